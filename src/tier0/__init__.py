@@ -1,0 +1,36 @@
+"""Tier0 proves that the model you serve is the model you trained, and that your application's calls to it fail safely."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tier0.client import BentoMLClient as BentoMLClient
+    from tier0.runs.deployment import Deployment as Deployment
+    from tier0.runs.deployment import start_bentoml_service as start_bentoml_service
+    from tier0.runs.deployment import stop_bentoml_service as stop_bentoml_service
+    from tier0.runs.deployment import verify_bentoml_predictions as verify_bentoml_predictions
+    from tier0.serving.registration import RegisteredModel as RegisteredModel
+    from tier0.serving.registration import register_model_for_serving as register_model_for_serving
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BentoMLClient": "tier0.client",
+    "Deployment": "tier0.runs.deployment",
+    "RegisteredModel": "tier0.serving.registration",
+    "register_model_for_serving": "tier0.serving.registration",
+    "start_bentoml_service": "tier0.runs.deployment",
+    "stop_bentoml_service": "tier0.runs.deployment",
+    "verify_bentoml_predictions": "tier0.runs.deployment",
+}
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, and nothing imported to make it
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _HOMES:
+        message = f"module 'tier0' has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,76 @@
+"""Every error that Tier0 raises on purpose.
+
+Each says what is wrong, where it came from and how to mend it, and carries the exit status that the command
+line gives for it: 1 "does not hold", 2 "could not be judged".
+"""
+
+from __future__ import annotations
+
+
+class Tier0Error(Exception):
+    """Base of all errors raised by Tier0."""
+
+    exit_status = 2
+
+
+class SettingsError(Tier0Error):
+    """A setting has a value that cannot be used; raised before any work is done."""
+
+
+class DatasetError(Tier0Error):
+    """The data cannot be read, or cannot be trained on."""
+
+
+class MissingDependencyError(Tier0Error):
+    """An optional library is needed and not installed."""
+
+
+class UselessModelError(Tier0Error):
+    """The trained model is not worth serving; the message holds the numbers."""
+
+    exit_status = 1
+
+
+class RegistrationError(Tier0Error):
+    """The model cannot be put into the store, or came back from it changed."""
+
+    exit_status = 1
+
+
+class ServerError(Tier0Error):
+    """The server did not start, died, or could not be stopped."""
+
+    exit_status = 1
+
+
+class PortInUseError(ServerError):
+    """The port that was asked for belongs to somebody else."""
+
+    exit_status = 2
+
+
+class PredictionMismatchError(Tier0Error):
+    """What was served is not what the in-memory model gave."""
+
+    exit_status = 1
+
+
+class InvalidRowError(Tier0Error):
+    """A request that the model cannot be asked: the caller's fault, answered with a 4xx.
+
+    Attributes:
+        field: where in the request the problem is, such as ``features[3].age``.
+        remedy: what the caller can do about it.
+        status: the HTTP status to answer with.
+    """
+
+    def __init__(self, field: str, message: str, remedy: str, *, status: int = 422) -> None:
+        super().__init__(f"{field}: {message}. {remedy}")
+        self.field = field
+        self.message = message
+        self.remedy = remedy
+        self.status = status
+
+    def as_dict(self) -> dict[str, dict[str, str]]:
+        """Return the JSON body of the 4xx answer."""
+        return {"error": {"field": self.field, "message": self.message, "remedy": self.remedy}}

@@ -1,0 +1,137 @@
+"""Golden rows: inputs with the outputs that the in-memory model gave before anything was saved."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from tier0.core.errors import RegistrationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA = 1
+ROW_ALONE_TOLERANCE = 1e-12
+"""Relative. A row alone and in a batch differ in the last bit for linear models: BLAS picks other kernels."""
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first place where an answer is not what the in-memory model gave.
+
+    Attributes:
+        row: the index of the row within the rows that were asked.
+        part: ``predictions``, ``probabilities``, or what else is wrong with the answer.
+        expected: what the in-memory model gave.
+        got: what was served.
+        count: how many rows differ.
+    """
+
+    row: int
+    part: str
+    expected: Any
+    got: Any
+    count: int = 1
+
+    def __str__(self) -> str:
+        more = f" ({self.count} rows differ)" if self.count > 1 else ""
+        return f"row {self.row}: {self.part}: expected {self.expected!r}, got {self.got!r}{more}"
+
+
+@dataclass(frozen=True)
+class GoldenRows:
+    """Input rows and what the in-memory model said about them, all as JSON types; missing values are None.
+
+    Attributes:
+        columns: the names of the features.
+        rows: one list a row, in the order of *columns*.
+        predictions: one label or number a row.
+        probabilities: one list a row, in the order of *classes*; None without them.
+        classes: the labels; empty for regression.
+    """
+
+    columns: list[str]
+    rows: list[list[Any]]
+    predictions: list[Any]
+    probabilities: list[list[float]] | None
+    classes: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, indices: Sequence[int]) -> GoldenRows:
+        """Return the rows at *indices*, in that order."""
+        return GoldenRows(
+            self.columns,
+            [self.rows[index] for index in indices],
+            [self.predictions[index] for index in indices],
+            None if self.probabilities is None else [self.probabilities[index] for index in indices],
+            self.classes,
+        )
+
+    def body(self) -> dict[str, Any]:
+        """Return the request that asks for these rows, by position."""
+        return {"features": self.rows, "columns": self.columns}
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the rows by name."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def compare(self, answer: Mapping[str, Any], *, tolerance: float = 0.0) -> Mismatch | None:
+        """Compare a served *answer* with what the in-memory model gave.
+
+        Args:
+            answer: has ``predictions`` and ``probabilities``, and may have ``classes``, as on the wire.
+            tolerance: relative, for numbers; 0 means to the last bit. Labels are always compared exactly.
+
+        Returns:
+            The first difference, or None where everything is equal.
+        """
+        if answer.get("classes") is not None and list(answer["classes"]) != self.classes:
+            return Mismatch(0, "classes", self.classes, answer["classes"], len(self))
+        for part, expected in (("predictions", self.predictions), ("probabilities", self.probabilities)):
+            got = answer.get(part)
+            if expected is None and got is None:
+                continue
+            if expected is None or not isinstance(got, list) or len(got) != len(expected):
+                return Mismatch(0, part, expected, got, len(self))
+            wrong = [index for index, pair in enumerate(zip(expected, got, strict=True)) if not _equal(*pair, tolerance)]
+            if wrong:
+                return Mismatch(wrong[0], part, expected[wrong[0]], got[wrong[0]], len(wrong))
+        return None
+
+    def write(self, path: Path) -> None:
+        """Write the rows to a JSON file with a schema number; floats keep every bit."""
+        path.write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> GoldenRows:
+        """Read what `write` wrote.
+
+        Raises:
+            RegistrationError: the file is not there, is no JSON or has another schema number.
+        """
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            schema = document.pop("schema")
+            rows = cls(**document)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
+            message = f"no golden rows can be read from {path}: {problem}. They are written when a model is registered."
+            raise RegistrationError(message) from problem
+        if schema != SCHEMA:
+            message = f"golden rows in {path} have schema {schema!r}, and this version of Tier0 reads {SCHEMA}. Register the model again."
+            raise RegistrationError(message)
+        return rows
+
+
+def _equal(expected: Any, got: Any, tolerance: float) -> bool:
+    if isinstance(expected, list):
+        return isinstance(got, list) and len(got) == len(expected) and all(_equal(*pair, tolerance) for pair in zip(expected, got, strict=True))
+    if isinstance(expected, float):
+        if not isinstance(got, (int, float)) or isinstance(got, bool):
+            return False
+        return expected == got or math.isclose(expected, got, rel_tol=tolerance, abs_tol=0.0)
+    return type(expected) is type(got) and bool(expected == got)

@@ -1,0 +1,65 @@
+"""Asking a model: the one place where a model's output becomes labels and probabilities.
+
+Both sides use it: the training process on the model in memory, the worker on the model from the store.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tier0.core.errors import Tier0Error
+
+if TYPE_CHECKING:
+    from tier0.core.signature import Signature
+
+TWO_DIMENSIONS = 2
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a model said about some rows, as JSON types.
+
+    Attributes:
+        predictions: one label (classification) or number (regression) a row.
+        probabilities: for each row one number a class, in the order of the signature's classes; None without them.
+    """
+
+    predictions: list[Any]
+    probabilities: list[list[float]] | None
+
+
+def ask_model(model: Any, signature: Signature, container: Any) -> Output:
+    """Ask *model* about the rows in *container* (see `Signature.to_container`).
+
+    Raises:
+        Tier0Error: the model gave something that is no answer: another number of rows, or a number that is not finite.
+    """
+    probabilities = np.asarray(model.predict_proba(container)) if signature.has_probabilities else None
+    if signature.threshold is not None and probabilities is not None:
+        chosen = (probabilities[:, 1] >= signature.threshold).astype(int)
+        predictions = [signature.classes[index] for index in chosen]
+    else:
+        predictions = np.asarray(model.predict(container)).tolist()
+    _refuse_no_answer(predictions, probabilities, len(container), len(signature.classes))
+    return Output(predictions, None if probabilities is None else probabilities.tolist())
+
+
+def _refuse_no_answer(predictions: list[Any], probabilities: Any, rows: int, classes: int) -> None:
+    if len(predictions) != rows:
+        message = f"the model gave {len(predictions)} predictions for {rows} rows"
+        raise Tier0Error(message)
+    if any(isinstance(value, float) and not math.isfinite(value) for value in predictions):
+        message = "the model predicted a number that is not finite"
+        raise Tier0Error(message)
+    if probabilities is None:
+        return
+    if probabilities.ndim != TWO_DIMENSIONS or probabilities.shape != (rows, classes):
+        message = f"the model gave probabilities of shape {probabilities.shape} for {rows} rows and {classes} classes"
+        raise Tier0Error(message)
+    if not np.isfinite(probabilities).all():
+        message = "the model gave a probability that is not finite"
+        raise Tier0Error(message)

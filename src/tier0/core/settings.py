@@ -1,0 +1,222 @@
+"""One table of settings, from which options, environment variables and ini keys are made.
+
+An option wins over the environment, the environment over the ini file, all of them over the default. The merge
+happens once, into a frozen `Settings` that remembers where each value came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tier0.core.errors import SettingsError
+
+DATASETS = ("patients", "breast_cancer", "wine", "diabetes")
+ALGORITHMS = ("linear", "random_forest", "hist_gradient_boosting", "xgboost", "lightgbm")
+
+
+@dataclass(frozen=True)
+class Port:
+    """A TCP port on loopback: 0 takes any free one; with *or_next*, the next free one if it is taken."""
+
+    number: int
+    or_next: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.number}{'+' if self.or_next else ''}"
+
+
+def _dataset(text: str) -> str:
+    if text in DATASETS:
+        return text
+    path = Path(text).expanduser()
+    if path.suffix.lower() not in {".csv", ".parquet"}:
+        names = ", ".join(DATASETS)
+        message = f"is neither a built-in data set ({names}) nor the path of a .csv or .parquet file"
+        raise ValueError(message)
+    if not path.is_file():
+        message = f"does not exist (looked at {path.absolute()})"
+        raise ValueError(message)
+    return str(path.absolute())
+
+
+def _algorithms(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in ALGORITHMS]
+    if unknown or not names:
+        message = f"names no known algorithm{': ' + ', '.join(unknown) if unknown else ''}; choose among {', '.join(ALGORITHMS)}"
+        raise ValueError(message)
+    return tuple(dict.fromkeys(names))
+
+
+def _whole_number(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            message = "is not a whole number"
+            raise ValueError(message) from None
+        if number < least:
+            message = f"is less than {least}"
+            raise ValueError(message)
+        return number
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        message = "is not a number of seconds"
+        raise ValueError(message) from None
+    if not 0 < seconds < float("inf"):
+        message = "is not a positive, finite number of seconds"
+        raise ValueError(message)
+    return seconds
+
+
+def _port(text: str) -> Port:
+    digits = text.removesuffix("+")
+    if not digits.isdigit() or int(digits) > 65535:
+        message = "is not a port: give 0 for any free one, 3001 for exactly that one, or 3001+ for that one or the next free one"
+        raise ValueError(message)
+    return Port(int(digits), or_next=text.endswith("+"))
+
+
+def _optional_text(text: str) -> str | None:
+    return text or None
+
+
+def _directory(text: str) -> Path | None:
+    return Path(text).expanduser().absolute() if text else None
+
+
+def _switch(text: str) -> bool:
+    values = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    try:
+        return values[text.lower()]
+    except KeyError:
+        message = "is neither true nor false"
+        raise ValueError(message) from None
+
+
+def _setting(default: str, parse: Callable[[str], Any], help_: str, metavar: str) -> Any:
+    return field(metadata={"default": default, "parse": parse, "help": help_, "metavar": metavar})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked to do. Make one with `merge_settings`."""
+
+    dataset: str = _setting(
+        "patients", _dataset, f"data to train on: {', '.join(DATASETS)}, or the path of a .csv or .parquet file", "NAME|PATH"
+    )
+    target: str | None = _setting("", _optional_text, "the column to predict; needed with a file", "COLUMN")
+    group: str | None = _setting("", _optional_text, "a column whose rows must not be split between training and test", "COLUMN")
+    algorithms: tuple[str, ...] = _setting(
+        ",".join(ALGORITHMS), _algorithms, f"what selection compares, separated by commas: {', '.join(ALGORITHMS)}", "LIST"
+    )
+    hpo_trials: int = _setting("5", _whole_number(1), "trials of the search for hyper-parameters", "N")
+    seed: int = _setting("7", _whole_number(0), "the same seed gives the same model", "N")
+    startup_timeout: float = _setting("30", _seconds, "how long a server may take to answer a golden row", "SECONDS")
+    port: Port = _setting("0", _port, "port to serve on: 0 for any, 3001, or 3001+ for the next free one if it is taken", "PORT")
+    store: Path | None = _setting("", _directory, "BentoML home to register in, and leave the model in, instead of a private one", "DIR")
+    keep: bool = _setting("false", _switch, "keep the run's folder (data, MLflow store, models, server logs) and print where it is", "BOOL")
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def describe_changed(self) -> str:
+        """Return the settings that are not the default, each with where it came from, on one line."""
+        return ", ".join(
+            f"{row.name.replace('_', '-')}={_as_text(getattr(self, row.name))} ({source})"
+            for row in TABLE
+            if (source := self.sources.get(row.name, "default")) != "default"
+        )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table: *name* as in `Settings`, and how each door spells it."""
+
+    name: str
+    default: str
+    parse: Callable[[str], Any]
+    help: str
+    metavar: str
+
+    @property
+    def option(self) -> str:
+        """The option of pytest, such as ``--tier0-hpo-trials``."""
+        return f"--tier0-{self.name.replace('_', '-')}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable, such as ``TIER0_HPO_TRIALS``."""
+        return f"TIER0_{self.name.upper()}"
+
+    @property
+    def ini(self) -> str:
+        """The key in pytest's ini file, such as ``tier0_hpo_trials``."""
+        return f"tier0_{self.name}"
+
+
+TABLE = tuple(Setting(row.name, **row.metadata) for row in fields(Settings) if row.metadata)
+
+
+def merge_settings(
+    options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None] | None = None
+) -> Settings:
+    """Merge the three sources of settings, given as text under the names of `Settings`, into one frozen object.
+
+    Raises:
+        SettingsError: a value cannot be used; the message names the setting, the value, where it came from and the remedy.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for row in TABLE:
+        text, source = _first_given(row, options, environ, ini or {})
+        try:
+            values[row.name] = row.parse(text)
+        except ValueError as problem:
+            message = f"{source} = {text!r} {problem}.\n  {row.option} {row.metavar}: {row.help}"
+            raise SettingsError(message) from None
+        sources[row.name] = source
+    settings = Settings(**values, sources=sources)
+    _refuse_contradictions(settings)
+    return settings
+
+
+def _first_given(
+    row: Setting, options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None]
+) -> tuple[str, str]:
+    if (text := options.get(row.name)) is not None:
+        return text, row.option
+    if (text := environ.get(row.variable)) is not None:
+        return text, f"environment {row.variable}"
+    if text := ini.get(row.name):
+        return text, f"ini {row.ini}"
+    return row.default, "default"
+
+
+def _refuse_contradictions(settings: Settings) -> None:
+    built_in = settings.dataset in DATASETS
+    if not built_in and settings.target is None:
+        message = (
+            f"dataset = {settings.dataset!r} is a file, and no target says which of its columns to predict.\n"
+            "  Add --tier0-target COLUMN (or TIER0_TARGET, or tier0_target in the ini file)."
+        )
+        raise SettingsError(message)
+    for name in ("target", "group"):
+        value = getattr(settings, name)
+        if built_in and value is not None:
+            message = (
+                f"{name} = {value!r} (from {settings.sources[name]}) has no meaning with the built-in data set {settings.dataset!r}.\n"
+                f"  Leave it out, or give a file of your own with --tier0-dataset PATH."
+            )
+            raise SettingsError(message)
+
+
+def _as_text(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,181 @@
+"""The algorithms that selection compares, each in one scikit-learn pipeline with its preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tier0.core.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    import optuna
+
+    from tier0.pipeline.data import Dataset
+
+MOST_CATEGORIES = 50
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One algorithm.
+
+    Attributes:
+        name: as in the setting ``algorithms``.
+        estimator: the estimator's class name.
+        build: makes an unfitted pipeline from hyper-parameters.
+        suggest: draws hyper-parameters from an Optuna trial.
+        module: what a worker must import to load it.
+    """
+
+    name: str
+    estimator: str
+    build: Callable[..., Any]
+    suggest: Callable[[optuna.Trial], dict[str, Any]]
+    module: str
+
+
+def candidates_for(dataset: Dataset, names: tuple[str, ...], seed: int) -> list[Candidate]:
+    """Return the candidates called *names* for this data, in that order.
+
+    Raises:
+        MissingDependencyError: the library of one of them is not installed.
+    """
+    return [_MAKERS[name](dataset, seed) for name in names]
+
+
+def _linear(dataset: Dataset, seed: int) -> Candidate:
+    from sklearn.linear_model import LogisticRegression, Ridge  # noqa: PLC0415
+
+    def build(**parameters: Any) -> Any:
+        if dataset.task == "regression":
+            return _pipeline(dataset, Ridge(**parameters), impute=True, scale=True)
+        return _pipeline(dataset, LogisticRegression(max_iter=2000, random_state=seed, **parameters), impute=True, scale=True)
+
+    def suggest(trial: optuna.Trial) -> dict[str, Any]:
+        if dataset.task == "regression":
+            return {"alpha": trial.suggest_float("alpha", 1e-3, 1e2, log=True)}
+        return {"C": trial.suggest_float("C", 1e-3, 1e2, log=True)}
+
+    name = "Ridge" if dataset.task == "regression" else "LogisticRegression"
+    return Candidate("linear", name, build, suggest, "sklearn.linear_model")
+
+
+def _random_forest(dataset: Dataset, seed: int) -> Candidate:
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor  # noqa: PLC0415
+
+    kind = RandomForestRegressor if dataset.task == "regression" else RandomForestClassifier
+
+    def build(**parameters: Any) -> Any:
+        return _pipeline(dataset, kind(**{"n_estimators": 100, "n_jobs": 1, "random_state": seed, **parameters}), impute=True)
+
+    def suggest(trial: optuna.Trial) -> dict[str, Any]:
+        return {
+            "max_depth": trial.suggest_int("max_depth", 3, 16),
+            "min_samples_leaf": trial.suggest_int("min_samples_leaf", 1, 10),
+            "max_features": trial.suggest_float("max_features", 0.2, 1.0),
+        }
+
+    return Candidate("random_forest", kind.__name__, build, suggest, "sklearn.ensemble")
+
+
+def _hist_gradient_boosting(dataset: Dataset, seed: int) -> Candidate:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor  # noqa: PLC0415
+
+    kind = HistGradientBoostingRegressor if dataset.task == "regression" else HistGradientBoostingClassifier
+
+    def build(**parameters: Any) -> Any:
+        return _pipeline(dataset, kind(**{"max_iter": 100, "early_stopping": False, "random_state": seed, **parameters}))
+
+    def suggest(trial: optuna.Trial) -> dict[str, Any]:
+        return {
+            "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
+            "max_leaf_nodes": trial.suggest_int("max_leaf_nodes", 4, 31),
+            "min_samples_leaf": trial.suggest_int("min_samples_leaf", 5, 40),
+        }
+
+    return Candidate("hist_gradient_boosting", kind.__name__, build, suggest, "sklearn.ensemble")
+
+
+def _xgboost(dataset: Dataset, seed: int) -> Candidate:
+    try:
+        from xgboost import XGBClassifier, XGBRegressor  # noqa: PLC0415
+    except ImportError as problem:
+        raise _missing("xgboost") from problem
+    kind: Any = XGBRegressor if dataset.task == "regression" else XGBClassifier
+    if dataset.task == "classification" and not _labels_are_codes(dataset):
+        from tier0.pipeline.labels import LabelledXGBClassifier  # noqa: PLC0415
+
+        kind = LabelledXGBClassifier
+
+    def build(**parameters: Any) -> Any:
+        return _pipeline(dataset, kind(**{"n_estimators": 100, "n_jobs": 1, "random_state": seed, "tree_method": "hist", **parameters}))
+
+    return Candidate("xgboost", kind.__name__, build, _suggest_boosting, "xgboost")
+
+
+def _lightgbm(dataset: Dataset, seed: int) -> Candidate:
+    try:
+        from lightgbm import LGBMClassifier, LGBMRegressor  # noqa: PLC0415
+    except ImportError as problem:
+        raise _missing("lightgbm") from problem
+    kind: Any = LGBMRegressor if dataset.task == "regression" else LGBMClassifier
+
+    def build(**parameters: Any) -> Any:
+        defaults = {"n_estimators": 100, "n_jobs": 1, "subsample_freq": 1, "random_state": seed, "deterministic": True, "verbose": -1}
+        return _pipeline(dataset, kind(**{**defaults, **parameters}))
+
+    return Candidate("lightgbm", kind.__name__, build, _suggest_boosting, "lightgbm")
+
+
+def _suggest_boosting(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
+        "max_depth": trial.suggest_int("max_depth", 2, 8),
+        "subsample": trial.suggest_float("subsample", 0.6, 1.0),
+        "reg_lambda": trial.suggest_float("reg_lambda", 1e-2, 10.0, log=True),
+    }
+
+
+def _missing(package: str) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"the algorithm {package} needs the package {package}, which is not installed. "
+        f"Install it (pip install {package}), or leave it out: --tier0-algorithms linear,random_forest,hist_gradient_boosting"
+    )
+
+
+def _labels_are_codes(dataset: Dataset) -> bool:
+    labels = np.unique(dataset.target)
+    return labels.dtype.kind in "iu" and bool(np.array_equal(labels, np.arange(len(labels))))
+
+
+def _pipeline(dataset: Dataset, estimator: Any, *, impute: bool = False, scale: bool = False) -> Any:
+    """Put the preprocessing that *estimator* needs in front of it; boosted trees take missing numbers as they are."""
+    from sklearn.compose import ColumnTransformer  # noqa: PLC0415
+    from sklearn.impute import SimpleImputer  # noqa: PLC0415
+    from sklearn.pipeline import Pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: PLC0415
+
+    number_steps = [*([("impute", SimpleImputer(strategy="median"))] if impute else []), *([("scale", StandardScaler())] if scale else [])]
+    if not hasattr(dataset.features, "columns"):
+        return Pipeline([*number_steps, ("model", estimator)])
+    numbers = [name for name, dtype in dataset.features.dtypes.items() if getattr(dtype, "kind", "O") in "fiub"]
+    categories = [name for name in dataset.names if name not in numbers]
+    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MOST_CATEGORIES, sparse_output=False)
+    transformers = [
+        ("numbers", Pipeline(number_steps) if number_steps else "passthrough", numbers),
+        ("categories", one_hot, categories),
+    ]
+    columns = ColumnTransformer([transformer for transformer in transformers if transformer[2]])
+    return Pipeline([("columns", columns), ("model", estimator)])
+
+
+_MAKERS: dict[str, Callable[[Dataset, int], Candidate]] = {
+    "linear": _linear,
+    "random_forest": _random_forest,
+    "hist_gradient_boosting": _hist_gradient_boosting,
+    "xgboost": _xgboost,
+    "lightgbm": _lightgbm,
+}

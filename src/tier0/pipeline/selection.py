@@ -1,0 +1,117 @@
+"""Step 4: which algorithm, by cross-validation of all of them on the same folds."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from tier0.core.events import EventLog
+from tier0.pipeline.candidates import Candidate
+from tier0.pipeline.data import Dataset
+
+CV_FOLDS = 5
+SCORINGS = {"binary": ("roc_auc", "AUC-ROC"), "multiclass": ("roc_auc_ovr", "AUC-ROC (one against the rest)"), "regression": ("r2", "R²")}
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one candidate did.
+
+    Attributes:
+        candidate: the algorithm.
+        mean: of its scores over the folds.
+        spread: their standard deviation.
+        seconds: wall time of all its fits.
+    """
+
+    candidate: Candidate
+    mean: float
+    spread: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.candidate.estimator} {self.mean:.3f} ± {self.spread:.3f} in {self.seconds:.1f} s"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The outcome of step 4.
+
+    Attributes:
+        scores: best first.
+        metric: what was compared.
+        reason: one sentence on why the winner won.
+    """
+
+    scores: list[Score]
+    metric: str
+    reason: str
+
+    @property
+    def winner(self) -> Candidate:
+        """The candidate with the highest mean."""
+        return self.scores[0].candidate
+
+
+def scoring_of(dataset: Dataset) -> tuple[str, str]:
+    """Return scikit-learn's name of the score for this task, and the one for people."""
+    if dataset.task == "regression":
+        return SCORINGS["regression"]
+    return SCORINGS["binary" if len(np.unique(dataset.target)) == 2 else "multiclass"]  # noqa: PLR2004
+
+
+def select(dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candidate], seed: int, events: EventLog) -> Selection:
+    """Compare the candidates on the training part and pick the one with the highest mean score.
+
+    A tie goes to the smaller spread, then to the order of *candidates*: never to the clock, so that the same seed gives the
+    same winner.
+    """
+    features, target = dataset.take(train)
+    scoring, metric = scoring_of(dataset)
+    folds = list(_splitter(dataset, seed).split(np.zeros(len(train)), target, None if dataset.groups is None else dataset.groups[train]))
+    scores = []
+    for candidate in candidates:
+        score = _cross_validate(candidate, features, target, folds, scoring)
+        scores.append(score)
+        events.emit("selection.score", f"step 4 selection: {score} ({metric})", algorithm=candidate.estimator, mean=score.mean)
+    scores.sort(key=lambda score: (-score.mean, score.spread))
+    selection = Selection(scores, metric, _reason(scores, metric))
+    events.emit("selection.done", f"step 4 selection: {selection.reason}", algorithm=selection.winner.estimator, score=scores[0].mean)
+    return selection
+
+
+def _splitter(dataset: Dataset, seed: int) -> Any:
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold  # noqa: PLC0415
+
+    if dataset.task == "classification":
+        kind = StratifiedKFold if dataset.groups is None else StratifiedGroupKFold
+        return kind(CV_FOLDS, shuffle=True, random_state=seed)
+    return KFold(CV_FOLDS, shuffle=True, random_state=seed) if dataset.groups is None else GroupKFold(CV_FOLDS)
+
+
+def _cross_validate(candidate: Candidate, features: Any, target: Any, folds: list[Any], scoring: str) -> Score:
+    from sklearn.model_selection import cross_val_score  # noqa: PLC0415
+
+    start = time.perf_counter()
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        values = cross_val_score(candidate.build(), features, target, cv=folds, scoring=scoring, n_jobs=1, error_score="raise")
+    return Score(candidate, float(np.mean(values)), float(np.std(values)), time.perf_counter() - start)
+
+
+def _reason(scores: list[Score], metric: str) -> str:
+    best = scores[0]
+    if len(scores) == 1:
+        return f"{best} ({metric}) is the only candidate"
+    second = scores[1]
+    lead = best.mean - second.mean
+    weight = "more" if lead > max(best.spread, second.spread) else "less"
+    return (
+        f"{best} has the highest mean {metric}, {lead:.3f} above {second}; that lead is {weight} than the spread between folds. "
+        f"Behind them: {'; '.join(map(str, scores[2:])) or 'nobody'}"
+    )

@@ -1,0 +1,170 @@
+"""Step 5: the winner's hyper-parameters, its fit, its threshold and its metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from tier0.pipeline.metrics import BINARY, choose_threshold, classification_metrics, minority_class, refuse_useless, regression_metrics
+from tier0.pipeline.selection import scoring_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tier0.core.events import EventLog
+    from tier0.pipeline.candidates import Candidate
+    from tier0.pipeline.data import Dataset
+
+
+@dataclass(frozen=True)
+class Training:
+    """The outcome of step 5, before it is logged.
+
+    Attributes:
+        model: the fitted pipeline.
+        algorithm: the estimator's class name.
+        parameters: the hyper-parameters that the search found; empty where none was better than the defaults.
+        score: of those parameters on the validation part.
+        metric: what *score* is.
+        trials: how many were tried.
+        threshold: the decision threshold, for two classes.
+        metrics: on the test part.
+        minority: the label with the fewest rows; None for regression.
+        rows: part name to its number of rows.
+        examples: the features of the holdout part: what becomes the golden rows.
+        names: the features' names.
+        dataset: what the data is called.
+        target: what was predicted.
+        task: classification or regression.
+        seed: what all of it started from.
+    """
+
+    model: Any
+    algorithm: str
+    parameters: dict[str, Any]
+    score: float
+    metric: str
+    trials: int
+    threshold: float | None
+    metrics: dict[str, float]
+    minority: Any
+    rows: dict[str, int]
+    examples: Any
+    names: list[str]
+    dataset: str
+    target: str
+    task: str
+    seed: int
+
+
+def train(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: Candidate, trials: int, seed: int, events: EventLog) -> Training:
+    """Tune *candidate* on the validation part, refit it on training and validation, and measure it on the test part.
+
+    The threshold is chosen on the validation part by the best trial's model, which has not seen it.
+
+    Raises:
+        UselessModelError: the model is not worth serving.
+    """
+    start = time.perf_counter()
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parameters, score, tuned = _search(dataset, parts, candidate, trials, seed, events)
+        threshold, minority = _threshold(dataset, parts, tuned)
+        both = np.sort(np.concatenate([parts["train"], parts["validation"]]))
+        model = candidate.build(**parameters).fit(*dataset.take(both))
+        metrics = _measure(dataset, parts["test"], model, threshold, minority)
+    refuse_useless(metrics, f"{candidate.estimator} on {dataset.name}")
+    events.emit(
+        "training.done",
+        f"step 5 training {candidate.estimator}: {', '.join(f'{name} {value:.3f}' for name, value in metrics.items())} on the test part",
+        algorithm=candidate.estimator,
+        metrics=metrics,
+        seconds=time.perf_counter() - start,
+    )
+    return Training(
+        model=model,
+        algorithm=candidate.estimator,
+        parameters=parameters,
+        score=score,
+        metric=scoring_of(dataset)[1],
+        trials=trials,
+        threshold=threshold,
+        metrics=metrics,
+        minority=minority.item() if isinstance(minority, np.generic) else minority,
+        rows={name: len(indices) for name, indices in parts.items()},
+        examples=dataset.take(parts["holdout"])[0],
+        names=dataset.names,
+        dataset=dataset.name,
+        target=dataset.target_name,
+        task=dataset.task,
+        seed=seed,
+    )
+
+
+def _search(
+    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: Candidate, trials: int, seed: int, events: EventLog
+) -> tuple[dict[str, Any], float, Any]:
+    """Return the best hyper-parameters, their score on the validation part, and the model that was fitted with them."""
+    import optuna  # noqa: PLC0415
+    from sklearn.metrics import get_scorer  # noqa: PLC0415
+
+    features, target = dataset.take(parts["train"])
+    unseen = dataset.take(parts["validation"])
+    scorer = get_scorer(scoring_of(dataset)[0])
+    model = candidate.build().fit(features, target)
+    best = ({}, float(scorer(model, *unseen)), model)
+    with _quiet("optuna"):
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    for number in range(1, trials + 1):
+        trial = study.ask()
+        parameters = candidate.suggest(trial)
+        model = candidate.build(**parameters).fit(features, target)
+        score = float(scorer(model, *unseen))
+        study.tell(trial, score)
+        if score > best[1]:
+            best = (parameters, score, model)
+        message = f"step 5 training {candidate.estimator}, trial {number}/{trials}: {score:.3f}, best {best[1]:.3f}"
+        events.emit("training.trial", message, number=number, score=score)
+    return best
+
+
+def _threshold(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any) -> tuple[float | None, Any]:
+    """Return the decision threshold (two classes only), and the minority class."""
+    if dataset.task == "regression":
+        return None, None
+    minority = minority_class(dataset.target[parts["train"]])
+    classes = model.classes_
+    if len(classes) != BINARY:
+        return None, minority
+    features, target = dataset.take(parts["validation"])
+    return choose_threshold(target, model.predict_proba(features)[:, 1], classes, minority), minority
+
+
+def _measure(dataset: Dataset, part: np.ndarray[Any, Any], model: Any, threshold: float | None, minority: Any) -> dict[str, float]:
+    features, target = dataset.take(part)
+    if dataset.task == "regression":
+        return regression_metrics(target, model.predict(features))
+    probabilities = model.predict_proba(features)
+    predictions = model.predict(features)
+    if threshold is not None:
+        predictions = model.classes_[(probabilities[:, 1] >= threshold).astype(int)]
+    return classification_metrics(target, predictions, probabilities, model.classes_, minority)
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a library's notes about itself out of the run's output."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,237 @@
+"""One run of the main job: every part made when it is first asked for, and at once with whatever can be."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tier0.core.errors import Tier0Error
+from tier0.core.events import EventLog
+from tier0.core.settings import Settings
+from tier0.pipeline.tracking import Tracking
+from tier0.pipeline.training import Training
+from tier0.runs.deployment import Deployment, golden_probe
+from tier0.serving.registration import ModelSaver, RegisteredModel
+from tier0.serving.server import Server
+from tier0.serving.workspace import Workspace
+
+Made = TypeVar("Made")
+PRELOAD = ("sklearn.pipeline", "sklearn.compose", "sklearn.linear_model", "sklearn.ensemble", "tier0.serving.predictor")
+"""What almost any model needs, and what the worker can therefore import while training runs."""
+LOCK_TIMEOUT = 600.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Steps 4 and 5: the model, how it was found, and where MLflow keeps it.
+
+    Attributes:
+        training: the fitted model and its numbers.
+        selection_score: the winner's mean in the comparison.
+        reason: why it won.
+        tracking_uri: MLflow's store.
+        logged: the run's id and the model's URI, once MLflow has them.
+    """
+
+    training: Training
+    selection_score: float
+    reason: str
+    tracking_uri: str
+    logged: Future[tuple[str, str]]
+
+    @property
+    def run_id(self) -> str:
+        """The id of the MLflow run; waits until it is logged."""
+        return self.logged.result()[0]
+
+    @property
+    def model_uri(self) -> str:
+        """``runs:/<id>/model``; waits until it is logged."""
+        return self.logged.result()[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Wait for MLflow, so that another process gets the outcome."""
+        return {**self.__dict__, "logged": self.logged.result()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` gave."""
+        logged: Future[tuple[str, str]] = Future()
+        logged.set_result(state["logged"])
+        self.__dict__.update({**state, "logged": logged})
+
+
+@dataclass
+class Session:
+    """The parts of a run. `close` ends it.
+
+    Attributes:
+        settings: what was asked for.
+        events: what happened.
+        shared_id: names what several processes share (xdist's workers): they train and register once.
+    """
+
+    settings: Settings
+    events: EventLog = field(default_factory=EventLog)
+    shared_id: str | None = None
+    _workspace: Workspace | None = None
+    _shared: Workspace | None = None
+    _servers: list[Server] = field(default_factory=list)
+    _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="tier0"))
+    _tracking: Tracking | None = None
+
+    @property
+    def workspace(self) -> Workspace:
+        """The private folder of this process."""
+        if self._workspace is None:
+            self._workspace = Workspace.create(keep=self.settings.keep)
+            if self.settings.keep:
+                self.events.emit("run.kept", f"everything is kept in {self._workspace.path}", path=str(self._workspace.path))
+        return self._workspace
+
+    @property
+    def shared(self) -> Workspace:
+        """The folder of the run: this process' own, unless several share one."""
+        if self.shared_id is None:
+            return self.workspace
+        if self._shared is None:
+            path = Path(tempfile.gettempdir()) / f"tier0-{self.shared_id[:10]}"
+            self._shared = Workspace(path, keep=self.settings.keep, watch=os.getppid()).open()
+        return self._shared
+
+    @property
+    def store(self) -> Path:
+        """The BentoML home that the model is registered in."""
+        return self.settings.store or self.shared.store
+
+    def launch(self) -> Server:
+        """Start a server's processes, and return before they are ready: their imports run while the model trains."""
+        server = Server(self.workspace.folder("s"), self.settings.port, self.events, PRELOAD)
+        self._servers.append(server)
+        server.launch()
+        if self._tracking is None and self.shared_id is None:
+            self._prepare_tracking()
+        return server
+
+    def _prepare_tracking(self) -> Tracking:
+        if self._tracking is None:
+            self._tracking = Tracking(self.shared.path)
+            self._tracking.prepare()
+        return self._tracking
+
+    def train(self) -> Trained:
+        """Do steps 4 and 5.
+
+        Raises:
+            Tier0Error: of the kind that says what is wrong with the data or the model.
+        """
+        return self._once("trained", self._train)
+
+    def _train(self) -> Trained:
+        tracking = self._prepare_tracking()
+        from tier0.pipeline.candidates import candidates_for  # noqa: PLC0415 - seconds of imports, while MLflow's run beside them
+        from tier0.pipeline.data import load_dataset, split  # noqa: PLC0415
+        from tier0.pipeline.selection import select  # noqa: PLC0415
+        from tier0.pipeline.training import train  # noqa: PLC0415
+
+        settings, events = self.settings, self.events
+        events.emit("selection.start", f"step 4 selection on {settings.dataset}: {', '.join(settings.algorithms)}")
+        dataset = load_dataset(settings)
+        parts = split(dataset, settings.seed)
+        candidates = candidates_for(dataset, settings.algorithms, settings.seed)
+        selection = select(dataset, parts["train"], candidates, settings.seed, events)
+        training = train(dataset, parts, selection.winner, settings.hpo_trials, settings.seed, events)
+        logged = self._background.submit(self._log, tracking, training)
+        return Trained(training, selection.scores[0].mean, selection.reason, tracking.uri, logged)
+
+    def _log(self, tracking: Tracking, training: Training) -> tuple[str, str]:
+        run_id, model_uri = tracking.log(training)
+        self.events.emit("training.logged", f"step 5 training: logged to MLflow as {model_uri}", run_id=run_id, model_uri=model_uri)
+        return run_id, model_uri
+
+    def register(self, trained: Trained) -> RegisteredModel:
+        """Register the model of *trained*; MLflow is done with it when this returns.
+
+        Raises:
+            RegistrationError: it cannot be registered.
+            Tier0Error: MLflow could not log it.
+        """
+        return self._once("registered", lambda: self._register(trained))
+
+    def _register(self, trained: Trained) -> RegisteredModel:
+        training = trained.training
+        metadata = {
+            "algorithm": training.algorithm,
+            "dataset": training.dataset,
+            "target": training.target,
+            "metrics": training.metrics,
+            "feature_names": training.names,
+        }
+        save = ModelSaver(training.model, f"tier0_{training.dataset}", metadata, training.examples, threshold=training.threshold)
+        model = save(self.workspace, self.store, prove=False)
+        self.events.emit(
+            "registration.done",
+            f"step 7 deployment: registered {model.tag} with {len(model.golden)} golden rows",
+            tag=model.tag,
+            golden_rows=len(model.golden),
+            model_uri=trained.model_uri,
+        )
+        return model
+
+    def serve(self, server: Server, model: RegisteredModel) -> Deployment:
+        """Have a launched server serve *model*, and wait until it proved that it does.
+
+        Raises:
+            ServerError: it did not become ready.
+            PredictionMismatchError: it serves something else.
+        """
+        server.announce({model.name: model.tag}, model.store)
+        answer = server.wait_until_ready(golden_probe(model, server.nonce), self.settings.startup_timeout)
+        self.events.emit(
+            "deployment.verified",
+            f"step 7 deployment: all {len(model.golden)} golden rows came back right",
+            url=server.url,
+            tag=model.tag,
+            predictions=answer["predictions"][:3],
+            probabilities=(answer["probabilities"] or [])[:3],
+            rows=len(model.golden),
+            latency_ms=answer["latency_ms"],
+        )
+        return Deployment(server.url, model, server)
+
+    def _once(self, name: str, make: Callable[[], Made]) -> Made:
+        """Make something, or take what another process of this run has made, or failed to make."""
+        if self.shared_id is None:
+            return make()
+        from filelock import FileLock  # noqa: PLC0415
+
+        made = self.shared.path / f"{name}.pickle"
+        with FileLock(made.with_suffix(".lock"), timeout=LOCK_TIMEOUT):
+            if not made.exists():
+                outcome: tuple[Made | None, Tier0Error | None]
+                try:
+                    outcome = (make(), None)
+                except Tier0Error as problem:
+                    outcome = (None, problem)
+                unfinished = made.with_suffix(".unfinished")
+                unfinished.write_bytes(pickle.dumps(outcome))
+                unfinished.replace(made)
+            value, problem = pickle.loads(made.read_bytes())  # noqa: S301 - from the run's own private folder
+        if problem is not None:
+            raise problem
+        return value  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Stop every server, wait for what runs in the background, and delete this process' folder; a shared one ends with the run."""
+        try:
+            for server in self._servers:
+                server.stop()
+        finally:
+            self._background.shutdown(wait=True)
+            if self._workspace is not None:
+                self._workspace.close()

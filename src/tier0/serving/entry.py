@@ -1,0 +1,101 @@
+"""What Tier0 keeps beside a model in a BentoML store, and how it is read back.
+
+An entry holds ``saved_model.pkl`` (so that `bentoml.sklearn.load_model` reads it, too), ``tier0.json`` (signature,
+library versions, digest, metadata) and ``golden_rows.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tier0.core.errors import RegistrationError
+from tier0.core.golden import GoldenRows
+from tier0.core.signature import Signature
+
+MODEL_FILE = "saved_model.pkl"
+DESCRIPTION_FILE = "tier0.json"
+GOLDEN_FILE = "golden_rows.json"
+ORDER_FILE = "order.json"
+OUTCOME_FILE = "outcome.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered model as its files describe it.
+
+    Attributes:
+        path: the entry's folder within the store.
+        signature: what the model takes and gives.
+        framework: ``sklearn``, ``xgboost``, ``lightgbm`` or another package that its estimator comes from.
+        versions: package name to the version that the model was trained with.
+        sha256: of the model's file, hexadecimal.
+        metadata: what the user said about the model.
+    """
+
+    path: Path
+    signature: Signature
+    framework: str
+    versions: Mapping[str, str]
+    sha256: str
+    metadata: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Entry:
+        """Read the description in *path*.
+
+        Raises:
+            RegistrationError: there is none, so the model was not registered by Tier0.
+        """
+        try:
+            document = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            message = f"{path} holds no model that Tier0 registered ({problem}). Use register_model_for_serving."
+            raise RegistrationError(message) from problem
+        return cls(path, Signature.from_dict(document.pop("signature")), **document)
+
+    def golden_rows(self) -> GoldenRows:
+        """Read the golden rows."""
+        return GoldenRows.read(self.path / GOLDEN_FILE)
+
+    def load_model(self) -> Any:
+        """Load the model, after its file and the installed libraries were found to be those of the registration.
+
+        Raises:
+            RegistrationError: the file was changed, or a library has another version than the model was trained with.
+        """
+        content = (self.path / MODEL_FILE).read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            message = f"{self.path / MODEL_FILE} is not the file that was registered: its SHA-256 differs. Register the model again."
+            raise RegistrationError(message)
+        for package, version in self.versions.items():
+            installed = import_module(package).__version__
+            if installed != version:
+                message = (
+                    f"the model was trained with {package} {version}, and {installed} is installed here. "
+                    f"Serve it with {package}=={version}, or train and register it again."
+                )
+                raise RegistrationError(message)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*unpickle estimator.*")  # scikit-learn's InconsistentVersionWarning
+            return pickle.loads(content)  # noqa: S301 - from our own store, with the digest that registration wrote
+
+
+def describe(
+    signature: Signature, framework: str, versions: Mapping[str, str], sha256: str, metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what ``tier0.json`` holds, as JSON types."""
+    return {
+        "signature": signature.as_dict(),
+        "framework": framework,
+        "versions": dict(versions),
+        "sha256": sha256,
+        "metadata": dict(metadata),
+    }

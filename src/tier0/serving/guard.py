@@ -1,0 +1,159 @@
+"""A process that outlives its test process by less than a second, and takes everything along that it was given.
+
+Run as a script with ``python -I -S``, so that it starts in milliseconds: standard library only, and nothing of tier0.
+Its only argument is a JSON object:
+
+- ``watch``: the pid at whose death everything ends (normally the test process);
+- ``command``, ``cwd``, ``log``: what to run as a child (optional); its exit status becomes ours;
+- ``stop_grace``: seconds between SIGTERM and SIGKILL when we are told to stop (SIGTERM);
+- ``orphan_grace``: the same when the watched process died;
+- ``remove``: folders to delete when the watched process died.
+
+It is a subreaper (Linux): orphans of the command become its children, so that none escapes. Elsewhere it finds what it
+can through ``ps``.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+PR_SET_CHILD_SUBREAPER = 36
+POLL = 0.05
+REMOVE_FOR = 0.8
+KILL_FOR = 1.0
+
+
+class Stop:
+    """Set by SIGTERM."""
+
+    asked = False
+
+
+def main() -> int:
+    """Guard until the command ends, we are told to stop, or the watched process is gone."""
+    order = json.loads(sys.argv[1])
+    wake, woken = os.pipe()
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(woken)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(Stop, "asked", True))
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    _become_subreaper()
+    watched = _open_watch(order["watch"])
+    child = _start(order) if order.get("command") else None
+    while not (Stop.asked or _is_gone(order["watch"], watched) or (child and child.poll() is not None)):
+        ready, _, _ = select.select([wake] if watched is None else [wake, watched], [], [], POLL if watched is None else None)
+        if wake in ready:
+            os.read(wake, 512)
+    orphaned = _is_gone(order["watch"], watched)
+    if child:
+        _end(child, order["orphan_grace"] if orphaned else order["stop_grace"])
+    if orphaned:
+        _remove(order.get("remove", []))
+    if child is None or Stop.asked:
+        return 0
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def _become_subreaper() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _open_watch(pid: int) -> int | None:
+    """Return a descriptor that becomes readable when *pid* ends; None where the system has no such thing."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _is_gone(pid: int, watched: int | None) -> bool:
+    if watched is not None:
+        return bool(select.select([watched], [], [], 0)[0])
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def _start(order: dict) -> subprocess.Popen:
+    with open(order["log"], "ab") as log:  # noqa: PTH123 - pathlib would double the time that this process takes to start
+        return subprocess.Popen(order["command"], cwd=order["cwd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
+
+
+def _end(child: subprocess.Popen, grace: float) -> None:
+    """Terminate the child, wait for it, and kill what is left of its tree."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        if child.poll() is None:
+            child.terminate()
+            child.wait(grace)
+    deadline = time.monotonic() + KILL_FOR
+    while (pids := _descendants()) and time.monotonic() < deadline:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        child.poll()
+        _reap()
+        time.sleep(0.005)
+    child.poll()
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _descendants() -> list[int]:
+    """Return the pids of all living descendants of this process; zombies do not count."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _processes():
+        children.setdefault(parent, []).append(pid)
+    found, queue = [], [os.getpid()]
+    while queue:
+        for pid in children.get(queue.pop(), []):
+            found.append(pid)
+            queue.append(pid)
+    return found
+
+
+def _processes() -> list[tuple[int, int]]:
+    if sys.platform == "linux":
+        return [entry for name in os.listdir("/proc") if name.isdigit() and (entry := _read_stat(name))]  # noqa: PTH208
+    listing = subprocess.run(["ps", "-axo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)  # noqa: S607
+    rows = [line.split() for line in listing.stdout.splitlines()]
+    return [(int(pid), int(parent)) for pid, parent, state in rows if not state.startswith("Z")]
+
+
+def _read_stat(name: str) -> tuple[int, int] | None:
+    try:
+        with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stat:  # noqa: PTH123
+            state, parent = stat.read().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None
+    return None if state == "Z" else (int(name), int(parent))
+
+
+def _remove(folders: list[str]) -> None:
+    """Delete the folders, again if a dying process writes into them once more."""
+    deadline = time.monotonic() + REMOVE_FOR
+    while time.monotonic() < deadline:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""Finding out what a model in memory takes and gives, by looking at examples and by asking it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from tier0.core.errors import InvalidRowError, RegistrationError
+from tier0.core.golden import GoldenRows
+from tier0.core.prediction import Output, ask_model
+from tier0.core.signature import Feature, Kind, Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_EXAMPLES = 200
+PROBED_ROWS = 3
+TWO = 2
+KIND_OF_DTYPE: dict[str, Kind] = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
+
+
+def infer_signature(model: Any, examples: Any, threshold: float | None, feature_names: Sequence[str] | None = None) -> Signature:
+    """Infer what *model* takes from *examples*, and what it gives from what it is.
+
+    Where a value may be missing is found by asking the model with that value missing.
+
+    Raises:
+        RegistrationError: the examples hold something that a request cannot, or the threshold does not fit the model.
+    """
+    if not 0 < len(examples) <= MOST_EXAMPLES:
+        message = f"examples has {len(examples)} rows: give 1 to {MOST_EXAMPLES} of them, since they are kept beside the model"
+        raise RegistrationError(message)
+    classes = tuple(np.asarray(getattr(model, "classes_", ())).tolist())
+    has_probabilities = bool(classes) and hasattr(model, "predict_proba")
+    _check_threshold(threshold, classes, has_probabilities=has_probabilities)
+    features, array_dtype = _features_of(examples, feature_names)
+    signature = Signature(
+        features,
+        container="ndarray" if array_dtype else "dataframe",
+        task="classification" if classes else "regression",
+        classes=classes,
+        has_probabilities=has_probabilities,
+        threshold=threshold,
+        array_dtype=array_dtype or "float64",
+    )
+    return _with_missing(model, signature, _rows_of(examples, signature))
+
+
+def ask_in_memory(model: Any, signature: Signature, examples: Any) -> GoldenRows:
+    """Ask the model in memory about *examples*, as they are and as a request would bring them.
+
+    Raises:
+        RegistrationError: a request cannot bring them unchanged, so that no server could ever answer right.
+    """
+    rows = _rows_of(examples, signature)
+    direct = _ask(model, signature, examples)
+    golden = GoldenRows(signature.names, rows, direct.predictions, direct.probabilities, list(signature.classes))
+    try:
+        parsed = signature.parse([list(row) for row in rows])
+    except InvalidRowError as refusal:
+        message = f"the service would refuse these examples: {refusal}"
+        raise RegistrationError(message) from refusal
+    as_requested = _ask(model, signature, signature.to_container(parsed))
+    mismatch = golden.compare({"predictions": as_requested.predictions, "probabilities": as_requested.probabilities})
+    if mismatch is not None:
+        message = (
+            f"the model answers otherwise when the examples come as JSON: {mismatch}. "
+            "Check the dtypes of the examples: they must be what the model was trained on."
+        )
+        raise RegistrationError(message)
+    return golden
+
+
+def _ask(model: Any, signature: Signature, container: Any) -> Output:
+    """Ask with one thread, as the worker does: the order of a sum over threads decides its last bit."""
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ask_model(model, signature, container)
+
+
+def _check_threshold(threshold: float | None, classes: tuple[Any, ...], *, has_probabilities: bool) -> None:
+    if threshold is None:
+        return
+    if len(classes) != TWO or not has_probabilities:
+        message = f"threshold = {threshold} needs a model with predict_proba and two classes, and this one has {len(classes)} classes"
+        raise RegistrationError(message)
+    if not 0 <= threshold <= 1:
+        message = f"threshold = {threshold} is not a probability: give a number from 0 to 1"
+        raise RegistrationError(message)
+
+
+def _features_of(examples: Any, feature_names: Sequence[str] | None) -> tuple[tuple[Feature, ...], str | None]:
+    """Return the features, and the dtype of the array if the examples are one."""
+    if hasattr(examples, "columns"):
+        return tuple(_feature_of(name, examples[name]) for name in examples.columns), None
+    array = np.asarray(examples)
+    if array.ndim != TWO or array.dtype.kind not in KIND_OF_DTYPE:
+        message = (
+            f"examples is an array of shape {array.shape} and dtype {array.dtype}: give one of shape (rows, features) with numbers, "
+            "or a DataFrame where columns differ in kind"
+        )
+        raise RegistrationError(message)
+    names = list(feature_names or (f"x{index}" for index in range(array.shape[1])))
+    if len(names) != array.shape[1]:
+        message = f"metadata['feature_names'] has {len(names)} names for {array.shape[1]} columns"
+        raise RegistrationError(message)
+    dtype = str(array.dtype)
+    return tuple(Feature(name, KIND_OF_DTYPE[array.dtype.kind], dtype) for name in names), dtype
+
+
+def _feature_of(name: Any, column: Any) -> Feature:
+    if not isinstance(name, str):
+        message = f"examples has a column called {name!r}: names of columns must be text, as they are in JSON"
+        raise RegistrationError(message)
+    dtype = str(column.dtype)
+    present = column.dropna()
+    if dtype == "category":
+        vocabulary = tuple(column.cat.categories.tolist())
+        return Feature(name, _kind_of_values(name, vocabulary), dtype, categories=vocabulary)
+    kind = KIND_OF_DTYPE.get(getattr(column.dtype, "kind", "O"))
+    if kind is None:
+        kind = _kind_of_values(name, present.tolist())
+    uses_none = dtype == "object" and any(value is None for value in column)
+    return Feature(name, kind, dtype, missing="none" if uses_none else "nan")
+
+
+def _kind_of_values(name: str, values: Sequence[Any]) -> Kind:
+    types = set(map(type, values))
+    for kind, allowed in (("text", {str}), ("boolean", {bool}), ("integer", {int}), ("number", {int, float})):
+        if types <= allowed:
+            return kind  # type: ignore[return-value]
+    message = (
+        f"column {name!r} of the examples holds {', '.join(sorted(kind.__name__ for kind in types))}: a column must hold only text, "
+        "only numbers or only true and false. Convert it before the model, or inside its pipeline."
+    )
+    raise RegistrationError(message)
+
+
+def _rows_of(examples: Any, signature: Signature) -> list[list[Any]]:
+    """Return the examples as rows of JSON values, None where a value is missing."""
+    if signature.container == "ndarray":
+        columns = np.asarray(examples).T.tolist()
+    else:
+        columns = [examples[name].astype(object).tolist() for name in signature.names]
+    return [[_json_value(value) for value in row] for row in zip(*columns, strict=True)]
+
+
+def _json_value(value: Any) -> Any:
+    if value is None or value != value or type(value).__name__ == "NAType":  # noqa: PLR0124 - NaN of any kind
+        return None
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and math.isinf(value):
+        message = "examples hold infinity, which JSON cannot. Leave those rows out, and let the pipeline replace infinities."
+        raise RegistrationError(message)
+    return value
+
+
+def _with_missing(model: Any, signature: Signature, rows: list[list[Any]]) -> Signature:
+    """Ask the model with each value missing in turn, and note where it gives an answer."""
+    everywhere = replace(signature, features=tuple(replace(feature, accepts_missing=True) for feature in signature.features))
+    features = []
+    for position, feature in enumerate(signature.features):
+        probe = [[None if index == position else value for index, value in enumerate(row)] for row in rows[:PROBED_ROWS]]
+        accepts = any(row[position] is None for row in rows) or _answers(model, everywhere, probe)
+        features.append(replace(feature, accepts_missing=accepts))
+    return replace(signature, features=tuple(features))
+
+
+def _answers(model: Any, signature: Signature, rows: list[list[Any]]) -> bool:
+    try:
+        _ask(model, signature, signature.to_container(rows))
+    except Exception:  # noqa: BLE001 - whatever the model raises, its answer is no
+        return False
+    return True

@@ -1,0 +1,100 @@
+"""One loaded model in the worker: from the bytes of a request to the content of an answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import orjson
+
+from tier0.core.errors import InvalidRowError
+from tier0.core.prediction import ask_model
+from tier0.serving.entry import Entry
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model, its exact tag, and what its store entry says about it."""
+
+    tag: str
+    model: Any
+    entry: Entry
+
+    def answer(self, body: bytes) -> dict[str, Any]:
+        """Answer one request.
+
+        Raises:
+            InvalidRowError: the caller's fault, with the field, the problem and the remedy.
+        """
+        signature = self.entry.signature
+        payload = _parse(body)
+        rows = signature.parse(payload["features"], payload.get("columns"))
+        start = time.perf_counter()
+        output = ask_model(self.model, signature, signature.to_container(rows))
+        return {
+            "predictions": output.predictions,
+            "probabilities": output.probabilities,
+            "classes": list(signature.classes),
+            "model_tag": self.tag,
+            "latency_ms": (time.perf_counter() - start) * 1000,
+        }
+
+    def info(self) -> dict[str, Any]:
+        """Return what the model takes and gives, as JSON types."""
+        entry = self.entry
+        return {
+            "model_tag": self.tag,
+            "framework": entry.framework,
+            "versions": dict(entry.versions),
+            "signature": entry.signature.as_dict(),
+            "request": {"features": "a list of rows or of records", "columns": "the names of the rows' columns; optional"},
+            "metadata": dict(entry.metadata),
+        }
+
+
+def load_predictor(tag: str) -> Predictor:
+    """Load the model *tag* (exact) from the store that BENTOML_HOME names, with one thread a request.
+
+    Raises:
+        RegistrationError: the entry is not as it was registered.
+    """
+    entry = Entry.read(Path(bentoml.models.get(tag).path))
+    model = entry.load_model()
+    _use_one_thread(model)
+    return Predictor(tag, model, entry)
+
+
+def _use_one_thread(model: Any) -> None:
+    """Set every ``n_jobs`` to 1: a model that starts threads for each row fights with its own callers for the cores."""
+    if hasattr(model, "get_params"):
+        jobs = [name for name in model.get_params(deep=True) if name.rpartition("__")[2] == "n_jobs"]
+        model.set_params(**dict.fromkeys(jobs, 1))
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    if not body:
+        raise InvalidRowError("body", "is empty", 'Send {"features": [[…]]}', status=400)
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        payload = _parse_leniently(body)
+    if not isinstance(payload, dict):
+        raise InvalidRowError("body", "is not a JSON object", 'Send {"features": [[…]]}')
+    unknown = sorted(set(payload) - {"features", "columns"})
+    if unknown:
+        raise InvalidRowError(unknown[0], "is not a field of this request", "Its fields are features and, optionally, columns")
+    if "features" not in payload:
+        raise InvalidRowError("features", "is missing", 'Send {"features": [[…]]}')
+    return payload
+
+
+def _parse_leniently(body: bytes) -> Any:
+    """Parse what Python's json writes, too: NaN is a missing value, and Infinity is refused by the name of its field."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as problem:
+        raise InvalidRowError("body", f"is not JSON: {problem}", 'Send {"features": [[…]]}', status=400) from None

@@ -1,0 +1,119 @@
+"""Starting processes that cannot outlive us, and finding out what is still there."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import tier0
+
+GUARD = Path(__file__).with_name("guard.py")
+PACKAGE_PARENT = Path(tier0.__file__).parent.parent
+STOP_GRACE = 2.0
+ORPHAN_GRACE = 0.3
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+NO_TELEMETRY = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "OPIK_ANALYTICS_ENABLE": "false",
+    "OPIK_SENTRY_ENABLE": "false",
+    "DO_NOT_TRACK": "true",
+}
+
+
+def start_guard(watch: int, *, env: dict[str, str] | None = None, **order: Any) -> subprocess.Popen[bytes]:
+    """Start a guard (see `tier0.serving.guard`) in a session of its own, so that Ctrl-C leaves the order of events to us."""
+    document = {"watch": watch, "stop_grace": STOP_GRACE, "orphan_grace": ORPHAN_GRACE, **order}
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-I", "-S", str(GUARD), json.dumps(document)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=env,
+    )
+
+
+def child_environment(home: Path, tmp: Path, **more: str) -> dict[str, str]:
+    """Return the environment for a process of ours that uses BentoML.
+
+    BENTOML_* of the caller is left out (`bentoml serve` reads its port, host and timeout there), telemetry is off, numerical
+    libraries use one thread, and tier0 can be imported even from a checkout.
+
+    Args:
+        home: the BentoML home.
+        tmp: the folder for temporary files; its path must be short, since BentoML puts sockets there.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BENTOML_") and name != "PYTEST_CURRENT_TEST"}
+    return {
+        **kept,
+        **NO_TELEMETRY,
+        **ONE_THREAD,
+        "BENTOML_HOME": str(home),
+        "TMPDIR": str(tmp),
+        "PYTHONPATH": os.pathsep.join(_import_path()),
+        **more,
+    }
+
+
+def _import_path() -> list[str]:
+    """Return PYTHONPATH, after the folder of tier0 unless it is installed: site-packages in front could shadow the standard library."""
+    installed = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    own = [] if PACKAGE_PARENT in installed else [str(PACKAGE_PARENT)]
+    return own + [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+
+
+def processes_marked(nonce: str) -> list[psutil.Process]:
+    """Return the living processes that carry the server's nonce in their environment, wherever they are in the tree."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TIER0_NONCE") == nonce and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def accepts_connections(port: int) -> bool:
+    """Tell whether anything listens on *port* of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def owner_of(port: int) -> str | None:
+    """Describe the process that listens on TCP *port*: its pid and command, or that it is not ours to see."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:
+        return "a process of another user"
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            if connection.pid is None:
+                return "a process of another user"
+            try:
+                command = " ".join(psutil.Process(connection.pid).cmdline())[:120]
+            except psutil.Error:
+                command = "gone meanwhile"
+            return f"pid {connection.pid} ({command})"
+    return None
+
+
+def is_free(port: int) -> bool:
+    """Tell whether *port* of 127.0.0.1 can be bound."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

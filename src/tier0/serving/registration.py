@@ -1,0 +1,196 @@
+"""Registering a model: its whole pipeline, what it takes and gives, and the golden rows that prove it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from tier0.core.errors import RegistrationError
+from tier0.core.golden import GoldenRows
+from tier0.core.signature import Signature
+from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, ORDER_FILE, OUTCOME_FILE, describe
+from tier0.serving.inference import ask_in_memory, infer_signature
+from tier0.serving.processes import child_environment
+from tier0.serving.workspace import Workspace
+
+SAVE_TIMEOUT = 120.0
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model in a BentoML store.
+
+    Attributes:
+        tag: exact, ``name:version``.
+        store: the BentoML home that holds it.
+        path: its entry's folder.
+        signature: what it takes and gives.
+        golden: input rows, with what the model in memory gave for them.
+    """
+
+    tag: str
+    store: Path
+    path: Path
+    signature: Signature
+    golden: GoldenRows
+
+    @property
+    def name(self) -> str:
+        """The tag without its version."""
+        return self.tag.partition(":")[0]
+
+
+async def register_model_for_serving(
+    model: Any,
+    model_name: str,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    examples: Any,
+    preprocessor: Any = None,
+    framework: str | None = None,
+    threshold: float | None = None,
+    store: Path | None = None,
+) -> RegisteredModel:
+    """Save a fitted model so that `tier0.serving.service` serves it, and prove it by loading it in a fresh interpreter.
+
+    Args:
+        model: follows scikit-learn's estimator interface: ``predict``, and ``predict_proba`` where it has it.
+        model_name: lower-case letters, digits, ``_``, ``-`` and ``.``.
+        metadata: JSON types, kept with the model. ``feature_names`` names the columns of *examples* that are an array.
+        examples: a DataFrame or array of shape (rows, features), just as *model* (or *preprocessor*) takes them. They
+            become the golden rows, and are kept beside the model: give few, and none that must not be kept.
+        preprocessor: a fitted transformer that comes before the model; both are saved as one pipeline.
+        framework: where the estimator comes from; found from the object by default.
+        threshold: for two classes, the probability of the second class from which it is predicted.
+        store: a BentoML home to save in. By default a private one, that is deleted when this process ends.
+
+    Raises:
+        RegistrationError: the model cannot be registered as asked, or came back changed; then nothing is left in the store.
+    """
+    save = ModelSaver(model, model_name, metadata, examples, preprocessor, framework, threshold)
+    workspace = Workspace.create()
+    try:
+        return await asyncio.to_thread(save, workspace, store or workspace.store, prove=True)
+    finally:
+        if store is not None:
+            workspace.close()
+
+
+class ModelSaver:
+    """A model that was found fit to be saved: its signature inferred, its golden rows computed.
+
+    Raises:
+        RegistrationError: it is not.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        name: str,
+        metadata: Mapping[str, Any] | None,
+        examples: Any,
+        preprocessor: Any = None,
+        framework: str | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?", name):
+            message = f"model_name = {name!r} is no name for BentoML: use lower-case letters, digits, '_', '-' and '.', 63 at most"
+            raise RegistrationError(message)
+        self.metadata = _json_metadata(metadata)
+        self.name = name
+        self.model = model if preprocessor is None else _as_one_pipeline(preprocessor, model)
+        self.framework = framework or find_framework(model)
+        self.signature = infer_signature(self.model, examples, threshold, self.metadata.get("feature_names"))
+        self.golden = ask_in_memory(self.model, self.signature, examples)
+
+    def __call__(self, workspace: Workspace, store: Path, *, prove: bool) -> RegisteredModel:
+        """Save the model in the BentoML home *store*.
+
+        Args:
+            workspace: where the files are put together.
+            store: the BentoML home; made if it is not there.
+            prove: load the entry in the fresh interpreter that saved it, and compare the golden rows. Without it, the first
+                golden answer of a server has to be the proof.
+
+        Raises:
+            RegistrationError: it could not be saved, or came back changed.
+        """
+        folder = workspace.folder("r")
+        versions = _versions(self.framework)
+        content = cloudpickle.dumps(self.model)
+        description = describe(self.signature, self.framework, versions, hashlib.sha256(content).hexdigest(), self.metadata)
+        (folder / MODEL_FILE).write_bytes(content)
+        (folder / DESCRIPTION_FILE).write_text(json.dumps(description), encoding="utf-8")
+        self.golden.write(folder / GOLDEN_FILE)
+        order = {"name": self.name, "metadata": self.metadata, "framework": self.framework, "versions": versions, "prove": prove}
+        (folder / ORDER_FILE).write_text(json.dumps(order), encoding="utf-8")
+        outcome = _run_save_entry(folder, store)
+        return RegisteredModel(outcome["tag"], store, Path(outcome["path"]), self.signature, self.golden)
+
+
+def _run_save_entry(folder: Path, store: Path) -> dict[str, str]:
+    for path in (store, folder / "t"):
+        path.mkdir(parents=True, exist_ok=True)
+    ran = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "tier0.serving.save_entry", str(folder)],
+        cwd=folder,
+        env=child_environment(store, folder / "t"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SAVE_TIMEOUT,
+        check=False,
+    )
+    outcome = folder / OUTCOME_FILE
+    document: dict[str, str] = json.loads(outcome.read_text(encoding="utf-8")) if outcome.exists() else {"error": ran.stderr.strip()[-2000:]}
+    if "error" in document:
+        message = f"the model could not be registered in {store}: {document['error']}"
+        raise RegistrationError(message)
+    return document
+
+
+def find_framework(model: Any) -> str:
+    """Return the package that the estimator, the last step of a pipeline, comes from.
+
+    Raises:
+        RegistrationError: it does not follow scikit-learn's interface.
+    """
+    estimator = model.steps[-1][1] if hasattr(model, "steps") else model
+    package = type(estimator).__module__.partition(".")[0]
+    if not hasattr(estimator, "predict") or type(estimator).__name__ == "Booster":
+        message = (
+            f"model is a {package} {type(estimator).__name__}, which does not follow scikit-learn's interface. "
+            "Train with its wrapper, such as XGBClassifier or LGBMRegressor, or wrap it in an estimator with predict and predict_proba."
+        )
+        raise RegistrationError(message)
+    return package
+
+
+def _versions(framework: str) -> dict[str, str]:
+    """Return the versions of the libraries that the model's behaviour hangs on, as they are loaded right now."""
+    packages = ["numpy", "sklearn", *([] if framework in {"sklearn", "numpy"} else [framework])]
+    return {name: version for name in packages if (version := getattr(sys.modules.get(name), "__version__", None))}
+
+
+def _as_one_pipeline(preprocessor: Any, model: Any) -> Any:
+    from sklearn.pipeline import Pipeline  # noqa: PLC0415
+
+    return Pipeline([("preprocessor", preprocessor), ("model", model)])
+
+
+def _json_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps(dict(metadata or {}), allow_nan=False))  # type: ignore[no-any-return]
+    except (TypeError, ValueError) as problem:
+        message = f"metadata holds something that JSON cannot: {problem}. Use text, finite numbers, lists and dicts."
+        raise RegistrationError(message) from problem

@@ -1,0 +1,87 @@
+"""Putting a model into a BentoML store, in a process of its own: BENTOML_HOME is fixed by BentoML's first use.
+
+Run as ``python -m tier0.serving.save_entry FOLDER``. FOLDER holds the entry's files and ``order.json``; the outcome is
+written to ``outcome.json``. With ``prove``, the model is loaded back and asked for its golden rows right here, in an
+interpreter that has never seen it, and the entry is deleted again where they do not come back.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import bentoml
+from bentoml.models import ModelContext
+
+from tier0.core.errors import RegistrationError, Tier0Error
+from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, ORDER_FILE, OUTCOME_FILE, Entry
+
+
+def main() -> int:
+    """Save the entry, prove it if asked to, and write the outcome."""
+    folder = Path(sys.argv[1])
+    order = json.loads((folder / ORDER_FILE).read_text(encoding="utf-8"))
+    try:
+        outcome = save(folder, order)
+    except (bentoml.exceptions.BentoMLException, Tier0Error) as problem:
+        outcome = {"error": str(problem)}
+    (folder / OUTCOME_FILE).write_text(json.dumps(outcome), encoding="utf-8")
+    return 1 if "error" in outcome else 0
+
+
+def save(folder: Path, order: dict[str, Any]) -> dict[str, str]:
+    """Save the files in *folder* as an entry of the store.
+
+    Returns:
+        The exact tag, and the path of the entry.
+
+    Raises:
+        RegistrationError: the model that was loaded back does not give its golden rows.
+    """
+    with bentoml.models.create(
+        order["name"],
+        module="bentoml.sklearn",
+        metadata=order["metadata"],
+        signatures={"predict": {"batchable": False}},
+        context=ModelContext(framework_name=order["framework"], framework_versions=order["versions"]),
+    ) as model:
+        for name in (MODEL_FILE, DESCRIPTION_FILE, GOLDEN_FILE):
+            shutil.copyfile(folder / name, model.path_of(name))
+    saved = bentoml.models.get(model.tag)
+    if order["prove"]:
+        try:
+            prove(Path(saved.path))
+        except BaseException:
+            bentoml.models.delete(saved.tag)
+            raise
+    return {"tag": str(saved.tag), "path": str(saved.path)}
+
+
+def prove(path: Path) -> None:
+    """Load the entry at *path* and compare what it gives with its golden rows.
+
+    Raises:
+        RegistrationError: they differ, or the model cannot be loaded or asked.
+    """
+    from tier0.core.prediction import ask_model  # noqa: PLC0415 - with the model's own libraries: only where proof is asked for
+
+    entry = Entry.read(path)
+    golden = entry.golden_rows()
+    signature = entry.signature
+    try:
+        model = entry.load_model()
+        output = ask_model(model, signature, signature.to_container(signature.parse(golden.records())))
+    except Exception as problem:
+        message = f"a fresh interpreter cannot use the saved model: {type(problem).__name__}: {problem}"
+        raise RegistrationError(message) from problem
+    mismatch = golden.compare({"predictions": output.predictions, "probabilities": output.probabilities})
+    if mismatch is not None:
+        message = f"the model that was saved is not the model in memory: {mismatch}"
+        raise RegistrationError(message)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

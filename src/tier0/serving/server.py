@@ -1,0 +1,287 @@
+"""One running `bentoml serve`, from its launch to the proof that nothing of it is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen, TimeoutExpired
+from typing import Any
+
+import psutil
+
+from tier0.core.errors import PortInUseError, PredictionMismatchError, ServerError
+from tier0.core.events import EventLog
+from tier0.core.settings import Port
+from tier0.serving.processes import accepts_connections, child_environment, is_free, owner_of, processes_marked, start_guard
+
+SERVICE = "tier0.serving.service:Tier0Service"
+WORKER_MODULE = "_bentoml_impl.worker.service"
+HOST = "127.0.0.1"
+POLL = 0.02
+STOP_WITHIN = 3.0
+LOG_LINES = 40
+TRACEBACK_SETTLES = 0.3
+"""Seconds in which a process that printed the start of a traceback may finish it, so that the log's end says why."""
+
+Probe = Callable[[str, float], Mapping[str, Any]]
+"""Asks the server at a URL for a golden row, within some seconds; gives its answer, raises `PredictionMismatchError`
+where the answer is wrong, and anything else where there is none."""
+
+
+@dataclass
+class Server:
+    """A `bentoml serve` with a BentoML home, a temporary folder, a log and a guard of its own.
+
+    Attributes:
+        folder: its private folder.
+        port: the port to ask for.
+        events: where its phases are told.
+        preload: modules for the worker to import before it is told what to serve.
+    """
+
+    folder: Path
+    port: Port = Port(0)
+    events: EventLog = field(default_factory=EventLog)
+    preload: Sequence[str] = ()
+    nonce: str = field(default_factory=lambda: os.urandom(8).hex())
+    url: str = ""
+    _guard: Popen[bytes] | None = None
+    _worker: int | None = None
+    _launched: float = 0.0
+
+    @property
+    def log(self) -> Path:
+        """The file with everything that the server's processes printed."""
+        return self.folder / "server.log"
+
+    @property
+    def home(self) -> Path:
+        """The BentoML home of this server alone: two servers on one home wipe each other's metrics."""
+        return self.folder / "home"
+
+    @property
+    def announcement(self) -> Path:
+        """The file that tells the worker what to serve."""
+        return self.folder / "models.json"
+
+    @property
+    def pids(self) -> list[int]:
+        """The living processes of the server."""
+        if self._guard is None:
+            return []
+        try:
+            return [process.pid for process in psutil.Process(self._guard.pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def launch(self) -> None:
+        """Start the processes and return at once; the worker imports meanwhile, and waits for `announce`.
+
+        Raises:
+            PortInUseError: the port that was asked for is taken.
+        """
+        number = self._choose_port()
+        for path in (self.home, self.folder / "t", self.folder / "cwd"):
+            path.mkdir(parents=True, exist_ok=True)
+        self.log.touch()
+        self._launched = time.monotonic()
+        self._worker = None
+        self.url = ""
+        environment = child_environment(
+            self.home,
+            self.folder / "t",
+            TIER0_NONCE=self.nonce,
+            TIER0_ANNOUNCEMENT=str(self.announcement),
+            TIER0_PRELOAD=",".join(self.preload),
+        )
+        command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", HOST, "--port", str(number)]
+        self._guard = start_guard(os.getpid(), env=environment, command=command, cwd=str(self.folder / "cwd"), log=str(self.log))
+        self.events.emit("server.launched", f"starting bentoml serve on port {number or '(any free one)'}", port=number)
+
+    def _choose_port(self) -> int:
+        wanted = self.port.number
+        if wanted == 0 or is_free(wanted):
+            return wanted
+        if not self.port.or_next:
+            raise self._port_in_use(wanted)
+        free = next((number for number in range(wanted + 1, 65536) if is_free(number)), 0)
+        self.events.emit("server.port_taken", f"port {wanted} belongs to {owner_of(wanted)}; taking {free}", wanted=wanted, taken=free)
+        return free
+
+    def _port_in_use(self, number: int) -> PortInUseError:
+        owner = owner_of(number) or "a process that has ended meanwhile"
+        return PortInUseError(
+            f"port {number} is in use by {owner}. "
+            f"Stop it, or say --tier0-port {number}+ for the next free one, or --tier0-port 0 for any."
+        )
+
+    def announce(self, models: Mapping[str, str], store: Path) -> None:
+        """Tell the worker what to serve: model name to exact tag, of entries in the BentoML home *store*."""
+        for tag in models.values():
+            name, _, version = tag.partition(":")
+            link = self.home / "models" / name / version
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.symlink_to(store / "models" / name / version)
+        unfinished = self.announcement.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps({"models": dict(models), "nonce": self.nonce}), encoding="utf-8")
+        unfinished.replace(self.announcement)
+
+    def wait_until_ready(self, probe: Probe, timeout: float) -> Mapping[str, Any]:
+        """Wait until a golden row came back right from this very server.
+
+        Args:
+            probe: asks for the row, and knows what must come back.
+            timeout: in seconds, from now.
+
+        Returns:
+            What the probe returned.
+
+        Raises:
+            ServerError: the process exited, its worker was respawned, a traceback shows, the time is over, or the server
+                that answers is another one; with the end of the log.
+            PortInUseError: the port was taken between our look and the start.
+            PredictionMismatchError: the answer is not what the in-memory model gave.
+        """
+        deadline = time.monotonic() + timeout
+        attempt = _Attempt(probe, deadline)
+        while not attempt.ended.wait(POLL):
+            self._refuse_sick_server()
+            if time.monotonic() > deadline:
+                message = f"no golden row came back within {timeout:g} s (startup-timeout)"
+                raise self._failed(message)
+            if not self.url and (url := self._find_url()):
+                self.url = url
+                attempt.start(url)
+        answer = attempt.result(self._failed)
+        self.events.emit(
+            "server.ready", f"ready at {self.url} after {time.monotonic() - self._launched:.1f} s", url=self.url, nonce=self.nonce
+        )
+        return answer
+
+    def _find_url(self) -> str | None:
+        """Find the worker's listening socket: the one port that the service has, while the supervisor has control ports, too."""
+        if self._worker is None:
+            return None
+        try:
+            connections = psutil.Process(self._worker).net_connections(kind="tcp")
+        except psutil.Error:
+            return None
+        ports = {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
+        return f"http://{HOST}:{ports.pop()}" if ports else None
+
+    def _refuse_sick_server(self) -> None:
+        if self._guard is None:
+            message = "the server was not launched"
+            raise ServerError(message)
+        status = self._guard.poll()
+        if status is not None:
+            if self.port.number and "Address already in use" in self.log.read_text(encoding="utf-8", errors="replace"):
+                raise self._port_in_use(self.port.number)
+            message = f"bentoml serve exited with status {status}"
+            raise self._failed(message)
+        worker = self._current_worker()
+        if self._worker is not None and worker != self._worker:
+            message = f"worker {self._worker} died, and was {'respawned' if worker else 'not replaced'}"
+            raise self._failed(message)
+        self._worker = worker
+        if "Traceback (most recent call last)" in self.log.read_text(encoding="utf-8", errors="replace"):
+            time.sleep(TRACEBACK_SETTLES)
+            message = "a traceback shows in its log"
+            raise self._failed(message)
+
+    def _current_worker(self) -> int | None:
+        for pid in self.pids:
+            try:
+                if WORKER_MODULE in psutil.Process(pid).cmdline():
+                    return pid
+            except psutil.Error:
+                continue
+        return None
+
+    def _failed(self, what: str) -> ServerError:
+        return ServerError(f"the server did not become ready: {what}.\nThe end of its log ({self.log}):\n{self.log_end()}")
+
+    def log_end(self) -> str:
+        """Return the last lines of the log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(f"  | {line}" for line in lines[-LOG_LINES:]) or "  | (nothing was printed)"
+
+    def kill(self) -> None:
+        """Kill every process of the server at once, as a crash or the kernel would, and wait until they are gone."""
+        for pid in self.pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self._wait_for_guard()
+
+    def stop(self) -> float:
+        """Stop the whole tree, and prove that it is gone.
+
+        Returns:
+            The seconds it took.
+
+        Raises:
+            ServerError: a process remains, or something answers on the port.
+        """
+        if self._guard is None:
+            return 0.0
+        start = time.monotonic()
+        self._guard.terminate()
+        self._wait_for_guard()
+        left = processes_marked(self.nonce)
+        for process in left:
+            process.kill()
+        port = int(self.url.rpartition(":")[2]) if self.url else 0
+        answering = bool(port) and accepts_connections(port)
+        if left or answering:
+            message = f"after stop, {len(left)} processes remained ({left}) and port {port} {'answers' if answering else 'is closed'}"
+            raise ServerError(message)
+        self._guard = None
+        seconds = time.monotonic() - start
+        self.events.emit("server.stopped", f"stopped in {seconds:.1f} s; no process and no port is left", seconds=seconds)
+        return seconds
+
+    def _wait_for_guard(self) -> None:
+        if self._guard is not None:
+            try:
+                self._guard.wait(STOP_WITHIN)
+            except TimeoutExpired:
+                self._guard.kill()
+
+
+class _Attempt:
+    """The probe's call, on a thread of its own, so that the process can be watched while the call hangs."""
+
+    def __init__(self, probe: Probe, deadline: float) -> None:
+        self.ended = threading.Event()
+        self._probe = probe
+        self._deadline = deadline
+        self._answer: Mapping[str, Any] = {}
+        self._problem: Exception | None = None
+
+    def start(self, url: str) -> None:
+        threading.Thread(target=self._run, args=(url,), daemon=True, name="tier0-ready").start()
+
+    def _run(self, url: str) -> None:
+        try:
+            self._answer = self._probe(url, self._deadline - time.monotonic())
+        except Exception as problem:  # noqa: BLE001 - handed to the thread that waits
+            self._problem = problem
+        self.ended.set()
+
+    def result(self, failed: Callable[[str], ServerError]) -> Mapping[str, Any]:
+        """Return the probe's answer, or raise what it raised: ours as it is, anything else as a failure of the server."""
+        if self._problem is None:
+            return self._answer
+        if isinstance(self._problem, PredictionMismatchError):
+            raise self._problem
+        raise failed(str(self._problem)) from self._problem

@@ -1,0 +1,62 @@
+"""The private folder of a run: gone when the run ends, however it ends."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen
+
+from tier0.serving.processes import start_guard
+
+
+@dataclass
+class Workspace:
+    """A folder that only its owner may enter, with a guard that deletes it when the process *watch* dies.
+
+    Attributes:
+        path: the folder; short, since BentoML puts sockets below it.
+        keep: leave the folder where it is.
+        watch: the pid with which it ends; another one than ours where several processes share the folder.
+    """
+
+    path: Path
+    keep: bool = False
+    watch: int = field(default_factory=os.getpid)
+    _guard: Popen[bytes] | None = None
+    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    @classmethod
+    def create(cls, *, keep: bool = False) -> Workspace:
+        """Make a new folder under the system's folder for temporary files."""
+        return cls(Path(tempfile.gettempdir()) / f"tier0-{os.urandom(5).hex()}", keep=keep).open()
+
+    def open(self) -> Workspace:
+        """Make the folder, unless another process that shares it was first, and have it guarded."""
+        if not self.keep:
+            self._guard = start_guard(self.watch, remove=[str(self.path)])
+        self.path.mkdir(mode=0o700, exist_ok=self.watch != os.getpid())
+        return self
+
+    @property
+    def store(self) -> Path:
+        """The BentoML home of this run, which holds the models that it registered."""
+        return self.path / "store"
+
+    def folder(self, name: str) -> Path:
+        """Make a new folder, numbered so that it is this process' own."""
+        path = self.path / f"{name}{os.getpid()}-{next(self._numbers)}"
+        path.mkdir()
+        return path
+
+    def close(self) -> None:
+        """Delete the folder, unless it is to be kept or still shared."""
+        if self.keep or self.watch != os.getpid():
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._guard is not None:
+            self._guard.terminate()
+            self._guard.wait()
