@@ -74,6 +74,7 @@ class Session:
         settings: what was asked for.
         events: what happened.
         shared_id: names what several processes share (xdist's workers): they train and register once.
+        servers: that were launched.
     """
 
     settings: Settings
@@ -81,7 +82,7 @@ class Session:
     shared_id: str | None = None
     _workspace: Workspace | None = None
     _shared: Workspace | None = None
-    _servers: list[Server] = field(default_factory=list)
+    servers: list[Server] = field(default_factory=list)
     _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="tier0"))
     _tracking: Tracking | None = None
 
@@ -112,7 +113,7 @@ class Session:
     def launch(self) -> Server:
         """Start a server's processes, and return before they are ready: their imports run while the model trains."""
         server = Server(self.workspace.folder("s"), self.settings.port, self.events, PRELOAD)
-        self._servers.append(server)
+        self.servers.append(server)
         server.launch()
         if self._tracking is None and self.shared_id is None:
             self._prepare_tracking()
@@ -146,24 +147,19 @@ class Session:
         candidates = candidates_for(dataset, settings.algorithms, settings.seed)
         selection = select(dataset, parts["train"], candidates, settings.seed, events)
         training = train(dataset, parts, selection.winner, settings.hpo_trials, settings.seed, events)
-        logged = self._background.submit(self._log, tracking, training)
+        logged = self._background.submit(tracking.log, training)
         return Trained(training, selection.scores[0].mean, selection.reason, tracking.uri, logged)
 
-    def _log(self, tracking: Tracking, training: Training) -> tuple[str, str]:
-        run_id, model_uri = tracking.log(training)
-        self.events.emit("training.logged", f"step 5 training: logged to MLflow as {model_uri}", run_id=run_id, model_uri=model_uri)
-        return run_id, model_uri
-
-    def register(self, trained: Trained) -> RegisteredModel:
-        """Register the model of *trained*; MLflow is done with it when this returns.
+    def register(self, trained: Trained, store: Path) -> RegisteredModel:
+        """Register the model of *trained* in the BentoML home *store*; MLflow is done with it when this returns.
 
         Raises:
             RegistrationError: it cannot be registered.
             Tier0Error: MLflow could not log it.
         """
-        return self._once("registered", lambda: self._register(trained))
+        return self._once("registered", lambda: self._register(trained, store))
 
-    def _register(self, trained: Trained) -> RegisteredModel:
+    def _register(self, trained: Trained, store: Path) -> RegisteredModel:
         training = trained.training
         metadata = {
             "algorithm": training.algorithm,
@@ -173,7 +169,8 @@ class Session:
             "feature_names": training.names,
         }
         save = ModelSaver(training.model, f"tier0_{training.dataset}", metadata, training.examples, threshold=training.threshold)
-        model = save(self.workspace, self.store, prove=False)
+        model = save(self.workspace, store, prove=False)
+        self.events.emit("training.logged", f"step 5 training: logged to MLflow as {trained.model_uri}", model_uri=trained.model_uri)
         self.events.emit(
             "registration.done",
             f"step 7 deployment: registered {model.tag} with {len(model.golden)} golden rows",
@@ -229,7 +226,7 @@ class Session:
     def close(self) -> None:
         """Stop every server, wait for what runs in the background, and delete this process' folder; a shared one ends with the run."""
         try:
-            for server in self._servers:
+            for server in self.servers:
                 server.stop()
         finally:
             self._background.shutdown(wait=True)

@@ -104,20 +104,18 @@ def _end(child: subprocess.Popen, grace: float) -> None:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+            if pid != child.pid:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
         child.poll()
-        _reap()
         time.sleep(0.005)
-    child.poll()
-
-
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
 
 
 def _descendants() -> list[int]:
-    """Return the pids of all living descendants of this process; zombies do not count."""
+    """Return the pids of all descendants of this process.
+
+    Zombies count: while threads of a killed process still end, its first thread is a zombie already, and its port is still open.
+    """
     children: dict[int, list[int]] = {}
     for pid, parent in _processes():
         children.setdefault(parent, []).append(pid)
@@ -132,18 +130,18 @@ def _descendants() -> list[int]:
 def _processes() -> list[tuple[int, int]]:
     if sys.platform == "linux":
         return [entry for name in os.listdir("/proc") if name.isdigit() and (entry := _read_stat(name))]  # noqa: PTH208
-    listing = subprocess.run(["ps", "-axo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)  # noqa: S607
-    rows = [line.split() for line in listing.stdout.splitlines()]
-    return [(int(pid), int(parent)) for pid, parent, state in rows if not state.startswith("Z")]
+    listing = subprocess.run(["ps", "-axo", "pid=,ppid=,comm="], capture_output=True, text=True, check=True)  # noqa: S607
+    rows = (line.split(None, 2) for line in listing.stdout.splitlines())
+    return [(int(pid), int(parent)) for pid, parent, command in rows if not command.endswith("ps")]  # ps lists itself
 
 
 def _read_stat(name: str) -> tuple[int, int] | None:
     try:
         with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stat:  # noqa: PTH123
-            state, parent = stat.read().rpartition(")")[2].split()[:2]
+            parent = stat.read().rpartition(")")[2].split()[1]
     except OSError:
         return None
-    return None if state == "Z" else (int(name), int(parent))
+    return int(name), int(parent)
 
 
 def _remove(folders: list[str]) -> None:

@@ -223,6 +223,16 @@ class Server:
                 continue
         self._wait_for_guard()
 
+    def relaunch(self) -> None:
+        """Start again on the port that the server had; follow it by `wait_until_ready`.
+
+        Raises:
+            PortInUseError: somebody else has taken the port.
+        """
+        self.port = Port(int(self.url.rpartition(":")[2]))
+        self.log.unlink()
+        self.launch()
+
     def stop(self) -> float:
         """Stop the whole tree, and prove that it is gone.
 

@@ -1,0 +1,196 @@
+"""The pytest plugin: options, the marker, fixtures and reports. Loading it imports the standard library and pytest only."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tier0.core.errors import SettingsError
+from tier0.core.events import Event, EventLog
+from tier0.core.settings import TABLE, Settings, merge_settings
+
+if TYPE_CHECKING:
+    from tier0.runs.deployment import Deployment
+    from tier0.runs.session import Session, Trained
+    from tier0.serving.registration import RegisteredModel
+    from tier0.serving.server import Server
+
+MARKER = "tier0_bentoml"
+SETTINGS_KEY = pytest.StashKey[Settings]()
+EVENTS_KEY = pytest.StashKey[EventLog]()
+SESSION_KEY = pytest.StashKey["Session"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Make an option and an ini key for every setting."""
+    group = parser.getgroup("tier0", "Tier0: is what is served what was trained?")
+    for row in TABLE:
+        help_ = f"{row.help} (default: {row.default or 'none'}; also {row.variable} and ini {row.ini})".replace("%", "%%")
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if row.metavar == "BOOL" else {}
+        group.addoption(row.option, dest=f"tier0_{row.name}", metavar=row.metavar, default=None, help=help_, **switch)
+        parser.addini(row.ini, f"{row.help} (see {row.option})", default=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, and refuse settings that cannot be used before anything is done."""
+    config.addinivalue_line("markers", f"{MARKER}: end-to-end tests that train, register and serve a real model with `bentoml serve`")
+    try:
+        config.stash[SETTINGS_KEY] = _merge(config)
+    except SettingsError as problem:
+        raise pytest.UsageError(f"tier0: {problem}") from None
+    config.stash[EVENTS_KEY] = EventLog(listeners=[_Narrator(config)])
+    if config.pluginmanager.hasplugin("asyncio"):
+        from tier0 import pytest_client_fixture  # noqa: PLC0415 - pytest-asyncio, which it imports, is loaded already
+
+        config.pluginmanager.register(pytest_client_fixture, "tier0.pytest_client_fixture")
+
+
+def _merge(config: pytest.Config) -> Settings:
+    options = {row.name: config.getoption(f"tier0_{row.name}") for row in TABLE}
+    ini = {row.name: config.getini(row.ini) for row in TABLE}
+    return merge_settings(options, os.environ, ini)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say which settings are not the default, and where each came from."""
+    changed = config.stash[SETTINGS_KEY].describe_changed()
+    return f"tier0: {changed}" if changed else None
+
+
+class _Narrator:
+    """Tells the phases on the terminal as they happen, past pytest's capturing."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def __call__(self, event: Event) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None or not event.message or self._config.get_verbosity() < 0:
+            return
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        if capture is None:
+            _write(reporter, event.message)
+            return
+        with capture.global_and_fixture_disabled():
+            _write(reporter, event.message)
+
+
+def _write(reporter: pytest.TerminalReporter, message: str) -> None:
+    reporter.ensure_newline()
+    reporter.write_line(f"tier0: {message}")
+
+
+@pytest.fixture(scope="session")
+def tier0_settings(pytestconfig: pytest.Config) -> Settings:
+    """What this run was asked to do."""
+    return pytestconfig.stash[SETTINGS_KEY]
+
+
+@pytest.fixture(scope="session")
+def _tier0_session(pytestconfig: pytest.Config, tier0_settings: Settings) -> Iterator[Session]:
+    from tier0.runs.session import Session  # noqa: PLC0415
+
+    worker = getattr(pytestconfig, "workerinput", None)
+    session = Session(tier0_settings, pytestconfig.stash[EVENTS_KEY], shared_id=worker["testrunuid"] if worker else None)
+    pytestconfig.stash[SESSION_KEY] = session
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+@pytest.fixture(scope="session")
+def _tier0_launched(_tier0_session: Session) -> Server:
+    """A server whose imports run while the model is trained."""
+    return _tier0_session.launch()
+
+
+@pytest.fixture(scope="session")
+def tier0_trained(_tier0_session: Session) -> Trained:
+    """Steps 4 and 5: a model that was selected, tuned, trained, measured and logged to MLflow."""
+    return _tier0_session.train()
+
+
+@pytest.fixture(scope="session")
+def tier0_store(_tier0_session: Session) -> Path:
+    """The BentoML home that the model is registered in: this run's own, unless ``--tier0-store`` names one."""
+    return _tier0_session.store
+
+
+@pytest.fixture(scope="session")
+def tier0_model(_tier0_session: Session, tier0_trained: Trained, tier0_store: Path) -> RegisteredModel:
+    """The registered model: its exact tag, and its golden rows."""
+    return _tier0_session.register(tier0_trained, tier0_store)
+
+
+@pytest.fixture(scope="session")
+def tier0_server(_tier0_session: Session, _tier0_launched: Server, tier0_model: RegisteredModel) -> Server:
+    """A running `bentoml serve` that gave the golden rows back right."""
+    _tier0_session.serve(_tier0_launched, tier0_model)
+    return _tier0_launched
+
+
+@pytest.fixture(scope="session")
+def tier0_deployment(tier0_server: Server, tier0_model: RegisteredModel) -> Deployment:
+    """Where the model is served, which one it must be, and the server."""
+    from tier0.runs.deployment import Deployment  # noqa: PLC0415
+
+    return Deployment(tier0_server.url, tier0_model, tier0_server)
+
+
+@pytest.fixture(scope="session")
+def tier0_events(pytestconfig: pytest.Config) -> EventLog:
+    """What happened so far in this run; a test may add what it measured."""
+    return pytestconfig.stash[EVENTS_KEY]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Put the end of the server's log beside a failure."""
+    report = yield
+    session = item.config.stash.get(SESSION_KEY, None)
+    if session is not None and report.failed and item.get_closest_marker(MARKER):
+        report.sections += [(f"tier0: end of {server.log}", server.log_end()) for server in session.servers]
+    return report  # type: ignore[no-any-return]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Ship the events from an xdist worker to the controller, as built-in types only."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None and (events := session.config.stash[EVENTS_KEY].events):
+        output["tier0_events"] = json.dumps([event.as_dict() for event in events], default=str)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the events that an xdist worker shipped."""
+    shipped = getattr(node, "workeroutput", {}).get("tier0_events")
+    if shipped:
+        node.config.stash[EVENTS_KEY].extend(json.loads(shipped))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was trained, served and found."""
+    events = config.stash[EVENTS_KEY]
+    if not events.events:
+        return
+    from tier0.report.summary import as_lines, summary_rows  # noqa: PLC0415
+
+    terminalreporter.section("tier0")
+    for line in as_lines(summary_rows(events)):
+        terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> None:
+    """Put the same summary on top of pytest-html's report."""
+    events = session.config.stash[EVENTS_KEY]
+    if events.events:
+        from tier0.report.summary import as_html, summary_rows  # noqa: PLC0415
+
+        prefix.append(as_html(summary_rows(events)))

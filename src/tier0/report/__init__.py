@@ -1,0 +1,1 @@
+"""What people read: made from the events of a run, and from nothing else."""

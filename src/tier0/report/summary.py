@@ -1,0 +1,60 @@
+"""The summary of a run, as rows for the terminal and as HTML."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tier0.core.events import EventLog
+
+Row = tuple[str, str]
+
+
+def summary_rows(events: EventLog) -> list[Row]:
+    """Return what the run found, as (name, value), in the order of the pipeline's own console; only what happened."""
+    rows: list[Row] = []
+    if selected := events.last("selection.done"):
+        rows += [("selected algorithm", selected["algorithm"]), ("selection score", f"{selected['score']:.3f}")]
+    if trained := events.last("training.done"):
+        rows += [(name, f"{value:.3f}") for name, value in trained["metrics"].items()]
+    if registered := events.last("registration.done"):
+        rows += [("model uri", registered["model_uri"]), ("model tag", registered["tag"])]
+    if verified := events.last("deployment.verified"):
+        rows += [
+            ("endpoint", verified["url"]),
+            ("golden rows", f"{verified['rows']} of {verified['rows']} to the last bit"),
+            ("predictions", f"{_short(verified['predictions'])} …"),
+            ("probabilities", f"{_short(verified['probabilities'])} …" if verified["probabilities"] else "none: this model gives no probabilities"),
+            ("latency", f"{verified['latency_ms']:.1f} ms of inference for {verified['rows']} rows"),
+        ]
+    if healthy := events.last("health.checked"):
+        rows.append(("health", healthy["status"]))
+    if breaker := events.last("breaker.measured"):
+        rows.append(("circuit breaker", f"{' → '.join(breaker['states'])}, {breaker['reached']} requests reached the dead server's port"))
+    if stopped := events.last("server.stopped"):
+        rows.append(("stopped", f"in {stopped['seconds']:.1f} s, no process and no port left"))
+    if kept := events.last("run.kept"):
+        rows.append(("kept", kept["path"]))
+    return rows
+
+
+def as_lines(rows: list[Row]) -> list[str]:
+    """Return the rows as aligned lines of text."""
+    width = max((len(name) for name, _ in rows), default=0)
+    return [f"{name:<{width}}  {value}" for name, value in rows]
+
+
+def as_html(rows: list[Row]) -> str:
+    """Return the rows as an HTML table; every value is escaped."""
+    cells = "".join(f"<tr><th style='text-align:left;padding-right:2em'>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
+    return f"<h3>Tier0</h3><table>{cells}</table>"
+
+
+def _short(values: list[Any]) -> str:
+    def one(value: Any) -> str:
+        if isinstance(value, list):
+            return f"[{', '.join(map(one, value))}]"
+        return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+    return ", ".join(map(one, values))

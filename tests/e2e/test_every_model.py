@@ -1,0 +1,91 @@
+"""Every algorithm on every data set, served by one server and compared with the model in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tier0.core.golden import ROW_ALONE_TOLERANCE
+from tier0.core.settings import ALGORITHMS, DATASETS, merge_settings
+from tier0.runs.deployment import golden_probe, with_client
+from tier0.serving.registration import ModelSaver, RegisteredModel
+from tier0.serving.server import Server
+from tier0.serving.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tier0.client import BentoMLClient
+    from tier0.core.golden import GoldenRows
+
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(240), pytest.mark.xdist_group("every_model")]
+CASES = [f"{dataset}-{algorithm}" for dataset in DATASETS for algorithm in ALGORITHMS]
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """One server with all the models."""
+
+    server: Server
+    models: dict[str, RegisteredModel]
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    workspace = Workspace.create()
+    server = Server(workspace.folder("s"))
+    try:
+        server.launch()
+        models = {case: registered(workspace, *case.split("-")) for case in CASES}
+        server.announce({case: model.tag for case, model in models.items()}, workspace.store)
+        server.wait_until_ready(golden_probe(models[CASES[0]], server.nonce), 60)
+        yield Gateway(server, models)
+    finally:
+        server.stop()
+        workspace.close()
+
+
+def registered(workspace: Workspace, dataset_name: str, algorithm: str) -> RegisteredModel:
+    from tier0.pipeline.candidates import candidates_for
+    from tier0.pipeline.data import load_dataset, split
+
+    settings = merge_settings({"dataset": dataset_name}, {})
+    dataset = load_dataset(settings)
+    parts = split(dataset, settings.seed)
+    model = candidates_for(dataset, (algorithm,), settings.seed)[0].build().fit(*dataset.take(parts["train"]))
+    examples = dataset.take(parts["holdout"])[0]
+    threshold = 0.37 if len(np.unique(dataset.target)) == 2 else None
+    save = ModelSaver(model, f"{dataset_name}_{algorithm}", {"feature_names": dataset.names}, examples, threshold=threshold)
+    return save(workspace, workspace.store, prove=False)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_served_model_is_the_model_in_memory(gateway: Gateway, case: str) -> None:
+    model = gateway.models[case]
+    golden = model.golden
+    backwards = golden.take(range(len(golden))[::-1])
+
+    async def ask(client: BentoMLClient) -> None:
+        together = await client.predict(golden.body(), model=case)
+        check(golden, together, 0.0)
+        assert together["model_tag"] == model.tag
+        check(backwards, await client.predict(backwards.body(), model=case), ROW_ALONE_TOLERANCE)
+        check(golden, await client.predict_batch(golden.records(), model=case), 0.0)
+        for index in range(len(golden)):
+            alone = golden.take([index])
+            check(alone, await client.predict(alone.body(), model=case), ROW_ALONE_TOLERANCE if "linear" in case else 0.0)
+
+    def check(expected: GoldenRows, answer: object, tolerance: float) -> None:
+        mismatch = expected.compare(answer, tolerance=tolerance)  # type: ignore[arg-type]
+        assert mismatch is None, f"{model.tag} at {gateway.server.url}/{case}/predict: {mismatch}"
+
+    with_client(gateway.server.url, ask)
+
+
+def test_golden_rows_of_different_models_differ(gateway: Gateway) -> None:
+    """Otherwise the comparison could not tell one model from another."""
+    for dataset in DATASETS:
+        answers = [gateway.models[f"{dataset}-{algorithm}"].golden for algorithm in ALGORITHMS]
+        assert len({str(golden.probabilities or golden.predictions) for golden in answers}) == len(ALGORITHMS)
