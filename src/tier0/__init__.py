@@ -31,6 +31,5 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, and nothing impor
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for."""
     if name not in _HOMES:
-        message = f"module 'tier0' has no attribute {name!r}"
-        raise AttributeError(message)
+        raise AttributeError(f"module 'tier0' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,13 +150,13 @@ def tier0_events(pytestconfig: pytest.Config) -> EventLog:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the end of the server's log beside a failure."""
     report = yield
     session = item.config.stash.get(SESSION_KEY, None)
     if session is not None and report.failed and item.get_closest_marker(MARKER):
         report.sections += [(f"tier0: end of {server.log}", server.log_end()) for server in session.servers]
-    return report  # type: ignore[no-any-return]
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

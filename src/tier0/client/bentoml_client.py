@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -89,13 +89,15 @@ class BentoMLClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        for name, value, least in (("max_attempts", max_attempts, 1), ("max_connections", max_connections, 1), ("failure_threshold", failure_threshold, 1)):
+        for name, value, least in (
+            ("max_attempts", max_attempts, 1),
+            ("max_connections", max_connections, 1),
+            ("failure_threshold", failure_threshold, 1),
+        ):
             if value < least:
-                message = f"{name} = {value}: give {least} or more"
-                raise ValueError(message)
+                raise ValueError(f"{name} = {value}: give {least} or more")
         if timeout <= 0 or (attempt_timeout is not None and attempt_timeout <= 0):
-            message = f"timeout = {timeout}, attempt_timeout = {attempt_timeout}: give more than 0 seconds"
-            raise ValueError(message)
+            raise ValueError(f"timeout = {timeout}, attempt_timeout = {attempt_timeout}: give more than 0 seconds")
         self._base_url = _checked_url(base_url)
         self._timeout = timeout
         self._attempt_timeout = timeout / 2 if attempt_timeout is None else attempt_timeout
@@ -169,7 +171,7 @@ class BentoMLClient:
             await bound.calls.aclose()
             await bound.health.aclose()
 
-    async def __aenter__(self) -> BentoMLClient:
+    async def __aenter__(self) -> Self:
         self._bind()
         return self
 
@@ -179,22 +181,19 @@ class BentoMLClient:
     def _bind(self) -> _Bound:
         """Return the connections, which belong to the event loop that runs now."""
         if self._closed:
-            message = "the client is closed. Make a new one."
-            raise ClientUsageError(message)
+            raise ClientUsageError("the client is closed. Make a new one.")
         loop = asyncio.get_running_loop()
         if self._bound is None:
             self._bound = _Bound(loop, self._max_connections)
         if self._bound.loop is not loop:
-            message = "the client belongs to another event loop. Make one client for each loop."
-            raise ClientUsageError(message)
+            raise ClientUsageError("the client belongs to another event loop. Make one client for each loop.")
         return self._bound
 
     def _url(self, model: str | None, route: str) -> str:
         if model is None:
             return f"{self._base_url}/{route}"
         if not model or model in {".", ".."}:
-            message = f"model = {model!r} is no name of a model"
-            raise ClientUsageError(message)
+            raise ClientUsageError(f"model = {model!r} is no name of a model")
         if model in self._model_endpoints:
             return f"{self._model_endpoints[model]}/{route}"
         return f"{self._base_url}/{quote(model, safe='')}/{route}"
@@ -244,7 +243,7 @@ class BentoMLClient:
     def _wait(self, state: tenacity.RetryCallState) -> float:
         """Full jitter (Brooker, "Exponential Backoff and Jitter", 2015), and Retry-After as a floor."""
         limit = min(self._backoff_max, self._backoff_base * 2 ** (state.attempt_number - 1))
-        return max(self._rng() * limit, _error_of(state).retry_after or 0.0)
+        return float(max(self._rng() * limit, _error_of(state).retry_after or 0.0))
 
     def _must_stop(self, call: _Call, state: tenacity.RetryCallState) -> bool:
         no_time = self._clock() + state.upcoming_sleep >= call.deadline
@@ -259,8 +258,9 @@ class BentoMLClient:
         except TimeoutError:
             if call.last_error is not None:
                 raise call.last_error from None
-            message = f"all {self._max_connections} connections of this client were busy until the call's time was over"
-            raise PoolSaturatedError(message, request_id=call.request_id) from None
+            raise PoolSaturatedError(
+                f"all {self._max_connections} connections of this client were busy until the call's time was over", request_id=call.request_id
+            ) from None
         try:
             if self._clock() >= call.deadline:
                 message = f"nothing was left of the time for {call.url}"
@@ -305,16 +305,13 @@ class BentoMLClient:
         except TimeoutError as problem:
             if limit >= self._attempt_timeout or not call.waited_for_slot:  # else our own pool took the time that it lacked
                 permit.fail()
-            message = f"{call.url} gave no whole answer within {limit:.2f} s"
-            raise TimedOutError(message, **facts) from problem
+            raise TimedOutError(f"{call.url} gave no whole answer within {limit:.2f} s", **facts) from problem
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
             permit.fail()
-            message = f"{call.url}: {_describe(problem)}"
-            raise TransportError(message, **facts) from problem
+            raise TransportError(f"{call.url}: {_describe(problem)}", **facts) from problem
         except InvalidAnswerError as error:
             permit.fail()
-            message = f"{call.url}: {error}"
-            raise InvalidAnswerError(message, status=response.status_code, **facts) from None
+            raise InvalidAnswerError(f"{call.url}: {error}", status=response.status_code, **facts) from None
         if response.status_code in OK:
             permit.succeed()
             return answer
@@ -370,8 +367,7 @@ def _http_client(connections: int) -> httpx.AsyncClient:
 
 def _checked_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
-        message = f"base_url = {url!r} is no URL of a service: give one such as http://127.0.0.1:3000"
-        raise ValueError(message)
+        raise ValueError(f"base_url = {url!r} is no URL of a service: give one such as http://127.0.0.1:3000")
     return url.rstrip("/")
 
 

@@ -51,11 +51,9 @@ class CircuitBreaker:
 
     def __init__(self, *, failure_threshold: int, reset_timeout: float, clock: Callable[[], float]) -> None:
         if failure_threshold < 1:
-            message = f"failure_threshold = {failure_threshold}: give 1 or more"
-            raise ValueError(message)
+            raise ValueError(f"failure_threshold = {failure_threshold}: give 1 or more")
         if reset_timeout < 0:
-            message = f"reset_timeout = {reset_timeout}: give 0 or more seconds"
-            raise ValueError(message)
+            raise ValueError(f"reset_timeout = {reset_timeout}: give 0 or more seconds")
         self._failure_threshold = failure_threshold
         self._reset_timeout = reset_timeout
         self._clock = clock
@@ -79,13 +77,15 @@ class CircuitBreaker:
         if self._state == "open":
             left = self._opened + self._reset_timeout - self._clock()
             if left > 0:
-                message = f"the circuit is open after {self._failure_threshold} failures in a row, for another {left:.1f} s"
-                raise CircuitOpenError(message, retry_after=left)
+                raise CircuitOpenError(
+                    f"the circuit is open after {self._failure_threshold} failures in a row, for another {left:.1f} s", retry_after=left
+                )
             self._change("half_open")
         if self._state == "half_open":
             if self._probe_is_out:
-                message = "the circuit is half-open, and another call is probing the service"
-                raise CircuitOpenError(message, retry_after=min(PROBE_IS_OUT, self._reset_timeout))
+                raise CircuitOpenError(
+                    "the circuit is half-open, and another call is probing the service", retry_after=min(PROBE_IS_OUT, self._reset_timeout)
+                )
             self._probe_is_out = True
         return Permit(self, self._generation)
 

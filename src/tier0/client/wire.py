@@ -37,8 +37,7 @@ def encode(data: Any) -> tuple[bytes, int | None]:
     try:
         content = _dump(body)
     except (TypeError, ValueError) as problem:
-        message = f"the data cannot be sent as JSON: {problem}. Give numbers, text, true, false and None."
-        raise ClientUsageError(message) from problem
+        raise ClientUsageError(f"the data cannot be sent as JSON: {problem}. Give numbers, text, true, false and None.") from problem
     return content, len(features) if isinstance(features, list) else None
 
 
@@ -63,8 +62,7 @@ def _plain(value: Any) -> Any:
         return None
     if hasattr(value, "tolist"):
         return value.tolist()
-    message = f"{type(value).__name__} has no form in JSON"
-    raise TypeError(message)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def _without_nan(value: Any) -> Any:
@@ -96,15 +94,12 @@ def decode_prediction(content: bytes, rows: int | None) -> Prediction:
     if isinstance(answer, list):
         answer = {"predictions": answer, "probabilities": None}
     if not isinstance(answer, dict) or not isinstance(answer.get("predictions"), list):
-        message = f"a 2xx that is no prediction: {_excerpt(content)}"
-        raise InvalidAnswerError(message)
+        raise InvalidAnswerError(f"a 2xx that is no prediction: {_excerpt(content)}")
     predictions = answer["predictions"]
     if not predictions or (rows is not None and len(predictions) != rows):
-        message = f"{len(predictions)} predictions came back for {'?' if rows is None else rows} rows"
-        raise InvalidAnswerError(message)
+        raise InvalidAnswerError(f"{len(predictions)} predictions came back for {'?' if rows is None else rows} rows")
     if any(value is None or (isinstance(value, float) and not math.isfinite(value)) for value in predictions):
-        message = f"a prediction is null or not finite: {_excerpt(content)}"
-        raise InvalidAnswerError(message)
+        raise InvalidAnswerError(f"a prediction is null or not finite: {_excerpt(content)}")
     return answer  # type: ignore[return-value]
 
 
@@ -116,8 +111,7 @@ def decode_mapping(content: bytes) -> dict[str, Any]:
     """
     answer = decode_json(content)
     if not isinstance(answer, dict) or not answer:
-        message = f"a 2xx that is no JSON object with something in it: {_excerpt(content)}"
-        raise InvalidAnswerError(message)
+        raise InvalidAnswerError(f"a 2xx that is no JSON object with something in it: {_excerpt(content)}")
     return answer
 
 
@@ -130,8 +124,7 @@ def decode_json(content: bytes) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as problem:
-        message = f"a 2xx whose body is not JSON: {_excerpt(content)}"
-        raise InvalidAnswerError(message) from problem
+        raise InvalidAnswerError(f"a 2xx whose body is not JSON: {_excerpt(content)}") from problem
 
 
 def server_message(content: bytes) -> str:

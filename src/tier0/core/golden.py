@@ -119,11 +119,11 @@ class GoldenRows:
             schema = document.pop("schema")
             rows = cls(**document)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
-            message = f"no golden rows can be read from {path}: {problem}. They are written when a model is registered."
-            raise RegistrationError(message) from problem
+            raise RegistrationError(f"no golden rows can be read from {path}: {problem}. They are written when a model is registered.") from problem
         if schema != SCHEMA:
-            message = f"golden rows in {path} have schema {schema!r}, and this version of Tier0 reads {SCHEMA}. Register the model again."
-            raise RegistrationError(message)
+            raise RegistrationError(
+                f"golden rows in {path} have schema {schema!r}, and this version of Tier0 reads {SCHEMA}. Register the model again."
+            )
         return rows
 
 

@@ -50,16 +50,12 @@ def ask_model(model: Any, signature: Signature, container: Any) -> Output:
 
 def _refuse_no_answer(predictions: list[Any], probabilities: Any, rows: int, classes: int) -> None:
     if len(predictions) != rows:
-        message = f"the model gave {len(predictions)} predictions for {rows} rows"
-        raise Tier0Error(message)
+        raise Tier0Error(f"the model gave {len(predictions)} predictions for {rows} rows")
     if any(isinstance(value, float) and not math.isfinite(value) for value in predictions):
-        message = "the model predicted a number that is not finite"
-        raise Tier0Error(message)
+        raise Tier0Error("the model predicted a number that is not finite")
     if probabilities is None:
         return
     if probabilities.ndim != TWO_DIMENSIONS or probabilities.shape != (rows, classes):
-        message = f"the model gave probabilities of shape {probabilities.shape} for {rows} rows and {classes} classes"
-        raise Tier0Error(message)
+        raise Tier0Error(f"the model gave probabilities of shape {probabilities.shape} for {rows} rows and {classes} classes")
     if not np.isfinite(probabilities).all():
-        message = "the model gave a probability that is not finite"
-        raise Tier0Error(message)
+        raise Tier0Error("the model gave a probability that is not finite")

@@ -14,6 +14,7 @@ from typing import Any
 from tier0.core.errors import SettingsError
 
 DATASETS = ("patients", "breast_cancer", "wine", "diabetes")
+HIGHEST_PORT = 65535
 ALGORITHMS = ("linear", "random_forest", "hist_gradient_boosting", "xgboost", "lightgbm")
 
 
@@ -34,11 +35,9 @@ def _dataset(text: str) -> str:
     path = Path(text).expanduser()
     if path.suffix.lower() not in {".csv", ".parquet"}:
         names = ", ".join(DATASETS)
-        message = f"is neither a built-in data set ({names}) nor the path of a .csv or .parquet file"
-        raise ValueError(message)
+        raise ValueError(f"is neither a built-in data set ({names}) nor the path of a .csv or .parquet file")
     if not path.is_file():
-        message = f"does not exist (looked at {path.absolute()})"
-        raise ValueError(message)
+        raise ValueError(f"does not exist (looked at {path.absolute()})")
     return str(path.absolute())
 
 
@@ -46,8 +45,7 @@ def _algorithms(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in ALGORITHMS]
     if unknown or not names:
-        message = f"names no known algorithm{': ' + ', '.join(unknown) if unknown else ''}; choose among {', '.join(ALGORITHMS)}"
-        raise ValueError(message)
+        raise ValueError(f"names no known algorithm{': ' + ', '.join(unknown) if unknown else ''}; choose among {', '.join(ALGORITHMS)}")
     return tuple(dict.fromkeys(names))
 
 
@@ -56,11 +54,9 @@ def _whole_number(least: int) -> Callable[[str], int]:
         try:
             number = int(text)
         except ValueError:
-            message = "is not a whole number"
-            raise ValueError(message) from None
+            raise ValueError("is not a whole number") from None
         if number < least:
-            message = f"is less than {least}"
-            raise ValueError(message)
+            raise ValueError(f"is less than {least}")
         return number
 
     return parse
@@ -70,19 +66,16 @@ def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        message = "is not a number of seconds"
-        raise ValueError(message) from None
+        raise ValueError("is not a number of seconds") from None
     if not 0 < seconds < float("inf"):
-        message = "is not a positive, finite number of seconds"
-        raise ValueError(message)
+        raise ValueError("is not a positive, finite number of seconds")
     return seconds
 
 
 def _port(text: str) -> Port:
     digits = text.removesuffix("+")
-    if not digits.isdigit() or int(digits) > 65535:
-        message = "is not a port: give 0 for any free one, 3001 for exactly that one, or 3001+ for that one or the next free one"
-        raise ValueError(message)
+    if not digits.isdigit() or int(digits) > HIGHEST_PORT:
+        raise ValueError("is not a port: give 0 for any free one, 3001 for exactly that one, or 3001+ for that one or the next free one")
     return Port(int(digits), or_next=text.endswith("+"))
 
 
@@ -99,8 +92,7 @@ def _switch(text: str) -> bool:
     try:
         return values[text.lower()]
     except KeyError:
-        message = "is neither true nor false"
-        raise ValueError(message) from None
+        raise ValueError("is neither true nor false") from None
 
 
 def _setting(default: str, parse: Callable[[str], Any], help_: str, metavar: str) -> Any:
@@ -111,9 +103,7 @@ def _setting(default: str, parse: Callable[[str], Any], help_: str, metavar: str
 class Settings:
     """What a run was asked to do. Make one with `merge_settings`."""
 
-    dataset: str = _setting(
-        "patients", _dataset, f"data to train on: {', '.join(DATASETS)}, or the path of a .csv or .parquet file", "NAME|PATH"
-    )
+    dataset: str = _setting("patients", _dataset, f"data to train on: {', '.join(DATASETS)}, or the path of a .csv or .parquet file", "NAME|PATH")
     target: str | None = _setting("", _optional_text, "the column to predict; needed with a file", "COLUMN")
     group: str | None = _setting("", _optional_text, "a column whose rows must not be split between training and test", "COLUMN")
     algorithms: tuple[str, ...] = _setting(
@@ -165,9 +155,7 @@ class Setting:
 TABLE = tuple(Setting(row.name, **row.metadata) for row in fields(Settings) if row.metadata)
 
 
-def merge_settings(
-    options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None] | None = None
-) -> Settings:
+def merge_settings(options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None] | None = None) -> Settings:
     """Merge the three sources of settings, given as text under the names of `Settings`, into one frozen object.
 
     Raises:
@@ -180,17 +168,14 @@ def merge_settings(
         try:
             values[row.name] = row.parse(text)
         except ValueError as problem:
-            message = f"{source} = {text!r} {problem}.\n  {row.option} {row.metavar}: {row.help}"
-            raise SettingsError(message) from None
+            raise SettingsError(f"{source} = {text!r} {problem}.\n  {row.option} {row.metavar}: {row.help}") from None
         sources[row.name] = source
     settings = Settings(**values, sources=sources)
     _refuse_contradictions(settings)
     return settings
 
 
-def _first_given(
-    row: Setting, options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None]
-) -> tuple[str, str]:
+def _first_given(row: Setting, options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None]) -> tuple[str, str]:
     if (text := options.get(row.name)) is not None:
         return text, row.option
     if (text := environ.get(row.variable)) is not None:
@@ -203,19 +188,17 @@ def _first_given(
 def _refuse_contradictions(settings: Settings) -> None:
     built_in = settings.dataset in DATASETS
     if not built_in and settings.target is None:
-        message = (
+        raise SettingsError(
             f"dataset = {settings.dataset!r} is a file, and no target says which of its columns to predict.\n"
             "  Add --tier0-target COLUMN (or TIER0_TARGET, or tier0_target in the ini file)."
         )
-        raise SettingsError(message)
     for name in ("target", "group"):
         value = getattr(settings, name)
         if built_in and value is not None:
-            message = (
+            raise SettingsError(
                 f"{name} = {value!r} (from {settings.sources[name]}) has no meaning with the built-in data set {settings.dataset!r}.\n"
                 f"  Leave it out, or give a file of your own with --tier0-dataset PATH."
             )
-            raise SettingsError(message)
 
 
 def _as_text(value: Any) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 JSON_NAMES = {str: "text", bool: "true/false", int: "a whole number", float: "a number", type(None): "null", list: "a list", dict: "an object"}
 KIND_NAMES = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "text": "text"}
-ALLOWED_TYPES = {"number": {int, float}, "integer": {int, float}, "boolean": {bool}, "text": {str}}
+ALLOWED_TYPES: dict[str, set[type]] = {"number": {int, float}, "integer": {int, float}, "boolean": {bool}, "text": {str}}
 Kind = Literal["number", "integer", "boolean", "text"]
 
 
@@ -84,8 +84,9 @@ class Signature:
             RegistrationError: the document has another schema number.
         """
         if document.get("schema") != SCHEMA:
-            message = f"signature has schema {document.get('schema')!r}, and this version of Tier0 reads {SCHEMA}. Register the model again."
-            raise RegistrationError(message)
+            raise RegistrationError(
+                f"signature has schema {document.get('schema')!r}, and this version of Tier0 reads {SCHEMA}. Register the model again."
+            )
         values = {key: value for key, value in document.items() if key != "schema"}
         features = tuple(
             Feature(**{**feature, "categories": None if feature["categories"] is None else tuple(feature["categories"])})
@@ -109,10 +110,8 @@ class Signature:
         if not isinstance(features, list) or not features:
             what = "is an empty list" if isinstance(features, list) else f"is {_json_name(features)}"
             raise InvalidRowError("features", what, f"Send a list of rows, each with {len(self.features)} values, or a list of records")
-        if isinstance(features[0], dict):
-            rows = self._rows_from_records(features, columns)
-        else:
-            rows = self._rows_from_rows(features, columns)
+        read = self._rows_from_records if isinstance(features[0], dict) else self._rows_from_rows
+        rows = read(features, columns)
         if not self._is_plain_matrix(rows):
             for position, feature in enumerate(self.features):
                 _check_column(rows, position, feature)
@@ -143,7 +142,9 @@ class Signature:
         width = len(self.features)
         for index, row in enumerate(rows):
             if not isinstance(row, list):
-                remedy = "Send a list of rows, each a list of values, even for a single row" if index == 0 else "Send either records or rows, not both"
+                remedy = (
+                    "Send a list of rows, each a list of values, even for a single row" if index == 0 else "Send either records or rows, not both"
+                )
                 raise InvalidRowError(f"features[{index}]", f"is {_json_name(row)} where a row was expected", remedy)
             if len(row) != width:
                 names = ", ".join(self.names)
@@ -191,9 +192,10 @@ def _series(feature: Feature, values: list[Any]) -> pd.Series[Any]:
         column = np.empty(len(values), dtype=object)
         column[:] = [marker if value is None else value for value in values]
         return pd.Series(column, dtype=object)
-    if has_missing and feature.dtype[0] in "iub":  # a numpy integer or boolean column has no missing value: pandas would make it float, too
+    if has_missing and feature.dtype.startswith(("int", "uint", "bool")) and feature.dtype != "boolean":
+        # numpy has no missing value among integers and booleans: pandas would make the column float, too
         return pd.Series([math.nan if value is None else value for value in values], dtype="float64")
-    return pd.Series(values, dtype=feature.dtype)  # type: ignore[call-overload, no-any-return]
+    return pd.Series(values, dtype=feature.dtype)
 
 
 def _check_column(rows: list[list[Any]], position: int, feature: Feature) -> None:

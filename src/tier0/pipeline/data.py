@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tier0.core.settings import Settings
 
 PATIENTS = 600
+AGE_MISSING = 0.05
 FOLDS = 20
 PARTS = {"train": range(12), "validation": range(12, 16), "test": range(16, 19), "holdout": range(19, 20)}
 """The folds of 5 % that each part takes: 60, 20, 15 and 5 %."""
@@ -73,8 +74,7 @@ def load_dataset(settings: Settings) -> Dataset:
     else:
         dataset = _load_file(Path(settings.dataset), settings.target or "", settings.group)
     if dataset.task == "classification" and len(labels := np.unique(dataset.target)) == 1:
-        message = f"{dataset.target_name!r} is {labels[0]!r} in all {len(dataset)} rows: with one class only there is nothing to learn"
-        raise UselessModelError(message)
+        raise UselessModelError(f"{dataset.target_name!r} is {labels[0]!r} in all {len(dataset)} rows: with one class only there is nothing to learn")
     return dataset
 
 
@@ -105,7 +105,7 @@ def make_patients(seed: int, rows: int = PATIENTS) -> Dataset:
     for values, share in ((days, 0.04), (visits, 0.08)):
         values[rng.random(rows) < share] = math.nan
     age = age_group.astype(object)
-    age[rng.random(rows) < 0.05] = math.nan
+    age[rng.random(rows) < AGE_MISSING] = math.nan
     frame = pd.DataFrame(
         {
             "days_on_therapy": days,
@@ -132,11 +132,9 @@ def _load_file(path: Path, target_name: str, group_name: str | None) -> Dataset:
     frame = _read_frame(path)
     for option, name in (("target", target_name), ("group", group_name)):
         if name is not None and name not in frame.columns:
-            message = f"{option} = {name!r} is no column of {path}. Its columns are: {', '.join(map(str, frame.columns))}."
-            raise DatasetError(message)
+            raise DatasetError(f"{option} = {name!r} is no column of {path}. Its columns are: {', '.join(map(str, frame.columns))}.")
     if missing := int(frame[target_name].isna().sum()):
-        message = f"the target {target_name!r} of {path} is missing in {missing} of {len(frame)} rows. Remove or fill them first."
-        raise DatasetError(message)
+        raise DatasetError(f"the target {target_name!r} of {path} is missing in {missing} of {len(frame)} rows. Remove or fill them first.")
     target = frame[target_name].to_numpy()
     groups = None if group_name is None else frame[group_name].astype(str).to_numpy()
     features = frame.drop(columns=[target_name, *([group_name] if group_name else [])])
@@ -156,30 +154,26 @@ def _read_frame(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError, ImportError) as problem:  # pandas' parser errors are ValueErrors
-        message = f"{path} cannot be read as {path.suffix[1:].upper()}: {problem}"
-        raise DatasetError(message) from problem
+        raise DatasetError(f"{path} cannot be read as {path.suffix[1:].upper()}: {problem}") from problem
     frame.columns = frame.columns.map(str)
     twice = frame.columns[frame.columns.duplicated()].tolist()
     if twice:
-        message = f"{path} has two columns called {twice[0]!r}. Rename one."
-        raise DatasetError(message)
+        raise DatasetError(f"{path} has two columns called {twice[0]!r}. Rename one.")
     return frame
 
 
 def _refuse_columns(features: pd.DataFrame, path: Path) -> None:
     if features.columns.empty:
-        message = f"{path} has no column besides the target and the group: there is nothing to learn from"
-        raise DatasetError(message)
+        raise DatasetError(f"{path} has no column besides the target and the group: there is nothing to learn from")
     for name, column in features.items():
         if getattr(column.dtype, "kind", "O") in "Mm":
-            message = f"column {name!r} of {path} holds dates or durations ({column.dtype}). Turn it into numbers first, such as days since a date."
-            raise DatasetError(message)
+            raise DatasetError(
+                f"column {name!r} of {path} holds dates or durations ({column.dtype}). Turn it into numbers first, such as days since a date."
+            )
         if column.isna().all():
-            message = f"column {name!r} of {path} has no value in any row. Remove it."
-            raise DatasetError(message)
+            raise DatasetError(f"column {name!r} of {path} has no value in any row. Remove it.")
         if getattr(column.dtype, "kind", "O") == "f" and np.isinf(column.to_numpy(dtype=float, na_value=0.0)).any():
-            message = f"column {name!r} of {path} holds infinity. Replace it by a number, or by nothing."
-            raise DatasetError(message)
+            raise DatasetError(f"column {name!r} of {path} holds infinity. Replace it by a number, or by nothing.")
 
 
 def _survives_as_float(features: pd.DataFrame) -> bool:
@@ -210,8 +204,7 @@ def split(dataset: Dataset, seed: int) -> dict[str, np.ndarray[Any, Any]]:
 
     units, what = (len(dataset), "rows") if dataset.groups is None else (len(np.unique(dataset.groups)), "groups")
     if units < FOLDS:
-        message = f"{dataset.name} has {units} {what}, and a split into 60, 20, 15 and 5 % needs at least {FOLDS}"
-        raise DatasetError(message)
+        raise DatasetError(f"{dataset.name} has {units} {what}, and a split into 60, 20, 15 and 5 % needs at least {FOLDS}")
     if dataset.task == "classification":
         _refuse_rare_classes(dataset)
         splitter: Any = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
@@ -224,8 +217,7 @@ def split(dataset: Dataset, seed: int) -> dict[str, np.ndarray[Any, Any]]:
     for name in ("train", "validation", "test"):
         absent = set(np.unique(dataset.target).tolist()) - set(dataset.target[parts[name]].tolist())
         if dataset.task == "classification" and absent:
-            message = f"the {name} part would hold no row of class {absent.pop()!r}: give more rows of it"
-            raise DatasetError(message)
+            raise DatasetError(f"the {name} part would hold no row of class {absent.pop()!r}: give more rows of it")
     return parts
 
 
@@ -233,8 +225,7 @@ def _refuse_rare_classes(dataset: Dataset) -> None:
     labels, counts = np.unique(dataset.target, return_counts=True)
     if counts.min() < FOLDS:
         rare = labels[counts.argmin()]
-        message = (
+        raise DatasetError(
             f"class {rare!r} of {dataset.target_name!r} has {counts.min()} of {len(dataset)} rows, and a stratified split needs at least "
             f"{FOLDS} of each. Give more rows of it, or leave the class out."
         )
-        raise DatasetError(message)

@@ -108,5 +108,4 @@ def refuse_useless(metrics: dict[str, float], what: str) -> None:
     reasons = [f"{name} is {metrics[name]:.3f}, under {limit:g}" for name, limit in limits.items() if name in metrics and metrics[name] < limit]
     if reasons:
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        message = f"{what} is useless on the test part: {'; '.join(reasons)} ({numbers}). Check the target and the features."
-        raise UselessModelError(message)
+        raise UselessModelError(f"{what} is useless on the test part: {'; '.join(reasons)} ({numbers}). Check the target and the features.")

@@ -63,8 +63,9 @@ class Tracking:
         """
         self._thread.join()
         if self._problem is not None:
-            message = f"MLflow's tracking store {self.uri} cannot be used: {self._problem}. Check MLFLOW_TRACKING_URI, or unset it."
-            raise Tier0Error(message) from self._problem
+            raise Tier0Error(
+                f"MLflow's tracking store {self.uri} cannot be used: {self._problem}. Check MLFLOW_TRACKING_URI, or unset it."
+            ) from self._problem
         import mlflow  # noqa: PLC0415
         import mlflow.sklearn  # noqa: PLC0415
 

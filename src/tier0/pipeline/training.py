@@ -119,7 +119,7 @@ def _search(
     unseen = dataset.take(parts["validation"])
     scorer = get_scorer(scoring_of(dataset)[0])
     model = candidate.build().fit(features, target)
-    best = ({}, float(scorer(model, *unseen)), model)
+    best: tuple[dict[str, Any], float, Any] = ({}, float(scorer(model, *unseen)), model)
     with _quiet("optuna"):
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     for number in range(1, trials + 1):

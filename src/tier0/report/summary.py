@@ -47,7 +47,9 @@ def as_lines(rows: list[Row]) -> list[str]:
 
 def as_html(rows: list[Row]) -> str:
     """Return the rows as an HTML table; every value is escaped."""
-    cells = "".join(f"<tr><th style='text-align:left;padding-right:2em'>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
+    cells = "".join(
+        f"<tr><th style='text-align:left;padding-right:2em'>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows
+    )
     return f"<h3>Tier0</h3><table>{cells}</table>"
 
 

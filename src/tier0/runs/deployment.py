@@ -93,8 +93,7 @@ async def verify_bentoml_predictions(client: BentoMLClient, deployment: Deployme
     golden = deployment.model.golden
     together = await client.predict(golden.body())
     if together.get("model_tag") != deployment.model.tag:
-        message = f"{deployment.url} answers as {together.get('model_tag')!r}, and {deployment.model.tag!r} was asked to serve"
-        raise PredictionMismatchError(message)
+        raise PredictionMismatchError(f"{deployment.url} answers as {together.get('model_tag')!r}, and {deployment.model.tag!r} was asked to serve")
     _refuse(deployment, golden, golden.compare(together))
     for index in range(len(golden)):
         alone = golden.take([index])
@@ -122,14 +121,12 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
             health = await client.health_check(route)
             mismatch = model.golden.compare(answer)
             if answer.get("model_tag") != model.tag or health.get("run") != nonce:
-                message = (
+                raise PredictionMismatchError(
                     f"{url} answers as {answer.get('model_tag')!r} of run {health.get('run')!r}, "
                     f"and {model.tag!r} of run {nonce!r} was started: it is another server"
                 )
-                raise PredictionMismatchError(message)
             if mismatch is not None:
-                message = f"{url} serves {model.tag} wrong: {mismatch}"
-                raise PredictionMismatchError(message)
+                raise PredictionMismatchError(f"{url} serves {model.tag} wrong: {mismatch}")
             return answer
 
         return with_client(url, ask, timeout=timeout, attempt_timeout=timeout, max_attempts=1)

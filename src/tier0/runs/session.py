@@ -218,9 +218,9 @@ class Session:
                 unfinished = made.with_suffix(".unfinished")
                 unfinished.write_bytes(pickle.dumps(outcome))
                 unfinished.replace(made)
-            value, problem = pickle.loads(made.read_bytes())  # noqa: S301 - from the run's own private folder
-        if problem is not None:
-            raise problem
+            value, failure = pickle.loads(made.read_bytes())  # noqa: S301 - from the run's own private folder
+        if failure is not None:
+            raise failure
         return value  # type: ignore[no-any-return]
 
     def close(self) -> None:

@@ -57,8 +57,7 @@ class Entry:
         try:
             document = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:
-            message = f"{path} holds no model that Tier0 registered ({problem}). Use register_model_for_serving."
-            raise RegistrationError(message) from problem
+            raise RegistrationError(f"{path} holds no model that Tier0 registered ({problem}). Use register_model_for_serving.") from problem
         return cls(path, Signature.from_dict(document.pop("signature")), **document)
 
     def golden_rows(self) -> GoldenRows:
@@ -73,24 +72,20 @@ class Entry:
         """
         content = (self.path / MODEL_FILE).read_bytes()
         if hashlib.sha256(content).hexdigest() != self.sha256:
-            message = f"{self.path / MODEL_FILE} is not the file that was registered: its SHA-256 differs. Register the model again."
-            raise RegistrationError(message)
+            raise RegistrationError(f"{self.path / MODEL_FILE} is not the file that was registered: its SHA-256 differs. Register the model again.")
         for package, version in self.versions.items():
             installed = import_module(package).__version__
             if installed != version:
-                message = (
+                raise RegistrationError(
                     f"the model was trained with {package} {version}, and {installed} is installed here. "
                     f"Serve it with {package}=={version}, or train and register it again."
                 )
-                raise RegistrationError(message)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*unpickle estimator.*")  # scikit-learn's InconsistentVersionWarning
             return pickle.loads(content)  # noqa: S301 - from our own store, with the digest that registration wrote
 
 
-def describe(
-    signature: Signature, framework: str, versions: Mapping[str, str], sha256: str, metadata: Mapping[str, Any]
-) -> dict[str, Any]:
+def describe(signature: Signature, framework: str, versions: Mapping[str, str], sha256: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return what ``tier0.json`` holds, as JSON types."""
     return {
         "signature": signature.as_dict(),

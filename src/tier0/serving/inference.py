@@ -33,8 +33,7 @@ def infer_signature(model: Any, examples: Any, threshold: float | None, feature_
         RegistrationError: the examples hold something that a request cannot, or the threshold does not fit the model.
     """
     if not 0 < len(examples) <= MOST_EXAMPLES:
-        message = f"examples has {len(examples)} rows: give 1 to {MOST_EXAMPLES} of them, since they are kept beside the model"
-        raise RegistrationError(message)
+        raise RegistrationError(f"examples has {len(examples)} rows: give 1 to {MOST_EXAMPLES} of them, since they are kept beside the model")
     classes = tuple(np.asarray(getattr(model, "classes_", ())).tolist())
     has_probabilities = bool(classes) and hasattr(model, "predict_proba")
     _check_threshold(threshold, classes, has_probabilities=has_probabilities)
@@ -63,16 +62,14 @@ def ask_in_memory(model: Any, signature: Signature, examples: Any) -> GoldenRows
     try:
         parsed = signature.parse([list(row) for row in rows])
     except InvalidRowError as refusal:
-        message = f"the service would refuse these examples: {refusal}"
-        raise RegistrationError(message) from refusal
+        raise RegistrationError(f"the service would refuse these examples: {refusal}") from refusal
     as_requested = _ask(model, signature, signature.to_container(parsed))
     mismatch = golden.compare({"predictions": as_requested.predictions, "probabilities": as_requested.probabilities})
     if mismatch is not None:
-        message = (
+        raise RegistrationError(
             f"the model answers otherwise when the examples come as JSON: {mismatch}. "
             "Check the dtypes of the examples: they must be what the model was trained on."
         )
-        raise RegistrationError(message)
     return golden
 
 
@@ -87,11 +84,9 @@ def _check_threshold(threshold: float | None, classes: tuple[Any, ...], *, has_p
     if threshold is None:
         return
     if len(classes) != TWO or not has_probabilities:
-        message = f"threshold = {threshold} needs a model with predict_proba and two classes, and this one has {len(classes)} classes"
-        raise RegistrationError(message)
+        raise RegistrationError(f"threshold = {threshold} needs a model with predict_proba and two classes, and this one has {len(classes)} classes")
     if not 0 <= threshold <= 1:
-        message = f"threshold = {threshold} is not a probability: give a number from 0 to 1"
-        raise RegistrationError(message)
+        raise RegistrationError(f"threshold = {threshold} is not a probability: give a number from 0 to 1")
 
 
 def _features_of(examples: Any, feature_names: Sequence[str] | None) -> tuple[tuple[Feature, ...], str | None]:
@@ -100,23 +95,20 @@ def _features_of(examples: Any, feature_names: Sequence[str] | None) -> tuple[tu
         return tuple(_feature_of(name, examples[name]) for name in examples.columns), None
     array = np.asarray(examples)
     if array.ndim != TWO or array.dtype.kind not in KIND_OF_DTYPE:
-        message = (
+        raise RegistrationError(
             f"examples is an array of shape {array.shape} and dtype {array.dtype}: give one of shape (rows, features) with numbers, "
             "or a DataFrame where columns differ in kind"
         )
-        raise RegistrationError(message)
     names = list(feature_names or (f"x{index}" for index in range(array.shape[1])))
     if len(names) != array.shape[1]:
-        message = f"metadata['feature_names'] has {len(names)} names for {array.shape[1]} columns"
-        raise RegistrationError(message)
+        raise RegistrationError(f"metadata['feature_names'] has {len(names)} names for {array.shape[1]} columns")
     dtype = str(array.dtype)
     return tuple(Feature(name, KIND_OF_DTYPE[array.dtype.kind], dtype) for name in names), dtype
 
 
 def _feature_of(name: Any, column: Any) -> Feature:
     if not isinstance(name, str):
-        message = f"examples has a column called {name!r}: names of columns must be text, as they are in JSON"
-        raise RegistrationError(message)
+        raise RegistrationError(f"examples has a column called {name!r}: names of columns must be text, as they are in JSON")
     dtype = str(column.dtype)
     present = column.dropna()
     if dtype == "category":
@@ -134,11 +126,10 @@ def _kind_of_values(name: str, values: Sequence[Any]) -> Kind:
     for kind, allowed in (("text", {str}), ("boolean", {bool}), ("integer", {int}), ("number", {int, float})):
         if types <= allowed:
             return kind  # type: ignore[return-value]
-    message = (
+    raise RegistrationError(
         f"column {name!r} of the examples holds {', '.join(sorted(kind.__name__ for kind in types))}: a column must hold only text, "
         "only numbers or only true and false. Convert it before the model, or inside its pipeline."
     )
-    raise RegistrationError(message)
 
 
 def _rows_of(examples: Any, signature: Signature) -> list[list[Any]]:
@@ -155,8 +146,7 @@ def _json_value(value: Any) -> Any:
         return None
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float) and math.isinf(value):
-        message = "examples hold infinity, which JSON cannot. Leave those rows out, and let the pipeline replace infinities."
-        raise RegistrationError(message)
+        raise RegistrationError("examples hold infinity, which JSON cannot. Leave those rows out, and let the pipeline replace infinities.")
     return value
 
 

@@ -13,10 +13,8 @@ from typing import Any
 
 import psutil
 
-import tier0
-
 GUARD = Path(__file__).with_name("guard.py")
-PACKAGE_PARENT = Path(tier0.__file__).parent.parent
+PACKAGE_PARENT = Path(__file__).parents[2]
 STOP_GRACE = 2.0
 ORPHAN_GRACE = 0.3
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -51,6 +49,7 @@ def child_environment(home: Path, tmp: Path, **more: str) -> dict[str, str]:
     Args:
         home: the BentoML home.
         tmp: the folder for temporary files; its path must be short, since BentoML puts sockets there.
+        more: variables on top.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BENTOML_") and name != "PYTEST_CURRENT_TEST"}
     return {
@@ -97,7 +96,7 @@ def owner_of(port: int) -> str | None:
     except psutil.AccessDenied:
         return "a process of another user"
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
             if connection.pid is None:
                 return "a process of another user"
             try:

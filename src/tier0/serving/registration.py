@@ -104,8 +104,7 @@ class ModelSaver:
         threshold: float | None = None,
     ) -> None:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?", name):
-            message = f"model_name = {name!r} is no name for BentoML: use lower-case letters, digits, '_', '-' and '.', 63 at most"
-            raise RegistrationError(message)
+            raise RegistrationError(f"model_name = {name!r} is no name for BentoML: use lower-case letters, digits, '_', '-' and '.', 63 at most")
         self.metadata = _json_metadata(metadata)
         self.name = name
         self.model = model if preprocessor is None else _as_one_pipeline(preprocessor, model)
@@ -154,8 +153,7 @@ def _run_save_entry(folder: Path, store: Path) -> dict[str, str]:
     outcome = folder / OUTCOME_FILE
     document: dict[str, str] = json.loads(outcome.read_text(encoding="utf-8")) if outcome.exists() else {"error": ran.stderr.strip()[-2000:]}
     if "error" in document:
-        message = f"the model could not be registered in {store}: {document['error']}"
-        raise RegistrationError(message)
+        raise RegistrationError(f"the model could not be registered in {store}: {document['error']}")
     return document
 
 
@@ -168,11 +166,10 @@ def find_framework(model: Any) -> str:
     estimator = model.steps[-1][1] if hasattr(model, "steps") else model
     package = type(estimator).__module__.partition(".")[0]
     if not hasattr(estimator, "predict") or type(estimator).__name__ == "Booster":
-        message = (
+        raise RegistrationError(
             f"model is a {package} {type(estimator).__name__}, which does not follow scikit-learn's interface. "
             "Train with its wrapper, such as XGBClassifier or LGBMRegressor, or wrap it in an estimator with predict and predict_proba."
         )
-        raise RegistrationError(message)
     return package
 
 
@@ -192,5 +189,4 @@ def _json_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(dict(metadata or {}), allow_nan=False))  # type: ignore[no-any-return]
     except (TypeError, ValueError) as problem:
-        message = f"metadata holds something that JSON cannot: {problem}. Use text, finite numbers, lists and dicts."
-        raise RegistrationError(message) from problem
+        raise RegistrationError(f"metadata holds something that JSON cannot: {problem}. Use text, finite numbers, lists and dicts.") from problem

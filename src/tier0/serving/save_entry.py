@@ -75,12 +75,10 @@ def prove(path: Path) -> None:
         model = entry.load_model()
         output = ask_model(model, signature, signature.to_container(signature.parse(golden.records())))
     except Exception as problem:
-        message = f"a fresh interpreter cannot use the saved model: {type(problem).__name__}: {problem}"
-        raise RegistrationError(message) from problem
+        raise RegistrationError(f"a fresh interpreter cannot use the saved model: {type(problem).__name__}: {problem}") from problem
     mismatch = golden.compare({"predictions": output.predictions, "probabilities": output.probabilities})
     if mismatch is not None:
-        message = f"the model that was saved is not the model in memory: {mismatch}"
-        raise RegistrationError(message)
+        raise RegistrationError(f"the model that was saved is not the model in memory: {mismatch}")
 
 
 if __name__ == "__main__":

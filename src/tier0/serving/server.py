@@ -118,8 +118,7 @@ class Server:
     def _port_in_use(self, number: int) -> PortInUseError:
         owner = owner_of(number) or "a process that has ended meanwhile"
         return PortInUseError(
-            f"port {number} is in use by {owner}. "
-            f"Stop it, or say --tier0-port {number}+ for the next free one, or --tier0-port 0 for any."
+            f"port {number} is in use by {owner}. Stop it, or say --tier0-port {number}+ for the next free one, or --tier0-port 0 for any."
         )
 
     def announce(self, models: Mapping[str, str], store: Path) -> None:
@@ -155,15 +154,12 @@ class Server:
         while not attempt.ended.wait(POLL):
             self._refuse_sick_server()
             if time.monotonic() > deadline:
-                message = f"no golden row came back within {timeout:g} s (startup-timeout)"
-                raise self._failed(message)
+                raise self._failed(f"no golden row came back within {timeout:g} s (startup-timeout)")
             if not self.url and (url := self._find_url()):
                 self.url = url
                 attempt.start(url)
         answer = attempt.result(self._failed)
-        self.events.emit(
-            "server.ready", f"ready at {self.url} after {time.monotonic() - self._launched:.1f} s", url=self.url, nonce=self.nonce
-        )
+        self.events.emit("server.ready", f"ready at {self.url} after {time.monotonic() - self._launched:.1f} s", url=self.url, nonce=self.nonce)
         return answer
 
     def _find_url(self) -> str | None:
@@ -179,23 +175,19 @@ class Server:
 
     def _refuse_sick_server(self) -> None:
         if self._guard is None:
-            message = "the server was not launched"
-            raise ServerError(message)
+            raise ServerError("the server was not launched")
         status = self._guard.poll()
         if status is not None:
             if self.port.number and "Address already in use" in self.log.read_text(encoding="utf-8", errors="replace"):
                 raise self._port_in_use(self.port.number)
-            message = f"bentoml serve exited with status {status}"
-            raise self._failed(message)
+            raise self._failed(f"bentoml serve exited with status {status}")
         worker = self._current_worker()
         if self._worker is not None and worker != self._worker:
-            message = f"worker {self._worker} died, and was {'respawned' if worker else 'not replaced'}"
-            raise self._failed(message)
+            raise self._failed(f"worker {self._worker} died, and was {'respawned' if worker else 'not replaced'}")
         self._worker = worker
         if "Traceback (most recent call last)" in self.log.read_text(encoding="utf-8", errors="replace"):
             time.sleep(TRACEBACK_SETTLES)
-            message = "a traceback shows in its log"
-            raise self._failed(message)
+            raise self._failed("a traceback shows in its log")
 
     def _current_worker(self) -> int | None:
         for pid in self.pids:
@@ -253,8 +245,7 @@ class Server:
         port = int(self.url.rpartition(":")[2]) if self.url else 0
         answering = bool(port) and accepts_connections(port)
         if left or answering:
-            message = f"after stop, {len(left)} processes remained ({left}) and port {port} {'answers' if answering else 'is closed'}"
-            raise ServerError(message)
+            raise ServerError(f"after stop, {len(left)} processes remained ({left}) and port {port} {'answers' if answering else 'is closed'}")
         self._guard = None
         seconds = time.monotonic() - start
         self.events.emit("server.stopped", f"stopped in {seconds:.1f} s; no process and no port is left", seconds=seconds)

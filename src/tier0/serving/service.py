@@ -146,4 +146,4 @@ class Tier0Service:
         _State.one_at_a_time = anyio.CapacityLimiter(1)
 
 
-Tier0Service.mount_asgi_app(ROUTES, path="/")
+Tier0Service.mount_asgi_app(ROUTES, path="/")  # type: ignore[attr-defined]  # the decorator made it a service

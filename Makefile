@@ -1,0 +1,51 @@
+# Everything is set up by the first target that needs it, into .venv, and nowhere else.
+#   make tier0     train, register, serve and verify a real model; the report's path is printed at the end
+#   make test      lint, types, layers, and every test that belongs in 15 minutes on two cores
+#   make test-all  the same, and what takes longer: other Pythons, the locked environment
+#   make bench     the benchmarks, each beside its peer
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?=
+REPORT := reports/tier0.html
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help tier0 test test-all lint bench clean
+
+help:
+	@sed -n '2,5s/^# //p' Makefile
+
+$(READY): pyproject.toml requirements-test.txt
+	@python=; for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then echo "tier0 needs Python 3.11 or newer, and found none; name one: make tier0 PYTHON=/path/to/python3.12" >&2; exit 2; fi; \
+	echo "setting up .venv with $$($$python --version) (once; two to five minutes)"; \
+	if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --clear --python "$$python" .venv && uv pip install --quiet --python .venv -r requirements-test.txt -e '.[all]'; \
+	else \
+		$$python -m venv --clear .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt -e '.[all]'; \
+	fi
+	@touch $(READY)
+
+tier0: $(READY)
+	@mkdir -p $(dir $(REPORT))
+	@$(PYTEST) -m tier0_bentoml tests/e2e --html=$(REPORT) --self-contained-html $(ARGS); status=$$?; echo "report: $(CURDIR)/$(REPORT)"; exit $$status
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: lint
+	$(PYTEST) $(ARGS)
+
+bench: $(READY)
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tier0.client.breaker import CircuitBreaker, Permit
+from tier0.client.errors import CircuitOpenError
+
+RESET = 30.0
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make(threshold: int = 3) -> tuple[CircuitBreaker, Clock]:
+    clock = Clock()
+    return CircuitBreaker(failure_threshold=threshold, reset_timeout=RESET, clock=clock), clock
+
+
+def open_(breaker: CircuitBreaker, threshold: int = 3) -> None:
+    for _ in range(threshold):
+        breaker.acquire().fail()
+
+
+def test_failures_in_a_row_open_it_and_a_success_between_them_does_not() -> None:
+    breaker, _ = make()
+    for verdict in ("fail", "fail", "succeed", "fail", "fail"):
+        getattr(breaker.acquire(), verdict)()
+    assert breaker.state == "closed"
+
+    breaker.acquire().fail()
+
+    assert breaker.state == "open"
+
+
+def test_an_open_circuit_says_when_to_ask_again() -> None:
+    breaker, clock = make()
+    open_(breaker)
+    clock.now += 10
+
+    with pytest.raises(CircuitOpenError) as rejection:
+        breaker.acquire()
+
+    assert rejection.value.retry_after == 20
+
+
+def test_one_probe_at_a_time_and_a_failing_one_opens_it_again() -> None:
+    breaker, clock = make()
+    open_(breaker)
+    clock.now += RESET
+
+    probe = breaker.acquire()
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    probe.fail()
+
+    assert breaker.state == "open"
+    clock.now += RESET - 1
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+
+
+def test_a_probe_that_learned_nothing_gives_its_place_back() -> None:
+    breaker, clock = make()
+    open_(breaker)
+    clock.now += RESET
+
+    breaker.acquire().release()
+    breaker.acquire().succeed()
+
+    assert breaker.state == "closed"
+
+
+def test_results_of_an_earlier_state_are_dropped() -> None:
+    breaker, clock = make()
+    early = [breaker.acquire() for _ in range(10)]
+    open_(breaker)
+    clock.now += RESET
+    probe = breaker.acquire()
+
+    early[0].succeed()
+    early[1].fail()
+    assert breaker.state == "half_open"
+
+    probe.succeed()
+    for permit in early[2:]:
+        permit.fail()
+    assert breaker.state == "closed"
+
+
+def test_a_permit_counts_once() -> None:
+    breaker, _ = make(threshold=2)
+    permit = breaker.acquire()
+
+    permit.fail()
+    permit.fail()
+    permit.release()
+
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("knobs", [{"failure_threshold": 0, "reset_timeout": 1}, {"failure_threshold": 1, "reset_timeout": -1}])
+def test_nonsense_is_refused(knobs: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"give \d or more"):
+        CircuitBreaker(**knobs, clock=Clock())  # type: ignore[arg-type]
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """The breaker against a model of it that keeps every permit and reads the state off their history."""
+
+    @initialize(threshold=st.integers(1, 4))
+    def start(self, threshold: int) -> None:
+        self.threshold = threshold
+        self.breaker, self.clock = make(threshold)
+        self.state = "closed"
+        self.epoch = 0
+        self.failures = 0
+        self.opened = 0.0
+        self.out: list[tuple[Permit, int]] = []
+
+    def _enter(self, state: str) -> None:
+        self.state, self.failures = state, 0
+        self.epoch += 1
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, RESET - 1, RESET]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @rule()
+    def ask(self) -> None:
+        if self.state == "open" and self.clock.now >= self.opened + RESET:
+            self._enter("half_open")
+        probing = any(epoch == self.epoch for _, epoch in self.out)
+        may = self.state == "closed" or (self.state == "half_open" and not probing)
+        try:
+            self.out.append((self.breaker.acquire(), self.epoch))
+        except CircuitOpenError as rejection:
+            assert not may
+            assert rejection.retry_after is not None  # noqa: PT017
+            assert rejection.retry_after > 0  # noqa: PT017
+        else:
+            assert may
+
+    @rule(data=st.data(), verdict=st.sampled_from(["succeed", "fail", "release"]))
+    def settle(self, data: st.DataObject, verdict: str) -> None:
+        if not self.out:
+            return
+        permit, epoch = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
+        getattr(permit, verdict)()
+        if epoch != self.epoch or verdict == "release":
+            return
+        if verdict == "succeed":
+            self.failures = 0
+            if self.state == "half_open":
+                self._enter("closed")
+            return
+        self.failures += 1
+        if self.state == "half_open" or self.failures == self.threshold:
+            self.opened = self.clock.now
+            self._enter("open")
+
+    @invariant()
+    def agrees(self) -> None:
+        assert self.breaker.state == self.state
+
+    @invariant()
+    def never_two_probes(self) -> None:
+        if self.state == "half_open":
+            assert sum(epoch == self.epoch for _, epoch in self.out) <= 1
+
+
+TestBreakerMachine = BreakerMachine.TestCase

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tier0.core.errors import RegistrationError
+from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
+
+GOLDEN = GoldenRows(["x"], [[1.0], [None]], ["no", "yes"], [[0.7, 0.3], [0.1, 0.9]], ["no", "yes"])
+ANSWER: dict[str, Any] = {"predictions": ["no", "yes"], "probabilities": [[0.7, 0.3], [0.1, 0.9]], "classes": ["no", "yes"]}
+
+
+def test_the_same_answer_is_equal() -> None:
+    assert GOLDEN.compare(ANSWER) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"predictions": ["yes", "yes"]}, "row 0: predictions: expected 'no', got 'yes'"),
+        ({"predictions": ["no"]}, "predictions"),
+        ({"predictions": None}, "predictions"),
+        ({"probabilities": None}, "probabilities"),
+        ({"probabilities": [[0.7, 0.3], [0.1, math.nextafter(0.9, 1)]]}, "row 1: probabilities"),
+        ({"probabilities": [0.7, 0.1]}, "row 0: probabilities: expected [0.7, 0.3], got 0.7 (2 rows differ)"),
+        ({"probabilities": [[0.3, 0.7], [0.9, 0.1]]}, "(2 rows differ)"),
+        ({"classes": ["yes", "no"]}, "classes"),
+    ],
+)
+def test_any_difference_is_told(change: dict[str, Any], says: str) -> None:
+    assert says in str(GOLDEN.compare({**ANSWER, **change}))
+
+
+def test_a_tolerance_is_for_numbers_and_not_for_labels() -> None:
+    near = {**ANSWER, "probabilities": [[0.7, 0.3], [0.1, math.nextafter(0.9, 1)]]}
+    far = {**ANSWER, "probabilities": [[0.7, 0.3], [0.1, 0.9 + 1e-9]]}
+
+    assert GOLDEN.compare(near, tolerance=ROW_ALONE_TOLERANCE) is None
+    assert GOLDEN.compare(far, tolerance=ROW_ALONE_TOLERANCE) is not None
+
+
+@pytest.mark.parametrize(("expected", "got"), [(1, True), (1, "1"), ("1", 1), (1.0, True), (1.5, "1.5"), (0, 0.0)])
+def test_labels_of_another_type_are_different(expected: Any, got: Any) -> None:
+    golden = GoldenRows(["x"], [[1.0]], [expected], None, [])
+
+    assert golden.compare({"predictions": [got], "probabilities": None}) is not None
+
+
+def test_probabilities_where_none_were_expected_are_a_difference() -> None:
+    golden = GoldenRows(["x"], [[1.0]], [1.0], None, [])
+
+    assert golden.compare({"predictions": [1.0], "probabilities": [[1.0]]}) is not None
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_a_file_keeps_every_bit(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
+    path = tmp_path_factory.getbasetemp() / "golden.json"
+    golden = GoldenRows(["x"], [[value] for value in values], values, None, [])
+
+    golden.write(path)
+
+    assert GoldenRows.read(path).compare({"predictions": values, "probabilities": None}) is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema": 1}', '{"schema": 2, "columns": [], "rows": [], "predictions": [], "probabilities": null, "classes": []}'])
+def test_a_broken_file_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "golden.json"
+    path.write_text(content, encoding="utf-8")
+
+    with pytest.raises(RegistrationError, match="golden"):
+        GoldenRows.read(path)

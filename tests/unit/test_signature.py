@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tier0.core.errors import InvalidRowError, RegistrationError
+from tier0.core.signature import Feature, Signature
+
+AGE = Feature("age", "number", "float64", accepts_missing=True)
+VISITS = Feature("visits", "integer", "int64")
+SMOKER = Feature("smoker", "boolean", "bool")
+REGION = Feature("region", "text", "object", accepts_missing=True)
+GRADE = Feature("grade", "text", "category", categories=("a", "b"))
+FRAME = Signature((AGE, VISITS, SMOKER, REGION, GRADE), "dataframe", "regression")
+MATRIX = Signature((Feature("x", "number", "float64"), Feature("y", "number", "float64")), "ndarray", "regression")
+GOOD: dict[str, Any] = {"age": 3.5, "visits": 2, "smoker": True, "region": "south", "grade": "a"}
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "says"),
+    [
+        ({"age": "3"}, "features[0].age", "is text ('3')"),
+        ({"age": True}, "features[0].age", "is true/false"),
+        ({"age": math.inf}, "features[0].age", "is not finite"),
+        ({"age": 10**400}, "features[0].age", "is not finite"),
+        ({"age": [1]}, "features[0].age", "is a list"),
+        ({"visits": 2.5}, "features[0].visits", "trained on whole numbers"),
+        ({"visits": None}, "features[0].visits", "is missing"),
+        ({"visits": math.nan}, "features[0].visits", "is missing"),
+        ({"visits": 2**63}, "features[0].visits", "does not fit int64"),
+        ({"smoker": 1}, "features[0].smoker", "is a whole number"),
+        ({"region": 4}, "features[0].region", "is a whole number"),
+        ({"grade": "c"}, "features[0].grade", "never shown"),
+    ],
+)
+def test_a_bad_value_is_refused_by_field(change: dict[str, Any], field: str, says: str) -> None:
+    with pytest.raises(InvalidRowError) as refusal:
+        FRAME.parse([{**GOOD, **change}])
+
+    assert refusal.value.field == field
+    assert says in refusal.value.message
+    assert refusal.value.remedy
+    assert refusal.value.status == 422
+
+
+@pytest.mark.parametrize(
+    ("features", "columns", "field"),
+    [
+        (None, None, "features"),
+        ([], None, "features"),
+        ({"x": 1}, None, "features"),
+        ([1, 2], None, "features[0]"),
+        ([[1]], None, "features[0]"),
+        ([[1, 2], [1, 2, 3]], None, "features[1]"),
+        ([[1, 2], {"x": 1, "y": 2}], None, "features[1]"),
+        ([{"x": 1, "y": 2}, [1, 2]], None, "features[1]"),
+        ([{"x": 1}], None, "features[0].y"),
+        ([{"x": 1, "y": 2, "z": 3}], None, "features[0].z"),
+        ([{"x": 1, "y": 2}], ["x", "y"], "columns"),
+        ([[1, 2]], "xy", "columns"),
+        ([[1, 2]], ["x", "x"], "columns"),
+        ([[1, 2]], ["x", "z"], "columns.y"),
+        ([[1, 2]], ["x"], "columns.y"),
+    ],
+)
+def test_a_bad_shape_is_refused_by_field(features: Any, columns: Any, field: str) -> None:
+    with pytest.raises(InvalidRowError) as refusal:
+        MATRIX.parse(features, columns)
+
+    assert refusal.value.field == field
+
+
+def test_a_column_is_refused_after_many_good_rows() -> None:
+    with pytest.raises(InvalidRowError) as refusal:
+        MATRIX.parse([[1.0, 2.0]] * 50 + [[1.0, math.nan]])
+
+    assert refusal.value.field == "features[50].y"
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.lists(st.tuples(finite, finite).map(list), min_size=1), st.booleans())
+def test_rows_records_and_permuted_columns_become_the_same_array(rows: list[list[float]], swapped: bool) -> None:
+    expected = np.array(rows)
+    columns = ["y", "x"] if swapped else None
+    given_rows = [row[::-1] for row in rows] if swapped else [list(row) for row in rows]
+    records = [{"y": row[1], "x": row[0]} for row in rows]
+
+    np.testing.assert_array_equal(MATRIX.to_container(MATRIX.parse(given_rows, columns)), expected)
+    np.testing.assert_array_equal(MATRIX.to_container(MATRIX.parse(records)), expected)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_whatever_json_comes_is_parsed_or_refused(features: Any) -> None:
+    try:
+        rows = FRAME.parse(features)
+    except InvalidRowError as refusal:
+        assert refusal.field.startswith("features")  # noqa: PT017
+    else:
+        assert len(FRAME.to_container(rows)) == len(features)
+
+
+def test_frame_has_the_dtypes_of_the_training_data_and_its_missing_values() -> None:
+    frame = FRAME.to_container(FRAME.parse([GOOD, {**GOOD, "age": None, "region": None}]))
+
+    assert [str(dtype) for dtype in frame.dtypes] == ["float64", "int64", "bool", "object", "category"]
+    assert isinstance(frame["region"][1], float)
+    assert math.isnan(frame["region"][1])
+    assert frame["age"].isna().tolist() == [False, True]
+
+
+def test_none_stays_none_where_the_training_data_had_it() -> None:
+    region = Feature("region", "text", "object", accepts_missing=True, missing="none")
+
+    frame = Signature((region,), "dataframe", "regression").to_container([["south"], [None]])
+
+    assert frame["region"].tolist() == ["south", None]
+
+
+def test_large_whole_numbers_stay_what_they_are() -> None:
+    signature = Signature((VISITS,), "dataframe", "regression")
+
+    frame = signature.to_container(signature.parse([[2**53 + 1], [16777217.0]]))
+
+    assert frame["visits"].tolist() == [2**53 + 1, 16777217]
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "boolean", "string"])
+def test_pandas_own_dtypes_take_missing_values(dtype: str) -> None:
+    kind: Any = {"Int64": "integer", "boolean": "boolean", "string": "text"}[dtype]
+    value: Any = {"Int64": 3, "boolean": True, "string": "x"}[dtype]
+    signature = Signature((Feature("c", kind, dtype, accepts_missing=True),), "dataframe", "regression")
+
+    column = signature.to_container(signature.parse([[value], [None]]))["c"]
+
+    assert str(column.dtype) == dtype
+    assert column[0] == value
+    assert pd.isna(column[1])
+
+
+def test_a_signature_survives_json() -> None:
+    assert Signature.from_dict(FRAME.as_dict()) == FRAME
+
+
+def test_another_schema_is_refused() -> None:
+    with pytest.raises(RegistrationError, match="schema 99"):
+        Signature.from_dict({**FRAME.as_dict(), "schema": 99})
