@@ -176,16 +176,17 @@ class Server:
     def _refuse_sick_server(self) -> None:
         if self._guard is None:
             raise ServerError("the server was not launched")
+        log = self.log.read_text(encoding="utf-8", errors="replace")
+        if self.port.number and "Address already in use" in log:
+            raise self._port_in_use(self.port.number)
         status = self._guard.poll()
         if status is not None:
-            if self.port.number and "Address already in use" in self.log.read_text(encoding="utf-8", errors="replace"):
-                raise self._port_in_use(self.port.number)
             raise self._failed(f"bentoml serve exited with status {status}")
         worker = self._current_worker()
         if self._worker is not None and worker != self._worker:
             raise self._failed(f"worker {self._worker} died, and was {'respawned' if worker else 'not replaced'}")
         self._worker = worker
-        if "Traceback (most recent call last)" in self.log.read_text(encoding="utf-8", errors="replace"):
+        if "Traceback (most recent call last)" in log:
             time.sleep(TRACEBACK_SETTLES)
             raise self._failed("a traceback shows in its log")
 
