@@ -30,7 +30,7 @@ $(READY): pyproject.toml requirements-test.txt
 
 tier0: $(READY)
 	@mkdir -p $(dir $(REPORT))
-	@$(PYTEST) -m tier0_bentoml tests/e2e --html=$(REPORT) --self-contained-html $(ARGS); status=$$?; echo "report: $(CURDIR)/$(REPORT)"; exit $$status
+	@$(PYTEST) -p no:hypothesispytest -m tier0_bentoml tests/e2e --html=$(REPORT) --self-contained-html $(ARGS); status=$$?; echo "report: $(CURDIR)/$(REPORT)"; exit $$status
 
 lint: $(READY)
 	$(BIN)/ruff check .

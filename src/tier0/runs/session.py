@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import tempfile
@@ -229,6 +230,7 @@ class Session:
             for server in self.servers:
                 server.stop()
         finally:
-            self._background.shutdown(wait=True)
+            self._background.shutdown(wait=True, cancel_futures=True)
+            gc.freeze()  # what training imported stays until the process ends: pytest would search it for garbage, five times, for seconds
             if self._workspace is not None:
                 self._workspace.close()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PR_SET_CHILD_SUBREAPER = 36
 POLL = 0.05
-REMOVE_FOR = 0.8
+REMOVE_FOR = 0.6  # longer than the guards of servers take to kill whoever may still write there
 KILL_FOR = 1.0
 
 
@@ -62,8 +62,8 @@ def main() -> int:
     orphaned = _is_gone(order["watch"], watched)
     if child:
         _end(child, order["orphan_grace"] if orphaned else order["stop_grace"])
-    if orphaned:
-        _remove(order.get("remove", []))
+    if orphaned and "remove" in order:
+        _remove(order["remove"])
     if child is None or Stop.asked:
         return 0
     return child.returncode if child.returncode >= 0 else 128 - child.returncode

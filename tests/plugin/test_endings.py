@@ -1,0 +1,128 @@
+"""However a run ends, nothing of it is left."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from conftest import FAST, Run
+
+pytestmark = pytest.mark.timeout(180)
+WAITING = """
+import pathlib, threading, pytest
+
+@pytest.mark.tier0_bentoml
+def test_it(tier0_server):
+    pathlib.Path("ready").touch()
+    threading.Event().wait(100)
+"""
+MOMENTS = {
+    "the guard of the folder runs": lambda run: run.processes()[1:],
+    "bentoml serve starts": lambda run: list(run.tmp.glob("tier0-*/s*/server.log")),
+    "the worker imports": lambda run: any("_bentoml_impl.worker.service" in " ".join(process.cmdline()) for process in alive(run)),
+    "the model trains": lambda run: "step 5 training" in run.output,
+    "the model is registered": lambda run: list(run.tmp.glob("tier0-*/r*")),
+    "the model is served": lambda run: (run.folder / "ready").exists(),
+}
+
+
+def alive(run: Run) -> list[object]:
+    found = []
+    for process in run.processes():
+        try:
+            process.cmdline()
+        except Exception:  # noqa: BLE001, S112 - it ended meanwhile
+            continue
+        found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_second_after_sigkill_nothing_is_left(run: Run, moment: str) -> None:
+    (run.folder / "test_it.py").write_text(WAITING, encoding="utf-8")
+    process = run.start(*FAST)
+    run.wait_for(lambda: MOMENTS[moment](run))
+
+    process.kill()
+    process.wait()
+
+    run.assert_gone_within(1.0)
+
+
+@pytest.mark.parametrize("moment", ["the worker imports", "the model is served"])
+def test_ctrl_c_tears_down_within_three_seconds(run: Run, moment: str) -> None:
+    (run.folder / "test_it.py").write_text(WAITING, encoding="utf-8")
+    process = run.start(*FAST)
+    run.wait_for(lambda: MOMENTS[moment](run))
+    start = time.monotonic()
+
+    process.send_signal(signal.SIGINT)
+    status = process.wait(10)
+
+    assert time.monotonic() - start < 3, run.output
+    assert status == pytest.ExitCode.INTERRUPTED
+    assert run.left() == []
+
+
+def test_sigterm_leaves_nothing(run: Run) -> None:
+    (run.folder / "test_it.py").write_text(WAITING, encoding="utf-8")
+    process = run.start(*FAST)
+    run.wait_for(lambda: MOMENTS["the model is served"](run))
+
+    process.terminate()
+    process.wait()
+
+    run.assert_gone_within(1.0)
+
+
+@pytest.mark.parametrize("method", ["signal", "thread"])
+def test_a_timeout_of_a_test_leaves_nothing(run: Run, method: str) -> None:
+    (run.folder / "test_it.py").write_text(WAITING.replace("def test_it", f"@pytest.mark.timeout(1, func_only=True, method={method!r})\ndef test_it"), encoding="utf-8")
+
+    status = run.finish(*FAST)
+
+    assert status != 0
+    assert "Timeout" in run.output
+    run.assert_gone_within(1.0)
+
+
+def test_a_failing_fixture_leaves_nothing_and_shows_the_log(run: Run) -> None:
+    code = """
+import pytest
+
+@pytest.fixture
+def broken(tier0_server):
+    raise RuntimeError("broken on purpose")
+
+@pytest.mark.tier0_bentoml
+def test_it(broken):
+    pass
+"""
+    (run.folder / "test_it.py").write_text(code, encoding="utf-8")
+
+    status = run.finish(*FAST)
+
+    assert status == pytest.ExitCode.TESTS_FAILED
+    assert "broken on purpose" in run.output
+    assert "tier0: end of" in run.output
+    assert run.left() == []
+
+
+def test_a_run_that_passes_leaves_nothing(run: Run) -> None:
+    (run.folder / "test_it.py").write_text(WAITING.replace("threading.Event().wait(100)", "pass"), encoding="utf-8")
+
+    assert run.finish(*FAST) == 0, run.output
+    assert run.left() == []
+
+
+def test_keep_keeps_the_folder_and_says_where(run: Run) -> None:
+    (run.folder / "test_it.py").write_text(WAITING.replace("threading.Event().wait(100)", "pass"), encoding="utf-8")
+
+    assert run.finish(*FAST, "--tier0-keep") == 0, run.output
+
+    (kept,) = run.tmp.glob("tier0-*")
+    assert str(kept) in run.output
+    assert (kept / "mlflow.db").exists()
+    assert list(kept.glob("s*/server.log"))
+    assert run.processes() == []
