@@ -44,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except SettingsError as problem:
         raise pytest.UsageError(f"tier0: {problem}") from None
     config.stash[EVENTS_KEY] = EventLog(listeners=[_Narrator(config)])
+    config.pluginmanager.register(_Interruption(config), "tier0.interruption")
     if config.pluginmanager.hasplugin("asyncio"):
         from tier0 import pytest_client_fixture  # noqa: PLC0415 - pytest-asyncio, which it imports, is loaded already
 
@@ -78,6 +79,18 @@ class _Narrator:
             return
         with capture.global_and_fixture_disabled():
             _write(reporter, event.message)
+
+
+class _Interruption:
+    """Tells the session that somebody pressed Ctrl-C."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_keyboard_interrupt(self) -> None:
+        session = self._config.stash.get(SESSION_KEY, None)
+        if session is not None:
+            session.interrupted = True
 
 
 def _write(reporter: pytest.TerminalReporter, message: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tier0.core.golden import ROW_ALONE_TOLERANCE
 from tier0.core.settings import ALGORITHMS, DATASETS, merge_settings
 from tier0.runs.deployment import golden_probe, with_client
-from tier0.serving.registration import ModelSaver, RegisteredModel
+from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
@@ -58,7 +58,7 @@ def registered(workspace: Workspace, dataset_name: str, algorithm: str) -> Regis
     examples = dataset.take(parts["holdout"])[0]
     threshold = 0.37 if len(np.unique(dataset.target)) == 2 else None
     save = ModelSaver(model, f"{dataset_name}_{algorithm}", {"feature_names": dataset.names}, examples, threshold=threshold)
-    return save(workspace, workspace.store, prove=False)
+    return save(workspace, EntryWriter(workspace, workspace.store), prove=False)
 
 
 @pytest.mark.parametrize("case", CASES)

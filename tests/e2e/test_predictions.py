@@ -13,9 +13,9 @@ from tier0.core.golden import ROW_ALONE_TOLERANCE
 if TYPE_CHECKING:
     from tier0 import BentoMLClient, Deployment
     from tier0.core.golden import GoldenRows
-    from tier0.runs.session import Trained
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]
+HTTP = httpx.Client(trust_env=False, timeout=10)
 
 
 @pytest.mark.asyncio
@@ -61,25 +61,6 @@ async def test_golden_rows_do_not_all_have_the_same_answer(tier0_deployment: Dep
     golden = tier0_deployment.model.golden
 
     assert len(set(map(str, golden.probabilities or golden.predictions))) > 1, "a constant model would pass every comparison"
-
-
-def test_logged_model_gives_the_golden_probabilities_too(
-    tier0_trained: Trained, tier0_deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import mlflow.sklearn
-
-    signature, golden = tier0_deployment.model.signature, tier0_deployment.model.golden
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(tier0_trained.tracking_uri)
-    try:
-        logged = mlflow.sklearn.load_model(tier0_trained.model_uri)
-    finally:
-        mlflow.set_tracking_uri(before)
-
-    container = signature.to_container([list(row) for row in golden.rows])
-    expected = golden.probabilities if signature.has_probabilities else golden.predictions
-    got = (logged.predict_proba if signature.has_probabilities else logged.predict)(container).tolist()
-    assert got == expected
 
 
 def assert_equal(deployment: Deployment, golden: GoldenRows, answer: object, *, tolerance: float = 0.0) -> None:
@@ -167,11 +148,11 @@ def test_other_content_types_are_refused(tier0_deployment: Deployment, content_t
 
 
 def test_an_unknown_model_is_refused(tier0_deployment: Deployment) -> None:
-    response = httpx.post(f"{tier0_deployment.url}/nobody/predict", json={}, trust_env=False)
+    response = HTTP.post(f"{tier0_deployment.url}/nobody/predict", json={})
 
     assert (response.status_code, response.json()["error"]["field"]) == (404, "model")
 
 
 def post(deployment: Deployment, body: bytes, content_type: str = "application/json") -> httpx.Response:
     headers = {"Content-Type": content_type} if content_type else {}
-    return httpx.post(f"{deployment.url}/predict", content=body, headers=headers, trust_env=False, timeout=10)
+    return HTTP.post(f"{deployment.url}/predict", content=body, headers=headers)

@@ -19,7 +19,7 @@ from tier0.core.errors import PortInUseError, PredictionMismatchError, ServerErr
 from tier0.core.settings import Port
 from tier0.runs.deployment import golden_probe
 from tier0.serving.processes import accepts_connections, processes_marked
-from tier0.serving.registration import ModelSaver, RegisteredModel
+from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import STOP_WITHIN, Server
 from tier0.serving.workspace import Workspace
 
@@ -37,7 +37,7 @@ def workspace() -> Iterator[Workspace]:
 def save(workspace: Workspace, slope: float) -> RegisteredModel:
     rows = np.array([[float(number), slope * number] for number in range(-10, 10)])
     model = LogisticRegression().fit(rows, (rows[:, 0] * slope > 1).astype(int))
-    return ModelSaver(model, "tiny", {}, rows[:6])(workspace, workspace.store, prove=False)
+    return ModelSaver(model, "tiny", {}, rows[:6])(workspace, EntryWriter(workspace, workspace.store), prove=False)
 
 
 @pytest.fixture(scope="module")

@@ -1,75 +1,10 @@
-"""Real pytest runs in real processes, each with a folder for temporary files of its own."""
-
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-
-FAST = ["-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", "--tier0-algorithms", "linear", "--tier0-hpo-trials", "1"]
-
-
-@dataclass
-class Run:
-    """A pytest run that can be watched, and asked what it left behind."""
-
-    folder: Path
-    tmp: Path
-    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
-    process: subprocess.Popen[str] | None = None
-
-    def start(self, *arguments: str, env: dict[str, str] | None = None, python: str = sys.executable) -> subprocess.Popen[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_", "COV_"))}
-        environment |= {"TMPDIR": str(self.tmp), "TIER0_TEST_MARK": self.mark, **(env or {})}
-        with (self.folder / "output.txt").open("w", encoding="utf-8") as output:
-            self.process = subprocess.Popen(
-                [python, "-m", "pytest", *arguments], cwd=self.folder, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
-            )
-        return self.process
-
-    def finish(self, *arguments: str, env: dict[str, str] | None = None, python: str = sys.executable) -> int:
-        return self.start(*arguments, env=env, python=python).wait(180)
-
-    @property
-    def output(self) -> str:
-        return (self.folder / "output.txt").read_text(encoding="utf-8")
-
-    def wait_for(self, condition: Callable[[], object], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            ended = self.process is not None and self.process.poll() is not None
-            assert time.monotonic() < deadline and not ended, f"it did not come to that:\n{self.output}"  # noqa: PT018
-            time.sleep(0.01)
-
-    def processes(self) -> list[psutil.Process]:
-        """Every living process that was started by this run, wherever it is in the tree."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("TIER0_TEST_MARK") == self.mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
-
-    def left(self) -> list[str]:
-        """What is left of the run: processes, and temporary files other than pytest's own."""
-        files = [path.name for path in self.tmp.iterdir() if not path.name.startswith("pytest-of-")]
-        return [" ".join(process.cmdline()) for process in self.processes()] + files
-
-    def assert_gone_within(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (left := self.left()) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert left == []
+from pytest_run import Run
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
-from conftest import FAST, Run
+from pytest_run import FAST, Run
 
 pytestmark = pytest.mark.timeout(180)
 WAITING = """
@@ -17,25 +18,14 @@ def test_it(tier0_server):
     pathlib.Path("ready").touch()
     threading.Event().wait(100)
 """
-MOMENTS = {
+MOMENTS: dict[str, Callable[[Run], object]] = {
     "the guard of the folder runs": lambda run: run.processes()[1:],
     "bentoml serve starts": lambda run: list(run.tmp.glob("tier0-*/s*/server.log")),
-    "the worker imports": lambda run: any("_bentoml_impl.worker.service" in " ".join(process.cmdline()) for process in alive(run)),
+    "the worker imports": lambda run: any("_bentoml_impl.worker.service" in command for command in run.left()),
     "the model trains": lambda run: "step 5 training" in run.output,
     "the model is registered": lambda run: list(run.tmp.glob("tier0-*/r*")),
     "the model is served": lambda run: (run.folder / "ready").exists(),
 }
-
-
-def alive(run: Run) -> list[object]:
-    found = []
-    for process in run.processes():
-        try:
-            process.cmdline()
-        except Exception:  # noqa: BLE001, S112 - it ended meanwhile
-            continue
-        found.append(process)
-    return found
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -78,7 +68,9 @@ def test_sigterm_leaves_nothing(run: Run) -> None:
 
 @pytest.mark.parametrize("method", ["signal", "thread"])
 def test_a_timeout_of_a_test_leaves_nothing(run: Run, method: str) -> None:
-    (run.folder / "test_it.py").write_text(WAITING.replace("def test_it", f"@pytest.mark.timeout(1, func_only=True, method={method!r})\ndef test_it"), encoding="utf-8")
+    (run.folder / "test_it.py").write_text(
+        WAITING.replace("def test_it", f"@pytest.mark.timeout(1, func_only=True, method={method!r})\ndef test_it"), encoding="utf-8"
+    )
 
     status = run.finish(*FAST)
 

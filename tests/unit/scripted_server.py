@@ -29,8 +29,12 @@ class Script:
     act: Callable[[int, asyncio.StreamWriter], Awaitable[None]]
     received: list[Received] = field(default_factory=list)
     url: str = ""
-    in_flight: int = 0
-    most_in_flight: int = 0
+    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def arrival(self, number: int) -> None:
+        """Wait until that many requests have arrived."""
+        async with asyncio.timeout(10), self.arrived:
+            await self.arrived.wait_for(lambda: len(self.received) >= number)
 
 
 def answer(status: int, body: bytes = b"{}", **headers: str) -> bytes:
@@ -72,8 +76,10 @@ async def close(_: int, writer: asyncio.StreamWriter) -> None:
 @asynccontextmanager
 async def scripted(act: Callable[[int, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[Script]:
     script = Script(act)
+    connections: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(asyncio.current_task())  # type: ignore[arg-type]
         try:
             while not writer.is_closing():
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -82,13 +88,10 @@ async def scripted(act: Callable[[int, asyncio.StreamWriter], Awaitable[None]]) 
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 number = len(script.received)
                 script.received.append(Received(method, path, headers, body, asyncio.get_running_loop().time()))
-                script.in_flight += 1
-                script.most_in_flight = max(script.most_in_flight, script.in_flight)
-                try:
-                    await script.act(number, writer)
-                finally:
-                    script.in_flight -= 1
-        except (asyncio.IncompleteReadError, ConnectionError):
+                async with script.arrived:
+                    script.arrived.notify_all()
+                await script.act(number, writer)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -99,6 +102,6 @@ async def scripted(act: Callable[[int, asyncio.StreamWriter], Awaitable[None]]) 
         yield script
     finally:
         server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            if "serve" in repr(task.get_coro()):
-                task.cancel()
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)

@@ -166,8 +166,7 @@ async def test_a_cancelled_probe_gives_its_place_back() -> None:
         await error_of(client)
         clock.ahead += 30
         probe = asyncio.ensure_future(client.predict(ROW))
-        while len(script.received) < 2:
-            await asyncio.sleep(0)
+        await script.arrival(2)
         probe.cancel()
         await asyncio.gather(probe, return_exceptions=True)
         await client.predict(ROW)
@@ -180,9 +179,7 @@ async def test_a_caller_that_gives_up_late_has_seen_a_failure_and_one_that_gives
     async with client_of(hang, failure_threshold=1, attempt_timeout=5, clock=clock) as (client, script):
         for seconds, state in ((1.0, "closed"), (4.5, "open")):
             call = asyncio.ensure_future(client.predict(ROW))
-            seen = len(script.received)
-            while len(script.received) == seen:
-                await asyncio.sleep(0)
+            await script.arrival(len(script.received) + 1)
             clock.ahead += seconds
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
@@ -221,7 +218,21 @@ async def test_nobody_listening_is_a_transport_error() -> None:
         assert isinstance(await error_of(client), TransportError)
 
 
-@pytest.mark.parametrize("body", [b"", b"null", b"{}", b"NaN", b"<html>", b'"text"', b'{"predictions": [null]}', b'{"predictions": []}', b'{"predictions": [1, 2]}', b'{"predictions": {}}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"{}",
+        b"NaN",
+        b"<html>",
+        b'"text"',
+        b'{"predictions": [null]}',
+        b'{"predictions": []}',
+        b'{"predictions": [1, 2]}',
+        b'{"predictions": {}}',
+    ],
+)
 async def test_a_200_that_is_no_prediction_is_a_failure(body: bytes) -> None:
     async with client_of(answers(answer(200, body)), failure_threshold=2, max_attempts=2) as (client, _):
         error = await error_of(client)
@@ -246,7 +257,16 @@ async def test_backoff_is_full_jitter_and_nothing_follows_the_last_attempt() -> 
 
 @pytest.mark.parametrize(
     ("value", "waits"),
-    [("2", [2.0]), ("0", [0.05]), ("-1", [0.05]), ("abc", [0.05]), ("1e9", []), (formatdate(time.time() + 86400, usegmt=True), []), ("inf", []), ("nan", [0.05])],
+    [
+        ("2", [2.0]),
+        ("0", [0.05]),
+        ("-1", [0.05]),
+        ("abc", [0.05]),
+        ("1e9", []),
+        (formatdate(time.time() + 86400, usegmt=True), []),
+        ("inf", []),
+        ("nan", [0.05]),
+    ],
 )
 async def test_retry_after_is_a_floor_or_the_end(value: str, waits: list[float]) -> None:
     async with client_of(answers(answer(429, b"{}", Retry_After=value), OK), rng=lambda: 0.5) as (client, script):
@@ -303,12 +323,15 @@ async def test_a_name_that_is_no_segment_is_refused(model: str) -> None:
 
 
 async def test_a_dead_model_does_not_harm_another() -> None:
-    async with scripted(answers(DOWN)) as dead, scripted(answers(OK)) as alive:
-        async with BentoMLClient(alive.url, failure_threshold=1, model_endpoints={"dead": dead.url}) as client:
-            await error_of(client, model="dead")
-            await client.predict(ROW, model="alive")
+    async with (
+        scripted(answers(DOWN)) as dead,
+        scripted(answers(OK)) as alive,
+        BentoMLClient(alive.url, failure_threshold=1, model_endpoints={"dead": dead.url}) as client,
+    ):
+        await error_of(client, model="dead")
+        await client.predict(ROW, model="alive")
 
-            assert (client.circuit_state("dead"), client.circuit_state("alive")) == ("open", "closed")
+        assert (client.circuit_state("dead"), client.circuit_state("alive")) == ("open", "closed")
 
 
 async def test_a_full_pool_is_not_blamed_on_the_service_and_does_not_stop_health_checks() -> None:
@@ -319,8 +342,7 @@ async def test_a_full_pool_is_not_blamed_on_the_service_and_does_not_stop_health
 
     async with client_of(act, max_connections=2, failure_threshold=1, timeout=5, attempt_timeout=5) as (client, script):
         busy = [asyncio.ensure_future(client.predict(ROW)) for _ in range(2)]
-        while len(script.received) < 2:
-            await asyncio.sleep(0)
+        await script.arrival(2)
         assert isinstance(await error_of(client, timeout=0.05), PoolSaturatedError)
         assert (await client.health_check())["status"] == "healthy"
         assert client.circuit_state() == "closed"
@@ -332,8 +354,7 @@ async def test_a_full_pool_is_not_blamed_on_the_service_and_does_not_stop_health
 async def test_two_hundred_cancelled_calls_leave_nothing_taken() -> None:
     async with client_of(hang, max_connections=5, failure_threshold=1000) as (client, script):
         calls = [asyncio.ensure_future(client.predict(ROW)) for _ in range(200)]
-        while len(script.received) < 5:
-            await asyncio.sleep(0)
+        await script.arrival(5)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
@@ -380,7 +401,7 @@ async def test_another_event_loop_is_told() -> None:
     async with client_of(answers(OK)) as (client, _):
         await client.predict(ROW)
         with pytest.raises(ClientUsageError, match="another event loop"):
-            await asyncio.to_thread(lambda: asyncio.run(client.predict(ROW)))  # type: ignore[arg-type]
+            await asyncio.to_thread(lambda: asyncio.run(client.predict(ROW)))
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +435,8 @@ async def test_arrays_frames_and_records_become_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    "knobs", [{"max_attempts": 0}, {"max_connections": 0}, {"failure_threshold": 0}, {"timeout": 0}, {"attempt_timeout": -1}, {"base_url": "localhost:3000"}]
+    "knobs",
+    [{"max_attempts": 0}, {"max_connections": 0}, {"failure_threshold": 0}, {"timeout": 0}, {"attempt_timeout": -1}, {"base_url": "localhost:3000"}],
 )
 async def test_nonsense_is_refused_when_the_client_is_made(knobs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(knobs))):

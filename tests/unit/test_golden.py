@@ -67,7 +67,9 @@ def test_a_file_keeps_every_bit(tmp_path_factory: pytest.TempPathFactory, values
     assert GoldenRows.read(path).compare({"predictions": values, "probabilities": None}) is None
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema": 1}', '{"schema": 2, "columns": [], "rows": [], "predictions": [], "probabilities": null, "classes": []}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"schema": 1}', '{"schema": 2, "columns": [], "rows": [], "predictions": [], "probabilities": null, "classes": []}']
+)
 def test_a_broken_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "golden.json"
     path.write_text(content, encoding="utf-8")

@@ -86,8 +86,8 @@ def test_a_column_is_refused_after_many_good_rows() -> None:
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@given(st.lists(st.tuples(finite, finite).map(list), min_size=1), st.booleans())
-def test_rows_records_and_permuted_columns_become_the_same_array(rows: list[list[float]], swapped: bool) -> None:
+@given(rows=st.lists(st.tuples(finite, finite).map(list), min_size=1), swapped=st.booleans())
+def test_rows_records_and_permuted_columns_become_the_same_array(*, rows: list[list[float]], swapped: bool) -> None:
     expected = np.array(rows)
     columns = ["y", "x"] if swapped else None
     given_rows = [row[::-1] for row in rows] if swapped else [list(row) for row in rows]
@@ -97,7 +97,11 @@ def test_rows_records_and_permuted_columns_become_the_same_array(rows: list[list
     np.testing.assert_array_equal(MATRIX.to_container(MATRIX.parse(records)), expected)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
 def test_whatever_json_comes_is_parsed_or_refused(features: Any) -> None:
     try:
         rows = FRAME.parse(features)

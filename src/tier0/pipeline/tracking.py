@@ -1,95 +1,68 @@
-"""Logging a training to MLflow."""
+"""Logging a training to MLflow.
+
+MLflow works in a process of its own, beside the training: importing it, and bringing a new SQLite store through all of its
+migrations, takes longer than to train; and what it sets for its process (tracking URI, loggers, telemetry) is not set in ours.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
-import warnings
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
+
 from tier0.core.errors import Tier0Error
+from tier0.core.helper import Helper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tier0.pipeline.training import Training
-
-EXPERIMENT = "tier0"
-QUIET_LOGGERS = ("mlflow", "alembic", "mlflow.sklearn", "mlflow.store.db.utils")
-ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 
 
 class Tracking:
     """An MLflow tracking store: the one that MLFLOW_TRACKING_URI names, or an SQLite file in *folder*.
 
-    A new SQLite store has to be migrated through all of MLflow's history, which takes longer than the training. So `prepare`
-    starts that on a thread, as early as it is known to be needed; `log` waits for it.
+    It is prepared from now on; `log` uses it once.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
-        self._artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (folder / "mlflow-artifacts").as_uri()
-        self._thread = threading.Thread(target=self._prepare, name="tier0-mlflow", daemon=True)
-        self._problem: Exception | None = None
-        self._experiment = ""
+        named = os.environ.get("MLFLOW_TRACKING_URI")
+        self.uri = named or f"sqlite:///{folder / 'mlflow.db'}"
+        self._folder = folder
+        artifacts = "" if named else (folder / "mlflow-artifacts").as_uri()
+        self._helper = Helper("tier0.pipeline.log_to_mlflow", folder, TIER0_TRACKING_URI=self.uri, TIER0_ARTIFACTS=artifacts)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tier0-mlflow")
 
-    def prepare(self) -> None:
-        """Start to import MLflow and to bring its store up to date."""
-        self._thread.start()
-
-    def _prepare(self) -> None:
-        try:
-            with _quiet_loggers():
-                from mlflow import MlflowClient  # noqa: PLC0415
-
-                client = MlflowClient(self.uri)
-                found = client.get_experiment_by_name(EXPERIMENT)
-                self._experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT, self._artifacts)
-        except Exception as problem:  # noqa: BLE001 - raised by log, on the thread that waits for it
-            self._problem = problem
-
-    def log(self, training: Training) -> tuple[str, str]:
-        """Log parameters, metrics and the model.
+    def log(self, training: Training) -> Future[tuple[str, str]]:
+        """Log parameters, metrics and the model, without waiting for it.
 
         Returns:
-            The run's id, and the model's URI, ``runs:/<id>/model``.
-
-        Raises:
-            Tier0Error: the store cannot be used.
+            In the future, the run's id and the model's URI, ``runs:/<id>/model``; or `Tier0Error`: the store cannot be used.
         """
-        self._thread.join()
-        if self._problem is not None:
-            raise Tier0Error(
-                f"MLflow's tracking store {self.uri} cannot be used: {self._problem}. Check MLFLOW_TRACKING_URI, or unset it."
-            ) from self._problem
-        import mlflow  # noqa: PLC0415
-        import mlflow.sklearn  # noqa: PLC0415
+        (self._folder / "model.pkl").write_bytes(cloudpickle.dumps(training.model))
+        order = {
+            "model": str(self._folder / "model.pkl"),
+            "params": _parameters(training),
+            "metrics": {**training.metrics, "validation_score": training.score},
+            "requirements": _requirements(training),
+        }
+        return self._thread.submit(self._log, order)
 
-        with _quiet_loggers(), warnings.catch_warnings(), self._as_current(mlflow), mlflow.start_run(experiment_id=self._experiment) as run:
-            warnings.simplefilter("ignore")
-            mlflow.log_params(_parameters(training))
-            mlflow.log_metrics({**training.metrics, "validation_score": training.score})
-            mlflow.sklearn.log_model(
-                training.model,
-                name="model",
-                pip_requirements=_requirements(training),
-                serialization_format="cloudpickle",
-            )
-        return run.info.run_id, f"runs:/{run.info.run_id}/model"
-
-    @contextmanager
-    def _as_current(self, mlflow: Any) -> Iterator[None]:
-        """Use this store within, and the caller's own afterwards."""
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(self.uri)
+    def _log(self, order: dict[str, Any]) -> tuple[str, str]:
         try:
-            yield
-        finally:
-            mlflow.set_tracking_uri(before)
+            run_id = self._helper.carry_out(order)["run_id"]
+        except Tier0Error as problem:
+            message = f"MLflow's tracking store {self.uri} cannot be used: {problem}. Check MLFLOW_TRACKING_URI, or unset it."
+            raise Tier0Error(message) from problem
+        return run_id, f"runs:/{run_id}/model"
+
+    def close(self) -> None:
+        """End MLflow's process, even while it logs."""
+        self._helper.close()
+        self._thread.shutdown()
 
 
 def _parameters(training: Training) -> dict[str, Any]:
@@ -112,18 +85,3 @@ def _requirements(training: Training) -> list[str]:
         package = "xgboost"
     names = {"sklearn": "scikit-learn"}
     return [f"{names.get(name, name)}=={import_module(name).__version__}" for name in sorted({"sklearn", "numpy", "cloudpickle", package})]
-
-
-@contextmanager
-def _quiet_loggers() -> Iterator[None]:
-    """Keep MLflow's telemetry off, and its notes on pickles and migrations out of the run's output."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    levels = {name: logging.getLogger(name).level for name in QUIET_LOGGERS}
-    for name in QUIET_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

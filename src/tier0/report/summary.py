@@ -18,8 +18,10 @@ def summary_rows(events: EventLog) -> list[Row]:
         rows += [("selected algorithm", selected["algorithm"]), ("selection score", f"{selected['score']:.3f}")]
     if trained := events.last("training.done"):
         rows += [(name, f"{value:.3f}") for name, value in trained["metrics"].items()]
+    if logged := events.last("training.logged"):
+        rows.append(("model uri", logged["model_uri"]))
     if registered := events.last("registration.done"):
-        rows += [("model uri", registered["model_uri"]), ("model tag", registered["tag"])]
+        rows.append(("model tag", registered["tag"]))
     if verified := events.last("deployment.verified"):
         rows += [
             ("endpoint", verified["url"]),

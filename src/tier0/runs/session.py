@@ -7,7 +7,8 @@ import os
 import pickle
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +19,12 @@ from tier0.core.settings import Settings
 from tier0.pipeline.tracking import Tracking
 from tier0.pipeline.training import Training
 from tier0.runs.deployment import Deployment, golden_probe
-from tier0.serving.registration import ModelSaver, RegisteredModel
+from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
 Made = TypeVar("Made")
-PRELOAD = ("sklearn.pipeline", "sklearn.compose", "sklearn.linear_model", "sklearn.ensemble", "tier0.serving.predictor")
+PRELOAD = ("sklearn.pipeline", "sklearn.compose", "tier0.serving.predictor")
 """What almost any model needs, and what the worker can therefore import while training runs."""
 LOCK_TIMEOUT = 600.0
 
@@ -76,6 +77,7 @@ class Session:
         events: what happened.
         shared_id: names what several processes share (xdist's workers): they train and register once.
         servers: that were launched.
+        interrupted: somebody wants us gone, and what is not done yet is dropped.
     """
 
     settings: Settings
@@ -84,8 +86,10 @@ class Session:
     _workspace: Workspace | None = None
     _shared: Workspace | None = None
     servers: list[Server] = field(default_factory=list)
-    _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="tier0"))
+    interrupted: bool = False
+    _writer: EntryWriter | None = None
     _tracking: Tracking | None = None
+    _trained: Trained | None = None
 
     @property
     def workspace(self) -> Workspace:
@@ -116,15 +120,7 @@ class Session:
         server = Server(self.workspace.folder("s"), self.settings.port, self.events, PRELOAD)
         self.servers.append(server)
         server.launch()
-        if self._tracking is None and self.shared_id is None:
-            self._prepare_tracking()
         return server
-
-    def _prepare_tracking(self) -> Tracking:
-        if self._tracking is None:
-            self._tracking = Tracking(self.shared.path)
-            self._tracking.prepare()
-        return self._tracking
 
     def train(self) -> Trained:
         """Do steps 4 and 5.
@@ -135,8 +131,9 @@ class Session:
         return self._once("trained", self._train)
 
     def _train(self) -> Trained:
-        tracking = self._prepare_tracking()
-        from tier0.pipeline.candidates import candidates_for  # noqa: PLC0415 - seconds of imports, while MLflow's run beside them
+        self._tracking = tracking = Tracking(self.shared.folder("m"))
+        self._writer = EntryWriter(self.workspace, self.store)
+        from tier0.pipeline.candidates import candidates_for  # noqa: PLC0415 - seconds of imports, while those processes do theirs
         from tier0.pipeline.data import load_dataset, split  # noqa: PLC0415
         from tier0.pipeline.selection import select  # noqa: PLC0415
         from tier0.pipeline.training import train  # noqa: PLC0415
@@ -148,15 +145,15 @@ class Session:
         candidates = candidates_for(dataset, settings.algorithms, settings.seed)
         selection = select(dataset, parts["train"], candidates, settings.seed, events)
         training = train(dataset, parts, selection.winner, settings.hpo_trials, settings.seed, events)
-        logged = self._background.submit(tracking.log, training)
-        return Trained(training, selection.scores[0].mean, selection.reason, tracking.uri, logged)
+        logged = tracking.log(training)
+        self._trained = Trained(training, selection.scores[0].mean, selection.reason, tracking.uri, logged)
+        return self._trained
 
     def register(self, trained: Trained, store: Path) -> RegisteredModel:
-        """Register the model of *trained* in the BentoML home *store*; MLflow is done with it when this returns.
+        """Register the model of *trained* in the BentoML home *store*.
 
         Raises:
             RegistrationError: it cannot be registered.
-            Tier0Error: MLflow could not log it.
         """
         return self._once("registered", lambda: self._register(trained, store))
 
@@ -170,14 +167,15 @@ class Session:
             "feature_names": training.names,
         }
         save = ModelSaver(training.model, f"tier0_{training.dataset}", metadata, training.examples, threshold=training.threshold)
-        model = save(self.workspace, store, prove=False)
-        self.events.emit("training.logged", f"step 5 training: logged to MLflow as {trained.model_uri}", model_uri=trained.model_uri)
+        if self._writer is None or self._writer.store != store:
+            self._writer = EntryWriter(self.workspace, store)
+        model = save(self.workspace, self._writer, prove=False)
+        self._writer = None
         self.events.emit(
             "registration.done",
             f"step 7 deployment: registered {model.tag} with {len(model.golden)} golden rows",
             tag=model.tag,
             golden_rows=len(model.golden),
-            model_uri=trained.model_uri,
         )
         return model
 
@@ -226,11 +224,20 @@ class Session:
 
     def close(self) -> None:
         """Stop every server, wait for what runs in the background, and delete this process' folder; a shared one ends with the run."""
-        try:
-            for server in self.servers:
-                server.stop()
-        finally:
-            self._background.shutdown(wait=True, cancel_futures=True)
-            gc.freeze()  # what training imported stays until the process ends: pytest would search it for garbage, five times, for seconds
+        with ExitStack() as endings:
             if self._workspace is not None:
-                self._workspace.close()
+                endings.callback(self._workspace.close)
+            endings.callback(gc.freeze)  # what training imported stays to the end: pytest would search it for garbage, for seconds
+            if self._writer is not None:
+                endings.callback(self._writer.close)
+            if self._tracking is not None:
+                endings.callback(self._tracking.close)
+            for server in self.servers:
+                endings.callback(server.stop)
+            self._tell_logged()
+
+    def _tell_logged(self) -> None:
+        """Wait until MLflow has logged the model, unless somebody wants us gone."""
+        if self._trained is not None and not self.interrupted:
+            uri = self._trained.model_uri
+            self.events.emit("training.logged", f"step 5 training: logged to MLflow as {uri}", model_uri=uri)

@@ -23,8 +23,6 @@ from tier0.core.signature import Signature
 MODEL_FILE = "saved_model.pkl"
 DESCRIPTION_FILE = "tier0.json"
 GOLDEN_FILE = "golden_rows.json"
-ORDER_FILE = "order.json"
-OUTCOME_FILE = "outcome.json"
 
 
 @dataclass(frozen=True)

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 GUARD = Path(__file__).with_name("guard.py")
-PACKAGE_PARENT = Path(__file__).parents[2]
 STOP_GRACE = 2.0
 ORPHAN_GRACE = 0.3
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-NO_TELEMETRY = {
-    "BENTOML_DO_NOT_TRACK": "True",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "OPIK_ANALYTICS_ENABLE": "false",
-    "OPIK_SENTRY_ENABLE": "false",
-    "DO_NOT_TRACK": "true",
-}
 
 
 def start_guard(watch: int, *, env: dict[str, str] | None = None, **order: Any) -> subprocess.Popen[bytes]:
@@ -38,36 +27,6 @@ def start_guard(watch: int, *, env: dict[str, str] | None = None, **order: Any) 
         start_new_session=True,
         env=env,
     )
-
-
-def child_environment(home: Path, tmp: Path, **more: str) -> dict[str, str]:
-    """Return the environment for a process of ours that uses BentoML.
-
-    BENTOML_* of the caller is left out (`bentoml serve` reads its port, host and timeout there), telemetry is off, numerical
-    libraries use one thread, and tier0 can be imported even from a checkout.
-
-    Args:
-        home: the BentoML home.
-        tmp: the folder for temporary files; its path must be short, since BentoML puts sockets there.
-        more: variables on top.
-    """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BENTOML_") and name != "PYTEST_CURRENT_TEST"}
-    return {
-        **kept,
-        **NO_TELEMETRY,
-        **ONE_THREAD,
-        "BENTOML_HOME": str(home),
-        "TMPDIR": str(tmp),
-        "PYTHONPATH": os.pathsep.join(_import_path()),
-        **more,
-    }
-
-
-def _import_path() -> list[str]:
-    """Return PYTHONPATH, after the folder of tier0 unless it is installed: site-packages in front could shadow the standard library."""
-    installed = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
-    own = [] if PACKAGE_PARENT in installed else [str(PACKAGE_PARENT)]
-    return own + [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
 
 
 def processes_marked(nonce: str) -> list[psutil.Process]:

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +14,13 @@ from typing import Any
 
 import cloudpickle
 
-from tier0.core.errors import RegistrationError
+from tier0.core.errors import RegistrationError, Tier0Error
 from tier0.core.golden import GoldenRows
+from tier0.core.helper import Helper
 from tier0.core.signature import Signature
-from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, ORDER_FILE, OUTCOME_FILE, describe
+from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, describe
 from tier0.serving.inference import ask_in_memory, infer_signature
-from tier0.serving.processes import child_environment
 from tier0.serving.workspace import Workspace
-
-SAVE_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ async def register_model_for_serving(
     save = ModelSaver(model, model_name, metadata, examples, preprocessor, framework, threshold)
     workspace = Workspace.create()
     try:
-        return await asyncio.to_thread(save, workspace, store or workspace.store, prove=True)
+        return await asyncio.to_thread(save, workspace, EntryWriter(workspace, store or workspace.store), prove=True)
     finally:
         if store is not None:
             workspace.close()
@@ -112,12 +109,12 @@ class ModelSaver:
         self.signature = infer_signature(self.model, examples, threshold, self.metadata.get("feature_names"))
         self.golden = ask_in_memory(self.model, self.signature, examples)
 
-    def __call__(self, workspace: Workspace, store: Path, *, prove: bool) -> RegisteredModel:
-        """Save the model in the BentoML home *store*.
+    def __call__(self, workspace: Workspace, writer: EntryWriter, *, prove: bool) -> RegisteredModel:
+        """Save the model.
 
         Args:
             workspace: where the files are put together.
-            store: the BentoML home; made if it is not there.
+            writer: of the BentoML home to save in.
             prove: load the entry in the fresh interpreter that saved it, and compare the golden rows. Without it, the first
                 golden answer of a server has to be the proof.
 
@@ -132,29 +129,40 @@ class ModelSaver:
         (folder / DESCRIPTION_FILE).write_text(json.dumps(description), encoding="utf-8")
         self.golden.write(folder / GOLDEN_FILE)
         order = {"name": self.name, "metadata": self.metadata, "framework": self.framework, "versions": versions, "prove": prove}
-        (folder / ORDER_FILE).write_text(json.dumps(order), encoding="utf-8")
-        outcome = _run_save_entry(folder, store)
-        return RegisteredModel(outcome["tag"], store, Path(outcome["path"]), self.signature, self.golden)
+        outcome = writer.write({**order, "folder": str(folder)})
+        return RegisteredModel(outcome["tag"], writer.store, Path(outcome["path"]), self.signature, self.golden)
 
 
-def _run_save_entry(folder: Path, store: Path) -> dict[str, str]:
-    for path in (store, folder / "t"):
-        path.mkdir(parents=True, exist_ok=True)
-    ran = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "tier0.serving.save_entry", str(folder)],
-        cwd=folder,
-        env=child_environment(store, folder / "t"),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SAVE_TIMEOUT,
-        check=False,
-    )
-    outcome = folder / OUTCOME_FILE
-    document: dict[str, str] = json.loads(outcome.read_text(encoding="utf-8")) if outcome.exists() else {"error": ran.stderr.strip()[-2000:]}
-    if "error" in document:
-        raise RegistrationError(f"the model could not be registered in {store}: {document['error']}")
-    return document
+class EntryWriter:
+    """A process that writes one entry into a BentoML home (see `tier0.serving.save_entry`); it imports BentoML from now on.
+
+    Args:
+        workspace: where it may put temporary files.
+        store: the BentoML home; made if it is not there.
+    """
+
+    def __init__(self, workspace: Workspace, store: Path) -> None:
+        self.store = store
+        store.mkdir(parents=True, exist_ok=True)
+        self._helper = Helper("tier0.serving.save_entry", workspace.folder("w"), BENTOML_HOME=str(store))
+
+    def write(self, order: Mapping[str, Any]) -> dict[str, str]:
+        """Write the entry.
+
+        Returns:
+            The exact tag, and the path of the entry.
+
+        Raises:
+            RegistrationError: it could not be written, or its proof failed.
+        """
+        try:
+            return self._helper.carry_out(order)
+        except Tier0Error as problem:
+            raise RegistrationError(f"the model could not be registered in {self.store}: {problem}") from problem
+
+    def close(self) -> None:
+        """End the process, if it was given no order."""
+        self._helper.close()
 
 
 def find_framework(model: Any) -> str:

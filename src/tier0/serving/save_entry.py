@@ -1,46 +1,33 @@
 """Putting a model into a BentoML store, in a process of its own: BENTOML_HOME is fixed by BentoML's first use.
 
-Run as ``python -m tier0.serving.save_entry FOLDER``. FOLDER holds the entry's files and ``order.json``; the outcome is
-written to ``outcome.json``. With ``prove``, the model is loaded back and asked for its golden rows right here, in an
-interpreter that has never seen it, and the entry is deleted again where they do not come back.
+With ``prove``, the model is loaded back and asked for its golden rows right here, in an interpreter that has never seen it, and
+the entry is deleted again where they do not come back.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import bentoml
 from bentoml.models import ModelContext
 
-from tier0.core.errors import RegistrationError, Tier0Error
-from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, ORDER_FILE, OUTCOME_FILE, Entry
+from tier0.core.errors import RegistrationError
+from tier0.core.helper import carry_out
+from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, Entry
 
 
-def main() -> int:
-    """Save the entry, prove it if asked to, and write the outcome."""
-    folder = Path(sys.argv[1])
-    order = json.loads((folder / ORDER_FILE).read_text(encoding="utf-8"))
-    try:
-        outcome = save(folder, order)
-    except (bentoml.exceptions.BentoMLException, Tier0Error) as problem:
-        outcome = {"error": str(problem)}
-    (folder / OUTCOME_FILE).write_text(json.dumps(outcome), encoding="utf-8")
-    return 1 if "error" in outcome else 0
-
-
-def save(folder: Path, order: dict[str, Any]) -> dict[str, str]:
-    """Save the files in *folder* as an entry of the store.
+def save(order: dict[str, Any]) -> dict[str, str]:
+    """Save the files in the order's ``folder`` as an entry of the store.
 
     Returns:
-        The exact tag, and the path of the entry.
+        The exact ``tag``, and the ``path`` of the entry.
 
     Raises:
         RegistrationError: the model that was loaded back does not give its golden rows.
     """
+    folder = Path(order["folder"])
     with bentoml.models.create(
         order["name"],
         module="bentoml.sklearn",
@@ -82,4 +69,4 @@ def prove(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    carry_out(save)

@@ -18,8 +18,9 @@ import psutil
 
 from tier0.core.errors import PortInUseError, PredictionMismatchError, ServerError
 from tier0.core.events import EventLog
+from tier0.core.helper import child_environment
 from tier0.core.settings import Port
-from tier0.serving.processes import accepts_connections, child_environment, is_free, owner_of, processes_marked, start_guard
+from tier0.serving.processes import accepts_connections, is_free, owner_of, processes_marked, start_guard
 
 SERVICE = "tier0.serving.service:Tier0Service"
 WORKER_MODULE = "_bentoml_impl.worker.service"
@@ -95,8 +96,8 @@ class Server:
         self._worker = None
         self.url = ""
         environment = child_environment(
-            self.home,
-            self.folder / "t",
+            self.folder / "t",  # a short path: BentoML puts sockets there
+            BENTOML_HOME=str(self.home),
             TIER0_NONCE=self.nonce,
             TIER0_ANNOUNCEMENT=str(self.announcement),
             TIER0_PRELOAD=",".join(self.preload),
@@ -223,6 +224,7 @@ class Server:
             PortInUseError: somebody else has taken the port.
         """
         self.port = Port(int(self.url.rpartition(":")[2]))
+        self.preload = ()  # the worker is told at once what to load
         self.log.unlink()
         self.launch()
 

@@ -1,0 +1,144 @@
+"""One order, carried out in a process of its own: for what must not happen in ours, or takes seconds of imports first.
+
+The process starts to import at once, and waits for its order on standard input. When that is closed instead, because we were
+killed or have nothing to do, it ends at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tier0.core.errors import Tier0Error
+
+PACKAGE_PARENT = Path(__file__).parents[2]
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+NO_TELEMETRY = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "OPIK_ANALYTICS_ENABLE": "false",
+    "OPIK_SENTRY_ENABLE": "false",
+    "DO_NOT_TRACK": "true",
+}
+ORDER_TIMEOUT = 120.0
+ERROR_LENGTH = 2000
+
+
+def child_environment(tmp: Path, **more: str) -> dict[str, str]:
+    """Return the environment for a process of ours.
+
+    BENTOML_* of the caller is left out (`bentoml serve` reads its port, host and timeout there), telemetry is off, numerical
+    libraries use one thread, and tier0 can be imported even from a checkout.
+
+    Args:
+        tmp: the folder for temporary files.
+        more: variables on top.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BENTOML_") and name != "PYTEST_CURRENT_TEST"}
+    path = os.pathsep.join(_import_path())
+    return {**kept, **NO_TELEMETRY, **ONE_THREAD, "TMPDIR": str(tmp), "PYTHONPATH": path, **more}
+
+
+def _import_path() -> list[str]:
+    """Return PYTHONPATH, after the folder of tier0 unless it is installed: site-packages in front could shadow the standard library."""
+    installed = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    own = [] if PACKAGE_PARENT in installed else [str(PACKAGE_PARENT)]
+    return own + [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+
+
+class Helper:
+    """A process that runs *module* (see `carry_out`) for one order.
+
+    Args:
+        module: what to run; it calls `carry_out`.
+        folder: a private folder, where it is started and puts temporary files.
+        environment: variables on top of `child_environment`.
+    """
+
+    def __init__(self, module: str, folder: Path, **environment: str) -> None:
+        self._module = module
+        self._errors = folder / "errors.txt"
+        with self._errors.open("w", encoding="utf-8") as errors:
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", module],
+                cwd=folder,
+                env=child_environment(folder, **environment),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def carry_out(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the order, and wait for its outcome.
+
+        Raises:
+            Tier0Error: with what the process said went wrong.
+        """
+        timer = threading.Timer(ORDER_TIMEOUT, self._process.kill)
+        timer.start()
+        try:
+            stdin, stdout = self._process.stdin, self._process.stdout
+            if stdin is None or stdout is None:
+                raise Tier0Error("a helper takes one order only")
+            stdin.write(json.dumps(order) + "\n")
+            stdin.flush()
+            answer = stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        finally:
+            timer.cancel()
+            self._end()
+        if not answer:
+            said = self._errors.read_text(encoding="utf-8", errors="replace").strip()[-ERROR_LENGTH:]
+            raise Tier0Error(f"{self._module} ended with status {self._process.returncode}: {said or 'it said nothing'}")
+        outcome: dict[str, Any] = json.loads(answer)
+        if "error" in outcome:
+            raise Tier0Error(outcome["error"])
+        return outcome
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._end()
+
+    def _end(self) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        self._process.wait()
+
+
+def carry_out(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Read the order from standard input, have it handled, and write the outcome to standard output; the other side of `Helper`.
+
+    Whatever else is printed goes to standard error. What *handle* raises becomes the outcome's ``error``.
+    """
+    outcome_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    line = sys.stdin.readline()
+    if not line:
+        return
+    threading.Thread(target=_end_with_the_order, daemon=True).start()
+    try:
+        outcome = handle(json.loads(line))
+    except Tier0Error as problem:
+        outcome = {"error": str(problem)}
+    except Exception as problem:  # noqa: BLE001 - told to whoever gave the order
+        outcome = {"error": f"{type(problem).__name__}: {problem}"}
+    outcome_stream.write(json.dumps(outcome) + "\n")
+    outcome_stream.close()
+    os._exit(0)  # what was imported need not be taken down piece by piece
+
+
+def _end_with_the_order() -> None:
+    """End when standard input is closed: whoever gave the order is gone."""
+    sys.stdin.read()
+    os._exit(1)

@@ -1,0 +1,40 @@
+"""Is what MLflow keeps what was trained?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import mlflow
+import mlflow.sklearn
+import pytest
+
+if TYPE_CHECKING:
+    from tier0 import RegisteredModel
+    from tier0.runs.session import Trained
+
+# MLflow's own code uses what SQLAlchemy deprecates.
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml"), pytest.mark.filterwarnings("ignore")]
+
+
+def test_logged_model_gives_the_golden_answers(tier0_trained: Trained, tier0_model: RegisteredModel) -> None:
+    signature, golden = tier0_model.signature, tier0_model.golden
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(tier0_trained.tracking_uri)
+    try:
+        logged = mlflow.sklearn.load_model(tier0_trained.model_uri)
+    finally:
+        mlflow.set_tracking_uri(before)
+
+    container = signature.to_container([list(row) for row in golden.rows])
+    expected = golden.probabilities if signature.has_probabilities else golden.predictions
+    got = (logged.predict_proba if signature.has_probabilities else logged.predict)(container).tolist()
+    assert got == expected
+
+
+def test_run_holds_parameters_and_metrics(tier0_trained: Trained) -> None:
+    run = mlflow.MlflowClient(tier0_trained.tracking_uri).get_run(tier0_trained.run_id)
+
+    assert run.data.params["algorithm"] == tier0_trained.training.algorithm
+    assert run.data.params["threshold"] == str(tier0_trained.training.threshold)
+    assert {name: run.data.metrics[name] for name in tier0_trained.training.metrics} == tier0_trained.training.metrics
+    assert tier0_trained.model_uri == f"runs:/{tier0_trained.run_id}/model"
