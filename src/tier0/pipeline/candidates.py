@@ -105,13 +105,15 @@ def _xgboost(dataset: Dataset, seed: int) -> Candidate:
     except ImportError as problem:
         raise _missing("xgboost") from problem
     kind: Any = XGBRegressor if dataset.task == "regression" else XGBClassifier
-    if dataset.task == "classification" and not _labels_are_codes(dataset):
-        from tier0.pipeline.labels import LabelledXGBClassifier  # noqa: PLC0415
-
-        kind = LabelledXGBClassifier
+    wrap = dataset.task == "classification" and not _labels_are_codes(dataset)
 
     def build(**parameters: Any) -> Any:
-        return _pipeline(dataset, kind(**{"n_estimators": 100, "n_jobs": 1, "random_state": seed, "tree_method": "hist", **parameters}))
+        estimator = kind(**{"n_estimators": 100, "n_jobs": 1, "random_state": seed, "tree_method": "hist", **parameters})
+        if wrap:
+            from tier0.pipeline.labels import LabelledClassifier  # noqa: PLC0415
+
+            estimator = LabelledClassifier(estimator)
+        return _pipeline(dataset, estimator)
 
     return Candidate("xgboost", kind.__name__, build, _suggest_boosting, "xgboost")
 

@@ -5,24 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import LabelEncoder
-from xgboost import XGBClassifier
 
 
-class LabelledXGBClassifier(XGBClassifier):  # type: ignore[misc]
-    """An `XGBClassifier` that is trained on, and predicts, labels of any kind, as scikit-learn's classifiers do."""
+class LabelledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier that is trained on, and predicts, labels of any kind, over one that knows 0 to n-1 only.
 
-    def fit(self, X: Any, y: Any, **options: Any) -> LabelledXGBClassifier:  # noqa: N803
+    Args:
+        estimator: the classifier for 0 to n-1.
+    """
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def fit(self, X: Any, y: Any) -> LabelledClassifier:  # noqa: N803 - scikit-learn's names
         """Fit on *y* of shape (rows,), of any dtype that can be sorted."""
         self.labels_ = LabelEncoder().fit(y)
-        super().fit(X, self.labels_.transform(y), **options)
+        self.classes_ = self.labels_.classes_
+        self.estimator.fit(X, self.labels_.transform(y))
         return self
 
-    def predict(self, X: Any, **options: Any) -> np.ndarray[Any, Any]:  # noqa: N803
+    def predict(self, X: Any) -> np.ndarray[Any, Any]:  # noqa: N803
         """Predict labels, shape (rows,)."""
-        return self.labels_.inverse_transform(super().predict(X, **options))  # type: ignore[no-any-return]
+        return self.labels_.inverse_transform(self.estimator.predict(X))  # type: ignore[no-any-return]
 
-    @property
-    def classes_(self) -> np.ndarray[Any, Any]:
-        """The labels, sorted."""
-        return self.labels_.classes_  # type: ignore[no-any-return]
+    def predict_proba(self, X: Any) -> np.ndarray[Any, Any]:  # noqa: N803
+        """Predict probabilities, shape (rows, labels), in the order of ``classes_``."""
+        return self.estimator.predict_proba(X)  # type: ignore[no-any-return]

@@ -13,6 +13,11 @@ import cloudpickle
 from tier0.core.helper import carry_out
 
 EXPERIMENT = "tier0"
+ENVIRONMENT = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # MLflow's own seven take minutes to say that a server is down
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
 LOWER_PRIORITY = 10
 """Added to the process' nice value: nobody waits for it, and the training beside it is waited for."""
 
@@ -20,7 +25,8 @@ LOWER_PRIORITY = 10
 def main() -> None:
     """Prepare the store that the environment names, and log one training to it."""
     os.nice(LOWER_PRIORITY)
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     problem: Exception | None = None

@@ -80,8 +80,7 @@ def _parameters(training: Training) -> dict[str, Any]:
 
 def _requirements(training: Training) -> list[str]:
     """Name the model's requirements: left to itself, MLflow finds them by loading the model in another process, for seconds."""
-    package = type(training.model.steps[-1][1]).__module__.partition(".")[0]
-    if package == "tier0":  # the wrapper in tier0.pipeline.labels
-        package = "xgboost"
+    estimator = training.model.steps[-1][1]
+    package = type(getattr(estimator, "estimator", estimator)).__module__.partition(".")[0]
     names = {"sklearn": "scikit-learn"}
     return [f"{names.get(name, name)}=={import_module(name).__version__}" for name in sorted({"sklearn", "numpy", "cloudpickle", package})]

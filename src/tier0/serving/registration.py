@@ -172,7 +172,7 @@ def find_framework(model: Any) -> str:
         RegistrationError: it does not follow scikit-learn's interface.
     """
     estimator = model.steps[-1][1] if hasattr(model, "steps") else model
-    package = type(estimator).__module__.partition(".")[0]
+    package = type(getattr(estimator, "estimator", estimator)).__module__.partition(".")[0]
     if not hasattr(estimator, "predict") or type(estimator).__name__ == "Booster":
         raise RegistrationError(
             f"model is a {package} {type(estimator).__name__}, which does not follow scikit-learn's interface. "

@@ -1,0 +1,235 @@
+"""The main job as users run it: with their data, their model, in parallel, installed in every way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pytest_run import FAST, Run
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(240)
+JOB = """
+import json, os, pathlib
+import pytest
+
+@pytest.mark.tier0_bentoml
+@pytest.mark.parametrize("number", range(4))
+def test_it(tier0_deployment, tier0_trained, number):
+    import httpx, tier0
+    golden = tier0_deployment.model.golden
+    answer = httpx.post(f"{tier0_deployment.url}/predict", json=golden.body()).json()
+    assert golden.compare(answer) is None
+    facts = {"tag": tier0_deployment.model.tag, "url": tier0_deployment.url, "run_id": tier0_trained.run_id, "pid": os.getpid(),
+             "plugin": tier0.__file__, "algorithm": tier0_trained.training.algorithm, "metrics": tier0_trained.training.metrics,
+             "threshold": tier0_trained.training.threshold, "golden": golden.probabilities or golden.predictions, "classes": golden.classes}
+    pathlib.Path(f"facts-{number}.json").write_text(json.dumps(facts))
+"""
+
+
+def facts(run: Run) -> list[dict[str, object]]:
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(run.folder.glob("facts-*.json"))]
+    assert found, run.output
+    return found
+
+
+@pytest.fixture
+def job(run: Run) -> Run:
+    (run.folder / "test_job.py").write_text(JOB, encoding="utf-8")
+    return run
+
+
+def test_same_seed_same_model_and_another_seed_another(job: Run) -> None:
+    results = []
+    for seed in ("3", "3", "4"):
+        assert job.finish(*FAST, "--tier0-seed", seed) == 0, job.output
+        results.append({name: value for name, value in facts(job)[0].items() if name in {"metrics", "threshold", "golden"}})
+
+    assert results[0] == results[1]
+    assert results[0] != results[2]
+
+
+def test_two_workers_train_once_and_serve_each_their_own(job: Run) -> None:
+    assert job.finish(*FAST, "-n", "2") == 0, job.output
+
+    found = facts(job)
+    assert len({fact["pid"] for fact in found}) == 2
+    assert len({fact["tag"] for fact in found}) == 1, "trained and registered once"
+    assert len({fact["run_id"] for fact in found}) == 1
+    assert len({fact["url"] for fact in found}) == 2
+    assert "model tag" in job.output, "the controller shows the summary"
+    job.assert_gone_within(1.0)
+
+
+def test_two_workers_are_told_of_one_failure(job: Run) -> None:
+    file = job.folder / "rows.csv"
+    pd.DataFrame({"x": range(100), "y": ["same"] * 100}).to_csv(file, index=False)
+
+    assert job.finish(*FAST, "-n", "2", "--tier0-dataset", str(file), "--tier0-target", "y") == pytest.ExitCode.TESTS_FAILED
+
+    assert "with one class only there is nothing to learn" in job.output
+    job.assert_gone_within(1.0)
+
+
+def test_two_runs_at_once_do_not_meet(job: Run, tmp_path: Path) -> None:
+    other = Run(tmp_path / "other", tmp_path / "u")
+    other.folder.mkdir()
+    other.tmp.mkdir()
+    (other.folder / "test_job.py").write_text(JOB, encoding="utf-8")
+    job.start(*FAST)
+    assert other.finish(*FAST, "--tier0-seed", "9") == 0, other.output
+    assert job.process is not None
+    assert job.process.wait(120) == 0, job.output
+
+    assert facts(job)[0]["tag"] != facts(other)[0]["tag"]
+    assert job.left() == other.left() == []
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_data_of_ones_own_with_text_labels_and_groups(job: Run, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    age = rng.normal(50, 10, 400)
+    frame = pd.DataFrame(
+        {
+            "age": np.where(rng.random(400) < 0.1, np.nan, age),
+            "id": np.arange(400) // 4,
+            "site": rng.choice(["north", "south"], 400),
+            "outcome": np.where(age + rng.normal(0, 3, 400) > 55, "yes", "no"),
+        }
+    )
+    file = job.folder / f"rows.{suffix}"
+    frame.to_csv(file, index=False) if suffix == "csv" else frame.to_parquet(file)
+
+    arguments = ["--tier0-dataset", str(file), "--tier0-target", "outcome", "--tier0-group", "id", "--tier0-algorithms", "xgboost"]
+    assert job.finish(*FAST, *arguments) == 0, job.output
+
+    assert facts(job)[0]["algorithm"] == "XGBClassifier"
+    assert facts(job)[0]["classes"] == ["no", "yes"]
+
+
+def test_a_useless_model_fails_with_the_numbers(job: Run) -> None:
+    file = job.folder / "nothing_to_learn.csv"
+    pd.DataFrame({"x": [1.0] * 400, "y": [0, 1] * 200}).to_csv(file, index=False)
+
+    assert job.finish(*FAST, "--tier0-dataset", str(file), "--tier0-target", "y") == pytest.ExitCode.TESTS_FAILED
+
+    assert "is useless on the test part: auc_roc is 0.500, under 0.55" in job.output
+
+
+def test_reports_hold_the_summary(job: Run) -> None:
+    assert job.finish(*FAST, "--html=report.html", "--self-contained-html", "--junitxml=junit.xml") == 0, job.output
+
+    report = (job.folder / "report.html").read_text(encoding="utf-8")
+    assert "<h3>Tier0</h3>" in report
+    assert str(facts(job)[0]["tag"]) in report
+    assert ET.parse(job.folder / "junit.xml").getroot()[0].get("failures") == "0"
+    assert "tier0: step 5 training LogisticRegression, trial 1/1" in job.output
+    assert "tier0: ready at http://127.0.0.1:" in job.output
+
+
+def test_a_users_own_model_takes_the_place_of_ours(run: Run) -> None:
+    code = """
+import asyncio, numpy as np, pytest, tier0
+from sklearn.ensemble import RandomForestClassifier
+
+@pytest.fixture(scope="session")
+def tier0_model(tier0_store):
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    model = RandomForestClassifier(n_estimators=10, n_jobs=2, random_state=0).fit(X, np.where(X[:, 0] > 0, "high", "low"))
+    return asyncio.run(tier0.register_model_for_serving(model, "mine", {"owner": "me"}, examples=X[:9], store=tier0_store))
+
+@pytest.mark.tier0_bentoml
+@pytest.mark.asyncio
+async def test_it(tier0_client, tier0_deployment):
+    answer = await tier0.verify_bentoml_predictions(tier0_client, tier0_deployment)
+    assert answer["classes"] == ["high", "low"]
+    assert (await tier0_client.model_info())["metadata"]["owner"] == "me"
+"""
+    (run.folder / "test_own.py").write_text(code, encoding="utf-8")
+
+    assert run.finish(*FAST) == 0, run.output
+    assert "step 5" not in run.output, "nothing is trained that nobody asked for"
+    assert run.left() == []
+
+
+def test_a_store_of_ones_own_keeps_the_model_and_the_default_one_is_not_touched(job: Run) -> None:
+    home = job.folder / "home"
+    home.mkdir()
+    store = job.folder / "store"
+
+    assert job.finish(*FAST, "--tier0-store", str(store), env={"HOME": str(home)}) == 0, job.output
+
+    name, _, version = str(facts(job)[0]["tag"]).partition(":")
+    assert (store / "models" / name / version / "saved_model.pkl").exists()
+    assert list(home.iterdir()) == []
+
+
+def test_mlflow_store_of_ones_own_is_used(job: Run) -> None:
+    uri = f"sqlite:///{job.folder / 'own.db'}"
+
+    assert job.finish(*FAST, env={"MLFLOW_TRACKING_URI": uri}) == 0, job.output
+
+    import mlflow
+
+    client = mlflow.MlflowClient(uri)
+    assert client.get_run(str(facts(job)[0]["run_id"])).data.params["algorithm"] == "LogisticRegression"
+
+
+def test_an_mlflow_store_that_cannot_be_used_is_told(job: Run) -> None:
+    assert job.finish(*FAST, env={"MLFLOW_TRACKING_URI": "sqlite:////dev/null/no.db"}) != 0
+
+    assert "MLflow's tracking store sqlite:////dev/null/no.db cannot be used" in job.output
+    assert "Check MLFLOW_TRACKING_URI, or unset it." in job.output
+
+
+def test_a_taken_port_is_told_before_the_training(job: Run) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        assert job.finish(*FAST, "--tier0-port", str(number)) == pytest.ExitCode.TESTS_FAILED
+
+    assert f"port {number} is in use by pid {os.getpid()}" in job.output
+    assert "step 5" not in job.output
+
+
+@pytest.mark.parametrize("ways", ["entry point of a wheel", "-p", "conftest", "all at once"])
+def test_every_way_to_load_the_plugin(job: Run, ways: str, tmp_path: Path) -> None:
+    arguments, env = list(FAST), {"PYTHONPATH": str(ROOT / "src")}
+    if ways in {"entry point of a wheel", "all at once"}:
+        build = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-index",
+            "--target",
+            str(tmp_path / "site"),
+            str(ROOT),
+        ]
+        subprocess.run(build, check=True, capture_output=True)
+        env = {"PYTHONPATH": str(tmp_path / "site")}
+    else:
+        env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    if ways in {"-p", "all at once"}:
+        arguments += ["-p", "tier0.pytest_plugin"]
+    if ways in {"conftest", "all at once"}:
+        (job.folder / "conftest.py").write_text('pytest_plugins = ["tier0.pytest_plugin"]\n', encoding="utf-8")
+
+    assert job.finish(*arguments, env=env) == 0, job.output
+
+    assert str(facts(job)[0]["plugin"]).startswith(env["PYTHONPATH"])
+
+
+def test_a_run_without_pytest_asyncio_works(job: Run) -> None:
+    assert job.finish(*FAST, "-p", "no:asyncio") == 0, job.output

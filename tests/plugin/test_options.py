@@ -1,0 +1,121 @@
+"""What the plugin adds to pytest, and what it costs those who do not ask for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tier0.core.settings import TABLE
+
+QUIET = ("-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")
+NOTHING = "def test_nothing():\n    pass\n"
+LISTS_MODULES = """
+import sys
+
+def pytest_unconfigure(config):
+    with open("modules.txt", "w") as file:
+        file.write("\\n".join(sys.modules))
+"""
+ASKED = """
+import pytest
+
+@pytest.mark.tier0_bentoml
+def test_it(tier0_deployment, tier0_client):
+    pass
+"""
+
+
+def test_help_shows_every_setting(pytester: pytest.Pytester) -> None:
+    shown = pytester.runpytest_subprocess(*QUIET, "--help").stdout.str()
+
+    for row in TABLE:
+        assert row.option in shown
+        assert row.variable in shown
+        assert row.ini in shown
+
+
+def test_marker_is_known_under_strict_markers(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(NOTHING)
+
+    result = pytester.runpytest_subprocess(*QUIET, "--strict-markers", "-m", "not tier0_bentoml")
+
+    result.assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(*QUIET, "--markers").stdout.fnmatch_lines(["@pytest.mark.tier0_bentoml*"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--tier0-dataset", "iris"], "*--tier0-dataset = 'iris' is neither a built-in data set*"),
+        (["--tier0-hpo-trials", "0"], "*--tier0-hpo-trials = '0' is less than 1*"),
+        (["--tier0-port", "http"], "*--tier0-port = 'http' is not a port*"),
+        (["--tier0-target", "y"], "*target = 'y' (from --tier0-target) has no meaning*"),
+    ],
+)
+def test_a_bad_setting_is_a_usage_error_before_anything_is_done(pytester: pytest.Pytester, arguments: list[str], says: str) -> None:
+    pytester.makepyfile(ASKED)
+
+    result = pytester.runpytest_subprocess(*QUIET, *arguments)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: tier0: {says}"])
+
+
+def test_header_says_where_each_setting_came_from(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytester.makepyfile(NOTHING)
+    pytester.makeini("[pytest]\ntier0_seed = 4\ntier0_hpo_trials = 9\n")
+    monkeypatch.setenv("TIER0_HPO_TRIALS", "3")
+
+    result = pytester.runpytest_subprocess(*QUIET, "--tier0-port", "3001+")
+
+    result.stdout.fnmatch_lines(["tier0: hpo-trials=3 (environment TIER0_HPO_TRIALS), seed=4 (ini tier0_seed), port=3001+ (--tier0-port)"])
+
+
+def test_no_header_where_nothing_was_set(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(NOTHING)
+
+    pytester.runpytest_subprocess(*QUIET).stdout.no_fnmatch_line("tier0: *")
+
+
+def test_loading_the_plugin_imports_the_standard_library_and_pytest_only() -> None:
+    code = "import pytest, sys; before = set(sys.modules); import tier0.pytest_plugin; print(*(set(sys.modules) - before))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    own = {name for name in loaded if name.partition(".")[0] == "tier0"}
+    assert own == {"tier0", "tier0.core", "tier0.core.errors", "tier0.core.events", "tier0.core.settings", "tier0.pytest_plugin"}
+    assert {name.partition(".")[0] for name in loaded} - {"tier0"} <= set(sys.stdlib_module_names)
+
+
+def test_a_deselected_run_neither_imports_nor_starts_anything(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(NOTHING + ASKED)
+    pytester.makeconftest(LISTS_MODULES)
+
+    result = pytester.runpytest_subprocess(*QUIET, "-m", "not tier0_bentoml")
+
+    result.assert_outcomes(passed=1, deselected=1)
+    loaded = (pytester.path / "modules.txt").read_text(encoding="utf-8").split()
+    heavy = {"bentoml", "sklearn", "mlflow", "numpy", "pandas", "httpx", "psutil", "optuna", "xgboost", "lightgbm", "tenacity"}
+    assert not heavy & {name.partition(".")[0] for name in loaded}
+    assert not [name for name in loaded if name.startswith(("tier0.runs", "tier0.serving", "tier0.pipeline", "tier0.client", "tier0.report"))]
+    result.stdout.no_fnmatch_line("*= tier0 =*")
+
+
+def test_client_imports_httpx_and_tenacity_and_nothing_of_pytest_or_training() -> None:
+    code = "import sys, tier0.client; print(*sys.modules)"
+    loaded = {
+        name.partition(".")[0] for name in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    }
+
+    assert {"httpx", "tenacity"} <= loaded
+    assert not {"pytest", "_pytest", "bentoml", "sklearn", "numpy", "pandas", "mlflow", "psutil"} & loaded
+
+
+def test_public_names_are_there() -> None:
+    import tier0
+
+    for name in tier0.__all__:
+        assert getattr(tier0, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        tier0.nothing  # noqa: B018

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from tier0.core.errors import DatasetError, UselessModelError
+from tier0.core.events import EventLog
+from tier0.core.settings import ALGORITHMS, merge_settings
+from tier0.pipeline.candidates import candidates_for
+from tier0.pipeline.data import PARTS, Dataset, load_dataset, make_patients, split
+from tier0.pipeline.metrics import choose_threshold, classification_metrics, minority_class, refuse_useless, regression_metrics
+from tier0.pipeline.selection import select
+from tier0.pipeline.training import train
+
+
+def load(path: Path, target: str = "y", **options: str) -> Dataset:
+    return load_dataset(merge_settings({"dataset": str(path), "target": target, **options}, {}))
+
+
+def write(path: Path, **columns: Any) -> Path:
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+def test_patients_are_what_they_are_said_to_be() -> None:
+    dataset = make_patients(7)
+
+    assert len(dataset) == 600
+    assert dataset.names == ["days_on_therapy", "region", "hcp_visits", "prior_treatments", "age_group"]
+    assert 0.2 < dataset.target.mean() < 0.5
+    missing = dataset.features.isna().mean()
+    assert (missing[["days_on_therapy", "hcp_visits", "age_group"]] > 0.02).all()
+    assert (missing[["region", "prior_treatments"]] == 0).all()
+    pd.testing.assert_frame_equal(dataset.features, make_patients(7).features)
+
+
+@pytest.mark.parametrize("name", ["patients", "breast_cancer", "wine", "diabetes"])
+def test_parts_never_meet_and_have_their_shares(name: str) -> None:
+    dataset = load_dataset(merge_settings({"dataset": name}, {}))
+
+    parts = split(dataset, 7)
+
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(len(dataset)))
+    for part, share in {"train": 0.60, "validation": 0.20, "test": 0.15, "holdout": 0.05}.items():
+        assert abs(len(parts[part]) / len(dataset) - share) < 0.02
+    if dataset.task == "classification":
+        for label in np.unique(dataset.target):
+            shares = [np.mean(dataset.target[parts[part]] == label) for part in ("train", "validation", "test")]
+            assert max(shares) - min(shares) < 0.05, "stratified"
+    for part, indices in split(dataset, 7).items():
+        np.testing.assert_array_equal(indices, parts[part])
+
+
+@given(st.integers(0, 1000), st.integers(1, 6))
+def test_a_group_is_never_split(seed: int, size: int) -> None:
+    rows = 40 * size
+    target = np.arange(rows) % 2
+    dataset = Dataset("d", np.zeros((rows, 1)), ["x"], target, "y", "classification", groups=np.repeat(np.arange(40), size))
+
+    parts = split(dataset, seed)
+
+    owner = {}
+    for part, indices in parts.items():
+        for group in dataset.groups[indices]:  # type: ignore[index]
+            assert owner.setdefault(group, part) == part
+    assert parts.keys() == PARTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"x": range(10), "y": [0.5] * 10}, "has 10 rows, and a split into"),
+        ({"x": range(100), "y": ["a"] * 97 + ["b"] * 3}, "class 'b' of 'y' has 3 of 100 rows"),
+        ({"y": [0, 1] * 50}, "has no column besides the target"),
+        ({"x": [math.inf] + [1.0] * 99, "y": [0, 1] * 50}, "column 'x' of .* holds infinity"),
+        ({"x": [None] * 100, "y": [0, 1] * 50}, "column 'x' of .* has no value in any row"),
+        ({"x": range(100), "y": [0, None] * 50}, "the target 'y' of .* is missing in 50 of 100 rows"),
+        ({"x": range(100), "z": [0, 1] * 50}, "target = 'y' is no column of .* Its columns are: x, z"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_is_refused_with_the_numbers(tmp_path: Path, columns: dict[str, Any], says: str) -> None:
+    with pytest.raises(DatasetError, match=says):
+        split(load(write(tmp_path / "rows.csv", **columns)), 7)
+
+
+def test_one_class_only_is_useless(tmp_path: Path) -> None:
+    with pytest.raises(UselessModelError, match="'y' is 1 in all 100 rows"):
+        load(write(tmp_path / "rows.csv", x=range(100), y=[1] * 100))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"PAR1 not really"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_broken_file_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    path.write_bytes(content)
+
+    with pytest.raises(DatasetError):
+        load(path)
+
+
+def test_dates_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame({"seen": pd.date_range("2024-01-01", periods=50), "y": [0, 1] * 25}).to_parquet(path)
+
+    with pytest.raises(DatasetError, match="column 'seen' .* holds dates"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [([0, 1] * 50, "classification"), ([0.0, 1.0] * 50, "classification"), (["a", "b"] * 50, "classification"), ([True, False] * 50, "classification"), (range(100), "regression"), ([0.5, 1.0] * 50, "regression")],
+)
+def test_the_task_is_read_off_the_target(tmp_path: Path, values: Any, task: str) -> None:
+    assert load(write(tmp_path / "rows.csv", x=range(100), y=values)).task == task
+
+
+def test_whole_numbers_beyond_what_a_float_holds_are_not_made_floats(tmp_path: Path) -> None:
+    dataset = load(write(tmp_path / "rows.csv", id=[2**53 + number for number in range(100)], y=[0, 1] * 50))
+
+    assert str(dataset.features["id"].dtype) == "int64"
+
+
+@pytest.mark.parametrize(("target", "minority"), [([0, 0, 1], 1), ([0, 1, 1], 0), ([0, 1], 1), (["b", "a", "b"], "a"), ([2, 2, 1, 1, 0], 0)])
+def test_minority_class(target: list[Any], minority: Any) -> None:
+    assert minority_class(np.array(target)) == minority
+
+
+def f1_at(threshold: float, target: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any], minority: int) -> float:
+    says = (probabilities >= threshold).astype(int)
+    hits = int(np.sum((says == minority) & (target == minority)))
+    return 2 * hits / max(int(np.sum(says == minority) + np.sum(target == minority)), 1)
+
+
+@given(arrays.arrays(float, st.integers(2, 30), elements=st.floats(0, 1, width=16)), st.sampled_from([0, 1]), st.integers(0, 2**30))
+def test_no_threshold_between_two_rows_is_better_than_the_chosen_one(probabilities: np.ndarray[Any, Any], minority: int, seed: int) -> None:
+    target = np.random.default_rng(seed).integers(0, 2, len(probabilities))
+
+    chosen = choose_threshold(target, probabilities, np.array([0, 1]), minority)
+
+    values = np.unique(probabilities)
+    best = max((f1_at(threshold, target, probabilities, minority) for threshold in (values[1:] + values[:-1]) / 2), default=None)
+    if best is None:
+        assert chosen == 0.5
+    else:
+        assert math.isclose(f1_at(chosen, target, probabilities, minority), best)
+        assert chosen not in probabilities
+
+
+def test_metrics_of_two_classes_are_those_of_scikit_learn() -> None:
+    from sklearn import metrics
+
+    target = np.array([0, 0, 1, 1, 0, 1, 0, 0])
+    second = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.9, 0.6, 0.3])
+    predictions = (second >= 0.5).astype(int)
+
+    got = classification_metrics(target, predictions.tolist(), np.column_stack([1 - second, second]), np.array([0, 1]), 1)
+
+    assert got == pytest.approx(
+        {
+            "auc_roc": metrics.roc_auc_score(target, second),
+            "average_precision": metrics.average_precision_score(target, second),
+            "brier": metrics.brier_score_loss(target, second),
+            "accuracy": 6 / 8,
+            "recall_minority": 2 / 3,
+            "precision_minority": 2 / 3,
+        }
+    )
+
+
+def test_metrics_of_three_classes() -> None:
+    target = np.array(["a", "b", "c", "a", "b", "a"])
+    classes = np.array(["a", "b", "c"])
+    perfect = (target[:, None] == classes[None, :]).astype(float)
+
+    got = classification_metrics(target, target.tolist(), perfect, classes, "c")
+
+    assert got == {"auc_roc": 1, "average_precision": 1, "brier": 0, "accuracy": 1, "recall_minority": 1, "precision_minority": 1}
+
+
+def test_metrics_of_a_regression() -> None:
+    assert regression_metrics(np.array([1.0, 2.0, 3.0]), [1.0, 2.0, 5.0]) == pytest.approx({"r2": -1.0, "mae": 2 / 3, "rmse": math.sqrt(4 / 3)})
+
+
+@pytest.mark.parametrize(
+    ("metrics", "says"),
+    [({"auc_roc": 0.549}, "auc_roc is 0.549, under 0.55"), ({"auc_roc": 0.9, "recall_minority": 0.09}, "recall_minority is 0.090, under 0.1"), ({"r2": -0.1}, "r2 is -0.100, under 0")],
+)
+def test_a_useless_model_is_refused_with_the_numbers(metrics: dict[str, float], says: str) -> None:
+    with pytest.raises(UselessModelError, match=says):
+        refuse_useless(metrics, "Ridge on x")
+
+
+def test_a_useful_model_is_not() -> None:
+    refuse_useless({"auc_roc": 0.55, "recall_minority": 0.1}, "")
+
+
+def test_selection_picks_the_highest_mean_and_says_why() -> None:
+    events = EventLog()
+    dataset = make_patients(7)
+    parts = split(dataset, 7)
+
+    selection = select(dataset, parts["train"], candidates_for(dataset, ALGORITHMS, 7), 7, events)
+
+    means = [score.mean for score in selection.scores]
+    assert means == sorted(means, reverse=True)
+    assert len(means) == len(ALGORITHMS)
+    assert selection.scores[0].candidate.estimator in selection.reason
+    assert "above" in selection.reason
+    assert sum(event.name == "selection.score" for event in events.events) == len(ALGORITHMS)
+
+
+@pytest.mark.parametrize("name", ["patients", "wine", "diabetes"])
+def test_training_twice_with_one_seed_gives_one_model(name: str) -> None:
+    dataset = load_dataset(merge_settings({"dataset": name}, {}))
+    parts = split(dataset, 3)
+    (candidate,) = candidates_for(dataset, ("lightgbm",), 3)
+
+    first, second = (train(dataset, parts, candidate, 3, 3, EventLog()) for _ in range(2))
+
+    assert (first.parameters, first.threshold, first.metrics) == (second.parameters, second.threshold, second.metrics)
+    assert (first.threshold is not None) == (name == "patients")
+    features = dataset.take(parts["test"])[0]
+    ask = "predict" if name == "diabetes" else "predict_proba"
+    np.testing.assert_array_equal(getattr(first.model, ask)(features), getattr(second.model, ask)(features))
+
+
+def test_the_test_part_is_never_trained_on() -> None:
+    """Labels that only the test part has wrong must not change the model."""
+    dataset = make_patients(7)
+    parts = split(dataset, 7)
+    flipped = dataset.target.copy()
+    flipped[parts["holdout"]] = 1 - flipped[parts["holdout"]]
+    other = Dataset("patients", dataset.features, dataset.names, flipped, "y", "classification")
+    (candidate,) = candidates_for(dataset, ("linear",), 7)
+
+    models = [train(data, parts, candidate, 2, 7, EventLog()).model for data in (dataset, other)]
+
+    features = dataset.take(parts["test"])[0]
+    np.testing.assert_array_equal(models[0].predict_proba(features), models[1].predict_proba(features))

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from lightgbm import LGBMClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, StandardScaler
+from sklearn.svm import LinearSVC
+from xgboost import DMatrix, XGBClassifier
+from xgboost import train as train_booster
+
+from tier0 import register_model_for_serving
+from tier0.core.errors import RegistrationError
+from tier0.serving.entry import Entry
+from tier0.serving.registration import ModelSaver, find_framework
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(120, 3))
+Y = np.where(X[:, 0] + X[:, 1] > 0, "yes", "no")
+
+
+def saver(model: Any, examples: Any = X[:10], **options: Any) -> ModelSaver:
+    return ModelSaver(model, "m", options.pop("metadata", None), examples, **options)
+
+
+def test_golden_rows_are_what_the_model_in_memory_gives() -> None:
+    model = LogisticRegression().fit(X, Y)
+
+    golden = saver(model).golden
+
+    assert golden.probabilities == model.predict_proba(X[:10]).tolist()
+    assert golden.predictions == model.predict(X[:10]).tolist()
+    assert golden.classes == ["no", "yes"]
+
+
+def test_a_threshold_decides_the_golden_labels() -> None:
+    model = LogisticRegression().fit(X, Y)
+
+    golden = saver(model, threshold=0.99).golden
+
+    assert golden.probabilities is not None
+    assert golden.predictions == ["yes" if row[1] >= 0.99 else "no" for row in golden.probabilities]
+    assert golden.predictions != model.predict(X[:10]).tolist()
+
+
+def test_where_values_may_be_missing_is_found_by_asking() -> None:
+    tolerant, strict = HistGradientBoostingClassifier(max_iter=5).fit(X, Y), LogisticRegression().fit(X, Y)
+
+    assert all(feature.accepts_missing for feature in saver(tolerant).signature.features)
+    assert not any(feature.accepts_missing for feature in saver(strict).signature.features)
+
+
+def test_a_preprocessor_becomes_part_of_the_model() -> None:
+    scaler = StandardScaler().fit(X)
+    model = LogisticRegression().fit(scaler.transform(X), Y)
+
+    golden = saver(model, preprocessor=scaler).golden
+
+    assert golden.probabilities == model.predict_proba(scaler.transform(X[:10])).tolist()
+
+
+def test_columns_of_a_frame_keep_their_kinds() -> None:
+    frame = pd.DataFrame({"n": X[:, 0], "i": np.arange(120), "c": pd.Categorical(np.where(X[:, 1] > 0, "a", "b")), "b": X[:, 2] > 0})
+    model = make_pipeline(OrdinalEncoder(), RandomForestClassifier(n_estimators=5)).fit(frame, Y)
+
+    features = saver(model, frame[:10]).signature.features
+
+    assert [(feature.kind, feature.categories) for feature in features] == [("number", None), ("integer", None), ("text", ("a", "b")), ("boolean", None)]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "framework"),
+    [(LogisticRegression(), "sklearn"), (XGBClassifier(), "xgboost"), (LGBMClassifier(), "lightgbm"), (make_pipeline(StandardScaler(), LGBMClassifier()), "lightgbm")],
+)
+def test_the_framework_is_found_from_the_object(estimator: Any, framework: str) -> None:
+    assert find_framework(estimator) == framework
+
+
+def test_a_classifier_without_probabilities_and_a_regressor_have_none() -> None:
+    assert saver(LinearSVC().fit(X, Y)).golden.probabilities is None
+    regression = saver(LinearRegression().fit(X, X[:, 0]))
+    assert (regression.golden.probabilities, regression.signature.task, regression.golden.classes) == (None, "regression", [])
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: saver(train_booster({}, DMatrix(X, X[:, 0]), 2)), "is a xgboost Booster, which does not follow"),
+        (lambda: saver(object()), "does not follow scikit-learn's interface"),
+        (lambda: ModelSaver(LogisticRegression().fit(X, Y), "My Model", None, X[:3]), "model_name = 'My Model' is no name for BentoML"),
+        (lambda: ModelSaver(LogisticRegression().fit(X, Y), "x'); import os", None, X[:3]), "is no name for BentoML"),
+        (lambda: saver(LogisticRegression().fit(X, Y), X[:0]), "examples has 0 rows"),
+        (lambda: saver(LogisticRegression().fit(X, Y), np.tile(X, (2, 1))), "examples has 240 rows"),
+        (lambda: saver(LogisticRegression().fit(X, Y), X[0]), "examples is an array of shape"),
+        (lambda: saver(LogisticRegression().fit(X, Y), threshold=1.5), "is not a probability"),
+        (lambda: saver(LinearRegression().fit(X, X[:, 0]), threshold=0.5), "needs a model with predict_proba and two classes"),
+        (lambda: saver(LogisticRegression().fit(X, Y), metadata={"feature_names": ["a"]}), "has 1 names for 3 columns"),
+        (lambda: saver(LogisticRegression().fit(X, Y), metadata={"when": object()}), "metadata holds something that JSON cannot"),
+        (lambda: saver(HistGradientBoostingClassifier(max_iter=2).fit(X, Y), np.array([[1.0, np.inf, 0.0]])), "examples hold infinity"),
+        (lambda: saver(LogisticRegression().fit(X, Y), pd.DataFrame(X[:3])), "has a column called 0"),
+        (lambda: saver(LogisticRegression().fit(X, Y), pd.DataFrame({"a": pd.date_range("2024", periods=3)})), "column 'a' of the examples holds"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused(make: Any, says: str) -> None:
+    with pytest.raises(RegistrationError, match=says.replace("(", r"\(").replace(")", r"\)")):
+        make()
+
+
+def test_examples_that_json_would_change_are_refused() -> None:
+    """A model that sees the container's dtype: JSON brings float64, and the examples were float16 of another precision."""
+    spies = FunctionTransformer(lambda frame: np.array([[float(str(value).count("Timestamp"))] for value in frame["t"]]))
+    model = make_pipeline(spies, LinearRegression()).fit(pd.DataFrame({"t": ["a"] * 4}), np.arange(4.0))
+
+    with pytest.raises(RegistrationError, match="holds Timestamp"):
+        saver(model, pd.DataFrame({"t": [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02")]}, dtype=object))
+
+
+def test_a_registered_model_is_proven_in_a_fresh_interpreter_and_carries_everything(tmp_path: Path) -> None:
+    model = XGBClassifier(n_estimators=5, missing=-999.0).fit(np.where(X > 2, -999.0, X), (Y == "yes").astype(int))
+    store = tmp_path / "store"
+
+    registered = asyncio.run(register_model_for_serving(model, "m", {"team": "t"}, examples=X[:10], threshold=0.3, store=store))
+
+    entry = Entry.read(registered.path)
+    assert entry.load_model().missing == -999.0
+    assert (entry.framework, entry.metadata["team"], entry.signature.threshold) == ("xgboost", "t", 0.3)
+    assert entry.versions.keys() == {"numpy", "sklearn", "xgboost"}
+    assert entry.golden_rows() == registered.golden
+    assert registered.tag.startswith("m:")
+
+
+class Forgetful(LogisticRegression):  # type: ignore[misc]
+    """Loses what it learned when it is saved."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "coef_": np.zeros_like(self.coef_)}
+
+
+def test_a_model_that_comes_back_changed_is_refused_and_not_left_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+    with pytest.raises(RegistrationError, match="the model that was saved is not the model in memory: row 0: probabilities"):
+        asyncio.run(register_model_for_serving(Forgetful().fit(X, Y), "m", examples=X[:10], store=tmp_path))
+
+    assert not list((tmp_path / "models").glob("m/*/model.yaml"))
+
+
+def test_a_model_that_cannot_be_loaded_elsewhere_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RegistrationError, match=r"a fresh interpreter cannot use the saved model: ModuleNotFoundError: .*test_registration"):
+        asyncio.run(register_model_for_serving(Forgetful().fit(X, Y), "m", examples=X[:10], store=tmp_path))
