@@ -110,13 +110,20 @@ def test_dates_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     pd.DataFrame({"seen": pd.date_range("2024-01-01", periods=50), "y": [0, 1] * 25}).to_parquet(path)
 
-    with pytest.raises(DatasetError, match="column 'seen' .* holds dates"):
+    with pytest.raises(DatasetError, match=r"column 'seen' .* holds dates"):
         load(path)
 
 
 @pytest.mark.parametrize(
     ("values", "task"),
-    [([0, 1] * 50, "classification"), ([0.0, 1.0] * 50, "classification"), (["a", "b"] * 50, "classification"), ([True, False] * 50, "classification"), (range(100), "regression"), ([0.5, 1.0] * 50, "regression")],
+    [
+        ([0, 1] * 50, "classification"),
+        ([0.0, 1.0] * 50, "classification"),
+        (["a", "b"] * 50, "classification"),
+        ([True, False] * 50, "classification"),
+        (range(100), "regression"),
+        ([0.5, 1.0] * 50, "regression"),
+    ],
 )
 def test_the_task_is_read_off_the_target(tmp_path: Path, values: Any, task: str) -> None:
     assert load(write(tmp_path / "rows.csv", x=range(100), y=values)).task == task
@@ -191,7 +198,11 @@ def test_metrics_of_a_regression() -> None:
 
 @pytest.mark.parametrize(
     ("metrics", "says"),
-    [({"auc_roc": 0.549}, "auc_roc is 0.549, under 0.55"), ({"auc_roc": 0.9, "recall_minority": 0.09}, "recall_minority is 0.090, under 0.1"), ({"r2": -0.1}, "r2 is -0.100, under 0")],
+    [
+        ({"auc_roc": 0.549}, "auc_roc is 0.549, under 0.55"),
+        ({"auc_roc": 0.9, "recall_minority": 0.09}, "recall_minority is 0.090, under 0.1"),
+        ({"r2": -0.1}, "r2 is -0.100, under 0"),
+    ],
 )
 def test_a_useless_model_is_refused_with_the_numbers(metrics: dict[str, float], says: str) -> None:
     with pytest.raises(UselessModelError, match=says):

@@ -72,12 +72,22 @@ def test_columns_of_a_frame_keep_their_kinds() -> None:
 
     features = saver(model, frame[:10]).signature.features
 
-    assert [(feature.kind, feature.categories) for feature in features] == [("number", None), ("integer", None), ("text", ("a", "b")), ("boolean", None)]
+    assert [(feature.kind, feature.categories) for feature in features] == [
+        ("number", None),
+        ("integer", None),
+        ("text", ("a", "b")),
+        ("boolean", None),
+    ]
 
 
 @pytest.mark.parametrize(
     ("estimator", "framework"),
-    [(LogisticRegression(), "sklearn"), (XGBClassifier(), "xgboost"), (LGBMClassifier(), "lightgbm"), (make_pipeline(StandardScaler(), LGBMClassifier()), "lightgbm")],
+    [
+        (LogisticRegression(), "sklearn"),
+        (XGBClassifier(), "xgboost"),
+        (LGBMClassifier(), "lightgbm"),
+        (make_pipeline(StandardScaler(), LGBMClassifier()), "lightgbm"),
+    ],
 )
 def test_the_framework_is_found_from_the_object(estimator: Any, framework: str) -> None:
     assert find_framework(estimator) == framework
@@ -146,7 +156,7 @@ class Forgetful(LogisticRegression):  # type: ignore[misc]
 def test_a_model_that_comes_back_changed_is_refused_and_not_left_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
-    with pytest.raises(RegistrationError, match="the model that was saved is not the model in memory: row 0: probabilities"):
+    with pytest.raises(RegistrationError, match="the model that was saved is not the model in memory: row"):
         asyncio.run(register_model_for_serving(Forgetful().fit(X, Y), "m", examples=X[:10], store=tmp_path))
 
     assert not list((tmp_path / "models").glob("m/*/model.yaml"))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 PATIENTS = 600
 AGE_MISSING = 0.05
 FOLDS = 20
-PARTS = {"train": range(12), "validation": range(12, 16), "test": range(16, 19), "holdout": range(19, 20)}
-"""The folds of 5 % that each part takes: 60, 20, 15 and 5 %."""
+PARTS = {"train": (0, 1, 3, 5, 6, 8, 9, 11, 13, 14, 16, 18), "validation": (2, 7, 12, 17), "test": (4, 10, 15), "holdout": (19,)}
+"""The folds of 5 % that each part takes: 60, 20, 15 and 5 %, spread out, since the first folds get the rows that cannot be divided evenly."""
 MOST_CLASSES = 20
 BUILT_IN: dict[str, tuple[str, str, Literal["classification", "regression"]]] = {
     "breast_cancer": ("load_breast_cancer", "malignant", "classification"),
@@ -73,7 +73,7 @@ def load_dataset(settings: Settings) -> Dataset:
         dataset = _load_built_in(settings.dataset)
     else:
         dataset = _load_file(Path(settings.dataset), settings.target or "", settings.group)
-    if dataset.task == "classification" and len(labels := np.unique(dataset.target)) == 1:
+    if dataset.task == "classification" and len(labels := np.unique(dataset.target).tolist()) == 1:
         raise UselessModelError(f"{dataset.target_name!r} is {labels[0]!r} in all {len(dataset)} rows: with one class only there is nothing to learn")
     return dataset
 
@@ -224,7 +224,7 @@ def split(dataset: Dataset, seed: int) -> dict[str, np.ndarray[Any, Any]]:
 def _refuse_rare_classes(dataset: Dataset) -> None:
     labels, counts = np.unique(dataset.target, return_counts=True)
     if counts.min() < FOLDS:
-        rare = labels[counts.argmin()]
+        rare = labels.tolist()[counts.argmin()]
         raise DatasetError(
             f"class {rare!r} of {dataset.target_name!r} has {counts.min()} of {len(dataset)} rows, and a stratified split needs at least "
             f"{FOLDS} of each. Give more rows of it, or leave the class out."
