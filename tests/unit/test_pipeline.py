@@ -67,7 +67,7 @@ def test_a_group_is_never_split(seed: int, size: int) -> None:
 
     parts = split(dataset, seed)
 
-    owner = {}
+    owner: dict[int, str] = {}
     for part, indices in parts.items():
         for group in dataset.groups[indices]:  # type: ignore[index]
             assert owner.setdefault(group, part) == part

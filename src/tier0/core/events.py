@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened.
 
     Attributes:
@@ -26,22 +24,22 @@ class Event:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the event as built-in types."""
-        return asdict(self)
+        return self._asdict()
 
 
-@dataclass
 class EventLog:
     """The events of one run, in order, passed on to every listener as they come."""
 
-    events: list[Event] = field(default_factory=list)
-    listeners: list[Callable[[Event], None]] = field(default_factory=list)
-    opened: float = field(default_factory=time.monotonic)
+    def __init__(self, listeners: Sequence[Callable[[Event], None]] = ()) -> None:
+        self.events: list[Event] = []
+        self._listeners = listeners
+        self._opened = time.monotonic()
 
     def emit(self, name: str, message: str = "", /, **data: Any) -> None:
         """Record one event and tell the listeners."""
-        event = Event(name, message, data, time.monotonic() - self.opened)
+        event = Event(name, message, data, time.monotonic() - self._opened)
         self.events.append(event)
-        for listener in self.listeners:
+        for listener in self._listeners:
             listener(event)
 
     def extend(self, events: list[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tier0.core.errors import SettingsError
 
@@ -18,8 +18,7 @@ HIGHEST_PORT = 65535
 ALGORITHMS = ("linear", "random_forest", "hist_gradient_boosting", "xgboost", "lightgbm")
 
 
-@dataclass(frozen=True)
-class Port:
+class Port(NamedTuple):
     """A TCP port on loopback: 0 takes any free one; with *or_next*, the next free one if it is taken."""
 
     number: int
@@ -99,7 +98,7 @@ def _setting(default: str, parse: Callable[[str], Any], help_: str, metavar: str
     return field(metadata={"default": default, "parse": parse, "help": help_, "metavar": metavar})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)  # what is left out here takes a millisecond to make, in every run of pytest
 class Settings:
     """What a run was asked to do. Make one with `merge_settings`."""
 
@@ -115,7 +114,7 @@ class Settings:
     port: Port = _setting("0", _port, "port to serve on: 0 for any, 3001, or 3001+ for the next free one if it is taken", "PORT")
     store: Path | None = _setting("", _directory, "BentoML home to register in, and leave the model in, instead of a private one", "DIR")
     keep: bool = _setting("false", _switch, "keep the run's folder (data, MLflow store, models, server logs) and print where it is", "BOOL")
-    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def describe_changed(self) -> str:
         """Return the settings that are not the default, each with where it came from, on one line."""
@@ -126,8 +125,7 @@ class Settings:
         )
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One row of the table: *name* as in `Settings`, and how each door spells it."""
 
     name: str

@@ -27,6 +27,8 @@ WORKER_MODULE = "_bentoml_impl.worker.service"
 HOST = "127.0.0.1"
 POLL = 0.02
 STOP_WITHIN = 3.0
+PROBE_OUTLIVES = 1.0
+"""Seconds by which the probe may outlive the start-up timeout, so that it is always the timeout that ends the wait."""
 LOG_LINES = 40
 TRACEBACK_SETTLES = 0.3
 """Seconds in which a process that printed the start of a traceback may finish it, so that the log's end says why."""
@@ -277,7 +279,7 @@ class _Attempt:
 
     def _run(self, url: str) -> None:
         try:
-            self._answer = self._probe(url, self._deadline - time.monotonic())
+            self._answer = self._probe(url, self._deadline - time.monotonic() + PROBE_OUTLIVES)
         except Exception as problem:  # noqa: BLE001 - handed to the thread that waits
             self._problem = problem
         self.ended.set()

@@ -1,0 +1,61 @@
+"""What the plugin adds to a run that does not ask for it: `pytest -m "not tier0_bentoml"` with the plugin, and without.
+
+The aim is nothing that can be told from noise. The second table is the import alone; its budget is 5 ms.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RUNS = int(os.environ.get("RUNS", "15"))
+IMPORT = """
+import importlib, sys, time, pytest
+start = time.perf_counter(); importlib.import_module("{module}"); print((time.perf_counter() - start) * 1000)
+"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "test_many.py").write_text(
+            "import pytest\n@pytest.mark.parametrize('n', range(200))\ndef test_it(n):\n    pass\n", encoding="utf-8"
+        )
+        with_plugin, without = ["-p", "tier0.pytest_plugin", "-m", "not tier0_bentoml"], ["-m", "not tier0_bentoml"]
+        pairs = [(seconds(folder, with_plugin), seconds(folder, without)) for _ in range(RUNS + 1)][1:]
+    print(f"{'a run, seconds':28}{'min':>8}{'median':>8}{'max':>8}")
+    print_row("with the plugin", [pair[0] for pair in pairs])
+    print_row("without", [pair[1] for pair in pairs])
+    print_row("ratio", [pair[0] / pair[1] for pair in pairs])
+    print(f"{'an import, milliseconds':28}{'min':>8}{'median':>8}{'max':>8}")
+    print_row("tier0.pytest_plugin", [milliseconds("tier0.pytest_plugin") for _ in range(RUNS + 1)][1:])
+    print_row("xdist.plugin, as a peer", [milliseconds("xdist.plugin") for _ in range(RUNS)])
+
+
+def seconds(folder: Path, arguments: list[str]) -> float:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments], cwd=folder, env=environment, capture_output=True, check=True
+    )
+    return time.perf_counter() - start
+
+
+def milliseconds(module: str) -> float:
+    environment = {**{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}, "PYTHONPATH": str(ROOT / "src")}
+    code = IMPORT.format(module=module)
+    return float(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout)
+
+
+def print_row(name: str, values: list[float]) -> None:
+    print(f"{name:28}{min(values):8.2f}{statistics.median(values):8.2f}{max(values):8.2f}")
+
+
+if __name__ == "__main__":
+    main()
