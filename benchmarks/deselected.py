@@ -15,6 +15,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RUNS = int(os.environ.get("RUNS", "15"))
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},  # users have compiled files
+    "PYTHONPATH": str(ROOT / "src"),
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+}
 IMPORT = """
 import importlib, sys, time, pytest
 start = time.perf_counter(); importlib.import_module("{module}"); print((time.perf_counter() - start) * 1000)
@@ -39,18 +44,16 @@ def main() -> None:
 
 
 def seconds(folder: Path, arguments: list[str]) -> float:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     start = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments], cwd=folder, env=environment, capture_output=True, check=True
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, check=True
     )
     return time.perf_counter() - start
 
 
 def milliseconds(module: str) -> float:
-    environment = {**{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}, "PYTHONPATH": str(ROOT / "src")}
     code = IMPORT.format(module=module)
-    return float(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout)
+    return float(subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout)
 
 
 def print_row(name: str, values: list[float]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +195,31 @@ def test_the_port_that_was_asked_for_is_the_one_that_answers(server: Server, mod
     server.wait_until_ready(golden_probe(model, server.nonce), 60)
 
     assert server.url == f"http://127.0.0.1:{number}"
+
+
+def test_the_worker_loads_no_library_that_its_model_does_not_need(server: Server, model: RegisteredModel) -> None:
+    server.launch()
+    server.announce({"tiny": model.tag}, model.store)
+    server.wait_until_ready(golden_probe(model, server.nonce), 60)
+
+    loaded = Path(f"/proc/{server._worker}/maps").read_text(encoding="utf-8")
+    assert "sklearn" in loaded
+    assert not [name for name in ("xgboost", "lightgbm", "mlflow", "optuna", "matplotlib") if name in loaded]
+
+
+def test_a_model_that_answers_otherwise_is_told_with_the_row_and_a_curl_line(server: Server, model: RegisteredModel) -> None:
+    lies = replace(model, golden=replace(model.golden, predictions=[1 - label for label in model.golden.predictions]))
+    server.launch()
+    server.announce({"tiny": model.tag}, model.store)
+
+    with pytest.raises(
+        PredictionMismatchError, match=r"row 0: predictions: expected 1, got 0 \(6 rows differ\)\nReproduce with: curl -sS http"
+    ) as failure:
+        server.wait_until_ready(golden_probe(lies, server.nonce), 60)
+
+    command = str(failure.value).partition("Reproduce with: ")[2]
+    answer = json.loads(subprocess.run(command, shell=True, capture_output=True, check=True).stdout)
+    assert answer["predictions"] == [0]
 
 
 def test_a_worker_that_hangs_is_stopped_all_the_same(workspace: Workspace, model: RegisteredModel) -> None:

@@ -35,14 +35,14 @@ class Deployment:
     model: RegisteredModel
     server: Server
 
-    def curl(self, golden: GoldenRows) -> str:
-        """Return the command that asks for *golden* from a shell."""
-        body = shlex.quote(json.dumps(golden.body()))
-        return f"curl -sS {self.url}/predict -H 'Content-Type: application/json' -d {body}"
-
     def explain(self, mismatch: Mismatch, golden: GoldenRows) -> str:
         """Return what was expected, what came, and how to see it again, with the one row that proves it."""
-        return f"{self.model.tag} at {self.url}: {mismatch}\nReproduce with: {self.curl(golden.take([mismatch.row]))}"
+        return f"{self.model.tag} at {self.url}: {mismatch}\nReproduce with: {curl(self.url, golden.take([mismatch.row]))}"
+
+
+def curl(url: str, golden: GoldenRows) -> str:
+    """Return the command that asks the service at *url* for *golden* from a shell."""
+    return f"curl -sS {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(golden.body()))}"
 
 
 async def start_bentoml_service(
@@ -126,7 +126,8 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
                     f"and {model.tag!r} of run {nonce!r} was started: it is another server"
                 )
             if mismatch is not None:
-                raise PredictionMismatchError(f"{url} serves {model.tag} wrong: {mismatch}")
+                row = model.golden.take([mismatch.row])
+                raise PredictionMismatchError(f"{url} serves {model.tag} wrong: {mismatch}\nReproduce with: {curl(url, row)}")
             return answer
 
         return with_client(url, ask, timeout=timeout, attempt_timeout=timeout, max_attempts=1)
