@@ -177,21 +177,30 @@ class Server:
         return f"http://{HOST}:{ports.pop()}" if ports else None
 
     def _refuse_sick_server(self) -> None:
-        if self._guard is None:
-            raise ServerError("the server was not launched")
-        log = self.log.read_text(encoding="utf-8", errors="replace")
-        if self.port.number and "Address already in use" in log:
+        problem = self._find_problem()
+        if problem is None:
+            return
+        if self.port.number and "Address already in use" in self._read_log():
             raise self._port_in_use(self.port.number)
+        raise self._failed(problem)
+
+    def _find_problem(self) -> str | None:
+        if self._guard is None:
+            return "it was not launched"
         status = self._guard.poll()
         if status is not None:
-            raise self._failed(f"bentoml serve exited with status {status}")
+            return f"bentoml serve exited with status {status}"
         worker = self._current_worker()
         if self._worker is not None and worker != self._worker:
-            raise self._failed(f"worker {self._worker} died, and was {'respawned' if worker else 'not replaced'}")
+            return f"worker {self._worker} died, and was {'respawned' if worker else 'not replaced'}"
         self._worker = worker
-        if "Traceback (most recent call last)" in log:
+        if "Traceback (most recent call last)" in self._read_log():
             time.sleep(TRACEBACK_SETTLES)
-            raise self._failed("a traceback shows in its log")
+            return "a traceback shows in its log"
+        return None
+
+    def _read_log(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
     def _current_worker(self) -> int | None:
         for pid in self.pids:
@@ -207,8 +216,7 @@ class Server:
 
     def log_end(self) -> str:
         """Return the last lines of the log."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
-        return "\n".join(f"  | {line}" for line in lines[-LOG_LINES:]) or "  | (nothing was printed)"
+        return "\n".join(f"  | {line}" for line in self._read_log().splitlines()[-LOG_LINES:]) or "  | (nothing was printed)"
 
     def kill(self) -> None:
         """Kill every process of the server at once, as a crash or the kernel would, and wait until they are gone."""
