@@ -200,4 +200,4 @@ def _refuse_contradictions(settings: Settings) -> None:
 
 
 def _as_text(value: Any) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(value) if type(value) is tuple else str(value)
