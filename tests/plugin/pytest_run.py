@@ -68,7 +68,7 @@ class Run:
         deadline = time.monotonic() + seconds
         while (left := self.left()) and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert left == []
+        assert not left, left
 
 
 def _command(process: psutil.Process) -> str:

@@ -63,5 +63,3 @@ CATALOGUE: tuple[Check, ...] = (
     Check("performance.latency", "How long does a row take, alone and with 32 callers?", ("golden",), "load"),
     Check("security.refuses_pickle", "Is a pickled body refused?", (), "malformed"),
 )
-
-

@@ -110,28 +110,29 @@ def contract_from_schema(schema: Any) -> Contract:
         return Contract()
     likely = [route for route in routes if "predict" in str(route.get("route"))] or routes
     if len(likely) != 1:
-        names = ", ".join(str(route.get("route")) for route in routes)
-        raise ContractError(f"which of its routes predicts is not clear ({names}). {HOW_TO_WRITE_ONE}")
+        listed = ", ".join(str(route.get("route")) for route in routes)
+        raise ContractError(f"which of its routes predicts is not clear ({listed}). {HOW_TO_WRITE_ONE}")
     (route,) = likely
     properties = route.get("input", {}).get("properties", {})
     required = route.get("input", {}).get("required", [])
     names = required if len(required) == 1 else list(properties)
     if len(names) != 1:
-        raise ContractError(f"which of {', '.join(properties) or 'its inputs'} of {route.get('route')} takes the rows is not clear. {HOW_TO_WRITE_ONE}")
+        raise ContractError(
+            f"which of {', '.join(properties) or 'its inputs'} of {route.get('route')} takes the rows is not clear. {HOW_TO_WRITE_ONE}"
+        )
     style: Literal["rows", "records"] = "records" if _takes_objects(properties[names[0]]) else "rows"
     output = route.get("output", {})
+    parts: dict[str, str | None] = {"predictions": "", "probabilities": None}
     if output.get("type") == "object" and (given := output.get("properties")):
-        parts = {part: part if part in given else None for part in ("predictions", "probabilities")}
+        parts = {part: part if part in given else None for part in parts}
         if not any(parts.values()):
             raise ContractError(f"where the predictions are among {', '.join(given)} of {route.get('route')} is not clear. {HOW_TO_WRITE_ONE}")
-    else:
-        parts = {"predictions": "", "probabilities": None}
     return Contract(str(route["route"]), names[0], style, None, parts["predictions"], parts["probabilities"], "/readyz")
 
 
 HOW_TO_WRITE_ONE = (
-    "Say it with --contract FILE, a few lines of TOML: schema = 1, route = \"/predict\", features = \"name.of.the.input\", "
-    "style = \"rows\" or \"records\", predictions = \"where.they.are\"."
+    'Say it with --contract FILE, a few lines of TOML: schema = 1, route = "/predict", features = "name.of.the.input", '
+    'style = "rows" or "records", predictions = "where.they.are".'
 )
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ NO_TELEMETRY = {
     "DO_NOT_TRACK": "true",
 }
 ORDER_TIMEOUT = 120.0
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
 ERROR_LENGTH = 2000
 
 
@@ -54,10 +57,10 @@ def _import_path() -> list[str]:
 
 
 class Helper:
-    """A process that runs *module* (see `carry_out`) for one order.
+    """A process for one order (see `main`).
 
     Args:
-        module: what to run; it calls `carry_out`.
+        module: what to import there; its ``prepare()`` does what can be done before the order, and returns what carries it out.
         folder: a private folder, where it is started and puts temporary files.
         environment: variables on top of `child_environment`.
     """
@@ -67,7 +70,7 @@ class Helper:
         self._errors = folder / "errors.txt"
         with self._errors.open("w", encoding="utf-8") as errors:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", module],
+                [sys.executable, "-m", "tier0.core.helper", module],
                 cwd=folder,
                 env=child_environment(folder, **environment),
                 stdin=subprocess.PIPE,
@@ -116,19 +119,19 @@ class Helper:
         self._process.wait()
 
 
-def carry_out(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Read the order from standard input, have it handled, and write the outcome to standard output; the other side of `Helper`.
+def main() -> None:
+    """Be the process: import and prepare, wait for the order, carry it out, and write the outcome; the other side of `Helper`.
 
-    Whatever else is printed goes to standard error. What *handle* raises becomes the outcome's ``error``.
+    Whatever is printed goes to standard error. What goes wrong becomes the outcome's ``error``. From the very start, a closed
+    standard input ends the process: whoever would give the order is gone.
     """
     outcome_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    line = sys.stdin.readline()
-    if not line:
-        return
-    threading.Thread(target=_end_with_the_order, daemon=True).start()
+    orders: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
     try:
-        outcome = handle(json.loads(line))
+        handle: Handler = import_module(sys.argv[1]).prepare()
+        outcome = handle(json.loads(orders.get()))
     except Tier0Error as problem:
         outcome = {"error": str(problem)}
     except Exception as problem:  # noqa: BLE001 - told to whoever gave the order
@@ -138,7 +141,11 @@ def carry_out(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     os._exit(0)  # what was imported need not be taken down piece by piece
 
 
-def _end_with_the_order() -> None:
-    """End when standard input is closed: whoever gave the order is gone."""
-    sys.stdin.read()
+def _read_orders(orders: queue.SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        orders.put(line)
     os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ Its only argument is a JSON object:
 
 - ``watch``: the pid at whose death everything ends (normally the test process);
 - ``command``, ``cwd``, ``log``: what to run as a child (optional); its exit status becomes ours;
-- ``stop_grace``: seconds between SIGTERM and SIGKILL when we are told to stop (SIGTERM);
+- ``stop_grace``: seconds between SIGTERM and SIGKILL when we are told to stop (SIGTERM; with SIGUSR1, none);
 - ``orphan_grace``: the same when the watched process died;
 - ``remove``: folders to delete when the watched process died.
 
@@ -37,9 +37,15 @@ KILL_FOR = 1.0
 
 
 class Stop:
-    """Set by SIGTERM."""
+    """Set by SIGTERM, and by SIGUSR1: then without any grace."""
 
     asked = False
+    at_once = False
+
+
+def _stop(number: int, _: object) -> None:
+    Stop.asked = True
+    Stop.at_once = number == signal.SIGUSR1
 
 
 def main() -> int:
@@ -50,7 +56,8 @@ def main() -> int:
     signal.set_wakeup_fd(woken)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: setattr(Stop, "asked", True))
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGUSR1, _stop)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     _become_subreaper()
     watched = _open_watch(order["watch"])
@@ -61,7 +68,7 @@ def main() -> int:
             os.read(wake, 512)
     orphaned = _is_gone(order["watch"], watched)
     if child:
-        _end(child, order["orphan_grace"] if orphaned else order["stop_grace"])
+        _end(child, 0 if Stop.at_once else order["orphan_grace"] if orphaned else order["stop_grace"])
     if orphaned and "remove" in order:
         _remove(order["remove"])
     if child is None or Stop.asked:

@@ -14,8 +14,13 @@ import bentoml
 from bentoml.models import ModelContext
 
 from tier0.core.errors import RegistrationError
-from tier0.core.helper import carry_out
+from tier0.core.helper import Handler
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, Entry
+
+
+def prepare() -> Handler:
+    """Return what carries out the order; BentoML is imported with this module."""
+    return save
 
 
 def save(order: dict[str, Any]) -> dict[str, str]:
@@ -66,7 +71,3 @@ def prove(path: Path) -> None:
     mismatch = golden.compare({"predictions": output.predictions, "probabilities": output.probabilities})
     if mismatch is not None:
         raise RegistrationError(f"the model that was saved is not the model in memory: {mismatch}")
-
-
-if __name__ == "__main__":
-    carry_out(save)

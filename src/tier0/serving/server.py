@@ -58,6 +58,7 @@ class Server:
     _guard: Popen[bytes] | None = None
     _worker: int | None = None
     _launched: float = 0.0
+    _ready: bool = False
 
     @property
     def log(self) -> Path:
@@ -96,6 +97,7 @@ class Server:
         self.log.touch()
         self._launched = time.monotonic()
         self._worker = None
+        self._ready = False
         self.url = ""
         environment = child_environment(
             self.folder / "t",  # a short path: BentoML puts sockets there
@@ -162,6 +164,7 @@ class Server:
                 self.url = url
                 attempt.start(url)
         answer = attempt.result(self._failed)
+        self._ready = True
         self.events.emit("server.ready", f"ready at {self.url} after {time.monotonic() - self._launched:.1f} s", url=self.url, nonce=self.nonce)
         return answer
 
@@ -250,7 +253,7 @@ class Server:
         if self._guard is None:
             return 0.0
         start = time.monotonic()
-        self._guard.terminate()
+        self._guard.send_signal(signal.SIGTERM if self._ready else signal.SIGUSR1)  # who never answered has nothing to finish
         self._wait_for_guard()
         left = processes_marked(self.nonce)
         for process in left:
