@@ -22,7 +22,7 @@ $(READY): pyproject.toml requirements-test.txt
 	if [ -z "$$python" ]; then echo "tier0 needs Python 3.11 or newer, and found none; name one: make tier0 PYTHON=/path/to/python3.12" >&2; exit 2; fi; \
 	echo "setting up .venv with $$($$python --version) (once; two to five minutes)"; \
 	if command -v uv >/dev/null 2>&1; then \
-		uv venv --quiet --clear --python "$$python" .venv && uv pip install --quiet --python .venv -r requirements-test.txt -e '.[all]'; \
+		uv venv --quiet --seed --clear --python "$$python" .venv && uv pip install --quiet --python .venv -r requirements-test.txt -e '.[all]'; \
 	else \
 		$$python -m venv --clear .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt -e '.[all]'; \
 	fi

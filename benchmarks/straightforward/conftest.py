@@ -23,7 +23,7 @@ from tier0.pipeline.data import load_dataset, split
 from tier0.pipeline.selection import select
 from tier0.pipeline.training import Training, train
 from tier0.runs.deployment import golden_probe
-from tier0.runs.session import Session, Trained
+from tier0.runs.session import Session, Trained, saver_of
 from tier0.serving.registration import RegisteredModel
 from tier0.serving.server import Probe, Server
 
@@ -74,7 +74,7 @@ def tier0_trained(naive_session: Session) -> Trained:
     training = train(dataset, parts, selection.winner, settings.hpo_trials, settings.seed, events)
     logged: Future[tuple[str, str]] = Future()
     logged.set_result(log_as_mlflow_does_by_default(training, naive_session.workspace.path))
-    return Trained(training, selection.scores[0].mean, selection.reason, mlflow.get_tracking_uri(), logged)
+    return Trained(training, selection.scores[0].mean, selection.reason, saver_of(training), mlflow.get_tracking_uri(), logged)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tier0.runs.deployment import start_bentoml_service as start_bentoml_service
     from tier0.runs.deployment import stop_bentoml_service as stop_bentoml_service
     from tier0.runs.deployment import verify_bentoml_predictions as verify_bentoml_predictions
+    from tier0.runs.verify import check_serving as check_serving
     from tier0.serving.registration import RegisteredModel as RegisteredModel
     from tier0.serving.registration import register_model_for_serving as register_model_for_serving
 
@@ -20,6 +21,7 @@ _HOMES = {
     "BentoMLClient": "tier0.client",
     "Deployment": "tier0.runs.deployment",
     "RegisteredModel": "tier0.serving.registration",
+    "check_serving": "tier0.runs.verify",
     "register_model_for_serving": "tier0.serving.registration",
     "start_bentoml_service": "tier0.runs.deployment",
     "stop_bentoml_service": "tier0.runs.deployment",

@@ -54,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def _merge(config: pytest.Config) -> Settings:
     options = {row.name: config.getoption(f"tier0_{row.name}") for row in TABLE}
     ini = {row.name: config.getini(row.ini) for row in TABLE}
+    if config.inipath is not None and "." in (ini["dataset"] or ""):  # a file, named relative to the ini file
+        ini["dataset"] = str(config.inipath.parent / ini["dataset"])
     return merge_settings(options, os.environ, ini)
 
 
@@ -105,7 +107,7 @@ def tier0_settings(pytestconfig: pytest.Config) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def _tier0_session(pytestconfig: pytest.Config, tier0_settings: Settings) -> Iterator[Session]:
+def _tier0_session(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tier0_settings: Settings) -> Iterator[Session]:
     from tier0.runs.session import Session  # noqa: PLC0415
 
     worker = getattr(pytestconfig, "workerinput", None)
@@ -114,6 +116,7 @@ def _tier0_session(pytestconfig: pytest.Config, tier0_settings: Settings) -> Ite
     try:
         yield session
     finally:
+        session.failed = request.session.testsfailed > 0
         session.close()
 
 
@@ -151,9 +154,9 @@ def tier0_server(_tier0_session: Session, _tier0_launched: Server, tier0_model: 
 @pytest.fixture(scope="session")
 def tier0_deployment(tier0_server: Server, tier0_model: RegisteredModel) -> Deployment:
     """Where the model is served, which one it must be, and the server."""
-    from tier0.runs.deployment import Deployment  # noqa: PLC0415
+    from tier0.runs.deployment import OwnDeployment  # noqa: PLC0415
 
-    return Deployment(tier0_server.url, tier0_model, tier0_server)
+    return OwnDeployment.of(tier0_server, tier0_model)
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,9 @@ from tier0.runs.deployment import golden_probe
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tier0 import Deployment
     from tier0.core.events import EventLog
     from tier0.core.settings import Settings
+    from tier0.runs.deployment import OwnDeployment
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]
 THRESHOLD = 3
@@ -58,7 +58,7 @@ async def counting_resets(port: int) -> AsyncIterator[Reached]:
         yield reached
 
 
-async def outcome(client: BentoMLClient, deployment: Deployment) -> ClientError | None:
+async def outcome(client: BentoMLClient, deployment: OwnDeployment) -> ClientError | None:
     try:
         await client.predict(deployment.model.golden.body())
     except ClientError as error:
@@ -68,7 +68,7 @@ async def outcome(client: BentoMLClient, deployment: Deployment) -> ClientError 
 
 @pytest.mark.asyncio
 async def test_circuit_opens_on_a_dead_server_and_closes_when_it_is_back(
-    tier0_deployment: Deployment, tier0_settings: Settings, tier0_events: EventLog
+    tier0_deployment: OwnDeployment, tier0_settings: Settings, tier0_events: EventLog
 ) -> None:
     server, clock, states = tier0_deployment.server, Clock(), []
     port = int(tier0_deployment.url.rpartition(":")[2])

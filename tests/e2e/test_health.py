@@ -8,15 +8,16 @@ import httpx
 import pytest
 
 if TYPE_CHECKING:
-    from tier0 import BentoMLClient, Deployment
+    from tier0 import BentoMLClient
     from tier0.core.events import EventLog
+    from tier0.runs.deployment import OwnDeployment
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]
 
 
 @pytest.mark.asyncio
 async def test_health_check_says_which_model_of_which_run_is_served(
-    tier0_client: BentoMLClient, tier0_deployment: Deployment, tier0_events: EventLog
+    tier0_client: BentoMLClient, tier0_deployment: OwnDeployment, tier0_events: EventLog
 ) -> None:
     health = await tier0_client.health_check()
 
@@ -27,7 +28,7 @@ async def test_health_check_says_which_model_of_which_run_is_served(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_health_answers_get_and_post(tier0_deployment: Deployment, method: str) -> None:
+def test_health_answers_get_and_post(tier0_deployment: OwnDeployment, method: str) -> None:
     response = httpx.request(method, f"{tier0_deployment.url}/health", trust_env=False)
 
     assert response.status_code == 200
@@ -35,7 +36,7 @@ def test_health_answers_get_and_post(tier0_deployment: Deployment, method: str) 
 
 
 @pytest.mark.asyncio
-async def test_model_info_is_the_signature_that_was_registered(tier0_client: BentoMLClient, tier0_deployment: Deployment) -> None:
+async def test_model_info_is_the_signature_that_was_registered(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment) -> None:
     info = await tier0_client.model_info()
 
     names = [feature["name"] for feature in info["signature"]["features"]]
@@ -43,5 +44,5 @@ async def test_model_info_is_the_signature_that_was_registered(tier0_client: Ben
     assert info["model_tag"] == tier0_deployment.model.tag
 
 
-def test_bentoml_itself_says_ready(tier0_deployment: Deployment) -> None:
+def test_bentoml_itself_says_ready(tier0_deployment: OwnDeployment) -> None:
     assert httpx.get(f"{tier0_deployment.url}/readyz", trust_env=False).status_code == 200

@@ -16,14 +16,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml"), pytest.mark.filterwarnings("ignore")]
 
 
-def test_logged_model_gives_the_golden_answers(tier0_trained: Trained, tier0_model: RegisteredModel) -> None:
+def test_logged_model_gives_the_golden_answers(tier0_trained: Trained, tier0_model: RegisteredModel, monkeypatch: pytest.MonkeyPatch) -> None:
     signature, golden = tier0_model.signature, tier0_model.golden
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(tier0_trained.tracking_uri)
-    try:
-        logged = mlflow.sklearn.load_model(tier0_trained.model_uri)
-    finally:
-        mlflow.set_tracking_uri(before)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tier0_trained.tracking_uri)
+    logged = mlflow.sklearn.load_model(tier0_trained.model_uri)
 
     container = signature.to_container([list(row) for row in golden.rows])
     expected = golden.probabilities if signature.has_probabilities else golden.predictions

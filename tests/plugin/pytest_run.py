@@ -26,7 +26,7 @@ class Run:
     process: subprocess.Popen[str] | None = None
 
     def start(self, *arguments: str, env: dict[str, str] | None = None, python: str = sys.executable) -> subprocess.Popen[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_", "COV_"))}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_", "COV_", "MLFLOW_"))}
         environment |= {"TMPDIR": str(self.tmp), "TIER0_TEST_MARK": self.mark, **(env or {})}
         with (self.folder / "output.txt").open("w", encoding="utf-8") as output:
             self.process = subprocess.Popen(

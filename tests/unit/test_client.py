@@ -231,6 +231,7 @@ async def test_nobody_listening_is_a_transport_error() -> None:
         b'{"predictions": []}',
         b'{"predictions": [1, 2]}',
         b'{"predictions": {}}',
+        b'{"predictions": [1], "probabilities": [[null, 1.0]]}',
     ],
 )
 async def test_a_200_that_is_no_prediction_is_a_failure(body: bytes) -> None:
@@ -436,7 +437,15 @@ async def test_arrays_frames_and_records_become_rows() -> None:
 
 @pytest.mark.parametrize(
     "knobs",
-    [{"max_attempts": 0}, {"max_connections": 0}, {"failure_threshold": 0}, {"timeout": 0}, {"attempt_timeout": -1}, {"base_url": "localhost:3000"}],
+    [
+        {"max_attempts": 0},
+        {"max_connections": 0},
+        {"failure_threshold": 0},
+        {"timeout": 0},
+        {"attempt_timeout": -1},
+        {"base_url": "localhost:3000"},
+        {"base_url": "http://[::1"},
+    ],
 )
 async def test_nonsense_is_refused_when_the_client_is_made(knobs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(knobs))):

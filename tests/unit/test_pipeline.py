@@ -248,11 +248,30 @@ def test_the_test_part_is_never_trained_on() -> None:
     dataset = make_patients(7)
     parts = split(dataset, 7)
     flipped = dataset.target.copy()
-    flipped[parts["holdout"]] = 1 - flipped[parts["holdout"]]
+    some = parts["test"][::9]
+    flipped[some] = 1 - flipped[some]
     other = Dataset("patients", dataset.features, dataset.names, flipped, "y", "classification")
     (candidate,) = candidates_for(dataset, ("linear",), 7)
 
     models = [train(data, parts, candidate, 2, 7, EventLog()).model for data in (dataset, other)]
 
-    features = dataset.take(parts["test"])[0]
+    features = dataset.features
     np.testing.assert_array_equal(models[0].predict_proba(features), models[1].predict_proba(features))
+
+
+def test_a_fold_without_a_class_is_refused_and_does_not_win() -> None:
+    target = np.array([0] * 100 + [1] * 100)
+    groups = np.array([*np.arange(100), *([200] * 100)])
+    dataset = Dataset("d", np.random.default_rng(0).normal(size=(200, 2)), ["a", "b"], target, "y", "classification", groups)
+
+    with pytest.raises(DatasetError, match=r"LogisticRegression cannot be cross-validated: .* only one class"):
+        select(dataset, np.arange(200), candidates_for(dataset, ("linear", "lightgbm"), 7), 7, EventLog())
+
+
+def test_ten_thousand_rows_give_fifty_examples(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=10_000)
+    dataset = load(write(tmp_path / "rows.csv", x=x, y=(x + rng.normal(size=10_000) > 0).astype(int)))
+    (candidate,) = candidates_for(dataset, ("linear",), 7)
+
+    assert len(train(dataset, split(dataset, 7), candidate, 1, 7, EventLog()).examples) == 50

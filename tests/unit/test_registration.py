@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -112,6 +113,7 @@ def test_a_classifier_without_probabilities_and_a_regressor_have_none() -> None:
         (lambda: saver(LogisticRegression().fit(X, Y), threshold=1.5), "is not a probability"),
         (lambda: saver(LinearRegression().fit(X, X[:, 0]), threshold=0.5), "needs a model with predict_proba and two classes"),
         (lambda: saver(LogisticRegression().fit(X, Y), metadata={"feature_names": ["a"]}), "has 1 names for 3 columns"),
+        (lambda: saver(LogisticRegression().fit(X, Y), metadata={"feature_names": ["a", "a", "b"]}), "give different names"),
         (lambda: saver(LogisticRegression().fit(X, Y), metadata={"when": object()}), "metadata holds something that JSON cannot"),
         (lambda: saver(HistGradientBoostingClassifier(max_iter=2).fit(X, Y), np.array([[1.0, np.inf, 0.0]])), "examples hold infinity"),
         (lambda: saver(LogisticRegression().fit(X, Y), pd.DataFrame(X[:3])), "has a column called 0"),
@@ -123,13 +125,58 @@ def test_what_cannot_be_registered_is_refused(make: Any, says: str) -> None:
         make()
 
 
-def test_examples_that_json_would_change_are_refused() -> None:
-    """A model that sees the container's dtype: JSON brings float64, and the examples were float16 of another precision."""
-    spies = FunctionTransformer(lambda frame: np.array([[float(str(value).count("Timestamp"))] for value in frame["t"]]))
-    model = make_pipeline(spies, LinearRegression()).fit(pd.DataFrame({"t": ["a"] * 4}), np.arange(4.0))
+class SeesTheDtype(BaseEstimator):  # type: ignore[misc]
+    """Answers by the dtype of what it is asked with, which a request cannot bring."""
 
-    with pytest.raises(RegistrationError, match="holds Timestamp"):
-        saver(model, pd.DataFrame({"t": [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02")]}, dtype=object))
+    def predict(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+        return np.full(len(frame), float(frame["grade"].cat.ordered))
+
+
+def test_examples_that_json_would_change_are_refused() -> None:
+    examples = pd.DataFrame({"grade": pd.Categorical(["a", "b"], ordered=True)})
+
+    with pytest.raises(RegistrationError, match="the model answers otherwise when the examples come as JSON"):
+        saver(SeesTheDtype(), examples)
+
+
+def test_a_forest_of_many_threads_is_proven_every_time() -> None:
+    model = RandomForestClassifier(n_estimators=60, n_jobs=4, min_samples_leaf=3, random_state=0).fit(X, Y)
+
+    assert len({str(saver(model, X).golden) for _ in range(5)}) == 1
+    assert model.n_jobs == 4
+
+
+def test_pandas_missing_values_of_every_kind_are_missing() -> None:
+    frame = pd.DataFrame(
+        {"i": pd.array([1, None, 3], dtype="Int64"), "s": pd.array(["a", None, "c"], dtype="string"), "o": ["a", float("nan"), None]}
+    )
+    model = make_pipeline(FunctionTransformer(lambda frame: frame.notna().to_numpy(float)), LinearRegression()).fit(frame, [1.0, 2.0, 3.0])
+
+    assert saver(model, frame[:2]).golden.rows == [[1, "a", "a"], [None, None, None]]
+
+
+def test_whole_numbers_in_an_object_column_are_whole_numbers() -> None:
+    frame = pd.DataFrame({"i": pd.Series([1, 2, 2**40], dtype=object)})
+    model = make_pipeline(FunctionTransformer(lambda frame: frame.to_numpy(float)), LinearRegression()).fit(frame, [1.0, 2.0, 3.0])
+
+    assert saver(model, frame).golden.rows == [[1], [2], [2**40]]
+
+
+def test_a_model_that_cannot_be_pickled_is_refused(tmp_path: Path) -> None:
+    model = LinearRegression().fit(X, X[:, 0])
+    model.lock = __import__("threading").Lock()
+
+    with pytest.raises(RegistrationError, match="the model cannot be pickled"):
+        asyncio.run(register_model_for_serving(model, "m", examples=X[:3], store=tmp_path))
+
+
+def test_a_relative_store_is_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    registered = asyncio.run(register_model_for_serving(LinearRegression().fit(X, X[:, 0]), "m", examples=X[:3], store="store"))
+
+    assert registered.path.is_relative_to(tmp_path / "store")
+    assert (registered.path / "saved_model.pkl").exists()
 
 
 def test_a_registered_model_is_proven_in_a_fresh_interpreter_and_carries_everything(tmp_path: Path) -> None:

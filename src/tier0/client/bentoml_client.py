@@ -8,7 +8,7 @@ import ssl
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -101,7 +101,7 @@ class BentoMLClient:
             raise ValueError(f"timeout = {timeout}, attempt_timeout = {attempt_timeout}: give more than 0 seconds")
         self._base_url = _checked_url(base_url)
         self._timeout = timeout
-        self._attempt_timeout = timeout / 2 if attempt_timeout is None else attempt_timeout
+        self._attempt_timeout = attempt_timeout
         self._max_attempts = max_attempts
         self._backoff_base = backoff_base
         self._backoff_max = backoff_max
@@ -133,9 +133,9 @@ class BentoMLClient:
         body, rows = encode(data)
         return await self._call("POST", "predict", model, timeout, body, lambda content: decode_prediction(content, rows))
 
-    async def predict_batch(self, rows: Sequence[Any], *, model: str | None = None, timeout: float | None = None) -> Prediction:
+    async def predict_batch(self, rows: Any, *, model: str | None = None, timeout: float | None = None) -> Prediction:
         """Ask about many rows or records in one request; the same rules, the same route."""
-        return await self.predict(list(rows), model=model, timeout=timeout)
+        return await self.predict(rows, model=model, timeout=timeout)
 
     async def model_info(self, model: str | None = None) -> dict[str, Any]:
         """Ask what the model takes and gives."""
@@ -152,8 +152,8 @@ class BentoMLClient:
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT):
                 response = await bound.health.get(self._url(model, "health"))
-                if response.status_code in {404, 405}:  # a service of another style
-                    response = await bound.health.get(f"{self._model_endpoints.get(model or '', self._base_url)}/readyz")
+                if model is None and response.status_code in {404, 405}:  # a service of another style
+                    response = await bound.health.get(f"{self._base_url}/readyz")
         except TimeoutError:
             return {"status": "unhealthy", "reason": f"no answer within {HEALTH_TIMEOUT:g} s"}
         except httpx.HTTPError as problem:
@@ -214,13 +214,15 @@ class BentoMLClient:
     async def _call(
         self, method: str, route: str, model: str | None, timeout: float | None, body: bytes | None, decode: Callable[[bytes], Answer]
     ) -> Answer:
+        total = self._timeout if timeout is None else timeout
         call = _Call(
             bound=self._bind(),
             method=method,
             url=self._url(model, route),
             body=body,
             breaker=self._breaker(self._url(model, "")),
-            deadline=self._clock() + (self._timeout if timeout is None else timeout),
+            deadline=self._clock() + total,
+            attempt_timeout=total / 2 if self._attempt_timeout is None else self._attempt_timeout,
         )
         self._budget = min(BUDGET, self._budget + self._retry_budget)
         retrying = tenacity.AsyncRetrying(
@@ -255,6 +257,8 @@ class BentoMLClient:
         self._budget -= 1
 
     async def _attempt(self, call: _Call, decode: Callable[[bytes], Answer]) -> Answer:
+        if self._closed:
+            raise ClientUsageError("the client was closed while this call waited.", request_id=call.request_id, attempts=call.attempts)
         try:
             call.waited_for_slot = await call.bound.take_slot(call.deadline - self._clock())
         except TimeoutError:
@@ -291,7 +295,8 @@ class BentoMLClient:
     async def _send(self, call: _Call, permit: Permit, decode: Callable[[bytes], Answer]) -> Answer:
         """Send one request, and settle its permit by what came of it."""
         start = self._clock()
-        limit = min(self._attempt_timeout, call.deadline - start)
+        limit = min(call.attempt_timeout, call.deadline - start)
+        had_its_time = limit >= call.attempt_timeout or not call.waited_for_slot  # else our own pool took what it lacked
         call.attempts += 1
         facts: dict[str, Any] = {"attempts": call.attempts, "request_id": call.request_id}
         headers = {"X-Request-ID": call.request_id, **({} if call.body is None else {"Content-Type": "application/json"})}
@@ -301,14 +306,14 @@ class BentoMLClient:
             if response.status_code in OK:
                 answer = decode(response.content)
         except asyncio.CancelledError:
-            if self._clock() - start >= GIVES_UP_LATE * limit:
+            if had_its_time and self._clock() - start >= GIVES_UP_LATE * limit:
                 permit.fail()
             raise
         except TimeoutError as problem:
-            if limit >= self._attempt_timeout or not call.waited_for_slot:  # else our own pool took the time that it lacked
+            if had_its_time:
                 permit.fail()
             raise TimedOutError(f"{call.url} gave no whole answer within {limit:.2f} s", **facts) from problem
-        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+        except httpx.HTTPError as problem:
             permit.fail()
             raise TransportError(f"{call.url}: {_describe(problem)}", **facts) from problem
         except InvalidAnswerError as error:
@@ -358,6 +363,7 @@ class _Call:
     body: bytes | None
     breaker: CircuitBreaker
     deadline: float
+    attempt_timeout: float
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     attempts: int = 0
     waited_for_slot: bool = False
@@ -373,6 +379,10 @@ def _http_client(connections: int, trust: ssl.SSLContext) -> httpx.AsyncClient:
 def _checked_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"base_url = {url!r} is no URL of a service: give one such as http://127.0.0.1:3000")
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as problem:
+        raise ValueError(f"base_url = {url!r} is no URL: {problem}") from problem
     return url.rstrip("/")
 
 

@@ -66,6 +66,8 @@ def _plain(value: Any) -> Any:
 
 
 def _without_nan(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, float) and math.isnan(value):
         return None
     if isinstance(value, dict):
@@ -89,7 +91,7 @@ def decode_prediction(content: bytes, rows: int | None) -> Prediction:
         InvalidAnswerError: the body is no prediction.
     """
     answer = decode_json(content)
-    if isinstance(answer, (int, float)) and not isinstance(answer, bool) and math.isfinite(answer):
+    if type(answer) is int or (type(answer) is float and math.isfinite(answer)):
         answer = [answer]
     if isinstance(answer, list):
         answer = {"predictions": answer, "probabilities": None}
@@ -98,9 +100,15 @@ def decode_prediction(content: bytes, rows: int | None) -> Prediction:
     predictions = answer["predictions"]
     if not predictions or (rows is not None and len(predictions) != rows):
         raise InvalidAnswerError(f"{len(predictions)} predictions came back for {'?' if rows is None else rows} rows")
-    if any(value is None or (isinstance(value, float) and not math.isfinite(value)) for value in predictions):
-        raise InvalidAnswerError(f"a prediction is null or not finite: {_excerpt(content)}")
+    if not _is_complete(predictions) or not _is_complete(answer.get("probabilities") or []):
+        raise InvalidAnswerError(f"a prediction or a probability is null or not finite: {_excerpt(content)}")
     return answer  # type: ignore[return-value]
+
+
+def _is_complete(values: Any) -> bool:
+    if isinstance(values, list):
+        return all(map(_is_complete, values))
+    return values is not None and not (type(values) is float and not math.isfinite(values))
 
 
 def decode_mapping(content: bytes) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -53,7 +54,7 @@ def _import_path() -> list[str]:
     """Return PYTHONPATH, after the folder of tier0 unless it is installed: site-packages in front could shadow the standard library."""
     installed = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
     own = [] if PACKAGE_PARENT in installed else [str(PACKAGE_PARENT)]
-    return own + [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return own + [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
 
 
 class Helper:
@@ -88,18 +89,17 @@ class Helper:
         timer = threading.Timer(ORDER_TIMEOUT, self._process.kill)
         timer.start()
         try:
-            stdin, stdout = self._process.stdin, self._process.stdout
-            if stdin is None or stdout is None:
-                raise Tier0Error("a helper takes one order only")
-            stdin.write(json.dumps(order) + "\n")
-            stdin.flush()
-            answer = stdout.readline()
+            self._process.stdin.write(json.dumps(order) + "\n")  # type: ignore[union-attr]  # both are pipes
+            self._process.stdin.flush()  # type: ignore[union-attr]
+            answer = self._process.stdout.readline()  # type: ignore[union-attr]
         except BrokenPipeError:
             answer = ""
         finally:
             timer.cancel()
             self._end()
         if not answer:
+            if timer.finished.is_set() and self._process.returncode == -signal.SIGKILL:
+                raise Tier0Error(f"{self._module} did not finish within {ORDER_TIMEOUT:g} s")
             said = self._errors.read_text(encoding="utf-8", errors="replace").strip()[-ERROR_LENGTH:]
             raise Tier0Error(f"{self._module} ended with status {self._process.returncode}: {said or 'it said nothing'}")
         outcome: dict[str, Any] = json.loads(answer)

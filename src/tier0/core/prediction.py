@@ -48,6 +48,23 @@ def ask_model(model: Any, signature: Signature, container: Any) -> Output:
     return Output(predictions, None if probabilities is None else probabilities.tolist())
 
 
+def package_of(model: Any) -> str:
+    """Return the package that an estimator comes from: of the last step of a pipeline, and of what a wrapper of ours wraps."""
+    estimator = model.steps[-1][1] if hasattr(model, "steps") else model
+    if type(estimator).__module__.startswith("tier0."):
+        estimator = estimator.estimator
+    return type(estimator).__module__.partition(".")[0]
+
+
+def use_one_thread(model: Any) -> dict[str, Any]:
+    """Set every ``n_jobs`` of *model* to 1, and return what they were: the order in which threads add up a sum decides its last bit."""
+    parameters = model.get_params(deep=True) if hasattr(model, "get_params") else {}
+    jobs = {name: value for name, value in parameters.items() if name.rpartition("__")[2] == "n_jobs"}
+    if jobs:
+        model.set_params(**dict.fromkeys(jobs, 1))
+    return jobs
+
+
 def _refuse_no_answer(predictions: list[Any], probabilities: Any, rows: int, classes: int) -> None:
     if len(predictions) != rows:
         raise Tier0Error(f"the model gave {len(predictions)} predictions for {rows} rows")

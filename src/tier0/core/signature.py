@@ -228,7 +228,7 @@ def _checked_number(value: float, where: str, feature: Feature) -> float | int:
         return number
     if math.isinf(value) or value != int(value):
         raise InvalidRowError(where, f"is {value!r}, and the model was trained on whole numbers", "Send a whole number")
-    limits = np.iinfo("int64" if feature.dtype == "category" else feature.dtype.lower())
+    limits = np.iinfo(feature.dtype.lower() if feature.dtype.lower().startswith(("int", "uint")) else "int64")
     if not limits.min <= value <= limits.max:
         raise InvalidRowError(where, f"does not fit {feature.dtype}", f"Send a whole number from {limits.min} to {limits.max}")
     return int(value)

@@ -33,15 +33,18 @@ def choose_threshold(target: np.ndarray[Any, Any], probabilities: np.ndarray[Any
         A midpoint between two neighbouring probabilities, so that no row of the validation part sits on the threshold. Of
         equally good ones, the nearest to 0.5.
     """
-    values = np.unique(probabilities)
+    values, index = np.unique(probabilities, return_inverse=True)
     if len(values) == 1:
         return 0.5
     candidates = (values[1:] + values[:-1]) / 2
     is_minority = target == minority
-    says_second = probabilities[None, :] >= candidates[:, None]
-    says_minority = says_second if minority == classes[1] else ~says_second
-    hits = (says_minority & is_minority).sum(axis=1)
-    f1 = 2 * hits / (says_minority.sum(axis=1) + is_minority.sum())
+    rows_below = np.cumsum(np.bincount(index, minlength=len(values)))[:-1]  # of each candidate
+    minority_below = np.cumsum(np.bincount(index, weights=is_minority, minlength=len(values)))[:-1]
+    if minority == classes[1]:
+        hits, says_minority = is_minority.sum() - minority_below, len(target) - rows_below
+    else:
+        hits, says_minority = minority_below, rows_below
+    f1 = 2 * hits / (says_minority + is_minority.sum())
     best = candidates[f1 == f1.max()]
     return float(best[np.argmin(np.abs(best - 0.5))])
 
@@ -105,7 +108,7 @@ def refuse_useless(metrics: dict[str, float], what: str) -> None:
         UselessModelError: AUC-ROC under 0.55, recall of the minority class under 10 %, or R² under 0; with all the numbers.
     """
     limits = {"auc_roc": LEAST_AUC, "recall_minority": LEAST_RECALL, "r2": LEAST_R2}
-    reasons = [f"{name} is {metrics[name]:.3f}, under {limit:g}" for name, limit in limits.items() if name in metrics and metrics[name] < limit]
+    reasons = [f"{name} is {metrics[name]:.3f}, under {limit:g}" for name, limit in limits.items() if name in metrics and not metrics[name] >= limit]
     if reasons:
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
         raise UselessModelError(f"{what} is useless on the test part: {'; '.join(reasons)} ({numbers}). Check the target and the features.")

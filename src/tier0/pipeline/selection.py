@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tier0.core.errors import DatasetError
 from tier0.core.events import EventLog
 from tier0.pipeline.candidates import Candidate
 from tier0.pipeline.data import Dataset
@@ -79,6 +80,10 @@ def select(dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candi
         score = _cross_validate(candidate, features, target, folds, scoring)
         scores.append(score)
         events.emit("selection.score", f"step 4 selection: {score} ({metric})", algorithm=candidate.estimator, mean=score.mean)
+    if broken := [score for score in scores if not np.isfinite(score.mean)]:
+        raise DatasetError(
+            f"{broken[0].candidate.estimator} has no {metric} on one of {CV_FOLDS} folds: a fold lacks a class. Give more rows, or smaller groups."
+        )
     scores.sort(key=lambda score: (-score.mean, score.spread))
     selection = Selection(scores, metric, _reason(scores, metric))
     events.emit("selection.done", f"step 4 selection: {selection.reason}", algorithm=selection.winner.estimator, score=scores[0].mean)
@@ -100,7 +105,10 @@ def _cross_validate(candidate: Candidate, features: Any, target: Any, folds: lis
     start = time.perf_counter()
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        values = cross_val_score(candidate.build(), features, target, cv=folds, scoring=scoring, n_jobs=1, error_score="raise")
+        try:
+            values = cross_val_score(candidate.build(), features, target, cv=folds, scoring=scoring, n_jobs=1, error_score="raise")
+        except ValueError as problem:
+            raise DatasetError(f"{candidate.estimator} cannot be cross-validated: {problem}") from problem
     return Score(candidate, float(np.mean(values)), float(np.std(values)), time.perf_counter() - start)
 
 

@@ -15,6 +15,7 @@ import cloudpickle
 
 from tier0.core.errors import Tier0Error
 from tier0.core.helper import Helper
+from tier0.core.prediction import package_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +73,10 @@ def _parameters(training: Training) -> dict[str, Any]:
         "target": training.target,
         "seed": training.seed,
         "hpo_trials": training.trials,
+        "task": training.task,
         "threshold": training.threshold,
+        "minority_class": training.minority,
+        "validation_metric": training.metric,
         **{f"rows_{name}": count for name, count in training.rows.items()},
         **training.parameters,
     }
@@ -80,7 +84,6 @@ def _parameters(training: Training) -> dict[str, Any]:
 
 def _requirements(training: Training) -> list[str]:
     """Name the model's requirements: left to itself, MLflow finds them by loading the model in another process, for seconds."""
-    estimator = training.model.steps[-1][1]
-    package = type(getattr(estimator, "estimator", estimator)).__module__.partition(".")[0]
+    package = package_of(training.model)
     names = {"sklearn": "scikit-learn"}
     return [f"{names.get(name, name)}=={import_module(name).__version__}" for name in sorted({"sklearn", "numpy", "cloudpickle", package})]

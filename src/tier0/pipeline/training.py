@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tier0.pipeline.candidates import Candidate
     from tier0.pipeline.data import Dataset
 
+MOST_EXAMPLES = 50
+
 
 @dataclass(frozen=True)
 class Training:
@@ -38,7 +40,7 @@ class Training:
         metrics: on the test part.
         minority: the label with the fewest rows; None for regression.
         rows: part name to its number of rows.
-        examples: the features of the holdout part: what becomes the golden rows.
+        examples: features of at most 50 rows of the holdout part: what becomes the golden rows.
         names: the features' names.
         dataset: what the data is called.
         target: what was predicted.
@@ -99,7 +101,7 @@ def train(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: C
         metrics=metrics,
         minority=minority.item() if isinstance(minority, np.generic) else minority,
         rows={name: len(indices) for name, indices in parts.items()},
-        examples=dataset.take(parts["holdout"])[0],
+        examples=dataset.take(parts["holdout"][:MOST_EXAMPLES])[0],
         names=dataset.names,
         dataset=dataset.name,
         target=dataset.target_name,

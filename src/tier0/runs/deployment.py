@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tier0.client import BentoMLClient
-from tier0.core.errors import PredictionMismatchError
+from tier0.core.contract import Contract, read_contract
+from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.events import EventLog
 from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows, Mismatch
 from tier0.core.settings import Port
+from tier0.serving.entry import Entry, find_entry
 from tier0.serving.registration import RegisteredModel
 from tier0.serving.server import Probe, Server
 from tier0.serving.workspace import Workspace
@@ -23,17 +27,75 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Deployment:
-    """What can be asked: where, which model it must be, and the server if it is ours.
+    """What checks are asked of: where it is, what it must answer, and how it is asked.
 
     Attributes:
         url: of the service.
-        model: the registered model, with its golden rows.
-        server: the processes, which belong to this run.
+        golden: rows with what the model in memory gave for them; None if there are none.
+        tag: the exact tag that must answer; None if it is not known.
+        contract: how it is asked; None to find that out from the service.
+        headers: sent with every request, and shown nowhere.
     """
 
     url: str
-    model: RegisteredModel
-    server: Server
+    golden: GoldenRows | None = None
+    tag: str | None = None
+    contract: Contract | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        golden: Path | GoldenRows | None = None,
+        model: str | None = None,
+        store: Path | None = None,
+        contract: Path | Contract | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Deployment:
+        """Describe a running service.
+
+        Args:
+            url: of the service.
+            golden: golden rows, or a file of them.
+            model: a tag in *store*, ``name:version`` or ``name:latest``; its entry holds golden rows if Tier0 registered it.
+            store: a BentoML home; ``BENTOML_HOME`` or ``~/bentoml`` by default. It is only read.
+            contract: or a file with one.
+            headers: sent with every request.
+
+        Raises:
+            Tier0Error: a file or the model cannot be read.
+        """
+        if not url.startswith(("http://", "https://")):
+            raise Tier0Error(f"url = {url!r} is no URL of a service: give one such as http://127.0.0.1:3000")
+        tag = None
+        if model is not None:
+            tag, path = find_entry(model, store or Path(os.environ.get("BENTOML_HOME", "~/bentoml")).expanduser())
+            golden = golden or Entry.read(path).golden_rows()
+        if isinstance(golden, Path):
+            golden = GoldenRows.read(golden)
+        if isinstance(contract, Path):
+            contract = read_contract(contract)
+        return cls(url.rstrip("/"), golden, tag, contract, headers or {})
+
+
+@dataclass(frozen=True)
+class OwnDeployment(Deployment):
+    """A deployment whose model was registered, and whose server was started, by this run.
+
+    Attributes:
+        model: the registered model.
+        server: its processes.
+    """
+
+    model: RegisteredModel = field(kw_only=True)
+    server: Server = field(kw_only=True)
+
+    @classmethod
+    def of(cls, server: Server, model: RegisteredModel) -> OwnDeployment:
+        """Describe what *server* serves."""
+        return cls(server.url, model.golden, model.tag, Contract(), model=model, server=server)
 
     def explain(self, mismatch: Mismatch, golden: GoldenRows) -> str:
         """Return what was expected, what came, and how to see it again, with the one row that proves it."""
@@ -55,18 +117,21 @@ async def start_bentoml_service(
         PredictionMismatchError: it serves something else.
     """
     workspace = Workspace.create()
-    server = Server(workspace.path / "s", port, events or EventLog())
+    server = Server(workspace.path / "s", port, events or EventLog(), workspace=workspace)
 
     def start() -> None:
         server.launch()
         server.announce({model.name: model.tag}, model.store)
         server.wait_until_ready(golden_probe(model, server.nonce), startup_timeout)
 
+    starting = asyncio.ensure_future(asyncio.to_thread(start))
     try:
-        await asyncio.to_thread(start)
+        await asyncio.shield(starting)
     except BaseException:
-        server.stop()
-        workspace.close()
+        while not starting.done():  # a thread cannot be cancelled: without its processes it ends by itself
+            await asyncio.to_thread(server.stop)
+            await asyncio.wait([starting], timeout=0.2)
+        await asyncio.to_thread(server.stop)
         raise
     return server
 
@@ -80,7 +145,7 @@ async def stop_bentoml_service(server: Server) -> float:
     return await asyncio.to_thread(server.stop)
 
 
-async def verify_bentoml_predictions(client: BentoMLClient, deployment: Deployment) -> Mapping[str, Any]:
+async def verify_bentoml_predictions(client: BentoMLClient, deployment: OwnDeployment) -> Mapping[str, Any]:
     """Ask for the golden rows together and each alone, and compare every answer with the in-memory model's.
 
     Returns:
@@ -101,7 +166,7 @@ async def verify_bentoml_predictions(client: BentoMLClient, deployment: Deployme
     return together
 
 
-def _refuse(deployment: Deployment, golden: GoldenRows, mismatch: Mismatch | None) -> None:
+def _refuse(deployment: OwnDeployment, golden: GoldenRows, mismatch: Mismatch | None) -> None:
     if mismatch is not None:
         raise PredictionMismatchError(deployment.explain(mismatch, golden))
 
@@ -120,6 +185,8 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
             answer = await client.predict(model.golden.body(), model=route)
             health = await client.health_check(route)
             mismatch = model.golden.compare(answer)
+            if health["status"] != "healthy":
+                raise PredictionMismatchError(f"{url} predicts, and says that it is not well: {health['reason']}")
             if answer.get("model_tag") != model.tag or health.get("run") != nonce:
                 raise PredictionMismatchError(
                     f"{url} answers as {answer.get('model_tag')!r} of run {health.get('run')!r}, "

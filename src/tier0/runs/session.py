@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import pickle
 import tempfile
@@ -13,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from tier0.core.errors import Tier0Error
 from tier0.core.events import EventLog
 from tier0.core.settings import Settings
 from tier0.pipeline.tracking import Tracking
 from tier0.pipeline.training import Training
-from tier0.runs.deployment import Deployment, golden_probe
+from tier0.runs.deployment import OwnDeployment, golden_probe
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
@@ -37,6 +40,7 @@ class Trained:
         training: the fitted model and its numbers.
         selection_score: the winner's mean in the comparison.
         reason: why it won.
+        saver: the model with its golden rows, which were computed right after the training, before anything was saved.
         tracking_uri: MLflow's store.
         logged: the run's id and the model's URI, once MLflow has them.
     """
@@ -44,6 +48,7 @@ class Trained:
     training: Training
     selection_score: float
     reason: str
+    saver: ModelSaver
     tracking_uri: str
     logged: Future[tuple[str, str]]
 
@@ -77,6 +82,7 @@ class Session:
         events: what happened.
         shared_id: names what several processes share (xdist's workers): they train and register once.
         servers: that were launched.
+        failed: a test failed.
         interrupted: somebody wants us gone, and what is not done yet is dropped.
     """
 
@@ -86,6 +92,7 @@ class Session:
     _workspace: Workspace | None = None
     _shared: Workspace | None = None
     servers: list[Server] = field(default_factory=list)
+    failed: bool = False
     interrupted: bool = False
     _writer: EntryWriter | None = None
     _tracking: Tracking | None = None
@@ -106,8 +113,9 @@ class Session:
         if self.shared_id is None:
             return self.workspace
         if self._shared is None:
-            path = Path(tempfile.gettempdir()) / f"tier0-{self.shared_id[:10]}"
-            self._shared = Workspace(path, keep=self.settings.keep, watch=os.getppid()).open()
+            controller = psutil.Process(os.getppid())
+            name = hashlib.sha256(f"{self.shared_id} {controller.pid} {controller.create_time()}".encode()).hexdigest()[:10]
+            self._shared = Workspace(Path(tempfile.gettempdir()) / f"tier0-{name}", keep=self.settings.keep, watch=controller.pid).open()
         return self._shared
 
     @property
@@ -117,7 +125,8 @@ class Session:
 
     def launch(self) -> Server:
         """Start a server's processes, and return before they are ready: their imports run while the model trains."""
-        server = Server(self.workspace.folder("s"), self.settings.port, self.events, PRELOAD)
+        watch = [os.getpid()] if self.shared_id is None else [os.getpid(), os.getppid()]  # xdist's workers outlive their controller by seconds
+        server = Server(self.workspace.folder("s"), self.settings.port, self.events, PRELOAD, watch)
         self.servers.append(server)
         server.launch()
         return server
@@ -146,7 +155,7 @@ class Session:
         selection = select(dataset, parts["train"], candidates, settings.seed, events)
         training = train(dataset, parts, selection.winner, settings.hpo_trials, settings.seed, events)
         logged = tracking.log(training)
-        self._trained = Trained(training, selection.scores[0].mean, selection.reason, tracking.uri, logged)
+        self._trained = Trained(training, selection.scores[0].mean, selection.reason, saver_of(training), tracking.uri, logged)
         return self._trained
 
     def register(self, trained: Trained, store: Path) -> RegisteredModel:
@@ -158,18 +167,12 @@ class Session:
         return self._once("registered", lambda: self._register(trained, store))
 
     def _register(self, trained: Trained, store: Path) -> RegisteredModel:
-        training = trained.training
-        metadata = {
-            "algorithm": training.algorithm,
-            "dataset": training.dataset,
-            "target": training.target,
-            "metrics": training.metrics,
-            "feature_names": training.names,
-        }
-        save = ModelSaver(training.model, f"tier0_{training.dataset}", metadata, training.examples, threshold=training.threshold)
+        for server in self.servers:
+            server.refuse_if_sick()
         if self._writer is None or self._writer.store != store:
             self._writer = EntryWriter(self.workspace, store)
-        model = save(self.workspace, self._writer, prove=False)
+        # In a store of the user's own nothing may ever be that is not proven; in ours, the server's first answer is the proof.
+        model = trained.saver(self.workspace, self._writer, prove=self.settings.store is not None)
         self._writer = None
         self.events.emit(
             "registration.done",
@@ -179,7 +182,7 @@ class Session:
         )
         return model
 
-    def serve(self, server: Server, model: RegisteredModel) -> Deployment:
+    def serve(self, server: Server, model: RegisteredModel) -> OwnDeployment:
         """Have a launched server serve *model*, and wait until it proved that it does.
 
         Raises:
@@ -198,7 +201,7 @@ class Session:
             rows=len(model.golden),
             latency_ms=answer["latency_ms"],
         )
-        return Deployment(server.url, model, server)
+        return OwnDeployment.of(server, model)
 
     def _once(self, name: str, make: Callable[[], Made]) -> Made:
         """Make something, or take what another process of this run has made, or failed to make."""
@@ -209,13 +212,14 @@ class Session:
         made = self.shared.path / f"{name}.pickle"
         with FileLock(made.with_suffix(".lock"), timeout=LOCK_TIMEOUT):
             if not made.exists():
-                outcome: tuple[Made | None, Tier0Error | None]
                 try:
-                    outcome = (make(), None)
+                    content = pickle.dumps((make(), None))
                 except Tier0Error as problem:
-                    outcome = (None, problem)
+                    content = pickle.dumps((None, problem))
+                except Exception as problem:  # noqa: BLE001 - every process of the run is told
+                    content = pickle.dumps((None, Tier0Error(f"{type(problem).__name__}: {problem}")))
                 unfinished = made.with_suffix(".unfinished")
-                unfinished.write_bytes(pickle.dumps(outcome))
+                unfinished.write_bytes(content)
                 unfinished.replace(made)
             value, failure = pickle.loads(made.read_bytes())  # noqa: S301 - from the run's own private folder
         if failure is not None:
@@ -232,12 +236,24 @@ class Session:
                 endings.callback(self._writer.close)
             if self._tracking is not None:
                 endings.callback(self._tracking.close)
+            endings.callback(self._tell_logged)
             for server in self.servers:
                 endings.callback(server.stop)
-            self._tell_logged()
 
     def _tell_logged(self) -> None:
-        """Wait until MLflow has logged the model, unless somebody wants us gone."""
+        """Wait until MLflow has logged the model; not for long where something failed, and not at all where somebody wants us gone."""
         if self._trained is not None and not self.interrupted:
-            uri = self._trained.model_uri
+            uri = self._trained.logged.result(1.0 if self.failed else None)[1]
             self.events.emit("training.logged", f"step 5 training: logged to MLflow as {uri}", model_uri=uri)
+
+
+def saver_of(training: Training) -> ModelSaver:
+    """Find out what the model takes, and let it answer its examples, in the process that trained it."""
+    metadata = {
+        "algorithm": training.algorithm,
+        "dataset": training.dataset,
+        "target": training.target,
+        "metrics": training.metrics,
+        "feature_names": training.names,
+    }
+    return ModelSaver(training.model, f"tier0_{training.dataset}", metadata, training.examples, threshold=training.threshold)

@@ -92,3 +92,27 @@ def describe(signature: Signature, framework: str, versions: Mapping[str, str], 
         "sha256": sha256,
         "metadata": dict(metadata),
     }
+
+
+def find_entry(tag: str, home: Path) -> tuple[str, Path]:
+    """Find a model in the BentoML home *home*, without changing anything there.
+
+    Args:
+        tag: ``name:version``, ``name:latest`` or ``name``.
+        home: the folder that holds ``models``.
+
+    Returns:
+        The exact tag, and the entry's folder.
+
+    Raises:
+        RegistrationError: there is no such model; with what there is.
+    """
+    name, _, version = tag.partition(":")
+    folder = home / "models" / name
+    if version in {"", "latest"}:
+        pointer = folder / "latest"
+        version = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else "latest"
+    if not (folder / version / "model.yaml").is_file():
+        names = sorted(path.parent.name for path in folder.glob("*/model.yaml")) or sorted(path.name for path in (home / "models").glob("*"))
+        raise RegistrationError(f"there is no model {tag!r} in {home}. There is: {', '.join(names) or 'none'}")
+    return f"{name}:{version}", folder / version

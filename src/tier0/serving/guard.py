@@ -3,7 +3,7 @@
 Run as a script with ``python -I -S``, so that it starts in milliseconds: standard library only, and nothing of tier0.
 Its only argument is a JSON object:
 
-- ``watch``: the pid at whose death everything ends (normally the test process);
+- ``watch``: the pids; when one of them dies, everything ends (normally the test process');
 - ``command``, ``cwd``, ``log``: what to run as a child (optional); its exit status becomes ours;
 - ``stop_grace``: seconds between SIGTERM and SIGKILL when we are told to stop (SIGTERM; with SIGUSR1, none);
 - ``orphan_grace``: the same when the watched process died;
@@ -60,15 +60,17 @@ def main() -> int:
     signal.signal(signal.SIGUSR1, _stop)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     _become_subreaper()
-    watched = _open_watch(order["watch"])
+    watched = {pid: _open_watch(pid) for pid in order["watch"]}
+    descriptors = [descriptor for descriptor in watched.values() if descriptor is not None]
+    timeout = None if len(descriptors) == len(watched) else POLL
     child = _start(order) if order.get("command") else None
-    while not (Stop.asked or _is_gone(order["watch"], watched) or (child and child.poll() is not None)):
-        ready, _, _ = select.select([wake] if watched is None else [wake, watched], [], [], POLL if watched is None else None)
+    while not (Stop.asked or _any_is_gone(watched) or (child and child.poll() is not None)):
+        ready, _, _ = select.select([wake, *descriptors], [], [], timeout)
         if wake in ready:
             os.read(wake, 512)
-    orphaned = _is_gone(order["watch"], watched)
     if child:
-        _end(child, 0 if Stop.at_once else order["orphan_grace"] if orphaned else order["stop_grace"])
+        _end(child, order, watched)
+    orphaned = _any_is_gone(watched)
     if orphaned and "remove" in order:
         _remove(order["remove"])
     if child is None or Stop.asked:
@@ -91,9 +93,13 @@ def _open_watch(pid: int) -> int | None:
         return None
 
 
-def _is_gone(pid: int, watched: int | None) -> bool:
-    if watched is not None:
-        return bool(select.select([watched], [], [], 0)[0])
+def _any_is_gone(watched: dict[int, int | None]) -> bool:
+    return any(_is_gone(pid, descriptor) for pid, descriptor in watched.items())
+
+
+def _is_gone(pid: int, descriptor: int | None) -> bool:
+    if descriptor is not None:
+        return bool(select.select([descriptor], [], [], 0)[0])
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -106,12 +112,16 @@ def _start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(order["command"], cwd=order["cwd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
 
 
-def _end(child: subprocess.Popen[bytes], grace: float) -> None:
-    """Terminate the child, wait for it, and kill what is left of its tree."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        if child.poll() is None:
-            child.terminate()
-            child.wait(grace)
+def _end(child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[int, int | None]) -> None:
+    """Terminate the child, wait for it as long as its grace lasts, and kill what is left of its tree."""
+    if child.poll() is None:
+        child.terminate()
+    start = time.monotonic()
+    while child.poll() is None:
+        grace = 0 if Stop.at_once else order["orphan_grace"] if _any_is_gone(watched) else order["stop_grace"]
+        if time.monotonic() - start >= grace:
+            break
+        time.sleep(0.01)
     deadline = time.monotonic() + KILL_FOR
     while (pids := _descendants()) and time.monotonic() < deadline:
         for pid in pids:

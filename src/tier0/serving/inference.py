@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from tier0.core.errors import InvalidRowError, RegistrationError
 from tier0.core.golden import GoldenRows
-from tier0.core.prediction import Output, ask_model
+from tier0.core.prediction import Output, ask_model, use_one_thread
 from tier0.core.signature import Feature, Kind, Signature
 
 if TYPE_CHECKING:
@@ -75,9 +75,14 @@ def ask_in_memory(model: Any, signature: Signature, examples: Any) -> GoldenRows
 
 def _ask(model: Any, signature: Signature, container: Any) -> Output:
     """Ask with one thread, as the worker does: the order of a sum over threads decides its last bit."""
-    with threadpool_limits(limits=1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return ask_model(model, signature, container)
+    jobs = use_one_thread(model)
+    try:
+        with threadpool_limits(limits=1), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ask_model(model, signature, container)
+    finally:
+        if jobs:
+            model.set_params(**jobs)
 
 
 def _check_threshold(threshold: float | None, classes: tuple[Any, ...], *, has_probabilities: bool) -> None:
@@ -102,6 +107,8 @@ def _features_of(examples: Any, feature_names: Sequence[str] | None) -> tuple[tu
     names = list(feature_names or (f"x{index}" for index in range(array.shape[1])))
     if len(names) != array.shape[1]:
         raise RegistrationError(f"metadata['feature_names'] has {len(names)} names for {array.shape[1]} columns")
+    if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+        raise RegistrationError(f"metadata['feature_names'] = {names!r}: give different names, all of them text")
     dtype = str(array.dtype)
     return tuple(Feature(name, KIND_OF_DTYPE[array.dtype.kind], dtype) for name in names), dtype
 
@@ -142,7 +149,7 @@ def _rows_of(examples: Any, signature: Signature) -> list[list[Any]]:
 
 
 def _json_value(value: Any) -> Any:
-    if value is None or value != value or type(value).__name__ == "NAType":  # noqa: PLR0124 - NaN of any kind
+    if value is None or type(value).__name__ in {"NAType", "NaTType"} or value != value:  # noqa: PLR0124 - NaN of any kind
         return None
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float) and math.isinf(value):

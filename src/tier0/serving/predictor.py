@@ -12,7 +12,7 @@ import bentoml
 import orjson
 
 from tier0.core.errors import InvalidRowError
-from tier0.core.prediction import ask_model
+from tier0.core.prediction import ask_model, use_one_thread
 from tier0.serving.entry import Entry
 
 
@@ -64,15 +64,8 @@ def load_predictor(tag: str) -> Predictor:
     """
     entry = Entry.read(Path(bentoml.models.get(tag).path))
     model = entry.load_model()
-    _use_one_thread(model)
+    use_one_thread(model)  # threads for each row would fight with their own callers for the cores
     return Predictor(tag, model, entry)
-
-
-def _use_one_thread(model: Any) -> None:
-    """Set every ``n_jobs`` to 1: a model that starts threads for each row fights with its own callers for the cores."""
-    if hasattr(model, "get_params"):
-        jobs = [name for name in model.get_params(deep=True) if name.rpartition("__")[2] == "n_jobs"]
-        model.set_params(**dict.fromkeys(jobs, 1))
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -95,6 +88,8 @@ def _parse(body: bytes) -> dict[str, Any]:
 def _parse_leniently(body: bytes) -> Any:
     """Parse what Python's json writes, too: NaN is a missing value, and Infinity is refused by the name of its field."""
     try:
-        return json.loads(body)
+        payload = json.loads(body)
+        json.dumps(payload, ensure_ascii=False).encode()  # half a surrogate pair is text to Python, and to nothing behind it
     except (ValueError, RecursionError) as problem:
         raise InvalidRowError("body", f"is not JSON: {problem}", 'Send {"features": [[…]]}', status=400) from None
+    return payload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import subprocess
@@ -16,7 +17,7 @@ STOP_GRACE = 2.0
 ORPHAN_GRACE = 0.3
 
 
-def start_guard(watch: int, *, env: dict[str, str] | None = None, **order: Any) -> subprocess.Popen[bytes]:
+def start_guard(*watch: int, env: dict[str, str] | None = None, **order: Any) -> subprocess.Popen[bytes]:
     """Start a guard (see `tier0.serving.guard`) in a session of its own, so that Ctrl-C leaves the order of events to us."""
     document = {"watch": watch, "stop_grace": STOP_GRACE, "orphan_grace": ORPHAN_GRACE, **order}
     return subprocess.Popen(  # noqa: S603
@@ -67,11 +68,13 @@ def owner_of(port: int) -> str | None:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether *port* of 127.0.0.1 can be bound."""
+    """Tell whether nobody has *port* of 127.0.0.1; raises OSError where it cannot be bound for another reason."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+        except OSError as problem:
+            if problem.errno == errno.EADDRINUSE:
+                return False
+            raise
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import hashlib
 import json
 import re
@@ -17,6 +18,7 @@ import cloudpickle
 from tier0.core.errors import RegistrationError, Tier0Error
 from tier0.core.golden import GoldenRows
 from tier0.core.helper import Helper
+from tier0.core.prediction import package_of
 from tier0.core.signature import Signature
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, describe
 from tier0.serving.inference import ask_in_memory, infer_signature
@@ -56,7 +58,7 @@ async def register_model_for_serving(
     preprocessor: Any = None,
     framework: str | None = None,
     threshold: float | None = None,
-    store: Path | None = None,
+    store: Path | str | None = None,
 ) -> RegisteredModel:
     """Save a fitted model so that `tier0.serving.service` serves it, and prove it by loading it in a fresh interpreter.
 
@@ -77,9 +79,11 @@ async def register_model_for_serving(
     save = ModelSaver(model, model_name, metadata, examples, preprocessor, framework, threshold)
     workspace = Workspace.create()
     try:
-        return await asyncio.to_thread(save, workspace, EntryWriter(workspace, store or workspace.store), prove=True)
+        return await asyncio.to_thread(lambda: save(workspace, EntryWriter(workspace, Path(store or workspace.store).absolute()), prove=True))
     finally:
-        if store is not None:
+        if store is None:
+            atexit.register(workspace.close)
+        else:
             workspace.close()
 
 
@@ -121,9 +125,17 @@ class ModelSaver:
         Raises:
             RegistrationError: it could not be saved, or came back changed.
         """
-        folder = workspace.folder("r")
-        versions = _versions(self.framework)
-        content = cloudpickle.dumps(self.model)
+        try:
+            return self._save(workspace.folder("r"), writer, prove=prove)
+        finally:
+            writer.close()
+
+    def _save(self, folder: Path, writer: EntryWriter, *, prove: bool) -> RegisteredModel:
+        versions = _versions(self.framework, self.signature)
+        try:
+            content = cloudpickle.dumps(self.model)
+        except Exception as problem:
+            raise RegistrationError(f"the model cannot be pickled, so it cannot be saved: {type(problem).__name__}: {problem}") from problem
         description = describe(self.signature, self.framework, versions, hashlib.sha256(content).hexdigest(), self.metadata)
         (folder / MODEL_FILE).write_bytes(content)
         (folder / DESCRIPTION_FILE).write_text(json.dumps(description), encoding="utf-8")
@@ -172,7 +184,7 @@ def find_framework(model: Any) -> str:
         RegistrationError: it does not follow scikit-learn's interface.
     """
     estimator = model.steps[-1][1] if hasattr(model, "steps") else model
-    package = type(getattr(estimator, "estimator", estimator)).__module__.partition(".")[0]
+    package = package_of(estimator)
     if not hasattr(estimator, "predict") or type(estimator).__name__ == "Booster":
         raise RegistrationError(
             f"model is a {package} {type(estimator).__name__}, which does not follow scikit-learn's interface. "
@@ -181,10 +193,10 @@ def find_framework(model: Any) -> str:
     return package
 
 
-def _versions(framework: str) -> dict[str, str]:
+def _versions(framework: str, signature: Signature) -> dict[str, str]:
     """Return the versions of the libraries that the model's behaviour hangs on, as they are loaded right now."""
-    packages = ["numpy", "sklearn", *([] if framework in {"sklearn", "numpy"} else [framework])]
-    return {name: version for name in packages if (version := getattr(sys.modules.get(name), "__version__", None))}
+    packages = {"numpy", "sklearn", framework, *(["pandas"] if signature.container == "dataframe" else [])}
+    return {name: version for name in sorted(packages) if (version := getattr(sys.modules.get(name), "__version__", None))}
 
 
 def _as_one_pipeline(preprocessor: Any, model: Any) -> Any:

@@ -1,7 +1,7 @@
 """Putting a model into a BentoML store, in a process of its own: BENTOML_HOME is fixed by BentoML's first use.
 
-With ``prove``, the model is loaded back and asked for its golden rows right here, in an interpreter that has never seen it, and
-the entry is deleted again where they do not come back.
+With ``prove``, the model is first loaded from its file and asked for its golden rows right here, in an interpreter that has never
+seen it; nothing gets into the store where they do not come back.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def save(order: dict[str, Any]) -> dict[str, str]:
         RegistrationError: the model that was loaded back does not give its golden rows.
     """
     folder = Path(order["folder"])
+    if order["prove"]:
+        prove(folder)
     with bentoml.models.create(
         order["name"],
         module="bentoml.sklearn",
@@ -43,17 +45,11 @@ def save(order: dict[str, Any]) -> dict[str, str]:
         for name in (MODEL_FILE, DESCRIPTION_FILE, GOLDEN_FILE):
             shutil.copyfile(folder / name, model.path_of(name))
     saved = bentoml.models.get(model.tag)
-    if order["prove"]:
-        try:
-            prove(Path(saved.path))
-        except BaseException:
-            bentoml.models.delete(saved.tag)
-            raise
     return {"tag": str(saved.tag), "path": str(saved.path)}
 
 
 def prove(path: Path) -> None:
-    """Load the entry at *path* and compare what it gives with its golden rows.
+    """Load the model from the files in *path* and compare what it gives with its golden rows.
 
     Raises:
         RegistrationError: they differ, or the model cannot be loaded or asked.

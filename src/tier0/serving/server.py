@@ -21,6 +21,7 @@ from tier0.core.events import EventLog
 from tier0.core.helper import child_environment
 from tier0.core.settings import Port
 from tier0.serving.processes import accepts_connections, is_free, owner_of, processes_marked, start_guard
+from tier0.serving.workspace import Workspace
 
 SERVICE = "tier0.serving.service:Tier0Service"
 WORKER_MODULE = "_bentoml_impl.worker.service"
@@ -47,18 +48,23 @@ class Server:
         port: the port to ask for.
         events: where its phases are told.
         preload: modules for the worker to import before it is told what to serve.
+        watch: pids with any of which the server ends; ours by default.
+        workspace: a folder that belongs to this server alone, and goes with it.
     """
 
     folder: Path
     port: Port = Port(0)
     events: EventLog = field(default_factory=EventLog)
     preload: Sequence[str] = ()
+    watch: Sequence[int] = field(default_factory=lambda: [os.getpid()])
+    workspace: Workspace | None = None
     nonce: str = field(default_factory=lambda: os.urandom(8).hex())
     url: str = ""
     _guard: Popen[bytes] | None = None
     _worker: int | None = None
     _launched: float = 0.0
     _ready: bool = False
+    _asked_for: int = 0
 
     @property
     def log(self) -> Path:
@@ -107,13 +113,17 @@ class Server:
             TIER0_PRELOAD=",".join(self.preload),
         )
         command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", HOST, "--port", str(number)]
-        self._guard = start_guard(os.getpid(), env=environment, command=command, cwd=str(self.folder / "cwd"), log=str(self.log))
+        self._guard = start_guard(*self.watch, env=environment, command=command, cwd=str(self.folder / "cwd"), log=str(self.log))
+        self._asked_for = number
         self.events.emit("server.launched", f"starting bentoml serve on port {number or '(any free one)'}", port=number)
 
     def _choose_port(self) -> int:
         wanted = self.port.number
-        if wanted == 0 or is_free(wanted):
-            return wanted
+        try:
+            if wanted == 0 or is_free(wanted):
+                return wanted
+        except OSError as problem:
+            raise PortInUseError(f"port {wanted} cannot be used: {problem.strerror}. Say --tier0-port 0 for any, or one from 1024 up.") from problem
         if not self.port.or_next:
             raise self._port_in_use(wanted)
         free = next((number for number in range(wanted + 1, 65536) if is_free(number)), 0)
@@ -151,13 +161,13 @@ class Server:
         Raises:
             ServerError: the process exited, its worker was respawned, a traceback shows, the time is over, or the server
                 that answers is another one; with the end of the log.
-            PortInUseError: the port was taken between our look and the start.
+            PortInUseError: the port was taken between our look and the start, and no other one may be taken.
             PredictionMismatchError: the answer is not what the in-memory model gave.
         """
         deadline = time.monotonic() + timeout
         attempt = _Attempt(probe, deadline)
         while not attempt.ended.wait(POLL):
-            self._refuse_sick_server()
+            self.refuse_if_sick()
             if time.monotonic() > deadline:
                 raise self._failed(f"no golden row came back within {timeout:g} s (startup-timeout)")
             if not self.url and (url := self._find_url()):
@@ -179,13 +189,23 @@ class Server:
         ports = {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
         return f"http://{HOST}:{ports.pop()}" if ports else None
 
-    def _refuse_sick_server(self) -> None:
+    def refuse_if_sick(self) -> None:
+        """Look at the processes and the log, without waiting.
+
+        Raises:
+            ServerError: it will not become ready any more; with the end of the log.
+            PortInUseError: somebody took the port between our look and its start, and no other one may be taken.
+        """
         problem = self._find_problem()
         if problem is None:
             return
-        if self.port.number and "Address already in use" in self._read_log():
-            raise self._port_in_use(self.port.number)
-        raise self._failed(problem)
+        if not (self._asked_for and "Address already in use" in self._read_log()):
+            raise self._failed(problem)
+        if not self.port.or_next:
+            raise self._port_in_use(self._asked_for)
+        self._wait_for_guard()
+        self.log.unlink()
+        self.launch()
 
     def _find_problem(self) -> str | None:
         if self._guard is None:
@@ -250,6 +270,13 @@ class Server:
         Raises:
             ServerError: a process remains, or something answers on the port.
         """
+        try:
+            return self._stop()
+        finally:
+            if self.workspace is not None:
+                self.workspace.close()
+
+    def _stop(self) -> float:
         if self._guard is None:
             return 0.0
         start = time.monotonic()
@@ -260,9 +287,9 @@ class Server:
             process.kill()
         port = int(self.url.rpartition(":")[2]) if self.url else 0
         answering = bool(port) and accepts_connections(port)
+        self._guard = None
         if left or answering:
             raise ServerError(f"after stop, {len(left)} processes remained ({left}) and port {port} {'answers' if answering else 'is closed'}")
-        self._guard = None
         seconds = time.monotonic() - start
         self.events.emit("server.stopped", f"stopped in {seconds:.1f} s; no process and no port is left", seconds=seconds)
         return seconds
@@ -273,6 +300,7 @@ class Server:
                 self._guard.wait(STOP_WITHIN)
             except TimeoutExpired:
                 self._guard.kill()
+                self._guard.wait()
 
 
 class _Attempt:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 
+from tier0.core.errors import Tier0Error
 from tier0.serving.processes import start_guard
 
 
@@ -39,6 +40,9 @@ class Workspace:
         if not self.keep:
             self._guard = start_guard(self.watch, remove=[str(self.path)])
         self.path.mkdir(mode=0o700, exist_ok=self.watch != os.getpid())
+        found = self.path.lstat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise Tier0Error(f"{self.path} is not ours alone (owner {found.st_uid}, mode {found.st_mode & 0o777:o}): nothing in it is to be trusted")
         return self
 
     @property

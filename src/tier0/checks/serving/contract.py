@@ -1,0 +1,148 @@
+"""Does it answer in full, and refuse what it must?"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from tier0.checks.serving.target import MOST_SHOWN, Target
+from tier0.core.verdict import CheckFailedError, NotJudgedError
+
+SUM_TOLERANCE = 1e-5
+CLIENT_ERRORS = range(400, 500)
+GUESSED = ["a default takes the place of what was sent", "input is not validated against the model's signature"]
+
+
+async def one_answer_a_row(target: Target) -> None:
+    """Fail where rows are lost, added, or answered with something that is not finite."""
+    golden = target.golden
+    answer = await target.ask(golden)
+    for part in ("predictions", "probabilities"):
+        values = answer[part]
+        if values is None:
+            continue
+        if not isinstance(values, list) or len(values) != len(golden):
+            got = len(values) if isinstance(values, list) else type(values).__name__
+            causes = ["rows are dropped or merged on the way", "an array is reshaped instead of refused"]
+            raise CheckFailedError(f"{len(golden)} rows got {got} {part}", evidence={"rows": len(golden), part: got}, causes=causes)
+        if (index := next((index for index, value in enumerate(values) if not _is_finite(value)), None)) is not None:
+            causes = ["a NaN or an infinity became null on its way through JSON"]
+            message = f"{part} of row {index} is {values[index]!r}, with status 200"
+            raise CheckFailedError(
+                message, evidence={"row": index, part: values[index]}, causes=causes, reproduce=target.curl(target.body(golden.take([index])))
+            )
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+
+async def probabilities(target: Target) -> None:
+    """Fail where probabilities are not one number a class that sum to 1."""
+    golden = target.golden
+    answer = await target.ask(golden)
+    values = answer["probabilities"]
+    if values is None or not golden.classes:
+        raise NotJudgedError("this service gives no probabilities")
+    for index, row in enumerate(values):
+        if not isinstance(row, list) or len(row) != len(golden.classes) or abs(sum(row) - 1) > SUM_TOLERANCE or min(row) < 0:
+            causes = ["only the largest probability, or that of one class, is given", "a matrix was flattened", "scores were shifted or clamped"]
+            message = f"the probabilities of row {index} are {row!r}, and there are {len(golden.classes)} classes"
+            raise CheckFailedError(message, evidence={"row": index, "probabilities": row, "classes": golden.classes}, causes=causes)
+
+
+async def refuses_empty_body(target: Target) -> None:
+    """Fail where nothing at all gets a prediction."""
+    await _refused(target, "", "an empty body")
+
+
+async def refuses_no_json(target: Target) -> None:
+    """Fail where half a JSON document gets a prediction."""
+    await _refused(target, '{"', "a body that is no JSON")
+
+
+async def refuses_wrong_key(target: Target) -> None:
+    """Fail where a body without the input gets a prediction."""
+    body = target.body(target.golden.take([0]))
+    wrong = {"tier0_wrong_key": body.popitem()[1]} if isinstance(body, dict) else {"tier0_wrong_key": body}
+    await _refused(target, json.dumps(wrong), "a body without the input")
+
+
+async def refuses_unknown_field(target: Target) -> None:
+    """Fail where a field that nobody knows is passed over."""
+    body = target.body(target.golden.take([0]))
+    if not isinstance(body, dict):
+        raise NotJudgedError("the body of this service is a bare list: there is no place for a field")
+    await _refused(target, json.dumps({**body, "treshold": 0.9}), "a misspelled field (treshold)")
+
+
+async def refuses_wrong_width(target: Target) -> None:
+    """Fail where a row that is too long, or too short, gets a prediction."""
+    golden = target.golden.take([0])
+    if target.contract.style == "records":
+        raise NotJudgedError("this service takes records, whose columns are named")
+    columns = golden.columns
+    for row, what in (
+        ([*golden.rows[0], 0.0], "a row with a value too many"),
+        (golden.rows[0][:-1], "a row with a value too few"),
+        ([*golden.rows[0], *golden.rows[0]], "a row of twice the width"),
+    ):
+        await _refused(target, json.dumps(target.contract.body(columns, [row])), what)
+
+
+async def refuses_unknown_column(target: Target) -> None:
+    """Fail where a misspelled column gets a prediction."""
+    golden, contract = target.golden.take([0]), target.contract
+    if contract.style == "rows" and contract.columns is None:
+        raise NotJudgedError("this service takes no names of columns")
+    misspelled = [golden.columns[0] + "_", *golden.columns[1:]]
+    await _refused(target, json.dumps(contract.body(misspelled, golden.rows)), f"a misspelled column ({misspelled[0]})")
+
+
+async def refuses_text_for_number(target: Target) -> None:
+    """Fail where text, a quoted number or true is taken for a number."""
+    golden = target.golden.take([0])
+    position = _number_position(golden.rows[0])
+    for value, what in (
+        ("three", "text where a number belongs"),
+        (str(golden.rows[0][position]), "a quoted number"),
+        (True, "true where a number belongs"),
+    ):
+        row = [value if index == position else old for index, old in enumerate(golden.rows[0])]
+        await _refused(target, json.dumps(target.contract.body(golden.columns, [row])), what)
+
+
+async def refuses_infinity(target: Target) -> None:
+    """Fail where infinity gets a prediction, or breaks the service."""
+    golden = target.golden.take([0])
+    position = _number_position(golden.rows[0])
+    row = [math.inf if index == position else old for index, old in enumerate(golden.rows[0])]
+    await _refused(target, json.dumps(target.contract.body(golden.columns, [row])), "infinity")
+
+
+async def refuses_other_content(target: Target) -> None:
+    """Fail where JSON that is called CSV, or nothing that is called CSV, gets a prediction."""
+    await _refused(target, json.dumps(target.body(target.golden.take([0]))), "JSON sent as text/csv", "text/csv")
+    await _refused(target, "", "an empty body sent as text/csv", "text/csv")
+
+
+def _number_position(row: list[Any]) -> int:
+    for index, value in enumerate(row):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return index
+    raise NotJudgedError("the first golden row holds no number")
+
+
+async def _refused(target: Target, content: str, what: str, content_type: str = "application/json") -> None:
+    response = await target.post(content.encode(), content_type)
+    if response.status_code in CLIENT_ERRORS:
+        return
+    evidence = {"status": response.status_code, "body": response.text[:MOST_SHOWN]}
+    reproduce = target.curl(content, content_type)
+    if response.is_success:
+        raise CheckFailedError(f"{what} got a prediction with status {response.status_code}", evidence=evidence, causes=GUESSED, reproduce=reproduce)
+    message = f"{what} is answered with {response.status_code}: the caller's mistake looks like the service's failure, and opens circuits"
+    raise CheckFailedError(message, evidence=evidence, causes=["input is not validated before the model gets it"], reproduce=reproduce)

@@ -1,0 +1,56 @@
+"""Is it well?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from tier0.checks.serving.target import MOST_SHOWN, Target
+from tier0.core.verdict import CheckFailedError, NotJudgedError
+
+ABSENT = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
+WELL = {"healthy", "ok", "ready", "up", "pass", "alive", "true"}
+
+
+async def ready(target: Target) -> None:
+    """Fail where BentoML's own readiness route does not say 200."""
+    response = await target.get("/readyz")
+    if response.status_code in ABSENT:
+        raise NotJudgedError("there is no /readyz: it is hidden, or this is no BentoML service")
+    if response.status_code != httpx.codes.OK:
+        message = f"/readyz says {response.status_code}: whoever routes requests keeps them away"
+        raise CheckFailedError(message, evidence={"status": response.status_code}, causes=["a worker still starts", "a dependency is down"])
+
+
+async def body_agrees(target: Target) -> None:
+    """Fail where the health route says 200 and its body says otherwise."""
+    response = await _health(target)
+    try:
+        body: Any = response.json()
+    except ValueError:
+        raise NotJudgedError("the health route has no JSON body") from None
+    if response.status_code != httpx.codes.OK or not isinstance(body, dict):
+        raise NotJudgedError(f"the health route answers {response.status_code}, with nothing that could contradict it")
+    said = str(body.get("status", "healthy")).lower()
+    missing = [name for name in ("model_loaded", "ready", "models_loaded") if name in body and not body[name]]
+    if said not in WELL or missing:
+        message = f"the health route answers 200, and its body says {said}{f', {missing[0]}: {body[missing[0]]}' if missing else ''}"
+        causes = ["no model is loaded, and the service answers all the same", "the status is hard-coded"]
+        raise CheckFailedError(message, evidence={"body": response.text[:MOST_SHOWN]}, causes=causes, reproduce=f"curl -sS {response.url}")
+
+
+async def can_predict(target: Target) -> None:
+    """Fail where it says that it is healthy, and does not answer a golden row."""
+    golden = target.golden.take([0])
+    response = await _health(target)
+    if response.status_code == httpx.codes.OK:
+        await target.ask(golden)
+
+
+async def _health(target: Target) -> httpx.Response:
+    for route, method in ((target.contract.health, "GET"), (target.contract.health, "POST"), ("/readyz", "GET")):
+        response = await target.get(route, method)
+        if response.status_code not in ABSENT:
+            return response
+    raise NotJudgedError("no health route answers")
