@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tier0.runs.verify import check_serving as check_serving
     from tier0.serving.registration import RegisteredModel as RegisteredModel
     from tier0.serving.registration import register_model_for_serving as register_model_for_serving
+    from tier0.suite import parametrize_with_checks as parametrize_with_checks
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ _HOMES = {
     "Deployment": "tier0.runs.deployment",
     "RegisteredModel": "tier0.serving.registration",
     "check_serving": "tier0.runs.verify",
+    "parametrize_with_checks": "tier0.suite",
     "register_model_for_serving": "tier0.serving.registration",
     "start_bentoml_service": "tier0.runs.deployment",
     "stop_bentoml_service": "tier0.runs.deployment",

@@ -233,3 +233,12 @@ def test_every_way_to_load_the_plugin(job: Run, ways: str, tmp_path: Path) -> No
 
 def test_a_run_without_pytest_asyncio_works(job: Run) -> None:
     assert job.finish(*FAST, "-p", "no:asyncio") == 0, job.output
+
+
+def test_the_suite_runs_in_an_empty_project_on_any_data(run: Run) -> None:
+    status = run.finish("--pyargs", "tier0.suite", "-m", "tier0_bentoml", "-v", *FAST, "--tier0-dataset", "wine")
+
+    assert status == 0, run.output
+    assert "test_serving[parity.golden_rows] PASSED" in run.output
+    assert "28 passed" in run.output
+    assert run.left() == []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 
@@ -77,6 +78,12 @@ async def _check(deployment: Deployment, checks: list[Check], disturb: Disturban
     return Verdict(facts, results)
 
 
+async def ask_one(deployment: Deployment, check: Check, disturb: Disturbance) -> CheckResult:
+    """Ask one check, on connections of its own."""
+    verdict = await _check(deployment, [check], disturb, mask=False, tell=lambda _: None)
+    return verdict.checks[0]
+
+
 async def _find_contract(url: str, http: httpx.AsyncClient) -> Contract:
     try:
         response = await http.get(f"{url}/schema.json")
@@ -96,23 +103,27 @@ async def _find_contract(url: str, http: httpx.AsyncClient) -> Contract:
 async def run_check(check: Check, target: Target, disturb: Disturbance) -> CheckResult:
     """Ask one check, and turn whatever comes of it into a result."""
     start = time.perf_counter()
-
-    def result(status: Any, message: str = "", **more: Any) -> CheckResult:
-        return CheckResult(check.id, status, message, seconds=time.perf_counter() - start, **more)
-
     if LEVELS.index(check.disturb) > LEVELS.index(disturb):
-        return result("not_judged", f"it disturbs the service ({check.disturb}): allow that with --disturb {check.disturb}")
-    module, _, function = check.id.partition(".")
-    body = getattr(import_module(f"tier0.checks.serving.{module}"), function)
+        return CheckResult(check.id, "not_judged", f"it disturbs the service ({check.disturb}): allow that with --disturb {check.disturb}")
+    group, _, function = check.id.partition(".")
+    body = getattr(import_module(f"tier0.checks.serving.{group}"), function)
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
-            evidence = await body(target)
-    except NotJudgedError as reason:
-        return result("not_judged", str(reason))
-    except CheckFailedError as failure:
-        return result("fail", failure.message, evidence=failure.evidence, causes=failure.causes, reproduce=failure.reproduce)
-    except TimeoutError:
-        return result("error", f"it was not answered within {CHECK_TIMEOUT:g} s")
-    except Tier0Error as problem:
-        return result("error", str(problem))
-    return result("pass", evidence=evidence or {})
+            result = CheckResult(check.id, "pass", evidence=await body(target) or {})
+    except Exception as problem:  # noqa: BLE001 - a check that breaks must not hide what the others found
+        result = _result_of(check, problem)
+    return replace(result, seconds=time.perf_counter() - start)
+
+
+def _result_of(check: Check, problem: Exception) -> CheckResult:
+    match problem:
+        case NotJudgedError():
+            return CheckResult(check.id, "not_judged", str(problem))
+        case CheckFailedError():
+            return CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, problem.reproduce)
+        case TimeoutError():
+            return CheckResult(check.id, "error", f"it was not answered within {CHECK_TIMEOUT:g} s")
+        case Tier0Error():
+            return CheckResult(check.id, "error", str(problem))
+        case _:
+            return CheckResult(check.id, "error", f"the check itself broke: {type(problem).__name__}: {problem}")

@@ -48,10 +48,16 @@ async def probabilities(target: Target) -> None:
     if values is None or not golden.classes:
         raise NotJudgedError("this service gives no probabilities")
     for index, row in enumerate(values):
-        if not isinstance(row, list) or len(row) != len(golden.classes) or abs(sum(row) - 1) > SUM_TOLERANCE or min(row) < 0:
+        if not _is_distribution(row, len(golden.classes)):
             causes = ["only the largest probability, or that of one class, is given", "a matrix was flattened", "scores were shifted or clamped"]
             message = f"the probabilities of row {index} are {row!r}, and there are {len(golden.classes)} classes"
             raise CheckFailedError(message, evidence={"row": index, "probabilities": row, "classes": golden.classes}, causes=causes)
+
+
+def _is_distribution(row: Any, classes: int) -> bool:
+    if not isinstance(row, list) or len(row) != classes or not all(type(value) in {int, float} for value in row):
+        return False
+    return abs(sum(row) - 1) <= SUM_TOLERANCE and min(row) >= 0
 
 
 async def refuses_empty_body(target: Target) -> None:

@@ -1,0 +1,53 @@
+"""The checks as tests: `parametrize_with_checks`, and a ready module of them for ``pytest --pyargs tier0.suite``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tier0.core.catalogue import CATALOGUE, Check, Disturbance
+
+if TYPE_CHECKING:
+    from tier0.runs.deployment import Deployment
+
+
+class AskedCheck:
+    """One check of the catalogue, to be called with a deployment in a test."""
+
+    def __init__(self, check: Check, disturb: Disturbance) -> None:
+        self.check = check
+        self._disturb = disturb
+
+    def __call__(self, deployment: Deployment) -> dict[str, Any]:
+        """Ask *deployment*; a check that does not hold fails the test, and one that cannot be judged skips it, with the reason.
+
+        Returns:
+            The evidence, where there is some.
+        """
+        from tier0.runs.verify import ask_one  # noqa: PLC0415 - the list of checks costs nothing, asking one imports httpx
+
+        result = asyncio.run(ask_one(deployment, self.check, self._disturb))
+        if result.status == "not_judged":
+            pytest.skip(f"not judged: {result.message}")
+        if result.status != "pass":
+            pytest.fail(result.explain(), pytrace=False)
+        return result.evidence
+
+
+def parametrize_with_checks(groups: Sequence[str] = (), *, disturb: Disturbance = "load") -> pytest.MarkDecorator:
+    """Parametrize a test with the checks, as scikit-learn's decorator of that name does.
+
+        @tier0.parametrize_with_checks()
+        @pytest.mark.tier0_bentoml
+        def test_serving(tier0_deployment, check):
+            check(tier0_deployment)
+
+    Args:
+        groups: of the catalogue; all by default.
+        disturb: how far the deployment may be disturbed; a test's own server may be, by default.
+    """
+    chosen = [check for check in CATALOGUE if not groups or check.group in groups]
+    return pytest.mark.parametrize("check", [pytest.param(AskedCheck(check, disturb), id=check.id) for check in chosen])
