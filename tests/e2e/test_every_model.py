@@ -67,15 +67,17 @@ def test_served_model_is_the_model_in_memory(gateway: Gateway, case: str) -> Non
     golden = model.golden
     backwards = golden.take(range(len(golden))[::-1])
 
+    between_batches = ROW_ALONE_TOLERANCE if "linear" in case else 0.0
+
     async def ask(client: BentoMLClient) -> None:
         together = await client.predict(golden.body(), model=case)
         check(golden, together, 0.0)
         assert together["model_tag"] == model.tag
-        check(backwards, await client.predict(backwards.body(), model=case), ROW_ALONE_TOLERANCE)
+        check(backwards, await client.predict(backwards.body(), model=case), between_batches)
         check(golden, await client.predict_batch(golden.records(), model=case), 0.0)
         for index in range(len(golden)):
             alone = golden.take([index])
-            check(alone, await client.predict(alone.body(), model=case), ROW_ALONE_TOLERANCE if "linear" in case else 0.0)
+            check(alone, await client.predict(alone.body(), model=case), between_batches)
 
     def check(expected: GoldenRows, answer: object, tolerance: float) -> None:
         mismatch = expected.compare(answer, tolerance=tolerance)  # type: ignore[arg-type]

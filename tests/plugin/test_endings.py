@@ -40,6 +40,18 @@ def test_a_second_after_sigkill_nothing_is_left(run: Run, moment: str) -> None:
     run.assert_gone_within(1.0)
 
 
+@pytest.mark.parametrize("moment", ["the model is registered", "the model is served"])
+def test_a_second_after_sigkill_of_xdists_controller_nothing_is_left(run: Run, moment: str) -> None:
+    (run.folder / "test_it.py").write_text(WAITING, encoding="utf-8")
+    process = run.start(*FAST, "-n", "2")
+    run.wait_for(lambda: MOMENTS[moment](run))
+
+    process.kill()
+    process.wait()
+
+    run.assert_gone_within(1.0)
+
+
 @pytest.mark.parametrize("moment", ["the worker imports", "the model is served"])
 def test_ctrl_c_tears_down_within_three_seconds(run: Run, moment: str) -> None:
     (run.folder / "test_it.py").write_text(WAITING, encoding="utf-8")

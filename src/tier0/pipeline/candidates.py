@@ -27,14 +27,12 @@ class Candidate:
         estimator: the estimator's class name.
         build: makes an unfitted pipeline from hyper-parameters.
         suggest: draws hyper-parameters from an Optuna trial.
-        module: what a worker must import to load it.
     """
 
     name: str
     estimator: str
     build: Callable[..., Any]
     suggest: Callable[[optuna.Trial], dict[str, Any]]
-    module: str
 
 
 def candidates_for(dataset: Dataset, names: tuple[str, ...], seed: int) -> list[Candidate]:
@@ -60,7 +58,7 @@ def _linear(dataset: Dataset, seed: int) -> Candidate:
         return {"C": trial.suggest_float("C", 1e-3, 1e2, log=True)}
 
     name = "Ridge" if dataset.task == "regression" else "LogisticRegression"
-    return Candidate("linear", name, build, suggest, "sklearn.linear_model")
+    return Candidate("linear", name, build, suggest)
 
 
 def _random_forest(dataset: Dataset, seed: int) -> Candidate:
@@ -78,7 +76,7 @@ def _random_forest(dataset: Dataset, seed: int) -> Candidate:
             "max_features": trial.suggest_float("max_features", 0.2, 1.0),
         }
 
-    return Candidate("random_forest", kind.__name__, build, suggest, "sklearn.ensemble")
+    return Candidate("random_forest", kind.__name__, build, suggest)
 
 
 def _hist_gradient_boosting(dataset: Dataset, seed: int) -> Candidate:
@@ -96,7 +94,7 @@ def _hist_gradient_boosting(dataset: Dataset, seed: int) -> Candidate:
             "min_samples_leaf": trial.suggest_int("min_samples_leaf", 5, 40),
         }
 
-    return Candidate("hist_gradient_boosting", kind.__name__, build, suggest, "sklearn.ensemble")
+    return Candidate("hist_gradient_boosting", kind.__name__, build, suggest)
 
 
 def _xgboost(dataset: Dataset, seed: int) -> Candidate:
@@ -115,7 +113,7 @@ def _xgboost(dataset: Dataset, seed: int) -> Candidate:
             estimator = LabelledClassifier(estimator)
         return _pipeline(dataset, estimator)
 
-    return Candidate("xgboost", kind.__name__, build, _suggest_boosting, "xgboost")
+    return Candidate("xgboost", kind.__name__, build, _suggest_boosting)
 
 
 def _lightgbm(dataset: Dataset, seed: int) -> Candidate:
@@ -129,7 +127,7 @@ def _lightgbm(dataset: Dataset, seed: int) -> Candidate:
         defaults = {"n_estimators": 100, "n_jobs": 1, "subsample_freq": 1, "random_state": seed, "deterministic": True, "verbose": -1}
         return _pipeline(dataset, kind(**{**defaults, **parameters}))
 
-    return Candidate("lightgbm", kind.__name__, build, _suggest_boosting, "lightgbm")
+    return Candidate("lightgbm", kind.__name__, build, _suggest_boosting)
 
 
 def _suggest_boosting(trial: optuna.Trial) -> dict[str, Any]:

@@ -102,9 +102,9 @@ class Session:
     def workspace(self) -> Workspace:
         """The private folder of this process."""
         if self._workspace is None:
-            self._workspace = Workspace.create(keep=self.settings.keep)
-            if self.settings.keep:
-                self.events.emit("run.kept", f"everything is kept in {self._workspace.path}", path=str(self._workspace.path))
+            controller = None if self.shared_id is None else os.getppid()
+            self._workspace = Workspace.create(keep=self.settings.keep, controller=controller)
+            self._tell_kept(self._workspace)
         return self._workspace
 
     @property
@@ -116,7 +116,12 @@ class Session:
             controller = psutil.Process(os.getppid())
             name = hashlib.sha256(f"{self.shared_id} {controller.pid} {controller.create_time()}".encode()).hexdigest()[:10]
             self._shared = Workspace(Path(tempfile.gettempdir()) / f"tier0-{name}", keep=self.settings.keep, watch=controller.pid).open()
+            self._tell_kept(self._shared)
         return self._shared
+
+    def _tell_kept(self, workspace: Workspace) -> None:
+        if workspace.keep:
+            self.events.emit("run.kept", f"everything is kept in {workspace.path}", path=str(workspace.path))
 
     @property
     def store(self) -> Path:

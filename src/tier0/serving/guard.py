@@ -7,7 +7,8 @@ Its only argument is a JSON object:
 - ``command``, ``cwd``, ``log``: what to run as a child (optional); its exit status becomes ours;
 - ``stop_grace``: seconds between SIGTERM and SIGKILL when we are told to stop (SIGTERM; with SIGUSR1, none);
 - ``orphan_grace``: the same when the watched process died;
-- ``remove``: folders to delete when the watched process died.
+- ``kill``: pids to kill when a watched process died;
+- ``remove``: folders to delete when a watched process died.
 
 It is a subreaper (Linux): orphans of the command become its children, so that none escapes. Elsewhere it finds what it
 can through ``ps``.
@@ -71,6 +72,10 @@ def main() -> int:
     if child:
         _end(child, order, watched)
     orphaned = _any_is_gone(watched)
+    if orphaned:
+        for pid in order.get("kill", []):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     if orphaned and "remove" in order:
         _remove(order["remove"])
     if child is None or Stop.asked:

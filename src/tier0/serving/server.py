@@ -223,7 +223,7 @@ class Server:
         return None
 
     def _read_log(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
     def _current_worker(self) -> int | None:
         for pid in self.pids:
@@ -239,6 +239,8 @@ class Server:
 
     def log_end(self) -> str:
         """Return the last lines of the log."""
+        if not self.log.exists():
+            return "  | (the log is gone with its folder)"
         return "\n".join(f"  | {line}" for line in self._read_log().splitlines()[-LOG_LINES:]) or "  | (nothing was printed)"
 
     def kill(self) -> None:

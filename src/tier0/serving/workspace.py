@@ -22,23 +22,26 @@ class Workspace:
         path: the folder; short, since BentoML puts sockets below it.
         keep: leave the folder where it is.
         watch: the pid with which it ends; another one than ours where several processes share the folder.
+        controller: a process without which ours has no reason to live on, either: xdist's workers outlive theirs by many seconds.
     """
 
     path: Path
     keep: bool = False
     watch: int = field(default_factory=os.getpid)
+    controller: int | None = None
     _guard: Popen[bytes] | None = None
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     @classmethod
-    def create(cls, *, keep: bool = False) -> Workspace:
+    def create(cls, *, keep: bool = False, controller: int | None = None) -> Workspace:
         """Make a new folder under the system's folder for temporary files."""
-        return cls(Path(tempfile.gettempdir()) / f"tier0-{os.urandom(5).hex()}", keep=keep).open()
+        return cls(Path(tempfile.gettempdir()) / f"tier0-{os.urandom(5).hex()}", keep=keep, controller=controller).open()
 
     def open(self) -> Workspace:
         """Make the folder, unless another process that shares it was first, and have it guarded."""
         if not self.keep:
-            self._guard = start_guard(self.watch, remove=[str(self.path)])
+            controller = [] if self.controller is None else [self.controller]
+            self._guard = start_guard(self.watch, *controller, remove=[str(self.path)], kill=[os.getpid()] if controller else [])
         self.path.mkdir(mode=0o700, exist_ok=self.watch != os.getpid())
         found = self.path.lstat()
         if found.st_uid != os.getuid() or found.st_mode & 0o077:
