@@ -56,6 +56,7 @@ async def test_named_records_and_permuted_columns_mean_the_same_rows(tier0_clien
 
     assert_equal(tier0_deployment, golden, await tier0_client.predict(backwards))
     assert_equal(tier0_deployment, golden, await tier0_client.predict_batch(records))
+    assert_equal(tier0_deployment, golden, post(tier0_deployment, json.dumps(records).encode()).json())
 
 
 @pytest.mark.asyncio

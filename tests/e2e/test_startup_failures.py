@@ -185,6 +185,19 @@ def test_a_port_that_is_taken_after_the_look_is_told_too(server: Server, model: 
             server.wait_until_ready(golden_probe(model, server.nonce), 60)
 
 
+def test_a_port_that_is_lost_like_that_is_replaced_by_the_next_where_that_is_allowed(server: Server, model: RegisteredModel) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        number = taken.getsockname()[1]
+    server.port = Port(number, or_next=True)
+    server.launch()
+    server.announce({"tiny": model.tag}, model.store)
+    with socket.create_server(("127.0.0.1", number)):
+        server.wait_until_ready(golden_probe(model, server.nonce), 60)
+
+    assert number < int(server.url.rpartition(":")[2]) < number + 10
+
+
 def test_the_port_that_was_asked_for_is_the_one_that_answers(server: Server, model: RegisteredModel) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -35,7 +36,8 @@ Answer = dict[str, Any]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "tier0.cli", *arguments], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(Path(tier0.__file__).parents[1])}  # a checkout need not be installed
+    return subprocess.run([sys.executable, "-m", "tier0.cli", *arguments], env=environment, capture_output=True, text=True, check=False)
 
 
 def test_our_own_deployment_holds_in_every_check(tier0_deployment: OwnDeployment) -> None:

@@ -75,6 +75,8 @@ def _parse(body: bytes) -> dict[str, Any]:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError:
         payload = _parse_leniently(body)
+    if isinstance(payload, list) and payload and isinstance(payload[0], dict):
+        payload = {"features": payload}  # records name their own columns: nothing is guessed
     if not isinstance(payload, dict):
         raise InvalidRowError("body", "is not a JSON object", 'Send {"features": [[…]]}')
     unknown = sorted(set(payload) - {"features", "columns"})
