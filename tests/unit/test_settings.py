@@ -31,6 +31,8 @@ def test_option_wins_over_environment_and_environment_over_ini() -> None:
     [
         ("dataset", "iris", "is neither a built-in data set"),
         ("dataset", "nowhere.csv", "does not exist"),
+        ("dataset", "~nobody-at-all/rows.csv", "begins with the home of a user who is not known here"),
+        ("store", "~nobody-at-all", "begins with the home of a user who is not known here"),
         ("algorithms", "xgboost,magic", "names no known algorithm: magic"),
         ("algorithms", ",", "names no known algorithm"),
         ("hpo_trials", "0", "is less than 1"),

@@ -28,16 +28,23 @@ class Port(NamedTuple):
         return f"{self.number}{'+' if self.or_next else ''}"
 
 
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("begins with the home of a user who is not known here") from None
+
+
 def _dataset(text: str) -> str:
     if text in DATASETS:
         return text
-    path = Path(text).expanduser()
+    path = _path(text)
     if path.suffix.lower() not in {".csv", ".parquet"}:
         names = ", ".join(DATASETS)
         raise ValueError(f"is neither a built-in data set ({names}) nor the path of a .csv or .parquet file")
     if not path.is_file():
-        raise ValueError(f"does not exist (looked at {path.absolute()})")
-    return str(path.absolute())
+        raise ValueError(f"does not exist (looked at {path})")
+    return str(path)
 
 
 def _algorithms(text: str) -> tuple[str, ...]:
@@ -83,7 +90,7 @@ def _optional_text(text: str) -> str | None:
 
 
 def _directory(text: str) -> Path | None:
-    return Path(text).expanduser().absolute() if text else None
+    return _path(text) if text else None
 
 
 def _switch(text: str) -> bool:
