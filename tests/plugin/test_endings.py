@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -28,11 +29,17 @@ MOMENTS: dict[str, Callable[[Run], object]] = {
 }
 
 
+def start_until(run: Run, moment: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a run that waits once its model is served, and return it at *moment*."""
+    (run.folder / "test_it.py").write_text(WAITING, encoding="utf-8")
+    process = run.start(*FAST, *arguments)
+    run.wait_for(lambda: MOMENTS[moment](run))
+    return process
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_second_after_sigkill_nothing_is_left(run: Run, moment: str) -> None:
-    (run.folder / "test_it.py").write_text(WAITING, encoding="utf-8")
-    process = run.start(*FAST)
-    run.wait_for(lambda: MOMENTS[moment](run))
+    process = start_until(run, moment)
 
     process.kill()
     process.wait()
@@ -42,9 +49,7 @@ def test_a_second_after_sigkill_nothing_is_left(run: Run, moment: str) -> None:
 
 @pytest.mark.parametrize("moment", ["the model is registered", "the model is served"])
 def test_a_second_after_sigkill_of_xdists_controller_nothing_is_left(run: Run, moment: str) -> None:
-    (run.folder / "test_it.py").write_text(WAITING, encoding="utf-8")
-    process = run.start(*FAST, "-n", "2")
-    run.wait_for(lambda: MOMENTS[moment](run))
+    process = start_until(run, moment, "-n", "2")
 
     process.kill()
     process.wait()
@@ -54,9 +59,7 @@ def test_a_second_after_sigkill_of_xdists_controller_nothing_is_left(run: Run, m
 
 @pytest.mark.parametrize("moment", ["the worker imports", "the model is served"])
 def test_ctrl_c_tears_down_within_three_seconds(run: Run, moment: str) -> None:
-    (run.folder / "test_it.py").write_text(WAITING, encoding="utf-8")
-    process = run.start(*FAST)
-    run.wait_for(lambda: MOMENTS[moment](run))
+    process = start_until(run, moment)
     start = time.monotonic()
 
     process.send_signal(signal.SIGINT)
@@ -68,9 +71,7 @@ def test_ctrl_c_tears_down_within_three_seconds(run: Run, moment: str) -> None:
 
 
 def test_sigterm_leaves_nothing(run: Run) -> None:
-    (run.folder / "test_it.py").write_text(WAITING, encoding="utf-8")
-    process = run.start(*FAST)
-    run.wait_for(lambda: MOMENTS["the model is served"](run))
+    process = start_until(run, "the model is served")
 
     process.terminate()
     process.wait()
