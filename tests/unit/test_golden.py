@@ -44,7 +44,7 @@ def test_a_tolerance_is_for_numbers_and_not_for_labels() -> None:
     assert GOLDEN.compare(far, tolerance=ROW_ALONE_TOLERANCE) is not None
 
 
-@pytest.mark.parametrize(("expected", "got"), [(1, True), (1, "1"), ("1", 1), (1.0, True), (1.5, "1.5"), (0, 0.0)])
+@pytest.mark.parametrize(("expected", "got"), [(1, True), (1, "1"), ("1", 1), (1.0, True), (1.5, "1.5"), (0, False), (0, 0.5)])
 def test_labels_of_another_type_are_different(expected: Any, got: Any) -> None:
     golden = GoldenRows(["x"], [[1.0]], [expected], None, [])
 
@@ -68,7 +68,7 @@ def test_a_file_keeps_every_bit(tmp_path_factory: pytest.TempPathFactory, values
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"schema": 1}', '{"schema": 2, "columns": [], "rows": [], "predictions": [], "probabilities": null, "classes": []}']
+    "content", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "columns": [], "rows": [], "predictions": [], "probabilities": null, "classes": []}']
 )
 def test_a_broken_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "golden.json"

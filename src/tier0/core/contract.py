@@ -1,23 +1,27 @@
 """How rows become the body of a request, and how the body of an answer becomes predictions, for one service.
 
-A contract is a few lines of TOML::
+It is read from the service's own ``/schema.json``; what that does not say, or what shall be otherwise, is declared in a few lines
+of TOML, any of them::
 
     schema = 1
     route = "/classify"          # POST
     features = "input.rows"      # where the rows go in the body; "" if the body is the rows
-    style = "records"            # or "rows"
-    columns = ""                 # where their names go, if anywhere
-    predictions = "labels"       # where the predictions are in the answer; "" if the answer is the list, absent if it has none
-    probabilities = "scores"     # where the probabilities are, if anywhere
+    style = "records"            # or "rows"; "record" or "row" where a request takes only one
+    columns = "input.names"      # where the names of the columns go, if anywhere
+    predictions = "labels"       # where the predictions are in the answer; "" if the answer is the list
+    probabilities = "*.score"    # where the probabilities are, if anywhere; * goes through a list
+    probability_of = "yes"       # the one class whose probability is given, where it is not all of them
+    model_tag = "model.tag"      # where the answer says which model gave it
     health = "/readyz"
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tier0.core.errors import Tier0Error
 
@@ -25,10 +29,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
+Style = Literal["rows", "records", "row", "record"]
+STYLES: tuple[str, ...] = get_args(Style)
+PREDICTION_NAMES = ("predictions", "prediction", "labels", "label")
+PROBABILITY_NAMES = ("probabilities", "probability", "scores", "score")
+MAY_BE_ABSENT = {"columns", "probability_of", "model_tag"}
+SCALARS = {"number", "integer", "boolean", "string"}
 
 
 class ContractError(Tier0Error):
     """The contract cannot be read, or cannot be found out from the service; the message says what to write."""
+
+
+class OpenAnswerError(ContractError):
+    """How to ask is known, but not where the predictions are in the answer: an answer has to be looked at.
+
+    Args:
+        message: what to write.
+        contract: enough to ask with.
+    """
+
+    def __init__(self, message: str, contract: Contract) -> None:
+        super().__init__(message)
+        self.contract = contract
 
 
 @dataclass(frozen=True)
@@ -38,27 +61,47 @@ class Contract:
     Attributes:
         route: of the prediction, POST.
         features: where the rows go; ``""`` if they are the whole body.
-        style: whether a row is sent as a list or as an object keyed by column.
+        style: whether a row is sent as a list or as an object keyed by column, and whether a request takes many or one.
         columns: where the names of the columns go.
         predictions: where the predictions are in the answer; ``""`` if they are the whole answer.
         probabilities: where the probabilities are.
-        health: the health route, GET.
+        probability_of: the one class whose probability is given; None where it is a list, one number a class.
+        model_tag: where the answer says which model gave it.
+        health: the health route, GET or POST.
+        optional: names of fields of the body that may be left out.
     """
 
     route: str = "/predict"
     features: str = "features"
-    style: Literal["rows", "records"] = "rows"
+    style: Style = "rows"
     columns: str | None = "columns"
     predictions: str | None = "predictions"
     probabilities: str | None = "probabilities"
+    probability_of: str | None = None
+    model_tag: str | None = "model_tag"
     health: str = "/health"
+    optional: tuple[str, ...] = ("columns",)
+
+    @property
+    def one_row(self) -> bool:
+        """Whether a request takes only one row."""
+        return self.style in {"row", "record"}
+
+    @property
+    def by_name(self) -> bool:
+        """Whether a request names its columns."""
+        return self.style in {"records", "record"} or self.columns is not None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What an answer has: ``predictions``, ``probabilities`` or both."""
+        return tuple(part for part in ("predictions", "probabilities") if getattr(self, part) is not None)
 
     def body(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
-        """Return the body that asks about *rows*, whose values are in the order of *columns*."""
-        if self.style == "records":
-            content: Any = [dict(zip(columns, row, strict=True)) for row in rows]
-        else:
-            content = [list(row) for row in rows]
+        """Return the body that asks about *rows*, whose values are in the order of *columns*; about the first, if it takes only one."""
+        content: Any = [dict(zip(columns, row, strict=False)) if self.style.startswith("record") else list(row) for row in rows]
+        if self.one_row:
+            content = content[0]
         if not self.features:
             return content
         body: dict[str, Any] = {}
@@ -68,19 +111,22 @@ class Contract:
         return body
 
     def read(self, answer: Any) -> dict[str, Any]:
-        """Return ``predictions``, ``probabilities`` and, if the answer is an object, everything else in it by its own name."""
-        rest = dict(answer) if isinstance(answer, Mapping) else {}
-        found = {part: _get(answer, path) for part in ("predictions", "probabilities") if (path := getattr(self, part)) is not None}
-        return {**rest, "predictions": None, "probabilities": None, **found}
+        """Return ``predictions``, ``probabilities`` and ``model_tag`` of an answer: of one row, if a request takes only one."""
+        found = {part: None if (path := getattr(self, part)) is None else _get(answer, path) for part in ("predictions", "probabilities")}
+        if self.one_row:
+            found = {part: None if value is None else [value] for part, value in found.items()}
+        if self.probability_of is not None and isinstance(found["probabilities"], list):
+            found["probabilities"] = [[value] for value in found["probabilities"]]
+        return {**found, "model_tag": None if self.model_tag is None else _get(answer, self.model_tag)}
 
 
-def read_contract(path: Path) -> Contract:
-    """Read a contract.
+def read_contract(path: Path) -> dict[str, str | None]:
+    """Read what a file declares of a contract; the rest is found in the service's schema.
 
     Raises:
         ContractError: it is no TOML, has another schema number, or holds what a contract does not.
     """
-    known = {field.name for field in fields(Contract)}
+    known = {field.name for field in fields(Contract)} - {"optional"}
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
@@ -92,55 +138,151 @@ def read_contract(path: Path) -> Contract:
             raise ContractError(f"the contract {path} has {name!r}, which no contract has. It may have: {', '.join(sorted(known))}")
         if not isinstance(value, str):
             raise ContractError(f"the contract {path} has {name} = {value!r}: give text")
-    if document.get("style", "rows") not in {"rows", "records"}:
-        raise ContractError(f"the contract {path} has style = {document['style']!r}: give 'rows' or 'records'")
-    absent: dict[str, Any] = {"columns": None, "predictions": None, "probabilities": None}
-    return Contract(**{**absent, **document, **({"columns": document["columns"] or None} if "columns" in document else {})})
+    if document.get("style", "rows") not in STYLES:
+        raise ContractError(f"the contract {path} has style = {document['style']!r}: give one of {', '.join(STYLES)}")
+    if "route" in document and not document["route"].startswith("/"):
+        raise ContractError(f"the contract {path} has route = {document['route']!r}: a route begins with a slash")
+    return {name: value or (None if name in MAY_BE_ABSENT else value) for name, value in document.items()}
 
 
-def contract_from_schema(schema: Any) -> Contract:
+def find_contract(schema: Any, declared: Mapping[str, Any], answered: Any = None) -> Contract:
     """Find the contract in what a BentoML service says about itself in ``/schema.json``.
+
+    Args:
+        schema: that document.
+        declared: parts that are known, and need not be found.
+        answered: an answer of the service, where there is one: it shows its parts, which a schema may leave open.
 
     Raises:
         ContractError: it does not say enough; the message shows what to write.
+        OpenAnswerError: it says how to ask, and an answer would tell the rest.
     """
-    mounted = set(schema.get("paths", {})) if isinstance(schema, Mapping) else set()
-    routes = [route for route in schema.get("routes", []) if isinstance(route, Mapping)] if isinstance(schema, Mapping) else []
+    schema = schema if isinstance(schema, Mapping) else {}
+    routes = [route for route in schema.get("routes", []) if isinstance(route, Mapping)]
+    described = _choose_route(routes, set(schema.get("paths", {})), declared.get("route"))
+    if described is None:
+        if declared.keys() - {"route", "health"}:
+            absent = {"columns": None, "predictions": None, "probabilities": None, "model_tag": None, "optional": ()}
+            return Contract(**{**absent, **declared})
+        return Contract(**declared)
+    return replace(_read_route(described, declared, answered), **declared)
+
+
+def _choose_route(routes: list[Mapping[str, Any]], mounted: set[str], wanted: str | None) -> Mapping[str, Any] | None:
+    """Return the description of the route that predicts; None where it is not described, but mounted."""
+    if wanted is not None:
+        return next((route for route in routes if route.get("route") == wanted), None)
     if not routes and (not mounted or "/predict" in mounted):
-        return Contract()
+        return None
     likely = [route for route in routes if "predict" in str(route.get("route"))] or routes
     if len(likely) != 1:
         listed = ", ".join(str(route.get("route")) for route in routes)
-        raise ContractError(f"which of its routes predicts is not clear ({listed}). {HOW_TO_WRITE_ONE}")
-    (route,) = likely
-    properties = route.get("input", {}).get("properties", {})
-    required = route.get("input", {}).get("required", [])
-    names = required if len(required) == 1 else list(properties)
-    if len(names) != 1:
-        raise ContractError(
-            f"which of {', '.join(properties) or 'its inputs'} of {route.get('route')} takes the rows is not clear. {HOW_TO_WRITE_ONE}"
-        )
-    style: Literal["rows", "records"] = "records" if _takes_objects(properties[names[0]]) else "rows"
+        raise ContractError(f"which of its routes predicts is not clear ({listed}). {how_to_declare(route='/predict')}")
+    return likely[0]
+
+
+def _read_route(route: Mapping[str, Any], declared: Mapping[str, Any], answered: Mapping[str, Any] | None) -> Contract:
+    path = str(route["route"])
+    features, style, columns = (declared.get("features", ""), declared.get("style", "rows"), None)
+    input_ = route.get("input", {})
+    if "features" not in declared or "style" not in declared:
+        features, style, columns = _find_input(path, input_, declared.get("features"))
+    required = {features.partition(".")[0], *input_.get("required", [])}
+    optional = tuple(name for name in input_.get("properties", {}) if name not in required)
     output = route.get("output", {})
-    parts: dict[str, str | None] = {"predictions": "", "probabilities": None}
-    if output.get("type") == "object" and (given := output.get("properties")):
-        parts = {part: part if part in given else None for part in parts}
-        if not any(parts.values()):
-            raise ContractError(f"where the predictions are among {', '.join(given)} of {route.get('route')} is not clear. {HOW_TO_WRITE_ONE}")
-    return Contract(str(route["route"]), names[0], style, None, parts["predictions"], parts["probabilities"], "/readyz")
+    parts = {part: declared.get(part) for part in ("predictions", "probabilities")}
+    if not parts.keys() & declared.keys():
+        parts = _find_output(output, answered, one_row=style in {"row", "record"})
+    tag = "model_tag" if output.get("type") == "object" else None
+    contract = Contract(path, features, style, columns, parts["predictions"], parts["probabilities"], None, tag, "/readyz", optional)
+    if not contract.parts:
+        names = list(output.get("properties") or _names_in(answered))
+        listed = f"among {', '.join(names)} " if names else ""
+        message = f"where the predictions are {listed}in the answer of {path} is not clear. {how_to_declare(predictions='where.they.are')}"
+        raise OpenAnswerError(message, contract)
+    return contract
 
 
-HOW_TO_WRITE_ONE = (
-    'Say it with --contract FILE, a few lines of TOML: schema = 1, route = "/predict", features = "name.of.the.input", '
-    'style = "rows" or "records", predictions = "where.they.are".'
-)
+def _find_input(route: str, input_: Mapping[str, Any], wanted: str | None) -> tuple[str, Style, str | None]:
+    """Find where the rows go, how a row looks, and where the names of the columns go."""
+    found = {path: style for path, style in _places_of_rows(input_, "") if wanted in {None, path}}
+    names = next((path for path, part in _leaves(input_, "") if _is_list_of(part, {"string"}) and "column" in path), None)
+    if len(found) == 1:
+        ((path, style),) = found.items()
+        return path, style, names
+    properties = input_.get("properties", {})
+    if not found and len(properties) > 1 and all(part.get("type") in SCALARS for part in properties.values()):
+        return "", "record", None
+    named = ", ".join(found or properties) or "its inputs"
+    raise ContractError(f"which of {named} of {route} takes the rows is not clear. {how_to_declare(features='name.of.the.input', style='rows')}")
 
 
-def _takes_objects(input_schema: Any) -> bool:
-    if not isinstance(input_schema, Mapping):
-        return False
-    items = input_schema.get("items", {})
-    return input_schema.get("type") == "dataframe" or (isinstance(items, Mapping) and (items.get("type") == "object" or "$ref" in items))
+def _places_of_rows(part: Mapping[str, Any], path: str) -> list[tuple[str, Style]]:
+    """Return where in a body rows can go; a matrix or a list of objects before a flat list, which is one row."""
+    style = _style_of(part)
+    if style is not None:
+        return [(path, style)]
+    found = [place for name, inner in part.get("properties", {}).items() for place in _places_of_rows(inner, f"{path}.{name}".lstrip("."))]
+    many = [place for place in found if place[1] in {"rows", "records"}]
+    return many or found
+
+
+def _leaves(part: Mapping[str, Any], path: str) -> list[tuple[str, Mapping[str, Any]]]:
+    properties = part.get("properties", {})
+    if not properties:
+        return [(path, part)]
+    return [leaf for name, inner in properties.items() for leaf in _leaves(inner, f"{path}.{name}".lstrip("."))]
+
+
+def _style_of(part: Mapping[str, Any]) -> Style | None:
+    if part.get("type") == "dataframe":
+        return "records"
+    if part.get("type") == "tensor":
+        return "row" if part.get("dim") == -1 else "rows"
+    items = part.get("items")
+    if part.get("type") != "array":
+        return None
+    items = items if isinstance(items, Mapping) else {}
+    if items.get("type") == "object" or "$ref" in items:
+        return "records"
+    if items.get("type") == "array" or not items:
+        return "rows"
+    return "row" if _is_list_of(part, {"number", "integer"}) or "anyOf" in items else None
+
+
+def _is_list_of(part: Mapping[str, Any], types: set[str]) -> bool:
+    items = part.get("items")
+    return part.get("type") == "array" and isinstance(items, Mapping) and items.get("type") in types
+
+
+def _find_output(output: Mapping[str, Any], answered: Any, *, one_row: bool) -> dict[str, str | None]:
+    """Find where the predictions and the probabilities are in an answer; both are None where that is not clear."""
+    prefix, part = "", output
+    if not one_row and output.get("type") == "array" and isinstance(items := output.get("items"), Mapping) and items.get("type") == "object":
+        prefix, part = "*.", items
+    if output.get("type") == "dataframe":
+        prefix, part = "*.", {"type": "object"}
+    if part.get("type") != "object":
+        is_matrix = _style_of(part) == "rows" and part.get("type") == "array"
+        return {"predictions": None, "probabilities": ""} if is_matrix and not one_row else {"predictions": "", "probabilities": None}
+    names = list(part.get("properties") or _names_in(answered))
+    found = {
+        "predictions": next((prefix + name for name in PREDICTION_NAMES if name in names), None),
+        "probabilities": next((prefix + name for name in PROBABILITY_NAMES if name in names), None),
+    }
+    return found
+
+
+def _names_in(answered: Any) -> list[str]:
+    if isinstance(answered, list) and answered:
+        answered = answered[0]
+    return list(answered) if isinstance(answered, Mapping) else []
+
+
+def how_to_declare(**example: str) -> str:
+    """Return what to write into a contract."""
+    lines = ", ".join(["schema = 1", *(f"{name} = {json.dumps(value)}" for name, value in example.items())])
+    return f"Say it with --contract FILE, a few lines of TOML: {lines}."
 
 
 def _put(body: dict[str, Any], path: str, value: Any) -> None:
@@ -151,8 +293,9 @@ def _put(body: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _get(answer: Any, path: str) -> Any:
-    for part in path.split(".") if path else []:
-        if not isinstance(answer, Mapping):
-            return None
-        answer = answer.get(part)
-    return answer
+    if not path:
+        return answer
+    part, _, rest = path.partition(".")
+    if part == "*":
+        return [_get(item, rest) for item in answer] if isinstance(answer, list) else None
+    return _get(answer.get(part), rest) if isinstance(answer, Mapping) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import RegistrationError
@@ -13,7 +13,8 @@ from tier0.core.errors import RegistrationError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA = 1
+SCHEMA = 2
+PARTS = ("predictions", "probabilities")
 ROW_ALONE_TOLERANCE = 1e-12
 """Relative. A row alone and in a batch differ in the last bit for linear models: BLAS picks other kernels."""
 
@@ -51,6 +52,10 @@ class GoldenRows:
         predictions: one label or number a row.
         probabilities: one list a row, in the order of *classes*; None without them.
         classes: the labels; empty for regression.
+        origins: where each row comes from, such as ``example`` or ``just below a boundary of age``; empty if that is not known.
+        categories: for a column of text, the values that the model was trained on, where they are known.
+        seconds: what the model in memory took for one row, on one thread; None if that was not measured.
+        tag: of the entry that the rows belong to; None for a model that is not registered.
     """
 
     columns: list[str]
@@ -58,19 +63,28 @@ class GoldenRows:
     predictions: list[Any]
     probabilities: list[list[float]] | None
     classes: list[Any]
+    origins: list[str] = field(default_factory=list)
+    categories: dict[str, list[str]] = field(default_factory=dict)
+    seconds: float | None = None
+    tag: str | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, indices: Sequence[int]) -> GoldenRows:
         """Return the rows at *indices*, in that order."""
-        return GoldenRows(
-            self.columns,
-            [self.rows[index] for index in indices],
-            [self.predictions[index] for index in indices],
-            None if self.probabilities is None else [self.probabilities[index] for index in indices],
-            self.classes,
+        return replace(
+            self,
+            rows=[self.rows[index] for index in indices],
+            predictions=[self.predictions[index] for index in indices],
+            probabilities=None if self.probabilities is None else [self.probabilities[index] for index in indices],
+            origins=[self.origins[index] for index in indices] if self.origins else [],
         )
+
+    def origin(self, index: int) -> str:
+        """Say which row the one at *index* is: its number, and where it comes from unless it is simply an example."""
+        origin = self.origins[index] if self.origins else "example"
+        return f"row {index}" if origin == "example" else f"row {index} ({origin})"
 
     def body(self) -> dict[str, Any]:
         """Return the request that asks for these rows, by position."""
@@ -80,20 +94,21 @@ class GoldenRows:
         """Return the rows by name."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
-    def compare(self, answer: Mapping[str, Any], *, tolerance: float = 0.0) -> Mismatch | None:
+    def compare(self, answer: Mapping[str, Any], *, tolerance: float = 0.0, parts: Sequence[str] = PARTS) -> Mismatch | None:
         """Compare a served *answer* with what the in-memory model gave.
 
         Args:
             answer: has ``predictions`` and ``probabilities``, and may have ``classes``, as on the wire.
             tolerance: relative, for numbers; 0 means to the last bit. Labels are always compared exactly.
+            parts: what to compare, where a service gives only one of the two.
 
         Returns:
             The first difference, or None where everything is equal.
         """
         if answer.get("classes") is not None and list(answer["classes"]) != self.classes:
             return Mismatch(0, "classes", self.classes, answer["classes"], len(self))
-        for part, expected in (("predictions", self.predictions), ("probabilities", self.probabilities)):
-            got = answer.get(part)
+        for part in parts:
+            expected, got = getattr(self, part), answer.get(part)
             if expected is None and got is None:
                 continue
             if expected is None or not isinstance(got, list) or len(got) != len(expected):
@@ -134,4 +149,6 @@ def _equal(expected: Any, got: Any, tolerance: float) -> bool:
         if not isinstance(got, (int, float)) or isinstance(got, bool):
             return False
         return expected == got or math.isclose(expected, got, rel_tol=tolerance, abs_tol=0.0)
+    if isinstance(expected, int) and not isinstance(expected, bool) and isinstance(got, float):
+        return expected == got  # JSON has one kind of number: a label 1 may be written 1.0
     return type(expected) is type(got) and bool(expected == got)

@@ -44,7 +44,7 @@ def ask_model(model: Any, signature: Signature, container: Any) -> Output:
         predictions = [signature.classes[index] for index in chosen]
     else:
         predictions = np.asarray(model.predict(container)).tolist()
-    _refuse_no_answer(predictions, probabilities, len(container), len(signature.classes))
+    _refuse_no_answer(predictions, probabilities, container.shape[0], len(signature.classes))
     return Output(predictions, None if probabilities is None else probabilities.tolist())
 
 

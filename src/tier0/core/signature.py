@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from tier0.core.errors import InvalidRowError, RegistrationError
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
+SCHEMA = 2
 JSON_NAMES = {str: "text", bool: "true/false", int: "a whole number", float: "a number", type(None): "null", list: "a list", dict: "an object"}
 KIND_NAMES = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "text": "text"}
 ALLOWED_TYPES: dict[str, set[type]] = {"number": {int, float}, "integer": {int, float}, "boolean": {bool}, "text": {str}}
@@ -34,7 +35,9 @@ class Feature:
         dtype: the dtype of the column that the model was trained on, such as ``float64``, ``object`` or ``category``.
         accepts_missing: whether the model gives an answer where this value is missing (NaN or null).
         missing: what stands for a missing value in an object column: NaN, or None.
-        categories: the vocabulary of a categorical column; None for any other.
+        categories: the vocabulary of a categorical column, which takes nothing else; None for any other.
+        vocabulary: the values of a text column that the model's encoder knows; others are answered as the model answers what it
+            has never seen, but not what differs from a known one by case or blanks only.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Feature:
     accepts_missing: bool = False
     missing: Literal["nan", "none"] = "nan"
     categories: tuple[Any, ...] | None = None
+    vocabulary: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class Signature:
 
     Attributes:
         features: its inputs, in the order that the model was trained on.
-        container: what the model is called with: a pandas DataFrame, or a 2-D numpy array of dtype *array_dtype*.
+        container: what the model is called with: a pandas DataFrame, or a 2-D numpy array or a scipy matrix in compressed sparse
+            rows, both of dtype *array_dtype*.
         task: classification or regression.
         classes: the labels, in the order of the probabilities' columns; empty for regression.
         has_probabilities: whether the model has ``predict_proba``.
@@ -60,7 +65,7 @@ class Signature:
     """
 
     features: tuple[Feature, ...]
-    container: Literal["dataframe", "ndarray"]
+    container: Literal["dataframe", "ndarray", "csr"]
     task: Literal["classification", "regression"]
     classes: tuple[Any, ...] = ()
     has_probabilities: bool = False
@@ -89,7 +94,7 @@ class Signature:
             )
         values = {key: value for key, value in document.items() if key != "schema"}
         features = tuple(
-            Feature(**{**feature, "categories": None if feature["categories"] is None else tuple(feature["categories"])})
+            Feature(**{name: tuple(value) if isinstance(value, list) else value for name, value in feature.items()})
             for feature in values.pop("features")
         )
         return cls(features=features, **{**values, "classes": tuple(values["classes"])})
@@ -169,10 +174,15 @@ class Signature:
             rows: checked rows, as `parse` returns them.
 
         Returns:
-            A DataFrame with the dtypes of the training data, or an array of shape (rows, features) and *array_dtype*.
+            A DataFrame with the dtypes of the training data, or an array or sparse matrix of shape (rows, features) and *array_dtype*.
         """
-        if self.container == "ndarray":
-            return np.array([[math.nan if value is None else value for value in row] for row in rows], dtype=self.array_dtype)
+        if self.container != "dataframe":
+            array = np.array([[math.nan if value is None else value for value in row] for row in rows], dtype=self.array_dtype)
+            if self.container == "ndarray":
+                return array
+            from scipy.sparse import csr_matrix  # noqa: PLC0415 - only for models that take one
+
+            return csr_matrix(array)
         import pandas as pd  # noqa: PLC0415 - a worker whose model takes arrays never loads pandas
 
         return pd.DataFrame(
@@ -215,6 +225,24 @@ def _check_column(rows: list[list[Any]], position: int, feature: Feature) -> Non
         if feature.categories is not None and row[position] is not None and row[position] not in feature.categories:
             vocabulary = ", ".join(map(str, feature.categories[:20]))
             raise InvalidRowError(where, f"is {value!r}, which the model was never shown", f"Its categories are: {vocabulary}")
+        if feature.vocabulary is not None and (known := _known_spelling(row[position], feature.vocabulary)) is not None:
+            raise InvalidRowError(where, f"is {value!r}, and the model was trained on {known!r}", f"Send {known!r}")
+
+
+def _known_spelling(value: Any, vocabulary: tuple[str, ...]) -> str | None:
+    """Return the value of the vocabulary that was meant, if this one differs from it by case or blanks only."""
+    if value is None or value in vocabulary:
+        return None
+    return _folded(vocabulary).get(_fold(value))
+
+
+@lru_cache(maxsize=1024)
+def _folded(vocabulary: tuple[str, ...]) -> dict[str, str]:
+    return {_fold(known): known for known in vocabulary}
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _checked_number(value: float, where: str, feature: Feature) -> float | int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from tier0.core.errors import InvalidRowError, RegistrationError
 from tier0.core.golden import GoldenRows
 from tier0.core.prediction import Output, ask_model, use_one_thread
 from tier0.core.signature import Feature, Kind, Signature
+from tier0.serving.hard_rows import hard_rows, synthetic_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 MOST_EXAMPLES = 200
 PROBED_ROWS = 3
@@ -32,15 +34,17 @@ def infer_signature(model: Any, examples: Any, threshold: float | None, feature_
     Raises:
         RegistrationError: the examples hold something that a request cannot, or the threshold does not fit the model.
     """
-    if not 0 < len(examples) <= MOST_EXAMPLES:
-        raise RegistrationError(f"examples has {len(examples)} rows: give 1 to {MOST_EXAMPLES} of them, since they are kept beside the model")
+    if not 0 < (count := examples.shape[0] if hasattr(examples, "shape") and examples.shape else len(examples)) <= MOST_EXAMPLES:
+        raise RegistrationError(f"examples has {count} rows: give 1 to {MOST_EXAMPLES} of them, since they are kept beside the model")
     classes = tuple(np.asarray(getattr(model, "classes_", ())).tolist())
     has_probabilities = bool(classes) and hasattr(model, "predict_proba")
     _check_threshold(threshold, classes, has_probabilities=has_probabilities)
     features, array_dtype = _features_of(examples, feature_names)
+    known = vocabularies(model, [feature.name for feature in features])
+    features = tuple(replace(feature, vocabulary=known[feature.name]) if _has_vocabulary(feature, known) else feature for feature in features)
     signature = Signature(
         features,
-        container="ndarray" if array_dtype else "dataframe",
+        container="csr" if _is_sparse(examples) else "ndarray" if array_dtype else "dataframe",
         task="classification" if classes else "regression",
         classes=classes,
         has_probabilities=has_probabilities,
@@ -50,8 +54,15 @@ def infer_signature(model: Any, examples: Any, threshold: float | None, feature_
     return _with_missing(model, signature, _rows_of(examples, signature))
 
 
-def ask_in_memory(model: Any, signature: Signature, examples: Any) -> GoldenRows:
-    """Ask the model in memory about *examples*, as they are and as a request would bring them.
+def ask_in_memory(model: Any, signature: Signature, examples: Any, *, synthetic: int = 0, seed: int = 7) -> GoldenRows:
+    """Ask the model in memory about *examples*, as they are and as a request would bring them, and about what is harder than they.
+
+    Args:
+        model: that was trained.
+        signature: what it takes and gives.
+        examples: rows, as the model takes them.
+        synthetic: keep none of the examples, but this many rows drawn within their ranges.
+        seed: of that draw.
 
     Raises:
         RegistrationError: a request cannot bring them unchanged, so that no server could ever answer right.
@@ -59,18 +70,88 @@ def ask_in_memory(model: Any, signature: Signature, examples: Any) -> GoldenRows
     rows = _rows_of(examples, signature)
     direct = _ask(model, signature, examples)
     golden = GoldenRows(signature.names, rows, direct.predictions, direct.probabilities, list(signature.classes))
+
+    def ask(asked: list[list[Any]]) -> Output:
+        return _ask(model, signature, signature.to_container(signature.parse([list(row) for row in asked])))
+
     try:
-        parsed = signature.parse([list(row) for row in rows])
+        as_requested = ask(rows)
     except InvalidRowError as refusal:
         raise RegistrationError(f"the service would refuse these examples: {refusal}") from refusal
-    as_requested = _ask(model, signature, signature.to_container(parsed))
     mismatch = golden.compare({"predictions": as_requested.predictions, "probabilities": as_requested.probabilities})
     if mismatch is not None:
         raise RegistrationError(
             f"the model answers otherwise when the examples come as JSON: {mismatch}. "
             "Check the dtypes of the examples: they must be what the model was trained on."
         )
-    return golden
+    if synthetic:
+        rows = synthetic_rows(signature, rows, synthetic, seed)
+    hard, origins = hard_rows(ask, signature, rows)
+    output = ask([*rows, *hard])
+    start = time.perf_counter()
+    ask(rows[:1])
+    seconds = time.perf_counter() - start
+    return replace(
+        golden,
+        rows=[*rows, *hard],
+        predictions=output.predictions,
+        probabilities=output.probabilities,
+        origins=[*["synthetic" if synthetic else "example"] * len(rows), *origins],
+        categories={feature.name: list(feature.vocabulary) for feature in signature.features if feature.vocabulary is not None},
+        seconds=seconds,
+    )
+
+
+def golden_rows(
+    model: Any,
+    examples: Any,
+    *,
+    threshold: float | None = None,
+    feature_names: Sequence[str] | None = None,
+    synthetic: int = 0,
+    seed: int = 7,
+) -> GoldenRows:
+    """Make golden rows for a model of your own, in the process that trained it; ``.write(path)`` keeps them.
+
+    Args:
+        model: follows scikit-learn's estimator interface.
+        examples: a DataFrame, array or sparse matrix of shape (rows, features), just as *model* takes them; 200 rows at most.
+        threshold: for two classes, the probability of the second class from which it is predicted.
+        feature_names: the names of the columns of an array.
+        synthetic: keep none of the examples, but this many rows drawn within their ranges: nobody's data.
+        seed: of that draw.
+
+    Raises:
+        RegistrationError: see `register_model_for_serving`.
+    """
+    return ask_in_memory(model, infer_signature(model, examples, threshold, feature_names), examples, synthetic=synthetic, seed=seed)
+
+
+def vocabularies(model: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """Find what the encoders of a fitted scikit-learn pipeline know of each of its columns *names*."""
+    if hasattr(model, "transformers_"):
+        found: dict[str, tuple[Any, ...]] = {}
+        for _, transformer, columns in model.transformers_:
+            columns = [columns] if isinstance(columns, str) else list(columns) if isinstance(columns, (list, tuple, np.ndarray)) else []
+            if all(isinstance(column, str) for column in columns):
+                found |= vocabularies(transformer, columns)
+        return found
+    if hasattr(model, "steps"):
+        return {name: known for _, step in reversed(model.steps) for name, known in vocabularies(step, names).items()}
+    known = getattr(model, "categories_", None)
+    if known is None or len(known) != len(names):
+        return {}
+    return {name: tuple(np.asarray(values).tolist()) for name, values in zip(names, known, strict=True)}
+
+
+def _has_vocabulary(feature: Feature, known: Mapping[str, tuple[Any, ...]]) -> bool:
+    if feature.kind != "text" or feature.categories is not None:
+        return False
+    return feature.name in known and all(isinstance(value, str) for value in known[feature.name])
+
+
+def _is_sparse(examples: Any) -> bool:
+    return type(examples).__module__.startswith("scipy.sparse")
 
 
 def _ask(model: Any, signature: Signature, container: Any) -> Output:
@@ -98,7 +179,7 @@ def _features_of(examples: Any, feature_names: Sequence[str] | None) -> tuple[tu
     """Return the features, and the dtype of the array if the examples are one."""
     if hasattr(examples, "columns"):
         return tuple(_feature_of(name, examples[name]) for name in examples.columns), None
-    array = np.asarray(examples)
+    array = _as_array(examples)
     if array.ndim != TWO or array.dtype.kind not in KIND_OF_DTYPE:
         raise RegistrationError(
             f"examples is an array of shape {array.shape} and dtype {array.dtype}: give one of shape (rows, features) with numbers, "
@@ -139,10 +220,14 @@ def _kind_of_values(name: str, values: Sequence[Any]) -> Kind:
     )
 
 
+def _as_array(examples: Any) -> Any:
+    return examples.toarray() if _is_sparse(examples) else np.asarray(examples)
+
+
 def _rows_of(examples: Any, signature: Signature) -> list[list[Any]]:
     """Return the examples as rows of JSON values, None where a value is missing."""
-    if signature.container == "ndarray":
-        columns = np.asarray(examples).T.tolist()
+    if signature.container != "dataframe":
+        columns = _as_array(examples).T.tolist()
     else:
         columns = [examples[name].astype(object).tolist() for name in signature.names]
     return [[_json_value(value) for value in row] for row in zip(*columns, strict=True)]

@@ -6,11 +6,14 @@ import asyncio
 import atexit
 import hashlib
 import json
+import pickletools
 import re
 import sys
+import sysconfig
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cloudpickle
@@ -133,7 +136,7 @@ class ModelSaver:
     def _save(self, folder: Path, writer: EntryWriter, *, prove: bool) -> RegisteredModel:
         versions = _versions(self.framework, self.signature)
         try:
-            content = cloudpickle.dumps(self.model)
+            content = pickle_with_own_code(self.model)
         except Exception as problem:
             raise RegistrationError(f"the model cannot be pickled, so it cannot be saved: {type(problem).__name__}: {problem}") from problem
         description = describe(self.signature, self.framework, versions, hashlib.sha256(content).hexdigest(), self.metadata)
@@ -142,7 +145,7 @@ class ModelSaver:
         self.golden.write(folder / GOLDEN_FILE)
         order = {"name": self.name, "metadata": self.metadata, "framework": self.framework, "versions": versions, "prove": prove}
         outcome = writer.write({**order, "folder": str(folder)})
-        return RegisteredModel(outcome["tag"], writer.store, Path(outcome["path"]), self.signature, self.golden)
+        return RegisteredModel(outcome["tag"], writer.store, Path(outcome["path"]), self.signature, replace(self.golden, tag=outcome["tag"]))
 
 
 class EntryWriter:
@@ -175,6 +178,37 @@ class EntryWriter:
     def close(self) -> None:
         """End the process, if it was given no order."""
         self._helper.close()
+
+
+def pickle_with_own_code(model: Any) -> bytes:
+    """Pickle a model together with the code of those of its classes and functions that no other interpreter could import.
+
+    They are a project's own modules, such as the transformers that it trains with: the worker is started in an empty folder.
+    """
+    content = cloudpickle.dumps(model)
+    own = {name.partition(".")[0] for name in _modules_named_in(content)} - {"tier0"}
+    packages = [module for name in sorted(own) if (module := sys.modules.get(name)) is not None and not _is_installed(module)]
+    if not packages:
+        return content
+    for package in packages:
+        cloudpickle.register_pickle_by_value(package)
+    try:
+        return cloudpickle.dumps(model)
+    finally:
+        for package in packages:
+            cloudpickle.unregister_pickle_by_value(package)
+
+
+def _modules_named_in(content: bytes) -> set[str]:
+    """Return every text in a pickle that could be a module's name: whatever stands for a module is among them."""
+    return {value for _, value, _ in pickletools.genops(content) if isinstance(value, str) and value.replace(".", "").isidentifier()}
+
+
+def _is_installed(module: ModuleType) -> bool:
+    """Tell whether a module comes with Python or was installed, so that every interpreter of this environment has it."""
+    paths = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+    places = {Path(path).resolve() for path in sysconfig.get_paths().values()}
+    return all(path is None or any(place in Path(path).resolve().parents for place in places) for path in paths)
 
 
 def find_framework(model: Any) -> str:

@@ -7,6 +7,7 @@ seen it; nothing gets into the store where they do not come back.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import bentoml
 from bentoml.models import ModelContext
 
 from tier0.core.errors import RegistrationError
+from tier0.core.golden import GoldenRows
 from tier0.core.helper import Handler
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, Entry
 
@@ -42,8 +44,9 @@ def save(order: dict[str, Any]) -> dict[str, str]:
         signatures={"predict": {"batchable": False}},
         context=ModelContext(framework_name=order["framework"], framework_versions=order["versions"]),
     ) as model:
-        for name in (MODEL_FILE, DESCRIPTION_FILE, GOLDEN_FILE):
+        for name in (MODEL_FILE, DESCRIPTION_FILE):
             shutil.copyfile(folder / name, model.path_of(name))
+        replace(GoldenRows.read(folder / GOLDEN_FILE), tag=str(model.tag)).write(Path(model.path_of(GOLDEN_FILE)))
     saved = bentoml.models.get(model.tag)
     return {"tag": str(saved.tag), "path": str(saved.path)}
 
