@@ -38,7 +38,7 @@ class NaiveServer(Server):
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             time.sleep(POLL)
-            self._worker = self._current_worker()
+            self._workers = self._current_workers()
             self.url = self._find_url() or ""
             try:
                 if self.url and httpx.get(f"{self.url}/readyz", timeout=1).status_code == 200:

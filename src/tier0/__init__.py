@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tier0.runs.deployment import stop_bentoml_service as stop_bentoml_service
     from tier0.runs.deployment import verify_bentoml_predictions as verify_bentoml_predictions
     from tier0.runs.verify import check_serving as check_serving
+    from tier0.serving.inference import golden_rows as golden_rows
     from tier0.serving.registration import RegisteredModel as RegisteredModel
     from tier0.serving.registration import register_model_for_serving as register_model_for_serving
     from tier0.suite import parametrize_with_checks as parametrize_with_checks
@@ -23,6 +24,7 @@ _HOMES = {
     "Deployment": "tier0.runs.deployment",
     "RegisteredModel": "tier0.serving.registration",
     "check_serving": "tier0.runs.verify",
+    "golden_rows": "tier0.serving.inference",
     "parametrize_with_checks": "tier0.suite",
     "register_model_for_serving": "tier0.serving.registration",
     "start_bentoml_service": "tier0.runs.deployment",

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from tier0.core.catalogue import CATALOGUE, GROUPS, Disturbance
 from tier0.core.errors import Tier0Error
+from tier0.core.settings import read_headers
 from tier0.core.verdict import CheckResult, Status, Verdict
 
 COULD_NOT_BE_JUDGED = 2
 SIGNS = {"pass": "holds", "fail": "FAILS", "not_judged": "-", "error": "ERROR"}
 WORDS: dict[Status, str] = {"pass": "hold", "fail": "fail", "not_judged": "not judged", "error": "broke"}
+MOST_SAMPLED = 200
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Is what is served what was trained?")
 
 
@@ -31,8 +34,12 @@ def verify(
     store: Annotated[Path | None, typer.Option(help="BentoML home that holds the model; only read  [default: $BENTOML_HOME or ~/bentoml]")] = None,
     golden: Annotated[Path | None, typer.Option(help="golden rows in a file, instead of the store's")] = None,
     contract: Annotated[Path | None, typer.Option(help="how the service is asked, a few lines of TOML, where its schema does not say")] = None,
-    groups: Annotated[str, typer.Option(help=f"groups of checks, separated by commas: {', '.join(GROUPS)}")] = "",
-    disturb: Annotated[Disturbance, typer.Option(help="how far the service may be disturbed: none, malformed (what must be refused), load")] = "none",
+    client: Annotated[str | None, typer.Option(help="module:function that makes the application's own client, given a URL")] = None,
+    groups: Annotated[str, typer.Option(help=f"groups of checks, or single ones, separated by commas: {', '.join(GROUPS)}")] = "",
+    disturb: Annotated[
+        Disturbance, typer.Option(help="how far the service may be disturbed: none, malformed (what must be refused), load, faults (kills)")
+    ] = "none",
+    waivers: Annotated[Path | None, typer.Option(help="what is not held against it, each with a reason and an end, in TOML")] = None,
     header: Annotated[list[str] | None, typer.Option(help="'Name: value', or 'Name: @FILE' to read a secret from a file; shown nowhere")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="write the verdict to a file")] = None,
     *,
@@ -49,19 +56,19 @@ def verify(
         return
     if not url:
         _refuse("which service? Say its URL: tier0 verify http://127.0.0.1:3000")
+    if json_ is not None and not json_.absolute().parent.is_dir():
+        _refuse(f"--json {json_}: there is no folder {json_.absolute().parent}")
     from tier0.runs.deployment import Deployment  # noqa: PLC0415 - seconds of imports, which --help and --list do not need
     from tier0.runs.verify import check_serving  # noqa: PLC0415
 
+    if client is not None:
+        sys.path.insert(0, "")  # as `python -m` does: the application's own package is where the user is
     try:
-        deployment = Deployment.from_url(url, golden=golden, model=model, store=store, contract=contract, headers=read_headers(header or []))
-        verdict = check_serving(
-            deployment,
-            on_fail="return",
-            groups=[name for name in groups.split(",") if name],
-            disturb=disturb,
-            mask=mask,
-            tell=_tell,
-        )
+        deployment = Deployment.from_url(
+            url, golden=golden, model=model, store=store, contract=contract, headers=_headers(header), client=client, disturb=disturb,
+            waivers=waivers or (),
+        )  # fmt: skip
+        verdict = check_serving(deployment, on_fail="return", groups=[name for name in groups.split(",") if name], mask=mask, tell=_tell)
     except Tier0Error as problem:
         _refuse(str(problem))
     _conclude(verdict)
@@ -70,31 +77,82 @@ def verify(
     raise typer.Exit(verdict.exit_status)
 
 
+@app.command()
+def golden(
+    model: Annotated[str, typer.Argument(help="module:name of the fitted model, or of a function that trains it and returns it")],
+    sample: Annotated[Path, typer.Argument(help=".csv or .parquet file of rows as the model takes them; the first 200 are used")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="where to write the golden rows, as JSON")] = Path("golden.json"),
+    threshold: Annotated[float | None, typer.Option(help="for two classes, the probability of the second from which it is predicted")] = None,
+    synthetic: Annotated[int, typer.Option(min=0, help="keep no row of the sample, but this many drawn within its ranges: nobody's data")] = 0,
+    seed: Annotated[int, typer.Option(help="of that draw")] = 7,
+    tag: Annotated[str | None, typer.Option(help="the tag that the model has in its store, to be expected in the answers")] = None,
+) -> None:
+    """Make golden rows for a model of your own, from the model in memory, before it is saved anywhere.
+
+    They are what `tier0 verify --golden FILE` compares with: rows of the sample, or synthetic ones, and others that services easily
+    get wrong (missing and unseen values, values at the model's boundaries), with the answers that the model gives in memory.
+    """
+    from dataclasses import replace  # noqa: PLC0415 - what --help does not need
+
+    from tier0.serving.inference import golden_rows  # noqa: PLC0415
+
+    sys.path.insert(0, "")
+    try:
+        fitted = _load_model(model)
+        examples = _read_sample(sample, getattr(fitted, "feature_names_in_", None))
+        as_array = not hasattr(fitted, "feature_names_in_")
+        names = [str(name) for name in examples.columns]
+        rows = golden_rows(
+            fitted,
+            examples.to_numpy() if as_array else examples,
+            threshold=threshold,
+            feature_names=names if as_array else None,
+            synthetic=synthetic,
+            seed=seed,
+        )
+    except Tier0Error as problem:
+        _refuse(str(problem))
+    replace(rows, tag=tag).write(output)
+    typer.echo(f"{output}: {len(rows)} golden rows of {len(rows.columns)} columns; check a service with: tier0 verify URL --golden {output}")
+
+
+def _load_model(name: str) -> Any:
+    module, colon, attribute = name.partition(":")
+    if not colon or not all(map(str.isidentifier, [*module.split("."), attribute])):
+        raise Tier0Error(f"model = {name!r}: give module:name, such as training:model")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as problem:
+        raise Tier0Error(f"model = {name!r} cannot be imported: {problem}. Is its folder on PYTHONPATH?") from problem
+    return found if hasattr(found, "predict") or not callable(found) else found()
+
+
+def _read_sample(path: Path, names: Any) -> Any:
+    import pandas as pd  # noqa: PLC0415
+
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as problem:
+        raise Tier0Error(f"sample = {str(path)!r} cannot be read: {problem}") from problem
+    if names is not None:
+        missing = [name for name in names if name not in frame.columns]
+        if missing:
+            raise Tier0Error(f"sample = {str(path)!r} has no column {missing[0]!r}, which the model takes. It has: {', '.join(frame.columns)}")
+        frame = frame[list(names)]
+    return frame[:MOST_SAMPLED]
+
+
 def catalogue_table() -> str:
     """Return the catalogue as a Markdown table."""
     rows = [f"| `{check.id}` | {check.question} | {', '.join(check.needs) or '-'} | {check.disturb} |" for check in CATALOGUE]
     return "\n".join(["| check | question | needs | disturbs |", "|---|---|---|---|", *rows])
 
 
-def read_headers(given: list[str]) -> dict[str, str]:
-    """Read headers as a user gives them.
-
-    Raises:
-        Tier0Error: one has no name or no value, or its file cannot be read; its value is not shown.
-    """
-    headers = {}
-    for header in given:
-        name, colon, value = header.partition(":")
-        value = value.strip()
-        if not colon or not name.strip() or not value:
-            raise Tier0Error(f"--header {name!r}: give 'Name: value', or 'Name: @FILE'")
-        if value.startswith("@"):
-            try:
-                value = Path(value[1:]).read_text(encoding="utf-8").strip()
-            except OSError as problem:
-                raise Tier0Error(f"--header {name!r}: {problem}") from problem
-        headers[name.strip()] = value
-    return headers
+def _headers(given: list[str] | None) -> dict[str, str]:
+    try:
+        return read_headers(given or [])
+    except ValueError as problem:
+        raise Tier0Error(f"--header {problem}") from None
 
 
 def _refuse(message: str) -> NoReturn:
@@ -103,7 +161,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _tell(result: CheckResult) -> None:
-    typer.echo(f"{SIGNS[result.status]:>6}  {result.id:34} {result.message if result.status != 'pass' else ''}".rstrip())
+    typer.echo(f"{SIGNS[result.status]:>6}  {result.id:36} {result.message}".rstrip())
 
 
 def _conclude(verdict: Verdict) -> None:

@@ -15,6 +15,7 @@ from tier0.core.events import Event, EventLog
 from tier0.core.settings import TABLE, Settings, merge_settings
 
 if TYPE_CHECKING:
+    from tier0.core.catalogue import Check
     from tier0.runs.deployment import Deployment
     from tier0.runs.session import Session, Trained
     from tier0.serving.registration import RegisteredModel
@@ -57,6 +58,23 @@ def _merge(config: pytest.Config) -> Settings:
     if config.inipath is not None and "." in (ini["dataset"] or ""):  # a file, named relative to the ini file
         ini["dataset"] = str(config.inipath.parent / ini["dataset"])
     return merge_settings(options, os.environ, ini)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the checks that ``--tier0-groups`` does not name."""
+    groups = config.stash[SETTINGS_KEY].groups
+    if not groups:
+        return
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        asked = getattr(item, "callspec", None) and item.callspec.params.get("check")  # type: ignore[attr-defined]  # functions have one
+        check: Check | None = getattr(asked, "check", None)
+        wanted = check is None or check.group in groups or check.id in groups
+        (kept if wanted else left_out).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -152,11 +170,15 @@ def tier0_server(_tier0_session: Session, _tier0_launched: Server, tier0_model: 
 
 
 @pytest.fixture(scope="session")
-def tier0_deployment(tier0_server: Server, tier0_model: RegisteredModel) -> Deployment:
-    """Where the model is served, which one it must be, and the server."""
-    from tier0.runs.deployment import OwnDeployment  # noqa: PLC0415
+def tier0_deployment(request: pytest.FixtureRequest, tier0_settings: Settings) -> Deployment:
+    """What is judged: our own model, trained and served; or the service that ``--tier0-url`` or ``--tier0-service`` names."""
+    if tier0_settings.url or tier0_settings.service:
+        session: Session = request.getfixturevalue("_tier0_session")
+        return session.users_deployment()
+    from tier0.runs.deployment import OwnDeployment, how_to_judge  # noqa: PLC0415
 
-    return OwnDeployment.of(tier0_server, tier0_model)
+    server, model = request.getfixturevalue("tier0_server"), request.getfixturevalue("tier0_model")
+    return OwnDeployment.of(server, model, **how_to_judge(tier0_settings))
 
 
 @pytest.fixture(scope="session")

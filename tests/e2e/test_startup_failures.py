@@ -101,8 +101,8 @@ def test_a_worker_that_dies_fails_within_a_second(server: Server, model: Registe
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    wait_for(lambda: server._worker)
-    os.kill(server._worker or 0, signal.SIGKILL)
+    wait_for(lambda: server._workers)
+    os.kill(server._workers[0], signal.SIGKILL)
     start = time.monotonic()
     waiting.join(20)
 
@@ -215,7 +215,7 @@ def test_the_worker_loads_no_library_that_its_model_does_not_need(server: Server
     server.announce({"tiny": model.tag}, model.store)
     server.wait_until_ready(golden_probe(model, server.nonce), 60)
 
-    loaded = Path(f"/proc/{server._worker}/maps").read_text(encoding="utf-8")
+    loaded = Path(f"/proc/{server._workers[0]}/maps").read_text(encoding="utf-8")
     assert "sklearn" in loaded
     assert not [name for name in ("xgboost", "lightgbm", "mlflow", "optuna", "matplotlib") if name in loaded]
 
@@ -240,7 +240,7 @@ def test_a_worker_that_hangs_is_stopped_all_the_same(workspace: Workspace, model
     server.launch()
     server.announce({"tiny": model.tag}, model.store)
     server.wait_until_ready(golden_probe(model, server.nonce), 60)
-    os.kill(server._worker or 0, signal.SIGSTOP)
+    os.kill(server._workers[0], signal.SIGSTOP)
     start = time.monotonic()
 
     server.stop()

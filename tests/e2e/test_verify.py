@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]
 Answer = dict[str, Any]
+NOT_OF_THIS_MODEL = {"parity.boundaries", "parity.decisions", "parity.large_integers", "contract.refuses_misspelled_category"}
+"""What a model may lack: a linear one has no boundaries."""
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -45,7 +47,9 @@ def test_our_own_deployment_holds_in_every_check(tier0_deployment: OwnDeployment
         verdict = tier0.check_serving(tier0_deployment, disturb="load")
 
         assert verdict.verdict == "pass"
-        assert verdict.with_status("not_judged") == [], [result.explain() for result in verdict.with_status("not_judged")]
+        unjudged = {result.id: result.message for result in verdict.with_status("not_judged")}
+        kills = {"resilience.worker_is_replaced", "teardown.stops", "teardown.ends_with_its_supervisor"}
+        assert kills | {"concurrency.own_context"} == unjudged.keys() - NOT_OF_THIS_MODEL, unjudged
 
 
 def test_command_line_by_model_and_store(tier0_deployment: OwnDeployment, tmp_path: Path) -> None:

@@ -266,11 +266,10 @@ def _find_output(output: Mapping[str, Any], answered: Any, *, one_row: bool) -> 
         is_matrix = _style_of(part) == "rows" and part.get("type") == "array"
         return {"predictions": None, "probabilities": ""} if is_matrix and not one_row else {"predictions": "", "probabilities": None}
     names = list(part.get("properties") or _names_in(answered))
-    found = {
+    return {
         "predictions": next((prefix + name for name in PREDICTION_NAMES if name in names), None),
         "probabilities": next((prefix + name for name in PROBABILITY_NAMES if name in names), None),
     }
-    return found
 
 
 def _names_in(answered: Any) -> list[str]:

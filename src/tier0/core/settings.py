@@ -6,11 +6,12 @@ happens once, into a frozen `Settings` that remembers where each value came from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tier0.core.catalogue import CATALOGUE, GROUPS, LEVELS
 from tier0.core.errors import SettingsError
 
 DATASETS = ("patients", "breast_cancer", "wine", "diabetes")
@@ -85,6 +86,59 @@ def _port(text: str) -> Port:
     return Port(int(digits), or_next=text.endswith("+"))
 
 
+def _tags(text: str) -> tuple[str, ...]:
+    return tuple(tag.strip() for tag in text.split(",") if tag.strip())
+
+
+def _groups(text: str) -> tuple[str, ...]:
+    names = _tags(text)
+    if unknown := [name for name in names if name not in GROUPS and name not in {check.id for check in CATALOGUE}]:
+        raise ValueError(f"has {unknown[0]!r}, which is neither a group nor a check. The groups are {', '.join(GROUPS)}")
+    return names
+
+
+def _level(text: str) -> str:
+    if text and text not in LEVELS:
+        raise ValueError(f"is no level: give one of {', '.join(LEVELS)}")
+    return text
+
+
+def read_headers(lines: Sequence[str]) -> dict[str, str]:
+    """Read headers as a user gives them: ``Name: value``, or ``Name: @FILE`` to read the value from a file.
+
+    Raises:
+        ValueError: one has no name or no value, or its file cannot be read; its value is not shown.
+    """
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        name, value = name.strip(), value.strip()
+        if not colon or not name or not value:
+            raise ValueError(f"has {name or 'one'!r} without a value: give 'Name: value', or 'Name: @FILE' to read it from a file")
+        if value.startswith("@"):
+            try:
+                value = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
+            except (OSError, RuntimeError, UnicodeDecodeError) as problem:
+                raise ValueError(f"has {name!r} in a file that cannot be read: {problem}") from None
+        if not value.isascii() or not value.isprintable() or not name.isascii() or " " in name:
+            raise ValueError(f"has {name!r}, whose name or value holds what no header may: only printable ASCII")
+        headers[name] = value
+    return headers
+
+
+def _headers(text: str) -> dict[str, str]:
+    return read_headers([line for line in text.splitlines() if line.strip()])
+
+
+def _file(text: str) -> Path | None:
+    if not text:
+        return None
+    path = _path(text)
+    if not path.is_file():
+        raise ValueError(f"is no file (looked at {path})")
+    return path
+
+
 def _optional_text(text: str) -> str | None:
     return text or None
 
@@ -120,6 +174,18 @@ class Settings:
     startup_timeout: float = _setting("30", _seconds, "how long a server may take to answer a golden row", "SECONDS")
     port: Port = _setting("0", _port, "port to serve on: 0 for any, 3001, or 3001+ for the next free one if it is taken", "PORT")
     store: Path | None = _setting("", _directory, "BentoML home to register in, and leave the model in, instead of a private one", "DIR")
+    url: str | None = _setting("", _optional_text, "judge the service that runs there, instead of training and serving one", "URL")
+    service: str | None = _setting("", _optional_text, "start and judge a service of your own, in its own folder", "FILE.py:CLASS")
+    model: tuple[str, ...] = _setting("", _tags, "the tag that must answer, of a model in the store; for a service, all that it loads", "TAG[,TAG]")
+    golden: Path | None = _setting("", _file, "golden rows in a file, instead of the store's", "FILE")
+    contract: Path | None = _setting("", _file, "how the service is asked, a few lines of TOML, where its schema does not say", "FILE")
+    client: str | None = _setting("", _optional_text, "what makes the client that the application uses, given a URL", "MODULE:FUNCTION")
+    groups: tuple[str, ...] = _setting("", _groups, f"groups of checks, or single ones, to ask: {', '.join(GROUPS)}", "LIST")
+    disturb: str = _setting(
+        "", _level, f"how far the service may be disturbed: {', '.join(LEVELS)}; by default load for what we start, none for a URL", "LEVEL"
+    )
+    waivers: Path | None = _setting("", _file, "what is not held against it, each with a reason and an end, in TOML", "FILE")
+    header: Mapping[str, str] = _setting("", _headers, "sent with every request and shown nowhere; a line for each", "NAME: VALUE|@FILE")
     keep: bool = _setting("false", _switch, "keep the run's folder (data, MLflow store, models, server logs) and print where it is", "BOOL")
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -173,7 +239,8 @@ def merge_settings(options: Mapping[str, str | None], environ: Mapping[str, str]
         try:
             values[row.name] = row.parse(text)
         except ValueError as problem:
-            raise SettingsError(f"{source} = {text!r} {problem}.\n  {row.option} {row.metavar}: {row.help}") from None
+            shown = "(hidden)" if row.name == "header" else repr(text)
+            raise SettingsError(f"{source} = {shown} {problem}.\n  {row.option} {row.metavar}: {row.help}") from None
         sources[row.name] = source
     settings = Settings(**values, sources=sources)
     _refuse_contradictions(settings)
@@ -191,6 +258,17 @@ def _first_given(row: Setting, options: Mapping[str, str | None], environ: Mappi
 
 
 def _refuse_contradictions(settings: Settings) -> None:
+    if settings.url and settings.service:
+        raise SettingsError(
+            f"url = {settings.url!r} and service = {settings.service!r} were both given: "
+            "a service either runs already, or is started here.\n  Leave one of --tier0-url and --tier0-service out."
+        )
+    for name in ("model", "golden", "contract", "header"):
+        if getattr(settings, name) and not settings.url and not settings.service:
+            raise SettingsError(
+                f"{name} (from {settings.sources[name]}) says what a service of your own must do, and no service was named.\n"
+                "  Add --tier0-url URL for one that runs, or --tier0-service FILE.py:CLASS for one to start."
+            )
     built_in = settings.dataset in DATASETS
     if not built_in and settings.target is None:
         raise SettingsError(
@@ -207,4 +285,6 @@ def _refuse_contradictions(settings: Settings) -> None:
 
 
 def _as_text(value: Any) -> str:
-    return ",".join(value) if type(value) is tuple else str(value)
+    if isinstance(value, Port):
+        return str(value)
+    return ",".join(value) if isinstance(value, (tuple, Mapping)) else str(value)  # of headers only the names

@@ -94,7 +94,7 @@ class Signature:
             )
         values = {key: value for key, value in document.items() if key != "schema"}
         features = tuple(
-            Feature(**{name: tuple(value) if isinstance(value, list) else value for name, value in feature.items()})
+            Feature(**{**feature, **{name: tuple(value) for name, value in feature.items() if isinstance(value, list)}})
             for feature in values.pop("features")
         )
         return cls(features=features, **{**values, "classes": tuple(values["classes"])})

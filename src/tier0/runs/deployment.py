@@ -6,42 +6,59 @@ import asyncio
 import json
 import os
 import shlex
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
 
 from tier0.client import BentoMLClient
+from tier0.core.catalogue import Disturbance
 from tier0.core.contract import Contract, read_contract
 from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.events import EventLog
 from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows, Mismatch
-from tier0.core.settings import Port
-from tier0.serving.entry import Entry, find_entry
+from tier0.core.settings import Port, Settings
+from tier0.core.waivers import Waiver, read_waivers
+from tier0.serving.entry import GOLDEN_FILE, Entry, find_entry
 from tier0.serving.registration import RegisteredModel
 from tier0.serving.server import Probe, Server
 from tier0.serving.workspace import Workspace
 
+POLL = 0.05
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What checks are asked of: where it is, what it must answer, and how it is asked.
+    """What checks are asked of: where it is, what it must answer, how it is asked, and how far it may be disturbed.
 
     Attributes:
         url: of the service.
         golden: rows with what the model in memory gave for them; None if there are none.
         tag: the exact tag that must answer; None if it is not known.
-        contract: how it is asked; None to find that out from the service.
+        contract: how it is asked, or what is known of that; the rest is found out from the service.
         headers: sent with every request, and shown nowhere.
+        client: makes the client that the application uses, given a URL: a function, or ``module:function``; None without one.
+        disturb: how far it may be disturbed.
+        waivers: what is not held against it.
+        server: its processes, where this run started them.
     """
 
     url: str
     golden: GoldenRows | None = None
     tag: str | None = None
-    contract: Contract | None = None
+    contract: Contract | Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    client: Callable[[str], Any] | str | None = None
+    disturb: Disturbance = "none"
+    waivers: Sequence[Waiver] = ()
+    server: Server | None = field(default=None, kw_only=True)
 
     @classmethod
     def from_url(
@@ -51,33 +68,150 @@ class Deployment:
         golden: Path | GoldenRows | None = None,
         model: str | None = None,
         store: Path | None = None,
-        contract: Path | Contract | None = None,
+        contract: Path | Contract | Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        client: Callable[[str], Any] | str | None = None,
+        disturb: Disturbance = "none",
+        waivers: Path | Sequence[Waiver] = (),
     ) -> Deployment:
         """Describe a running service.
 
         Args:
             url: of the service.
             golden: golden rows, or a file of them.
-            model: a tag in *store*, ``name:version`` or ``name:latest``; its entry holds golden rows if Tier0 registered it.
+            model: the tag that must answer, ``name:version``; in *store* also ``name:latest``. Its entry holds golden rows if
+                Tier0 registered it.
             store: a BentoML home; ``BENTOML_HOME`` or ``~/bentoml`` by default. It is only read.
-            contract: or a file with one.
+            contract: or a file with one, or with what is known of it.
             headers: sent with every request.
+            client: makes the client that the application uses, given a URL.
+            disturb: by default requests are well formed and few; ``malformed`` also sends what must be refused, ``load`` asks a
+                lot, ``faults`` kills.
+            waivers: or a file with them.
 
         Raises:
             Tier0Error: a file or the model cannot be read.
         """
-        if not url.startswith(("http://", "https://")):
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Tier0Error(f"url = {url!r} is no URL of a service: give one such as http://127.0.0.1:3000")
-        tag = None
-        if model is not None:
-            tag, path = find_entry(model, store or Path(os.environ.get("BENTOML_HOME", "~/bentoml")).expanduser())
-            golden = golden or Entry.read(path).golden_rows()
+        if parts.query or parts.fragment:
+            raise Tier0Error(f"url = {url!r} has more than a service's address: leave out what follows the ? or #")
         if isinstance(golden, Path):
             golden = GoldenRows.read(golden)
+        tag = golden.tag if golden is not None else None
+        if model is not None and golden is not None and ":" in model and not model.endswith(":latest"):
+            tag = model
+        elif model is not None:
+            tag, path = find_entry(model, store or default_store())
+            golden = golden or golden_rows_in(path)
         if isinstance(contract, Path):
             contract = read_contract(contract)
-        return cls(url.rstrip("/"), golden, tag, contract, headers or {})
+        if isinstance(waivers, Path):
+            waivers = read_waivers(waivers)
+        return cls(url.rstrip("/"), golden, tag, contract, headers or {}, client, disturb, waivers)
+
+    @classmethod
+    def from_service(
+        cls,
+        service: str,
+        *,
+        model: str | Sequence[str] = (),
+        store: Path | None = None,
+        golden: Path | GoldenRows | None = None,
+        port: Port = Port(0),
+        startup_timeout: float = 30.0,
+        events: EventLog | None = None,
+        disturb: Disturbance = "load",
+        **how: Any,
+    ) -> Deployment:
+        """Start a BentoML service of your own, in its folder, with a BentoML home that holds nothing but the models that are named.
+
+        `close` it, or use it in a ``with`` statement.
+
+        Args:
+            service: ``path/to/file.py:Class``.
+            model: a tag, or several: the first one holds the golden rows.
+            store: the BentoML home that has them; it is only read.
+            golden: golden rows, or a file of them.
+            port: to serve on.
+            startup_timeout: seconds until it must be ready.
+            events: where its phases are told.
+            disturb: see `from_url`; it is ours, so load is allowed by default.
+            how: ``contract``, ``headers``, ``client`` and ``waivers`` as in `from_url`.
+
+        Raises:
+            Tier0Error: the file, a model or another part cannot be read.
+            ServerError: it did not become ready; with the end of its log.
+        """
+        tags = [model] if isinstance(model, str) else list(model)
+        home = store or default_store()
+        found = [find_entry(tag, home) for tag in tags]
+        first = found[0][0] if found else None
+        described = cls.from_url("http://127.0.0.1", golden=golden, model=first, store=home, disturb=disturb, **how)
+        path, name = _service_file(service)
+        workspace = Workspace.create()
+        server = Server(workspace.path / "s", port, events or EventLog(), workspace=workspace, service=f"{path.stem}:{name}", project=path.parent)
+        try:
+            for tag, _ in found:
+                server.link(tag, home)
+            server.launch()
+            server.wait_until_ready(ready_probe, startup_timeout)
+        except BaseException:
+            server.stop()
+            raise
+        return replace(described, url=server.url, server=server)
+
+    def close(self) -> None:
+        """Stop what was started for it; a service that was running already is left alone."""
+        if self.server is not None:
+            self.server.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def how_to_judge(settings: Settings) -> dict[str, Any]:
+    """Return what the settings say about any deployment, as arguments; what they leave open is left out."""
+    how: dict[str, Any] = {"client": settings.client, "disturb": settings.disturb}
+    return {name: value for name, value in how.items() if value} | {"waivers": read_waivers(settings.waivers) if settings.waivers else ()}
+
+
+def default_store() -> Path:
+    """Return the BentoML home of the user."""
+    return Path(os.environ.get("BENTOML_HOME", "~/bentoml")).expanduser()
+
+
+def golden_rows_in(path: Path) -> GoldenRows | None:
+    """Return the golden rows of a store's entry; None where it was saved without Tier0."""
+    return Entry.read(path).golden_rows() if (path / GOLDEN_FILE).exists() else None
+
+
+def _service_file(service: str) -> tuple[Path, str]:
+    file, _, name = service.rpartition(":")
+    path = Path(file).expanduser().absolute()
+    if path.suffix != ".py" or not name.isidentifier():
+        raise Tier0Error(f"service = {service!r} names no class in a file: give path/to/file.py:Class")
+    if not path.is_file():
+        raise Tier0Error(f"service = {service!r}: there is no file {path}")
+    if not path.stem.isidentifier():
+        raise Tier0Error(f"service = {service!r}: {path.name} is no name that Python can import; rename the file")
+    return path, name
+
+
+def ready_probe(url: str, timeout: float) -> Mapping[str, Any]:
+    """Wait until the service at *url* says that it is ready; whether it answers right is what the checks ask."""
+    deadline = time.monotonic() + timeout
+    with httpx.Client(trust_env=False) as http:
+        while (left := deadline - time.monotonic()) > 0:
+            with suppress(httpx.TransportError):
+                if http.get(f"{url}/readyz", timeout=left).status_code == httpx.codes.OK:
+                    return {}
+            time.sleep(POLL)
+    raise Tier0Error(f"{url}/readyz did not say 200 within {timeout:.0f} s")
 
 
 @dataclass(frozen=True)
@@ -86,16 +220,16 @@ class OwnDeployment(Deployment):
 
     Attributes:
         model: the registered model.
-        server: its processes.
     """
 
     model: RegisteredModel = field(kw_only=True)
     server: Server = field(kw_only=True)
 
     @classmethod
-    def of(cls, server: Server, model: RegisteredModel) -> OwnDeployment:
-        """Describe what *server* serves."""
-        return cls(server.url, model.golden, model.tag, Contract(), model=model, server=server)
+    def of(cls, server: Server, model: RegisteredModel, **how: Any) -> OwnDeployment:
+        """Describe what *server* serves; it may be loaded, and is asked through our own client unless *how* says otherwise."""
+        how = {"contract": Contract(), "client": BentoMLClient, "disturb": "load", **how}
+        return cls(server.url, model.golden, model.tag, model=model, server=server, **how)
 
     def explain(self, mismatch: Mismatch, golden: GoldenRows) -> str:
         """Return what was expected, what came, and how to see it again, with the one row that proves it."""

@@ -21,7 +21,7 @@ from tier0.core.events import EventLog
 from tier0.core.settings import Settings
 from tier0.pipeline.tracking import Tracking
 from tier0.pipeline.training import Training
-from tier0.runs.deployment import OwnDeployment, golden_probe
+from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, how_to_judge
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
@@ -82,6 +82,7 @@ class Session:
         events: what happened.
         shared_id: names what several processes share (xdist's workers): they train and register once.
         servers: that were launched.
+        deployment: a service of the user's own that was started.
         failed: a test failed.
         interrupted: somebody wants us gone, and what is not done yet is dropped.
     """
@@ -92,6 +93,7 @@ class Session:
     _workspace: Workspace | None = None
     _shared: Workspace | None = None
     servers: list[Server] = field(default_factory=list)
+    deployment: Deployment | None = None
     failed: bool = False
     interrupted: bool = False
     _writer: EntryWriter | None = None
@@ -208,6 +210,27 @@ class Session:
         )
         return OwnDeployment.of(server, model)
 
+    def users_deployment(self) -> Deployment:
+        """Describe the service that the settings name; start it, if it is to be started.
+
+        Raises:
+            Tier0Error: a part of it cannot be read, or it did not become ready.
+        """
+        settings = self.settings
+        how: dict[str, Any] = {**how_to_judge(settings), "contract": settings.contract, "headers": settings.header, "golden": settings.golden}
+        if settings.url:
+            return Deployment.from_url(settings.url, model=settings.model[0] if settings.model else None, store=settings.store, **how)
+        self.deployment = Deployment.from_service(
+            settings.service or "",
+            model=settings.model,
+            store=settings.store,
+            port=settings.port,
+            startup_timeout=settings.startup_timeout,
+            events=self.events,
+            **how,
+        )
+        return self.deployment
+
     def _once(self, name: str, make: Callable[[], Made]) -> Made:
         """Make something, or take what another process of this run has made, or failed to make."""
         if self.shared_id is None:
@@ -242,6 +265,8 @@ class Session:
             if self._tracking is not None:
                 endings.callback(self._tracking.close)
             endings.callback(self._tell_logged)
+            if self.deployment is not None:
+                endings.callback(self.deployment.close)
             for server in self.servers:
                 endings.callback(server.stop)
 

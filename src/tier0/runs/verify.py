@@ -7,16 +7,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 
 from tier0.checks.serving.target import Target, UnansweredError
 from tier0.core.catalogue import CATALOGUE, GROUPS, LEVELS, Check, Disturbance
-from tier0.core.contract import Contract, ContractError, contract_from_schema
+from tier0.core.contract import Contract, ContractError, OpenAnswerError, find_contract, how_to_declare
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
-from tier0.runs.deployment import Deployment
+from tier0.core.waivers import Waiver
+from tier0.runs.deployment import Deployment, OwnDeployment
 
 REQUEST_TIMEOUT = 30.0
 CHECK_TIMEOUT = 120.0
@@ -28,7 +29,7 @@ def check_serving(
     *,
     on_fail: Literal["raise", "return"] = "raise",
     groups: Sequence[str] = (),
-    disturb: Disturbance = "none",
+    disturb: Disturbance | None = None,
     mask: bool = False,
     tell: Callable[[CheckResult], None] | None = None,
 ) -> Verdict:
@@ -37,9 +38,8 @@ def check_serving(
     Args:
         deployment: what is judged.
         on_fail: raise `DoesNotHoldError` unless everything that could be judged holds, or only return the verdict.
-        groups: the groups to ask; all by default.
-        disturb: how far the deployment may be disturbed. By default requests are well formed and few; ``malformed`` also sends
-            what must be refused, ``load`` asks a lot.
+        groups: the groups, or single checks, to ask; all by default.
+        disturb: how far the deployment may be disturbed; as it says itself, by default.
         mask: show no values of golden rows.
         tell: is told every result as it comes.
 
@@ -47,72 +47,131 @@ def check_serving(
         Tier0Error: nothing answers, or how it is asked cannot be found out.
         DoesNotHoldError: see *on_fail*.
     """
-    verdict = asyncio.run(_check(deployment, checks_of(groups), disturb, mask=mask, tell=tell or (lambda _: None)))
+    if disturb is not None:
+        deployment = replace(deployment, disturb=disturb)
+    verdict = asyncio.run(_check(deployment, checks_of(groups), mask=mask, tell=tell or (lambda _: None)))
     if on_fail == "raise":
         verdict.raise_for_status()
     return verdict
 
 
 def checks_of(groups: Sequence[str]) -> list[Check]:
-    """Return the checks of *groups*, or all of them.
+    """Return the checks of *groups*, which may also be single checks; all of them, if there are none.
 
     Raises:
-        Tier0Error: there is no such group.
+        Tier0Error: there is no such group or check.
     """
-    if unknown := [group for group in groups if group not in GROUPS]:
-        raise Tier0Error(f"groups = {unknown[0]!r}: there is no such group. There are: {', '.join(GROUPS)}")
-    return [check for check in CATALOGUE if not groups or check.group in groups]
+    if unknown := [group for group in groups if group not in GROUPS and group not in {check.id for check in CATALOGUE}]:
+        raise Tier0Error(f"groups = {unknown[0]!r}: there is no such group or check. The groups are: {', '.join(GROUPS)}")
+    return [check for check in CATALOGUE if not groups or check.group in groups or check.id in groups]
 
 
-async def _check(deployment: Deployment, checks: list[Check], disturb: Disturbance, *, mask: bool, tell: Callable[[CheckResult], None]) -> Verdict:
+async def _check(deployment: Deployment, checks: list[Check], *, mask: bool, tell: Callable[[CheckResult], None]) -> Verdict:
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0)
+    make_client = _load_client(deployment.client)
     async with httpx.AsyncClient(headers=dict(deployment.headers), timeout=REQUEST_TIMEOUT, limits=limits, trust_env=False) as http:
-        contract = deployment.contract or await _find_contract(deployment.url, http)
-        target = Target(deployment.url, contract, http, deployment.golden, deployment.tag, mask)
+        target = Target(
+            deployment.url,
+            deployment.contract if isinstance(deployment.contract, Contract) else await _find_contract(deployment, http),
+            http,
+            deployment.golden,
+            deployment.tag,
+            mask=mask,
+            same_arithmetic=isinstance(deployment, OwnDeployment),
+            process=deployment.server,
+            make_client=make_client,
+        )
         results = []
         for check in checks:
-            result = await run_check(check, target, disturb)
+            result = await run_check(check, target, deployment.disturb, deployment.waivers)
             results.append(result)
             tell(result)
-    facts = {"url": deployment.url, "model": deployment.tag, "golden_rows": len(deployment.golden or []), "route": contract.route, "disturb": disturb}
+    facts = {
+        "url": deployment.url,
+        "model": deployment.tag,
+        "golden_rows": len(deployment.golden or []),
+        "route": target.contract.route,
+        "disturb": deployment.disturb,
+        "waivers": [str(waiver) for waiver in deployment.waivers if waiver.counts],
+    }
     return Verdict(facts, results)
 
 
-async def ask_one(deployment: Deployment, check: Check, disturb: Disturbance) -> CheckResult:
+async def ask_one(deployment: Deployment, check: Check) -> CheckResult:
     """Ask one check, on connections of its own."""
-    verdict = await _check(deployment, [check], disturb, mask=False, tell=lambda _: None)
+    verdict = await _check(deployment, [check], mask=False, tell=lambda _: None)
     return verdict.checks[0]
 
 
-async def _find_contract(url: str, http: httpx.AsyncClient) -> Contract:
+def _load_client(client: Callable[[str], Any] | str | None) -> Callable[[str], Any] | None:
+    """Return what makes the application's client.
+
+    Raises:
+        Tier0Error: it cannot be imported.
+    """
+    if client is None or callable(client):
+        return client
+    module, colon, name = client.partition(":")
+    if not colon or not all(map(str.isidentifier, [*module.split("."), name])):
+        raise Tier0Error(f"client = {client!r}: give module:function, which makes a client when it is called with a URL")
+    try:
+        factory = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as problem:
+        raise Tier0Error(f"client = {client!r} cannot be imported: {problem}. Is its folder on PYTHONPATH?") from problem
+    if not callable(factory):
+        raise Tier0Error(f"client = {client!r} is {type(factory).__name__}, not something to call with a URL")
+    return factory  # type: ignore[no-any-return]
+
+
+async def _find_contract(deployment: Deployment, http: httpx.AsyncClient) -> Contract:
+    url, declared = deployment.url, dict(deployment.contract or {})  # type: ignore[arg-type]  # it is no Contract
     try:
         response = await http.get(f"{url}/schema.json")
     except httpx.HTTPError as problem:
         message = f"nothing answers at {url}: {type(problem).__name__} {problem}. Is the service running, and is that its URL?"
         raise UnansweredError(message) from problem
-    if response.status_code != httpx.codes.OK:
-        raise ContractError(f"{url}/schema.json answers {response.status_code}, so how to ask is not known. Say it with --contract FILE.")
     try:
-        return contract_from_schema(response.json())
-    except ValueError as problem:
-        raise ContractError(
-            f"{url}/schema.json is no JSON, so this is no BentoML service: {problem}. Say how to ask with --contract FILE."
-        ) from problem
+        schema = response.raise_for_status().json()
+    except (httpx.HTTPStatusError, ValueError) as problem:
+        if declared:
+            return find_contract({}, declared)
+        what = f"answers {response.status_code}" if response.is_error else "is no JSON"
+        raise ContractError(f"{url}/schema.json {what}: it is hidden, or this is no BentoML service. {how_to_declare(route='/predict')}") from problem
+    try:
+        return find_contract(schema, declared)
+    except OpenAnswerError as problem:
+        if deployment.golden is None:
+            raise
+        body = problem.contract.body(deployment.golden.columns, deployment.golden.rows[:1])
+        answer = await http.post(f"{url}{problem.contract.route}", json=body)
+        return find_contract(schema, declared, answer.json() if answer.is_success else None)
 
 
-async def run_check(check: Check, target: Target, disturb: Disturbance) -> CheckResult:
+async def run_check(check: Check, target: Target, disturb: Disturbance, waivers: Sequence[Waiver] = ()) -> CheckResult:
     """Ask one check, and turn whatever comes of it into a result."""
     start = time.perf_counter()
     if LEVELS.index(check.disturb) > LEVELS.index(disturb):
         return CheckResult(check.id, "not_judged", f"it disturbs the service ({check.disturb}): allow that with --disturb {check.disturb}")
-    group, _, function = check.id.partition(".")
-    body = getattr(import_module(f"tier0.checks.serving.{group}"), function)
+    mine = [waiver for waiver in waivers if waiver.check == check.id]
+    tolerances = [waiver for waiver in mine if waiver.counts and waiver.relative is not None]
+    body = getattr(import_module(f"tier0.checks.serving.{check.group}"), check.id.partition(".")[2])
+    asked = replace(target, tolerance=max((waiver.relative or 0.0 for waiver in tolerances), default=0.0))
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
-            result = CheckResult(check.id, "pass", evidence=await body(target) or {})
+            result = CheckResult(check.id, "pass", "; ".join(map(str, tolerances)), await body(asked) or {})
     except Exception as problem:  # noqa: BLE001 - a check that breaks must not hide what the others found
-        result = _result_of(check, problem)
+        result = _waived(_result_of(check, problem), mine)
     return replace(result, seconds=time.perf_counter() - start)
+
+
+def _waived(result: CheckResult, waivers: list[Waiver]) -> CheckResult:
+    if result.status != "fail":
+        return result
+    for waiver in waivers:
+        if waiver.counts and waiver.relative is None:
+            return replace(result, status="not_judged", message=f"{waiver}. Without that it would fail: {result.message}")
+    ended = [f" ({waiver}; that has ended)" for waiver in waivers if not waiver.counts]
+    return replace(result, message=result.message + "".join(ended))
 
 
 def _result_of(check: Check, problem: Exception) -> CheckResult:

@@ -97,7 +97,7 @@ def ask_in_memory(model: Any, signature: Signature, examples: Any, *, synthetic:
         predictions=output.predictions,
         probabilities=output.probabilities,
         origins=[*["synthetic" if synthetic else "example"] * len(rows), *origins],
-        categories={feature.name: list(feature.vocabulary) for feature in signature.features if feature.vocabulary is not None},
+        categories={feature.name: list(feature.vocabulary or feature.categories or ()) for feature in signature.features if feature.kind == "text"},
         seconds=seconds,
     )
 
@@ -131,8 +131,8 @@ def vocabularies(model: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]
     """Find what the encoders of a fitted scikit-learn pipeline know of each of its columns *names*."""
     if hasattr(model, "transformers_"):
         found: dict[str, tuple[Any, ...]] = {}
-        for _, transformer, columns in model.transformers_:
-            columns = [columns] if isinstance(columns, str) else list(columns) if isinstance(columns, (list, tuple, np.ndarray)) else []
+        for _, transformer, chosen in model.transformers_:
+            columns = [chosen] if isinstance(chosen, str) else list(chosen) if isinstance(chosen, (list, tuple, np.ndarray)) else []
             if all(isinstance(column, str) for column in columns):
                 found |= vocabularies(transformer, columns)
         return found

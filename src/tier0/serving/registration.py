@@ -185,7 +185,7 @@ def pickle_with_own_code(model: Any) -> bytes:
 
     They are a project's own modules, such as the transformers that it trains with: the worker is started in an empty folder.
     """
-    content = cloudpickle.dumps(model)
+    content: bytes = cloudpickle.dumps(model)
     own = {name.partition(".")[0] for name in _modules_named_in(content)} - {"tier0"}
     packages = [module for name in sorted(own) if (module := sys.modules.get(name)) is not None and not _is_installed(module)]
     if not packages:
@@ -193,10 +193,11 @@ def pickle_with_own_code(model: Any) -> bytes:
     for package in packages:
         cloudpickle.register_pickle_by_value(package)
     try:
-        return cloudpickle.dumps(model)
+        content = cloudpickle.dumps(model)
     finally:
         for package in packages:
             cloudpickle.unregister_pickle_by_value(package)
+    return content
 
 
 def _modules_named_in(content: bytes) -> set[str]:

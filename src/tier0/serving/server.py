@@ -18,7 +18,7 @@ import psutil
 
 from tier0.core.errors import PortInUseError, PredictionMismatchError, ServerError
 from tier0.core.events import EventLog
-from tier0.core.helper import child_environment
+from tier0.core.helper import ONE_THREAD, child_environment
 from tier0.core.settings import Port
 from tier0.serving.processes import accepts_connections, is_free, owner_of, processes_marked, start_guard
 from tier0.serving.workspace import Workspace
@@ -50,6 +50,8 @@ class Server:
         preload: modules for the worker to import before it is told what to serve.
         watch: pids with any of which the server ends; ours by default.
         workspace: a folder that belongs to this server alone, and goes with it.
+        service: what to serve, as `bentoml serve` is told.
+        project: the folder that a service of the user's own lives in, and is started in; None for ours, which waits for `announce`.
     """
 
     folder: Path
@@ -58,10 +60,14 @@ class Server:
     preload: Sequence[str] = ()
     watch: Sequence[int] = field(default_factory=lambda: [os.getpid()])
     workspace: Workspace | None = None
+    service: str = SERVICE
+    project: Path | None = None
     nonce: str = field(default_factory=lambda: os.urandom(8).hex())
     url: str = ""
     _guard: Popen[bytes] | None = None
-    _worker: int | None = None
+    _workers: list[int] = field(default_factory=list)
+    _probe: Probe | None = None
+    _timeout: float = 30.0
     _launched: float = 0.0
     _ready: bool = False
     _asked_for: int = 0
@@ -102,20 +108,25 @@ class Server:
             path.mkdir(parents=True, exist_ok=True)
         self.log.touch()
         self._launched = time.monotonic()
-        self._worker = None
+        self._workers = []
         self._ready = False
         self.url = ""
-        environment = child_environment(
-            self.folder / "t",  # a short path: BentoML puts sockets there
-            BENTOML_HOME=str(self.home),
-            TIER0_NONCE=self.nonce,
-            TIER0_ANNOUNCEMENT=str(self.announcement),
-            TIER0_PRELOAD=",".join(self.preload),
-        )
-        command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", HOST, "--port", str(number)]
-        self._guard = start_guard(*self.watch, env=environment, command=command, cwd=str(self.folder / "cwd"), log=str(self.log))
+        command = [sys.executable, "-m", "bentoml", "serve", self.service, "--host", HOST, "--port", str(number)]
+        cwd = self.project or self.folder / "cwd"
+        self._guard = start_guard(*self.watch, env=self._environment(), command=command, cwd=str(cwd), log=str(self.log))
         self._asked_for = number
         self.events.emit("server.launched", f"starting bentoml serve on port {number or '(any free one)'}", port=number)
+
+    def _environment(self) -> dict[str, str]:
+        ours = {"TIER0_ANNOUNCEMENT": str(self.announcement), "TIER0_PRELOAD": ",".join(self.preload)} if self.project is None else {}
+        tmp = self.folder / "t"  # a short path: BentoML puts sockets there
+        environment = child_environment(tmp, BENTOML_HOME=str(self.home), TIER0_NONCE=self.nonce, **ours)
+        if self.project is None:
+            return environment
+        # A user's own service gets the threads that it would have in production.
+        return {name: value for name, value in environment.items() if name not in ONE_THREAD or name in os.environ} | {
+            name: os.environ[name] for name in ONE_THREAD if name in os.environ
+        }
 
     def _choose_port(self) -> int:
         wanted = self.port.number
@@ -139,14 +150,19 @@ class Server:
     def announce(self, models: Mapping[str, str], store: Path) -> None:
         """Tell the worker what to serve: model name to exact tag, of entries in the BentoML home *store*."""
         for tag in models.values():
-            name, _, version = tag.partition(":")
-            link = self.home / "models" / name / version
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.exists():
-                link.symlink_to(store / "models" / name / version)
+            self.link(tag, store)
         unfinished = self.announcement.with_suffix(".unfinished")
         unfinished.write_text(json.dumps({"models": dict(models), "nonce": self.nonce}), encoding="utf-8")
         unfinished.replace(self.announcement)
+
+    def link(self, tag: str, store: Path) -> None:
+        """Put the model *tag* of the BentoML home *store* into the server's own; it becomes the latest of its name there."""
+        name, _, version = tag.partition(":")
+        link = self.home / "models" / name / version
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to((store / "models" / name / version).resolve())
+        (link.parent / "latest").write_text(version, encoding="utf-8")
 
     def wait_until_ready(self, probe: Probe, timeout: float) -> Mapping[str, Any]:
         """Wait until a golden row came back right from this very server.
@@ -164,12 +180,14 @@ class Server:
             PortInUseError: the port was taken between our look and the start, and no other one may be taken.
             PredictionMismatchError: the answer is not what the in-memory model gave.
         """
+        self._probe, self._timeout = probe, timeout
         deadline = time.monotonic() + timeout
         attempt = _Attempt(probe, deadline)
         while not attempt.ended.wait(POLL):
             self.refuse_if_sick()
             if time.monotonic() > deadline:
-                raise self._failed(f"no golden row came back within {timeout:g} s (startup-timeout)")
+                what = "no golden row came back" if self.project is None else "it was not ready"
+                raise self._failed(f"{what} within {timeout:g} s (startup-timeout)")
             if not self.url and (url := self._find_url()):
                 self.url = url
                 attempt.start(url)
@@ -180,10 +198,10 @@ class Server:
 
     def _find_url(self) -> str | None:
         """Find the worker's listening socket: the one port that the service has, while the supervisor has control ports, too."""
-        if self._worker is None:
+        if not self._workers:
             return None
         try:
-            connections = psutil.Process(self._worker).net_connections(kind="tcp")
+            connections = psutil.Process(self._workers[0]).net_connections(kind="tcp")
         except psutil.Error:
             return None
         ports = {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
@@ -213,11 +231,11 @@ class Server:
         status = self._guard.poll()
         if status is not None:
             return f"bentoml serve exited with status {status}"
-        worker = self._current_worker()
-        if self._worker is not None and worker != self._worker:
-            return f"worker {self._worker} died, and was {'respawned' if worker else 'not replaced'}"
-        self._worker = worker
-        if "Traceback (most recent call last)" in self._read_log():
+        workers = self._current_workers()
+        if dead := [pid for pid in self._workers if pid not in workers]:
+            return f"worker {dead[0]} died, and was {'respawned' if set(workers) - set(self._workers) else 'not replaced'}"
+        self._workers = workers
+        if self.project is None and "Traceback (most recent call last)" in self._read_log():
             time.sleep(TRACEBACK_SETTLES)
             return "a traceback shows in its log"
         return None
@@ -225,14 +243,15 @@ class Server:
     def _read_log(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def _current_worker(self) -> int | None:
+    def _current_workers(self) -> list[int]:
+        found = []
         for pid in self.pids:
             try:
                 if WORKER_MODULE in psutil.Process(pid).cmdline():
-                    return pid
+                    found.append(pid)
             except psutil.Error:
                 continue
-        return None
+        return found
 
     def _failed(self, what: str) -> ServerError:
         return ServerError(f"the server did not become ready: {what}.\nThe end of its log ({self.log}):\n{self.log_end()}")
@@ -251,6 +270,34 @@ class Server:
             except ProcessLookupError:
                 continue
         self._wait_for_guard()
+
+    def kill_worker(self) -> None:
+        """Kill what answers requests, as the kernel does when memory runs out; the supervisor may start it again."""
+        for pid in self._current_workers():
+            os.kill(pid, signal.SIGKILL)
+
+    def kill_supervisor(self) -> None:
+        """Kill the process that started the others, and nothing else."""
+        os.kill(self.pids[0], signal.SIGKILL)
+
+    def left(self) -> list[str]:
+        """Return what is still there of the server: its processes by pid, and its port if anything answers there."""
+        port = int(self.url.rpartition(":")[2]) if self.url else 0
+        answering = [f"port {port} that answers"] if port and accepts_connections(port) else []
+        return [f"process {process.pid}" for process in processes_marked(self.nonce)] + answering
+
+    def restart(self) -> None:
+        """Start again on the same port, and wait until it is ready, as it was done first.
+
+        Raises:
+            ServerError: it does not become ready.
+            PortInUseError: somebody else has taken the port.
+        """
+        if self._probe is None:
+            raise self._failed("it was never asked whether it is ready")
+        self._wait_for_guard()
+        self.relaunch()
+        self.wait_until_ready(self._probe, self._timeout)
 
     def relaunch(self) -> None:
         """Start again on the port that the server had; follow it by `wait_until_ready`.
@@ -273,25 +320,24 @@ class Server:
             ServerError: a process remains, or something answers on the port.
         """
         try:
-            return self._stop()
+            return self.halt()
         finally:
             if self.workspace is not None:
                 self.workspace.close()
 
-    def _stop(self) -> float:
+    def halt(self) -> float:
+        """Stop the whole tree as `stop` does, and keep the folder, so that it can be started again."""
         if self._guard is None:
             return 0.0
         start = time.monotonic()
         self._guard.send_signal(signal.SIGTERM if self._ready else signal.SIGUSR1)  # who never answered has nothing to finish
         self._wait_for_guard()
-        left = processes_marked(self.nonce)
-        for process in left:
+        left = self.left()
+        for process in processes_marked(self.nonce):
             process.kill()
-        port = int(self.url.rpartition(":")[2]) if self.url else 0
-        answering = bool(port) and accepts_connections(port)
         self._guard = None
-        if left or answering:
-            raise ServerError(f"after stop, {len(left)} processes remained ({left}) and port {port} {'answers' if answering else 'is closed'}")
+        if left:
+            raise ServerError(f"after stop, there was still {', '.join(left)}")
         seconds = time.monotonic() - start
         self.events.emit("server.stopped", f"stopped in {seconds:.1f} s; no process and no port is left", seconds=seconds)
         return seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class AskedCheck:
     """One check of the catalogue, to be called with a deployment in a test."""
 
-    def __init__(self, check: Check, disturb: Disturbance) -> None:
+    def __init__(self, check: Check, disturb: Disturbance | None) -> None:
         self.check = check
         self._disturb = disturb
 
@@ -29,7 +30,9 @@ class AskedCheck:
         """
         from tier0.runs.verify import ask_one  # noqa: PLC0415 - the list of checks costs nothing, asking one imports httpx
 
-        result = asyncio.run(ask_one(deployment, self.check, self._disturb))
+        if self._disturb is not None:
+            deployment = replace(deployment, disturb=self._disturb)
+        result = asyncio.run(ask_one(deployment, self.check))
         if result.status == "not_judged":
             pytest.skip(f"not judged: {result.message}")
         if result.status != "pass":
@@ -37,7 +40,7 @@ class AskedCheck:
         return result.evidence
 
 
-def parametrize_with_checks(groups: Sequence[str] = (), *, disturb: Disturbance = "load") -> pytest.MarkDecorator:
+def parametrize_with_checks(groups: Sequence[str] = (), *, disturb: Disturbance | None = None) -> pytest.MarkDecorator:
     """Parametrize a test with the checks, as scikit-learn's decorator of that name does.
 
         @tier0.parametrize_with_checks()
@@ -46,8 +49,8 @@ def parametrize_with_checks(groups: Sequence[str] = (), *, disturb: Disturbance 
             check(tier0_deployment)
 
     Args:
-        groups: of the catalogue; all by default.
-        disturb: how far the deployment may be disturbed; a test's own server may be, by default.
+        groups: of the catalogue, or single checks; all by default.
+        disturb: how far the deployment may be disturbed; as it says itself, by default.
     """
-    chosen = [check for check in CATALOGUE if not groups or check.group in groups]
+    chosen = [check for check in CATALOGUE if not groups or check.group in groups or check.id in groups]
     return pytest.mark.parametrize("check", [pytest.param(AskedCheck(check, disturb), id=check.id) for check in chosen])

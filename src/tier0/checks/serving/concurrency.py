@@ -3,47 +3,102 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+import uuid
+from collections.abc import Awaitable
+from typing import TypeVar
 
-from tier0.checks.serving.target import Target
-from tier0.core.golden import ROW_ALONE_TOLERANCE
-from tier0.core.verdict import CheckFailedError
+from tier0.checks.serving.target import Target, UnansweredError
+from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 CALLERS = 16
 ROUNDS = 2
 BUSY_CALLERS = 8
 BUSY_ROWS = 2000
 LIVENESS_LIMIT = 1.0
+REQUEST_ID = "X-Request-ID"
+Answer = TypeVar("Answer")
+SHARED = [
+    "answers of a batch are given to the wrong callers",
+    "state is shared between threads",
+    "statistics over the merged batch flow into the answers",
+]
 
 
 async def own_answer(target: Target) -> None:
-    """Fail where callers that ask at once, each for another row, get each other's answers."""
+    """Fail where callers that ask at once, each for another row, or the same one, get each other's answers."""
     golden = target.golden
-    causes = [
-        "answers of a batch are given to the wrong callers",
-        "state is shared between threads",
-        "statistics over the merged batch flow into the answers",
-    ]
-    for _ in range(ROUNDS):
-        await asyncio.gather(
-            *(
-                target.expect(golden.take([number % len(golden)]), "beside strangers, a caller's own row", causes, tolerance=ROW_ALONE_TOLERANCE)
-                for number in range(CALLERS)
-            )
-        )
+    for stride in range(ROUNDS):
+        rows = [golden.take([number * (stride + 1) % len(golden)]) for number in range(CALLERS)]
+        rows += [rows[0], rows[0]]
+        await _all(*(target.expect(row, "beside strangers, a caller's own row", SHARED) for row in rows))
+
+
+async def own_context(target: Target) -> None:
+    """Fail where an answer carries the request id of another caller."""
+    row = target.golden.take([0])
+    mine = [f"tier0-{uuid.uuid4().hex}" for _ in range(CALLERS)]
+    body = json.dumps(target.body(row)).encode()
+    responses = await _all(*(target.post(body, headers={REQUEST_ID: request_id}) for request_id in mine))
+    echoed = False
+    for request_id, response in zip(mine, responses, strict=True):
+        said = f"{response.text} {dict(response.headers)}"
+        others = [other for other in mine if other != request_id and other in said]
+        if others:
+            causes = ["the headers of the first request are used for the whole batch", "the context is kept where threads share it"]
+            message = f"a caller that sent {REQUEST_ID}: {request_id} got an answer with {others[0]}, which another caller sent"
+            raise CheckFailedError(message, evidence={"sent": request_id, "got": others[0]}, causes=causes)
+        echoed = echoed or request_id in said
+    if not echoed:
+        raise NotJudgedError(f"no answer says which {REQUEST_ID} it belongs to")
+
+
+async def strangers_mistakes(target: Target) -> None:
+    """Fail where a bad request among good ones harms the others."""
+    golden = target.golden
+    first = golden.take([0])
+    wrong_row = ["three" if isinstance(value, (int, float)) else 3 for value in first.rows[0]]
+    bad = json.dumps(target.contract.body(golden.columns, [wrong_row])).encode()
+    causes = ["requests of several callers are put into one batch before they are looked at", *SHARED]
+
+    async def stranger() -> None:
+        try:
+            await target.post(bad)
+        except UnansweredError:
+            return  # what it gets is its own business here
+
+    good = [target.expect(golden.take([number % len(golden)]), "beside a stranger's bad request", causes) for number in range(CALLERS)]
+    await _all(*good, stranger(), stranger(), stranger())
 
 
 async def alive_under_load(target: Target) -> None:
     """Fail where /livez takes over a second while large requests are worked on."""
     golden = target.golden
-    many = golden.take([number % len(golden) for number in range(BUSY_ROWS)])
+    if (await target.get("/livez")).status_code >= 400:  # noqa: PLR2004 - neither absent nor alive
+        raise NotJudgedError("there is no /livez: it is hidden, or this is no BentoML service")
+    many = golden.take([0] if target.contract.one_row else [number % len(golden) for number in range(BUSY_ROWS)])
     busy = [asyncio.ensure_future(target.ask(many)) for _ in range(BUSY_CALLERS)]
     slowest = 0.0
-    while not all(call.done() for call in busy):
-        start = time.perf_counter()
-        await target.get("/livez")
-        slowest = max(slowest, time.perf_counter() - start)
-    await asyncio.gather(*busy)
+    try:
+        while not all(call.done() for call in busy):
+            start = time.perf_counter()
+            await target.get("/livez")
+            slowest = max(slowest, time.perf_counter() - start)
+        await asyncio.gather(*busy)
+    finally:
+        for call in busy:
+            call.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
     if slowest > LIVENESS_LIMIT:
-        message = f"/livez took {slowest:.1f} s while {BUSY_CALLERS} requests of {BUSY_ROWS} rows were worked on: a probe would restart the service"
+        message = f"/livez took {slowest:.1f} s while {BUSY_CALLERS} requests of {len(many)} rows were worked on: a probe would restart the service"
         raise CheckFailedError(message, evidence={"slowest_seconds": slowest}, causes=["blocking work in an async handler"])
+
+
+async def _all(*calls: Awaitable[Answer]) -> list[Answer]:
+    """Run all at once, wait for all of them, and raise what went wrong first."""
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return outcomes  # type: ignore[return-value]

@@ -6,11 +6,14 @@ import json
 import math
 from typing import Any
 
-from tier0.checks.serving.target import MOST_SHOWN, Target
+from tier0.checks.serving.target import MOST_SHOWN, Target, UnansweredError
+from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 SUM_TOLERANCE = 1e-5
 CLIENT_ERRORS = range(400, 500)
+MOST_COLUMNS = 8
+VOCABULARY = ["the encoder ignores what it does not know (handle_unknown='ignore'), and nobody looks at the spelling before it"]
 GUESSED = ["a default takes the place of what was sent", "input is not validated against the model's signature"]
 
 
@@ -18,9 +21,9 @@ async def one_answer_a_row(target: Target) -> None:
     """Fail where rows are lost, added, or answered with something that is not finite."""
     golden = target.golden
     answer = await target.ask(golden)
-    for part in ("predictions", "probabilities"):
+    for part in target.contract.parts:
         values = answer[part]
-        if values is None:
+        if values is None and getattr(golden, part) is None:
             continue
         if not isinstance(values, list) or len(values) != len(golden):
             got = len(values) if isinstance(values, list) else type(values).__name__
@@ -45,9 +48,11 @@ async def probabilities(target: Target) -> None:
     golden = target.golden
     answer = await target.ask(golden)
     values = answer["probabilities"]
-    if values is None or not golden.classes:
+    if "probabilities" not in target.contract.parts or golden.probabilities is None:
         raise NotJudgedError("this service gives no probabilities")
-    for index, row in enumerate(values):
+    if target.contract.probability_of is not None:
+        raise NotJudgedError("this service gives the probability of one class only")
+    for index, row in enumerate(values if isinstance(values, list) else [values]):
         if not _is_distribution(row, len(golden.classes)):
             causes = ["only the largest probability, or that of one class, is given", "a matrix was flattened", "scores were shifted or clamped"]
             message = f"the probabilities of row {index} are {row!r}, and there are {len(golden.classes)} classes"
@@ -78,17 +83,20 @@ async def refuses_wrong_key(target: Target) -> None:
 
 
 async def refuses_unknown_field(target: Target) -> None:
-    """Fail where a field that nobody knows is passed over."""
+    """Fail where an optional field takes its default because its name was misspelled."""
     body = target.body(target.golden.take([0]))
-    if not isinstance(body, dict):
-        raise NotJudgedError("the body of this service is a bare list: there is no place for a field")
-    await _refused(target, json.dumps({**body, "treshold": 0.9}), "a misspelled field (treshold)")
+    if not isinstance(body, dict) or not target.contract.optional:
+        raise NotJudgedError("the body of this service has no optional field: no default can take the place of one that is misspelled")
+    for name in target.contract.optional:
+        misspelled = name[:1] + name[2:]
+        content = {**{other: value for other, value in body.items() if other != name}, misspelled: body.get(name, 0.9)}
+        await _refused(target, json.dumps(content), f"a misspelled optional field ({misspelled} for {name})")
 
 
 async def refuses_wrong_width(target: Target) -> None:
     """Fail where a row that is too long, or too short, gets a prediction."""
     golden = target.golden.take([0])
-    if target.contract.style == "records":
+    if target.contract.style.startswith("record"):
         raise NotJudgedError("this service takes records, whose columns are named")
     columns = golden.columns
     for row, what in (
@@ -101,11 +109,29 @@ async def refuses_wrong_width(target: Target) -> None:
 
 async def refuses_unknown_column(target: Target) -> None:
     """Fail where a misspelled column gets a prediction."""
-    golden, contract = target.golden.take([0]), target.contract
-    if contract.style == "rows" and contract.columns is None:
-        raise NotJudgedError("this service takes no names of columns")
+    golden = _named(target).take([0])
     misspelled = [golden.columns[0] + "_", *golden.columns[1:]]
-    await _refused(target, json.dumps(contract.body(misspelled, golden.rows)), f"a misspelled column ({misspelled[0]})")
+    await _refused(target, json.dumps(target.contract.body(misspelled, golden.rows)), f"a misspelled column ({misspelled[0]})")
+
+
+async def refuses_missing_column(target: Target) -> None:
+    """Fail where a column that was left out gets another prediction than the model has for a missing value."""
+    golden = _named(target)
+    for position, column in list(enumerate(golden.columns))[:MOST_COLUMNS]:
+        origin = f"{column} missing"
+        row = golden.take([golden.origins.index(origin) if origin in golden.origins else 0])
+        without = target.contract.body(
+            [name for name in golden.columns if name != column], [[value for index, value in enumerate(row.rows[0]) if index != position]]
+        )
+        may_answer = row if origin in golden.origins else None
+        await _refused(target, json.dumps(without), f"a row without its column {column}", may_answer=may_answer)
+
+
+def _named(target: Target) -> GoldenRows:
+    golden = target.golden
+    if not target.contract.by_name:
+        raise NotJudgedError("this service takes no names of columns")
+    return golden
 
 
 async def refuses_text_for_number(target: Target) -> None:
@@ -117,22 +143,44 @@ async def refuses_text_for_number(target: Target) -> None:
         (str(golden.rows[0][position]), "a quoted number"),
         (True, "true where a number belongs"),
     ):
-        row = [value if index == position else old for index, old in enumerate(golden.rows[0])]
-        await _refused(target, json.dumps(target.contract.body(golden.columns, [row])), what)
+        await _refused(target, json.dumps(target.contract.body(golden.columns, [_changed(golden.rows[0], position, value)])), what)
 
 
 async def refuses_infinity(target: Target) -> None:
     """Fail where infinity gets a prediction, or breaks the service."""
     golden = target.golden.take([0])
-    position = _number_position(golden.rows[0])
-    row = [math.inf if index == position else old for index, old in enumerate(golden.rows[0])]
+    row = _changed(golden.rows[0], _number_position(golden.rows[0]), math.inf)
     await _refused(target, json.dumps(target.contract.body(golden.columns, [row])), "infinity")
 
 
+async def refuses_misspelled_category(target: Target) -> None:
+    """Fail where a category with other case or a blank is answered as one that was never seen."""
+    golden = target.golden
+    asked = False
+    for column, known in golden.categories.items():
+        position = golden.columns.index(column)
+        index = next((index for index, row in enumerate(golden.rows) if row[position] in known), None)
+        if index is None:
+            continue
+        row = golden.take([index])
+        value = row.rows[0][position]
+        for variant in {f" {value}", value.swapcase()} - set(known):
+            asked = True
+            content = json.dumps(target.contract.body(golden.columns, [_changed(row.rows[0], position, variant)]))
+            await _refused(target, content, f"{column} {variant!r} for {value!r}", may_answer=row, causes=VOCABULARY)
+    if not asked:
+        raise NotJudgedError("no column of text is known to have a vocabulary")
+
+
 async def refuses_other_content(target: Target) -> None:
-    """Fail where JSON that is called CSV, or nothing that is called CSV, gets a prediction."""
-    await _refused(target, json.dumps(target.body(target.golden.take([0]))), "JSON sent as text/csv", "text/csv")
+    """Fail where CSV, or nothing that is called CSV, gets a prediction."""
+    row = target.golden.rows[0]
+    await _refused(target, ",".join(map(str, row)), "a row sent as text/csv", "text/csv")
     await _refused(target, "", "an empty body sent as text/csv", "text/csv")
+
+
+def _changed(row: list[Any], position: int, value: Any) -> list[Any]:
+    return [value if index == position else old for index, old in enumerate(row)]
 
 
 def _number_position(row: list[Any]) -> int:
@@ -142,13 +190,32 @@ def _number_position(row: list[Any]) -> int:
     raise NotJudgedError("the first golden row holds no number")
 
 
-async def _refused(target: Target, content: str, what: str, content_type: str = "application/json") -> None:
-    response = await target.post(content.encode(), content_type)
+async def _refused(
+    target: Target,
+    content: str,
+    what: str,
+    content_type: str = "application/json",
+    *,
+    may_answer: GoldenRows | None = None,
+    causes: list[str] = GUESSED,
+) -> None:
+    """Send what must be refused; or answered as *may_answer* is, which would mean that it was understood."""
+    reproduce = target.curl(content, content_type)
+    try:
+        response = await target.post(content.encode(), content_type)
+    except UnansweredError as problem:
+        raise CheckFailedError(f"{what}: {problem}", causes=["the worker dies of it", "the handler waits for ever"], reproduce=reproduce) from problem
     if response.status_code in CLIENT_ERRORS:
         return
     evidence = {"status": response.status_code, "body": response.text[:MOST_SHOWN]}
-    reproduce = target.curl(content, content_type)
-    if response.is_success:
-        raise CheckFailedError(f"{what} got a prediction with status {response.status_code}", evidence=evidence, causes=GUESSED, reproduce=reproduce)
-    message = f"{what} is answered with {response.status_code}: the caller's mistake looks like the service's failure, and opens circuits"
-    raise CheckFailedError(message, evidence=evidence, causes=["input is not validated before the model gets it"], reproduce=reproduce)
+    if not response.is_success:
+        message = f"{what} is answered with {response.status_code}: the caller's mistake looks like the service's failure, and opens circuits"
+        raise CheckFailedError(message, evidence=evidence, causes=["input is not validated before the model gets it"], reproduce=reproduce)
+    if may_answer is not None:
+        try:
+            answer = {**target.contract.read(response.json()), "classes": None}
+        except ValueError:
+            answer = {}
+        if may_answer.compare(answer, tolerance=ROW_ALONE_TOLERANCE, parts=target.contract.parts) is None:
+            return
+    raise CheckFailedError(f"{what} got a prediction with status {response.status_code}", evidence=evidence, causes=causes, reproduce=reproduce)

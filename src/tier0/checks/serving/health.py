@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import httpx
+import psutil
 
 from tier0.checks.serving.target import MOST_SHOWN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
+WARM_UP = 5
+PROBES = 60
 ABSENT = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 WELL = {"healthy", "ok", "ready", "up", "pass", "alive", "true"}
 
@@ -33,7 +37,7 @@ async def body_agrees(target: Target) -> None:
     if response.status_code != httpx.codes.OK or not isinstance(body, dict):
         raise NotJudgedError(f"the health route answers {response.status_code}, with nothing that could contradict it")
     said = str(body.get("status", "healthy")).lower()
-    missing = [name for name in ("model_loaded", "ready", "models_loaded") if name in body and not body[name]]
+    missing = [name for name in ("model_loaded", "ready", "models_loaded", "models", "loaded") if name in body and not body[name]]
     if said not in WELL or missing:
         message = f"the health route answers 200, and its body says {said}{f', {missing[0]}: {body[missing[0]]}' if missing else ''}"
         causes = ["no model is loaded, and the service answers all the same", "the status is hard-coded"]
@@ -46,6 +50,33 @@ async def can_predict(target: Target) -> None:
     response = await _health(target)
     if response.status_code == httpx.codes.OK:
         await target.ask(golden)
+
+
+async def probes_leak_nothing(target: Target) -> dict[str, Any]:
+    """Fail where health probes leave files or connections open in the service's processes."""
+    pids = target.own_process.pids
+    await _probe(target, WARM_UP)
+    before = _open_files(pids)
+    await _probe(target, PROBES)
+    opened = _open_files(pids) - before
+    evidence = {"probes": PROBES, "files_and_connections_opened": opened}
+    if opened > PROBES // 2:
+        causes = ["the response of a dependency's health route is not closed", "a client is made for every probe, and none is closed"]
+        raise CheckFailedError(f"{PROBES} health probes left {opened} files or connections open", evidence=evidence, causes=causes)
+    return evidence
+
+
+async def _probe(target: Target, count: int) -> None:
+    for _ in range(count):
+        await _health(target)
+
+
+def _open_files(pids: list[int]) -> int:
+    total = 0
+    for pid in pids:
+        with suppress(psutil.Error):
+            total += psutil.Process(pid).num_fds()
+    return total
 
 
 async def _health(target: Target) -> httpx.Response:

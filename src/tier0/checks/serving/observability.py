@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Callable
 
 import httpx
 
-from tier0.checks.serving.target import Target
+from tier0.checks.serving.target import MOST_SHOWN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 ASKED = 3
-SAMPLE = re.compile(r"^[a-zA-Z_:][a-zA-Z0-9_:]*request_total\{[^}]*\} ([0-9.eE+]+)", re.MULTILINE)
+COUNTER = "request_total"
+SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)(?: \d+)?$")
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+Sample = tuple[str, dict[str, str], float]
 
 
 async def counts_requests(target: Target) -> None:
     """Fail where requests do not show in the metrics."""
     golden = target.golden.take([0])
-    before = await _count(target)
+    before = _count(await _samples(target))
     for _ in range(ASKED):
         await target.ask(golden)
-    counted = await _count(target) - before
+    counted = _count(await _samples(target)) - before
     if counted < ASKED:
         causes = [
             "another server on the same BENTOML_HOME wiped the metrics",
@@ -30,8 +35,81 @@ async def counts_requests(target: Target) -> None:
         raise CheckFailedError(message, evidence={"asked": ASKED, "counted": counted}, causes=causes, reproduce=f"curl -sS {target.url}/metrics")
 
 
-async def _count(target: Target) -> float:
+async def counts_refusals(target: Target) -> None:
+    """Fail where what was refused does not show in the metrics: an error rate of 0 that nobody should believe."""
+    before = _count(await _samples(target), lambda status: status.startswith(("4", "5")))
+    for _ in range(ASKED):
+        response = await target.post(b'{"')
+        if response.is_success:
+            raise NotJudgedError("nothing was refused: see contract.refuses_no_json")
+    counted = _count(await _samples(target), lambda status: status.startswith(("4", "5"))) - before
+    if counted < ASKED:
+        causes = ["the metrics' middleware sits inside of the error handler", "only successes are counted"]
+        message = f"{ASKED} requests were refused with {response.status_code}, and the metrics count {counted:g} more errors"
+        raise CheckFailedError(message, evidence={"refused": ASKED, "counted": counted}, causes=causes, reproduce=f"curl -sS {target.url}/metrics")
+
+
+async def metrics_can_be_read(target: Target) -> None:
+    """Fail where the text breaks a rule of the Prometheus exposition format (version 0.0.4) that strict readers hold to."""
+    text = await _text(target)
+    families: defaultdict[str, list[Sample]] = defaultdict(list)
+    order: list[str] = []
+    for line in text.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        sample = _read_sample(line)
+        if sample is None:
+            raise CheckFailedError(f"a line of /metrics cannot be read: {line[:MOST_SHOWN]}", evidence={"line": line[:MOST_SHOWN]})
+        family = re.sub(r"_(bucket|sum|count|created|total)$", "", sample[0])
+        if family in families and order[-1] != family:
+            message = f"the samples of {family} do not stand together in /metrics"
+            raise CheckFailedError(message, evidence={"family": family}, causes=["the samples of several workers are joined without sorting"])
+        order.append(family)
+        families[family].append(sample)
+    for family, samples in families.items():
+        _refuse_broken_histogram(family, samples)
+
+
+def _refuse_broken_histogram(family: str, samples: list[Sample]) -> None:
+    """Raise where buckets do not grow to +Inf, or to the count; where the sum stands among them is free, and BentoML has it first."""
+    series: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    counted: dict[str, float] = {}
+    for name, labels, value in samples:
+        key = str(sorted((label, text) for label, text in labels.items() if label != "le"))
+        if name.endswith("_bucket"):
+            series[key].append((float(labels.get("le", "nan")), value))
+        elif name.endswith("_count"):
+            counted[key] = value
+    for key, buckets in series.items():
+        limits, counts = zip(*buckets, strict=True)
+        if list(limits) != sorted(limits) or list(counts) != sorted(counts) or limits[-1] != float("inf"):
+            message = f"the buckets of {family} do not grow up to +Inf in /metrics"
+            raise CheckFailedError(message, evidence={"family": family, "buckets": buckets}, causes=["buckets of several workers are mixed"])
+        if counted.get(key, counts[-1]) != counts[-1]:
+            message = f"the last bucket of {family} holds {counts[-1]:g}, and its count is {counted[key]:g} in /metrics"
+            raise CheckFailedError(message, evidence={"family": family}, causes=["sum and buckets come from different workers"])
+
+
+async def _text(target: Target) -> str:
     response = await target.get("/metrics")
     if response.status_code != httpx.codes.OK:
         raise NotJudgedError(f"/metrics answers {response.status_code}: metrics are off, or hidden")
-    return sum(float(value) for value in SAMPLE.findall(response.text))
+    return response.text
+
+
+async def _samples(target: Target) -> list[Sample]:
+    return [sample for line in (await _text(target)).splitlines() if line and line[0] != "#" and (sample := _read_sample(line)) is not None]
+
+
+def _read_sample(line: str) -> Sample | None:
+    match = SAMPLE.match(line)
+    if match is None:
+        return None
+    try:
+        return match["name"], dict(LABEL.findall(match["labels"] or "")), float(match["value"])
+    except ValueError:
+        return None
+
+
+def _count(samples: list[Sample], counts: Callable[[str], bool] = lambda _: True) -> float:
+    return sum(value for name, labels, value in samples if name.endswith(COUNTER) and counts(labels.get("http_response_code", "")))

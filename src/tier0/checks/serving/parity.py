@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import random
+from typing import Any
 
 from tier0.checks.serving.target import Target
-from tier0.core.golden import ROW_ALONE_TOLERANCE
+from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 ALONE = 20
@@ -17,55 +20,115 @@ PREPROCESSING = [
     "the decision threshold or the label vocabulary was not shipped",
 ]
 BATCH = ["statistics over the batch flow into the answers", "categories are inferred from the request", "answers are put back in another order"]
+CLIENT = [
+    "the client asks another address than it was given",
+    "the client wraps or reads the body in another way than the service does",
+    "what the service gives is not what was trained: see parity.golden_rows",
+]
 
 
 async def golden_rows(target: Target) -> None:
-    """Fail where the golden rows, asked together, do not come back to the last bit."""
-    await target.expect(target.golden, "what is served is not what was trained", PREPROCESSING, tolerance=0.0)
+    """Fail where the golden rows, asked together, do not come back: to the last bit where the arithmetic is the same."""
+    await target.expect(target.golden, "what is served is not what was trained", PREPROCESSING, same_batch=True)
 
 
 async def rows_alone(target: Target) -> None:
     """Fail where a row alone gets another answer than it got from memory in a batch."""
     golden = target.golden
     for index in range(min(ALONE, len(golden))):
-        await target.expect(golden.take([index]), f"golden row {index}, alone", BATCH + PREPROCESSING, tolerance=ROW_ALONE_TOLERANCE)
+        await target.expect(golden.take([index]), f"golden row {index}, alone", BATCH + PREPROCESSING)
 
 
 async def shuffled(target: Target) -> None:
     """Fail where rows in another order do not take their answers with them."""
-    golden = target.golden
+    golden = _several(target)
     order = random.Random(SEED).sample(range(len(golden)), len(golden))  # noqa: S311 - an order, not a secret
-    await target.expect(golden.take(order), "rows in another order", BATCH, tolerance=ROW_ALONE_TOLERANCE)
+    await target.expect(golden.take(order), "rows in another order", BATCH)
 
 
 async def repeated(target: Target) -> None:
     """Fail where copies of rows in one request change an answer, or are thrown away."""
-    golden = target.golden
+    golden = _several(target)
     twice = golden.take([index for index in range(min(ALONE, len(golden))) for _ in range(2)])
-    await target.expect(twice, "rows beside copies of themselves", ["repeated rows are dropped", *BATCH], tolerance=ROW_ALONE_TOLERANCE)
+    await target.expect(twice, "rows beside copies of themselves", ["repeated rows are dropped", *BATCH])
+
+
+def _several(target: Target) -> GoldenRows:
+    if target.contract.one_row:
+        raise NotJudgedError("a request takes only one row")
+    return target.golden
 
 
 async def columns_by_name(target: Target) -> None:
     """Fail where columns in another order, with their names, change an answer."""
     golden, contract = target.golden, target.contract
-    if contract.style == "rows" and contract.columns is None:
+    if not contract.by_name:
         raise NotJudgedError("this service takes no names of columns: only whoever calls it can keep their order")
+    if contract.one_row:
+        golden = golden.take([0])
     backwards = contract.body(golden.columns[::-1], [row[::-1] for row in golden.rows])
     causes = ["names are ignored, and values taken by position", "columns are relabelled numbers first"]
-    await target.expect(golden, "columns in another order, with their names", causes, tolerance=0.0, body=backwards)
+    await target.expect(golden, "columns in another order, with their names", causes, same_batch=True, body=backwards)
+
+
+async def keys_in_any_order(target: Target) -> None:
+    """Fail where the order of the keys of an object in the body changes an answer."""
+    golden = target.golden.take([0]) if target.contract.one_row else target.golden
+    body = target.body(golden)
+    backwards = _backwards(body)
+    if str(backwards) == str(body):
+        raise NotJudgedError("the body of this service has no two keys beside each other")
+    causes = ["values are taken in the order of the body"]
+    await target.expect(golden, "the keys of the body in another order", causes, same_batch=True, body=backwards)
+
+
+def _backwards(body: Any) -> Any:
+    if isinstance(body, dict):
+        return {name: _backwards(value) for name, value in reversed(body.items())}
+    return [_backwards(item) for item in body] if isinstance(body, list) else body
+
+
+async def missing_values(target: Target) -> None:
+    """Fail where a missing value is replaced by something before the model sees it."""
+    causes = ["missing values are replaced by zero before the model", "null becomes text, or a number, on its way"]
+    await target.expect(target.golden_from("missing"), "missing values", causes)
+
+
+async def unseen_categories(target: Target) -> None:
+    """Fail where a category that was never seen is not treated as the model treats it."""
+    await target.expect(target.golden_from("never seen"), "categories that were never seen", ["categories are inferred from the request"])
+
+
+async def boundaries(target: Target) -> None:
+    """Fail where a value on one side of a boundary of the model arrives on the other."""
+    causes = ["numbers are cast to float32, or rounded, on their way", "numbers are sent as text with few digits"]
+    await target.expect(target.golden_from("boundary"), "values close to the model's boundaries", causes)
+
+
+async def decisions(target: Target) -> None:
+    """Fail where rows close to the decision get the other label."""
+    causes = ["the tuned threshold was not shipped", "a default threshold of the service or the client takes its place"]
+    await target.expect(target.golden_from("decision"), "rows close to the decision", causes)
+
+
+async def large_integers(target: Target) -> None:
+    """Fail where a whole number is changed by a float on its way."""
+    await target.expect(target.golden_from("what a float holds"), "large whole numbers", ["whole numbers pass through a float on their way"])
 
 
 async def inputs_matter(target: Target) -> None:
     """Fail where everything gets the same answer, though the model tells the rows apart."""
     golden = target.golden
-    if len({str(output) for output in golden.probabilities or golden.predictions}) == 1:
+    parts = [part for part in target.contract.parts if len({str(output) for output in getattr(golden, part) or []}) > 1]
+    if not parts:
         raise NotJudgedError("the model in memory gives all golden rows the same answer: choose rows that it tells apart")
     answer = await target.ask(golden)
-    outputs = answer["probabilities"] or answer["predictions"] or []
-    if len({str(output) for output in outputs}) <= 1:
+    outputs = answer[parts[-1]] or []
+    if not isinstance(outputs, list) or len({str(output) for output in outputs}) <= 1:
         causes = ["an exception is turned into a constant", "zeros of the right shape are fed to the model", "defaults are used instead of the input"]
-        message = f"all {len(golden)} rows get the same answer, {outputs[0] if outputs else None}, and the model in memory tells them apart"
-        raise CheckFailedError(message, evidence={"answer": outputs[:1], "rows": len(golden)}, causes=causes)
+        shown = outputs[:1] if isinstance(outputs, list) else outputs
+        message = f"all {len(golden)} rows get the same answer, {shown}, and the model in memory tells them apart"
+        raise CheckFailedError(message, evidence={"answer": shown, "rows": len(golden)}, causes=causes)
 
 
 async def no_memory(target: Target) -> None:
@@ -76,10 +139,72 @@ async def no_memory(target: Target) -> None:
     for _ in range(3):
         await target.ask(last)
     after = await target.ask(first)
-    for part in ("predictions", "probabilities"):
-        if before[part] != after[part]:
-            causes = ["the model or its preprocessing is fitted on what is asked", "state of one request is used by the next"]
-            message = f"the same row got {before[part]} first, and {after[part]} after other rows were asked"
-            raise CheckFailedError(
-                message, evidence={"before": before[part], "after": after[part]}, causes=causes, reproduce=target.curl(target.body(first))
-            )
+    as_before = GoldenRows(first.columns, first.rows, before["predictions"], before["probabilities"], [])
+    mismatch = as_before.compare(after, tolerance=max(ROW_ALONE_TOLERANCE, target.tolerance), parts=target.contract.parts)
+    if mismatch is not None:
+        causes = ["the model or its preprocessing is fitted on what is asked", "state of one request is used by the next"]
+        message = f"the same row got {mismatch.part} {mismatch.expected!r} first, and {mismatch.got!r} after other rows were asked"
+        evidence = {"before": mismatch.expected, "after": mismatch.got}
+        raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=target.curl(target.body(first)))
+
+
+async def through_client(target: Target) -> None:
+    """Fail where the application's client does not bring the golden rows' answers, together and one by one."""
+    golden = target.golden
+    client = _client(target)
+    try:
+        if not target.contract.one_row:
+            await _expect_through(target, golden, client.predict)
+        for index in range(min(ALONE, len(golden))):
+            await _expect_through(target, golden.take([index]), client.predict)
+    finally:
+        await _close(client)
+
+
+async def batch_through_client(target: Target) -> None:
+    """Fail where the client's ``predict_batch`` does not bring the golden rows' answers."""
+    client = _client(target)
+    try:
+        if not hasattr(client, "predict_batch"):
+            raise NotJudgedError("the client has no predict_batch")
+        await _expect_through(target, target.golden, client.predict_batch)
+    finally:
+        await _close(client)
+
+
+def _client(target: Target) -> Any:
+    if target.make_client is None:
+        raise NotJudgedError("which client the application uses was not said: give --client module:factory")
+    try:
+        return target.make_client(target.url)
+    except Exception as problem:
+        raise CheckFailedError(
+            f"the client could not be made: {type(problem).__name__}: {problem}", causes=["the factory takes other arguments"]
+        ) from problem
+
+
+async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> None:
+    """Ask by records, the one form in which nothing is left to an order."""
+    try:
+        if inspect.iscoroutinefunction(method):
+            given = await method(golden.records())
+        else:
+            given = await asyncio.to_thread(method, golden.records())
+    except Exception as problem:
+        message = f"the client's {method.__name__} raised {type(problem).__name__} for rows that are well formed: {problem}"
+        raise CheckFailedError(message, causes=CLIENT) from problem
+    answer = target.contract.read(given) if isinstance(given, (dict, list)) else {}
+    if not any(answer.get(part) for part in target.contract.parts) and isinstance(given, list):
+        answer = {"predictions": given, "probabilities": None}
+    target.refuse_difference({"predictions": None, "probabilities": None, **answer}, golden, "through the client", CLIENT)
+    if target.tag is not None and answer.get("model_tag") not in {None, target.tag}:
+        message = f"through the client {answer['model_tag']} answers, and {target.tag} must"
+        raise CheckFailedError(message, evidence={"expected": target.tag, "got": answer["model_tag"]}, causes=CLIENT)
+
+
+async def _close(client: Any) -> None:
+    close = getattr(client, "close", None)
+    if close is not None:
+        closing = close()
+        if inspect.isawaitable(closing):
+            await closing

@@ -1,23 +1,50 @@
-"""How fast is it?"""
+"""How fast is it, and does it stay so? Reported; a factor of ten is what fails."""
 
 from __future__ import annotations
 
 import asyncio
 import statistics
 import time
+from contextlib import suppress
 from typing import Any
 
+import psutil
+
 from tier0.checks.serving.target import Target
+from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError
 
 ALONE = 50
 CALLERS = 32
 EACH = 5
 WORST_FACTOR = 10
+ALWAYS_ALLOWED = 0.010
+"""Seconds for HTTP, parsing and a busy machine, on top of which a model's own time counts."""
+WARM_UP = 100
+MEASURED = 400
+GROWTH = 64 * 1024
+"""Bytes a request: a service that grows like that fills a gigabyte within 16,000 requests."""
 
 
 async def latency(target: Target) -> dict[str, Any]:
-    """Report the latency of one row, alone and with 32 callers; fail where many callers together get a tenth of what one gets."""
+    """Report the latency of one row; fail beyond ten times what the model in memory took, and ten times 10 ms."""
+    row = target.golden.take([0])
+    alone = sorted([await _seconds(target, row) for _ in range(ALONE)])
+    median, in_memory = statistics.median(alone), target.golden.seconds
+    evidence = {
+        "p50_ms": median * 1000,
+        "p95_ms": alone[int(ALONE * 0.95)] * 1000,
+        "in_memory_ms": None if in_memory is None else in_memory * 1000,
+    }
+    if in_memory is not None and median > WORST_FACTOR * (in_memory + ALWAYS_ALLOWED):
+        message = f"one row takes {median * 1000:.0f} ms (the median of {ALONE}), and the model in memory took {in_memory * 1000:.1f} ms"
+        causes = ["the model uses many threads for every single row (n_jobs)", "the model is loaded, or a client made, for every request"]
+        raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=f"time {target.curl(target.body(row))}")
+    return evidence
+
+
+async def many_callers(target: Target) -> dict[str, Any]:
+    """Report how many rows a second one caller and 32 get; fail where many together get a tenth of what one gets."""
     row = target.golden.take([0])
     alone = [await _seconds(target, row) for _ in range(ALONE)]
     start = time.perf_counter()
@@ -25,10 +52,9 @@ async def latency(target: Target) -> dict[str, Any]:
     rate_together = CALLERS * EACH / (time.perf_counter() - start)
     rate_alone = 1 / statistics.mean(alone)
     evidence = {
-        "p50_ms_one_caller": statistics.median(alone) * 1000,
-        "p50_ms_many_callers": statistics.median(together) * 1000,
         "rows_per_second_one_caller": rate_alone,
         "rows_per_second_many_callers": rate_together,
+        "p50_ms_many_callers": statistics.median(together) * 1000,
     }
     if rate_together * WORST_FACTOR < rate_alone:
         message = f"{CALLERS} callers together get {rate_together:.0f} rows a second, and one caller {rate_alone:.0f}"
@@ -36,7 +62,38 @@ async def latency(target: Target) -> dict[str, Any]:
     return evidence
 
 
-async def _seconds(target: Target, row: Any) -> float:
+async def memory(target: Target) -> dict[str, Any]:
+    """Fail where the service's processes grow by 64 KiB or more with every request, after the first hundred."""
+    pids, row = target.own_process.pids, target.golden.take([0])
+    await _ask_often(target, row, WARM_UP)
+    before = _resident(pids)
+    await _ask_often(target, row, MEASURED // 2)
+    middle = _resident(pids)
+    await _ask_often(target, row, MEASURED // 2)
+    after = _resident(pids)
+    growth = min(middle - before, after - middle) / (MEASURED // 2)  # what grows once, such as a pool, is no leak
+    evidence = {"bytes_a_request": growth, "megabytes": after / 1e6}
+    if growth > GROWTH:
+        message = f"{MEASURED} requests made it grow by {(after - before) / 1e6:.0f} MB, {growth / 1024:.0f} KiB each and without an end"
+        causes = ["answers or inputs are kept in a list", "a temporary file or folder is made for every request"]
+        raise CheckFailedError(message, evidence=evidence, causes=causes)
+    return evidence
+
+
+async def _ask_often(target: Target, row: GoldenRows, times: int) -> None:
+    for _ in range(times):
+        await target.ask(row)
+
+
+def _resident(pids: list[int]) -> int:
+    total = 0
+    for pid in pids:
+        with suppress(psutil.Error):
+            total += psutil.Process(pid).memory_info().rss
+    return total
+
+
+async def _seconds(target: Target, row: GoldenRows) -> float:
     start = time.perf_counter()
     await target.ask(row)
     return time.perf_counter() - start

@@ -4,22 +4,47 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
 from tier0.core.contract import Contract
 from tier0.core.errors import Tier0Error
-from tier0.core.golden import GoldenRows, Mismatch
+from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows, Mismatch
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 MOST_SHOWN = 300
 MASK = "…"
+NO_ANSWER = ["the worker died of the request", "the handler waits for ever", "nobody reads the server's output, and its pipe is full"]
 
 
 class UnansweredError(Tier0Error):
     """The service gave no answer at all: nothing can be judged."""
+
+
+class Process(Protocol):
+    """A server that this run started."""
+
+    @property
+    def pids(self) -> list[int]:
+        """Its living processes."""
+
+    def kill_worker(self) -> None:
+        """Kill what answers requests."""
+
+    def kill_supervisor(self) -> None:
+        """Kill what started the others."""
+
+    def left(self) -> list[str]:
+        """What is still there of it: processes, and an open port."""
+
+    def halt(self) -> float:
+        """Stop it, and return the seconds that took."""
+
+    def restart(self) -> None:
+        """Start it again where it was, and wait until it is ready."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +58,10 @@ class Target:
         rows: golden rows, if there are any.
         tag: the exact tag that must answer, if it is known.
         mask: show no values of rows in evidence and commands.
+        same_arithmetic: it was started by us as it was asked in memory, so that the same batch must give the same bits.
+        process: what we started; None if it is not ours.
+        make_client: makes the application's client for a URL; None without one.
+        tolerance: relative, widened by the user for the check that is being asked.
     """
 
     url: str
@@ -41,47 +70,90 @@ class Target:
     rows: GoldenRows | None = None
     tag: str | None = None
     mask: bool = False
+    same_arithmetic: bool = False
+    process: Process | None = None
+    make_client: Callable[[str], Any] | None = None
+    tolerance: float = 0.0
 
     @property
     def golden(self) -> GoldenRows:
-        """The golden rows, with only the parts that the service gives."""
+        """The golden rows, with the probabilities that the service gives.
+
+        Raises:
+            NotJudgedError: there are none.
+        """
         if self.rows is None:
             raise NotJudgedError("there are no golden rows to compare with: give --model TAG with --store DIR, or --golden FILE")
-        has_none = self.contract.probabilities is None
-        return replace(self.rows, probabilities=None) if has_none and self.contract.predictions is not None else self.rows
+        named = self.contract.probability_of
+        if named is None or self.rows.probabilities is None:
+            return self.rows
+        names = [str(label) for label in self.rows.classes]
+        if named not in names:
+            raise NotJudgedError(f"the contract gives the probability of {named!r}, and the model's classes are {', '.join(names)}")
+        return replace(self.rows, probabilities=[[row[names.index(named)]] for row in self.rows.probabilities])
+
+    def golden_from(self, *words: str) -> GoldenRows:
+        """Return the golden rows whose origin has one of *words* in it.
+
+        Raises:
+            NotJudgedError: there are none.
+        """
+        golden = self.golden
+        chosen = [index for index, origin in enumerate(golden.origins) if any(word in origin for word in words)]
+        if not chosen:
+            raise NotJudgedError("no golden row is of this kind: the model has none, or they were made by hand")
+        return golden.take(chosen)
+
+    @property
+    def own_process(self) -> Process:
+        """What we started.
+
+        Raises:
+            NotJudgedError: it is not ours.
+        """
+        if self.process is None:
+            raise NotJudgedError("its processes are not ours: this is asked only of what this run started (--tier0-service)")
+        return self.process
 
     async def get(self, route: str, method: str = "GET") -> httpx.Response:
         """Ask a route without a body."""
         return await self._send(method, route, None, {})
 
-    async def post(self, content: bytes, content_type: str = "application/json") -> httpx.Response:
+    async def post(self, content: bytes, content_type: str = "application/json", headers: dict[str, str] | None = None) -> httpx.Response:
         """Send a body to the prediction's route, whatever it is."""
-        return await self._send("POST", self.contract.route, content, {"Content-Type": content_type})
+        return await self._send("POST", self.contract.route, content, {**(headers or {}), "Content-Type": content_type})
 
     async def _send(self, method: str, route: str, content: bytes | None, headers: dict[str, str]) -> httpx.Response:
         try:
             return await self.http.request(method, f"{self.url}{route}", content=content, headers=headers)
         except httpx.HTTPError as problem:
-            raise UnansweredError(f"{method} {self.url}{route} got no answer: {type(problem).__name__} {problem}") from problem
+            raise UnansweredError(f"{method} {self.url}{route} got no answer: {type(problem).__name__} {problem}".rstrip()) from problem
 
     def body(self, golden: GoldenRows) -> Any:
         """Return the body that asks for *golden*."""
         return self.contract.body(golden.columns, golden.rows)
 
     async def ask(self, golden: GoldenRows) -> dict[str, Any]:
-        """Ask for *golden*, and return the answer's parts (see `Contract.read`).
+        """Ask for *golden*, and return the answer's parts (see `Contract.read`); row by row, where a request takes only one.
 
         Raises:
-            CheckFailedError: the answer is no 200, or no JSON.
+            CheckFailedError: there is no answer, or it is no 200, or no JSON.
         """
-        return await self.ask_body(self.body(golden))
+        if not self.contract.one_row:
+            return await self.ask_body(self.body(golden))
+        answers = [await self.ask_body(self.body(golden.take([index]))) for index in range(len(golden))]
+        parts = {part: [value for answer in answers for value in answer[part] or []] for part in self.contract.parts}
+        return {**answers[-1], **parts}
 
-    async def ask_body(self, body: Any) -> dict[str, Any]:
+    async def ask_body(self, body: Any, headers: dict[str, str] | None = None) -> dict[str, Any]:
         """Ask with a well-formed body."""
-        response = await self.post(json.dumps(body).encode())
+        try:
+            response = await self.post(json.dumps(body).encode(), headers=headers)
+        except UnansweredError as problem:
+            raise CheckFailedError(f"a well-formed request: {problem}", causes=NO_ANSWER, reproduce=self.curl(body)) from problem
         evidence = {"status": response.status_code, "body": response.text[:MOST_SHOWN]}
         if response.status_code != httpx.codes.OK:
-            message = f"a well-formed request was answered with {response.status_code}"
+            message = f"a well-formed request was answered with {response.status_code}: {response.text[:MOST_SHOWN]}"
             causes = ["the service fails on rows that its model takes", "the contract is not this service's"]
             raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=self.curl(body))
         try:
@@ -91,23 +163,36 @@ class Target:
             raise CheckFailedError(message, evidence=evidence, causes=["a proxy answers, not the service"], reproduce=self.curl(body)) from None
         return self.contract.read(answer)
 
-    async def expect(self, golden: GoldenRows, what: str, causes: list[str], *, tolerance: float, body: Any = None) -> dict[str, Any]:
+    async def expect(self, golden: GoldenRows, what: str, causes: list[str], *, same_batch: bool = False, body: Any = None) -> dict[str, Any]:
         """Ask for *golden* (with another *body* that must mean the same), and compare.
+
+        Args:
+            golden: what is asked.
+            what: for the message.
+            causes: for the message.
+            same_batch: these rows were asked together in memory, too.
+            body: what to send.
 
         Raises:
             CheckFailedError: a row differs; with the one row that proves it.
         """
         answer = await self.ask(golden) if body is None else await self.ask_body(body)
-        mismatch = golden.compare({**answer, "classes": None}, tolerance=tolerance)
+        self.refuse_difference(answer, golden, what, causes, same_batch=same_batch)
+        return answer
+
+    def refuse_difference(self, answer: dict[str, Any], golden: GoldenRows, what: str, causes: list[str], *, same_batch: bool = False) -> None:
+        """Raise `CheckFailedError` where *answer* is not what the model in memory gave for *golden*."""
+        tolerance = 0.0 if same_batch and self.same_arithmetic and not self.contract.one_row else ROW_ALONE_TOLERANCE
+        mismatch = golden.compare({**answer, "classes": None}, tolerance=max(tolerance, self.tolerance), parts=self.contract.parts)
         if mismatch is not None:
             raise self.failed(what, mismatch, golden, causes)
-        return answer
 
     def failed(self, what: str, mismatch: Mismatch, golden: GoldenRows, causes: list[str]) -> CheckFailedError:
         """Return the failure for one row that differs."""
         row = golden.take([mismatch.row])
         evidence = {
             "row": MASK if self.mask else dict(zip(row.columns, row.rows[0], strict=True)),
+            "origin": row.origins[0] if row.origins else "example",
             "part": mismatch.part,
             "expected": mismatch.expected,
             "got": mismatch.got,
@@ -115,7 +200,7 @@ class Target:
             "rows_asked": len(golden),
         }
         message = (
-            f"{what}: {mismatch.part} of row {mismatch.row} should be {mismatch.expected!r}, and {mismatch.got!r} came; "
+            f"{what}: {mismatch.part} of {golden.origin(mismatch.row)} should be {mismatch.expected!r}, and {_short(mismatch.got)} came; "
             f"{mismatch.count} of {len(golden)} rows differ"
         )
         return CheckFailedError(message, evidence=evidence, causes=causes, reproduce=self.curl(self.body(row)))
@@ -124,3 +209,8 @@ class Target:
         """Return the command that sends *body* from a shell; without the user's headers."""
         text = MASK if self.mask else body if isinstance(body, str) else json.dumps(body)
         return f"curl -sS {shlex.quote(self.url + self.contract.route)} -H {shlex.quote(f'Content-Type: {content_type}')} -d {shlex.quote(text)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"

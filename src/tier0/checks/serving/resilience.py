@@ -1,0 +1,54 @@
+"""Does it get over what happens to it?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from tier0.checks.serving.target import Target, UnansweredError
+from tier0.core.verdict import CheckFailedError, NotJudgedError
+
+HALF_SENT = 20
+REPLACED_WITHIN = 60.0
+POLL = 0.1
+
+
+async def half_sent_requests(target: Target) -> None:
+    """Fail where callers that announce a body and never send it keep the others from their answers."""
+    parts = urlsplit(target.url)
+    if parts.scheme != "http":
+        raise NotJudgedError("over TLS whoever ends it holds the half-sent requests, not the service")
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
+    lines = [f"POST {parts.path}{target.contract.route} HTTP/1.1", f"Host: {host}:{port}", "Content-Type: application/json", "Content-Length: 100"]
+    head = "\r\n".join([*lines, "", "{"])
+    connections = [await asyncio.open_connection(host, port) for _ in range(HALF_SENT)]
+    try:
+        for _, writer in connections:
+            writer.write(head.encode())
+            await writer.drain()
+        causes = ["a thread is held for every connection until its body is there"]
+        await target.expect(target.golden.take([0]), f"beside {HALF_SENT} callers that never finish sending", causes)
+    finally:
+        for _, writer in connections:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for _, writer in connections), return_exceptions=True)
+
+
+async def worker_is_replaced(target: Target) -> dict[str, Any]:
+    """Report how long the golden rows are not answered right after a worker was killed; fail beyond a minute."""
+    process, golden = target.own_process, target.golden
+    start = time.monotonic()
+    await asyncio.to_thread(process.kill_worker)
+    last = ""
+    while (seconds := time.monotonic() - start) < REPLACED_WITHIN:
+        try:
+            await target.expect(golden, "after its worker was killed", ["the new worker loads another model"], same_batch=True)
+        except (CheckFailedError, UnansweredError) as problem:
+            last = str(problem)
+            await asyncio.sleep(POLL)
+            continue
+        return {"seconds_without_an_answer": seconds}
+    causes = ["no supervisor watches the workers, as in a container", "the model cannot be loaded a second time"]
+    raise CheckFailedError(f"{REPLACED_WITHIN:g} s after a worker was killed: {last}", causes=causes)

@@ -1,0 +1,104 @@
+"""What a user has decided not to hold against a deployment, for a reason and until a day.
+
+A few lines of TOML::
+
+    schema = 1
+
+    [[waive]]
+    check = "contract.refuses_infinity"
+    reason = "the gateway in front refuses it"
+    until = 2027-03-31
+
+    [[tolerate]]
+    check = "parity.golden_rows"
+    relative = 1e-9
+    reason = "served on another processor than it was trained on"
+    until = 2027-03-31
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tier0.core.catalogue import CATALOGUE
+from tier0.core.errors import Tier0Error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA = 1
+KEYS = {"waive": {"check", "reason", "until"}, "tolerate": {"check", "reason", "until", "relative"}}
+
+
+class WaiverError(Tier0Error):
+    """The file cannot be read, or says something that no such file says; the message names the place and the remedy."""
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """One decision.
+
+    Attributes:
+        check: the id of the check that it is about.
+        reason: for whoever reads the verdict.
+        until: the last day on which it counts.
+        relative: the tolerance for numbers, instead of the check's own; None waives the check.
+    """
+
+    check: str
+    reason: str
+    until: dt.date
+    relative: float | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has not ended."""
+        return self.until >= dt.datetime.now(tz=dt.UTC).date()
+
+    def __str__(self) -> str:
+        what = "waived" if self.relative is None else f"with a relative tolerance of {self.relative:g}"
+        return f"{what} until {self.until}: {self.reason}"
+
+
+def read_waivers(path: Path) -> tuple[Waiver, ...]:
+    """Read a file of waivers and tolerances.
+
+    Raises:
+        WaiverError: it cannot be used.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise WaiverError(f"the waivers {path} cannot be read: {problem}") from problem
+    if (schema := document.pop("schema", None)) != SCHEMA:
+        raise WaiverError(f"the waivers {path} have schema = {schema!r}: write schema = {SCHEMA}")
+    if unknown := sorted(document.keys() - KEYS.keys()):
+        raise WaiverError(f"the waivers {path} have {unknown[0]!r}: there are [[waive]] and [[tolerate]]")
+    found: list[Waiver] = []
+    for kind, keys in KEYS.items():
+        entries = document.get(kind, [])
+        if not isinstance(entries, list):
+            raise WaiverError(f"the waivers {path} have [{kind}]: write [[{kind}]], once for each")
+        found += [_waiver(entry, keys, f"[[{kind}]] number {number} of {path}") for number, entry in enumerate(entries, 1)]
+    return tuple(found)
+
+
+def _waiver(entry: dict[str, Any], keys: set[str], where: str) -> Waiver:
+    for name in sorted(keys - entry.keys()):
+        raise WaiverError(f"{where} has no {name}: every one says {', '.join(sorted(keys))}")
+    for name in sorted(entry.keys() - keys):
+        raise WaiverError(f"{where} has {name} = {entry[name]!r}: it may say {', '.join(sorted(keys))}")
+    if entry["check"] not in {check.id for check in CATALOGUE}:
+        raise WaiverError(f"{where} is about {entry['check']!r}, which is no check. tier0 verify --list shows them all")
+    if type(entry["until"]) is not dt.date:
+        raise WaiverError(f"{where} has until = {entry['until']!r}: give a day, without quotes, such as 2027-03-31")
+    if not isinstance(entry["reason"], str) or not entry["reason"].strip():
+        raise WaiverError(f"{where} has reason = {entry['reason']!r}: say why, for whoever reads the verdict")
+    relative = entry.get("relative")
+    if relative is not None and (type(relative) not in {int, float} or not 0 < relative < 1 or math.isnan(relative)):
+        raise WaiverError(f"{where} has relative = {relative!r}: give a share between 0 and 1, such as 1e-9")
+    return Waiver(entry["check"], entry["reason"], entry["until"], relative)
