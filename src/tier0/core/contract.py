@@ -69,6 +69,7 @@ class Contract:
         model_tag: where the answer says which model gave it.
         health: the health route, GET or POST.
         optional: names of fields of the body that may be left out.
+        is_array: the input is declared as an array, in which true is 1 before the service sees it.
     """
 
     route: str = "/predict"
@@ -81,6 +82,7 @@ class Contract:
     model_tag: str | None = "model_tag"
     health: str = "/health"
     optional: tuple[str, ...] = ("columns",)
+    is_array: bool = False
 
     @property
     def one_row(self) -> bool:
@@ -126,7 +128,7 @@ def read_contract(path: Path) -> dict[str, str | None]:
     Raises:
         ContractError: it is no TOML, has another schema number, or holds what a contract does not.
     """
-    known = {field.name for field in fields(Contract)} - {"optional"}
+    known = {field.name for field in fields(Contract)} - {"optional", "is_array"}
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
@@ -194,7 +196,8 @@ def _read_route(route: Mapping[str, Any], declared: Mapping[str, Any], answered:
     if not parts.keys() & declared.keys():
         parts = _find_output(output, answered, one_row=style in {"row", "record"})
     tag = "model_tag" if output.get("type") == "object" else None
-    contract = Contract(path, features, style, columns, parts["predictions"], parts["probabilities"], None, tag, "/readyz", optional)
+    is_array = input_.get("properties", {}).get(features, {}).get("type") == "tensor"
+    contract = Contract(path, features, style, columns, parts["predictions"], parts["probabilities"], None, tag, "/readyz", optional, is_array)
     if not contract.parts:
         names = list(output.get("properties") or _names_in(answered))
         listed = f"among {', '.join(names)} " if names else ""
@@ -210,10 +213,7 @@ def _find_input(route: str, input_: Mapping[str, Any], wanted: str | None) -> tu
     if len(found) == 1:
         ((path, style),) = found.items()
         return path, style, names
-    properties = input_.get("properties", {})
-    if not found and len(properties) > 1 and all(part.get("type") in SCALARS for part in properties.values()):
-        return "", "record", None
-    named = ", ".join(found or properties) or "its inputs"
+    named = ", ".join(found or input_.get("properties", {})) or "its inputs"
     raise ContractError(f"which of {named} of {route} takes the rows is not clear. {how_to_declare(features='name.of.the.input', style='rows')}")
 
 
@@ -222,7 +222,10 @@ def _places_of_rows(part: Mapping[str, Any], path: str) -> list[tuple[str, Style
     style = _style_of(part)
     if style is not None:
         return [(path, style)]
-    found = [place for name, inner in part.get("properties", {}).items() for place in _places_of_rows(inner, f"{path}.{name}".lstrip("."))]
+    properties = part.get("properties", {})
+    if len(properties) > 1 and all(inner.get("type") in SCALARS for inner in properties.values()):
+        return [(path, "record")]
+    found = [place for name, inner in properties.items() for place in _places_of_rows(inner, f"{path}.{name}".lstrip("."))]
     many = [place for place in found if place[1] in {"rows", "records"}]
     return many or found
 

@@ -111,8 +111,10 @@ class GoldenRows:
             expected, got = getattr(self, part), answer.get(part)
             if expected is None and got is None:
                 continue
-            if expected is None or not isinstance(got, list) or len(got) != len(expected):
-                return Mismatch(0, part, expected, got, len(self))
+            if expected is None or not isinstance(got, list):
+                return Mismatch(0, part, None if expected is None else expected[0], got, len(self))
+            if len(got) != len(expected):
+                return Mismatch(0, part, f"one for each of {len(expected)} rows", f"{len(got)} of them", len(self))
             wrong = [index for index, pair in enumerate(zip(expected, got, strict=True)) if not _equal(*pair, tolerance)]
             if wrong:
                 return Mismatch(wrong[0], part, expected[wrong[0]], got[wrong[0]], len(wrong))

@@ -125,13 +125,13 @@ class Deployment:
         disturb: Disturbance = "load",
         **how: Any,
     ) -> Deployment:
-        """Start a BentoML service of your own, in its folder, with a BentoML home that holds nothing but the models that are named.
+        """Start a BentoML service of your own, in its folder, with a BentoML home that holds the models that are named, and no others.
 
         `close` it, or use it in a ``with`` statement.
 
         Args:
             service: ``path/to/file.py:Class``.
-            model: a tag, or several: the first one holds the golden rows.
+            model: a tag, or several: the first one holds the golden rows. Without any, the service sees the whole store.
             store: the BentoML home that has them; it is only read.
             golden: golden rows, or a file of them.
             port: to serve on.
@@ -155,6 +155,8 @@ class Deployment:
         try:
             for tag, _ in found:
                 server.link(tag, home)
+            if not found:
+                server.link_all(home)
             server.launch()
             server.wait_until_ready(ready_probe, startup_timeout)
         except BaseException:

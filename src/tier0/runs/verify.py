@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import httpx
 
-from tier0.checks.serving.target import Target, UnansweredError
+from tier0.checks.serving.target import REQUEST_ID, Target, UnansweredError, new_request_id
 from tier0.core.catalogue import CATALOGUE, GROUPS, LEVELS, Check, Disturbance
 from tier0.core.contract import Contract, ContractError, OpenAnswerError, find_contract, how_to_declare
 from tier0.core.errors import Tier0Error
@@ -22,6 +22,8 @@ from tier0.runs.deployment import Deployment, OwnDeployment
 REQUEST_TIMEOUT = 30.0
 CHECK_TIMEOUT = 120.0
 CONNECTIONS = 40
+ANSWERS_AT_ALL = "health.can_predict"
+"""Where it fails, every other question about predictions would fail for the same reason, and hide it."""
 
 
 def check_serving(
@@ -70,9 +72,16 @@ async def _check(deployment: Deployment, checks: list[Check], *, mask: bool, tel
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0)
     make_client = _load_client(deployment.client)
     async with httpx.AsyncClient(headers=dict(deployment.headers), timeout=REQUEST_TIMEOUT, limits=limits, trust_env=False) as http:
+        why_not_asked = ""
+        try:
+            contract = deployment.contract if isinstance(deployment.contract, Contract) else await _find_contract(deployment, http)
+        except ContractError as problem:
+            if deployment.golden is not None:
+                raise
+            contract, why_not_asked = Contract(health="/readyz"), str(problem)
         target = Target(
             deployment.url,
-            deployment.contract if isinstance(deployment.contract, Contract) else await _find_contract(deployment, http),
+            contract,
             http,
             deployment.golden,
             deployment.tag,
@@ -80,17 +89,22 @@ async def _check(deployment: Deployment, checks: list[Check], *, mask: bool, tel
             same_arithmetic=isinstance(deployment, OwnDeployment),
             process=deployment.server,
             make_client=make_client,
+            why_not_asked=why_not_asked,
         )
-        results = []
+        results, mute = [], False
         for check in checks:
-            result = await run_check(check, target, deployment.disturb, deployment.waivers)
+            if mute and "golden" in check.needs:
+                result = CheckResult(check.id, "not_judged", f"a well-formed request gets no prediction: see {ANSWERS_AT_ALL}")
+            else:
+                result = await run_check(check, target, deployment.disturb, deployment.waivers)
+            mute = mute or (check.id == ANSWERS_AT_ALL and result.status == "fail")
             results.append(result)
             tell(result)
     facts = {
         "url": deployment.url,
         "model": deployment.tag,
         "golden_rows": len(deployment.golden or []),
-        "route": target.contract.route,
+        "route": None if why_not_asked else contract.route,
         "disturb": deployment.disturb,
         "waivers": [str(waiver) for waiver in deployment.waivers if waiver.counts],
     }
@@ -140,11 +154,17 @@ async def _find_contract(deployment: Deployment, http: httpx.AsyncClient) -> Con
     try:
         return find_contract(schema, declared)
     except OpenAnswerError as problem:
+        asked = problem.contract
+        unanswered = replace(asked, predictions="predictions")  # where nothing answers, it matters no more
         if deployment.golden is None:
-            raise
-        body = problem.contract.body(deployment.golden.columns, deployment.golden.rows[:1])
-        answer = await http.post(f"{url}{problem.contract.route}", json=body)
-        return find_contract(schema, declared, answer.json() if answer.is_success else None)
+            return unanswered
+        try:
+            body = asked.body(deployment.golden.columns, deployment.golden.rows[:1])
+            response = await http.post(f"{url}{asked.route}", json=body, headers={REQUEST_ID: new_request_id()})
+            answer = response.raise_for_status().json()
+        except (httpx.HTTPError, ValueError):
+            return unanswered
+        return find_contract(schema, declared, answer)
 
 
 async def run_check(check: Check, target: Target, disturb: Disturbance, waivers: Sequence[Waiver] = ()) -> CheckResult:

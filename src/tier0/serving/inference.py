@@ -97,7 +97,7 @@ def ask_in_memory(model: Any, signature: Signature, examples: Any, *, synthetic:
         predictions=output.predictions,
         probabilities=output.probabilities,
         origins=[*["synthetic" if synthetic else "example"] * len(rows), *origins],
-        categories={feature.name: list(feature.vocabulary or feature.categories or ()) for feature in signature.features if feature.kind == "text"},
+        categories={feature.name: list(known) for feature in signature.features if (known := feature.vocabulary or _text_categories(feature))},
         seconds=seconds,
     )
 
@@ -148,6 +148,10 @@ def _has_vocabulary(feature: Feature, known: Mapping[str, tuple[Any, ...]]) -> b
     if feature.kind != "text" or feature.categories is not None:
         return False
     return feature.name in known and all(isinstance(value, str) for value in known[feature.name])
+
+
+def _text_categories(feature: Feature) -> tuple[Any, ...]:
+    return feature.categories or () if feature.kind == "text" else ()
 
 
 def _is_sparse(examples: Any) -> bool:

@@ -164,6 +164,11 @@ class Server:
             link.symlink_to((store / "models" / name / version).resolve())
         (link.parent / "latest").write_text(version, encoding="utf-8")
 
+    def link_all(self, store: Path) -> None:
+        """Show the server every model of the BentoML home *store*, with the latest of each as it is there."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "models").symlink_to((store / "models").resolve())
+
     def wait_until_ready(self, probe: Probe, timeout: float) -> Mapping[str, Any]:
         """Wait until a golden row came back right from this very server.
 

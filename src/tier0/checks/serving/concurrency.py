@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
-import uuid
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from tier0.checks.serving.target import Target, UnansweredError
+from tier0.checks.serving.target import REQUEST_ID, Target, UnansweredError, new_request_id
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 CALLERS = 16
@@ -17,7 +17,7 @@ ROUNDS = 2
 BUSY_CALLERS = 8
 BUSY_ROWS = 2000
 LIVENESS_LIMIT = 1.0
-REQUEST_ID = "X-Request-ID"
+OURS = re.compile(r"tier0-[0-9a-f]{32}")
 Answer = TypeVar("Answer")
 SHARED = [
     "answers of a batch are given to the wrong callers",
@@ -36,21 +36,19 @@ async def own_answer(target: Target) -> None:
 
 
 async def own_context(target: Target) -> None:
-    """Fail where an answer carries the request id of another caller."""
+    """Fail where an answer carries the request id of another caller, or of an earlier request."""
     row = target.golden.take([0])
-    mine = [f"tier0-{uuid.uuid4().hex}" for _ in range(CALLERS)]
+    mine = [new_request_id() for _ in range(CALLERS)]
     body = json.dumps(target.body(row)).encode()
     responses = await _all(*(target.post(body, headers={REQUEST_ID: request_id}) for request_id in mine))
-    echoed = False
-    for request_id, response in zip(mine, responses, strict=True):
-        said = f"{response.text} {dict(response.headers)}"
-        others = [other for other in mine if other != request_id and other in said]
-        if others:
-            causes = ["the headers of the first request are used for the whole batch", "the context is kept where threads share it"]
-            message = f"a caller that sent {REQUEST_ID}: {request_id} got an answer with {others[0]}, which another caller sent"
+    echoed = [set(OURS.findall(f"{response.text} {dict(response.headers)}")) for response in responses]
+    for request_id, said in zip(mine, echoed, strict=True):
+        if others := sorted(said - {request_id}):
+            causes = ["the headers of the first request are used for all, or for its whole batch", "the context is kept where threads share it"]
+            whose = "another caller" if others[0] in mine else "an earlier caller"
+            message = f"a caller that sent {REQUEST_ID}: {request_id} got an answer with {others[0]}, which {whose} sent"
             raise CheckFailedError(message, evidence={"sent": request_id, "got": others[0]}, causes=causes)
-        echoed = echoed or request_id in said
-    if not echoed:
+    if not any(echoed):
         raise NotJudgedError(f"no answer says which {REQUEST_ID} it belongs to")
 
 

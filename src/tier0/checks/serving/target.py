@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -17,7 +18,13 @@ from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 MOST_SHOWN = 300
 MASK = "…"
+REQUEST_ID = "X-Request-ID"
 NO_ANSWER = ["the worker died of the request", "the handler waits for ever", "nobody reads the server's output, and its pipe is full"]
+
+
+def new_request_id() -> str:
+    """Return an id for one request, which `concurrency.own_context` would know again."""
+    return f"tier0-{uuid.uuid4().hex}"
 
 
 class UnansweredError(Tier0Error):
@@ -62,6 +69,7 @@ class Target:
         process: what we started; None if it is not ours.
         make_client: makes the application's client for a URL; None without one.
         tolerance: relative, widened by the user for the check that is being asked.
+        why_not_asked: why no prediction can be asked for, where that is so.
     """
 
     url: str
@@ -74,6 +82,7 @@ class Target:
     process: Process | None = None
     make_client: Callable[[str], Any] | None = None
     tolerance: float = 0.0
+    why_not_asked: str = ""
 
     @property
     def golden(self) -> GoldenRows:
@@ -120,10 +129,18 @@ class Target:
         return await self._send(method, route, None, {})
 
     async def post(self, content: bytes, content_type: str = "application/json", headers: dict[str, str] | None = None) -> httpx.Response:
-        """Send a body to the prediction's route, whatever it is."""
+        """Send a body to the prediction's route, whatever it is.
+
+        Raises:
+            NotJudgedError: which route that is, is not known.
+            UnansweredError: there was no answer.
+        """
+        if self.why_not_asked:
+            raise NotJudgedError(self.why_not_asked)
         return await self._send("POST", self.contract.route, content, {**(headers or {}), "Content-Type": content_type})
 
     async def _send(self, method: str, route: str, content: bytes | None, headers: dict[str, str]) -> httpx.Response:
+        headers = {REQUEST_ID: new_request_id(), **headers}  # on each, so that an answer with an earlier one's shows
         try:
             return await self.http.request(method, f"{self.url}{route}", content=content, headers=headers)
         except httpx.HTTPError as problem:

@@ -1,0 +1,61 @@
+"""The record of which checks caught which mutant: printed, and written into the docs, by `make defects`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matrix import Found, as_page, as_text
+from zoo_server import Trained, served, trained
+
+from tier0.core.verdict import Verdict
+from tier0.runs.deployment import Deployment
+
+FOUND = pytest.StashKey[list[Found]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FOUND] = []
+
+
+@pytest.fixture(scope="session")
+def zoo() -> Iterator[Trained]:
+    with trained() as zoo:
+        yield zoo
+
+
+@pytest.fixture(scope="session")
+def zoo_server(zoo: Trained) -> Iterator[Deployment]:
+    with served(zoo) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def record(pytestconfig: pytest.Config) -> Callable[..., None]:
+    """Remember what was found of one mutant."""
+
+    def remember(mutant: str, expected: tuple[str, ...], outcome: Verdict | str, peers: dict[str, bool] | None = None) -> None:
+        pytestconfig.stash[FOUND].append(Found.of(mutant, expected, outcome, peers or {}))
+
+    return remember
+
+
+@pytest.fixture(scope="session")
+def with_peers() -> bool:
+    """Whether what others catch is asked, too: it takes minutes, and proves nothing about us."""
+    return "TIER0_DEFECTS_PAGE" in os.environ
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    found = config.stash[FOUND]
+    page = os.environ.get("TIER0_DEFECTS_PAGE")
+    if page is None or not found:
+        return
+    terminalreporter.section("defects")
+    for line in as_text(found):
+        terminalreporter.write_line(line)
+    Path(page).write_text(as_page(found), encoding="utf-8")
+    terminalreporter.write_line(f"written to {page}")

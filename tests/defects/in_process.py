@@ -1,0 +1,88 @@
+"""A small service in this process, for defects of what stands around the prediction: metrics, health, other content types."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from tier0.core.golden import GoldenRows
+
+ROWS = [[1.0, 2.0], [3.0, 1.0], [5.0, 9.0], [0.5, 0.25]]
+GOLDEN = GoldenRows(["a", "b"], ROWS, [a - b for a, b in ROWS], None, [])
+CONTRACT = {"features": "rows", "predictions": "predictions", "model_tag": "model_tag", "health": "/health"}
+
+
+class App:
+    """Answers ``{"rows": [[a, b], …]}`` with the differences, and refuses what is none; counts what it answers."""
+
+    tag = "small:1"
+
+    def __init__(self) -> None:
+        self.counted: dict[int, int] = {}
+
+    def answer(self, rows: list[list[float]]) -> dict[str, Any]:
+        return {"predictions": [first - second for first, second in rows], "model_tag": self.tag}
+
+    async def predict(self, request: Request) -> Response:
+        response = await self.respond(request)
+        self.count(response.status_code)
+        return response
+
+    async def respond(self, request: Request) -> Response:
+        if request.headers.get("content-type") != "application/json":
+            return PlainTextResponse("", 415)
+        try:
+            body = json.loads(await request.body())
+        except ValueError:
+            return PlainTextResponse("no JSON", 400)
+        rows = body.get("rows") if isinstance(body, dict) and body.keys() == {"rows"} else None
+        good = isinstance(rows, list) and all(isinstance(row, list) and len(row) == 2 for row in rows)
+        if not good or any(type(value) not in {int, float} or abs(value) == float("inf") for row in rows or [] for value in row):
+            return PlainTextResponse("rows: two finite numbers each", 422)
+        return JSONResponse(self.answer(rows or []))
+
+    def count(self, status: int) -> None:
+        self.counted[status] = self.counted.get(status, 0) + 1
+
+    async def health(self, _: Request) -> Response:
+        return JSONResponse({"status": "healthy"})
+
+    async def ready(self, _: Request) -> Response:
+        return PlainTextResponse("")
+
+    async def metrics(self, _: Request) -> Response:
+        return PlainTextResponse("\n".join([*self.counters(), *self.buckets()]) + "\n")
+
+    def counters(self) -> list[str]:
+        return [f'small_request_total{{http_response_code="{status}"}} {count}.0' for status, count in self.counted.items()]
+
+    def buckets(self) -> list[str]:
+        total = sum(self.counted.values())
+        limits = [f'small_seconds_bucket{{le="{limit}"}} {total}.0' for limit in ("0.1", "1.0", "+Inf")]
+        return [*limits, f"small_seconds_count {total}.0"]
+
+
+@contextmanager
+def running(app: App) -> Iterator[str]:
+    """Serve *app* on a thread of its own, and give its URL."""
+    get = {"/health": app.health, "/metrics": app.metrics, "/readyz": app.ready, "/livez": app.ready}
+    routes = [Route("/predict", app.predict, methods=["POST"]), *(Route(path, handler) for path, handler in get.items())]
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)

@@ -1,0 +1,104 @@
+"""What others would say of the same deployment: each returns whether its test would fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import httpx
+
+from tier0.core.contract import Contract, OpenAnswerError, find_contract
+
+if TYPE_CHECKING:
+    from mutants import Case
+    from zoo_server import Trained
+
+    from tier0.runs.deployment import Deployment
+
+TIMEOUT = 15.0
+_SCHEMATHESIS: dict[str, bool] = {}
+
+
+def ask_peers(deployment: Deployment, zoo: Trained, case: Case) -> dict[str, bool]:
+    """Ask each of them about one case of the zoo."""
+    golden = zoo.golden(case.golden)
+    contract = _contract(deployment)
+    body = contract.body(golden.columns, golden.rows[:1] if contract.one_row else golden.rows)
+    return {
+        "plain": _fails(plain, deployment.url, contract.route, body),
+        "bentoml": _fails(bentoml_documented, deployment.url, contract, body, 1 if contract.one_row else len(golden)),
+        "mlflow": _fails(mlflow_style, deployment.url, contract, body, golden),
+        "schemathesis": schemathesis(deployment.url, contract.route),
+    }
+
+
+def _contract(deployment: Deployment) -> Contract:
+    schema = httpx.get(f"{deployment.url}/schema.json").json()
+    try:
+        return find_contract(schema, deployment.contract)  # type: ignore[arg-type]  # the zoo's are declared
+    except OpenAnswerError as problem:
+        return problem.contract
+
+
+def _fails(test: Any, *arguments: Any) -> bool:
+    try:
+        test(*arguments)
+    except Exception:  # noqa: BLE001 - whatever it raises, its test failed
+        return True
+    return False
+
+
+def plain(url: str, route: str, body: Any) -> None:
+    """The test that everybody writes."""
+    assert httpx.get(f"{url}/healthz", timeout=TIMEOUT).status_code == 200
+    assert httpx.post(f"{url}{route}", json=body, timeout=TIMEOUT).status_code == 200
+
+
+def bentoml_documented(url: str, contract: Contract, body: Any, rows: int) -> None:
+    """As BentoML's documentation shows: call the route with its own client, and look at the type and the length of what comes."""
+    import bentoml
+
+    with bentoml.SyncHTTPClient(url, timeout=TIMEOUT) as client:
+        assert client.is_ready()
+        call = getattr(client, contract.route.strip("/"))
+        result = call(**body) if contract.features else call(body)
+    assert result is not None
+    if hasattr(result, "__len__") and not isinstance(result, (dict, str)):
+        assert len(result) == rows
+
+
+def mlflow_style(url: str, contract: Contract, body: Any, golden: Any) -> None:
+    """As `mlflow.models.validate_serving_input` does: the input example is taken, and the answer fits the signature that was inferred."""
+    from mlflow.models import infer_signature
+
+    answer = httpx.post(f"{url}{contract.route}", json=body, timeout=TIMEOUT)
+    answer.raise_for_status()
+    predictions = contract.read(answer.json())["predictions"] if contract.predictions is not None else contract.read(answer.json())["probabilities"]
+    expected = golden.predictions if contract.predictions is not None else golden.probabilities
+    inferred = infer_signature(golden.rows, {"outputs": expected[: len(predictions)]}).outputs
+    assert infer_signature(golden.rows, {"outputs": predictions}).outputs == inferred
+
+
+def schemathesis(url: str, route: str) -> bool:
+    """Run it once on ``/docs.json`` of the whole zoo, and tell whether it found something on this route."""
+    if not _SCHEMATHESIS:
+        _SCHEMATHESIS.update(_run_schemathesis(url))
+    return _SCHEMATHESIS.get(route, False)
+
+
+def _run_schemathesis(url: str) -> dict[str, bool]:
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [
+            str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/docs.json", "--max-examples", "15", "--request-timeout", "3",
+            "--exclude-path-regex", "^/(livez|readyz|healthz|metrics|bat06|slow|hlt06|hlt08_health)", "--seed", "7",
+            "--report", "junit", "--report-junit-path", str(report), "--continue-on-failure",
+        ]  # fmt: skip
+        subprocess.run(command, capture_output=True, check=False)
+        cases = ET.fromstring(report.read_text(encoding="utf-8")).iter("testcase")  # noqa: S314 - our own child's
+        return {case.get("name", "").rpartition(" ")[2]: case.find("failure") is not None for case in cases} or json.loads('{"/": false}')

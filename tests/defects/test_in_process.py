@@ -1,0 +1,231 @@
+"""Defects around the prediction, in a small service of this process; seconds."""
+
+from __future__ import annotations
+
+import datetime as dt
+import http.server
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from in_process import CONTRACT, GOLDEN, App, running
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+import tier0
+from tier0.core.contract import find_contract
+from tier0.core.verdict import DoesNotHoldError, Verdict
+from tier0.runs import verify
+from tier0.runs.deployment import Deployment
+from tier0.serving.server import Server
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class ErrorsNotCounted(App):
+    def count(self, status: int) -> None:
+        if status == 200:
+            super().count(status)
+
+
+class BucketsOutOfOrder(App):
+    def buckets(self) -> list[str]:
+        return super().buckets()[::-1]
+
+
+class BucketsShrink(App):
+    def buckets(self) -> list[str]:
+        first, *rest = super().buckets()
+        return [first.rpartition(" ")[0] + " 1000000.0", *rest]
+
+
+class MetricsWiped(App):
+    def counters(self) -> list[str]:
+        return ['small_request_total{http_response_code="200"} 5.0']
+
+
+class NoMetricsSyntax(App):
+    def counters(self) -> list[str]:
+        return ["small_request_total{http_response_code=200 five"]
+
+
+class TakesPickle(App):
+    async def respond(self, request: Request) -> Response:
+        if "pickle" in request.headers.get("content-type", ""):
+            return PlainTextResponse("null")
+        return await super().respond(request)
+
+
+class Breaks(App):
+    async def respond(self, request: Request) -> Response:
+        response = await super().respond(request)
+        return response if response.status_code == 200 else PlainTextResponse("Internal Server Error", 500)
+
+
+class Unready(App):
+    async def ready(self, _: Request) -> Response:
+        return PlainTextResponse("", 503)
+
+
+class Orphan(App):
+    tag = "small:of_the_last_run"
+
+
+class Integers(App):
+    """Rounds what no float holds."""
+
+    def answer(self, rows: list[list[float]]) -> dict[str, Any]:
+        return super().answer([[float(first), float(second)] for first, second in rows])
+
+
+MUTANTS: dict[str, tuple[type[App], str]] = {
+    "OBS07": (ErrorsNotCounted, "observability.counts_refusals"),
+    "OBS09": (BucketsOutOfOrder, "observability.metrics_can_be_read"),
+    "buckets_shrink": (BucketsShrink, "observability.metrics_can_be_read"),
+    "no_metrics_syntax": (NoMetricsSyntax, "observability.metrics_can_be_read"),
+    "metrics_wiped": (MetricsWiped, "observability.counts_requests"),
+    "SEC01": (TakesPickle, "security.refuses_pickle"),
+    "breaks_on_bad_input": (Breaks, "contract.refuses_infinity"),
+    "never_ready": (Unready, "health.ready"),
+    "orphan": (Orphan, "identity.expected_model"),
+    "integers_through_floats": (Integers, "parity.large_integers"),
+}
+
+
+def judge(url: str, **more: Any) -> Verdict:
+    large = replace(
+        GOLDEN,
+        rows=[*GOLDEN.rows, [2**53 + 1, 0]],
+        predictions=[*GOLDEN.predictions, 2**53 + 1],
+        origins=[*["example"] * len(GOLDEN), "a beyond what a float holds"],
+    )
+    contract = find_contract({}, {**CONTRACT, "style": "rows"})
+    deployment = Deployment(url, large, "small:1", contract, **{"disturb": "malformed", **more})
+    return tier0.check_serving(deployment, on_fail="return")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mutant_is_caught(mutant: str, record: Callable[..., None]) -> None:
+    app, check = MUTANTS[mutant]
+    with running(app()) as url:
+        verdict = judge(url)
+
+    record(mutant, (check,), verdict)
+    assert [result.id for result in verdict.with_status("fail")] == [check] or check in {result.id for result in verdict.with_status("fail")}
+    assert verdict.exit_status == 1
+    with pytest.raises(DoesNotHoldError, match=check):
+        verdict.raise_for_status()
+
+
+def test_what_the_mutants_are_made_of_is_not_accused(record: Callable[..., None]) -> None:
+    with running(App()) as url:
+        for _ in range(3):
+            verdict = judge(url, disturb="load")
+            assert verdict.verdict == "pass", [result.explain() for result in verdict.with_status("fail")]
+
+    record("small", (), verdict)
+
+
+class OneAtATime(http.server.BaseHTTPRequestHandler):
+    """Reads a body before anybody else is heard."""
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if len(content) < int(self.headers["Content-Length"]):
+            return
+        rows = json.loads(content)["rows"]
+        content = json.dumps({"predictions": [first - second for first, second in rows]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def one_at_a_time() -> Iterator[str]:
+    server = http.server.HTTPServer(("127.0.0.1", 0), OneAtATime)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+def test_half_sent_requests_that_hold_everybody_are_caught(
+    one_at_a_time: str, record: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "REQUEST_TIMEOUT", 1.0)
+    contract = find_contract({}, {"features": "rows", "predictions": "predictions"})
+    deployment = Deployment(one_at_a_time, GOLDEN, contract=contract, disturb="load")
+
+    verdict = tier0.check_serving(deployment, groups=["resilience"], on_fail="return")
+
+    record("half_sent_requests_hold_all", ("resilience.half_sent_requests",), verdict)
+    assert [result.id for result in verdict.with_status("fail")] == ["resilience.half_sent_requests"]
+
+
+class ThisProcess:
+    pids = [os.getpid()]
+
+
+def test_an_address_that_others_can_reach_is_caught(record: Callable[..., None]) -> None:
+    with running(App()) as url, socket.create_server(("0.0.0.0", 0)):
+        deployment = Deployment(url, contract=find_contract({}, CONTRACT), server=cast("Server", ThisProcess()))
+        verdict = tier0.check_serving(deployment, groups=["security"], on_fail="return")
+
+    record("SEC07", ("security.loopback_only",), verdict)
+    assert "it listens on 0.0.0.0:" in verdict.with_status("fail")[0].message
+
+
+def waivers(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "waivers.toml"
+    path.write_text(f"schema = 1\n{text}", encoding="utf-8")
+    return path
+
+
+WAIVED = '[[waive]]\ncheck = "security.refuses_pickle"\nreason = "the gateway refuses it"\nuntil = {day}\n'
+
+
+def test_a_waiver_is_told_and_ends(tmp_path: Path) -> None:
+    today = dt.datetime.now(tz=dt.UTC).date()
+    with running(TakesPickle()) as url:
+        counting = Deployment.from_url(url, golden=GOLDEN, contract={**CONTRACT}, waivers=waivers(tmp_path, WAIVED.format(day=today)), disturb="malformed")
+        ended = replace(counting, waivers=tuple(replace(waiver, until=today - dt.timedelta(days=1)) for waiver in counting.waivers))
+        waived = tier0.check_serving(counting)
+        failed = tier0.check_serving(ended, on_fail="return")
+
+    (result,) = [result for result in waived.checks if result.id == "security.refuses_pickle"]
+    assert result.status == "not_judged"
+    assert result.message.startswith(f"waived until {today}: the gateway refuses it. Without that it would fail: a pickled body")
+    assert waived.target["waivers"] == [f"waived until {today}: the gateway refuses it"]
+    assert "that has ended" in failed.with_status("fail")[0].message
+
+
+class SlightlyOff(App):
+    def answer(self, rows: list[list[float]]) -> dict[str, Any]:
+        return {"predictions": [(first - second) * (1 + 1e-8) for first, second in rows], "model_tag": self.tag}
+
+
+def test_a_tolerance_is_widened_in_writing(tmp_path: Path) -> None:
+    text = "".join(
+        f'[[tolerate]]\ncheck = "{check}"\nrelative = 1e-6\nreason = "another processor"\nuntil = 2999-01-01\n'
+        for check in ("parity.golden_rows", "parity.rows_alone")
+    )
+    with running(SlightlyOff()) as url:
+        deployment = Deployment.from_url(url, golden=GOLDEN, contract=CONTRACT, waivers=waivers(tmp_path, text))
+        verdict = tier0.check_serving(deployment, groups=["parity"], on_fail="return")
+
+    statuses = {result.id: result for result in verdict.checks}
+    assert statuses["parity.golden_rows"].status == "pass"
+    assert statuses["parity.golden_rows"].message == "with a relative tolerance of 1e-06 until 2999-01-01: another processor"
+    assert statuses["parity.shuffled"].status == "fail", "what is not named is held to its own tolerance"

@@ -1,0 +1,215 @@
+"""Defects of processes: orphans, outputs that nobody reads, homes that are shared, stops that are only hoped for; real servers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import psutil
+import pytest
+from in_process import GOLDEN
+
+import tier0
+from tier0.core.helper import NO_TELEMETRY
+from tier0.runs import verify
+from tier0.runs.deployment import Deployment
+from tier0.serving.processes import accepts_connections
+from tier0.serving.server import Server
+
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(180), pytest.mark.xdist_group("processes")]
+STARTS = Path(__file__).parent / "starts"
+TAG = "tiny:1"
+
+
+@dataclass
+class Naive:
+    """How one would start and stop a server who has not been bitten yet."""
+
+    home: Path
+    tag: str = TAG
+    port: int = 0
+    stdout: int = subprocess.DEVNULL
+    process: subprocess.Popen[bytes] | None = None
+    seen: list[psutil.Process] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, *, wait: bool = True) -> Naive:
+        if not self.port:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
+        environment = {**os.environ, **NO_TELEMETRY, "BENTOML_HOME": str(self.home), "TINY_TAG": self.tag, "TMPDIR": str(self.home)}
+        command = [sys.executable, "-m", "bentoml", "serve", "tiny:Tiny", "--host", "127.0.0.1", "--port", str(self.port)]
+        self.process = subprocess.Popen(command, cwd=STARTS, env=environment, stdout=self.stdout, stderr=subprocess.STDOUT)
+        if wait:
+            wait_for(self.is_ready)
+            self.seen = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        return self
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self.seen if process.is_running()]
+
+    def kill_supervisor(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def kill_worker(self) -> None:
+        raise NotImplementedError
+
+    def halt(self) -> float:
+        """Say terminate, wait a second, and print "stopped"."""
+        assert self.process is not None
+        self.process.terminate()
+        time.sleep(1)  # what the defect is
+        return 1.0
+
+    def left(self) -> list[str]:
+        alive = [process for process in self.seen if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        return [f"process {process.pid}" for process in alive] + ([f"port {self.port} that answers"] if accepts_connections(self.port) else [])
+
+    def restart(self) -> None:
+        self.kill_all()
+        self.start()
+
+    def kill_all(self) -> None:
+        for process in self.seen:
+            if process.is_running():
+                process.kill()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        psutil.wait_procs(self.seen, 5)
+        wait_for(lambda: not accepts_connections(self.port))
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def naive(tmp_path: Path) -> Iterator[Callable[..., Naive]]:
+    started: list[Naive] = []
+
+    def make(**how: Any) -> Naive:
+        home = how.pop("home", tmp_path / f"h{len(started)}")
+        home.mkdir(exist_ok=True)
+        started.append(Naive(home, **how))
+        return started[-1]
+
+    yield make
+    for one in started:
+        one.kill_all()
+
+
+def deployment_of(naive: Naive, **more: Any) -> Deployment:
+    return Deployment(naive.url, GOLDEN, TAG, {"route": "/predict", "predictions": "predictions", "model_tag": "model_tag"}, **more)
+
+
+def test_an_orphan_that_answers_for_the_next_run_is_caught(naive: Callable[..., Naive], record: Callable[..., None]) -> None:
+    old = naive(tag="tiny:old").start()
+    old.kill_supervisor()  # the worker survives, and keeps the socket
+    new = naive(port=old.port).start(wait=False)
+    assert new.process is not None
+    assert new.process.wait(30) == 1, "the address is in use"
+    assert new.is_ready(), "a health check passes, against the old model"
+
+    verdict = tier0.check_serving(deployment_of(new), on_fail="return")
+
+    record("TDN01", ("identity.expected_model",), verdict)
+    assert [result.id for result in verdict.with_status("fail")] == ["identity.expected_model"]
+    assert "tiny:old answers, and tiny:1 must" in verdict.with_status("fail")[0].message
+
+
+@pytest.mark.slow
+def test_a_second_server_on_the_same_home_is_caught(naive: Callable[..., Naive], record: Callable[..., None]) -> None:
+    first = naive().start()
+    assert tier0.check_serving(deployment_of(first), groups=["observability"]).verdict == "pass"
+    naive(home=first.home).start()
+
+    verdict = tier0.check_serving(deployment_of(first), groups=["observability"], on_fail="return")
+
+    record("OBS05", ("observability.counts_requests",), verdict)
+    assert "observability.counts_requests" in {result.id for result in verdict.with_status("fail")}
+
+
+@pytest.mark.slow
+def test_an_output_that_nobody_reads_is_caught(
+    naive: Callable[..., Naive], record: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "REQUEST_TIMEOUT", 5.0)
+    server = naive(stdout=subprocess.PIPE).start()
+
+    verdict = tier0.check_serving(deployment_of(server, disturb="load"), groups=["parity", "performance"], on_fail="return")
+
+    record("TDN03", ("performance.latency", "performance.many_callers"), verdict)
+    failed = {result.id: result for result in verdict.with_status("fail")}
+    assert failed.keys() & {"performance.latency", "performance.many_callers"}
+    assert "nobody reads the server's output" in str([result.causes for result in failed.values()])
+
+
+@pytest.mark.slow
+def test_stops_that_are_only_hoped_for_are_caught(naive: Callable[..., Naive], record: Callable[..., None]) -> None:
+    server = naive().start()
+    deployment = deployment_of(server, disturb="faults", server=cast("Server", server))
+
+    killed = tier0.check_serving(deployment, groups=["teardown.ends_with_its_supervisor"], on_fail="return")
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}/hangs", json={"rows": [[1.0, 2.0]]}, timeout=0.5, trust_env=False)
+    stopped = tier0.check_serving(deployment, groups=["teardown.stops"], on_fail="return")
+
+    record("TDN10", ("teardown.ends_with_its_supervisor",), killed)
+    record("TDN04", ("teardown.stops",), stopped)
+    assert [result.id for result in killed.with_status("fail")] == ["teardown.ends_with_its_supervisor"]
+    assert [result.id for result in stopped.with_status("fail")] == ["teardown.stops"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    store = tmp_path_factory.mktemp("store")
+    (store / "models").mkdir()
+    contract = {"route": "/predict", "predictions": "predictions", "model_tag": "model_tag"}
+    with Deployment.from_service(f"{STARTS / 'tiny.py'}:Tiny", store=store, golden=GOLDEN, contract=contract, disturb="faults") as deployment:
+        yield replace(deployment, tag=TAG)
+
+
+@pytest.mark.slow
+def test_kills_and_stops_of_a_service_that_was_started_here_hold(tiny: Deployment, record: Callable[..., None]) -> None:
+    verdict = tier0.check_serving(tiny, on_fail="return")
+
+    record("tiny, killed and stopped", (), verdict)
+    assert verdict.verdict == "pass", [result.explain() for result in verdict.with_status("fail")]
+    statuses = {result.id: result.status for result in verdict.checks}
+    asked = ("resilience.worker_is_replaced", "teardown.stops", "teardown.ends_with_its_supervisor", "performance.memory", "security.loopback_only")
+    assert {check: statuses[check] for check in asked} == dict.fromkeys(asked, "pass")
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_of_a_request_is_caught(tiny: Deployment, record: Callable[..., None]) -> None:
+    deployment = replace(tiny, contract={"route": "/dies"}, disturb="none")
+
+    verdict = tier0.check_serving(deployment, groups=["health"], on_fail="return")
+
+    record("STA11", ("health.can_predict",), verdict)
+    assert [result.id for result in verdict.with_status("fail")] == ["health.can_predict"]

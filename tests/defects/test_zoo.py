@@ -1,0 +1,96 @@
+"""The zoo: each mutant is caught by a check that should see it, and no healthy deployment is accused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+from mutants import HEALTHY, MUTANTS, Case
+from peers import ask_peers
+from zoo_server import Trained, case_in
+
+import tier0
+from tier0.runs.deployment import Deployment
+
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(200), pytest.mark.xdist_group("zoo")]
+TIMES = 3
+SAMPLE = {
+    "numpy", "dataframe", "one_record", "reg05", "reg11", "sta02", "con02", "con05", "par05", "par07", "par08", "par14", "par19",
+    "par26", "bat04", "bat15", "canary",
+}  # fmt: skip
+"""What `make test` runs; `make test-all` runs all of it."""
+
+
+def cases(*of: Case) -> list[Any]:
+    return [pytest.param(case, id=case.name, marks=[] if case.name in SAMPLE else pytest.mark.slow) for case in of]
+
+
+@pytest.mark.parametrize("case", cases(*MUTANTS))
+def test_a_mutant_is_caught(
+    zoo_server: Deployment, zoo: Trained, case: Case, record: Callable[..., None], with_peers: bool  # noqa: FBT001
+) -> None:
+    deployment = case_in(zoo_server, zoo, case)
+
+    verdict = tier0.check_serving(deployment, on_fail="return")
+
+    record(case.name.upper() if case.on_the_list else case.name, case.caught_by, verdict, ask_peers(deployment, zoo, case) if with_peers else {})
+    failed = {result.id: result for result in verdict.with_status("fail")}
+    assert failed.keys() & set(case.caught_by), [result.explain() for result in verdict.checks]
+    caught = next(failed[check] for check in case.caught_by if check in failed)
+    assert caught.message
+    assert caught.causes
+    if "answered with" in caught.message:
+        assert {"status", "body"} <= caught.evidence.keys()
+    json.dumps(verdict.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("case", cases(*HEALTHY))
+def test_a_healthy_deployment_is_never_accused(
+    zoo_server: Deployment, zoo: Trained, case: Case, record: Callable[..., None], with_peers: bool  # noqa: FBT001
+) -> None:
+    deployment = case_in(zoo_server, zoo, case)
+
+    for _ in range(TIMES):
+        verdict = tier0.check_serving(deployment, on_fail="return")
+        if verdict.verdict != "pass":
+            break
+
+    record(case.name, (), verdict, ask_peers(deployment, zoo, case) if with_peers else {})
+    assert verdict.verdict == "pass", [result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]]
+    judged = {result.id for result in verdict.with_status("pass")}
+    assert {"parity.golden_rows", "parity.rows_alone", "health.can_predict", "identity.always_the_same"} <= judged
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in HEALTHY if case.disturb == "load" or case.name == "dataframe"])
+def test_nor_is_it_with_one_core_busy(zoo_server: Deployment, zoo: Trained, case: Case) -> None:
+    with one_core_busy():
+        for _ in range(TIMES):
+            tier0.check_serving(case_in(zoo_server, zoo, case))
+
+
+@contextmanager
+def one_core_busy() -> Iterator[None]:
+    process = get_context("spawn").Process(target=_spin, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def test_every_mutant_of_the_list_has_a_row() -> None:
+    from matrix import sorted_as
+
+    listed = {defect.id for defect in sorted_as("mutant")}
+    assert {case.name.upper() for case in MUTANTS if case.on_the_list} <= listed
