@@ -2,6 +2,7 @@
 #   make tier0     train, register, serve and verify a real model; the report's path is printed at the end
 #   make test      lint, types, layers, and every test that belongs in 15 minutes on two cores
 #   make test-all  the same, and what takes longer: other Pythons, the locked environment
+#   make defects   put every defect of our list into a deployment, and say which check catches it; writes docs/defects.md
 #   make bench     the benchmarks, each beside its peer
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -11,10 +12,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help tier0 test test-all lint bench clean
+.PHONY: help tier0 test test-all lint defects bench clean
 
 help:
-	@sed -n '2,5s/^# //p' Makefile
+	@sed -n '2,6s/^# //p' Makefile
 
 $(READY): pyproject.toml requirements-test.txt
 	@python=; for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
@@ -43,6 +44,15 @@ test: lint
 
 test-all: lint
 	$(PYTEST) $(ARGS)
+
+# Others are asked, too, and their clients leave warnings behind.
+# One of them has a pytest plugin of its own, which would be imported in every run of ours: it gets an environment of its own.
+PEER := .venv/peers/bin/schemathesis
+$(PEER): $(READY)
+	@$(BIN)/python -m venv .venv/peers && .venv/peers/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
+
+defects: $(READY) $(PEER)
+	TIER0_DEFECTS_PAGE=docs/defects.md TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/defects -W default $(ARGS)
 
 bench: $(READY)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from matrix import Found, as_page, as_text
+from peers import run_schemathesis
 from zoo_server import Trained, served, trained
 
 from tier0.core.verdict import Verdict
@@ -28,17 +29,24 @@ def zoo() -> Iterator[Trained]:
 
 
 @pytest.fixture(scope="session")
-def zoo_server(zoo: Trained) -> Iterator[Deployment]:
+def zoo_server(zoo: Trained, pytestconfig: pytest.Config, with_peers: bool) -> Iterator[Deployment]:  # noqa: FBT001
     with served(zoo) as deployment:
         yield deployment
+        if with_peers:  # last, for it leaves the server in a state of its own
+            routes = run_schemathesis(deployment.url)
+            for found in pytestconfig.stash[FOUND]:
+                if found.route in routes:
+                    found.peers["schemathesis"] = routes[found.route]
 
 
 @pytest.fixture
 def record(pytestconfig: pytest.Config) -> Callable[..., None]:
     """Remember what was found of one mutant."""
 
-    def remember(mutant: str, expected: tuple[str, ...], outcome: Verdict | str, peers: dict[str, bool] | None = None) -> None:
-        pytestconfig.stash[FOUND].append(Found.of(mutant, expected, outcome, peers or {}))
+    def remember(
+        mutant: str, expected: tuple[str, ...], outcome: Verdict | str, peers: dict[str, bool] | None = None, route: str | None = None
+    ) -> None:
+        pytestconfig.stash[FOUND].append(Found.of(mutant, expected, outcome, peers or {}, route))
 
     return remember
 

@@ -24,20 +24,22 @@ class Found:
         expected: checks of which one must have failed; none for a healthy deployment.
         failed: the checks that did, with their messages.
         peers: whether each of the others would have failed.
+        route: in the zoo's server, where it stands there.
     """
 
     name: str
     expected: tuple[str, ...]
     failed: dict[str, str]
     peers: dict[str, bool] = field(default_factory=dict)
+    route: str | None = None
 
     @classmethod
-    def of(cls, name: str, expected: tuple[str, ...], outcome: Verdict | str, peers: dict[str, bool]) -> Found:
+    def of(cls, name: str, expected: tuple[str, ...], outcome: Verdict | str, peers: dict[str, bool], route: str | None = None) -> Found:
         """Take a verdict, or the message with which a start was refused."""
         if isinstance(outcome, str):
-            return cls(name, expected, {"never ready": outcome}, peers)
+            return cls(name, expected, {"never ready": outcome}, peers, route)
         wrong = [*outcome.with_status("fail"), *outcome.with_status("error")]
-        return cls(name, expected, {result.id: result.message for result in wrong}, peers)
+        return cls(name, expected, {result.id: result.message for result in wrong}, peers, route)
 
     @property
     def by(self) -> str:

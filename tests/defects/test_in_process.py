@@ -161,9 +161,7 @@ def one_at_a_time() -> Iterator[str]:
     server.server_close()
 
 
-def test_half_sent_requests_that_hold_everybody_are_caught(
-    one_at_a_time: str, record: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_half_sent_requests_that_hold_everybody_are_caught(one_at_a_time: str, record: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "REQUEST_TIMEOUT", 1.0)
     contract = find_contract({}, {"features": "rows", "predictions": "predictions"})
     deployment = Deployment(one_at_a_time, GOLDEN, contract=contract, disturb="load")
@@ -199,7 +197,9 @@ WAIVED = '[[waive]]\ncheck = "security.refuses_pickle"\nreason = "the gateway re
 def test_a_waiver_is_told_and_ends(tmp_path: Path) -> None:
     today = dt.datetime.now(tz=dt.UTC).date()
     with running(TakesPickle()) as url:
-        counting = Deployment.from_url(url, golden=GOLDEN, contract={**CONTRACT}, waivers=waivers(tmp_path, WAIVED.format(day=today)), disturb="malformed")
+        counting = Deployment.from_url(
+            url, golden=GOLDEN, contract={**CONTRACT}, waivers=waivers(tmp_path, WAIVED.format(day=today)), disturb="malformed"
+        )
         ended = replace(counting, waivers=tuple(replace(waiver, until=today - dt.timedelta(days=1)) for waiver in counting.waivers))
         waived = tier0.check_serving(counting)
         failed = tier0.check_serving(ended, on_fail="return")

@@ -155,9 +155,7 @@ def test_a_second_server_on_the_same_home_is_caught(naive: Callable[..., Naive],
 
 
 @pytest.mark.slow
-def test_an_output_that_nobody_reads_is_caught(
-    naive: Callable[..., Naive], record: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_output_that_nobody_reads_is_caught(naive: Callable[..., Naive], record: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "REQUEST_TIMEOUT", 5.0)
     server = naive(stdout=subprocess.PIPE).start()
 

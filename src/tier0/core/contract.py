@@ -69,6 +69,7 @@ class Contract:
         model_tag: where the answer says which model gave it.
         health: the health route, GET or POST.
         optional: names of fields of the body that may be left out.
+        is_batchable: the service waits for other callers' rows, to answer them together.
         is_array: the input is declared as an array, in which true is 1 before the service sees it.
     """
 
@@ -83,6 +84,7 @@ class Contract:
     health: str = "/health"
     optional: tuple[str, ...] = ("columns",)
     is_array: bool = False
+    is_batchable: bool = False
 
     @property
     def one_row(self) -> bool:
@@ -128,7 +130,7 @@ def read_contract(path: Path) -> dict[str, str | None]:
     Raises:
         ContractError: it is no TOML, has another schema number, or holds what a contract does not.
     """
-    known = {field.name for field in fields(Contract)} - {"optional", "is_array"}
+    known = {field.name for field in fields(Contract)} - {"optional", "is_array", "is_batchable"}
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
@@ -195,9 +197,18 @@ def _read_route(route: Mapping[str, Any], declared: Mapping[str, Any], answered:
     parts = {part: declared.get(part) for part in ("predictions", "probabilities")}
     if not parts.keys() & declared.keys():
         parts = _find_output(output, answered, one_row=style in {"row", "record"})
-    tag = "model_tag" if output.get("type") == "object" else None
-    is_array = input_.get("properties", {}).get(features, {}).get("type") == "tensor"
-    contract = Contract(path, features, style, columns, parts["predictions"], parts["probabilities"], None, tag, "/readyz", optional, is_array)
+    contract = Contract(
+        path,
+        features,
+        style,
+        columns,
+        **parts,
+        model_tag="model_tag" if output.get("type") == "object" else None,
+        health="/readyz",
+        optional=optional,
+        is_array=input_.get("properties", {}).get(features, {}).get("type") == "tensor",
+        is_batchable=bool(route.get("batchable")),
+    )
     if not contract.parts:
         names = list(output.get("properties") or _names_in(answered))
         listed = f"among {', '.join(names)} " if names else ""

@@ -164,7 +164,9 @@ class Zoo:
 
     @bentoml.api
     def frame_to_dict(self, frame: pd.DataFrame) -> dict[str, Any]:
-        return self.answer(self.mixed_trees, checked_frame(frame, {name: MIXED[name] for name in ["region", "age", "income", "plan", "called"]}, MIXED_VOCABULARY))
+        return self.answer(
+            self.mixed_trees, checked_frame(frame, {name: MIXED[name] for name in ["region", "age", "income", "plan", "called"]}, MIXED_VOCABULARY)
+        )
 
     @bentoml.api
     def frame_coded(self, frame: pd.DataFrame) -> dict[str, Any]:
@@ -408,6 +410,7 @@ class Zoo:
     def par05(self, rows: list[list[Any]]) -> dict[str, Any]:
         frame = pd.DataFrame(rows, columns=["age", "income", "region", "plan", "called"])  # numbers first; the request is in training order
         frame[["age", "income"]] = frame[["age", "income"]].apply(pd.to_numeric, errors="coerce")
+        frame["region"] = frame["region"].astype(object).map(str)
         return self.answer(self.mixed, frame)
 
     @bentoml.api

@@ -7,9 +7,8 @@ import json
 import re
 import time
 from collections.abc import Awaitable
-from typing import TypeVar
 
-from tier0.checks.serving.target import REQUEST_ID, Target, UnansweredError, new_request_id
+from tier0.checks.serving.target import REQUEST_ID, Answer, Target, UnansweredError, answered_of, new_request_id
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 CALLERS = 16
@@ -18,7 +17,6 @@ BUSY_CALLERS = 8
 BUSY_ROWS = 2000
 LIVENESS_LIMIT = 1.0
 OURS = re.compile(r"tier0-[0-9a-f]{32}")
-Answer = TypeVar("Answer")
 SHARED = [
     "answers of a batch are given to the wrong callers",
     "state is shared between threads",
@@ -83,7 +81,7 @@ async def alive_under_load(target: Target) -> None:
             start = time.perf_counter()
             await target.get("/livez")
             slowest = max(slowest, time.perf_counter() - start)
-        await asyncio.gather(*busy)
+        answered_of(await asyncio.gather(*busy, return_exceptions=True))
     finally:
         for call in busy:
             call.cancel()
@@ -94,9 +92,5 @@ async def alive_under_load(target: Target) -> None:
 
 
 async def _all(*calls: Awaitable[Answer]) -> list[Answer]:
-    """Run all at once, wait for all of them, and raise what went wrong first."""
-    outcomes = await asyncio.gather(*calls, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return outcomes  # type: ignore[return-value]
+    """Run all at once, wait for all of them, and return what was not refused as too many; see `answered_of`."""
+    return answered_of(await asyncio.gather(*calls, return_exceptions=True))

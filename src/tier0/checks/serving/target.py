@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import httpx
 
@@ -19,6 +19,7 @@ from tier0.core.verdict import CheckFailedError, NotJudgedError
 MOST_SHOWN = 300
 MASK = "…"
 REQUEST_ID = "X-Request-ID"
+OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
 NO_ANSWER = ["the worker died of the request", "the handler waits for ever", "nobody reads the server's output, and its pipe is full"]
 
 
@@ -29,6 +30,32 @@ def new_request_id() -> str:
 
 class UnansweredError(Tier0Error):
     """The service gave no answer at all: nothing can be judged."""
+
+
+class OverloadedError(CheckFailedError):
+    """The service says that it gets too much (429 or 503): honest, where much is asked at once."""
+
+
+Answer = TypeVar("Answer")
+
+
+def answered_of(outcomes: Sequence[Answer | BaseException]) -> list[Answer]:
+    """Return what came of calls that ran at once, without those that were refused because there were too many.
+
+    Raises:
+        BaseException: what went wrong first in any other way.
+        NotJudgedError: all were refused.
+    """
+    answered: list[Answer] = []
+    for outcome in outcomes:
+        if isinstance(outcome, OverloadedError):
+            continue
+        if isinstance(outcome, BaseException):
+            raise outcome
+        answered.append(outcome)
+    if not answered:
+        raise NotJudgedError(f"it refused all of {len(outcomes)} requests at once as too many")
+    return answered
 
 
 class Process(Protocol):
@@ -172,7 +199,8 @@ class Target:
         if response.status_code != httpx.codes.OK:
             message = f"a well-formed request was answered with {response.status_code}: {response.text[:MOST_SHOWN]}"
             causes = ["the service fails on rows that its model takes", "the contract is not this service's"]
-            raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=self.curl(body))
+            kind = OverloadedError if response.status_code in OVERLOADED else CheckFailedError
+            raise kind(message, evidence=evidence, causes=causes, reproduce=self.curl(body))
         try:
             answer = response.json()
         except ValueError:
