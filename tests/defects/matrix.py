@@ -72,16 +72,20 @@ def as_page(found: list[Found]) -> str:
         "",
         "Written by `make defects`, which puts every defect of this list into a deployment and asks the checks.",
         "",
-        f"{len(SORTED)} defects: {len(mutants)} are put in, {_count('prevented')} cannot happen to what Tier0 does itself, "
+        f"{len(SORTED)} defects: {len(mutants)} are put in, {_count('prevented')} cannot happen to what Tier0 does itself,",
         f"{_count('out of reach')} are out of reach, {_count('waits')} wait for the judge of clients.",
-        f"Of those that are put in, {len(caught)} of {len(mutants)} are caught by the check that should see them, "
+        f"Of those that are put in, {len(caught)} of {len(mutants)} are caught by the check that should see them,",
         f"{len([defect for defect in caught if defect.is_silent])} of {len(silent)} of the silent ones (S).",
         f"{len(healthy)} healthy deployments: {len([one for one in healthy if one.failed])} accused.",
         "",
         "Beside it, what others would have said of the same deployment, where it stands in the zoo's one server:",
         "*plain*: `/healthz` and a prediction are 200; *bentoml*: the integration test of BentoML's documentation (its client, the type and",
         "length of what it returns); *mlflow*: the input example is accepted and its answer has the signature's types, in the style of",
-        "`mlflow.models.validate_serving_input`; *schemathesis*: run on `/docs.json`.",
+        "`mlflow.models.validate_serving_input`; *schemathesis*: run on `/docs.json` (server errors, schema and content type of answers).",
+        "A test that fails on the healthy deployments, too, has caught nothing by failing: schemathesis finds what BentoML itself does on",
+        "every route, such as 500 for a multipart body without a boundary.",
+        "",
+        *(_tally(peer, found) for peer in PEERS),
         "",
         "| defect | kind | what goes wrong | caught by | what a user reads | " + " | ".join(PEERS) + " |",
         "|---|---|---|---|---|" + "---|" * len(PEERS),
@@ -106,6 +110,13 @@ def as_page(found: list[Found]) -> str:
         *(f"| {defect.id} | {defect.kind} | {defect.what} | {defect.sort}: {defect.reason} |" for defect in SORTED if defect.sort != "mutant"),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _tally(peer: str, found: list[Found]) -> str:
+    """Count what one of the others said of the zoo's mutants and of its healthy deployments."""
+    mutants = [one.peers[peer] for one in found if one.expected and peer in one.peers]
+    healthy = [one.peers[peer] for one in found if not one.expected and peer in one.peers]
+    return f"- {peer}: fails on {sum(mutants)} of {len(mutants)} mutants, and on {sum(healthy)} of {len(healthy)} healthy deployments"
 
 
 def _count(sort: str) -> int:

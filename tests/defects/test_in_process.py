@@ -7,6 +7,8 @@ import http.server
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -173,7 +175,7 @@ def test_half_sent_requests_that_hold_everybody_are_caught(one_at_a_time: str, r
 
 
 class ThisProcess:
-    pids = [os.getpid()]
+    pids = (os.getpid(),)
 
 
 def test_an_address_that_others_can_reach_is_caught(record: Callable[..., None]) -> None:
@@ -229,3 +231,65 @@ def test_a_tolerance_is_widened_in_writing(tmp_path: Path) -> None:
     assert statuses["parity.golden_rows"].status == "pass"
     assert statuses["parity.golden_rows"].message == "with a relative tolerance of 1e-06 until 2999-01-01: another processor"
     assert statuses["parity.shuffled"].status == "fail", "what is not named is held to its own tolerance"
+
+
+def test_a_secret_header_is_sent_and_shown_nowhere(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Guarded(Unready):
+        async def ready(self, request: Request) -> Response:
+            seen.append(request.headers.get("authorization", ""))
+            return await super().ready(request)
+
+    (tmp_path / "token").write_text("Bearer s3cret\n", encoding="utf-8")
+    report = tmp_path / "verdict.json"
+    with running(Guarded()) as url:
+        arguments = ["verify", url, "--header", f"Authorization: @{tmp_path / 'token'}", "--json", str(report), "--disturb", "malformed"]
+        done = run_cli(*arguments)
+
+    assert done.returncode == 1
+    assert set(seen) == {"Bearer s3cret"}
+    assert "s3cret" not in done.stdout + done.stderr + report.read_text(encoding="utf-8")
+
+
+def run_cli(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(tier0.__file__).parents[1])}  # a checkout need not be installed
+    return subprocess.run([sys.executable, "-m", "tier0.cli", *arguments], env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_golden_rows_from_a_command_judge_a_service(tmp_path: Path) -> None:
+    (tmp_path / "training.py").write_text(
+        "import pandas as pd\n"
+        "class Difference:\n"
+        "    def predict(self, X):\n"
+        "        return X[:, 0] - X[:, 1]\n"
+        "def train():\n"
+        "    return Difference()\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n3.5,1\n-2,0.25\n", encoding="utf-8")
+    (tmp_path / "service.toml").write_text('schema = 1\nfeatures = "rows"\nstyle = "rows"\npredictions = "predictions"\n', encoding="utf-8")
+
+    made = run_cli("golden", "training:train", "rows.csv", "--synthetic", "9", "--tag", "small:1", cwd=tmp_path)
+    with running(App()) as url, running(Integers()) as right, running(SlightlyOff()) as off:
+        options = ["--golden", str(tmp_path / "golden.json"), "--contract", str(tmp_path / "service.toml")]
+        holds = run_cli("verify", url, *options, "--disturb", "malformed")
+        fails = run_cli("verify", off, *options)
+        unused = run_cli("verify", right, *options, "--groups", "parity")
+
+    assert made.returncode == 0, made.stderr
+    assert "golden rows of 2 columns; check a service with: tier0 verify URL --golden golden.json" in made.stdout
+    assert json.loads((tmp_path / "golden.json").read_text(encoding="utf-8"))["tag"] == "small:1"
+    assert holds.returncode == 0, holds.stdout + holds.stderr
+    assert fails.returncode == 1, fails.stdout
+    assert "synthetic" in fails.stdout
+    assert unused.returncode == 0, unused.stdout
+
+
+def test_without_golden_rows_and_contract_it_judges_what_it_can() -> None:
+    with running(App()) as url:
+        done = run_cli("verify", url, "--disturb", "malformed")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "health.ready" in done.stdout
+    assert "schema.json answers 404: it is hidden, or this is no BentoML service. Say it with --contract FILE" in done.stdout

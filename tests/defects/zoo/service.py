@@ -97,7 +97,7 @@ def load(name: str) -> Any:
     return bentoml.sklearn.load_model(f"{name}:latest")
 
 
-@bentoml.service(name="Zoo", threads=8, traffic={"timeout": 10}, http={"port": 4999, "host": "0.0.0.0"})  # noqa: S104 - which bentoml serve overrides
+@bentoml.service(name="Zoo", threads=8, traffic={"timeout": 10}, http={"port": 4999, "host": "0.0.0.0"})
 class Zoo:
     def __init__(self) -> None:
         self.scaled, self.steps, self.calibrated = load("scaled"), load("steps"), load("calibrated")
@@ -343,7 +343,7 @@ class Zoo:
 
     @bentoml.api
     async def hlt06(self, request: Rows) -> dict[str, Any]:
-        if len(request.features) > 100:  # noqa: PLR2004 - a large request takes long
+        if len(request.features) > 100:
             time.sleep(1.3)  # noqa: ASYNC251 - the mistake
         return self.answer(self.scaled, checked(request.features))
 
@@ -566,7 +566,7 @@ class Zoo:
 
     @bentoml.api
     def canary(self, request: Rows) -> dict[str, Any]:
-        is_canary = random.random() < 0.4  # noqa: S311 - traffic is split, not kept secret
+        is_canary = random.random() < 0.4
         model, tag = (self.new, "new:canary") if is_canary else (self.scaled, str(self.of("scaled").tag))
         return self.answer(model, checked(request.features), model_tag=tag)
 

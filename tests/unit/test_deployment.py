@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tier0.core.errors import RegistrationError, Tier0Error
+from tier0.core.golden import GoldenRows
+from tier0.runs.deployment import Deployment
+
+GOLDEN = GoldenRows(["a"], [[1.0]], [1.0], None, [], tag="churn:of_the_file")
+
+
+def store(tmp_path: Path) -> Path:
+    for version in ("one", "two"):
+        (tmp_path / "models" / "churn" / version).mkdir(parents=True)
+        (tmp_path / "models" / "churn" / version / "model.yaml").write_text("", encoding="utf-8")
+    (tmp_path / "models" / "churn" / "latest").write_text("two", encoding="utf-8")
+    return tmp_path
+
+
+def test_latest_is_resolved_once(tmp_path: Path) -> None:
+    deployment = Deployment.from_url("http://127.0.0.1:3000/", model="churn:latest", store=store(tmp_path))
+
+    assert (deployment.url, deployment.tag) == ("http://127.0.0.1:3000", "churn:two")
+    assert deployment.golden is None, "a model that was saved without Tier0 has none"
+
+
+@pytest.mark.parametrize("tag", ['Model(tag="churn:one")', "churn:three", "'churn:one'", "", "../churn:one"])
+def test_a_tag_that_is_none_is_refused_with_what_there_is(tmp_path: Path, tag: str) -> None:
+    with pytest.raises(RegistrationError, match="there is no model"):
+        Deployment.from_url("http://127.0.0.1:3000", model=tag, store=store(tmp_path))
+
+
+def test_a_pointer_that_is_empty_is_told(tmp_path: Path) -> None:
+    """BentoML truncates it before it writes it."""
+    (store(tmp_path) / "models" / "churn" / "latest").write_text("", encoding="utf-8")
+
+    with pytest.raises(RegistrationError, match=r"there is no model 'churn:latest' in .* There is: one, two"):
+        Deployment.from_url("http://127.0.0.1:3000", model="churn:latest", store=tmp_path)
+
+
+def test_golden_rows_of_a_file_bring_their_tag_and_a_model_that_is_named_wins() -> None:
+    assert Deployment.from_url("http://127.0.0.1:3000", golden=GOLDEN).tag == "churn:of_the_file"
+    assert Deployment.from_url("http://127.0.0.1:3000", golden=GOLDEN, model="churn:one").tag == "churn:one"
+
+
+@pytest.mark.parametrize(
+    ("service", "says"),
+    [
+        ("service.py", "names no class in a file"),
+        ("service:Churn", "names no class in a file"),
+        ("nowhere/service.py:Churn", "there is no file"),
+    ],
+)
+def test_a_service_that_is_none_is_refused_before_anything_is_started(service: str, says: str) -> None:
+    with pytest.raises(Tier0Error, match=says):
+        Deployment.from_service(service)
