@@ -225,7 +225,7 @@ def test_a_model_that_cannot_be_loaded_elsewhere_is_refused(tmp_path: Path) -> N
 
 
 def test_a_transformer_of_ones_own_module_travels_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_features.py").write_text(
+    (tmp_path / "own_doubling.py").write_text(
         """
 from sklearn.base import BaseEstimator, TransformerMixin
 
@@ -242,7 +242,7 @@ class Doubling(TransformerMixin, BaseEstimator):
         encoding="utf-8",
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    own = __import__("own_features")
+    own = __import__("own_doubling")
     model = make_pipeline(own.Doubling(), LogisticRegression()).fit(X, Y)
 
     registered = asyncio.run(register_model_for_serving(model, "m", examples=X[:10], store=tmp_path / "store"))
@@ -264,7 +264,7 @@ def test_two_registrations_at_once_get_an_entry_each(tmp_path: Path) -> None:
 
 
 def test_hard_rows_are_found_by_asking_the_model() -> None:
-    frame = pd.DataFrame({"age": X[:, 0], "region": np.where(X[:, 1] > 0, "north", "south"), "id": np.arange(120)})
+    frame = pd.DataFrame({"age": X[:, 0], "region": np.where(X[:, 1] > 0, "north", "south"), "id": 2**53 + 2 * np.arange(120)})
     frame.loc[3, "age"] = None
     encode = ColumnTransformer([("region", OneHotEncoder(handle_unknown="ignore"), ["region"])], remainder="passthrough")
     model = make_pipeline(encode, HistGradientBoostingClassifier(max_iter=10)).fit(frame, Y)

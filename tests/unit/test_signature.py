@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,24 @@ def test_large_whole_numbers_stay_what_they_are() -> None:
     frame = signature.to_container(signature.parse([[2**53 + 1], [16777217.0]]))
 
     assert frame["visits"].tolist() == [2**53 + 1, 16777217]
+
+
+def test_a_large_whole_number_beside_a_missing_one_is_refused_and_not_rounded() -> None:
+    signature = Signature((replace(VISITS, accepts_missing=True),), "dataframe", "regression")
+
+    assert signature.parse([[2**53], [None]]) == [[2**53], [None]]
+    with pytest.raises(InvalidRowError, match=r"features\[0\].visits: is beyond what a float holds, and missing in another row"):
+        signature.parse([[2**53 + 1], [None]])
+
+
+def test_another_spelling_of_a_known_value_is_refused_and_an_unknown_one_is_the_models_business() -> None:
+    region = Feature("region", "text", "object", vocabulary=("North East", "south"))
+    signature = Signature((region,), "dataframe", "regression")
+
+    assert signature.parse([["North East"], ["west"]]) == [["North East"], ["west"]]
+    for value in (" south", "South", "north  east"):
+        with pytest.raises(InvalidRowError, match="and the model was trained on"):
+            signature.parse([[value]])
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "boolean", "string"])

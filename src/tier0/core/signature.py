@@ -22,6 +22,7 @@ SCHEMA = 2
 JSON_NAMES = {str: "text", bool: "true/false", int: "a whole number", float: "a number", type(None): "null", list: "a list", dict: "an object"}
 KIND_NAMES = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "text": "text"}
 ALLOWED_TYPES: dict[str, set[type]] = {"number": {int, float}, "integer": {int, float}, "boolean": {bool}, "text": {str}}
+BEYOND_A_FLOAT = 2**53
 Kind = Literal["number", "integer", "boolean", "text"]
 
 
@@ -120,6 +121,7 @@ class Signature:
         if not self._is_plain_matrix(rows):
             for position, feature in enumerate(self.features):
                 _check_column(rows, position, feature)
+                _refuse_loss(rows, position, feature)
         return rows
 
     def _is_plain_matrix(self, rows: list[list[Any]]) -> bool:
@@ -227,6 +229,16 @@ def _check_column(rows: list[list[Any]], position: int, feature: Feature) -> Non
             raise InvalidRowError(where, f"is {value!r}, which the model was never shown", f"Its categories are: {vocabulary}")
         if feature.vocabulary is not None and (known := _known_spelling(row[position], feature.vocabulary)) is not None:
             raise InvalidRowError(where, f"is {value!r}, and the model was trained on {known!r}", f"Send {known!r}")
+
+
+def _refuse_loss(rows: list[list[Any]], position: int, feature: Feature) -> None:
+    """Refuse whole numbers beyond what a float holds beside a missing value: numpy's integers have none, and the column becomes float."""
+    if feature.kind != "integer" or not feature.dtype.startswith(("int", "uint")) or all(row[position] is not None for row in rows):
+        return
+    for index, row in enumerate(rows):
+        if row[position] is not None and abs(row[position]) > BEYOND_A_FLOAT:
+            where = f"features[{index}].{feature.name}"
+            raise InvalidRowError(where, "is beyond what a float holds, and missing in another row", "Send such rows in requests of their own")
 
 
 def _known_spelling(value: Any, vocabulary: tuple[str, ...]) -> str | None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tier0.core.signature import BEYOND_A_FLOAT
+
 if TYPE_CHECKING:
     from tier0.core.prediction import Output
     from tier0.core.signature import Feature, Signature
@@ -24,7 +26,6 @@ MOST_ROUNDS = 20
 MARGIN = 1e-9
 """Relative distance from a boundary: far more than the last bits in which machines differ, far less than a float32 can tell."""
 JUMP = 1e-6
-BEYOND_A_FLOAT = 2**53 + 1
 UNSEEN = "tier0-unseen"
 PAIRS_TRIED = 2
 
@@ -86,8 +87,13 @@ def _unseen(signature: Signature, base: Row) -> Iterator[tuple[Row, str]]:
 
 def _large(signature: Signature, base: Row) -> Iterator[tuple[Row, str]]:
     for position, feature in enumerate(signature.features):
-        if feature.kind == "integer" and feature.dtype.lower().endswith(("int64", "object")) and feature.categories is None:
-            yield _changed(base, position, BEYOND_A_FLOAT), f"{feature.name} beyond what a float holds"
+        if (
+            feature.kind == "integer"
+            and not feature.accepts_missing
+            and feature.dtype.lower().endswith(("int64", "object"))
+            and feature.categories is None
+        ):
+            yield _changed(base, position, BEYOND_A_FLOAT + 1), f"{feature.name} beyond what a float holds"
 
 
 def _answered(ask: Ask, candidates: list[tuple[Row, str]]) -> list[tuple[Row, str]]:

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from tier0.core.errors import InvalidRowError, RegistrationError
 from tier0.core.golden import GoldenRows
 from tier0.core.prediction import Output, ask_model, use_one_thread
-from tier0.core.signature import Feature, Kind, Signature
+from tier0.core.signature import BEYOND_A_FLOAT, Feature, Kind, Signature
 from tier0.serving.hard_rows import hard_rows, synthetic_rows
 
 if TYPE_CHECKING:
@@ -252,7 +252,8 @@ def _with_missing(model: Any, signature: Signature, rows: list[list[Any]]) -> Si
     features = []
     for position, feature in enumerate(signature.features):
         probe = [[None if index == position else value for index, value in enumerate(row)] for row in rows[:PROBED_ROWS]]
-        accepts = any(row[position] is None for row in rows) or _answers(model, everywhere, probe)
+        is_id = feature.kind == "integer" and any(abs(row[position] or 0) > BEYOND_A_FLOAT for row in rows)  # lost beside a missing one
+        accepts = any(row[position] is None for row in rows) or (not is_id and _answers(model, everywhere, probe))
         features.append(replace(feature, accepts_missing=accepts))
     return replace(signature, features=tuple(features))
 
