@@ -122,9 +122,16 @@ def _load_model(name: str) -> Any:
         raise Tier0Error(f"model = {name!r}: give module:name, such as training:model")
     try:
         found = getattr(import_module(module), attribute)
+        fitted = found if hasattr(found, "predict") or not callable(found) else found()
     except (ImportError, AttributeError) as problem:
         raise Tier0Error(f"model = {name!r} cannot be imported: {problem}. Is its folder on PYTHONPATH?") from problem
-    return found if hasattr(found, "predict") or not callable(found) else found()
+    except Exception as problem:
+        raise Tier0Error(
+            f"model = {name!r} raised {type(problem).__name__}: {problem}. Name a fitted model, or a function that returns one"
+        ) from problem
+    if not hasattr(fitted, "predict"):
+        raise Tier0Error(f"model = {name!r} is {type(fitted).__name__}, which has no predict: name a fitted model, or a function that returns one")
+    return fitted
 
 
 def _read_sample(path: Path, names: Any) -> Any:
@@ -161,7 +168,9 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _tell(result: CheckResult) -> None:
-    typer.echo(f"{SIGNS[result.status]:>6}  {result.id:36} {result.message}".rstrip())
+    numbers = {name: value for name, value in result.evidence.items() if isinstance(value, (int, float))} if result.status == "pass" else {}
+    reported = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in numbers.items())
+    typer.echo(f"{SIGNS[result.status]:>6}  {result.id:36} {'; '.join(filter(None, [result.message, reported]))}".rstrip())
 
 
 def _conclude(verdict: Verdict) -> None:

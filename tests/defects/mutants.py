@@ -104,6 +104,7 @@ MUTANTS = (
     Case("par04", caught_by=(ANY,), contract=PROBABILITIES),
     Case("par05", "mixed", caught_by=(ANY,)),
     Case("par06", "tolerant", caught_by=("parity.columns_by_name",)),
+    Case("columns_sorted", "mixed", caught_by=("parity.by_position",), contract={"predictions": "predictions"}),
     Case("par07", caught_by=("contract.refuses_missing_column",)),
     Case("par08", "tolerant", caught_by=("parity.missing_values",), contract=PROBABILITIES),
     Case("par09", caught_by=("parity.inputs_matter",)),

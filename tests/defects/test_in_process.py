@@ -193,6 +193,22 @@ def waivers(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def test_a_port_that_somebody_else_has_is_caught(record: Callable[..., None]) -> None:
+    class Another:
+        pids = (os.getppid(),)
+
+    with running(App()) as url:
+        contract = find_contract({}, CONTRACT)
+        ours, not_ours = (
+            tier0.check_serving(Deployment(url, contract=contract, server=cast("Server", of)), groups=["identity"], on_fail="return")
+            for of in (ThisProcess(), Another())
+        )
+
+    record("somebody_elses_port", ("identity.this_run",), not_ours)
+    assert ours.verdict == "pass"
+    assert "somebody else answers" in not_ours.with_status("fail")[0].message
+
+
 WAIVED = '[[waive]]\ncheck = "security.refuses_pickle"\nreason = "the gateway refuses it"\nuntil = {day}\n'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -13,14 +14,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 from in_process import GOLDEN
+from sklearn.linear_model import LogisticRegression
 
 import tier0
 from tier0.core.helper import NO_TELEMETRY
 from tier0.runs import verify
-from tier0.runs.deployment import Deployment
+from tier0.runs.deployment import Deployment, OwnDeployment
 from tier0.serving.processes import accepts_connections
 from tier0.serving.server import Server
 
@@ -211,3 +214,34 @@ def test_a_worker_that_dies_of_a_request_is_caught(tiny: Deployment, record: Cal
 
     record("STA11", ("health.can_predict",), verdict)
     assert [result.id for result in verdict.with_status("fail")] == ["health.can_predict"]
+
+
+@pytest.mark.slow
+def test_two_workers_that_agree_are_not_accused(tmp_path: Path, record: Callable[..., None]) -> None:
+    (tmp_path / "models").mkdir()
+    contract = {"route": "/predict", "predictions": "predictions", "model_tag": "model_tag"}
+    with Deployment.from_service(f"{STARTS / 'two_workers.py'}:Two", store=tmp_path, golden=GOLDEN, contract=contract) as deployment:
+        for _ in range(3):
+            verdict = tier0.check_serving(replace(deployment, tag=TAG), on_fail="return")
+            if verdict.verdict != "pass":
+                break
+
+    record("two workers", (), verdict)
+    assert verdict.verdict == "pass", [result.explain() for result in verdict.with_status("fail")]
+
+
+@pytest.mark.slow
+def test_our_own_deployment_holds_when_it_is_killed_and_stopped(record: Callable[..., None]) -> None:
+    rows = np.array([[float(number), 2.0 * number] for number in range(-10, 10)])
+    model = LogisticRegression().fit(rows, (rows[:, 0] > 1).astype(int))
+    registered = asyncio.run(tier0.register_model_for_serving(model, "own", examples=rows[:6]))
+    server = asyncio.run(tier0.start_bentoml_service(registered))
+    try:
+        verdict = tier0.check_serving(OwnDeployment.of(server, registered, disturb="faults"), on_fail="return")
+    finally:
+        server.stop()
+
+    record("our own, killed and stopped", (), verdict)
+    assert verdict.verdict == "pass", [result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]]
+    statuses = {result.id: result.status for result in verdict.checks}
+    assert {statuses[f"teardown.{name}"] for name in ("stops", "ends_with_its_supervisor")} == {"pass"}

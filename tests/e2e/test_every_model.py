@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+import tier0
+from tier0.core.contract import Contract
 from tier0.core.golden import ROW_ALONE_TOLERANCE
 from tier0.core.settings import ALGORITHMS, DATASETS, merge_settings
-from tier0.runs.deployment import golden_probe, with_client
+from tier0.runs.deployment import Deployment, golden_probe, with_client
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
@@ -91,3 +93,14 @@ def test_golden_rows_of_different_models_differ(gateway: Gateway) -> None:
     for dataset in DATASETS:
         answers = [gateway.models[f"{dataset}-{algorithm}"].golden for algorithm in ALGORITHMS]
         assert len({str(golden.probabilities or golden.predictions) for golden in answers}) == len(ALGORITHMS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_no_check_accuses_it(gateway: Gateway, case: str) -> None:
+    model = gateway.models[case]
+    contract = Contract(route=f"/{case}/predict", health=f"/{case}/health")
+    deployment = Deployment(gateway.server.url, model.golden, model.tag, contract, disturb="malformed", server=gateway.server)
+
+    for _ in range(3):
+        tier0.check_serving(deployment)

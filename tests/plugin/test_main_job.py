@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -13,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from pytest_run import FAST, Run
+
+from tier0.core.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(240)
@@ -240,5 +243,7 @@ def test_the_suite_runs_in_an_empty_project_on_any_data(run: Run) -> None:
 
     assert status == 0, run.output
     assert "test_serving[parity.golden_rows] PASSED" in run.output
-    assert "28 passed" in run.output
+    passed, skipped = map(int, re.search(r"(\d+) passed, (\d+) skipped", run.output).groups())  # type: ignore[union-attr]  # or it fails
+    assert passed + skipped == len(CATALOGUE)
+    assert skipped <= 10, run.output
     assert run.left() == []

@@ -584,6 +584,12 @@ class Zoo:
         return {name: values[::-1] for name, values in answer.items()}
 
     @bentoml.api
+    def columns_sorted(self, rows: list[list[Any]], columns: list[str] | None = None) -> dict[str, Any]:
+        if columns is not None and set(columns) != set(MIXED):
+            raise InvalidArgument("columns")
+        return self.answer(self.mixed, checked_frame(pd.DataFrame(rows, columns=columns or sorted(MIXED)), MIXED, MIXED_VOCABULARY))
+
+    @bentoml.api
     def rounds(self, request: Rows) -> dict[str, Any]:
         answer = self.answer(self.scaled, checked(request.features))
         return {**answer, "probabilities": np.round(answer["probabilities"], 4).tolist()}

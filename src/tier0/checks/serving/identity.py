@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
 
 from tier0.checks.serving.target import Target
 from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
@@ -26,6 +30,21 @@ async def expected_model(target: Target) -> None:
         ]
         evidence = {"expected": target.tag, "got": tag}
         raise CheckFailedError(f"{tag} answers, and {target.tag} must", evidence=evidence, causes=causes)
+
+
+async def this_run(target: Target) -> None:
+    """Fail where the port belongs to a process that this run did not start: an orphan, or somebody else's service."""
+    pids = target.own_process.pids
+    parts = urlsplit(target.url)
+    port = parts.port or 80
+    for pid in pids:
+        with suppress(psutil.Error):
+            sockets = psutil.Process(pid).net_connections("tcp")
+            if any(socket.status == psutil.CONN_LISTEN and socket.laddr.port == port for socket in sockets):
+                return
+    causes = ["the port was taken, and who had it goes on answering", "an orphan of an earlier run holds the port"]
+    message = f"none of the {len(pids)} processes that were started here listens on port {port}: somebody else answers"
+    raise CheckFailedError(message, evidence={"port": port, "pids": list(pids)}, causes=causes)
 
 
 async def always_the_same(target: Target) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+from dataclasses import replace
 from typing import Any
 
 from tier0.checks.serving.target import Target
@@ -69,6 +70,16 @@ async def columns_by_name(target: Target) -> None:
     backwards = contract.body(golden.columns[::-1], [row[::-1] for row in golden.rows])
     causes = ["names are ignored, and values taken by position", "columns are relabelled numbers first"]
     await target.expect(golden, "columns in another order, with their names", causes, same_batch=True, body=backwards)
+
+
+async def by_position(target: Target) -> None:
+    """Fail where rows without the names of their columns are not taken in the order of the training data."""
+    golden, contract = target.golden, target.contract
+    if contract.columns is None or contract.columns not in contract.optional:
+        raise NotJudgedError("this service takes rows in one way only: see parity.golden_rows")
+    unnamed = replace(contract, columns=None).body(golden.columns, golden.rows)
+    causes = ["columns are sorted, or taken in the order of the store's description"]
+    await target.expect(golden, "rows without names", causes, same_batch=True, body=unnamed)
 
 
 async def keys_in_any_order(target: Target) -> None:
