@@ -56,8 +56,7 @@ def verify(
         return
     if not url:
         _refuse("which service? Say its URL: tier0 verify http://127.0.0.1:3000")
-    if json_ is not None and not json_.absolute().parent.is_dir():
-        _refuse(f"--json {json_}: there is no folder {json_.absolute().parent}")
+    _refuse_unwritable("--json", json_)
     from tier0.runs.deployment import Deployment  # noqa: PLC0415 - seconds of imports, which --help and --list do not need
     from tier0.runs.verify import check_serving  # noqa: PLC0415
 
@@ -71,6 +70,8 @@ def verify(
         verdict = check_serving(deployment, on_fail="return", groups=[name for name in groups.split(",") if name], mask=mask, tell=_tell)
     except Tier0Error as problem:
         _refuse(str(problem))
+    except Exception as problem:  # noqa: BLE001 - status 1 would say that it does not hold
+        _refuse(f"it could not be judged, for a reason that Tier0 does not know: {type(problem).__name__}: {problem}")
     _conclude(verdict)
     if json_ is not None:
         json_.write_text(json.dumps(verdict.as_dict(), indent=2, default=str) + "\n", encoding="utf-8")
@@ -96,6 +97,7 @@ def golden(
 
     from tier0.serving.inference import golden_rows  # noqa: PLC0415
 
+    _refuse_unwritable("--output", output)
     sys.path.insert(0, "")
     try:
         fitted = _load_model(model)
@@ -139,7 +141,7 @@ def _read_sample(path: Path, names: Any) -> Any:
 
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, ImportError) as problem:
         raise Tier0Error(f"sample = {str(path)!r} cannot be read: {problem}") from problem
     if names is not None:
         missing = [name for name in names if name not in frame.columns]
@@ -162,6 +164,13 @@ def _headers(given: list[str] | None) -> dict[str, str]:
         raise Tier0Error(f"--header {problem}") from None
 
 
+def _refuse_unwritable(option: str, path: Path | None) -> None:
+    if path is not None and not path.absolute().parent.is_dir():
+        _refuse(f"{option} {path}: there is no folder {path.absolute().parent}")
+    if path is not None and path.is_dir():
+        _refuse(f"{option} {path}: that is a folder; name a file")
+
+
 def _refuse(message: str) -> NoReturn:
     typer.echo(f"tier0: {message}", err=True)
     raise typer.Exit(COULD_NOT_BE_JUDGED)
@@ -179,6 +188,8 @@ def _conclude(verdict: Verdict) -> None:
     counts = ", ".join(f"{len(verdict.with_status(status))} {word}" for status, word in WORDS.items())
     conclusion = {"pass": "it holds", "fail": "it does not hold", "error": "it could not be judged"}[verdict.verdict]
     typer.echo(f"\n{verdict.target['url']}: {conclusion}: {counts}")
+    if not any(result.group == "parity" and result.status in {"pass", "fail"} for result in verdict.checks):
+        typer.echo("Nothing was compared with what was trained: give golden rows, with --golden or --model.")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ HTTP = httpx.Client(trust_env=False, timeout=10)
 
 @pytest.mark.asyncio
 async def test_all_golden_rows_together_come_back_to_the_last_bit(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment) -> None:
-    golden = tier0_deployment.model.golden
+    golden = tier0_deployment.model.golden.plain
 
     answer = await tier0_client.predict(golden.body())
 
@@ -32,7 +32,7 @@ async def test_all_golden_rows_together_come_back_to_the_last_bit(tier0_client: 
 
 @pytest.mark.asyncio
 async def test_each_row_alone_agrees(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment) -> None:
-    golden = tier0_deployment.model.golden
+    golden = tier0_deployment.model.golden.plain
 
     for index in range(len(golden)):
         alone = golden.take([index])
@@ -41,7 +41,7 @@ async def test_each_row_alone_agrees(tier0_client: BentoMLClient, tier0_deployme
 
 @pytest.mark.asyncio
 async def test_rows_in_another_order_give_the_answers_in_that_order(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment) -> None:
-    golden = tier0_deployment.model.golden
+    golden = tier0_deployment.model.golden.plain
     order = random.Random(7).sample(range(len(golden)), len(golden))
     shuffled = golden.take(order)
 
@@ -50,7 +50,7 @@ async def test_rows_in_another_order_give_the_answers_in_that_order(tier0_client
 
 @pytest.mark.asyncio
 async def test_named_records_and_permuted_columns_mean_the_same_rows(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment) -> None:
-    golden = tier0_deployment.model.golden
+    golden = tier0_deployment.model.golden.plain
     backwards = {"features": [row[::-1] for row in golden.rows], "columns": golden.columns[::-1]}
     records = [dict(reversed(record.items())) for record in golden.records()]
 
@@ -61,7 +61,7 @@ async def test_named_records_and_permuted_columns_mean_the_same_rows(tier0_clien
 
 @pytest.mark.asyncio
 async def test_golden_rows_do_not_all_have_the_same_answer(tier0_deployment: OwnDeployment) -> None:
-    golden = tier0_deployment.model.golden
+    golden = tier0_deployment.model.golden.plain
 
     assert len(set(map(str, golden.probabilities or golden.predictions))) > 1, "a constant model would pass every comparison"
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.x
 
 
 def test_logged_model_gives_the_golden_answers(tier0_trained: Trained, tier0_model: RegisteredModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    signature, golden = tier0_model.signature, tier0_model.golden
+    signature, golden = tier0_model.signature, tier0_model.golden.plain
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tier0_trained.tracking_uri)
     logged = mlflow.sklearn.load_model(tier0_trained.model_uri)
 

@@ -66,7 +66,7 @@ def test_ctrl_c_tears_down_within_three_seconds(run: Run, moment: str) -> None:
     status = process.wait(10)
 
     assert time.monotonic() - start < 3, run.output
-    assert status == pytest.ExitCode.INTERRUPTED
+    assert status == pytest.ExitCode.INTERRUPTED, run.output
     assert run.left() == []
 
 

@@ -27,9 +27,10 @@ def schema(inputs: dict[str, Any], output: dict[str, Any], *, required: list[str
 @pytest.mark.parametrize(
     ("inputs", "output", "expected"),
     [
-        ({"x": TENSOR}, TENSOR, Contract("/predict", "x", "rows", None, "", None, is_array=True)),
+        ({"x": TENSOR}, TENSOR, None),
+        ({"x": TENSOR}, {"type": "array", "items": {"type": "integer"}}, Contract("/predict", "x", "rows", None, "", None, is_array=True)),
         ({"x": MATRIX}, {"type": "array", "items": {"type": "integer"}}, Contract("/predict", "x", "rows", None, "", None)),
-        ({"x": MATRIX}, MATRIX, Contract("/predict", "x", "rows", None, None, "")),
+        ({"x": MATRIX}, MATRIX, None),
         ({"df": FRAME}, FRAME, None),
         ({"row": ROW}, {"type": "number"}, Contract("/predict", "row", "row", None, "", None)),
         (
@@ -65,7 +66,7 @@ def test_a_schema_that_says_enough_is_the_contract(inputs: dict[str, Any], outpu
 def test_what_may_be_left_out_is_known() -> None:
     inputs = {"features": MATRIX, "threshold": {"type": "number", "default": 0.5}}
 
-    assert find_contract(schema(inputs, TENSOR, required=[]), {}).optional == ("threshold",)
+    assert find_contract(schema(inputs, TENSOR, required=[]), {"predictions": ""}).optional == ("threshold",)
 
 
 def test_an_answer_says_what_a_schema_leaves_open() -> None:
@@ -76,6 +77,22 @@ def test_an_answer_says_what_a_schema_leaves_open() -> None:
     assert (found.predictions, found.probabilities) == ("*.prediction", "*.probability")
     with pytest.raises(ContractError, match="among verdict in the answer"):
         find_contract(open_, {}, [{"verdict": 1}])
+
+
+@pytest.mark.parametrize(
+    ("answered", "expected"),
+    [
+        ([1, 0], ("", None)),
+        (["yes", "no"], ("", None)),
+        ([[0.1, 0.9], [0.7, 0.3]], (None, "")),
+        ([[1.0, 2.0, 3.0]], ("", None)),
+        ({"label": [1], "other": 2}, ("label", None)),
+    ],
+)
+def test_the_shape_of_an_answer_says_what_it_is(answered: Any, expected: tuple[str | None, str | None]) -> None:
+    found = find_contract(schema({"x": MATRIX}, TENSOR), {}, answered, classes=2)
+
+    assert (found.predictions, found.probabilities) == expected
 
 
 def test_what_is_declared_wins() -> None:

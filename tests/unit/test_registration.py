@@ -292,7 +292,7 @@ def test_a_model_without_jumps_has_no_boundaries_and_one_decision() -> None:
 
 
 def test_synthetic_golden_rows_are_nobodys() -> None:
-    frame = pd.DataFrame({"age": X[:, 0], "name": [f"person {number}" for number in range(120)], "visits": np.arange(120)})
+    frame = pd.DataFrame({"age": X[:, 0], "name": [f"team {number % 9}" for number in range(120)], "visits": np.arange(120)})
     encode = ColumnTransformer([("name", OneHotEncoder(handle_unknown="ignore"), ["name"])], remainder="passthrough")
     model = make_pipeline(encode, LogisticRegression(max_iter=1000)).fit(frame, Y)
 
@@ -303,6 +303,23 @@ def test_synthetic_golden_rows_are_nobodys() -> None:
     assert not [row for row in golden.rows if row in given]
     assert all(X[:50, 0].min() <= row[0] <= X[:50, 0].max() for row in golden.rows[:12])
     assert golden.predictions[:12] == model.predict(pd.DataFrame(golden.rows[:12], columns=golden.columns)).tolist()
+
+
+def test_texts_that_may_be_names_are_not_repeated_in_synthetic_rows() -> None:
+    frame = pd.DataFrame({"age": X[:, 0], "name": [f"person {number}" for number in range(120)]})
+    encode = ColumnTransformer([("name", OneHotEncoder(handle_unknown="ignore"), ["name"])], remainder="passthrough")
+    model = make_pipeline(encode, LogisticRegression(max_iter=1000)).fit(frame, Y)
+
+    with pytest.raises(RegistrationError, match="column 'name' of the sample has 50 different texts"):
+        golden_rows(model, frame[:50], synthetic=12)
+
+
+def test_a_pipeline_that_mends_spelling_itself_has_no_vocabulary_of_ours() -> None:
+    frame = pd.DataFrame({"region": np.where(X[:, 0] > 0, "North", "South")})
+    lower = FunctionTransformer(lambda frame: frame.apply(lambda column: column.str.lower()), feature_names_out="one-to-one")
+    model = make_pipeline(lower, OneHotEncoder(handle_unknown="ignore"), LogisticRegression()).fit(frame, Y)
+
+    assert saver(model, frame[:10]).signature.features[0].vocabulary is None
 
 
 def test_a_sparse_matrix_and_float32_are_asked_as_they_were_trained() -> None:

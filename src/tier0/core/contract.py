@@ -144,18 +144,20 @@ def read_contract(path: Path) -> dict[str, str | None]:
             raise ContractError(f"the contract {path} has {name} = {value!r}: give text")
     if document.get("style", "rows") not in STYLES:
         raise ContractError(f"the contract {path} has style = {document['style']!r}: give one of {', '.join(STYLES)}")
-    if "route" in document and not document["route"].startswith("/"):
-        raise ContractError(f"the contract {path} has route = {document['route']!r}: a route begins with a slash")
+    for name in ("route", "health"):
+        if name in document and not document[name].startswith("/"):
+            raise ContractError(f"the contract {path} has {name} = {document[name]!r}: a route begins with a slash")
     return {name: value or (None if name in MAY_BE_ABSENT else value) for name, value in document.items()}
 
 
-def find_contract(schema: Any, declared: Mapping[str, Any], answered: Any = None) -> Contract:
+def find_contract(schema: Any, declared: Mapping[str, Any], answered: Any = None, *, classes: int = 0) -> Contract:
     """Find the contract in what a BentoML service says about itself in ``/schema.json``.
 
     Args:
         schema: that document.
         declared: parts that are known, and need not be found.
         answered: an answer of the service, where there is one: it shows its parts, which a schema may leave open.
+        classes: how many the model has: as many numbers a row are probabilities.
 
     Raises:
         ContractError: it does not say enough; the message shows what to write.
@@ -169,7 +171,7 @@ def find_contract(schema: Any, declared: Mapping[str, Any], answered: Any = None
             absent = {"columns": None, "predictions": None, "probabilities": None, "model_tag": None, "optional": ()}
             return Contract(**{**absent, **declared})
         return Contract(**declared)
-    return replace(_read_route(described, declared, answered), **declared)
+    return replace(_read_route(described, declared, answered, classes), **declared)
 
 
 def _choose_route(routes: list[Mapping[str, Any]], mounted: set[str], wanted: str | None) -> Mapping[str, Any] | None:
@@ -185,7 +187,7 @@ def _choose_route(routes: list[Mapping[str, Any]], mounted: set[str], wanted: st
     return likely[0]
 
 
-def _read_route(route: Mapping[str, Any], declared: Mapping[str, Any], answered: Mapping[str, Any] | None) -> Contract:
+def _read_route(route: Mapping[str, Any], declared: Mapping[str, Any], answered: Any, classes: int) -> Contract:
     path = str(route["route"])
     features, style, columns = (declared.get("features", ""), declared.get("style", "rows"), None)
     input_ = route.get("input", {})
@@ -196,7 +198,7 @@ def _read_route(route: Mapping[str, Any], declared: Mapping[str, Any], answered:
     output = route.get("output", {})
     parts = {part: declared.get(part) for part in ("predictions", "probabilities")}
     if not parts.keys() & declared.keys():
-        parts = _find_output(output, answered, one_row=style in {"row", "record"})
+        parts = _find_output(output, answered, classes, one_row=style in {"row", "record"})
     contract = Contract(
         path,
         features,
@@ -206,7 +208,7 @@ def _read_route(route: Mapping[str, Any], declared: Mapping[str, Any], answered:
         model_tag="model_tag" if output.get("type") == "object" else None,
         health="/readyz",
         optional=optional,
-        is_array=input_.get("properties", {}).get(features, {}).get("type") == "tensor",
+        is_array=input_.get("properties", {}).get(features, input_).get("type") == "tensor",
         is_batchable=bool(route.get("batchable")),
     )
     if not contract.parts:
@@ -269,17 +271,29 @@ def _is_list_of(part: Mapping[str, Any], types: set[str]) -> bool:
     return part.get("type") == "array" and isinstance(items, Mapping) and items.get("type") in types
 
 
-def _find_output(output: Mapping[str, Any], answered: Any, *, one_row: bool) -> dict[str, str | None]:
-    """Find where the predictions and the probabilities are in an answer; both are None where that is not clear."""
+def _find_output(output: Mapping[str, Any], answered: Any, classes: int, *, one_row: bool) -> dict[str, str | None]:
+    """Find where the predictions and the probabilities are in an answer; both are None where only an answer can tell."""
     prefix, part = "", output
-    if not one_row and output.get("type") == "array" and isinstance(items := output.get("items"), Mapping) and items.get("type") == "object":
+    items = output.get("items")
+    if not one_row and output.get("type") == "array" and isinstance(items, Mapping) and items.get("type") == "object":
         prefix, part = "*.", items
-    if output.get("type") == "dataframe":
-        prefix, part = "*.", {"type": "object"}
-    if part.get("type") != "object":
-        is_matrix = _style_of(part) == "rows" and part.get("type") == "array"
-        return {"predictions": None, "probabilities": ""} if is_matrix and not one_row else {"predictions": "", "probabilities": None}
-    names = list(part.get("properties") or _names_in(answered))
+    if part.get("type") == "object" and part.get("properties"):
+        return _parts_by_name(prefix, list(part["properties"]))
+    if part.get("type") in SCALARS or (part.get("type") == "array" and _is_list_of(part, SCALARS) and not one_row):
+        return {"predictions": "", "probabilities": None}
+    if answered is None:
+        return {"predictions": None, "probabilities": None}
+    first = answered[0] if isinstance(answered, list) and answered and not one_row else None
+    if isinstance(answered, Mapping):
+        return _parts_by_name("", list(answered))
+    if isinstance(first, Mapping):
+        return _parts_by_name("*.", list(first))
+    row = answered if one_row else first
+    is_distribution = isinstance(row, list) and len(row) == classes > 1
+    return {"predictions": None, "probabilities": ""} if is_distribution else {"predictions": "", "probabilities": None}
+
+
+def _parts_by_name(prefix: str, names: list[str]) -> dict[str, str | None]:
     return {
         "predictions": next((prefix + name for name in PREDICTION_NAMES if name in names), None),
         "probabilities": next((prefix + name for name in PROBABILITY_NAMES if name in names), None),

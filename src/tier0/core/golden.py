@@ -6,15 +6,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from tier0.core.errors import RegistrationError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 SCHEMA = 2
 PARTS = ("predictions", "probabilities")
+PLAIN = {"example", "synthetic"}
 ROW_ALONE_TOLERANCE = 1e-12
 """Relative. A row alone and in a batch differ in the last bit for linear models: BLAS picks other kernels."""
 
@@ -81,6 +80,16 @@ class GoldenRows:
             origins=[self.origins[index] for index in indices] if self.origins else [],
         )
 
+    @property
+    def plain(self) -> GoldenRows:
+        """The rows as they were given, or drawn: one batch, as they were asked in memory."""
+        return self.take([index for index in range(len(self)) if not self.origins or self.origins[index] in PLAIN])
+
+    @property
+    def hard(self) -> GoldenRows:
+        """The rows that services easily get wrong: the other batch."""
+        return self.take([index for index in range(len(self)) if self.origins and self.origins[index] not in PLAIN])
+
     def origin(self, index: int) -> str:
         """Say which row the one at *index* is: its number, and where it comes from unless it is simply an example."""
         origin = self.origins[index] if self.origins else "example"
@@ -120,19 +129,19 @@ class GoldenRows:
                 return Mismatch(wrong[0], part, expected[wrong[0]], got[wrong[0]], len(wrong))
         return None
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path | str) -> None:
         """Write the rows to a JSON file with a schema number; floats keep every bit."""
-        path.write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, allow_nan=False), encoding="utf-8")
+        Path(path).write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, allow_nan=False), encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> GoldenRows:
+    def read(cls, path: Path | str) -> GoldenRows:
         """Read what `write` wrote.
 
         Raises:
             RegistrationError: the file is not there, is no JSON or has another schema number.
         """
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(Path(path).read_text(encoding="utf-8"))
             schema = document.pop("schema")
             rows = cls(**document)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
@@ -141,7 +150,25 @@ class GoldenRows:
             raise RegistrationError(
                 f"golden rows in {path} have schema {schema!r}, and this version of Tier0 reads {SCHEMA}. Register the model again."
             )
+        if (contradiction := rows.problem()) is not None:
+            raise RegistrationError(f"golden rows in {path}: {contradiction}. Make them again, with tier0 golden or tier0.golden_rows.")
         return rows
+
+    def problem(self) -> str | None:
+        """Say what contradicts itself; None if nothing does."""
+        if not self.rows:
+            return "rows is empty"
+        if wrong := [index for index, row in enumerate(self.rows) if not isinstance(row, list) or len(row) != len(self.columns)]:
+            return f"rows[{wrong[0]}] is not a list of {len(self.columns)} values, one for each of columns"
+        for name in ("predictions", "probabilities", "origins"):
+            values = getattr(self, name)
+            if values and len(values) != len(self.rows):
+                return f"{name} has {len(values)} entries for {len(self.rows)} rows"
+        if not self.predictions:
+            return "predictions is empty"
+        if unknown := sorted(set(self.categories) - set(self.columns)):
+            return f"categories names {unknown[0]!r}, which is no column"
+        return None
 
 
 def _equal(expected: Any, got: Any, tolerance: float) -> bool:

@@ -110,18 +110,18 @@ def read_headers(lines: Sequence[str]) -> dict[str, str]:
         ValueError: one has no name or no value, or its file cannot be read; its value is not shown.
     """
     headers = {}
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         name, colon, value = line.partition(":")
         name, value = name.strip(), value.strip()
         if not colon or not name or not value:
-            raise ValueError(f"has {name or 'one'!r} without a value: give 'Name: value', or 'Name: @FILE' to read it from a file")
+            raise ValueError(f"number {number} has no name or no value: give 'Name: value', or 'Name: @FILE' to read it from a file")
         if value.startswith("@"):
             try:
                 value = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
             except (OSError, RuntimeError, UnicodeDecodeError) as problem:
                 raise ValueError(f"has {name!r} in a file that cannot be read: {problem}") from None
         if not value.isascii() or not value.isprintable() or not name.isascii() or " " in name:
-            raise ValueError(f"has {name!r}, whose name or value holds what no header may: only printable ASCII")
+            raise ValueError(f"number {number} holds what no header may: a name without blanks, and printable ASCII")
         headers[name] = value
     return headers
 

@@ -88,11 +88,13 @@ def read_waivers(path: Path) -> tuple[Waiver, ...]:
 
 
 def _waiver(entry: dict[str, Any], keys: set[str], where: str) -> Waiver:
+    if not isinstance(entry, dict):
+        raise WaiverError(f"{where} is {entry!r}: it must say {', '.join(sorted(keys))}, a line each")
     for name in sorted(keys - entry.keys()):
         raise WaiverError(f"{where} has no {name}: every one says {', '.join(sorted(keys))}")
     for name in sorted(entry.keys() - keys):
         raise WaiverError(f"{where} has {name} = {entry[name]!r}: it may say {', '.join(sorted(keys))}")
-    if entry["check"] not in {check.id for check in CATALOGUE}:
+    if entry["check"] not in [check.id for check in CATALOGUE]:
         raise WaiverError(f"{where} is about {entry['check']!r}, which is no check. tier0 verify --list shows them all")
     if type(entry["until"]) is not dt.date:
         raise WaiverError(f"{where} has until = {entry['until']!r}: give a day, without quotes, such as 2027-03-31")

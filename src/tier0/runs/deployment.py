@@ -65,14 +65,14 @@ class Deployment:
         cls,
         url: str,
         *,
-        golden: Path | GoldenRows | None = None,
+        golden: Path | str | GoldenRows | None = None,
         model: str | None = None,
-        store: Path | None = None,
-        contract: Path | Contract | Mapping[str, Any] | None = None,
+        store: Path | str | None = None,
+        contract: Path | str | Contract | Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         client: Callable[[str], Any] | str | None = None,
         disturb: Disturbance = "none",
-        waivers: Path | Sequence[Waiver] = (),
+        waivers: Path | str | Sequence[Waiver] = (),
     ) -> Deployment:
         """Describe a running service.
 
@@ -92,23 +92,29 @@ class Deployment:
         Raises:
             Tier0Error: a file or the model cannot be read.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
             raise Tier0Error(f"url = {url!r} is no URL of a service: give one such as http://127.0.0.1:3000")
+        if parts.username or parts.password:
+            raise Tier0Error("url has a name or a password in it, which reports would show: give them with --header 'Authorization: @FILE'")
         if parts.query or parts.fragment:
             raise Tier0Error(f"url = {url!r} has more than a service's address: leave out what follows the ? or #")
-        if isinstance(golden, Path):
+        if isinstance(golden, (str, Path)):
             golden = GoldenRows.read(golden)
         tag = golden.tag if golden is not None else None
         if model is not None and golden is not None and ":" in model and not model.endswith(":latest"):
             tag = model
         elif model is not None:
-            tag, path = find_entry(model, store or default_store())
+            tag, path = find_entry(model, Path(store or default_store()))
             golden = golden or golden_rows_in(path)
-        if isinstance(contract, Path):
-            contract = read_contract(contract)
-        if isinstance(waivers, Path):
-            waivers = read_waivers(waivers)
+        if isinstance(contract, (str, Path)):
+            contract = read_contract(Path(contract))
+        if isinstance(waivers, (str, Path)):
+            waivers = read_waivers(Path(waivers))
         return cls(url.rstrip("/"), golden, tag, contract, headers or {}, client, disturb, waivers)
 
     @classmethod
@@ -117,8 +123,8 @@ class Deployment:
         service: str,
         *,
         model: str | Sequence[str] = (),
-        store: Path | None = None,
-        golden: Path | GoldenRows | None = None,
+        store: Path | str | None = None,
+        golden: Path | str | GoldenRows | None = None,
         port: Port = Port(0),
         startup_timeout: float = 30.0,
         events: EventLog | None = None,
@@ -145,7 +151,7 @@ class Deployment:
             ServerError: it did not become ready; with the end of its log.
         """
         tags = [model] if isinstance(model, str) else list(model)
-        home = store or default_store()
+        home = Path(store or default_store()).absolute()
         found = [find_entry(tag, home) for tag in tags]
         first = found[0][0] if found else None
         described = cls.from_url("http://127.0.0.1", golden=golden, model=first, store=home, disturb=disturb, **how)
@@ -291,11 +297,13 @@ async def verify_bentoml_predictions(client: BentoMLClient, deployment: OwnDeplo
         PredictionMismatchError: an answer differs, or another model gave it.
         ClientError: there was none.
     """
-    golden = deployment.model.golden
+    golden = deployment.model.golden.plain
     together = await client.predict(golden.body())
     if together.get("model_tag") != deployment.model.tag:
         raise PredictionMismatchError(f"{deployment.url} answers as {together.get('model_tag')!r}, and {deployment.model.tag!r} was asked to serve")
     _refuse(deployment, golden, golden.compare(together))
+    if hard := deployment.model.golden.hard:
+        _refuse(deployment, hard, hard.compare(await client.predict(hard.body())))
     for index in range(len(golden)):
         alone = golden.take([index])
         _refuse(deployment, alone, alone.compare(await client.predict(alone.body()), tolerance=ROW_ALONE_TOLERANCE))
@@ -318,9 +326,10 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
 
     def probe(url: str, timeout: float) -> Mapping[str, Any]:
         async def ask(client: BentoMLClient) -> Mapping[str, Any]:
-            answer = await client.predict(model.golden.body(), model=route)
+            golden = model.golden.plain
+            answer = await client.predict(golden.body(), model=route)
             health = await client.health_check(route)
-            mismatch = model.golden.compare(answer)
+            mismatch = golden.compare(answer)
             if health["status"] != "healthy":
                 raise PredictionMismatchError(f"{url} predicts, and says that it is not well: {health['reason']}")
             if answer.get("model_tag") != model.tag or health.get("run") != nonce:
@@ -329,7 +338,7 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
                     f"and {model.tag!r} of run {nonce!r} was started: it is another server"
                 )
             if mismatch is not None:
-                row = model.golden.take([mismatch.row])
+                row = golden.take([mismatch.row])
                 raise PredictionMismatchError(f"{url} serves {model.tag} wrong: {mismatch}\nReproduce with: {curl(url, row)}")
             return answer
 

@@ -200,12 +200,12 @@ class Session:
         answer = server.wait_until_ready(golden_probe(model, server.nonce), self.settings.startup_timeout)
         self.events.emit(
             "deployment.verified",
-            f"step 7 deployment: all {len(model.golden)} golden rows came back right",
+            f"step 7 deployment: all {len(model.golden.plain)} golden rows came back right",
             url=server.url,
             tag=model.tag,
             predictions=answer["predictions"][:3],
             probabilities=(answer["probabilities"] or [])[:3],
-            rows=len(model.golden),
+            rows=len(model.golden.plain),
             latency_ms=answer["latency_ms"],
         )
         return OwnDeployment.of(server, model)

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import httpx
 
-from tier0.checks.serving.target import REQUEST_ID, Target, UnansweredError, new_request_id
+from tier0.checks.serving.target import REQUEST_ID, OverloadedError, Target, UnansweredError, new_request_id
 from tier0.core.catalogue import CATALOGUE, GROUPS, LEVELS, Check, Disturbance
 from tier0.core.contract import Contract, ContractError, OpenAnswerError, find_contract, how_to_declare
 from tier0.core.errors import Tier0Error
+from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
 from tier0.runs.deployment import Deployment, OwnDeployment
@@ -79,6 +80,7 @@ async def _check(deployment: Deployment, checks: list[Check], *, mask: bool, tel
             if deployment.golden is not None:
                 raise
             contract, why_not_asked = Contract(health="/readyz"), str(problem)
+        _refuse_unknown_class(contract, deployment.golden)
         target = Target(
             deployment.url,
             contract,
@@ -111,6 +113,12 @@ async def _check(deployment: Deployment, checks: list[Check], *, mask: bool, tel
     return Verdict(facts, results)
 
 
+def _refuse_unknown_class(contract: Contract, golden: GoldenRows | None) -> None:
+    named, names = contract.probability_of, [str(label) for label in golden.classes] if golden is not None else []
+    if named is not None and names and named not in names:
+        raise ContractError(f"probability_of = {named!r} in the contract is none of the model's classes: {', '.join(names)}")
+
+
 async def ask_one(deployment: Deployment, check: Check) -> CheckResult:
     """Ask one check, on connections of its own."""
     verdict = await _check(deployment, [check], mask=False, tell=lambda _: None)
@@ -141,7 +149,7 @@ async def _find_contract(deployment: Deployment, http: httpx.AsyncClient) -> Con
     url, declared = deployment.url, dict(deployment.contract or {})  # type: ignore[arg-type]  # it is no Contract
     try:
         response = await http.get(f"{url}/schema.json")
-    except httpx.HTTPError as problem:
+    except (httpx.HTTPError, httpx.InvalidURL) as problem:
         message = f"nothing answers at {url}: {type(problem).__name__} {problem}. Is the service running, and is that its URL?"
         raise UnansweredError(message) from problem
     try:
@@ -164,7 +172,7 @@ async def _find_contract(deployment: Deployment, http: httpx.AsyncClient) -> Con
             answer = response.raise_for_status().json()
         except (httpx.HTTPError, ValueError):
             return unanswered
-        return find_contract(schema, declared, answer)
+        return find_contract(schema, declared, answer, classes=len(deployment.golden.classes))
 
 
 async def run_check(check: Check, target: Target, disturb: Disturbance, waivers: Sequence[Waiver] = ()) -> CheckResult:
@@ -198,6 +206,8 @@ def _result_of(check: Check, problem: Exception) -> CheckResult:
     match problem:
         case NotJudgedError():
             return CheckResult(check.id, "not_judged", str(problem))
+        case OverloadedError() if problem.evidence.get("status") == httpx.codes.TOO_MANY_REQUESTS:
+            return CheckResult(check.id, "not_judged", "it says that it is asked too much (429)")
         case CheckFailedError():
             return CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, problem.reproduce)
         case TimeoutError():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tier0.core.errors import RegistrationError
 from tier0.core.signature import BEYOND_A_FLOAT
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ MARGIN = 1e-9
 JUMP = 1e-6
 UNSEEN = "tier0-unseen"
 PAIRS_TRIED = 2
+MOST_VALUES = 30
 
 Row = list[Any]
 Ask = Callable[[list[Row]], "Output"]
@@ -52,6 +54,13 @@ def hard_rows(ask: Ask, signature: Signature, rows: list[Row]) -> tuple[list[Row
 def synthetic_rows(signature: Signature, rows: list[Row], count: int, seed: int) -> list[Row]:
     """Return *count* rows that are none of *rows*: each value drawn by itself, within its column's range or vocabulary."""
     draw = random.Random(seed)  # noqa: S311 - rows, not secrets
+    for position, feature in enumerate(signature.features):
+        different = {row[position] for row in rows}
+        if feature.kind == "text" and len(different) > MOST_VALUES:
+            raise RegistrationError(
+                f"column {feature.name!r} of the sample has {len(different)} different texts, which synthetic rows would repeat: "
+                "they may be names or addresses. Replace them in the sample, or give examples that may be kept."
+            )
     columns = [[row[position] for row in rows] for position in range(len(signature.features))]
     return [[_drawn(feature, column, draw) for feature, column in zip(signature.features, columns, strict=True)] for _ in range(count)]
 

@@ -64,9 +64,10 @@ def prove(path: Path) -> None:
     signature = entry.signature
     try:
         model = entry.load_model()
-        output = ask_model(model, signature, signature.to_container(signature.parse(golden.records())))
+        batches = [batch for batch in (golden.plain, golden.hard) if batch]  # as they were asked in memory
+        outputs = [ask_model(model, signature, signature.to_container(signature.parse(batch.records()))) for batch in batches]
     except Exception as problem:
         raise RegistrationError(f"a fresh interpreter cannot use the saved model: {type(problem).__name__}: {problem}") from problem
-    mismatch = golden.compare({"predictions": output.predictions, "probabilities": output.probabilities})
-    if mismatch is not None:
-        raise RegistrationError(f"the model that was saved is not the model in memory: {mismatch}")
+    for batch, output in zip(batches, outputs, strict=True):
+        if (mismatch := batch.compare(vars(output))) is not None:
+            raise RegistrationError(f"the model that was saved is not the model in memory: {mismatch}")

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
@@ -166,8 +167,14 @@ class Server:
 
     def link_all(self, store: Path) -> None:
         """Show the server every model of the BentoML home *store*, with the latest of each as it is there."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "models").symlink_to((store / "models").resolve())
+        for entry in sorted(store.glob("models/*/*/model.yaml")):
+            link = self.home / "models" / entry.parents[1].name / entry.parent.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(entry.parent.resolve())
+        for pointer in store.glob("models/*/latest"):
+            copy = self.home / "models" / pointer.parent.name / "latest"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(pointer.read_bytes())
 
     def wait_until_ready(self, probe: Probe, timeout: float) -> Mapping[str, Any]:
         """Wait until a golden row came back right from this very server.
@@ -203,14 +210,14 @@ class Server:
 
     def _find_url(self) -> str | None:
         """Find the worker's listening socket: the one port that the service has, while the supervisor has control ports, too."""
-        if not self._workers:
+        ports: set[int] = set()
+        for pid in self._workers:  # those of services that it depends on listen on sockets in the file system
+            with suppress(psutil.Error):
+                listening = psutil.Process(pid).net_connections(kind="tcp")
+                ports |= {connection.laddr.port for connection in listening if connection.status == psutil.CONN_LISTEN}
+        if not ports:
             return None
-        try:
-            connections = psutil.Process(self._workers[0]).net_connections(kind="tcp")
-        except psutil.Error:
-            return None
-        ports = {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
-        return f"http://{HOST}:{ports.pop()}" if ports else None
+        return f"http://{HOST}:{self._asked_for if self._asked_for in ports else min(ports)}"
 
     def refuse_if_sick(self) -> None:
         """Look at the processes and the log, without waiting.
@@ -283,7 +290,8 @@ class Server:
 
     def kill_supervisor(self) -> None:
         """Kill the process that started the others, and nothing else."""
-        os.kill(self.pids[0], signal.SIGKILL)
+        for pid in self.pids[:1]:
+            os.kill(pid, signal.SIGKILL)
 
     def left(self) -> list[str]:
         """Return what is still there of the server: its processes by pid, and its port if anything answers there."""

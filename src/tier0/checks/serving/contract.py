@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from tier0.checks.serving.target import MOST_SHOWN, Target, UnansweredError
+from tier0.checks.serving.target import Target, UnansweredError
 from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
@@ -21,7 +21,7 @@ async def one_answer_a_row(target: Target) -> None:
     """Fail where rows are lost, added, or answered with something that is not finite."""
     golden = target.golden
     answer = await target.ask(golden)
-    for part in target.contract.parts:
+    for part in target.parts:
         values = answer[part]
         if values is None and getattr(golden, part) is None:
             continue
@@ -48,13 +48,17 @@ async def probabilities(target: Target) -> None:
     golden = target.golden
     answer = await target.ask(golden)
     values = answer["probabilities"]
-    if "probabilities" not in target.contract.parts or golden.probabilities is None:
+    if "probabilities" not in target.parts or golden.probabilities is None:
         raise NotJudgedError("this service gives no probabilities")
     if target.contract.probability_of is not None:
         raise NotJudgedError("this service gives the probability of one class only")
     for index, row in enumerate(values if isinstance(values, list) else [values]):
         if not _is_distribution(row, len(golden.classes)):
-            causes = ["only the largest probability, or that of one class, is given", "a matrix was flattened", "scores were shifted or clamped"]
+            causes = [
+                "only the largest probability is given, or that of one class: say of which, with probability_of in the contract",
+                "a matrix was flattened",
+                "scores were shifted or clamped",
+            ]
             message = f"the probabilities of row {index} are {row!r}, and there are {len(golden.classes)} classes"
             raise CheckFailedError(message, evidence={"row": index, "probabilities": row, "classes": golden.classes}, causes=causes)
 
@@ -88,7 +92,7 @@ async def refuses_unknown_field(target: Target) -> None:
     if not isinstance(body, dict) or not target.contract.optional:
         raise NotJudgedError("the body of this service has no optional field: no default can take the place of one that is misspelled")
     for name in target.contract.optional:
-        misspelled = name[:1] + name[2:]
+        misspelled = name[:1] + name[2:] if len(name) > 2 else f"{name}_"  # noqa: PLR2004 - too short to lose a letter
         content = {**{other: value for other, value in body.items() if other != name}, misspelled: body.get(name, 0.9)}
         await _refused(target, json.dumps(content), f"a misspelled optional field ({misspelled} for {name})")
 
@@ -118,12 +122,13 @@ async def refuses_missing_column(target: Target) -> None:
     """Fail where a column that was left out gets another prediction than the model has for a missing value."""
     golden = _named(target)
     for position, column in list(enumerate(golden.columns))[:MOST_COLUMNS]:
+        hard = target.rows.hard if target.rows is not None else golden
         origin = f"{column} missing"
-        row = golden.take([golden.origins.index(origin) if origin in golden.origins else 0])
+        row = target.golden_from(origin).take([0]) if origin in hard.origins else golden.take([0])
         without = target.contract.body(
             [name for name in golden.columns if name != column], [[value for index, value in enumerate(row.rows[0]) if index != position]]
         )
-        may_answer = row if origin in golden.origins else None
+        may_answer = row if origin in hard.origins else None
         await _refused(target, json.dumps(without), f"a row without its column {column}", may_answer=may_answer)
 
 
@@ -166,7 +171,9 @@ async def refuses_misspelled_category(target: Target) -> None:
         for variant in {f" {value}", value.swapcase()} - set(known):
             asked = True
             content = json.dumps(target.contract.body(golden.columns, [_changed(row.rows[0], position, variant)]))
-            await _refused(target, content, f"{column} {variant!r} for {value!r}", may_answer=row, causes=VOCABULARY)
+            await _refused(
+                target, content, f"{column} {target.said(repr(variant))} for {target.said(repr(value))}", may_answer=row, causes=VOCABULARY
+            )
     if not asked:
         raise NotJudgedError("no column of text is known to have a vocabulary")
 
@@ -206,7 +213,7 @@ async def _refused(
         raise CheckFailedError(f"{what}: {problem}", causes=["the worker dies of it", "the handler waits for ever"], reproduce=reproduce) from problem
     if response.status_code in CLIENT_ERRORS:
         return
-    evidence = {"status": response.status_code, "body": response.text[:MOST_SHOWN]}
+    evidence = {"status": response.status_code, "body": target.said(response.text)}
     if not response.is_success:
         message = f"{what} is answered with {response.status_code}: the caller's mistake looks like the service's failure, and opens circuits"
         raise CheckFailedError(message, evidence=evidence, causes=["input is not validated before the model gets it"], reproduce=reproduce)
@@ -215,6 +222,6 @@ async def _refused(
             answer = {**target.contract.read(response.json()), "classes": None}
         except ValueError:
             answer = {}
-        if may_answer.compare(answer, tolerance=ROW_ALONE_TOLERANCE, parts=target.contract.parts) is None:
+        if may_answer.compare(answer, tolerance=max(ROW_ALONE_TOLERANCE, target.tolerance), parts=target.parts) is None:
             return
     raise CheckFailedError(f"{what} got a prediction with status {response.status_code}", evidence=evidence, causes=causes, reproduce=reproduce)

@@ -54,7 +54,7 @@ async def always_the_same(target: Target) -> None:
     for _ in range(ASKED):
         answer = await target.ask(golden)
         for index, (tag, kind, count) in enumerate(kinds):
-            if tag == answer["model_tag"] and kind.compare(answer, tolerance=ROW_ALONE_TOLERANCE, parts=target.contract.parts) is None:
+            if tag == answer["model_tag"] and kind.compare(answer, tolerance=max(ROW_ALONE_TOLERANCE, target.tolerance), parts=target.parts) is None:
                 kinds[index] = (tag, kind, count + 1)
                 break
         else:
@@ -63,7 +63,7 @@ async def always_the_same(target: Target) -> None:
         return
     answers = []
     for tag, kind, count in kinds:
-        right = golden.compare(vars(kind), tolerance=ROW_ALONE_TOLERANCE, parts=target.contract.parts) is None
+        right = golden.compare(vars(kind), tolerance=max(ROW_ALONE_TOLERANCE, target.tolerance), parts=target.parts) is None
         answers.append({"model_tag": tag, "answers": count, "of": ASKED, "gives_the_golden_rows": right})
     odd = next((answer for answer in answers if not answer["gives_the_golden_rows"]), answers[-1])
     message = (

@@ -13,7 +13,7 @@ from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 ASKED = 3
 COUNTER = "request_total"
-SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)(?: \d+)?$")
+SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)(?:\s+-?\d+)?\s*$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 Sample = tuple[str, dict[str, str], float]
 
@@ -21,7 +21,7 @@ Sample = tuple[str, dict[str, str], float]
 async def counts_requests(target: Target) -> None:
     """Fail where requests do not show in the metrics."""
     golden = target.golden.take([0])
-    before = _count(await _samples(target))
+    before = await _steady_count(target)
     for _ in range(ASKED):
         await target.ask(golden)
     counted = _count(await _samples(target)) - before
@@ -54,13 +54,13 @@ async def metrics_can_be_read(target: Target) -> None:
     text = await _text(target)
     families: defaultdict[str, list[Sample]] = defaultdict(list)
     order: list[str] = []
-    for line in text.splitlines():
-        if not line or line.startswith("#"):
+    for line in text.split("\n"):
+        if not line.strip() or line.startswith("#"):
             continue
         sample = _read_sample(line)
         if sample is None:
             raise CheckFailedError(f"a line of /metrics cannot be read: {line[:MOST_SHOWN]}", evidence={"line": line[:MOST_SHOWN]})
-        family = re.sub(r"_(bucket|sum|count|created|total)$", "", sample[0])
+        family = re.sub(r"_(bucket|sum|count|created)$", "", sample[0])
         if family in families and order[-1] != family:
             message = f"the samples of {family} do not stand together in /metrics"
             raise CheckFailedError(message, evidence={"family": family}, causes=["the samples of several workers are joined without sorting"])
@@ -90,6 +90,16 @@ def _refuse_broken_histogram(family: str, samples: list[Sample]) -> None:
             raise CheckFailedError(message, evidence={"family": family}, causes=["sum and buckets come from different workers"])
 
 
+async def _steady_count(target: Target) -> float:
+    """Return what the counters say, after a look at whether one and the same server says it each time."""
+    counts = [_count(await _samples(target)) for _ in range(3)]
+    if counts != sorted(counts):
+        raise NotJudgedError("its counters go up and down: several replicas answer, each with metrics of its own")
+    if not any(name.endswith(COUNTER) for name, _, _ in await _samples(target)):
+        raise NotJudgedError(f"its metrics have no counter of requests (…{COUNTER})")
+    return counts[-1]
+
+
 async def _text(target: Target) -> str:
     response = await target.get("/metrics")
     if response.status_code != httpx.codes.OK:
@@ -98,7 +108,7 @@ async def _text(target: Target) -> str:
 
 
 async def _samples(target: Target) -> list[Sample]:
-    return [sample for line in (await _text(target)).splitlines() if line and line[0] != "#" and (sample := _read_sample(line)) is not None]
+    return [sample for line in (await _text(target)).split("\n") if line and line[0] != "#" and (sample := _read_sample(line)) is not None]
 
 
 def _read_sample(line: str) -> Sample | None:

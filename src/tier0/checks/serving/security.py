@@ -36,4 +36,4 @@ async def loopback_only(target: Target) -> None:
 
 
 def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address).is_loopback
+    return ipaddress.ip_address(address.removeprefix("::ffff:")).is_loopback

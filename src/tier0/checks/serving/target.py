@@ -17,7 +17,9 @@ from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows, Mismatch
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 MOST_SHOWN = 300
+MOST_ONE_BY_ONE = 30
 MASK = "…"
+REFUSED = range(400, 500)
 REQUEST_ID = "X-Request-ID"
 OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
 NO_ANSWER = ["the worker died of the request", "the handler waits for ever", "nobody reads the server's output, and its pipe is full"]
@@ -120,13 +122,23 @@ class Target:
         """
         if self.rows is None:
             raise NotJudgedError("there are no golden rows to compare with: give --model TAG with --store DIR, or --golden FILE")
+        plain = self._as_served(self.rows).plain
+        return plain.take(range(min(len(plain), MOST_ONE_BY_ONE))) if self.contract.one_row else plain
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is compared: what the service gives, without probabilities that the model in memory does not have."""
+        parts = self.contract.parts
+        if self.rows is not None and self.rows.probabilities is None and not self.same_arithmetic:
+            return tuple(part for part in parts if part == "predictions") or parts
+        return parts
+
+    def _as_served(self, rows: GoldenRows) -> GoldenRows:
         named = self.contract.probability_of
-        if named is None or self.rows.probabilities is None:
-            return self.rows
-        names = [str(label) for label in self.rows.classes]
-        if named not in names:
-            raise NotJudgedError(f"the contract gives the probability of {named!r}, and the model's classes are {', '.join(names)}")
-        return replace(self.rows, probabilities=[[row[names.index(named)]] for row in self.rows.probabilities])
+        if named is None or rows.probabilities is None:
+            return rows
+        names = [str(label) for label in rows.classes]
+        return replace(rows, probabilities=[[row[names.index(named)]] for row in rows.probabilities])
 
     def golden_from(self, *words: str) -> GoldenRows:
         """Return the golden rows whose origin has one of *words* in it.
@@ -134,11 +146,26 @@ class Target:
         Raises:
             NotJudgedError: there are none.
         """
-        golden = self.golden
-        chosen = [index for index, origin in enumerate(golden.origins) if any(word in origin for word in words)]
+        if self.rows is None:
+            return self.golden
+        hard = self._as_served(self.rows.hard)
+        chosen = [index for index, origin in enumerate(hard.origins) if any(word in origin for word in words)]
         if not chosen:
             raise NotJudgedError("no golden row is of this kind: the model has none, or they were made by hand")
-        return golden.take(chosen)
+        return hard.take(chosen)
+
+    async def expect_hard(self, golden: GoldenRows, what: str, causes: list[str]) -> None:
+        """Ask for rows that a service may be too strict for; see `expect`.
+
+        Raises:
+            NotJudgedError: it refuses them.
+        """
+        try:
+            await self.expect(golden, what, causes)
+        except CheckFailedError as failure:
+            if failure.evidence.get("status") in REFUSED:
+                raise NotJudgedError(f"the service refuses them with {failure.evidence['status']}: it takes less than its model") from failure
+            raise
 
     @property
     def own_process(self) -> Process:
@@ -195,9 +222,9 @@ class Target:
             response = await self.post(json.dumps(body).encode(), headers=headers)
         except UnansweredError as problem:
             raise CheckFailedError(f"a well-formed request: {problem}", causes=NO_ANSWER, reproduce=self.curl(body)) from problem
-        evidence = {"status": response.status_code, "body": response.text[:MOST_SHOWN]}
+        evidence = {"status": response.status_code, "body": self.said(response.text)}
         if response.status_code != httpx.codes.OK:
-            message = f"a well-formed request was answered with {response.status_code}: {response.text[:MOST_SHOWN]}"
+            message = f"a well-formed request was answered with {response.status_code}: {self.said(response.text)}"
             causes = ["the service fails on rows that its model takes", "the contract is not this service's"]
             kind = OverloadedError if response.status_code in OVERLOADED else CheckFailedError
             raise kind(message, evidence=evidence, causes=causes, reproduce=self.curl(body))
@@ -225,10 +252,19 @@ class Target:
         self.refuse_difference(answer, golden, what, causes, same_batch=same_batch)
         return answer
 
-    def refuse_difference(self, answer: dict[str, Any], golden: GoldenRows, what: str, causes: list[str], *, same_batch: bool = False) -> None:
+    def refuse_difference(
+        self,
+        answer: dict[str, Any],
+        golden: GoldenRows,
+        what: str,
+        causes: list[str],
+        *,
+        same_batch: bool = False,
+        parts: tuple[str, ...] = (),
+    ) -> None:
         """Raise `CheckFailedError` where *answer* is not what the model in memory gave for *golden*."""
         tolerance = 0.0 if same_batch and self.same_arithmetic and not self.contract.one_row else ROW_ALONE_TOLERANCE
-        mismatch = golden.compare({**answer, "classes": None}, tolerance=max(tolerance, self.tolerance), parts=self.contract.parts)
+        mismatch = golden.compare({**answer, "classes": None}, tolerance=max(tolerance, self.tolerance), parts=parts or self.parts)
         if mismatch is not None:
             raise self.failed(what, mismatch, golden, causes)
 
@@ -240,22 +276,21 @@ class Target:
             "origin": row.origins[0] if row.origins else "example",
             "part": mismatch.part,
             "expected": mismatch.expected,
-            "got": mismatch.got,
+            "got": self.said(repr(mismatch.got)) if isinstance(mismatch.got, (dict, list, str)) and self.mask else mismatch.got,
             "rows_that_differ": mismatch.count,
             "rows_asked": len(golden),
         }
         message = (
-            f"{what}: {mismatch.part} of {golden.origin(mismatch.row)} should be {mismatch.expected!r}, and {_short(mismatch.got)} came; "
+            f"{what}: {mismatch.part} of {golden.origin(mismatch.row)} should be {mismatch.expected!r}, and {self.said(repr(mismatch.got))} came; "
             f"{mismatch.count} of {len(golden)} rows differ"
         )
         return CheckFailedError(message, evidence=evidence, causes=causes, reproduce=self.curl(self.body(row)))
+
+    def said(self, text: str) -> str:
+        """Return the start of what a service or a client said, which may repeat what it was sent; nothing of it where rows are masked."""
+        return MASK if self.mask else text[:MOST_SHOWN]
 
     def curl(self, body: Any, content_type: str = "application/json") -> str:
         """Return the command that sends *body* from a shell; without the user's headers."""
         text = MASK if self.mask else body if isinstance(body, str) else json.dumps(body)
         return f"curl -sS {shlex.quote(self.url + self.contract.route)} -H {shlex.quote(f'Content-Type: {content_type}')} -d {shlex.quote(text)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
