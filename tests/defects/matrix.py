@@ -139,7 +139,7 @@ def _by(found: Found) -> str:
 def _message(found: Found) -> str:
     """Return the start of the message; without ports and temporary folders, so that the page stays the same."""
     text = " ".join(found.failed.get(found.by, "").split()).replace("|", "\\|")
-    text = CHANGING.sub("…", text)
+    text = CHANGING.sub("…", text.partition(" The end of its log")[0])
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
