@@ -79,7 +79,7 @@ def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
         ([], "no service was named"),
         (["--tier0-groups", "magic"], "has 'magic', which is neither a group nor a check"),
         (["--tier0-disturb", "all"], "is no level: give one of none, malformed, load, faults"),
-        (["--tier0-header", "Authorization"], "(hidden) has 'Authorization' without a value"),
+        (["--tier0-header", "Authorization"], "(hidden) number 1 has no name or no value"),
     ],
 )
 def test_what_contradicts_itself_is_refused_before_anything_is_done(project: Run, more: list[str], says: str) -> None:
