@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -41,6 +40,7 @@ def verify(
     ] = "none",
     waivers: Annotated[Path | None, typer.Option(help="what is not held against it, each with a reason and an end, in TOML")] = None,
     header: Annotated[list[str] | None, typer.Option(help="'Name: value', or 'Name: @FILE' to read a secret from a file; shown nowhere")] = None,
+    ca: Annotated[Path | None, typer.Option(help="certificates of authorities to trust, in PEM, instead of the system's")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="write the verdict to a file")] = None,
     *,
     mask: Annotated[bool, typer.Option("--mask", help="show no values of golden rows in evidence and commands")] = False,
@@ -65,9 +65,9 @@ def verify(
     try:
         deployment = Deployment.from_url(
             url, golden=golden, model=model, store=store, contract=contract, headers=_headers(header), client=client, disturb=disturb,
-            waivers=waivers or (),
+            waivers=waivers or (), ca=ca, mask=mask,
         )  # fmt: skip
-        verdict = check_serving(deployment, on_fail="return", groups=[name for name in groups.split(",") if name], mask=mask, tell=_tell)
+        verdict = check_serving(deployment, on_fail="return", groups=[name for name in groups.split(",") if name], tell=_tell)
     except Tier0Error as problem:
         _refuse(str(problem))
     except Exception as problem:  # noqa: BLE001 - status 1 would say that it does not hold
@@ -119,14 +119,11 @@ def golden(
 
 
 def _load_model(name: str) -> Any:
-    module, colon, attribute = name.partition(":")
-    if not colon or not all(map(str.isidentifier, [*module.split("."), attribute])):
-        raise Tier0Error(f"model = {name!r}: give module:name, such as training:model")
+    from tier0.runs.named import import_named  # noqa: PLC0415 - what --help does not need
+
+    found = import_named("model", name, "of a fitted model or of a function that returns one, such as training:model")
     try:
-        found = getattr(import_module(module), attribute)
         fitted = found if hasattr(found, "predict") or not callable(found) else found()
-    except (ImportError, AttributeError) as problem:
-        raise Tier0Error(f"model = {name!r} cannot be imported: {problem}. Is its folder on PYTHONPATH?") from problem
     except Exception as problem:
         raise Tier0Error(
             f"model = {name!r} raised {type(problem).__name__}: {problem}. Name a fitted model, or a function that returns one"

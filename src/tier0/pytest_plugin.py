@@ -193,7 +193,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     session = item.config.stash.get(SESSION_KEY, None)
     if session is not None and report.failed and item.get_closest_marker(MARKER):
-        report.sections += [(f"tier0: end of {server.log}", server.log_end()) for server in session.servers]
+        report.sections += [(f"tier0: end of {log}", end) for log, end in session.logs]
     return report
 
 

@@ -23,6 +23,7 @@ class Case:
         contract: what is declared; the rest is found in ``/schema.json``.
         tag: the key, in ``saved.json``, of the tag that must answer.
         disturb: as far as the checks must go to see it.
+        groups: what is asked, where everything would take most of a minute.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Case:
     contract: dict[str, Any] = field(default_factory=dict)
     tag: str | None = None
     disturb: Disturbance = "malformed"
+    groups: tuple[str, ...] = ()
 
     @property
     def on_the_list(self) -> bool:
@@ -88,7 +90,7 @@ MUTANTS = (
     Case("hlt03", caught_by=("health.body_agrees",), contract={"route": "/pydantic", "health": "/hlt03_health"}),
     Case("hlt04", caught_by=("health.body_agrees",), contract={"route": "/pydantic", "health": "/hlt04_health"}),
     Case("hlt05", caught_by=("health.can_predict",), contract={"health": "/hlt05_health"}),
-    Case("hlt06", caught_by=("concurrency.alive_under_load",), disturb="load"),
+    Case("hlt06", caught_by=("concurrency.alive_under_load",), disturb="load", groups=("health", "parity", "concurrency")),
     Case("hlt08", caught_by=("health.probes_leak_nothing",), contract={"route": "/pydantic", "health": "/hlt08_health"}, disturb="load"),
     Case("hlt11", caught_by=("parity.inputs_matter",)),
     Case("hlt12", caught_by=("contract.refuses_wrong_key",), contract={"features": "features"}),
@@ -128,12 +130,12 @@ MUTANTS = (
     Case("bat01", caught_by=("concurrency.own_answer",), contract=PROBABILITIES),
     Case("bat03", caught_by=("concurrency.own_answer",), contract=PROBABILITIES),
     Case("bat04", caught_by=("concurrency.own_context",)),
-    Case("bat06", caught_by=("health.can_predict",)),
+    Case("bat06", caught_by=("health.can_predict",), groups=("health", "parity")),
     Case("bat12", caught_by=("concurrency.strangers_mistakes",), contract={"features": "x", "style": "rows", **LABELS}),
     Case("bat15", caught_by=("concurrency.own_answer",)),
     Case("tdn07", "new", caught_by=("identity.expected_model",), contract={"route": "/tdn07"}, tag="tdn07_new"),
     Case("prf06", caught_by=("performance.memory",), disturb="load"),
-    Case("slow", caught_by=("performance.latency",), disturb="load"),
+    Case("slow", caught_by=("performance.latency",), disturb="load", groups=("health", "parity.golden_rows", "performance")),
     Case("canary", caught_by=("identity.always_the_same",), tag="scaled"),
     Case("remembers", caught_by=("parity.no_memory",)),
     Case("order_lost", caught_by=("parity.shuffled",)),

@@ -100,6 +100,8 @@ class Naive:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
         psutil.wait_procs(self.seen, 5)
         wait_for(lambda: not accepts_connections(self.port))
 

@@ -39,7 +39,7 @@ def test_a_mutant_is_caught(
 ) -> None:
     deployment = case_in(zoo_server, zoo, case)
 
-    verdict = tier0.check_serving(deployment, on_fail="return")
+    verdict = tier0.check_serving(deployment, on_fail="return", groups=case.groups)
 
     peers = ask_peers(deployment, zoo, case) if with_peers else {}
     record(case.name.upper() if case.on_the_list else case.name, case.caught_by, verdict, peers, case.declared["route"])

@@ -98,7 +98,7 @@ def test_masked_evidence_shows_no_values(tier0_deployment: OwnDeployment) -> Non
     golden = tier0_deployment.model.golden.plain
     wrong = replace(golden, predictions=[f"not {label}" for label in golden.predictions])
 
-    verdict = tier0.check_serving(replace(tier0_deployment, golden=wrong), groups=["parity.golden_rows"], mask=True, on_fail="return")
+    verdict = tier0.check_serving(replace(tier0_deployment, golden=wrong, mask=True), groups=["parity.golden_rows"], on_fail="return")
 
     shown = json.dumps(verdict.as_dict(), ensure_ascii=False)
     assert verdict.verdict == "fail"

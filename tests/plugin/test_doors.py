@@ -62,14 +62,19 @@ def test_a_service_that_runs_is_judged_and_left_running(project: Run) -> None:
 
 def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
     GoldenRows(["a", "b"], ROWS, [a + b for a, b in ROWS], None, []).write(project.folder / "golden.json")
-    asked = options("--tier0-service", "services/tiny.py:Tiny", "--tier0-groups", "parity.golden_rows")
+    asked = options("--tier0-service", "services/tiny.py:Tiny", "--tier0-groups", "parity.golden_rows", "--tier0-keep")
 
     status = project.finish(*asked, env={"PYTHONPATH": str(TINY.parents[3] / "src")})
 
     assert status == 1
     assert "parity.golden_rows: what is served is not what was trained: predictions of row 0 should be 3.0, and -1.0 came" in project.output
     assert "Reproduce with: curl -sS http://127.0.0.1:" in project.output
-    assert not project.left()
+    assert "tier0: end of " in project.output
+    assert "Service Tiny initialized" in project.output, "the server's log stands beside the failure"
+    kept = next(path for path in project.tmp.glob("tier0-*"))
+    assert f"everything is kept in {kept}" in project.output
+    assert list(kept.rglob("*.log"))
+    assert not project.processes()
 
 
 @pytest.mark.parametrize(
@@ -77,6 +82,7 @@ def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
     [
         (["--tier0-url", "http://127.0.0.1:1", "--tier0-service", "a.py:A"], "were both given"),
         ([], "no service was named"),
+        (["--tier0-service", "a.py:A", "--tier0-ca", "token"], "says whom to trust at a URL, and none was given"),
         (["--tier0-groups", "magic"], "has 'magic', which is neither a group nor a check"),
         (["--tier0-disturb", "all"], "is no level: give one of none, malformed, load, faults"),
         (["--tier0-header", "Authorization"], "(hidden) number 1 has no name or no value"),

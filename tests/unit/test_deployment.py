@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import http.server
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
+from tier0.checks.serving.target import UnansweredError
 from tier0.core.errors import RegistrationError, Tier0Error
 from tier0.core.golden import GoldenRows
 from tier0.runs.deployment import Deployment
+from tier0.runs.verify import check_serving
 
 GOLDEN = GoldenRows(["a"], [[1.0]], [1.0], None, [], tag="churn:of_the_file")
 
@@ -56,3 +64,49 @@ def test_golden_rows_of_a_file_bring_their_tag_and_a_model_that_is_named_wins() 
 def test_a_service_that_is_none_is_refused_before_anything_is_started(service: str, says: str) -> None:
     with pytest.raises(Tier0Error, match=says):
         Deployment.from_service(service)
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_certificates_that_are_none_are_refused_before_anything_is_asked(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+
+    with pytest.raises(Tier0Error, match=r"ca = '.*ca\.pem' holds no certificates that can be read"):
+        Deployment.from_url("https://127.0.0.1:3000", ca=path)
+
+
+def test_a_service_behind_a_private_authority_is_judged_when_that_is_trusted(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with serving_tls(authority.issue_cert("127.0.0.1")) as url:
+        verdict = check_serving(Deployment.from_url(url, ca=tmp_path / "ca.pem"), groups=["health.ready"])
+        with pytest.raises(UnansweredError, match=r"nothing answers at https://127.0.0.1:.*CERTIFICATE_VERIFY_FAILED"):
+            check_serving(Deployment.from_url(url), groups=["health.ready"])
+
+    assert verdict.verdict == "pass"
+
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        content = b"{}"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving_tls(certificate: trustme.LeafCert) -> Iterator[str]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+    with http.server.HTTPServer(("127.0.0.1", 0), Ready) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()

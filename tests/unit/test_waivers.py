@@ -35,7 +35,7 @@ def test_the_last_day_counts() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("schema = 2", "have schema = 2: write schema = 1"),
+        ("schema = 2", "has schema = 2: write schema = 1"),
         ("schema = 1\n[other]", "have 'other'"),
         ("schema = 1\n[waive]\ncheck = 'x'", r"write \[\[waive\]\], once for each"),
         ("schema = 1\n" + GOOD.replace("security.refuses_pickle", "security.magic"), "is about 'security.magic', which is no check"),
@@ -44,6 +44,7 @@ def test_the_last_day_counts() -> None:
         ("schema = 1\n" + GOOD.replace("2999-01-01", '"2999-01-01"'), "give a day, without quotes"),
         ("schema = 1\n" + GOOD + "relative = 1e-9", "has relative = 1e-09"),
         ("schema = 1\n" + GOOD.replace("waive", "tolerate") + "relative = 2", "give a share between 0 and 1"),
+        ("schema = 1\n" + GOOD.replace("waive", "tolerate") + "relative = 0.1", "compares no numbers"),
         ("schema = ", "cannot be read"),
     ],
 )

@@ -18,11 +18,11 @@ of TOML, any of them::
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error
 
 if TYPE_CHECKING:
@@ -131,12 +131,7 @@ def read_contract(path: Path) -> dict[str, str | None]:
         ContractError: it is no TOML, has another schema number, or holds what a contract does not.
     """
     known = {field.name for field in fields(Contract)} - {"optional", "is_array", "is_batchable"}
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise ContractError(f"the contract {path} cannot be read: {problem}") from problem
-    if (schema := document.pop("schema", None)) != SCHEMA:
-        raise ContractError(f"the contract {path} has schema = {schema!r}: write schema = {SCHEMA}")
+    document = read_document(path, "the contract", SCHEMA, ContractError)
     for name, value in document.items():
         if name not in known:
             raise ContractError(f"the contract {path} has {name!r}, which no contract has. It may have: {', '.join(sorted(known))}")

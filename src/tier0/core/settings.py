@@ -186,6 +186,8 @@ class Settings:
     )
     waivers: Path | None = _setting("", _file, "what is not held against it, each with a reason and an end, in TOML", "FILE")
     header: Mapping[str, str] = _setting("", _headers, "sent with every request and shown nowhere; a line for each", "NAME: VALUE|@FILE")
+    ca: Path | None = _setting("", _file, "certificates of authorities to trust for a URL, in PEM, instead of the system's", "FILE")
+    mask: bool = _setting("false", _switch, "show no values of golden rows in evidence and commands", "BOOL")
     keep: bool = _setting("false", _switch, "keep the run's folder (data, MLflow store, models, server logs) and print where it is", "BOOL")
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -263,6 +265,8 @@ def _refuse_contradictions(settings: Settings) -> None:
             f"url = {settings.url!r} and service = {settings.service!r} were both given: "
             "a service either runs already, or is started here.\n  Leave one of --tier0-url and --tier0-service out."
         )
+    if settings.ca and not settings.url:
+        raise SettingsError(f"ca (from {settings.sources['ca']}) says whom to trust at a URL, and none was given.\n  Add --tier0-url https://….")
     for name in ("model", "golden", "contract", "header"):
         if getattr(settings, name) and not settings.url and not settings.service:
             raise SettingsError(

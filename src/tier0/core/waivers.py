@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.catalogue import CATALOGUE
+from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error
 
 if TYPE_CHECKING:
@@ -70,12 +70,7 @@ def read_waivers(path: Path) -> tuple[Waiver, ...]:
     Raises:
         WaiverError: it cannot be used.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise WaiverError(f"the waivers {path} cannot be read: {problem}") from problem
-    if (schema := document.pop("schema", None)) != SCHEMA:
-        raise WaiverError(f"the waivers {path} have schema = {schema!r}: write schema = {SCHEMA}")
+    document = read_document(path, "the file of waivers", SCHEMA, WaiverError)
     if unknown := sorted(document.keys() - KEYS.keys()):
         raise WaiverError(f"the waivers {path} have {unknown[0]!r}: there are [[waive]] and [[tolerate]]")
     found: list[Waiver] = []
@@ -94,7 +89,8 @@ def _waiver(entry: dict[str, Any], keys: set[str], where: str) -> Waiver:
         raise WaiverError(f"{where} has no {name}: every one says {', '.join(sorted(keys))}")
     for name in sorted(entry.keys() - keys):
         raise WaiverError(f"{where} has {name} = {entry[name]!r}: it may say {', '.join(sorted(keys))}")
-    if entry["check"] not in [check.id for check in CATALOGUE]:
+    check = next((check for check in CATALOGUE if check.id == entry["check"]), None)
+    if check is None:
         raise WaiverError(f"{where} is about {entry['check']!r}, which is no check. tier0 verify --list shows them all")
     if type(entry["until"]) is not dt.date:
         raise WaiverError(f"{where} has until = {entry['until']!r}: give a day, without quotes, such as 2027-03-31")
@@ -103,4 +99,6 @@ def _waiver(entry: dict[str, Any], keys: set[str], where: str) -> Waiver:
     relative = entry.get("relative")
     if relative is not None and (type(relative) not in {int, float} or not 0 < relative < 1 or math.isnan(relative)):
         raise WaiverError(f"{where} has relative = {relative!r}: give a share between 0 and 1, such as 1e-9")
-    return Waiver(entry["check"], entry["reason"], entry["until"], relative)
+    if relative is not None and "golden" not in check.needs:
+        raise WaiverError(f"{where} is about {check.id}, which compares no numbers: [[waive]] it instead")
+    return Waiver(check.id, entry["reason"], entry["until"], relative)

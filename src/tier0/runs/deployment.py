@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shlex
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -47,6 +48,8 @@ class Deployment:
         client: makes the client that the application uses, given a URL: a function, or ``module:function``; None without one.
         disturb: how far it may be disturbed.
         waivers: what is not held against it.
+        ca: certificates of the authorities to trust, in PEM; the system's by default.
+        mask: show no values of golden rows.
         server: its processes, where this run started them.
     """
 
@@ -58,6 +61,8 @@ class Deployment:
     client: Callable[[str], Any] | str | None = None
     disturb: Disturbance = "none"
     waivers: Sequence[Waiver] = ()
+    ca: Path | None = None
+    mask: bool = False
     server: Server | None = field(default=None, kw_only=True)
 
     @classmethod
@@ -73,6 +78,8 @@ class Deployment:
         client: Callable[[str], Any] | str | None = None,
         disturb: Disturbance = "none",
         waivers: Path | str | Sequence[Waiver] = (),
+        ca: Path | str | None = None,
+        mask: bool = False,
     ) -> Deployment:
         """Describe a running service.
 
@@ -88,6 +95,8 @@ class Deployment:
             disturb: by default requests are well formed and few; ``malformed`` also sends what must be refused, ``load`` asks a
                 lot, ``faults`` kills.
             waivers: or a file with them.
+            ca: file with the certificates of the authorities to trust, in PEM, instead of the system's.
+            mask: show no values of golden rows in evidence and commands.
 
         Raises:
             Tier0Error: a file or the model cannot be read.
@@ -115,7 +124,9 @@ class Deployment:
             contract = read_contract(Path(contract))
         if isinstance(waivers, (str, Path)):
             waivers = read_waivers(Path(waivers))
-        return cls(url.rstrip("/"), golden, tag, contract, headers or {}, client, disturb, waivers)
+        ca = None if ca is None else Path(ca)
+        _refuse_no_certificates(ca)
+        return cls(url.rstrip("/"), golden, tag, contract, headers or {}, client, disturb, waivers, ca, mask)
 
     @classmethod
     def from_service(
@@ -128,6 +139,7 @@ class Deployment:
         port: Port = Port(0),
         startup_timeout: float = 30.0,
         events: EventLog | None = None,
+        workspace: Workspace | None = None,
         disturb: Disturbance = "load",
         **how: Any,
     ) -> Deployment:
@@ -143,8 +155,9 @@ class Deployment:
             port: to serve on.
             startup_timeout: seconds until it must be ready.
             events: where its phases are told.
+            workspace: the folder in which it runs; one of its own by default.
             disturb: see `from_url`; it is ours, so load is allowed by default.
-            how: ``contract``, ``headers``, ``client`` and ``waivers`` as in `from_url`.
+            how: ``contract``, ``headers``, ``client``, ``waivers`` and ``mask`` as in `from_url`.
 
         Raises:
             Tier0Error: the file, a model or another part cannot be read.
@@ -156,8 +169,9 @@ class Deployment:
         first = found[0][0] if found else None
         described = cls.from_url("http://127.0.0.1", golden=golden, model=first, store=home, disturb=disturb, **how)
         path, name = _service_file(service)
-        workspace = Workspace.create()
-        server = Server(workspace.path / "s", port, events or EventLog(), workspace=workspace, service=f"{path.stem}:{name}", project=path.parent)
+        place = workspace or Workspace.create()
+        own = place if workspace is None else None
+        server = Server(place.folder("s"), port, events or EventLog(), workspace=own, service=f"{path.stem}:{name}", project=path.parent)
         try:
             for tag, _ in found:
                 server.link(tag, home)
@@ -184,8 +198,16 @@ class Deployment:
 
 def how_to_judge(settings: Settings) -> dict[str, Any]:
     """Return what the settings say about any deployment, as arguments; what they leave open is left out."""
-    how: dict[str, Any] = {"client": settings.client, "disturb": settings.disturb}
+    how: dict[str, Any] = {"client": settings.client, "disturb": settings.disturb, "mask": settings.mask}
     return {name: value for name, value in how.items() if value} | {"waivers": read_waivers(settings.waivers) if settings.waivers else ()}
+
+
+def _refuse_no_certificates(ca: Path | None) -> None:
+    try:
+        if ca is not None:
+            ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as problem:
+        raise Tier0Error(f"ca = {str(ca)!r} holds no certificates that can be read: {problem}. Give a file in PEM") from problem
 
 
 def default_store() -> Path:

@@ -219,7 +219,7 @@ class Session:
         settings = self.settings
         how: dict[str, Any] = {**how_to_judge(settings), "contract": settings.contract, "headers": settings.header, "golden": settings.golden}
         if settings.url:
-            return Deployment.from_url(settings.url, model=settings.model[0] if settings.model else None, store=settings.store, **how)
+            return Deployment.from_url(settings.url, model=settings.model[0] if settings.model else None, store=settings.store, ca=settings.ca, **how)
         self.deployment = Deployment.from_service(
             settings.service or "",
             model=settings.model,
@@ -227,9 +227,16 @@ class Session:
             port=settings.port,
             startup_timeout=settings.startup_timeout,
             events=self.events,
+            workspace=self.workspace,
             **how,
         )
         return self.deployment
+
+    @property
+    def logs(self) -> list[tuple[str, str]]:
+        """Where the servers of this run write, and the end of that."""
+        own = [] if self.deployment is None or self.deployment.server is None else [self.deployment.server]
+        return [(str(server.log), server.log_end()) for server in [*self.servers, *own]]
 
     def _once(self, name: str, make: Callable[[], Made]) -> Made:
         """Make something, or take what another process of this run has made, or failed to make."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
 from tier0.runs.deployment import Deployment, OwnDeployment
+from tier0.runs.named import import_named
 
 REQUEST_TIMEOUT = 30.0
 CHECK_TIMEOUT = 120.0
@@ -33,7 +35,6 @@ def check_serving(
     on_fail: Literal["raise", "return"] = "raise",
     groups: Sequence[str] = (),
     disturb: Disturbance | None = None,
-    mask: bool = False,
     tell: Callable[[CheckResult], None] | None = None,
 ) -> Verdict:
     """Ask a deployment every check, as scikit-learn's `check_estimator` does with an estimator.
@@ -43,7 +44,6 @@ def check_serving(
         on_fail: raise `DoesNotHoldError` unless everything that could be judged holds, or only return the verdict.
         groups: the groups, or single checks, to ask; all by default.
         disturb: how far the deployment may be disturbed; as it says itself, by default.
-        mask: show no values of golden rows.
         tell: is told every result as it comes.
 
     Raises:
@@ -52,7 +52,7 @@ def check_serving(
     """
     if disturb is not None:
         deployment = replace(deployment, disturb=disturb)
-    verdict = asyncio.run(_check(deployment, checks_of(groups), mask=mask, tell=tell or (lambda _: None)))
+    verdict = asyncio.run(_check(deployment, checks_of(groups), tell=tell or (lambda _: None)))
     if on_fail == "raise":
         verdict.raise_for_status()
     return verdict
@@ -69,10 +69,12 @@ def checks_of(groups: Sequence[str]) -> list[Check]:
     return [check for check in CATALOGUE if not groups or check.group in groups or check.id in groups]
 
 
-async def _check(deployment: Deployment, checks: list[Check], *, mask: bool, tell: Callable[[CheckResult], None]) -> Verdict:
+async def _check(deployment: Deployment, checks: list[Check], *, tell: Callable[[CheckResult], None]) -> Verdict:
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0)
     make_client = _load_client(deployment.client)
-    async with httpx.AsyncClient(headers=dict(deployment.headers), timeout=REQUEST_TIMEOUT, limits=limits, trust_env=False) as http:
+    trust = ssl.create_default_context(cafile=deployment.ca)
+    headers = dict(deployment.headers)
+    async with httpx.AsyncClient(headers=headers, timeout=REQUEST_TIMEOUT, limits=limits, verify=trust, trust_env=False) as http:
         why_not_asked = ""
         try:
             contract = deployment.contract if isinstance(deployment.contract, Contract) else await _find_contract(deployment, http)
@@ -87,7 +89,7 @@ async def _check(deployment: Deployment, checks: list[Check], *, mask: bool, tel
             http,
             deployment.golden,
             deployment.tag,
-            mask=mask,
+            mask=deployment.mask,
             same_arithmetic=isinstance(deployment, OwnDeployment),
             process=deployment.server,
             make_client=make_client,
@@ -121,7 +123,7 @@ def _refuse_unknown_class(contract: Contract, golden: GoldenRows | None) -> None
 
 async def ask_one(deployment: Deployment, check: Check) -> CheckResult:
     """Ask one check, on connections of its own."""
-    verdict = await _check(deployment, [check], mask=False, tell=lambda _: None)
+    verdict = await _check(deployment, [check], tell=lambda _: None)
     return verdict.checks[0]
 
 
@@ -133,13 +135,7 @@ def _load_client(client: Callable[[str], Any] | str | None) -> Callable[[str], A
     """
     if client is None or callable(client):
         return client
-    module, colon, name = client.partition(":")
-    if not colon or not all(map(str.isidentifier, [*module.split("."), name])):
-        raise Tier0Error(f"client = {client!r}: give module:function, which makes a client when it is called with a URL")
-    try:
-        factory = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as problem:
-        raise Tier0Error(f"client = {client!r} cannot be imported: {problem}. Is its folder on PYTHONPATH?") from problem
+    factory = import_named("client", client, "of a function that makes a client when it is called with a URL")
     if not callable(factory):
         raise Tier0Error(f"client = {client!r} is {type(factory).__name__}, not something to call with a URL")
     return factory  # type: ignore[no-any-return]

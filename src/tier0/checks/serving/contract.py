@@ -46,12 +46,11 @@ def _is_finite(value: Any) -> bool:
 async def probabilities(target: Target) -> None:
     """Fail where probabilities are not one number a class that sum to 1."""
     golden = target.golden
-    answer = await target.ask(golden)
-    values = answer["probabilities"]
     if "probabilities" not in target.parts or golden.probabilities is None:
         raise NotJudgedError("this service gives no probabilities")
     if target.contract.probability_of is not None:
         raise NotJudgedError("this service gives the probability of one class only")
+    values = (await target.ask(golden))["probabilities"]
     for index, row in enumerate(values if isinstance(values, list) else [values]):
         if not _is_distribution(row, len(golden.classes)):
             causes = [
@@ -121,8 +120,8 @@ async def refuses_unknown_column(target: Target) -> None:
 async def refuses_missing_column(target: Target) -> None:
     """Fail where a column that was left out gets another prediction than the model has for a missing value."""
     golden = _named(target)
+    hard = target.rows.hard if target.rows is not None else golden
     for position, column in list(enumerate(golden.columns))[:MOST_COLUMNS]:
-        hard = target.rows.hard if target.rows is not None else golden
         origin = f"{column} missing"
         row = target.golden_from(origin).take([0]) if origin in hard.origins else golden.take([0])
         without = target.contract.body(

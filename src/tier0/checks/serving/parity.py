@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -200,7 +203,7 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
         if inspect.iscoroutinefunction(method):
             given = await method(golden.records())
         else:
-            given = await asyncio.to_thread(method, golden.records())
+            given = await _in_a_thread(method, golden.records())
             given = await given if inspect.isawaitable(given) else given
     except Exception as problem:
         message = f"the client's {method.__name__} raised {type(problem).__name__} for rows that are well formed: {target.said(str(problem))}"
@@ -218,6 +221,27 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
     if target.tag is not None and answer.get("model_tag") not in {None, target.tag}:
         message = f"through the client {answer['model_tag']} answers, and {target.tag} must"
         raise CheckFailedError(message, evidence={"expected": target.tag, "got": answer["model_tag"]}, causes=CLIENT)
+
+
+async def _in_a_thread(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call as `asyncio.to_thread` does, in a thread that nobody waits for at the end: somebody else's client may hang for ever."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[Any] = loop.create_future()
+
+    def settle(settler: Callable[[Any], None], value: Any) -> None:
+        if not outcome.done():
+            settler(value)
+
+    def run() -> None:
+        try:
+            settled = (outcome.set_result, call(*arguments))
+        except BaseException as problem:  # noqa: BLE001 - it is raised where it is awaited
+            settled = (outcome.set_exception, problem)
+        with suppress(RuntimeError):  # the loop may have ended meanwhile
+            loop.call_soon_threadsafe(settle, *settled)
+
+    threading.Thread(target=run, name="tier0-client", daemon=True).start()
+    return await outcome
 
 
 async def _close(client: Any) -> None:
