@@ -14,6 +14,7 @@ from tier0.client.errors import (
     TimedOutError,
     TransportError,
 )
+from tier0.client.sync_client import SyncBentoMLClient
 
 __all__ = [
     "BentoMLClient",
@@ -26,6 +27,7 @@ __all__ = [
     "PoolSaturatedError",
     "RateLimitedError",
     "ServiceFailedError",
+    "SyncBentoMLClient",
     "TimedOutError",
     "TransportError",
 ]

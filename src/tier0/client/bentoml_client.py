@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-import ssl
 import time
-import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
 import tenacity
 
 from tier0.client.breaker import CircuitBreaker, Permit, State
+from tier0.client.connections import Connections
 from tier0.client.errors import (
     CallerError,
     CircuitOpenError,
@@ -30,13 +30,19 @@ from tier0.client.errors import (
     TimedOutError,
     TransportError,
 )
+from tier0.client.knobs import Knobs, service_url
+from tier0.client.knobs import model_endpoints as endpoints_of
+from tier0.client.tracing import TRACEPARENT, Attempt, CallTrace, Propagate, Tracer, find_propagation, new_span_id, new_trace_id, outcome_of
 from tier0.client.wire import Prediction, decode_json, decode_mapping, decode_prediction, encode, parse_retry_after, server_message
 
+if TYPE_CHECKING:
+    from tier0.core.contract import Contract
+
+LOG = logging.getLogger(__name__)
 MOST_BREAKERS = 256
-KEEPALIVE_EXPIRY = 4.0
-"""Seconds; BentoML closes idle connections after 5, and a request on a connection that is just being closed is lost."""
 HEALTH_TIMEOUT = 2.0
-HEALTH_CONNECTIONS = 2
+FLUSH_TIMEOUT = 1.8
+SCHEMA_LIMIT = 10.0
 GIVES_UP_LATE = 0.8
 """A caller that waited for this share of the attempt's limit before giving up has seen the service fail."""
 BUDGET = 10.0
@@ -50,22 +56,27 @@ Answer = TypeVar("Answer")
 class BentoMLClient:
     """Calls models that BentoML serves, and fails safely.
 
-    Times are in seconds. A client belongs to the event loop that first uses it.
+    Times are in seconds. A client belongs to the event loop that first uses it. What is not given is taken from the
+    environment (``TIER0_CLIENT_TIMEOUT`` and so on for every number, ``TIER0_CLIENT_MODEL_ENDPOINTS`` as ``name=URL,name=URL``),
+    and else has the default that is named here.
 
     Args:
-        base_url: of the service.
-        timeout: total for a call, retries and waiting included.
+        base_url: of the service; ``BENTOML_SERVICE_URL`` by default.
+        timeout: total for a call, retries and waiting included; 10.
         attempt_timeout: of one request, from connecting to the last byte of the answer; half of the total by default, so
             that a hang can be retried.
-        max_attempts: requests that one call may send; at least 1.
-        backoff_base: the wait before retry n is drawn from 0 to ``backoff_base * 2**(n-1)``, at most *backoff_max*.
-        backoff_max: see there.
-        retry_budget: what each call adds to a bucket that starts full at 10 and pays 1 for each retry.
-        failure_threshold: failing requests in a row that open the circuit of a model.
-        reset_timeout: how long it stays open.
-        max_connections: to all services together; health checks have their own.
+        max_attempts: requests that one call may send; 3.
+        backoff_base: the wait before retry n is drawn from 0 to ``backoff_base * 2**(n-1)``, at most *backoff_max*; 0.1.
+        backoff_max: see there; 5.
+        retry_budget: what each call adds to a bucket that starts full at 10 and pays 1 for each retry; 0.2.
+        failure_threshold: failing requests in a row that open the circuit of a model; 5.
+        reset_timeout: how long it stays open; 30.
+        max_connections: to all services together; health checks have their own; 20.
         model_endpoints: model name to base URL, for models that are served elsewhere than under *base_url*.
-        idempotent: whether asking twice does no harm; otherwise nothing is retried that may have been received.
+        contract: how the services are asked, where they are not Tier0's; see also `for_service`.
+        tracer: is told of every call when it has ended, such as `tier0.client.opik_tracer.OpikTracer`; it is flushed, and
+            not closed, with the client.
+        idempotent: whether asking twice does no harm; otherwise nothing is retried that may have been received. True.
         clock: monotonic.
         sleep: waits between attempts.
         rng: gives numbers from 0 to 1, for the backoff.
@@ -73,51 +84,71 @@ class BentoMLClient:
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | None = None,
         *,
-        timeout: float = 10.0,
+        timeout: float | None = None,
         attempt_timeout: float | None = None,
-        max_attempts: int = 3,
-        backoff_base: float = 0.1,
-        backoff_max: float = 5.0,
-        retry_budget: float = 0.2,
-        failure_threshold: int = 5,
-        reset_timeout: float = 30.0,
-        max_connections: int = 20,
+        max_attempts: int | None = None,
+        backoff_base: float | None = None,
+        backoff_max: float | None = None,
+        retry_budget: float | None = None,
+        failure_threshold: int | None = None,
+        reset_timeout: float | None = None,
+        max_connections: int | None = None,
         model_endpoints: Mapping[str, str] | None = None,
-        idempotent: bool = True,
+        contract: Contract | None = None,
+        tracer: Tracer | None = None,
+        idempotent: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        for name, value, least in (
-            ("max_attempts", max_attempts, 1),
-            ("max_connections", max_connections, 1),
-            ("failure_threshold", failure_threshold, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name} = {value}: give {least} or more")
-        if timeout <= 0 or (attempt_timeout is not None and attempt_timeout <= 0):
-            raise ValueError(f"timeout = {timeout}, attempt_timeout = {attempt_timeout}: give more than 0 seconds")
-        self._base_url = _checked_url(base_url)
-        self._timeout = timeout
-        self._attempt_timeout = attempt_timeout
-        self._max_attempts = max_attempts
-        self._backoff_base = backoff_base
-        self._backoff_max = backoff_max
-        self._retry_budget = retry_budget
+        self._knobs = Knobs.resolve(
+            {
+                "timeout": timeout,
+                "attempt_timeout": attempt_timeout,
+                "max_attempts": max_attempts,
+                "backoff_base": backoff_base,
+                "backoff_max": backoff_max,
+                "retry_budget": retry_budget,
+                "failure_threshold": failure_threshold,
+                "reset_timeout": reset_timeout,
+                "max_connections": max_connections,
+                "idempotent": idempotent,
+            }
+        )
+        self._base_url = service_url(base_url)
+        self._model_endpoints = endpoints_of(model_endpoints)
+        self.contract = contract
+        self._tracer = tracer
+        self._tracer_failed = False
+        self._propagate: Propagate | None = None
         self._budget = BUDGET
-        self._failure_threshold = failure_threshold
-        self._reset_timeout = reset_timeout
-        self._max_connections = max_connections
-        self._model_endpoints = {name: _checked_url(url) for name, url in (model_endpoints or {}).items()}
-        self._idempotent = idempotent
         self._clock = clock
         self._sleep = sleep
         self._rng = rng
         self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
-        self._bound: _Bound | None = None
+        self._bound: Connections | None = None
         self._closed = False
+
+    @classmethod
+    async def for_service(cls, base_url: str | None = None, *, declared: Mapping[str, Any] | None = None, **knobs: Any) -> Self:
+        """Make a client for a service of any style: how it is asked is read from its ``/schema.json``.
+
+        Args:
+            base_url: see the class.
+            declared: what that leaves open, such as ``{"route": "/classify", "predictions": "labels"}``; see `tier0.core.contract`.
+            knobs: see the class.
+
+        Raises:
+            ContractError: it does not say enough; with what to declare.
+            ClientError: it does not answer.
+        """
+        from tier0.core.contract import find_contract  # noqa: PLC0415 - what only those need who call services of another style
+
+        async with cls(base_url, **{**knobs, "tracer": None}) as asking:
+            schema = await asking._call("GET", "schema.json", None, SCHEMA_LIMIT, None, decode_mapping)
+        return cls(base_url, contract=find_contract(schema, declared or {}), **knobs)
 
     async def predict(self, data: Any, *, model: str | None = None, timeout: float | None = None) -> Prediction:
         """Ask for predictions.
@@ -130,8 +161,10 @@ class BentoMLClient:
         Raises:
             ClientError: one of its kinds; see `tier0.client.errors`.
         """
-        body, rows = encode(data)
-        return await self._call("POST", "predict", model, timeout, body, lambda content: decode_prediction(content, rows))
+        contract = self.contract
+        body, rows = encode(data, contract)
+        route = "predict" if contract is None else contract.route.lstrip("/")
+        return await self._call("POST", route, model, timeout, body, lambda content: decode_prediction(content, rows, contract), rows)
 
     async def predict_batch(self, rows: Any, *, model: str | None = None, timeout: float | None = None) -> Prediction:
         """Ask about many rows or records in one request; the same rules, the same route."""
@@ -151,7 +184,8 @@ class BentoMLClient:
         start = self._clock()
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT):
-                response = await bound.health.get(self._url(model, "health"))
+                route = "health" if self.contract is None else self.contract.health.lstrip("/")
+                response = await bound.health.get(self._url(model, route))
                 if model is None and response.status_code in {404, 405}:  # a service of another style
                     response = await bound.health.get(f"{self._base_url}/readyz")
         except TimeoutError:
@@ -165,12 +199,13 @@ class BentoMLClient:
         return self._breaker(self._url(model, "")).state
 
     async def close(self) -> None:
-        """Close all connections; calls after this are errors."""
+        """Close all connections, and flush the tracer, for at most 2 s; calls after this are errors."""
         self._closed = True
         if self._bound is not None:
             bound, self._bound = self._bound, None
-            await bound.calls.aclose()
-            await bound.health.aclose()
+            await bound.close()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.flush, FLUSH_TIMEOUT)
 
     async def __aenter__(self) -> Self:
         self._bind()
@@ -179,14 +214,15 @@ class BentoMLClient:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    def _bind(self) -> _Bound:
+    def _bind(self) -> Connections:
         """Return the connections, which belong to the event loop that runs now."""
         if self._closed:
             raise ClientUsageError("the client is closed. Make a new one.")
         loop = asyncio.get_running_loop()
         if self._bound is None:
             encrypted = any(url.startswith("https:") for url in (self._base_url, *self._model_endpoints.values()))
-            self._bound = _Bound(loop, self._max_connections, encrypted)
+            self._bound = Connections(loop, self._knobs.max_connections, encrypted)
+            self._propagate = find_propagation()
         if self._bound.loop is not loop:
             raise ClientUsageError("the client belongs to another event loop. Make one client for each loop.")
         return self._bound
@@ -204,7 +240,8 @@ class BentoMLClient:
         """Return the circuit of a model; the one that was used least recently makes room for a new one."""
         breaker = self._breakers.get(url)
         if breaker is None:
-            breaker = CircuitBreaker(failure_threshold=self._failure_threshold, reset_timeout=self._reset_timeout, clock=self._clock)
+            knobs = self._knobs
+            breaker = CircuitBreaker(failure_threshold=knobs.failure_threshold, reset_timeout=knobs.reset_timeout, clock=self._clock)
             self._breakers[url] = breaker
         self._breakers.move_to_end(url)
         if len(self._breakers) > MOST_BREAKERS:
@@ -212,9 +249,16 @@ class BentoMLClient:
         return breaker
 
     async def _call(
-        self, method: str, route: str, model: str | None, timeout: float | None, body: bytes | None, decode: Callable[[bytes], Answer]
+        self,
+        method: str,
+        route: str,
+        model: str | None,
+        timeout: float | None,
+        body: bytes | None,
+        decode: Callable[[bytes], Answer],
+        rows: int | None = None,
     ) -> Answer:
-        total = self._timeout if timeout is None else timeout
+        total = self._knobs.timeout if timeout is None else timeout
         call = _Call(
             bound=self._bind(),
             method=method,
@@ -222,9 +266,32 @@ class BentoMLClient:
             body=body,
             breaker=self._breaker(self._url(model, "")),
             deadline=self._clock() + total,
-            attempt_timeout=total / 2 if self._attempt_timeout is None else self._attempt_timeout,
+            attempt_timeout=total / 2 if self._knobs.attempt_timeout is None else self._knobs.attempt_timeout,
         )
-        self._budget = min(BUDGET, self._budget + self._retry_budget)
+        self._budget = min(BUDGET, self._budget + self._knobs.retry_budget)
+        if self._tracer is None:
+            return await self._ask(call, decode)
+        call.trace = CallTrace(call.request_id, None, f"/{route}", call.url, model, rows, time.time(), body=body)
+        try:
+            call.trace.answer = answer = await self._ask(call, decode)
+        except BaseException as error:
+            self._record(self._tracer, call, call.trace, error)
+            raise
+        self._record(self._tracer, call, call.trace, None)
+        return answer
+
+    def _record(self, tracer: Tracer, call: _Call, trace: CallTrace, error: BaseException | None) -> None:
+        trace.ended = max(time.time(), trace.started)
+        trace.outcome = outcome_of(error)
+        trace.status = trace.attempts[-1].status if trace.attempts else None
+        trace.circuit = call.breaker.state
+        try:
+            tracer.record(trace)
+        except Exception:  # a tracer of the application's own must not take the answer away
+            LOG.log(logging.DEBUG if self._tracer_failed else logging.WARNING, "the tracer failed; the call did not", exc_info=True)
+            self._tracer_failed = True
+
+    async def _ask(self, call: _Call, decode: Callable[[bytes], Answer]) -> Answer:
         retrying = tenacity.AsyncRetrying(
             sleep=self._sleep,
             retry=tenacity.retry_if_exception(self._may_be_retried),
@@ -237,21 +304,21 @@ class BentoMLClient:
 
     def _may_be_retried(self, error: BaseException) -> bool:
         if isinstance(error, ServiceFailedError):
-            return self._idempotent and error.status not in NOT_RETRIED
+            return self._knobs.idempotent and error.status not in NOT_RETRIED
         if isinstance(error, TransportError):
-            return self._idempotent or isinstance(error.__cause__, httpx.ConnectError)
+            return self._knobs.idempotent or isinstance(error.__cause__, httpx.ConnectError)
         if isinstance(error, (TimedOutError, InvalidAnswerError)):
-            return self._idempotent
+            return self._knobs.idempotent
         return isinstance(error, RateLimitedError)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         """Full jitter (Brooker, "Exponential Backoff and Jitter", 2015), and Retry-After as a floor."""
-        limit = min(self._backoff_max, self._backoff_base * 2 ** (state.attempt_number - 1))
+        limit = min(self._knobs.backoff_max, self._knobs.backoff_base * 2 ** (state.attempt_number - 1))
         return float(max(self._rng() * limit, _error_of(state).retry_after or 0.0))
 
     def _must_stop(self, call: _Call, state: tenacity.RetryCallState) -> bool:
         no_time = self._clock() + state.upcoming_sleep >= call.deadline
-        return no_time or state.attempt_number >= self._max_attempts or self._budget < 1 or call.breaker.state != "closed"
+        return no_time or state.attempt_number >= self._knobs.max_attempts or self._budget < 1 or call.breaker.state != "closed"
 
     def _pay(self, _: tenacity.RetryCallState) -> None:
         self._budget -= 1
@@ -265,7 +332,7 @@ class BentoMLClient:
             if call.last_error is not None:
                 raise call.last_error from None
             raise PoolSaturatedError(
-                f"all {self._max_connections} connections of this client were busy until the call's time was over", request_id=call.request_id
+                f"all {self._knobs.max_connections} connections of this client were busy until the call's time was over", request_id=call.request_id
             ) from None
         try:
             if self._clock() >= call.deadline:
@@ -273,7 +340,7 @@ class BentoMLClient:
                 raise call.last_error or TimedOutError(message, request_id=call.request_id)
             permit = self._permit(call)
             try:
-                answer = await self._send(call, permit, decode)
+                answer = await (self._send if call.trace is None else self._send_traced)(call, permit, decode)
             except ClientError as error:
                 call.last_error = error
                 raise
@@ -282,6 +349,20 @@ class BentoMLClient:
         finally:
             call.bound.slots.release()
         return answer
+
+    def _headers(self, call: _Call) -> dict[str, str]:
+        headers = {"X-Request-ID": call.request_id}
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        parent = self._propagate(headers) if self._propagate is not None else None
+        if call.trace is not None:
+            call.trace.parent_id = parent
+        if parent is None:
+            span_id = new_span_id()
+            headers[TRACEPARENT] = f"00-{call.request_id}-{span_id}-{'00' if call.trace is None else '01'}"
+            if call.trace is not None:
+                call.trace.attempts[-1].span_id = span_id
+        return headers
 
     def _permit(self, call: _Call) -> Permit:
         try:
@@ -292,6 +373,20 @@ class BentoMLClient:
             rejection.request_id = call.request_id
             raise
 
+    async def _send_traced(self, call: _Call, permit: Permit, decode: Callable[[bytes], Answer]) -> Answer:
+        attempt = Attempt("", time.time())
+        cast("CallTrace", call.trace).attempts.append(attempt)
+        try:
+            answer = await self._send(call, permit, decode)
+            attempt.status = OK.start
+        except BaseException as error:
+            attempt.outcome = outcome_of(error)
+            attempt.status = getattr(error, "status", None)
+            raise
+        finally:
+            attempt.ended = max(time.time(), attempt.started)
+        return answer
+
     async def _send(self, call: _Call, permit: Permit, decode: Callable[[bytes], Answer]) -> Answer:
         """Send one request, and settle its permit by what came of it."""
         start = self._clock()
@@ -299,7 +394,7 @@ class BentoMLClient:
         had_its_time = limit >= call.attempt_timeout or not call.waited_for_slot  # else our own pool took what it lacked
         call.attempts += 1
         facts: dict[str, Any] = {"attempts": call.attempts, "request_id": call.request_id}
-        headers = {"X-Request-ID": call.request_id, **({} if call.body is None else {"Content-Type": "application/json"})}
+        headers = self._headers(call)
         try:
             async with asyncio.timeout(limit):
                 response = await call.bound.calls.request(call.method, call.url, content=call.body, headers=headers)
@@ -326,64 +421,21 @@ class BentoMLClient:
 
 
 @dataclass
-class _Bound:
-    """Connections of one event loop: for calls, with a semaphore in front so that a full pool is told from a slow service, and for health checks."""
-
-    loop: asyncio.AbstractEventLoop
-    connections: int
-    encrypted: bool
-    calls: httpx.AsyncClient = field(init=False)
-    health: httpx.AsyncClient = field(init=False)
-    slots: asyncio.Semaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        # Reading the certificates of all authorities takes 20 ms, and a context that trusts nobody none.
-        trust = ssl.create_default_context() if self.encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.calls = _http_client(self.connections, trust)
-        self.health = _http_client(HEALTH_CONNECTIONS, trust)
-        self.slots = asyncio.Semaphore(self.connections)
-
-    async def take_slot(self, timeout: float) -> bool:
-        """Take a free connection, and tell whether it had to be waited for; raises TimeoutError."""
-        if not self.slots.locked():
-            await self.slots.acquire()
-            return False
-        async with asyncio.timeout(timeout):
-            await self.slots.acquire()
-        return True
-
-
-@dataclass
 class _Call:
     """One call: all its attempts share an id, a deadline and a circuit."""
 
-    bound: _Bound
+    bound: Connections
     method: str
     url: str
     body: bytes | None
     breaker: CircuitBreaker
     deadline: float
     attempt_timeout: float
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    request_id: str = field(default_factory=new_trace_id)
     attempts: int = 0
     waited_for_slot: bool = False
     last_error: ClientError | None = None
-
-
-def _http_client(connections: int, trust: ssl.SSLContext) -> httpx.AsyncClient:
-    """Make a client whose only limits are ours: httpx's timeouts are per operation, and a dripping body passes them all."""
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEPALIVE_EXPIRY)
-    return httpx.AsyncClient(timeout=None, verify=trust, limits=limits, trust_env=False, follow_redirects=False)  # noqa: S113
-
-
-def _checked_url(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"base_url = {url!r} is no URL of a service: give one such as http://127.0.0.1:3000")
-    try:
-        httpx.URL(url)
-    except httpx.InvalidURL as problem:
-        raise ValueError(f"base_url = {url!r} is no URL: {problem}") from problem
-    return url.rstrip("/")
+    trace: CallTrace | None = None
 
 
 def _error_of(state: tenacity.RetryCallState) -> ClientError:

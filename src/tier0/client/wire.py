@@ -7,9 +7,16 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from tier0.client.errors import ClientUsageError, InvalidAnswerError
+
+if TYPE_CHECKING:
+    from tier0.core.contract import Contract
+
+
+PARTS = ("predictions", "probabilities", "intervals")
 
 
 class Prediction(TypedDict, total=False):
@@ -17,23 +24,24 @@ class Prediction(TypedDict, total=False):
 
     predictions: list[Any]
     probabilities: list[list[float]] | None
+    intervals: list[list[float]] | None
     classes: list[Any]
     model_tag: str
     latency_ms: float
 
 
-def encode(data: Any) -> tuple[bytes, int | None]:
+def encode(data: Any, contract: Contract | None = None) -> tuple[bytes, int | None]:
     """Make the body of a request, and count its rows where that can be told.
 
     Args:
         data: rows (lists, or an array of shape (rows, features)), records (mappings keyed by name, or one of them), a
-            DataFrame, or a whole body: a mapping with ``features``. NaN becomes null.
+            DataFrame, or a whole body: a mapping that has what the contract says, ``features`` by default. NaN becomes null.
+        contract: how the service is asked; ours if None.
 
     Raises:
-        ClientUsageError: it holds something that JSON cannot; nothing was sent.
+        ClientUsageError: it holds something that JSON cannot, or what this service is not asked with; nothing was sent.
     """
-    body = _body_of(data)
-    features = body.get("features")
+    body, features = _body_of(data) if contract is None else _body_by(contract, data)
     try:
         content = _dump(body)
     except (TypeError, ValueError) as problem:
@@ -41,15 +49,52 @@ def encode(data: Any) -> tuple[bytes, int | None]:
     return content, len(features) if isinstance(features, list) else None
 
 
-def _body_of(data: Any) -> dict[str, Any]:
+def _body_of(data: Any) -> tuple[dict[str, Any], Any]:
+    """Return the body for a service of ours, which takes rows and records alike, and what is asked about."""
     if isinstance(data, Mapping):
-        return dict(data) if "features" in data else {"features": [dict(data)]}
-    if hasattr(data, "columns") and hasattr(data, "to_numpy"):
-        return {"features": data.astype(object).to_numpy().tolist(), "columns": [str(name) for name in data.columns]}
-    return {"features": data.tolist() if hasattr(data, "tolist") else data}
+        body = dict(data) if "features" in data else {"features": [dict(data)]}
+    elif _is_frame(data):
+        body = {"features": data.astype(object).to_numpy().tolist(), "columns": [str(name) for name in data.columns]}
+    else:
+        body = {"features": data.tolist() if hasattr(data, "tolist") else data}
+    return body, body["features"]
 
 
-def _dump(body: dict[str, Any]) -> bytes:
+def _body_by(contract: Contract, data: Any) -> tuple[Any, Any]:
+    """Return the body that the contract says, and what is asked about; None if that is not known."""
+    if isinstance(data, Mapping) and contract.features and contract.features.partition(".")[0] in data:
+        return data, None
+    columns, rows = _columns_and_rows(data)
+    if contract.one_row and len(rows) != 1:
+        raise ClientUsageError(f"this service takes one row a request, and {len(rows)} were given: ask for one after the other")
+    if not columns and contract.by_name and (contract.style != "rows" or contract.columns not in contract.optional):
+        raise ClientUsageError("this service is asked by the names of columns: give records or a DataFrame")
+    if not columns and contract.columns is not None:
+        contract = replace(contract, columns=None)
+    return contract.body(columns, rows), rows
+
+
+def _columns_and_rows(data: Any) -> tuple[list[str], list[list[Any]]]:
+    """Return the names of the columns, which are empty for rows without any, and the rows."""
+    if _is_frame(data):
+        return [str(name) for name in data.columns], data.astype(object).to_numpy().tolist()
+    data = data.tolist() if hasattr(data, "tolist") else [data] if isinstance(data, Mapping) else data
+    if not isinstance(data, (list, tuple)) or not data:
+        raise ClientUsageError(f"the data is {type(data).__name__ if data else 'empty'}: give rows, records, an array or a DataFrame")
+    if not isinstance(data[0], Mapping):
+        return [], [list(row) if isinstance(row, (list, tuple)) else row.tolist() if hasattr(row, "tolist") else [row] for row in data]
+    columns = list(data[0])
+    for index, record in enumerate(data):
+        if not isinstance(record, Mapping) or record.keys() != data[0].keys():
+            raise ClientUsageError(f"record {index} has other columns than record 0 ({', '.join(map(str, columns))})")
+    return columns, [[record[name] for name in columns] for record in data]
+
+
+def _is_frame(data: Any) -> bool:
+    return hasattr(data, "columns") and hasattr(data, "to_numpy")
+
+
+def _dump(body: Any) -> bytes:
     try:
         return json.dumps(body, allow_nan=False, separators=(",", ":"), default=_plain).encode()
     except ValueError:
@@ -77,12 +122,13 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
-def decode_prediction(content: bytes, rows: int | None) -> Prediction:
+def decode_prediction(content: bytes, rows: int | None, contract: Contract | None = None) -> Prediction:
     """Read an answer.
 
     Args:
         content: the body of a 2xx.
         rows: how many rows were asked about; None if unknown.
+        contract: where the parts are in the answer; as our service puts them if None.
 
     Returns:
         The answer; a bare list or number is taken as the predictions.
@@ -91,18 +137,23 @@ def decode_prediction(content: bytes, rows: int | None) -> Prediction:
         InvalidAnswerError: the body is no prediction.
     """
     answer = decode_json(content)
-    if type(answer) is int or (type(answer) is float and math.isfinite(answer)):
-        answer = [answer]
-    if isinstance(answer, list):
+    if contract is not None:
+        answer = {**(answer if isinstance(answer, Mapping) else {}), **contract.read(answer)}
+    elif type(answer) is int or (type(answer) is float and math.isfinite(answer)):
+        answer = {"predictions": [answer], "probabilities": None}
+    elif isinstance(answer, list):
         answer = {"predictions": answer, "probabilities": None}
-    if not isinstance(answer, dict) or not isinstance(answer.get("predictions"), list):
+    given = [] if not isinstance(answer, dict) else [answer[part] for part in PARTS if answer.get(part) is not None]
+    wanted = ("predictions",) if contract is None else contract.parts
+    if not given or any(not isinstance(answer.get(part), list) for part in wanted[:1]):
         raise InvalidAnswerError(f"a 2xx that is no prediction: {_excerpt(content)}")
-    predictions = answer["predictions"]
-    if not predictions or (rows is not None and len(predictions) != rows):
-        raise InvalidAnswerError(f"{len(predictions)} predictions came back for {'?' if rows is None else rows} rows")
-    if not _is_complete(predictions) or not _is_complete(answer.get("probabilities") or []):
-        raise InvalidAnswerError(f"a prediction or a probability is null or not finite: {_excerpt(content)}")
-    return answer  # type: ignore[return-value]
+    for part in given:
+        if not isinstance(part, list) or not part or (rows is not None and len(part) != rows):
+            length = len(part) if isinstance(part, list) else 1
+            raise InvalidAnswerError(f"{length} predictions came back for {'?' if rows is None else rows} rows")
+        if not _is_complete(part):
+            raise InvalidAnswerError(f"a prediction or a probability is null or not finite: {_excerpt(content)}")
+    return answer  # type: ignore[no-any-return]
 
 
 def _is_complete(values: Any) -> bool:

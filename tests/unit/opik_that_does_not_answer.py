@@ -1,0 +1,27 @@
+"""Fifty traced calls beside an Opik that is down, hangs or is no address; then the process ends by itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from scripted_server import PREDICTION, answer, answers, scripted
+
+from tier0.client import BentoMLClient
+from tier0.client.opik_tracer import OpikTracer
+
+opik = socket.create_server(("127.0.0.1", 0))  # it accepts, and never answers
+host = f"http://127.0.0.1:{opik.getsockname()[1]}/api"
+if sys.argv[1] == "down":
+    opik.close()
+os.environ["OPIK_URL_OVERRIDE"] = "not an address" if sys.argv[1] == "misconfigured" else host
+
+
+async def main() -> int:
+    tracer, answered = OpikTracer(), 0
+    async with scripted(answers(answer(200, PREDICTION))) as script:
+        client = BentoMLClient(script.url, tracer=tracer)
+        for _ in range(50):
+            answered += (await client.predict([[1.0]]))["predictions"] == [1]
+    return answered

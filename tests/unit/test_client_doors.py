@@ -1,0 +1,239 @@
+"""The client before services of other styles, from the environment, and from synchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scripted_server import PREDICTION, Script, answer, answers, hang, scripted
+
+from tier0.client import BentoMLClient, CircuitOpenError, ClientUsageError, InvalidAnswerError, ServiceFailedError, SyncBentoMLClient, TimedOutError
+from tier0.client.knobs import Knobs
+from tier0.core.contract import Contract, ContractError
+
+OK = answer(200, PREDICTION)
+NESTED = Contract("/classify", "input_data.features", "rows", "input_data.names", "label", "scores", None, "model.tag", "/readyz", ())
+BARE = Contract("/predict", "", "rows", None, "", None, None, None, "/readyz", ())
+NAMED = Contract("/predict", "frame", "records", None, "*.label", "*.score", "yes", None, "/readyz", ())
+ALONE = Contract("/predict", "", "record", None, "label", None, None, None, "/readyz", ())
+FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]})
+
+
+@pytest.mark.parametrize(
+    ("contract", "data", "body"),
+    [
+        (NESTED, FRAME, {"input_data": {"features": [[1.0, 3.0], [2.0, None]], "names": ["a", "b"]}}),
+        (NESTED, [{"a": 1, "b": 3}], {"input_data": {"features": [[1, 3]], "names": ["a", "b"]}}),
+        (NESTED, {"input_data": {"features": [[7]]}}, {"input_data": {"features": [[7]]}}),
+        (BARE, np.array([[1.0, 3.0]]), [[1.0, 3.0]]),
+        (BARE, [[1, 3], (2, 4)], [[1, 3], [2, 4]]),
+        (NAMED, FRAME, {"frame": [{"a": 1.0, "b": 3.0}, {"a": 2.0, "b": None}]}),
+        (ALONE, {"a": 1, "b": 3}, {"a": 1, "b": 3}),
+        (None, FRAME, {"features": [[1.0, 3.0], [2.0, None]], "columns": ["a", "b"]}),
+    ],
+)
+@pytest.mark.asyncio
+async def test_data_becomes_the_body_that_the_contract_says(contract: Contract | None, data: Any, body: Any) -> None:
+    async with scripted(answers(OK)) as script, BentoMLClient(script.url, contract=contract) as client:
+        with suppress(InvalidAnswerError):  # what comes back is another test's business
+            await client.predict(data)
+
+    assert json.loads(script.received[0].body) == body
+    assert script.received[0].path == ("/predict" if contract is None else contract.route)
+
+
+@pytest.mark.parametrize(
+    ("contract", "reply", "predictions", "probabilities"),
+    [
+        (NESTED, {"label": ["x"], "scores": [[0.1, 0.9]], "model": {"tag": "m:1"}}, ["x"], [[0.1, 0.9]]),
+        (BARE, [3.5], [3.5], None),
+        (NAMED, [{"label": "no", "score": 0.25}], ["no"], [[0.25]]),
+        (ALONE, {"label": "no"}, ["no"], None),
+        (Contract(predictions=None, probabilities="", model_tag=None), [[0.1, 0.9]], None, [[0.1, 0.9]]),
+    ],
+)
+@pytest.mark.asyncio
+async def test_an_answer_becomes_predictions(contract: Contract, reply: Any, predictions: Any, probabilities: Any) -> None:
+    async with scripted(answers(answer(200, json.dumps(reply).encode()))) as script, BentoMLClient(script.url, contract=contract) as client:
+        given = await client.predict([{"a": 1.0}])
+
+    assert given["predictions"] == predictions
+    assert given["probabilities"] == probabilities
+
+
+@pytest.mark.parametrize(("contract", "reply"), [(NESTED, {"scores": [[1.0]]}), (BARE, {"label": 1}), (NAMED, [1]), (BARE, [1, 2]), (BARE, [None])])
+@pytest.mark.asyncio
+async def test_an_answer_without_what_the_contract_says_is_an_error(contract: Contract, reply: Any) -> None:
+    content = answer(200, json.dumps(reply).encode())
+    async with scripted(answers(content)) as script, BentoMLClient(script.url, contract=contract, max_attempts=1) as client:
+        with pytest.raises(InvalidAnswerError):
+            await client.predict([{"a": 1.0}])
+
+
+@pytest.mark.parametrize(
+    ("contract", "data", "says"),
+    [
+        (ALONE, FRAME, "takes one row a request, and 2 were given"),
+        (NAMED, [[1.0]], "by the names of columns: give records or a DataFrame"),
+        (NESTED, [], "the data is empty"),
+        (NESTED, "text", "the data is str"),
+        (NAMED, [{"a": 1}, {"b": 1}], "record 1 has other columns than record 0"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_what_the_service_is_not_asked_with_is_refused_before_anything_is_sent(contract: Contract, data: Any, says: str) -> None:
+    async with scripted(answers(OK)) as script, BentoMLClient(script.url, contract=contract) as client:
+        with pytest.raises(ClientUsageError, match=says):
+            await client.predict(data)
+
+    assert not script.received
+
+
+SCHEMA = {
+    "routes": [
+        {
+            "route": "/classify",
+            "input": {"properties": {"input_data": {"type": "object", "properties": {"features": {"type": "array", "items": {"type": "array"}}}}}},
+            "output": {"type": "object", "properties": {"predictions": {}, "probabilities": {}}},
+        }
+    ]
+}
+
+
+@pytest.mark.asyncio
+async def test_how_a_service_is_asked_is_read_from_its_schema() -> None:
+    replies = answer(200, json.dumps(SCHEMA).encode()), answer(200, b'{"predictions": [1], "probabilities": [[0.5, 0.5]]}')
+    async with scripted(answers(*replies)) as script, await BentoMLClient.for_service(script.url) as client:
+        await client.predict([[1.0]])
+
+    assert [(request.method, request.path) for request in script.received] == [("GET", "/schema.json"), ("POST", "/classify")]
+    assert json.loads(script.received[1].body) == {"input_data": {"features": [[1.0]]}}
+
+
+@pytest.mark.asyncio
+async def test_what_a_schema_leaves_open_is_declared() -> None:
+    schema = {"routes": [{"route": "/score", "input": SCHEMA["routes"][0]["input"], "output": {"type": "object"}}]}
+    replies = answer(200, json.dumps(schema).encode()), answer(200, json.dumps(schema).encode()), answer(200, b'{"out": [1]}')
+    async with scripted(answers(*replies)) as script:
+        with pytest.raises(ContractError, match="where the predictions are in the answer of /score is not clear"):
+            await BentoMLClient.for_service(script.url)
+        async with await BentoMLClient.for_service(script.url, declared={"predictions": "out"}) as client:
+            assert (await client.predict([[1.0]]))["predictions"] == [1]
+
+
+def test_every_knob_is_taken_from_the_environment_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {"timeout": "3", "attempt_timeout": "1.5", "max_attempts": "2", "backoff_base": "0", "backoff_max": "1", "retry_budget": "0.5"}
+    texts |= {"failure_threshold": "9", "reset_timeout": "7", "max_connections": "4", "idempotent": "false"}
+    for name, text in texts.items():
+        monkeypatch.setenv(f"TIER0_CLIENT_{name.upper()}", text)
+
+    assert Knobs.resolve({}) == Knobs(3.0, 1.5, 2, 0.0, 1.0, 0.5, 9, 7.0, 4, idempotent=False)
+    assert Knobs.resolve({"timeout": 8.0}).timeout == 8.0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("TIMEOUT", "soon", "environment TIER0_CLIENT_TIMEOUT = 'soon': give a number of seconds"),
+        ("TIMEOUT", "nan", "give more than 0 seconds"),
+        ("MAX_ATTEMPTS", "0", "environment TIER0_CLIENT_MAX_ATTEMPTS = '0': give 1 or more"),
+        ("IDEMPOTENT", "maybe", "give true or false"),
+        ("MODEL_ENDPOINTS", "churn", "TIER0_CLIENT_MODEL_ENDPOINTS, churn = '' is no URL"),
+    ],
+)
+def test_a_knob_that_cannot_be_used_is_refused_with_where_it_came_from(monkeypatch: pytest.MonkeyPatch, name: str, text: str, says: str) -> None:
+    monkeypatch.setenv(f"TIER0_CLIENT_{name}", text)
+
+    with pytest.raises(ValueError, match=says):
+        BentoMLClient("http://127.0.0.1:1")
+
+
+@pytest.mark.asyncio
+async def test_the_services_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="which service\\? Give base_url, or set BENTOML_SERVICE_URL"):
+        BentoMLClient()
+    async with scripted(answers(OK)) as one, scripted(answers(OK)) as other:
+        monkeypatch.setenv("BENTOML_SERVICE_URL", one.url)
+        monkeypatch.setenv("TIER0_CLIENT_MODEL_ENDPOINTS", f"ltv={other.url}/")
+        async with BentoMLClient() as client:
+            await client.predict([[1.0]])
+            await client.predict([[1.0]], model="ltv")
+
+    assert [len(one.received), other.received[0].path] == [1, "/predict"]
+
+
+@contextmanager
+def served(act: Any) -> Iterator[Script]:
+    """A scripted server on a loop and a thread of its own, for code that has none."""
+    loop, ready, end = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    scripts: list[Script] = []
+
+    async def serve() -> None:
+        async with scripted(act) as script:
+            scripts.append(script)
+            ready.set()
+            await end.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert ready.wait(10)
+    yield scripts[0]
+    loop.call_soon_threadsafe(end.set)
+    thread.join()
+    loop.close()
+
+
+def test_synchronous_code_has_the_same_rules() -> None:
+    down = answer(503)
+    with served(answers(OK, down, down, down)) as script, SyncBentoMLClient(script.url, failure_threshold=2, backoff_base=0.0) as client:
+        assert client.predict([[1.0]])["predictions"] == [1]
+        with pytest.raises(ServiceFailedError) as failed:
+            client.predict_batch([[1.0]])
+        with pytest.raises(CircuitOpenError):
+            client.predict([[1.0]])
+
+        assert failed.value.attempts == 2
+        assert client.circuit_state() == "open"
+        assert client.health_check()["status"] == "unhealthy"
+    assert len([request for request in script.received if request.path == "/predict"]) == 3
+
+
+def test_threads_share_its_circuits_and_connections() -> None:
+    with served(answers(OK)) as script, SyncBentoMLClient(script.url) as client, ThreadPoolExecutor(8) as threads:
+        answered = list(threads.map(lambda _: client.predict([[1.0]])["predictions"], range(80)))
+
+    assert answered == [[1]] * 80
+
+
+def test_its_deadline_holds_and_closing_it_ends_its_thread() -> None:
+    with served(hang) as script:
+        client = SyncBentoMLClient(script.url, timeout=0.2, max_attempts=1)
+        start = time.monotonic()
+        with pytest.raises(TimedOutError):
+            client.predict([[1.0]])
+        assert time.monotonic() - start < 5
+        client.close()
+        client.close()
+
+        with pytest.raises(ClientUsageError, match="closed"):
+            client.predict([[1.0]])
+    assert not [thread for thread in threading.enumerate() if thread.name == "tier0-client"]
+
+
+def test_a_process_that_was_forked_is_told_so() -> None:
+    with served(answers(OK)) as script, SyncBentoMLClient(script.url) as client:
+        client._pid = os.getpid() + 1  # as it is in a child
+
+        with pytest.raises(ClientUsageError, match="before this process was forked"):
+            client.predict([[1.0]])
+        client._pid = os.getpid()

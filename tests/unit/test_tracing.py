@@ -1,0 +1,223 @@
+"""Traces as the real Opik SDK sends them to a recording server, and as an application's own OpenTelemetry sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recording_opik import Recording, recording_opik
+from scripted_server import PREDICTION, Script, answer, answers, hang, scripted
+
+from tier0.client import BentoMLClient, CircuitOpenError, ClientError, InvalidAnswerError, ServiceFailedError
+from tier0.client.opik_tracer import OpikTracer
+from tier0.client.tracing import CallTrace, new_trace_id
+
+OK = answer(200, PREDICTION)
+DOWN = answer(503, b'{"error": {"field": "age", "message": "is 424242.125", "remedy": "wait"}}')
+SECRET = 424242.125
+SRC = Path(__file__).parents[2] / "src"
+
+
+@pytest.fixture
+def opik_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Recording]:
+    with recording_opik() as recording:
+        for name, value in settings(recording.url, tmp_path).items():
+            monkeypatch.setenv(name, value)
+        yield recording
+
+
+def settings(url: str, home: Path) -> dict[str, str]:
+    return {"OPIK_URL_OVERRIDE": url, "OPIK_WORKSPACE": "default", "OPIK_ANALYTICS_ENABLE": "false", "OPIK_SENTRY_ENABLE": "false", "HOME": str(home)}
+
+
+async def no_wait(_: float) -> None:
+    await asyncio.sleep(0)
+
+
+def client_of(script: Script, tracer: Any, **knobs: Any) -> BentoMLClient:
+    return BentoMLClient(script.url, tracer=tracer, sleep=no_wait, **knobs)
+
+
+@pytest.mark.asyncio
+async def test_every_way_in_which_a_call_ends_is_one_complete_trace(opik_server: Recording) -> None:
+    tracer = OpikTracer(project_name="tests")
+    async with scripted(answers(OK, DOWN, DOWN, DOWN, DOWN, OK)) as script, client_of(script, tracer, failure_threshold=4) as client:
+        await client.predict([[SECRET]])
+        with pytest.raises(ServiceFailedError):
+            await client.predict([[SECRET]], model="churn")
+        with pytest.raises(ServiceFailedError):
+            await client.predict([[SECRET]], model="churn")
+        with pytest.raises(CircuitOpenError):
+            await client.predict([[SECRET]], model="churn")
+    async with scripted(hang) as script, client_of(script, tracer) as client:
+        calling = asyncio.ensure_future(client.predict([[SECRET]]))
+        await script.arrival(1)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+    async with scripted(answers(answer(200, b'{"predictions": [null]}'))) as script, client_of(script, tracer) as client:
+        with pytest.raises(InvalidAnswerError):
+            await client.predict([[SECRET]])
+    tracer.close()
+
+    opik_server.wait_for(lambda seen: len(seen.traces) == 6)
+    assert [(trace["metadata"]["outcome"], len(opik_server.spans_of(trace))) for trace in opik_server.traces] == [
+        ("answered", 1),
+        ("ServiceFailedError", 3),
+        ("ServiceFailedError", 1),
+        ("CircuitOpenError", 0),
+        ("cancelled", 1),
+        ("InvalidAnswerError", 3),
+    ]
+    for trace in opik_server.traces:
+        assert trace["start_time"] <= trace["end_time"]
+        assert ("error_info" in trace) == (trace["metadata"]["outcome"] != "answered")
+        for span in opik_server.spans_of(trace):
+            assert trace["start_time"] <= span["start_time"] <= span["end_time"] <= trace["end_time"]
+    failed = opik_server.traces[1]
+    assert [span["metadata"]["status"] for span in opik_server.spans_of(failed)] == [503] * 3
+    assert (failed["metadata"]["model"], failed["metadata"]["rows"], failed["name"]) == ("churn", 1, "churn /predict")
+    assert opik_server.traces[3]["metadata"]["circuit"] == "open"
+    assert not [content for content in opik_server.content if b"424242" in content], "values of rows stay here"
+
+
+@pytest.mark.asyncio
+async def test_one_id_joins_the_trace_and_all_its_requests(opik_server: Recording) -> None:
+    tracer = OpikTracer()
+    async with scripted(answers(DOWN, DOWN, OK)) as script, client_of(script, tracer) as client:
+        await client.predict([[1.0]])
+    tracer.close()
+
+    opik_server.wait_for(lambda seen: seen.traces and len(seen.spans) == 3)
+    (trace,) = opik_server.traces
+    sent = [request.headers["traceparent"].split("-") for request in script.received]
+    assert {parts[1] for parts in sent} == {uuid.UUID(trace["id"]).hex}
+    assert [parts[2] for parts in sent] == [span["metadata"]["span_id"] for span in opik_server.spans_of(trace)]
+    assert len({parts[2] for parts in sent}) == 3
+    assert {request.headers["x-request-id"] for request in script.received} == {uuid.UUID(trace["id"]).hex}
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_lost_when_the_client_is_closed(opik_server: Recording) -> None:
+    tracer = OpikTracer()
+    async with scripted(answers(OK)) as script, client_of(script, tracer) as client:
+        for _ in range(10):
+            await asyncio.gather(*(client.predict([[1.0]]) for _ in range(20)))
+
+    assert (len(opik_server.traces), len(opik_server.spans), tracer.lost) == (200, 200, 0), "the tracer itself goes on"
+    tracer.close()
+
+
+@pytest.mark.asyncio
+async def test_features_are_sent_only_when_that_is_asked(opik_server: Recording) -> None:
+    tracer = OpikTracer(with_features=True)
+    async with scripted(answers(OK)) as script, client_of(script, tracer) as client:
+        await client.predict([[SECRET]])
+    tracer.close()
+
+    assert opik_server.traces[0]["input"] == {"features": [[SECRET]]}
+    assert opik_server.traces[0]["output"]["predictions"] == [1]
+
+
+@pytest.mark.parametrize("kind", ["down", "hanging", "misconfigured"])
+def test_an_opik_that_does_not_answer_costs_nothing_and_lets_the_process_end(tmp_path: Path, kind: str) -> None:
+    """In a process of its own, which ends without closing the tracer."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("opik_that_does_not_answer.py")), kind],
+        env={**os.environ, **settings("", tmp_path), "PYTHONPATH": f"{SRC}:{Path(__file__).parent}"},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    ended = time.time()
+
+    assert done.returncode == 0, done.stderr
+    answered, last = done.stdout.split()[-2:]
+    assert int(answered) == 50
+    assert ended - float(last) < 2.5, "two seconds, and what the interpreter takes to end"
+
+
+def test_neither_sentry_nor_the_environment_of_the_application_is_touched(tmp_path: Path) -> None:
+    script = """
+import os, sentry_sdk
+class Kept(sentry_sdk.Transport):
+    def capture_envelope(self, envelope): pass
+sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", transport=Kept, release="the application's own")
+before, environment = sentry_sdk.get_client(), dict(os.environ)
+from tier0.client.opik_tracer import OpikTracer
+OpikTracer().close()
+assert sentry_sdk.get_client() is before
+assert dict(os.environ) == environment, set(os.environ.items()) ^ set(environment.items())
+"""
+    environment = {**os.environ, **settings("http://127.0.0.1:9/api", tmp_path), "PYTHONPATH": str(SRC)}
+    del environment["OPIK_SENTRY_ENABLE"]
+
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
+
+
+def test_the_client_alone_imports_nothing_that_traces() -> None:
+    script = """
+import sys, tier0.client
+assert not {"opik", "opentelemetry", "pytest", "bentoml", "sklearn", "numpy", "fastapi"} & set(sys.modules), sorted(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60)
+
+
+@pytest.mark.asyncio
+async def test_an_application_with_opentelemetry_gets_its_own_context_propagated() -> None:
+    from opentelemetry import baggage, context, trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("application")
+    async with scripted(answers(OK)) as script, BentoMLClient(script.url) as client:
+        with tracer.start_as_current_span("request") as span:
+            token = context.attach(baggage.set_baggage("tenant", "north"))
+            await client.predict([[1.0]])
+            context.detach(token)
+        await client.predict([[1.0]])
+
+    inside, outside = (request.headers for request in script.received)
+    ids = span.get_span_context()
+    assert inside["traceparent"] == f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags:02x}"
+    assert inside["baggage"] == "tenant=north"
+    assert outside["traceparent"].split("-")[1] == outside["x-request-id"] != trace.format_trace_id(ids.trace_id)
+
+
+class Failing:
+    def record(self, trace: CallTrace) -> None:
+        raise RuntimeError(trace.route)
+
+    def flush(self, timeout: float) -> bool:
+        return timeout > 0
+
+
+@pytest.mark.asyncio
+async def test_a_tracer_that_fails_does_not_take_the_answer_away(caplog: pytest.LogCaptureFixture) -> None:
+    async with scripted(answers(OK)) as script, client_of(script, Failing()) as client:
+        assert (await client.predict([[1.0]]))["predictions"] == [1]
+        assert (await client.predict([[1.0]]))["predictions"] == [1]
+
+    assert [record.levelname for record in caplog.records if record.name.startswith("tier0")] == ["WARNING"], "told once"
+
+
+def test_ids_are_uuids_of_version_7_in_the_order_of_their_time() -> None:
+    ids = [uuid.UUID(new_trace_id()) for _ in range(1000)]
+
+    assert {(one.version, one.variant) for one in ids} == {(7, uuid.RFC_4122)}
+    assert len(set(ids)) == 1000
+    assert abs((ids[0].int >> 80) / 1000 - time.time()) < 60
+
+
+@pytest.mark.asyncio
+async def test_errors_carry_the_id_of_the_trace() -> None:
+    async with scripted(answers(DOWN)) as script, BentoMLClient(script.url, max_attempts=1) as client:
+        with pytest.raises(ClientError) as caught:
+            await client.predict([[1.0]])
+
+    assert script.received[0].headers["traceparent"].split("-")[1] == caught.value.request_id
