@@ -1,0 +1,61 @@
+"""Tens of thousands of calls from hundreds of tasks, with failures and cancellations: no permit and no connection is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+from scripted_server import PREDICTION, answer, scripted
+
+from tier0.client import BentoMLClient, CircuitOpenError, ClientError
+
+OK, DOWN = answer(200, PREDICTION), answer(503)
+CONNECTIONS = 20
+
+
+@pytest.mark.parametrize("calls", [4_000, pytest.param(80_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.asyncio
+async def test_no_permit_is_lost(calls: int) -> None:
+    chance, outcomes, healed = random.Random(7), Counter[str](), False
+
+    async def act(_: int, writer: asyncio.StreamWriter) -> None:
+        fate = 0.0 if healed else chance.random()
+        if fate > 0.95:
+            writer.close()
+            return
+        writer.write(OK if fate < 0.85 else DOWN)
+        await writer.drain()
+
+    async def ask_often(client: BentoMLClient, times: int) -> None:
+        for _ in range(times):
+            calling = asyncio.ensure_future(client.predict([[1.0]]))
+            if chance.random() < 0.1:
+                await asyncio.sleep(chance.random() * 0.005)
+                calling.cancel()
+            try:
+                await calling
+            except (ClientError, asyncio.CancelledError) as problem:
+                outcomes[type(problem).__name__] += 1
+            else:
+                outcomes["answered"] += 1
+            await asyncio.sleep(0)
+
+    knobs: dict[str, Any] = {"failure_threshold": 3, "reset_timeout": 0.01, "backoff_base": 0.001, "max_connections": CONNECTIONS}
+    async with scripted(act) as script, BentoMLClient(script.url, **knobs) as client:
+        await asyncio.gather(*(ask_often(client, calls // 400) for _ in range(400)))
+        healed = True
+        async with asyncio.timeout(10):  # a permit that was lost would keep the circuit half-open for ever
+            while True:
+                try:
+                    answered = await asyncio.gather(*(client.predict([[1.0]]) for _ in range(CONNECTIONS)))
+                    break
+                except CircuitOpenError as rejection:
+                    await asyncio.sleep(rejection.retry_after or 0.0)
+
+        assert sum(outcomes.values()) == calls
+        assert {"answered", "CircuitOpenError", "ServiceFailedError", "TransportError", "CancelledError"} <= outcomes.keys()
+        assert len(answered) == CONNECTIONS, "all connections are free again"
+        assert client.circuit_state() == "closed"
