@@ -111,6 +111,9 @@ class _Interruption:
         session = self._config.stash.get(SESSION_KEY, None)
         if session is not None:
             session.interrupted = True
+        # Where it was raised in code that an import executes from text, CPython remembers it as unhandled until the next such code
+        # runs, and `python -m pytest` would end by the signal instead of with pytest's status.
+        exec("")  # noqa: S102
 
 
 def _write(reporter: pytest.TerminalReporter, message: str) -> None:

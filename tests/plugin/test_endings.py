@@ -70,6 +70,13 @@ def test_ctrl_c_tears_down_within_three_seconds(run: Run, moment: str) -> None:
     assert run.left() == []
 
 
+def test_ctrl_c_in_code_that_is_executed_from_text_ends_with_pytests_status(run: Run) -> None:
+    """CPython remembers it as unhandled, whoever handles it: seen while a dataclass was made in an import."""
+    (run.folder / "test_it.py").write_text("def test_it(tier0_settings):\n    exec('raise KeyboardInterrupt')\n", encoding="utf-8")
+
+    assert run.finish(*FAST) == pytest.ExitCode.INTERRUPTED, run.output
+
+
 def test_sigterm_leaves_nothing(run: Run) -> None:
     process = start_until(run, "the model is served")
 

@@ -123,7 +123,7 @@ def test_our_own_service_is_mounted_and_known() -> None:
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_any_answer_can_be_read(answer: Any) -> None:
     for contract in (Contract(), Contract(predictions="*.a.b", probabilities=""), Contract(style="record", predictions="")):
-        assert contract.read(answer).keys() == {"predictions", "probabilities", "model_tag"}
+        assert contract.read(answer).keys() == {"predictions", "probabilities", "intervals", "model_tag"}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_rows_become_a_body(contract: Contract, body: Any) -> None:
 def test_an_answer_about_one_row_is_a_list_of_one() -> None:
     read = Contract(style="record", predictions="label", probabilities="score", probability_of="yes").read({"label": "yes", "score": 0.7})
 
-    assert read == {"predictions": ["yes"], "probabilities": [[0.7]], "model_tag": None}
+    assert read == {"predictions": ["yes"], "probabilities": [[0.7]], "intervals": None, "model_tag": None}
 
 
 @pytest.mark.parametrize(

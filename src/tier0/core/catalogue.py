@@ -46,6 +46,7 @@ CATALOGUE: tuple[Check, ...] = (
     Check("identity.this_run", "Does what this run started answer, and nobody else?", ("process",)),
     Check("contract.one_answer_a_row", "Does every row get one answer, finite and of the right shape?", GOLDEN),
     Check("contract.probabilities", "Are the probabilities a distribution over all classes?", GOLDEN),
+    Check("contract.intervals", "Is each prediction within its interval, the lower bound before the upper?", GOLDEN),
     Check("contract.refuses_empty_body", "Is an empty body refused?", (), "malformed"),
     Check("contract.refuses_no_json", "Is a body that is no JSON refused?", (), "malformed"),
     Check("contract.refuses_wrong_key", "Is a body without the input refused?", GOLDEN, "malformed"),

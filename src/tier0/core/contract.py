@@ -11,6 +11,7 @@ of TOML, any of them::
     predictions = "labels"       # where the predictions are in the answer; "" if the answer is the list
     probabilities = "*.score"    # where the probabilities are, if anywhere; * goes through a list
     probability_of = "yes"       # the one class whose probability is given, where it is not all of them
+    intervals = "bounds"         # where the lower and upper bounds of the predictions are, if anywhere
     model_tag = "model.tag"      # where the answer says which model gave it
     health = "/readyz"
 """
@@ -33,7 +34,9 @@ Style = Literal["rows", "records", "row", "record"]
 STYLES: tuple[str, ...] = get_args(Style)
 PREDICTION_NAMES = ("predictions", "prediction", "labels", "label")
 PROBABILITY_NAMES = ("probabilities", "probability", "scores", "score")
-MAY_BE_ABSENT = {"columns", "probability_of", "model_tag"}
+INTERVAL_NAMES = ("intervals", "interval", "prediction_intervals", "confidence_intervals")
+PARTS = ("predictions", "probabilities", "intervals")
+MAY_BE_ABSENT = {"columns", "probability_of", "model_tag", "intervals"}
 SCALARS = {"number", "integer", "boolean", "string"}
 
 
@@ -68,6 +71,7 @@ class Contract:
         probability_of: the one class whose probability is given; None where it is a list, one number a class.
         model_tag: where the answer says which model gave it.
         health: the health route, GET or POST.
+        intervals: where the lower and upper bounds of the predictions are.
         optional: names of fields of the body that may be left out.
         is_batchable: the service waits for other callers' rows, to answer them together.
         is_array: the input is declared as an array, in which true is 1 before the service sees it.
@@ -85,6 +89,7 @@ class Contract:
     optional: tuple[str, ...] = ("columns",)
     is_array: bool = False
     is_batchable: bool = False
+    intervals: str | None = "intervals"
 
     @property
     def one_row(self) -> bool:
@@ -98,8 +103,8 @@ class Contract:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What an answer has: ``predictions``, ``probabilities`` or both."""
-        return tuple(part for part in ("predictions", "probabilities") if getattr(self, part) is not None)
+        """What an answer may have of ``predictions``, ``probabilities`` and ``intervals``."""
+        return tuple(part for part in PARTS if getattr(self, part) is not None)
 
     def body(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
         """Return the body that asks about *rows*, whose values are in the order of *columns*; about the first, if it takes only one."""
@@ -115,8 +120,8 @@ class Contract:
         return body
 
     def read(self, answer: Any) -> dict[str, Any]:
-        """Return ``predictions``, ``probabilities`` and ``model_tag`` of an answer: of one row, if a request takes only one."""
-        found = {part: None if (path := getattr(self, part)) is None else _get(answer, path) for part in ("predictions", "probabilities")}
+        """Return ``predictions``, ``probabilities``, ``intervals`` and ``model_tag`` of an answer: of one row, if a request takes only one."""
+        found = {part: None if (path := getattr(self, part)) is None else _get(answer, path) for part in PARTS}
         if self.one_row:
             found = {part: None if value is None else [value] for part, value in found.items()}
         if self.probability_of is not None and isinstance(found["probabilities"], list):
@@ -163,7 +168,7 @@ def find_contract(schema: Any, declared: Mapping[str, Any], answered: Any = None
     described = _choose_route(routes, set(schema.get("paths", {})), declared.get("route"))
     if described is None:
         if declared.keys() - {"route", "health"}:
-            absent = {"columns": None, "predictions": None, "probabilities": None, "model_tag": None, "optional": ()}
+            absent = {"columns": None, **dict.fromkeys(PARTS), "model_tag": None, "optional": ()}
             return Contract(**{**absent, **declared})
         return Contract(**declared)
     return replace(_read_route(described, declared, answered, classes), **declared)
@@ -191,7 +196,7 @@ def _read_route(route: Mapping[str, Any], declared: Mapping[str, Any], answered:
     required = {features.partition(".")[0], *input_.get("required", [])}
     optional = tuple(name for name in input_.get("properties", {}) if name not in required)
     output = route.get("output", {})
-    parts = {part: declared.get(part) for part in ("predictions", "probabilities")}
+    parts = {part: declared.get(part) for part in PARTS}
     if not parts.keys() & declared.keys():
         parts = _find_output(output, answered, classes, one_row=style in {"row", "record"})
     contract = Contract(
@@ -275,9 +280,9 @@ def _find_output(output: Mapping[str, Any], answered: Any, classes: int, *, one_
     if part.get("type") == "object" and part.get("properties"):
         return _parts_by_name(prefix, list(part["properties"]))
     if part.get("type") in SCALARS or (part.get("type") == "array" and _is_list_of(part, SCALARS) and not one_row):
-        return {"predictions": "", "probabilities": None}
+        return {**dict.fromkeys(PARTS), "predictions": ""}
     if answered is None:
-        return {"predictions": None, "probabilities": None}
+        return dict.fromkeys(PARTS)
     first = answered[0] if isinstance(answered, list) and answered and not one_row else None
     if isinstance(answered, Mapping):
         return _parts_by_name("", list(answered))
@@ -285,13 +290,14 @@ def _find_output(output: Mapping[str, Any], answered: Any, classes: int, *, one_
         return _parts_by_name("*.", list(first))
     row = answered if one_row else first
     is_distribution = isinstance(row, list) and len(row) == classes > 1
-    return {"predictions": None, "probabilities": ""} if is_distribution else {"predictions": "", "probabilities": None}
+    return {**dict.fromkeys(PARTS), "probabilities" if is_distribution else "predictions": ""}
 
 
 def _parts_by_name(prefix: str, names: list[str]) -> dict[str, str | None]:
     return {
         "predictions": next((prefix + name for name in PREDICTION_NAMES if name in names), None),
         "probabilities": next((prefix + name for name in PROBABILITY_NAMES if name in names), None),
+        "intervals": next((prefix + name for name in INTERVAL_NAMES if name in names), None),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from tier0.core.errors import RegistrationError
 
 SCHEMA = 2
-PARTS = ("predictions", "probabilities")
+PARTS = ("predictions", "probabilities", "intervals")
 PLAIN = {"example", "synthetic"}
 ROW_ALONE_TOLERANCE = 1e-12
 """Relative. A row alone and in a batch differ in the last bit for linear models: BLAS picks other kernels."""
@@ -55,6 +55,7 @@ class GoldenRows:
         categories: for a column of text, the values that the model was trained on, where they are known.
         seconds: what the model in memory took for one row, on one thread; None if that was not measured.
         tag: of the entry that the rows belong to; None for a model that is not registered.
+        intervals: for each row the lower and the upper bound of its prediction; None without them.
     """
 
     columns: list[str]
@@ -66,6 +67,7 @@ class GoldenRows:
     categories: dict[str, list[str]] = field(default_factory=dict)
     seconds: float | None = None
     tag: str | None = None
+    intervals: list[list[float]] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,7 +79,18 @@ class GoldenRows:
             rows=[self.rows[index] for index in indices],
             predictions=[self.predictions[index] for index in indices],
             probabilities=None if self.probabilities is None else [self.probabilities[index] for index in indices],
+            intervals=None if self.intervals is None else [self.intervals[index] for index in indices],
             origins=[self.origins[index] for index in indices] if self.origins else [],
+        )
+
+    def answered(self, answer: Mapping[str, Any]) -> GoldenRows:
+        """Return the same rows, with what was *answered* in the place of what must be."""
+        return replace(
+            self,
+            predictions=answer["predictions"],
+            probabilities=answer.get("probabilities"),
+            intervals=answer.get("intervals"),
+            classes=[],
         )
 
     @property
@@ -109,7 +122,7 @@ class GoldenRows:
         Args:
             answer: has ``predictions`` and ``probabilities``, and may have ``classes``, as on the wire.
             tolerance: relative, for numbers; 0 means to the last bit. Labels are always compared exactly.
-            parts: what to compare, where a service gives only one of the two.
+            parts: what to compare, where a service does not give all of them.
 
         Returns:
             The first difference, or None where everything is equal.
@@ -160,7 +173,7 @@ class GoldenRows:
             return "rows is empty"
         if wrong := [index for index, row in enumerate(self.rows) if not isinstance(row, list) or len(row) != len(self.columns)]:
             return f"rows[{wrong[0]}] is not a list of {len(self.columns)} values, one for each of columns"
-        for name in ("predictions", "probabilities", "origins"):
+        for name in (*PARTS, "origins"):
             values = getattr(self, name)
             if values and len(values) != len(self.rows):
                 return f"{name} has {len(values)} entries for {len(self.rows)} rows"

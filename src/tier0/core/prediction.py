@@ -26,10 +26,12 @@ class Output:
     Attributes:
         predictions: one label (classification) or number (regression) a row.
         probabilities: for each row one number a class, in the order of the signature's classes; None without them.
+        intervals: for each row the lower and the upper bound of its prediction; None without them.
     """
 
     predictions: list[Any]
     probabilities: list[list[float]] | None
+    intervals: list[list[float]] | None = None
 
 
 def ask_model(model: Any, signature: Signature, container: Any) -> Output:
@@ -44,8 +46,11 @@ def ask_model(model: Any, signature: Signature, container: Any) -> Output:
         predictions = [signature.classes[index] for index in chosen]
     else:
         predictions = np.asarray(model.predict(container)).tolist()
+    intervals = np.asarray(model.predict_interval(container), dtype=float) if signature.has_intervals else None
     _refuse_no_answer(predictions, probabilities, container.shape[0], len(signature.classes))
-    return Output(predictions, None if probabilities is None else probabilities.tolist())
+    if intervals is not None:
+        _refuse_no_interval(predictions, intervals)
+    return Output(predictions, None if probabilities is None else probabilities.tolist(), None if intervals is None else intervals.tolist())
 
 
 def package_of(model: Any) -> str:
@@ -76,3 +81,13 @@ def _refuse_no_answer(predictions: list[Any], probabilities: Any, rows: int, cla
         raise Tier0Error(f"the model gave probabilities of shape {probabilities.shape} for {rows} rows and {classes} classes")
     if not np.isfinite(probabilities).all():
         raise Tier0Error("the model gave a probability that is not finite")
+
+
+def _refuse_no_interval(predictions: list[Any], intervals: Any) -> None:
+    if intervals.shape != (len(predictions), 2):
+        raise Tier0Error(f"the model gave intervals of shape {intervals.shape} for {len(predictions)} rows: give (rows, 2), lower and upper")
+    if not np.isfinite(intervals).all():
+        raise Tier0Error("the model gave a bound that is not finite")
+    for row, (prediction, (lower, upper)) in enumerate(zip(predictions, intervals.tolist(), strict=True)):
+        if not lower <= prediction <= upper:
+            raise Tier0Error(f"the model predicted {prediction!r} for row {row}, which is not within its interval, {lower!r} to {upper!r}")

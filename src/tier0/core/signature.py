@@ -61,6 +61,7 @@ class Signature:
         task: classification or regression.
         classes: the labels, in the order of the probabilities' columns; empty for regression.
         has_probabilities: whether the model has ``predict_proba``.
+        has_intervals: whether the model has ``predict_interval``, which gives a lower and an upper bound a row.
         threshold: for two classes, the probability of ``classes[1]`` from which it is predicted; None leaves the
             decision to the model.
     """
@@ -72,6 +73,7 @@ class Signature:
     has_probabilities: bool = False
     threshold: float | None = None
     array_dtype: str = "float64"
+    has_intervals: bool = False
 
     @property
     def names(self) -> list[str]:

@@ -52,6 +52,7 @@ def infer_signature(model: Any, examples: Any, threshold: float | None, feature_
         has_probabilities=has_probabilities,
         threshold=threshold,
         array_dtype=array_dtype or "float64",
+        has_intervals=hasattr(model, "predict_interval"),
     )
     return _with_missing(model, signature, _rows_of(examples, signature))
 
@@ -71,7 +72,7 @@ def ask_in_memory(model: Any, signature: Signature, examples: Any, *, synthetic:
     """
     rows = _rows_of(examples, signature)
     direct = _ask(model, signature, examples)
-    golden = GoldenRows(signature.names, rows, direct.predictions, direct.probabilities, list(signature.classes))
+    golden = GoldenRows(signature.names, rows, direct.predictions, direct.probabilities, list(signature.classes), intervals=direct.intervals)
 
     def ask(asked: list[list[Any]]) -> Output:
         return _ask(model, signature, signature.to_container(signature.parse([list(row) for row in asked])))
@@ -80,7 +81,7 @@ def ask_in_memory(model: Any, signature: Signature, examples: Any, *, synthetic:
         as_requested = ask(rows)
     except InvalidRowError as refusal:
         raise RegistrationError(f"the service would refuse these examples: {refusal}") from refusal
-    mismatch = golden.compare({"predictions": as_requested.predictions, "probabilities": as_requested.probabilities})
+    mismatch = golden.compare(vars(as_requested))
     if mismatch is not None:
         raise RegistrationError(
             f"the model answers otherwise when the examples come as JSON: {mismatch}. "
@@ -98,6 +99,7 @@ def ask_in_memory(model: Any, signature: Signature, examples: Any, *, synthetic:
         rows=[*rows, *hard],
         predictions=[*output.predictions, *answers.predictions],
         probabilities=None if output.probabilities is None else [*output.probabilities, *(answers.probabilities or [])],
+        intervals=None if output.intervals is None else [*output.intervals, *(answers.intervals or [])],
         origins=[*["synthetic" if synthetic else "example"] * len(rows), *origins],
         categories={feature.name: list(known) for feature in signature.features if (known := feature.vocabulary or _text_categories(feature))},
         seconds=seconds,
@@ -108,7 +110,7 @@ def _answered_alike(ask: Ask, rows: list[list[Any]], origins: list[str]) -> tupl
     """Keep the rows that the model itself answers alike together and alone: others would accuse every service."""
     while rows:
         together = ask(rows)
-        as_golden = GoldenRows([], rows, together.predictions, together.probabilities, [])
+        as_golden = GoldenRows([], rows, together.predictions, together.probabilities, [], intervals=together.intervals)
         unlike = {index for index, row in enumerate(rows) if as_golden.take([index]).compare(vars(ask([row])), tolerance=ROW_ALONE_TOLERANCE)}
         if not unlike:
             return rows, origins, together

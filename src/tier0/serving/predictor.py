@@ -38,6 +38,7 @@ class Predictor:
         return {
             "predictions": output.predictions,
             "probabilities": output.probabilities,
+            "intervals": output.intervals,
             "classes": list(signature.classes),
             "model_tag": self.tag,
             "latency_ms": (time.perf_counter() - start) * 1000,

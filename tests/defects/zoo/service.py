@@ -554,7 +554,7 @@ class Zoo:
 
     @bentoml.api
     def slow(self, request: Rows) -> dict[str, Any]:
-        time.sleep(0.1)  # a dependency that is asked for every request
+        time.sleep(0.2)  # a dependency that is asked for every request
         return self.answer(self.scaled, checked(request.features))
 
     @bentoml.api

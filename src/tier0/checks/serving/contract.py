@@ -62,6 +62,30 @@ async def probabilities(target: Target) -> None:
             raise CheckFailedError(message, evidence={"row": index, "probabilities": row, "classes": golden.classes}, causes=causes)
 
 
+async def intervals(target: Target) -> None:
+    """Fail where an interval is not a lower and an upper bound around its prediction."""
+    golden = target.golden
+    if "intervals" not in target.parts or golden.intervals is None:
+        raise NotJudgedError("this service gives no intervals")
+    answer = await target.ask(golden)
+    bounds, predictions = answer["intervals"], answer["predictions"] or [None] * len(golden)
+    if not isinstance(bounds, list) or len(bounds) != len(golden):
+        raise CheckFailedError(f"the intervals of {len(golden)} rows are {target.said(repr(bounds))}", causes=["they were flattened, or dropped"])
+    for index, (interval, prediction) in enumerate(zip(bounds, predictions, strict=False)):
+        if not _is_interval(interval, prediction):
+            causes = ["the bounds are swapped", "they are widths, not bounds", "they belong to another row, or another model"]
+            message = f"the interval of row {index} is {interval!r}, and its prediction {prediction!r}"
+            evidence = {"row": index, "interval": interval, "prediction": prediction}
+            raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=target.curl(target.body(golden.take([index]))))
+
+
+def _is_interval(interval: Any, prediction: Any) -> bool:
+    if not isinstance(interval, list) or len(interval) != 2 or not all(type(bound) in {int, float} for bound in interval):  # noqa: PLR2004 - two bounds
+        return False
+    lower, upper = interval
+    return bool(lower <= (lower if prediction is None else prediction) <= upper)
+
+
 def _is_distribution(row: Any, classes: int) -> bool:
     if not isinstance(row, list) or len(row) != classes or not all(type(value) in {int, float} for value in row):
         return False

@@ -58,7 +58,7 @@ async def always_the_same(target: Target) -> None:
                 kinds[index] = (tag, kind, count + 1)
                 break
         else:
-            kinds.append((answer["model_tag"], GoldenRows(golden.columns, golden.rows, answer["predictions"], answer["probabilities"], []), 1))
+            kinds.append((answer["model_tag"], golden.answered(answer), 1))
     if len(kinds) == 1:
         return
     answers = []

@@ -153,7 +153,7 @@ async def no_memory(target: Target) -> None:
     for _ in range(3):
         await target.ask(last)
     after = await target.ask(first)
-    as_before = GoldenRows(first.columns, first.rows, before["predictions"], before["probabilities"], [])
+    as_before = first.answered(before)
     mismatch = as_before.compare(after, tolerance=max(ROW_ALONE_TOLERANCE, target.tolerance), parts=target.parts)
     if mismatch is not None:
         causes = ["the model or its preprocessing is fitted on what is asked", "state of one request is used by the next"]
@@ -210,7 +210,7 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
         raise CheckFailedError(message, causes=CLIENT) from problem
     given = given.tolist() if hasattr(given, "tolist") else list(given) if isinstance(given, tuple) else given
     if isinstance(given, list) and not any(isinstance(item, (dict, list)) for item in given):
-        answer: dict[str, Any] = {"predictions": given, "probabilities": None}
+        answer: dict[str, Any] = {"predictions": given}
         parts: tuple[str, ...] = ("predictions",)
     elif isinstance(given, (dict, list)):
         answer, parts = target.contract.read(given), target.parts

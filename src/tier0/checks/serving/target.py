@@ -127,11 +127,11 @@ class Target:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What is compared: what the service gives, without probabilities that the model in memory does not have."""
+        """What is compared: what the service gives, without what the model in memory does not have."""
         parts = self.contract.parts
-        if self.rows is not None and self.rows.probabilities is None and not self.same_arithmetic:
-            return tuple(part for part in parts if part == "predictions") or parts
-        return parts
+        if self.rows is None or self.same_arithmetic:
+            return parts
+        return tuple(part for part in parts if getattr(self.rows, part) is not None) or parts
 
     def _as_served(self, rows: GoldenRows) -> GoldenRows:
         named = self.contract.probability_of

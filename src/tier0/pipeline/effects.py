@@ -1,0 +1,46 @@
+"""Effects of a treatment, as a model that is asked like any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+
+class EffectRegressor(BaseEstimator):  # type: ignore[misc]
+    """Predicts how much a treatment changes the outcome of each row, with a confidence interval.
+
+    Args:
+        estimator: of econml, such as `LinearDML`, for a treatment that is given or not.
+        level: of the confidence intervals.
+    """
+
+    def __init__(self, estimator: Any, level: float = 0.9) -> None:
+        self.estimator = estimator
+        self.level = level
+
+    def fit(self, X: Any, y: Any, treatment: Any, controls: Any) -> EffectRegressor:  # noqa: N803 - scikit-learn's names
+        """Fit the effect of *treatment* on *y* as a function of *X*.
+
+        Args:
+            X: DataFrame of what the effect may depend on, shape (rows, features).
+            y: the outcome, shape (rows,).
+            treatment: 0 or 1, shape (rows,).
+            controls: what else the outcome and the treatment depend on, shape (rows, any).
+        """
+        self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        self.estimator.fit(np.asarray(y), np.asarray(treatment), X=self._numbers(X), W=np.asarray(controls, dtype=float))
+        return self
+
+    def predict(self, X: Any) -> np.ndarray[Any, Any]:  # noqa: N803
+        """Return the effect of the treatment on each row, in the outcome's unit, shape (rows,)."""
+        return np.asarray(self.estimator.effect(self._numbers(X))).ravel()
+
+    def predict_interval(self, X: Any) -> np.ndarray[Any, Any]:  # noqa: N803
+        """Return the lower and the upper confidence bound of each row's effect, shape (rows, 2)."""
+        lower, upper = self.estimator.effect_interval(self._numbers(X), alpha=1 - self.level)
+        return np.column_stack([np.ravel(lower), np.ravel(upper)])
+
+    def _numbers(self, frame: Any) -> np.ndarray[Any, Any]:
+        return frame[list(self.feature_names_in_)].to_numpy(dtype=float)  # type: ignore[no-any-return]
