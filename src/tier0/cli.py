@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -116,6 +117,55 @@ def golden(
         _refuse(str(problem))
     replace(rows, tag=tag).write(output)
     typer.echo(f"{output}: {len(rows)} golden rows of {len(rows.columns)} columns; check a service with: tier0 verify URL --golden {output}")
+
+
+@app.command()
+def serve(
+    models: Annotated[list[str] | None, typer.Argument(help="tags of registered models, which one service will serve")] = None,
+    store: Annotated[Path | None, typer.Option(help="BentoML home that holds them; only read  [default: $BENTOML_HOME or ~/bentoml]")] = None,
+    port: Annotated[str, typer.Option(help="for models that are named: 0 for any, 3001, or 3001+ for the next free one")] = "3001+",
+    first_port: Annotated[int, typer.Option(min=0, max=65533, help="with --all, of the first service; 0 for any")] = 3001,
+    kinds: Annotated[str, typer.Option(help="with --all, which services, separated by commas")] = "classification,regression,causal",
+    startup_timeout: Annotated[float, typer.Option(min=1, help="seconds until each service must give its golden rows")] = 60.0,
+    seed: Annotated[int, typer.Option(help="with --all, the same seed trains the same models")] = 7,
+    *,
+    all_: Annotated[bool, typer.Option("--all", help="three services, by kind of model: trained here, or, with --store, the latest there")] = False,
+) -> None:
+    """Serve registered models on loopback, each proven by its golden rows, until Ctrl-C.
+
+    With --all there are three services, each with a home of its own: classification on port 3001, regression on 3002, causal on 3003.
+    Without a --store they serve examples that are trained first: churn, conversion, ltv_90, ltv_365 and training_effect.
+    """
+    if bool(models) == all_:
+        _refuse("which models? Name their tags, or say --all for three services with a model of each kind")
+    from tier0.core.events import EventLog  # noqa: PLC0415 - what --help does not need
+    from tier0.core.settings import merge_settings  # noqa: PLC0415
+    from tier0.runs.deployment import default_store  # noqa: PLC0415
+    from tier0.runs.services import Services  # noqa: PLC0415
+
+    events = EventLog(listeners=[lambda event: typer.echo(f"tier0: {event.message}") if event.message else None])
+    how: dict[str, Any] = {"first_port": first_port, "startup_timeout": startup_timeout, "events": events}
+    services = None
+    try:
+        if models:
+            how["port"] = merge_settings({"port": port}, {}).port
+        if all_ and store is None:
+            services = Services.of_examples([kind for kind in kinds.split(",") if kind], seed=seed, **how)
+        else:
+            services = Services.of_store((store or default_store()).absolute(), models or (), **how)
+        for name, url in services.urls().items():
+            typer.echo(f"{name:20} {url}/predict   (health, model_info)")
+        typer.echo("Ctrl-C stops " + ("them all" if len(services.servers) > 1 else "it"))
+        while not (ended := services.ended()):
+            time.sleep(1)
+        _refuse(f"the {ended[0]} service has ended by itself; its log ends:\n{services.servers[ended[0]].log_end()}")
+    except KeyboardInterrupt:
+        typer.echo("")
+    except Tier0Error as problem:
+        _refuse(str(problem))
+    finally:
+        if services is not None:
+            services.close()
 
 
 def _load_model(name: str) -> Any:

@@ -106,7 +106,7 @@ def train_causal(seed: int) -> list[ExampleModel]:
     from tier0.pipeline.effects import EffectRegressor  # noqa: PLC0415
 
     people = nsw_mixtape.load_pandas().data.astype(dict.fromkeys((*MODIFIERS, *CONTROLS, "re78"), "float64"))
-    treatment_model = LogisticRegression(max_iter=1000)
+    treatment_model = make_pipeline(StandardScaler(), LogisticRegression())
     estimator = LinearDML(model_y=LinearRegression(), model_t=treatment_model, discrete_treatment=True, cv=3, random_state=seed)
     model = EffectRegressor(estimator, LEVEL).fit(people[MODIFIERS], people["re78"], people["treat"].astype(int), people[CONTROLS])
     metadata = {"kind": "causal", "treatment": "job training", "outcome": "re78", "level": LEVEL}

@@ -10,7 +10,7 @@ import pickletools
 import re
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -128,12 +128,14 @@ class ModelSaver:
         Raises:
             RegistrationError: it could not be saved, or came back changed.
         """
-        try:
-            return self._save(workspace.folder("r"), writer, prove=prove)
-        finally:
-            writer.close()
+        return save_models([self], workspace, writer, prove=prove)[0]
 
-    def _save(self, folder: Path, writer: EntryWriter, *, prove: bool) -> RegisteredModel:
+    def write_files(self, folder: Path) -> dict[str, Any]:
+        """Write what the entry consists of, and return what a store has to be told beside that.
+
+        Raises:
+            RegistrationError: the model cannot be pickled.
+        """
         versions = _versions(self.framework, self.signature)
         try:
             content = pickle_with_own_code(self.model)
@@ -143,13 +145,27 @@ class ModelSaver:
         (folder / MODEL_FILE).write_bytes(content)
         (folder / DESCRIPTION_FILE).write_text(json.dumps(description), encoding="utf-8")
         self.golden.write(folder / GOLDEN_FILE)
-        order = {"name": self.name, "metadata": self.metadata, "framework": self.framework, "versions": versions, "prove": prove}
-        outcome = writer.write({**order, "folder": str(folder)})
-        return RegisteredModel(outcome["tag"], writer.store, Path(outcome["path"]), self.signature, replace(self.golden, tag=outcome["tag"]))
+        return {"name": self.name, "metadata": self.metadata, "framework": self.framework, "versions": versions, "folder": str(folder)}
+
+
+def save_models(savers: Sequence[ModelSaver], workspace: Workspace, writer: EntryWriter, *, prove: bool) -> list[RegisteredModel]:
+    """Save several models at once, in one process; for the arguments see `ModelSaver.__call__`.
+
+    Raises:
+        RegistrationError: one of them could not be saved, or came back changed; those before it are in the store.
+    """
+    try:
+        outcomes = writer.write([saver.write_files(workspace.folder("r")) for saver in savers], prove=prove)
+    finally:
+        writer.close()
+    return [
+        RegisteredModel(outcome["tag"], writer.store, Path(outcome["path"]), saver.signature, replace(saver.golden, tag=outcome["tag"]))
+        for saver, outcome in zip(savers, outcomes, strict=True)
+    ]
 
 
 class EntryWriter:
-    """A process that writes one entry into a BentoML home (see `tier0.serving.save_entry`); it imports BentoML from now on.
+    """A process that writes entries, once, into a BentoML home (see `tier0.serving.save_entry`); it imports BentoML from now on.
 
     Args:
         workspace: where it may put temporary files.
@@ -161,17 +177,17 @@ class EntryWriter:
         store.mkdir(parents=True, exist_ok=True)
         self._helper = Helper("tier0.serving.save_entry", workspace.folder("w"), BENTOML_HOME=str(store))
 
-    def write(self, order: Mapping[str, Any]) -> dict[str, str]:
-        """Write the entry.
+    def write(self, entries: Sequence[Mapping[str, Any]], *, prove: bool) -> list[dict[str, str]]:
+        """Write the entries (see `ModelSaver.write_files`).
 
         Returns:
-            The exact tag, and the path of the entry.
+            The exact tag, and the path, of each.
 
         Raises:
-            RegistrationError: it could not be written, or its proof failed.
+            RegistrationError: one could not be written, or its proof failed.
         """
         try:
-            return self._helper.carry_out(order)
+            return self._helper.carry_out({"entries": entries, "prove": prove})["saved"]  # type: ignore[no-any-return]
         except Tier0Error as problem:
             raise RegistrationError(f"the model could not be registered in {self.store}: {problem}") from problem
 

@@ -22,11 +22,16 @@ from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, Entry
 
 def prepare() -> Handler:
     """Return what carries out the order; BentoML is imported with this module."""
-    return save
+    return save_all
 
 
-def save(order: dict[str, Any]) -> dict[str, str]:
-    """Save the files in the order's ``folder`` as an entry of the store.
+def save_all(order: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """Save the order's ``entries``, each proven first where the order says ``prove``."""
+    return {"saved": [save(entry, proven=order["prove"]) for entry in order["entries"]]}
+
+
+def save(entry: dict[str, Any], *, proven: bool) -> dict[str, str]:
+    """Save the files in the entry's ``folder`` as an entry of the store.
 
     Returns:
         The exact ``tag``, and the ``path`` of the entry.
@@ -34,15 +39,15 @@ def save(order: dict[str, Any]) -> dict[str, str]:
     Raises:
         RegistrationError: the model that was loaded back does not give its golden rows.
     """
-    folder = Path(order["folder"])
-    if order["prove"]:
+    folder = Path(entry["folder"])
+    if proven:
         prove(folder)
     with bentoml.models.create(
-        order["name"],
+        entry["name"],
         module="bentoml.sklearn",
-        metadata=order["metadata"],
+        metadata=entry["metadata"],
         signatures={"predict": {"batchable": False}},
-        context=ModelContext(framework_name=order["framework"], framework_versions=order["versions"]),
+        context=ModelContext(framework_name=entry["framework"], framework_versions=entry["versions"]),
     ) as model:
         for name in (MODEL_FILE, DESCRIPTION_FILE):
             shutil.copyfile(folder / name, model.path_of(name))
