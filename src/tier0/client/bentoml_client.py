@@ -24,6 +24,7 @@ from tier0.client.errors import (
     ClientError,
     ClientUsageError,
     InvalidAnswerError,
+    InvalidDataError,
     PoolSaturatedError,
     RateLimitedError,
     ServiceFailedError,
@@ -231,7 +232,7 @@ class BentoMLClient:
         if model is None:
             return f"{self._base_url}/{route}"
         if not model or model in {".", ".."}:
-            raise ClientUsageError(f"model = {model!r} is no name of a model")
+            raise InvalidDataError(f"model = {model!r} is no name of a model")
         if model in self._model_endpoints:
             return f"{self._model_endpoints[model]}/{route}"
         return f"{self._base_url}/{quote(model, safe='')}/{route}"

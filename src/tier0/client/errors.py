@@ -66,3 +66,7 @@ class PoolSaturatedError(ClientError):
 
 class ClientUsageError(ClientError):
     """The client is closed, belongs to another event loop, or was given something that cannot be sent."""
+
+
+class InvalidDataError(ClientUsageError):
+    """What was to be asked cannot be sent, or names no model: whoever gave it was wrong, and nothing was sent."""

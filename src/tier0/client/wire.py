@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from tier0.client.errors import ClientUsageError, InvalidAnswerError
+from tier0.client.errors import InvalidAnswerError, InvalidDataError
 
 if TYPE_CHECKING:
     from tier0.core.contract import Contract
@@ -39,13 +39,13 @@ def encode(data: Any, contract: Contract | None = None) -> tuple[bytes, int | No
         contract: how the service is asked; ours if None.
 
     Raises:
-        ClientUsageError: it holds something that JSON cannot, or what this service is not asked with; nothing was sent.
+        InvalidDataError: it holds something that JSON cannot, or what this service is not asked with; nothing was sent.
     """
     body, features = _body_of(data) if contract is None else _body_by(contract, data)
     try:
         content = _dump(body)
     except (TypeError, ValueError) as problem:
-        raise ClientUsageError(f"the data cannot be sent as JSON: {problem}. Give numbers, text, true, false and None.") from problem
+        raise InvalidDataError(f"the data cannot be sent as JSON: {problem}. Give numbers, text, true, false and None.") from problem
     return content, len(features) if isinstance(features, list) else None
 
 
@@ -66,9 +66,9 @@ def _body_by(contract: Contract, data: Any) -> tuple[Any, Any]:
         return data, None
     columns, rows = _columns_and_rows(data)
     if contract.one_row and len(rows) != 1:
-        raise ClientUsageError(f"this service takes one row a request, and {len(rows)} were given: ask for one after the other")
+        raise InvalidDataError(f"this service takes one row a request, and {len(rows)} were given: ask for one after the other")
     if not columns and contract.by_name and (contract.style != "rows" or contract.columns not in contract.optional):
-        raise ClientUsageError("this service is asked by the names of columns: give records or a DataFrame")
+        raise InvalidDataError("this service is asked by the names of columns: give records or a DataFrame")
     if not columns and contract.columns is not None:
         contract = replace(contract, columns=None)
     return contract.body(columns, rows), rows
@@ -80,13 +80,13 @@ def _columns_and_rows(data: Any) -> tuple[list[str], list[list[Any]]]:
         return [str(name) for name in data.columns], data.astype(object).to_numpy().tolist()
     data = data.tolist() if hasattr(data, "tolist") else [data] if isinstance(data, Mapping) else data
     if not isinstance(data, (list, tuple)) or not data:
-        raise ClientUsageError(f"the data is {type(data).__name__ if data else 'empty'}: give rows, records, an array or a DataFrame")
+        raise InvalidDataError(f"the data is {type(data).__name__ if data else 'empty'}: give rows, records, an array or a DataFrame")
     if not isinstance(data[0], Mapping):
         return [], [list(row) if isinstance(row, (list, tuple)) else row.tolist() if hasattr(row, "tolist") else [row] for row in data]
     columns = list(data[0])
     for index, record in enumerate(data):
         if not isinstance(record, Mapping) or record.keys() != data[0].keys():
-            raise ClientUsageError(f"record {index} has other columns than record 0 ({', '.join(map(str, columns))})")
+            raise InvalidDataError(f"record {index} has other columns than record 0 ({', '.join(map(str, columns))})")
     return columns, [[record[name] for name in columns] for record in data]
 
 

@@ -1,0 +1,97 @@
+"""Routes of a FastAPI application that bring models to its callers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Body, Depends, HTTPException
+
+from tier0.client import (
+    BentoMLClient,
+    CallerError,
+    CircuitOpenError,
+    ClientError,
+    ClientUsageError,
+    InvalidDataError,
+    PoolSaturatedError,
+    RateLimitedError,
+    TimedOutError,
+)
+
+CALLERS_MISTAKES = range(400, 500)
+BAD_GATEWAY = 502
+STATUS_OF: tuple[tuple[type[ClientError], int], ...] = (
+    (CircuitOpenError, 503),
+    (PoolSaturatedError, 503),
+    (RateLimitedError, 429),
+    (TimedOutError, 504),
+    (InvalidDataError, 422),
+)
+Answer = TypeVar("Answer")
+
+
+def make_router(client: BentoMLClient, *, authorize: Callable[..., Any] | None = None, prefix: str = "/api/models") -> APIRouter:
+    """Make the routes; the application closes the client when it ends.
+
+    - ``POST {prefix}/predict/{model_name}`` and ``…/batch``: a body as the service takes it, or records; the service's answer.
+    - ``GET {prefix}/{model_name}/health`` (503 if it is not), ``…/info`` (what it takes and gives), ``…/status`` (its circuit).
+
+    What the service refuses keeps its status and its message. 429 and 503 carry Retry-After where it is known; 502 means that the
+    service failed, 504 that it was too slow.
+
+    Args:
+        client: asks the services.
+        authorize: a dependency of FastAPI that raises where a caller may not ask; everybody may by default.
+        prefix: of all routes.
+    """
+    router = APIRouter(prefix=prefix, tags=["models"], dependencies=[] if authorize is None else [Depends(authorize)])
+
+    @router.post("/predict/{model_name}")
+    async def predict(model_name: str, data: Annotated[Any, Body()]) -> Any:
+        return await _answered(client.predict(data, model=model_name))
+
+    @router.post("/predict/{model_name}/batch")
+    async def predict_batch(model_name: str, data: Annotated[Any, Body()]) -> Any:
+        return await _answered(client.predict_batch(data, model=model_name))
+
+    @router.get("/{model_name}/health")
+    async def health(model_name: str) -> Any:
+        said = await _answered(client.health_check(model_name))
+        if said["status"] != "healthy":
+            raise HTTPException(503, {"error": "unhealthy", "message": f"the model {model_name} is not well"})
+        return said
+
+    @router.get("/{model_name}/info")
+    async def info(model_name: str) -> Any:
+        return await _answered(client.model_info(model_name))
+
+    @router.get("/{model_name}/status")
+    async def status(model_name: str) -> dict[str, str]:
+        circuit = client.circuit_state(model_name)
+        return {"model": model_name, "circuit": circuit, "status": "unavailable" if circuit == "open" else "available"}
+
+    return router
+
+
+async def _answered(call: Awaitable[Answer]) -> Answer:
+    """Wait for a call, and tell its caller what went wrong; what is nobody's answer, such as a bug of ours, is not dressed up as one."""
+    try:
+        return await call
+    except ClientError as problem:
+        if isinstance(problem, ClientUsageError) and not isinstance(problem, InvalidDataError):
+            raise
+        raise _as_http(problem) from problem
+
+
+def _as_http(problem: ClientError) -> HTTPException:
+    status = next((status for kind, status in STATUS_OF if isinstance(problem, kind)), BAD_GATEWAY)
+    message = {503: "the model is not asked at the moment", 504: "the model gave no answer in time"}.get(status, "the model failed")
+    if isinstance(problem, InvalidDataError):
+        message = str(problem)
+    elif isinstance(problem, CallerError) and problem.status in CALLERS_MISTAKES:
+        status, message = problem.status or status, problem.server_message
+    headers = {} if problem.retry_after is None else {"Retry-After": str(math.ceil(problem.retry_after))}
+    detail = {"error": type(problem).__name__, "message": message, "request_id": problem.request_id, "attempts": problem.attempts}
+    return HTTPException(status, detail, headers)

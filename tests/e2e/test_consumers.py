@@ -1,0 +1,202 @@
+"""Every road of an application to its models gives the same numbers, and one dead service never harms the others' answers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import uvicorn
+from fastapi import FastAPI, Header, HTTPException
+
+from tier0.client import BentoMLClient, CircuitOpenError, ClientError, ClientUsageError, TimedOutError, TransportError
+from tier0.consumers.agents import HTTPModelClient, ModelInferenceTool, ModelOrchestrator
+from tier0.consumers.router import make_router
+from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.runs.services import Services
+
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("services")]
+
+
+def golden_of(services: Services) -> dict[str, GoldenRows]:
+    return {model.name: model.golden.plain for models in services.models.values() for model in models}
+
+
+@pytest_asyncio.fixture
+async def client(three_services: Services) -> AsyncIterator[BentoMLClient]:
+    async with BentoMLClient("http://127.0.0.1:9", model_endpoints=three_services.urls()) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def api(client: BentoMLClient, **how: Any) -> Iterator[httpx.Client]:
+    """A FastAPI application on uvicorn, on loopback, in a thread and on a loop of its own."""
+    app = FastAPI()
+    app.include_router(make_router(client, **how))
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False, timeout=30) as http:
+            yield http
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+@pytest.fixture
+def dead() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_the_api_gives_the_golden_rows_of_every_model(three_services: Services) -> None:
+    with api(BentoMLClient("http://127.0.0.1:9", model_endpoints=three_services.urls())) as http:
+        for name, golden in golden_of(three_services).items():
+            together = http.post(f"/api/models/predict/{name}/batch", json=golden.body())
+            alone = http.post(f"/api/models/predict/{name}", json=golden.records()[0])
+            info = http.get(f"/api/models/{name}/info").json()
+
+            assert golden.compare(together.json()) is None
+            assert golden.take([0]).compare(alone.json(), tolerance=ROW_ALONE_TOLERANCE) is None
+            assert [feature["name"] for feature in info["signature"]["features"]] == golden.columns
+            assert http.get(f"/api/models/{name}/health").json()["status"] == "healthy"
+            assert http.get(f"/api/models/{name}/status").json() == {"model": name, "circuit": "closed", "status": "available"}
+
+
+def test_the_api_keeps_what_the_service_says_of_the_callers_mistakes(three_services: Services) -> None:
+    with api(BentoMLClient("http://127.0.0.1:9", model_endpoints=three_services.urls())) as http:
+        for body, says in (
+            ({"features": [[1.0]]}, "has 1 values, and the model takes 4"),
+            ([{"tenure": 1.0}], "tenure_months"),
+            ("text", "features"),
+        ):
+            refused = http.post("/api/models/predict/churn", json=body)
+
+            assert 400 <= refused.status_code < 500
+            assert refused.status_code not in {429, 500}
+            assert says in refused.json()["detail"]["message"]
+        assert http.post("/api/models/predict/churn", content=b"{").status_code == 422
+        assert http.post("/api/models/predict/..%2f..%2fx", json=[{}]).status_code in {404, 502}
+        assert http.get("/api/models/churn/status").json()["circuit"] == "closed"
+
+
+def test_an_open_circuit_is_503_with_retry_after(dead: str) -> None:
+    client = BentoMLClient(dead, failure_threshold=2, max_attempts=1, reset_timeout=20.0)
+    with api(client) as http:
+        statuses = [http.post("/api/models/predict/churn", json=[{"a": 1.0}]).status_code for _ in range(2)]
+        rejected = http.post("/api/models/predict/churn", json=[{"a": 1.0}])
+
+        assert statuses == [502, 502]
+        assert rejected.status_code == 503
+        assert 0 < int(rejected.headers["Retry-After"]) <= 20
+        assert rejected.json()["detail"]["error"] == "CircuitOpenError"
+        assert dead not in rejected.text, "where the services are is nobody's business"
+        assert http.get("/api/models/churn/status").json() == {"model": "churn", "circuit": "open", "status": "unavailable"}
+        assert http.get("/api/models/churn/health").status_code == 503
+
+
+def test_the_api_asks_who_may(three_services: Services) -> None:
+    def authorize(token: Annotated[str, Header()] = "") -> None:
+        if token != "right":
+            raise HTTPException(401)
+
+    with api(BentoMLClient("http://127.0.0.1:9", model_endpoints=three_services.urls()), authorize=authorize) as http:
+        assert http.get("/api/models/churn/health").status_code == 401
+        assert http.get("/api/models/churn/health", headers={"token": "right"}).status_code == 200
+
+
+def test_a_bug_is_no_answer_of_the_model(three_services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = BentoMLClient(three_services.urls()["churn"])
+    monkeypatch.setattr(client, "predict", lambda *_, **__: 1 / 0)
+
+    with api(client) as http:
+        assert http.post("/api/models/predict/churn", json=[{}]).status_code == 500
+
+
+@pytest.mark.asyncio
+async def test_agents_get_the_golden_rows_of_every_model(three_services: Services, client: BentoMLClient) -> None:
+    for name, golden in golden_of(three_services).items():
+        model, _, horizon = name.partition("_") if name.startswith("ltv") else (name, "", "")
+        agent = HTTPModelClient(client, model)
+        for index, record in enumerate(golden.records()[:5]):
+            said = await agent.predict(f"entity {index}", record, int(horizon) if horizon else None)
+
+            given = {
+                "predictions": [said.prediction],
+                "probabilities": None if said.probabilities is None else [list(said.probabilities.values())],
+                "intervals": None if said.interval is None else [said.interval],
+            }
+            assert golden.take([index]).compare(given, tolerance=ROW_ALONE_TOLERANCE) is None
+            assert (said.entity, said.model) == (f"entity {index}", name)
+
+
+@pytest.mark.asyncio
+async def test_the_tool_lists_its_models_and_gives_their_golden_rows(three_services: Services, client: BentoMLClient) -> None:
+    names = list(three_services.urls())
+    tool = await ModelInferenceTool.discover(client, names)
+    definition = json.loads(json.dumps(tool.definition()))
+
+    assert definition["name"] == "model_inference"
+    assert definition["inputSchema"]["properties"]["model"]["enum"] == names
+    assert "churn takes tenure_months, monthly_spend" in definition["inputSchema"]["properties"]["rows"]["description"]
+    for name, golden in golden_of(three_services).items():
+        assert golden.compare(await tool.call({"model": name, "rows": golden.records()})) is None
+    for arguments, says in (
+        ({"model": "other", "rows": [{}]}, "there is churn"),
+        ({"model": "churn", "rows": []}, "give a list of objects with tenure_months"),
+        ({"model": "churn", "rows": [{"tenure": 1}]}, "the set of names lacks 'tenure_months'"),
+        ({"model": "churn", "rows": [{}], "horizon": 3}, "horizon is no argument"),
+    ):
+        assert says in (await tool.call(arguments))["error"]["message"]
+
+
+@pytest.mark.asyncio
+async def test_several_models_at_once_and_one_dead_service_harms_nobody(three_services: Services, dead: str, hanging: str) -> None:
+    golden = golden_of(three_services)
+    endpoints = {**three_services.urls(), "gone": dead, "stuck": hanging}
+    async with BentoMLClient("http://127.0.0.1:9", model_endpoints=endpoints) as client:
+        orchestrator = ModelOrchestrator([HTTPModelClient(client, model) for model in ("churn", "conversion", "ltv", "gone", "stuck")])
+        alive = {"churn": golden["churn"].records()[0], "conversion": golden["conversion"].records()[0], "ltv": golden["ltv_90"].records()[0]}
+        start = time.monotonic()
+        for _ in range(8):
+            synthesis = await orchestrator.predict("e", {**alive, "gone": {"a": 1.0}, "stuck": {"a": 1.0}}, {"ltv": 90}, timeout=1.0)
+
+            assert synthesis.answers.keys() == alive.keys()
+            assert synthesis.answers["ltv"].prediction == pytest.approx(golden["ltv_90"].predictions[0], rel=ROW_ALONE_TOLERANCE)
+            assert synthesis.answers["churn"].prediction == golden["churn"].predictions[0]
+            assert not synthesis.complete
+        assert time.monotonic() - start < 8 * 1.0 + 2, "one deadline for all"
+        assert isinstance(synthesis.failures["gone"], CircuitOpenError)
+        assert isinstance(synthesis.failures["stuck"], (TimedOutError, CircuitOpenError))
+        assert client.circuit_state("churn") == "closed"
+
+        with pytest.raises(KeyError):
+            await orchestrator.predict("e", {"unknown": {}})
+    with pytest.raises(ClientUsageError):  # it is closed: a mistake of the application, and no failure of a model
+        await client.predict([[1.0]])
+    assert issubclass(TransportError, ClientError)
+
+
+@pytest.mark.asyncio
+async def test_an_answer_of_another_horizon_is_refused(three_services: Services) -> None:
+    urls = three_services.urls()
+    record = golden_of(three_services)["ltv_90"].records()[0]
+    async with BentoMLClient("http://127.0.0.1:9", model_endpoints={"ltv_90": urls["ltv_365"]}) as client:
+        with pytest.raises(ClientError, match=r"ltv_90 was asked, and ltv_365:.* answered"):
+            await HTTPModelClient(client, "ltv").predict("e", record, 90)
