@@ -74,3 +74,7 @@ class InvalidRowError(Tier0Error):
     def as_dict(self) -> dict[str, dict[str, str]]:
         """Return the JSON body of the 4xx answer."""
         return {"error": {"field": self.field, "message": self.message, "remedy": self.remedy}}
+
+
+class TooManyWaitError(Tier0Error):
+    """More requests wait for a model than it can answer in time."""

@@ -33,9 +33,35 @@ class Output:
     probabilities: list[list[float]] | None
     intervals: list[list[float]] | None = None
 
+    def part(self, first: int, end: int) -> Output:
+        """Return what was said about the rows from *first* to before *end*."""
+        probabilities, intervals = self.probabilities, self.intervals
+        return Output(
+            self.predictions[first:end],
+            None if probabilities is None else probabilities[first:end],
+            None if intervals is None else intervals[first:end],
+        )
 
-def ask_model(model: Any, signature: Signature, container: Any) -> Output:
+
+LABELS_ARE_THE_MOST_PROBABLE = {
+    "XGBClassifier",
+    "LGBMClassifier",
+    "RandomForestClassifier",
+    "ExtraTreesClassifier",
+    "DecisionTreeClassifier",
+    "HistGradientBoostingClassifier",
+}
+"""Classifiers whose ``predict`` is, in their own code, the class with the highest of ``predict_proba``, the first of equal ones."""
+
+
+def ask_model(model: Any, signature: Signature, container: Any, *, once: bool = False) -> Output:
     """Ask *model* about the rows in *container* (see `Signature.to_container`).
+
+    Args:
+        model: that answers.
+        signature: what it takes and gives.
+        container: the rows.
+        once: take the labels from the probabilities, where `labels_follow` says that the model would do the same.
 
     Raises:
         Tier0Error: the model gave something that is no answer: another number of rows, or a number that is not finite.
@@ -44,6 +70,8 @@ def ask_model(model: Any, signature: Signature, container: Any) -> Output:
     if signature.threshold is not None and probabilities is not None:
         chosen = (probabilities[:, 1] >= signature.threshold).astype(int)
         predictions = [signature.classes[index] for index in chosen]
+    elif once and probabilities is not None:
+        predictions = [signature.classes[index] for index in probabilities.argmax(axis=1)]
     else:
         predictions = np.asarray(model.predict(container)).tolist()
     intervals = np.asarray(model.predict_interval(container), dtype=float) if signature.has_intervals else None
@@ -53,12 +81,19 @@ def ask_model(model: Any, signature: Signature, container: Any) -> Output:
     return Output(predictions, None if probabilities is None else probabilities.tolist(), None if intervals is None else intervals.tolist())
 
 
+def labels_follow(model: Any) -> bool:
+    """Tell whether the labels of *model* are by its own definition the most probable ones, so that it need not be asked twice."""
+    return type(_estimator_of(model)).__name__ in LABELS_ARE_THE_MOST_PROBABLE and package_of(model) in {"sklearn", "xgboost", "lightgbm"}
+
+
 def package_of(model: Any) -> str:
     """Return the package that an estimator comes from: of the last step of a pipeline, and of what a wrapper of ours wraps."""
+    return type(_estimator_of(model)).__module__.partition(".")[0]
+
+
+def _estimator_of(model: Any) -> Any:
     estimator = model.steps[-1][1] if hasattr(model, "steps") else model
-    if type(estimator).__module__.startswith("tier0."):
-        estimator = estimator.estimator
-    return type(estimator).__module__.partition(".")[0]
+    return estimator.estimator if type(estimator).__module__.startswith("tier0.") else estimator
 
 
 def use_one_thread(model: Any) -> dict[str, Any]:

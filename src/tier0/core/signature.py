@@ -126,6 +126,15 @@ class Signature:
                 _refuse_loss(rows, position, feature)
         return rows
 
+    def may_join(self, rows: list[list[Any]]) -> bool:
+        """Tell whether checked *rows* leave the dtypes of other rows beside them as they are.
+
+        A missing value among whole numbers or booleans of a DataFrame makes the whole column another one.
+        """
+        if self.container != "dataframe" or all(feature.kind == "number" for feature in self.features):
+            return True
+        return not any(None in row for row in rows)
+
     def _is_plain_matrix(self, rows: list[list[Any]]) -> bool:
         """Tell quickly whether every value is a finite float in a number column: the usual case, and nothing to check."""
         return all(feature.kind == "number" and feature.dtype != "float32" for feature in self.features) and all(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,36 +11,42 @@ import bentoml
 import orjson
 
 from tier0.core.errors import InvalidRowError
-from tier0.core.prediction import ask_model, use_one_thread
+from tier0.core.prediction import Output, ask_model, labels_follow, use_one_thread
 from tier0.serving.entry import Entry
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model, its exact tag, and what its store entry says about it."""
+    """A model, its exact tag, what its store entry says about it, and whether one question gives labels and probabilities."""
 
     tag: str
     model: Any
     entry: Entry
+    asks_once: bool = False
 
-    def answer(self, body: bytes) -> dict[str, Any]:
-        """Answer one request.
+    def rows_of(self, body: bytes) -> list[list[Any]]:
+        """Read and check the rows of one request.
 
         Raises:
             InvalidRowError: the caller's fault, with the field, the problem and the remedy.
         """
-        signature = self.entry.signature
         payload = _parse(body)
-        rows = signature.parse(payload["features"], payload.get("columns"))
-        start = time.perf_counter()
-        output = ask_model(self.model, signature, signature.to_container(rows))
+        return self.entry.signature.parse(payload["features"], payload.get("columns"))
+
+    def ask(self, rows: list[list[Any]]) -> Output:
+        """Ask the model about checked rows."""
+        signature = self.entry.signature
+        return ask_model(self.model, signature, signature.to_container(rows), once=self.asks_once)
+
+    def answer(self, output: Output, seconds: float) -> dict[str, Any]:
+        """Return what a caller gets."""
         return {
             "predictions": output.predictions,
             "probabilities": output.probabilities,
             "intervals": output.intervals,
-            "classes": list(signature.classes),
+            "classes": list(self.entry.signature.classes),
             "model_tag": self.tag,
-            "latency_ms": (time.perf_counter() - start) * 1000,
+            "latency_ms": seconds * 1000,
         }
 
     def info(self) -> dict[str, Any]:
@@ -66,7 +71,7 @@ def load_predictor(tag: str) -> Predictor:
     entry = Entry.read(Path(bentoml.models.get(tag).path))
     model = entry.load_model()
     use_one_thread(model)  # threads for each row would fight with their own callers for the cores
-    return Predictor(tag, model, entry)
+    return Predictor(tag, model, entry, labels_follow(model))
 
 
 def _parse(body: bytes) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""Rows that arrive together are predicted together: nearly free for the model, and nobody waits for anybody.
+
+A request that is alone is answered at once. Those that arrive within one turn of the event loop, or while the model is busy, go
+to it as one batch, and each gets its own rows back. Never put together are rows that could change each other's answer: the rows of a
+model that does not answer its golden rows alone as it does together, and rows with missing values where a column's dtype depends on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tier0.core.errors import TooManyWaitError
+from tier0.core.golden import ROW_ALONE_TOLERANCE
+from tier0.core.prediction import Output, ask_model
+
+if TYPE_CHECKING:
+    from tier0.serving.predictor import Predictor
+
+MOST_ROWS = 256
+"""In one batch of several requests; a single request may have more."""
+INLINE_SECONDS = 0.005
+"""What is expected to take longer runs in a thread, so that health probes are answered meanwhile."""
+MOST_WAITING = 512
+"""Requests; more than these are shed."""
+
+
+@dataclass(eq=False)
+class _Asked:
+    rows: list[list[Any]]
+    may_join: bool
+    answer: asyncio.Future[tuple[Output, float]]
+
+
+@dataclass(eq=False)
+class Batcher:
+    """Asks one model, for everybody; belongs to one event loop.
+
+    Attributes:
+        predictor: the model.
+        joins: whether requests are put together at all.
+    """
+
+    predictor: Predictor
+    joins: bool
+    _waiting: list[_Asked] = field(default_factory=list)
+    _scheduled: bool = False
+    _seconds_a_row: float = INLINE_SECONDS
+
+    async def ask(self, rows: list[list[Any]]) -> tuple[Output, float]:
+        """Ask about checked rows, together with whatever else arrives.
+
+        Returns:
+            The answer to these rows, and the seconds that the model took for the batch.
+
+        Raises:
+            TooManyWaitError: too many wait.
+            Exception: what the model raises for these rows.
+        """
+        if len(self._waiting) >= MOST_WAITING:
+            raise TooManyWaitError(f"{len(self._waiting)} requests wait")
+        loop = asyncio.get_running_loop()
+        asked = _Asked(rows, self.joins and self.predictor.entry.signature.may_join(rows), loop.create_future())
+        self._waiting.append(asked)
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._next)
+        return await asked.answer
+
+    def _next(self) -> None:
+        """Answer what waits, batch by batch; in a thread where that takes long."""
+        while batch := self._take():
+            rows = sum(len(asked.rows) for asked in batch)
+            if rows * self._seconds_a_row <= INLINE_SECONDS:
+                _settle(batch, self._outcomes(batch))
+                continue
+            loop = asyncio.get_running_loop()
+            loop.run_in_executor(None, self._outcomes, batch).add_done_callback(lambda done, batch=batch: self._resume(batch, done))  # type: ignore[misc]
+            return
+        self._scheduled = False
+
+    def _resume(self, batch: list[_Asked], done: asyncio.Future[list[Any]]) -> None:
+        _settle(batch, done.result())
+        self._next()
+
+    def _take(self) -> list[_Asked]:
+        """Take the next batch: the first that waits, and those behind it that may join."""
+        waiting = [asked for asked in self._waiting if not asked.answer.done()]  # whose caller has gone is not asked about
+        batch, rows = waiting[:1], len(waiting[0].rows) if waiting else 0
+        if batch and batch[0].may_join:
+            for asked in waiting[1:]:
+                if not asked.may_join or rows + len(asked.rows) > MOST_ROWS:
+                    break
+                batch.append(asked)
+                rows += len(asked.rows)
+        self._waiting = waiting[len(batch) :]
+        return batch
+
+    def _outcomes(self, batch: list[_Asked]) -> list[tuple[Output, float] | Exception]:
+        """Return an answer, or what the model raised, for each request; where a batch fails, each alone."""
+        predictor, start = self.predictor, time.perf_counter()
+        rows = [row for asked in batch for row in asked.rows]
+        try:
+            output = predictor.ask(rows)
+        except Exception as problem:  # noqa: BLE001 - told to those whom it concerns
+            return [problem] if len(batch) == 1 else [outcome for asked in batch for outcome in self._outcomes([asked])]
+        seconds = time.perf_counter() - start
+        self._seconds_a_row += (seconds / len(rows) - self._seconds_a_row) / 4
+        if len(batch) == 1:
+            return [(output, seconds)]
+        outcomes: list[tuple[Output, float] | Exception] = []
+        first = 0
+        for asked in batch:
+            outcomes.append((output.part(first, first + len(asked.rows)), seconds))
+            first += len(asked.rows)
+        return outcomes
+
+
+def _settle(batch: list[_Asked], outcomes: list[tuple[Output, float] | Exception]) -> None:
+    for asked, outcome in zip(batch, outcomes, strict=True):
+        if asked.answer.done():
+            continue
+        if isinstance(outcome, Exception):
+            asked.answer.set_exception(outcome)
+        else:
+            asked.answer.set_result(outcome)
+
+
+def answers_alike(predictor: Predictor) -> bool:
+    """Tell whether the model gives each golden row the same alone as together: only then may strangers' rows stand beside each other."""
+    golden = predictor.entry.golden_rows().plain
+    signature = predictor.entry.signature
+
+    def ask(rows: list[list[Any]]) -> dict[str, Any]:
+        return vars(ask_model(predictor.model, signature, signature.to_container(rows)))
+
+    together = golden.answered(ask(golden.rows))
+    return all(together.take([index]).compare(ask([row]), tolerance=ROW_ALONE_TOLERANCE) is None for index, row in enumerate(golden.rows[:20]))

@@ -1,0 +1,147 @@
+"""Rows that arrive together are predicted together, and no caller ever sees another's."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.linear_model import LinearRegression
+
+from tier0.core.errors import TooManyWaitError
+from tier0.serving.batching import MOST_WAITING, Batcher, answers_alike
+from tier0.serving.entry import Entry
+from tier0.serving.predictor import Predictor
+from tier0.serving.registration import ModelSaver
+
+ROWS = np.random.default_rng(7).normal(size=(30, 2))
+
+
+class Watched(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Gives the sum of each row; writes down what it was asked together, and does not take 13."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def fit(self, *_: Any) -> Watched:
+        self.asked_: list[int] = []
+        return self
+
+    def predict(self, rows: Any) -> Any:
+        self.asked_.append(len(rows))
+        time.sleep(self.seconds)
+        if (np.asarray(rows) == 13).any():
+            raise ValueError("13")
+        return np.asarray(rows, dtype=float).sum(axis=1)
+
+
+class OfTheBatch(Watched):
+    def predict(self, rows: Any) -> Any:
+        return super().predict(rows) - np.asarray(rows).mean()
+
+
+def predictor_of(model: Any, examples: Any, folder: Path) -> Predictor:
+    folder.mkdir(exist_ok=True)
+    ModelSaver(model, "m", {}, examples).write_files(folder)
+    return Predictor("m:1", model, Entry.read(folder))
+
+
+def batcher_of(model: Any, folder: Path, examples: Any = ROWS[:5]) -> Batcher:
+    predictor = predictor_of(model.fit(examples, np.zeros(len(examples))), examples, folder)
+    model.asked_.clear()
+    return Batcher(predictor, joins=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=30), bad=st.sets(st.integers(0, 29)))
+def test_every_caller_gets_its_own_rows_whatever_strangers_send(sizes: list[int], bad: set[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+    batcher = batcher_of(Watched(), tmp_path_factory.mktemp("m"))
+    asked = [[[float(caller), 13.0 if caller in bad else float(index) + 20] for index in range(size)] for caller, size in enumerate(sizes)]
+
+    async def ask() -> list[Any]:
+        return await asyncio.gather(*(batcher.ask(rows) for rows in asked), return_exceptions=True)
+
+    for caller, (rows, outcome) in enumerate(zip(asked, asyncio.run(ask()), strict=True)):
+        if caller in bad or caller == 13:
+            assert isinstance(outcome, ValueError)
+        else:
+            assert outcome[0].predictions == [first + second for first, second in rows]
+
+
+@pytest.mark.asyncio
+async def test_what_arrives_together_is_asked_together_and_nobody_waits(tmp_path: Path) -> None:
+    model = Watched()
+    batcher = batcher_of(model, tmp_path)
+
+    await batcher.ask([[1.0, 2.0]])
+    await asyncio.gather(*(batcher.ask([[float(index), 2.0]]) for index in range(10)))
+
+    assert model.asked_ == [1, 10]
+
+
+@pytest.mark.asyncio
+async def test_a_slow_model_does_not_keep_the_loop(tmp_path: Path) -> None:
+    batcher = batcher_of(Watched(0.05), tmp_path)
+    await batcher.ask([[1.0, 2.0]])
+    asking = asyncio.ensure_future(batcher.ask([[3.0, 4.0]]))
+    turns = 0
+    while not asking.done():
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert (await asking)[0].predictions == [7.0]
+    assert turns > 10
+
+
+@pytest.mark.asyncio
+async def test_rows_whose_caller_has_gone_are_not_asked(tmp_path: Path) -> None:
+    model = Watched(0.05)
+    batcher = batcher_of(model, tmp_path)
+    await batcher.ask([[1.0, 2.0]])  # by now it is known as slow, and runs in a thread
+    first, gone, last = (asyncio.ensure_future(batcher.ask([[value, value]])) for value in (1.0, 2.0, 3.0))
+    await asyncio.sleep(0)
+    gone.cancel()
+
+    assert [(await one)[0].predictions for one in (first, last)] == [[2.0], [6.0]]
+    assert sum(model.asked_) == 3
+
+
+@pytest.mark.asyncio
+async def test_more_than_can_wait_is_refused(tmp_path: Path) -> None:
+    batcher = batcher_of(Watched(), tmp_path)
+
+    outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(MOST_WAITING + 5)), return_exceptions=True)
+
+    assert [type(one) for one in outcomes[MOST_WAITING:]] == [TooManyWaitError] * 5
+    assert all(one[0].predictions == [3.0] for one in outcomes[:MOST_WAITING] if isinstance(one, tuple))
+
+
+class Ids(Watched):
+    def predict(self, rows: Any) -> Any:
+        self.asked_.append(len(rows))
+        return (rows["id"].to_numpy() % 1000).astype(float)
+
+
+@pytest.mark.asyncio
+async def test_a_strangers_missing_value_does_not_change_the_dtype_of_whole_numbers(tmp_path: Path) -> None:
+    """Beside a missing value numpy's whole numbers become floats, which hold nothing beyond 2**53."""
+    examples = pd.DataFrame({"id": [1, 2, 3], "n": [1, 2, 3]})
+    large = 2**53 + 1
+    model = Ids()
+    batcher = batcher_of(model, tmp_path, examples)
+
+    outcomes = await asyncio.gather(batcher.ask([[large, 1]]), batcher.ask([[5, None]]), batcher.ask([[large, 2]]))
+
+    assert [outcome[0].predictions for outcome in outcomes] == [[float(large % 1000)], [5.0], [float(large % 1000)]]
+
+
+def test_a_model_that_answers_otherwise_in_a_batch_is_never_asked_for_strangers_together(tmp_path: Path) -> None:
+    assert answers_alike(predictor_of(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS[:5], tmp_path / "a"))
+    assert not answers_alike(predictor_of(OfTheBatch().fit(ROWS, ROWS[:, 0]), ROWS[:5], tmp_path / "b"))
