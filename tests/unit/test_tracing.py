@@ -154,9 +154,11 @@ from tier0.client.opik_tracer import OpikTracer
 OpikTracer().close()
 assert sentry_sdk.get_client() is before
 assert dict(os.environ) == environment, set(os.environ.items()) ^ set(environment.items())
+import sys
+assert "opik" not in sys.modules
 """
     environment = {**os.environ, **settings("http://127.0.0.1:9/api", tmp_path), "PYTHONPATH": str(SRC)}
-    del environment["OPIK_SENTRY_ENABLE"]
+    del environment["OPIK_SENTRY_ENABLE"], environment["OPIK_ANALYTICS_ENABLE"]
 
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
 

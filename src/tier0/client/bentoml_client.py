@@ -162,6 +162,8 @@ class BentoMLClient:
         Raises:
             ClientError: one of its kinds; see `tier0.client.errors`.
         """
+        if self._tracer is None and not self._closed:
+            self._refuse_while_open(self._breaker(self._url(model, "")))
         contract = self.contract
         body, rows = encode(data, contract)
         route = "predict" if contract is None else contract.route.lstrip("/")
@@ -364,6 +366,14 @@ class BentoMLClient:
             if call.trace is not None:
                 call.trace.attempts[-1].span_id = span_id
         return headers
+
+    def _refuse_while_open(self, breaker: CircuitBreaker) -> None:
+        """Reject a call before anything is encoded, so that it costs next to nothing."""
+        try:
+            breaker.refuse_while_open()
+        except CircuitOpenError as rejection:
+            rejection.request_id = new_trace_id()
+            raise
 
     def _permit(self, call: _Call) -> Permit:
         try:

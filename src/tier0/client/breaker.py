@@ -68,6 +68,17 @@ class CircuitBreaker:
         """The state; an open circuit becomes half-open when a probe is let out, not before."""
         return self._state
 
+    def refuse_while_open(self) -> None:
+        """Raise at once what `acquire` would raise while the circuit is open, and change nothing.
+
+        Raises:
+            CircuitOpenError: not now; ``retry_after`` says when.
+        """
+        if self._state == "open" and (left := self._opened + self._reset_timeout - self._clock()) > 0:
+            raise CircuitOpenError(
+                f"the circuit is open after {self._failure_threshold} failures in a row, for another {left:.1f} s", retry_after=left
+            )
+
     def acquire(self) -> Permit:
         """Ask to send one request.
 
@@ -75,11 +86,7 @@ class CircuitBreaker:
             CircuitOpenError: not now; ``retry_after`` says when.
         """
         if self._state == "open":
-            left = self._opened + self._reset_timeout - self._clock()
-            if left > 0:
-                raise CircuitOpenError(
-                    f"the circuit is open after {self._failure_threshold} failures in a row, for another {left:.1f} s", retry_after=left
-                )
+            self.refuse_while_open()
             self._change("half_open")
         if self._state == "half_open":
             if self._probe_is_out:

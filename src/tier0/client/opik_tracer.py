@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import atexit
-import datetime as dt
 import json
 import logging
 import os
 import queue
+import subprocess
+import sys
 import threading
-import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tier0.client.tracing import CallTrace, new_trace_id
@@ -21,18 +20,19 @@ if TYPE_CHECKING:
     from tier0.client.tracing import Attempt
 
 LOG = logging.getLogger(__name__)
+PROCESS = Path(__file__).with_name("opik_process.py")
 MOST_WAITING = 10_000
 SHUTDOWN = 1.8
 """Seconds that closing may take, whether Opik answers or not."""
-END_TIMEOUT = 0.8
-"""Seconds; Opik spends them twice, for its messages and for its threads."""
+QUIET = {"OPIK_SENTRY_ENABLE": "false", "OPIK_ANALYTICS_ENABLE": "false"}
 
 
 class OpikTracer:
-    """Sends calls to Opik from a thread of its own, so that a call never waits for it.
+    """Hands calls to Opik in a process of its own: no call waits for it, and none shares the interpreter's lock with it.
 
-    Opik is imported here, which takes seconds, and never in a call. Its settings are Opik's own: ``OPIK_URL_OVERRIDE``,
-    ``OPIK_API_KEY``, ``OPIK_WORKSPACE``, ``OPIK_PROJECT_NAME`` or ``~/.opik.config``. One tracer may serve several clients.
+    Opik is imported there, and not in the application, whose own Opik, Sentry and environment are left as they are. Its settings are
+    Opik's own: ``OPIK_URL_OVERRIDE``, ``OPIK_API_KEY``, ``OPIK_WORKSPACE``, ``OPIK_PROJECT_NAME`` or ``~/.opik.config``. One tracer may
+    serve several clients. The process ends with the tracer, or with the application.
 
     Args:
         project_name: in Opik; Opik's default if None.
@@ -43,20 +43,32 @@ class OpikTracer:
 
     Raises:
         ModuleNotFoundError: Opik is not installed.
+        RuntimeError: its process ended while it started.
     """
 
     def __init__(self, project_name: str | None = None, *, with_features: bool = False) -> None:
         self.lost = 0
         self._with_features = with_features
-        with _no_sentry():
-            try:
-                import opik  # noqa: PLC0415 - seconds, which only those spend who trace
-            except ModuleNotFoundError as problem:
-                raise ModuleNotFoundError("OpikTracer needs Opik: pip install 'pytest-tier0[opik]'", name="opik") from problem
-            self._opik = opik.Opik(project_name=project_name)
-        self._waiting: queue.SimpleQueue[CallTrace | _Flush | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._send_all, name="tier0-opik", daemon=True)
-        self._thread.start()
+        self._process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", str(PROCESS), project_name or ""],
+            env={**QUIET, **os.environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is the application's: what it still sends must arrive
+        )
+        said = self._process.stdout.readline().strip()  # type: ignore[union-attr]  # it is a pipe
+        if said != "ready":
+            self._end(0.0)
+            if said == "missing":
+                raise ModuleNotFoundError("OpikTracer needs Opik: pip install 'pytest-tier0[opik]'", name="opik")
+            raise RuntimeError(f"Opik could not be started: its process ended with status {self._process.returncode}; it said why above")
+        self._waiting: queue.SimpleQueue[CallTrace | float | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for work in (self._write, self._read):
+            threading.Thread(target=work, name="tier0-opik", daemon=True).start()
+        self._closed = False
+        self._answering = True
         atexit.register(self.close)
 
     def record(self, trace: CallTrace) -> None:
@@ -68,99 +80,77 @@ class OpikTracer:
 
     def flush(self, timeout: float) -> bool:
         """Send what was taken, for at most *timeout* seconds, and tell whether Opik says that it has it."""
-        if not self._thread.is_alive():
+        if self._closed or self._process.poll() is not None:
             return False
-        flushing = _Flush(timeout)
-        self._waiting.put(flushing)
-        return flushing.done.wait(timeout) and flushing.complete
+        self._waiting.put(timeout)
+        try:
+            self._answering = self._answers.get(timeout=timeout) == "flushed"
+        except queue.Empty:
+            self._answering = False
+        return self._answering
 
     def close(self) -> None:
         """Send what is left, and end within 2 s even if Opik does not answer."""
         atexit.unregister(self.close)
-        if self._thread.is_alive():
+        if not self._closed:
+            self._closed = True
             self._waiting.put(None)
-            self._thread.join(SHUTDOWN)
+            self._end(SHUTDOWN if self._answering else 0.0)  # who has just been waited for in vain is not waited for again
 
-    def _send_all(self) -> None:
-        told = False
-        while (item := self._waiting.get()) is not None:
-            try:
-                if isinstance(item, _Flush):
-                    item.finish(self._opik)
-                else:
-                    self._send(item)
-            except Exception:  # a tracer that fails must not end, and must not be silent
-                LOG.log(logging.DEBUG if told else logging.WARNING, "a call could not be traced in Opik", exc_info=True)
-                told = True
-        self._opik.end(timeout=END_TIMEOUT)
-
-    def _send(self, trace: CallTrace) -> None:
-        trace_id = str(uuid.UUID(trace.trace_id))
-        metadata = {
-            "route": trace.route,
-            "url": trace.url,
-            "model": trace.model,
-            "rows": trace.rows,
-            "outcome": trace.outcome,
-            "status": trace.status,
-            "circuit": trace.circuit,
-            "attempts": len(trace.attempts),
-            "request_id": trace.trace_id,
-            "parent_trace_id": trace.parent_id,
-        }
-        features = {"input": _as_json(trace.body), "output": trace.answer} if self._with_features else {}
-        self._opik.trace(
-            id=trace_id,
-            name=f"{trace.model or 'model'} {trace.route}",
-            start_time=_time(trace.started),
-            end_time=_time(trace.ended),
-            metadata=metadata,
-            error_info=_error_info(trace),
-            **features,
-        )
-        for number, attempt in enumerate(trace.attempts, 1):
-            self._opik.span(
-                trace_id=trace_id,
-                id=str(uuid.UUID(new_trace_id())),
-                name=f"attempt {number}",
-                start_time=_time(attempt.started),
-                end_time=_time(attempt.ended),
-                metadata={"span_id": attempt.span_id, "outcome": attempt.outcome, "status": attempt.status},
-                error_info=_error_info(attempt),
-            )
-
-
-class _Flush:
-    """A request to send everything that was put before it."""
-
-    def __init__(self, timeout: float) -> None:
-        self.deadline = time.monotonic() + timeout
-        self.done = threading.Event()
-        self.complete = False
-
-    def finish(self, opik: Any) -> None:
+    def _end(self, seconds: float) -> None:
         try:
-            self.complete = bool(opik.flush(timeout=max(self.deadline - time.monotonic(), 0.1)))
-        finally:
-            self.done.set()
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _write(self) -> None:
+        with self._process.stdin as stream:  # type: ignore[union-attr]  # it is a pipe
+            while (item := self._waiting.get()) is not None:
+                message = {"flush": item} if isinstance(item, float) else _message(item, with_features=self._with_features)
+                try:
+                    stream.write(json.dumps(message, default=str) + "\n")
+                    stream.flush()
+                except OSError:
+                    LOG.warning("the process that hands traces to Opik has ended; nothing is traced any more")
+                    return
+
+    def _read(self) -> None:
+        with self._process.stdout as stream:  # type: ignore[union-attr]  # it is a pipe
+            for line in stream:
+                self._answers.put(line.strip())
 
 
-@contextmanager
-def _no_sentry() -> Iterator[None]:
-    """Keep Opik from replacing the application's own Sentry client while it is imported, unless the application has said what it wants."""
-    name = "OPIK_SENTRY_ENABLE"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = "false"
-    try:
-        yield
-    finally:
-        del os.environ[name]
-
-
-def _time(seconds: float) -> dt.datetime:
-    return dt.datetime.fromtimestamp(seconds, tz=dt.UTC)
+def _message(trace: CallTrace, *, with_features: bool) -> dict[str, Any]:
+    trace_id = str(uuid.UUID(trace.trace_id))
+    metadata = {
+        "route": trace.route,
+        "url": trace.url,
+        "model": trace.model,
+        "rows": trace.rows,
+        "outcome": trace.outcome,
+        "status": trace.status,
+        "circuit": trace.circuit,
+        "attempts": len(trace.attempts),
+        "request_id": trace.trace_id,
+        "parent_trace_id": trace.parent_id,
+    }
+    features = {"input": _as_json(trace.body), "output": trace.answer} if with_features else {}
+    name = f"{trace.model or 'model'} {trace.route}"
+    spans = [
+        {
+            "trace_id": trace_id,
+            "id": str(uuid.UUID(new_trace_id())),
+            "name": f"attempt {number}",
+            "start_time": attempt.started,
+            "end_time": attempt.ended,
+            "metadata": {"span_id": attempt.span_id, "outcome": attempt.outcome, "status": attempt.status},
+            "error_info": _error_info(attempt),
+        }
+        for number, attempt in enumerate(trace.attempts, 1)
+    ]
+    times = {"start_time": trace.started, "end_time": trace.ended}
+    return {"trace": {"id": trace_id, "name": name, **times, "metadata": metadata, "error_info": _error_info(trace), **features}, "spans": spans}
 
 
 def _error_info(ended: CallTrace | Attempt) -> dict[str, str] | None:
