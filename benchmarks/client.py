@@ -33,11 +33,13 @@ class Replies(asyncio.Protocol):
     """Answers every request, after a while if the path asks for it; the least that a server can do."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport, self.received = transport, b""
 
     def data_received(self, data: bytes) -> None:
-        delay = 0.1 if b"/slow/" in data else 0.0
+        self.received += data
         if data.endswith(b"}"):
+            delay = 0.1 if b"/slow/" in self.received else 0.0
+            self.received = b""
             asyncio.get_running_loop().call_later(delay, self.transport.write, REPLY)  # type: ignore[attr-defined]  # a stream's
 
 
@@ -76,7 +78,7 @@ async def compare(url: str, callers: int) -> None:
     tell("  ratio", [ours / plain for plain, ours in rows])
 
 
-async def rejection(url: str) -> None:
+async def rejection(_: str) -> None:
     async with BentoMLClient("http://127.0.0.1:9", failure_threshold=1, max_attempts=1, reset_timeout=1e6) as client:
         try:
             await client.predict(BODY)
@@ -90,7 +92,6 @@ async def rejection(url: str) -> None:
                 return
 
         tell("a rejection, and what is caught", [await seconds_a_call(rejected, 1) * 1e6 for _ in range(ROUNDS)])
-    del url
 
 
 async def traced(url: str) -> None:

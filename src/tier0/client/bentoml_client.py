@@ -295,6 +295,19 @@ class BentoMLClient:
             self._tracer_failed = True
 
     async def _ask(self, call: _Call, decode: Callable[[bytes], Answer]) -> Answer:
+        """Send the first request at once, and set up retries only where it failed in a way that may be retried."""
+        try:
+            return await self._attempt(call, decode)
+        except ClientError as error:
+            if not self._may_be_retried(error):
+                raise
+            failed = [error]
+
+        async def attempt() -> Answer:
+            if failed:
+                raise failed.pop()
+            return await self._attempt(call, decode)
+
         retrying = tenacity.AsyncRetrying(
             sleep=self._sleep,
             retry=tenacity.retry_if_exception(self._may_be_retried),
@@ -303,7 +316,7 @@ class BentoMLClient:
             before_sleep=self._pay,
             reraise=True,
         )
-        return await retrying(self._attempt, call, decode)
+        return await retrying(attempt)
 
     def _may_be_retried(self, error: BaseException) -> bool:
         if isinstance(error, ServiceFailedError):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 PROCESS = Path(__file__).with_name("opik_process.py")
 MOST_WAITING = 10_000
+GATHERED = 0.05
+"""Seconds for which calls are gathered, so that a thread need not wake up for each."""
 SHUTDOWN = 1.8
 """Seconds that closing may take, whether Opik answers or not."""
 QUIET = {"OPIK_SENTRY_ENABLE": "false", "OPIK_ANALYTICS_ENABLE": "false"}
@@ -64,6 +66,7 @@ class OpikTracer:
                 raise ModuleNotFoundError("OpikTracer needs Opik: pip install 'pytest-tier0[opik]'", name="opik")
             raise RuntimeError(f"Opik could not be started: its process ended with status {self._process.returncode}; it said why above")
         self._waiting: queue.SimpleQueue[CallTrace | float | None] = queue.SimpleQueue()
+        self._hurry = threading.Event()
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         for work in (self._write, self._read):
             threading.Thread(target=work, name="tier0-opik", daemon=True).start()
@@ -83,6 +86,7 @@ class OpikTracer:
         if self._closed or self._process.poll() is not None:
             return False
         self._waiting.put(timeout)
+        self._hurry.set()
         try:
             self._answering = self._answers.get(timeout=timeout) == "flushed"
         except queue.Empty:
@@ -95,6 +99,7 @@ class OpikTracer:
         if not self._closed:
             self._closed = True
             self._waiting.put(None)
+            self._hurry.set()
             self._end(SHUTDOWN if self._answering else 0.0)  # who has just been waited for in vain is not waited for again
 
     def _end(self, seconds: float) -> None:
@@ -106,14 +111,23 @@ class OpikTracer:
 
     def _write(self) -> None:
         with self._process.stdin as stream:  # type: ignore[union-attr]  # it is a pipe
-            while (item := self._waiting.get()) is not None:
-                message = {"flush": item} if isinstance(item, float) else _message(item, with_features=self._with_features)
+            ended = False
+            while not ended:
+                taken = [self._waiting.get()]
+                self._hurry.wait(GATHERED)
+                self._hurry.clear()
+                taken += [self._waiting.get() for _ in range(self._waiting.qsize())]
+                ended = None in taken
                 try:
-                    stream.write(json.dumps(message, default=str) + "\n")
+                    stream.write("".join(self._line(item) for item in taken if item is not None))
                     stream.flush()
                 except OSError:
                     LOG.warning("the process that hands traces to Opik has ended; nothing is traced any more")
                     return
+
+    def _line(self, item: CallTrace | float) -> str:
+        message = {"flush": item} if isinstance(item, float) else _message(item, with_features=self._with_features)
+        return json.dumps(message, default=str) + "\n"
 
     def _read(self) -> None:
         with self._process.stdout as stream:  # type: ignore[union-attr]  # it is a pipe

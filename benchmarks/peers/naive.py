@@ -1,0 +1,27 @@
+"""A BentoML service as one writes it first: the model's default threads, an answer straight from it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import numpy as np
+
+MODEL = Path(os.environ["MODEL"])
+
+
+@bentoml.service
+class Naive:
+    """Serves one pickled model."""
+
+    def __init__(self) -> None:
+        self.model = pickle.loads(MODEL.read_bytes())  # noqa: S301 - the benchmark has just written it
+        self.model.set_params(n_jobs=None)
+
+    @bentoml.api
+    async def predict(self, features: list[list[float]]) -> dict[str, Any]:
+        rows = np.array(features)
+        return {"predictions": self.model.predict(rows).tolist(), "probabilities": self.model.predict_proba(rows).tolist()}
