@@ -42,6 +42,24 @@ class Watched(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(rows, dtype=float).sum(axis=1)
 
 
+class Stops(Watched):
+    def predict(self, rows: Any) -> Any:
+        if (np.asarray(rows) == 13).any():
+            next(iter(()))
+        return super().predict(rows)
+
+
+class Panic(BaseException):
+    """What libraries in other languages raise."""
+
+
+class Panics(Watched):
+    def predict(self, rows: Any) -> Any:
+        if (np.asarray(rows) == 13).any():
+            raise Panic
+        return super().predict(rows)
+
+
 class OfTheBatch(Watched):
     def predict(self, rows: Any) -> Any:
         return super().predict(rows) - np.asarray(rows).mean()
@@ -84,6 +102,20 @@ async def test_what_arrives_together_is_asked_together_and_nobody_waits(tmp_path
     await asyncio.gather(*(batcher.ask([[float(index), 2.0]]) for index in range(10)))
 
     assert model.asked_ == [1, 10]
+
+
+@pytest.mark.parametrize("model", [Stops(), Panics()])
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.asyncio
+async def test_whatever_a_model_raises_nobody_waits_for_ever(tmp_path: Path, model: Watched, slow: bool) -> None:  # noqa: FBT001
+    batcher = batcher_of(model.set_params(seconds=0.02 if slow else 0.0), tmp_path)
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            right, wrong = await asyncio.gather(batcher.ask([[1.0, 2.0]]), batcher.ask([[13.0, 2.0]]), return_exceptions=True)
+
+            assert isinstance(right, tuple)
+            assert right[0].predictions == [3.0]
+            assert isinstance(wrong, RuntimeError)
 
 
 @pytest.mark.asyncio

@@ -452,9 +452,13 @@ async def test_nonsense_is_refused_when_the_client_is_made(knobs: dict[str, Any]
         BentoMLClient(**{"base_url": "http://127.0.0.1:3000", **knobs})
 
 
-async def test_breakers_are_bounded_in_number() -> None:
-    async with client_of(answers(answer(404))) as (client, _):
+async def test_breakers_are_bounded_in_number_and_names_that_nobody_serves_close_no_circuit() -> None:
+    async with client_of(answers(DOWN, answer(404)), failure_threshold=1, max_attempts=1) as (client, _):
+        await error_of(client, model="sick")
         for number in range(300):
-            client.circuit_state(f"model{number}")
+            await error_of(client, model=f"model{number}")
 
+        assert len(client._breakers) == 256
+        assert client.circuit_state("sick") == "open"
+        assert client.circuit_state("never asked") == "closed"
         assert len(client._breakers) == 256

@@ -237,3 +237,17 @@ def test_a_process_that_was_forked_is_told_so() -> None:
         with pytest.raises(ClientUsageError, match="before this process was forked"):
             client.predict([[1.0]])
         client._pid = os.getpid()
+
+
+def test_closing_it_ends_the_calls_of_other_threads() -> None:
+    with served(answers(answer(503))) as script:
+        client = SyncBentoMLClient(script.url, timeout=60.0, backoff_base=60.0, backoff_max=60.0, rng=lambda: 0.9)
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(client.predict, [[1.0]])
+            deadline = time.monotonic() + 10
+            while not script.received:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            client.close()
+
+            assert isinstance(waiting.exception(timeout=10), (ClientUsageError, ServiceFailedError))

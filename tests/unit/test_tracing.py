@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,20 @@ async def test_features_are_sent_only_when_that_is_asked(opik_server: Recording)
 
     assert opik_server.traces[0]["input"] == {"features": [[SECRET]]}
     assert opik_server.traces[0]["output"]["predictions"] == [1]
+
+
+def test_flushes_of_several_clients_at_once_each_get_their_own_answer(opik_server: Recording) -> None:
+    tracer = OpikTracer()
+    tracer.record(CallTrace(new_trace_id(), None, "/predict", "u", None, 1, time.time(), time.time()))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(tracer.flush, [5, 5.0, 5, 5.0])) == [True] * 4
+    assert len(opik_server.traces) == 1
+    tracer.close()
+    tracer.record(CallTrace(new_trace_id(), None, "/predict", "u", None, 1, time.time(), time.time()))
+
+    assert tracer.lost == 1, "what comes after the end is counted, and not kept"
+    assert not tracer.flush(1)
 
 
 @pytest.mark.parametrize("kind", ["down", "hanging", "misconfigured"])

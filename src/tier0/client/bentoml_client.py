@@ -199,7 +199,8 @@ class BentoMLClient:
 
     def circuit_state(self, model: str | None = None) -> State:
         """Return the state of the model's circuit."""
-        return self._breaker(self._url(model, "")).state
+        breaker = self._breakers.get(self._url(model, ""))
+        return "closed" if breaker is None else breaker.state
 
     async def close(self) -> None:
         """Close all connections, and flush the tracer, for at most 2 s; calls after this are errors."""
@@ -208,7 +209,10 @@ class BentoMLClient:
             bound, self._bound = self._bound, None
             await bound.close()
         if self._tracer is not None:
-            await asyncio.to_thread(self._tracer.flush, FLUSH_TIMEOUT)
+            try:
+                await asyncio.to_thread(self._tracer.flush, FLUSH_TIMEOUT)
+            except Exception:
+                LOG.warning("the tracer could not be flushed", exc_info=True)
 
     async def __aenter__(self) -> Self:
         self._bind()
@@ -248,7 +252,8 @@ class BentoMLClient:
             self._breakers[url] = breaker
         self._breakers.move_to_end(url)
         if len(self._breakers) > MOST_BREAKERS:
-            self._breakers.popitem(last=False)
+            closed = next((known for known, circuit in self._breakers.items() if circuit.state == "closed" and known != url), None)
+            self._breakers.pop(closed or next(iter(self._breakers)))  # names that nobody serves must not close a circuit
         return breaker
 
     async def _call(
@@ -339,9 +344,12 @@ class BentoMLClient:
     def _pay(self, _: tenacity.RetryCallState) -> None:
         self._budget -= 1
 
-    async def _attempt(self, call: _Call, decode: Callable[[bytes], Answer]) -> Answer:
+    def _refuse_closed(self, call: _Call) -> None:
         if self._closed:
             raise ClientUsageError("the client was closed while this call waited.", request_id=call.request_id, attempts=call.attempts)
+
+    async def _attempt(self, call: _Call, decode: Callable[[bytes], Answer]) -> Answer:
+        self._refuse_closed(call)
         try:
             call.waited_for_slot = await call.bound.take_slot(call.deadline - self._clock())
         except TimeoutError:
@@ -351,6 +359,7 @@ class BentoMLClient:
                 f"all {self._knobs.max_connections} connections of this client were busy until the call's time was over", request_id=call.request_id
             ) from None
         try:
+            self._refuse_closed(call)
             if self._clock() >= call.deadline:
                 message = f"nothing was left of the time for {call.url}"
                 raise call.last_error or TimedOutError(message, request_id=call.request_id)

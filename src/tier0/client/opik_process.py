@@ -1,7 +1,7 @@
 """The process that hands traces to Opik: run as a script by `tier0.client.opik_tracer`, it imports Opik and the standard library only.
 
-Each line of its input is a JSON object, ``{"trace": …, "spans": […]}`` or ``{"flush": seconds}``. It says ``ready`` once Opik is
-imported, ``flushed`` or ``not flushed`` after a flush, and ends, with what it has sent within a moment, when its input does.
+Each line of its input is a JSON object, ``{"trace": …, "spans": […]}`` or ``{"number": n, "flush": seconds}``. It says ``ready`` once
+Opik is imported, ``n flushed`` or ``n not flushed`` after a flush, and ends, with what it has sent within a moment, when its input does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def main() -> None:
         message = json.loads(line)
         try:
             if "flush" in message:
-                answers.write("flushed\n" if client.flush(timeout=message["flush"]) else "not flushed\n")
+                done = client.flush(timeout=message["flush"])
+                answers.write(f"{message['number']} {'flushed' if done else 'not flushed'}\n")
                 continue
             client.trace(**_with_times(message["trace"]))
             for span in message["spans"]:

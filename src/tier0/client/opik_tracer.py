@@ -10,7 +10,10 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 import uuid
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,33 +68,45 @@ class OpikTracer:
             if said == "missing":
                 raise ModuleNotFoundError("OpikTracer needs Opik: pip install 'pytest-tier0[opik]'", name="opik")
             raise RuntimeError(f"Opik could not be started: its process ended with status {self._process.returncode}; it said why above")
-        self._waiting: queue.SimpleQueue[CallTrace | float | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[CallTrace | _Flush | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         for work in (self._write, self._read):
             threading.Thread(target=work, name="tier0-opik", daemon=True).start()
-        self._closed = False
+        self._closed = self._ended = False
         self._answering = True
+        self._flushing = threading.Lock()
+        self._flushes = 0
         atexit.register(self.close)
 
     def record(self, trace: CallTrace) -> None:
         """Take one call; costs some microseconds."""
-        if self._waiting.qsize() >= MOST_WAITING:
+        if self._closed or self._ended or self._waiting.qsize() >= MOST_WAITING:
             self.lost += 1
             return
+        if not self._with_features:
+            trace.body = trace.answer = None
+        self._answering = True
         self._waiting.put(trace)
 
     def flush(self, timeout: float) -> bool:
         """Send what was taken, for at most *timeout* seconds, and tell whether Opik says that it has it."""
-        if self._closed or self._process.poll() is not None:
-            return False
-        self._waiting.put(timeout)
-        self._hurry.set()
-        try:
-            self._answering = self._answers.get(timeout=timeout) == "flushed"
-        except queue.Empty:
-            self._answering = False
-        return self._answering
+        deadline = time.monotonic() + timeout
+        with self._flushing:
+            if self._closed or self._ended:
+                return False
+            self._flushes += 1
+            self._waiting.put(_Flush(self._flushes, timeout - 2 * GATHERED))
+            self._hurry.set()
+            try:
+                while True:  # an answer to an earlier one, which was not waited for long enough, may come first
+                    number, _, said = self._answers.get(timeout=max(deadline - time.monotonic(), 0.0)).partition(" ")
+                    if number == str(self._flushes):
+                        self._answering = True
+                        return said == "flushed"
+            except queue.Empty:
+                self._answering = False
+                return False
 
     def close(self) -> None:
         """Send what is left, and end within 2 s even if Opik does not answer."""
@@ -100,7 +115,7 @@ class OpikTracer:
             self._closed = True
             self._waiting.put(None)
             self._hurry.set()
-            self._end(SHUTDOWN if self._answering else 0.0)  # who has just been waited for in vain is not waited for again
+            self._end(SHUTDOWN if self._answering else GATHERED)  # who has just been waited for in vain is not waited for again
 
     def _end(self, seconds: float) -> None:
         try:
@@ -110,7 +125,7 @@ class OpikTracer:
             self._process.wait()
 
     def _write(self) -> None:
-        with self._process.stdin as stream:  # type: ignore[union-attr]  # it is a pipe
+        with suppress(OSError), self._process.stdin as stream:  # type: ignore[union-attr]  # it is a pipe
             ended = False
             while not ended:
                 taken = [self._waiting.get()]
@@ -123,16 +138,29 @@ class OpikTracer:
                     stream.flush()
                 except OSError:
                     LOG.warning("the process that hands traces to Opik has ended; nothing is traced any more")
-                    return
+                    self._ended = ended = True
 
-    def _line(self, item: CallTrace | float) -> str:
-        message = {"flush": item} if isinstance(item, float) else _message(item, with_features=self._with_features)
-        return json.dumps(message, default=str) + "\n"
+    def _line(self, item: CallTrace | _Flush) -> str:
+        try:
+            message = vars(item) if isinstance(item, _Flush) else _message(item, with_features=self._with_features)
+            return json.dumps(message, default=str) + "\n"
+        except (TypeError, ValueError):
+            LOG.warning("a call could not be traced", exc_info=True)
+            self.lost += 1
+            return ""
 
     def _read(self) -> None:
         with self._process.stdout as stream:  # type: ignore[union-attr]  # it is a pipe
             for line in stream:
                 self._answers.put(line.strip())
+
+
+@dataclass(frozen=True)
+class _Flush:
+    """A request to send everything before it, which is answered with its number."""
+
+    number: int
+    flush: float
 
 
 def _message(trace: CallTrace, *, with_features: bool) -> dict[str, Any]:

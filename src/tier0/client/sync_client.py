@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -32,6 +33,8 @@ class SyncBentoMLClient:
     def __init__(self, base_url: str | None = None, **knobs: Any) -> None:
         self._client = BentoMLClient(base_url, **knobs)
         self._pid = os.getpid()
+        self._closed = False
+        self._closing = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tier0-client", daemon=True)
         self._thread.start()
@@ -39,8 +42,14 @@ class SyncBentoMLClient:
     @classmethod
     def for_service(cls, base_url: str | None = None, *, declared: Mapping[str, Any] | None = None, **knobs: Any) -> Self:
         """See `BentoMLClient.for_service`."""
-        found = asyncio.run(BentoMLClient.for_service(base_url, declared=declared, **knobs))
-        return cls(base_url, contract=found.contract, **knobs)
+        client = cls(base_url, **knobs)
+        try:
+            found = client._wait(lambda: BentoMLClient.for_service(base_url, declared=declared, **knobs))
+        except BaseException:
+            client.close()
+            raise
+        client._client.contract = found.contract
+        return client
 
     def predict(self, data: Any, *, model: str | None = None, timeout: float | None = None) -> Prediction:
         """See `BentoMLClient.predict`."""
@@ -64,12 +73,24 @@ class SyncBentoMLClient:
 
     def close(self) -> None:
         """Close all connections and end the thread; calls after this are errors."""
-        if self._loop.is_closed():
-            return
-        self._wait(self._client.close)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+            finally:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join()
+                self._loop.close()
+
+    async def _end(self) -> None:
+        """Close the client, and cancel calls of other threads that still wait for something."""
+        await self._client.close()
+        waiting = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +99,7 @@ class SyncBentoMLClient:
         self.close()
 
     def _wait(self, call: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        if self._loop.is_closed():
+        if self._closed:
             raise ClientUsageError("the client is closed. Make a new one.")
         if self._pid != os.getpid():
             raise ClientUsageError("the client was made before this process was forked, and its thread stayed behind. Make one in each process.")
@@ -87,6 +108,8 @@ class SyncBentoMLClient:
         answer = asyncio.run_coroutine_threadsafe(call(), self._loop)
         try:
             return answer.result()
+        except concurrent.futures.CancelledError:
+            raise ClientUsageError("the client was closed while this call waited.") from None
         except BaseException:
             answer.cancel()  # Ctrl-C: nobody waits for it any more
             raise

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from tier0.client.errors import InvalidAnswerError, InvalidDataError
 
+PARTS = ("predictions", "probabilities")
+
 if TYPE_CHECKING:
     from tier0.core.contract import Contract
-
-
-PARTS = ("predictions", "probabilities", "intervals")
 
 
 class Prediction(TypedDict, total=False):

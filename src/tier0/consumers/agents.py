@@ -78,10 +78,17 @@ class HTTPModelClient:
             tag,
             horizon,
             predictions[0] if isinstance(predictions, list) else None,
-            dict(zip(map(str, answer.get("classes") or []), probabilities[0], strict=False)) if isinstance(probabilities, list) else None,
+            _by_class(answer.get("classes"), probabilities[0]) if isinstance(probabilities, list) else None,
             intervals[0] if isinstance(intervals, list) else None,
             answer.get("latency_ms"),
         )
+
+
+def _by_class(classes: Any, probabilities: Any) -> dict[str, float]:
+    """Return class to probability; numbers take the place of classes that the service does not name."""
+    values = probabilities if isinstance(probabilities, list) else [probabilities]
+    names = classes if isinstance(classes, list) and len(classes) == len(values) else range(len(values))
+    return dict(zip(map(str, names), values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -189,7 +196,7 @@ class ModelInferenceTool:
         model, rows = arguments.get("model"), arguments.get("rows")
         if unknown := sorted(arguments.keys() - {"model", "rows"}):
             return _error("InvalidArguments", f"{unknown[0]} is no argument: give model and rows")
-        if model not in self._features:
+        if not isinstance(model, str) or model not in self._features:
             return _error("InvalidArguments", f"model = {model!r}: there is {', '.join(self._features)}")
         if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
             return _error("InvalidArguments", f"rows: give a list of objects with {', '.join(self._features[model])}")

@@ -69,10 +69,14 @@ def make_router(client: BentoMLClient, *, authorize: Callable[..., Any] | None =
 
     @router.get("/{model_name}/status")
     async def status(model_name: str) -> dict[str, str]:
-        circuit = client.circuit_state(model_name)
+        circuit = await _answered(_state_of(client, model_name))
         return {"model": model_name, "circuit": circuit, "status": "unavailable" if circuit == "open" else "available"}
 
     return router
+
+
+async def _state_of(client: BentoMLClient, model_name: str) -> str:
+    return client.circuit_state(model_name)
 
 
 async def _answered(call: Awaitable[Answer]) -> Answer:
@@ -92,6 +96,7 @@ def _as_http(problem: ClientError) -> HTTPException:
         message = str(problem)
     elif isinstance(problem, CallerError) and problem.status in CALLERS_MISTAKES:
         status, message = problem.status or status, problem.server_message
-    headers = {} if problem.retry_after is None else {"Retry-After": str(math.ceil(problem.retry_after))}
+    waits = problem.retry_after is not None and math.isfinite(problem.retry_after)
+    headers = {"Retry-After": str(math.ceil(problem.retry_after or 0.0))} if waits else {}
     detail = {"error": type(problem).__name__, "message": message, "request_id": problem.request_id, "attempts": problem.attempts}
     return HTTPException(status, detail, headers)

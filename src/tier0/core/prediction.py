@@ -83,7 +83,8 @@ def ask_model(model: Any, signature: Signature, container: Any, *, once: bool = 
 
 def labels_follow(model: Any) -> bool:
     """Tell whether the labels of *model* are by its own definition the most probable ones, so that it need not be asked twice."""
-    return type(_estimator_of(model)).__name__ in LABELS_ARE_THE_MOST_PROBABLE and package_of(model) in {"sklearn", "xgboost", "lightgbm"}
+    packages = {type(part).__module__.partition(".")[0] for part in (model, _estimator_of(model))}
+    return type(_estimator_of(model)).__name__ in LABELS_ARE_THE_MOST_PROBABLE and packages <= {"sklearn", "xgboost", "lightgbm", "tier0"}
 
 
 def package_of(model: Any) -> str:
@@ -93,7 +94,7 @@ def package_of(model: Any) -> str:
 
 def _estimator_of(model: Any) -> Any:
     estimator = model.steps[-1][1] if hasattr(model, "steps") else model
-    return estimator.estimator if type(estimator).__module__.startswith("tier0.") else estimator
+    return _estimator_of(estimator.estimator) if type(estimator).__module__.startswith("tier0.") else estimator
 
 
 def use_one_thread(model: Any) -> dict[str, Any]:

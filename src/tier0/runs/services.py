@@ -110,6 +110,9 @@ class Services:
         found = [_registered(tag, store) for tag in named if tags or (find_entry(tag, store)[1] / DESCRIPTION_FILE).exists()]
         if not found:
             raise Tier0Error(f"there is no model in {store} that Tier0 registered. Use register_model_for_serving, or leave --store out.")
+        names = [model.name for model in found]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise Tier0Error(f"{twice[0]} is named in two versions, and is served under its name: name one of them")
         services = cls(events or EventLog())
         with services._closed_on_error():
             for model in found:
@@ -195,6 +198,8 @@ class Services:
 
 
 def _refuse_missing(kinds: Sequence[str]) -> None:
+    if not kinds or len(set(kinds)) != len(kinds):
+        raise Tier0Error(f"kinds = {','.join(kinds)!r}: name each kind of service once, of {', '.join(KINDS)}")
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise Tier0Error(f"kinds = {unknown[0]!r}: there is no such kind of service. There are: {', '.join(KINDS)}")
     for kind in kinds:

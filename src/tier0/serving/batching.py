@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import TooManyWaitError
 from tier0.core.golden import ROW_ALONE_TOLERANCE
-from tier0.core.prediction import Output, ask_model
+from tier0.core.prediction import Output
 
 if TYPE_CHECKING:
     from tier0.serving.predictor import Predictor
@@ -48,6 +48,7 @@ class Batcher:
     _waiting: list[_Asked] = field(default_factory=list)
     _scheduled: bool = False
     _seconds_a_row: float = INLINE_SECONDS
+    _seconds_a_call: float = 0.0
 
     async def ask(self, rows: list[list[Any]]) -> tuple[Output, float]:
         """Ask about checked rows, together with whatever else arrives.
@@ -71,18 +72,25 @@ class Batcher:
 
     def _next(self) -> None:
         """Answer what waits, batch by batch; in a thread where that takes long."""
-        while batch := self._take():
-            rows = sum(len(asked.rows) for asked in batch)
-            if rows * self._seconds_a_row <= INLINE_SECONDS:
-                _settle(batch, self._outcomes(batch))
-                continue
-            loop = asyncio.get_running_loop()
-            loop.run_in_executor(None, self._outcomes, batch).add_done_callback(lambda done, batch=batch: self._resume(batch, done))  # type: ignore[misc]
+        batch = self._take()
+        if not batch:
+            self._scheduled = False
             return
-        self._scheduled = False
+        loop = asyncio.get_running_loop()
+        rows = sum(len(asked.rows) for asked in batch)
+        if max(rows * self._seconds_a_row, self._seconds_a_call) <= INLINE_SECONDS:
+            _settle(batch, self._outcomes(batch))
+            loop.call_soon(self._next)  # health probes, and whoever has just come, have their turn in between
+            return
+        asking = loop.run_in_executor(None, self._outcomes, batch)
+        asking.add_done_callback(lambda done: self._resume(batch, done))
 
     def _resume(self, batch: list[_Asked], done: asyncio.Future[list[Any]]) -> None:
-        _settle(batch, done.result())
+        try:
+            outcomes = done.result()
+        except BaseException as problem:  # noqa: BLE001 - the thread could not be had, or is going: nobody may wait for it
+            outcomes = [_as_answer(problem)] * len(batch)
+        _settle(batch, outcomes)
         self._next()
 
     def _take(self) -> list[_Asked]:
@@ -104,10 +112,12 @@ class Batcher:
         rows = [row for asked in batch for row in asked.rows]
         try:
             output = predictor.ask(rows)
-        except Exception as problem:  # noqa: BLE001 - told to those whom it concerns
-            return [problem] if len(batch) == 1 else [outcome for asked in batch for outcome in self._outcomes([asked])]
+        except BaseException as problem:  # noqa: BLE001 - told to those whom it concerns; a panic of a library's own is none of Exception
+            return [_as_answer(problem)] if len(batch) == 1 else [outcome for asked in batch for outcome in self._outcomes([asked])]
         seconds = time.perf_counter() - start
         self._seconds_a_row += (seconds / len(rows) - self._seconds_a_row) / 4
+        if len(rows) == 1:
+            self._seconds_a_call = seconds
         if len(batch) == 1:
             return [(output, seconds)]
         outcomes: list[tuple[Output, float] | Exception] = []
@@ -116,6 +126,15 @@ class Batcher:
             outcomes.append((output.part(first, first + len(asked.rows)), seconds))
             first += len(asked.rows)
         return outcomes
+
+
+def _as_answer(problem: BaseException) -> Exception:
+    """Return what can be raised to whoever waits: a future takes no StopIteration, and nobody outside is told to exit."""
+    if isinstance(problem, Exception) and not isinstance(problem, StopIteration):
+        return problem
+    told = RuntimeError(f"{type(problem).__name__}: {problem}")
+    told.__cause__ = problem
+    return told
 
 
 def _settle(batch: list[_Asked], outcomes: list[tuple[Output, float] | Exception]) -> None:
@@ -131,10 +150,11 @@ def _settle(batch: list[_Asked], outcomes: list[tuple[Output, float] | Exception
 def answers_alike(predictor: Predictor) -> bool:
     """Tell whether the model gives each golden row the same alone as together: only then may strangers' rows stand beside each other."""
     golden = predictor.entry.golden_rows().plain
-    signature = predictor.entry.signature
 
     def ask(rows: list[list[Any]]) -> dict[str, Any]:
-        return vars(ask_model(predictor.model, signature, signature.to_container(rows)))
+        return vars(predictor.ask(rows))
 
+    if len(golden) == 1:
+        return False  # one row proves nothing about a batch
     together = golden.answered(ask(golden.rows))
     return all(together.take([index]).compare(ask([row]), tolerance=ROW_ALONE_TOLERANCE) is None for index, row in enumerate(golden.rows[:20]))

@@ -52,7 +52,7 @@ def infer_signature(model: Any, examples: Any, threshold: float | None, feature_
         has_probabilities=has_probabilities,
         threshold=threshold,
         array_dtype=array_dtype or "float64",
-        has_intervals=hasattr(model, "predict_interval"),
+        has_intervals=not classes and hasattr(model, "predict_interval"),
     )
     return _with_missing(model, signature, _rows_of(examples, signature))
 
@@ -152,6 +152,8 @@ def vocabularies(model: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]
             if all(isinstance(column, str) for column in columns):
                 found |= vocabularies(transformer, columns)
         return found
+    if type(model).__module__.startswith("tier0."):
+        return vocabularies(model.estimator, names)
     if hasattr(model, "steps"):
         return {name: known for _, step in reversed(model.steps) for name, known in vocabularies(step, names).items()}
     known = getattr(model, "categories_", None)

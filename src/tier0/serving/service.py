@@ -53,7 +53,13 @@ class _State:
 
 
 async def predict(request: Request) -> Response:
-    """Answer ``{"features": rows | records, "columns": [names]}`` with predictions and probabilities."""
+    """Answer ``{"features": rows | records, "columns": [names]}`` with predictions, probabilities and intervals."""
+    response = await _predicted(request)
+    _State.garbage.answered()
+    return response
+
+
+async def _predicted(request: Request) -> Response:
     predictor = _predictor_for(request)
     if predictor is None:
         return _unknown_model(request)
@@ -70,9 +76,6 @@ async def predict(request: Request) -> Response:
     except Exception as problem:
         LOG.exception("%s failed", predictor.tag)
         return _error(500, "", f"the model {predictor.tag} failed with {type(problem).__name__}", "See the server's log")
-    if not _State.garbage.asked:  # the first answer, which whoever started the server waits for: by now everything is imported
-        _State.garbage.begin()
-    _State.garbage.asked = asyncio.get_running_loop().time()
     return _json(answer, headers={"X-Tier0-Model": predictor.tag})
 
 
@@ -147,19 +150,22 @@ class _Garbage:
     """
 
     def __init__(self) -> None:
-        self.asked = 0.0
+        self._answered = 0.0
         self._collected = 0.0
+        gc.disable()
 
-    def begin(self) -> None:
-        """Leave what was imported and loaded out of every collection to come, and collect from now on."""
-        gc.collect()
-        gc.freeze()
-        self._look()
+    def answered(self) -> None:
+        """Note that a request was answered; after the first one, leave what was imported and loaded out of every collection to come."""
+        if not self._answered:
+            gc.collect()
+            gc.freeze()
+            self._look()
+        self._answered = asyncio.get_running_loop().time()
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if now - self._collected > COLLECTED_AT_LEAST or self._collected < self.asked < now - QUIET:
+        if now - self._collected > COLLECTED_AT_LEAST or self._collected < self._answered < now - QUIET:
             gc.collect()
             self._collected = loop.time()
         loop.call_later(QUIET, self._look)
@@ -189,7 +195,6 @@ class Tier0Service:
         _State.predictors = {name: load_predictor(tag) for name, tag in announcement["models"].items()}
         _State.batchers = {loaded.tag: Batcher(loaded, answers_alike(loaded)) for loaded in _State.predictors.values()}
         _State.garbage = _Garbage()
-        gc.disable()
 
 
 Tier0Service.mount_asgi_app(ROUTES, path="/")  # type: ignore[attr-defined]  # the decorator made it a service
