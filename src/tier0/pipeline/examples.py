@@ -6,6 +6,7 @@ earnings (LaLonde, "Evaluating the Econometric Evaluations of Training Programs"
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,10 @@ def _classifier(name: str, estimator: Any, sign: float, seed: int) -> ExampleMod
     outcome = np.where(sign * score + noise > OFTEN, "yes", "no")
     rows, held_out, labels, held_out_labels = train_test_split(customers, outcome, test_size=0.3, random_state=seed, stratify=outcome)
     model = make_pipeline(_encoder(), estimator).fit(rows, labels)
-    threshold = choose_threshold(held_out_labels, model.predict_proba(held_out)[:, 1], model.classes_, "yes")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")  # LightGBM gives itself some, and then misses them
+        probabilities = model.predict_proba(held_out)[:, 1]
+    threshold = choose_threshold(held_out_labels, probabilities, model.classes_, "yes")
     return ExampleModel(name, "classification", model, held_out[:EXAMPLES], {"kind": "classification", "outcome": name}, threshold)
 
 
