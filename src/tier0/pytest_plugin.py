@@ -119,6 +119,7 @@ class _Interruption:
 def _write(reporter: pytest.TerminalReporter, message: str) -> None:
     reporter.ensure_newline()
     reporter.write_line(f"tier0: {message}")
+    reporter.flush()  # into a file, too: whoever reads it sees what is being done
 
 
 @pytest.fixture(scope="session")
