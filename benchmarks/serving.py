@@ -1,9 +1,10 @@
 """How fast one and the same model is served, beside others that serve it; all in one run, by turns.
 
-Peers: the naive BentoML service, a hand-written FastAPI application on uvicorn, `mlflow models serve`, LitServe (in an environment of its
-own, `.venv/litserve`, made on first use), and prediction in this process as the limit. Aims: ahead of each with 32 and 256 callers,
-within 15 % of FastAPI with one, p99 at most 3 times p50; with one core busy at least 10 times the naive service. The golden rows are
-compared before anything is measured.
+Peers: the naive BentoML service, a hand-written FastAPI application on uvicorn, `mlflow models serve`, LitServe and MLServer (each of
+these in an environment of its own, `.venv/litserve` and `.venv/mlserver`, made on first use), and prediction in this process as the
+limit. Aims: ahead of each with 32 and 256 callers, within 15 % of FastAPI with one, p99 at most 3 times p50; with one core busy at least
+10 times the naive service; four times what a service can answer is shed, and the accepted keep their latency. The golden rows are
+compared before anything is measured, and after the overload again.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import httpx
 import mlflow
 import numpy as np
+import psutil
 from sklearn.datasets import make_classification
+from sklearn.ensemble import RandomForestClassifier
 from xgboost import XGBClassifier
 
 from tier0.core.helper import NO_TELEMETRY
@@ -37,103 +42,158 @@ from tier0.serving.workspace import Workspace
 HERE = Path(__file__).parent
 SECONDS = float(os.environ.get("SECONDS_EACH", "3"))
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
+ONLY = os.environ.get("ONLY", "")
+"""Names of peers, separated by commas; all by default."""
 CALLERS = (1, 32, 256)
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+Rows = list[list[float]]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Something that serves the model: how it is asked, and where its predictions stand in an answer."""
+
+    name: str
+    url: str
+    body: Callable[[Rows], Mapping[str, Any]] = lambda rows: {"features": rows}
+    predictions: Callable[[Any], list[Any]] = lambda answer: answer["predictions"]
+
+    def prove(self, saved: RegisteredModel) -> None:
+        """Stop here if it does not answer as the model in memory did."""
+        golden = saved.golden.plain
+        answer = httpx.post(self.url, json=self.body(golden.rows), timeout=30, trust_env=False).json()
+        mismatch = golden.compare({"predictions": self.predictions(answer)}, parts=["predictions"])
+        if mismatch is not None:
+            raise SystemExit(f"{self.name} answers otherwise: {mismatch}")
+
+    def load(self, rows: Rows, callers: int, rate: float = 0.0) -> dict[str, Any]:
+        """Ask it for a while from a process of its own, see load.py."""
+        command = [sys.executable, str(HERE / "load.py"), self.url, json.dumps(self.body(rows)), str(callers), str(SECONDS), str(rate)]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)  # type: ignore[no-any-return]
 
 
 def main() -> None:
     X, y = make_classification(2000, 10, random_state=7)  # noqa: N806 - scikit-learn's names
-    model = XGBClassifier(n_estimators=100, max_depth=4, n_jobs=1).fit(X, y)
+    model = XGBClassifier(n_estimators=100, max_depth=4).fit(X, y)  # with the threads that it takes by itself, as the naive service's
     workspace = Workspace.create()
     with ExitStack() as stack:
         stack.callback(workspace.close)
         saved = ModelSaver(model, "bench", {}, X[:20])(workspace, EntryWriter(workspace, workspace.store), prove=False)
+        model.set_params(n_jobs=1)
         start = time.perf_counter()
         for _ in range(500):
             model.predict(X[:1]), model.predict_proba(X[:1])
         print(f"in this process: {500 / (time.perf_counter() - start):.0f} rows a second, one by one\n")
-        services = stack.enter_context(Services.of_store(workspace.store, ["bench"], port=Port(0)))
-        addresses = {
-            "tier0": f"{services.urls()['bench']}/predict",
-            **{name: stack.enter_context(peer) for name, peer in peers(saved, model, workspace)},
-        }
-        for name, address in addresses.items():
-            prove(name, address, saved)
-        measure(addresses, saved)
+        peers = [ours(stack, workspace), ours(stack, workspace, 2), *others(stack, saved, model, workspace)]
+        for peer in peers:
+            peer.prove(saved)
+        measure(peers, saved)
         print("\nwith one core busy elsewhere:")
         busy = get_context("spawn").Process(target=spin, daemon=True)
         busy.start()
-        measure(addresses, saved, callers=(1, 32), sizes=(1,))
+        measure(peers, saved, callers=(1, 32), sizes=(1,))
         busy.kill()
+        forest = RandomForestClassifier(300, random_state=7).fit(X, y)
+        saved = ModelSaver(forest, "forest", {}, X[:20])(workspace, EntryWriter(workspace, workspace.store), prove=False)
+        print("\nfour times what it can do, 100 rows each, a forest of 300 trees:")
+        overload(ours(stack, workspace, model="forest"), saved)
 
 
-def measure(addresses: dict[str, str], saved: RegisteredModel, callers: tuple[int, ...] = CALLERS, sizes: tuple[int, ...] = (1, 100)) -> None:
+def ours(stack: ExitStack, workspace: Workspace, workers: int = 1, model: str = "bench") -> Peer:
+    services = stack.enter_context(Services.of_store(workspace.store, [model], port=Port(0), workers=workers))
+    return Peer("tier0" if workers == 1 else f"tier0 x {workers}", f"{services.urls()[model]}/predict")
+
+
+def measure(peers: list[Peer], saved: RegisteredModel, callers: tuple[int, ...] = CALLERS, sizes: tuple[int, ...] = (1, 100)) -> None:
     print(f"{'rows':>5}{'callers':>8}  {'server':10}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p99/p50':>9}{'refused':>9}   tier0 / this")
     for rows in sizes:
+        asked = (saved.golden.plain.rows * 5)[:rows]
         for number in callers:
-            found: dict[str, list[dict[str, float]]] = {name: [] for name in addresses}
+            found: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in peers}
             for _ in range(ROUNDS):
-                for name, address in addresses.items():
-                    found[name].append(load(address, body_of(name, (saved.golden.plain.rows * 5)[:rows]), number))
-            median = {name: statistics.median(one["rate"] for one in several) for name, several in found.items()}
+                for peer in peers:
+                    found[peer.name].append(peer.load(asked, number))
+            rates = {name: statistics.median(one["rate"] for one in several) for name, several in found.items()}
             for name, several in found.items():
                 p50, p99 = (statistics.median(one[part] for one in several) for part in ("p50", "p99"))
                 refused = sum(one["refused"] for one in several)
-                line = f"{rows:5}{number:8}  {name:10}{median[name]:12.0f}{p50:10.2f}{p99:10.2f}{p99 / p50:9.1f}{refused:9.0f}"
-                print(f"{line}{median['tier0'] / median[name]:15.2f}")
+                line = f"{rows:5}{number:8}  {name:10}{rates[name]:12.0f}{p50:10.2f}{p99:10.2f}{p99 / p50:9.1f}{refused:9.0f}"
+                print(f"{line}{rates['tier0'] / rates[name]:15.2f}", flush=True)
 
 
-def load(address: str, body: str, callers: int) -> dict[str, float]:
-    command = [sys.executable, str(HERE / "load.py"), address, body, str(callers), str(SECONDS)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)  # type: ignore[no-any-return]
+def overload(peer: Peer, saved: RegisteredModel) -> None:
+    """Ask four times as often as it can answer, on a clock and not when an answer has come; then ask as before."""
+    rows = saved.golden.plain.rows * 5
+    before = peer.load(rows, 32)
+    during = peer.load(rows, 0, rate=4 * before["rate"])
+    peer.prove(saved)
+    after = peer.load(rows, 32)
+    print(f"asked {4 * before['rate']:.0f} times a second:")
+    for name, found in (("before, 32 callers", before), ("overload", during), ("after, 32 callers", after)):
+        print(
+            f"{name:20}{found['answered']:6.0f} answered a second, {found['rate'] - found['answered']:6.0f} refused, "
+            f"p50 {found['p50']:6.0f} ms, p99 {found['p99']:6.0f} ms; statuses {found['statuses']}, without Retry-After: {found['impolite']}"
+        )
 
 
-def body_of(name: str, rows: list[list[float]]) -> str:
-    return json.dumps({"inputs": rows} if name == "mlflow" else {"features": rows})
-
-
-def prove(name: str, address: str, saved: RegisteredModel) -> None:
-    golden = saved.golden.plain
-    answer = httpx.post(address, content=body_of(name, golden.rows), headers={"Content-Type": "application/json"}, timeout=30, trust_env=False).json()
-    mismatch = golden.compare(answer, parts=["predictions"])
-    if mismatch is not None:
-        raise SystemExit(f"{name} answers otherwise: {mismatch}")
-
-
-def peers(saved: RegisteredModel, model: object, workspace: Workspace) -> Iterator[tuple[str, AbstractContextManager[str]]]:
+def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: Workspace) -> Iterator[Peer]:
     environment = {**os.environ, **NO_TELEMETRY, "MODEL": str(saved.path / "saved_model.pkl"), "BENTOML_HOME": str(workspace.folder("h"))}
     python, folder = sys.executable, HERE / "peers"
-    serve = [python, "-m", "bentoml", "serve", "naive:Naive", "--host", "127.0.0.1", "--port"]
-    yield "naive", running(serve, "/predict", "/readyz", folder, environment)
-    uvicorn = [python, "-m", "uvicorn", "fastapi_app:app", "--log-level", "warning", "--no-access-log", "--port"]
-    yield "fastapi", running(uvicorn, "/predict", "/docs", folder, {**environment, "OMP_NUM_THREADS": "1"})
-    logged = workspace.folder("l") / "model"
-    mlflow.xgboost.save_model(model, str(logged), pip_requirements=[])
-    scoring = [python, "-m", "mlflow", "models", "serve", "-m", str(logged), "--env-manager", "local", "--host", "127.0.0.1", "-w", "1", "-p"]
-    yield "mlflow", running(scoring, "/invocations", "/ping", folder, {**environment, "PATH": f"{Path(python).parent}:{os.environ['PATH']}"})
-    if (lit := litserve_python()) is not None:
-        yield "litserve", running([str(lit), "lit.py"], "/predict", "/health", folder, {**environment, "OMP_NUM_THREADS": "1"})
+    if is_wanted("naive"):
+        serve = [python, "-m", "bentoml", "serve", "naive:Naive", "--host", "127.0.0.1", "--port", "PORT"]
+        yield Peer("naive", stack.enter_context(running(serve, "/readyz", folder, environment)) + "/predict")
+    environment |= ONE_THREAD
+    if is_wanted("fastapi"):
+        uvicorn = [python, "-m", "uvicorn", "fastapi_app:app", "--log-level", "warning", "--no-access-log", "--port", "PORT"]
+        yield Peer("fastapi", stack.enter_context(running(uvicorn, "/docs", folder, environment)) + "/predict")
+    if is_wanted("mlflow"):
+        logged = workspace.folder("l") / "model"
+        mlflow.xgboost.save_model(model, str(logged), pip_requirements=[])
+        path = {"PATH": f"{Path(python).parent}:{os.environ['PATH']}"}
+        scoring = [python, "-m", "mlflow", "models", "serve", "-m", str(logged), "--env-manager", "local", "-h", "127.0.0.1", "-w", "1", "-p", "PORT"]
+        url = stack.enter_context(running(scoring, "/ping", folder, environment | path)) + "/invocations"
+        yield Peer("mlflow", url, lambda rows: {"inputs": rows})
+    if is_wanted("litserve") and (lit := python_with("litserve")):
+        yield Peer("litserve", stack.enter_context(running([lit, "lit.py", "PORT"], "/health", folder, environment)) + "/predict")
+    if is_wanted("mlserver") and (ml := python_with("mlserver")):
+        settings = {"MLSERVER_HTTP_PORT": "PORT", "MLSERVER_PARALLEL_WORKERS": "0", "MLSERVER_HOST": "127.0.0.1", "PYTHONPATH": "."}
+        settings |= {f"MLSERVER_{name}_PORT": str(free_port()) for name in ("GRPC", "METRICS")}
+        command = [str(Path(ml).with_name("mlserver")), "start", "."]
+        url = stack.enter_context(running(command, "/v2/health/ready", folder / "mlserver", environment | settings))
+        yield Peer("mlserver", f"{url}/v2/models/bench/infer", as_tensor, lambda answer: answer["outputs"][0]["data"])
 
 
-def litserve_python() -> Path | None:
-    """Return an environment with LitServe in it, as this one has it, made on first use; None where it cannot be installed."""
-    folder = Path(sys.prefix) / "litserve"
+def as_tensor(rows: Rows) -> dict[str, Any]:
+    return {"inputs": [{"name": "x", "shape": list(np.shape(rows)), "datatype": "FP64", "data": rows}]}
+
+
+def is_wanted(name: str) -> bool:
+    return not ONLY or name in ONLY.split(",")
+
+
+def python_with(package: str) -> str | None:
+    """Return the Python of an environment with the package in it, made on first use; None where it cannot be installed."""
+    folder = Path(sys.prefix) / package
     python = folder / "bin" / "python"
-    if not python.exists():
-        wanted = ["litserve", *(f"{name}=={version(name)}" for name in ("numpy", "xgboost", "scikit-learn"))]
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    if not (folder / ".ready").exists():
+        wanted = [package, *(f"{name}=={version(name)}" for name in ("numpy", "xgboost", "scikit-learn"))]
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         done = subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], capture_output=True, check=False)
         if done.returncode:
-            print("LitServe cannot be installed here, and is left out")
+            print(f"{package} cannot be installed here, and is left out")
             return None
-    return python
+        (folder / ".ready").touch()
+    return str(python)
 
 
 @contextmanager
-def running(command: list[str], route: str, ready: str, folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+def running(command: list[str], ready: str, folder: Path, environment: dict[str, str]) -> Iterator[str]:
+    """Start a server on a free port, which stands for PORT in its command and environment, and wait until it says that it is ready."""
+    port = str(free_port())
+    command = [port if word == "PORT" else word for word in command]
+    environment = {name: port if value == "PORT" else value for name, value in environment.items()}
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen([*command, str(port)], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
             deadline = time.monotonic() + 90
             while True:
@@ -146,14 +206,17 @@ def running(command: list[str], route: str, ready: str, folder: Path, environmen
                     log.seek(0)
                     raise SystemExit(f"{' '.join(command[:6])} did not become ready:\n{log.read().decode()[-1500:]}")
                 time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}{route}"
+            yield f"http://127.0.0.1:{port}"
         finally:
             stop_tree(process)
 
 
-def stop_tree(process: subprocess.Popen[bytes]) -> None:
-    import psutil  # noqa: PLC0415
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]  # type: ignore[no-any-return]
 
+
+def stop_tree(process: subprocess.Popen[bytes]) -> None:
     tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for one in tree:
         one.kill()

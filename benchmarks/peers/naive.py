@@ -19,7 +19,6 @@ class Naive:
 
     def __init__(self) -> None:
         self.model = pickle.loads(MODEL.read_bytes())  # noqa: S301 - the benchmark has just written it
-        self.model.set_params(n_jobs=None)
 
     @bentoml.api
     async def predict(self, features: list[list[float]]) -> dict[str, Any]:

@@ -127,6 +127,7 @@ def serve(
     first_port: Annotated[int, typer.Option(min=0, max=65533, help="with --all, of the first service; 0 for any")] = 3001,
     kinds: Annotated[str, typer.Option(help="with --all, which services, separated by commas")] = "classification,regression,causal",
     startup_timeout: Annotated[float, typer.Option(min=1, help="seconds until each service must give its golden rows")] = 60.0,
+    workers: Annotated[int, typer.Option(min=1, help="processes of each service that answer")] = 1,
     seed: Annotated[int, typer.Option(help="with --all, the same seed trains the same models")] = 7,
     *,
     all_: Annotated[bool, typer.Option("--all", help="three services, by kind of model: trained here, or, with --store, the latest there")] = False,
@@ -144,7 +145,7 @@ def serve(
     from tier0.runs.services import Services  # noqa: PLC0415
 
     events = EventLog(listeners=[lambda event: typer.echo(f"tier0: {event.message}") if event.message else None])
-    how: dict[str, Any] = {"first_port": first_port, "startup_timeout": startup_timeout, "events": events}
+    how: dict[str, Any] = {"first_port": first_port, "startup_timeout": startup_timeout, "workers": workers, "events": events}
     services = None
     try:
         if models:

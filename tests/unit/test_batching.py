@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression
 
 from tier0.core.errors import TooManyWaitError
-from tier0.serving.batching import MOST_WAITING, Batcher, answers_alike
+from tier0.serving.batching import FEW_BATCHES, MOST_WAITING, Batcher, answers_alike
 from tier0.serving.entry import Entry
 from tier0.serving.predictor import Predictor
 from tier0.serving.registration import ModelSaver
@@ -153,6 +153,20 @@ async def test_more_than_can_wait_is_refused(tmp_path: Path) -> None:
 
     assert [type(one) for one in outcomes[MOST_WAITING:]] == [TooManyWaitError] * 5
     assert all(one[0].predictions == [3.0] for one in outcomes[:MOST_WAITING] if isinstance(one, tuple))
+
+
+@pytest.mark.asyncio
+async def test_nobody_waits_longer_than_callers_do_for_a_model_that_takes_one_at_a_time(tmp_path: Path) -> None:
+    batcher = batcher_of(Watched(0.25), tmp_path)
+    batcher.joins = False
+    await batcher.ask([[1.0, 2.0]])
+
+    outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(30)), return_exceptions=True)
+
+    refused = [isinstance(one, TooManyWaitError) for one in outcomes]
+    assert refused == sorted(refused)
+    assert refused.count(False) == FEW_BATCHES
+    assert (await batcher.ask([[3.0, 4.0]]))[0].predictions == [7.0]
 
 
 class Ids(Watched):

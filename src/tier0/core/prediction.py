@@ -69,9 +69,9 @@ def ask_model(model: Any, signature: Signature, container: Any, *, once: bool = 
     probabilities = np.asarray(model.predict_proba(container)) if signature.has_probabilities else None
     if signature.threshold is not None and probabilities is not None:
         chosen = (probabilities[:, 1] >= signature.threshold).astype(int)
-        predictions = [signature.classes[index] for index in chosen]
+        predictions = [signature.classes[index] for index in chosen.tolist()]
     elif once and probabilities is not None:
-        predictions = [signature.classes[index] for index in probabilities.argmax(axis=1)]
+        predictions = [signature.classes[index] for index in probabilities.argmax(axis=1).tolist()]
     else:
         predictions = np.asarray(model.predict(container)).tolist()
     intervals = np.asarray(model.predict_interval(container), dtype=float) if signature.has_intervals else None
@@ -109,7 +109,7 @@ def use_one_thread(model: Any) -> dict[str, Any]:
 def _refuse_no_answer(predictions: list[Any], probabilities: Any, rows: int, classes: int) -> None:
     if len(predictions) != rows:
         raise Tier0Error(f"the model gave {len(predictions)} predictions for {rows} rows")
-    if any(isinstance(value, float) and not math.isfinite(value) for value in predictions):
+    if float in set(map(type, predictions)) and any(isinstance(value, float) and not math.isfinite(value) for value in predictions):
         raise Tier0Error("the model predicted a number that is not finite")
     if probabilities is None:
         return

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -137,9 +138,9 @@ class Signature:
 
     def _is_plain_matrix(self, rows: list[list[Any]]) -> bool:
         """Tell quickly whether every value is a finite float in a number column: the usual case, and nothing to check."""
-        return all(feature.kind == "number" and feature.dtype != "float32" for feature in self.features) and all(
-            set(map(type, row)) == {float} and all(map(math.isfinite, row)) for row in rows
-        )
+        if not all(feature.kind == "number" and feature.dtype != "float32" for feature in self.features):
+            return False
+        return set(map(type, chain.from_iterable(rows))) == {float} and math.isfinite(sum(chain.from_iterable(rows)))
 
     def _rows_from_records(self, records: list[Any], columns: Any) -> list[list[Any]]:
         if columns is not None:
@@ -190,7 +191,7 @@ class Signature:
             A DataFrame with the dtypes of the training data, or an array or sparse matrix of shape (rows, features) and *array_dtype*.
         """
         if self.container != "dataframe":
-            array = np.array([[math.nan if value is None else value for value in row] for row in rows], dtype=self.array_dtype)
+            array = np.array(rows, dtype=self.array_dtype)  # None becomes NaN
             if self.container == "ndarray":
                 return array
             from scipy.sparse import csr_matrix  # noqa: PLC0415 - only for models that take one

@@ -55,6 +55,7 @@ class Services:
         *,
         first_port: int = FIRST_PORT,
         startup_timeout: float = 60.0,
+        workers: int = 1,
         seed: int = 7,
         events: EventLog | None = None,
     ) -> Services:
@@ -64,6 +65,7 @@ class Services:
             kinds: some of `KINDS`.
             first_port: of classification, the others follow; 0 for any free ones.
             startup_timeout: seconds for each of them, from the end of the training.
+            workers: processes that answer, of each service.
             seed: the same seed gives the same models.
             events: where the phases are told.
 
@@ -76,7 +78,7 @@ class Services:
         with services._closed_on_error():
             writer = EntryWriter(services._workspace, services._workspace.store)
             for kind in kinds:
-                services._launch(kind, first_port, PRELOAD[kind])
+                services._launch(kind, first_port, workers, PRELOAD[kind])
             services._register_examples(kinds, writer, seed)
             services._announce_and_wait(startup_timeout)
         return services
@@ -90,6 +92,7 @@ class Services:
         port: Port | None = None,
         first_port: int = FIRST_PORT,
         startup_timeout: float = 60.0,
+        workers: int = 1,
         events: EventLog | None = None,
     ) -> Services:
         """Serve models that are registered already: those that are named, by one service, or the latest of each, by one a kind.
@@ -100,6 +103,7 @@ class Services:
             port: for models that are named.
             first_port: for services by kind, see `of_examples`.
             startup_timeout: seconds for each of them.
+            workers: processes that answer, of each service.
             events: where the phases are told.
 
         Raises:
@@ -118,7 +122,7 @@ class Services:
             for model in found:
                 services.models.setdefault("models" if tags else _kind_of(model), []).append(model)
             for kind in services.models:
-                services._launch(kind, first_port, port=port)
+                services._launch(kind, first_port, workers, port=port)
             services._announce_and_wait(startup_timeout)
         return services
 
@@ -160,12 +164,12 @@ class Services:
         stack.push(lambda kind, *_: self.close() if kind is not None else None)
         return stack
 
-    def _launch(self, kind: str, first_port: int, preload: Sequence[str] = (), port: Port | None = None) -> None:
+    def _launch(self, kind: str, first_port: int, workers: int, preload: Sequence[str] = (), port: Port | None = None) -> None:
         number = 0 if first_port == 0 or kind not in KINDS else first_port + KINDS.index(kind)
         if number and port is None and not is_free(number):
             self.events.emit("server.port_taken", f"port {number} of the {kind} service belongs to {owner_of(number)}; taking another one")
             number = 0
-        server = Server(self._workspace.folder("s"), port or Port(number), self.events, preload)
+        server = Server(self._workspace.folder("s"), port or Port(number), self.events, preload, workers=workers)
         self.servers[kind] = server
         server.launch()
 

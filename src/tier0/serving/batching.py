@@ -25,6 +25,9 @@ INLINE_SECONDS = 0.005
 """What is expected to take longer runs in a thread, so that health probes are answered meanwhile."""
 MOST_WAITING = 512
 """Requests; more than these are shed."""
+MOST_SECONDS = 0.5
+"""That a request may expect to wait for its turn, unless the model is so slow that three batches take longer."""
+FEW_BATCHES = 3
 
 
 @dataclass(eq=False)
@@ -49,6 +52,15 @@ class Batcher:
     _scheduled: bool = False
     _seconds_a_row: float = INLINE_SECONDS
     _seconds_a_call: float = 0.0
+    _seconds_a_batch: float = 0.0
+    _rows_waiting: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether too many wait already: by their number, or by what the batches before one more are expected to take."""
+        number = len(self._waiting)
+        batches = self._rows_waiting / MOST_ROWS if self.joins else number
+        return number >= MOST_WAITING or (batches >= FEW_BATCHES and batches * self._seconds_a_batch > MOST_SECONDS)
 
     async def ask(self, rows: list[list[Any]]) -> tuple[Output, float]:
         """Ask about checked rows, together with whatever else arrives.
@@ -57,14 +69,15 @@ class Batcher:
             The answer to these rows, and the seconds that the model took for the batch.
 
         Raises:
-            TooManyWaitError: too many wait.
+            TooManyWaitError: too many wait, see `is_full`.
             Exception: what the model raises for these rows.
         """
-        if len(self._waiting) >= MOST_WAITING:
+        if self.is_full:
             raise TooManyWaitError(f"{len(self._waiting)} requests wait")
         loop = asyncio.get_running_loop()
         asked = _Asked(rows, self.joins and self.predictor.entry.signature.may_join(rows), loop.create_future())
         self._waiting.append(asked)
+        self._rows_waiting += len(rows)
         if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._next)
@@ -104,6 +117,7 @@ class Batcher:
                 batch.append(asked)
                 rows += len(asked.rows)
         self._waiting = waiting[len(batch) :]
+        self._rows_waiting = sum(len(asked.rows) for asked in self._waiting)
         return batch
 
     def _outcomes(self, batch: list[_Asked]) -> list[tuple[Output, float] | Exception]:
@@ -115,6 +129,7 @@ class Batcher:
         except BaseException as problem:  # noqa: BLE001 - told to those whom it concerns; a panic of a library's own is none of Exception
             return [_as_answer(problem)] if len(batch) == 1 else [outcome for asked in batch for outcome in self._outcomes([asked])]
         seconds = time.perf_counter() - start
+        self._seconds_a_batch += (seconds - self._seconds_a_batch) / (4 if self._seconds_a_batch else 1)
         self._seconds_a_row += (seconds / len(rows) - self._seconds_a_row) / 4
         if len(rows) == 1:
             self._seconds_a_call = seconds

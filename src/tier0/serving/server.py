@@ -49,6 +49,7 @@ class Server:
         port: the port to ask for.
         events: where its phases are told.
         preload: modules for the worker to import before it is told what to serve.
+        workers: how many of ours serve; a user's own service says that itself.
         watch: pids with any of which the server ends; ours by default.
         workspace: a folder that belongs to this server alone, and goes with it.
         service: what to serve, as `bentoml serve` is told.
@@ -59,6 +60,7 @@ class Server:
     port: Port = Port(0)
     events: EventLog = field(default_factory=EventLog)
     preload: Sequence[str] = ()
+    workers: int = field(default=1, kw_only=True)
     watch: Sequence[int] = field(default_factory=lambda: [os.getpid()])
     workspace: Workspace | None = None
     service: str = SERVICE
@@ -119,7 +121,8 @@ class Server:
         self.events.emit("server.launched", f"starting bentoml serve on port {number or '(any free one)'}", port=number)
 
     def _environment(self) -> dict[str, str]:
-        ours = {"TIER0_ANNOUNCEMENT": str(self.announcement), "TIER0_PRELOAD": ",".join(self.preload)} if self.project is None else {}
+        told = {"TIER0_ANNOUNCEMENT": str(self.announcement), "TIER0_PRELOAD": ",".join(self.preload), "TIER0_WORKERS": str(self.workers)}
+        ours = told if self.project is None else {}
         tmp = self.folder / "t"  # a short path: BentoML puts sockets there
         environment = child_environment(tmp, BENTOML_HOME=str(self.home), TIER0_NONCE=self.nonce, **ours)
         if self.project is None:

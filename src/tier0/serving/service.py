@@ -2,6 +2,7 @@
 
 ``TIER0_ANNOUNCEMENT`` is the path of a JSON file ``{"models": {name: tag}, "nonce": …}``. The worker does its imports
 first, and waits for the file where it is not written yet, so that a server can start while its model is still training.
+``TIER0_WORKERS`` is the number of workers.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from starlette.routing import Route
 from tier0.core.errors import InvalidRowError, TooManyWaitError  # the supervisor imports this file, too, and needs no numpy
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
     from starlette.requests import Request
 
     from tier0.serving.batching import Batcher
@@ -54,21 +57,24 @@ class _State:
 
 async def predict(request: Request) -> Response:
     """Answer ``{"features": rows | records, "columns": [names]}`` with predictions, probabilities and intervals."""
-    response = await _predicted(request)
+    predictor = _predictor_for(request)
+    if predictor is None:
+        return _unknown_model(request)
+    batcher = _State.batchers[predictor.tag]
+    if batcher.is_full:  # before anything is spent on it
+        return _shed(predictor)
+    response = await _predicted(request, predictor, batcher)
     _State.garbage.answered()
     return response
 
 
-async def _predicted(request: Request) -> Response:
-    predictor = _predictor_for(request)
-    if predictor is None:
-        return _unknown_model(request)
+async def _predicted(request: Request, predictor: Predictor, batcher: Batcher) -> Response:
     body = await _read_body(request)
     if isinstance(body, Response):
         return body
     try:
         rows = predictor.rows_of(body) if len(body) <= PARSED_INLINE else await asyncio.to_thread(predictor.rows_of, body)
-        answer = predictor.answer(*await _State.batchers[predictor.tag].ask(rows))
+        answer = predictor.answer(*await batcher.ask(rows))
     except InvalidRowError as refusal:
         return _json(refusal.as_dict(), refusal.status)
     except TooManyWaitError:
@@ -180,7 +186,7 @@ ROUTES = Starlette(
 )
 
 
-@bentoml.service(name="Tier0Service", traffic={"timeout": TRAFFIC_TIMEOUT})
+@bentoml.service(name="Tier0Service", traffic={"timeout": TRAFFIC_TIMEOUT}, workers=int(os.environ.get("TIER0_WORKERS", "1")))
 class Tier0Service:
     """Serves the models that the announcement names; the first one also without its name in the path."""
 
@@ -197,4 +203,25 @@ class Tier0Service:
         _State.garbage = _Garbage()
 
 
+class OneSpanARequest:
+    """Tells OpenTelemetry's middleware, which BentoML puts around this one, to leave out its spans for each message of ASGI.
+
+    They are a quarter of what a request costs, and nobody reads them; the request's own span stays, and so does its id in the log.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self.app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        """Look for it when the application starts, and never again."""
+        if scope["type"] == "lifespan":
+            layer = scope["app"].middleware_stack
+            while layer is not None:
+                if type(layer).__name__ == "OpenTelemetryMiddleware":
+                    layer.exclude_receive_span = layer.exclude_send_span = True  # what its argument exclude_spans sets
+                layer = getattr(layer, "app", None)
+        await self.app(scope, receive, send)
+
+
+Tier0Service.add_asgi_middleware(OneSpanARequest)  # type: ignore[attr-defined]  # the decorator made it a service
 Tier0Service.mount_asgi_app(ROUTES, path="/")  # type: ignore[attr-defined]  # the decorator made it a service
