@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from tier0.core.signature import BEYOND_A_FLOAT, Feature, Kind, Signature
 from tier0.serving.hard_rows import Ask, hard_rows, synthetic_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 MOST_EXAMPLES = 200
 PROBED_ROWS = 3
@@ -54,7 +55,8 @@ def infer_signature(model: Any, examples: Any, threshold: float | None, feature_
         array_dtype=array_dtype or "float64",
         has_intervals=not classes and hasattr(model, "predict_interval"),
     )
-    return _with_missing(model, signature, _rows_of(examples, signature))
+    with _one_thread(model):
+        return _with_missing(model, signature, _rows_of(examples, signature))
 
 
 def ask_in_memory(model: Any, signature: Signature, examples: Any, *, synthetic: int = 0, seed: int = 7) -> GoldenRows:
@@ -70,12 +72,17 @@ def ask_in_memory(model: Any, signature: Signature, examples: Any, *, synthetic:
     Raises:
         RegistrationError: a request cannot bring them unchanged, so that no server could ever answer right.
     """
+    with _one_thread(model):
+        return _ask_in_memory(model, signature, examples, synthetic, seed)
+
+
+def _ask_in_memory(model: Any, signature: Signature, examples: Any, synthetic: int, seed: int) -> GoldenRows:
     rows = _rows_of(examples, signature)
-    direct = _ask(model, signature, examples)
+    direct = ask_model(model, signature, examples)
     golden = GoldenRows(signature.names, rows, direct.predictions, direct.probabilities, list(signature.classes), intervals=direct.intervals)
 
     def ask(asked: list[list[Any]]) -> Output:
-        return _ask(model, signature, signature.to_container(signature.parse([list(row) for row in asked])))
+        return ask_model(model, signature, signature.to_container(signature.parse([list(row) for row in asked])))
 
     try:
         as_requested = ask(rows)
@@ -176,13 +183,14 @@ def _is_sparse(examples: Any) -> bool:
     return type(examples).__module__.startswith("scipy.sparse")
 
 
-def _ask(model: Any, signature: Signature, container: Any) -> Output:
-    """Ask with one thread, as the worker does: the order of a sum over threads decides its last bit."""
+@contextmanager
+def _one_thread(model: Any) -> Iterator[None]:
+    """Let the model use one thread, as the worker does: the order of a sum over threads decides its last bit. Finding the pools takes 4 ms."""
     jobs = use_one_thread(model)
     try:
         with threadpool_limits(limits=1), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ask_model(model, signature, container)
+            yield
     finally:
         if jobs:
             model.set_params(**jobs)
@@ -278,7 +286,7 @@ def _with_missing(model: Any, signature: Signature, rows: list[list[Any]]) -> Si
 
 def _answers(model: Any, signature: Signature, rows: list[list[Any]]) -> bool:
     try:
-        _ask(model, signature, signature.to_container(rows))
+        ask_model(model, signature, signature.to_container(rows))
     except Exception:  # noqa: BLE001 - whatever the model raises, its answer is no
         return False
     return True
