@@ -16,6 +16,7 @@ from tier0.core.settings import TABLE, Settings, merge_settings
 
 if TYPE_CHECKING:
     from tier0.core.catalogue import Check
+    from tier0.faults import Faults
     from tier0.runs.deployment import Deployment
     from tier0.runs.session import Session, Trained
     from tier0.serving.registration import RegisteredModel
@@ -183,6 +184,15 @@ def tier0_deployment(request: pytest.FixtureRequest, tier0_settings: Settings) -
 
     server, model = request.getfixturevalue("tier0_server"), request.getfixturevalue("tier0_model")
     return OwnDeployment.of(server, model, **how_to_judge(tier0_settings))
+
+
+@pytest.fixture
+def tier0_faults() -> Iterator[Faults]:
+    """Fault servers and proxies for one test, see `tier0.faults`."""
+    from tier0.faults import Faults  # noqa: PLC0415
+
+    with Faults() as faults:
+        yield faults
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,220 @@
+"""The faults do what Toxiproxy's words say, on live connections, and are always taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import httpx
+import pytest
+
+from tier0.faults import FaultProxy, Faults, FaultServer, Reply
+
+OK = Reply(body={"predictions": [1]})
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer(OK) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(server: FaultServer) -> Iterator[FaultProxy]:
+    with FaultProxy(server.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client(timeout=0.5, trust_env=False) as http:
+        yield http
+
+
+def seconds_of(ask: Callable[[], Any]) -> float:
+    start = time.monotonic()
+    ask()
+    return time.monotonic() - start
+
+
+def test_what_arrived_is_in_the_log(server: FaultServer, http: httpx.Client) -> None:
+    http.post(f"{server.url}/a?b=1", json={"x": 1}, headers={"X-One": "1"})
+    http.post(server.url, content=iter([b"in ", b"pieces"]))
+
+    first, second = server.arrivals
+    assert (first.method, first.path, first.headers["x-one"], first.body) == ("POST", "/a?b=1", "1", b'{"x":1}')
+    assert second.body == b"in pieces"
+    assert (first.connection, second.connection) == (1, 1)
+    assert server.log.wait_for(lambda log: all(one.ended == "answered" for one in log.arrivals))
+    times = [noted.at for noted in server.log.noted]
+    assert times == sorted(times)
+    http.close()
+    assert server.log.wait_for(lambda log: log.open_connections == 0)
+
+
+def test_replies_come_in_turn_and_the_last_one_for_ever(server: FaultServer, http: httpx.Client) -> None:
+    server.script = [Reply(503), Reply(429, headers={"Retry-After": "3"}), OK]
+
+    assert [http.get(server.url).status_code for _ in range(4)] == [503, 429, 200, 200]
+    server.script = lambda arrival: Reply(body={"asked": arrival.path})
+    assert http.get(f"{server.url}/x").json() == {"asked": "/x"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (Reply.hang(), httpx.ReadTimeout),
+        (Reply(drip=0.4, body=b"12"), None),
+        (Reply.broken(), httpx.RemoteProtocolError),
+        (Reply.broken("reset"), httpx.ReadError),
+        (Reply(body=b"12345", cut=2, ending="close"), httpx.RemoteProtocolError),
+        (Reply(body=b"12345", length=9, ending="close"), httpx.RemoteProtocolError),
+        (Reply(body=b"12345", length=9), httpx.ReadTimeout),
+        (Reply(raw=b"SSH-2.0-OpenSSH_9\r\n", ending="close"), httpx.RemoteProtocolError),
+    ],
+)
+def test_a_bad_reply_is_as_bad_as_it_says(server: FaultServer, http: httpx.Client, reply: Reply, problem: type[Exception] | None) -> None:
+    server.script = [reply, OK]
+
+    if problem is None:
+        assert seconds_of(lambda: http.get(server.url)) >= 0.4
+    else:
+        with pytest.raises(problem):
+            http.get(server.url)
+    assert http.get(server.url).json() == OK.body
+
+
+def test_a_caller_that_gives_up_is_seen(server: FaultServer, http: httpx.Client) -> None:
+    server.script = Reply.hang()
+    with pytest.raises(httpx.ReadTimeout):
+        http.get(server.url)
+
+    assert server.log.wait_for(lambda log: log.arrivals[0].ended == "given up")
+    assert 0.4 < (server.arrivals[0].ended_at or 0) - server.arrivals[0].at < 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [
+        (lambda proxy: proxy.timeout(), httpx.ReadTimeout),
+        (lambda proxy: proxy.timeout(0.1), httpx.RemoteProtocolError),
+        (lambda proxy: proxy.timeout(stream="upstream"), httpx.ReadTimeout),
+        (lambda proxy: proxy.reset_peer(), httpx.ReadError),
+        (lambda proxy: proxy.limit_data(90), httpx.RemoteProtocolError),
+        (lambda proxy: proxy.down(), httpx.TransportError),
+    ],
+)
+@pytest.mark.parametrize("live", [True, False])
+def test_a_fault_acts_on_live_and_on_new_connections_and_is_taken_back(
+    proxy: FaultProxy,
+    http: httpx.Client,
+    fault: Callable[[FaultProxy], AbstractContextManager[None]],
+    problem: type[Exception],
+    live: bool,  # noqa: FBT001
+) -> None:
+    if live:
+        http.get(proxy.url)
+    with fault(proxy), pytest.raises(problem):
+        http.get(proxy.url)
+
+    assert http.get(proxy.url).json() == OK.body
+    assert [noted.what for noted in proxy.log.noted if noted.what in {"injected", "reset"}] == ["injected", "reset"]
+
+
+def test_latency_delays_and_keeps_the_order(proxy: FaultProxy, http: httpx.Client) -> None:
+    http.get(proxy.url)
+    with proxy.latency(0.2):
+        assert 0.2 <= seconds_of(lambda: http.get(proxy.url)) < 0.45
+    with proxy.latency(0.05, stream="upstream"), proxy.latency(0.1, jitter=0.05):
+        assert 0.1 <= seconds_of(lambda: http.get(proxy.url)) < 0.45
+    assert seconds_of(lambda: http.get(proxy.url)) < 0.1
+
+
+def test_bandwidth_and_slices(server: FaultServer, proxy: FaultProxy, http: httpx.Client) -> None:
+    server.script = Reply(body=b"x" * 20_000)
+
+    with proxy.bandwidth(100):
+        assert 0.2 <= seconds_of(lambda: http.get(proxy.url)) < 0.5
+    server.script = Reply(body=b"x" * 200)
+    with proxy.slicer(100, delay=0.05):
+        assert seconds_of(lambda: http.get(proxy.url)) >= 0.1
+        assert http.get(proxy.url).content == b"x" * 200
+
+
+def test_a_slow_close(server: FaultServer, proxy: FaultProxy) -> None:
+    server.script = Reply(headers={"Connection": "close"}, ending="close")
+
+    async def until_closed() -> float:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"{}")
+        start = time.monotonic()
+        assert await reader.read() == b""
+        writer.close()
+        return time.monotonic() - start
+
+    with proxy.slow_close(0.2):
+        assert asyncio.run(until_closed()) >= 0.19
+    assert asyncio.run(until_closed()) < 0.1
+
+
+def test_a_share_of_the_connections_the_same_ones_by_the_same_seed(server: FaultServer) -> None:
+    def hit(seed: int) -> list[bool]:
+        with FaultProxy(server.url, seed=seed) as proxy, proxy.reset_peer(toxicity=0.5):
+            return [_is_broken(proxy.url) for _ in range(20)]
+
+    first, again, other = hit(1), hit(1), hit(2)
+
+    assert first == again != other
+    assert 2 < sum(first) < 18
+
+
+def _is_broken(url: str) -> bool:
+    try:
+        httpx.get(url, trust_env=False)
+    except httpx.TransportError:
+        return True
+    return False
+
+
+def test_everything_passes_unchanged_both_ways(server: FaultServer, proxy: FaultProxy, http: httpx.Client) -> None:
+    body = bytes(itertools.islice(itertools.cycle(range(256)), 3_000_000))
+    server.script = lambda arrival: Reply(body=arrival.body)
+
+    assert http.post(proxy.url, content=body, timeout=10).content == body
+
+
+def test_nothing_is_left_of_a_closed_one(server: FaultServer) -> None:
+    with FaultProxy(server.url) as proxy:
+        httpx.get(proxy.url, trust_env=False)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(proxy.url, trust_env=False)
+
+
+def test_the_fixture_makes_them_and_ends_them(tier0_faults: Faults) -> None:
+    proxy = tier0_faults.proxy(tier0_faults.server(OK).url)
+
+    assert httpx.get(proxy.url, trust_env=False).json() == OK.body
+    tier0_faults.close()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(proxy.url, trust_env=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda proxy: proxy.latency(0.1, stream="down"), "stream = 'down': say upstream"),
+        (lambda proxy: proxy.latency(0.1, toxicity=2), "toxicity = 2 is no share"),
+        (lambda proxy: proxy.bandwidth(0), "bandwidth with rate = 0"),
+        (lambda proxy: proxy.latency(-1), "latency with latency = -1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(proxy: FaultProxy, make: Callable[[FaultProxy], AbstractContextManager[None]], said: str) -> None:
+    with pytest.raises(ValueError, match=said), make(proxy):
+        pass
+    with pytest.raises(ValueError, match="names no host and port"):
+        FaultProxy("http://127.0.0.1")
