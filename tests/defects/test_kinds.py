@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from in_process import CONTRACT, App, running
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from threadpoolctl import threadpool_limits
 
 import tier0
 from tier0.core.errors import InvalidRowError
@@ -29,6 +30,15 @@ def trained(name: str) -> tuple[Any, Signature, GoldenRows]:
     example = next(one for kind in ("regression", "causal") for one in TRAINERS[kind](7) if one.name == name)
     signature = infer_signature(example.model, example.examples, example.threshold)
     return example.model, signature, ask_in_memory(example.model, signature, example.examples)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """As a worker has it: the models' own threads fight with those that ask."""
+    for name in ("ltv_90", "training_effect"):
+        trained(name)
+    with threadpool_limits(limits=1):
+        yield
 
 
 class ModelApp(App):

@@ -29,6 +29,27 @@ def cases(*of: Case) -> list[Any]:
     return [pytest.param(case, id=case.name, marks=[] if case.name in SAMPLE else pytest.mark.slow) for case in of]
 
 
+@pytest.mark.parametrize("case", cases(*HEALTHY))
+def test_a_healthy_deployment_is_never_accused(
+    zoo_server: Deployment,
+    zoo: Trained,
+    case: Case,
+    record: Callable[..., None],
+    with_peers: bool,  # noqa: FBT001
+) -> None:
+    deployment = case_in(zoo_server, zoo, case)
+
+    for _ in range(TIMES):
+        verdict = tier0.check_serving(deployment, on_fail="return")
+        if verdict.verdict != "pass":
+            break
+
+    record(case.name, (), verdict, ask_peers(deployment, zoo, case) if with_peers else {}, case.declared["route"])
+    assert verdict.verdict == "pass", [result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]]
+    judged = {result.id for result in verdict.with_status("pass")}
+    assert {"parity.golden_rows", "parity.rows_alone", "health.can_predict", "identity.always_the_same"} <= judged
+
+
 @pytest.mark.parametrize("case", cases(*MUTANTS))
 def test_a_mutant_is_caught(
     zoo_server: Deployment,
@@ -51,27 +72,6 @@ def test_a_mutant_is_caught(
     if "answered with" in caught.message:
         assert {"status", "body"} <= caught.evidence.keys()
     json.dumps(verdict.as_dict(), allow_nan=False)
-
-
-@pytest.mark.parametrize("case", cases(*HEALTHY))
-def test_a_healthy_deployment_is_never_accused(
-    zoo_server: Deployment,
-    zoo: Trained,
-    case: Case,
-    record: Callable[..., None],
-    with_peers: bool,  # noqa: FBT001
-) -> None:
-    deployment = case_in(zoo_server, zoo, case)
-
-    for _ in range(TIMES):
-        verdict = tier0.check_serving(deployment, on_fail="return")
-        if verdict.verdict != "pass":
-            break
-
-    record(case.name, (), verdict, ask_peers(deployment, zoo, case) if with_peers else {}, case.declared["route"])
-    assert verdict.verdict == "pass", [result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]]
-    judged = {result.id for result in verdict.with_status("pass")}
-    assert {"parity.golden_rows", "parity.rows_alone", "health.can_predict", "identity.always_the_same"} <= judged
 
 
 @pytest.mark.slow
