@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from tier0.core.catalogue import CATALOGUE, GROUPS, Disturbance
+from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS
 from tier0.core.errors import Tier0Error
 from tier0.core.settings import read_headers
 from tier0.core.verdict import CheckResult, Status, Verdict
@@ -74,6 +75,42 @@ def verify(
     except Exception as problem:  # noqa: BLE001 - status 1 would say that it does not hold
         _refuse(f"it could not be judged, for a reason that Tier0 does not know: {type(problem).__name__}: {problem}")
     _conclude(verdict)
+    if json_ is not None:
+        json_.write_text(json.dumps(verdict.as_dict(), indent=2, default=str) + "\n", encoding="utf-8")
+    raise typer.Exit(verdict.exit_status)
+
+
+@app.command()
+def check_client(
+    client: Annotated[str, typer.Argument(help="module:function that makes the client, given a URL (and the declared knobs)")] = "",
+    declare: Annotated[Path | None, typer.Option(help="what the client promises, in TOML; what it does not is not judged")] = None,
+    only: Annotated[str, typer.Option(help=f"groups of checks, or single ones, separated by commas: {', '.join(CLIENT_GROUPS)}")] = "",
+    json_: Annotated[Path | None, typer.Option("--json", help="write the verdict to a file")] = None,
+    *,
+    list_: Annotated[bool, typer.Option("--list", help="print the catalogue of checks, and do nothing else")] = False,
+) -> None:
+    """Judge a client, anybody's, by what reaches servers that fail on purpose; it takes some ten seconds, and needs no service.
+
+    Nothing is read from the client's attributes: what counts is what arrived, and when. A failure comes with its timeline.
+    """
+    if list_:
+        typer.echo(client_catalogue_table())
+        return
+    if not client:
+        _refuse("which client? Say what makes it: tier0 check-client mypkg.client:make_client --declare client.toml")
+    _refuse_unwritable("--json", json_)
+    from tier0.runs.check_client import check_client as judge  # noqa: PLC0415 - what --help does not need
+
+    sys.path.insert(0, "")
+    try:
+        verdict = judge(client, declare, only=[name for name in only.split(",") if name], on_fail="return", tell=_tell)
+    except Tier0Error as problem:
+        _refuse(str(problem))
+    for result in verdict.with_status("fail"):
+        typer.echo("\n" + "\n".join([result.explain(), *(f"  {line}" for line in result.evidence.get("timeline", ()))]))
+    for result in verdict.with_status("error"):
+        typer.echo(f"\n{result.explain()}")
+    typer.echo(f"\n{client}: {_in_sum(verdict)}")
     if json_ is not None:
         json_.write_text(json.dumps(verdict.as_dict(), indent=2, default=str) + "\n", encoding="utf-8")
     raise typer.Exit(verdict.exit_status)
@@ -205,6 +242,12 @@ def catalogue_table() -> str:
     return "\n".join(["| check | question | needs | disturbs |", "|---|---|---|---|", *rows])
 
 
+def client_catalogue_table() -> str:
+    """Return the catalogue of the checks of clients as a Markdown table."""
+    rows = [f"| `{check.id}` | {check.question} | {', '.join((*check.declared, *check.methods)) or '-'} |" for check in CLIENT_CATALOGUE]
+    return "\n".join(["| check | question | needs |", "|---|---|---|", *rows])
+
+
 def _headers(given: list[str] | None) -> dict[str, str]:
     try:
         return read_headers(given or [])
@@ -230,12 +273,16 @@ def _tell(result: CheckResult) -> None:
     typer.echo(f"{SIGNS[result.status]:>6}  {result.id:36} {'; '.join(filter(None, [result.message, reported]))}".rstrip())
 
 
+def _in_sum(verdict: Verdict) -> str:
+    counts = ", ".join(f"{len(verdict.with_status(status))} {word}" for status, word in WORDS.items())
+    conclusion = {"pass": "it holds", "fail": "it does not hold", "error": "it could not be judged"}[verdict.verdict]
+    return f"{conclusion}: {counts}"
+
+
 def _conclude(verdict: Verdict) -> None:
     for result in [*verdict.with_status("fail"), *verdict.with_status("error")]:
         typer.echo(f"\n{result.explain()}")
-    counts = ", ".join(f"{len(verdict.with_status(status))} {word}" for status, word in WORDS.items())
-    conclusion = {"pass": "it holds", "fail": "it does not hold", "error": "it could not be judged"}[verdict.verdict]
-    typer.echo(f"\n{verdict.target['url']}: {conclusion}: {counts}")
+    typer.echo(f"\n{verdict.target['url']}: {_in_sum(verdict)}")
     if not any(result.group == "parity" and result.status in {"pass", "fail"} for result in verdict.checks):
         typer.echo("Nothing was compared with what was trained: give golden rows, with --golden or --model.")
 

@@ -137,7 +137,7 @@ class FaultServer:
                 if not await self._answer(arrival, self._script(arrival), reader, writer):
                     break
                 http = h11.Connection(h11.SERVER)  # what is sent here obeys no protocol: each request starts afresh
-        except (OSError, h11.RemoteProtocolError):
+        except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):  # the last: this server is closed
             pass
         finally:
             if arrival is not None and arrival.ended is None:

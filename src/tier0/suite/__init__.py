@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tier0.core.catalogue import CATALOGUE, Check, Disturbance
+from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
 
 if TYPE_CHECKING:
+    from tier0.core.declaration import Declaration
+    from tier0.core.verdict import CheckResult
     from tier0.runs.deployment import Deployment
 
 
@@ -32,12 +36,46 @@ class AskedCheck:
 
         if self._disturb is not None:
             deployment = replace(deployment, disturb=self._disturb)
-        result = asyncio.run(ask_one(deployment, self.check))
-        if result.status == "not_judged":
-            pytest.skip(f"not judged: {result.message}")
-        if result.status != "pass":
-            pytest.fail(result.explain(), pytrace=False)
-        return result.evidence
+        return _concluded(asyncio.run(ask_one(deployment, self.check)))
+
+
+class AskedClientCheck:
+    """One check of clients, to be called with a factory in a test."""
+
+    def __init__(self, check: ClientCheck) -> None:
+        self.check = check
+
+    def __call__(self, factory: Callable[..., Any] | str, declare: Declaration | Mapping[str, Any] | Path | str | None = None) -> dict[str, Any]:
+        """Judge the client that *factory* makes; see `tier0.check_client`. What is not judged skips the test, with the reason.
+
+        Returns:
+            The evidence, where there is some.
+        """
+        from tier0.runs.check_client import check_client  # noqa: PLC0415
+
+        return _concluded(check_client(factory, declare, only=[self.check.id], on_fail="return").checks[0])
+
+
+def _concluded(result: CheckResult) -> dict[str, Any]:
+    if result.status == "not_judged":
+        pytest.skip(f"not judged: {result.message}")
+    if result.status != "pass":
+        pytest.fail("\n".join([result.explain(), *result.evidence.get("timeline", ())]), pytrace=False)
+    return result.evidence
+
+
+def parametrize_with_client_checks(only: Sequence[str] = ()) -> pytest.MarkDecorator:
+    """Parametrize a test with the checks of clients.
+
+        @tier0.parametrize_with_client_checks()
+        def test_our_client(check):
+            check("mypkg.client:make_client", "client.toml")
+
+    Args:
+        only: groups or single checks; all by default.
+    """
+    chosen = [check for check in CLIENT_CATALOGUE if not only or check.group in only or check.id in only]
+    return pytest.mark.parametrize("check", [pytest.param(AskedClientCheck(check), id=check.id) for check in chosen])
 
 
 def parametrize_with_checks(groups: Sequence[str] = (), *, disturb: Disturbance | None = None) -> pytest.MarkDecorator:

@@ -1,0 +1,257 @@
+"""A client that is judged: whatever its signature, it is called as `predict` and seen from the other end of the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from tier0.core.declaration import LONGEST_RESET, Declaration
+from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.faults import Arrival, FaultLog, FaultServer, Reply
+from tier0.faults.server import Script
+
+PATIENCE = 5.0
+"""Seconds, beyond what is declared, until a call counts as one that never ends."""
+THREADS = 128
+MARGIN = 0.05
+NAMES = {"health": ("health", "health_check"), "close": ("close", "aclose"), "predict_batch": ("predict_batch",), "predict": ("predict",)}
+MISTAKES_IN_CODE = (TypeError, AttributeError, KeyError, IndexError, OverflowError, ZeroDivisionError, NameError, UnboundLocalError, RecursionError)
+MOST_LINES = 40
+
+
+class StillWaitingError(Exception):
+    """A call did not end within any patience."""
+
+
+@dataclass
+class Call:
+    """One call, as its caller saw it."""
+
+    started: float
+    ended: float = 0.0
+    answer: Any = None
+    error: BaseException | None = None
+    requests: list[Arrival] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.started
+
+    @property
+    def rejected(self) -> bool:
+        """Whether it ended in an error and nothing arrived meanwhile; of calls that were made one after the other."""
+        return self.error is not None and not self.requests
+
+    @property
+    def outcome(self) -> str:
+        """In a few words."""
+        if self.error is None:
+            return "answered"
+        return "rejected, nothing sent" if self.rejected else f"{type(self.error).__name__}: {str(self.error)[:100]}"
+
+
+class Caller:
+    """A client under judgement, with the server that it talks to.
+
+    Args:
+        made: what the factory gave.
+        server: that it talks to.
+        declaration: what it promises.
+    """
+
+    def __init__(self, made: Any, server: FaultServer, declaration: Declaration) -> None:
+        self.made = made
+        self.server = server
+        self.declared = declaration
+        self.calls: list[Call] = []
+        self._threads = ThreadPoolExecutor(THREADS, "tier0-judged-client")
+
+    @property
+    def log(self) -> FaultLog:
+        """What the server saw."""
+        return self.server.log
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a call counts as one that never ends."""
+        return (self.declared.longest_call or PATIENCE) + PATIENCE
+
+    async def predict(self, data: Any = None, *, give_up: float | None = None, **how: Any) -> Call:
+        """Call it, and say what became of the call; a caller may give up after some seconds."""
+        return await self._call("predict", self.declared.data if data is None else data, give_up=give_up, **how)
+
+    async def predict_batch(self) -> Call:
+        """Ask for many in its own way."""
+        return await self._call("predict_batch", batch_of(self.declared.data))
+
+    async def health(self) -> Call:
+        """Ask it whether the service is well."""
+        return await self._call("health")
+
+    async def close(self) -> None:
+        """Close it, if it can be, and end its threads."""
+        if method_of(self.made, "close") is not None:
+            with suppress(Exception):
+                async with asyncio.timeout(PATIENCE):
+                    await self.run("close")
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, name: str, *arguments: Any, **how: Any) -> Any:
+        """Call a method; one that is not asynchronous runs in a thread."""
+        method = method_of(self.made, name)
+        if method is None:
+            raise NotJudgedError(f"it has no {name}")
+        if inspect.iscoroutinefunction(method):
+            return await method(*arguments, **how)
+        result = await asyncio.get_running_loop().run_in_executor(self._threads, lambda: method(*arguments, **how))
+        return await result if inspect.isawaitable(result) else result
+
+    async def _call(self, name: str, *arguments: Any, give_up: float | None = None, **how: Any) -> Call:
+        before = len(self.log.arrivals)
+        call = Call(time.monotonic())
+        self.calls.append(call)
+        try:
+            async with asyncio.timeout(self.patience if give_up is None else give_up):
+                call.answer = await self.run(name, *arguments, **how)
+        except TimeoutError as problem:
+            waited = time.monotonic() - call.started
+            call.error = StillWaitingError(f"no end after {waited:.1f} s") if give_up is None and waited >= self.patience else problem
+        except Exception as problem:  # noqa: BLE001 - whatever it raises is what its caller gets
+            call.error = problem
+        finally:
+            call.ended = time.monotonic()
+            call.requests = self.log.arrivals[before:]
+        return call
+
+    async def together(self, number: int, **how: Any) -> list[Call]:
+        """Make several calls at once."""
+        return list(await asyncio.gather(*(self.predict(**how) for _ in range(number))))
+
+    async def open_circuit(self) -> None:
+        """Fail until a call is rejected.
+
+        Raises:
+            NotJudgedError: it never is.
+        """
+        script = self.server.script
+        self.server.script = Reply(503)
+        for _ in range((self.declared.threshold or 1) * 2 + 5):
+            if (await self.predict()).rejected:
+                self.server.script = script
+                return
+        raise NotJudgedError("its circuit never opened, see breaker.opens")
+
+    async def until_reset(self) -> None:
+        """Wait until a probe may be let out.
+
+        Raises:
+            NotJudgedError: that takes too long.
+        """
+        reset = self.declared.reset or 0.0
+        if reset > LONGEST_RESET:
+            raise NotJudgedError(f"its reset takes {reset:g} s: give knobs that shorten it to {LONGEST_RESET:g} s or less")
+        await asyncio.sleep(reset * 1.1 + MARGIN)
+
+    def fail(self, message: str, *causes: str, **evidence: Any) -> CheckFailedError:
+        """Return the failure, with the timeline of what was seen."""
+        declared = {
+            name: value for name in ("attempts", "threshold", "reset", "probes", "timeout") if (value := getattr(self.declared, name)) is not None
+        }
+        evidence = {**evidence, "declared": declared, "timeline": self.timeline()}
+        return CheckFailedError(message, evidence=evidence, causes=causes)
+
+    def timeline(self) -> list[str]:
+        """Return what happened, in order: calls, requests, answers."""
+        happened = [(one.at, _in_words(one.what, one.detail, one.connection)) for one in self.log.noted if one.what != "injected"]
+        for number, call in enumerate(self.calls, 1):
+            happened.append((call.started, f"call {number}"))
+            if call.ended:
+                happened.append((call.ended, f"call {number} ended: {call.outcome}"))
+        happened.sort(key=lambda one: one[0])
+        lines = [f"{(at - happened[0][0]) * 1000:8.1f} ms  {what}" for at, what in happened]
+        return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES // 2], f"… {len(lines) - MOST_LINES} more …", *lines[-MOST_LINES // 2 :]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What makes the client that is judged, and what it promises."""
+
+    factory: Callable[..., Any]
+    declared: Declaration
+
+    @asynccontextmanager
+    async def against(self, script: Reply | Sequence[Reply] | Script | None = None, *, suffix: str = "") -> AsyncIterator[Caller]:
+        """Make a client of a server of its own, which answers as *script* says: with a prediction, by default."""
+        with FaultServer(self.ok if script is None else script) as server:
+            made = self.factory(server.url + suffix, **self.declared.knobs)
+            caller = Caller(await made if inspect.isawaitable(made) else made, server, self.declared)
+            try:
+                yield caller
+            finally:
+                await caller.close()
+
+    @property
+    def ok(self) -> Reply:
+        """A prediction."""
+        return Reply(body=self.declared.answer)
+
+    def lacks(self, made: Any, method: str) -> bool:
+        """Tell whether the client lacks what a check needs."""
+        if method == "asynchronous":
+            predict = method_of(made, "predict")
+            return not inspect.iscoroutinefunction(predict)
+        if method == "model":
+            predict = method_of(made, "predict")
+            return predict is None or "model" not in inspect.signature(predict).parameters
+        return method_of(made, method) is None
+
+
+def method_of(made: Any, name: str) -> Callable[..., Any] | None:
+    """Return a client's method; a bare function is a client that only predicts."""
+    if name == "predict" and not hasattr(made, "predict") and callable(made):
+        return made  # type: ignore[no-any-return]
+    return next((method for known in NAMES.get(name, (name,)) if callable(method := getattr(made, known, None))), None)
+
+
+def batch_of(data: Any) -> Any:
+    """Return what a batch call is given: the rows of *data*, twice, where they can be told."""
+    if isinstance(data, dict) and isinstance(data.get("features"), list):
+        return data["features"] * 2
+    return [data, data]
+
+
+async def settle(condition: Callable[[], bool], timeout: float = 1.5) -> bool:
+    """Wait until the condition holds, for so long at most; return whether it does."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.01)
+    return True
+
+
+async def gathered(*work: Awaitable[Any]) -> list[Any]:
+    """Do several things at once; the first problem is raised when all have ended."""
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return list(outcomes)
+
+
+def _in_words(what: str, detail: Any, connection: int) -> str:
+    match what:
+        case "arrived":
+            return f"request {detail['request'] + 1} arrived: {detail['method']} {detail['path']}"
+        case "answered" | "given up" | "broken":
+            words = {"answered": f"answered {detail['status']}", "given up": "its caller has gone", "broken": "broken off"}[what]
+            return f"request {detail['request'] + 1} {words}"
+        case _:
+            return f"connection {connection} {what}"

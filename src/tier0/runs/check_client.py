@@ -1,0 +1,145 @@
+"""Judging a client: every check with a server and a client of its own, several at once, and what fails once more, alone."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from tier0.checks.client.subject import Subject
+from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS, ClientCheck
+from tier0.core.declaration import Declaration, read_declaration
+from tier0.core.errors import Tier0Error
+from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
+from tier0.faults import FaultServer
+from tier0.runs.named import import_named
+
+AT_ONCE = 6
+"""Checks; they mostly wait for time to pass."""
+CHECK_TIMEOUT = 30.0
+METHODS = {
+    "predict_batch": "a method predict_batch",
+    "health": "a method health or health_check",
+    "close": "a method close or aclose",
+    "model": "an argument model of its predict",
+    "asynchronous": "a predict that is a coroutine function",
+}
+
+
+def check_client(
+    factory: Callable[..., Any] | str,
+    declare: Declaration | Mapping[str, Any] | Path | str | None = None,
+    *,
+    only: Sequence[str] = (),
+    on_fail: Literal["raise", "return"] = "raise",
+    tell: Callable[[CheckResult], None] | None = None,
+) -> Verdict:
+    """Judge a client by what reaches servers that fail on purpose; it needs no service, and takes some ten seconds.
+
+    Args:
+        factory: makes the client, given a URL and the declared knobs: a function, or ``module:function``. What it makes has ``predict``,
+            or is itself called with the data; and may have ``predict_batch``, ``health`` and ``close``; asynchronous or not.
+        declare: what the client promises, or a TOML file with that; what is not declared is not judged.
+        only: groups or single checks; all by default.
+        on_fail: raise `DoesNotHoldError` unless everything that could be judged holds, or only return the verdict.
+        tell: is told every result as it comes.
+
+    Raises:
+        Tier0Error: the factory or the declaration cannot be used.
+        DoesNotHoldError: see *on_fail*.
+    """
+    declared = read_declaration(declare)
+    name = factory if isinstance(factory, str) else f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', factory)}"
+    make = (
+        import_named("the client", factory, "of a function that makes a client when it is called with a URL") if isinstance(factory, str) else factory
+    )
+    if not callable(make):
+        raise Tier0Error(f"the client {name!r} is {type(make).__name__}, not something to call with a URL")
+    checks = client_checks_of(only)
+    results = asyncio.run(_judge(Subject(make, declared), checks, name, tell or (lambda _: None)))
+    promised = {key: value for key, value in vars(declared).items() if key not in {"answer", "data", "knobs"} and value is not None}
+    verdict = Verdict({"client": name, "declared": promised, "knobs": sorted(declared.knobs)}, results)
+    if on_fail == "raise":
+        verdict.raise_for_status()
+    return verdict
+
+
+def client_checks_of(only: Sequence[str]) -> list[ClientCheck]:
+    """Return the checks that are named, or that belong to groups that are; all of them, if there are none.
+
+    Raises:
+        Tier0Error: there is no such group or check.
+    """
+    if unknown := [name for name in only if name not in CLIENT_GROUPS and name not in {check.id for check in CLIENT_CATALOGUE}]:
+        raise Tier0Error(f"only = {unknown[0]!r}: there is no such group or check. The groups are: {', '.join(CLIENT_GROUPS)}")
+    return [check for check in CLIENT_CATALOGUE if not only or check.group in only or check.id in only]
+
+
+async def _judge(subject: Subject, checks: list[ClientCheck], name: str, tell: Callable[[CheckResult], None]) -> list[CheckResult]:
+    made = await _make_one(subject, name)
+    results: dict[str, CheckResult] = {}
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def judge(check: ClientCheck) -> None:
+        async with places:
+            results[check.id] = await _ask(subject, check, made, name)
+
+    def end(check: ClientCheck) -> None:
+        tell(results[check.id])
+
+    together = [check for check in checks if not check.alone]
+    await asyncio.gather(*(judge(check) for check in together))
+    for check in checks:
+        if check.alone:
+            await judge(check)
+        if results[check.id].status == "fail":  # others ran beside it, or the machine was busy: it is asked once more before it is believed
+            await judge(check)
+        end(check)
+    return [results[check.id] for check in checks]
+
+
+async def _make_one(subject: Subject, name: str) -> Any:
+    """Make a client, to see that it can be made, and what it has.
+
+    Raises:
+        Tier0Error: it cannot.
+    """
+    with FaultServer(subject.ok) as server:
+        knobs = ", ".join(f"{key}={value!r}" for key, value in subject.declared.knobs.items())
+        try:
+            made = subject.factory(server.url, **subject.declared.knobs)
+            made = await made if inspect.isawaitable(made) else made
+        except Exception as problem:
+            how = f"{name}({server.url!r}{', ' + knobs if knobs else ''})"
+            raise Tier0Error(
+                f"the client cannot be made: {how} raised {type(problem).__name__}: {problem}. Check the factory and its [knobs]"
+            ) from problem
+        if not callable(made) and not callable(getattr(made, "predict", None)):
+            raise Tier0Error(f"{name} makes {type(made).__name__}, which has no predict and cannot be called: give it one in a small adapter")
+        return made
+
+
+async def _ask(subject: Subject, check: ClientCheck, made: Any, name: str) -> CheckResult:
+    start = time.perf_counter()
+    if undeclared := [field for field in check.declared if not subject.declared.promises(field)]:
+        return CheckResult(check.id, "not_judged", f"{' and '.join(undeclared)} {'is' if len(undeclared) == 1 else 'are'} not declared")
+    if lacking := [METHODS[method] for method in check.methods if subject.lacks(made, method)]:
+        return CheckResult(check.id, "not_judged", f"it lacks {' and '.join(lacking)}")
+    body = getattr(import_module(f"tier0.checks.client.{check.group}"), check.id.partition(".")[2])
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            result = CheckResult(check.id, "pass", "", await body(subject) or {})
+    except NotJudgedError as problem:
+        result = CheckResult(check.id, "not_judged", str(problem))
+    except CheckFailedError as problem:
+        result = CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, f"tier0 check-client {name} --only {check.id}")
+    except TimeoutError:
+        result = CheckResult(check.id, "error", f"it was not judged within {CHECK_TIMEOUT:g} s")
+    except Exception as problem:  # noqa: BLE001 - a check that breaks must not hide what the others found
+        result = CheckResult(check.id, "error", f"the check itself broke: {type(problem).__name__}: {problem}")
+    return replace(result, seconds=time.perf_counter() - start)
