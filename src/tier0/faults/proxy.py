@@ -302,5 +302,5 @@ async def _pieces(data: bytes, toxics: list[_Toxic], draw: random.Random) -> Asy
         if rate is not None:
             await asyncio.sleep(len(piece) / rate)
         yield piece
-        if slicer is not None and data:
+        if slicer is not None:  # after the last one, too: whether more follows depends on how the data was read
             await asyncio.sleep(slicer.delay)
