@@ -40,12 +40,14 @@ class RejectedError(Exception):
 class Breaker:
     def __init__(self, flaws: set[str]) -> None:
         self.flaws = flaws
-        self.clock: Callable[[], float] = time.time if "wall_clock" in flaws else time.monotonic
         self.failures = 0
         self.opened: float | None = None
         self.probing = False
         self.half_open = False
         self.generation = 0
+
+    def clock(self) -> float:
+        return time.time() if "wall_clock" in self.flaws else time.monotonic()
 
     def ask(self) -> int:
         if "dear_rejection" in self.flaws and self.opened is not None:
@@ -85,6 +87,7 @@ class ModelClient:
         self.url = url if "double_slash" in self.flaws else url.rstrip("/")
         most = 1000 if "unbounded" in self.flaws else DECLARED["connections"]
         self.http = httpx.AsyncClient(timeout=0.3, trust_env="trust_env" in self.flaws, limits=httpx.Limits(max_connections=None))
+        self.limit = 0.7 if "no_deadline" in self.flaws else DECLARED["attempt_timeout"]
         self.places = asyncio.Semaphore(most)
         self.breakers: dict[str | None, Breaker] = {}
         self.budget = 10.0
@@ -165,7 +168,7 @@ class ModelClient:
                 break
             self.budget -= 1
             wait = max(0.06 * 2**number * (1 if "no_jitter" in self.flaws else random.random()), getattr(first, "retry_after", 0.0))
-            if "sleeps_last" in self.flaws:
+            if "sleeps_last" in self.flaws and number == attempts - 1:
                 wait = max(wait, 0.08)
             if time.monotonic() + wait > deadline:
                 break
@@ -192,10 +195,12 @@ class ModelClient:
                 breaker.record(breaker.generation, failed=True)
             raise FailedError("all connections are busy") from problem
         failed: bool | None = None
-        generation = breaker.generation if early is None else early
         try:
-            if early is None:
-                generation = breaker.ask()
+            generation = breaker.ask() if early is None else early
+        except RejectedError:
+            self.places.release()
+            raise
+        try:
             started = time.monotonic()
             answer = await self.send(self.route(model), data, request_id)
             slow = time.monotonic() - started > DECLARED["slow_after"] and "slow_is_fine" not in self.flaws
@@ -223,7 +228,7 @@ class ModelClient:
             await self.http.post(url, json=data)
         if "leaks" in self.flaws:
             return await asyncio.shield(asyncio.ensure_future(self.ask(url, data, request_id, None)))
-        return await self.ask(url, data, request_id, None if "per_operation" in self.flaws else 0.3)
+        return await self.ask(url, data, request_id, None if "per_operation" in self.flaws else self.limit)
 
     async def ask(self, url: str, data: Any, request_id: str, limit: float | None) -> Any:
         headers = {"X-Request-ID": request_id}
@@ -233,7 +238,7 @@ class ModelClient:
             inject(headers)
         try:
             async with asyncio.timeout(limit):
-                response = await self.http.post(url, json=data, headers=headers, timeout=30 if "leaks" in self.flaws else 0.3)
+                response = await self.http.post(url, json=data, headers=headers, timeout=30 if "leaks" in self.flaws else self.limit)
         except (httpx.HTTPError, TimeoutError) as problem:
             raise FailedError(type(problem).__name__) from problem
         if response.status_code in {429, 503} or response.status_code >= 500:

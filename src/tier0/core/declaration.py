@@ -66,6 +66,7 @@ class Declaration:
         knobs: given to the factory beside the URL.
         answer: a prediction, as the client's services give it.
         data: what ``predict`` is called with.
+        setup: answers (JSON) to what the client asks for while it is made, by path, such as ``/schema.json``.
     """
 
     attempts: int | None = None
@@ -87,6 +88,7 @@ class Declaration:
     knobs: Mapping[str, Any] = field(default_factory=dict)
     answer: Any = field(default_factory=lambda: {"predictions": [1], "probabilities": [[0.25, 0.75]], "classes": [0, 1], "model_tag": "m:1"})
     data: Any = field(default_factory=lambda: {"features": [[1.0, 2.0]]})
+    setup: Mapping[str, Any] = field(default_factory=dict)
 
     def promises(self, name: str) -> bool:
         """Tell whether *name* is declared; what is declared to be off is not, but for ``idempotent``."""
@@ -136,3 +138,5 @@ def _refuse(where: str, name: str, value: Any) -> None:
         raise DeclarationError(f'{said}: say "total" or "attempt"')
     if name == "knobs" and not isinstance(value, Mapping):
         raise DeclarationError(f"{said}: write a table [knobs], with the factory's own arguments")
+    if name == "setup" and not (isinstance(value, Mapping) and all(str(path).startswith("/") for path in value)):
+        raise DeclarationError(f'{said}: write a table [setup], such as "/schema.json" = {{...}}')

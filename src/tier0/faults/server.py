@@ -80,10 +80,12 @@ class FaultServer:
 
     Args:
         script: what is answered: one reply, several in turn (the last one for ever), or a function of the request.
+        setup: answered to these paths, and not in the log, until it is emptied: what a client asks for while it is made.
     """
 
-    def __init__(self, script: Reply | Sequence[Reply] | Script) -> None:
+    def __init__(self, script: Reply | Sequence[Reply] | Script, *, setup: Mapping[str, Reply] | None = None) -> None:
         self.log = FaultLog()
+        self.setup = dict(setup or {})
         self.script = script
         self._connected = 0
         self._background = BackgroundLoop("tier0-fault-server")
@@ -132,6 +134,10 @@ class FaultServer:
             http = h11.Connection(h11.SERVER)
             while (request := await _next_request(http, reader)) is not None:
                 head, body = request
+                if (fixed := self.setup.get(head.target.decode("latin-1"))) is not None:
+                    writer.write(fixed.head + fixed.content)
+                    http = h11.Connection(h11.SERVER)
+                    continue
                 headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
                 arrival = self.log.arrive(number, head.method.decode(), head.target.decode("latin-1"), headers, body)
                 if not await self._answer(arrival, self._script(arrival), reader, writer):

@@ -16,7 +16,6 @@ from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS, ClientC
 from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
-from tier0.faults import FaultServer
 from tier0.runs.named import import_named
 
 AT_ONCE = 6
@@ -62,7 +61,7 @@ def check_client(
         raise Tier0Error(f"the client {name!r} is {type(make).__name__}, not something to call with a URL")
     checks = client_checks_of(only)
     results = asyncio.run(_judge(Subject(make, declared), checks, name, tell or (lambda _: None)))
-    promised = {key: value for key, value in vars(declared).items() if key not in {"answer", "data", "knobs"} and value is not None}
+    promised = {key: value for key, value in vars(declared).items() if key not in {"answer", "data", "knobs", "setup"} and value is not None}
     verdict = Verdict({"client": name, "declared": promised, "knobs": sorted(declared.knobs)}, results)
     if on_fail == "raise":
         verdict.raise_for_status()
@@ -81,6 +80,7 @@ def client_checks_of(only: Sequence[str]) -> list[ClientCheck]:
 
 
 async def _judge(subject: Subject, checks: list[ClientCheck], name: str, tell: Callable[[CheckResult], None]) -> list[CheckResult]:
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # tasks that a client leaves behind are not news, nor ours
     made = await _make_one(subject, name)
     results: dict[str, CheckResult] = {}
     places = asyncio.Semaphore(AT_ONCE)
@@ -109,7 +109,7 @@ async def _make_one(subject: Subject, name: str) -> Any:
     Raises:
         Tier0Error: it cannot.
     """
-    with FaultServer(subject.ok) as server:
+    with subject.server(subject.ok) as server:
         knobs = ", ".join(f"{key}={value!r}" for key, value in subject.declared.knobs.items())
         try:
             made = subject.factory(server.url, **subject.declared.knobs)
@@ -121,7 +121,14 @@ async def _make_one(subject: Subject, name: str) -> Any:
             ) from problem
         if not callable(made) and not callable(getattr(made, "predict", None)):
             raise Tier0Error(f"{name} makes {type(made).__name__}, which has no predict and cannot be called: give it one in a small adapter")
-        return made
+    async with subject.against() as caller:
+        call = await caller.predict()
+        if call.error is not None:
+            raise Tier0Error(
+                f"the client cannot be judged: the first call of {name} to a service that answers every request ended in {call.outcome}. "
+                "Declare what it is called with ([data]), what its services answer ([answer]), and what it asks for while it is made ([setup])"
+            )
+    return made
 
 
 async def _ask(subject: Subject, check: ClientCheck, made: Any, name: str) -> CheckResult:

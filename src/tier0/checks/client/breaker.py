@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from tier0.checks.client.subject import Caller, Subject, settle
+from tier0.checks.client.subject import Subject, settle
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
+FAILING = 503
 AT_ONCE = 20
 BURST = 100
 ON_ITS_WAY = 0.03
@@ -138,7 +139,7 @@ async def closes(subject: Subject) -> None:
 async def stragglers(subject: Subject) -> None:
     """Fail where a success from before the opening closes the door on a service that fails."""
     reset = subject.declared.reset or 0.0
-    slow = min(reset * 0.5, (subject.declared.longest_call or 1.0) * 0.4)
+    slow = min(reset * 0.5, (subject.declared.attempt_timeout or subject.declared.longest_call or 1.0) * 0.5)
     first: list[int] = []
 
     def answer(arrival: Arrival) -> Reply:
@@ -149,10 +150,13 @@ async def stragglers(subject: Subject) -> None:
         straggler = asyncio.ensure_future(caller.predict())
         if not await settle(lambda: bool(caller.log.arrivals)):
             raise NotJudgedError("it sent nothing")
-        opened = await _fail_until_rejected(caller)
+        await caller.together(subject.declared.threshold or 1)
+        is_open = (await caller.predict()).rejected
         was_late = not straggler.done()
         await straggler
-        if not opened or not was_late or time.monotonic() > opened + reset * 0.9:
+        failed = sorted(one.ended_at for one in caller.log.arrivals if one.status == FAILING and one.ended_at is not None)
+        opened = failed[(subject.declared.threshold or 1) - 1] if len(failed) >= (subject.declared.threshold or 1) else 0.0
+        if not is_open or not was_late or time.monotonic() > opened + reset * 0.9:
             raise NotJudgedError(f"it did not open within the {slow * 1000:.0f} ms that an answer was on its way")
         before = len(caller.log.arrivals)
         await caller.predict()
@@ -160,16 +164,6 @@ async def stragglers(subject: Subject) -> None:
             raise caller.fail(
                 "an answer from before it opened made it send again, to a service that fails", "results are not tied to the state they belong to"
             )
-
-
-async def _fail_until_rejected(caller: Caller) -> float:
-    """Fail until a call is rejected, and return when; 0 if none is."""
-    for _ in range((caller.declared.threshold or 1) * 2 + 2):
-        before = len(caller.log.arrivals)
-        call = await caller.predict()
-        if call.error is not None and len(caller.log.arrivals) == before:
-            return call.ended
-    return 0.0
 
 
 async def burst(subject: Subject) -> dict[str, Any]:
@@ -182,7 +176,7 @@ async def burst(subject: Subject) -> dict[str, Any]:
     async with subject.against(answer) as caller:
         await caller.together(BURST)
         arrivals = caller.log.arrivals
-        failed = sorted(one.ended_at for one in arrivals if one.status == 503 and one.ended_at is not None)  # noqa: PLR2004
+        failed = sorted(one.ended_at for one in arrivals if one.status == FAILING and one.ended_at is not None)
         if len(failed) < threshold:
             raise NotJudgedError(f"{len(failed)} failures came, and {threshold} open it")
         opened = failed[threshold - 1]

@@ -29,7 +29,7 @@ async def dripping_body(subject: Subject) -> dict[str, Any]:
 
 async def _in_time(caller: Caller, what: str, cause: str) -> dict[str, Any]:
     promised = caller.declared.longest_call or 0.0
-    call = await caller.predict(give_up=promised * 2 + 2)
+    call = await caller.predict(give_up=promised * 1.5 + 1)
     if call.seconds > promised * 1.1 + SLACK:
         raise caller.fail(f"{what} kept a call for {call.seconds:.2f} s or more, and {promised:g} s were declared", cause)
     return {"seconds": call.seconds}

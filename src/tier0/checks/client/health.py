@@ -19,6 +19,8 @@ ANSWERS = {
     "a 200 that is no JSON": Reply(body=b"OK"),
 }
 LONGEST = 0.5
+QUEUED = 4
+"""Predictions for each connection, so that whoever has to queue with them waits for several."""
 
 
 async def never_raises(subject: Subject) -> None:
@@ -39,18 +41,19 @@ async def _ask(subject: Subject, what: str, reply: Reply) -> None:
 async def while_saturated(subject: Subject) -> dict[str, Any]:
     """Fail where health waits for a place in the pool that predictions fill."""
     connections = subject.declared.connections or 1
+    busy = min(LONGEST * 2, 0.8 * (subject.declared.attempt_timeout or subject.declared.longest_call or LONGEST * 2))
 
     def answer(arrival: Arrival) -> Reply:
-        return Reply.hang() if arrival.method == "POST" and arrival.body and b"features" in arrival.body else WELL
+        return Reply(body=subject.declared.answer, delay=busy) if arrival.method == "POST" else WELL
 
     async with subject.against(answer) as caller:
-        calls = [asyncio.ensure_future(caller.predict()) for _ in range(connections)]
+        calls = [asyncio.ensure_future(caller.predict()) for _ in range(connections * QUEUED)]
         await settle(lambda: len(caller.log.arrivals) >= connections)
         call = await caller.health()
         for one in calls:
             one.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         if call.error is not None or call.seconds > LONGEST:
-            message = f"while {connections} calls waited, a health check took {call.seconds:.2f} s: {call.outcome}"
+            message = f"while {len(calls)} calls waited, a health check took {call.seconds:.2f} s: {call.outcome}"
             raise caller.fail(message, "health checks share the pool, or the lock, of predictions")
         return {"ms": call.seconds * 1000}

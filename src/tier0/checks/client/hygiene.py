@@ -8,12 +8,13 @@ import os
 import threading
 import time
 import tracemalloc
+from contextlib import AsyncExitStack
 from typing import Any
 from unittest import mock
 from urllib.parse import quote, unquote
 
-from tier0.checks.client.subject import PATIENCE, Caller, Subject, settle
-from tier0.core.verdict import NotJudgedError
+from tier0.checks.client.subject import PATIENCE, Call, Caller, StillWaitingError, Subject, settle
+from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import Reply
 
 ODD_NAMES = ("../../x#", "a?b=1#", "a/b")
@@ -52,7 +53,12 @@ async def proxy_environment(subject: Subject) -> None:
     """Fail where a proxy that somebody set for something else gets the predictions, and the data in them."""
     environment = {**dict.fromkeys(PROXIES, DEAD_PROXY), **dict.fromkeys(map(str.lower, PROXIES), DEAD_PROXY), "NO_PROXY": "", "no_proxy": ""}
     with mock.patch.dict(os.environ, environment):
-        async with subject.against() as caller:
+        async with AsyncExitStack() as stack:
+            try:
+                caller = await stack.enter_async_context(subject.against())
+            except Exception as problem:
+                message = f"with HTTP_PROXY set, it cannot even be made: {type(problem).__name__}: {problem}"
+                raise CheckFailedError(message, evidence={"timeline": []}, causes=("trust_env is left on",)) from problem
             call = await caller.predict()
             if not call.requests:
                 raise caller.fail(f"with HTTP_PROXY set, the call went there: {call.outcome}", "trust_env is left on")
@@ -77,19 +83,15 @@ async def another_loop(subject: Subject) -> None:
     """Fail where a call from another event loop hangs, or breaks in a way that nobody understands."""
     async with subject.against() as caller:
         await caller.predict()
-        ended: list[str] = []
+        ended: list[Call] = []
 
         def elsewhere() -> None:
-            ended.append(asyncio.run(_outcome(caller)))
+            ended.append(asyncio.run(caller.predict()))
 
         thread = threading.Thread(target=elsewhere, daemon=True)
         thread.start()
-        if not await settle(lambda: bool(ended), caller.patience + 1) or ended[0].startswith("StillWaitingError"):
+        if not await settle(lambda: bool(ended), caller.patience + 1) or isinstance(ended[0].error, StillWaitingError):
             raise caller.fail("a call from another event loop never ended", "its connections belong to the first loop")
-
-
-async def _outcome(caller: Caller) -> str:
-    return (await caller.predict()).outcome
 
 
 async def memory(subject: Subject) -> dict[str, Any]:
@@ -106,6 +108,7 @@ async def memory(subject: Subject) -> dict[str, Any]:
             tracemalloc.stop()
         growth = min(middle - before, after - middle) / MEASURED
         if growth > GROWTH:
+            await caller.predict()  # the timeline of so many calls was forgotten
             raise caller.fail(f"each call leaves {growth / 1024:.1f} KiB behind", "answers, errors or traces are kept in a list")
         return {"bytes_a_call": growth}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
@@ -62,13 +63,15 @@ async def no_sleep_at_the_end(subject: Subject) -> dict[str, Any]:
 
 async def retry_after(subject: Subject) -> None:
     """Fail where it comes back before it was asked to, sleeps past its deadline, or crashes on what stands there."""
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=RETRY_AFTER + 1), usegmt=True)
-    values = {"1": RETRY_AFTER, later: RETRY_AFTER, "0": 0.0, "-1": 0.0, "1000000000": 0.0, "abc": 0.0, "": 0.0}
+    later = (datetime.now(UTC) + timedelta(seconds=RETRY_AFTER + 1)).replace(microsecond=0)
+    date = format_datetime(later, usegmt=True)
+    values: dict[str, float | datetime] = {"1": RETRY_AFTER, date: later, "0": 0.0, "-1": 0.0, "1000000000": 0.0, "abc": 0.0, "": 0.0}
     statuses = [503, *([429] if subject.declared.retries_429 else [])]
     await gathered(*(_heed(subject, status, value, least) for status in statuses for value, least in values.items()))
 
 
-async def _heed(subject: Subject, status: int, value: str, least: float) -> None:
+async def _heed(subject: Subject, status: int, value: str, due: float | datetime) -> None:
+    """Ask a service that names a time to come back at: in so many seconds, or at a time."""
     async with subject.against([Reply(status, headers={"Retry-After": value}), subject.ok]) as caller:
         call = await caller.predict()
         said = f"{status} with Retry-After: {value or '(empty)'}"
@@ -79,8 +82,12 @@ async def _heed(subject: Subject, status: int, value: str, least: float) -> None
             raise caller.fail(
                 f"{said}: the call took {call.seconds:.2f} s, and {longest:g} s were declared", "the wait is not held against the deadline"
             )
-        if len(call.requests) > 1 and (gap := call.requests[1].at - (call.requests[0].ended_at or 0.0)) < least - 0.05:
-            raise caller.fail(f"{said}: it came back after {gap * 1000:.0f} ms", "Retry-After is not read, or not for this status")
+        if len(call.requests) > 1:
+            answered = call.requests[0].ended_at or 0.0
+            gap = call.requests[1].at - answered
+            least = due if isinstance(due, float) else due.timestamp() - time.time() + time.monotonic() - answered
+            if gap < least - 0.05:
+                raise caller.fail(f"{said}: it came back after {gap * 1000:.0f} ms", "Retry-After is not read, or not for this status")
 
 
 async def callers_mistakes(subject: Subject) -> None:

@@ -54,7 +54,8 @@ class Call:
         """In a few words."""
         if self.error is None:
             return "answered"
-        return "rejected, nothing sent" if self.rejected else f"{type(self.error).__name__}: {str(self.error)[:100]}"
+        said = f"{type(self.error).__name__}: {' '.join(str(self.error).split())[:100]}".removesuffix(": ")
+        return f"nothing was sent, {said}" if self.rejected else said
 
 
 class Caller:
@@ -189,13 +190,18 @@ class Subject:
     @asynccontextmanager
     async def against(self, script: Reply | Sequence[Reply] | Script | None = None, *, suffix: str = "") -> AsyncIterator[Caller]:
         """Make a client of a server of its own, which answers as *script* says: with a prediction, by default."""
-        with FaultServer(self.ok if script is None else script) as server:
+        with self.server(self.ok if script is None else script) as server:
             made = self.factory(server.url + suffix, **self.declared.knobs)
             caller = Caller(await made if inspect.isawaitable(made) else made, server, self.declared)
+            server.setup.clear()
             try:
                 yield caller
             finally:
                 await caller.close()
+
+    def server(self, script: Reply | Sequence[Reply] | Script) -> FaultServer:
+        """Return a server that also answers what the client asks for while it is made."""
+        return FaultServer(script, setup={path: Reply(body=body) for path, body in self.declared.setup.items()})
 
     @property
     def ok(self) -> Reply:
