@@ -2,7 +2,7 @@
 #   make tier0     train, register, serve and verify a real model; the report's path is printed at the end
 #   make test      lint, types, layers, and every test that belongs in 15 minutes on two cores
 #   make test-all  the same, and what takes longer: other Pythons, the locked environment
-#   make defects   put every defect of our list into a deployment, and say which check catches it; writes docs/defects.md
+#   make defects   put every defect of our list into a deployment, and say which check catches it; writes docs/defects.md and docs/clients.md
 #   make bench     the benchmarks, each beside its peer
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -52,7 +52,7 @@ $(PEER): $(READY)
 	@$(BIN)/python -m venv .venv/peers && .venv/peers/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
 
 defects: $(READY) $(PEER)
-	TIER0_DEFECTS_PAGE=docs/defects.md TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/defects -W default $(ARGS)
+	TIER0_DEFECTS_PAGE=docs/defects.md TIER0_CLIENTS_PAGE=docs/clients.md TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/defects -W default $(ARGS)
 
 bench: $(READY)
 	@for script in benchmarks/main_job.py benchmarks/deselected.py benchmarks/stop.py benchmarks/client.py benchmarks/serving.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

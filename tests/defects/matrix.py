@@ -73,7 +73,7 @@ def as_page(found: list[Found]) -> str:
         "Written by `make defects`, which puts every defect of this list into a deployment and asks the checks.",
         "",
         f"{len(SORTED)} defects: {len(mutants)} are put in, {_count('prevented')} cannot happen to what Tier0 does itself,",
-        f"{_count('out of reach')} are out of reach, {_count('waits')} wait for the judge of clients.",
+        f"{_count('out of reach')} are out of reach, {_count('judged')} are put into clients, and caught by the [judge of clients](check-client.md).",
         f"Of those that are put in, {len(caught)} of {len(mutants)} are caught by the check that should see them,",
         f"{len([defect for defect in caught if defect.is_silent])} of {len(silent)} of the silent ones (S).",
         f"{len(healthy)} healthy deployments: {len([one for one in healthy if one.failed])} accused.",

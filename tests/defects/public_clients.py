@@ -147,7 +147,7 @@ class OfBentoML:
 
 
 async def of_bentoml(url: str, *, attempt_timeout: float, **_: Any) -> OfBentoML:
-    client = bentoml.AsyncHTTPClient(url, timeout=attempt_timeout)
+    client = bentoml.AsyncHTTPClient(url, timeout=attempt_timeout, server_ready_timeout=5)
     await client.__aenter__()
     return OfBentoML(client)
 

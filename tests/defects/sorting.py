@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Sort = Literal["mutant", "prevented", "out of reach", "waits"]
+from model_client import FLAWS, TRACED
+
+Sort = Literal["mutant", "prevented", "out of reach", "judged"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Defect:
         kind: S, Q, L, or two of them.
         what: goes wrong.
         sort: ``mutant`` (it is put in, and must be caught), ``prevented`` (what Tier0 does cannot have it: by which test),
-            ``out of reach`` (why), ``waits`` (for the judge of clients).
+            ``out of reach`` (why), ``judged`` (it is put into a client, and must be caught by the judge of clients).
         reason: the test, or why; empty for a mutant.
     """
 
@@ -49,8 +51,8 @@ def out(id_: str, kind: str, what: str, why: str) -> Defect:
     return Defect(id_, kind, what, "out of reach", why)
 
 
-def waits(id_: str, kind: str, what: str) -> Defect:
-    return Defect(id_, kind, what, "waits", "judged on the wire, by the judge of clients")
+def judged(id_: str, kind: str, what: str, flaw: str) -> Defect:
+    return Defect(id_, kind, what, "judged", f"caught by `{TRACED[flaw] if flaw in TRACED else FLAWS[flaw][0]}` in a client that has it ({flaw})")
 
 
 SORTED = (
@@ -103,7 +105,7 @@ SORTED = (
     seen("CON10", "S", "another content type is read as JSON"),
     seen("CON11", "S", "text and true are taken for numbers"),
     seen("CON14", "L", "the client expects an object, and the service gives a list"),
-    waits("CON15", "L", "HTML or nothing with status 200 from a proxy"),
+    judged("CON15", "L", "HTML or nothing with status 200 from a proxy", "counts_headers"),
     seen("CON16", "L", "the client's batch call wraps the body in another way"),
     seen("PAR01", "S", "columns are permuted"),
     seen("PAR02", "S", "a DataFrame's columns in another order, for LightGBM"),
@@ -141,35 +143,33 @@ SORTED = (
     out("BAT13", "L", "the dispatcher follows the wall clock", "in BentoML's dispatcher; a clock cannot be stepped for one process"),
     out("BAT14", "Q", "a handler goes on after its time is over", "shows only in a handler that takes longer than its limit, and a foreign service cannot be made to"),
     seen("BAT15", "S", "threads share what belongs to one request"),
-    waits("BAT16", "L", "one client is used from two event loops"),
+    judged("BAT16", "L", "one client is used from two event loops", "hangs_elsewhere"),
     prevented("BAT18", "L", "the pointer to the latest is read while it is written", "tests/unit/test_deployment.py::test_a_pointer_that_is_empty_is_told"),
-    *(waits(*row) for row in (
-        ("RES01", "L", "each retry counts as a failure of the breaker"),
-        ("RES03", "L", "4xx opens the breaker"),
-        ("RES04", "L", "4xx while half-open records nothing"),
-        ("RES05", "L", "half-open lets everybody out"),
-        ("RES06", "L", "a probe's place is never given back"),
-        ("RES07", "Q", "one probe too many"),
-        ("RES08", "L", "the breaker follows the wall clock"),
-        ("RES09", "L", "Retry-After is ignored"),
-        ("RES10", "Q", "work is done twice after a timeout"),
-        ("RES13", "L", "no retries means no call"),
-        ("RES14", "L", "cancelled calls keep their connections"),
-        ("RES15", "L", "a kept connection is closed as it is used"),
-        ("RES18", "Q", "the client gives up before the service does"),
-        ("RES20", "L", "the batch call has no retry and no breaker"),
-    )),
+    judged("RES01", "L", "each retry counts as a failure of the breaker", "counts_calls"),
+    judged("RES03", "L", "4xx opens the breaker", "retries_4xx"),
+    judged("RES04", "L", "4xx while half-open records nothing", "mistakes_are_failures"),
+    judged("RES05", "L", "half-open lets everybody out", "rush"),
+    judged("RES06", "L", "a probe's place is never given back", "wedged"),
+    judged("RES07", "Q", "one probe too many", "two_probes"),
+    judged("RES08", "L", "the breaker follows the wall clock", "wall_clock"),
+    judged("RES09", "L", "Retry-After is ignored", "ignores_retry_after"),
+    prevented("RES10", "Q", "work is done twice after a timeout", "tests/defects/test_judged_clients.py::test_what_may_do_harm_twice_is_not_asked_twice: a client that promises not to is judged by retry.asked_once"),
+    prevented("RES13", "L", "no retries means no call", "tests/defects/test_judged_clients.py::test_a_client_that_cannot_even_be_called_is_not_judged: its first call is asked for, and told"),
+    judged("RES14", "L", "cancelled calls keep their connections", "leaks"),
+    judged("RES15", "L", "a kept connection is closed as it is used", "only_statuses"),
+    out("RES18", "Q", "the client gives up before the service does", "which limit the service has is nowhere to be read from outside"),
+    judged("RES20", "L", "the batch call has no retry and no breaker", "batch_unguarded"),
     seen("RES21", "S", "configuring an endpoint before the client exists does nothing"),
     out("RES24", "L", "a limit is divided among workers", "a limit that nobody declared; 429s are reported as they come"),
-    waits("OBS01", "Q", "the tracing call is misused, and no trace is sent"),
-    waits("OBS02", "Q", "traces are dropped at the end"),
-    waits("OBS03", "Q", "tasks that nobody holds are lost"),
+    judged("OBS01", "Q", "the tracing call is misused, and no trace is sent", "Misused"),
+    judged("OBS02", "Q", "traces are dropped at the end", "Batches"),
+    judged("OBS03", "Q", "tasks that nobody holds are lost", "Tasks"),
     seen("OBS05", "Q", "another server on the same home wipes the metrics"),
     seen("OBS07", "Q", "errors are not counted"),
     out("OBS08", "Q", "configured buckets are ignored", "which ones were configured is nowhere to be read from outside"),
     seen("OBS09", "Q", "a histogram's samples are out of order"),
     prevented("OBS11", "Q", "an answer that is not 200 is swallowed", "tests/defects/test_zoo.py: a failure holds the status and the body"),
-    waits("OBS14", "Q", "the tracing backend's address is under another name"),
+    judged("OBS14", "Q", "the tracing backend's address is under another name", "AnotherName"),
     out("PRF01", "L", "one thread serialises all handlers", "a queue is what one caller after another looks like; reported, and failed beyond a factor of ten"),
     out("PRF02", "L", "threads for every single row", "a factor of five to ten here; reported, and failed beyond ten (the mutant slow)"),
     out("PRF03", "L", "workers times threads", "depends on the machine that serves; reported"),
@@ -182,7 +182,7 @@ SORTED = (
     prevented("TDN06", "S", "what was generated in a shared folder is used by the next run", "tests/plugin/test_endings.py::test_a_run_that_passes_leaves_nothing"),
     seen("TDN07", "S", "models pile up in a shared store, and the next run takes one"),
     seen("TDN10", "L", "stopping means hoping"),
-    waits("TDN11", "Q", "the client is never closed"),
+    judged("TDN11", "Q", "the client is never closed", "open_after_close"),
     seen("SEC01", "LQ", "a pickled body is taken"),
     prevented("SEC04", "Q", "a model of unknown origin is unpickled", "tests/e2e/test_startup_failures.py::test_a_changed_model_file_is_not_loaded"),
     prevented("SEC05", "LQ", "code is built from names", "tests/unit/test_registration.py::test_what_cannot_be_registered_is_refused"),

@@ -13,7 +13,7 @@ class ClientCheck(NamedTuple):
         question: on one line.
         declared: what the client must have promised, fields of `tier0.core.declaration.Declaration`; else it is not judged.
         methods: what it must have beside ``predict``: ``predict_batch``, ``health``, ``close``, ``model`` (predict takes one), or be
-            ``asynchronous``.
+            ``asynchronous``, or ``importable`` by another process.
         alone: whether it is asked while nothing else is: it measures small times, or changes the process.
     """
 
@@ -50,6 +50,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ClientCheck("deadline.hang", "Does a call to a service that hangs end in time?", ("timeout",)),
     ClientCheck("deadline.dripping_body", "Does a call end in time when the body comes byte by byte?", ("timeout",)),
     ClientCheck("breaker.opens", "Is nothing sent any more after as many failures as declared?", ("threshold",)),
+    ClientCheck("breaker.counts_bodies", "Does it open on answers that break off, or are no predictions, with status 200?", ("threshold",)),
     ClientCheck("breaker.counts_hangs", "Does it open when callers of a service that hangs give up first?", HANGS, ("asynchronous",)),
     ClientCheck("breaker.one_probe", "Are no more probes sent after the reset than declared?", (*BREAKER, "probes")),
     ClientCheck("breaker.failing_probe", "Does a failing probe close the door again at once?", BREAKER),
@@ -67,6 +68,8 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ClientCheck("pool.bounded", "Are no more connections open than declared?", ("connections",)),
     ClientCheck("health.never_raises", "Does a health check end in time, whatever comes back?", (), ("health",)),
     ClientCheck("health.while_saturated", "Is health answered while all connections are busy?", ("connections",), ("health",)),
+    ClientCheck("tracing.one_trace_a_call", "Does each call become one complete trace in Opik, with a span a request?", ("opik",), ("importable",)),
+    ClientCheck("tracing.costs_nothing", "Does an Opik that hangs cost calls nothing?", ("opik",), ("importable",), alone=True),
     ClientCheck("hygiene.quoted_models", "Does a model's name stay within its segment of the path?", (), ("model",)),
     ClientCheck("hygiene.one_slash", "Is there no double slash when the URL ends in one?"),
     ClientCheck("hygiene.proxy_environment", "Are proxies of the environment left aside?", alone=True),

@@ -35,7 +35,7 @@ TimeoutIs = Literal["total", "attempt"]
 LONGEST_RESET = 3.0
 WHOLE = {"attempts", "threshold", "probes", "connections"}
 SECONDS = {"reset", "timeout", "attempt_timeout", "slow_after", "health_timeout"}
-SWITCHES = {"retries_429", "retry_after", "idempotent", "bare_answers", "traceparent"}
+SWITCHES = {"retries_429", "retry_after", "idempotent", "bare_answers", "traceparent", "opik"}
 
 
 class DeclarationError(Tier0Error):
@@ -63,6 +63,7 @@ class Declaration:
         health_timeout: seconds of a health check; 5 where nothing is declared.
         bare_answers: whether a bare list and number are predictions to it.
         traceparent: whether OpenTelemetry's context of the caller is passed on.
+        opik: whether its calls are traced to Opik, with what Opik's own settings say.
         knobs: given to the factory beside the URL.
         answer: a prediction, as the client's services give it.
         data: what ``predict`` is called with.
@@ -85,6 +86,7 @@ class Declaration:
     health_timeout: float | None = None
     bare_answers: bool | None = None
     traceparent: bool | None = None
+    opik: bool | None = None
     knobs: Mapping[str, Any] = field(default_factory=dict)
     answer: Any = field(default_factory=lambda: {"predictions": [1], "probabilities": [[0.25, 0.75]], "classes": [0, 1], "model_tag": "m:1"})
     data: Any = field(default_factory=lambda: {"features": [[1.0, 2.0]]})

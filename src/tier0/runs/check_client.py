@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
 from tier0.checks.client.subject import Subject
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS, ClientCheck
@@ -20,13 +22,16 @@ from tier0.runs.named import import_named
 
 AT_ONCE = 6
 """Checks; they mostly wait for time to pass."""
-CHECK_TIMEOUT = 30.0
+CHECK_TIMEOUT = 60.0
+NOWHERE = {"OPIK_TRACK_DISABLE": "true", "OPIK_URL_OVERRIDE": "http://127.0.0.1:9/api"}
+"""While it is judged, a client that traces tells nobody; the checks of tracing have an Opik of their own."""
 METHODS = {
     "predict_batch": "a method predict_batch",
     "health": "a method health or health_check",
     "close": "a method close or aclose",
     "model": "an argument model of its predict",
     "asynchronous": "a predict that is a coroutine function",
+    "importable": "a name, module:function, by which another process can make it",
 }
 
 
@@ -60,7 +65,11 @@ def check_client(
     if not callable(make):
         raise Tier0Error(f"the client {name!r} is {type(make).__name__}, not something to call with a URL")
     checks = client_checks_of(only)
-    results = asyncio.run(_judge(Subject(make, declared), checks, name, tell or (lambda _: None)))
+    again = f"tier0 check-client {name}" + (f" --declare {declare}" if isinstance(declare, (str, Path)) else "")
+    if not isinstance(factory, str):
+        again = f"tier0.check_client({name.rpartition(':')[2]}, …)"
+    with mock.patch.dict(os.environ, NOWHERE):
+        results = asyncio.run(_judge(Subject(make, declared, name), checks, name, again, tell or (lambda _: None)))
     promised = {key: value for key, value in vars(declared).items() if key not in {"answer", "data", "knobs", "setup"} and value is not None}
     verdict = Verdict({"client": name, "declared": promised, "knobs": sorted(declared.knobs)}, results)
     if on_fail == "raise":
@@ -79,7 +88,7 @@ def client_checks_of(only: Sequence[str]) -> list[ClientCheck]:
     return [check for check in CLIENT_CATALOGUE if not only or check.group in only or check.id in only]
 
 
-async def _judge(subject: Subject, checks: list[ClientCheck], name: str, tell: Callable[[CheckResult], None]) -> list[CheckResult]:
+async def _judge(subject: Subject, checks: list[ClientCheck], name: str, again: str, tell: Callable[[CheckResult], None]) -> list[CheckResult]:
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # tasks that a client leaves behind are not news, nor ours
     made = await _make_one(subject, name)
     results: dict[str, CheckResult] = {}
@@ -87,7 +96,7 @@ async def _judge(subject: Subject, checks: list[ClientCheck], name: str, tell: C
 
     async def judge(check: ClientCheck) -> None:
         async with places:
-            results[check.id] = await _ask(subject, check, made, name)
+            results[check.id] = await _ask(subject, check, made, again)
 
     def end(check: ClientCheck) -> None:
         tell(results[check.id])
@@ -97,7 +106,10 @@ async def _judge(subject: Subject, checks: list[ClientCheck], name: str, tell: C
     for check in checks:
         if check.alone:
             await judge(check)
-        if results[check.id].status == "fail":  # others ran beside it, or the machine was busy: it is asked once more before it is believed
+        if results[check.id].status in {
+            "fail",
+            "error",
+        }:  # others ran beside it: it is asked once more before it is believed
             await judge(check)
         end(check)
     return [results[check.id] for check in checks]
@@ -131,7 +143,7 @@ async def _make_one(subject: Subject, name: str) -> Any:
     return made
 
 
-async def _ask(subject: Subject, check: ClientCheck, made: Any, name: str) -> CheckResult:
+async def _ask(subject: Subject, check: ClientCheck, made: Any, again: str) -> CheckResult:
     start = time.perf_counter()
     if undeclared := [field for field in check.declared if not subject.declared.promises(field)]:
         return CheckResult(check.id, "not_judged", f"{' and '.join(undeclared)} {'is' if len(undeclared) == 1 else 'are'} not declared")
@@ -144,7 +156,8 @@ async def _ask(subject: Subject, check: ClientCheck, made: Any, name: str) -> Ch
     except NotJudgedError as problem:
         result = CheckResult(check.id, "not_judged", str(problem))
     except CheckFailedError as problem:
-        result = CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, f"tier0 check-client {name} --only {check.id}")
+        only = f"{again} --only {check.id}" if again.startswith("tier0 ") else again.replace("…", f"…, only=['{check.id}']")
+        result = CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, only)
     except TimeoutError:
         result = CheckResult(check.id, "error", f"it was not judged within {CHECK_TIMEOUT:g} s")
     except Exception as problem:  # noqa: BLE001 - a check that breaks must not hide what the others found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -29,21 +30,24 @@ GAVE_UP_AT = 0.9
 
 async def opens(subject: Subject) -> dict[str, Any]:
     """Fail where a service that only fails gets more requests than the threshold, or any after the first rejection."""
-    threshold = subject.declared.threshold or 1
+    threshold, reset = subject.declared.threshold or 1, subject.declared.reset or math.inf
     async with subject.against(Reply(503)) as caller:
+        rejected = False
         for _ in range(threshold * 2 + 2):
-            if (await caller.predict()).rejected:
-                break
-        else:
-            raise caller.fail(f"{len(caller.log.arrivals)} failures in a row, and it still asks", "errors are retried, and not counted")
-        sent = len(caller.log.arrivals)
-        if sent > threshold:
-            raise caller.fail(f"{sent} requests reached a failing service before the first rejection, and {threshold} were declared",
+            rejected = rejected or (await caller.predict()).rejected
+        arrivals = caller.log.arrivals
+        if len(arrivals) < threshold:
+            raise caller.fail(f"{len(arrivals)} requests reached a failing service before the first rejection, and {threshold} were declared")
+        shut_until = (arrivals[threshold - 1].ended_at or 0.0) + reset * 0.9
+        early = [one for one in arrivals[threshold:] if one.at < shut_until]
+        if early and not rejected:
+            raise caller.fail(f"{len(arrivals)} failures in a row, and it still asks", "errors are retried, and not counted")
+        if early:
+            raise caller.fail(f"{threshold + len(early)} requests reached a failing service, and {threshold} were declared",
                               "calls are counted, and not requests: each of them retries", "failures are counted when a call has ended")  # fmt: skip
-        later = [await caller.predict() for _ in range(5)]
-        if len(caller.log.arrivals) > sent:
-            raise caller.fail(f"{len(caller.log.arrivals) - sent} of {len(later)} calls after the first rejection were sent")
-        return {"requests": sent}
+        if not rejected:
+            raise NotJudgedError(f"its calls take so long that its reset of {reset:g} s is over meanwhile")
+        return {"requests": len(arrivals)}
 
 
 async def counts_hangs(subject: Subject) -> None:
@@ -57,6 +61,25 @@ async def counts_hangs(subject: Subject) -> None:
         if call.requests:
             message = f"{sent} calls hung until their callers gave up, after {limit * GAVE_UP_AT:.2f} s each, and the next one was sent, too"
             raise caller.fail(message, "only errors are counted, and a cancelled call is none")
+
+
+async def counts_bodies(subject: Subject) -> None:
+    """Fail where answers with status 200 that break off, or are no predictions, leave it closed."""
+    threshold, reset = subject.declared.threshold or 1, subject.declared.reset or math.inf
+    answers = {
+        "broke off in their body": Reply(body=subject.declared.answer, cut=5, ending="close"),
+        "were a gateway's error page": Reply(body=b"<html><body>Bad gateway</body></html>", headers={"Content-Type": "text/html"}),
+    }
+    for what, reply in answers.items():
+        async with subject.against(reply) as caller:
+            calls = [await caller.predict() for _ in range(threshold * 2)]
+            if any(call.error is None for call in calls):
+                continue  # it takes them for predictions, see wire.no_prediction
+            arrivals = caller.log.arrivals
+            shut_until = (arrivals[threshold - 1].ended_at or 0.0) + reset * 0.9 if len(arrivals) >= threshold else math.inf
+            if early := [one for one in arrivals[threshold:] if one.at < shut_until]:
+                message = f"{threshold + len(early)} answers with status 200 that {what} in a row, and {threshold} failures open it"
+                raise caller.fail(message, "the breaker looks at the status, or stands in the transport, where the body is not read yet")
 
 
 async def one_probe(subject: Subject) -> dict[str, Any]:

@@ -186,6 +186,8 @@ class Subject:
 
     factory: Callable[..., Any]
     declared: Declaration
+    name: str = ""
+    """``module:function``, by which another process can import the factory."""
 
     @asynccontextmanager
     async def against(self, script: Reply | Sequence[Reply] | Script | None = None, *, suffix: str = "") -> AsyncIterator[Caller]:
@@ -213,6 +215,8 @@ class Subject:
         if method == "asynchronous":
             predict = method_of(made, "predict")
             return not inspect.iscoroutinefunction(predict)
+        if method == "importable":
+            return not self.name or "<" in self.name
         if method == "model":
             predict = method_of(made, "predict")
             return predict is None or "model" not in inspect.signature(predict).parameters
