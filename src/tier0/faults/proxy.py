@@ -199,14 +199,14 @@ class FaultProxy:
             asyncio.ensure_future(self._pass(link, "upstream", reader, server_writer)),
             asyncio.ensure_future(self._pass(link, "downstream", server_reader, writer)),
         )
-        both: asyncio.Future[Any] = asyncio.gather(*ways)
+        both: asyncio.Future[Any] = asyncio.ensure_future(asyncio.wait(ways))
         ended: asyncio.Future[Any] = asyncio.ensure_future(link.ended.wait())
         try:
             await asyncio.wait({both, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*ways, ended):
+            for task in (*ways, both, ended):
                 task.cancel()
-            await asyncio.gather(*ways, ended, return_exceptions=True)
+            await asyncio.gather(*ways, both, ended, return_exceptions=True)
             self._end(link)
             self._links.discard(link)
             self.log.note("closed", number)

@@ -246,7 +246,7 @@ class Server:
         status = self._guard.poll()
         if status is not None:
             return f"bentoml serve exited with status {status}"
-        workers = self._current_workers()
+        workers = self.worker_pids
         if dead := [pid for pid in self._workers if pid not in workers]:
             return f"worker {dead[0]} died, and was {'respawned' if set(workers) - set(self._workers) else 'not replaced'}"
         self._workers = workers
@@ -258,7 +258,9 @@ class Server:
     def _read_log(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def _current_workers(self) -> list[int]:
+    @property
+    def worker_pids(self) -> list[int]:
+        """What answers requests now."""
         found = []
         for pid in self.pids:
             try:
@@ -288,7 +290,7 @@ class Server:
 
     def kill_worker(self) -> None:
         """Kill what answers requests, as the kernel does when memory runs out; the supervisor may start it again."""
-        for pid in self._current_workers():
+        for pid in self.worker_pids:
             os.kill(pid, signal.SIGKILL)
 
     def kill_supervisor(self) -> None:
