@@ -38,7 +38,7 @@ class NaiveServer(Server):
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             time.sleep(POLL)
-            self._workers = self._current_workers()
+            self._workers = self.worker_pids
             self.url = self._find_url() or ""
             try:
                 if self.url and httpx.get(f"{self.url}/readyz", timeout=1).status_code == 200:
