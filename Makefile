@@ -3,6 +3,7 @@
 #   make test      lint, types, layers, and every test that belongs in 15 minutes on two cores
 #   make test-all  the same, and what takes longer: other Pythons, the locked environment
 #   make defects   put every defect of our list into a deployment, and say which check catches it; writes docs/defects.md and docs/clients.md
+#   make torture   kills at any moment, full disks, eight runs at once, load with faults, wrong requests: half an hour
 #   make bench     the benchmarks, each beside its peer
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -12,10 +13,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help tier0 test test-all lint defects bench clean
+.PHONY: help tier0 test test-all lint defects torture bench clean
 
 help:
-	@sed -n '2,6s/^# //p' Makefile
+	@sed -n '2,7s/^# //p' Makefile
 
 $(READY): pyproject.toml requirements-test.txt
 	@python=; for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
@@ -31,7 +32,7 @@ $(READY): pyproject.toml requirements-test.txt
 
 tier0: $(READY)
 	@mkdir -p $(dir $(REPORT))
-	@$(PYTEST) -p no:hypothesispytest -m tier0_bentoml tests/e2e --html=$(REPORT) --self-contained-html $(ARGS); status=$$?; echo "report: $(CURDIR)/$(REPORT)"; exit $$status
+	@$(PYTEST) -p no:hypothesispytest -m "tier0_bentoml and not torture" tests/e2e --html=$(REPORT) --self-contained-html $(ARGS); status=$$?; echo "report: $(CURDIR)/$(REPORT)"; exit $$status
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -40,10 +41,13 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow and not torture" $(ARGS)
 
 test-all: lint
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -m "not torture" $(ARGS)
+
+torture: $(READY)
+	TIER0_KILLS=$${TIER0_KILLS:-100} $(PYTEST) tests/plugin/test_torture.py tests/e2e/test_torture.py -o timeout=0 $(ARGS)
 
 # Others are asked, too, and their clients leave warnings behind.
 # One of them has a pytest plugin of its own, which would be imported in every run of ours: it gets an environment of its own.

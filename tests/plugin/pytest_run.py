@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,17 +25,19 @@ class Run:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     process: subprocess.Popen[str] | None = None
 
-    def start(self, *arguments: str, env: dict[str, str] | None = None, python: str = sys.executable) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, env: dict[str, str] | None = None, python: str = sys.executable, before: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_", "COV_", "MLFLOW_"))}
         environment |= {"TMPDIR": str(self.tmp), "TIER0_TEST_MARK": self.mark, **(env or {})}
         with (self.folder / "output.txt").open("w", encoding="utf-8") as output:
             self.process = subprocess.Popen(
-                [python, "-m", "pytest", *arguments], cwd=self.folder, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
+                [*before, python, "-m", "pytest", *arguments], cwd=self.folder, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
             )
         return self.process
 
-    def finish(self, *arguments: str, env: dict[str, str] | None = None, python: str = sys.executable) -> int:
-        return self.start(*arguments, env=env, python=python).wait(180)
+    def finish(self, *arguments: str, env: dict[str, str] | None = None, python: str = sys.executable, before: Sequence[str] = ()) -> int:
+        return self.start(*arguments, env=env, python=python, before=before).wait(180)
 
     @property
     def output(self) -> str:
@@ -64,10 +66,15 @@ class Run:
         files = [path.name for path in self.tmp.iterdir() if not path.name.startswith("pytest-of-")]
         return [command for process in self.processes() if (command := _command(process))] + files
 
-    def assert_gone_within(self, seconds: float) -> None:
+    def gone_within(self, seconds: float) -> list[str]:
+        """Wait until nothing is left, and return what is."""
         deadline = time.monotonic() + seconds
         while (left := self.left()) and time.monotonic() < deadline:
             time.sleep(0.01)
+        return left
+
+    def assert_gone_within(self, seconds: float) -> None:
+        left = self.gone_within(seconds)
         assert not left, left
 
 

@@ -32,6 +32,7 @@ class Tracking:
     def __init__(self, folder: Path) -> None:
         named = os.environ.get("MLFLOW_TRACKING_URI")
         self.uri = named or f"sqlite:///{folder / 'mlflow.db'}"
+        self._is_named = bool(named)
         self._folder = folder
         artifacts = "" if named else (folder / "mlflow-artifacts").as_uri()
         self._helper = Helper("tier0.pipeline.log_to_mlflow", folder, TIER0_TRACKING_URI=self.uri, TIER0_ARTIFACTS=artifacts)
@@ -56,8 +57,8 @@ class Tracking:
         try:
             run_id = self._helper.carry_out(order)["run_id"]
         except Tier0Error as problem:
-            message = f"MLflow's tracking store {self.uri} cannot be used: {problem}. Check MLFLOW_TRACKING_URI, or unset it."
-            raise Tier0Error(message) from problem
+            remedy = "Check MLFLOW_TRACKING_URI, or unset it" if self._is_named else "Make room there, or set TMPDIR or MLFLOW_TRACKING_URI"
+            raise Tier0Error(f"MLflow's tracking store {self.uri} cannot be used: {problem}. {remedy}.") from problem
         return run_id, f"runs:/{run_id}/model"
 
     def close(self) -> None:

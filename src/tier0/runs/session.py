@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import os
@@ -29,6 +30,7 @@ from tier0.serving.workspace import Workspace
 Made = TypeVar("Made")
 PRELOAD = ("sklearn.pipeline", "sklearn.compose", "tier0.serving.predictor")
 """What almost any model needs, and what the worker can therefore import while training runs."""
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 LOCK_TIMEOUT = 600.0
 
 
@@ -241,14 +243,14 @@ class Session:
     def _once(self, name: str, make: Callable[[], Made]) -> Made:
         """Make something, or take what another process of this run has made, or failed to make."""
         if self.shared_id is None:
-            return make()
+            return self._made(make)
         from filelock import FileLock  # noqa: PLC0415
 
         made = self.shared.path / f"{name}.pickle"
         with FileLock(made.with_suffix(".lock"), timeout=LOCK_TIMEOUT):
             if not made.exists():
                 try:
-                    content = pickle.dumps((make(), None))
+                    content = pickle.dumps((self._made(make), None))
                 except Tier0Error as problem:
                     content = pickle.dumps((None, problem))
                 except Exception as problem:  # noqa: BLE001 - every process of the run is told
@@ -260,6 +262,15 @@ class Session:
         if failure is not None:
             raise failure
         return value  # type: ignore[no-any-return]
+
+    def _made(self, make: Callable[[], Made]) -> Made:
+        """Make something, and say it in words where there is no room for it."""
+        try:
+            return make()
+        except OSError as problem:
+            if problem.errno not in NO_ROOM:
+                raise
+            raise Tier0Error(f"{problem.filename or self.workspace.path}: {problem.strerror}. Make room there, or set TMPDIR") from problem
 
     def close(self) -> None:
         """Stop every server, wait for what runs in the background, and delete this process' folder; a shared one ends with the run."""
@@ -280,7 +291,10 @@ class Session:
     def _tell_logged(self) -> None:
         """Wait until MLflow has logged the model; not for long where something failed, and not at all where somebody wants us gone."""
         if self._trained is not None and not self.interrupted:
-            uri = self._trained.logged.result(1.0 if self.failed else None)[1]
+            try:
+                uri = self._trained.logged.result(1.0 if self.failed else None)[1]
+            except TimeoutError:
+                return  # what failed has been told already
             self.events.emit("training.logged", f"step 5 training: logged to MLflow as {uri}", model_uri=uri)
 
 

@@ -134,7 +134,7 @@ class ModelSaver:
         """Write what the entry consists of, and return what a store has to be told beside that.
 
         Raises:
-            RegistrationError: the model cannot be pickled.
+            RegistrationError: the model cannot be pickled, or *folder* not be written.
         """
         versions = _versions(self.framework, self.signature)
         try:
@@ -142,9 +142,13 @@ class ModelSaver:
         except Exception as problem:
             raise RegistrationError(f"the model cannot be pickled, so it cannot be saved: {type(problem).__name__}: {problem}") from problem
         description = describe(self.signature, self.framework, versions, hashlib.sha256(content).hexdigest(), self.metadata)
-        (folder / MODEL_FILE).write_bytes(content)
-        (folder / DESCRIPTION_FILE).write_text(json.dumps(description), encoding="utf-8")
-        self.golden.write(folder / GOLDEN_FILE)
+        try:
+            (folder / MODEL_FILE).write_bytes(content)
+            (folder / DESCRIPTION_FILE).write_text(json.dumps(description), encoding="utf-8")
+            self.golden.write(folder / GOLDEN_FILE)
+        except OSError as problem:
+            size = f"{len(content) / 1e6:.1f} MB"
+            raise RegistrationError(f"the model ({size}) cannot be written to {folder}: {problem}. Make room there, or set TMPDIR") from problem
         return {"name": self.name, "metadata": self.metadata, "framework": self.framework, "versions": versions, "folder": str(folder)}
 
 

@@ -1,0 +1,127 @@
+"""Long ones, against the real service: steady load while the network misbehaves, and ten thousand requests that are wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tier0
+from tier0.client import BentoMLClient, ClientError
+from tier0.faults import FaultProxy, Faults
+
+if TYPE_CHECKING:
+    from tier0.runs.deployment import OwnDeployment
+
+pytestmark = [pytest.mark.torture, pytest.mark.tier0_bentoml, pytest.mark.timeout(1800), pytest.mark.xdist_group("tier0_bentoml")]
+SECONDS = float(os.environ.get("TIER0_TORTURE_SECONDS", "600"))
+WARM_UP = 0.1
+"""Of that time."""
+CALLERS = 8
+PAUSE = 0.01
+MOST_GROWN = 30e6
+"""Bytes, of either process, beyond what the warm-up took."""
+BAD_REQUESTS = int(os.environ.get("TIER0_BAD_REQUESTS", "10000"))
+FAULTS: tuple[Callable[[FaultProxy], AbstractContextManager[None]], ...] = (
+    lambda proxy: proxy.latency(0.2, jitter=0.1),
+    lambda proxy: proxy.reset_peer(toxicity=0.5),
+    lambda proxy: proxy.limit_data(300, toxicity=0.5),
+    lambda proxy: proxy.timeout(),
+    lambda proxy: proxy.slicer(100),
+    lambda proxy: proxy.down(),
+)
+
+
+@pytest.mark.asyncio
+async def test_steady_load_with_faults_loses_nothing_and_holds_nothing(tier0_deployment: OwnDeployment, tier0_faults: Faults) -> None:
+    proxy, draw = tier0_faults.proxy(tier0_deployment.url), random.Random(7)
+    golden, seen, asked = tier0_deployment.model.golden.plain, Counter[str](), 0
+    end = time.monotonic() + SECONDS
+    processes = [psutil.Process(), *map(psutil.Process, tier0_deployment.server.worker_pids)]
+
+    async def call_on(client: BentoMLClient) -> None:
+        nonlocal asked
+        while time.monotonic() < end:
+            asked += 1
+            try:
+                answer = await client.predict(golden.body())
+                seen["right" if golden.compare(answer) is None else "wrong"] += 1
+            except ClientError as error:
+                seen[type(error).__name__] += 1
+            await asyncio.sleep(PAUSE)
+
+    async def disturb() -> None:
+        while time.monotonic() < end:
+            with draw.choice(FAULTS)(proxy):
+                await asyncio.sleep(draw.uniform(0.2, 2))
+            await asyncio.sleep(draw.uniform(0.5, 3))
+            proxy.log.forget()
+
+    async def held(after: float) -> list[tuple[int, int]]:
+        await asyncio.sleep(after)
+        return [(process.memory_info().rss, process.num_fds()) for process in processes]
+
+    async with BentoMLClient(proxy.url, timeout=1.0, reset_timeout=0.5) as client:
+        measured = asyncio.gather(held(SECONDS * WARM_UP), held(SECONDS * 0.98))
+        await asyncio.gather(disturb(), *(call_on(client) for _ in range(CALLERS)))
+        before, after = await measured
+        deadline = time.monotonic() + 5
+        while client.circuit_state() != "closed" and time.monotonic() < deadline:
+            await asyncio.gather(client.predict(golden.body()), return_exceptions=True)
+        await tier0.verify_bentoml_predictions(client, tier0_deployment)
+
+    assert seen.total() == asked, (asked, seen)
+    assert seen["wrong"] == 0, seen
+    assert seen["right"] > asked / 4, seen
+    for (memory, files), (memory_after, files_after) in zip(before, after, strict=True):
+        assert memory_after - memory < MOST_GROWN, (before, after)
+        assert files_after - files <= 2 * CALLERS, (before, after)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=10) | st.sampled_from(["features", "columns"]), inner, max_size=5),
+    max_leaves=30,
+)
+BODIES = (
+    st.binary(max_size=200)
+    | JSON.map(lambda value: {"json": value})
+    | st.builds(lambda rows, more: {"json": {"features": rows, **more}}, JSON, st.dictionaries(st.text(max_size=8), JSON, max_size=2))
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["Content-Type", "Content-Encoding", "Accept", "X-Request-ID", "traceparent", "Transfer-Encoding-X"]),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40),
+    max_size=3,
+)
+
+
+def test_ten_thousand_wrong_requests_crash_nothing(tier0_deployment: OwnDeployment) -> None:
+    golden, statuses, workers = tier0_deployment.model.golden.plain, Counter[int](), tier0_deployment.server.worker_pids
+    with httpx.Client(base_url=tier0_deployment.url, trust_env=False, timeout=10) as http:
+
+        @settings(max_examples=BAD_REQUESTS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(body=BODIES, headers=HEADERS, route=st.sampled_from(["/predict", "/model_info", "/health", "/readyz", "/"]))
+        def send(body: Any, headers: dict[str, str], route: str) -> None:
+            how: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"content": json.dumps(body["json"]).encode()}
+            answer = http.post(route, headers={"Content-Type": "application/json", **headers}, **how)
+            statuses[answer.status_code] += 1
+            assert answer.status_code < 500, (route, how, headers, answer.text)
+            if statuses.total() % 100 == 0:
+                right = http.post("/predict", json=golden.body())
+                assert golden.compare(right.json()) is None
+
+        send()
+    assert statuses.total() >= BAD_REQUESTS
+    assert tier0_deployment.server.worker_pids == workers

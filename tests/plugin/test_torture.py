@@ -1,0 +1,137 @@
+"""Runs that are killed at any moment, and machines on which something is missing: nothing is left, and what is wrong is said."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from pytest_run import FAST, Run
+
+pytestmark = pytest.mark.timeout(180)
+KILLS = int(os.environ.get("TIER0_KILLS", "10"))
+SEED = int(os.environ.get("TIER0_KILLS_SEED", "7"))
+WHOLE = 8.0
+"""Seconds that a whole run takes here, about."""
+SESSIONS = 8
+RUN = """
+import pytest, tier0
+
+@pytest.mark.tier0_bentoml
+@pytest.mark.asyncio
+async def test_it(tier0_client, tier0_deployment):
+    await tier0.verify_bentoml_predictions(tier0_client, tier0_deployment)
+"""
+
+
+@pytest.fixture
+def whole(run: Run) -> Run:
+    """A run from collection to teardown."""
+    (run.folder / "test_it.py").write_text(RUN, encoding="utf-8")
+    return run
+
+
+def test_killed_at_any_moment_nothing_is_left_and_the_next_run_passes(whole: Run) -> None:
+    draw = random.Random(SEED)
+    for number in range(KILLS):
+        how = draw.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+        moment, workers = draw.uniform(0, WHOLE), ["-n", "2"] if number % 3 == 2 else []
+        said = f"kill {number}: {how.name} after {moment:.2f} s {' '.join(workers)}"
+        process = whole.start(*FAST, *workers)
+        try:
+            status = process.wait(moment)
+        except subprocess.TimeoutExpired:
+            process.send_signal(how)
+            process.wait(10)
+        else:
+            assert status == 0, f"{said}: {whole.output}"
+        left = whole.gone_within(2.0)
+        assert left == [], f"{said}: {left}\n{whole.output}"
+
+    assert whole.finish(*FAST) == 0, whole.output
+    assert whole.left() == []
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+def test_eight_sessions_at_once_do_not_meet(tmp_path: Path) -> None:
+    tmp = tmp_path / "t"
+    tmp.mkdir()
+    runs = []
+    for number in range(SESSIONS):
+        folder = tmp_path / f"p{number}"
+        folder.mkdir()
+        (folder / "test_it.py").write_text(RUN, encoding="utf-8")
+        runs.append(Run(folder, tmp))
+    try:
+        for run in runs:
+            run.start(*FAST, "--tier0-startup-timeout", "180")
+        statuses = [run.process.wait(400) for run in runs if run.process is not None]
+
+        assert statuses == [0] * SESSIONS, [run.output for run in runs]
+        assert [run.left() for run in runs] == [[]] * SESSIONS
+        for what in ("model tag", "endpoint"):
+            told = {line for run in runs for line in run.output.splitlines() if line.startswith(what)}
+            assert len(told) == SESSIONS, told
+    finally:
+        for run in runs:
+            for process in run.processes():
+                process.kill()
+
+
+@pytest.mark.torture
+def test_folders_with_odd_names(tmp_path: Path) -> None:
+    folder, tmp = tmp_path / "a b'ü$(x);&" / "%s{0}", tmp_path / "t \"m'p;"
+    folder.mkdir(parents=True)
+    tmp.mkdir()
+    run = Run(folder, tmp)
+    (folder / "test_it.py").write_text(RUN, encoding="utf-8")
+
+    assert run.finish(*FAST) == 0, run.output
+    assert run.left() == []
+
+
+@pytest.fixture
+def namespace() -> list[str]:
+    """What a command is put behind, to have a file system of its own."""
+    before = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*before, "mount -t tmpfs tier0 /mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("no file system of one's own may be mounted here: that needs unshare, and user namespaces")
+    return before
+
+
+def mounted(namespace: list[str], *mounts: str) -> list[str]:
+    return [*namespace, " && ".join([*mounts, 'exec "$@"']), "sh"]
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("size", ["16k", "200k", "400k"])
+def test_a_disk_that_fills_up_is_said(whole: Run, namespace: list[str], size: str) -> None:
+    before = mounted(namespace, f"mount -t tmpfs -o size={size} tier0 {whole.tmp}")
+
+    assert whole.finish(*FAST, before=before) == pytest.ExitCode.TESTS_FAILED, whole.output
+    assert "Make room there, or set TMPDIR" in whole.output
+    assert "1 error" in whole.output, whole.output
+    assert whole.processes() == []
+
+
+@pytest.mark.torture
+def test_a_store_that_is_read_only_is_said(whole: Run, namespace: list[str], tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    (store / "models").mkdir(parents=True)
+    before = mounted(namespace, f"mount -t tmpfs -o ro tier0 {store}")
+
+    assert whole.finish(*FAST, "--tier0-store", str(store), before=before) == pytest.ExitCode.TESTS_FAILED, whole.output
+    assert f"could not be registered in {store}" in whole.output
+    assert "Read-only file system" in whole.output
+    assert whole.left() == []
+
+
+@pytest.mark.torture
+def test_a_machine_without_shared_memory_will_do(whole: Run, namespace: list[str]) -> None:
+    assert whole.finish(*FAST, before=mounted(namespace, "mount -t tmpfs -o ro tier0 /dev/shm")) == 0, whole.output
+    assert whole.left() == []
