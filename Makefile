@@ -47,7 +47,7 @@ test-all: lint
 	$(PYTEST) -m "not torture" $(ARGS)
 
 torture: $(READY)
-	TIER0_KILLS=$${TIER0_KILLS:-100} $(PYTEST) tests/plugin/test_torture.py tests/e2e/test_torture.py -o timeout=0 $(ARGS)
+	TIER0_KILLS=$${TIER0_KILLS:-100} $(PYTEST) tests/plugin/test_torture.py tests/e2e/test_long_ones.py -o timeout=0 $(ARGS)
 
 # Others are asked, too, and their clients leave warnings behind.
 # One of them has a pytest plugin of its own, which would be imported in every run of ours: it gets an environment of its own.
