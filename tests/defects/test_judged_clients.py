@@ -101,7 +101,7 @@ def test_twenty_runs_give_the_same_verdicts(machine: str, request: pytest.Fixtur
     for run in range(RUNS):
         ours = judge_ours()
         assert ours.verdict == "pass", (run, told(ours))
-        assert failed(judge("rush")) == {"breaker.one_probe"}, run
+        assert failed(judge("rush", ("breaker",))) == {"breaker.one_probe"}, run
 
 
 def test_slow_answers_open_a_client_that_counts_them() -> None:
