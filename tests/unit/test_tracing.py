@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from recording_opik import Recording, recording_opik
 from scripted_server import PREDICTION, Script, answer, answers, hang, scripted
 
-from tier0.client import BentoMLClient, CircuitOpenError, ClientError, InvalidAnswerError, ServiceFailedError
+from tier0.client import BentoMLClient, CircuitOpenError, ClientError, InvalidAnswerError, ServiceFailedError, opik_tracer
 from tier0.client.opik_tracer import OpikTracer
 from tier0.client.tracing import CallTrace, new_trace_id
 
@@ -140,6 +141,30 @@ def test_flushes_of_several_clients_at_once_each_get_their_own_answer(opik_serve
 
     assert tracer.lost == 1, "what comes after the end is counted, and not kept"
     assert not tracer.flush(1)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_process_that_was_forked_says_that_it_does_not_trace(opik_server: Recording) -> None:
+    tracer = OpikTracer()
+    told = multiprocessing.get_context("fork").SimpleQueue()
+
+    def trace_in_a_fork() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(opik_tracer.LOG, "warning", lambda message, **_: told.put(message))
+            for _ in range(3):
+                tracer.record(CallTrace(new_trace_id(), None, "/predict", "u", None, 1, time.time(), time.time()))
+        tracer.close()
+        told.put(str(tracer.lost))
+
+    forked = multiprocessing.get_context("fork").Process(target=trace_in_a_fork)
+    forked.start()
+    forked.join(10)
+
+    assert "make one in each process" in told.get()
+    assert told.get() == "3"
+    tracer.record(CallTrace(new_trace_id(), None, "/predict", "u", None, 1, time.time(), time.time()))
+    tracer.close()
+    opik_server.wait_for(lambda recording: len(recording.traces) == 1)
 
 
 @pytest.mark.parametrize("kind", ["down", "hanging", "misconfigured"])

@@ -37,7 +37,7 @@ class OpikTracer:
 
     Opik is imported there, and not in the application, whose own Opik, Sentry and environment are left as they are. Its settings are
     Opik's own: ``OPIK_URL_OVERRIDE``, ``OPIK_API_KEY``, ``OPIK_WORKSPACE``, ``OPIK_PROJECT_NAME`` or ``~/.opik.config``. One tracer may
-    serve several clients. The process ends with the tracer, or with the application.
+    serve several clients. The process ends with the tracer, or with the application. An application that forks makes a tracer afterwards.
 
     Args:
         project_name: in Opik; Opik's default if None.
@@ -53,6 +53,7 @@ class OpikTracer:
 
     def __init__(self, project_name: str | None = None, *, with_features: bool = False) -> None:
         self.lost = 0
+        self._pid = os.getpid()
         self._with_features = with_features
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", str(PROCESS), project_name or ""],
@@ -81,6 +82,9 @@ class OpikTracer:
 
     def record(self, trace: CallTrace) -> None:
         """Take one call; costs some microseconds."""
+        if os.getpid() != self._pid:
+            self._refuse_after_fork()
+            return
         if self._closed or self._ended or self._waiting.qsize() >= MOST_WAITING:
             self.lost += 1
             return
@@ -88,6 +92,13 @@ class OpikTracer:
             trace.body = trace.answer = None
         self._answering = True
         self._waiting.put(trace)
+
+    def _refuse_after_fork(self) -> None:
+        """Lose a call of a process that was forked with this tracer, whose threads are not there; say so once."""
+        self.lost += 1
+        if not self._ended:
+            self._ended = True
+            LOG.warning("this process was forked after its OpikTracer was made: nothing is traced here; make one in each process, after the fork")
 
     def flush(self, timeout: float) -> bool:
         """Send what was taken, for at most *timeout* seconds, and tell whether Opik says that it has it."""
@@ -111,7 +122,7 @@ class OpikTracer:
     def close(self) -> None:
         """Send what is left, and end within 2 s even if Opik does not answer."""
         atexit.unregister(self.close)
-        if not self._closed:
+        if not self._closed and os.getpid() == self._pid:
             self._closed = True
             self._waiting.put(None)
             self._hurry.set()
