@@ -158,6 +158,7 @@ def golden(
 
 @app.command()
 def serve(
+    context: typer.Context,
     models: Annotated[list[str] | None, typer.Argument(help="tags of registered models, which one service will serve")] = None,
     store: Annotated[Path | None, typer.Option(help="BentoML home that holds them; only read  [default: $BENTOML_HOME or ~/bentoml]")] = None,
     port: Annotated[str, typer.Option(help="for models that are named: 0 for any, 3001, or 3001+ for the next free one")] = "3001+",
@@ -176,6 +177,15 @@ def serve(
     """
     if bool(models) == all_:
         _refuse("which models? Name their tags, or say --all for three services with a model of each kind")
+    unused = {"port": "is for models that are named; with --all say --first-port"} if all_ else {"first_port": "goes with --all; say --port"}
+    if models or store is not None:
+        unused |= {
+            "kinds": "goes with --all and examples that are trained here: leave --store out",
+            "seed": "is of a training, and nothing is trained",
+        }
+    for name, why in unused.items():
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE":
+            _refuse(f"--{name.replace('_', '-')} {why}")
     from tier0.core.events import EventLog  # noqa: PLC0415 - what --help does not need
     from tier0.core.settings import merge_settings  # noqa: PLC0415
     from tier0.runs.deployment import default_store  # noqa: PLC0415
