@@ -177,15 +177,7 @@ def serve(
     """
     if bool(models) == all_:
         _refuse("which models? Name their tags, or say --all for three services with a model of each kind")
-    unused = {"port": "is for models that are named; with --all say --first-port"} if all_ else {"first_port": "goes with --all; say --port"}
-    if models or store is not None:
-        unused |= {
-            "kinds": "goes with --all and examples that are trained here: leave --store out",
-            "seed": "is of a training, and nothing is trained",
-        }
-    for name, why in unused.items():
-        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE":
-            _refuse(f"--{name.replace('_', '-')} {why}")
+    _refuse_unused(context, by_kind=all_, trained=all_ and store is None)
     from tier0.core.events import EventLog  # noqa: PLC0415 - what --help does not need
     from tier0.core.settings import merge_settings  # noqa: PLC0415
     from tier0.runs.deployment import default_store  # noqa: PLC0415
@@ -214,6 +206,19 @@ def serve(
     finally:
         if services is not None:
             services.close()
+
+
+def _refuse_unused(context: typer.Context, *, by_kind: bool, trained: bool) -> None:
+    """Refuse options of `serve` that were given, and would not be used."""
+    unused = {"port": "is for models that are named; with --all say --first-port"} if by_kind else {"first_port": "goes with --all; say --port"}
+    if not trained:
+        unused |= {
+            "kinds": "goes with --all and examples that are trained here: leave --store out",
+            "seed": "is of a training, and nothing is trained",
+        }
+    for name, why in unused.items():
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE":
+            _refuse(f"--{name.replace('_', '-')} {why}")
 
 
 def _load_model(name: str) -> Any:
