@@ -166,6 +166,7 @@ class Settings:
     dataset: str = _setting("patients", _dataset, f"data to train on: {', '.join(DATASETS)}, or the path of a .csv or .parquet file", "NAME|PATH")
     target: str | None = _setting("", _optional_text, "the column to predict; needed with a file", "COLUMN")
     group: str | None = _setting("", _optional_text, "a column whose rows must not be split between training and test", "COLUMN")
+    date: str | None = _setting("", _optional_text, "a column of dates, which is no feature: the oldest rows train, newer ones test", "COLUMN")
     algorithms: tuple[str, ...] = _setting(
         ",".join(ALGORITHMS), _algorithms, f"what selection compares, separated by commas: {', '.join(ALGORITHMS)}", "LIST"
     )
@@ -279,7 +280,7 @@ def _refuse_contradictions(settings: Settings) -> None:
             f"dataset = {settings.dataset!r} is a file, and no target says which of its columns to predict.\n"
             "  Add --tier0-target COLUMN (or TIER0_TARGET, or tier0_target in the ini file)."
         )
-    for name in ("target", "group"):
+    for name in ("target", "group", "date"):
         value = getattr(settings, name)
         if built_in and value is not None:
             raise SettingsError(

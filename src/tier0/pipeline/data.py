@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +41,7 @@ class Dataset:
         target_name: what the target is called.
         task: classification or regression.
         groups: one value a row, or None: rows of one group are never split between parts.
+        dates: one ``datetime64`` a row, or None: no part holds rows that are older than those of a part before it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset:
     target_name: str
     task: Literal["classification", "regression"]
     groups: np.ndarray[Any, Any] | None = None
+    dates: np.ndarray[Any, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -58,6 +60,21 @@ class Dataset:
         """Return the features and the target of the rows at *indices*."""
         features = self.features.iloc[indices] if hasattr(self.features, "iloc") else self.features[indices]
         return features, self.target[indices]
+
+    def subset(self, indices: np.ndarray[Any, Any]) -> Dataset:
+        """Return the same data with only the rows at *indices*."""
+        features, target = self.take(indices)
+        if hasattr(features, "reset_index"):
+            features = features.reset_index(drop=True)
+        groups, dates = (None if one is None else one[indices] for one in (self.groups, self.dates))
+        return replace(self, features=features, target=target, groups=groups, dates=dates)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the features and, last, the target, as one table."""
+        import pandas as pd  # noqa: PLC0415
+
+        features = self.features if hasattr(self.features, "columns") else pd.DataFrame(self.features, columns=self.names)
+        return features.assign(**{self.target_name: self.target})
 
 
 def load_dataset(settings: Settings) -> Dataset:
@@ -72,7 +89,7 @@ def load_dataset(settings: Settings) -> Dataset:
     elif settings.dataset in BUILT_IN:
         dataset = _load_built_in(settings.dataset)
     else:
-        dataset = _load_file(Path(settings.dataset), settings.target or "", settings.group)
+        dataset = _load_file(Path(settings.dataset), settings.target or "", settings.group, settings.date)
     if dataset.task == "classification" and len(labels := np.unique(dataset.target).tolist()) == 1:
         raise UselessModelError(f"{dataset.target_name!r} is {labels[0]!r} in all {len(dataset)} rows: with one class only there is nothing to learn")
     return dataset
@@ -128,16 +145,17 @@ def _load_built_in(name: str) -> Dataset:
     return Dataset(name, bunch.data, names, bunch.target, target_name, task)
 
 
-def _load_file(path: Path, target_name: str, group_name: str | None) -> Dataset:
+def _load_file(path: Path, target_name: str, group_name: str | None, date_name: str | None) -> Dataset:
     frame = _read_frame(path)
-    for option, name in (("target", target_name), ("group", group_name)):
+    for option, name in (("target", target_name), ("group", group_name), ("date", date_name)):
         if name is not None and name not in frame.columns:
             raise DatasetError(f"{option} = {name!r} is no column of {path}. Its columns are: {', '.join(map(str, frame.columns))}.")
     if missing := int(frame[target_name].isna().sum()):
         raise DatasetError(f"the target {target_name!r} of {path} is missing in {missing} of {len(frame)} rows. Remove or fill them first.")
     target = frame[target_name].to_numpy()
     groups = None if group_name is None else frame[group_name].astype(str).to_numpy()
-    features = frame.drop(columns=[target_name, *([group_name] if group_name else [])])
+    dates = None if date_name is None else _read_dates(frame[date_name], path)
+    features = frame.drop(columns=[target_name, *(name for name in (group_name, date_name) if name)])
     _refuse_columns(features, path)
     names = list(features.columns)
     task = _task_of(target)
@@ -145,7 +163,20 @@ def _load_file(path: Path, target_name: str, group_name: str | None) -> Dataset:
         target = target.astype(int)
     is_matrix = all(getattr(dtype, "kind", "O") in "fiu" for dtype in features.dtypes) and _survives_as_float(features)
     name = "".join(letter if letter.isalnum() else "_" for letter in path.stem.lower()).strip("_") or "data"
-    return Dataset(name[:40], features.to_numpy(dtype=float) if is_matrix else features, names, target, target_name, task, groups)
+    return Dataset(name[:40], features.to_numpy(dtype=float) if is_matrix else features, names, target, target_name, task, groups, dates)
+
+
+def _read_dates(column: pd.Series[Any], path: Path) -> np.ndarray[Any, Any]:
+    import pandas as pd  # noqa: PLC0415
+
+    try:
+        dates = pd.to_datetime(column, format="ISO8601", utc=True).dt.tz_localize(None)
+    except (ValueError, TypeError) as problem:
+        raise DatasetError(f"date = {column.name!r} of {path} holds what is no date: {problem}. Write them as 2026-03-31") from None
+    if missing := int(dates.isna().sum()):
+        raise DatasetError(f"date = {column.name!r} of {path} is missing in {missing} of {len(dates)} rows. Remove or fill them first.")
+    found: np.ndarray[Any, Any] = dates.to_numpy(dtype="datetime64[s]")
+    return found
 
 
 def _read_frame(path: Path) -> pd.DataFrame:
@@ -194,6 +225,8 @@ def _task_of(target: np.ndarray[Any, Any]) -> Literal["classification", "regress
 def split(dataset: Dataset, seed: int) -> dict[str, np.ndarray[Any, Any]]:
     """Split the rows into training, validation, test and holdout: 60, 20, 15 and 5 %, stratified by class and never within a group.
 
+    Data with dates is split in their order instead, the oldest rows first; a group stands where its newest row does.
+
     Returns:
         Part name to the sorted indices of its rows.
 
@@ -207,13 +240,37 @@ def split(dataset: Dataset, seed: int) -> dict[str, np.ndarray[Any, Any]]:
         raise DatasetError(f"{dataset.name} has {units} {what}, and a split into 60, 20, 15 and 5 % needs at least {FOLDS}")
     if dataset.task == "classification":
         _refuse_rare_classes(dataset)
+    if dataset.dates is not None:
+        return _complete(dataset, _split_by_time(dataset))
+    if dataset.task == "classification":
         splitter: Any = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
         if dataset.groups is not None:
             splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     else:
         splitter = KFold(FOLDS, shuffle=True, random_state=seed) if dataset.groups is None else GroupKFold(FOLDS)
     folds = [fold for _, fold in splitter.split(np.zeros(len(dataset)), dataset.target, dataset.groups)]
-    parts = {name: np.sort(np.concatenate([folds[index] for index in indices])) for name, indices in PARTS.items()}
+    return _complete(dataset, {name: np.sort(np.concatenate([folds[index] for index in indices])) for name, indices in PARTS.items()})
+
+
+def _split_by_time(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
+    """Cut the rows, or groups, in the order of their newest date; what has one date stays together."""
+    dates = np.asarray(dataset.dates)
+    if dataset.groups is not None:
+        _, which = np.unique(dataset.groups, return_inverse=True)
+        newest = np.full(which.max() + 1, dates.min())
+        np.maximum.at(newest, which, dates)
+        dates = newest[which]
+    order = np.sort(dates)
+    ends = np.cumsum([len(PARTS[name]) for name in PARTS])[:-1] / FOLDS
+    bounds = [order[int(end * len(order))] for end in ends]
+    where = np.searchsorted(np.array(bounds), dates, side="right")
+    return {name: np.flatnonzero(where == number) for number, name in enumerate(PARTS)}
+
+
+def _complete(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the parts, if each of them can be used."""
+    if empty := [name for name, indices in parts.items() if not len(indices)]:
+        raise DatasetError(f"the {empty[0]} part of {dataset.name} would be empty: too many rows have the same date, or belong to one group")
     for name in ("train", "validation", "test"):
         absent = set(np.unique(dataset.target).tolist()) - set(dataset.target[parts[name]].tolist())
         if dataset.task == "classification" and absent:
