@@ -17,6 +17,7 @@ from tier0.core.settings import read_headers
 from tier0.core.verdict import CheckResult, Status, Verdict
 
 COULD_NOT_BE_JUDGED = 2
+INTERRUPTED = 130
 SIGNS = {"pass": "holds", "fail": "FAILS", "not_judged": "-", "error": "ERROR"}
 WORDS: dict[Status, str] = {"pass": "hold", "fail": "fail", "not_judged": "not judged", "error": "broke"}
 MOST_SAMPLED = 200
@@ -114,6 +115,90 @@ def check_client(
     if json_ is not None:
         json_.write_text(json.dumps(verdict.as_dict(), indent=2, default=str) + "\n", encoding="utf-8")
     raise typer.Exit(verdict.exit_status)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    step: Annotated[str, typer.Option(help="which steps: 4,5,7 or 4-8 or their names; all eight by default")] = "1-8",
+    dataset: Annotated[str | None, typer.Option(help="patients, breast_cancer, wine, diabetes, or a .csv or .parquet file")] = None,
+    target: Annotated[str | None, typer.Option(help="the column to predict; needed with a file")] = None,
+    group: Annotated[str | None, typer.Option(help="a column whose rows must not be split between training and test")] = None,
+    date: Annotated[str | None, typer.Option(help="a column of dates: the oldest rows train, newer ones test")] = None,
+    study: Annotated[Path | None, typer.Option(help="the problem, what the data must be like, and who belongs to the cohort, in TOML")] = None,
+    metric: Annotated[str | None, typer.Option(help="of success, on the test part: auc_roc, brier, recall_minority, r2, rmse …")] = None,
+    success: Annotated[float | None, typer.Option(help="what the metric must reach for the model to go")] = None,
+    imbalanced: Annotated[float | None, typer.Option(help="make the rarest class this share of the rows, such as 0.1")] = None,
+    algorithms: Annotated[str | None, typer.Option(help="what selection compares, separated by commas")] = None,
+    hpo_trials: Annotated[str | None, typer.Option(help="trials of the search for hyper-parameters  [default: 5]")] = None,
+    seed: Annotated[str | None, typer.Option(help="the same seed gives the same model  [default: 7]")] = None,
+    port: Annotated[str | None, typer.Option(help="to serve on: 0 for any, 3001, or 3001+ for the next free one  [default: 0]")] = None,
+    store: Annotated[str | None, typer.Option(help="BentoML home to register in  [default: the run's own folder]")] = None,
+    startup_timeout: Annotated[str | None, typer.Option(help="seconds until the server must give its golden rows  [default: 30]")] = None,
+    output_dir: Annotated[Path, typer.Option(help="where the runs' folders are: record, report, manifest, state")] = Path("tier0-runs"),
+    resume: Annotated[str | None, typer.Option(help="go on with this run, with its own settings")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="write the report to a file, too")] = None,
+    *,
+    include_bentoml: Annotated[bool, typer.Option("--include-bentoml", help="register, serve and verify the model in step 7")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="go on serving when all is done, until Ctrl-C")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")] = False,
+) -> None:
+    """Do the eight steps: scope, data, cohort, selection, training, features, deployment, observability.
+
+    After each step what it made is written down, so that a run that was ended goes on there with --resume.
+    """
+    from tier0.report.console import Console  # noqa: PLC0415 - what --help does not need
+    from tier0.runs import pipeline  # noqa: PLC0415
+
+    options = {
+        "dataset": dataset, "target": target, "group": group, "date": date, "algorithms": algorithms, "hpo_trials": hpo_trials, "seed": seed,
+        "startup_timeout": startup_timeout, "port": port, "store": store,
+    }  # fmt: skip
+    console = Console()
+    record: pipeline.Record | None = None
+    try:
+        _refuse_unwritable("--json", json_)
+        if resume is None:
+            plan = pipeline.plan_of(options, study, {"metric": metric, "success": success}, step, imbalanced, serve=include_bentoml)
+            done: list[str] = []
+        else:
+            _refuse_beside_resume(context)
+            record = pipeline.Record.read(output_dir.absolute() / resume)
+            plan, done = record.plan, list(record.done)
+        if keep and not plan.serve:
+            _refuse("--keep goes on serving, and nothing would be served: add --include-bentoml")
+        steps = pipeline.steps_of(step) if _is_given(context, "step") else [one for one in plan.steps if one not in done]
+        pipeline.refuse_gaps(steps, done)
+        if dry_run:
+            console.plan(plan.settings(), steps, pipeline.STEPS, serve=plan.serve)
+            return
+        if record is None:
+            record = pipeline.Record.create(output_dir.absolute(), plan)
+        console.say(f"run {record.folder.name}, in {record.folder}")
+        telling = pipeline.Telling(console.begins, console.ended, console.happened)
+        status = pipeline.run_steps(record, steps, telling, hold=console.hold if keep else None)
+    except Tier0Error as problem:
+        _refuse(str(problem))
+    except KeyboardInterrupt:
+        console.say("\nstopped" if record is None else f"\nstopped; go on with: tier0 run --resume {record.folder.name} --output-dir {output_dir}")
+        raise typer.Exit(INTERRUPTED) from None
+    console.verdict(record)
+    if json_ is not None:
+        json_.write_text(json.dumps(record.as_dict(), indent=2, default=str) + "\n", encoding="utf-8")
+    raise typer.Exit(status)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Tell whether an option was given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _refuse_beside_resume(context: typer.Context) -> None:
+    """Refuse what a run that goes on has settled already."""
+    for name in context.params.keys() - {"step", "output_dir", "resume", "json_", "keep", "dry_run"}:
+        if _is_given(context, name):
+            _refuse(f"--{name.replace('_', '-')} was settled when the run began, and --resume goes on with that: leave it out, or begin anew")
 
 
 @app.command()
@@ -217,7 +302,7 @@ def _refuse_unused(context: typer.Context, *, by_kind: bool, trained: bool) -> N
             "seed": "is of a training, and nothing is trained",
         }
     for name, why in unused.items():
-        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE":
+        if _is_given(context, name):
             _refuse(f"--{name.replace('_', '-')} {why}")
 
 

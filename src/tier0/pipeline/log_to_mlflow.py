@@ -42,10 +42,17 @@ def prepare() -> Handler:
 
 
 def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
-    """Log what the order names: params, metrics, requirements, and the model in a file of ours."""
+    """Log what the order names: params, metrics, requirements, and the model in a file of ours; or add to a run that there is."""
     import mlflow  # noqa: PLC0415
     import mlflow.sklearn  # noqa: PLC0415
 
+    if "run_id" in order:
+        with mlflow.start_run(run_id=order["run_id"]) as run:
+            mlflow.set_tags(order["tags"])
+            mlflow.log_metrics(order["metrics"])
+            for path in order["artifacts"]:
+                mlflow.log_artifact(path)
+        return {"run_id": run.info.run_id}
     with mlflow.start_run(experiment_id=experiment) as run:
         mlflow.log_params(order["params"])
         mlflow.log_metrics(order["metrics"])

@@ -7,6 +7,7 @@ migrations, takes longer than to train; and what it sets for its process (tracki
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Tracking:
-    """An MLflow tracking store: the one that MLFLOW_TRACKING_URI names, or an SQLite file in *folder*.
+    """An MLflow tracking store: the one at *uri*, or that MLFLOW_TRACKING_URI names, or an SQLite file in *folder*.
 
     It is prepared from now on; `log` uses it once.
     """
 
-    def __init__(self, folder: Path) -> None:
-        named = os.environ.get("MLFLOW_TRACKING_URI")
+    def __init__(self, folder: Path, uri: str | None = None) -> None:
+        named = uri or os.environ.get("MLFLOW_TRACKING_URI")
         self.uri = named or f"sqlite:///{folder / 'mlflow.db'}"
         self._is_named = bool(named)
         self._folder = folder
@@ -52,6 +53,14 @@ class Tracking:
             "requirements": _requirements(training),
         }
         return self._thread.submit(self._log, order)
+
+    def complete(self, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
+        """Add to a run that was logged what came of its model; instead of `log`, and waits for it.
+
+        Raises:
+            Tier0Error: the store cannot be used.
+        """
+        self._log({"run_id": run_id, "tags": dict(tags), "metrics": dict(metrics), "artifacts": [str(path) for path in artifacts]})
 
     def _log(self, order: dict[str, Any]) -> tuple[str, str]:
         try:

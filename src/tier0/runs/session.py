@@ -8,12 +8,12 @@ import hashlib
 import os
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
@@ -26,6 +26,10 @@ from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, how_t
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tier0.pipeline.data import Dataset
+    from tier0.pipeline.selection import Selection
 
 Made = TypeVar("Made")
 PRELOAD = ("sklearn.pipeline", "sklearn.compose", "tier0.serving.predictor")
@@ -149,22 +153,42 @@ class Session:
         return self._once("trained", self._train)
 
     def _train(self) -> Trained:
-        self._tracking = tracking = Tracking(self.shared.folder("m"))
-        self._writer = EntryWriter(self.workspace, self.store)
-        from tier0.pipeline.candidates import candidates_for  # noqa: PLC0415 - seconds of imports, while those processes do theirs
-        from tier0.pipeline.data import load_dataset, split  # noqa: PLC0415
+        self.prepare(self.shared.folder("m"), self.store)
+        from tier0.pipeline.data import load_dataset, split  # noqa: PLC0415 - seconds of imports, while those processes do theirs
+
+        dataset = load_dataset(self.settings)
+        parts = split(dataset, self.settings.seed)
+        return self.fit(dataset, parts, self.select(dataset, parts))
+
+    def prepare(self, tracking: Path, store: Path) -> None:
+        """Start the processes that log to MLflow and write the store's entry: they import while the model trains.
+
+        Args:
+            tracking: a folder for MLflow's store, where no other is named.
+            store: the BentoML home.
+        """
+        self._tracking = Tracking(tracking)
+        self._writer = EntryWriter(self.workspace, store)
+
+    def select(self, dataset: Dataset, parts: Mapping[str, Any]) -> Selection:
+        """Do step 4."""
+        from tier0.pipeline.candidates import candidates_for  # noqa: PLC0415
         from tier0.pipeline.selection import select  # noqa: PLC0415
+
+        settings = self.settings
+        self.events.emit("selection.start", f"step 4 selection on {dataset.name}: {', '.join(settings.algorithms)}")
+        candidates = candidates_for(dataset, settings.algorithms, settings.seed)
+        return select(dataset, parts["train"], candidates, settings.seed, self.events)
+
+    def fit(self, dataset: Dataset, parts: Mapping[str, Any], selection: Selection) -> Trained:
+        """Do step 5, with the algorithm that won."""
         from tier0.pipeline.training import train  # noqa: PLC0415
 
-        settings, events = self.settings, self.events
-        events.emit("selection.start", f"step 4 selection on {settings.dataset}: {', '.join(settings.algorithms)}")
-        dataset = load_dataset(settings)
-        parts = split(dataset, settings.seed)
-        candidates = candidates_for(dataset, settings.algorithms, settings.seed)
-        selection = select(dataset, parts["train"], candidates, settings.seed, events)
-        training = train(dataset, parts, selection.winner, settings.hpo_trials, settings.seed, events)
-        logged = tracking.log(training)
-        self._trained = Trained(training, selection.scores[0].mean, selection.reason, saver_of(training), tracking.uri, logged)
+        if self._tracking is None:
+            self._tracking = Tracking(self.shared.folder("m"))
+        training = train(dataset, dict(parts), selection.winner, self.settings.hpo_trials, self.settings.seed, self.events)
+        logged = self._tracking.log(training)
+        self._trained = Trained(training, selection.scores[0].mean, selection.reason, saver_of(training), self._tracking.uri, logged)
         return self._trained
 
     def register(self, trained: Trained, store: Path) -> RegisteredModel:

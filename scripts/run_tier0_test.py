@@ -1,0 +1,13 @@
+"""The eight steps from a checkout, where nothing may be installed: the same as `tier0 run`, with the same options."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+
+from tier0.cli import app
+
+if __name__ == "__main__":
+    app(["run", *sys.argv[1:]])

@@ -1,0 +1,336 @@
+"""The eight steps in their order, with what they made written down after each: a run that was ended goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tier0.core.errors import Tier0Error
+from tier0.core.events import Event, EventLog
+from tier0.core.settings import Settings, merge_settings
+from tier0.pipeline.study import Study, read_study
+from tier0.runs.session import Session
+from tier0.runs.steps import BODIES, NEEDED, STEPS, Found, Work
+
+__all__ = ["STEPS", "Plan", "Record", "RunError", "Telling", "plan_of", "refuse_gaps", "run_steps", "steps_of"]
+
+SCHEMA = 1
+HALF = 0.5
+RECORD = "run.json"
+STATE = "state.pickle"
+ENDS_THE_RUN = {"data", "cohort"}
+"""Steps whose no is final: what comes after them would be built on it."""
+KEPT = ("dataset", "parts", "selection", "trained", "manifest")
+
+
+class RunError(Tier0Error):
+    """The run cannot begin, or go on; the message names what is wrong, and the remedy."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do.
+
+    Attributes:
+        options: settings as they were given, as text, under their names.
+        study: what is asked.
+        steps: in their order.
+        imbalanced: share of the rarest class; None leaves it as it is.
+        serve: whether step 7 registers, serves and verifies the model.
+    """
+
+    options: Mapping[str, str | None]
+    study: Study
+    steps: tuple[str, ...] = STEPS
+    imbalanced: float | None = None
+    serve: bool = False
+
+    def settings(self, environ: Mapping[str, str] | None = None) -> Settings:
+        """Return what was asked for, with where it came from.
+
+        Raises:
+            SettingsError: a value cannot be used.
+        """
+        return merge_settings(self.options, os.environ if environ is None else environ)
+
+
+def plan_of(
+    options: Mapping[str, str | None], study: Path | None, scope: Mapping[str, Any], steps: str, imbalanced: float | None, *, serve: bool
+) -> Plan:
+    """Return the plan of a new run, when every part of it can be used.
+
+    Raises:
+        RunError: a part cannot.
+        StudyError: the statement of the problem cannot.
+        SettingsError: a setting cannot.
+    """
+    if imbalanced is not None and not 0 < imbalanced < HALF:
+        raise RunError(f"imbalanced = {imbalanced:g} is no share of a rarer class: give more than 0 and less than 0.5, such as 0.1")
+    plan = Plan(dict(options), read_study(study, **scope), steps_of(steps), imbalanced, serve)
+    plan.settings()
+    if serve and "deployment" not in plan.steps:
+        raise RunError("--include-bentoml is about step 7 (deployment), which was not asked for: add it to --step")
+    return plan
+
+
+def steps_of(text: str) -> tuple[str, ...]:
+    """Read which steps: ``4,5,7``, ``4-8``, or their names; in the order of the pipeline.
+
+    Raises:
+        RunError: there is no such step.
+    """
+    chosen: set[str] = set()
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        first, dash, last = part.partition("-")
+        bounds = [_number_of(one, text) for one in ((first, last) if dash else (part, part))]
+        chosen |= set(STEPS[bounds[0] - 1 : bounds[1]])
+        if bounds[0] > bounds[1]:
+            raise RunError(f"step = {text!r} goes backwards: write the smaller one first")
+    if not chosen:
+        raise RunError(f"step = {text!r} names no step: give numbers or names, such as 4,5,7 or 4-8. There are {_all_steps()}")
+    return tuple(step for step in STEPS if step in chosen)
+
+
+def _number_of(name: str, text: str) -> int:
+    name = name.strip()
+    if name in STEPS:
+        return STEPS.index(name) + 1
+    if not name.isdecimal() or not 1 <= int(name) <= len(STEPS):
+        raise RunError(f"step = {text!r} has {name!r}: there are {_all_steps()}")
+    return int(name)
+
+
+def _all_steps() -> str:
+    return ", ".join(f"{number} {name}" for number, name in enumerate(STEPS, 1))
+
+
+def refuse_gaps(steps: Sequence[str], done: Sequence[str] = ()) -> None:
+    """Refuse steps that need one which is neither asked for nor done.
+
+    Raises:
+        RunError: there is one; the message names it.
+    """
+    for step in steps:
+        needed = NEEDED.get(step)
+        if needed is not None and needed not in steps and needed not in done:
+            number, other = STEPS.index(step) + 1, STEPS.index(needed) + 1
+            message = f"step {number} ({step}) needs step {other} ({needed}), which was not asked for"
+            raise RunError(f"{message}: add it (--step {other},{number}), or go on with a run that did it (--resume RUN)")
+
+
+@dataclass
+class Record:
+    """What a run writes down; `folder` is the run's own, and only its owner may enter it.
+
+    Attributes:
+        folder: of the run, called as the run is.
+        plan: what it is to do.
+        done: step to what it found, and how many seconds it took.
+        verdict: ``pass``, ``fail`` or ``error``; ``unfinished`` until it ends.
+        problem: why it is not a pass, in words.
+    """
+
+    folder: Path
+    plan: Plan
+    done: dict[str, tuple[Found, float]] = field(default_factory=dict)
+    verdict: str = "unfinished"
+    problem: str = ""
+
+    @classmethod
+    def create(cls, folder: Path, plan: Plan) -> Record:
+        """Make the folder of a new run within *folder*.
+
+        Raises:
+            RunError: it cannot be made.
+        """
+        name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(3).hex()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).mkdir(mode=0o700)
+        except OSError as problem:
+            raise RunError(f"output-dir = {str(folder)!r} cannot be written to: {problem}. Give another with --output-dir") from problem
+        record = cls(folder / name, plan)
+        record.write()
+        return record
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        """Read what a run has written down.
+
+        Raises:
+            RunError: there is no such run, or somebody else may write to it.
+        """
+        try:
+            content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            found = folder.stat()
+        except (OSError, ValueError) as problem:
+            raise RunError(f"resume = {folder.name!r}: there is no run at {folder}: {problem}. See the folders in {folder.parent}") from problem
+        if content.get("schema") != SCHEMA:
+            raise RunError(f"resume = {folder.name!r} was written by another version of Tier0 (schema {content.get('schema')!r}): run it anew")
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise RunError(f"resume = {folder.name!r}: others may write to {folder}, so nothing in it is loaded. Run it anew")
+        plan = Plan(content["options"], Study.model_validate(content["study"]), tuple(content["steps"]), content["imbalanced"], content["serve"])
+        done = {step: (Found(one["facts"], one["lines"], one["problems"]), one["seconds"]) for step, one in content["done"].items()}
+        return cls(folder, plan, done, content["verdict"], content["problem"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as it is written: the report as JSON."""
+        return {
+            "schema": SCHEMA,
+            "run": self.folder.name,
+            "verdict": self.verdict,
+            "problem": self.problem,
+            "options": dict(self.plan.options),
+            "study": self.plan.study.model_dump(mode="json"),
+            "steps": list(self.plan.steps),
+            "imbalanced": self.plan.imbalanced,
+            "serve": self.plan.serve,
+            "done": {
+                step: {"number": STEPS.index(step) + 1, "seconds": seconds, "facts": found.facts, "lines": found.lines, "problems": found.problems}
+                for step, (found, seconds) in self.done.items()
+            },
+        }
+
+    def write(self) -> None:
+        """Write it down, whole or not at all; and the report for people beside it."""
+        _replace(self.folder / RECORD, (json.dumps(self.as_dict(), indent=2, default=str) + "\n").encode())
+        _replace(self.folder / "report.md", as_markdown(self).encode())
+
+    def save(self, work: Work) -> None:
+        """Write down what the steps have made."""
+        import cloudpickle  # noqa: PLC0415 - candidates hold functions of functions
+
+        _replace(self.folder / STATE, cloudpickle.dumps({name: getattr(work, name) for name in KEPT}))
+
+    def load(self, work: Work) -> None:
+        """Give *work* what the steps had made."""
+        import cloudpickle  # noqa: PLC0415
+
+        path = self.folder / STATE
+        if path.exists():
+            for name, value in cloudpickle.loads(path.read_bytes()).items():  # of a folder that only we may write to, see `read`
+                setattr(work, name, value)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    unfinished = path.with_suffix(f"{path.suffix}.unfinished")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
+@dataclass
+class Telling:
+    """Who is told what happens.
+
+    Attributes:
+        begins: a step, by its number and name.
+        ends: a step, with what it found.
+        event: anything else, as it comes.
+    """
+
+    begins: Callable[[int, str], None] = lambda _, __: None
+    ends: Callable[[str, Found, float], None] = lambda _, __, ___: None
+    event: Callable[[Event], None] = lambda _: None
+
+
+def run_steps(record: Record, steps: Sequence[str], telling: Telling, *, hold: Callable[[Work], None] | None = None) -> int:
+    """Do *steps* of a run, and write down each; whatever was started is stopped at the end.
+
+    Args:
+        record: of the run.
+        steps: those to do now.
+        telling: who is told.
+        hold: is called with what was served before it is stopped, if all went well.
+
+    Returns:
+        The exit status: 0 it holds, 1 it does not, 2 it could not be done.
+    """
+    settings = record.plan.settings()
+    session = Session(settings, EventLog(listeners=[telling.event]))
+    work = Work(session, record.plan.study, record.folder, record.plan.imbalanced, record.plan.serve)
+    status, record.problem, record.verdict = 0, "", "unfinished"
+    try:
+        record.load(work)
+        _start_early(work, steps)
+        for step in steps:
+            status = max(status, _do(step, work, record, telling))
+            if status and (step in ENDS_THE_RUN or record.verdict == "error"):
+                break
+        if not status and hold is not None and work.server is not None:
+            hold(work)
+    except KeyboardInterrupt:
+        session.interrupted = True
+        raise
+    finally:
+        session.failed = bool(status)
+        session.close()
+        if not session.interrupted:
+            record.verdict = {0: "pass", 1: "fail"}.get(status, "error")
+        record.write()
+    return status
+
+
+def _start_early(work: Work, steps: Sequence[str]) -> None:
+    """Start what imports for seconds while the model trains: MLflow, BentoML, and the server's worker."""
+    if "training" in steps:
+        folder = work.folder / "mlflow"
+        folder.mkdir(exist_ok=True)
+        work.session.prepare(folder, work.store if work.serve and "deployment" in steps else work.session.workspace.store)
+    if "deployment" in steps and work.serve:
+        work.server = work.session.launch()
+
+
+def _do(step: str, work: Work, record: Record, telling: Telling) -> int:
+    """Do one step, write down what it found, and return its status."""
+    telling.begins(STEPS.index(step) + 1, step)
+    start = time.perf_counter()
+    status = 0
+    try:
+        found = BODIES[step](work)
+        if found.problems:
+            status, record.problem = 1, "; ".join(found.problems)
+    except Tier0Error as problem:
+        status, record.problem = problem.exit_status, str(problem)
+        found = Found({}, [f"{'not served' if step == 'deployment' else 'not done'}: {problem}"], [str(problem)])
+        if step != "deployment":
+            record.verdict = "error"
+    seconds = time.perf_counter() - start
+    if status == 0:
+        record.save(work)
+    if status == 0 or found.facts:
+        record.done[step] = (found, seconds)
+    record.write()
+    telling.ends(step, found, seconds)
+    return status
+
+
+def as_markdown(record: Record) -> str:
+    """Return the report for people."""
+    verdict = {"pass": "it holds", "fail": "it does not hold", "error": "it could not be done", "unfinished": "it has not ended"}[record.verdict]
+    lines = [f"# Tier0 run {record.folder.name}: {verdict}", ""]
+    if record.problem:
+        lines += [f"**{_plain(record.problem)}**", ""]
+    lines += ["| step | seconds | |", "|---|---|---|"]
+    for step, (found, seconds) in record.done.items():
+        lines.append(f"| {STEPS.index(step) + 1} {step} | {seconds:.1f} | {'no' if found.problems else 'yes'} |")
+    for step, (found, _) in record.done.items():
+        lines += [
+            "",
+            f"## {STEPS.index(step) + 1} {step}",
+            "",
+            *(f"- {_plain(line)}" for line in found.lines),
+            *(f"- **{_plain(one)}**" for one in found.problems),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Return text from data so that Markdown takes it as it is."""
+    flat = " ".join(text.split())
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|" else letter for letter in flat)

@@ -1,0 +1,362 @@
+"""The eight steps, each from what those before it made; what a step found, in facts and in sentences."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tier0.core.errors import Tier0Error
+from tier0.pipeline.study import METRICS, Study
+
+if TYPE_CHECKING:
+    from tier0.pipeline.analysis import Analysis
+    from tier0.pipeline.cohort import Cohort
+    from tier0.pipeline.data import Dataset
+    from tier0.pipeline.selection import Selection
+    from tier0.runs.session import Session, Trained
+    from tier0.serving.server import Server
+
+STEPS = ("scope", "data", "cohort", "selection", "training", "features", "deployment", "observability")
+NEEDED = {"training": "selection", "features": "training", "deployment": "training", "observability": "training"}
+"""What a step cannot do without; the data is loaded by whichever step comes first."""
+PACKAGES = ("numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "mlflow", "bentoml")
+MOST_SHOWN = 5
+ASKED_ALONE = 20
+"""Predictions of one row, for the latency as the application sees it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one step found.
+
+    Attributes:
+        facts: of built-in types, for reports.
+        lines: what a person reads, in order.
+        problems: why the run must not go on, in sentences.
+    """
+
+    facts: Mapping[str, Any]
+    lines: Sequence[str]
+    problems: Sequence[str] = ()
+
+
+@dataclass
+class Work:
+    """What is known so far.
+
+    Attributes:
+        session: that trains, registers and serves.
+        study: what was asked.
+        folder: of the run: what it leaves is there.
+        imbalanced: the share that the rarest class is to have; None leaves it as it is.
+        serve: whether the model is registered, served and verified.
+        dataset: the rows in use.
+        parts: of them.
+        selection: step 4.
+        trained: step 5.
+        manifest: step 7.
+        server: that was started for step 7.
+        found: step to what it found.
+    """
+
+    session: Session
+    study: Study
+    folder: Path
+    imbalanced: float | None = None
+    serve: bool = False
+    dataset: Dataset | None = None
+    parts: dict[str, Any] | None = None
+    selection: Selection | None = None
+    trained: Trained | None = None
+    manifest: dict[str, Any] | None = None
+    server: Server | None = None
+    found: dict[str, Found] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Path:
+        """The BentoML home that the model is registered in."""
+        return self.session.settings.store or self.folder / "bentoml"
+
+    def data(self) -> Dataset:
+        """Return the rows in use; load them, if no step has."""
+        if self.dataset is None:
+            from tier0.pipeline.cohort import make_rarer  # noqa: PLC0415 - imports pandas and scikit-learn
+            from tier0.pipeline.data import load_dataset  # noqa: PLC0415
+
+            dataset = load_dataset(self.session.settings)
+            self.dataset = dataset if self.imbalanced is None else make_rarer(dataset, self.imbalanced, self.session.settings.seed)
+            self._refuse_another_task()
+        return self.dataset
+
+    def _refuse_another_task(self) -> None:
+        metric, task = self.study.scope.metric, self.data().task
+        if metric is not None and METRICS[metric][0] != task:
+            others = ", ".join(name for name, (of, *_) in METRICS.items() if of == task)
+            raise Tier0Error(
+                f"scope.metric = {metric!r} is for a {METRICS[metric][0]}, and {self.data().target_name!r} is a {task}: give one of {others}"
+            )
+
+    def split(self) -> dict[str, Any]:
+        """Return the parts of the rows in use."""
+        if self.parts is None:
+            from tier0.pipeline.data import split  # noqa: PLC0415
+
+            self.parts = split(self.data(), self.session.settings.seed)
+        return self.parts
+
+
+def scope(work: Work) -> Found:
+    """Step 1."""
+    asked, settings = work.study.scope, work.session.settings
+    wanted = "whatever comes" if asked.success is None else f"{asked.metric} of {asked.success:g} or {'more' if _more(asked.metric) else 'less'}"
+    lines = [
+        f"problem: {asked.problem or 'not stated'}",
+        f"population: {asked.population or 'not stated'}",
+        f"data: {settings.dataset}{f', target {settings.target}' if settings.target else ''}",
+        f"success: {wanted}, with at least {asked.minimum_rows} rows and {asked.minimum_of_each_class} of each class",
+    ]
+    return Found(asked.model_dump(), lines)
+
+
+def _more(metric: str | None) -> bool:
+    return metric is None or METRICS[metric][1] == "most"
+
+
+def data(work: Work) -> Found:
+    """Step 2."""
+    from tier0.pipeline.quality import assess  # noqa: PLC0415
+
+    dataset = work.data()
+    quality = assess(dataset, work.study.data)
+    worst = max(quality.columns, key=lambda one: one.missing)
+    lines = [
+        f"{quality.rows} rows of {len(dataset.names)} features; {dataset.target_name} is predicted, a {dataset.task}",
+        f"checked: types, ranges, categories, missing values (most: {worst.missing:.0%} in {worst.name}), duplicates ({quality.duplicates:.1%})"
+        + (f", age ({quality.age_days} days)" if quality.age_days is not None else ""),
+        *(f"note: {note}" for note in quality.notes),
+        "the data may be trained on" if not quality.problems else "the data must not be trained on",
+    ]
+    return Found(asdict(quality), lines, quality.problems)
+
+
+def cohort(work: Work) -> Found:
+    """Step 3."""
+    from tier0.pipeline.cohort import choose_cohort  # noqa: PLC0415
+
+    chosen: Cohort = choose_cohort(work.data(), work.study.cohort, work.study.scope)
+    before = len(work.data())
+    work.dataset, work.parts = chosen.dataset, None
+    lines = [f"{before:>8} rows", *(f"{one.left:>8} left after: {one.criterion} (-{one.removed})" for one in chosen.attrition)]
+    if not chosen.attrition:
+        lines.append("no criteria: everybody belongs to it")
+    if chosen.classes:
+        lines.append("classes: " + ", ".join(f"{label}: {count}" for label, count in chosen.classes.items()))
+    facts = {"rows": len(chosen.dataset), "attrition": [asdict(one) for one in chosen.attrition], "classes": chosen.classes}
+    return Found(facts, lines, chosen.problems)
+
+
+def selection(work: Work) -> Found:
+    """Step 4."""
+    chosen = work.selection = work.session.select(work.data(), work.split())
+    facts = {
+        "selected_algorithm": chosen.winner.estimator,
+        "selection_score": chosen.scores[0].mean,
+        "metric": chosen.metric,
+        "scores": [{"algorithm": one.candidate.estimator, "mean": one.mean, "spread": one.spread, "seconds": one.seconds} for one in chosen.scores],
+        "reason": chosen.reason,
+    }
+    lines = [f"{one.candidate.estimator:28} {chosen.metric} {one.mean:.3f} ± {one.spread:.3f}" for one in chosen.scores]
+    return Found(facts, [*lines, f"selected: {chosen.winner.estimator}: {chosen.reason}"])
+
+
+def training(work: Work) -> Found:
+    """Step 5."""
+    if work.selection is None:
+        raise Tier0Error("training needs the selection, which is not there")
+    trained = work.trained = work.session.fit(work.data(), work.split(), work.selection)
+    found = trained.training
+    facts = {
+        "algorithm": found.algorithm,
+        "parameters": found.parameters,
+        "rows": found.rows,
+        "hpo_trials": found.trials,
+        "validation_score": found.score,
+        "threshold": found.threshold,
+        "metrics": found.metrics,
+        "seed": found.seed,
+        "training_run_id": trained.run_id,
+        "model_uri": trained.model_uri,
+        "tracking_uri": trained.tracking_uri,
+    }
+    shares = ", ".join(f"{name} {count} ({count / sum(found.rows.values()):.0%})" for name, count in found.rows.items())
+    lines = [
+        f"{found.algorithm}, {found.trials} trials; rows: {shares}",
+        "on the test part: " + ", ".join(f"{name} {value:.3f}" for name, value in found.metrics.items()),
+        *([f"decision threshold {found.threshold:.3f}, chosen on the validation part"] if found.threshold is not None else []),
+        f"logged to MLflow as {trained.model_uri} in {trained.tracking_uri}",
+    ]
+    return Found(facts, lines)
+
+
+def features(work: Work) -> Found:
+    """Step 6."""
+    from tier0.pipeline.analysis import analyse  # noqa: PLC0415
+
+    if work.trained is None:
+        raise Tier0Error("the feature analysis needs a trained model, which is not there")
+    analysis: Analysis = analyse(work.data(), work.split(), work.trained.training.model, work.session.settings.seed)
+    lines = [
+        f"{one.feature:28} {analysis.metric} falls by {one.mean:.3f} ± {one.spread:.3f}" + (f", SHAP {one.shap:.3f}" if one.shap is not None else "")
+        for one in analysis.importances[:MOST_SHOWN]
+    ]
+    lines += [f"warning: {warning}" for warning in analysis.warnings] or ["no feature alone gives the target away"]
+    return Found(asdict(analysis), lines)
+
+
+def deployment(work: Work) -> Found:
+    """Step 7: what may go, and, if it is asked for, that model registered, served and verified."""
+    if work.trained is None:
+        raise Tier0Error("the deployment needs a trained model, which is not there")
+    work.manifest = _manifest(work)
+    problems = list(work.manifest["why_not"])
+    lines = ["it may go" if work.manifest["may_go"] else "it must not go"]
+    try:
+        if work.serve and work.manifest["may_go"]:
+            served = work.manifest["served"] = _serve(work)
+            lines += _served_lines(served)
+        elif work.serve:
+            work.manifest["served"] = {"status": "not served", "why": "it must not go"}
+    except Tier0Error as problem:
+        work.manifest["served"] = {"status": "not served", "why": str(problem)}
+        raise
+    finally:
+        path = work.folder / "manifest.json"
+        path.write_text(json.dumps(work.manifest, indent=2, default=str) + "\n", encoding="utf-8")
+        lines.append(f"manifest: {path}")
+    return Found(work.manifest, lines, problems)
+
+
+def _manifest(work: Work) -> dict[str, Any]:
+    trained = work.trained
+    assert trained is not None  # noqa: S101 - the caller has looked
+    found, asked = trained.training, work.study.scope
+    reached = asked.reached(found.metrics)
+    why_not = [] if reached is not False else [f"{asked.metric} is {found.metrics[asked.metric or '']:.3f}, and success was to be {asked.success:g}"]
+    return {
+        "schema": 1,
+        "name": f"tier0_{found.dataset}",
+        "algorithm": found.algorithm,
+        "training_run_id": trained.run_id,
+        "model_uri": trained.model_uri,
+        "metrics": found.metrics,
+        "threshold": found.threshold,
+        "success": {"metric": asked.metric, "wanted": asked.success, "reached": reached},
+        "may_go": not why_not,
+        "why_not": why_not,
+        "versions": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "commit": _commit(),
+        "served": None,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Return the commit of the folder that this runs in, if git knows one."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)  # noqa: S607
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _serve(work: Work) -> dict[str, Any]:
+    """Register the model, serve it and ask it through the client that applications use."""
+    session, trained = work.session, work.trained
+    assert trained is not None  # noqa: S101 - the caller has looked
+    if work.server is None:
+        work.server = session.launch()
+    model = session.register(trained, work.store)
+    serving = session.serve(work.server, model)
+    asked: dict[str, Any] = asyncio.run(_ask_as_applications_do(serving))
+    return {"status": "serving", "model_tag": model.tag, "store": str(work.store), "endpoint": serving.url, "golden_rows": len(model.golden), **asked}
+
+
+async def _ask_as_applications_do(serving: Any) -> dict[str, Any]:
+    from tier0.client import BentoMLClient  # noqa: PLC0415
+    from tier0.runs.deployment import verify_bentoml_predictions  # noqa: PLC0415
+
+    golden = serving.model.golden.plain
+    async with BentoMLClient(serving.url) as client:
+        health = await client.health_check()
+        answer = await verify_bentoml_predictions(client, serving)
+        milliseconds = []
+        for index in range(ASKED_ALONE):
+            start = time.perf_counter()
+            await client.predict(golden.take([index % len(golden)]).body())
+            milliseconds.append((time.perf_counter() - start) * 1000)
+        state = client.circuit_state()
+    if health["status"] != "healthy":
+        raise Tier0Error(f"the service answers right, and says that it is {health['status']}")
+    return {
+        "health_check": health["status"],
+        "prediction_test": "passed",
+        "predictions": list(answer["predictions"])[:MOST_SHOWN],
+        "probabilities": list(answer["probabilities"] or [])[:MOST_SHOWN],
+        "circuit_breaker": state,
+        "latency_ms": {"p50": statistics.median(milliseconds), "max": max(milliseconds)},
+    }
+
+
+def _served_lines(served: Mapping[str, Any]) -> list[str]:
+    return [
+        f"model_tag {served['model_tag']} in {served['store']}",
+        f"endpoint {served['endpoint']}",
+        f"health_check {served['health_check']}; circuit_breaker {served['circuit_breaker']} after all calls",
+        f"prediction_test {served['prediction_test']}: {served['golden_rows']} golden rows, together and each alone",
+        f"predictions {served['predictions']} …",
+        f"latency {served['latency_ms']['p50']:.1f} ms for one row, {served['latency_ms']['max']:.1f} ms at most of {ASKED_ALONE}",
+    ]
+
+
+def observability(work: Work) -> Found:
+    """Step 8: the MLflow run of the training gets what came of its model."""
+    from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
+
+    if work.trained is None:
+        raise Tier0Error("observability needs a trained model, which is not there")
+    tags = {"tier0.run": work.folder.name, "tier0.problem": work.study.scope.problem}
+    numbers: dict[str, float] = {}
+    artifacts = [path for path in (work.folder / "manifest.json", work.folder / "report.md") if path.exists()]
+    served = (work.manifest or {}).get("served")
+    if work.manifest is not None:
+        tags["tier0.may_go"] = str(work.manifest["may_go"]).lower()
+    if served and served["status"] == "serving":
+        tags |= {"tier0.model_tag": served["model_tag"], "tier0.endpoint": served["endpoint"], "tier0.verdict": served["prediction_test"]}
+        numbers |= {"latency_ms_p50": served["latency_ms"]["p50"], "latency_ms_max": served["latency_ms"]["max"]}
+    tracking = Tracking(work.session.workspace.folder("m"), work.trained.tracking_uri)
+    try:
+        tracking.complete(work.trained.run_id, tags, numbers, artifacts)
+    finally:
+        tracking.close()
+    facts = {"run_id": work.trained.run_id, "tracking_uri": work.trained.tracking_uri, "tags": tags, "metrics": numbers}
+    return Found(facts, [f"MLflow run {work.trained.run_id} has tag, endpoint, latencies, manifest and report: {work.trained.tracking_uri}"])
+
+
+BODIES: dict[str, Callable[[Work], Found]] = {
+    "scope": scope, "data": data, "cohort": cohort, "selection": selection, "training": training, "features": features,
+    "deployment": deployment, "observability": observability,
+}  # fmt: skip
