@@ -70,19 +70,22 @@ def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> N
     command = [sys.executable, "-m", "tier0.cli", "serve", "--all", "--kinds", "regression", "--first-port", "0"]
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    deadline = time.monotonic() + 60
-    while "Ctrl-C stops it" not in (said := (tmp_path / "output").read_text()):
-        assert time.monotonic() < deadline, said
-        assert process.poll() is None, said
-        time.sleep(0.05)
-    processes = psutil.Process(process.pid).children(recursive=True)
-    url = re.search(r"ltv_90 +(http://\S+)/predict", said)
-    assert url is not None
-    assert httpx.get(f"{url[1]}/health", trust_env=False).json()["status"] == "healthy"
+    try:
+        deadline = time.monotonic() + 60
+        while "Ctrl-C stops it" not in (said := (tmp_path / "output").read_text()):
+            assert time.monotonic() < deadline, said
+            assert process.poll() is None, said
+            time.sleep(0.05)
+        processes = psutil.Process(process.pid).children(recursive=True)
+        url = re.search(r"ltv_90 +(http://\S+)/predict", said)
+        assert url is not None
+        assert httpx.get(f"{url[1]}/health", trust_env=False).json()["status"] == "healthy"
 
-    process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
 
-    assert process.wait(10) == 0, (tmp_path / "output").read_text()
+        assert process.wait(10) == 0, (tmp_path / "output").read_text()
+    finally:
+        process.kill()
     assert not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     assert list((tmp_path / "t").iterdir()) == []
 

@@ -37,7 +37,9 @@ def start_until(run: Run, moment: str, *arguments: str) -> subprocess.Popen[str]
     return process
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(moment, marks=[] if moment in {"the worker imports", "the model is served"} else pytest.mark.slow) for moment in MOMENTS]
+)
 def test_a_second_after_sigkill_nothing_is_left(run: Run, moment: str) -> None:
     process = start_until(run, moment)
 

@@ -53,6 +53,15 @@ def test_the_adapters_of_the_documentation_are_judged(tmp_path: Path, client: st
     assert done.returncode in {0, 1}, done.stdout + done.stderr
 
 
+def test_the_study_of_the_documentation_fits_the_patients(tmp_path: Path) -> None:
+    write_files("run.md", tmp_path)
+
+    done = run("-m", "tier0.cli", "run", "--study", "study.toml", "--step", "1-3", folder=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left after: seen by a professional" in done.stdout
+
+
 def test_the_tests_of_the_documentation_run(tmp_path: Path) -> None:
     write_files("check-client.md", tmp_path)
     (snippet,) = re.findall(r"^```python\n(.*?)^```$", (DOCS / "faults.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

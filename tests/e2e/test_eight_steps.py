@@ -1,0 +1,237 @@
+"""`tier0 run`, as a person runs it at night: whole, in parts, ended and gone on with, and told no."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(180), pytest.mark.xdist_group("tier0_bentoml")]
+FAST = ["--algorithms", "linear", "--hpo-trials", "1"]
+
+
+class Runs:
+    """Runs with a folder of their own for what they leave, and one for what they must not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.output, self.tmp = folder / "runs", folder / "t"
+        self.tmp.mkdir()
+        self.environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(self.tmp), "PYTHONUNBUFFERED": "1"}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tier0.cli", "run", "--output-dir", str(self.output), *arguments]
+        return subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def finish(self, *arguments: str) -> tuple[int, str]:
+        process = self.start(*arguments)
+        said, _ = process.communicate(timeout=120)
+        return process.returncode, said
+
+    @property
+    def folder(self) -> Path:
+        (folder,) = self.output.iterdir()
+        return folder
+
+    @property
+    def record(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        return content
+
+    def left(self) -> list[str]:
+        processes = [one for one in psutil.process_iter() if _tmp_of(one) == str(self.tmp)]
+        return [str(one) for one in (*processes, *self.tmp.iterdir())]
+
+
+def _tmp_of(process: psutil.Process) -> str | None:
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.environ().get("TMPDIR")
+    except psutil.Error:
+        return None
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    return Runs(tmp_path)
+
+
+def test_all_eight_end_with_that_model_served_and_verified(runs: Runs, tmp_path: Path) -> None:
+    status, said = runs.finish(*FAST, "--include-bentoml", "--metric", "auc_roc", "--success", "0.6", "--json", str(tmp_path / "out.json"))
+
+    assert status == 0, said
+    assert runs.left() == []
+    record = runs.record
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == record
+    assert [step["number"] for step in record["done"].values()] == list(range(1, 9))
+    assert record["verdict"] == "pass"
+    served = json.loads((runs.folder / "manifest.json").read_text(encoding="utf-8"))["served"]
+    assert served["prediction_test"] == "passed"
+    assert served["model_tag"] in said
+    assert list((runs.folder / "bentoml" / "models").glob(f"*/{served['model_tag'].partition(':')[2]}/model.yaml"))
+    assert "# Tier0 run" in (runs.folder / "report.md").read_text(encoding="utf-8")
+    for step in (
+        "STEP 1: SCOPE",
+        "STEP 4: SELECTION",
+        "STEP 7: DEPLOYMENT",
+        "STEP 8: OBSERVABILITY",
+        "health_check healthy",
+        "circuit_breaker closed",
+    ):
+        assert step in said
+
+    import mlflow
+
+    client = mlflow.MlflowClient(record["done"]["training"]["facts"]["tracking_uri"])
+    logged = client.get_run(record["done"]["training"]["facts"]["training_run_id"]).data
+    assert logged.tags["tier0.model_tag"] == served["model_tag"]
+    assert logged.metrics["latency_ms_p50"] == served["latency_ms"]["p50"]
+    assert logged.metrics["auc_roc"] == record["done"]["training"]["facts"]["metrics"]["auc_roc"]
+
+
+def test_a_run_that_is_killed_goes_on_and_gives_the_same_result(runs: Runs, tmp_path: Path) -> None:
+    process = runs.start(*FAST, "--step", "1-6")
+    try:
+        deadline = time.monotonic() + 60
+        while not runs.output.exists() or not list(runs.output.glob("*/run.json")) or "selection" not in runs.record["done"]:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.communicate()
+    before = list(runs.record["done"])
+    assert "features" not in before
+
+    status, said = runs.finish("--resume", runs.folder.name)
+
+    assert status == 0, said
+    assert "STEP 4" not in said, "what was done is not done again"
+    (tmp_path / "whole").mkdir()
+    whole = Runs(tmp_path / "whole")
+    assert whole.finish(*FAST, "--step", "1-6")[0] == 0
+    for step, differs in (("training", {"training_run_id", "model_uri", "tracking_uri"}), ("features", set()), ("selection", {"scores", "reason"})):
+        resumed, straight = (run.record["done"][step]["facts"] for run in (runs, whole))
+        assert {name: value for name, value in resumed.items() if name not in differs} == {
+            name: value for name, value in straight.items() if name not in differs
+        }
+
+
+def test_what_the_data_or_the_cohort_says_no_to_is_not_trained_on(runs: Runs, tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text('schema = 1\n[data.columns.region]\nallowed = ["south"]\n', encoding="utf-8")
+
+    status, said = runs.finish("--study", str(study))
+
+    assert status == 1, said
+    assert "NO: 'region' has values that are not allowed" in said
+    assert "STEP 3" not in said
+    assert runs.record["verdict"] == "fail"
+
+    study.write_text('schema = 1\n[[cohort]]\ncolumn = "hcp_visits"\nat_least = 9\n', encoding="utf-8")
+    status, said = runs.finish("--study", str(study), "--step", "1-4")
+
+    assert status == 1, said
+    assert "left after: hcp_visits at least 9.0" in said
+    assert "rows are left, and minimum_rows is 100" in said
+    assert "STEP 4" not in said
+
+
+@pytest.mark.slow
+def test_a_model_that_is_not_good_enough_is_not_served(runs: Runs) -> None:
+    status, said = runs.finish(*FAST, "--include-bentoml", "--metric", "auc_roc", "--success", "0.99")
+
+    assert status == 1, said
+    manifest = json.loads((runs.folder / "manifest.json").read_text(encoding="utf-8"))
+    assert not manifest["may_go"]
+    assert manifest["served"] == {"status": "not served", "why": "it must not go"}
+    assert not (runs.folder / "bentoml" / "models").exists()
+    assert runs.left() == []
+
+
+@pytest.mark.slow
+def test_where_it_cannot_be_registered_the_manifest_still_stands(runs: Runs, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "models").write_text("in the way")
+
+    status, said = runs.finish(*FAST, "--include-bentoml", "--store", str(store))
+
+    assert status != 0, said
+    assert "not served: the model could not be registered" in said
+    manifest = json.loads((runs.folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["may_go"]
+    assert manifest["served"]["status"] == "not served"
+    assert runs.left() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["STEP 4", "STEP 5", "STEP 7"])
+def test_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(runs: Runs, moment: str) -> None:
+    process = runs.start(*FAST, "--include-bentoml")
+    said = ""
+    while moment not in said:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 130, said + rest
+    assert f"go on with: tier0 run --resume {runs.folder.name}" in rest
+    assert runs.left() == []
+    assert runs.finish("--resume", runs.folder.name)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--step", "5"], "step 5 (training) needs step 4 (selection), which was not asked for: add it (--step 4,5)"),
+        (["--step", "6,7"], "step 6 (features) needs step 5 (training)"),
+        (["--step", "9"], "step = '9' has '9': there are 1 scope, 2 data"),
+        (["--step", "7-4"], "goes backwards"),
+        (["--step", ","], "names no step"),
+        (["--dataset", "nowhere.csv"], "does not exist"),
+        (["--success", "0.5"], "says how much, and not of what: add metric"),
+        (["--imbalanced", "0.7"], "imbalanced = 0.7 is no share of a rarer class"),
+        (["--step", "1-5", "--include-bentoml"], "--include-bentoml is about step 7"),
+        (["--keep"], "add --include-bentoml"),
+        (["--resume", "nowhere"], "resume = 'nowhere': there is no run at"),
+        (["--resume", "nowhere", "--seed", "8"], "--seed was settled when the run began"),
+        (["--dataset", "diabetes", "--metric", "auc_roc", "--step", "1,2"], "scope.metric = 'auc_roc' is for a classification"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_status_2(runs: Runs, arguments: list[str], says: str) -> None:
+    status, said = runs.finish(*arguments)
+
+    assert status == 2, said
+    assert says in " ".join(said.split())
+
+
+def test_a_run_that_others_could_have_changed_is_not_loaded(runs: Runs) -> None:
+    assert runs.finish("--step", "1")[0] == 0
+    runs.folder.chmod(0o777)
+
+    status, said = runs.finish("--resume", runs.folder.name, "--step", "2")
+
+    assert status == 2
+    assert "others may write to" in said
+
+
+def test_a_dry_run_does_nothing_also_by_the_script(runs: Runs) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "run_tier0_test.py"), "--dry-run", "--step", "4,5,7", "--include-bentoml", "--seed", "3"]
+
+    done = subprocess.run(command, cwd=runs.tmp, env=runs.environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "seed=3 (--tier0-seed)" in done.stdout
+    assert "would do step 7: deployment, and serve the model" in done.stdout
+    assert list(runs.tmp.iterdir()) == []
