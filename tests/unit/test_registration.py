@@ -21,7 +21,7 @@ from xgboost import DMatrix, XGBClassifier
 from xgboost import train as train_booster
 
 from tier0 import register_model_for_serving
-from tier0.core.errors import RegistrationError
+from tier0.core.errors import ModelChangedError, RegistrationError
 from tier0.serving.entry import Entry
 from tier0.serving.inference import golden_rows
 from tier0.serving.registration import ModelSaver, RegisteredModel, find_framework
@@ -208,7 +208,7 @@ class Forgetful(LogisticRegression):  # type: ignore[misc]
 def test_a_model_that_comes_back_changed_is_refused_and_not_left_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
-    with pytest.raises(RegistrationError, match="the model that was saved is not the model in memory: row"):
+    with pytest.raises(ModelChangedError, match="the model that was saved is not the model in memory: row"):
         asyncio.run(register_model_for_serving(Forgetful().fit(X, Y), "m", examples=X[:10], store=tmp_path))
 
     assert not list((tmp_path / "models").glob("m/*/model.yaml"))
@@ -220,7 +220,7 @@ class Unloadable(LogisticRegression):  # type: ignore[misc]
 
 
 def test_a_model_that_cannot_be_loaded_elsewhere_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RegistrationError, match="a fresh interpreter cannot use the saved model: OSError: the licence server"):
+    with pytest.raises(ModelChangedError, match="a fresh interpreter cannot use the saved model: OSError: the licence server"):
         asyncio.run(register_model_for_serving(Unloadable().fit(X, Y), "m", examples=X[:10], store=tmp_path))
 
 

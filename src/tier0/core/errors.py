@@ -32,7 +32,11 @@ class UselessModelError(Tier0Error):
 
 
 class RegistrationError(Tier0Error):
-    """The model cannot be put into the store, or came back from it changed."""
+    """The model cannot be put into the store."""
+
+
+class ModelChangedError(RegistrationError):
+    """The model that was saved is not the model in memory any more."""
 
     exit_status = 1
 

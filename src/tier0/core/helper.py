@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import ModelChangedError, Tier0Error
 
 PACKAGE_PARENT = Path(__file__).parents[2]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -104,7 +104,7 @@ class Helper:
             raise Tier0Error(f"{self._module} ended with status {self._process.returncode}: {said or 'it said nothing'}")
         outcome: dict[str, Any] = json.loads(answer)
         if "error" in outcome:
-            raise Tier0Error(outcome["error"])
+            raise (ModelChangedError if outcome.get("changed") else Tier0Error)(outcome["error"])
         return outcome
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ def main() -> None:
         handle: Handler = import_module(sys.argv[1]).prepare()
         outcome = handle(json.loads(orders.get()))
     except Tier0Error as problem:
-        outcome = {"error": str(problem)}
+        outcome = {"error": str(problem), "changed": isinstance(problem, ModelChangedError)}
     except Exception as problem:  # noqa: BLE001 - told to whoever gave the order
         outcome = {"error": f"{type(problem).__name__}: {problem}"}
     outcome_stream.write(json.dumps(outcome) + "\n")

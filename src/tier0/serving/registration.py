@@ -18,7 +18,7 @@ from typing import Any
 
 import cloudpickle
 
-from tier0.core.errors import RegistrationError, Tier0Error
+from tier0.core.errors import ModelChangedError, RegistrationError, Tier0Error
 from tier0.core.golden import GoldenRows
 from tier0.core.helper import Helper
 from tier0.core.prediction import package_of
@@ -193,7 +193,8 @@ class EntryWriter:
         try:
             return self._helper.carry_out({"entries": entries, "prove": prove})["saved"]  # type: ignore[no-any-return]
         except Tier0Error as problem:
-            raise RegistrationError(f"the model could not be registered in {self.store}: {problem}") from problem
+            kind = ModelChangedError if isinstance(problem, ModelChangedError) else RegistrationError
+            raise kind(f"the model could not be registered in {self.store}: {problem}") from problem
 
     def close(self) -> None:
         """End the process, if it was given no order."""

@@ -14,7 +14,7 @@ from typing import Any
 import bentoml
 from bentoml.models import ModelContext
 
-from tier0.core.errors import RegistrationError
+from tier0.core.errors import ModelChangedError
 from tier0.core.golden import GoldenRows
 from tier0.core.helper import Handler
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, Entry
@@ -37,7 +37,7 @@ def save(entry: dict[str, Any], *, proven: bool) -> dict[str, str]:
         The exact ``tag``, and the ``path`` of the entry.
 
     Raises:
-        RegistrationError: the model that was loaded back does not give its golden rows.
+        ModelChangedError: the model that was loaded back does not give its golden rows.
     """
     folder = Path(entry["folder"])
     if proven:
@@ -60,7 +60,7 @@ def prove(path: Path) -> None:
     """Load the model from the files in *path* and compare what it gives with its golden rows.
 
     Raises:
-        RegistrationError: they differ, or the model cannot be loaded or asked.
+        ModelChangedError: they differ, or the model cannot be loaded or asked.
     """
     from tier0.core.prediction import ask_model  # noqa: PLC0415 - with the model's own libraries: only where proof is asked for
 
@@ -72,7 +72,7 @@ def prove(path: Path) -> None:
         batches = [batch for batch in (golden.plain, golden.hard) if batch]  # as they were asked in memory
         outputs = [ask_model(model, signature, signature.to_container(signature.parse(batch.records()))) for batch in batches]
     except Exception as problem:
-        raise RegistrationError(f"a fresh interpreter cannot use the saved model: {type(problem).__name__}: {problem}") from problem
+        raise ModelChangedError(f"a fresh interpreter cannot use the saved model: {type(problem).__name__}: {problem}") from problem
     for batch, output in zip(batches, outputs, strict=True):
         if (mismatch := batch.compare(vars(output))) is not None:
-            raise RegistrationError(f"the model that was saved is not the model in memory: {mismatch}")
+            raise ModelChangedError(f"the model that was saved is not the model in memory: {mismatch}")
