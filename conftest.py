@@ -1,3 +1,8 @@
 """Loads the plugin from the checkout (where the package is installed, its entry point is the same plugin), and pytester."""
 
+import os
+
+from tier0.core.helper import NO_TELEMETRY
+
+os.environ.update(NO_TELEMETRY)  # some tests import MLflow and BentoML themselves
 pytest_plugins = ["tier0.pytest_plugin", "pytester"]
