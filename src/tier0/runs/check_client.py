@@ -159,7 +159,9 @@ async def _ask(subject: Subject, check: ClientCheck, made: Any, again: str) -> C
         only = f"{again} --only {check.id}" if again.startswith("tier0 ") else again.replace("…", f"…, only=['{check.id}']")
         result = CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, only)
     except TimeoutError:
-        result = CheckResult(check.id, "error", f"it was not judged within {CHECK_TIMEOUT:g} s")
+        result = CheckResult(
+            check.id, "not_judged", f"that took more than {CHECK_TIMEOUT:g} s: give knobs that make its timeouts and its reset shorter"
+        )
     except Exception as problem:  # noqa: BLE001 - a check that breaks must not hide what the others found
         result = CheckResult(check.id, "error", f"the check itself broke: {type(problem).__name__}: {problem}")
     return replace(result, seconds=time.perf_counter() - start)

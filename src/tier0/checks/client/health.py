@@ -47,6 +47,7 @@ async def while_saturated(subject: Subject) -> dict[str, Any]:
         return Reply(body=subject.declared.answer, delay=busy) if arrival.method == "POST" else WELL
 
     async with subject.against(answer) as caller:
+        caller.refuse_too_many(connections * QUEUED)
         calls = [asyncio.ensure_future(caller.predict()) for _ in range(connections * QUEUED)]
         await settle(lambda: len(caller.log.arrivals) >= connections)
         call = await caller.health()

@@ -41,6 +41,7 @@ async def own_queue(subject: Subject) -> None:
     busy = min(BUSY, (subject.declared.attempt_timeout or longest) * 0.4)
     calls = connections * int(longest / busy + 2)  # more than there is time for
     async with subject.against(Reply(body=subject.declared.answer, delay=busy)) as caller:
+        caller.refuse_too_many(calls)
         await caller.together(calls)
         caller.server.script = subject.ok
         call = await caller.predict()
@@ -53,6 +54,7 @@ async def bounded(subject: Subject) -> dict[str, Any]:
     """Fail where more connections are open at once than declared."""
     connections = subject.declared.connections or 1
     async with subject.against(Reply(body=subject.declared.answer, delay=BUSY)) as caller:
+        caller.refuse_too_many(connections * 3)
         await caller.together(connections * 3)
         most = count = 0
         for noted in caller.log.noted:

@@ -20,6 +20,7 @@ PATIENCE = 5.0
 """Seconds, beyond what is declared, until a call counts as one that never ends."""
 THREADS = 128
 MARGIN = 0.05
+MOST_AT_ONCE = 3000
 NAMES = {"health": ("health", "health_check"), "close": ("close", "aclose"), "predict_batch": ("predict_batch",), "predict": ("predict",)}
 MISTAKES_IN_CODE = (TypeError, AttributeError, KeyError, IndexError, OverflowError, ZeroDivisionError, NameError, UnboundLocalError, RecursionError)
 MOST_LINES = 40
@@ -130,6 +131,15 @@ class Caller:
             call.ended = time.monotonic()
             call.requests = self.log.arrivals[before:]
         return call
+
+    def refuse_too_many(self, calls: int) -> None:
+        """Judge nothing that would take more calls at once than a judge should make.
+
+        Raises:
+            NotJudgedError: it would.
+        """
+        if calls > MOST_AT_ONCE:
+            raise NotJudgedError(f"it would take {calls:,} calls at once: give knobs that make its timeout shorter, or its connections fewer")
 
     async def together(self, number: int, **how: Any) -> list[Call]:
         """Make several calls at once."""
