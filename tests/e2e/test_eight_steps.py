@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -214,6 +215,26 @@ def test_what_cannot_be_done_is_refused_with_status_2(runs: Runs, arguments: lis
 
     assert status == 2, said
     assert says in " ".join(said.split())
+
+
+def test_a_port_that_is_taken_and_a_step_that_breaks_are_no_pass(runs: Runs, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        status, said = runs.finish(*FAST, "--include-bentoml", "--port", str(taken.getsockname()[1]))
+    assert status == 2, said
+    assert runs.record["verdict"] == "error"
+    assert runs.left() == []
+
+    pandas = tmp_path / "broken"
+    pandas.mkdir()
+    (pandas / "pandas.py").write_text("raise RuntimeError('this pandas is broken')\n")
+    runs.environment["PYTHONPATH"] += f":{pandas}"
+    runs.output = tmp_path / "more"
+    status, said = runs.finish("--step", "1,2")
+    assert status == 2, said
+    assert "this pandas is broken" in (runs.folder / "traceback.txt").read_text(encoding="utf-8")
+    assert runs.record["verdict"] == "error"
 
 
 def test_a_run_that_others_could_have_changed_is_not_loaded(runs: Runs) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tier0.pipeline.labels import LabelledClassifier
 from tier0.pipeline.metrics import BINARY
 from tier0.pipeline.selection import scoring_of
 
@@ -65,11 +66,13 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
     """Ask the fitted *model* about the test part, which neither its training nor its tuning has seen."""
     from sklearn.inspection import permutation_importance  # noqa: PLC0415
     from sklearn.metrics import get_scorer  # noqa: PLC0415
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
     scoring, metric = scoring_of(dataset)
     rows = parts["test"]
-    if len(rows) > MOST_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False))
+    if len(rows) > MOST_ROWS:  # in the same proportions: a score needs every class
+        stratify = dataset.target[rows] if dataset.task == "classification" else None
+        rows = np.sort(train_test_split(rows, train_size=MOST_ROWS, random_state=seed, stratify=stratify)[0])
     features, target = dataset.take(rows)
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -91,6 +94,7 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
 
 def _alone(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], name: str, scoring: str) -> float:
     """Return the score of a shallow tree on one feature, its categories numbered by their mean target in the training part."""
+    import pandas as pd  # noqa: PLC0415
     from sklearn.metrics import get_scorer  # noqa: PLC0415
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # noqa: PLC0415
 
@@ -101,7 +105,7 @@ def _alone(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], name: str, 
     else:
         outcome = target if dataset.task == "regression" else np.unique(target, return_inverse=True)[1]
         text = column.astype(str)
-        means = {key: float(outcome[train][(text.iloc[train] == key).to_numpy()].mean()) for key in text.iloc[train].unique()}
+        means = pd.Series(outcome[train]).groupby(text.iloc[train].to_numpy()).mean()
         values = text.map(means).to_numpy(dtype=float)
     kind = DecisionTreeRegressor if dataset.task == "regression" else DecisionTreeClassifier
     tree = kind(max_depth=DEPTH, random_state=0).fit(values[train, None], target[train])
@@ -114,7 +118,7 @@ def _shap(model: Any, features: Any, names: list[str]) -> dict[str, float]:
         import shap  # noqa: PLC0415 - an optional extra, and seconds to import
     except ImportError:
         return {}
-    steps, estimator = model[:-1], getattr(model[-1], "classifier_", model[-1])
+    steps, estimator = model[:-1], model[-1].estimator if isinstance(model[-1], LabelledClassifier) else model[-1]
     matrix = steps.transform(features[:EXPLAINED_ROWS]) if len(steps) else features[:EXPLAINED_ROWS]
     matrix = np.asarray(matrix.todense() if hasattr(matrix, "todense") else matrix, dtype=float)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ SCHEMA = 1
 HALF = 0.5
 RECORD = "run.json"
 STATE = "state.pickle"
+TRACEBACK = "traceback.txt"
 ENDS_THE_RUN = {"data", "cohort"}
 """Steps whose no is final: what comes after them would be built on it."""
 KEPT = ("dataset", "parts", "selection", "trained", "manifest")
@@ -254,7 +256,7 @@ def run_steps(record: Record, steps: Sequence[str], telling: Telling, *, hold: C
     settings = record.plan.settings()
     session = Session(settings, EventLog(listeners=[telling.event]))
     work = Work(session, record.plan.study, record.folder, record.plan.imbalanced, record.plan.serve)
-    status, record.problem, record.verdict = 0, "", "unfinished"
+    status, is_done, record.problem, record.verdict = 0, False, "", "unfinished"
     try:
         record.load(work)
         _start_early(work, steps)
@@ -264,14 +266,18 @@ def run_steps(record: Record, steps: Sequence[str], telling: Telling, *, hold: C
                 break
         if not status and hold is not None and work.server is not None:
             hold(work)
+        is_done = True
     except KeyboardInterrupt:
         session.interrupted = True
         raise
+    except Tier0Error as problem:
+        record.problem = str(problem)
+        raise
     finally:
-        session.failed = bool(status)
+        session.failed = bool(status) or not is_done
         session.close()
         if not session.interrupted:
-            record.verdict = {0: "pass", 1: "fail"}.get(status, "error")
+            record.verdict = {0: "pass", 1: "fail"}.get(status, "error") if is_done else "error"
         record.write()
     return status
 
@@ -300,6 +306,11 @@ def _do(step: str, work: Work, record: Record, telling: Telling) -> int:
         found = Found({}, [f"{'not served' if step == 'deployment' else 'not done'}: {problem}"], [str(problem)])
         if step != "deployment":
             record.verdict = "error"
+    except Exception as problem:  # noqa: BLE001 - what a step did not expect is no verdict on the model
+        (record.folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
+        record.problem = f"{type(problem).__name__}: {problem}. Where it came from stands in {record.folder / TRACEBACK}"
+        status, record.verdict = 2, "error"
+        found = Found({}, [f"it broke: {record.problem}"], [record.problem])
     seconds = time.perf_counter() - start
     if status == 0:
         record.save(work)
