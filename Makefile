@@ -32,7 +32,7 @@ $(READY): pyproject.toml requirements-test.txt
 
 tier0: $(READY)
 	@mkdir -p $(dir $(REPORT))
-	@$(PYTEST) -p no:hypothesispytest -m "tier0_bentoml and not torture" tests/e2e --html=$(REPORT) --self-contained-html $(ARGS); status=$$?; echo "report: $(CURDIR)/$(REPORT)"; exit $$status
+	@$(PYTEST) -p no:hypothesispytest -m "tier0_bentoml and not slow and not torture" tests/e2e --html=$(REPORT) --self-contained-html $(ARGS); status=$$?; echo "report: $(CURDIR)/$(REPORT)"; exit $$status
 
 lint: $(READY)
 	$(BIN)/ruff check .
