@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -285,8 +286,12 @@ def run_steps(record: Record, steps: Sequence[str], telling: Telling, *, hold: C
 def _start_early(work: Work, steps: Sequence[str]) -> None:
     """Start what imports for seconds while the model trains: MLflow, BentoML, and the server's worker."""
     if "training" in steps:
-        folder = work.folder / "mlflow"
-        folder.mkdir(exist_ok=True)
+        folder = work.folder / "mlflow"  # a new one where there is one: whoever was killed may have left it half made
+        for number in itertools.count(2):
+            if not folder.exists():
+                break
+            folder = work.folder / f"mlflow-{number}"
+        folder.mkdir()
         work.session.prepare(folder, work.store if work.serve and "deployment" in steps else work.session.workspace.store)
     if "deployment" in steps and work.serve:
         work.server = work.session.launch()
