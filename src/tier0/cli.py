@@ -155,6 +155,7 @@ def run(
         "startup_timeout": startup_timeout, "port": port, "store": store,
     }  # fmt: skip
     console = Console()
+    sys.path.insert(0, "")  # a pandera schema may be the project's own
     record: pipeline.Record | None = None
     try:
         _refuse_unwritable("--json", json_)
