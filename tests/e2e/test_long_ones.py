@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import tier0
 from tier0.client import BentoMLClient, ClientError
 from tier0.faults import FaultProxy, Faults
+
+pytest.importorskip("hypothesis", reason="where nothing may be installed it is not there")
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment

@@ -36,7 +36,7 @@ def test_main_job_runs_in_the_locked_environment(tmp_path: Path) -> None:
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".venv*", ".git", ".*_cache", "reports", "build"))
 
     done = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "-m", "tier0_bentoml", "tests/e2e", "-p", "no:cacheprovider", "-W", LEFT_BY_OTHERS],
+        [str(python), "-m", "pytest", "-q", "-m", "tier0_bentoml and not slow and not torture", "tests/e2e", "-p", "no:cacheprovider", "-W", LEFT_BY_OTHERS],
         cwd=checkout, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_unit_tests_and_the_main_job_run_on_other_pythons(tmp_path: Path, versio
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", str(ROOT / "requirements-test.txt"), "-e", f"{ROOT}[all]"], check=True)
 
     done = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "tests/unit", "tests/e2e", "-p", "no:cacheprovider"],
+        [str(python), "-m", "pytest", "-q", "tests/unit", "tests/e2e", "-p", "no:cacheprovider", "-m", "not slow and not torture"],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
 
