@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LOCK = Path(__file__).with_name("droplet-constraints.txt")
+SHORT = "tier0_bentoml and not slow and not torture"
 LEFT_BY_OTHERS = "ignore::pytest.PytestUnraisableExceptionWarning"
 """The lock's pytest-asyncio leaves event loops to the garbage collector."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -36,7 +37,7 @@ def test_main_job_runs_in_the_locked_environment(tmp_path: Path) -> None:
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".venv*", ".git", ".*_cache", "reports", "build"))
 
     done = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "-m", "tier0_bentoml and not slow and not torture", "tests/e2e", "-p", "no:cacheprovider", "-W", LEFT_BY_OTHERS],
+        [str(python), "-m", "pytest", "-q", "-m", SHORT, "tests/e2e", "-p", "no:cacheprovider", "-W", LEFT_BY_OTHERS],
         cwd=checkout, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
 
