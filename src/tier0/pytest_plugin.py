@@ -26,6 +26,8 @@ MARKER = "tier0_bentoml"
 SETTINGS_KEY = pytest.StashKey[Settings]()
 EVENTS_KEY = pytest.StashKey[EventLog]()
 SESSION_KEY = pytest.StashKey["Session"]()
+RUN_KEY = pytest.StashKey[str]()
+"""What names a run to all of its processes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -133,8 +135,8 @@ def tier0_settings(pytestconfig: pytest.Config) -> Settings:
 def _tier0_session(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tier0_settings: Settings) -> Iterator[Session]:
     from tier0.runs.session import Session  # noqa: PLC0415
 
-    worker = getattr(pytestconfig, "workerinput", None)
-    session = Session(tier0_settings, pytestconfig.stash[EVENTS_KEY], shared_id=worker["testrunuid"] if worker else None)
+    shared_id, controller = getattr(pytestconfig, "workerinput", {}).get("tier0_run", (None, None))
+    session = Session(tier0_settings, pytestconfig.stash[EVENTS_KEY], shared_id, controller)
     pytestconfig.stash[SESSION_KEY] = session
     try:
         yield session
@@ -216,6 +218,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(session.config, "workeroutput", None)
     if output is not None and (events := session.config.stash[EVENTS_KEY].events):
         output["tier0_events"] = json.dumps([event.as_dict() for event in events], default=str)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker what it shares with the others, and with whom it ends: asked later, its parent may be another one already."""
+    node.workerinput["tier0_run"] = (node.config.stash.setdefault(RUN_KEY, os.urandom(5).hex()), os.getpid())
 
 
 @pytest.hookimpl(optionalhook=True)

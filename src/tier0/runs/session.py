@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import hashlib
 import os
 import pickle
 import tempfile
@@ -14,8 +13,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import psutil
 
 from tier0.core.errors import Tier0Error
 from tier0.core.events import EventLog
@@ -87,6 +84,7 @@ class Session:
         settings: what was asked for.
         events: what happened.
         shared_id: names what several processes share (xdist's workers): they train and register once.
+        controller: the process that started those; None where there is only ours.
         servers: that were launched.
         deployment: a service of the user's own that was started.
         failed: a test failed.
@@ -96,6 +94,7 @@ class Session:
     settings: Settings
     events: EventLog = field(default_factory=EventLog)
     shared_id: str | None = None
+    controller: int | None = None
     _workspace: Workspace | None = None
     _shared: Workspace | None = None
     servers: list[Server] = field(default_factory=list)
@@ -110,20 +109,17 @@ class Session:
     def workspace(self) -> Workspace:
         """The private folder of this process."""
         if self._workspace is None:
-            controller = None if self.shared_id is None else os.getppid()
-            self._workspace = Workspace.create(keep=self.settings.keep, controller=controller)
+            self._workspace = Workspace.create(keep=self.settings.keep, controller=self.controller)
             self._tell_kept(self._workspace)
         return self._workspace
 
     @property
     def shared(self) -> Workspace:
         """The folder of the run: this process' own, unless several share one."""
-        if self.shared_id is None:
+        if self.shared_id is None or self.controller is None:
             return self.workspace
         if self._shared is None:
-            controller = psutil.Process(os.getppid())
-            name = hashlib.sha256(f"{self.shared_id} {controller.pid} {controller.create_time()}".encode()).hexdigest()[:10]
-            self._shared = Workspace(Path(tempfile.gettempdir()) / f"tier0-{name}", keep=self.settings.keep, watch=controller.pid).open()
+            self._shared = Workspace(Path(tempfile.gettempdir()) / f"tier0-{self.shared_id}", keep=self.settings.keep, watch=self.controller).open()
             self._tell_kept(self._shared)
         return self._shared
 
@@ -138,7 +134,7 @@ class Session:
 
     def launch(self) -> Server:
         """Start a server's processes, and return before they are ready: their imports run while the model trains."""
-        watch = [os.getpid()] if self.shared_id is None else [os.getpid(), os.getppid()]  # xdist's workers outlive their controller by seconds
+        watch = [os.getpid()] if self.controller is None else [os.getpid(), self.controller]  # xdist's workers outlive their controller by seconds
         server = Server(self.workspace.folder("s"), self.settings.port, self.events, PRELOAD, watch)
         self.servers.append(server)
         server.launch()

@@ -23,8 +23,11 @@ BUDGET_CALLERS = 6
 CALLERS_MISTAKES = (400, 401, 404, 413, 422)
 TOGETHER = 10
 IN_STEP = 0.1
-"""Share of their mean within which waits are the same."""
+"""Share of their median within which waits are the same."""
+MOST = 0.7
+"""Share of the waits that must be: on a busy machine one or two come late."""
 SHORTEST_WAIT = 0.02
+TWICE = 2
 RETRY_AFTER = 1.0
 
 
@@ -178,16 +181,22 @@ async def spread(subject: Subject) -> dict[str, Any]:
             call = await caller.predict()
             return None if len(call.requests) <= 1 else call.requests[1].at - (call.requests[0].ended_at or 0.0)
 
-    gaps = [one for one in await gathered(*(gap() for _ in range(TOGETHER))) if one is not None]
-    if len(gaps) <= TOGETHER // 2:
-        raise NotJudgedError("it asked once, see retry.at_most_attempts")
-    mean = statistics.mean(gaps)
-    evidence = {"waits_ms": [round(one * 1000, 1) for one in gaps]}
-    if mean > SHORTEST_WAIT and all(abs(one - mean) < IN_STEP * mean for one in gaps):
-        async with subject.against([Reply(503), subject.ok]) as caller:
-            await caller.predict()
-            raise caller.fail(f"{len(gaps)} clients all came back {mean * 1000:.0f} ms after they failed", "the backoff has no jitter", **evidence)
-    return evidence
+    async def together() -> tuple[float, list[float]]:
+        gaps = [one for one in await gathered(*(gap() for _ in range(TOGETHER))) if one is not None]
+        if len(gaps) <= TOGETHER // 2:
+            raise NotJudgedError("it asked once, see retry.at_most_attempts")
+        return statistics.median(gaps), gaps
+
+    for _ in range(TWICE):  # waits that are drawn may come out the same by chance, once
+        median, gaps = await together()
+        evidence = {"waits_ms": [round(one * 1000, 1) for one in gaps]}
+        same = [one for one in gaps if abs(one - median) < IN_STEP * median]
+        if median <= SHORTEST_WAIT or len(same) < MOST * len(gaps):
+            return evidence
+    async with subject.against([Reply(503), subject.ok]) as caller:
+        await caller.predict()
+        message = f"{len(same)} of {len(gaps)} clients came back {median * 1000:.0f} ms after they failed, and so together"
+        raise caller.fail(message, "the backoff has no jitter", **evidence)
 
 
 async def ends_with_its_caller(subject: Subject) -> None:
