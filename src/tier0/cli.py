@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -15,6 +18,9 @@ from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS
 from tier0.core.errors import Tier0Error
 from tier0.core.settings import read_headers
 from tier0.core.verdict import CheckResult, Status, Verdict
+
+if TYPE_CHECKING:
+    from tier0.pipeline.cluster import Run
 
 COULD_NOT_BE_JUDGED = 2
 INTERRUPTED = 130
@@ -128,6 +134,7 @@ def run(
     study: Annotated[Path | None, typer.Option(help="the problem, what the data must be like, and who belongs to the cohort, in TOML")] = None,
     metric: Annotated[str | None, typer.Option(help="of success, on the test part: auc_roc, brier, recall_minority, r2, rmse …")] = None,
     success: Annotated[float | None, typer.Option(help="what the metric must reach for the model to go")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="module:function that trains your own model, instead of steps 4 and 5")] = None,
     imbalanced: Annotated[float | None, typer.Option(help="make the rarest class this share of the rows, such as 0.1")] = None,
     algorithms: Annotated[str | None, typer.Option(help="what selection compares, separated by commas")] = None,
     hpo_trials: Annotated[str | None, typer.Option(help="trials of the search for hyper-parameters (by default 5)")] = None,
@@ -135,6 +142,7 @@ def run(
     port: Annotated[str | None, typer.Option(help="to serve on: 0 for any, 3001, or 3001+ for the next free one (by default 0)")] = None,
     store: Annotated[str | None, typer.Option(help="BentoML home to register in (by default in the run's own folder)")] = None,
     startup_timeout: Annotated[str | None, typer.Option(help="seconds until the server must give its golden rows (by default 30)")] = None,
+    dask: Annotated[str | None, typer.Option(help="tcp://host:port of a Dask cluster that does the fits of steps 4 and 5")] = None,
     output_dir: Annotated[Path, typer.Option(help="where the runs' folders are: record, report, manifest, state")] = Path("tier0-runs"),
     resume: Annotated[str | None, typer.Option(help="go on with this run, with its own settings")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="write the report to a file, too")] = None,
@@ -148,36 +156,37 @@ def run(
     After each step what it made is written down, so that a run that was ended goes on there with --resume.
     """
     from tier0.report.console import Console  # noqa: PLC0415 - what --help does not need
-    from tier0.runs import pipeline  # noqa: PLC0415
+    from tier0.runs import pipeline as runs  # noqa: PLC0415
 
     options = {
-        "dataset": dataset, "target": target, "group": group, "date": date, "algorithms": algorithms, "hpo_trials": hpo_trials, "seed": seed,
-        "startup_timeout": startup_timeout, "port": port, "store": store,
+        "dataset": dataset, "target": target, "group": group, "date": date, "pipeline": pipeline, "algorithms": algorithms, "hpo_trials": hpo_trials,
+        "seed": seed, "startup_timeout": startup_timeout, "port": port, "store": store,
     }  # fmt: skip
     console = Console()
     sys.path.insert(0, "")  # a pandera schema may be the project's own
-    record: pipeline.Record | None = None
+    record: runs.Record | None = None
     try:
         _refuse_unwritable("--json", json_)
         if resume is None:
-            plan = pipeline.plan_of(options, study, {"metric": metric, "success": success}, step, imbalanced, serve=include_bentoml)
+            plan = runs.plan_of(options, study, {"metric": metric, "success": success}, step, imbalanced, serve=include_bentoml)
             done: list[str] = []
         else:
             _refuse_beside_resume(context)
-            record = pipeline.Record.read(output_dir.absolute() / resume)
+            record = runs.Record.read(output_dir.absolute() / resume)
             plan, done = record.plan, list(record.done)
         if keep and not plan.serve:
             _refuse("--keep goes on serving, and nothing would be served: add --include-bentoml")
-        steps = pipeline.steps_of(step) if _is_given(context, "step") else [one for one in plan.steps if one not in done]
-        pipeline.refuse_gaps(steps, done)
+        steps = runs.steps_of(step) if _is_given(context, "step") else [one for one in plan.steps if one not in done]
+        runs.refuse_gaps(steps, done)
         if dry_run:
-            console.plan(plan.settings(), steps, pipeline.STEPS, serve=plan.serve)
+            console.plan(plan.settings(), steps, runs.STEPS, serve=plan.serve)
             return
-        if record is None:
-            record = pipeline.Record.create(output_dir.absolute(), plan)
-        console.say(f"run {record.folder.name}, in {record.folder}")
-        telling = pipeline.Telling(console.begins, console.ended, console.happened)
-        status = pipeline.run_steps(record, steps, telling, hold=console.hold if keep else None)
+        with _fits(dask, steps) as fits:
+            if record is None:
+                record = runs.Record.create(output_dir.absolute(), plan)
+            console.say(f"run {record.folder.name}, in {record.folder}")
+            telling = runs.Telling(console.begins, console.ended, console.happened)
+            status = runs.run_steps(record, steps, telling, hold=console.hold if keep else None, run=fits)
     except Tier0Error as problem:
         _refuse(str(problem))
     except KeyboardInterrupt:
@@ -189,6 +198,15 @@ def run(
     raise typer.Exit(status)
 
 
+def _fits(dask: str | None, steps: Sequence[str]) -> AbstractContextManager[Run]:
+    """Return what runs the fits; a cluster is connected with before any work is done, and only where there are fits."""
+    if dask is None or not {"selection", "training"} & set(steps):
+        return nullcontext(itertools.starmap)
+    from tier0.pipeline.cluster import dask_cluster  # noqa: PLC0415
+
+    return dask_cluster(dask)
+
+
 def _is_given(context: typer.Context, name: str) -> bool:
     """Tell whether an option was given on the command line."""
     source = context.get_parameter_source(name)
@@ -197,7 +215,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 def _refuse_beside_resume(context: typer.Context) -> None:
     """Refuse what a run that goes on has settled already."""
-    for name in context.params.keys() - {"step", "output_dir", "resume", "json_", "keep", "dry_run"}:
+    for name in context.params.keys() - {"step", "output_dir", "resume", "json_", "keep", "dry_run", "dask"}:
         if _is_given(context, name):
             _refuse(f"--{name.replace('_', '-')} was settled when the run began, and --resume goes on with that: leave it out, or begin anew")
 

@@ -167,6 +167,9 @@ class Settings:
     target: str | None = _setting("", _optional_text, "the column to predict; needed with a file", "COLUMN")
     group: str | None = _setting("", _optional_text, "a column whose rows must not be split between training and test", "COLUMN")
     date: str | None = _setting("", _optional_text, "a column of dates, which is no feature: the oldest rows train, newer ones test", "COLUMN")
+    pipeline: str | None = _setting(
+        "", _optional_text, "a function that trains your own model, instead of selection and training (see docs/bring-your-own.md)", "MODULE:FUNCTION"
+    )
     algorithms: tuple[str, ...] = _setting(
         ",".join(ALGORITHMS), _algorithms, f"what selection compares, separated by commas: {', '.join(ALGORITHMS)}", "LIST"
     )
@@ -261,6 +264,12 @@ def _first_given(row: Setting, options: Mapping[str, str | None], environ: Mappi
 
 
 def _refuse_contradictions(settings: Settings) -> None:
+    for name in ("dataset", "target", "group", "date", "algorithms", "hpo_trials", "url", "service"):
+        if settings.pipeline and settings.sources[name] != "default":
+            raise SettingsError(
+                f"{name} = {_as_text(getattr(settings, name))!r} (from {settings.sources[name]}) has no meaning beside "
+                f"pipeline = {settings.pipeline!r}, which brings its own model and rows.\n  Leave one of the two out."
+            )
     if settings.url and settings.service:
         raise SettingsError(
             f"url = {settings.url!r} and service = {settings.service!r} were both given: "

@@ -23,6 +23,8 @@ EXPLAINED_ROWS = 200
 GIVES_AWAY = {"classification": 0.99, "regression": 0.99}
 """AUC-ROC, or R², of a shallow tree on one feature alone, from which it is suspected to hold the answer."""
 DEPTH = 3
+TWICE = 2
+"""Rows that a class must have to be divided."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,12 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
     scoring, metric = scoring_of(dataset)
+    if dataset.task == "classification" and not hasattr(model, "predict_proba"):
+        scoring, metric = "accuracy", "accuracy"
     rows = parts["test"]
     if len(rows) > MOST_ROWS:  # in the same proportions: a score needs every class
-        stratify = dataset.target[rows] if dataset.task == "classification" else None
+        rare = dataset.task == "regression" or np.unique(dataset.target[rows], return_counts=True)[1].min() < TWICE
+        stratify = None if rare else dataset.target[rows]
         rows = np.sort(train_test_split(rows, train_size=MOST_ROWS, random_state=seed, stratify=stratify)[0])
     features, target = dataset.take(rows)
     with threadpool_limits(limits=1), warnings.catch_warnings():
@@ -99,7 +104,9 @@ def _alone(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], name: str, 
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # noqa: PLC0415
 
     column, target = dataset.frame()[name], dataset.target
-    train, test = parts["train"], parts["test"]
+    test = parts["test"]
+    train = parts.get("train", test[::2])  # of a model that was trained elsewhere, only these rows are known
+    test = test if "train" in parts else test[1::2]
     if getattr(column.dtype, "kind", "O") in "fiub":
         values = column.to_numpy(dtype=float, na_value=np.nan)
     else:
@@ -118,10 +125,11 @@ def _shap(model: Any, features: Any, names: list[str]) -> dict[str, float]:
         import shap  # noqa: PLC0415 - an optional extra, and seconds to import
     except ImportError:
         return {}
-    steps, estimator = model[:-1], model[-1].estimator if isinstance(model[-1], LabelledClassifier) else model[-1]
-    matrix = steps.transform(features[:EXPLAINED_ROWS]) if len(steps) else features[:EXPLAINED_ROWS]
-    matrix = np.asarray(matrix.todense() if hasattr(matrix, "todense") else matrix, dtype=float)
+    steps, estimator = (model[:-1], model[-1]) if hasattr(model, "steps") else ((), model)
+    estimator = estimator.estimator if isinstance(estimator, LabelledClassifier) else estimator
     try:
+        matrix = steps.transform(features[:EXPLAINED_ROWS]) if len(steps) else features[:EXPLAINED_ROWS]
+        matrix = np.asarray(matrix.todense() if hasattr(matrix, "todense") else matrix, dtype=float)
         explainer = shap.LinearExplainer(estimator, matrix) if hasattr(estimator, "coef_") else shap.TreeExplainer(estimator)
         values = np.abs(np.asarray(explainer.shap_values(matrix)))
         columns = [str(name) for name in steps.get_feature_names_out(names)] if len(steps) else names

@@ -50,14 +50,14 @@ def choose_threshold(target: np.ndarray[Any, Any], probabilities: np.ndarray[Any
 
 
 def classification_metrics(
-    target: np.ndarray[Any, Any], predictions: list[Any], probabilities: np.ndarray[Any, Any], classes: np.ndarray[Any, Any], minority: Any
+    target: np.ndarray[Any, Any], predictions: list[Any], probabilities: np.ndarray[Any, Any] | None, classes: np.ndarray[Any, Any], minority: Any
 ) -> dict[str, float]:
     """Measure a classifier.
 
     Args:
         target: true labels, shape (rows,).
         predictions: predicted labels.
-        probabilities: shape (rows, classes).
+        probabilities: shape (rows, classes); None where the classifier gives none: then what needs them is left out.
         classes: the labels, in the order of the columns.
         minority: the label whose recall and precision are told.
 
@@ -68,6 +68,14 @@ def classification_metrics(
     """
     from sklearn.metrics import accuracy_score, average_precision_score, precision_score, recall_score, roc_auc_score  # noqa: PLC0415
 
+    label = {"labels": [minority], "average": "macro", "zero_division": 0.0}
+    of_labels = {
+        "accuracy": float(accuracy_score(target, predictions)),
+        "recall_minority": float(recall_score(target, predictions, **label)),
+        "precision_minority": float(precision_score(target, predictions, **label)),
+    }
+    if probabilities is None:
+        return of_labels
     one_hot = (target[:, None] == classes[None, :]).astype(float)
     squared = ((probabilities - one_hot) ** 2).sum(axis=1).mean()
     if len(classes) == BINARY:
@@ -79,15 +87,7 @@ def classification_metrics(
         auc = roc_auc_score(one_hot, probabilities, average="macro")
         average_precision = average_precision_score(one_hot, probabilities, average="macro")
         brier = squared
-    label = {"labels": [minority], "average": "macro", "zero_division": 0.0}
-    return {
-        "auc_roc": float(auc),
-        "average_precision": float(average_precision),
-        "brier": float(brier),
-        "accuracy": float(accuracy_score(target, predictions)),
-        "recall_minority": float(recall_score(target, predictions, **label)),
-        "precision_minority": float(precision_score(target, predictions, **label)),
-    }
+    return {"auc_roc": float(auc), "average_precision": float(average_precision), "brier": float(brier), **of_labels}
 
 
 def regression_metrics(target: np.ndarray[Any, Any], predictions: list[float]) -> dict[str, float]:

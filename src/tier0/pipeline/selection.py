@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from tier0.core.errors import DatasetError
 from tier0.core.events import EventLog
 from tier0.pipeline.candidates import Candidate
+from tier0.pipeline.cluster import Run
 from tier0.pipeline.data import Dataset
 
 CV_FOLDS = 5
@@ -68,7 +70,7 @@ def scoring_of(dataset: Dataset) -> tuple[str, str]:
     return SCORINGS["binary" if len(np.unique(dataset.target)) == 2 else "multiclass"]  # noqa: PLR2004
 
 
-def select(dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candidate], seed: int, events: EventLog) -> Selection:
+def select(dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candidate], seed: int, events: EventLog, run: Run = starmap) -> Selection:
     """Compare the candidates on the training part and pick the one with the highest mean score.
 
     A tie goes to the smaller spread, then to the order of *candidates*: never to the clock, so that the same seed gives the
@@ -82,7 +84,7 @@ def select(dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candi
     folds = list(_splitter(dataset, seed).split(np.zeros(len(train)), target, None if dataset.groups is None else dataset.groups[train]))
     scores = []
     for candidate in candidates:
-        score = _cross_validate(candidate, features, target, folds, scoring)
+        score = _cross_validate(candidate, features, target, folds, scoring, run)
         scores.append(score)
         events.emit("selection.score", f"step 4 selection: {score} ({metric})", algorithm=candidate.estimator, mean=score.mean)
     if broken := [score for score in scores if not np.isfinite(score.mean)]:
@@ -119,17 +121,22 @@ def _splitter(dataset: Dataset, seed: int) -> Any:
     return KFold(CV_FOLDS, shuffle=True, random_state=seed) if dataset.groups is None else GroupKFold(CV_FOLDS)
 
 
-def _cross_validate(candidate: Candidate, features: Any, target: Any, folds: list[Any], scoring: str) -> Score:
-    from sklearn.model_selection import cross_val_score  # noqa: PLC0415
-
+def _cross_validate(candidate: Candidate, features: Any, target: Any, folds: list[Any], scoring: str, run: Run) -> Score:
     start = time.perf_counter()
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            values = cross_val_score(candidate.build(), features, target, cv=folds, scoring=scoring, n_jobs=1, error_score="raise")
+            values = list(run(_score_fold, [(candidate.build(), features, target, *fold, scoring) for fold in folds]))
         except ValueError as problem:
             raise DatasetError(f"{candidate.estimator} cannot be cross-validated: {problem}") from problem
     return Score(candidate, float(np.mean(values)), float(np.std(values)), time.perf_counter() - start)
+
+
+def _score_fold(model: Any, features: Any, target: Any, train: np.ndarray[Any, Any], test: np.ndarray[Any, Any], scoring: str) -> float:
+    from sklearn.metrics import get_scorer  # noqa: PLC0415
+
+    rows = features.iloc if hasattr(features, "iloc") else features
+    return float(get_scorer(scoring)(model.fit(rows[train], target[train]), rows[test], target[test]))
 
 
 def _reason(scores: list[Score], metric: str) -> str:

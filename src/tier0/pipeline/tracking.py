@@ -12,8 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from tier0.core.errors import Tier0Error
 from tier0.core.helper import Helper
 from tier0.core.prediction import package_of
@@ -39,17 +37,21 @@ class Tracking:
         self._helper = Helper("tier0.pipeline.log_to_mlflow", folder, TIER0_TRACKING_URI=self.uri, TIER0_ARTIFACTS=artifacts)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tier0-mlflow")
 
-    def log(self, training: Training) -> Future[tuple[str, str]]:
+    def log(self, training: Training, model: bytes) -> Future[tuple[str, str]]:
         """Log parameters, metrics and the model, without waiting for it.
+
+        Args:
+            training: what is logged.
+            model: its model, pickled so that another process can read it.
 
         Returns:
             In the future, the run's id and the model's URI, ``runs:/<id>/model``; or `Tier0Error`: the store cannot be used.
         """
-        (self._folder / "model.pkl").write_bytes(cloudpickle.dumps(training.model))
+        (self._folder / "model.pkl").write_bytes(model)
         order = {
             "model": str(self._folder / "model.pkl"),
             "params": _parameters(training),
-            "metrics": {**training.metrics, "validation_score": training.score},
+            "metrics": training.metrics if training.score is None else {**training.metrics, "validation_score": training.score},
             "requirements": _requirements(training),
         }
         return self._thread.submit(self._log, order)
@@ -96,4 +98,5 @@ def _requirements(training: Training) -> list[str]:
     """Name the model's requirements: left to itself, MLflow finds them by loading the model in another process, for seconds."""
     package = package_of(training.model)
     names = {"sklearn": "scikit-learn"}
-    return [f"{names.get(name, name)}=={import_module(name).__version__}" for name in sorted({"sklearn", "numpy", "cloudpickle", package})]
+    found = {name: getattr(import_module(name), "__version__", None) for name in sorted({"sklearn", "numpy", "cloudpickle", package})}
+    return [f"{names.get(name, name)}=={version}" for name, version in found.items() if version is not None]  # a user's own module has none

@@ -7,6 +7,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 
     from tier0.core.events import EventLog
     from tier0.pipeline.candidates import Candidate
+    from tier0.pipeline.cluster import Run
     from tier0.pipeline.data import Dataset
 
 MOST_EXAMPLES = 50
+AT_ONCE = 4
+"""Trials that the sampler is asked for before it is told anything of them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Training:
         model: the fitted pipeline.
         algorithm: the estimator's class name.
         parameters: the hyper-parameters that the search found; empty where none was better than the defaults.
-        score: of those parameters on the validation part.
+        score: of those parameters on the validation part; None without a search.
         metric: what *score* is.
         trials: how many were tried.
         threshold: the decision threshold, for two classes.
@@ -51,8 +55,8 @@ class Training:
     model: Any
     algorithm: str
     parameters: dict[str, Any]
-    score: float
-    metric: str
+    score: float | None
+    metric: str | None
     trials: int
     threshold: float | None
     metrics: dict[str, float]
@@ -66,7 +70,15 @@ class Training:
     seed: int
 
 
-def train(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: Candidate, trials: int, seed: int, events: EventLog) -> Training:
+def train(
+    dataset: Dataset,
+    parts: dict[str, np.ndarray[Any, Any]],
+    candidate: Candidate,
+    trials: int,
+    seed: int,
+    events: EventLog,
+    run: Run = starmap,
+) -> Training:
     """Tune *candidate* on the validation part, refit it on training and validation, and measure it on the test part.
 
     The threshold is chosen on the validation part by the best trial's model, which has not seen it.
@@ -77,7 +89,7 @@ def train(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: C
     start = time.perf_counter()
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        parameters, score, tuned = _search(dataset, parts, candidate, trials, seed, events)
+        parameters, score, tuned = _search(dataset, parts, candidate, trials, seed, events, run)
         threshold, minority = _threshold(dataset, parts, tuned)
         both = np.sort(np.concatenate([parts["train"], parts["validation"]]))
         model = candidate.build(**parameters).fit(*dataset.take(both))
@@ -111,30 +123,37 @@ def train(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: C
 
 
 def _search(
-    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: Candidate, trials: int, seed: int, events: EventLog
+    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: Candidate, trials: int, seed: int, events: EventLog, run: Run
 ) -> tuple[dict[str, Any], float, Any]:
-    """Return the best hyper-parameters, their score on the validation part, and the model that was fitted with them."""
-    import optuna  # noqa: PLC0415
-    from sklearn.metrics import get_scorer  # noqa: PLC0415
+    """Return the best hyper-parameters, their score on the validation part, and the model that was fitted with them.
 
-    features, target = dataset.take(parts["train"])
-    unseen = dataset.take(parts["validation"])
-    scorer = get_scorer(scoring_of(dataset)[0])
-    model = candidate.build().fit(features, target)
-    best: tuple[dict[str, Any], float, Any] = ({}, float(scorer(model, *unseen)), model)
+    The sampler is asked for a fixed number of trials at once, and told in their order: so it does not matter where they run.
+    """
+    import optuna  # noqa: PLC0415
+
+    rows = (*dataset.take(parts["train"]), *dataset.take(parts["validation"]), scoring_of(dataset)[0])
+    ((score, model),) = run(_fit_and_score, [(candidate.build(), *rows)])
+    best: tuple[dict[str, Any], float, Any] = ({}, score, model)
     with _quiet("optuna"):
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    for number in range(1, trials + 1):
-        trial = study.ask()
-        parameters = candidate.suggest(trial)
-        model = candidate.build(**parameters).fit(features, target)
-        score = float(scorer(model, *unseen))
-        study.tell(trial, score)
-        if score > best[1]:
-            best = (parameters, score, model)
-        message = f"step 5 training {candidate.estimator}, trial {number}/{trials}: {score:.3f}, best {best[1]:.3f}"
-        events.emit("training.trial", message, number=number, score=score)
+    for first in range(0, trials, AT_ONCE):
+        asked = [study.ask() for _ in range(min(AT_ONCE, trials - first))]
+        drawn = [candidate.suggest(trial) for trial in asked]
+        fitted = run(_fit_and_score, [(candidate.build(**parameters), *rows) for parameters in drawn])
+        for number, (trial, parameters, (score, model)) in enumerate(zip(asked, drawn, fitted, strict=True), first + 1):
+            study.tell(trial, score)
+            if score > best[1]:
+                best = (parameters, score, model)
+            message = f"step 5 training {candidate.estimator}, trial {number}/{trials}: {score:.3f}, best {best[1]:.3f}"
+            events.emit("training.trial", message, number=number, score=score)
     return best
+
+
+def _fit_and_score(model: Any, features: Any, target: Any, unseen: Any, unseen_target: Any, scoring: str) -> tuple[float, Any]:
+    from sklearn.metrics import get_scorer  # noqa: PLC0415
+
+    model.fit(features, target)
+    return float(get_scorer(scoring)(model, unseen, unseen_target)), model
 
 
 def _threshold(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any) -> tuple[float | None, Any]:

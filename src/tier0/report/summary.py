@@ -17,6 +17,7 @@ def summary_rows(events: EventLog) -> list[Row]:
     if selected := events.last("selection.done"):
         rows += [("selected algorithm", selected["algorithm"]), ("selection score", f"{selected['score']:.3f}")]
     if trained := events.last("training.done"):
+        rows += [] if selected else [("algorithm", f"{trained['algorithm']}, of your own training")]
         rows += [(name, f"{value:.3f}") for name, value in trained["metrics"].items()]
     if logged := events.last("training.logged"):
         rows.append(("model uri", logged["model_uri"]))

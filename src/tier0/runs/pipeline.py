@@ -16,6 +16,7 @@ from typing import Any
 from tier0.core.errors import Tier0Error
 from tier0.core.events import Event, EventLog
 from tier0.core.settings import Settings, merge_settings
+from tier0.pipeline.cluster import Run
 from tier0.pipeline.study import Study, read_study
 from tier0.runs.session import Session
 from tier0.runs.steps import BODIES, NEEDED, STEPS, Found, Work
@@ -29,7 +30,7 @@ STATE = "state.pickle"
 TRACEBACK = "traceback.txt"
 ENDS_THE_RUN = {"data", "cohort"}
 """Steps whose no is final: what comes after them would be built on it."""
-KEPT = ("dataset", "parts", "selection", "trained", "manifest")
+KEPT = ("own", "dataset", "parts", "selection", "trained", "manifest")
 
 
 class RunError(Tier0Error):
@@ -76,7 +77,8 @@ def plan_of(
     if imbalanced is not None and not 0 < imbalanced < HALF:
         raise RunError(f"imbalanced = {imbalanced:g} is no share of a rarer class: give more than 0 and less than 0.5, such as 0.1")
     plan = Plan(dict(options), read_study(study, **scope), steps_of(steps), imbalanced, serve)
-    plan.settings()
+    if plan.settings().pipeline is not None and imbalanced is not None:
+        raise RunError("imbalanced changes the rows that are trained on, and --pipeline brings its own model: leave one of the two out")
     if serve and "deployment" not in plan.steps:
         raise RunError("--include-bentoml is about step 7 (deployment), which was not asked for: add it to --step")
     return plan
@@ -242,7 +244,9 @@ class Telling:
     event: Callable[[Event], None] = lambda _: None
 
 
-def run_steps(record: Record, steps: Sequence[str], telling: Telling, *, hold: Callable[[Work], None] | None = None) -> int:
+def run_steps(
+    record: Record, steps: Sequence[str], telling: Telling, *, hold: Callable[[Work], None] | None = None, run: Run = itertools.starmap
+) -> int:
     """Do *steps* of a run, and write down each; whatever was started is stopped at the end.
 
     Args:
@@ -250,12 +254,13 @@ def run_steps(record: Record, steps: Sequence[str], telling: Telling, *, hold: C
         steps: those to do now.
         telling: who is told.
         hold: is called with what was served before it is stopped, if all went well.
+        run: where the fits of steps 4 and 5 run.
 
     Returns:
         The exit status: 0 it holds, 1 it does not, 2 it could not be done.
     """
     settings = record.plan.settings()
-    session = Session(settings, EventLog(listeners=[telling.event]))
+    session = Session(settings, EventLog(listeners=[telling.event]), run=run)
     work = Work(session, record.plan.study, record.folder, record.plan.imbalanced, record.plan.serve)
     status, is_done, record.problem, record.verdict = 0, False, "", "unfinished"
     try:

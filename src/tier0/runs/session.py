@@ -11,21 +11,25 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tier0.core.errors import Tier0Error
 from tier0.core.events import EventLog
 from tier0.core.settings import Settings
+from tier0.pipeline.cluster import Run
 from tier0.pipeline.tracking import Tracking
 from tier0.pipeline.training import Training
 from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, how_to_judge
-from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
+from tier0.runs.named import import_named
+from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel, pickle_with_own_code
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
 if TYPE_CHECKING:
     from tier0.pipeline.data import Dataset
+    from tier0.pipeline.own import OwnTraining
     from tier0.pipeline.selection import Selection
 
 Made = TypeVar("Made")
@@ -41,7 +45,7 @@ class Trained:
 
     Attributes:
         training: the fitted model and its numbers.
-        selection_score: the winner's mean in the comparison.
+        selection_score: the winner's mean in the comparison; None where nothing was compared.
         reason: why it won.
         saver: the model with its golden rows, which were computed right after the training, before anything was saved.
         tracking_uri: MLflow's store.
@@ -49,7 +53,7 @@ class Trained:
     """
 
     training: Training
-    selection_score: float
+    selection_score: float | None
     reason: str
     saver: ModelSaver
     tracking_uri: str
@@ -85,6 +89,7 @@ class Session:
         events: what happened.
         shared_id: names what several processes share (xdist's workers): they train and register once.
         controller: the process that started those; None where there is only ours.
+        run: where the fits of steps 4 and 5 run.
         servers: that were launched.
         deployment: a service of the user's own that was started.
         failed: a test failed.
@@ -95,6 +100,7 @@ class Session:
     events: EventLog = field(default_factory=EventLog)
     shared_id: str | None = None
     controller: int | None = None
+    run: Run = starmap
     _workspace: Workspace | None = None
     _shared: Workspace | None = None
     servers: list[Server] = field(default_factory=list)
@@ -152,6 +158,9 @@ class Session:
         self.prepare(self.shared.folder("m"), self.store)
         from tier0.pipeline.data import load_dataset, split  # noqa: PLC0415 - seconds of imports, while those processes do theirs
 
+        if self.settings.pipeline is not None:
+            own = self.call_own()
+            return self.take(own.model, own.dataset)
         dataset = load_dataset(self.settings)
         parts = split(dataset, self.settings.seed)
         return self.fit(dataset, parts, self.select(dataset, parts))
@@ -174,17 +183,42 @@ class Session:
         settings = self.settings
         self.events.emit("selection.start", f"step 4 selection on {dataset.name}: {', '.join(settings.algorithms)}")
         candidates = candidates_for(dataset, settings.algorithms, settings.seed)
-        return select(dataset, parts["train"], candidates, settings.seed, self.events)
+        return select(dataset, parts["train"], candidates, settings.seed, self.events, self.run)
 
     def fit(self, dataset: Dataset, parts: Mapping[str, Any], selection: Selection) -> Trained:
         """Do step 5, with the algorithm that won."""
         from tier0.pipeline.training import train  # noqa: PLC0415
 
+        training = train(dataset, dict(parts), selection.winner, self.settings.hpo_trials, self.settings.seed, self.events, self.run)
+        return self._log(training, selection.scores[0].mean, selection.reason)
+
+    def call_own(self) -> OwnTraining:
+        """Call the training function that the settings name.
+
+        Raises:
+            Tier0Error: it cannot be imported or called, or returns something else.
+        """
+        from tier0.pipeline.own import call_own  # noqa: PLC0415
+
+        named = self.settings.pipeline or ""
+        self.events.emit("training.own", f"steps 4 and 5: {named} trains")
+        return call_own(import_named("pipeline", named, "a function that trains and returns the model and held-out rows"), named)
+
+    def take(self, model: Any, dataset: Dataset) -> Trained:
+        """Do step 5 with a model that was trained elsewhere: measure it on rows that it has not seen.
+
+        Raises:
+            UselessModelError: the model is not worth serving.
+        """
+        from tier0.pipeline.own import measure_own  # noqa: PLC0415
+
+        return self._log(measure_own(model, dataset, self.settings.seed, self.events), None, f"trained by {self.settings.pipeline}")
+
+    def _log(self, training: Training, score: float | None, reason: str) -> Trained:
         if self._tracking is None:
             self._tracking = Tracking(self.shared.folder("m"))
-        training = train(dataset, dict(parts), selection.winner, self.settings.hpo_trials, self.settings.seed, self.events)
-        logged = self._tracking.log(training)
-        self._trained = Trained(training, selection.scores[0].mean, selection.reason, saver_of(training), self._tracking.uri, logged)
+        logged = self._tracking.log(training, pickle_with_own_code(training.model))
+        self._trained = Trained(training, score, reason, saver_of(training), self._tracking.uri, logged)
         return self._trained
 
     def register(self, trained: Trained, store: Path) -> RegisteredModel:

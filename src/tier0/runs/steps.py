@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tier0.core.errors import Tier0Error
 from tier0.pipeline.study import METRICS, Study
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from tier0.pipeline.analysis import Analysis
     from tier0.pipeline.cohort import Cohort
     from tier0.pipeline.data import Dataset
+    from tier0.pipeline.own import OwnTraining
     from tier0.pipeline.selection import Selection
     from tier0.runs.session import Session, Trained
     from tier0.serving.server import Server
@@ -58,6 +61,7 @@ class Work:
         folder: of the run: what it leaves is there.
         imbalanced: the share that the rarest class is to have; None leaves it as it is.
         serve: whether the model is registered, served and verified.
+        own: what a training function of the user's own returned.
         dataset: the rows in use.
         parts: of them.
         selection: step 4.
@@ -72,6 +76,7 @@ class Work:
     folder: Path
     imbalanced: float | None = None
     serve: bool = False
+    own: OwnTraining | None = None
     dataset: Dataset | None = None
     parts: dict[str, Any] | None = None
     selection: Selection | None = None
@@ -91,7 +96,11 @@ class Work:
             from tier0.pipeline.cohort import make_rarer  # noqa: PLC0415 - imports pandas and scikit-learn
             from tier0.pipeline.data import load_dataset  # noqa: PLC0415
 
-            dataset = load_dataset(self.session.settings)
+            if self.session.settings.pipeline is None:
+                dataset = load_dataset(self.session.settings)
+            else:
+                self.own = self.own or self.session.call_own()
+                dataset = self.own.dataset
             self.dataset = dataset if self.imbalanced is None else make_rarer(dataset, self.imbalanced, self.session.settings.seed)
             self._refuse_another_task()
         return self.dataset
@@ -109,7 +118,8 @@ class Work:
         if self.parts is None:
             from tier0.pipeline.data import split  # noqa: PLC0415
 
-            self.parts = split(self.data(), self.session.settings.seed)
+            rows = np.arange(len(self.data()))
+            self.parts = {"test": rows, "holdout": rows} if self.own is not None else split(self.data(), self.session.settings.seed)
         return self.parts
 
 
@@ -117,10 +127,15 @@ def scope(work: Work) -> Found:
     """Step 1."""
     asked, settings = work.study.scope, work.session.settings
     wanted = "whatever comes" if asked.success is None else f"{asked.metric} of {asked.success:g} or {'more' if _more(asked.metric) else 'less'}"
+    rows = (
+        f"those that {settings.pipeline} held out"
+        if settings.pipeline
+        else f"{settings.dataset}{f', target {settings.target}' if settings.target else ''}"
+    )
     lines = [
         f"problem: {asked.problem or 'not stated'}",
         f"population: {asked.population or 'not stated'}",
-        f"data: {settings.dataset}{f', target {settings.target}' if settings.target else ''}",
+        f"data: {rows}",
         f"success: {wanted}, with at least {asked.minimum_rows} rows and {asked.minimum_of_each_class} of each class",
     ]
     return Found(asked.model_dump(), lines)
@@ -165,7 +180,12 @@ def cohort(work: Work) -> Found:
 
 def selection(work: Work) -> Found:
     """Step 4."""
-    chosen = work.selection = work.session.select(work.data(), work.split())
+    rows = work.split()
+    if work.own is not None:
+        algorithm = type(work.own.model.steps[-1][1] if hasattr(work.own.model, "steps") else work.own.model).__name__
+        reason = f"{work.session.settings.pipeline} brings its own model, and nothing is compared"
+        return Found({"selected_algorithm": algorithm, "selection_score": None, "reason": reason}, [f"selected: {algorithm}: {reason}"])
+    chosen = work.selection = work.session.select(work.data(), rows)
     facts = {
         "selected_algorithm": chosen.winner.estimator,
         "selection_score": chosen.scores[0].mean,
@@ -179,9 +199,13 @@ def selection(work: Work) -> Found:
 
 def training(work: Work) -> Found:
     """Step 5."""
-    if work.selection is None:
+    if work.own is not None:
+        trained = work.session.take(work.own.model, work.data())
+    elif work.selection is not None:
+        trained = work.session.fit(work.data(), work.split(), work.selection)
+    else:
         raise Tier0Error("training needs the selection, which is not there")
-    trained = work.trained = work.session.fit(work.data(), work.split(), work.selection)
+    work.trained = trained
     found = trained.training
     facts = {
         "algorithm": found.algorithm,
@@ -197,8 +221,9 @@ def training(work: Work) -> Found:
         "tracking_uri": trained.tracking_uri,
     }
     shares = ", ".join(f"{name} {count} ({count / sum(found.rows.values()):.0%})" for name, count in found.rows.items())
+    how = f"{found.trials} trials" if work.own is None else f"trained by {work.session.settings.pipeline}"
     lines = [
-        f"{found.algorithm}, {found.trials} trials; rows: {shares}",
+        f"{found.algorithm}, {how}; rows: {shares}",
         "on the test part: " + ", ".join(f"{name} {value:.3f}" for name, value in found.metrics.items()),
         *([f"decision threshold {found.threshold:.3f}, chosen on the validation part"] if found.threshold is not None else []),
         f"logged to MLflow as {trained.model_uri} in {trained.tracking_uri}",

@@ -1,0 +1,63 @@
+"""The how-to for a training of one's own, followed: through the runner, and through pytest."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SNIPPET = re.compile(r"^```python\n# my_training\.py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(180), pytest.mark.xdist_group("tier0_bentoml")]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with the file of the how-to, which writes down when it is called."""
+    page = (ROOT / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
+    (snippet,) = SNIPPET.findall(page)
+    counted = f"{snippet}\n\nplain = train_churn\n\n\ndef train_churn():\n    print('called', file=open('calls', 'a'))\n    return plain()\n"
+    (tmp_path / "my_training.py").write_text(counted, encoding="utf-8")
+    return tmp_path
+
+
+def finish(project: Path, *arguments: str) -> tuple[int, str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-m", *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_runner_serves_it(project: Path) -> None:
+    status, said = finish(project, "tier0.cli", "run", "--pipeline", "my_training:train_churn", "--include-bentoml", "--json", "run.json")
+
+    assert status == 0, said
+    done = json.loads((project / "run.json").read_text(encoding="utf-8"))["done"]
+    assert done["selection"]["facts"]["selected_algorithm"] == "GradientBoostingClassifier"
+    assert done["training"]["facts"]["metrics"]["auc_roc"] > 0.6
+    assert done["features"]["facts"]["importances"][0]["feature"] in {"months", "calls"}
+    served = done["deployment"]["facts"]["served"]
+    assert served["model_tag"].startswith("tier0_train_churn:")
+    assert served["prediction_test"] == "passed"
+    assert set(served["predictions"]) <= {"left", "stayed"}
+    assert (project / "calls").read_text(encoding="utf-8").splitlines() == ["called"]
+
+
+def test_pytest_serves_it(project: Path) -> None:
+    asked = ["-p", "no:cacheprovider", "--pyargs", "tier0.suite", "-m", "tier0_bentoml", "--tier0-groups", "identity,parity"]
+    status, said = finish(project, "pytest", *asked, "--tier0-pipeline", "my_training:train_churn", "-q", "-k", "not slow")
+
+    assert status == 0, said
+    assert "GradientBoostingClassifier, of your own training" in said
+    assert (project / "calls").read_text(encoding="utf-8").splitlines() == ["called"]
+
+
+def test_a_module_that_is_not_there_is_told_before_any_work(project: Path) -> None:
+    status, said = finish(project, "tier0.cli", "run", "--pipeline", "nowhere:train", "--output-dir", "runs")
+
+    assert status == 2, said
+    assert "pipeline = 'nowhere:train' cannot be imported" in said

@@ -1,0 +1,119 @@
+"""The fits of steps 4 and 5 on a real Dask cluster of two worker processes: the same outcome as here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 60.0
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(240), pytest.mark.xdist_group("tier0_bentoml")]
+ASKED = ["--step", "4,5", "--dataset", "wine", "--algorithms", "linear,xgboost", "--hpo-trials", "6"]
+
+
+def start(stack: ExitStack, log: Path, *arguments: str, python_path: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": python_path, "DASK_DISTRIBUTED__DIAGNOSTICS__NVML": "false"}
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", *arguments], env=environment, stdout=output, stderr=output, cwd=log.parent)
+    stack.callback(process.wait)
+    stack.callback(lambda: [one.kill() for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]])
+
+
+def until_said(log: Path, pattern: str) -> re.Match[str]:
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        if found := re.search(pattern, log.read_text(encoding="utf-8")):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(log.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a scheduler, without any workers."""
+    pytest.importorskip("distributed")
+    log = tmp_path_factory.mktemp("dask") / "scheduler.log"
+    with ExitStack() as stack:
+        start(stack, log, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", python_path=str(ROOT / "src"))
+        yield until_said(log, r"Scheduler at: +(tcp://127\.0\.0\.1:\d+)")[1]
+
+
+def start_workers(stack: ExitStack, scheduler: str, folder: Path, number: int, python_path: str = str(ROOT / "src")) -> None:
+    worker = ["distributed.cli.dask_worker", scheduler, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+    for one in range(number):
+        start(stack, folder / f"worker{one}.log", *worker, "--local-directory", str(folder), python_path=python_path)
+    for one in range(number):
+        until_said(folder / f"worker{one}.log", "Registered to")
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "tier0.cli", "run", "--output-dir", str(folder / "runs"), *arguments]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def outcome(report: Path) -> dict[str, Any]:
+    done = json.loads(report.read_text(encoding="utf-8"))["done"]
+    chosen, trained = done["selection"]["facts"], done["training"]["facts"]
+    scores = {one["algorithm"]: (one["mean"], one["spread"]) for one in chosen["scores"]}
+    return {"scores": scores, **{name: trained[name] for name in ("algorithm", "parameters", "validation_score", "metrics")}}
+
+
+def test_two_workers_give_what_one_machine_gives(scheduler: str, tmp_path: Path) -> None:
+    here = run(tmp_path, *ASKED, "--json", str(tmp_path / "here.json"))
+    with ExitStack() as stack:
+        start_workers(stack, scheduler, tmp_path, 2)
+        there = run(tmp_path, *ASKED, "--dask", scheduler, "--json", str(tmp_path / "there.json"))
+        done = [int(psutil.Process(one.pid).cpu_times().user * 0 + 1) for one in psutil.process_iter() if _is_worker_of(one, scheduler)]
+
+    assert (here[0], there[0]) == (0, 0), (here[1], there[1])
+    assert len(done) == 2
+    assert outcome(tmp_path / "here.json") == outcome(tmp_path / "there.json")
+
+
+def _is_worker_of(process: psutil.Process, scheduler: str) -> bool:
+    try:
+        return scheduler in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def test_a_cluster_without_workers_is_told(scheduler: str, tmp_path: Path) -> None:
+    status, said = run(tmp_path, *ASKED, "--dask", scheduler)
+
+    assert status == 2, said
+    assert f"dask = '{scheduler}' has no workers. Start some with: dask worker {scheduler}" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_workers_of_another_version_are_told(scheduler: str, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "numpy-0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.1\n", encoding="utf-8")
+    with ExitStack() as stack:
+        start_workers(stack, scheduler, tmp_path, 1, f"{other.parent}{os.pathsep}{ROOT / 'src'}")
+        status, said = run(tmp_path, *ASKED, "--dask", scheduler)
+
+    assert status == 2, said
+    assert re.search(r"the worker tcp://127\.0\.0\.1:\d+ has numpy 0\.1, and here is ", said), said
+
+
+@pytest.mark.parametrize(("address", "told"), [("127.0.0.1:8786", "is no address of a scheduler"), ("tcp://127.0.0.1:1", "does not answer")])
+def test_an_address_without_a_scheduler_is_told(address: str, told: str, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    status, said = run(tmp_path, *ASKED, "--dask", address)
+
+    assert status == 2, said
+    assert f"dask = '{address}' {told}" in said, said
