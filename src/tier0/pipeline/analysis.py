@@ -125,14 +125,14 @@ def _shap(model: Any, features: Any, names: list[str]) -> dict[str, float]:
         import shap  # noqa: PLC0415 - an optional extra, and seconds to import
     except ImportError:
         return {}
-    steps, estimator = (model[:-1], model[-1]) if hasattr(model, "steps") else ((), model)
+    steps, estimator = (model[:-1], model[-1]) if hasattr(model, "steps") else (None, model)
     estimator = estimator.estimator if isinstance(estimator, LabelledClassifier) else estimator
     try:
-        matrix = steps.transform(features[:EXPLAINED_ROWS]) if len(steps) else features[:EXPLAINED_ROWS]
+        matrix = steps.transform(features[:EXPLAINED_ROWS]) if steps else features[:EXPLAINED_ROWS]
         matrix = np.asarray(matrix.todense() if hasattr(matrix, "todense") else matrix, dtype=float)
         explainer = shap.LinearExplainer(estimator, matrix) if hasattr(estimator, "coef_") else shap.TreeExplainer(estimator)
         values = np.abs(np.asarray(explainer.shap_values(matrix)))
-        columns = [str(name) for name in steps.get_feature_names_out(names)] if len(steps) else names
+        columns = [str(name) for name in steps.get_feature_names_out(names)] if steps else names
     except Exception:  # noqa: BLE001 - which estimators it knows differs from version to version
         return {}
     axis = values.shape.index(matrix.shape[1], 1 if values.ndim == BINARY else 0)

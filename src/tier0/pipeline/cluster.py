@@ -39,7 +39,7 @@ def dask_cluster(address: str) -> Iterator[Run]:
     except ImportError as problem:
         raise MissingDependencyError("--dask needs the package distributed, which is not installed: pip install 'pytest-tier0[dask]'") from problem
     try:
-        client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
+        client: Any = distributed.Client(address, timeout=CONNECT, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as problem:
         raise Tier0Error(f"dask = {address!r} does not answer as a scheduler: {problem}. Start one with: dask scheduler") from problem
     with client:
