@@ -312,6 +312,41 @@ def serve(
             services.close()
 
 
+@app.command()
+def build(
+    models: Annotated[list[str] | None, typer.Argument(help="tags of registered models, which one service will serve")] = None,
+    store: Annotated[Path | None, typer.Option(help="BentoML home that holds them; only read (by default $BENTOML_HOME or ~/bentoml)")] = None,
+    output_dir: Annotated[Path, typer.Option(help="where the Bentos and the compose file go; nothing there is overwritten")] = Path("tier0-build"),
+    port: Annotated[int, typer.Option(min=1, max=65533, help="that the compose file gives the first service; others follow")] = 3001,
+    startup_timeout: Annotated[float, typer.Option(min=1, help="seconds until a started Bento must give its golden rows")] = 60.0,
+    *,
+    all_: Annotated[bool, typer.Option("--all", help="a Bento for each kind, of the latest of each model in the store")] = False,
+) -> None:
+    """Build a Bento of registered models, with Dockerfile and compose file, and prove it: started, it must give their golden rows.
+
+    With --all there are as many as there are kinds of models: classification on port 3001, regression on 3002, causal on 3003.
+    """
+    if bool(models) == all_:
+        _refuse("which models? Name their tags, or say --all for a Bento of each kind of model")
+    from tier0.core.events import EventLog  # noqa: PLC0415 - what --help does not need
+    from tier0.runs.build import build as build_all  # noqa: PLC0415
+    from tier0.runs.deployment import default_store  # noqa: PLC0415
+
+    events = EventLog(listeners=[lambda event: typer.echo(f"tier0: {event.message}") if event.name.startswith("bento.") else None])
+    how: dict[str, Any] = {"first_port": port, "startup_timeout": startup_timeout, "events": events}
+    try:
+        built = build_all((store or default_store()).absolute(), models or (), output=output_dir.absolute(), **how)
+    except Tier0Error as problem:
+        typer.echo(f"tier0: {problem}", err=True)
+        raise typer.Exit(problem.exit_status) from None
+    except KeyboardInterrupt:
+        typer.echo("\nstopped")
+        raise typer.Exit(INTERRUPTED) from None
+    for one in built:
+        typer.echo(f"{one.name:20} bentoml serve {output_dir / one.name}")
+    typer.echo(f"all of them          docker compose -f {output_dir / 'compose.yaml'} up --build")
+
+
 def _refuse_unused(context: typer.Context, *, by_kind: bool, trained: bool) -> None:
     """Refuse options of `serve` that were given, and would not be used."""
     unused = {"port": "is for models that are named; with --all say --first-port"} if by_kind else {"first_port": "goes with --all; say --port"}

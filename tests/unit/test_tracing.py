@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import multiprocessing
 import os
 import subprocess
@@ -263,3 +265,30 @@ async def test_errors_carry_the_id_of_the_trace() -> None:
             await client.predict([[1.0]])
 
     assert script.received[0].headers["traceparent"].split("-")[1] == caught.value.request_id
+
+
+def test_a_run_of_the_pipeline_is_one_trace_with_a_span_for_each_step(opik_server: Recording, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tier0.cli", "run", "--step", "1-6,8", "--algorithms", "linear", "--hpo-trials", "1", "--json", "run.json"]
+    environ = {**os.environ, **settings(opik_server.url, tmp_path), "PYTHONPATH": str(SRC)}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    opik_server.wait_for(lambda it: it.traces and len(it.spans) == 7)
+    (trace,) = opik_server.traces
+    found = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["done"]["observability"]["facts"]
+    assert trace["id"].replace("-", "") == found["opik"]["trace_id"]
+    assert trace["metadata"]["tier0.mlflow_run"] == found["run_id"]
+    spans = opik_server.spans_of(trace)
+    assert [str(span["name"]) for span in spans] == [
+        "1 scope", "2 data", "3 cohort", "4 selection", "5 training", "6 features", "8 observability",
+    ]  # fmt: skip
+    assert all(before["end_time"] <= after["start_time"] for before, after in itertools.pairwise(spans))
+
+
+def test_an_opik_that_is_down_is_no_verdict_on_the_model(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tier0.cli", "run", "--step", "4,5,8", "--algorithms", "linear", "--hpo-trials", "1"]
+    environ = {**os.environ, **settings("http://127.0.0.1:1", tmp_path), "PYTHONPATH": str(SRC)}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Opik did not take the trace within" in done.stdout

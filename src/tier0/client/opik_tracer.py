@@ -13,13 +13,15 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tier0.client.tracing import CallTrace, new_trace_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tier0.client.tracing import Attempt
 
 LOG = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ class OpikTracer:
             if said == "missing":
                 raise ModuleNotFoundError("OpikTracer needs Opik: pip install 'pytest-tier0[opik]'", name="opik")
             raise RuntimeError(f"Opik could not be started: its process ended with status {self._process.returncode}; it said why above")
-        self._waiting: queue.SimpleQueue[CallTrace | _Flush | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[CallTrace | StepsTrace | _Flush | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         for work in (self._write, self._read):
@@ -90,6 +92,11 @@ class OpikTracer:
             return
         if not self._with_features:
             trace.body = trace.answer = None
+        self._answering = True
+        self._waiting.put(trace)
+
+    def record_steps(self, trace: StepsTrace) -> None:
+        """Take what was done in steps, as a trace with a span for each."""
         self._answering = True
         self._waiting.put(trace)
 
@@ -151,9 +158,12 @@ class OpikTracer:
                     LOG.warning("the process that hands traces to Opik has ended; nothing is traced any more")
                     self._ended = ended = True
 
-    def _line(self, item: CallTrace | _Flush) -> str:
+    def _line(self, item: CallTrace | StepsTrace | _Flush) -> str:
         try:
-            message = vars(item) if isinstance(item, _Flush) else _message(item, with_features=self._with_features)
+            if isinstance(item, StepsTrace):
+                message = _message_of_steps(item)
+            else:
+                message = vars(item) if isinstance(item, _Flush) else _message(item, with_features=self._with_features)
             return json.dumps(message, default=str) + "\n"
         except (TypeError, ValueError):
             LOG.warning("a call could not be traced", exc_info=True)
@@ -164,6 +174,50 @@ class OpikTracer:
         with self._process.stdout as stream:  # type: ignore[union-attr]  # it is a pipe
             for line in stream:
                 self._answers.put(line.strip())
+
+
+@dataclass(frozen=True)
+class Step:
+    """One of the steps of a `StepsTrace`.
+
+    Attributes:
+        name: of it.
+        started: POSIX time, in seconds.
+        ended: likewise.
+        metadata: of JSON types; nothing of any row.
+        problem: why it is no success, in words; empty where it is one.
+    """
+
+    name: str
+    started: float
+    ended: float
+    metadata: Mapping[str, Any]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class StepsTrace:
+    """Something that was done in steps.
+
+    Attributes:
+        name: of the trace.
+        metadata: of JSON types; nothing of any row.
+        steps: in their order, at least one.
+        trace_id: 32 hexadecimal digits.
+    """
+
+    name: str
+    metadata: Mapping[str, Any]
+    steps: Sequence[Step]
+    trace_id: str = field(default_factory=new_trace_id)
+
+
+def opik_is_configured() -> bool:
+    """Tell whether anything says where Opik is: its environment variables, or its file; and nothing says that it must not be used."""
+    if os.environ.get("OPIK_TRACK_DISABLE", "").lower() in {"1", "true", "yes", "on"}:
+        return False
+    file = Path(os.environ.get("OPIK_CONFIG_PATH", "~/.opik.config")).expanduser()
+    return bool(os.environ.get("OPIK_URL_OVERRIDE") or os.environ.get("OPIK_API_KEY")) or file.is_file()
 
 
 @dataclass(frozen=True)
@@ -204,6 +258,25 @@ def _message(trace: CallTrace, *, with_features: bool) -> dict[str, Any]:
     ]
     times = {"start_time": trace.started, "end_time": trace.ended}
     return {"trace": {"id": trace_id, "name": name, **times, "metadata": metadata, "error_info": _error_info(trace), **features}, "spans": spans}
+
+
+def _message_of_steps(trace: StepsTrace) -> dict[str, Any]:
+    trace_id = str(uuid.UUID(trace.trace_id))
+    spans = [
+        {
+            "trace_id": trace_id,
+            "id": str(uuid.UUID(new_trace_id())),
+            "name": step.name,
+            "start_time": step.started,
+            "end_time": step.ended,
+            "metadata": dict(step.metadata),
+            "error_info": {"exception_type": "Failed", "message": step.problem, "traceback": ""} if step.problem else None,
+        }
+        for step in trace.steps
+    ]
+    times = {"start_time": min(step.started for step in trace.steps), "end_time": max(step.ended for step in trace.steps)}
+    failed = next((span["error_info"] for span in spans if span["error_info"]), None)
+    return {"trace": {"id": trace_id, "name": trace.name, **times, "metadata": dict(trace.metadata), "error_info": failed}, "spans": spans}
 
 
 def _error_info(ended: CallTrace | Attempt) -> dict[str, str] | None:

@@ -23,7 +23,7 @@ from tier0.runs.steps import BODIES, NEEDED, STEPS, Found, Work
 
 __all__ = ["STEPS", "Plan", "Record", "RunError", "Telling", "plan_of", "refuse_gaps", "run_steps", "steps_of"]
 
-SCHEMA = 1
+SCHEMA = 2
 HALF = 0.5
 RECORD = "run.json"
 STATE = "state.pickle"
@@ -139,6 +139,7 @@ class Record:
         done: step to what it found, and how many seconds it took.
         verdict: ``pass``, ``fail`` or ``error``; ``unfinished`` until it ends.
         problem: why it is not a pass, in words.
+        started: step to when it began, as POSIX time in seconds.
     """
 
     folder: Path
@@ -146,6 +147,7 @@ class Record:
     done: dict[str, tuple[Found, float]] = field(default_factory=dict)
     verdict: str = "unfinished"
     problem: str = ""
+    started: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def create(cls, folder: Path, plan: Plan) -> Record:
@@ -182,7 +184,8 @@ class Record:
             raise RunError(f"resume = {folder.name!r}: others may write to {folder}, so nothing in it is loaded. Run it anew")
         plan = Plan(content["options"], Study.model_validate(content["study"]), tuple(content["steps"]), content["imbalanced"], content["serve"])
         done = {step: (Found(one["facts"], one["lines"], one["problems"]), one["seconds"]) for step, one in content["done"].items()}
-        return cls(folder, plan, done, content["verdict"], content["problem"])
+        started = {step: one["started"] for step, one in content["done"].items()}
+        return cls(folder, plan, done, content["verdict"], content["problem"], started)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as it is written: the report as JSON."""
@@ -197,7 +200,14 @@ class Record:
             "imbalanced": self.plan.imbalanced,
             "serve": self.plan.serve,
             "done": {
-                step: {"number": STEPS.index(step) + 1, "seconds": seconds, "facts": found.facts, "lines": found.lines, "problems": found.problems}
+                step: {
+                    "number": STEPS.index(step) + 1,
+                    "started": self.started[step],
+                    "seconds": seconds,
+                    "facts": found.facts,
+                    "lines": found.lines,
+                    "problems": found.problems,
+                }
                 for step, (found, seconds) in self.done.items()
             },
         }
@@ -265,6 +275,8 @@ def run_steps(
     status, is_done, record.problem, record.verdict = 0, False, "", "unfinished"
     try:
         record.load(work)
+        work.found = {step: found for step, (found, _) in record.done.items()}
+        work.times = {step: (record.started[step], record.started[step] + seconds) for step, (_, seconds) in record.done.items()}
         _start_early(work, steps)
         for step in steps:
             status = max(status, _do(step, work, record, telling))
@@ -306,6 +318,9 @@ def _do(step: str, work: Work, record: Record, telling: Telling) -> int:
     """Do one step, write down what it found, and return its status."""
     telling.begins(STEPS.index(step) + 1, step)
     start = time.perf_counter()
+    record.started[step] = time.time()
+    work.times[step] = (record.started[step], record.started[step])
+    work.found.pop(step, None)
     status = 0
     try:
         found = BODIES[step](work)
@@ -322,6 +337,7 @@ def _do(step: str, work: Work, record: Record, telling: Telling) -> int:
         status, record.verdict = 2, "error"
         found = Found({}, [f"it broke: {record.problem}"], [record.problem])
     seconds = time.perf_counter() - start
+    work.found[step], work.times[step] = found, (record.started[step], record.started[step] + seconds)
     if status == 0:
         record.save(work)
     if status == 0 or found.facts:

@@ -21,7 +21,7 @@ from tier0.runs.deployment import OwnDeployment, golden_probe
 from tier0.serving.entry import DESCRIPTION_FILE, Entry, find_entry
 from tier0.serving.processes import is_free, owner_of
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel, save_models
-from tier0.serving.server import Server
+from tier0.serving.server import Probe, Server
 from tier0.serving.workspace import Workspace
 
 KINDS = ("classification", "regression", "causal")
@@ -110,17 +110,8 @@ class Services:
             RegistrationError: there is no such model, or Tier0 did not register it.
             Tier0Error: a server did not become ready.
         """
-        named = tags or sorted(path.parent.name for path in store.glob("models/*/latest"))
-        found = [_registered(tag, store) for tag in named if tags or (find_entry(tag, store)[1] / DESCRIPTION_FILE).exists()]
-        if not found:
-            raise Tier0Error(f"there is no model in {store} that Tier0 registered. Use register_model_for_serving, or leave --store out.")
-        names = [model.name for model in found]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise Tier0Error(f"{twice[0]} is named in two versions, and is served under its name: name one of them")
-        services = cls(events or EventLog())
+        services = cls(events or EventLog(), models=registered_by_kind(store, tags))
         with services._closed_on_error():
-            for model in found:
-                services.models.setdefault("models" if tags else _kind_of(model), []).append(model)
             for kind in services.models:
                 services._launch(kind, first_port, workers, port=port)
             services._announce_and_wait(startup_timeout)
@@ -191,14 +182,38 @@ class Services:
             for ready in waiting:
                 ready.result()
 
-    def _probe(self, kind: str) -> Any:
-        probes = [golden_probe(model, self.servers[kind].nonce, model.name) for model in self.models[kind]]
+    def _probe(self, kind: str) -> Probe:
+        return in_turn([golden_probe(model, self.servers[kind].nonce, model.name) for model in self.models[kind]])
 
-        def probe(url: str, timeout: float) -> Mapping[str, Any]:
-            answers = [ask(url, timeout) for ask in probes]
-            return answers[0]
 
-        return probe
+def in_turn(probes: Sequence[Probe]) -> Probe:
+    """Return a probe that asks all of *probes*, and gives the answer to the first."""
+
+    def probe(url: str, timeout: float) -> Mapping[str, Any]:
+        answers = [ask(url, timeout) for ask in probes]
+        return answers[0]
+
+    return probe
+
+
+def registered_by_kind(store: Path, tags: Sequence[str] = ()) -> dict[str, list[RegisteredModel]]:
+    """Return the models that are named, as ``models``; without any, the latest of every name in *store*, by their kind.
+
+    Raises:
+        RegistrationError: there is no such model, or Tier0 did not register it.
+        Tier0Error: there is none at all, or one is named in two versions.
+    """
+    named = tags or sorted(path.parent.name for path in store.glob("models/*/latest"))
+    found = [_registered(tag, store) for tag in named if tags or (find_entry(tag, store)[1] / DESCRIPTION_FILE).exists()]
+    if not found:
+        raise Tier0Error(f"there is no model in {store} that Tier0 registered. Use register_model_for_serving, or name another --store.")
+    names = [model.name for model in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise Tier0Error(f"{twice[0]} is named in two versions, and is served under its name: name one of them")
+    models: dict[str, list[RegisteredModel]] = {}
+    for model in found:
+        models.setdefault("models" if tags else _kind_of(model), []).append(model)
+    return models
 
 
 def _refuse_missing(kinds: Sequence[str]) -> None:

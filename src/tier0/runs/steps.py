@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tier0.client.opik_tracer import OpikTracer, Step, StepsTrace, opik_is_configured
 from tier0.core.errors import Tier0Error
 from tier0.pipeline.study import METRICS, Study
 
@@ -32,6 +33,8 @@ NEEDED = {"training": "selection", "features": "training", "deployment": "traini
 """What a step cannot do without; the data is loaded by whichever step comes first."""
 PACKAGES = ("numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "mlflow", "bentoml")
 MOST_SHOWN = 5
+OPIK_WITHIN = 10.0
+"""Seconds for which the last step waits until Opik has its trace."""
 ASKED_ALONE = 20
 """Predictions of one row, for the latency as the application sees it."""
 
@@ -69,6 +72,7 @@ class Work:
         manifest: step 7.
         server: that was started for step 7.
         found: step to what it found.
+        times: step to when it began and ended, as POSIX times in seconds; of the one that is being done, both are its beginning.
     """
 
     session: Session
@@ -84,6 +88,7 @@ class Work:
     manifest: dict[str, Any] | None = None
     server: Server | None = None
     found: dict[str, Found] = field(default_factory=dict)
+    times: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def store(self) -> Path:
@@ -353,6 +358,7 @@ def _served_lines(served: Mapping[str, Any]) -> list[str]:
         f"health_check {served['health_check']}; circuit_breaker {served['circuit_breaker']} after all calls",
         f"prediction_test {served['prediction_test']}: {served['golden_rows']} golden rows, together and each alone",
         f"predictions {served['predictions']} …",
+        f"as a Bento, with its Dockerfile: tier0 build {served['model_tag']} --store {served['store']}",
         f"latency {served['latency_ms']['p50']:.1f} ms for one row, {served['latency_ms']['max']:.1f} ms at most of {ASKED_ALONE}",
     ]
 
@@ -378,7 +384,34 @@ def observability(work: Work) -> Found:
     finally:
         tracking.close()
     facts = {"run_id": work.trained.run_id, "tracking_uri": work.trained.tracking_uri, "tags": tags, "metrics": numbers}
-    return Found(facts, [f"MLflow run {work.trained.run_id} has tag, endpoint, latencies, manifest and report: {work.trained.tracking_uri}"])
+    lines = [f"MLflow run {work.trained.run_id} has tag, endpoint, latencies, manifest and report: {work.trained.tracking_uri}"]
+    if opik_is_configured():
+        facts["opik"], told = _trace_in_opik(work, tags)
+        lines.append(told)
+    return Found(facts, lines)
+
+
+def _trace_in_opik(work: Work, tags: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """Send one trace of the run, with a span for each step, and say what came of that; Opik's state is no verdict on the model."""
+    assert work.trained is not None  # noqa: S101 - the caller has looked
+    try:
+        tracer = OpikTracer()
+    except (ModuleNotFoundError, RuntimeError) as problem:
+        return {"status": "not sent", "why": str(problem)}, f"Opik is configured, and has no trace of this run: {problem}"
+    spans = []
+    for step in (one for one in STEPS if one in work.times):
+        found = work.found.get(step, Found({}, ()))
+        started, ended = work.times[step]
+        ended = ended if step in work.found else time.time()
+        spans.append(Step(f"{STEPS.index(step) + 1} {step}", started, ended, {"lines": list(found.lines)}, "; ".join(found.problems)))
+    metadata = {**tags, "tier0.mlflow_run": work.trained.run_id, **work.trained.training.metrics}
+    trace = StepsTrace(f"tier0 run {work.trained.training.dataset}", metadata, spans)
+    tracer.record_steps(trace)
+    sent = tracer.flush(OPIK_WITHIN)
+    tracer.close()
+    if not sent:
+        return {"status": "not sent", "why": f"Opik did not answer within {OPIK_WITHIN:g} s"}, f"Opik did not take the trace within {OPIK_WITHIN:g} s"
+    return {"status": "sent", "trace_id": trace.trace_id}, f"Opik has the trace {trace.trace_id}, with a span for each of {len(spans)} steps"
 
 
 BODIES: dict[str, Callable[[Work], Found]] = {
