@@ -285,6 +285,7 @@ def test_a_run_of_the_pipeline_is_one_trace_with_a_span_for_each_step(opik_serve
     assert all(before["end_time"] <= after["start_time"] for before, after in itertools.pairwise(spans))
 
 
+@pytest.mark.slow
 def test_an_opik_that_is_down_is_no_verdict_on_the_model(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tier0.cli", "run", "--step", "4,5,8", "--algorithms", "linear", "--hpo-trials", "1"]
     environ = {**os.environ, **settings("http://127.0.0.1:1", tmp_path), "PYTHONPATH": str(SRC)}

@@ -15,7 +15,7 @@ from tier0.core.errors import MissingDependencyError, Tier0Error
 
 Run = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterable[Any]]
 """Calls a function with each tuple of arguments, and gives the results in their order, as `itertools.starmap` does."""
-CONNECT = 10
+CONNECT = 5
 """Seconds that a scheduler may take to answer."""
 SAME = ("pytest-tier0", "numpy", "scikit-learn", "xgboost", "lightgbm", "cloudpickle")
 """Packages whose version decides about the outcome, or about whether a worker can read what it is sent."""
