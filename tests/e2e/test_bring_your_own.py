@@ -56,8 +56,18 @@ def test_pytest_serves_it(project: Path) -> None:
     assert (project / "calls").read_text(encoding="utf-8").splitlines() == ["called"]
 
 
-def test_a_module_that_is_not_there_is_told_before_any_work(project: Path) -> None:
-    status, said = finish(project, "tier0.cli", "run", "--pipeline", "nowhere:train", "--output-dir", "runs")
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("nowhere:train", "pipeline = 'nowhere:train' cannot be imported"),
+        ("my_training:nothing", "pipeline = 'my_training:nothing' cannot be imported"),
+        ("my_training:np", "pipeline = 'my_training:np' is no function"),
+        ("my_training", "pipeline = 'my_training': give module:name, a function that trains"),
+    ],
+)
+def test_what_cannot_be_called_is_told_before_any_work(project: Path, named: str, told: str) -> None:
+    status, said = finish(project, "tier0.cli", "run", "--pipeline", named, "--output-dir", "runs")
 
     assert status == 2, said
-    assert "pipeline = 'nowhere:train' cannot be imported" in said
+    assert told in said
+    assert not (project / "runs").exists()

@@ -18,7 +18,8 @@ from tier0.core.events import Event, EventLog
 from tier0.core.settings import Settings, merge_settings
 from tier0.pipeline.cluster import Run
 from tier0.pipeline.study import Study, read_study
-from tier0.runs.session import Session
+from tier0.runs.named import import_named
+from tier0.runs.session import TRAINS, Session
 from tier0.runs.steps import BODIES, NEEDED, STEPS, Found, Work
 
 __all__ = ["STEPS", "Plan", "Record", "RunError", "Telling", "plan_of", "refuse_gaps", "run_steps", "steps_of"]
@@ -77,8 +78,11 @@ def plan_of(
     if imbalanced is not None and not 0 < imbalanced < HALF:
         raise RunError(f"imbalanced = {imbalanced:g} is no share of a rarer class: give more than 0 and less than 0.5, such as 0.1")
     plan = Plan(dict(options), read_study(study, **scope), steps_of(steps), imbalanced, serve)
-    if plan.settings().pipeline is not None and imbalanced is not None:
+    own = plan.settings().pipeline
+    if own is not None and imbalanced is not None:
         raise RunError("imbalanced changes the rows that are trained on, and --pipeline brings its own model: leave one of the two out")
+    if own is not None and not callable(import_named("pipeline", own, TRAINS)):
+        raise RunError(f"pipeline = {own!r} is no function: give one, {TRAINS}")
     if serve and "deployment" not in plan.steps:
         raise RunError("--include-bentoml is about step 7 (deployment), which was not asked for: add it to --step")
     return plan

@@ -37,6 +37,7 @@ PRELOAD = ("sklearn.pipeline", "sklearn.compose", "tier0.serving.predictor")
 """What almost any model needs, and what the worker can therefore import while training runs."""
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 LOCK_TIMEOUT = 600.0
+TRAINS = "a function that trains, and returns the model and held-out rows"
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class Session:
 
         named = self.settings.pipeline or ""
         self.events.emit("training.own", f"steps 4 and 5: {named} trains")
-        return call_own(import_named("pipeline", named, "a function that trains and returns the model and held-out rows"), named)
+        return call_own(import_named("pipeline", named, TRAINS), named)
 
     def take(self, model: Any, dataset: Dataset) -> Trained:
         """Do step 5 with a model that was trained elsewhere: measure it on rows that it has not seen.
