@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -127,15 +129,41 @@ def test_old_data_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "kind", "says"),
+    ("rules", "says"),
     [
-        ({"columns": {"reign": {}}}, StudyError, "data.columns.reign is about no column"),
-        ({"pandera": "nowhere:schema"}, MissingDependencyError, "pip install pandera"),
+        ({"columns": {"reign": {}}}, "data.columns.reign is about no column"),
+        ({"pandera": "nowhere:schema"}, "data.pandera = 'nowhere:schema' cannot be imported"),
     ],
 )
-def test_rules_that_cannot_be_used_are_refused(rules: dict[str, Any], kind: type[Exception], says: str) -> None:
-    with pytest.raises(kind, match=says):
+def test_rules_that_cannot_be_used_are_refused(rules: dict[str, Any], says: str) -> None:
+    pytest.importorskip("pandera")
+    with pytest.raises(StudyError, match=says):
         assess(PATIENTS, DataRules(**rules))
+
+
+def test_pandera_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandera.errors", None)
+    with pytest.raises(MissingDependencyError, match="pip install pandera"):
+        assess(PATIENTS, DataRules(pandera="nowhere:schema"))
+
+
+def test_a_pandera_schema_holds_or_says_where_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    pandera = pytest.importorskip("pandera.pandas")
+    column, check = pandera.Column, pandera.Check
+    schemas = types.ModuleType("schemas_of_patients")
+    schemas.holds = pandera.DataFrameSchema({"hcp_visits": column(float, check.ge(0), nullable=True)})  # type: ignore[attr-defined]
+    schemas.fails = pandera.DataFrameSchema(  # type: ignore[attr-defined]
+        {"hcp_visits": column(float, check.le(3), nullable=True), "region": column(object, check.isin(["south"])), "height": column(float)}
+    )
+    monkeypatch.setitem(sys.modules, "schemas_of_patients", schemas)
+
+    assert assess(PATIENTS, DataRules(pandera="schemas_of_patients:holds")).problems == ()
+    problems = assess(PATIENTS, DataRules(pandera="schemas_of_patients:fails")).problems
+    assert len(problems) == 3
+    assert all(problem.startswith("the pandera schema schemas_of_patients:fails does not hold: ") for problem in problems)
+    assert any("less_than_or_equal_to(3) fails for hcp_visits" in problem for problem in problems), problems
+    assert any("fails for region" in problem for problem in problems), problems
+    assert any("height" in problem for problem in problems), problems
 
 
 def test_a_cohort_says_how_many_each_criterion_removed() -> None:

@@ -144,7 +144,9 @@ def _hold_against_pandera(frame: pd.DataFrame, name: str) -> list[str]:
     try:
         schema.validate(frame, lazy=True)
     except SchemaErrors as problem:
-        failed = problem.failure_cases
-        columns = sorted({str(column) for column in failed["column"].dropna()})
-        return [f"the pandera schema {name} does not hold, {len(failed)} failures in {', '.join(columns) or 'the whole'}: {str(problem)[:MOST_SAID]}"]
+        failed = problem.failure_cases.fillna({"column": "the whole table"}).groupby(["column", "check"], sort=False)["failure_case"]
+        return [
+            f"the pandera schema {name} does not hold: {check} fails for {column}, {len(values)} times, such as {str(values.iloc[0])[:MOST_SAID]!r}"
+            for (column, check), values in failed
+        ]
     return []
