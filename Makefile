@@ -59,7 +59,7 @@ defects: $(READY) $(PEER)
 	TIER0_DEFECTS_PAGE=docs/defects.md TIER0_CLIENTS_PAGE=docs/clients.md TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/defects -W default $(ARGS)
 
 bench: $(READY)
-	@for script in benchmarks/main_job.py benchmarks/deselected.py benchmarks/stop.py benchmarks/client.py benchmarks/faults.py benchmarks/serving.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/main_job.py benchmarks/deselected.py benchmarks/stop.py benchmarks/client.py benchmarks/faults.py benchmarks/serving.py benchmarks/pipeline.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf .venv reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,153 @@
+"""What the runner adds to the work of its eight steps, and how steps 4 to 6 grow with the rows: in one process, and on a Dask cluster.
+
+The first is the time of a whole run less that of its steps and of stopping what it started; imports are done before. The second is the time of
+selection, training and feature analysis on rows of 50 numbers, with the peak of the process' memory; then the same with two Dask workers
+of one thread each, which must give the same model. Aim: the runner adds less than 5 % to the steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from itertools import starmap
+from pathlib import Path
+from typing import Any
+
+RUNS = int(os.environ.get("RUNS", "3"))
+ROWS = [int(rows) for rows in os.environ.get("ROWS", "2000,20000,200000").split(",")]
+COLUMNS = 50
+ALGORITHMS = ("linear", "xgboost", "lightgbm")
+TRIALS = 3
+SEED = 7
+MEGABYTE = 2**20
+DEADLINE = 60.0
+
+
+def main() -> None:
+    """Print both."""
+    shares = [in_a_process("overhead")["share"] * 100 for _ in range(RUNS)]
+    print(f"the runner adds {min(shares):.2f} / {statistics.median(shares):.2f} / {max(shares):.2f} % to its steps (min / median / max)")
+    print(f"\nsteps 4 to 6 on {COLUMNS} columns, {', '.join(ALGORITHMS)}, {TRIALS} trials")
+    print(f"{'rows':>10}{'data MB':>10}{'peak MB':>10}{'seconds':>10}{'growth':>10}{'on Dask':>10}{'ratio':>10}  the same model")
+    first = 0.0
+    with ExitStack() as stack:
+        address = start_cluster(stack)
+        for rows in ROWS:
+            here, there = in_a_process("steps", str(rows), ""), in_a_process("steps", str(rows), address)
+            first = first or here["seconds"]
+            numbers = f"{here['data']:10.0f}{here['peak']:10.0f}{here['seconds']:10.1f}{here['seconds'] / first:10.1f}"
+            same = "yes" if here["outcome"] == there["outcome"] else f"NO: {here['outcome']} and {there['outcome']}"
+            print(f"{rows:10,}{numbers}{there['seconds']:10.1f}{there['seconds'] / here['seconds']:10.2f}  {same}", flush=True)
+
+
+def in_a_process(*arguments: str) -> dict[str, Any]:
+    """Run one measurement in a fresh process, and return what it printed last."""
+    print(f"… {' '.join(arguments)}", file=sys.stderr)
+    done = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def overhead() -> dict[str, Any]:
+    """Do all eight steps, and compare the whole with the sum of the steps."""
+    import lightgbm  # noqa: F401, PLC0415 - what the steps would import is imported before
+    import optuna  # noqa: F401, PLC0415
+    import sklearn.inspection  # noqa: F401, PLC0415
+    import xgboost  # noqa: F401, PLC0415
+
+    from tier0.pipeline.study import Study  # noqa: PLC0415
+    from tier0.runs.pipeline import STEPS, Plan, Record, Telling, run_steps  # noqa: PLC0415
+    from tier0.runs.session import Session  # noqa: PLC0415
+
+    stopping = []
+    close = Session.close
+
+    def timed_close(session: Session) -> None:
+        start = time.perf_counter()
+        close(session)
+        stopping.append(time.perf_counter() - start)
+
+    Session.close = timed_close  # type: ignore[assignment,method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        record = Record.create(Path(folder), Plan({"algorithms": "linear", "hpo_trials": "2"}, Study(), serve=True))
+        start = time.perf_counter()
+        status = run_steps(record, STEPS, Telling())
+        whole = time.perf_counter() - start
+    if status:
+        sys.exit(record.problem)
+    steps = sum(seconds for _, seconds in record.done.values())
+    return {"share": (whole - steps - sum(stopping)) / steps, "whole": whole, "steps": steps}
+
+
+def steps_4_to_6(rows: int, address: str) -> dict[str, Any]:
+    """Select, train and analyse on *rows* rows; on the cluster at *address*, or here."""
+    from sklearn.datasets import make_classification  # noqa: PLC0415
+
+    from tier0.core.events import EventLog  # noqa: PLC0415
+    from tier0.pipeline.analysis import analyse  # noqa: PLC0415
+    from tier0.pipeline.candidates import candidates_for  # noqa: PLC0415
+    from tier0.pipeline.cluster import dask_cluster  # noqa: PLC0415
+    from tier0.pipeline.data import Dataset, split  # noqa: PLC0415
+    from tier0.pipeline.selection import select  # noqa: PLC0415
+    from tier0.pipeline.training import train  # noqa: PLC0415
+
+    features, target = make_classification(rows, COLUMNS, n_informative=12, random_state=SEED)
+    dataset = Dataset("made", features, [f"x{number}" for number in range(COLUMNS)], target, "y", "classification")
+    parts = split(dataset, SEED)
+    candidates = candidates_for(dataset, ALGORITHMS, SEED)
+    with ExitStack() as stack:
+        run = stack.enter_context(dask_cluster(address)) if address else starmap
+        start = time.perf_counter()
+        selection = select(dataset, parts["train"], candidates, SEED, EventLog(), run)
+        training = train(dataset, parts, selection.winner, TRIALS, SEED, EventLog(), run)
+        analyse(dataset, parts, training.model, SEED)
+        seconds = time.perf_counter() - start
+    scores = [[one.candidate.estimator, one.mean] for one in selection.scores]
+    outcome = {"scores": scores, "parameters": training.parameters, "metrics": training.metrics}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE
+    return {"seconds": seconds, "peak": peak, "data": features.nbytes / MEGABYTE, "outcome": outcome}
+
+
+def start_cluster(stack: ExitStack) -> str:
+    """Start a scheduler and two workers, and return the scheduler's address."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    log = start(stack, folder / "scheduler", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    address = until_said(log, r"Scheduler at: +(tcp://127\.0\.0\.1:\d+)")[1]
+    worker = ["distributed.cli.dask_worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+    for log in [start(stack, folder / f"worker{number}", *worker, "--local-directory", str(folder)) for number in range(2)]:
+        until_said(log, "Registered to")
+    return address
+
+
+def start(stack: ExitStack, log: Path, *arguments: str) -> Path:
+    """Start a process that ends with *stack*; return what it prints into."""
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=output, stderr=output, cwd=log.parent)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    return log
+
+
+def until_said(log: Path, pattern: str) -> re.Match[str]:
+    """Wait until *pattern* stands in *log*."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        if found := re.search(pattern, log.read_text(encoding="utf-8")):
+            return found
+        time.sleep(0.05)
+    sys.exit(log.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        main()
+    else:
+        print(json.dumps(overhead() if sys.argv[1] == "overhead" else steps_4_to_6(int(sys.argv[2]), sys.argv[3])))
