@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import statistics
 import subprocess
@@ -28,20 +27,20 @@ ALGORITHMS = ("linear", "xgboost", "lightgbm")
 TRIALS = 3
 SEED = 7
 MEGABYTE = 2**20
-DEADLINE = 60.0
 
 
 def main() -> None:
     """Print both."""
+    from distributed import LocalCluster  # noqa: PLC0415
+
     shares = [in_a_process("overhead")["share"] * 100 for _ in range(RUNS)]
     print(f"the runner adds {min(shares):.2f} / {statistics.median(shares):.2f} / {max(shares):.2f} % to its steps (min / median / max)")
     print(f"\nsteps 4 to 6 on {COLUMNS} columns, {', '.join(ALGORITHMS)}, {TRIALS} trials")
     print(f"{'rows':>10}{'data MB':>10}{'peak MB':>10}{'seconds':>10}{'growth':>10}{'on Dask':>10}{'ratio':>10}  the same model")
     first = 0.0
-    with ExitStack() as stack:
-        address = start_cluster(stack)
+    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:  # type: ignore[no-untyped-call]
         for rows in ROWS:
-            here, there = in_a_process("steps", str(rows), ""), in_a_process("steps", str(rows), address)
+            here, there = in_a_process("steps", str(rows), ""), in_a_process("steps", str(rows), cluster.scheduler_address)
             first = first or here["seconds"]
             numbers = f"{here['data']:10.0f}{here['peak']:10.0f}{here['seconds']:10.1f}{here['seconds'] / first:10.1f}"
             same = "yes" if here["outcome"] == there["outcome"] else f"NO: {here['outcome']} and {there['outcome']}"
@@ -114,36 +113,6 @@ def steps_4_to_6(rows: int, address: str) -> dict[str, Any]:
     outcome = {"scores": scores, "parameters": training.parameters, "metrics": training.metrics}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE
     return {"seconds": seconds, "peak": peak, "data": features.nbytes / MEGABYTE, "outcome": outcome}
-
-
-def start_cluster(stack: ExitStack) -> str:
-    """Start a scheduler and two workers, and return the scheduler's address."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    log = start(stack, folder / "scheduler", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-    address = until_said(log, r"Scheduler at: +(tcp://127\.0\.0\.1:\d+)")[1]
-    worker = ["distributed.cli.dask_worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
-    for log in [start(stack, folder / f"worker{number}", *worker, "--local-directory", str(folder)) for number in range(2)]:
-        until_said(log, "Registered to")
-    return address
-
-
-def start(stack: ExitStack, log: Path, *arguments: str) -> Path:
-    """Start a process that ends with *stack*; return what it prints into."""
-    with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=output, stderr=output, cwd=log.parent)
-    stack.callback(process.wait)
-    stack.callback(process.kill)
-    return log
-
-
-def until_said(log: Path, pattern: str) -> re.Match[str]:
-    """Wait until *pattern* stands in *log*."""
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        if found := re.search(pattern, log.read_text(encoding="utf-8")):
-            return found
-        time.sleep(0.05)
-    sys.exit(log.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -84,19 +84,21 @@ class OpikTracer:
 
     def record(self, trace: CallTrace) -> None:
         """Take one call; costs some microseconds."""
+        if not self._with_features:
+            trace.body = trace.answer = None
+        self._take(trace)
+
+    def record_steps(self, trace: StepsTrace) -> None:
+        """Take what was done in steps, as a trace with a span for each."""
+        self._take(trace)
+
+    def _take(self, trace: CallTrace | StepsTrace) -> None:
         if os.getpid() != self._pid:
             self._refuse_after_fork()
             return
         if self._closed or self._ended or self._waiting.qsize() >= MOST_WAITING:
             self.lost += 1
             return
-        if not self._with_features:
-            trace.body = trace.answer = None
-        self._answering = True
-        self._waiting.put(trace)
-
-    def record_steps(self, trace: StepsTrace) -> None:
-        """Take what was done in steps, as a trace with a span for each."""
         self._answering = True
         self._waiting.put(trace)
 

@@ -83,18 +83,19 @@ def ask_model(model: Any, signature: Signature, container: Any, *, once: bool = 
 
 def labels_follow(model: Any) -> bool:
     """Tell whether the labels of *model* are by its own definition the most probable ones, so that it need not be asked twice."""
-    packages = {type(part).__module__.partition(".")[0] for part in (model, _estimator_of(model))}
-    return type(_estimator_of(model)).__name__ in LABELS_ARE_THE_MOST_PROBABLE and packages <= {"sklearn", "xgboost", "lightgbm", "tier0"}
+    packages = {type(part).__module__.partition(".")[0] for part in (model, estimator_of(model))}
+    return type(estimator_of(model)).__name__ in LABELS_ARE_THE_MOST_PROBABLE and packages <= {"sklearn", "xgboost", "lightgbm", "tier0"}
 
 
 def package_of(model: Any) -> str:
     """Return the package that an estimator comes from: of the last step of a pipeline, and of what a wrapper of ours wraps."""
-    return type(_estimator_of(model)).__module__.partition(".")[0]
+    return type(estimator_of(model)).__module__.partition(".")[0]
 
 
-def _estimator_of(model: Any) -> Any:
+def estimator_of(model: Any) -> Any:
+    """Return the estimator itself: the last step of a pipeline, and what a wrapper of ours wraps."""
     estimator = model.steps[-1][1] if hasattr(model, "steps") else model
-    return _estimator_of(estimator.estimator) if type(estimator).__module__.startswith("tier0.") else estimator
+    return estimator_of(estimator.estimator) if type(estimator).__module__.startswith("tier0.") else estimator
 
 
 def use_one_thread(model: Any) -> dict[str, Any]:

@@ -75,8 +75,8 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
         scoring, metric = "accuracy", "accuracy"
     rows = parts["test"]
     if len(rows) > MOST_ROWS:  # in the same proportions: a score needs every class
-        rare = dataset.task == "regression" or np.unique(dataset.target[rows], return_counts=True)[1].min() < TWICE
-        stratify = None if rare else dataset.target[rows]
+        is_divisible = dataset.task == "classification" and np.unique(dataset.target[rows], return_counts=True)[1].min() >= TWICE
+        stratify = dataset.target[rows] if is_divisible else None
         rows = np.sort(train_test_split(rows, train_size=MOST_ROWS, random_state=seed, stratify=stratify)[0])
     features, target = dataset.take(rows)
     with threadpool_limits(limits=1), warnings.catch_warnings():

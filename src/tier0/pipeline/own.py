@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tier0.core.errors import DatasetError, Tier0Error
+from tier0.core.prediction import estimator_of
 from tier0.pipeline.data import Dataset
-from tier0.pipeline.metrics import classification_metrics, minority_class, refuse_useless, regression_metrics
-from tier0.pipeline.training import MOST_EXAMPLES, Training
+from tier0.pipeline.metrics import minority_class, refuse_useless
+from tier0.pipeline.training import MOST_EXAMPLES, Training, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,14 +107,10 @@ def measure_own(model: Any, dataset: Dataset, seed: int, events: EventLog) -> Tr
         UselessModelError: the model is not worth serving.
     """
     start = time.perf_counter()
-    algorithm = type(model.steps[-1][1] if hasattr(model, "steps") else model).__name__
+    algorithm = type(estimator_of(model)).__name__
     minority = minority_class(dataset.target) if dataset.task == "classification" else None
-    predictions = model.predict(dataset.features)
-    if dataset.task == "regression":
-        metrics = regression_metrics(dataset.target, predictions)
-    else:
-        probabilities = model.predict_proba(dataset.features) if hasattr(model, "predict_proba") else None
-        metrics = classification_metrics(dataset.target, predictions, probabilities, np.asarray(model.classes_), minority)
+    rows = np.arange(len(dataset))
+    metrics = measure(dataset, rows, model, None, minority)
     refuse_useless(metrics, f"{algorithm} of {dataset.name}")
     events.emit(
         "training.done",
@@ -123,7 +120,6 @@ def measure_own(model: Any, dataset: Dataset, seed: int, events: EventLog) -> Tr
         metrics=metrics,
         seconds=time.perf_counter() - start,
     )
-    rows = np.arange(len(dataset))
     return Training(
         model=model,
         algorithm=algorithm,

@@ -133,10 +133,16 @@ def _cross_validate(candidate: Candidate, features: Any, target: Any, folds: lis
 
 
 def _score_fold(model: Any, features: Any, target: Any, train: np.ndarray[Any, Any], test: np.ndarray[Any, Any], scoring: str) -> float:
+    rows = features.iloc if hasattr(features, "iloc") else features
+    return fit_and_score(model, rows[train], target[train], rows[test], target[test], scoring)[0]
+
+
+def fit_and_score(model: Any, features: Any, target: Any, unseen: Any, unseen_target: Any, scoring: str) -> tuple[float, Any]:
+    """Fit *model*, and return its score (scikit-learn's name of it) on rows that it has not seen, and the model."""
     from sklearn.metrics import get_scorer  # noqa: PLC0415
 
-    rows = features.iloc if hasattr(features, "iloc") else features
-    return float(get_scorer(scoring)(model.fit(rows[train], target[train]), rows[test], target[test]))
+    model.fit(features, target)
+    return float(get_scorer(scoring)(model, unseen, unseen_target)), model
 
 
 def _reason(scores: list[Score], metric: str) -> str:

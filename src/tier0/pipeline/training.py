@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.pipeline.metrics import BINARY, choose_threshold, classification_metrics, minority_class, refuse_useless, regression_metrics
-from tier0.pipeline.selection import scoring_of
+from tier0.pipeline.selection import fit_and_score, scoring_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def train(
         threshold, minority = _threshold(dataset, parts, tuned)
         both = np.sort(np.concatenate([parts["train"], parts["validation"]]))
         model = candidate.build(**parameters).fit(*dataset.take(both))
-        metrics = _measure(dataset, parts["test"], model, threshold, minority)
+        metrics = measure(dataset, parts["test"], model, threshold, minority)
     refuse_useless(metrics, f"{candidate.estimator} on {dataset.name}")
     events.emit(
         "training.done",
@@ -132,14 +132,14 @@ def _search(
     import optuna  # noqa: PLC0415
 
     rows = (*dataset.take(parts["train"]), *dataset.take(parts["validation"]), scoring_of(dataset)[0])
-    ((score, model),) = run(_fit_and_score, [(candidate.build(), *rows)])
+    ((score, model),) = run(fit_and_score, [(candidate.build(), *rows)])
     best: tuple[dict[str, Any], float, Any] = ({}, score, model)
     with _quiet("optuna"):
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     for first in range(0, trials, AT_ONCE):
         asked = [study.ask() for _ in range(min(AT_ONCE, trials - first))]
         drawn = [candidate.suggest(trial) for trial in asked]
-        fitted = run(_fit_and_score, [(candidate.build(**parameters), *rows) for parameters in drawn])
+        fitted = run(fit_and_score, [(candidate.build(**parameters), *rows) for parameters in drawn])
         for number, (trial, parameters, (score, model)) in enumerate(zip(asked, drawn, fitted, strict=True), first + 1):
             study.tell(trial, score)
             if score > best[1]:
@@ -147,13 +147,6 @@ def _search(
             message = f"step 5 training {candidate.estimator}, trial {number}/{trials}: {score:.3f}, best {best[1]:.3f}"
             events.emit("training.trial", message, number=number, score=score)
     return best
-
-
-def _fit_and_score(model: Any, features: Any, target: Any, unseen: Any, unseen_target: Any, scoring: str) -> tuple[float, Any]:
-    from sklearn.metrics import get_scorer  # noqa: PLC0415
-
-    model.fit(features, target)
-    return float(get_scorer(scoring)(model, unseen, unseen_target)), model
 
 
 def _threshold(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any) -> tuple[float | None, Any]:
@@ -168,15 +161,16 @@ def _threshold(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: 
     return choose_threshold(target, model.predict_proba(features)[:, 1], classes, minority), minority
 
 
-def _measure(dataset: Dataset, part: np.ndarray[Any, Any], model: Any, threshold: float | None, minority: Any) -> dict[str, float]:
+def measure(dataset: Dataset, part: np.ndarray[Any, Any], model: Any, threshold: float | None, minority: Any) -> dict[str, float]:
+    """Measure a fitted model on the rows at *part*; without probabilities, on what its labels say alone."""
     features, target = dataset.take(part)
     if dataset.task == "regression":
         return regression_metrics(target, model.predict(features))
-    probabilities = model.predict_proba(features)
+    probabilities = model.predict_proba(features) if hasattr(model, "predict_proba") else None
     predictions = model.predict(features)
-    if threshold is not None:
+    if threshold is not None and probabilities is not None:
         predictions = model.classes_[(probabilities[:, 1] >= threshold).astype(int)]
-    return classification_metrics(target, predictions, probabilities, model.classes_, minority)
+    return classification_metrics(target, predictions, probabilities, np.asarray(model.classes_), minority)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tier0.core.helper import Helper
 from tier0.core.settings import Port
 from tier0.runs.deployment import golden_probe
 from tier0.runs.services import FIRST_PORT, KINDS, in_turn, registered_by_kind
-from tier0.serving.entry import Entry
+from tier0.serving.entry import Entry, link_entry
 from tier0.serving.registration import RegisteredModel
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
@@ -117,7 +117,7 @@ def build(
     return built
 
 
-def _refuse_existing(output: Path, names: Sequence[str] | dict[str, list[RegisteredModel]]) -> None:
+def _refuse_existing(output: Path, names: Iterable[str]) -> None:
     for name in (*names, COMPOSE):
         if (output / name).exists():
             raise Tier0Error(f"output-dir = {str(output)!r} has a {name} already, which is not overwritten: give another, or remove it")
@@ -132,9 +132,7 @@ def _build_one(workspace: Workspace, name: str, models: Sequence[RegisteredModel
     announcement = {"models": {model.name: model.tag for model in models}, "nonce": nonce}
     (context / "models.json").write_text(json.dumps(announcement, indent=2) + "\n", encoding="utf-8")
     for model in models:
-        link = home / "models" / model.name / model.path.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(model.path.resolve())
+        link_entry(model.tag, model.store, home)
     order = {
         "name": f"tier0_{name}",
         "context": str(context),

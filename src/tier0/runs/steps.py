@@ -17,6 +17,7 @@ import numpy as np
 
 from tier0.client.opik_tracer import OpikTracer, Step, StepsTrace, opik_is_configured
 from tier0.core.errors import Tier0Error
+from tier0.core.prediction import estimator_of
 from tier0.pipeline.study import METRICS, Study
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def selection(work: Work) -> Found:
     """Step 4."""
     rows = work.split()
     if work.own is not None:
-        algorithm = type(work.own.model.steps[-1][1] if hasattr(work.own.model, "steps") else work.own.model).__name__
+        algorithm = type(estimator_of(work.own.model)).__name__
         reason = f"{work.session.settings.pipeline} brings its own model, and nothing is compared"
         return Found({"selected_algorithm": algorithm, "selection_score": None, "reason": reason}, [f"selected: {algorithm}: {reason}"])
     chosen = work.selection = work.session.select(work.data(), rows)

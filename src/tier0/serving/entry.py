@@ -94,6 +94,16 @@ def describe(signature: Signature, framework: str, versions: Mapping[str, str], 
     }
 
 
+def link_entry(tag: str, store: Path, home: Path) -> None:
+    """Put the model *tag* (exact) of the BentoML home *store* into the one at *home*, as a link; it becomes the latest of its name there."""
+    name, _, version = tag.partition(":")
+    link = home / "models" / name / version
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.exists():
+        link.symlink_to((store / "models" / name / version).resolve())
+    (link.parent / "latest").write_text(version, encoding="utf-8")
+
+
 def find_entry(tag: str, home: Path) -> tuple[str, Path]:
     """Find a model in the BentoML home *home*, without changing anything there.
 

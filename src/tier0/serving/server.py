@@ -21,6 +21,7 @@ from tier0.core.errors import PortInUseError, PredictionMismatchError, ServerErr
 from tier0.core.events import EventLog
 from tier0.core.helper import ONE_THREAD, child_environment
 from tier0.core.settings import Port
+from tier0.serving.entry import link_entry
 from tier0.serving.processes import accepts_connections, is_free, owner_of, processes_marked, start_guard
 from tier0.serving.workspace import Workspace
 
@@ -161,12 +162,7 @@ class Server:
 
     def link(self, tag: str, store: Path) -> None:
         """Put the model *tag* of the BentoML home *store* into the server's own; it becomes the latest of its name there."""
-        name, _, version = tag.partition(":")
-        link = self.home / "models" / name / version
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists():
-            link.symlink_to((store / "models" / name / version).resolve())
-        (link.parent / "latest").write_text(version, encoding="utf-8")
+        link_entry(tag, store, self.home)
 
     def link_all(self, store: Path) -> None:
         """Show the server every model of the BentoML home *store*, with the latest of each as it is there."""
