@@ -82,8 +82,7 @@ def verify(
     except Exception as problem:  # noqa: BLE001 - status 1 would say that it does not hold
         _refuse(f"it could not be judged, for a reason that Tier0 does not know: {type(problem).__name__}: {problem}")
     _conclude(verdict)
-    if json_ is not None:
-        json_.write_text(json.dumps(verdict.as_dict(), indent=2, default=str) + "\n", encoding="utf-8")
+    _write_json(json_, verdict.as_dict())
     raise typer.Exit(verdict.exit_status)
 
 
@@ -118,8 +117,7 @@ def check_client(
     for result in verdict.with_status("error"):
         typer.echo(f"\n{result.explain()}")
     typer.echo(f"\n{client}: {_in_sum(verdict)}")
-    if json_ is not None:
-        json_.write_text(json.dumps(verdict.as_dict(), indent=2, default=str) + "\n", encoding="utf-8")
+    _write_json(json_, verdict.as_dict())
     raise typer.Exit(verdict.exit_status)
 
 
@@ -172,12 +170,16 @@ def run(
             done: list[str] = []
         else:
             _refuse_beside_resume(context)
+            if Path(resume).name != resume:
+                _refuse(f"--resume {resume!r} is no run: give the name of a folder in {output_dir}")
             record = runs.Record.read(output_dir.absolute() / resume)
-            plan, done = record.plan, list(record.done)
+            plan, done = record.plan, record.held
         if keep and not plan.serve:
             _refuse("--keep goes on serving, and nothing would be served: add --include-bentoml")
         steps = runs.steps_of(step) if _is_given(context, "step") else [one for one in plan.steps if one not in done]
         runs.refuse_gaps(steps, done)
+        if record is not None:
+            record.refuse_past_no(steps)
         if dry_run:
             console.plan(plan.settings(), steps, runs.STEPS, serve=plan.serve)
             return
@@ -193,8 +195,7 @@ def run(
         console.say("\nstopped" if record is None else f"\nstopped; go on with: tier0 run --resume {record.folder.name} --output-dir {output_dir}")
         raise typer.Exit(INTERRUPTED) from None
     console.verdict(record)
-    if json_ is not None:
-        json_.write_text(json.dumps(record.as_dict(), indent=2, default=str) + "\n", encoding="utf-8")
+    _write_json(json_, record.as_dict())
     raise typer.Exit(status)
 
 
@@ -414,6 +415,15 @@ def _refuse_unwritable(option: str, path: Path | None) -> None:
         _refuse(f"{option} {path}: there is no folder {path.absolute().parent}")
     if path is not None and path.is_dir():
         _refuse(f"{option} {path}: that is a folder; name a file")
+
+
+def _write_json(path: Path | None, content: dict[str, Any]) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    except OSError as problem:
+        _refuse(f"--json {path} cannot be written: {problem.strerror}. All else is done")
 
 
 def _refuse(message: str) -> NoReturn:

@@ -232,8 +232,16 @@ class Setting(NamedTuple):
 TABLE = tuple(Setting(row.name, **row.metadata) for row in fields(Settings) if row.metadata)
 
 
-def merge_settings(options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None] | None = None) -> Settings:
+def merge_settings(
+    options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None] | None = None, *, spelled: str = "--tier0-"
+) -> Settings:
     """Merge the three sources of settings, given as text under the names of `Settings`, into one frozen object.
+
+    Args:
+        options: as given.
+        environ: the environment.
+        ini: of pytest.
+        spelled: how the options begin, for messages: pytest's have the plugin's name in them, a command's have not.
 
     Raises:
         SettingsError: a value cannot be used; the message names the setting, the value, where it came from and the remedy.
@@ -241,21 +249,23 @@ def merge_settings(options: Mapping[str, str | None], environ: Mapping[str, str]
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for row in TABLE:
-        text, source = _first_given(row, options, environ, ini or {})
+        text, source = _first_given(row, options, environ, ini or {}, spelled)
         try:
             values[row.name] = row.parse(text)
         except ValueError as problem:
             shown = "(hidden)" if row.name == "header" else repr(text)
-            raise SettingsError(f"{source} = {shown} {problem}.\n  {row.option} {row.metavar}: {row.help}") from None
+            raise SettingsError(f"{source} = {shown} {problem}.\n  {row.option.replace('--tier0-', spelled)} {row.metavar}: {row.help}") from None
         sources[row.name] = source
     settings = Settings(**values, sources=sources)
-    _refuse_contradictions(settings)
+    _refuse_contradictions(settings, spelled)
     return settings
 
 
-def _first_given(row: Setting, options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None]) -> tuple[str, str]:
+def _first_given(
+    row: Setting, options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None], spelled: str
+) -> tuple[str, str]:
     if (text := options.get(row.name)) is not None:
-        return text, row.option
+        return text, row.option.replace("--tier0-", spelled)
     if (text := environ.get(row.variable)) is not None:
         return text, f"environment {row.variable}"
     if text := ini.get(row.name):
@@ -263,7 +273,7 @@ def _first_given(row: Setting, options: Mapping[str, str | None], environ: Mappi
     return row.default, "default"
 
 
-def _refuse_contradictions(settings: Settings) -> None:
+def _refuse_contradictions(settings: Settings, spelled: str) -> None:
     for name in ("dataset", "target", "group", "date", "algorithms", "hpo_trials", "url", "service"):
         if settings.pipeline and settings.sources[name] != "default":
             raise SettingsError(
@@ -287,14 +297,14 @@ def _refuse_contradictions(settings: Settings) -> None:
     if not built_in and settings.target is None:
         raise SettingsError(
             f"dataset = {settings.dataset!r} is a file, and no target says which of its columns to predict.\n"
-            "  Add --tier0-target COLUMN (or TIER0_TARGET, or tier0_target in the ini file)."
+            f"  Add {spelled}target COLUMN (or set TIER0_TARGET{', or tier0_target in the ini file' if spelled != '--' else ''})."
         )
     for name in ("target", "group", "date"):
         value = getattr(settings, name)
         if built_in and value is not None:
             raise SettingsError(
                 f"{name} = {value!r} (from {settings.sources[name]}) has no meaning with the built-in data set {settings.dataset!r}.\n"
-                f"  Leave it out, or give a file of your own with --tier0-dataset PATH."
+                f"  Leave it out, or give a file of your own with {spelled}dataset PATH."
             )
 
 

@@ -150,9 +150,18 @@ def _load_file(path: Path, target_name: str, group_name: str | None, date_name: 
     for option, name in (("target", target_name), ("group", group_name), ("date", date_name)):
         if name is not None and name not in frame.columns:
             raise DatasetError(f"{option} = {name!r} is no column of {path}. Its columns are: {', '.join(map(str, frame.columns))}.")
-    if missing := int(frame[target_name].isna().sum()):
-        raise DatasetError(f"the target {target_name!r} of {path} is missing in {missing} of {len(frame)} rows. Remove or fill them first.")
+    for what, name in (("target", target_name), ("group", group_name)):
+        if name is not None and (missing := int(frame[name].isna().sum())):
+            raise DatasetError(f"the {what} {name!r} of {path} is missing in {missing} of {len(frame)} rows. Remove or fill them first.")
     target = frame[target_name].to_numpy()
+    if target.dtype.kind == "f" and not np.isfinite(target).all():
+        raise DatasetError(
+            f"the target {target_name!r} of {path} is infinite in {(~np.isfinite(target)).sum()} of {len(frame)} rows. Remove them first."
+        )
+    if target.dtype.kind in "mM":
+        raise DatasetError(
+            f"the target {target_name!r} of {path} holds dates or times, and no number or class. Name another with target, or use it as date."
+        )
     groups = None if group_name is None else frame[group_name].astype(str).to_numpy()
     dates = None if date_name is None else _read_dates(frame[date_name], path)
     features = frame.drop(columns=[target_name, *(name for name in (group_name, date_name) if name)])
@@ -162,7 +171,7 @@ def _load_file(path: Path, target_name: str, group_name: str | None, date_name: 
     if task == "classification" and target.dtype.kind == "f":
         target = target.astype(int)
     is_matrix = all(getattr(dtype, "kind", "O") in "fiu" for dtype in features.dtypes) and _survives_as_float(features)
-    name = "".join(letter if letter.isalnum() else "_" for letter in path.stem.lower()).strip("_") or "data"
+    name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in path.stem.lower()).strip("_") or "data"
     return Dataset(name[:40], features.to_numpy(dtype=float) if is_matrix else features, names, target, target_name, task, groups, dates)
 
 

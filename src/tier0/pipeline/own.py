@@ -53,7 +53,7 @@ def call_own(function: Callable[[], Any], named: str) -> OwnTraining:
         raise Tier0Error(f"pipeline = {named!r} is a {type(function).__name__}, and no function that trains")
     try:
         returned = function()
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         where = traceback.extract_tb(problem.__traceback__)[-1]
         raise Tier0Error(f"pipeline = {named!r} raised {type(problem).__name__}: {problem} ({where.filename}, line {where.lineno})") from problem
     if not isinstance(returned, tuple) or len(returned) != 3:  # noqa: PLR2004 - see `WANTED`

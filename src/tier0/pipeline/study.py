@@ -216,7 +216,7 @@ def read_study(path: Path | None, **scope: Any) -> Study:
     """
     document = {} if path is None else read_document(path, "the study", SCHEMA, StudyError)
     given = {name: value for name, value in scope.items() if value is not None}
-    if given:
+    if given and isinstance(document.get("scope", {}), dict):
         document["scope"] = {**document.get("scope", {}), **given}
     try:
         return Study.model_validate(document)

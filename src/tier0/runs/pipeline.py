@@ -7,7 +7,8 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from tier0.core.errors import Tier0Error
 from tier0.core.events import Event, EventLog
-from tier0.core.settings import Settings, merge_settings
+from tier0.core.settings import DATASETS, TABLE, Settings, merge_settings
 from tier0.pipeline.cluster import Run
 from tier0.pipeline.study import Study, read_study
 from tier0.runs.named import import_named
@@ -43,7 +44,7 @@ class Plan:
     """What a run is to do.
 
     Attributes:
-        options: settings as they were given, as text, under their names.
+        options: settings as they were given, by option or environment, as text, under their names; files by their whole path.
         study: what is asked.
         steps: in their order.
         imbalanced: share of the rarest class; None leaves it as it is.
@@ -56,13 +57,13 @@ class Plan:
     imbalanced: float | None = None
     serve: bool = False
 
-    def settings(self, environ: Mapping[str, str] | None = None) -> Settings:
-        """Return what was asked for, with where it came from.
+    def settings(self) -> Settings:
+        """Return what was asked for.
 
         Raises:
             SettingsError: a value cannot be used.
         """
-        return merge_settings(self.options, os.environ if environ is None else environ)
+        return merge_settings(self.options, {}, spelled="--")
 
 
 def plan_of(
@@ -77,7 +78,8 @@ def plan_of(
     """
     if imbalanced is not None and not 0 < imbalanced < HALF:
         raise RunError(f"imbalanced = {imbalanced:g} is no share of a rarer class: give more than 0 and less than 0.5, such as 0.1")
-    plan = Plan(dict(options), read_study(study, **scope), steps_of(steps), imbalanced, serve)
+    plan = Plan(_settled(options), read_study(study, **scope), steps_of(steps), imbalanced, serve)
+    _refuse_unasked(plan)
     own = plan.settings().pipeline
     if own is not None and imbalanced is not None:
         raise RunError("imbalanced changes the rows that are trained on, and --pipeline brings its own model: leave one of the two out")
@@ -86,6 +88,34 @@ def plan_of(
     if serve and "deployment" not in plan.steps:
         raise RunError("--include-bentoml is about step 7 (deployment), which was not asked for: add it to --step")
     return plan
+
+
+def _settled(options: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return what the options and today's environment say, so that a run means the same when it goes on from elsewhere."""
+    settings = merge_settings(options, os.environ, spelled="--")
+    if address := settings.url or settings.service:
+        raise RunError(
+            f"{address!r} ({settings.sources['url' if settings.url else 'service']}) is a service of your own, and this run trains a model: "
+            "ask `tier0 verify`, or leave it out"
+        )
+    given = {row.name: options.get(row.name) or os.environ.get(row.variable) for row in TABLE if settings.sources[row.name] != "default"}
+    if settings.sources["dataset"] != "default" and settings.dataset not in DATASETS:
+        given["dataset"] = str(Path(settings.dataset).absolute())
+    if settings.store is not None:
+        given["store"] = str(settings.store.absolute())
+    return given
+
+
+def _refuse_unasked(plan: Plan) -> None:
+    """Refuse rules that no step of the plan would hold anything against."""
+    study, steps = plan.study, set(plan.steps)
+    later = steps & set(STEPS[STEPS.index("cohort") + 1 :])
+    if study.cohort and "cohort" not in steps and later:
+        raise RunError("the study says who belongs to the cohort, which step 3 (cohort) sees to, and that was not asked for: add 3 to --step")
+    if study.data.model_fields_set and "data" not in steps and later:
+        raise RunError("the study says what the data must be like, which step 2 (data) sees to, and that was not asked for: add 2 to --step")
+    if study.scope.success is not None and "training" in steps and "deployment" not in steps:
+        raise RunError("success is what step 7 (deployment) decides by, and that was not asked for: add 7 to --step, or leave success out")
 
 
 def steps_of(text: str) -> tuple[str, ...]:
@@ -153,6 +183,26 @@ class Record:
     problem: str = ""
     started: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def held(self) -> list[str]:
+        """The steps that are done, and did not say no: one that did is asked again."""
+        return [step for step, (found, _) in self.done.items() if not found.problems]
+
+    def refuse_past_no(self, steps: Sequence[str]) -> None:
+        """Refuse to go on behind a step whose no is final.
+
+        Raises:
+            RunError: one of *steps* stands behind it, and it is not asked again.
+        """
+        for step in ENDS_THE_RUN & self.done.keys():
+            problems = self.done[step][0].problems
+            later = [one for one in steps if STEPS.index(one) > STEPS.index(step)]
+            if problems and later and step not in steps:
+                number = STEPS.index(step) + 1
+                raise RunError(
+                    f"step {number} ({step}) said no: {'; '.join(problems)}. Step {later[0]!r} would be built on that: add {number} to --step"
+                )
+
     @classmethod
     def create(cls, folder: Path, plan: Plan) -> Record:
         """Make the folder of a new run within *folder*.
@@ -182,14 +232,18 @@ class Record:
             found = folder.stat()
         except (OSError, ValueError) as problem:
             raise RunError(f"resume = {folder.name!r}: there is no run at {folder}: {problem}. See the folders in {folder.parent}") from problem
-        if content.get("schema") != SCHEMA:
-            raise RunError(f"resume = {folder.name!r} was written by another version of Tier0 (schema {content.get('schema')!r}): run it anew")
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if schema != SCHEMA:
+            raise RunError(f"resume = {folder.name!r} was written by another version of Tier0 (schema {schema!r}): run it anew")
         if found.st_uid != os.getuid() or found.st_mode & 0o022:
             raise RunError(f"resume = {folder.name!r}: others may write to {folder}, so nothing in it is loaded. Run it anew")
-        plan = Plan(content["options"], Study.model_validate(content["study"]), tuple(content["steps"]), content["imbalanced"], content["serve"])
-        done = {step: (Found(one["facts"], one["lines"], one["problems"]), one["seconds"]) for step, one in content["done"].items()}
-        started = {step: one["started"] for step, one in content["done"].items()}
-        return cls(folder, plan, done, content["verdict"], content["problem"], started)
+        try:
+            plan = Plan(content["options"], Study.model_validate(content["study"]), tuple(content["steps"]), content["imbalanced"], content["serve"])
+            done = {step: (Found(one["facts"], one["lines"], one["problems"]), one["seconds"]) for step, one in content["done"].items()}
+            started = {step: one["started"] for step, one in content["done"].items()}
+            return cls(folder, plan, done, content["verdict"], content["problem"], started)
+        except (KeyError, TypeError, AttributeError, ValueError) as problem:
+            raise RunError(f"resume = {folder.name!r}: {folder / RECORD} is damaged ({problem!r}): run it anew") from problem
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as it is written: the report as JSON."""
@@ -233,7 +287,11 @@ class Record:
 
         path = self.folder / STATE
         if path.exists():
-            for name, value in cloudpickle.loads(path.read_bytes()).items():  # of a folder that only we may write to, see `read`
+            try:
+                kept = cloudpickle.loads(path.read_bytes())  # of a folder that only we may write to, see `read`
+            except Exception as problem:
+                raise RunError(f"resume = {self.folder.name!r}: {path} is damaged ({problem!r}): run it anew") from problem
+            for name, value in kept.items():
                 setattr(work, name, value)
 
 
@@ -273,6 +331,23 @@ def run_steps(
     Returns:
         The exit status: 0 it holds, 1 it does not, 2 it could not be done.
     """
+    with _alone(record.folder):
+        return _run_steps(record, steps, telling, hold, run)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from doing the same run; the lock goes with its process, however that ends."""
+    from filelock import FileLock, Timeout  # noqa: PLC0415
+
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise RunError(f"run {folder.name} is being done by another process: wait until that has ended") from None
+
+
+def _run_steps(record: Record, steps: Sequence[str], telling: Telling, hold: Callable[[Work], None] | None, run: Run) -> int:
     settings = record.plan.settings()
     session = Session(settings, EventLog(listeners=[telling.event]), run=run)
     work = Work(session, record.plan.study, record.folder, record.plan.imbalanced, record.plan.serve)
@@ -286,6 +361,8 @@ def run_steps(
             status = max(status, _do(step, work, record, telling))
             if status and (step in ENDS_THE_RUN or record.verdict == "error"):
                 break
+        if not status and (said_no := [problem for found, _ in record.done.values() for problem in found.problems]):
+            status, record.problem = 1, "; ".join(said_no)  # an earlier part of this run did
         if not status and hold is not None and work.server is not None:
             hold(work)
         is_done = True
@@ -335,7 +412,7 @@ def _do(step: str, work: Work, record: Record, telling: Telling) -> int:
         found = Found({}, [f"{'not served' if step == 'deployment' else 'not done'}: {problem}"], [str(problem)])
         if step != "deployment":
             record.verdict = "error"
-    except Exception as problem:  # noqa: BLE001 - what a step did not expect is no verdict on the model
+    except (Exception, SystemExit) as problem:  # noqa: BLE001 - what a step did not expect is no verdict on the model
         (record.folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
         record.problem = f"{type(problem).__name__}: {problem}. Where it came from stands in {record.folder / TRACEBACK}"
         status, record.verdict = 2, "error"
