@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,41 @@ import pytest_asyncio
 
 if TYPE_CHECKING:
     from tier0.client import BentoMLClient
+    from tier0.client.tracing import CallTrace
+    from tier0.core.events import EventLog
     from tier0.runs.deployment import Deployment
+
+MOST_CALLS = 500
+"""Of one test, for the timeline."""
+
+
+class _Calls:
+    """A tracer that remembers when the calls of a client began and ended."""
+
+    def __init__(self) -> None:
+        self.traces: list[CallTrace] = []
+
+    def record(self, trace: CallTrace) -> None:
+        if len(self.traces) < MOST_CALLS:
+            self.traces.append(trace)
+
+    def flush(self, timeout: float) -> bool:  # noqa: ARG002 - as every tracer has it
+        return True
+
+    def tell(self, events: EventLog) -> None:
+        """Emit them, in seconds since the run's log was opened."""
+        clock = time.time() - time.monotonic() + events.opened
+        calls = [[trace.started - clock, trace.ended - clock, trace.outcome, trace.circuit] for trace in self.traces]
+        if calls:
+            events.emit("client.calls", calls=calls)
 
 
 @pytest_asyncio.fixture
-async def tier0_client(tier0_deployment: Deployment) -> AsyncIterator[BentoMLClient]:
+async def tier0_client(tier0_deployment: Deployment, tier0_events: EventLog) -> AsyncIterator[BentoMLClient]:
     """A client of the deployment, for one test: a client belongs to one event loop."""
     from tier0.client import BentoMLClient  # noqa: PLC0415
 
-    async with BentoMLClient(tier0_deployment.url) as client:
+    calls = _Calls()
+    async with BentoMLClient(tier0_deployment.url, tracer=calls) as client:
         yield client
+    calls.tell(tier0_events)

@@ -12,6 +12,7 @@ import pytest
 
 from tier0.core.errors import SettingsError
 from tier0.core.events import Event, EventLog
+from tier0.core.secrets import Secrets
 from tier0.core.settings import TABLE, Settings, merge_settings
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 MARKER = "tier0_bentoml"
 SETTINGS_KEY = pytest.StashKey[Settings]()
 EVENTS_KEY = pytest.StashKey[EventLog]()
+SECRETS_KEY = pytest.StashKey[Secrets]()
+UNWRITTEN_KEY = pytest.StashKey[list[str]]()
+SHIPPED_KEY = pytest.StashKey[int]()
+"""How many events an xdist worker has sent to its controller."""
 SESSION_KEY = pytest.StashKey["Session"]()
 RUN_KEY = pytest.StashKey[str]()
 """What names a run to all of its processes."""
@@ -47,8 +52,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[SETTINGS_KEY] = _merge(config)
     except SettingsError as problem:
         raise pytest.UsageError(f"tier0: {problem}") from None
-    config.stash[EVENTS_KEY] = EventLog(listeners=[_Narrator(config)])
-    config.pluginmanager.register(_Interruption(config), "tier0.interruption")
+    secrets = config.stash[SECRETS_KEY] = Secrets(os.environ, config.stash[SETTINGS_KEY].header)
+    opened = getattr(config, "workerinput", {}).get("tier0_opened")
+    config.stash[EVENTS_KEY] = EventLog([_Narrator(config)], opened=opened, hide=secrets.hide)
+    config.pluginmanager.register(_Run(config), "tier0.run")
     if config.pluginmanager.hasplugin("asyncio"):
         from tier0 import pytest_client_fixture  # noqa: PLC0415 - pytest-asyncio, which it imports, is loaded already
 
@@ -104,13 +111,21 @@ class _Narrator:
             _write(reporter, event.message)
 
 
-class _Interruption:
-    """Tells the session that somebody pressed Ctrl-C."""
+class _Run:
+    """The hooks of a run that are not told its config."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the events that an xdist worker has put onto a report, and those that died with it."""
+        if report.when not in {"setup", "call", "teardown"} or hasattr(report, "tier0_events"):
+            from tier0 import pytest_reporting  # noqa: PLC0415 - what a run without the marker does not need
+
+            pytest_reporting.take(report, self._config.stash[EVENTS_KEY])
+
     def pytest_keyboard_interrupt(self) -> None:
+        """Tell the session that somebody pressed Ctrl-C."""
         session = self._config.stash.get(SESSION_KEY, None)
         if session is not None:
             session.interrupted = True
@@ -133,10 +148,13 @@ def tier0_settings(pytestconfig: pytest.Config) -> Settings:
 
 @pytest.fixture(scope="session")
 def _tier0_session(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tier0_settings: Settings) -> Iterator[Session]:
+    from tier0.runs.provenance import provenance  # noqa: PLC0415
     from tier0.runs.session import Session  # noqa: PLC0415
 
+    events = pytestconfig.stash[EVENTS_KEY]
+    events.emit("run.started", settings=tier0_settings.describe_changed(), **provenance())
     shared_id, controller = getattr(pytestconfig, "workerinput", {}).get("tier0_run", (None, None))
-    session = Session(tier0_settings, pytestconfig.stash[EVENTS_KEY], shared_id, controller)
+    session = Session(tier0_settings, events, shared_id, controller)
     pytestconfig.stash[SESSION_KEY] = session
     try:
         yield session
@@ -189,12 +207,14 @@ def tier0_deployment(request: pytest.FixtureRequest, tier0_settings: Settings) -
 
 
 @pytest.fixture
-def tier0_faults() -> Iterator[Faults]:
+def tier0_faults(tier0_events: EventLog) -> Iterator[Faults]:
     """Fault servers and proxies for one test, see `tier0.faults`."""
     from tier0.faults import Faults  # noqa: PLC0415
 
     with Faults() as faults:
         yield faults
+        for noted in (one for log in faults.logs for one in log.noted if one.what == "injected"):
+            tier0_events.emit("fault.injected", what=str(noted.detail.get("kind", "script")), at=noted.at - tier0_events.opened)
 
 
 @pytest.fixture(scope="session")
@@ -204,53 +224,80 @@ def tier0_events(pytestconfig: pytest.Config) -> EventLog:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put the end of the server's log beside a failure."""
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Take secrets out of a report, put the server's log beside a failure, and tell what came of the test."""
     report = yield
-    session = item.config.stash.get(SESSION_KEY, None)
-    if session is not None and report.failed and item.get_closest_marker(MARKER):
-        report.sections += [(f"tier0: end of {log}", end) for log, end in session.logs]
+    stash = item.config.stash
+    events, session = stash[EVENTS_KEY], stash.get(SESSION_KEY, None)
+    if item.get_closest_marker(MARKER):
+        from tier0 import pytest_reporting  # noqa: PLC0415 - what a run without the marker does not need
+
+        if session is not None and report.failed:
+            report.sections += [(f"tier0: {log}", end) for log, end in session.logs]
+        pytest_reporting.hide_secrets(report, stash[SECRETS_KEY])
+        pytest_reporting.tell(item, call.excinfo.value if call.excinfo is not None else None, report, events, session)
+    if events.events and hasattr(item.config, "workeroutput"):
+        from tier0 import pytest_reporting  # noqa: PLC0415 - likewise
+
+        stash[SHIPPED_KEY] = pytest_reporting.ship(report, events, stash.get(SHIPPED_KEY, 0))
     return report
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Ship the events from an xdist worker to the controller, as built-in types only."""
-    output = getattr(session.config, "workeroutput", None)
-    if output is not None and (events := session.config.stash[EVENTS_KEY].events):
-        output["tier0_events"] = json.dumps([event.as_dict() for event in events], default=str)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell an xdist worker what it shares with the others, and with whom it ends: asked later, its parent may be another one already."""
     node.workerinput["tier0_run"] = (node.config.stash.setdefault(RUN_KEY, os.urandom(5).hex()), os.getpid())
+    node.workerinput["tier0_opened"] = node.config.stash[EVENTS_KEY].opened
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take the events that an xdist worker shipped."""
+    """Take what an xdist worker shipped after its last report."""
     shipped = getattr(node, "workeroutput", {}).get("tier0_events")
     if shipped:
         node.config.stash[EVENTS_KEY].extend(json.loads(shipped))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+@pytest.hookimpl(trylast=True)  # after the fixtures' ends, which an interruption brings into this very hook
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the report; in an xdist worker, ship what happened after the last report instead."""
+    config, events = session.config, session.config.stash[EVENTS_KEY]
+    output = getattr(config, "workeroutput", None)
+    if output is not None:
+        if new := events.events[config.stash.get(SHIPPED_KEY, 0) :]:
+            output["tier0_events"] = json.dumps([event.as_dict() for event in new], default=str)
+    elif events.events:
+        from tier0.report import files  # noqa: PLC0415
+
+        config.stash[UNWRITTEN_KEY] = files.write(_document(session), config.stash[SETTINGS_KEY].report, os.environ.get("GITHUB_STEP_SUMMARY"))
+
+
+def _document(session: pytest.Session) -> dict[str, Any]:
+    from tier0.report.document import document_of  # noqa: PLC0415
+
+    return document_of(session.config.stash[EVENTS_KEY].events, interrupted=session.exitstatus == pytest.ExitCode.INTERRUPTED)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
     """Say what was trained, served and found."""
     events = config.stash[EVENTS_KEY]
     if not events.events:
         return
+    from tier0.report.document import document_of  # noqa: PLC0415
     from tier0.report.summary import as_lines, summary_rows  # noqa: PLC0415
 
     terminalreporter.section("tier0")
-    for line in as_lines(summary_rows(events)):
+    document = document_of(events.events, interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
+    for line in as_lines([("verdict", document["sentence"]), *summary_rows(events)]):
         terminalreporter.write_line(line)
+    for problem in config.stash.get(UNWRITTEN_KEY, []):
+        terminalreporter.write_line(problem, red=True)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> None:
-    """Put the same summary on top of pytest-html's report."""
-    events = session.config.stash[EVENTS_KEY]
-    if events.events:
-        from tier0.report.summary import as_html, summary_rows  # noqa: PLC0415
+    """Put the report on top of pytest-html's."""
+    if session.config.stash[EVENTS_KEY].events:
+        from tier0.report.page import as_html  # noqa: PLC0415
 
-        prefix.append(as_html(summary_rows(events)))
+        prefix.append(as_html(_document(session)))

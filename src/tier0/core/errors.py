@@ -6,6 +6,9 @@ line gives for it: 1 "does not hold", 2 "could not be judged".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class Tier0Error(Exception):
     """Base of all errors raised by Tier0."""
@@ -54,9 +57,17 @@ class PortInUseError(ServerError):
 
 
 class PredictionMismatchError(Tier0Error):
-    """What was served is not what the in-memory model gave."""
+    """What was served is not what the in-memory model gave.
+
+    Attributes:
+        answer: what was served, where that is known.
+    """
 
     exit_status = 1
+
+    def __init__(self, message: str, answer: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.answer = answer or {}
 
 
 class InvalidRowError(Tier0Error):

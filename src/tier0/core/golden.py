@@ -14,6 +14,7 @@ from tier0.core.errors import RegistrationError
 SCHEMA = 2
 PARTS = ("predictions", "probabilities", "intervals")
 PLAIN = {"example", "synthetic"}
+MOST_WORST = 5
 ROW_ALONE_TOLERANCE = 1e-12
 """Relative. A row alone and in a batch differ in the last bit for linear models: BLAS picks other kernels."""
 
@@ -142,6 +143,35 @@ class GoldenRows:
                 return Mismatch(wrong[0], part, expected[wrong[0]], got[wrong[0]], len(wrong))
         return None
 
+    def beside(self, answer: Mapping[str, Any], *, parts: Sequence[str] = PARTS) -> dict[str, Any] | None:
+        """Return what the in-memory model gave beside what was served, for a drawing.
+
+        Args:
+            answer: see `compare`.
+            parts: what the service gives; the last of its probabilities and predictions that are numbers is taken.
+
+        Returns:
+            ``part``, ``what`` in words, ``expected`` and ``served`` with one number a row, and ``worst``: the rows that differ most, at most
+            five, by number and origin. None where the answer has no such numbers.
+        """
+        last = len(self.classes) - 1
+        for part, what in (
+            ("probabilities", f"probability of {self.classes[last]}" if self.classes else "probability"),
+            ("predictions", "prediction"),
+        ):
+            expected, served = getattr(self, part), answer.get(part)
+            if part not in parts or expected is None or not isinstance(served, list) or len(served) != len(expected):
+                continue
+            pairs = [(_one_number(before), _one_number(after)) for before, after in zip(expected, served, strict=True)]
+            if all(before is not None for before, _ in pairs):
+                return {"part": part, "what": what, **_as_columns(pairs), "worst": self._worst(pairs)}
+        return None
+
+    def _worst(self, pairs: Sequence[tuple[float | None, float | None]]) -> list[dict[str, Any]]:
+        apart = {index: math.inf if after is None else abs(before - after) for index, (before, after) in enumerate(pairs) if before is not None}
+        ranked = sorted((index for index, difference in apart.items() if difference > 0), key=lambda index: -apart[index])
+        return [{"row": index, "origin": self.origin(index), "expected": pairs[index][0], "served": pairs[index][1]} for index in ranked[:MOST_WORST]]
+
     def write(self, path: Path | str) -> None:
         """Write the rows to a JSON file with a schema number; floats keep every bit."""
         Path(path).write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, allow_nan=False), encoding="utf-8")
@@ -182,6 +212,16 @@ class GoldenRows:
         if unknown := sorted(set(self.categories) - set(self.columns)):
             return f"categories names {unknown[0]!r}, which is no column"
         return None
+
+
+def _one_number(output: Any) -> float | None:
+    """Return the last of a row's probabilities, or its prediction; None for what is no finite number."""
+    value = output[-1] if isinstance(output, list) and output else output
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
+
+
+def _as_columns(pairs: Sequence[tuple[float | None, float | None]]) -> dict[str, list[float | None]]:
+    return {"expected": [before for before, _ in pairs], "served": [after for _, after in pairs]}
 
 
 def _equal(expected: Any, got: Any, tolerance: float) -> bool:

@@ -139,6 +139,17 @@ def _file(text: str) -> Path | None:
     return path
 
 
+def _output_file(text: str) -> Path | None:
+    if not text:
+        return None
+    path = _path(text)
+    if path.is_dir():
+        raise ValueError("is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot be written: there is no folder {path.parent}")
+    return path
+
+
 def _optional_text(text: str) -> str | None:
     return text or None
 
@@ -191,6 +202,7 @@ class Settings:
     waivers: Path | None = _setting("", _file, "what is not held against it, each with a reason and an end, in TOML", "FILE")
     header: Mapping[str, str] = _setting("", _headers, "sent with every request and shown nowhere; a line for each", "NAME: VALUE|@FILE")
     ca: Path | None = _setting("", _file, "certificates of authorities to trust for a URL, in PEM, instead of the system's", "FILE")
+    report: Path | None = _setting("", _output_file, "write the report as JSON there, for `tier0 diff` and other programs", "FILE.json")
     mask: bool = _setting("false", _switch, "show no values of golden rows in evidence and commands", "BOOL")
     keep: bool = _setting("false", _switch, "keep the run's folder (data, MLflow store, models, server logs) and print where it is", "BOOL")
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from tier0.core.errors import Tier0Error
+from tier0.core.secrets import Secrets
 
 SCHEMA = 1
 Status = Literal["pass", "fail", "not_judged", "error"]
@@ -72,6 +73,10 @@ class CheckResult:
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON types."""
         return {"id": self.id, "group": self.group, **{name: value for name, value in asdict(self).items() if name != "id"}}
+
+    def without(self, secrets: Secrets) -> CheckResult:
+        """Return it as anybody may read it: a service, or a client, may tell what it has in its environment."""
+        return CheckResult(**secrets.hide(vars(self)))
 
     def explain(self) -> str:
         """Return what a person needs in order to act on it."""

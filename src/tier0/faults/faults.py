@@ -7,23 +7,33 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from tier0.faults.log import FaultLog
 from tier0.faults.proxy import FaultProxy
 from tier0.faults.server import FaultServer, Reply, Script
 
 
 class Faults:
-    """Makes fault servers and proxies, and closes them all at its end."""
+    """Makes fault servers and proxies, and closes them all at its end.
+
+    Attributes:
+        logs: of what was made: what was injected, and what arrived.
+    """
 
     def __init__(self) -> None:
         self._made = ExitStack()
+        self.logs: list[FaultLog] = []
 
     def server(self, script: Reply | Sequence[Reply] | Script) -> FaultServer:
         """Start a server that answers as *script* says."""
-        return self._made.enter_context(FaultServer(script))
+        server = self._made.enter_context(FaultServer(script))
+        self.logs.append(server.log)
+        return server
 
     def proxy(self, target: str, *, seed: int = 7) -> FaultProxy:
         """Start a proxy before the server *target*, a URL or ``host:port``."""
-        return self._made.enter_context(FaultProxy(target, seed=seed))
+        proxy = self._made.enter_context(FaultProxy(target, seed=seed))
+        self.logs.append(proxy.log)
+        return proxy
 
     def close(self) -> None:
         """Close what was made, the last one first."""

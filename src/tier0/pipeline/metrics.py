@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ LEAST_AUC = 0.55
 LEAST_RECALL = 0.10
 LEAST_R2 = 0.0
 BINARY = 2
+RESAMPLES = 40
 
 
 def minority_class(target: np.ndarray[Any, Any]) -> Any:
@@ -88,6 +90,23 @@ def classification_metrics(
         average_precision = average_precision_score(one_hot, probabilities, average="macro")
         brier = squared
     return {"auc_roc": float(auc), "average_precision": float(average_precision), "brier": float(brier), **of_labels}
+
+
+def spread_of(
+    measure: Callable[[np.ndarray[Any, Any]], dict[str, float]], strata: np.ndarray[Any, Any] | None, rows: int, seed: int
+) -> dict[str, float]:
+    """Return how much each metric would vary with other test rows: its standard deviation over bootstrap samples (Efron 1979).
+
+    Args:
+        measure: gives the metrics of the rows at the indices that it is called with.
+        strata: labels, each of which keeps its number of rows, shape (rows,); None for regression.
+        rows: how many there are.
+        seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    parts = [np.arange(rows)] if strata is None else [np.flatnonzero(strata == label) for label in np.unique(strata)]
+    measured = [measure(np.concatenate([rng.choice(part, len(part)) for part in parts])) for _ in range(RESAMPLES)]
+    return {name: float(np.std([one[name] for one in measured], ddof=1)) for name in measured[0]}
 
 
 def regression_metrics(target: np.ndarray[Any, Any], predictions: list[float]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from tier0.core.errors import DatasetError, Tier0Error
 from tier0.core.prediction import estimator_of
 from tier0.pipeline.data import Dataset
 from tier0.pipeline.metrics import minority_class, refuse_useless
-from tier0.pipeline.training import MOST_EXAMPLES, Training, measure
+from tier0.pipeline.training import MOST_EXAMPLES, Training, described, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,15 +110,17 @@ def measure_own(model: Any, dataset: Dataset, seed: int, events: EventLog) -> Tr
     algorithm = type(estimator_of(model)).__name__
     minority = minority_class(dataset.target) if dataset.task == "classification" else None
     rows = np.arange(len(dataset))
-    metrics = measure(dataset, rows, model, None, minority)
+    metrics, spread = measure(dataset, rows, model, None, minority, seed)
     refuse_useless(metrics, f"{algorithm} of {dataset.name}")
     events.emit(
         "training.done",
         f"step 5 training: {algorithm}, trained by your own function: "
         f"{', '.join(f'{name} {value:.3f}' for name, value in metrics.items())} on the rows that it held out",
-        algorithm=algorithm,
         metrics=metrics,
+        spread=spread,
+        threshold=None,
         seconds=time.perf_counter() - start,
+        **described(dataset, algorithm, {"test": len(rows)}),
     )
     return Training(
         model=model,
@@ -129,6 +131,7 @@ def measure_own(model: Any, dataset: Dataset, seed: int, events: EventLog) -> Tr
         trials=0,
         threshold=None,
         metrics=metrics,
+        spread=spread,
         minority=minority.item() if isinstance(minority, np.generic) else minority,
         rows={"test": len(rows)},
         examples=dataset.take(rows[:MOST_EXAMPLES])[0],

@@ -93,7 +93,14 @@ def select(dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candi
         )
     scores.sort(key=lambda score: (-score.mean, score.spread))
     selection = Selection(scores, metric, _reason(scores, metric))
-    events.emit("selection.done", f"step 4 selection: {selection.reason}", algorithm=selection.winner.estimator, score=scores[0].mean)
+    events.emit(
+        "selection.done",
+        f"step 4 selection: {selection.reason}",
+        algorithm=selection.winner.estimator,
+        score=scores[0].mean,
+        reason=selection.reason,
+        metric=metric,
+    )
     return selection
 
 

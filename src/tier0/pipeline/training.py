@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tier0.pipeline.metrics import BINARY, choose_threshold, classification_metrics, minority_class, refuse_useless, regression_metrics
+from tier0.pipeline.metrics import BINARY, choose_threshold, classification_metrics, minority_class, refuse_useless, regression_metrics, spread_of
 from tier0.pipeline.selection import fit_and_score, scoring_of
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Training:
         trials: how many were tried.
         threshold: the decision threshold, for two classes.
         metrics: on the test part.
+        spread: of each metric, see `tier0.pipeline.metrics.spread_of`.
         minority: the label with the fewest rows; None for regression.
         rows: part name to its number of rows.
         examples: features of at most 50 rows of the holdout part: what becomes the golden rows.
@@ -60,6 +61,7 @@ class Training:
     trials: int
     threshold: float | None
     metrics: dict[str, float]
+    spread: dict[str, float]
     minority: Any
     rows: dict[str, int]
     examples: Any
@@ -93,14 +95,16 @@ def train(
         threshold, minority = _threshold(dataset, parts, tuned)
         both = np.sort(np.concatenate([parts["train"], parts["validation"]]))
         model = candidate.build(**parameters).fit(*dataset.take(both))
-        metrics = measure(dataset, parts["test"], model, threshold, minority)
+        metrics, spread = measure(dataset, parts["test"], model, threshold, minority, seed)
     refuse_useless(metrics, f"{candidate.estimator} on {dataset.name}")
     events.emit(
         "training.done",
         f"step 5 training {candidate.estimator}: {', '.join(f'{name} {value:.3f}' for name, value in metrics.items())} on the test part",
-        algorithm=candidate.estimator,
         metrics=metrics,
+        spread=spread,
+        threshold=threshold,
         seconds=time.perf_counter() - start,
+        **described(dataset, candidate.estimator, {name: len(indices) for name, indices in parts.items()}),
     )
     return Training(
         model=model,
@@ -111,6 +115,7 @@ def train(
         trials=trials,
         threshold=threshold,
         metrics=metrics,
+        spread=spread,
         minority=minority.item() if isinstance(minority, np.generic) else minority,
         rows={name: len(indices) for name, indices in parts.items()},
         examples=dataset.take(parts["holdout"][:MOST_EXAMPLES])[0],
@@ -161,16 +166,39 @@ def _threshold(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: 
     return choose_threshold(target, model.predict_proba(features)[:, 1], classes, minority), minority
 
 
-def measure(dataset: Dataset, part: np.ndarray[Any, Any], model: Any, threshold: float | None, minority: Any) -> dict[str, float]:
-    """Measure a fitted model on the rows at *part*; without probabilities, on what its labels say alone."""
+def measure(
+    dataset: Dataset, part: np.ndarray[Any, Any], model: Any, threshold: float | None, minority: Any, seed: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Measure a fitted model on the rows at *part*; without probabilities, on what its labels say alone. Return the metrics and their spread."""
     features, target = dataset.take(part)
+    predictions = np.asarray(model.predict(features))
     if dataset.task == "regression":
-        return regression_metrics(target, model.predict(features))
+
+        def of(rows: np.ndarray[Any, Any]) -> dict[str, float]:
+            return regression_metrics(target[rows], predictions[rows])
+
+        return of(np.arange(len(target))), spread_of(of, None, len(target), seed)
+    classes = np.asarray(model.classes_)
     probabilities = model.predict_proba(features) if hasattr(model, "predict_proba") else None
-    predictions = model.predict(features)
     if threshold is not None and probabilities is not None:
-        predictions = model.classes_[(probabilities[:, 1] >= threshold).astype(int)]
-    return classification_metrics(target, predictions, probabilities, np.asarray(model.classes_), minority)
+        predictions = classes[(probabilities[:, 1] >= threshold).astype(int)]
+
+    def of_classes(rows: np.ndarray[Any, Any]) -> dict[str, float]:
+        return classification_metrics(target[rows], predictions[rows], None if probabilities is None else probabilities[rows], classes, minority)
+
+    return of_classes(np.arange(len(target))), spread_of(of_classes, target, len(target), seed)
+
+
+def described(dataset: Dataset, algorithm: str, rows: dict[str, int]) -> dict[str, Any]:
+    """Return what a model card says of the data and the algorithm."""
+    return {
+        "algorithm": algorithm,
+        "dataset": dataset.name,
+        "target": dataset.target_name,
+        "task": dataset.task,
+        "rows": rows,
+        "features": len(dataset.names),
+    }
 
 
 @contextmanager

@@ -1,8 +1,7 @@
-"""The summary of a run, as rows for the terminal and as HTML."""
+"""The summary of a run, as rows for the terminal."""
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,14 +45,6 @@ def as_lines(rows: list[Row]) -> list[str]:
     """Return the rows as aligned lines of text."""
     width = max((len(name) for name, _ in rows), default=0)
     return [f"{name:<{width}}  {value}" for name, value in rows]
-
-
-def as_html(rows: list[Row]) -> str:
-    """Return the rows as an HTML table; every value is escaped."""
-    cells = "".join(
-        f"<tr><th style='text-align:left;padding-right:2em'>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows
-    )
-    return f"<h3>Tier0</h3><table>{cells}</table>"
 
 
 def _short(values: list[Any]) -> str:

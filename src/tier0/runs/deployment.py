@@ -361,7 +361,7 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
                 )
             if mismatch is not None:
                 row = golden.take([mismatch.row])
-                raise PredictionMismatchError(f"{url} serves {model.tag} wrong: {mismatch}\nReproduce with: {curl(url, row)}")
+                raise PredictionMismatchError(f"{url} serves {model.tag} wrong: {mismatch}\nReproduce with: {curl(url, row)}", answer)
             return answer
 
         return with_client(url, ask, timeout=timeout, attempt_timeout=timeout, max_attempts=1)

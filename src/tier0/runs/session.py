@@ -15,7 +15,7 @@ from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.events import EventLog
 from tier0.core.settings import Settings
 from tier0.pipeline.cluster import Run
@@ -108,6 +108,7 @@ class Session:
     deployment: Deployment | None = None
     failed: bool = False
     interrupted: bool = False
+    _marks: dict[Path, int] = field(default_factory=dict)
     _writer: EntryWriter | None = None
     _tracking: Tracking | None = None
     _trained: Trained | None = None
@@ -254,7 +255,12 @@ class Session:
             PredictionMismatchError: it serves something else.
         """
         server.announce({model.name: model.tag}, model.store)
-        answer = server.wait_until_ready(golden_probe(model, server.nonce), self.settings.startup_timeout)
+        try:
+            answer = server.wait_until_ready(golden_probe(model, server.nonce), self.settings.startup_timeout)
+        except PredictionMismatchError as problem:
+            self._tell_compared(model, problem.answer)
+            raise
+        self._tell_compared(model, answer)
         self.events.emit(
             "deployment.verified",
             f"step 7 deployment: all {len(model.golden.plain)} golden rows came back right",
@@ -267,6 +273,11 @@ class Session:
         )
         return OwnDeployment.of(server, model)
 
+    def _tell_compared(self, model: RegisteredModel, answer: Mapping[str, Any]) -> None:
+        compared = None if self.settings.mask else model.golden.plain.beside(answer)
+        if compared is not None:
+            self.events.emit("parity.compared", **compared)
+
     def users_deployment(self) -> Deployment:
         """Describe the service that the settings name; start it, if it is to be started.
 
@@ -276,7 +287,8 @@ class Session:
         settings = self.settings
         how: dict[str, Any] = {**how_to_judge(settings), "contract": settings.contract, "headers": settings.header, "golden": settings.golden}
         if settings.url:
-            return Deployment.from_url(settings.url, model=settings.model[0] if settings.model else None, store=settings.store, ca=settings.ca, **how)
+            model = settings.model[0] if settings.model else None
+            return self._described(Deployment.from_url(settings.url, model=model, store=settings.store, ca=settings.ca, **how))
         self.deployment = Deployment.from_service(
             settings.service or "",
             model=settings.model,
@@ -287,13 +299,31 @@ class Session:
             workspace=self.workspace,
             **how,
         )
-        return self.deployment
+        return self._described(self.deployment)
+
+    def _described(self, deployment: Deployment) -> Deployment:
+        self.events.emit(
+            "deployment.described",
+            url=deployment.url,
+            tag=deployment.tag,
+            golden_rows=len(deployment.golden or []),
+            disturb=deployment.disturb,
+        )
+        return deployment
+
+    @property
+    def _writing(self) -> list[Server]:
+        own = [] if self.deployment is None or self.deployment.server is None else [self.deployment.server]
+        return [*self.servers, *own]
+
+    def mark_logs(self) -> None:
+        """Remember how far the servers' logs are."""
+        self._marks = {server.log: server.log.stat().st_size for server in self._writing if server.log.exists()}
 
     @property
     def logs(self) -> list[tuple[str, str]]:
-        """Where the servers of this run write, and the end of that."""
-        own = [] if self.deployment is None or self.deployment.server is None else [self.deployment.server]
-        return [(str(server.log), server.log_end()) for server in [*self.servers, *own]]
+        """Where the servers of this run write, and what they wrote since `mark_logs`."""
+        return [(str(server.log), server.log_around(self._marks.get(server.log, 0))) for server in self._writing]
 
     def _once(self, name: str, make: Callable[[], Made]) -> Made:
         """Make something, or take what another process of this run has made, or failed to make."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from tier0.core.catalogue import CATALOGUE, GROUPS, LEVELS, Check, Disturbance
 from tier0.core.contract import Contract, ContractError, OpenAnswerError, find_contract, how_to_declare
 from tier0.core.errors import Tier0Error
 from tier0.core.golden import GoldenRows
+from tier0.core.secrets import Secrets
 from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
 from tier0.runs.deployment import Deployment, OwnDeployment
@@ -69,12 +71,19 @@ def checks_of(groups: Sequence[str]) -> list[Check]:
     return [check for check in CATALOGUE if not groups or check.group in groups or check.id in groups]
 
 
-async def _check(deployment: Deployment, checks: list[Check], *, tell: Callable[[CheckResult], None]) -> Verdict:
+async def _check(
+    deployment: Deployment, checks: list[Check], *, tell: Callable[[CheckResult], None], sending: Callable[[], None] = lambda: None
+) -> Verdict:
+    async def on_request(_: httpx.Request) -> None:
+        sending()
+
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0)
     make_client = _load_client(deployment.client)
     trust = ssl.create_default_context(cafile=deployment.ca)
     headers = dict(deployment.headers)
-    async with httpx.AsyncClient(headers=headers, timeout=REQUEST_TIMEOUT, limits=limits, verify=trust, trust_env=False) as http:
+    hooks = {"request": [on_request]}
+    secrets = Secrets(os.environ, headers)
+    async with httpx.AsyncClient(headers=headers, timeout=REQUEST_TIMEOUT, limits=limits, verify=trust, trust_env=False, event_hooks=hooks) as http:
         why_not_asked = ""
         try:
             contract = deployment.contract if isinstance(deployment.contract, Contract) else await _find_contract(deployment, http)
@@ -102,8 +111,8 @@ async def _check(deployment: Deployment, checks: list[Check], *, tell: Callable[
             else:
                 result = await run_check(check, target, deployment.disturb, deployment.waivers)
             mute = mute or (check.id == ANSWERS_AT_ALL and result.status == "fail")
-            results.append(result)
-            tell(result)
+            results.append(result.without(secrets))
+            tell(results[-1])
     facts = {
         "url": deployment.url,
         "model": deployment.tag,
@@ -121,9 +130,9 @@ def _refuse_unknown_class(contract: Contract, golden: GoldenRows | None) -> None
         raise ContractError(f"probability_of = {named!r} in the contract is none of the model's classes: {', '.join(names)}")
 
 
-async def ask_one(deployment: Deployment, check: Check) -> CheckResult:
-    """Ask one check, on connections of its own."""
-    verdict = await _check(deployment, [check], tell=lambda _: None)
+async def ask_one(deployment: Deployment, check: Check, sending: Callable[[], None] = lambda: None) -> CheckResult:
+    """Ask one check, on connections of its own; *sending* is called for every request of ours."""
+    verdict = await _check(deployment, [check], tell=lambda _: None, sending=sending)
     return verdict.checks[0]
 
 

@@ -33,6 +33,7 @@ STOP_WITHIN = 3.0
 PROBE_OUTLIVES = 1.0
 """Seconds by which the probe may outlive the start-up timeout, so that it is always the timeout that ends the wait."""
 LOG_LINES = 40
+LINES_BEFORE = 5
 TRACEBACK_SETTLES = 0.3
 """Seconds in which a process that printed the start of a traceback may finish it, so that the log's end says why."""
 
@@ -271,12 +272,20 @@ class Server:
 
     def log_end(self) -> str:
         """Return the last lines of the log."""
+        return self.log_around(0)
+
+    def log_around(self, offset: int) -> str:
+        """Return what was printed since the log had *offset* bytes, with some lines before that; its last lines where it is much."""
         if not self.log.exists():
             return "  | (the log is gone with its folder)"
-        return "\n".join(f"  | {line}" for line in self._read_log().splitlines()[-LOG_LINES:]) or "  | (nothing was printed)"
+        content = self.log.read_bytes()
+        before, after = (part.decode(errors="replace").splitlines() for part in (content[:offset], content[offset:]))
+        lines = [*before[-LINES_BEFORE:], *after[-LOG_LINES:]]
+        return "\n".join(f"  | {line}" for line in lines) or "  | (nothing was printed)"
 
     def kill(self) -> None:
         """Kill every process of the server at once, as a crash or the kernel would, and wait until they are gone."""
+        self.events.emit("fault.injected", what="every process killed")
         for pid in self.pids:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -286,11 +295,13 @@ class Server:
 
     def kill_worker(self) -> None:
         """Kill what answers requests, as the kernel does when memory runs out; the supervisor may start it again."""
+        self.events.emit("fault.injected", what="worker killed")
         for pid in self.worker_pids:
             os.kill(pid, signal.SIGKILL)
 
     def kill_supervisor(self) -> None:
         """Kill the process that started the others, and nothing else."""
+        self.events.emit("fault.injected", what="supervisor killed")
         for pid in self.pids[:1]:
             os.kill(pid, signal.SIGKILL)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +21,18 @@ if TYPE_CHECKING:
 
 
 class AskedCheck:
-    """One check of the catalogue, to be called with a deployment in a test."""
+    """One check of the catalogue, to be called with a deployment in a test.
+
+    Attributes:
+        check: of the catalogue.
+        result: what came of it when it was asked last; None before that.
+        requests: when it sent each of its requests, on the monotonic clock.
+    """
 
     def __init__(self, check: Check, disturb: Disturbance | None) -> None:
         self.check = check
+        self.result: CheckResult | None = None
+        self.requests: list[float] = []
         self._disturb = disturb
 
     def __call__(self, deployment: Deployment) -> dict[str, Any]:
@@ -36,14 +45,22 @@ class AskedCheck:
 
         if self._disturb is not None:
             deployment = replace(deployment, disturb=self._disturb)
-        return _concluded(asyncio.run(ask_one(deployment, self.check)))
+        self.result, self.requests = None, []
+        self.result = asyncio.run(ask_one(deployment, self.check, lambda: self.requests.append(time.monotonic())))
+        return _concluded(self.result)
 
 
 class AskedClientCheck:
-    """One check of clients, to be called with a factory in a test."""
+    """One check of clients, to be called with a factory in a test.
+
+    Attributes:
+        check: of the catalogue.
+        result: what came of it when it was asked last; None before that.
+    """
 
     def __init__(self, check: ClientCheck) -> None:
         self.check = check
+        self.result: CheckResult | None = None
 
     def __call__(self, factory: Callable[..., Any] | str, declare: Declaration | Mapping[str, Any] | Path | str | None = None) -> dict[str, Any]:
         """Judge the client that *factory* makes; see `tier0.check_client`. What is not judged skips the test, with the reason.
@@ -53,7 +70,9 @@ class AskedClientCheck:
         """
         from tier0.runs.check_client import check_client  # noqa: PLC0415
 
-        return _concluded(check_client(factory, declare, only=[self.check.id], on_fail="return").checks[0])
+        self.result = None
+        self.result = check_client(factory, declare, only=[self.check.id], on_fail="return").checks[0]
+        return _concluded(self.result)
 
 
 def _concluded(result: CheckResult) -> dict[str, Any]:

@@ -38,7 +38,9 @@ async def latency(target: Target) -> dict[str, Any]:
     evidence = {
         "p50_ms": median * 1000,
         "p95_ms": alone[int(len(alone) * 0.95)] * 1000,
+        "p99_ms": alone[int(len(alone) * 0.99)] * 1000,
         "in_memory_ms": None if in_memory is None else in_memory * 1000,
+        "served_ms": [round(seconds * 1000, 3) for seconds in alone],
     }
     if target.contract.is_batchable:
         return {**evidence, "batchable": "it waits for others to come, for as long as it was configured: reported, not judged"}

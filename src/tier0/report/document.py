@@ -1,0 +1,270 @@
+"""The report of a run as one document of JSON types: what every other form of it is made from. Its schema: docs/report.schema.json."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tier0.core.events import Event
+from tier0.core.verdict import SCHEMA
+
+HOLDS, FAILS, BROKE = "pass", "fail", "error"
+STATUSES = {"pass": "holds", "fail": "fails", "error": "broke", "not_judged": "not judged"}
+STEPS = {
+    "selection": ("selection.start", "selection.done"),
+    "training": ("selection.done", "training.done"),
+    "registration": ("training.done", "registration.done"),
+}
+LONGEST_MESSAGE = 200
+MOST_SPANS = 240
+"""Of requests, into which a run is cut."""
+
+
+def document_of(events: Sequence[Event], *, interrupted: bool = False) -> dict[str, Any]:
+    """Return the report of a run.
+
+    Args:
+        events: of the run, from all of its processes.
+        interrupted: somebody ended the run before it was over.
+    """
+    ordered = sorted(events, key=lambda event: event.seconds)
+    checks = [_check(event) for event in _named(ordered, "check.done")]
+    tests = [dict(event.data) for event in _named(ordered, "test.done")]
+    problems = _problems(checks, tests, _named(ordered, "test.crashed"))
+    verdict = _verdict(checks, tests, problems, interrupted=interrupted)
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "verdict": verdict,
+        "sentence": "",
+        "interrupted": interrupted,
+        "run": {**_last(ordered, "run.started"), "seconds": round(ordered[-1].seconds, 3) if ordered else 0.0},
+        "target": _target(ordered),
+        "model": _model(ordered),
+        "parity": _parity(ordered, checks),
+        "latency": _latency(ordered, checks),
+        "problems": problems,
+        "checks": checks,
+        "tests": [{name: value for name, value in test.items() if name != "log"} for test in tests],
+        "timeline": timeline_of(ordered),
+    }
+    return {**document, "sentence": _sentence(document)}
+
+
+def _named(events: Sequence[Event], name: str) -> list[Event]:
+    return [event for event in events if event.name == name]
+
+
+def _last(events: Sequence[Event], name: str) -> dict[str, Any]:
+    return dict(next((event.data for event in reversed(events) if event.name == name), {}))
+
+
+def _check(event: Event) -> dict[str, Any]:
+    check = {name: value for name, value in event.data.items() if name not in {"requests", "evidence"}}
+    evidence = {name: value for name, value in event.data["evidence"].items() if name not in {"compared", "served_ms"}}  # drawn by themselves
+    return {**check, "evidence": evidence, "requests": len(event.data["requests"])}
+
+
+def _problems(checks: list[dict[str, Any]], tests: list[dict[str, Any]], crashed: list[Event]) -> list[dict[str, Any]]:
+    """Return what does not hold or broke, each once: fifty tests whose set-up failed have one problem."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def add(what: str, status: str, message: str, **more: Any) -> None:
+        known = found.setdefault(message, {"what": what, "status": status, "message": message, "tests": 0, **more})
+        known["tests"] += 1
+
+    for check in checks:
+        if check["asked"] and check["status"] in {FAILS, BROKE}:
+            add(
+                check["id"],
+                check["status"],
+                check["message"],
+                **{name: check[name] for name in ("question", "evidence", "causes", "reproduce", "log")},
+            )
+    judged = {check["id"] for check in checks if check["asked"] and check["status"] in {FAILS, BROKE}}
+    for test in tests:
+        if test["outcome"] in {"failed", "error", "xpassed"} and test["check"] not in judged:
+            what = test["nodeid"] if test["when"] == "call" else f"the {test['when']} of {test['nodeid']}"
+            add(
+                what,
+                _status_of(test),
+                test["message"] or "it passed, and was expected to fail",
+                log=test["log"],
+                reproduce=f"pytest '{test['nodeid']}'",
+            )
+    for event in crashed:
+        add(event.data["nodeid"], BROKE, f"a process that ran tests died: {event.data['message']}", reproduce=f"pytest '{event.data['nodeid']}'")
+    return list(found.values())
+
+
+def _status_of(test: Mapping[str, Any]) -> str:
+    """Return ``fail`` where something does not hold, ``error`` where it could not be judged: a set-up may fail for either reason."""
+    return FAILS if test["outcome"] in {"failed", "xpassed"} or test["exit_status"] == 1 else BROKE
+
+
+def _verdict(checks: list[dict[str, Any]], tests: list[dict[str, Any]], problems: list[dict[str, Any]], *, interrupted: bool) -> str:
+    statuses = {problem["status"] for problem in problems}
+    if FAILS in statuses:
+        return FAILS
+    is_anything_judged = any(check["status"] == HOLDS for check in checks) or any(
+        test["outcome"] == "passed" and test["check"] is None for test in tests
+    )
+    return BROKE if interrupted or BROKE in statuses or not is_anything_judged else HOLDS
+
+
+def _sentence(document: Mapping[str, Any]) -> str:
+    """Say how it ended, in one line."""
+    counts = Counter(check["status"] for check in document["checks"])
+    judged = ", ".join(f"{counts[status]} {_word(word, counts[status])}" for status, word in STATUSES.items() if counts[status])
+    tests = document["tests"]
+    done = f"checks: {judged}" if counts else f"{sum(test['outcome'] == 'passed' for test in tests)} of {len(tests)} tests passed"
+    problems = document["problems"]
+    if document["verdict"] == HOLDS:
+        model, target = document["model"] or {}, document["target"]
+        served = f"{target['tag']} at {target['url']}" if target.get("tag") and target.get("url") else target.get("url") or "what was asked"
+        rows = f", {target['to_the_last_bit']} golden rows to the last bit" if target.get("to_the_last_bit") else ""
+        return f"It holds: {' '.join(filter(None, [model.get('algorithm'), served]))}{rows}; {done}."
+    how = "It does not hold" if document["verdict"] == FAILS else "It could not be judged"
+    if document["interrupted"]:
+        how = f"It was interrupted{'' if document['verdict'] == BROKE else ', and does not hold'}"
+    if not problems:
+        return f"{how}; {done}."
+    first = problems[0]
+    lines = first["message"].strip().splitlines() or [""]
+    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return f"{how}: {first['what']}: {lines[0][:LONGEST_MESSAGE]}{more}; {done}."
+
+
+def _word(word: str, count: int) -> str:
+    return {"holds": "hold", "fails": "fail"}.get(word, word) if count != 1 else word
+
+
+def _target(events: Sequence[Event]) -> dict[str, Any]:
+    described, verified, ready = _last(events, "deployment.described"), _last(events, "deployment.verified"), _last(events, "server.ready")
+    registered = _last(events, "registration.done")
+    target = {
+        **{name: registered.get(name) for name in ("tag", "golden_rows")},
+        "url": verified.get("url") or ready.get("url"),
+        "to_the_last_bit": verified.get("rows"),
+        **described,
+    }
+    return {name: value for name, value in target.items() if value is not None}
+
+
+def _model(events: Sequence[Event]) -> dict[str, Any] | None:
+    """Return the model card; None where the run trained none."""
+    trained = _last(events, "training.done")
+    if not trained:
+        return None
+    chosen = _last(events, "selection.done")
+    spread = trained.pop("spread", {})
+    metrics = {name: {"value": value, "spread": spread.get(name)} for name, value in trained.pop("metrics").items()}
+    why = chosen.get("reason") or "trained by a function of your own"
+    scores = [{"algorithm": event.data["algorithm"], "mean": event.data["mean"]} for event in _named(events, "selection.score")]
+    compared = {"metric": chosen.get("metric"), "scores": scores} if scores else None
+    uri = _last(events, "training.logged").get("model_uri")
+    return {**trained, "why": why, "metrics": metrics, "selection": compared, "model_uri": uri, "tag": _last(events, "registration.done").get("tag")}
+
+
+def _parity(events: Sequence[Event], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return golden rows beside what was served, as a check has seen them, or as the server's first answer had them."""
+    asked = [event.data["evidence"].get("compared") for event in _named(events, "check.done") if event.data["id"] == "parity.golden_rows"]
+    compared = next(filter(None, reversed(asked)), None) or _last(events, "parity.compared") or None
+    judged = next((check["status"] for check in checks if check["id"] == "parity.golden_rows"), None)
+    return None if compared is None else {**compared, "status": judged or (HOLDS if not compared["worst"] else FAILS)}
+
+
+def _latency(events: Sequence[Event], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the latencies of single rows, in milliseconds, beside what the model in memory took."""
+    evidence = [event.data["evidence"] for event in _named(events, "check.done") if "served_ms" in event.data["evidence"]]
+    found = {**_last(events, "latency.measured"), **(evidence[-1] if evidence else {})}
+    served = sorted(found.get("served_ms", ()))
+    if not served:
+        return None
+    many = next((check["evidence"].get("rows_per_second_many_callers") for check in checks if check["id"] == "performance.many_callers"), None)
+    return {
+        "served_ms": served,
+        "in_memory_ms": found.get("in_memory_ms"),
+        "p50_ms": statistics.median(served),
+        "p95_ms": _percentile(served, 95),
+        "p99_ms": _percentile(served, 99),
+        "rows_per_second_many_callers": many,
+    }
+
+
+def _percentile(ordered: Sequence[float], percent: int) -> float:
+    """Return the nearest-rank percentile of sorted numbers."""
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
+
+
+def timeline_of(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Return what happened as spans ``{lane, name, start, end, status}``, in seconds since the run began; a moment begins when it ends."""
+    spans = [*_steps(events), *_server(events), *_requests(events)]
+    for event in events:
+        data, end = event.data, event.seconds
+        match event.name:
+            case "check.done":
+                spans.append(_span("checks", data["id"], end - data["seconds"], end, data["status"]))
+            case "test.done" if data["check"] is None:
+                status = {"passed": HOLDS, "failed": FAILS, "error": BROKE}.get(data["outcome"], "not_judged")
+                spans.append(_span("tests", data["nodeid"].rpartition("::")[2], end - data["seconds"], end, status))
+            case "client.calls":
+                spans += [_span("breaker", circuit, stop, stop) for _, stop, _, circuit in data["calls"] if circuit != "closed"]
+            case "fault.injected":
+                moment = data.get("at", end)
+                spans.append(_span("faults", data["what"], moment, moment, FAILS))
+            case "breaker.state":
+                spans.append(_span("breaker", data["state"], end, end))
+            case "test.crashed":
+                spans.append(_span("tests", f"crashed: {data['nodeid']}", end, end, BROKE))
+    return spans
+
+
+def _requests(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Return what was asked, as spans of equal length that say how often, and whether all of it was answered."""
+    asked = [(moment, True) for event in _named(events, "check.done") for moment in event.data["requests"]]
+    asked += [(stop, outcome == "answered") for event in _named(events, "client.calls") for _, stop, outcome, _ in event.data["calls"]]
+    width = max((event.seconds for event in events), default=0.0) / MOST_SPANS
+    counts: dict[int, list[bool]] = {}
+    for moment, answered in asked:
+        counts.setdefault(int(moment / width) if width else 0, []).append(answered)
+    return [
+        _span("requests", f"{len(among)} requests", index * width, (index + 1) * width, "" if all(among) else FAILS)
+        for index, among in sorted(counts.items())
+    ]
+
+
+def _steps(events: Sequence[Event]) -> list[dict[str, Any]]:
+    spans = []
+    for step, (begins, ends) in STEPS.items():
+        started, ended = _named(events, begins), _named(events, ends)
+        spans += [_span("steps", step, began.seconds, end.seconds, HOLDS) for began, end in zip(started, ended, strict=False)]
+    return spans
+
+
+def _server(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Return each server's start, and how long it then was ready; one that never was ends with the events."""
+    spans, launched, ready = [], None, None
+    for event in events:
+        if event.name == "server.launched":
+            launched = event.seconds
+        elif event.name == "server.ready" and launched is not None:
+            spans.append(_span("server", "starting", launched, event.seconds))
+            launched, ready = None, event.seconds
+        elif event.name == "server.stopped" or (event.name == "fault.injected" and event.data["what"] == "every process killed"):
+            started, name, status = (ready, "ready", HOLDS) if ready is not None else (launched, "never ready", BROKE)
+            if started is not None:
+                spans.append(_span("server", name, started, event.seconds, status))
+            launched = ready = None
+    if launched is not None or ready is not None:
+        spans.append(
+            _span(
+                "server", "never ready" if ready is None else "ready", ready or launched or 0.0, events[-1].seconds, BROKE if ready is None else HOLDS
+            )
+        )
+    return spans
+
+
+def _span(lane: str, name: str, start: float, end: float, status: str = "") -> dict[str, Any]:
+    return {"lane": lane, "name": name, "start": round(start, 4), "end": round(end, 4), "status": status}

@@ -1,0 +1,66 @@
+"""The summary that fits a comment on a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tier0.report.document import STATUSES
+
+SIGNS = {"pass": "✅", "fail": "❌", "error": "⚠️"}
+MOST_PROBLEMS = 10
+LONGEST = 600
+
+
+def as_markdown(document: Mapping[str, Any]) -> str:
+    """Return the report in short, as Markdown; nothing that came from data is taken as markup."""
+    lines = [f"## {SIGNS[document['verdict']]} Tier0", "", plain(document["sentence"]), ""]
+    for problem in document["problems"][:MOST_PROBLEMS]:
+        lines += [f"- **{plain(problem['what'])}**: {plain(problem['message'][:LONGEST])}"]
+        lines += [f"  - likely: {plain(cause)}" for cause in problem.get("causes", ())]
+        lines += [f"  - reproduce: {as_code(problem['reproduce'])}"] if problem.get("reproduce") else []
+    if (left := len(document["problems"]) - MOST_PROBLEMS) > 0:
+        lines.append(f"- and {left} more")
+    facts = _facts(document)
+    if facts:
+        lines += ["", "| | |", "|---|---|", *(f"| {plain(name)} | {plain(value)} |" for name, value in facts)]
+    if document["checks"]:
+        lines += ["", *_groups(document["checks"])]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    model, target, latency = document["model"], document["target"], document["latency"]
+    facts: list[tuple[str, str]] = []
+    if model is not None:
+        metrics = ", ".join(
+            f"{name} {metric['value']:.3f}" + (f" ± {metric['spread']:.3f}" if metric["spread"] is not None else "")
+            for name, metric in model["metrics"].items()
+        )
+        facts += [("model", f"{model['algorithm']} on {model['dataset']}: {model['why']}"), ("metrics", metrics)]
+    facts += [(name, str(target[key])) for name, key in (("tag", "tag"), ("endpoint", "url"), ("golden rows", "golden_rows")) if target.get(key)]
+    if latency is not None:
+        facts.append(("latency of one row", f"p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms, p99 {latency['p99_ms']:.2f} ms"))
+    return facts
+
+
+def _groups(checks: list[Mapping[str, Any]]) -> list[str]:
+    lines = [f"| checks | {' | '.join(STATUSES.values())} |", f"|---|{'---|' * len(STATUSES)}"]
+    for group in dict.fromkeys(check["group"] for check in checks):
+        counts = [sum(check["group"] == group and check["status"] == status for check in checks) for status in STATUSES]
+        lines.append(f"| {group} | {' | '.join(str(count or '') for count in counts)} |")
+    return lines
+
+
+def plain(text: str) -> str:
+    """Return text from data so that Markdown takes it as it is."""
+    flat = " ".join(text.split())
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#@~" else letter for letter in flat)
+
+
+def as_code(text: str) -> str:
+    """Return text as code on one line, whatever backticks it has."""
+    flat = " ".join(text.split()).replace("|", "\\|")
+    fence = "`" * (1 + max(map(len, re.findall("`+", flat)), default=0))
+    return f"{fence} {flat} {fence}" if "`" in flat else f"`{flat}`"

@@ -1,0 +1,42 @@
+"""Where a run comes from: versions, commit and when."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from datetime import UTC, datetime
+from typing import Any
+
+PACKAGES = ("numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "mlflow", "bentoml", "pytest-tier0")
+
+
+def provenance() -> dict[str, Any]:
+    """Return ``started`` (ISO 8601, UTC), ``python``, ``versions`` of the packages that matter, and ``commit`` of the working folder, if any."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": versions(),
+        "commit": commit(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the version of each of `PACKAGES` that is installed."""
+    return {name: version for name in PACKAGES if (version := _version(name)) is not None}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def commit() -> str | None:
+    """Return the commit of the folder that this runs in, if git knows one."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)  # noqa: S607
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
