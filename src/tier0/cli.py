@@ -222,6 +222,29 @@ def _refuse_beside_resume(context: typer.Context) -> None:
 
 
 @app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD.json", help="a report that --tier0-report or --json wrote")],
+    new: Annotated[Path, typer.Argument(metavar="NEW.json", help="a later one, of the same command")],
+) -> None:
+    """Say what changed between two reports: verdicts, checks, metrics, latencies, versions, model. Exit status 1 if anything is worse.
+
+    A metric is worse when it lost more than its spread (what other test rows would make of it), a latency when it is 1.5 times as long and
+    by more than 1 ms, a check also when it held and is not judged any more.
+    """
+    from tier0.report.diff import changes_between, read_facts  # noqa: PLC0415 - what --help does not need
+
+    try:
+        changes = changes_between(read_facts(old), read_facts(new))
+    except Tier0Error as problem:
+        _refuse(str(problem))
+    for change in changes:
+        typer.echo(str(change))
+    worse = sum(change.kind == "worse" for change in changes)
+    typer.echo(f"{worse} worse, {len(changes) - worse} other differences" if changes else "no difference")
+    raise typer.Exit(1 if worse else 0)
+
+
+@app.command()
 def golden(
     model: Annotated[str, typer.Argument(help="module:name of the fitted model, or of a function that trains it and returns it")],
     sample: Annotated[Path, typer.Argument(help=".csv or .parquet file of rows as the model takes them; the first 200 are used")],

@@ -122,7 +122,7 @@ def _sentence(document: Mapping[str, Any]) -> str:
     problems = document["problems"]
     if document["verdict"] == HOLDS:
         model, target = document["model"] or {}, document["target"]
-        served = f"{target['tag']} at {target['url']}" if target.get("tag") and target.get("url") else target.get("url") or "what was asked"
+        served = f"{target['model']} at {target['url']}" if target.get("model") and target.get("url") else target.get("url") or "what was asked"
         rows = f", {target['to_the_last_bit']} golden rows to the last bit" if target.get("to_the_last_bit") else ""
         return f"It holds: {' '.join(filter(None, [model.get('algorithm'), served]))}{rows}; {done}."
     how = "It does not hold" if document["verdict"] == FAILS else "It could not be judged"
@@ -144,7 +144,8 @@ def _target(events: Sequence[Event]) -> dict[str, Any]:
     described, verified, ready = _last(events, "deployment.described"), _last(events, "deployment.verified"), _last(events, "server.ready")
     registered = _last(events, "registration.done")
     target = {
-        **{name: registered.get(name) for name in ("tag", "golden_rows")},
+        "model": registered.get("tag"),
+        "golden_rows": registered.get("golden_rows"),
         "url": verified.get("url") or ready.get("url"),
         "to_the_last_bit": verified.get("rows"),
         **described,

@@ -39,7 +39,7 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
             for name, metric in model["metrics"].items()
         )
         facts += [("model", f"{model['algorithm']} on {model['dataset']}: {model['why']}"), ("metrics", metrics)]
-    facts += [(name, str(target[key])) for name, key in (("tag", "tag"), ("endpoint", "url"), ("golden rows", "golden_rows")) if target.get(key)]
+    facts += [(name, str(target[key])) for name, key in (("tag", "model"), ("endpoint", "url"), ("golden rows", "golden_rows")) if target.get(key)]
     if latency is not None:
         facts.append(("latency of one row", f"p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms, p99 {latency['p99_ms']:.2f} ms"))
     return facts

@@ -305,7 +305,7 @@ class Session:
         self.events.emit(
             "deployment.described",
             url=deployment.url,
-            tag=deployment.tag,
+            model=deployment.tag,
             golden_rows=len(deployment.golden or []),
             disturb=deployment.disturb,
         )

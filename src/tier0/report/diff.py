@@ -1,0 +1,168 @@
+"""What changed between two reports, and whether anything became worse."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tier0.core.errors import Tier0Error
+from tier0.core.verdict import SCHEMA
+
+RECORD_SCHEMA = 2
+"""Of what `tier0 run` writes."""
+LESS_IS_BETTER = {"brier", "mae", "rmse"}
+SLOWER = 1.5
+"""Times as slow from which a latency is worse, and by at least `SLOWER_MS`: less is what a busy machine does."""
+SLOWER_MS = 1.0
+Kind = Literal["worse", "better", "changed"]
+RANK = {"pass": 0, "fail": 1, "error": 1, "unfinished": 1}
+
+
+class DiffError(Tier0Error):
+    """Two reports cannot be compared; the message names the file, and the remedy."""
+
+
+class Change(NamedTuple):
+    """One difference.
+
+    Attributes:
+        kind: worse, better, or neither.
+        what: what differs, such as ``metric auc_roc``.
+        before: in the old report, in words.
+        after: in the new one.
+        note: what a reader should know beside that.
+    """
+
+    kind: Kind
+    what: str
+    before: str
+    after: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind:>8}  {self.what}: {self.before} → {self.after}" + (f" ({self.note})" if self.note else "")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What can be compared of a report, whichever command wrote it.
+
+    Attributes:
+        verdict: ``pass``, ``fail`` or ``error``.
+        checks: id to status.
+        metrics: name to value and spread; the spread is None where it is not known.
+        latencies: name to milliseconds.
+        versions: package to version.
+        model: algorithm, tag, data and the like, in words.
+    """
+
+    verdict: str
+    checks: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, tuple[float, float | None]] = field(default_factory=dict)
+    latencies: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    model: dict[str, str] = field(default_factory=dict)
+
+
+def read_facts(path: Path) -> Facts:
+    """Read a report of pytest (``--tier0-report``), or what `verify`, `check-client` or `run` wrote with ``--json``.
+
+    Raises:
+        DiffError: it is none of them.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise DiffError(f"{path} cannot be read: {problem}. Give a report that --tier0-report or --json wrote") from problem
+    if not isinstance(content, dict) or not ({"checks", "done"} & content.keys()):
+        raise DiffError(f"{path} is no report of Tier0: it has neither checks nor steps. Give one that --tier0-report or --json wrote")
+    wanted, read = (RECORD_SCHEMA, _of_run) if "done" in content else (SCHEMA, _of_checks)
+    if content.get("schema") != wanted:
+        raise DiffError(f"{path} has schema {content.get('schema')!r}, and this version of Tier0 reads {wanted}: make the report again with it")
+    try:
+        return read(content)
+    except (KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise DiffError(f"{path} is damaged: {type(problem).__name__} {problem}. Make the report again") from problem
+
+
+def _of_checks(content: Mapping[str, Any]) -> Facts:
+    card, latency, target = content.get("model") or {}, content.get("latency") or {}, content["target"]
+    known = {"algorithm": card.get("algorithm"), "data": card.get("dataset"), "threshold": card.get("threshold"), "tag": target.get("model")}
+    return Facts(
+        content["verdict"],
+        {check["id"]: check["status"] for check in content["checks"]},
+        {name: (metric["value"], metric["spread"]) for name, metric in card.get("metrics", {}).items()},
+        {name: latency[f"{name}_ms"] for name in ("p50", "p95", "p99") if f"{name}_ms" in latency},
+        (content.get("run") or {}).get("versions") or {},
+        {name: str(value) for name, value in known.items() if value is not None},
+    )
+
+
+def _of_run(content: Mapping[str, Any]) -> Facts:
+    trained, manifest = (content["done"].get(step, {}).get("facts", {}) for step in ("training", "deployment"))
+    served = manifest.get("served") or {}
+    known = {"algorithm": trained.get("algorithm"), "threshold": trained.get("threshold"), "tag": served.get("model_tag")}
+    spread = trained.get("spread", {})
+    return Facts(
+        content["verdict"],
+        {f"step {step}": "fail" if found["problems"] else "pass" for step, found in content["done"].items()},
+        {name: (value, spread.get(name)) for name, value in trained.get("metrics", {}).items()},
+        dict(served.get("latency_ms", {})),
+        manifest.get("versions", {}),
+        {name: str(value) for name, value in known.items() if value is not None},
+    )
+
+
+def changes_between(old: Facts, new: Facts) -> list[Change]:
+    """Return every difference, what became worse first."""
+    found = [*_verdicts(old, new), *_checks(old, new), *_metrics(old, new), *_latencies(old, new)]
+    for what, before, after in (("model", old.model, new.model), ("version of", old.versions, new.versions)):
+        names = {**before, **after}
+        found += [
+            Change("changed", f"{what} {name}", before.get(name, "-"), after.get(name, "-")) for name in names if before.get(name) != after.get(name)
+        ]
+    return sorted(found, key=lambda change: ("worse", "better", "changed").index(change.kind))
+
+
+def _verdicts(old: Facts, new: Facts) -> Iterator[Change]:
+    if old.verdict != new.verdict:
+        step = RANK[new.verdict] - RANK[old.verdict]
+        yield Change("worse" if step > 0 else "better" if step < 0 else "changed", "verdict", old.verdict, new.verdict)
+
+
+def _checks(old: Facts, new: Facts) -> Iterator[Change]:
+    """Yield what was judged otherwise; what held and is not judged any more is worse: it would go wrong unseen."""
+    for check in {**old.checks, **new.checks}:
+        before, after = old.checks.get(check, "not asked"), new.checks.get(check, "not asked")
+        if before == after:
+            continue
+        kind: Kind = "worse" if before == "pass" or after in {"fail", "error"} else "better" if after == "pass" else "changed"
+        yield Change(kind, check, before.replace("_", " "), after.replace("_", " "))
+
+
+def _metrics(old: Facts, new: Facts) -> Iterator[Change]:
+    for name in {**old.metrics, **new.metrics}:
+        if name not in old.metrics or name not in new.metrics:
+            before, after = (f"{facts.metrics[name][0]:.4g}" if name in facts.metrics else "-" for facts in (old, new))
+            yield Change("changed", f"metric {name}", before, after)
+            continue
+        (before_value, before_spread), (after_value, after_spread) = old.metrics[name], new.metrics[name]
+        if before_value == after_value:
+            continue
+        gain = (after_value - before_value) * (-1 if name in LESS_IS_BETTER else 1)
+        noise = math.hypot(before_spread or 0.0, after_spread or 0.0)
+        kind: Kind = "changed" if abs(gain) <= noise else "better" if gain > 0 else "worse"
+        note = f"within the spread of {noise:.2g} that other test rows would make" if kind == "changed" else ""
+        yield Change(kind, f"metric {name}", f"{before_value:.4g}", f"{after_value:.4g}", note)
+
+
+def _latencies(old: Facts, new: Facts) -> Iterator[Change]:
+    for name in old.latencies.keys() & new.latencies.keys():
+        before, after = old.latencies[name], new.latencies[name]
+        low, high = sorted((before, after))
+        if high > low * SLOWER and high - low > SLOWER_MS:
+            yield Change("worse" if after > before else "better", f"latency {name}", f"{before:.3g} ms", f"{after:.3g} ms", f"{high / low:.1f} times")
