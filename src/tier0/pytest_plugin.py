@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,8 @@ class _Run:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the events that an xdist worker has put onto a report, and those that died with it."""
+        if hasattr(self._config, "workerinput"):
+            return  # they are its own
         if report.when not in {"setup", "call", "teardown"} or hasattr(report, "tier0_events"):
             from tier0 import pytest_reporting  # noqa: PLC0415 - what a run without the marker does not need
 
@@ -152,7 +155,8 @@ def _tier0_session(request: pytest.FixtureRequest, pytestconfig: pytest.Config, 
     from tier0.runs.session import Session  # noqa: PLC0415
 
     events = pytestconfig.stash[EVENTS_KEY]
-    events.emit("run.started", settings=tier0_settings.describe_changed(), **provenance())
+    command = shlex.join(["pytest", *pytestconfig.invocation_params.args])
+    events.emit("run.started", command=command, settings=tier0_settings.describe_changed(), **provenance())
     shared_id, controller = getattr(pytestconfig, "workerinput", {}).get("tier0_run", (None, None))
     session = Session(tier0_settings, events, shared_id, controller)
     pytestconfig.stash[SESSION_KEY] = session

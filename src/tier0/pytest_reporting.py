@@ -26,8 +26,23 @@ def hide_secrets(report: pytest.TestReport, secrets: Secrets) -> None:
     if isinstance(report.longrepr, tuple):
         path, line, reason = report.longrepr
         report.longrepr = (path, line, secrets.hide(reason))
-    elif secrets.hide(report.longreprtext) != report.longreprtext:
-        report.longrepr = secrets.hide(report.longreprtext)
+    elif isinstance(report.longrepr, str):
+        report.longrepr = secrets.hide(report.longrepr)
+    else:
+        _hide_within(report.longrepr, secrets)
+
+
+def _hide_within(part: Any, secrets: Secrets) -> None:
+    """Hide them in each text of what pytest made of an exception, and keep its form: other reports read that, and xdist ships it."""
+    for name, value in list(getattr(part, "__dict__", {}).items()):
+        if isinstance(value, str) or (isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)):
+            setattr(part, name, secrets.hide(value))
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                for within in item if isinstance(item, tuple) else (item,):
+                    _hide_within(within, secrets)
+        else:
+            _hide_within(value, secrets)
 
 
 def tell(item: pytest.Item, problem: BaseException | None, report: pytest.TestReport, events: EventLog, session: Session | None) -> None:

@@ -70,17 +70,23 @@ async def outcome(client: BentoMLClient, deployment: OwnDeployment) -> ClientErr
 async def test_circuit_opens_on_a_dead_server_and_closes_when_it_is_back(
     tier0_deployment: OwnDeployment, tier0_settings: Settings, tier0_events: EventLog
 ) -> None:
-    server, clock, states = tier0_deployment.server, Clock(), []
+    server, clock = tier0_deployment.server, Clock()
+    states: list[str] = []
     port = int(tier0_deployment.url.rpartition(":")[2])
+
+    def see(client: BentoMLClient) -> None:
+        states.append(client.circuit_state())
+        tier0_events.emit("breaker.state", state=states[-1])
+
     async with BentoMLClient(tier0_deployment.url, failure_threshold=THRESHOLD, reset_timeout=RESET, max_attempts=1, clock=clock) as client:
         assert await outcome(client, tier0_deployment) is None
-        states.append(client.circuit_state())
+        see(client)
 
         await asyncio.to_thread(server.kill)
         try:
             async with counting_resets(port) as reached:
                 failures = [await outcome(client, tier0_deployment) for _ in range(THRESHOLD)]
-                states.append(client.circuit_state())
+                see(client)
                 rejected = await asyncio.gather(*(outcome(client, tier0_deployment) for _ in range(20)))
                 let_out = reached.connections
 
@@ -101,9 +107,9 @@ async def test_circuit_opens_on_a_dead_server_and_closes_when_it_is_back(
         clock.ahead += RESET
         calls = [asyncio.ensure_future(outcome(client, tier0_deployment)) for _ in range(20)]
         await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-        states.append(client.circuit_state())
+        see(client)
         back = await asyncio.gather(*calls)
-        states.append(client.circuit_state())
+        see(client)
         assert back.count(None) == 1, f"{back.count(None)} of 20 calls were let out as probes: {back}"
         assert await outcome(client, tier0_deployment) is None
         assert states == ["closed", "open", "half_open", "closed"], states

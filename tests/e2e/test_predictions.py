@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -13,6 +14,7 @@ from tier0.core.golden import ROW_ALONE_TOLERANCE
 
 if TYPE_CHECKING:
     from tier0 import BentoMLClient
+    from tier0.core.events import EventLog
     from tier0.core.golden import GoldenRows
     from tier0.runs.deployment import OwnDeployment
 
@@ -31,12 +33,18 @@ async def test_all_golden_rows_together_come_back_to_the_last_bit(tier0_client: 
 
 
 @pytest.mark.asyncio
-async def test_each_row_alone_agrees(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment) -> None:
+async def test_each_row_alone_agrees(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment, tier0_events: EventLog) -> None:
     golden = tier0_deployment.model.golden.plain
+    milliseconds = []
 
     for index in range(len(golden)):
         alone = golden.take([index])
-        assert_equal(tier0_deployment, alone, await tier0_client.predict(alone.body()), tolerance=ROW_ALONE_TOLERANCE)
+        start = time.perf_counter()
+        answer = await tier0_client.predict(alone.body())
+        milliseconds.append((time.perf_counter() - start) * 1000)
+        assert_equal(tier0_deployment, alone, answer, tolerance=ROW_ALONE_TOLERANCE)
+    in_memory = tier0_deployment.model.golden.seconds
+    tier0_events.emit("latency.measured", served_ms=milliseconds, in_memory_ms=None if in_memory is None else in_memory * 1000)
 
 
 @pytest.mark.asyncio

@@ -32,14 +32,15 @@ def document_of(events: Sequence[Event], *, interrupted: bool = False) -> dict[s
     ordered = sorted(events, key=lambda event: event.seconds)
     checks = [_check(event) for event in _named(ordered, "check.done")]
     tests = [dict(event.data) for event in _named(ordered, "test.done")]
-    problems = _problems(checks, tests, _named(ordered, "test.crashed"))
+    run = _last(ordered, "run.started")
+    problems = _problems(checks, tests, _named(ordered, "test.crashed"), run.get("command", ""))
     verdict = _verdict(checks, tests, problems, interrupted=interrupted)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "verdict": verdict,
         "sentence": "",
         "interrupted": interrupted,
-        "run": {**_last(ordered, "run.started"), "seconds": round(ordered[-1].seconds, 3) if ordered else 0.0},
+        "run": {**run, "seconds": round(ordered[-1].seconds, 3) if ordered else 0.0},
         "target": _target(ordered),
         "model": _model(ordered),
         "parity": _parity(ordered, checks),
@@ -66,7 +67,7 @@ def _check(event: Event) -> dict[str, Any]:
     return {**check, "evidence": evidence, "requests": len(event.data["requests"])}
 
 
-def _problems(checks: list[dict[str, Any]], tests: list[dict[str, Any]], crashed: list[Event]) -> list[dict[str, Any]]:
+def _problems(checks: list[dict[str, Any]], tests: list[dict[str, Any]], crashed: list[Event], command: str) -> list[dict[str, Any]]:
     """Return what does not hold or broke, each once: fifty tests whose set-up failed have one problem."""
     found: dict[str, dict[str, Any]] = {}
 
@@ -86,15 +87,9 @@ def _problems(checks: list[dict[str, Any]], tests: list[dict[str, Any]], crashed
     for test in tests:
         if test["outcome"] in {"failed", "error", "xpassed"} and test["check"] not in judged:
             what = test["nodeid"] if test["when"] == "call" else f"the {test['when']} of {test['nodeid']}"
-            add(
-                what,
-                _status_of(test),
-                test["message"] or "it passed, and was expected to fail",
-                log=test["log"],
-                reproduce=f"pytest '{test['nodeid']}'",
-            )
+            add(what, _status_of(test), test["message"] or "it passed, and was expected to fail", log=test["log"], reproduce=command)
     for event in crashed:
-        add(event.data["nodeid"], BROKE, f"a process that ran tests died: {event.data['message']}", reproduce=f"pytest '{event.data['nodeid']}'")
+        add(event.data["nodeid"], BROKE, f"a process that ran tests died: {event.data['message']}", reproduce=command)
     return list(found.values())
 
 
@@ -131,9 +126,10 @@ def _sentence(document: Mapping[str, Any]) -> str:
     if not problems:
         return f"{how}; {done}."
     first = problems[0]
-    lines = first["message"].strip().splitlines() or [""]
+    said = first["message"].strip().partition("\n")[0][:LONGEST_MESSAGE].rstrip(".")
+    what = f"{first['what']}: " if first["tests"] == 1 else ""
     more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-    return f"{how}: {first['what']}: {lines[0][:LONGEST_MESSAGE]}{more}; {done}."
+    return f"{how}: {what}{said}{more}; {done}."
 
 
 def _word(word: str, count: int) -> str:
@@ -245,26 +241,23 @@ def _steps(events: Sequence[Event]) -> list[dict[str, Any]]:
 
 
 def _server(events: Sequence[Event]) -> list[dict[str, Any]]:
-    """Return each server's start, and how long it then was ready; one that never was ends with the events."""
-    spans, launched, ready = [], None, None
+    """Return how each server started, and how long it then was ready; one that was not stopped ends with the events."""
+    spans: list[dict[str, Any]] = []
+    since: dict[str, tuple[str, float]] = {}
     for event in events:
+        nonce = event.data.get("nonce", "")
         if event.name == "server.launched":
-            launched = event.seconds
-        elif event.name == "server.ready" and launched is not None:
-            spans.append(_span("server", "starting", launched, event.seconds))
-            launched, ready = None, event.seconds
-        elif event.name == "server.stopped" or (event.name == "fault.injected" and event.data["what"] == "every process killed"):
-            started, name, status = (ready, "ready", HOLDS) if ready is not None else (launched, "never ready", BROKE)
-            if started is not None:
-                spans.append(_span("server", name, started, event.seconds, status))
-            launched = ready = None
-    if launched is not None or ready is not None:
-        spans.append(
-            _span(
-                "server", "never ready" if ready is None else "ready", ready or launched or 0.0, events[-1].seconds, BROKE if ready is None else HOLDS
-            )
-        )
-    return spans
+            since[nonce] = ("never ready", event.seconds)
+        elif event.name == "server.ready" and nonce in since:
+            spans.append(_span("server", "starting", since[nonce][1], event.seconds))
+            since[nonce] = ("ready", event.seconds)
+        elif (event.name == "server.stopped" or event.data.get("what") == "every process killed") and nonce in since:
+            spans.append(_lived(*since.pop(nonce), event.seconds))
+    return spans + [_lived(*begun, events[-1].seconds) for begun in since.values()]
+
+
+def _lived(name: str, start: float, end: float) -> dict[str, Any]:
+    return _span("server", name, start, end, HOLDS if name == "ready" else BROKE)
 
 
 def _span(lane: str, name: str, start: float, end: float, status: str = "") -> dict[str, Any]:

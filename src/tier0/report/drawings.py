@@ -9,7 +9,7 @@ from typing import Any
 
 SIDE = 320
 MARGIN = 44
-WIDTH = 560
+WIDTH = 360
 HEIGHT = 220
 BINS = 24
 HIGHEST = 110
@@ -50,7 +50,10 @@ def parity(compared: Mapping[str, Any]) -> str:
     )
     parts = [f'<line class="soft" x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(high):.1f}" y2="{y(high):.1f}"/>']
     parts += [f'<circle class="{"dot" if before == after else "bad"}" cx="{x(before):.1f}" cy="{y(after):.1f}" r="3.5"/>' for before, after in pairs]
-    parts += [_text(x(row["expected"]) + 6, y(row["served"]) - 5, f"row {row['row']}", "small strong") for row in worst]
+    for row in worst:
+        is_right = x(row["expected"]) > SIDE - 2 * MARGIN
+        place = x(row["expected"]) + (-6 if is_right else 6)
+        parts.append(_text(place, y(row["served"]) - 5, f"row {row['row']}", f"small strong{' end' if is_right else ''}"))
     parts += [_text(MARGIN, SIDE - MARGIN + 16, f"{low:.3g}", "small"), _text(SIDE - MARGIN, SIDE - MARGIN + 16, f"{high:.3g}", "small end")]
     parts += [_text(SIDE / 2, SIDE - 8, f"in memory: {compared['what']}", "small middle")]
     parts += [
@@ -75,7 +78,7 @@ def latency(found: Mapping[str, Any]) -> str:
     marks += [("in memory", in_memory)] if in_memory is not None else []
     for row, (name, value) in enumerate(sorted(marks, key=lambda mark: mark[1])):
         place, height = MARGIN + value / top * inner, 14 + row * 13
-        kind = "small end" if place > WIDTH * 0.75 else "small"
+        kind = "small end" if place > WIDTH * 0.6 else "small"
         parts += [
             f'<line class="{"memory" if name == "in memory" else "mark"}" x1="{place:.1f}" y1="{height + 3}" x2="{place:.1f}" y2="{floor}"/>',
             _text(place + (-4 if kind.endswith("end") else 4), height + 8, f"{name} {value:.3g} ms", kind),

@@ -120,7 +120,7 @@ class Server:
         cwd = self.project or self.folder / "cwd"
         self._guard = start_guard(*self.watch, env=self._environment(), command=command, cwd=str(cwd), log=str(self.log))
         self._asked_for = number
-        self.events.emit("server.launched", f"starting bentoml serve on port {number or '(any free one)'}", port=number)
+        self.events.emit("server.launched", f"starting bentoml serve on port {number or '(any free one)'}", port=number, nonce=self.nonce)
 
     def _environment(self) -> dict[str, str]:
         told = {"TIER0_ANNOUNCEMENT": str(self.announcement), "TIER0_PRELOAD": ",".join(self.preload), "TIER0_WORKERS": str(self.workers)}
@@ -285,7 +285,7 @@ class Server:
 
     def kill(self) -> None:
         """Kill every process of the server at once, as a crash or the kernel would, and wait until they are gone."""
-        self.events.emit("fault.injected", what="every process killed")
+        self.events.emit("fault.injected", nonce=self.nonce, what="every process killed")
         for pid in self.pids:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -295,13 +295,13 @@ class Server:
 
     def kill_worker(self) -> None:
         """Kill what answers requests, as the kernel does when memory runs out; the supervisor may start it again."""
-        self.events.emit("fault.injected", what="worker killed")
+        self.events.emit("fault.injected", nonce=self.nonce, what="worker killed")
         for pid in self.worker_pids:
             os.kill(pid, signal.SIGKILL)
 
     def kill_supervisor(self) -> None:
         """Kill the process that started the others, and nothing else."""
-        self.events.emit("fault.injected", what="supervisor killed")
+        self.events.emit("fault.injected", nonce=self.nonce, what="supervisor killed")
         for pid in self.pids[:1]:
             os.kill(pid, signal.SIGKILL)
 
@@ -364,7 +364,7 @@ class Server:
         if left:
             raise ServerError(f"after stop, there was still {', '.join(left)}")
         seconds = time.monotonic() - start
-        self.events.emit("server.stopped", f"stopped in {seconds:.1f} s; no process and no port is left", seconds=seconds)
+        self.events.emit("server.stopped", f"stopped in {seconds:.1f} s; no process and no port is left", seconds=seconds, nonce=self.nonce)
         return seconds
 
     def _wait_for_guard(self) -> None:

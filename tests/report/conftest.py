@@ -1,0 +1,22 @@
+"""Three real runs, each with every form of its report: one that passes, one that fails in three places, one whose server never started."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from reporting_run import CASES, GROUPS, HERE, Reported, report, write_golden
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reported]:
+    """The three runs, by name."""
+    runs = {}
+    for name, service in CASES.items():
+        folder = tmp_path_factory.mktemp(name)
+        write_golden(folder)
+        shutil.copy(HERE / "services.py", folder)
+        judged = ["--tier0-service", f"services.py:{service}", "--tier0-golden", "golden.json", "--tier0-groups", GROUPS]
+        secret = ["--tier0-header", "Authorization: Bearer planted-bearer-token", "--tier0-disturb", "load"]
+        runs[name] = report(folder, "--pyargs", "tier0.suite", "-m", "tier0_bentoml", *judged, *secret)
+    return runs

@@ -1,0 +1,222 @@
+"""Every form of the report says the same, of runs that pass, fail and never come to it; and none tells a secret."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from reporting_run import CASES, PLANTED, SECRETS, Reported, report
+
+from tier0.core.catalogue import CATALOGUE
+from tier0.core.verdict import CheckResult, Verdict
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(180)
+WRONG = {"identity.expected_model", "contract.refuses_text_for_number", "parity.golden_rows"}
+
+
+@pytest.mark.parametrize(("case", "verdict", "status"), [("passes", "pass", 0), ("fails", "fail", 1), ("never", "fail", 1)])
+def test_the_verdict_is_the_same_everywhere(reported: dict[str, Reported], case: str, verdict: str, status: int) -> None:
+    run = reported[case]
+    document = run.document
+
+    assert (document["verdict"], run.status) == (verdict, status), run.output
+    for name, text in run.texts().items():
+        if name != "junit.xml":
+            plain = text.replace("\\", "").replace("&#39;", "'")
+            assert document["sentence"] in plain, name
+    failing = {case.get("name") for case in run.junit.iter("testcase") if case.find("failure") is not None or case.find("error") is not None}
+    assert failing == {f"test_serving[{check['id']}]" for check in document["checks"] if check["status"] in {"fail", "error"}}
+
+
+def test_what_fails_comes_with_all_that_is_needed_to_act(reported: dict[str, Reported]) -> None:
+    document = reported["fails"].document
+    problems = {problem["what"]: problem for problem in document["problems"]}
+
+    assert problems.keys() >= WRONG
+    parity = problems["parity.golden_rows"]
+    assert "6 of 18 rows differ" in parity["message"]
+    assert parity["evidence"]["expected"] == -parity["evidence"]["got"]
+    assert any("permuted" in cause for cause in parity["causes"])
+    assert parity["reproduce"].startswith("curl -sS http://127.0.0.1:")
+    assert "POST,path=/predict" in parity["log"], "what the server's log says around that moment"
+    assert next(row["row"] for row in document["parity"]["worst"]) == 15, "the row with the largest difference is the first"
+    assert len(document["parity"]["expected"]) == 18
+
+
+def test_fifty_tests_that_cannot_begin_have_one_problem(reported: dict[str, Reported]) -> None:
+    (problem,) = reported["never"].document["problems"]
+
+    assert problem["tests"] == len(reported["never"].document["checks"]) > 30
+    assert "the server did not become ready" in problem["message"]
+    assert "<b>no weights</b> & no" in problem["message"]
+    assert problem["reproduce"].startswith("pytest ")
+    assert "tier0-service services.py:NeverReady" in problem["reproduce"]
+
+
+def test_latency_and_timeline_are_measured(reported: dict[str, Reported]) -> None:
+    document = reported["passes"].document
+    latency, spans = document["latency"], document["timeline"]
+
+    assert 0 < latency["p50_ms"] <= latency["p95_ms"] <= latency["p99_ms"] <= max(latency["served_ms"])
+    assert latency["in_memory_ms"] == pytest.approx(0.2)
+    assert {span["lane"] for span in spans} == {"server", "checks", "requests"}
+    assert [span["name"] for span in spans if span["lane"] == "server"] == ["starting", "ready"]
+    assert all(0 <= span["start"] <= span["end"] <= document["run"]["seconds"] + 0.1 for span in spans if span["lane"] != "requests")
+    asked = sum(int(span["name"].split()[0]) for span in spans if span["lane"] == "requests")
+    assert asked == sum(check["requests"] for check in document["checks"]) > 100
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_secret_is_in_any_of_them(reported: dict[str, Reported], case: str) -> None:
+    for name, text in reported[case].texts().items():
+        assert not [secret for secret in SECRETS if secret in text], name
+    shown = reported[case].texts()["report.json"]
+    assert "(PLANTED_API_KEY hidden)" in shown or case == "passes", "what was hidden is named"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_json_is_what_its_schema_says(reported: dict[str, Reported], case: str) -> None:
+    schema = json.loads((ROOT / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(reported[case].document, schema)
+
+
+def test_what_verify_writes_fits_the_same_schema() -> None:
+    schema = json.loads((ROOT / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+    verdict = Verdict({"url": "http://127.0.0.1:1"}, [CheckResult(CATALOGUE[0].id, "pass")])
+
+    jsonschema.validate(verdict.as_dict(), schema)
+    for wrong in ({"verdict": "maybe"}, {"schema": 2}, {"checks": [{"id": "x"}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**verdict.as_dict(), **wrong}, schema)
+
+
+def test_junit_says_which_check_and_what_came_of_it(reported: dict[str, Reported]) -> None:
+    found = {}
+    for case in reported["fails"].junit.iter("testcase"):
+        properties = {one.get("name"): one.get("value") for one in case.iter("property")}
+        found[properties["tier0.check"]] = properties["tier0.status"]
+
+    assert found == {check["id"]: check["status"] for check in reported["fails"].document["checks"]}
+
+
+def test_markdown_fits_a_comment_and_takes_nothing_as_markup(reported: dict[str, Reported]) -> None:
+    for run in reported.values():
+        assert len(run.summary) < 65_536, "what GitHub takes"
+        assert "<b>" not in run.summary.replace("\\<b\\>", "")
+
+
+TESTS = """
+import os, signal, pytest
+
+@pytest.mark.tier0_bentoml
+def test_it_holds(tier0_deployment):
+    assert tier0_deployment.url
+
+@pytest.mark.tier0_bentoml
+def test_it_ends(tier0_deployment, tier0_events):
+    tier0_events.emit("health.checked", status="healthy")
+    os.kill({whom}, signal.{how})
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("how", ["crashed worker", "interrupted"])
+def test_a_run_that_ends_badly_is_reported(tmp_path: Path, reported: dict[str, Reported], how: str) -> None:
+    whom, sign = ("os.getpid()", "SIGKILL") if how == "crashed worker" else ("os.getpid()", "SIGINT")
+    for name in ("services.py", "golden.json"):
+        (tmp_path / name).write_bytes((reported["passes"].folder / name).read_bytes())
+    (tmp_path / "test_it.py").write_text(TESTS.replace("{whom}", whom).replace("{how}", sign), encoding="utf-8")
+    parallel = ["-n", "1", "--max-worker-restart", "0"] if how == "crashed worker" else []
+
+    run = report(tmp_path, *parallel, "--tier0-service", "services.py:Right", "--tier0-golden", "golden.json")
+
+    document = run.document
+    assert (document["verdict"], document["interrupted"]) == ("error", how == "interrupted"), run.output
+    assert run.status != 0
+    assert document["sentence"] in run.output
+    assert document["sentence"] in run.page.read_text(encoding="utf-8").replace("&#39;", "'")
+    assert [test["outcome"] for test in document["tests"]] == ["passed"], "what was known before is kept"
+    assert {span["name"] for span in document["timeline"] if span["lane"] == "server"} >= {"starting", "ready"}
+    if how == "crashed worker":
+        assert "a process that ran tests died" in document["problems"][0]["message"]
+        assert "test_it_ends" in document["problems"][0]["what"]
+    else:
+        assert run.status == pytest.ExitCode.INTERRUPTED
+        assert document["sentence"].startswith("It was interrupted")
+
+
+def test_with_xdist_the_report_is_whole(tmp_path: Path, reported: dict[str, Reported]) -> None:
+    for name in ("services.py", "golden.json"):
+        (tmp_path / name).write_bytes((reported["passes"].folder / name).read_bytes())
+    judged = ["--tier0-service", "services.py:Wrong", "--tier0-golden", "golden.json", "--tier0-groups", "identity,parity"]
+
+    run = report(tmp_path, "-n", "2", "--pyargs", "tier0.suite", "-m", "tier0_bentoml", *judged)
+
+    alone = {check["id"]: check["status"] for check in reported["fails"].document["checks"]}
+    together = {check["id"]: check["status"] for check in run.document["checks"]}
+    assert together == {check: status for check, status in alone.items() if check in together}, run.output
+    assert len(together) == sum(check.group in {"identity", "parity"} for check in CATALOGUE)
+    starts = [span["start"] for span in run.document["timeline"] if span["name"] == "starting"]
+    assert len(starts) == 2
+    assert all(0 < start < run.document["run"]["seconds"] for start in starts), "one time axis for both workers"
+    assert not [secret for secret in SECRETS for text in run.texts().values() if secret in text]
+
+
+def test_a_report_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("import pytest\n\n@pytest.mark.tier0_bentoml\ndef test_it(tier0_events):\n    assert 1", encoding="utf-8")
+
+    refused = report(tmp_path, "--tier0-report", str(tmp_path))
+    (tmp_path / "report.json").mkdir()
+    told = report(tmp_path, "--tier0-report", "nowhere/report.json")
+    unwritten = report(tmp_path, "--tier0-report", "other.json", GITHUB_STEP_SUMMARY="/proc/no/such")
+
+    assert refused.status == told.status == pytest.ExitCode.USAGE_ERROR
+    assert "is a folder: name a file in it" in refused.output
+    assert "there is no folder" in told.output
+    assert "GITHUB_STEP_SUMMARY names /proc/no/such, which cannot be written to" in unwritten.output
+
+
+def test_a_run_without_the_marker_writes_no_report(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("def test_it():\n    assert 1", encoding="utf-8")
+
+    run = report(tmp_path)
+
+    assert run.status == 0, run.output
+    assert not (tmp_path / "report.json").exists()
+    assert not (tmp_path / "summary.md").exists()
+
+
+def test_diff_says_what_became_worse(reported: dict[str, Reported]) -> None:
+    good, bad = (str(reported[name].folder / "report.json") for name in ("passes", "fails"))
+
+    assert diff(good, good) == (0, "no difference\n")
+    status, said = diff(good, bad)
+    assert status == 1
+    assert said.startswith("   worse  verdict: pass → fail\n")
+    assert "   worse  parity.golden_rows: pass → fail" in said
+    _, said = diff(bad, good)
+    assert "  better  parity.golden_rows: fail → pass" in said
+    assert not [line for line in said.splitlines() if line.startswith("   worse") and "latency" not in line]
+
+
+def diff(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, "-m", "tier0.cli", "diff", *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_ctrl_c_is_a_signal_that_this_process_takes() -> None:
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN, "a shell started this in the background: its children ignore Ctrl-C, too"
+
+
+def test_planted_secrets_are_such_that_hiding_them_can_fail() -> None:
+    values: list[Any] = list(PLANTED.values())
+    assert any(secret in value for secret in SECRETS for value in values)

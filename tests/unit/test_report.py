@@ -1,0 +1,172 @@
+"""The report's parts: what the verdict is made from, what is drawn, what is hidden, and what a difference means."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tier0.core.events import EVENTS, EventLog
+from tier0.core.golden import GoldenRows
+from tier0.core.secrets import Secrets
+from tier0.core.verdict import CheckResult
+from tier0.pipeline.study import METRICS
+from tier0.report import drawings
+from tier0.report.diff import LESS_IS_BETTER, Facts, changes_between, read_facts
+from tier0.report.document import document_of
+from tier0.report.markdown import as_code, as_markdown, plain
+from tier0.report.page import as_html
+
+SOURCE = Path(__file__).parents[2] / "src" / "tier0"
+
+
+def log_of(*statuses: str, message: str = "it is wrong", **evidence: Any) -> EventLog:
+    events = EventLog()
+    for number, status in enumerate(statuses):
+        result = CheckResult(f"parity.check_{number}", status, message if status == "fail" else "", evidence)  # type: ignore[arg-type]
+        events.emit("check.done", **result.as_dict(), asked=True, question="Is it?", requests=[0.1, 0.2], log="")
+    return events
+
+
+@pytest.mark.parametrize(
+    ("statuses", "verdict"),
+    [(["pass", "not_judged"], "pass"), (["pass", "fail", "error"], "fail"), (["pass", "error"], "error"), (["not_judged"], "error"), ([], "error")],
+)
+def test_the_verdict_is_the_worst_that_was_found(statuses: list[str], verdict: str) -> None:
+    assert document_of(log_of(*statuses).events)["verdict"] == verdict
+
+
+def test_an_interruption_is_no_pass_and_hides_no_failure() -> None:
+    assert document_of(log_of("pass").events, interrupted=True)["verdict"] == "error"
+    assert document_of(log_of("fail").events, interrupted=True)["verdict"] == "fail"
+
+
+def test_every_event_that_is_emitted_is_described() -> None:
+    emitted = {name for path in SOURCE.rglob("*.py") for name in re.findall(r"\bemit\(\s*\"([a-z_.]+)\"", path.read_text(encoding="utf-8"))}
+    used_by_our_tests = {"health.checked", "breaker.state", "breaker.measured", "latency.measured"}
+
+    assert emitted | used_by_our_tests == set(EVENTS)
+
+
+HOSTILE = st.text(alphabet="<>&\"'`*_[]|#\\~@\n ab", max_size=30)
+
+
+@given(HOSTILE)
+def test_what_comes_from_data_is_never_markup(text: str) -> None:
+    events = log_of("fail", message=f"x{text}", body=text)
+    document = document_of(events.events)
+
+    page = as_html(document)
+    inside = page[page.index("<section") :]
+    ET.fromstring(re.sub(r"<input ([^>]*?)( checked)?>", "", inside).replace("<br>", "<br/>").replace(" open>", ">"))
+    assert "<script" not in inside
+    for line in as_markdown(document).splitlines():
+        assert not re.search(r"(?<!\\)<[a-z]", line)
+    assert "\n" not in plain(text)
+    assert as_code(text).count("\n") == 0
+
+
+@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=30))
+def test_any_numbers_can_be_drawn(pairs: list[tuple[float, float]]) -> None:
+    golden = GoldenRows(["x"], [[0.0]] * len(pairs), [before for before, _ in pairs], None, [])
+    compared = golden.beside({"predictions": [after for _, after in pairs]})
+
+    assert compared is not None
+    drawing = ET.fromstring(drawings.parity(compared))
+    places = [float(value) for dot in drawing.iter("circle") for value in (dot.get("cx", ""), dot.get("cy", ""))]
+    assert len(places) == 2 * len(pairs)
+    assert all(0 <= place <= drawings.SIDE for place in places)
+    assert drawing.get("role") == "img"
+    differ = sum(before != after for before, after in pairs)
+    assert (f"{differ} of them are off the diagonal" if differ else "All are on the diagonal") in drawing.get("aria-label", "")
+    worst = [abs(row["expected"] - row["served"]) for row in compared["worst"]]
+    assert worst == sorted((abs(before - after) for before, after in pairs if before != after), reverse=True)[:5]
+
+
+def test_golden_rows_are_compared_in_numbers_where_there_are_some() -> None:
+    golden = GoldenRows(["x"], [[1], [2]], ["no", "yes"], [[0.9, 0.1], [0.2, 0.8]], ["no", "yes"])
+
+    compared = golden.beside({"predictions": ["no", "yes"], "probabilities": [[0.9, 0.1], [0.3, 0.7]]})
+
+    assert compared is not None
+    assert (compared["what"], compared["expected"], compared["served"]) == ("probability of yes", [0.1, 0.8], [0.1, 0.7])
+    assert [row["row"] for row in compared["worst"]] == [1]
+    assert golden.beside({"predictions": ["no", "yes"]}) is None, "labels are no numbers"
+    assert golden.beside({"predictions": ["no"], "probabilities": [[0.9, 0.1]]}) is None, "another number of rows"
+
+
+VALUES = st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=8, max_size=40)
+
+
+@given(VALUES, st.recursive(st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)))
+def test_a_secret_is_hidden_wherever_it_stands(secret: str, around: Any) -> None:
+    secrets = Secrets({"SOME_TOKEN": secret, "HOME": "/somewhere"})
+
+    for form in (secret, json.dumps(secret)[1:-1]):
+        hidden = secrets.hide({"text": f"before {form} after", "deep": [around, {"list": [form]}], form: 1})
+        assert secret not in str(hidden)
+        assert hidden["text"] == "before (SOME_TOKEN hidden) after"
+    assert secrets.hide(5.5) == 5.5
+
+
+def test_what_is_a_secret_is_told_by_its_name() -> None:
+    environ = {"API_KEY": "abcdefgh", "DB_PASSWORD": "short", "DATABASE_URL": "postgres://me:hunter22@host/db", "PWD": "/", "MONKEY": "banana1"}
+    secrets = Secrets(environ, {"Authorization": "Bearer tok-123456"})
+
+    said = secrets.hide("abcdefgh short hunter22 / banana1 tok-123456 Bearer")
+
+    assert said == "(API_KEY hidden) short (password of DATABASE_URL hidden) / banana1 (Authorization hidden) Bearer"
+    pem = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0\n-----END KEY-----"
+    assert "MIIEvQIBADANBgkqhkiG9w0" not in Secrets({"TLS_PRIVATE_KEY": pem}).hide("x MIIEvQIBADANBgkqhkiG9w0 x")
+
+
+def test_which_metrics_are_better_when_less() -> None:
+    assert {name for name, (_, better, *_) in METRICS.items() if better == "least"} == LESS_IS_BETTER
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        ({"metrics": {"auc_roc": (0.8, 0.03)}}, {"metrics": {"auc_roc": (0.7, 0.03)}}, "worse"),
+        ({"metrics": {"auc_roc": (0.8, 0.03)}}, {"metrics": {"auc_roc": (0.77, 0.03)}}, "changed"),
+        ({"metrics": {"rmse": (3.0, 0.1)}}, {"metrics": {"rmse": (2.0, 0.1)}}, "better"),
+        ({"metrics": {"r2": (0.8, None)}}, {"metrics": {"r2": (0.79, None)}}, "worse"),
+        ({"latencies": {"p50": 2.0}}, {"latencies": {"p50": 3.5}}, "worse"),
+        ({"latencies": {"p50": 0.2}}, {"latencies": {"p50": 0.9}}, None),
+        ({"latencies": {"p99": 2.0}}, {"latencies": {"p99": 30.0}}, "changed"),
+        ({"checks": {"parity.golden_rows": "pass"}}, {"checks": {}}, "worse"),
+        ({"checks": {}}, {"checks": {"parity.golden_rows": "fail"}}, "worse"),
+        ({"checks": {"health.ready": "not_judged"}}, {"checks": {"health.ready": "pass"}}, "better"),
+        ({"versions": {"bentoml": "1.4.38"}}, {"versions": {"bentoml": "1.4.39"}}, "changed"),
+        ({"model": {"tag": "a:1"}}, {"model": {"tag": "a:2"}}, "changed"),
+    ],
+)
+def test_what_a_difference_means(old: dict[str, Any], new: dict[str, Any], kind: str | None) -> None:
+    changes = changes_between(Facts("pass", **old), Facts("pass", **new))
+
+    assert [change.kind for change in changes] == ([kind] if kind else [])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read"),
+        ("{", "cannot be read"),
+        ("[]", "is no report of Tier0: it has neither checks nor steps"),
+        ('{"schema": 9, "checks": []}', "has schema 9, and this version of Tier0 reads 1"),
+        ('{"schema": 1, "checks": []}', "is damaged: KeyError"),
+    ],
+)
+def test_what_is_no_report_is_refused(tmp_path: Path, content: str | None, says: str) -> None:
+    path = tmp_path / "old.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+
+    with pytest.raises(Exception, match=re.escape(says)):
+        read_facts(path)
