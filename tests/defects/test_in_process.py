@@ -125,9 +125,10 @@ def test_a_mutant_is_caught(mutant: str, record: Callable[..., None]) -> None:
         verdict.raise_for_status()
 
 
-def test_what_the_mutants_are_made_of_is_not_accused(record: Callable[..., None]) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_what_the_mutants_are_made_of_is_not_accused(record: Callable[..., None], times: int) -> None:
     with running(App()) as url:
-        for _ in range(3):
+        for _ in range(times):
             verdict = judge(url, disturb="load")
             assert verdict.verdict == "pass", [result.explain() for result in verdict.with_status("fail")]
 

@@ -27,8 +27,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "tier0.cli", *arguments], env=environment, capture_output=True, text=True, check=False)
 
 
-def test_our_own_deployment_holds_in_every_check(tier0_deployment: OwnDeployment) -> None:
-    for _ in range(3):
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_our_own_deployment_holds_in_every_check(tier0_deployment: OwnDeployment, times: int) -> None:
+    for _ in range(times):
         verdict = tier0.check_serving(tier0_deployment, disturb="load")
 
         assert verdict.verdict == "pass"

@@ -43,6 +43,15 @@ def facts(run: Run) -> list[dict[str, object]]:
     return found
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built and installed into a folder."""
+    site = tmp_path_factory.mktemp("site")
+    how = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *how, str(ROOT)], check=True, capture_output=True)
+    return site
+
+
 @pytest.fixture
 def job(run: Run) -> Run:
     (run.folder / "test_job.py").write_text(JOB, encoding="utf-8")
@@ -95,7 +104,7 @@ def test_two_runs_at_once_do_not_meet(job: Run, tmp_path: Path) -> None:
     assert job.left() == other.left() == []
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", [pytest.param("csv", marks=pytest.mark.slow), "parquet"])
 def test_data_of_ones_own_with_text_labels_and_groups(job: Run, suffix: str) -> None:
     rng = np.random.default_rng(0)
     age = rng.normal(50, 10, 400)
@@ -203,35 +212,37 @@ def test_a_taken_port_is_told_before_the_training(job: Run) -> None:
     assert "step 5" not in job.output
 
 
-@pytest.mark.parametrize("ways", ["entry point of a wheel", "-p", "conftest", "all at once"])
-def test_every_way_to_load_the_plugin(job: Run, ways: str, tmp_path: Path) -> None:
-    arguments, env = list(FAST), {"PYTHONPATH": str(ROOT / "src")}
-    if ways in {"entry point of a wheel", "all at once"}:
-        build = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "--no-index",
-            "--target",
-            str(tmp_path / "site"),
-            str(ROOT),
-        ]
-        subprocess.run(build, check=True, capture_output=True)
-        env = {"PYTHONPATH": str(tmp_path / "site")}
-    else:
-        env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+ASKS_LITTLE = """
+import pathlib, pytest, tier0
+
+@pytest.mark.tier0_bentoml
+def test_it(tier0_settings, tier0_events, tier0_faults, pytestconfig):
+    assert tier0_settings.algorithms == ("linear",)
+    assert pytestconfig.pluginmanager.hasplugin("tier0.pytest_plugin")
+    pathlib.Path("plugin.txt").write_text(tier0.__file__)
+"""
+
+
+@pytest.mark.parametrize("ways", ["-p", "conftest", "all at once"])
+def test_every_way_to_load_the_plugin(run: Run, wheel: Path, ways: str) -> None:
+    arguments, env = list(FAST), {"PYTHONPATH": str(ROOT / "src"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    if ways == "all at once":
+        env = {"PYTHONPATH": str(wheel)}
     if ways in {"-p", "all at once"}:
         arguments += ["-p", "tier0.pytest_plugin"]
     if ways in {"conftest", "all at once"}:
-        (job.folder / "conftest.py").write_text('pytest_plugins = ["tier0.pytest_plugin"]\n', encoding="utf-8")
+        (run.folder / "conftest.py").write_text('pytest_plugins = ["tier0.pytest_plugin"]\n', encoding="utf-8")
+    (run.folder / "test_it.py").write_text(ASKS_LITTLE, encoding="utf-8")
 
-    assert job.finish(*arguments, env=env) == 0, job.output
+    assert run.finish(*arguments, env=env) == 0, run.output
 
-    assert str(facts(job)[0]["plugin"]).startswith(env["PYTHONPATH"])
+    assert (run.folder / "plugin.txt").read_text(encoding="utf-8").startswith(env["PYTHONPATH"])
+
+
+def test_the_main_job_runs_by_the_entry_point_of_a_wheel(job: Run, wheel: Path) -> None:
+    assert job.finish(*FAST, env={"PYTHONPATH": str(wheel)}) == 0, job.output
+
+    assert str(facts(job)[0]["plugin"]).startswith(str(wheel))
 
 
 def test_a_run_without_pytest_asyncio_works(job: Run) -> None:
