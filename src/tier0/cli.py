@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -21,6 +22,8 @@ from tier0.core.verdict import CheckResult, Status, Verdict
 
 if TYPE_CHECKING:
     from tier0.pipeline.cluster import Run
+    from tier0.report.console import Console
+    from tier0.runs.pipeline import Plan, Record
 
 COULD_NOT_BE_JUDGED = 2
 INTERRUPTED = 130
@@ -167,40 +170,47 @@ def run(
         _refuse_unwritable("--json", json_)
         if resume is None:
             plan = runs.plan_of(options, study, {"metric": metric, "success": success}, step, imbalanced, serve=include_bentoml)
-            done: list[str] = []
         else:
             _refuse_beside_resume(context)
-            if Path(resume).name != resume:
-                _refuse(f"--resume {resume!r} is no run: give the name of a folder in {output_dir}")
-            record = runs.Record.read(output_dir.absolute() / resume)
-            plan, done = record.plan, record.held
-        if keep and not plan.serve:
-            _refuse("--keep goes on serving, and nothing would be served: add --include-bentoml")
-        steps = runs.steps_of(step) if _is_given(context, "step") else [one for one in plan.steps if one not in done]
-        runs.refuse_gaps(steps, done)
-        if record is not None:
-            record.refuse_past_no(steps)
+            record = runs.Record.find(output_dir, resume)
+            plan = record.plan
+        steps = runs.steps_to_do(plan, record, step if _is_given(context, "step") else None)
+        if keep and not (plan.serve and "deployment" in steps):
+            _refuse("--keep goes on serving, and nothing would be served: add --include-bentoml, and 7 to --step")
         if dry_run:
-            console.plan(plan.settings(), steps, runs.STEPS, serve=plan.serve)
+            console.plan(plan.options, steps, runs.STEPS, serve=plan.serve)
             return
-        with _fits(dask, steps) as fits:
+        with _fits(dask, plan, steps) as fits:
             if record is None:
                 record = runs.Record.create(output_dir.absolute(), plan)
             console.say(f"run {record.folder.name}, in {record.folder}")
+            console.settings(plan.options)
             telling = runs.Telling(console.begins, console.ended, console.happened)
-            status = runs.run_steps(record, steps, telling, hold=console.hold if keep else None, run=fits)
+            status = runs.run_steps(record, steps, telling, hold=partial(_serve_on, console, json_, record) if keep else None, run=fits)
     except Tier0Error as problem:
         _refuse(str(problem))
     except KeyboardInterrupt:
         console.say("\nstopped" if record is None else f"\nstopped; go on with: tier0 run --resume {record.folder.name} --output-dir {output_dir}")
         raise typer.Exit(INTERRUPTED) from None
+    except typer.Exit:
+        raise
+    except Exception as problem:  # noqa: BLE001 - status 1 would say that it does not hold
+        _refuse(f"it could not be done, for a reason that Tier0 does not know: {type(problem).__name__}: {problem}")
     console.verdict(record)
     _write_json(json_, record.as_dict())
     raise typer.Exit(status)
 
 
-def _fits(dask: str | None, steps: Sequence[str]) -> AbstractContextManager[Run]:
+def _serve_on(console: Console, json_: Path | None, record: Record, work: Any) -> None:
+    """Go on serving, when all is written that is there to be read meanwhile."""
+    _write_json(json_, record.as_dict())
+    console.hold(work)
+
+
+def _fits(dask: str | None, plan: Plan, steps: Sequence[str]) -> AbstractContextManager[Run]:
     """Return what runs the fits; a cluster is connected with before any work is done, and only where there are fits."""
+    if dask is not None and plan.settings().pipeline is not None:
+        _refuse("--dask does the fits of steps 4 and 5, and --pipeline brings its own model: leave one of the two out")
     if dask is None or not {"selection", "training"} & set(steps):
         return nullcontext(itertools.starmap)
     from tier0.pipeline.cluster import dask_cluster  # noqa: PLC0415
@@ -228,8 +238,8 @@ def diff(
 ) -> None:
     """Say what changed between two reports: verdicts, checks, metrics, latencies, versions, model. Exit status 1 if anything is worse.
 
-    A metric is worse when it lost more than its spread (what other test rows would make of it), a latency when it is 1.5 times as long and
-    by more than 1 ms, a check also when it held and is not judged any more.
+    A metric is worse when it lost more than its spread (what other test rows would make of it), the median latency when it is 1.5 times as
+    long and by more than 1 ms, a check also when it held and is not judged any more.
     """
     from tier0.report.diff import changes_between, read_facts  # noqa: PLC0415 - what --help does not need
 

@@ -253,6 +253,6 @@ def test_a_dry_run_does_nothing_also_by_the_script(runs: Runs) -> None:
     done = subprocess.run(command, cwd=runs.tmp, env=runs.environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
-    assert "seed=3 (--seed)" in done.stdout
+    assert "settings: seed=3" in done.stdout
     assert "would do step 7: deployment, and serve the model" in done.stdout
     assert list(runs.tmp.iterdir()) == []

@@ -37,11 +37,16 @@ def breaks() -> Any:
     raise KeyError("region")
 
 
+def ends() -> Any:
+    raise SystemExit("no licence")
+
+
 @pytest.mark.parametrize(
     ("function", "told"),
     [
         (7, "is a int, and no function that trains"),
         (breaks, r"raised KeyError: 'region' \(.*test_own_training.py, line \d+\)"),
+        (ends, r"raised SystemExit: no licence \(.*test_own_training.py, line \d+\)"),
         (lambda: FITTED, r"returned a LogisticRegression: return \(fitted estimator, held-out features, held-out target\)"),
         (lambda: (FITTED, FEATURES), "returned a tuple of 2"),
         (lambda: (Booster(), FEATURES, LABELS), "a Booster as its model, which has not the interface"),

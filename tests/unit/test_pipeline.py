@@ -83,12 +83,28 @@ def test_a_group_is_never_split(seed: int, size: int) -> None:
         ({"x": [math.inf] + [1.0] * 99, "y": [0, 1] * 50}, "column 'x' of .* holds infinity"),
         ({"x": [None] * 100, "y": [0, 1] * 50}, "column 'x' of .* has no value in any row"),
         ({"x": range(100), "y": [0, None] * 50}, "the target 'y' of .* is missing in 50 of 100 rows"),
+        ({"x": range(100), "y": [0.5, math.inf] * 50}, "the target 'y' of .* is infinite in 50 of 100 rows"),
         ({"x": range(100), "z": [0, 1] * 50}, "target = 'y' is no column of .* Its columns are: x, z"),
     ],
 )
 def test_data_that_cannot_be_trained_on_is_refused_with_the_numbers(tmp_path: Path, columns: dict[str, Any], says: str) -> None:
     with pytest.raises(DatasetError, match=says):
         split(load(write(tmp_path / "rows.csv", **columns)), 7)
+
+
+def test_dates_as_a_target_and_rows_without_a_group_are_refused(tmp_path: Path) -> None:
+    rows = {"x": range(50), "y": pd.date_range("2024-01-01", periods=50), "who": [None, *range(49)]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
+
+    with pytest.raises(DatasetError, match=r"the target 'y' of .* holds dates or times, and no number or class"):
+        load(tmp_path / "rows.parquet")
+    with pytest.raises(DatasetError, match=r"the group 'who' of .* is missing in 1 of 50 rows"):
+        load(tmp_path / "rows.parquet", group="who")
+
+
+def test_the_name_of_a_file_becomes_one_that_a_store_takes(tmp_path: Path) -> None:
+    assert load(write(tmp_path / "Ärzte 2026.csv", x=range(100), y=[0, 1] * 50)).name == "rzte_2026"
+    assert load(write(tmp_path / "患者.csv", x=range(100), y=[0, 1] * 50)).name == "data"
 
 
 def test_one_class_only_is_useless(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from tier0.pipeline.metrics import BINARY
 from tier0.pipeline.selection import scoring_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tier0.pipeline.data import Dataset
 
 REPEATS = 5
@@ -83,7 +85,8 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
         warnings.simplefilter("ignore")
         fall = permutation_importance(model, features, target, scoring=get_scorer(scoring), n_repeats=REPEATS, random_state=seed, n_jobs=1)
         shap = _shap(model, features, dataset.names)
-        alone = [_alone(dataset, parts, name, scoring) for name in dataset.names]
+        frame = dataset.frame()
+        alone = [_alone(dataset, parts, frame[name], scoring) for name in dataset.names]
     importances = [
         Importance(name, float(fall.importances_mean[number]), float(fall.importances_std[number]), alone[number], shap.get(name))
         for number, name in enumerate(dataset.names)
@@ -97,14 +100,13 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
     return Analysis(tuple(importances), metric, len(rows), told)
 
 
-def _alone(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], name: str, scoring: str) -> float:
+def _alone(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], column: pd.Series[Any], scoring: str) -> float:
     """Return the score of a shallow tree on one feature, its categories numbered by their mean target in the training part."""
     import pandas as pd  # noqa: PLC0415
     from sklearn.metrics import get_scorer  # noqa: PLC0415
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # noqa: PLC0415
 
-    column, target = dataset.frame()[name], dataset.target
-    test = parts["test"]
+    target, test = dataset.target, parts["test"]
     train = parts.get("train", test[::2])  # of a model that was trained elsewhere, only these rows are known
     test = test if "train" in parts else test[1::2]
     if getattr(column.dtype, "kind", "O") in "fiub":

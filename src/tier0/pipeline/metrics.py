@@ -14,6 +14,18 @@ LEAST_RECALL = 0.10
 LEAST_R2 = 0.0
 BINARY = 2
 RESAMPLES = 40
+MEANINGS = {
+    "auc_roc": "how often a row of a class gets a higher probability of it than another row; 0.5 is chance",
+    "average_precision": "precision of a class over all thresholds; by chance its share of the rows",
+    "brier": "mean squared error of the probabilities; less is better",
+    "accuracy": "share of the rows that get their label",
+    "recall_minority": "share of the rarest class' rows that are found",
+    "precision_minority": "share that is right of what is called the rarest class",
+    "r2": "share of the target's variance that is explained; 0 is no better than its mean",
+    "mae": "mean absolute error, in units of the target; less is better",
+    "rmse": "root of the mean squared error, in units of the target; less is better",
+}
+"""What each metric says, for people."""
 
 
 def minority_class(target: np.ndarray[Any, Any]) -> Any:

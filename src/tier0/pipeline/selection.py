@@ -51,11 +51,15 @@ class Selection:
         scores: best first.
         metric: what was compared.
         reason: one sentence on why the winner won.
+        rows: on how many it was compared.
+        drawn: how they were drawn, in words; empty where they are the whole training part.
     """
 
     scores: list[Score]
     metric: str
     reason: str
+    rows: int
+    drawn: str = ""
 
     @property
     def winner(self) -> Candidate:
@@ -76,8 +80,10 @@ def select(dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candi
     A tie goes to the smaller spread, then to the order of *candidates*: never to the clock, so that the same seed gives the
     same winner.
     """
+    drawn = ""
     if len(train) > MOST_ROWS:
-        events.emit("selection.sampled", f"step 4 selection: on {MOST_ROWS:,} of {len(train):,} rows, drawn in the same proportions")
+        drawn = _how_drawn(dataset)
+        events.emit("selection.sampled", f"step 4 selection: on {MOST_ROWS:,} of {len(train):,} rows: {drawn}")
         train = _sample(dataset, train, seed)
     features, target = dataset.take(train)
     scoring, metric = scoring_of(dataset)
@@ -92,7 +98,7 @@ def select(dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candi
             f"{broken[0].candidate.estimator} has no {metric} on one of {CV_FOLDS} folds: a fold lacks a class. Give more rows, or smaller groups."
         )
     scores.sort(key=lambda score: (-score.mean, score.spread))
-    selection = Selection(scores, metric, _reason(scores, metric))
+    selection = Selection(scores, metric, _reason(scores, metric), len(train), drawn)
     events.emit(
         "selection.done",
         f"step 4 selection: {selection.reason}",
@@ -117,6 +123,12 @@ def _sample(dataset: Dataset, train: np.ndarray[Any, Any], seed: int) -> np.ndar
     drawn, _ = train_test_split(train, train_size=MOST_ROWS, random_state=seed, stratify=stratify)
     found: np.ndarray[Any, Any] = np.sort(drawn)
     return found
+
+
+def _how_drawn(dataset: Dataset) -> str:
+    if dataset.groups is not None:
+        return "whole groups, drawn at random"
+    return "drawn at random, each class in its proportion" if dataset.task == "classification" else "drawn at random"
 
 
 def _splitter(dataset: Dataset, seed: int) -> Any:
@@ -159,7 +171,5 @@ def _reason(scores: list[Score], metric: str) -> str:
     second = scores[1]
     lead = best.mean - second.mean
     weight = "more" if lead > max(best.spread, second.spread) else "less"
-    return (
-        f"{best} has the highest mean {metric}, {lead:.3f} above {second}; that lead is {weight} than the spread between folds. "
-        f"Behind them: {'; '.join(map(str, scores[2:])) or 'nobody'}"
-    )
+    others = f". Behind them: {'; '.join(map(str, scores[2:]))}" if scores[2:] else ""
+    return f"{best} has the highest mean {metric}, {lead:.3f} above {second}; that lead is {weight} than the spread between folds{others}"

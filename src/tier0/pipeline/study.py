@@ -66,6 +66,7 @@ class Scope(_Part):
     Attributes:
         problem: in words.
         population: in words.
+        target: what is predicted; with a file it is the column, as with ``--target``.
         metric: of success, measured on the test part; one of `METRICS`.
         success: what it must reach, or may be at most where less is better; None takes whatever comes.
         minimum_rows: of the cohort.
@@ -74,6 +75,7 @@ class Scope(_Part):
 
     problem: str = ""
     population: str = ""
+    target: str | None = None
     metric: str | None = None
     success: float | None = None
     minimum_rows: int = Field(default=100, ge=20)

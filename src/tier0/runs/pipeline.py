@@ -19,20 +19,20 @@ from tier0.core.events import Event, EventLog
 from tier0.core.settings import DATASETS, TABLE, Settings, merge_settings
 from tier0.pipeline.cluster import Run
 from tier0.pipeline.study import Study, read_study
+from tier0.report.markdown import plain
 from tier0.runs.named import import_named
 from tier0.runs.session import TRAINS, Session
 from tier0.runs.steps import BODIES, NEEDED, STEPS, Found, Work
 
-__all__ = ["STEPS", "Plan", "Record", "RunError", "Telling", "plan_of", "refuse_gaps", "run_steps", "steps_of"]
+__all__ = ["STEPS", "Plan", "Record", "RunError", "Telling", "plan_of", "run_steps", "steps_of", "steps_to_do"]
 
 SCHEMA = 2
 HALF = 0.5
 RECORD = "run.json"
 STATE = "state.pickle"
 TRACEBACK = "traceback.txt"
-ENDS_THE_RUN = {"data", "cohort"}
-"""Steps whose no is final: what comes after them would be built on it."""
-KEPT = ("own", "dataset", "parts", "selection", "trained", "manifest")
+WORDS = {"pass": "it holds", "fail": "it does not hold", "error": "it could not be done"}
+KEPT = ("own", "dataset", "is_cohort", "parts", "selection", "trained", "manifest")
 
 
 class RunError(Tier0Error):
@@ -78,7 +78,8 @@ def plan_of(
     """
     if imbalanced is not None and not 0 < imbalanced < HALF:
         raise RunError(f"imbalanced = {imbalanced:g} is no share of a rarer class: give more than 0 and less than 0.5, such as 0.1")
-    plan = Plan(_settled(options), read_study(study, **scope), steps_of(steps), imbalanced, serve)
+    asked = read_study(study, **scope)
+    plan = Plan(_settled(options, asked.scope.target), asked, steps_of(steps), imbalanced, serve)
     _refuse_unasked(plan)
     own = plan.settings().pipeline
     if own is not None and imbalanced is not None:
@@ -90,20 +91,28 @@ def plan_of(
     return plan
 
 
-def _settled(options: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return what the options and today's environment say, so that a run means the same when it goes on from elsewhere."""
+def _settled(options: Mapping[str, str | None], target: str | None) -> dict[str, str]:
+    """Return what the options, today's environment and the study's target say, so that a run means the same when it goes on from elsewhere."""
+    given = {row.name: value for row in TABLE if (value := _first_of(options.get(row.name), os.environ.get(row.variable))) is not None}
+    if target is not None and "target" not in given and given.get("dataset", DATASETS[0]) not in DATASETS:
+        options, given["target"] = {**options, "target": target}, target
     settings = merge_settings(options, os.environ, spelled="--")
     if address := settings.url or settings.service:
         raise RunError(
             f"{address!r} ({settings.sources['url' if settings.url else 'service']}) is a service of your own, and this run trains a model: "
             "ask `tier0 verify`, or leave it out"
         )
-    given = {row.name: options.get(row.name) or os.environ.get(row.variable) for row in TABLE if settings.sources[row.name] != "default"}
-    if settings.sources["dataset"] != "default" and settings.dataset not in DATASETS:
-        given["dataset"] = str(Path(settings.dataset).absolute())
+    if settings.target not in {None, target} and target is not None:
+        raise RunError(f"the study's target is {target!r}, and {settings.sources['target']} says {settings.target!r}: leave one of the two out")
+    if settings.dataset not in DATASETS:
+        given["dataset"] = settings.dataset
     if settings.store is not None:
-        given["store"] = str(settings.store.absolute())
+        given["store"] = str(settings.store)
     return given
+
+
+def _first_of(*values: str | None) -> str | None:
+    return next((value for value in values if value is not None), None)
 
 
 def _refuse_unasked(plan: Plan) -> None:
@@ -149,18 +158,39 @@ def _all_steps() -> str:
     return ", ".join(f"{number} {name}" for number, name in enumerate(STEPS, 1))
 
 
-def refuse_gaps(steps: Sequence[str], done: Sequence[str] = ()) -> None:
-    """Refuse steps that need one which is neither asked for nor done.
+def steps_to_do(plan: Plan, record: Record | None, asked: str | None) -> tuple[str, ...]:
+    """Return which steps are to be done now, in their order: those that are asked for, or all of the plan that are not done.
+
+    Args:
+        plan: of the run.
+        record: of the run, if it goes on.
+        asked: as `steps_of` reads it; None for all.
 
     Raises:
-        RunError: there is one; the message names it.
+        RunError: one of them needs a step that is neither among them nor done, or stands behind one that said no.
     """
+    held = [] if record is None else record.held
+    steps = tuple(step for step in plan.steps if step not in held) if asked is None else steps_of(asked)
+    outdated = {later for step in steps for later in built_on(step)}
+    there = {*steps, *held} - (outdated - {*steps})
+    if plan.settings().pipeline is not None:
+        there.add("selection")  # a training of one's own needs none
     for step in steps:
         needed = NEEDED.get(step)
-        if needed is not None and needed not in steps and needed not in done:
+        if needed is not None and needed not in there:
             number, other = STEPS.index(step) + 1, STEPS.index(needed) + 1
             message = f"step {number} ({step}) needs step {other} ({needed}), which was not asked for"
             raise RunError(f"{message}: add it (--step {other},{number}), or go on with a run that did it (--resume RUN)")
+    if record is not None:
+        record.refuse_past_no(steps)
+    return steps
+
+
+def built_on(step: str) -> tuple[str, ...]:
+    """Return the steps whose outcome stands no more when *step* is done again."""
+    if step in {"features", "deployment"}:
+        return ("observability",)
+    return () if step == "scope" else STEPS[STEPS.index(step) + 1 :]
 
 
 @dataclass
@@ -188,15 +218,30 @@ class Record:
         """The steps that are done, and did not say no: one that did is asked again."""
         return [step for step, (found, _) in self.done.items() if not found.problems]
 
+    @property
+    def status(self) -> int:
+        """The exit status that what was found means: 0 it holds, 1 it does not, 2 it could not be done."""
+        return max((found.status for found, _ in self.done.values()), default=0)
+
+    @property
+    def in_words(self) -> str:
+        """How it ended, in words."""
+        return WORDS.get(self.verdict, f"it has not ended; so far {WORDS['fail' if self.status else 'pass']}")
+
+    def conclude(self) -> None:
+        """Take the verdict from what the steps found, in this part of the run and in those before it."""
+        self.verdict = ("pass", "fail", "error")[self.status]
+        self.problem = "; ".join(problem for found, _ in self.done.values() for problem in found.problems)
+
     def refuse_past_no(self, steps: Sequence[str]) -> None:
-        """Refuse to go on behind a step whose no is final.
+        """Refuse to go on behind data, or a cohort, that must not be trained on.
 
         Raises:
-            RunError: one of *steps* stands behind it, and it is not asked again.
+            RunError: one of *steps* stands behind that, and it is not asked again.
         """
-        for step in ENDS_THE_RUN & self.done.keys():
-            problems = self.done[step][0].problems
-            later = [one for one in steps if STEPS.index(one) > STEPS.index(step)]
+        for step in ("data", "cohort"):
+            problems = self.done[step][0].problems if step in self.done else ()
+            later = [one for one in steps if one in built_on(step)]
             if problems and later and step not in steps:
                 number = STEPS.index(step) + 1
                 raise RunError(
@@ -221,6 +266,17 @@ class Record:
         return record
 
     @classmethod
+    def find(cls, folder: Path, name: str) -> Record:
+        """Read what the run *name* in *folder* has written down.
+
+        Raises:
+            RunError: see `read`; or it is no name.
+        """
+        if name in {"", ".."} or Path(name).name != name:
+            raise RunError(f"resume = {name!r} is no run: give the name of a folder in {folder}")
+        return cls.read(folder.absolute() / name)
+
+    @classmethod
     def read(cls, folder: Path) -> Record:
         """Read what a run has written down.
 
@@ -239,7 +295,9 @@ class Record:
             raise RunError(f"resume = {folder.name!r}: others may write to {folder}, so nothing in it is loaded. Run it anew")
         try:
             plan = Plan(content["options"], Study.model_validate(content["study"]), tuple(content["steps"]), content["imbalanced"], content["serve"])
-            done = {step: (Found(one["facts"], one["lines"], one["problems"]), one["seconds"]) for step, one in content["done"].items()}
+            done = {
+                step: (Found(one["facts"], one["lines"], one["problems"], one["status"]), one["seconds"]) for step, one in content["done"].items()
+            }
             started = {step: one["started"] for step, one in content["done"].items()}
             return cls(folder, plan, done, content["verdict"], content["problem"], started)
         except (KeyError, TypeError, AttributeError, ValueError) as problem:
@@ -265,21 +323,39 @@ class Record:
                     "facts": found.facts,
                     "lines": found.lines,
                     "problems": found.problems,
+                    "status": found.status,
                 }
                 for step, (found, seconds) in self.done.items()
             },
         }
 
     def write(self) -> None:
-        """Write it down, whole or not at all; and the report for people beside it."""
+        """Write it down, whole or not at all; and the report for people beside it.
+
+        Raises:
+            RunError: there is no room, or no right to.
+        """
         _replace(self.folder / RECORD, (json.dumps(self.as_dict(), indent=2, default=str) + "\n").encode())
         _replace(self.folder / "report.md", as_markdown(self).encode())
 
     def save(self, work: Work) -> None:
-        """Write down what the steps have made."""
+        """Write down what the steps have made.
+
+        Raises:
+            RunError: there is no room, or no right to; or it cannot be pickled.
+        """
         import cloudpickle  # noqa: PLC0415 - candidates hold functions of functions
 
-        _replace(self.folder / STATE, cloudpickle.dumps({name: getattr(work, name) for name in KEPT}))
+        try:
+            state = cloudpickle.dumps({name: getattr(work, name) for name in KEPT})
+        except Tier0Error:
+            raise
+        except Exception as problem:
+            raise RunError(
+                f"what was made cannot be pickled, and so neither kept for --resume nor registered: {type(problem).__name__}: {problem}. "
+                "See to the model's __getstate__ or __reduce__"
+            ) from problem
+        _replace(self.folder / STATE, state)
 
     def load(self, work: Work) -> None:
         """Give *work* what the steps had made."""
@@ -297,8 +373,11 @@ class Record:
 
 def _replace(path: Path, content: bytes) -> None:
     unfinished = path.with_suffix(f"{path.suffix}.unfinished")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    except OSError as problem:
+        raise RunError(f"{path} cannot be written: {problem.strerror}. Make room there, and go on with --resume {path.parent.name}") from problem
 
 
 @dataclass
@@ -325,7 +404,7 @@ def run_steps(
         record: of the run.
         steps: those to do now.
         telling: who is told.
-        hold: is called with what was served before it is stopped, if all went well.
+        hold: is called with what was served, when the verdict is written and before it is stopped, if it holds.
         run: where the fits of steps 4 and 5 run.
 
     Returns:
@@ -348,37 +427,51 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _run_steps(record: Record, steps: Sequence[str], telling: Telling, hold: Callable[[Work], None] | None, run: Run) -> int:
-    settings = record.plan.settings()
-    session = Session(settings, EventLog(listeners=[telling.event]), run=run)
+    session = Session(record.plan.settings(), EventLog(listeners=[telling.event]), run=run, failed=True)
     work = Work(session, record.plan.study, record.folder, record.plan.imbalanced, record.plan.serve)
-    status, is_done, record.problem, record.verdict = 0, False, "", "unfinished"
+    record.verdict, record.problem = "unfinished", ""
     try:
-        record.load(work)
-        work.found = {step: found for step, (found, _) in record.done.items()}
-        work.times = {step: (record.started[step], record.started[step] + seconds) for step, (_, seconds) in record.done.items()}
-        _start_early(work, steps)
-        for step in steps:
-            status = max(status, _do(step, work, record, telling))
-            if status and (step in ENDS_THE_RUN or record.verdict == "error"):
-                break
-        if not status and (said_no := [problem for found, _ in record.done.values() for problem in found.problems]):
-            status, record.problem = 1, "; ".join(said_no)  # an earlier part of this run did
-        if not status and hold is not None and work.server is not None:
-            hold(work)
-        is_done = True
+        with _ending(session):
+            record.load(work)
+            _start_early(work, steps)
+            _do_all(steps, work, record, telling)
+            session.failed = bool(record.status)
+            if hold is not None and not record.status and work.server is not None:
+                record.conclude()
+                record.write()
+                hold(work)
+        record.conclude()
+    except KeyboardInterrupt:
+        record.verdict = "unfinished"
+        raise
+    except Exception as problem:
+        record.verdict, record.problem = "error", str(problem)
+        raise
+    finally:
+        record.write()
+    return record.status
+
+
+@contextmanager
+def _ending(session: Session) -> Iterator[None]:
+    """Stop what the session started, whatever happens; at once, if somebody wants us gone."""
+    try:
+        yield
     except KeyboardInterrupt:
         session.interrupted = True
         raise
-    except Tier0Error as problem:
-        record.problem = str(problem)
-        raise
     finally:
-        session.failed = bool(status) or not is_done
         session.close()
-        if not session.interrupted:
-            record.verdict = {0: "pass", 1: "fail"}.get(status, "error") if is_done else "error"
-        record.write()
-    return status
+
+
+def _do_all(steps: Sequence[str], work: Work, record: Record, telling: Telling) -> None:
+    """Do the steps until one says no; only the deployment's no is told, too, where the model is looked up."""
+    work.found = {step: found for step, (found, _) in record.done.items()}
+    work.times = {step: (record.started[step], record.started[step] + seconds) for step, (_, seconds) in record.done.items()}
+    for step in steps:
+        found = _do(step, work, record, telling)
+        if found.problems and step != "deployment":
+            break
 
 
 def _start_early(work: Work, steps: Sequence[str]) -> None:
@@ -395,60 +488,42 @@ def _start_early(work: Work, steps: Sequence[str]) -> None:
         work.server = work.session.launch()
 
 
-def _do(step: str, work: Work, record: Record, telling: Telling) -> int:
-    """Do one step, write down what it found, and return its status."""
+def _do(step: str, work: Work, record: Record, telling: Telling) -> Found:
+    """Do one step, and write down what it found; what was built on an earlier outcome of it is forgotten."""
     telling.begins(STEPS.index(step) + 1, step)
     start = time.perf_counter()
     record.started[step] = time.time()
+    for outdated in (step, *built_on(step)):
+        record.done.pop(outdated, None)
+        work.found.pop(outdated, None)
+        work.times.pop(outdated, None)
     work.times[step] = (record.started[step], record.started[step])
-    work.found.pop(step, None)
-    status = 0
     try:
         found = BODIES[step](work)
-        if found.problems:
-            status, record.problem = 1, "; ".join(found.problems)
+        if not found.problems:
+            record.save(work)
     except Tier0Error as problem:
-        status, record.problem = problem.exit_status, str(problem)
-        found = Found({}, [f"{'not served' if step == 'deployment' else 'not done'}: {problem}"], [str(problem)])
-        if step != "deployment":
-            record.verdict = "error"
+        found = Found({}, [], [str(problem)], problem.exit_status)
     except (Exception, SystemExit) as problem:  # noqa: BLE001 - what a step did not expect is no verdict on the model
         (record.folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
-        record.problem = f"{type(problem).__name__}: {problem}. Where it came from stands in {record.folder / TRACEBACK}"
-        status, record.verdict = 2, "error"
-        found = Found({}, [f"it broke: {record.problem}"], [record.problem])
+        found = Found({}, [], [f"it broke: {type(problem).__name__}: {problem}. Where it came from stands in {record.folder / TRACEBACK}"], 2)
     seconds = time.perf_counter() - start
     work.found[step], work.times[step] = found, (record.started[step], record.started[step] + seconds)
-    if status == 0:
-        record.save(work)
-    if status == 0 or found.facts:
-        record.done[step] = (found, seconds)
+    record.done[step] = (found, seconds)
     record.write()
     telling.ends(step, found, seconds)
-    return status
+    return found
 
 
 def as_markdown(record: Record) -> str:
     """Return the report for people."""
-    verdict = {"pass": "it holds", "fail": "it does not hold", "error": "it could not be done", "unfinished": "it has not ended"}[record.verdict]
-    lines = [f"# Tier0 run {record.folder.name}: {verdict}", ""]
+    lines = [f"# Tier0 run {record.folder.name}: {record.in_words}", ""]
     if record.problem:
-        lines += [f"**{_plain(record.problem)}**", ""]
+        lines += [f"**{plain(record.problem)}**", ""]
     lines += ["| step | seconds | |", "|---|---|---|"]
     for step, (found, seconds) in record.done.items():
         lines.append(f"| {STEPS.index(step) + 1} {step} | {seconds:.1f} | {'no' if found.problems else 'yes'} |")
     for step, (found, _) in record.done.items():
-        lines += [
-            "",
-            f"## {STEPS.index(step) + 1} {step}",
-            "",
-            *(f"- {_plain(line)}" for line in found.lines),
-            *(f"- **{_plain(one)}**" for one in found.problems),
-        ]
+        told = [*(f"- {plain(line)}" for line in found.lines), *(f"- **{plain(one)}**" for one in found.problems)]
+        lines += ["", f"## {STEPS.index(step) + 1} {step}", "", *told]
     return "\n".join(lines) + "\n"
-
-
-def _plain(text: str) -> str:
-    """Return text from data so that Markdown takes it as it is."""
-    flat = " ".join(text.split())
-    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|" else letter for letter in flat)

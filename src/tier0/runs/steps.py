@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import json
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,7 +16,10 @@ import numpy as np
 from tier0.client.opik_tracer import OpikTracer, Step, StepsTrace, opik_is_configured
 from tier0.core.errors import Tier0Error
 from tier0.core.prediction import estimator_of
+from tier0.pipeline.metrics import MEANINGS
+from tier0.pipeline.selection import CV_FOLDS
 from tier0.pipeline.study import METRICS, Study
+from tier0.runs.provenance import commit, versions
 
 if TYPE_CHECKING:
     from tier0.pipeline.analysis import Analysis
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 STEPS = ("scope", "data", "cohort", "selection", "training", "features", "deployment", "observability")
 NEEDED = {"training": "selection", "features": "training", "deployment": "training", "observability": "training"}
 """What a step cannot do without; the data is loaded by whichever step comes first."""
-PACKAGES = ("numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "mlflow", "bentoml")
 MOST_SHOWN = 5
 OPIK_WITHIN = 10.0
 """Seconds for which the last step waits until Opik has its trace."""
@@ -46,13 +46,20 @@ class Found:
 
     Attributes:
         facts: of built-in types, for reports.
-        lines: what a person reads, in order.
+        lines: what a person reads, in order: what went in, what was checked, the numbers, and what they mean.
         problems: why the run must not go on, in sentences.
+        status: the exit status that the problems mean: 1 it does not hold, 2 it could not be done; 0 where there is none.
     """
 
     facts: Mapping[str, Any]
     lines: Sequence[str]
     problems: Sequence[str] = ()
+    status: int = 0
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], lines: Sequence[str], problems: Sequence[str] = ()) -> Found:
+        """Return what a step found that was done: its problems say that it does not hold."""
+        return cls(facts, lines, problems, 1 if problems else 0)
 
 
 @dataclass
@@ -67,6 +74,7 @@ class Work:
         serve: whether the model is registered, served and verified.
         own: what a training function of the user's own returned.
         dataset: the rows in use.
+        is_cohort: they are those that step 3 left.
         parts: of them.
         selection: step 4.
         trained: step 5.
@@ -83,6 +91,7 @@ class Work:
     serve: bool = False
     own: OwnTraining | None = None
     dataset: Dataset | None = None
+    is_cohort: bool = False
     parts: dict[str, Any] | None = None
     selection: Selection | None = None
     trained: Trained | None = None
@@ -108,16 +117,16 @@ class Work:
                 self.own = self.own or self.session.call_own()
                 dataset = self.own.dataset
             self.dataset = dataset if self.imbalanced is None else make_rarer(dataset, self.imbalanced, self.session.settings.seed)
-            self._refuse_another_task()
+            self._refuse_another_problem(self.dataset.target_name, self.dataset.task)
         return self.dataset
 
-    def _refuse_another_task(self) -> None:
-        metric, task = self.study.scope.metric, self.data().task
-        if metric is not None and METRICS[metric][0] != task:
+    def _refuse_another_problem(self, target: str, task: str) -> None:
+        asked = self.study.scope
+        if asked.target not in {None, target}:
+            raise Tier0Error(f"scope.target = {asked.target!r} in the study, and {target!r} is what the data has as its target: correct one of them")
+        if asked.metric is not None and METRICS[asked.metric][0] != task:
             others = ", ".join(name for name, (of, *_) in METRICS.items() if of == task)
-            raise Tier0Error(
-                f"scope.metric = {metric!r} is for a {METRICS[metric][0]}, and {self.data().target_name!r} is a {task}: give one of {others}"
-            )
+            raise Tier0Error(f"scope.metric = {asked.metric!r} is for a {METRICS[asked.metric][0]}, and {target!r} is a {task}: give one of {others}")
 
     def split(self) -> dict[str, Any]:
         """Return the parts of the rows in use."""
@@ -133,18 +142,17 @@ def scope(work: Work) -> Found:
     """Step 1."""
     asked, settings = work.study.scope, work.session.settings
     wanted = "whatever comes" if asked.success is None else f"{asked.metric} of {asked.success:g} or {'more' if _more(asked.metric) else 'less'}"
-    rows = (
-        f"those that {settings.pipeline} held out"
-        if settings.pipeline
-        else f"{settings.dataset}{f', target {settings.target}' if settings.target else ''}"
-    )
+    rows = f"rows that {settings.pipeline} holds out" if settings.pipeline else settings.dataset
+    target = settings.target or asked.target
     lines = [
+        f"input: {rows}{f', target {target}' if target else ''}",
         f"problem: {asked.problem or 'not stated'}",
         f"population: {asked.population or 'not stated'}",
-        f"data: {rows}",
         f"success: {wanted}, with at least {asked.minimum_rows} rows and {asked.minimum_of_each_class} of each class",
+        "checked: that metric, success, least sizes, rules and criteria can be used, and do not contradict each other",
+        "means: " + ("any model may go that is not useless" if asked.success is None else f"no model may go that does not reach {wanted}"),
     ]
-    return Found(asked.model_dump(), lines)
+    return Found.of(asked.model_dump(), lines)
 
 
 def _more(metric: str | None) -> bool:
@@ -156,59 +164,75 @@ def data(work: Work) -> Found:
     from tier0.pipeline.quality import assess  # noqa: PLC0415
 
     dataset = work.data()
-    quality = assess(dataset, work.study.data)
+    rules = work.study.data
+    quality = assess(dataset, rules)
     worst = max(quality.columns, key=lambda one: one.missing)
     lines = [
-        f"{quality.rows} rows of {len(dataset.names)} features; {dataset.target_name} is predicted, a {dataset.task}",
+        f"input: {quality.rows} rows of {len(dataset.names)} features; {dataset.target_name} is predicted, a {dataset.task}",
         f"checked: types, ranges, categories, missing values (most: {worst.missing:.0%} in {worst.name}), duplicates ({quality.duplicates:.1%})"
-        + (f", age ({quality.age_days} days)" if quality.age_days is not None else ""),
+        + (f", age ({quality.age_days} days)" if quality.age_days is not None else "")
+        + (f", rules of the study for {len(rules.columns)} columns" if rules.columns else "")
+        + (f", the pandera schema {rules.pandera}" if rules.pandera else ""),
         *(f"note: {note}" for note in quality.notes),
-        "the data may be trained on" if not quality.problems else "the data must not be trained on",
+        "means: " + ("the data may be trained on" if not quality.problems else "the data must not be trained on"),
     ]
-    return Found(asdict(quality), lines, quality.problems)
+    return Found.of(asdict(quality), lines, quality.problems)
 
 
 def cohort(work: Work) -> Found:
     """Step 3."""
     from tier0.pipeline.cohort import choose_cohort  # noqa: PLC0415
 
-    chosen: Cohort = choose_cohort(work.data(), work.study.cohort, work.study.scope)
-    before = len(work.data())
-    work.dataset, work.parts = chosen.dataset, None
-    lines = [f"{before:>8} rows", *(f"{one.left:>8} left after: {one.criterion} (-{one.removed})" for one in chosen.attrition)]
-    if not chosen.attrition:
-        lines.append("no criteria: everybody belongs to it")
-    if chosen.classes:
-        lines.append("classes: " + ", ".join(f"{label}: {count}" for label, count in chosen.classes.items()))
+    if work.is_cohort:  # this step is done again, and begins where it began
+        work.dataset = None
+    everybody, asked = work.data(), work.study.scope
+    chosen: Cohort = choose_cohort(everybody, work.study.cohort, asked)
+    work.dataset, work.parts, work.is_cohort = chosen.dataset, None, True
+    lines = [
+        f"input: {len(everybody)} rows",
+        *(f"{one.left:>8} left after: {one.criterion} (-{one.removed})" for one in chosen.attrition),
+        *(["no criteria: everybody belongs to it"] if not chosen.attrition else []),
+        *(["classes: " + ", ".join(f"{label}: {count}" for label, count in chosen.classes.items())] if chosen.classes else []),
+        f"checked: at least {asked.minimum_rows} rows" + (f", and {asked.minimum_of_each_class} of each class" if chosen.classes else ""),
+        "means: " + ("too few are left to train on" if chosen.problems else f"{len(chosen.dataset)} rows are enough to train on"),
+    ]
     facts = {"rows": len(chosen.dataset), "attrition": [asdict(one) for one in chosen.attrition], "classes": chosen.classes}
-    return Found(facts, lines, chosen.problems)
+    return Found.of(facts, lines, chosen.problems)
 
 
 def selection(work: Work) -> Found:
     """Step 4."""
-    rows = work.split()
+    parts = work.split()
     if work.own is not None:
         algorithm = type(estimator_of(work.own.model)).__name__
         reason = f"{work.session.settings.pipeline} brings its own model, and nothing is compared"
-        return Found({"selected_algorithm": algorithm, "selection_score": None, "reason": reason}, [f"selected: {algorithm}: {reason}"])
-    chosen = work.selection = work.session.select(work.data(), rows)
+        return Found.of({"selected_algorithm": algorithm, "selection_score": None, "reason": reason}, [f"means: {algorithm} it is: {reason}"])
+    chosen = work.selection = work.session.select(work.data(), parts)
+    rows = len(parts["train"])
     facts = {
         "selected_algorithm": chosen.winner.estimator,
         "selection_score": chosen.scores[0].mean,
         "metric": chosen.metric,
+        "rows": {"train": rows, "compared": chosen.rows},
         "scores": [{"algorithm": one.candidate.estimator, "mean": one.mean, "spread": one.spread, "seconds": one.seconds} for one in chosen.scores],
         "reason": chosen.reason,
     }
-    lines = [f"{one.candidate.estimator:28} {chosen.metric} {one.mean:.3f} ± {one.spread:.3f}" for one in chosen.scores]
-    return Found(facts, [*lines, f"selected: {chosen.winner.estimator}: {chosen.reason}"])
+    lines = [
+        f"input: {f'{chosen.rows:,} of the ' if chosen.drawn else ''}{rows:,} rows of the training part{f', {chosen.drawn}' if chosen.drawn else ''}",
+        f"checked: {len(chosen.scores)} algorithms, each on the same {CV_FOLDS} folds, by its mean {chosen.metric} on rows that it was not fitted on",
+        *(f"{one.candidate.estimator:30} {one.mean:.3f} ± {one.spread:.3f}   {one.seconds:.1f} s" for one in chosen.scores),
+        f"means: {chosen.winner.estimator} is trained: {chosen.reason}",
+    ]
+    return Found.of(facts, lines)
 
 
 def training(work: Work) -> Found:
     """Step 5."""
+    dataset, parts = work.data(), work.split()
     if work.own is not None:
-        trained = work.session.take(work.own.model, work.data())
+        trained = work.session.take(work.own.model, dataset)
     elif work.selection is not None:
-        trained = work.session.fit(work.data(), work.split(), work.selection)
+        trained = work.session.fit(dataset, parts, work.selection)
     else:
         raise Tier0Error("training needs the selection, which is not there")
     work.trained = trained
@@ -221,58 +245,81 @@ def training(work: Work) -> Found:
         "validation_score": found.score,
         "threshold": found.threshold,
         "metrics": found.metrics,
+        "spread": found.spread,
         "seed": found.seed,
         "training_run_id": trained.run_id,
         "model_uri": trained.model_uri,
         "tracking_uri": trained.tracking_uri,
     }
     shares = ", ".join(f"{name} {count} ({count / sum(found.rows.values()):.0%})" for name, count in found.rows.items())
-    how = f"{found.trials} trials" if work.own is None else f"trained by {work.session.settings.pipeline}"
+    how = (
+        f"{found.trials} trials on the validation part; the best was fitted again on training and validation, and measured on the test part"
+        if work.own is None
+        else f"trained by {work.session.settings.pipeline}, and measured on the rows that it held out"
+    )
     lines = [
-        f"{found.algorithm}, {how}; rows: {shares}",
-        "on the test part: " + ", ".join(f"{name} {value:.3f}" for name, value in found.metrics.items()),
+        f"input: {found.algorithm}; rows: {shares}",
+        f"checked: {how}",
+        *(f"{name:20} {value:9.3f} ± {found.spread[name]:<8.3f} {MEANINGS[name]}" for name, value in found.metrics.items()),
         *([f"decision threshold {found.threshold:.3f}, chosen on the validation part"] if found.threshold is not None else []),
+        "means: the model is worth more than chance; ± is by how much other rows would change a number",
         f"logged to MLflow as {trained.model_uri} in {trained.tracking_uri}",
     ]
-    return Found(facts, lines)
+    return Found.of(facts, lines)
 
 
 def features(work: Work) -> Found:
     """Step 6."""
-    from tier0.pipeline.analysis import analyse  # noqa: PLC0415
+    from tier0.pipeline.analysis import REPEATS, analyse  # noqa: PLC0415
 
     if work.trained is None:
         raise Tier0Error("the feature analysis needs a trained model, which is not there")
     analysis: Analysis = analyse(work.data(), work.split(), work.trained.training.model, work.session.settings.seed)
+    shown = analysis.importances[:MOST_SHOWN]
     lines = [
-        f"{one.feature:28} {analysis.metric} falls by {one.mean:.3f} ± {one.spread:.3f}" + (f", SHAP {one.shap:.3f}" if one.shap is not None else "")
-        for one in analysis.importances[:MOST_SHOWN]
+        f"input: {work.trained.training.algorithm}, and {analysis.rows} rows of the test part",
+        f"checked: by how much {analysis.metric} falls when one feature's values are shuffled ({REPEATS} times), and what each feature gives alone",
+        *(f"{one.feature:30} {one.mean:6.3f} ± {one.spread:.3f}" + (f"   SHAP {one.shap:.3f}" if one.shap is not None else "") for one in shown),
+        *([f"and {left} features that count less"] if (left := len(analysis.importances) - MOST_SHOWN) > 0 else []),
+        *(f"warning: {warning}" for warning in analysis.warnings),
+        f"means: the model goes by {shown[0].feature} most; a fall within its ± is chance"
+        + ("" if analysis.warnings else "; no feature alone gives the target away"),
     ]
-    lines += [f"warning: {warning}" for warning in analysis.warnings] or ["no feature alone gives the target away"]
-    return Found(asdict(analysis), lines)
+    return Found.of(asdict(analysis), lines)
 
 
 def deployment(work: Work) -> Found:
-    """Step 7: what may go, and, if it is asked for, that model registered, served and verified."""
+    """Step 7: what may go, and, if it is asked for, that model registered, served and verified.
+
+    The manifest stands whatever becomes of the serving.
+    """
     if work.trained is None:
         raise Tier0Error("the deployment needs a trained model, which is not there")
-    work.manifest = _manifest(work)
-    problems = list(work.manifest["why_not"])
-    lines = ["it may go" if work.manifest["may_go"] else "it must not go"]
+    manifest = work.manifest = _manifest(work)
+    why_not, asked = manifest["why_not"], work.study.scope
+    checked = "nothing was asked of its metrics" if asked.success is None else f"{asked.metric} against {asked.success:g}"
+    lines = [
+        f"input: {manifest['algorithm']}, {manifest['model_uri']}",
+        f"checked: {checked}{', and whether what is served is what was trained' if work.serve else ''}",
+    ]
+    found = Found.of(manifest, lines, why_not)
+    means = "it must not go" if why_not else "it may go"
     try:
-        if work.serve and work.manifest["may_go"]:
-            served = work.manifest["served"] = _serve(work)
-            lines += _served_lines(served)
+        if work.serve and why_not:
+            manifest["served"] = {"status": "not served", "why": means}
         elif work.serve:
-            work.manifest["served"] = {"status": "not served", "why": "it must not go"}
+            manifest["served"] = _serve(work)
+            lines += _served_lines(manifest["served"])
+            means += ", and what is served is what was trained"
     except Tier0Error as problem:
-        work.manifest["served"] = {"status": "not served", "why": str(problem)}
-        raise
+        manifest["served"] = {"status": "not served", "why": str(problem)}
+        means += " by its metrics, and is not served"
+        found = Found(manifest, lines, [f"not served: {problem}"], problem.exit_status)
     finally:
         path = work.folder / "manifest.json"
-        path.write_text(json.dumps(work.manifest, indent=2, default=str) + "\n", encoding="utf-8")
-        lines.append(f"manifest: {path}")
-    return Found(work.manifest, lines, problems)
+        path.write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
+        lines += [f"means: {means}", f"manifest: {path}"]
+    return found
 
 
 def _manifest(work: Work) -> dict[str, Any]:
@@ -292,26 +339,10 @@ def _manifest(work: Work) -> dict[str, Any]:
         "success": {"metric": asked.metric, "wanted": asked.success, "reached": reached},
         "may_go": not why_not,
         "why_not": why_not,
-        "versions": {name: version for name in PACKAGES if (version := _version(name)) is not None},
-        "commit": _commit(),
+        "versions": versions(),
+        "commit": commit(),
         "served": None,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """Return the commit of the folder that this runs in, if git knows one."""
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)  # noqa: S607
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def _serve(work: Work) -> dict[str, Any]:
@@ -370,26 +401,33 @@ def observability(work: Work) -> Found:
 
     if work.trained is None:
         raise Tier0Error("observability needs a trained model, which is not there")
-    tags = {"tier0.run": work.folder.name, "tier0.problem": work.study.scope.problem}
+    verdict = "fail" if any(found.problems for found in work.found.values()) else "pass"
+    tags = {"tier0.run": work.folder.name, "tier0.problem": work.study.scope.problem, "tier0.verdict": verdict}
     numbers: dict[str, float] = {}
     artifacts = [path for path in (work.folder / "manifest.json", work.folder / "report.md") if path.exists()]
-    served = (work.manifest or {}).get("served")
     if work.manifest is not None:
         tags["tier0.may_go"] = str(work.manifest["may_go"]).lower()
-    if served and served["status"] == "serving":
-        tags |= {"tier0.model_tag": served["model_tag"], "tier0.endpoint": served["endpoint"], "tier0.verdict": served["prediction_test"]}
+    served = (work.manifest or {}).get("served") or {}
+    if served.get("status") == "serving":
+        tags |= {"tier0.model_tag": served["model_tag"], "tier0.endpoint": served["endpoint"]}
         numbers |= {"latency_ms_p50": served["latency_ms"]["p50"], "latency_ms_max": served["latency_ms"]["max"]}
-    tracking = Tracking(work.session.workspace.folder("m"), work.trained.tracking_uri)
+    trained = work.trained
+    tracking = Tracking(work.session.workspace.folder("m"), trained.tracking_uri)
     try:
-        tracking.complete(work.trained.run_id, tags, numbers, artifacts)
+        tracking.complete(trained.run_id, tags, numbers, artifacts)
     finally:
         tracking.close()
-    facts = {"run_id": work.trained.run_id, "tracking_uri": work.trained.tracking_uri, "tags": tags, "metrics": numbers}
-    lines = [f"MLflow run {work.trained.run_id} has tag, endpoint, latencies, manifest and report: {work.trained.tracking_uri}"]
+    facts = {"run_id": trained.run_id, "tracking_uri": trained.tracking_uri, "tags": tags, "metrics": numbers}
+    added = [name.removeprefix("tier0.") for name, value in tags.items() if value] + [*numbers, *(path.name for path in artifacts)]
+    lines = [
+        f"input: MLflow run {trained.run_id}, which has the model, its parameters and its metrics",
+        f"added: {', '.join(added)}",
+        f"means: what came of the model stands beside it, in {trained.tracking_uri}",
+    ]
     if opik_is_configured():
         facts["opik"], told = _trace_in_opik(work, tags)
         lines.append(told)
-    return Found(facts, lines)
+    return Found.of(facts, lines)
 
 
 def _trace_in_opik(work: Work, tags: Mapping[str, str]) -> tuple[dict[str, Any], str]:
