@@ -381,6 +381,25 @@ def build(
     typer.echo(f"all of them          docker compose -f {output_dir / 'compose.yaml'} up --build")
 
 
+@app.command()
+def doctor(json_: Annotated[Path | None, typer.Option("--json", help="write what was found to a file, too")] = None) -> None:
+    """Say what is missing in this environment, what for, and the one command that mends it.
+
+    Exit status 0: pytest -m tier0_bentoml can run, 2: something is missing that it needs. What only other commands need is told, and does
+    not count. Values of environment variables are shown nowhere.
+    """
+    _refuse_unwritable("--json", json_)
+    from tier0.runs import doctor as look  # noqa: PLC0415 - what --help does not need
+
+    environment = look.Environment.here()
+    findings = look.examine(environment)
+    for finding in findings:
+        typer.echo(str(finding))
+    typer.echo(look.conclusion(environment, findings))
+    _write_json(json_, look.as_document(environment, findings))
+    raise typer.Exit(look.exit_status(findings))
+
+
 def _refuse_unused(context: typer.Context, *, by_kind: bool, trained: bool) -> None:
     """Refuse options of `serve` that were given, and would not be used."""
     unused = {"port": "is for models that are named; with --all say --first-port"} if by_kind else {"first_port": "goes with --all; say --port"}

@@ -23,10 +23,11 @@ def provenance() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the version of each of `PACKAGES` that is installed."""
-    return {name: version for name in PACKAGES if (version := _version(name)) is not None}
+    return {name: version for name in PACKAGES if (version := version_of(name)) is not None}
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Return the version of a distribution, or None where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
