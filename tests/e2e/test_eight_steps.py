@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -64,13 +65,33 @@ def runs(tmp_path: Path) -> Runs:
     return Runs(tmp_path)
 
 
-def test_all_eight_end_with_that_model_served_and_verified(runs: Runs, tmp_path: Path) -> None:
-    status, said = runs.finish(*FAST, "--include-bentoml", "--metric", "auc_roc", "--success", "0.6", "--json", str(tmp_path / "out.json"))
+def serving(runs: Runs, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """Start a run that goes on serving, and return its process, and what it said until it serves."""
+    process = runs.start(*FAST, "--include-bentoml", "--keep", *arguments)
+    assert process.stdout is not None
+    said = ""
+    while "serving at" not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    return process, said
 
-    assert status == 0, said
+
+def test_all_eight_end_with_that_model_served_and_verified_until_ctrl_c(runs: Runs, tmp_path: Path) -> None:
+    process, said = serving(runs, "--metric", "auc_roc", "--success", "0.6", "--json", str(tmp_path / "out.json"))
+    try:
+        record = runs.record
+        assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == record, "what is to be read is there meanwhile"
+        assert f"Ctrl-C stops it, and so does: kill {process.pid}" in said
+        assert httpx.get(f"{record['done']['deployment']['facts']['served']['endpoint']}/health").json()["status"] == "healthy"
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 0, said + rest
+    assert f"{runs.folder.name}: it holds" in rest
     assert runs.left() == []
-    record = runs.record
-    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == record
+    assert runs.record == record
     assert [step["number"] for step in record["done"].values()] == list(range(1, 9))
     assert record["verdict"] == "pass"
     served = json.loads((runs.folder / "manifest.json").read_text(encoding="utf-8"))["served"]
@@ -85,36 +106,52 @@ def test_all_eight_end_with_that_model_served_and_verified(runs: Runs, tmp_path:
         "STEP 8: OBSERVABILITY",
         "health_check healthy",
         "circuit_breaker closed",
+        "  added: run, verdict, may_go, model_tag, endpoint, latency_ms_p50, latency_ms_max, manifest.json, report.md",
     ):
         assert step in said
+    for step, found in record["done"].items():
+        told = [line.partition(":")[0] for line in found["lines"]]
+        assert {"input", "means"} < set(told), step
+        assert {"checked", "added"} & set(told), step
+    assert "\x1b" not in said, "plain lines in a log"
 
     import mlflow
 
     client = mlflow.MlflowClient(record["done"]["training"]["facts"]["tracking_uri"])
-    logged = client.get_run(record["done"]["training"]["facts"]["training_run_id"]).data
+    run_id = record["done"]["training"]["facts"]["training_run_id"]
+    logged = client.get_run(run_id).data
+    assert {"manifest.json", "report.md"} <= {one.path for one in client.list_artifacts(run_id)}
+    assert logged.tags["tier0.verdict"] == "pass"
+    assert logged.tags["tier0.endpoint"] == served["endpoint"]
     assert logged.tags["tier0.model_tag"] == served["model_tag"]
     assert logged.metrics["latency_ms_p50"] == served["latency_ms"]["p50"]
     assert logged.metrics["auc_roc"] == record["done"]["training"]["facts"]["metrics"]["auc_roc"]
 
 
-def test_a_run_that_is_killed_goes_on_and_gives_the_same_result(runs: Runs, tmp_path: Path) -> None:
-    process = runs.start(*FAST, "--step", "1-6")
+def kill_after(runs: Runs, step: str, *arguments: str) -> None:
+    """Kill a run as soon as it has written down that *step* is done."""
+    process = runs.start(*arguments)
     try:
         deadline = time.monotonic() + 60
-        while not runs.output.exists() or not list(runs.output.glob("*/run.json")) or "selection" not in runs.record["done"]:
+        while not list(runs.output.glob("*/run.json")) or step not in runs.record["done"]:
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.01)
     finally:
         process.kill()
         process.communicate()
-    before = list(runs.record["done"])
-    assert "features" not in before
+
+
+def test_a_run_that_is_killed_in_steps_5_and_6_goes_on_and_gives_the_same_result(runs: Runs, tmp_path: Path) -> None:
+    kill_after(runs, "selection", *FAST, "--step", "1-6")
+    assert "training" not in runs.record["done"]
+    kill_after(runs, "training", "--resume", runs.folder.name)
+    assert "features" not in runs.record["done"]
 
     status, said = runs.finish("--resume", runs.folder.name)
 
     assert status == 0, said
-    assert "STEP 4" not in said, "what was done is not done again"
+    assert "STEP 5" not in said, "what was done is not done again"
     (tmp_path / "whole").mkdir()
     whole = Runs(tmp_path / "whole")
     assert whole.finish(*FAST, "--step", "1-6")[0] == 0
@@ -170,6 +207,58 @@ def test_where_it_cannot_be_registered_the_manifest_still_stands(runs: Runs, tmp
     manifest = json.loads((runs.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["may_go"]
     assert manifest["served"]["status"] == "not served"
+    assert runs.left() == []
+
+
+@pytest.mark.slow
+def test_a_model_that_is_not_itself_any_more_is_not_served(runs: Runs, tmp_path: Path) -> None:
+    """It loses what it learned when it is saved: the manifest stands, and nothing is in the store."""
+    (tmp_path / "forgets.py").write_text(
+        "import numpy as np\nfrom sklearn.linear_model import LogisticRegression\n"
+        "class Forgets(LogisticRegression):\n"
+        "    def __getstate__(self):\n        return {**super().__getstate__(), 'coef_': -self.coef_}\n"
+        "def train():\n    rows = np.random.default_rng(0).normal(size=(200, 2))\n"
+        "    return Forgets().fit(rows, rows[:, 0] > 0), rows, rows[:, 0] > 0\n"
+    )
+    runs.environment["PYTHONPATH"] += f":{tmp_path}"
+    store = tmp_path / "store"
+
+    status, said = runs.finish("--step", "5,7", "--pipeline", "forgets:train", "--include-bentoml", "--store", str(store), "--keep")
+
+    assert status == 1, said
+    assert "NO: not served: the model could not be registered" in said
+    assert "the model that was saved is not the model in memory" in said
+    manifest = json.loads((runs.folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["may_go"]
+    assert manifest["served"]["status"] == "not served"
+    assert not list(store.rglob("model.yaml"))
+    assert runs.left() == []
+
+
+@pytest.mark.slow
+def test_what_is_kept_is_stopped_by_kill_too(runs: Runs) -> None:
+    process, _ = serving(runs, "--step", "4,5,7")
+    process.terminate()
+    process.communicate(timeout=20)
+
+    deadline = time.monotonic() + 5
+    while runs.left():
+        assert time.monotonic() < deadline, runs.left()
+        time.sleep(0.01)
+    assert runs.record["verdict"] == "pass"
+
+
+@pytest.mark.slow
+def test_what_is_kept_and_ends_by_itself_is_told(runs: Runs) -> None:
+    process, _ = serving(runs, "--step", "4,5,7")
+    for server in psutil.Process(process.pid).children(recursive=True):
+        if "bentoml" in " ".join(server.cmdline()):
+            server.kill()
+    said, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 2, said
+    assert "the server has ended by itself; its log ends:" in said
+    assert runs.record["verdict"] == "error"
     assert runs.left() == []
 
 

@@ -120,7 +120,7 @@ def build(
 def _refuse_existing(output: Path, names: Iterable[str]) -> None:
     for name in (*names, COMPOSE):
         if (output / name).exists():
-            raise Tier0Error(f"output-dir = {str(output)!r} has a {name} already, which is not overwritten: give another, or remove it")
+            raise Tier0Error(f"output-dir = {str(output)!r} has {name!r} already, which is not overwritten: give another, or remove it")
 
 
 def _build_one(workspace: Workspace, name: str, models: Sequence[RegisteredModel], nonce: str) -> tuple[Path, str]:

@@ -498,21 +498,30 @@ def _do(step: str, work: Work, record: Record, telling: Telling) -> Found:
         work.found.pop(outdated, None)
         work.times.pop(outdated, None)
     work.times[step] = (record.started[step], record.started[step])
-    try:
-        found = BODIES[step](work)
-        if not found.problems:
-            record.save(work)
-    except Tier0Error as problem:
-        found = Found({}, [], [str(problem)], problem.exit_status)
-    except (Exception, SystemExit) as problem:  # noqa: BLE001 - what a step did not expect is no verdict on the model
-        (record.folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
-        found = Found({}, [], [f"it broke: {type(problem).__name__}: {problem}. Where it came from stands in {record.folder / TRACEBACK}"], 2)
+    found = _found(step, work)
     seconds = time.perf_counter() - start
     work.found[step], work.times[step] = found, (record.started[step], record.started[step] + seconds)
+    if not found.problems:
+        try:
+            record.save(work)
+        except Tier0Error as problem:
+            found = Found(found.facts, found.lines, [str(problem)], problem.exit_status)
     record.done[step] = (found, seconds)
     record.write()
     telling.ends(step, found, seconds)
     return found
+
+
+def _found(step: str, work: Work) -> Found:
+    """Do one step; where it cannot be done, what it found is why."""
+    try:
+        return BODIES[step](work)
+    except Tier0Error as problem:
+        return Found({}, [], [str(problem)], problem.exit_status)
+    except (Exception, SystemExit) as problem:  # noqa: BLE001 - what a step did not expect is no verdict on the model
+        path = work.folder / TRACEBACK
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+        return Found({}, [], [f"it broke: {type(problem).__name__}: {problem}. Where it came from stands in {path}"], 2)
 
 
 def as_markdown(record: Record) -> str:

@@ -144,8 +144,9 @@ def scope(work: Work) -> Found:
     wanted = "whatever comes" if asked.success is None else f"{asked.metric} of {asked.success:g} or {'more' if _more(asked.metric) else 'less'}"
     rows = f"rows that {settings.pipeline} holds out" if settings.pipeline else settings.dataset
     target = settings.target or asked.target
+    rarer = "" if work.imbalanced is None else f", with the rarest class made {work.imbalanced:g} of the rows"
     lines = [
-        f"input: {rows}{f', target {target}' if target else ''}",
+        f"input: {rows}{f', target {target}' if target else ''}{rarer}",
         f"problem: {asked.problem or 'not stated'}",
         f"population: {asked.population or 'not stated'}",
         f"success: {wanted}, with at least {asked.minimum_rows} rows and {asked.minimum_of_each_class} of each class",
@@ -219,7 +220,7 @@ def selection(work: Work) -> Found:
     }
     lines = [
         f"input: {f'{chosen.rows:,} of the ' if chosen.drawn else ''}{rows:,} rows of the training part{f', {chosen.drawn}' if chosen.drawn else ''}",
-        f"checked: {len(chosen.scores)} algorithms, each on the same {CV_FOLDS} folds, by its mean {chosen.metric} on rows that it was not fitted on",
+        f"checked: each algorithm on the same {CV_FOLDS} folds, by its mean {chosen.metric} on rows that it was not fitted on",
         *(f"{one.candidate.estimator:30} {one.mean:.3f} ± {one.spread:.3f}   {one.seconds:.1f} s" for one in chosen.scores),
         f"means: {chosen.winner.estimator} is trained: {chosen.reason}",
     ]
@@ -253,7 +254,7 @@ def training(work: Work) -> Found:
     }
     shares = ", ".join(f"{name} {count} ({count / sum(found.rows.values()):.0%})" for name, count in found.rows.items())
     how = (
-        f"{found.trials} trials on the validation part; the best was fitted again on training and validation, and measured on the test part"
+        f"hyper-parameters on the validation part (trials: {found.trials}); the best are fitted on both, and measured on the test part"
         if work.own is None
         else f"trained by {work.session.settings.pipeline}, and measured on the rows that it held out"
     )
