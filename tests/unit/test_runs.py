@@ -65,12 +65,15 @@ def write_rows(path: str = "rows.csv", rows: int = 120) -> str:
 )
 def test_rules_that_no_step_would_see_to_are_refused(steps: str, study: str, says: str) -> None:
     with pytest.raises(RunError) as refused:
-        plan(steps=steps, study=study)
+        steps_to_do(plan(steps=steps, study=study), None, None)
     assert says in str(refused.value)
 
-    number = {COHORT: "3", RULES: "2", SUCCESS: "7"}[study]
-    assert plan(steps=f"{steps},{number}", study=study).study
-    assert plan(steps="1", study=study).study, "a statement may be looked at alone"
+    seen_to = f"{steps},{ {COHORT: '3', RULES: '2', SUCCESS: '7'}[study] }"
+    assert steps_to_do(plan(steps=seen_to, study=study), None, None) == steps_of(seen_to)
+    record = run("1", study=study)
+    with pytest.raises(RunError) as refused:
+        steps_to_do(record.plan, record, steps)
+    assert says in str(refused.value), "a run that goes on is told, too"
 
 
 def test_a_service_of_the_users_own_is_refused_also_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,8 +298,9 @@ def test_a_cohort_is_chosen_anew_from_everybody() -> None:
 def test_what_was_built_on_a_step_is_forgotten_when_that_is_done_again() -> None:
     record = run("1-4", {"algorithms": "linear"})
 
+    run("1", record=record)
+    assert list(record.done) == ["scope", "data", "cohort", "selection"], "in the order of the pipeline"
     run("2", record=record)
-
     assert list(record.done) == ["scope", "data"]
 
 

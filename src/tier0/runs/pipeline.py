@@ -80,7 +80,6 @@ def plan_of(
         raise RunError(f"imbalanced = {imbalanced:g} is no share of a rarer class: give more than 0 and less than 0.5, such as 0.1")
     asked = read_study(study, **scope)
     plan = Plan(_settled(options, asked.scope.target), asked, steps_of(steps), imbalanced, serve)
-    _refuse_unasked(plan)
     own = plan.settings().pipeline
     if own is not None and imbalanced is not None:
         raise RunError("imbalanced changes the rows that are trained on, and --pipeline brings its own model: leave one of the two out")
@@ -113,18 +112,6 @@ def _settled(options: Mapping[str, str | None], target: str | None) -> dict[str,
 
 def _first_of(*values: str | None) -> str | None:
     return next((value for value in values if value is not None), None)
-
-
-def _refuse_unasked(plan: Plan) -> None:
-    """Refuse rules that no step of the plan would hold anything against."""
-    study, steps = plan.study, set(plan.steps)
-    later = steps & set(STEPS[STEPS.index("cohort") + 1 :])
-    if study.cohort and "cohort" not in steps and later:
-        raise RunError("the study says who belongs to the cohort, which step 3 (cohort) sees to, and that was not asked for: add 3 to --step")
-    if study.data.model_fields_set and "data" not in steps and later:
-        raise RunError("the study says what the data must be like, which step 2 (data) sees to, and that was not asked for: add 2 to --step")
-    if study.scope.success is not None and "training" in steps and "deployment" not in steps:
-        raise RunError("success is what step 7 (deployment) decides by, and that was not asked for: add 7 to --step, or leave success out")
 
 
 def steps_of(text: str) -> tuple[str, ...]:
@@ -167,7 +154,8 @@ def steps_to_do(plan: Plan, record: Record | None, asked: str | None) -> tuple[s
         asked: as `steps_of` reads it; None for all.
 
     Raises:
-        RunError: one of them needs a step that is neither among them nor done, or stands behind one that said no.
+        RunError: one of them needs a step that is neither among them nor done, or stands behind one that said no; or the study has rules for
+            such a step.
     """
     held = [] if record is None else record.held
     steps = tuple(step for step in plan.steps if step not in held) if asked is None else steps_of(asked)
@@ -183,7 +171,19 @@ def steps_to_do(plan: Plan, record: Record | None, asked: str | None) -> tuple[s
             raise RunError(f"{message}: add it (--step {other},{number}), or go on with a run that did it (--resume RUN)")
     if record is not None:
         record.refuse_past_no(steps)
+    _refuse_unasked(plan.study, steps, there)
     return steps
+
+
+def _refuse_unasked(study: Study, steps: Sequence[str], there: set[str]) -> None:
+    """Refuse rules that no step holds anything against, neither one of *steps* nor one whose outcome is *there*."""
+    later = set(steps) & set(STEPS[STEPS.index("cohort") + 1 :])
+    if study.cohort and "cohort" not in there and later:
+        raise RunError("the study says who belongs to the cohort, which step 3 (cohort) sees to, and that was not asked for: add 3 to --step")
+    if study.data.model_fields_set and "data" not in there and later:
+        raise RunError("the study says what the data must be like, which step 2 (data) sees to, and that was not asked for: add 2 to --step")
+    if study.scope.success is not None and "training" in steps and "deployment" not in there:
+        raise RunError("success is what step 7 (deployment) decides by, and that was not asked for: add 7 to --step, or leave success out")
 
 
 def built_on(step: str) -> tuple[str, ...]:
@@ -419,11 +419,15 @@ def _alone(folder: Path) -> Iterator[None]:
     """Keep other processes from doing the same run; the lock goes with its process, however that ends."""
     from filelock import FileLock, Timeout  # noqa: PLC0415
 
+    lock = FileLock(folder / "lock")
     try:
-        with FileLock(folder / "lock", timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
         raise RunError(f"run {folder.name} is being done by another process: wait until that has ended") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _run_steps(record: Record, steps: Sequence[str], telling: Telling, hold: Callable[[Work], None] | None, run: Run) -> int:
@@ -506,7 +510,7 @@ def _do(step: str, work: Work, record: Record, telling: Telling) -> Found:
             record.save(work)
         except Tier0Error as problem:
             found = Found(found.facts, found.lines, [str(problem)], problem.exit_status)
-    record.done[step] = (found, seconds)
+    record.done = {one: record.done[one] if one != step else (found, seconds) for one in STEPS if one in record.done or one == step}
     record.write()
     telling.ends(step, found, seconds)
     return found
