@@ -4,6 +4,7 @@
 #   make test-all  the same, and what takes longer: other Pythons, the locked environment
 #   make defects   put every defect of our list into a deployment, and say which check catches it; writes docs/defects.md and docs/clients.md
 #   make torture   kills at any moment, full disks, eight runs at once, load with faults, wrong requests: half an hour
+#   make docs      the reference in docs/, written anew from the code
 #   make bench     the benchmarks, each beside its peer
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -13,10 +14,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help tier0 test test-all lint defects torture bench clean
+.PHONY: help tier0 test test-all lint defects torture docs bench clean
 
 help:
-	@sed -n '2,7s/^# //p' Makefile
+	@sed -n '2,8s/^# //p' Makefile
 
 $(READY): pyproject.toml requirements-test.txt
 	@python=; for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
@@ -57,6 +58,9 @@ $(PEER): $(READY)
 
 defects: $(READY) $(PEER)
 	TIER0_DEFECTS_PAGE=docs/defects.md TIER0_CLIENTS_PAGE=docs/clients.md TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/defects -W default $(ARGS)
+
+docs: $(READY)
+	@$(BIN)/python docs/reference.py
 
 bench: $(READY)
 	@for script in benchmarks/main_job.py benchmarks/deselected.py benchmarks/stop.py benchmarks/client.py benchmarks/faults.py benchmarks/serving.py benchmarks/pipeline.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -1,0 +1,97 @@
+"""The reference says what the code says, and leaves nothing out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from snippets import PAGES, ROOT, Command, blocks, inline_commands
+from typer.main import get_command
+
+from tier0 import cli
+from tier0.core.catalogue import CATALOGUE
+from tier0.core.client_catalogue import CLIENT_CATALOGUE
+from tier0.core.events import EVENTS
+from tier0.core.settings import TABLE
+
+DOCS = ROOT / "docs"
+COMMANDS = get_command(cli.app).commands  # type: ignore[attr-defined]  # several commands are a group
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    spec = spec_from_file_location("reference", DOCS / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_page_is_what_the_code_says(reference: ModuleType) -> None:
+    old = [page for page, written in reference.PAGES.items() if (DOCS / page).read_text(encoding="utf-8") != written()]
+
+    assert not old, "write them anew: make docs"
+
+
+def named_in(page: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", (DOCS / page).read_text(encoding="utf-8")))
+
+
+def test_every_setting_check_event_and_command_is_named() -> None:
+    assert {row.variable for row in TABLE} <= named_in("settings.md")
+    assert {check.id for check in CATALOGUE} <= named_in("checks.md")
+    assert {check.id for check in CLIENT_CATALOGUE} <= named_in("client-checks.md")
+    assert set(EVENTS) <= named_in("events.md")
+    headings = re.findall(r"^## tier0 (\S+)$", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == list(COMMANDS)
+    options = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    assert options <= {name for row in named_in("commands.md") for name in row.split(", ")}
+
+
+def test_every_fixture_is_named_as_pytest_lists_it(tmp_path: Path) -> None:
+    listing = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:opik", "-p", "tier0.pytest_plugin", "--fixtures", "-q"],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    listed = dict(re.findall(r"^(tier0_\w+)(?: \[(\w+) scope\])? -- ", listing.stdout, re.MULTILINE))
+
+    assert "tier0_client" in listed
+    page = (DOCS / "fixtures.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `(tier0_\w+)` \| (\w+) \|", page, re.MULTILINE)) == {name: scope or "test" for name, scope in listed.items()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_the_options_that_a_page_gives_them(page: Path) -> None:
+    typed = [command.plain for block in blocks(page) for command in block.commands()]
+    for command in typed + [Command(text).plain for text in inline_commands(page)]:
+        program, *words = shlex.split(command.split(" | ")[0].replace("…", "X"))
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        if program == "tier0" and words and not words[0].startswith("-"):
+            assert words[0] in COMMANDS, command
+            known = {option for parameter in COMMANDS[words[0]].params for option in parameter.opts} | {"--help"}
+            assert options <= known, command
+        elif program == "pytest":
+            assert {option for option in options if option.startswith("--tier0-")} <= {row.option for row in TABLE}, command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link and not (page.parent / link).exists()]
+
+    assert not broken
+
+
+def test_every_page_is_linked() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = {link for page in PAGES for link in LINK.findall(page.read_text(encoding="utf-8"))}
+
+    assert not [page.name for page in DOCS.glob("*.md") if page.name not in {Path(link).name for link in linked}]
+    assert "docs/tutorial.md" in readme
