@@ -63,6 +63,7 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "two_probes": ("breaker.one_probe",),
     "probe_as_closed": ("breaker.failing_probe",),
     "wedged": ("breaker.lost_probe",),
+    "lost_probe_closes": ("breaker.lost_probe",),
     "mistakes_are_failures": ("breaker.closes",),
     "success_closes": ("breaker.stragglers",),
     "asks_too_early": ("breaker.burst",),
@@ -82,6 +83,7 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "open_after_close": ("hygiene.closed",),
     "hangs_elsewhere": ("hygiene.another_loop",),
     "keeps_answers": ("hygiene.memory",),
+    "keeps_errors": ("hygiene.memory",),
     "time_sleep": ("hygiene.free_loop", "retry.retry_after", "pool.own_queue"),
 }
 """What can be put in; the check that must catch it first, and then those that it may fail as well."""
@@ -144,6 +146,8 @@ class Breaker:
         if generation != self.generation and "rush" not in self.flaws:
             return
         if failed is None:
+            if self.half_open and "lost_probe_closes" in self.flaws:
+                self.change(None)
             self.probing = self.probing and "wedged" in self.flaws
         elif failed:
             self.failures += 1
@@ -217,6 +221,10 @@ class ModelClient:
                 answer = await self.with_retries(data, model, time.monotonic() + total)
         except TimeoutError:
             raise FailedError("no time is left") from None
+        except WrongError as problem:
+            if "keeps_errors" in self.flaws:
+                self.kept.append(problem)
+            raise
         if "keeps_answers" in self.flaws:
             self.kept.append(json.dumps(answer) * 100)
         return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ TRACING = {"tracing.one_trace_a_call", "tracing.costs_nothing"}
 NOT_PROMISED = {"retry.asked_once", "breaker.slow_calls", *TRACING}
 TRACED_PROMISES = {"opik": True, "attempt_timeout": 0.4}
 RUNS = 20
+HERE = Path(__file__).parent
 
 
 def judge(flaw: str, only: tuple[str, ...] = (), declared: dict[str, Any] | None = None) -> Verdict:
@@ -123,6 +125,32 @@ def test_a_client_that_cannot_even_be_called_is_not_judged() -> None:
 
     with pytest.raises(Tier0Error, match=r"the first call of .* to a service that answers every request ended in nothing was sent, KeyError"):
         tier0.check_client(lambda _: Odd(), PROMISES)
+
+
+@pytest.mark.parametrize("client", ["exits", "Exits", "ExitsLater"])
+def test_a_client_that_ends_the_process_does_not_end_the_judge(client: str) -> None:
+    with pytest.raises(Tier0Error, match="LeftError: it ends the whole process, with status 0"):
+        tier0.check_client(f"stubborn_clients:{client}")
+
+
+@pytest.mark.parametrize(
+    ("client", "only", "told"),
+    [
+        ("Blocks", "hygiene.free_loop", "the event loop stood still for"),
+        ("Blocks", "deadline.hang,pool.cancelled_calls", "it lacks a predict that is a coroutine, and leaves the event loop free"),
+        ("ForEver", "deadline.hang", "a service that accepts and never answers kept a call for"),
+        ("ForEverAsync", "deadline.hang", "a service that accepts and never answers kept a call for"),
+    ],
+)
+def test_a_call_that_gives_nothing_back_does_not_keep_the_judge(client: str, only: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "client.toml").write_text("schema = 1\ntimeout = 0.3\n", encoding="utf-8")
+    command = [sys.executable, "-m", "tier0.cli", "check-client", f"stubborn_clients:{client}", "--declare", str(tmp_path / "client.toml")]
+
+    done = subprocess.run([*command, "--only", only], cwd=HERE, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 1, done
+    assert told in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

@@ -88,6 +88,11 @@ def test_a_bad_reply_is_as_bad_as_it_says(server: FaultServer, http: httpx.Clien
     assert http.get(server.url).json() == OK.body
 
 
+def test_head_is_answered_without_a_body(server: FaultServer, http: httpx.Client) -> None:
+    assert http.head(server.url).headers["content-length"] != "0"
+    assert http.get(server.url).json() == OK.body
+
+
 def test_a_caller_that_gives_up_is_seen(server: FaultServer, http: httpx.Client) -> None:
     server.script = Reply.hang()
     with pytest.raises(httpx.ReadTimeout):

@@ -13,7 +13,7 @@ class ClientCheck(NamedTuple):
         question: on one line.
         declared: what the client must have promised, fields of `tier0.core.declaration.Declaration`; else it is not judged.
         methods: what it must have beside ``predict``: ``predict_batch``, ``health``, ``close``, ``model`` (predict takes one), or be
-            ``asynchronous``, or ``importable`` by another process.
+            ``asynchronous``, be ``importable`` by another process, or have ``coroutines``, be they asynchronous or block the event loop.
         alone: whether it is asked while nothing else is: it measures small times, or changes the process.
     """
 
@@ -54,7 +54,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ClientCheck("breaker.counts_hangs", "Does it open when callers of a service that hangs give up first?", HANGS, ("asynchronous",)),
     ClientCheck("breaker.one_probe", "Are no more probes sent after the reset than declared?", (*BREAKER, "probes")),
     ClientCheck("breaker.failing_probe", "Does a failing probe close the door again at once?", BREAKER),
-    ClientCheck("breaker.lost_probe", "Does a probe that hangs, or is cancelled, give its place back?", BREAKER),
+    ClientCheck("breaker.lost_probe", "Does a probe that hangs, or is cancelled, give its place back, and no more?", BREAKER),
     ClientCheck("breaker.closes", "Is everything sent again after a probe that was answered, be it with 400?", BREAKER),
     ClientCheck("breaker.stragglers", "Does an answer from before it opened leave it open?", BREAKER),
     ClientCheck("breaker.burst", "Is nothing let out after a burst of failures but what was on its way?", BREAKER, alone=True),
@@ -76,6 +76,6 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ClientCheck("hygiene.closed", "Does a closed client send nothing, and leave no connection?", (), ("close",)),
     ClientCheck("hygiene.another_loop", "Does it work from another event loop, or say that it does not?", (), ("asynchronous",)),
     ClientCheck("hygiene.memory", "Does memory not grow with the calls?", alone=True),
-    ClientCheck("hygiene.free_loop", "Does the event loop go on while it waits?", ("attempts",), ("asynchronous",), alone=True),
+    ClientCheck("hygiene.free_loop", "Does the event loop go on while it waits?", (), ("coroutines",), alone=True),
 )  # fmt: skip
 CLIENT_GROUPS = tuple(dict.fromkeys(check.group for check in CLIENT_CATALOGUE))

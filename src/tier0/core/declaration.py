@@ -104,6 +104,11 @@ class Declaration:
             return None
         return self.timeout if self.timeout_is == "total" else self.timeout * (self.attempts or 1)
 
+    @property
+    def longest_attempt(self) -> float:
+        """Seconds within which an answer is in time; 1 if nothing is promised."""
+        return self.attempt_timeout or self.timeout or 1.0
+
 
 def read_declaration(source: Declaration | Mapping[str, Any] | Path | str | None) -> Declaration:
     """Return what a client promises: as it is, from a mapping, or from a TOML file.

@@ -159,7 +159,7 @@ class FaultServer:
             writer.write(reply.raw)
         else:
             writer.write(reply.head)
-            sent = reply.content[: reply.cut]
+            sent = b"" if arrival.method == "HEAD" else reply.content[: reply.cut]
             if not reply.drip:
                 writer.write(sent)
             for byte in sent if reply.drip else b"":

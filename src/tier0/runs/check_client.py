@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
 
-from tier0.checks.client.subject import Subject
+from tier0.checks.client.stalls import watched_loop
+from tier0.checks.client.subject import Caller, Subject
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
+from tier0.faults import Reply
 from tier0.runs.named import import_named
 
 AT_ONCE = 6
 """Checks; they mostly wait for time to pass."""
 CHECK_TIMEOUT = 60.0
+ENDS_WITHIN = 1.0
+"""Seconds until what a client left behind is left behind by us, too."""
+LOOKS = (0.1, 0.3)
+"""Seconds until answers that show whether a client blocks the event loop; twice, since a first call may import what it needs."""
+MOST = 0.8
+"""Of such a wait."""
 NOWHERE = {"OPIK_TRACK_DISABLE": "true", "OPIK_URL_OVERRIDE": "http://127.0.0.1:9/api"}
 """While it is judged, a client that traces tells nobody; the checks of tracing have an Opik of their own."""
 METHODS = {
@@ -30,7 +38,8 @@ METHODS = {
     "health": "a method health or health_check",
     "close": "a method close or aclose",
     "model": "an argument model of its predict",
-    "asynchronous": "a predict that is a coroutine function",
+    "asynchronous": "a predict that is a coroutine, and leaves the event loop free",
+    "coroutines": "a predict that is a coroutine",
     "importable": "a name, module:function, by which another process can make it",
 }
 
@@ -69,7 +78,7 @@ def check_client(
     if not isinstance(factory, str):
         again = f"tier0.check_client({name.rpartition(':')[2]}, …)"
     with mock.patch.dict(os.environ, NOWHERE):
-        results = asyncio.run(_judge(Subject(make, declared, name), checks, name, again, tell or (lambda _: None)))
+        results = _run(_judge(Subject(make, declared, name), checks, again, tell or (lambda _: None)))
     promised = {key: value for key, value in vars(declared).items() if key not in {"answer", "data", "knobs", "setup"} and value is not None}
     verdict = Verdict({"client": name, "declared": promised, "knobs": sorted(declared.knobs)}, results)
     if on_fail == "raise":
@@ -88,9 +97,23 @@ def client_checks_of(only: Sequence[str]) -> list[ClientCheck]:
     return [check for check in CLIENT_CATALOGUE if not only or check.group in only or check.id in only]
 
 
-async def _judge(subject: Subject, checks: list[ClientCheck], name: str, again: str, tell: Callable[[CheckResult], None]) -> list[CheckResult]:
-    asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # tasks that a client leaves behind are not news, nor ours
-    made = await _make_one(subject, name)
+def _run(judging: Coroutine[Any, Any, list[CheckResult]]) -> list[CheckResult]:
+    """Run it as `asyncio.run` does, but leave behind what a client has begun and will not let be cancelled."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # tasks that a client leaves behind are not news, nor ours
+    try:
+        return loop.run_until_complete(judging)
+    finally:
+        for task in (left := asyncio.all_tasks(loop)):
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=ENDS_WITHIN))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+async def _judge(subject: Subject, checks: list[ClientCheck], again: str, tell: Callable[[CheckResult], None]) -> list[CheckResult]:
+    made, subject = await _look_at(subject)
     results: dict[str, CheckResult] = {}
     places = asyncio.Semaphore(AT_ONCE)
 
@@ -115,32 +138,42 @@ async def _judge(subject: Subject, checks: list[ClientCheck], name: str, again: 
     return [results[check.id] for check in checks]
 
 
-async def _make_one(subject: Subject, name: str) -> Any:
-    """Make a client, to see that it can be made, and what it has.
+async def _look_at(subject: Subject) -> tuple[Any, Subject]:
+    """Make a client and call it, to see what it has, whether it is asynchronous, and whether it says so without being it.
 
     Raises:
-        Tier0Error: it cannot.
+        Tier0Error: it cannot be made, or called.
     """
-    with subject.server(subject.ok) as server:
-        knobs = ", ".join(f"{key}={value!r}" for key, value in subject.declared.knobs.items())
+    delays = [min(look, 2 * look * subject.declared.longest_attempt) for look in LOOKS]
+    async with AsyncExitStack() as stack:
         try:
-            made = subject.factory(server.url, **subject.declared.knobs)
-            made = await made if inspect.isawaitable(made) else made
+            caller = await stack.enter_async_context(subject.against([Reply(body=subject.declared.answer, delay=delay) for delay in delays]))
         except Exception as problem:
-            how = f"{name}({server.url!r}{', ' + knobs if knobs else ''})"
+            how = ", ".join(["URL", *(f"{key}={value!r}" for key, value in subject.declared.knobs.items())])
             raise Tier0Error(
-                f"the client cannot be made: {how} raised {type(problem).__name__}: {problem}. Check the factory and its [knobs]"
+                f"the client cannot be made: {subject.name}({how}) raised {type(problem).__name__}: {problem}. Check the factory and its [knobs]"
             ) from problem
+        made = caller.made
         if not callable(made) and not callable(getattr(made, "predict", None)):
-            raise Tier0Error(f"{name} makes {type(made).__name__}, which has no predict and cannot be called: give it one in a small adapter")
-    async with subject.against() as caller:
+            raise Tier0Error(f"{subject.name} makes {type(made).__name__}, which has no predict and cannot be called: give it one in a small adapter")
+        blocks = await _blocks(caller, subject.name, delays[0]) and await _blocks(caller, subject.name, delays[1])
+        return made, replace(subject, asynchronous=caller.is_asynchronous, blocks=blocks)
+
+
+async def _blocks(caller: Caller, name: str, delay: float) -> bool:
+    """Call a client once, and tell whether the event loop stood still until the answer came.
+
+    Raises:
+        Tier0Error: it cannot be called.
+    """
+    async with watched_loop() as stalls:
         call = await caller.predict()
-        if call.error is not None:
-            raise Tier0Error(
-                f"the client cannot be judged: the first call of {name} to a service that answers every request ended in {call.outcome}. "
-                "Declare what it is called with ([data]), what its services answer ([answer]), and what it asks for while it is made ([setup])"
-            )
-    return made
+    if call.error is not None:
+        raise Tier0Error(
+            f"the client cannot be judged: the first call of {name} to a service that answers every request ended in {call.outcome}. "
+            "Declare what it is called with ([data]), what its services answer ([answer]), and what it asks for while it is made ([setup])"
+        )
+    return caller.is_asynchronous and stalls.longest > MOST * delay
 
 
 async def _ask(subject: Subject, check: ClientCheck, made: Any, again: str) -> CheckResult:

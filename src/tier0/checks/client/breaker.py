@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from tier0.checks.client.subject import Subject, settle
+from tier0.checks.client.subject import Caller, Subject, settle
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
 FAILING = 503
 AT_ONCE = 20
+SOME = 5
 BURST = 100
 ON_ITS_WAY = 0.03
 """Seconds within which what was sent before the opening may still arrive."""
@@ -84,7 +85,6 @@ async def counts_bodies(subject: Subject) -> None:
 
 async def one_probe(subject: Subject) -> dict[str, Any]:
     """Fail where everybody who waits rushes in when the reset is over."""
-    probes = subject.declared.probes or 1
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
         caller.server.script = Reply(503, delay=PROBE)
@@ -94,12 +94,20 @@ async def one_probe(subject: Subject) -> dict[str, Any]:
         rushed = caller.log.arrivals[before:]
         if not rushed:
             raise caller.fail(f"{AT_ONCE} calls after the reset, and none was sent: it does not find out whether the service is back")
-        most = max(sum(other.was_open_at(one.at) for other in rushed) for one in rushed)
-        if most > probes:
-            raise caller.fail(
-                f"{most} requests at once met a service that had just failed, and {probes} were declared", "half-open lets everything through"
-            )
-        return {"at_once": most}
+        return {"at_once": _refuse_a_rush(caller, rushed, "a service that had just failed", "half-open lets everything through")}
+
+
+def _refuse_a_rush(caller: Caller, arrivals: list[Arrival], whom: str, cause: str) -> int:
+    """Return how many of these were on their way at once.
+
+    Raises:
+        CheckFailedError: more than the declared probes.
+    """
+    most = max((sum(other.was_open_at(one.at) for other in arrivals) for one in arrivals), default=0)
+    probes = caller.declared.probes
+    if probes is not None and most > probes:
+        raise caller.fail(f"{most} requests at once met {whom}, and {probes} were declared", cause)
+    return most
 
 
 async def failing_probe(subject: Subject) -> None:
@@ -122,7 +130,7 @@ async def failing_probe(subject: Subject) -> None:
 
 
 async def lost_probe(subject: Subject) -> None:
-    """Fail where a probe whose caller has gone, or that hangs, wedges the door for ever."""
+    """Fail where a probe whose caller has gone, or that hangs, wedges the door for ever, or opens it to everybody."""
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
         caller.server.script = Reply.hang()
@@ -133,7 +141,10 @@ async def lost_probe(subject: Subject) -> None:
         probe.cancel()
         await asyncio.gather(probe, return_exceptions=True)
         await caller.until_reset()
-        await caller.predict()  # its caller is patient: this one hangs until the client's own limit
+        before = len(caller.log.arrivals)
+        await caller.together(SOME)  # their callers are patient: what is sent hangs until the client's own limit
+        sent = caller.log.arrivals[before:]
+        _refuse_a_rush(caller, sent, "a service that hangs, after a probe whose caller had gone", "a cancelled probe closes it")
         caller.server.script = subject.ok
         deadline = time.monotonic() + 3 * (subject.declared.reset or 0.0) + 1.0
         while (call := await caller.predict()).error is not None:
@@ -162,7 +173,7 @@ async def closes(subject: Subject) -> None:
 async def stragglers(subject: Subject) -> None:
     """Fail where a success from before the opening closes the door on a service that fails."""
     reset = subject.declared.reset or 0.0
-    slow = min(reset * 0.5, (subject.declared.attempt_timeout or subject.declared.longest_call or 1.0) * 0.5)
+    slow = min(reset * 0.5, subject.declared.longest_attempt * 0.5)
     first: list[int] = []
 
     def answer(arrival: Arrival) -> Reply:

@@ -41,7 +41,7 @@ async def _ask(subject: Subject, what: str, reply: Reply) -> None:
 async def while_saturated(subject: Subject) -> dict[str, Any]:
     """Fail where health waits for a place in the pool that predictions fill."""
     connections = subject.declared.connections or 1
-    busy = min(LONGEST * 2, 0.8 * (subject.declared.attempt_timeout or subject.declared.longest_call or LONGEST * 2))
+    busy = min(LONGEST * 2, 0.8 * subject.declared.longest_attempt)
 
     def answer(arrival: Arrival) -> Reply:
         return Reply(body=subject.declared.answer, delay=busy) if arrival.method == "POST" else WELL

@@ -6,26 +6,26 @@ import asyncio
 import gc
 import os
 import threading
-import time
 import tracemalloc
 from contextlib import AsyncExitStack
 from typing import Any
 from unittest import mock
 from urllib.parse import quote, unquote
 
-from tier0.checks.client.subject import PATIENCE, Call, Caller, StillWaitingError, Subject, settle
-from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.checks.client.stalls import watched_loop
+from tier0.checks.client.subject import Call, Caller, StillWaitingError, Subject, settle
+from tier0.core.verdict import CheckFailedError
 from tier0.faults import Reply
 
 ODD_NAMES = ("../../x#", "a?b=1#", "a/b")
 DEAD_PROXY = "http://127.0.0.1:9"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-WARM_UP = 40
-MEASURED = 120
+WARM_UP = 30
+MEASURED = 60
 GROWTH = 2048
 """Bytes a call."""
+BUSY = 0.25
 STALL = 0.1
-TICK = 0.005
 
 
 async def quoted_models(subject: Subject) -> None:
@@ -96,7 +96,17 @@ async def another_loop(subject: Subject) -> None:
 
 async def memory(subject: Subject) -> dict[str, Any]:
     """Fail where every call leaves something behind, be it answered or refused."""
-    async with subject.against() as caller:
+    answered = await _growth(subject, subject.ok, "each call")
+    async with subject.against(Reply(400, {"error": "wrong"})) as caller:
+        calls = [await caller.predict() for _ in range(2)]
+    if all(len(call.requests) == 1 for call in calls):  # else it would sleep between its retries, see retry.callers_mistakes
+        await _growth(subject, Reply(400, {"error": "wrong"}), "each call that is refused with 400")
+    return {"bytes_a_call": answered}
+
+
+async def _growth(subject: Subject, reply: Reply, what: str) -> float:
+    """Return what Python holds more for each call, in bytes."""
+    async with subject.against(reply) as caller:
         for _ in range(WARM_UP):
             await caller.predict()
         tracemalloc.start()
@@ -109,8 +119,8 @@ async def memory(subject: Subject) -> dict[str, Any]:
         growth = min(middle - before, after - middle) / MEASURED
         if growth > GROWTH:
             await caller.predict()  # the timeline of so many calls was forgotten
-            raise caller.fail(f"each call leaves {growth / 1024:.1f} KiB behind", "answers, errors or traces are kept in a list")
-        return {"bytes_a_call": growth}
+            raise caller.fail(f"{what} leaves {growth / 1024:.1f} KiB behind", "answers, errors or traces are kept in a list")
+        return growth
 
 
 async def _held(caller: Caller) -> int:
@@ -125,18 +135,14 @@ async def _held(caller: Caller) -> int:
 
 async def free_loop(subject: Subject) -> dict[str, Any]:
     """Fail where the client sleeps or waits with the whole event loop."""
-    if (subject.declared.attempts or 1) == 1:
-        raise NotJudgedError("it never asks twice")
-    async with subject.against([Reply(503, delay=0.1), Reply(503, delay=0.1), subject.ok]) as caller:
-        longest, last = 0.0, time.monotonic()
-        call = asyncio.ensure_future(caller.predict())
-        while not call.done() and time.monotonic() - last < PATIENCE:
-            await asyncio.sleep(TICK)
-            now = time.monotonic()
-            longest, last = max(longest, now - last - TICK), now
-        await call
-        if longest > STALL:
+    busy = min(BUSY, subject.declared.longest_attempt * 0.7)
+    async with subject.against([Reply(503, delay=busy), Reply(body=subject.declared.answer, delay=busy)]) as caller:
+        caller.blocks = False  # here it must
+        async with watched_loop() as stalls:
+            await caller.predict()
+        if stalls.longest > STALL:
             raise caller.fail(
-                f"the event loop stood still for {longest * 1000:.0f} ms while it asked again", "time.sleep, or a synchronous client, in a coroutine"
+                f"the event loop stood still for {stalls.longest * 1000:.0f} ms while it waited: nothing else in its application went on meanwhile",
+                "time.sleep, or a synchronous client, in a coroutine",
             )
-        return {"longest_stall_ms": longest * 1000}
+        return {"longest_stall_ms": stalls.longest * 1000}

@@ -8,7 +8,8 @@ from typing import Any
 from tier0.checks.client.subject import Subject, settle
 from tier0.faults import Reply
 
-CANCELLED = 60
+CANCELLED = 200
+ROUNDS = 4
 AFTERWARDS = 20
 BUSY = 0.15
 
@@ -16,8 +17,8 @@ BUSY = 0.15
 async def cancelled_calls(subject: Subject) -> None:
     """Fail where calls that were cancelled leave connections open, or places in the pool taken."""
     async with subject.against(Reply.hang()) as caller:
-        for _ in range(3):
-            calls = [asyncio.ensure_future(caller.predict()) for _ in range(CANCELLED // 3)]
+        for _ in range(ROUNDS):
+            calls = [asyncio.ensure_future(caller.predict()) for _ in range(CANCELLED // ROUNDS)]
             await settle(lambda: len(caller.log.arrivals) > 0, 0.3)
             await asyncio.sleep(0.05)
             for one in calls:
@@ -38,7 +39,7 @@ async def cancelled_calls(subject: Subject) -> None:
 async def own_queue(subject: Subject) -> None:
     """Fail where calls that waited for a connection of the client's own open the circuit of a service that answers everything."""
     connections, longest = subject.declared.connections or 1, subject.declared.longest_call or 1.0
-    busy = min(BUSY, (subject.declared.attempt_timeout or longest) * 0.4)
+    busy = min(BUSY, subject.declared.longest_attempt * 0.4)
     calls = connections * int(longest / busy + 2)  # more than there is time for
     async with subject.against(Reply(body=subject.declared.answer, delay=busy)) as caller:
         caller.refuse_too_many(calls)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from tier0.checks.client.threads import Threads
 from tier0.core.declaration import LONGEST_RESET, Declaration
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import Arrival, FaultLog, FaultServer, Reply
@@ -18,8 +18,9 @@ from tier0.faults.server import Script
 
 PATIENCE = 5.0
 """Seconds, beyond what is declared, until a call counts as one that never ends."""
-THREADS = 128
 MARGIN = 0.05
+ENDS_WITHIN = 1.0
+"""Seconds that a cancelled call is waited for."""
 MOST_AT_ONCE = 3000
 NAMES = {"health": ("health", "health_check"), "close": ("close", "aclose"), "predict_batch": ("predict_batch",), "predict": ("predict",)}
 MISTAKES_IN_CODE = (TypeError, AttributeError, KeyError, IndexError, OverflowError, ZeroDivisionError, NameError, UnboundLocalError, RecursionError)
@@ -28,6 +29,14 @@ MOST_LINES = 40
 
 class StillWaitingError(Exception):
     """A call did not end within any patience."""
+
+
+class GivenUpError(Exception):
+    """Its caller gave a call up."""
+
+
+class LeftError(Exception):
+    """A call, or what makes the client, wanted to end the whole process."""
 
 
 @dataclass
@@ -56,6 +65,8 @@ class Call:
         if self.error is None:
             return "answered"
         said = f"{type(self.error).__name__}: {' '.join(str(self.error).split())[:100]}".removesuffix(": ")
+        if isinstance(self.error, (StillWaitingError, GivenUpError)):
+            said = str(self.error)
         return f"nothing was sent, {said}" if self.rejected else said
 
 
@@ -66,14 +77,17 @@ class Caller:
         made: what the factory gave.
         server: that it talks to.
         declaration: what it promises.
+        blocks: whether its coroutines keep the event loop to themselves; then they run in threads, as synchronous functions do.
     """
 
-    def __init__(self, made: Any, server: FaultServer, declaration: Declaration) -> None:
+    def __init__(self, made: Any, server: FaultServer, declaration: Declaration, *, blocks: bool = False) -> None:
         self.made = made
         self.server = server
         self.declared = declaration
+        self.blocks = blocks
+        self.is_asynchronous = False
         self.calls: list[Call] = []
-        self._threads = ThreadPoolExecutor(THREADS, "tier0-judged-client")
+        self._threads = Threads()
 
     @property
     def log(self) -> FaultLog:
@@ -103,33 +117,41 @@ class Caller:
             with suppress(Exception):
                 async with asyncio.timeout(PATIENCE):
                     await self.run("close")
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def run(self, name: str, *arguments: Any, **how: Any) -> Any:
         """Call a method; one that is not asynchronous runs in a thread."""
         method = method_of(self.made, name)
         if method is None:
             raise NotJudgedError(f"it has no {name}")
-        if inspect.iscoroutinefunction(method):
-            return await method(*arguments, **how)
-        result = await asyncio.get_running_loop().run_in_executor(self._threads, lambda: method(*arguments, **how))
-        return await result if inspect.isawaitable(result) else result
+        with staying():
+            if inspect.iscoroutinefunction(method) and not self.blocks:
+                result = method(*arguments, **how)
+            else:
+                result = await self._threads.run(lambda: _in_a_loop_of_its_own(method(*arguments, **how), self.blocks))
+            self.is_asynchronous = self.is_asynchronous or inspect.isawaitable(result)
+            return await result if inspect.isawaitable(result) else result
 
     async def _call(self, name: str, *arguments: Any, give_up: float | None = None, **how: Any) -> Call:
+        """Call a method, and wait until its caller gives up.
+
+        Raises:
+            NotJudgedError: it is not the first call that outlasts any patience.
+        """
         before = len(self.log.arrivals)
         call = Call(time.monotonic())
         self.calls.append(call)
+        running = asyncio.ensure_future(self.run(name, *arguments, **how))
         try:
-            async with asyncio.timeout(self.patience if give_up is None else give_up):
-                call.answer = await self.run(name, *arguments, **how)
-        except TimeoutError as problem:
-            waited = time.monotonic() - call.started
-            call.error = StillWaitingError(f"no end after {waited:.1f} s") if give_up is None and waited >= self.patience else problem
-        except Exception as problem:  # noqa: BLE001 - whatever it raises is what its caller gets
-            call.error = problem
+            await asyncio.wait({running}, timeout=self.patience if give_up is None else give_up)
+            call.answer, call.error = _outcome_of(running, StillWaitingError if give_up is None else GivenUpError, call.started)
         finally:
+            running.cancel()
+            await asyncio.wait({running}, timeout=ENDS_WITHIN)  # one that refuses to be cancelled is left behind
             call.ended = time.monotonic()
             call.requests = self.log.arrivals[before:]
+        if sum(isinstance(one.error, StillWaitingError) for one in self.calls) > 1:
+            raise NotJudgedError(f"its calls do not end within {self.patience:g} s: declare its timeout, and give knobs that shorten it")
         return call
 
     def refuse_too_many(self, calls: int) -> None:
@@ -198,18 +220,26 @@ class Subject:
     declared: Declaration
     name: str = ""
     """``module:function``, by which another process can import the factory."""
+    asynchronous: bool = False
+    """Whether a call gives something to await."""
+    blocks: bool = False
+    """Whether that keeps the event loop to itself until it is answered."""
 
     @asynccontextmanager
     async def against(self, script: Reply | Sequence[Reply] | Script | None = None, *, suffix: str = "") -> AsyncIterator[Caller]:
         """Make a client of a server of its own, which answers as *script* says: with a prediction, by default."""
         with self.server(self.ok if script is None else script) as server:
-            made = self.factory(server.url + suffix, **self.declared.knobs)
-            caller = Caller(await made if inspect.isawaitable(made) else made, server, self.declared)
+            caller = Caller(await self._make(server.url + suffix), server, self.declared, blocks=self.blocks)
             server.setup.clear()
             try:
                 yield caller
             finally:
                 await caller.close()
+
+    async def _make(self, url: str) -> Any:
+        with staying():
+            made = self.factory(url, **self.declared.knobs)
+            return await made if inspect.isawaitable(made) else made
 
     def server(self, script: Reply | Sequence[Reply] | Script) -> FaultServer:
         """Return a server that also answers what the client asks for while it is made."""
@@ -222,9 +252,10 @@ class Subject:
 
     def lacks(self, made: Any, method: str) -> bool:
         """Tell whether the client lacks what a check needs."""
+        if method == "coroutines":
+            return not self.asynchronous
         if method == "asynchronous":
-            predict = method_of(made, "predict")
-            return not inspect.iscoroutinefunction(predict)
+            return not self.asynchronous or self.blocks
         if method == "importable":
             return not self.name or "<" in self.name
         if method == "model":
@@ -238,6 +269,34 @@ def method_of(made: Any, name: str) -> Callable[..., Any] | None:
     if name == "predict" and not hasattr(made, "predict") and callable(made):
         return made  # type: ignore[no-any-return]
     return next((method for known in NAMES.get(name, (name,)) if callable(method := getattr(made, known, None))), None)
+
+
+def _in_a_loop_of_its_own(result: Any, is_wanted: bool) -> Any:  # noqa: FBT001
+    """Run a coroutine to its end, if that is wanted; anything else is as it is."""
+    return asyncio.run(result) if is_wanted and inspect.iscoroutine(result) else result
+
+
+def _outcome_of(running: asyncio.Future[Any], too_late: type[Exception], started: float) -> tuple[Any, BaseException | None]:
+    """Return what came of a call until now: what it returned, and what it raised."""
+    if not running.done():
+        return None, too_late(f"no end after {time.monotonic() - started:.2f} s, and its caller gave up")
+    if running.cancelled():
+        return None, asyncio.CancelledError("it cancelled itself")
+    problem = running.exception()
+    return (running.result(), None) if problem is None else (None, problem)
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """Turn what would end this process, whose exit status says that a client holds, into an error.
+
+    Raises:
+        LeftError: the block called `sys.exit`.
+    """
+    try:
+        yield
+    except SystemExit as problem:
+        raise LeftError(f"it ends the whole process, with status {problem.code!r}") from problem
 
 
 def batch_of(data: Any) -> Any:

@@ -11,17 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-TICK = 0.005
-
-
-async def _watch(longest: list[float]) -> None:
-    """Note for how long the event loop stood still at most."""
-    last = time.monotonic()
-    while True:
-        await asyncio.sleep(TICK)
-        now = time.monotonic()
-        longest[0] = max(longest[0], now - last - TICK)
-        last = now
+from tier0.checks.client.stalls import watched_loop
 
 
 async def _call(predict: Any, data: Any, give_up: float) -> dict[str, Any]:
@@ -45,18 +35,16 @@ async def _main(given: dict[str, Any]) -> dict[str, Any]:
     made = factory(given["url"], **given["knobs"])
     if inspect.isawaitable(made):
         made = await made
-    longest = [0.0]
-    watching = asyncio.ensure_future(_watch(longest))
     predict = getattr(made, "predict", made)
-    calls = [await _call(predict, given["data"], given["give_up"]) for _ in range(given["calls"])]
-    watching.cancel()
+    async with watched_loop() as stalls:
+        calls = [await _call(predict, given["data"], given["give_up"]) for _ in range(given["calls"])]
     closed = time.monotonic()
     close = getattr(made, "close", None) or getattr(made, "aclose", None)
     if close is not None:
         ended = close()
         if inspect.isawaitable(ended):
             await ended
-    return {"calls": calls, "stall": longest[0], "closed": closed}
+    return {"calls": calls, "stall": stalls.longest, "closed": closed}
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ async def _traced(subject: Subject, opik: FaultServer, script: Reply | list[Repl
             "knobs": dict(declared.knobs),
             "data": declared.data,
             "calls": CALLS + (declared.threshold or 0),
-            "give_up": (declared.attempt_timeout or declared.longest_call or 1.0) * 0.5,
+            "give_up": declared.longest_attempt * 0.5,
             "path": sys.path,
             "output": str(Path(folder) / "calls.json"),
         }
