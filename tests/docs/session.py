@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +12,7 @@ import sysconfig
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,13 +45,18 @@ class Reader:
         folder: where the reader is.
         instead: what is run in the place of what a page can only name: a host that is not ours.
         statuses: exit statuses other than 0, by command.
+        variables: of the environment, beside those that every reader has.
+        grows: files that are there already, and to which the page adds.
+        first_port: what port 3000 is in this run, 3001 the next one, and so on.
     """
 
     folder: Path
     instead: Mapping[str, str] = field(default_factory=dict)
     statuses: Mapping[str, int] = field(default_factory=dict)
-    more: Mapping[str, str] = field(default_factory=dict)
-    _ports: dict[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    grows: Collection[str] = ()
+    first_port: int = field(default_factory=lambda: free_ports(10))
+    _exported: list[str] = field(default_factory=list)
     _services: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -63,25 +66,36 @@ class Reader:
         self._services.close()
 
     def write(self, blocks: Sequence[Block]) -> None:
-        """Write the files of a page; one may come in parts."""
+        """Write the files of a page; one may come in parts, and one that is there may grow, or be changed."""
         files: dict[str, str] = defaultdict(str)
         for block in blocks:
             if block.file:
                 files[block.file] += self._as_run(block.text)
+            elif block.language == "diff":
+                subprocess.run(["patch", "-p1", "--no-backup-if-mismatch"], cwd=self.folder, input=block.text, text=True, check=True)
         for name, content in files.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content, encoding="utf-8")
+            with path.open("a" if name in self.grows else "w", encoding="utf-8") as file:
+                file.write(content)
 
     def type(self, command: Command) -> str:
         """Type a command, and return what it printed; a service goes on running."""
         text = self._as_run(command.text)
         if SERVES.match(text):
             return self._serve(text)
+        if text.startswith("export "):
+            self._exported.append(text)
         done = subprocess.run(
-            ["bash", "-c", text], cwd=self.folder, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            check=False, timeout=COMMAND_WITHIN,
-        )  # fmt: skip
+            ["bash", "-c", "; ".join([*self._exported, text])],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=COMMAND_WITHIN,
+        )
         assert done.returncode == self.statuses.get(command.plain, 0), f"$ {text}\n{done.stdout}"
         for line in command.shown:
             assert re.search(_as_pattern(line), done.stdout), f"the page shows {line!r}, and this came:\n$ {text}\n{done.stdout}"
@@ -91,7 +105,6 @@ class Reader:
         """Run Python that stands in no file, as one session with an event loop."""
         script = self.folder / "session.py"
         script.write_text(self._as_run("\n".join([before, *blocks])), encoding="utf-8")
-        ast.parse(script.read_text(encoding="utf-8"))
         done = subprocess.run(
             [sys.executable, "-c", RUN_SESSION, str(script)], cwd=self.folder, env={**self.environment(), "PYTHONPATH": str(self.folder)},
             capture_output=True, text=True, check=False, timeout=COMMAND_WITHIN,
@@ -104,17 +117,16 @@ class Reader:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
         ours = {"PYTEST_ADDOPTS": "-p no:opik -p no:hypothesispytest -p no:cacheprovider", "BENTOML_DO_NOT_TRACK": "True"}
-        return {**kept, **ours, "HOME": str(self.folder), "PATH": path, **self.more}
+        return {**kept, **ours, "HOME": str(self.folder), "PATH": path, **self.variables}
 
     def _as_run(self, text: str) -> str:
         for told, run in self.instead.items():
             text = text.replace(told, run)
-        return PORTS.sub(lambda port: self._ports.setdefault(port[0], str(free_port())), text)
+        return PORTS.sub(lambda port: str(self.first_port + int(port[0]) - 3000), text)
 
     def _serve(self, command: str) -> str:
-        """Start a service in the place of the one before it, and wait until it answers."""
-        self._services.close()
-        log = self.folder / "served.log"
+        """Start a service, which goes on running, and wait until it answers."""
+        log = self.folder / f"{os.urandom(4).hex()}.log"
         with log.open("w", encoding="utf-8") as output:
             process = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self.folder, env=self.environment(), stdout=output, stderr=output)
         self._services.callback(end, process)
@@ -144,18 +156,18 @@ def end(process: subprocess.Popen[bytes]) -> None:
             one.kill()
 
 
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def free_ports(count: int) -> int:
+    """The first of *count* ports in a row that are free now."""
+    while True:
+        with ExitStack() as sockets:
+            first = int(sockets.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
+            with suppress(OSError, OverflowError):
+                for port in range(first + 1, first + count):
+                    sockets.enter_context(socket.create_server(("127.0.0.1", port)))
+                return first
 
 
 def _as_pattern(line: str) -> str:
     """What a shown line stands for: numbers and blanks may differ, … is anything."""
     pattern = re.sub(r"\\?\s+", r"\\s+", re.escape(line.strip()))
     return re.sub(r"\d+(?:\\\.\d+)*", r"[\\d.]+", pattern).replace("…", ".*")
-
-
-def copy_of(project: Path, folder: Path) -> None:
-    """Copy a project into a folder that is there."""
-    shutil.copytree(project, folder, dirs_exist_ok=True, symlinks=True)
