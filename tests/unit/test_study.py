@@ -112,7 +112,11 @@ def test_numbers_that_should_be_whole_duplicates_constants_and_ids_are_told() ->
     dataset = Dataset("d", frame, list(frame.columns), np.array([0, 1, 1, 0] * 25), "y", "classification")
 
     quality = assess(dataset, DataRules(columns={"x": {"kind": "whole"}}))  # type: ignore[dict-item]  # pydantic makes a rule of it
-    assert any("not whole, such as 0.5" in problem for problem in quality.problems)
+    assert any("not whole, such as 0.5, and kind is 'whole'" in problem for problem in quality.problems)
+    as_category = assess(dataset, DataRules(columns={"x": {"kind": "category"}, "id": {"kind": "category"}}))  # type: ignore[dict-item]
+    assert [problem for problem in as_category.problems if "kind is 'category'" in problem] == [
+        "'x' has numbers that are not whole, such as 0.5, and kind is 'category'"
+    ]
     assert quality.notes == ("'same' is the same in every row", "'id' is different in every row, as ids are")
     without_ids = replace(dataset, features=frame[["x", "same"]], names=["x", "same"])
     assert any("97% of the rows are the same" in problem for problem in assess(without_ids, DataRules()).problems)
@@ -124,6 +128,10 @@ def test_old_data_is_told() -> None:
 
     assert assess(dated, DataRules(newest_within_days=50)).problems == ()
     assert assess(dated, DataRules(newest_within_days=30)).problems == ("the newest row is 40 days old, and newest_within_days is 30",)
+    ahead = replace(PATIENTS, dates=np.full(len(PATIENTS), np.datetime64(day + timedelta(days=50))))
+    assert assess(ahead, DataRules(newest_within_days=30)).problems == (
+        "the newest row is of 10 days from now, and newest_within_days asks how old it is",
+    )
     with pytest.raises(StudyError, match="no column says that: name it with --date"):
         assess(PATIENTS, DataRules(newest_within_days=30))
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MOST_NAMED = 3
 """Values that do not belong, in a message."""
 MOST_SAID = 300
+AHEAD = 1
+"""Days by which a row may be newer than today: where it was written, tomorrow may have begun."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def assess(dataset: Dataset, rules: DataRules) -> Quality:
             raise StudyError("data.newest_within_days asks how old the rows are, and no column says that: name it with --date")
         if age > rules.newest_within_days:
             problems.append(f"the newest row is {age} days old, and newest_within_days is {rules.newest_within_days}")
+        if age < -AHEAD:
+            problems.append(f"the newest row is of {-age} days from now, and newest_within_days asks how old it is")
     if rules.pandera is not None:
         problems += _hold_against_pandera(frame, rules.pandera)
     notes = [f"{one.name!r} is the same in every row" for one in columns if one.distinct == 1 and not one.missing]
@@ -113,8 +117,8 @@ def _problems(column: pd.Series[Any], seen: ColumnQuality, rules: DataRules) -> 
     is_number = seen.least is not None or not len(values)
     if rule.kind in {"number", "whole"} and not is_number:
         problems.append(f"{seen.name!r} is {seen.dtype}, and a {rule.kind} is asked for")
-    elif rule.kind == "whole" and bool((values != np.floor(values.to_numpy(dtype=float))).any()):
-        problems.append(f"{seen.name!r} has numbers that are not whole, such as {_some(values[values != np.floor(values.to_numpy(dtype=float))])}")
+    elif rule.kind in {"whole", "category"} and is_number and (broken := values[values != np.floor(values.to_numpy(dtype=float))]).size:
+        problems.append(f"{seen.name!r} has numbers that are not whole, such as {_some(broken)}, and kind is {rule.kind!r}")
     if (rule.least is not None or rule.most is not None) and not is_number:
         problems.append(f"{seen.name!r} is {seen.dtype}, and least or most is asked of it")
     elif rule.least is not None and seen.least is not None and seen.least < rule.least:

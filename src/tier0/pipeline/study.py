@@ -110,7 +110,7 @@ class ColumnRule(_Part):
     """What the values of one column must be like.
 
     Attributes:
-        kind: ``number``, ``whole`` (numbers), or ``category``.
+        kind: ``number``, ``whole`` (numbers), or ``category`` (text, or whole numbers).
         least: of a number.
         most: of a number.
         allowed: categories.
