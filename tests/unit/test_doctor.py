@@ -158,6 +158,8 @@ def test_bentoml_need_not_be_on_path(well: Environment, monkeypatch: pytest.Monk
         ({"PYTEST_ADDOPTS": "-p no:opik"}, "", "ok"),
         ({}, "[pytest]\naddopts = -ra -p no:opik\n", "ok"),
         ({}, "[pytest]\n# addopts = -p no:opik\n", "warns"),
+        ({}, "[pytest]\naddopts = -p no:opikish\n", "warns"),
+        ({}, '[tool.pytest.ini_options]\naddopts = ["-p", "no:opik"]\n', "ok"),
     ],
 )
 def test_opik_may_cost_seconds_in_every_run(well: Environment, variables: dict[str, str], ini: str, status: str) -> None:

@@ -95,15 +95,18 @@ class Environment:
         """Return what is missing of each group that is not complete."""
         return {group: missing for group in self.metadata.groups if (missing := lacks(group, self.installed))}
 
-    def pytest_options(self) -> str:
-        """Return what pytest is told in this folder whatever it is called with, as text."""
+    def pytest_is_told(self, plugin: str) -> bool:
+        """Tell whether pytest gets ``-p PLUGIN`` in this folder, whatever it is called with."""
+        return re.search(rf"-p[\s=\"',]*{re.escape(plugin)}\b", self._pytest_options()) is not None
+
+    def _pytest_options(self) -> str:
+        """Return the variable, and the files of the nearest folder that has some, without what is commented out."""
         lines = [self.variables.get("PYTEST_ADDOPTS", "")]
-        for name in PYTEST_FILES:
-            path = self.folder / name
-            if path.is_file():
-                lines += [
-                    line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if not line.lstrip().startswith(("#", ";"))
-                ]
+        for place in (self.folder, *self.folder.parents):
+            if files := [place / name for name in PYTEST_FILES if (place / name).is_file()]:
+                texts = [path.read_text(encoding="utf-8", errors="replace") for path in files]
+                lines += [line for text in texts for line in text.splitlines() if not line.lstrip().startswith(("#", ";"))]
+                break
         return "\n".join(lines)
 
 
@@ -174,12 +177,9 @@ def plugin(environment: Environment) -> Iterator[Finding]:
     """Is our plugin loaded?"""
     needed = "every --tier0 option and fixture"
     conftest = environment.folder / "conftest.py"
-    options = environment.pytest_options()
-    if re.search(rf"-p[ =]*no:{re.escape(PLUGIN)}", options):
+    if environment.pytest_is_told(f"no:{PLUGIN}"):
         yield Finding("missing", "the plugin", "it is switched off by pytest's options", needed, f"take -p no:{PLUGIN} out of them", main_job=True)
-    elif re.search(rf"-p[ =]*{re.escape(PLUGIN)}", options) or (
-        conftest.is_file() and PLUGIN in conftest.read_text(encoding="utf-8", errors="replace")
-    ):
+    elif environment.pytest_is_told(PLUGIN) or (conftest.is_file() and PLUGIN in conftest.read_text(encoding="utf-8", errors="replace")):
         yield Finding("ok", "the plugin", "loaded by this folder's own configuration", needed)
     elif environment.variables.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
         remedy = f"unset it, or add -p {PLUGIN}"
@@ -210,8 +210,7 @@ def opik_plugin(environment: Environment) -> Iterator[Finding]:
     """Does Opik's pytest plugin cost seconds in every run?"""
     if "opik" not in environment.plugins:
         return
-    off = re.search(r"-p[ =]*no:opik\b", environment.pytest_options())
-    if off:
+    if environment.pytest_is_told("no:opik"):
         yield Finding("ok", "Opik's pytest plugin", "switched off", "runs of pytest that do not import all of Opik")
     else:
         needed = "runs of pytest that begin seconds earlier"
