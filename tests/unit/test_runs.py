@@ -162,7 +162,7 @@ def done(*steps: str, no: str = "", status: int = 1) -> Record:
     [
         (lambda: done("scope", "data"), None, ["cohort", "selection", "training", "features", "deployment", "observability"]),
         (lambda: done(*runs.STEPS), None, []),
-        (lambda: done(*runs.STEPS, no="deployment"), None, ["deployment"]),
+        (lambda: done(*runs.STEPS, no="deployment"), None, ["deployment", "observability"]),
         (lambda: done("scope", "data", no="data"), None, list(runs.STEPS[1:])),
         (lambda: done(*runs.STEPS), "7,6", ["features", "deployment"]),
         (lambda: done(*runs.STEPS), "4", ["selection"]),
@@ -287,12 +287,13 @@ def test_a_no_ends_the_run_and_stays_one_when_it_goes_on_before_it() -> None:
 
 def test_a_cohort_is_chosen_anew_from_everybody() -> None:
     record = run("2,3", study=COHORT)
-    first = record.done["cohort"][0].facts
+    first = {step: found.facts for step, (found, _) in record.done.items()}
 
     again = run("3", record=Record.read(record.folder))
 
-    assert first["attrition"][0]["removed"] > 0
-    assert again.done["cohort"][0].facts == first
+    assert first["cohort"]["attrition"][0]["removed"] > 0
+    assert again.done["cohort"][0].facts == first["cohort"]
+    assert run("2", record=Record.read(record.folder)).done["data"][0].facts["rows"] == first["data"]["rows"]
 
 
 def test_what_was_built_on_a_step_is_forgotten_when_that_is_done_again() -> None:

@@ -54,13 +54,13 @@ class Console:
             self._out.print(f"  {'NO' if found.status == 1 else 'NOT DONE'}: {problem}", markup=False, style="bold red")
         self._out.print(f"  ({seconds:.1f} s)", markup=False, style="dim")
 
-    def plan(self, options: Mapping[str, str | None], steps: Sequence[str], all_steps: Sequence[str], *, serve: bool) -> None:
+    def plan(self, options: Mapping[str, str], steps: Sequence[str], all_steps: Sequence[str], *, serve: bool) -> None:
         """Print what would be done."""
         self.settings(options)
         for step in steps:
             self.say(f"would do step {all_steps.index(step) + 1}: {step}" + (", and serve the model" if step == "deployment" and serve else ""))
 
-    def settings(self, options: Mapping[str, str | None]) -> None:
+    def settings(self, options: Mapping[str, str]) -> None:
         """Print what was asked for."""
         asked = ", ".join(f"{name.replace('_', '-')}={value}" for name, value in options.items())
         self.say(f"settings: {asked or 'all as by default'}")

@@ -51,7 +51,7 @@ class Plan:
         serve: whether step 7 registers, serves and verifies the model.
     """
 
-    options: Mapping[str, str | None]
+    options: Mapping[str, str]
     study: Study
     steps: tuple[str, ...] = STEPS
     imbalanced: float | None = None
@@ -92,7 +92,7 @@ def plan_of(
 
 def _settled(options: Mapping[str, str | None], target: str | None) -> dict[str, str]:
     """Return what the options, today's environment and the study's target say, so that a run means the same when it goes on from elsewhere."""
-    given = {row.name: value for row in TABLE if (value := _first_of(options.get(row.name), os.environ.get(row.variable))) is not None}
+    given = {row.name: value for row in TABLE if (value := _first_of(options.get(row.name), os.environ.get(row.variable)))}
     if target is not None and "target" not in given and given.get("dataset", DATASETS[0]) not in DATASETS:
         options, given["target"] = {**options, "target": target}, target
     settings = merge_settings(options, os.environ, spelled="--")
@@ -146,21 +146,22 @@ def _all_steps() -> str:
 
 
 def steps_to_do(plan: Plan, record: Record | None, asked: str | None) -> tuple[str, ...]:
-    """Return which steps are to be done now, in their order: those that are asked for, or all of the plan that are not done.
+    """Return which steps are to be done now, in their order.
 
     Args:
         plan: of the run.
         record: of the run, if it goes on.
-        asked: as `steps_of` reads it; None for all.
+        asked: as `steps_of` reads it; None for all of the plan that are not done, and what was built on an earlier outcome of those.
 
     Raises:
         RunError: one of them needs a step that is neither among them nor done, or stands behind one that said no; or the study has rules for
             such a step.
     """
     held = [] if record is None else record.held
-    steps = tuple(step for step in plan.steps if step not in held) if asked is None else steps_of(asked)
-    outdated = {later for step in steps for later in built_on(step)}
-    there = {*steps, *held} - (outdated - {*steps})
+    chosen = {step for step in plan.steps if step not in held} if asked is None else set(steps_of(asked))
+    outdated = {later for step in chosen for later in built_on(step)}
+    steps = tuple(step for step in STEPS if step in chosen or (asked is None and step in outdated.intersection(plan.steps)))
+    there = {*steps, *(step for step in held if step not in outdated)}
     if plan.settings().pipeline is not None:
         there.add("selection")  # a training of one's own needs none
     for step in steps:

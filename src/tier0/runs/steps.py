@@ -120,6 +120,12 @@ class Work:
             self._refuse_another_problem(self.dataset.target_name, self.dataset.task)
         return self.dataset
 
+    def everybody(self) -> Dataset:
+        """Return the rows among which step 3 has not chosen: a step that is done again begins where it began."""
+        if self.is_cohort:
+            self.dataset, self.parts, self.is_cohort = None, None, False
+        return self.data()
+
     def _refuse_another_problem(self, target: str, task: str) -> None:
         asked = self.study.scope
         if asked.target not in {None, target}:
@@ -164,8 +170,7 @@ def data(work: Work) -> Found:
     """Step 2."""
     from tier0.pipeline.quality import assess  # noqa: PLC0415
 
-    dataset = work.data()
-    rules = work.study.data
+    dataset, rules = work.everybody(), work.study.data
     quality = assess(dataset, rules)
     worst = max(quality.columns, key=lambda one: one.missing)
     lines = [
@@ -184,9 +189,7 @@ def cohort(work: Work) -> Found:
     """Step 3."""
     from tier0.pipeline.cohort import choose_cohort  # noqa: PLC0415
 
-    if work.is_cohort:  # this step is done again, and begins where it began
-        work.dataset = None
-    everybody, asked = work.data(), work.study.scope
+    everybody, asked = work.everybody(), work.study.scope
     chosen: Cohort = choose_cohort(everybody, work.study.cohort, asked)
     work.dataset, work.parts, work.is_cohort = chosen.dataset, None, True
     lines = [
