@@ -8,10 +8,9 @@ import socket
 import sys
 import time
 
-from scripted_server import PREDICTION, answer, answers, scripted
-
 from tier0.client import BentoMLClient
 from tier0.client.opik_tracer import OpikTracer
+from tier0.faults import FaultServer, Reply
 
 opik = socket.create_server(("127.0.0.1", 0))  # it accepts, and never answers
 host = f"http://127.0.0.1:{opik.getsockname()[1]}/api"
@@ -22,8 +21,8 @@ os.environ["OPIK_URL_OVERRIDE"] = "not an address" if sys.argv[1] == "misconfigu
 
 async def main() -> int:
     tracer, answered = OpikTracer(), 0
-    async with scripted(answers(answer(200, PREDICTION))) as script:
-        client = BentoMLClient(script.url, tracer=tracer)
+    with FaultServer(Reply(200, {"predictions": [1]})) as server:
+        client = BentoMLClient(server.url, tracer=tracer)
         for _ in range(50):
             answered += (await client.predict([[1.0]]))["predictions"] == [1]
     return answered

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from typing import Any
 
 import pytest
-from scripted_server import PREDICTION, Script, answer, answers, close, drip, hang, scripted, truncate
 
 from tier0.client import (
     BentoMLClient,
@@ -25,10 +24,13 @@ from tier0.client import (
     TimedOutError,
     TransportError,
 )
+from tier0.faults import Arrival, Faults, FaultServer, Reply
+from tier0.faults.server import Script
 
 pytestmark = pytest.mark.asyncio
-OK = answer(200, PREDICTION)
-DOWN = answer(503, b'{"error": {"field": "", "message": "no worker", "remedy": "wait"}}')
+PREDICTION = {"predictions": [1], "probabilities": None}
+OK = Reply(200, PREDICTION)
+DOWN = Reply(503, b'{"error": {"field": "", "message": "no worker", "remedy": "wait"}}')
 ROW = [[1.0]]
 
 
@@ -40,15 +42,21 @@ class Clock:
 
 
 @asynccontextmanager
-async def client_of(act: Callable[..., Any], **knobs: Any) -> AsyncIterator[tuple[BentoMLClient, Script]]:
+async def client_of(script: Reply | list[Reply] | Script, **knobs: Any) -> AsyncIterator[tuple[BentoMLClient, FaultServer]]:
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    async with scripted(act) as script, BentoMLClient(script.url, **{"sleep": sleep, **knobs}) as client:
-        client.waits = waits  # type: ignore[attr-defined]
-        yield client, script
+    with FaultServer(script) as server:
+        async with BentoMLClient(server.url, **{"sleep": sleep, **knobs}) as client:
+            client.waits = waits  # type: ignore[attr-defined]
+            yield client, server
+
+
+async def arrived(server: FaultServer, number: int) -> None:
+    """Wait until so many requests have arrived."""
+    assert await asyncio.to_thread(server.log.wait_for, lambda log: len(log.arrivals) >= number, 10)
 
 
 async def error_of(client: BentoMLClient, data: Any = ROW, **options: Any) -> ClientError:
@@ -58,86 +66,86 @@ async def error_of(client: BentoMLClient, data: Any = ROW, **options: Any) -> Cl
 
 
 async def test_a_prediction_is_one_request() -> None:
-    async with client_of(answers(OK)) as (client, script):
+    async with client_of(OK) as (client, server):
         assert (await client.predict(ROW))["predictions"] == [1]
 
-    (request,) = script.received
+    (request,) = server.arrivals
     assert (request.method, request.path, request.body) == ("POST", "/predict", b'{"features":[[1.0]]}')
     assert request.headers["content-type"] == "application/json"
 
 
 async def test_503_is_retried_with_one_request_id() -> None:
-    async with client_of(answers(DOWN, DOWN, OK)) as (client, script):
+    async with client_of([DOWN, DOWN, OK]) as (client, server):
         assert (await client.predict(ROW))["predictions"] == [1]
 
-    assert len(script.received) == 3
-    assert len({request.headers["x-request-id"] for request in script.received}) == 1
+    assert len(server.arrivals) == 3
+    assert len({request.headers["x-request-id"] for request in server.arrivals}) == 1
 
 
 async def test_an_error_says_what_the_server_said() -> None:
-    async with client_of(answers(DOWN)) as (client, script):
+    async with client_of(DOWN) as (client, server):
         error = await error_of(client)
 
     assert isinstance(error, ServiceFailedError)
     assert (error.status, error.attempts, error.server_message) == (503, 3, "no worker wait")
-    assert error.request_id == script.received[0].headers["x-request-id"]
+    assert error.request_id == server.arrivals[0].headers["x-request-id"]
 
 
 @pytest.mark.parametrize("status", [501, 505])
 async def test_what_will_not_change_is_not_retried_and_is_a_failure(status: int) -> None:
-    async with client_of(answers(answer(status)), failure_threshold=1) as (client, script):
+    async with client_of(Reply(status), failure_threshold=1) as (client, server):
         await error_of(client)
 
         assert client.circuit_state() == "open"
-    assert len(script.received) == 1
+    assert len(server.arrivals) == 1
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 413, 422])
 async def test_the_callers_fault_is_one_request_and_never_opens(status: int) -> None:
-    async with client_of(answers(answer(status)), failure_threshold=2) as (client, script):
+    async with client_of(Reply(status), failure_threshold=2) as (client, server):
         for _ in range(5):
             assert isinstance(await error_of(client), CallerError)
 
         assert client.circuit_state() == "closed"
-    assert len(script.received) == 5
+    assert len(server.arrivals) == 5
 
 
 async def test_no_more_than_the_threshold_is_let_out_however_many_call() -> None:
-    async with client_of(answers(DOWN), failure_threshold=4, max_attempts=3) as (client, script):
+    async with client_of(DOWN, failure_threshold=4, max_attempts=3) as (client, server):
         for _ in range(10):
             await error_of(client)
         rejected = await error_of(client)
 
-    assert len(script.received) == 4
+    assert len(server.arrivals) == 4
     assert isinstance(rejected, CircuitOpenError)
     assert rejected.attempts == 0
     assert rejected.retry_after is not None
 
 
 async def test_the_attempts_own_error_is_raised_when_the_circuit_opens_within_a_call() -> None:
-    async with client_of(answers(DOWN), failure_threshold=2, max_attempts=5) as (client, script):
+    async with client_of(DOWN, failure_threshold=2, max_attempts=5) as (client, server):
         error = await error_of(client)
 
     assert isinstance(error, ServiceFailedError)
-    assert error.attempts == len(script.received) == 2
+    assert error.attempts == len(server.arrivals) == 2
 
 
 async def test_half_open_lets_out_one_probe_of_twenty() -> None:
     clock = Clock()
-    async with client_of(answers(DOWN, DOWN, OK), failure_threshold=2, max_attempts=1, clock=clock) as (client, script):
+    async with client_of([DOWN, DOWN, OK], failure_threshold=2, max_attempts=1, clock=clock) as (client, server):
         await error_of(client)
         await error_of(client)
         clock.ahead += 30
         results = await asyncio.gather(*(client.predict(ROW) for _ in range(20)), return_exceptions=True)
 
-        assert len(script.received) == 3
+        assert len(server.arrivals) == 3
         assert sum(isinstance(result, CircuitOpenError) for result in results) == 19
         assert client.circuit_state() == "closed"
 
 
 async def test_a_400_while_half_open_closes() -> None:
     clock = Clock()
-    async with client_of(answers(DOWN, answer(400)), failure_threshold=1, max_attempts=1, clock=clock) as (client, _):
+    async with client_of([DOWN, Reply(400)], failure_threshold=1, max_attempts=1, clock=clock) as (client, _):
         await error_of(client)
         clock.ahead += 30
         await error_of(client)
@@ -147,7 +155,7 @@ async def test_a_400_while_half_open_closes() -> None:
 
 async def test_a_429_while_half_open_gives_the_probes_place_back() -> None:
     clock = Clock()
-    async with client_of(answers(DOWN, answer(429), OK), failure_threshold=1, max_attempts=1, clock=clock) as (client, _):
+    async with client_of([DOWN, Reply(429), OK], failure_threshold=1, max_attempts=1, clock=clock) as (client, _):
         await error_of(client)
         clock.ahead += 30
         assert isinstance(await error_of(client), RateLimitedError)
@@ -158,15 +166,11 @@ async def test_a_429_while_half_open_gives_the_probes_place_back() -> None:
 
 async def test_a_cancelled_probe_gives_its_place_back() -> None:
     clock = Clock()
-
-    async def act(number: int, writer: asyncio.StreamWriter) -> None:
-        await (answers(DOWN)(0, writer) if number == 0 else hang(0, writer) if number == 1 else answers(OK)(0, writer))
-
-    async with client_of(act, failure_threshold=1, max_attempts=1, clock=clock) as (client, script):
+    async with client_of([DOWN, Reply.hang(), OK], failure_threshold=1, max_attempts=1, clock=clock) as (client, server):
         await error_of(client)
         clock.ahead += 30
         probe = asyncio.ensure_future(client.predict(ROW))
-        await script.arrival(2)
+        await arrived(server, 2)
         probe.cancel()
         await asyncio.gather(probe, return_exceptions=True)
         await client.predict(ROW)
@@ -176,10 +180,10 @@ async def test_a_cancelled_probe_gives_its_place_back() -> None:
 
 async def test_a_caller_that_gives_up_late_has_seen_a_failure_and_one_that_gives_up_early_has_not() -> None:
     clock = Clock()
-    async with client_of(hang, failure_threshold=1, attempt_timeout=5, clock=clock) as (client, script):
+    async with client_of(Reply.hang(), failure_threshold=1, attempt_timeout=5, clock=clock) as (client, server):
         for seconds, state in ((1.0, "closed"), (4.5, "open")):
             call = asyncio.ensure_future(client.predict(ROW))
-            await script.arrival(len(script.received) + 1)
+            await arrived(server, len(server.arrivals) + 1)
             clock.ahead += seconds
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
@@ -188,32 +192,32 @@ async def test_a_caller_that_gives_up_late_has_seen_a_failure_and_one_that_gives
 
 async def test_a_hang_ends_within_the_total_and_is_retried_within_it() -> None:
     start = time.monotonic()
-    async with client_of(hang, timeout=0.4) as (client, script):
+    async with client_of(Reply.hang(), timeout=0.4) as (client, server):
         assert isinstance(await error_of(client), TimedOutError)
 
     assert time.monotonic() - start < 0.8
-    assert len(script.received) == 2
+    assert len(server.arrivals) == 2
 
 
 async def test_a_dripping_body_ends_at_the_attempts_limit() -> None:
     start = time.monotonic()
-    async with client_of(drip, timeout=5, attempt_timeout=0.2, max_attempts=1) as (client, _):
+    async with client_of(Reply(200, PREDICTION, drip=0.02), timeout=5, attempt_timeout=0.2, max_attempts=1) as (client, _):
         assert isinstance(await error_of(client), TimedOutError)
 
     assert time.monotonic() - start < 0.7
 
 
-@pytest.mark.parametrize("act", [truncate, close])
-async def test_broken_answers_are_failures(act: Callable[..., Any]) -> None:
-    async with client_of(act, failure_threshold=2, max_attempts=2) as (client, script):
+@pytest.mark.parametrize("reply", [Reply(200, PREDICTION, cut=20, ending="close"), Reply.broken()])
+async def test_broken_answers_are_failures(reply: Reply) -> None:
+    async with client_of(reply, failure_threshold=2, max_attempts=2) as (client, server):
         assert isinstance(await error_of(client), TransportError)
         assert client.circuit_state() == "open"
-    assert len(script.received) == 2
+    assert len(server.arrivals) == 2
 
 
 async def test_nobody_listening_is_a_transport_error() -> None:
-    async with scripted(hang) as script:
-        url = script.url
+    with FaultServer(Reply.hang()) as server:
+        url = server.url
     async with BentoMLClient(url, max_attempts=1) as client:
         assert isinstance(await error_of(client), TransportError)
 
@@ -235,7 +239,7 @@ async def test_nobody_listening_is_a_transport_error() -> None:
     ],
 )
 async def test_a_200_that_is_no_prediction_is_a_failure(body: bytes) -> None:
-    async with client_of(answers(answer(200, body)), failure_threshold=2, max_attempts=2) as (client, _):
+    async with client_of(Reply(200, body), failure_threshold=2, max_attempts=2) as (client, _):
         error = await error_of(client)
 
         assert isinstance(error, InvalidAnswerError)
@@ -245,12 +249,12 @@ async def test_a_200_that_is_no_prediction_is_a_failure(body: bytes) -> None:
 
 @pytest.mark.parametrize(("body", "predictions"), [(b"[3]", [3]), (b"0.5", [0.5])])
 async def test_a_bare_list_or_number_is_a_prediction(body: bytes, predictions: list[float]) -> None:
-    async with client_of(answers(answer(200, body))) as (client, _):
+    async with client_of(Reply(200, body)) as (client, _):
         assert (await client.predict(ROW))["predictions"] == predictions
 
 
 async def test_backoff_is_full_jitter_and_nothing_follows_the_last_attempt() -> None:
-    async with client_of(answers(DOWN), max_attempts=4, failure_threshold=9, rng=lambda: 1.0, backoff_max=0.3) as (client, _):
+    async with client_of(DOWN, max_attempts=4, failure_threshold=9, rng=lambda: 1.0, backoff_max=0.3) as (client, _):
         await error_of(client)
 
         assert client.waits == [0.1, 0.2, 0.3]  # type: ignore[attr-defined]
@@ -270,65 +274,63 @@ async def test_backoff_is_full_jitter_and_nothing_follows_the_last_attempt() -> 
     ],
 )
 async def test_retry_after_is_a_floor_or_the_end(value: str, waits: list[float]) -> None:
-    async with client_of(answers(answer(429, b"{}", Retry_After=value), OK), rng=lambda: 0.5) as (client, script):
+    async with client_of([Reply(429, headers={"Retry-After": value}), OK], rng=lambda: 0.5) as (client, server):
         result = (await asyncio.gather(client.predict(ROW), return_exceptions=True))[0]
 
         assert client.waits == waits  # type: ignore[attr-defined]
         assert client.circuit_state() == "closed"
-    assert len(script.received) == 1 + len(waits)
+    assert len(server.arrivals) == 1 + len(waits)
     assert isinstance(result, RateLimitedError) == (not waits)
 
 
 async def test_retries_stay_within_the_budget() -> None:
-    async with client_of(answers(DOWN), failure_threshold=10_000, retry_budget=0.2) as (client, script):
+    async with client_of(DOWN, failure_threshold=10_000, retry_budget=0.2) as (client, server):
         for _ in range(100):
             await error_of(client)
 
-    assert len(script.received) - 100 <= 10 + 0.2 * 100 + 1
+    assert len(server.arrivals) - 100 <= 10 + 0.2 * 100 + 1
 
 
 async def test_what_must_not_happen_twice_is_not_sent_twice() -> None:
-    async with client_of(answers(DOWN, OK), idempotent=False) as (client, script):
+    async with client_of([DOWN, OK], idempotent=False) as (client, server):
         await error_of(client)
 
-    assert len(script.received) == 1
+    assert len(server.arrivals) == 1
 
 
 async def test_batch_is_one_request_and_is_retried_as_predict_is() -> None:
-    async with client_of(answers(DOWN, answer(200, b'{"predictions": [1, 2]}'))) as (client, script):
+    async with client_of([DOWN, Reply(200, b'{"predictions": [1, 2]}')]) as (client, server):
         assert (await client.predict_batch([{"a": 1}, {"a": 2}]))["predictions"] == [1, 2]
 
-    assert [request.path for request in script.received] == ["/predict", "/predict"]
+    assert [request.path for request in server.arrivals] == ["/predict", "/predict"]
 
 
 async def test_model_info_obeys_the_same_rules() -> None:
-    async with client_of(answers(DOWN, answer(200, b'{"model_tag": "m:1"}'))) as (client, script):
+    async with client_of([DOWN, Reply(200, b'{"model_tag": "m:1"}')]) as (client, server):
         assert (await client.model_info("m"))["model_tag"] == "m:1"
 
-    assert [request.path for request in script.received] == ["/m/model_info"] * 2
+    assert [request.path for request in server.arrivals] == ["/m/model_info"] * 2
 
 
 @pytest.mark.parametrize(("model", "path"), [("../../x#", "/..%2F..%2Fx%23/predict"), ("a?b=1#", "/a%3Fb%3D1%23/predict"), ("ü", "/%C3%BC/predict")])
-async def test_a_models_name_is_one_quoted_segment(model: str, path: str) -> None:
-    async with scripted(answers(OK)) as script, BentoMLClient(script.url + "/base//") as client:
+async def test_a_models_name_is_one_quoted_segment(model: str, path: str, tier0_faults: Faults) -> None:
+    server = tier0_faults.server(OK)
+    async with BentoMLClient(server.url + "/base//") as client:
         await client.predict(ROW, model=model)
 
-    assert script.received[0].path == "/base" + path
+    assert server.arrivals[0].path == "/base" + path
 
 
 @pytest.mark.parametrize("model", ["", ".", ".."])
 async def test_a_name_that_is_no_segment_is_refused(model: str) -> None:
-    async with client_of(answers(OK)) as (client, script):
+    async with client_of(OK) as (client, server):
         assert isinstance(await error_of(client, model=model), ClientUsageError)
-    assert script.received == []
+    assert server.arrivals == []
 
 
-async def test_a_dead_model_does_not_harm_another() -> None:
-    async with (
-        scripted(answers(DOWN)) as dead,
-        scripted(answers(OK)) as alive,
-        BentoMLClient(alive.url, failure_threshold=1, model_endpoints={"dead": dead.url}) as client,
-    ):
+async def test_a_dead_model_does_not_harm_another(tier0_faults: Faults) -> None:
+    dead, alive = tier0_faults.server(DOWN), tier0_faults.server(OK)
+    async with BentoMLClient(alive.url, failure_threshold=1, model_endpoints={"dead": dead.url}) as client:
         await error_of(client, model="dead")
         await client.predict(ROW, model="alive")
 
@@ -336,14 +338,12 @@ async def test_a_dead_model_does_not_harm_another() -> None:
 
 
 async def test_a_full_pool_is_not_blamed_on_the_service_and_does_not_stop_health_checks() -> None:
-    async def act(_: int, writer: asyncio.StreamWriter) -> None:
-        if script.received[-1].path == "/predict":
-            await asyncio.Event().wait()
-        writer.write(answer(200, b'{"status": "healthy"}'))
+    def well(arrival: Arrival) -> Reply:
+        return Reply.hang() if arrival.path == "/predict" else Reply(200, {"status": "healthy"})
 
-    async with client_of(act, max_connections=2, failure_threshold=1, timeout=5, attempt_timeout=5) as (client, script):
+    async with client_of(well, max_connections=2, failure_threshold=1, timeout=5, attempt_timeout=5) as (client, server):
         busy = [asyncio.ensure_future(client.predict(ROW)) for _ in range(2)]
-        await script.arrival(2)
+        await arrived(server, 2)
         assert isinstance(await error_of(client, timeout=0.05), PoolSaturatedError)
         assert (await client.health_check())["status"] == "healthy"
         assert client.circuit_state() == "closed"
@@ -353,13 +353,13 @@ async def test_a_full_pool_is_not_blamed_on_the_service_and_does_not_stop_health
 
 
 async def test_two_hundred_cancelled_calls_leave_nothing_taken() -> None:
-    async with client_of(hang, max_connections=5, failure_threshold=1000) as (client, script):
+    async with client_of(Reply.hang(), max_connections=5, failure_threshold=1000) as (client, server):
         calls = [asyncio.ensure_future(client.predict(ROW)) for _ in range(200)]
-        await script.arrival(5)
+        await arrived(server, 5)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-        script.act = answers(OK)
+        server.script = OK
         results = await asyncio.gather(*(client.predict(ROW) for _ in range(20)))
 
     assert len(results) == 20
@@ -368,16 +368,16 @@ async def test_two_hundred_cancelled_calls_leave_nothing_taken() -> None:
 @pytest.mark.parametrize(
     ("reply", "status"),
     [
-        (answer(200, b'{"status": "healthy"}'), "healthy"),
-        (answer(200, b'{"status": "degraded"}'), "unhealthy"),
-        (answer(200, b""), "healthy"),
-        (answer(503), "unhealthy"),
-        (answer(500), "unhealthy"),
-        (b"garbage\r\n\r\n", "unhealthy"),
+        (Reply(200, b'{"status": "healthy"}'), "healthy"),
+        (Reply(200, b'{"status": "degraded"}'), "unhealthy"),
+        (Reply(200, b""), "healthy"),
+        (Reply(503), "unhealthy"),
+        (Reply(500), "unhealthy"),
+        (Reply(raw=b"garbage\r\n\r\n"), "unhealthy"),
     ],
 )
-async def test_health_never_raises(reply: bytes, status: str) -> None:
-    async with client_of(answers(reply)) as (client, _):
+async def test_health_never_raises(reply: Reply, status: str) -> None:
+    async with client_of(reply) as (client, _):
         health = await client.health_check()
 
     assert health["status"] == status
@@ -385,21 +385,21 @@ async def test_health_never_raises(reply: bytes, status: str) -> None:
 
 
 async def test_health_falls_back_to_readyz() -> None:
-    async with client_of(answers(answer(405), answer(200, b""))) as (client, script):
+    async with client_of([Reply(405), Reply(200, b"")]) as (client, server):
         assert (await client.health_check())["status"] == "healthy"
 
-    assert [(request.method, request.path) for request in script.received] == [("GET", "/health"), ("GET", "/readyz")]
+    assert [(request.method, request.path) for request in server.arrivals] == [("GET", "/health"), ("GET", "/readyz")]
 
 
 async def test_calls_after_close_are_errors_and_send_nothing() -> None:
-    async with client_of(answers(OK)) as (client, script):
+    async with client_of(OK) as (client, server):
         await client.close()
         assert isinstance(await error_of(client), ClientUsageError)
-    assert script.received == []
+    assert server.arrivals == []
 
 
 async def test_another_event_loop_is_told() -> None:
-    async with client_of(answers(OK)) as (client, _):
+    async with client_of(OK) as (client, _):
         await client.predict(ROW)
         with pytest.raises(ClientUsageError, match="another event loop"):
             await asyncio.to_thread(lambda: asyncio.run(client.predict(ROW)))
@@ -407,15 +407,15 @@ async def test_another_event_loop_is_told() -> None:
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    async with client_of(answers(OK)) as (client, _):
+    async with client_of(OK) as (client, _):
         await client.predict(ROW)
 
 
 @pytest.mark.parametrize("data", [object(), [[object()]], [[float("inf")]]])
 async def test_what_json_cannot_hold_is_refused_before_anything_is_sent(data: Any) -> None:
-    async with client_of(answers(OK)) as (client, script):
+    async with client_of(OK) as (client, server):
         assert isinstance(await error_of(client, data), ClientUsageError)
-    assert script.received == []
+    assert server.arrivals == []
 
 
 async def test_arrays_frames_and_records_become_rows() -> None:
@@ -423,12 +423,12 @@ async def test_arrays_frames_and_records_become_rows() -> None:
     import pandas as pd
 
     frame = pd.DataFrame({"a": [1, 2], "b": [0.5, None]})
-    async with client_of(answers(answer(200, b'{"predictions": [1, 2]}'))) as (client, script):
+    async with client_of(Reply(200, b'{"predictions": [1, 2]}')) as (client, server):
         await client.predict(np.array([[1.0, 2.0], [3.0, np.nan]]))
         await client.predict(frame)
         await client.predict([{"a": np.int64(1)}, {"a": np.float32(0.5)}])
 
-    assert [request.body for request in script.received] == [
+    assert [request.body for request in server.arrivals] == [
         b'{"features":[[1.0,2.0],[3.0,null]]}',
         b'{"features":[[1,0.5],[2,null]],"columns":["a","b"]}',
         b'{"features":[{"a":1},{"a":0.5}]}',
@@ -453,7 +453,7 @@ async def test_nonsense_is_refused_when_the_client_is_made(knobs: dict[str, Any]
 
 
 async def test_breakers_are_bounded_in_number_and_names_that_nobody_serves_close_no_circuit() -> None:
-    async with client_of(answers(DOWN, answer(404)), failure_threshold=1, max_attempts=1) as (client, _):
+    async with client_of([DOWN, Reply(404)], failure_threshold=1, max_attempts=1) as (client, _):
         await error_of(client, model="sick")
         for number in range(300):
             await error_of(client, model=f"model{number}")

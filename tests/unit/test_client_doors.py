@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from scripted_server import PREDICTION, Script, answer, answers, hang, scripted
 
 from tier0.client import BentoMLClient, CircuitOpenError, ClientUsageError, InvalidAnswerError, ServiceFailedError, SyncBentoMLClient, TimedOutError
 from tier0.client.knobs import Knobs
 from tier0.core.contract import Contract, ContractError
+from tier0.faults import Faults, FaultServer, Reply
 
-OK = answer(200, PREDICTION)
+OK = Reply(200, {"predictions": [1], "probabilities": None})
 NESTED = Contract("/classify", "input_data.features", "rows", "input_data.names", "label", "scores", None, "model.tag", "/readyz", ())
 BARE = Contract("/predict", "", "rows", None, "", None, None, None, "/readyz", ())
 NAMED = Contract("/predict", "frame", "records", None, "*.label", "*.score", "yes", None, "/readyz", ())
@@ -43,13 +41,14 @@ FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]})
     ],
 )
 @pytest.mark.asyncio
-async def test_data_becomes_the_body_that_the_contract_says(contract: Contract | None, data: Any, body: Any) -> None:
-    async with scripted(answers(OK)) as script, BentoMLClient(script.url, contract=contract) as client:
+async def test_data_becomes_the_body_that_the_contract_says(contract: Contract | None, data: Any, body: Any, tier0_faults: Faults) -> None:
+    server = tier0_faults.server(OK)
+    async with BentoMLClient(server.url, contract=contract) as client:
         with suppress(InvalidAnswerError):  # what comes back is another test's business
             await client.predict(data)
 
-    assert json.loads(script.received[0].body) == body
-    assert script.received[0].path == ("/predict" if contract is None else contract.route)
+    assert json.loads(server.arrivals[0].body) == body
+    assert server.arrivals[0].path == ("/predict" if contract is None else contract.route)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +62,9 @@ async def test_data_becomes_the_body_that_the_contract_says(contract: Contract |
     ],
 )
 @pytest.mark.asyncio
-async def test_an_answer_becomes_predictions(contract: Contract, reply: Any, predictions: Any, probabilities: Any) -> None:
-    async with scripted(answers(answer(200, json.dumps(reply).encode()))) as script, BentoMLClient(script.url, contract=contract) as client:
+async def test_an_answer_becomes_predictions(contract: Contract, reply: Any, predictions: Any, probabilities: Any, tier0_faults: Faults) -> None:
+    server = tier0_faults.server(Reply(200, reply))
+    async with BentoMLClient(server.url, contract=contract) as client:
         given = await client.predict([{"a": 1.0}])
 
     assert given["predictions"] == predictions
@@ -73,9 +73,9 @@ async def test_an_answer_becomes_predictions(contract: Contract, reply: Any, pre
 
 @pytest.mark.parametrize(("contract", "reply"), [(NESTED, {"scores": [[1.0]]}), (BARE, {"label": 1}), (NAMED, [1]), (BARE, [1, 2]), (BARE, [None])])
 @pytest.mark.asyncio
-async def test_an_answer_without_what_the_contract_says_is_an_error(contract: Contract, reply: Any) -> None:
-    content = answer(200, json.dumps(reply).encode())
-    async with scripted(answers(content)) as script, BentoMLClient(script.url, contract=contract, max_attempts=1) as client:
+async def test_an_answer_without_what_the_contract_says_is_an_error(contract: Contract, reply: Any, tier0_faults: Faults) -> None:
+    server = tier0_faults.server(Reply(200, reply))
+    async with BentoMLClient(server.url, contract=contract, max_attempts=1) as client:
         with pytest.raises(InvalidAnswerError):
             await client.predict([{"a": 1.0}])
 
@@ -91,12 +91,15 @@ async def test_an_answer_without_what_the_contract_says_is_an_error(contract: Co
     ],
 )
 @pytest.mark.asyncio
-async def test_what_the_service_is_not_asked_with_is_refused_before_anything_is_sent(contract: Contract, data: Any, says: str) -> None:
-    async with scripted(answers(OK)) as script, BentoMLClient(script.url, contract=contract) as client:
+async def test_what_the_service_is_not_asked_with_is_refused_before_anything_is_sent(
+    contract: Contract, data: Any, says: str, tier0_faults: Faults
+) -> None:
+    server = tier0_faults.server(OK)
+    async with BentoMLClient(server.url, contract=contract) as client:
         with pytest.raises(ClientUsageError, match=says):
             await client.predict(data)
 
-    assert not script.received
+    assert not server.arrivals
 
 
 SCHEMA = {
@@ -111,23 +114,22 @@ SCHEMA = {
 
 
 @pytest.mark.asyncio
-async def test_how_a_service_is_asked_is_read_from_its_schema() -> None:
-    replies = answer(200, json.dumps(SCHEMA).encode()), answer(200, b'{"predictions": [1], "probabilities": [[0.5, 0.5]]}')
-    async with scripted(answers(*replies)) as script, await BentoMLClient.for_service(script.url) as client:
+async def test_how_a_service_is_asked_is_read_from_its_schema(tier0_faults: Faults) -> None:
+    server = tier0_faults.server([Reply(200, SCHEMA), Reply(200, {"predictions": [1], "probabilities": [[0.5, 0.5]]})])
+    async with await BentoMLClient.for_service(server.url) as client:
         await client.predict([[1.0]])
 
-    assert [(request.method, request.path) for request in script.received] == [("GET", "/schema.json"), ("POST", "/classify")]
-    assert json.loads(script.received[1].body) == {"input_data": {"features": [[1.0]]}}
+    assert [(request.method, request.path) for request in server.arrivals] == [("GET", "/schema.json"), ("POST", "/classify")]
+    assert json.loads(server.arrivals[1].body) == {"input_data": {"features": [[1.0]]}}
 
 
 @pytest.mark.asyncio
 async def test_what_a_schema_leaves_open_is_declared() -> None:
     schema = {"routes": [{"route": "/score", "input": SCHEMA["routes"][0]["input"], "output": {"type": "object"}}]}
-    replies = answer(200, json.dumps(schema).encode()), answer(200, json.dumps(schema).encode()), answer(200, b'{"out": [1]}')
-    async with scripted(answers(*replies)) as script:
+    with FaultServer([Reply(200, schema), Reply(200, schema), Reply(200, {"out": [1]})]) as server:
         with pytest.raises(ContractError, match="where the predictions are in the answer of /score is not clear"):
-            await BentoMLClient.for_service(script.url)
-        async with await BentoMLClient.for_service(script.url, declared={"predictions": "out"}) as client:
+            await BentoMLClient.for_service(server.url)
+        async with await BentoMLClient.for_service(server.url, declared={"predictions": "out"}) as client:
             assert (await client.predict([[1.0]]))["predictions"] == [1]
 
 
@@ -162,40 +164,19 @@ def test_a_knob_that_cannot_be_used_is_refused_with_where_it_came_from(monkeypat
 async def test_the_services_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="which service\\? Give base_url, or set BENTOML_SERVICE_URL"):
         BentoMLClient()
-    async with scripted(answers(OK)) as one, scripted(answers(OK)) as other:
+    with FaultServer(OK) as one, FaultServer(OK) as other:
         monkeypatch.setenv("BENTOML_SERVICE_URL", one.url)
         monkeypatch.setenv("TIER0_CLIENT_MODEL_ENDPOINTS", f"ltv={other.url}/")
         async with BentoMLClient() as client:
             await client.predict([[1.0]])
             await client.predict([[1.0]], model="ltv")
 
-    assert [len(one.received), other.received[0].path] == [1, "/predict"]
-
-
-@contextmanager
-def served(act: Any) -> Iterator[Script]:
-    """A scripted server on a loop and a thread of its own, for code that has none."""
-    loop, ready, end = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-    scripts: list[Script] = []
-
-    async def serve() -> None:
-        async with scripted(act) as script:
-            scripts.append(script)
-            ready.set()
-            await end.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    assert ready.wait(10)
-    yield scripts[0]
-    loop.call_soon_threadsafe(end.set)
-    thread.join()
-    loop.close()
+    assert [len(one.arrivals), other.arrivals[0].path] == [1, "/predict"]
 
 
 def test_synchronous_code_has_the_same_rules() -> None:
-    down = answer(503)
-    with served(answers(OK, down, down, down)) as script, SyncBentoMLClient(script.url, failure_threshold=2, backoff_base=0.0) as client:
+    down = Reply(503)
+    with FaultServer([OK, down, down, down]) as server, SyncBentoMLClient(server.url, failure_threshold=2, backoff_base=0.0) as client:
         assert client.predict([[1.0]])["predictions"] == [1]
         with pytest.raises(ServiceFailedError) as failed:
             client.predict_batch([[1.0]])
@@ -205,19 +186,19 @@ def test_synchronous_code_has_the_same_rules() -> None:
         assert failed.value.attempts == 2
         assert client.circuit_state() == "open"
         assert client.health_check()["status"] == "unhealthy"
-    assert len([request for request in script.received if request.path == "/predict"]) == 3
+    assert len([request for request in server.arrivals if request.path == "/predict"]) == 3
 
 
 def test_threads_share_its_circuits_and_connections() -> None:
-    with served(answers(OK)) as script, SyncBentoMLClient(script.url) as client, ThreadPoolExecutor(8) as threads:
+    with FaultServer(OK) as server, SyncBentoMLClient(server.url) as client, ThreadPoolExecutor(8) as threads:
         answered = list(threads.map(lambda _: client.predict([[1.0]])["predictions"], range(80)))
 
     assert answered == [[1]] * 80
 
 
 def test_its_deadline_holds_and_closing_it_ends_its_thread() -> None:
-    with served(hang) as script:
-        client = SyncBentoMLClient(script.url, timeout=0.2, max_attempts=1)
+    with FaultServer(Reply.hang()) as server:
+        client = SyncBentoMLClient(server.url, timeout=0.2, max_attempts=1)
         start = time.monotonic()
         with pytest.raises(TimedOutError):
             client.predict([[1.0]])
@@ -231,7 +212,7 @@ def test_its_deadline_holds_and_closing_it_ends_its_thread() -> None:
 
 
 def test_a_process_that_was_forked_is_told_so() -> None:
-    with served(answers(OK)) as script, SyncBentoMLClient(script.url) as client:
+    with FaultServer(OK) as server, SyncBentoMLClient(server.url) as client:
         client._pid = os.getpid() + 1  # as it is in a child
 
         with pytest.raises(ClientUsageError, match="before this process was forked"):
@@ -240,12 +221,12 @@ def test_a_process_that_was_forked_is_told_so() -> None:
 
 
 def test_closing_it_ends_the_calls_of_other_threads() -> None:
-    with served(answers(answer(503))) as script:
-        client = SyncBentoMLClient(script.url, timeout=60.0, backoff_base=60.0, backoff_max=60.0, rng=lambda: 0.9)
+    with FaultServer(Reply(503)) as server:
+        client = SyncBentoMLClient(server.url, timeout=60.0, backoff_base=60.0, backoff_max=60.0, rng=lambda: 0.9)
         with ThreadPoolExecutor(1) as threads:
             waiting = threads.submit(client.predict, [[1.0]])
             deadline = time.monotonic() + 10
-            while not script.received:
+            while not server.arrivals:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             client.close()

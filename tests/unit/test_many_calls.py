@@ -8,26 +8,22 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from scripted_server import PREDICTION, answer, scripted
 
 from tier0.client import BentoMLClient, CircuitOpenError, ClientError
+from tier0.faults import Arrival, Faults, Reply
 
-OK, DOWN = answer(200, PREDICTION), answer(503)
+OK, DOWN = Reply(200, {"predictions": [1], "probabilities": None}), Reply(503)
 CONNECTIONS = 20
 
 
-@pytest.mark.parametrize("calls", [4_000, pytest.param(80_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("calls", [2_000, pytest.param(40_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 @pytest.mark.asyncio
-async def test_no_permit_is_lost(calls: int) -> None:
+async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
     chance, outcomes, healed = random.Random(7), Counter[str](), False
 
-    async def act(_: int, writer: asyncio.StreamWriter) -> None:
+    def answer(_: Arrival) -> Reply:
         fate = 0.0 if healed else chance.random()
-        if fate > 0.95:
-            writer.close()
-            return
-        writer.write(OK if fate < 0.85 else DOWN)
-        await writer.drain()
+        return Reply.broken() if fate > 0.95 else OK if fate < 0.85 else DOWN
 
     async def ask_often(client: BentoMLClient, times: int) -> None:
         for _ in range(times):
@@ -44,7 +40,7 @@ async def test_no_permit_is_lost(calls: int) -> None:
             await asyncio.sleep(0)
 
     knobs: dict[str, Any] = {"failure_threshold": 3, "reset_timeout": 0.01, "backoff_base": 0.001, "max_connections": CONNECTIONS}
-    async with scripted(act) as script, BentoMLClient(script.url, **knobs) as client:
+    async with BentoMLClient(tier0_faults.server(answer).url, **knobs) as client:
         await asyncio.gather(*(ask_often(client, calls // 400) for _ in range(400)))
         healed = True
         async with asyncio.timeout(10):  # a permit that was lost would keep the circuit half-open for ever

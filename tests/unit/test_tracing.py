@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 from recording_opik import Recording, recording_opik
-from scripted_server import PREDICTION, Script, answer, answers, hang, scripted
 
 from tier0.client import BentoMLClient, CircuitOpenError, ClientError, InvalidAnswerError, ServiceFailedError, opik_tracer
 from tier0.client.opik_tracer import OpikTracer
 from tier0.client.tracing import CallTrace, new_trace_id
+from tier0.faults import Faults, FaultServer, Reply
 
-OK = answer(200, PREDICTION)
-DOWN = answer(503, b'{"error": {"field": "age", "message": "is 424242.125", "remedy": "wait"}}')
+OK = Reply(200, {"predictions": [1], "probabilities": None})
+DOWN = Reply(503, b'{"error": {"field": "age", "message": "is 424242.125", "remedy": "wait"}}')
 SECRET = 424242.125
 SRC = Path(__file__).parents[2] / "src"
 
@@ -46,14 +46,15 @@ async def no_wait(_: float) -> None:
     await asyncio.sleep(0)
 
 
-def client_of(script: Script, tracer: Any, **knobs: Any) -> BentoMLClient:
-    return BentoMLClient(script.url, tracer=tracer, sleep=no_wait, **knobs)
+def client_of(server: FaultServer, tracer: Any, **knobs: Any) -> BentoMLClient:
+    return BentoMLClient(server.url, tracer=tracer, sleep=no_wait, **knobs)
 
 
 @pytest.mark.asyncio
-async def test_every_way_in_which_a_call_ends_is_one_complete_trace(opik_server: Recording) -> None:
+async def test_every_way_in_which_a_call_ends_is_one_complete_trace(opik_server: Recording, tier0_faults: Faults) -> None:
     tracer = OpikTracer(project_name="tests")
-    async with scripted(answers(OK, DOWN, DOWN, DOWN, DOWN, OK)) as script, client_of(script, tracer, failure_threshold=4) as client:
+    server = tier0_faults.server([OK, DOWN, DOWN, DOWN, DOWN, OK])
+    async with client_of(server, tracer, failure_threshold=4) as client:
         await client.predict([[SECRET]])
         with pytest.raises(ServiceFailedError):
             await client.predict([[SECRET]], model="churn")
@@ -61,13 +62,15 @@ async def test_every_way_in_which_a_call_ends_is_one_complete_trace(opik_server:
             await client.predict([[SECRET]], model="churn")
         with pytest.raises(CircuitOpenError):
             await client.predict([[SECRET]], model="churn")
-    async with scripted(hang) as script, client_of(script, tracer) as client:
+    server = tier0_faults.server(Reply.hang())
+    async with client_of(server, tracer) as client:
         calling = asyncio.ensure_future(client.predict([[SECRET]]))
-        await script.arrival(1)
+        assert await asyncio.to_thread(server.log.wait_for, lambda log: bool(log.arrivals))
         calling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await calling
-    async with scripted(answers(answer(200, b'{"predictions": [null]}'))) as script, client_of(script, tracer) as client:
+    server = tier0_faults.server(Reply(200, b'{"predictions": [null]}'))
+    async with client_of(server, tracer) as client:
         with pytest.raises(InvalidAnswerError):
             await client.predict([[SECRET]])
     tracer.close()
@@ -94,25 +97,27 @@ async def test_every_way_in_which_a_call_ends_is_one_complete_trace(opik_server:
 
 
 @pytest.mark.asyncio
-async def test_one_id_joins_the_trace_and_all_its_requests(opik_server: Recording) -> None:
+async def test_one_id_joins_the_trace_and_all_its_requests(opik_server: Recording, tier0_faults: Faults) -> None:
     tracer = OpikTracer()
-    async with scripted(answers(DOWN, DOWN, OK)) as script, client_of(script, tracer) as client:
+    server = tier0_faults.server([DOWN, DOWN, OK])
+    async with client_of(server, tracer) as client:
         await client.predict([[1.0]])
     tracer.close()
 
     opik_server.wait_for(lambda seen: seen.traces and len(seen.spans) == 3)
     (trace,) = opik_server.traces
-    sent = [request.headers["traceparent"].split("-") for request in script.received]
+    sent = [request.headers["traceparent"].split("-") for request in server.arrivals]
     assert {parts[1] for parts in sent} == {uuid.UUID(trace["id"]).hex}
     assert [parts[2] for parts in sent] == [span["metadata"]["span_id"] for span in opik_server.spans_of(trace)]
     assert len({parts[2] for parts in sent}) == 3
-    assert {request.headers["x-request-id"] for request in script.received} == {uuid.UUID(trace["id"]).hex}
+    assert {request.headers["x-request-id"] for request in server.arrivals} == {uuid.UUID(trace["id"]).hex}
 
 
 @pytest.mark.asyncio
-async def test_nothing_is_lost_when_the_client_is_closed(opik_server: Recording) -> None:
+async def test_nothing_is_lost_when_the_client_is_closed(opik_server: Recording, tier0_faults: Faults) -> None:
     tracer = OpikTracer()
-    async with scripted(answers(OK)) as script, client_of(script, tracer) as client:
+    server = tier0_faults.server(OK)
+    async with client_of(server, tracer) as client:
         for _ in range(10):
             await asyncio.gather(*(client.predict([[1.0]]) for _ in range(20)))
 
@@ -121,9 +126,10 @@ async def test_nothing_is_lost_when_the_client_is_closed(opik_server: Recording)
 
 
 @pytest.mark.asyncio
-async def test_features_are_sent_only_when_that_is_asked(opik_server: Recording) -> None:
+async def test_features_are_sent_only_when_that_is_asked(opik_server: Recording, tier0_faults: Faults) -> None:
     tracer = OpikTracer(with_features=True)
-    async with scripted(answers(OK)) as script, client_of(script, tracer) as client:
+    server = tier0_faults.server(OK)
+    async with client_of(server, tracer) as client:
         await client.predict([[SECRET]])
     tracer.close()
 
@@ -214,19 +220,20 @@ assert not {"opik", "opentelemetry", "pytest", "bentoml", "sklearn", "numpy", "f
 
 
 @pytest.mark.asyncio
-async def test_an_application_with_opentelemetry_gets_its_own_context_propagated() -> None:
+async def test_an_application_with_opentelemetry_gets_its_own_context_propagated(tier0_faults: Faults) -> None:
     from opentelemetry import baggage, context, trace
     from opentelemetry.sdk.trace import TracerProvider
 
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("application")
-    async with scripted(answers(OK)) as script, BentoMLClient(script.url) as client:
+    server = tier0_faults.server(OK)
+    async with BentoMLClient(server.url) as client:
         with tracer.start_as_current_span("request") as span:
             token = context.attach(baggage.set_baggage("tenant", "north"))
             await client.predict([[1.0]])
             context.detach(token)
         await client.predict([[1.0]])
 
-    inside, outside = (request.headers for request in script.received)
+    inside, outside = (request.headers for request in server.arrivals)
     ids = span.get_span_context()
     assert inside["traceparent"] == f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags:02x}"
     assert inside["baggage"] == "tenant=north"
@@ -242,8 +249,9 @@ class Failing:
 
 
 @pytest.mark.asyncio
-async def test_a_tracer_that_fails_does_not_take_the_answer_away(caplog: pytest.LogCaptureFixture) -> None:
-    async with scripted(answers(OK)) as script, client_of(script, Failing()) as client:
+async def test_a_tracer_that_fails_does_not_take_the_answer_away(caplog: pytest.LogCaptureFixture, tier0_faults: Faults) -> None:
+    server = tier0_faults.server(OK)
+    async with client_of(server, Failing()) as client:
         assert (await client.predict([[1.0]]))["predictions"] == [1]
         assert (await client.predict([[1.0]]))["predictions"] == [1]
 
@@ -259,12 +267,13 @@ def test_ids_are_uuids_of_version_7_in_the_order_of_their_time() -> None:
 
 
 @pytest.mark.asyncio
-async def test_errors_carry_the_id_of_the_trace() -> None:
-    async with scripted(answers(DOWN)) as script, BentoMLClient(script.url, max_attempts=1) as client:
+async def test_errors_carry_the_id_of_the_trace(tier0_faults: Faults) -> None:
+    server = tier0_faults.server(DOWN)
+    async with BentoMLClient(server.url, max_attempts=1) as client:
         with pytest.raises(ClientError) as caught:
             await client.predict([[1.0]])
 
-    assert script.received[0].headers["traceparent"].split("-")[1] == caught.value.request_id
+    assert server.arrivals[0].headers["traceparent"].split("-")[1] == caught.value.request_id
 
 
 def test_a_run_of_the_pipeline_is_one_trace_with_a_span_for_each_step(opik_server: Recording, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from tier0.checks.client.stalls import watched_loop
 from tier0.checks.client.subject import Subject, settle
+from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 
 CANCELLED = 200
@@ -43,9 +45,12 @@ async def own_queue(subject: Subject) -> None:
     calls = connections * int(longest / busy + 2)  # more than there is time for
     async with subject.against(Reply(body=subject.declared.answer, delay=busy)) as caller:
         caller.refuse_too_many(calls)
-        await caller.together(calls)
+        async with watched_loop() as stalls:
+            await caller.together(calls)
         caller.server.script = subject.ok
         call = await caller.predict()
+        if call.rejected and stalls.longest > subject.declared.longest_attempt - busy:
+            raise NotJudgedError(f"this machine is too busy: calls had to wait {stalls.longest:.2f} s for their turn")
         if call.rejected:
             message = f"{calls} calls at once filled its {connections} connections, and opened the circuit of a service that answers"
             raise caller.fail(message, "a timeout while waiting for the pool is counted as a failure of the service")
