@@ -14,7 +14,7 @@ from model_client import DECLARED, FLAWS, TRACED, make
 import tier0
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.errors import Tier0Error
-from tier0.core.verdict import Verdict
+from tier0.core.verdict import DoesNotHoldError, Verdict
 
 pytestmark = pytest.mark.timeout(120)
 PROMISES = {name: value for name, value in DECLARED.items() if name != "slow_after"}
@@ -116,6 +116,11 @@ def test_what_may_do_harm_twice_is_not_asked_twice() -> None:
 
     ours: Callable[[str], Any] = lambda url: tier0.BentoMLClient(url, idempotent=False)  # noqa: E731
     assert tier0.check_client(ours, {"idempotent": False}, only=["retry.asked_once"], on_fail="return").verdict == "pass"
+
+
+def test_a_failure_that_is_raised_tells_what_was_declared_and_what_happened() -> None:
+    with pytest.raises(DoesNotHoldError, match=r"(?s)retry.at_most_attempts: one call sent 5 requests.*declared: attempts = 3, .*request 5 arrived"):
+        tier0.check_client(make("more_attempts"), PROMISES, only=["retry.at_most_attempts"])
 
 
 def test_a_client_that_cannot_even_be_called_is_not_judged() -> None:

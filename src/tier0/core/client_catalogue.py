@@ -14,7 +14,7 @@ class ClientCheck(NamedTuple):
         declared: what the client must have promised, fields of `tier0.core.declaration.Declaration`; else it is not judged.
         methods: what it must have beside ``predict``: ``predict_batch``, ``health``, ``close``, ``model`` (predict takes one), or be
             ``asynchronous``, be ``importable`` by another process, or have ``coroutines``, be they asynchronous or block the event loop.
-        alone: whether it is asked while nothing else is: it measures small times, or changes the process.
+        alone: whether it is asked while nothing else is: it measures small times, needs many calls at once, or changes the process.
     """
 
     id: str
@@ -56,7 +56,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ClientCheck("breaker.failing_probe", "Does a failing probe close the door again at once?", BREAKER),
     ClientCheck("breaker.lost_probe", "Does a probe that hangs, or is cancelled, give its place back, and no more?", BREAKER),
     ClientCheck("breaker.closes", "Is everything sent again after a probe that was answered, be it with 400?", BREAKER),
-    ClientCheck("breaker.stragglers", "Does an answer from before it opened leave it open?", BREAKER),
+    ClientCheck("breaker.stragglers", "Does an answer from before it opened leave it open?", BREAKER, alone=True),
     ClientCheck("breaker.burst", "Is nothing let out after a burst of failures but what was on its way?", BREAKER, alone=True),
     ClientCheck("breaker.no_way_round", "Does an open circuit hold for every method?", ("threshold",), ("predict_batch",)),
     ClientCheck("breaker.clock_steps", "Does a step of the wall clock neither open nor close the door?", BREAKER, alone=True),
@@ -64,7 +64,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ClientCheck("breaker.slow_calls", "Does it open on answers that come too slowly?", ("slow_after", "threshold")),
     ClientCheck("breaker.other_models", "Do calls to one model not suffer from another that is dead?", ("threshold",), ("model",)),
     ClientCheck("pool.cancelled_calls", "Do cancelled calls leave no connection, and no place taken?", (), ("asynchronous",)),
-    ClientCheck("pool.own_queue", "Is the client's own full pool not taken for a sick service?", ("connections",)),
+    ClientCheck("pool.own_queue", "Is the client's own full pool not taken for a sick service?", ("connections",), alone=True),
     ClientCheck("pool.bounded", "Are no more connections open than declared?", ("connections",)),
     ClientCheck("health.never_raises", "Does a health check end in time, whatever comes back?", (), ("health",)),
     ClientCheck("health.while_saturated", "Is health answered while all connections are busy?", ("connections",), ("health",)),

@@ -38,6 +38,9 @@ SECONDS = {"reset", "timeout", "attempt_timeout", "slow_after", "health_timeout"
 SWITCHES = {"retries_429", "retry_after", "idempotent", "bare_answers", "traceparent", "opik"}
 
 
+NO_PROMISES = {"knobs", "answer", "data", "setup"}
+
+
 class DeclarationError(Tier0Error):
     """It promises something that no client can, or cannot be read; the message names the field, the value and the remedy."""
 
@@ -96,6 +99,14 @@ class Declaration:
         """Tell whether *name* is declared; what is declared to be off is not, but for ``idempotent``."""
         value = getattr(self, name)
         return value is False if name == "idempotent" else value is not None and value is not False
+
+    @property
+    def promised(self) -> dict[str, Any]:
+        """What is declared of its behaviour, by name."""
+        said = {name: value for name, value in vars(self).items() if name not in NO_PROMISES and value is not None}
+        if self.timeout is None:
+            del said["timeout_is"]
+        return said
 
     @property
     def longest_call(self) -> float | None:

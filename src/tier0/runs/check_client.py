@@ -18,7 +18,7 @@ from tier0.checks.client.subject import Caller, Subject
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.errors import Tier0Error
-from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
+from tier0.core.verdict import CheckFailedError, CheckResult, DoesNotHoldError, NotJudgedError, Verdict
 from tier0.faults import Reply
 from tier0.runs.named import import_named
 
@@ -79,10 +79,11 @@ def check_client(
         again = f"tier0.check_client({name.rpartition(':')[2]}, …)"
     with mock.patch.dict(os.environ, NOWHERE):
         results = _run(_judge(Subject(make, declared, name), checks, again, tell or (lambda _: None)))
-    promised = {key: value for key, value in vars(declared).items() if key not in {"answer", "data", "knobs", "setup"} and value is not None}
-    verdict = Verdict({"client": name, "declared": promised, "knobs": sorted(declared.knobs)}, results)
-    if on_fail == "raise":
-        verdict.raise_for_status()
+    verdict = Verdict({"client": name, "declared": declared.promised, "knobs": sorted(declared.knobs)}, results)
+    if on_fail == "raise" and verdict.verdict != "pass":
+        wrong = [*verdict.with_status("fail"), *verdict.with_status("error")]
+        told = ["\n".join([result.explain(), *(f"  {line}" for line in result.evidence.get("timeline", ()))]) for result in wrong]
+        raise DoesNotHoldError("\n\n".join(told) or "no check could be judged")
     return verdict
 
 
@@ -93,7 +94,7 @@ def client_checks_of(only: Sequence[str]) -> list[ClientCheck]:
         Tier0Error: there is no such group or check.
     """
     if unknown := [name for name in only if name not in CLIENT_GROUPS and name not in {check.id for check in CLIENT_CATALOGUE}]:
-        raise Tier0Error(f"only = {unknown[0]!r}: there is no such group or check. The groups are: {', '.join(CLIENT_GROUPS)}")
+        raise Tier0Error(f"only = {unknown[0]!r}: there is no such group or check. Groups: {', '.join(CLIENT_GROUPS)}; --list prints the checks")
     return [check for check in CLIENT_CATALOGUE if not only or check.group in only or check.id in only]
 
 
@@ -121,20 +122,13 @@ async def _judge(subject: Subject, checks: list[ClientCheck], again: str, tell: 
         async with places:
             results[check.id] = await _ask(subject, check, made, again)
 
-    def end(check: ClientCheck) -> None:
-        tell(results[check.id])
-
-    together = [check for check in checks if not check.alone]
-    await asyncio.gather(*(judge(check) for check in together))
+    await asyncio.gather(*(judge(check) for check in checks if not check.alone))
     for check in checks:
         if check.alone:
             await judge(check)
-        if results[check.id].status in {
-            "fail",
-            "error",
-        }:  # others ran beside it: it is asked once more before it is believed
+        if results[check.id].status in {"fail", "error"}:  # others ran beside it: it is asked once more before it is believed
             await judge(check)
-        end(check)
+        tell(results[check.id])
     return [results[check.id] for check in checks]
 
 
@@ -171,7 +165,8 @@ async def _blocks(caller: Caller, name: str, delay: float) -> bool:
     if call.error is not None:
         raise Tier0Error(
             f"the client cannot be judged: the first call of {name} to a service that answers every request ended in {call.outcome}. "
-            "Declare what it is called with ([data]), what its services answer ([answer]), and what it asks for while it is made ([setup])"
+            "Declare what it is called with ([data]), what its services answer ([answer]), and what it asks for while it is made ([setup]); "
+            "a predict with other arguments needs an adapter of a few lines"
         )
     return caller.is_asynchronous and stalls.longest > MOST * delay
 

@@ -12,16 +12,17 @@ from typing import Any
 from unittest import mock
 from urllib.parse import quote, unquote
 
+from tier0.checks.client.call import Call, StillWaitingError
 from tier0.checks.client.stalls import watched_loop
-from tier0.checks.client.subject import Call, Caller, StillWaitingError, Subject, settle
+from tier0.checks.client.subject import Caller, Subject, settle
 from tier0.core.verdict import CheckFailedError
 from tier0.faults import Reply
 
 ODD_NAMES = ("../../x#", "a?b=1#", "a/b")
 DEAD_PROXY = "http://127.0.0.1:9"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-WARM_UP = 30
-MEASURED = 60
+WARM_UP = 20
+MEASURED = 40
 GROWTH = 2048
 """Bytes a call."""
 BUSY = 0.25

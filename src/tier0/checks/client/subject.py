@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
+from tier0.checks.client.call import Call, GivenUpError, StillWaitingError, outcome_of, staying
 from tier0.checks.client.threads import Threads
+from tier0.checks.client.timeline import timeline
 from tier0.core.declaration import LONGEST_RESET, Declaration
 from tier0.core.verdict import CheckFailedError, NotJudgedError
-from tier0.faults import Arrival, FaultLog, FaultServer, Reply
+from tier0.faults import FaultLog, FaultServer, Reply
 from tier0.faults.server import Script
 
 PATIENCE = 5.0
@@ -24,50 +26,6 @@ ENDS_WITHIN = 1.0
 MOST_AT_ONCE = 3000
 NAMES = {"health": ("health", "health_check"), "close": ("close", "aclose"), "predict_batch": ("predict_batch",), "predict": ("predict",)}
 MISTAKES_IN_CODE = (TypeError, AttributeError, KeyError, IndexError, OverflowError, ZeroDivisionError, NameError, UnboundLocalError, RecursionError)
-MOST_LINES = 40
-
-
-class StillWaitingError(Exception):
-    """A call did not end within any patience."""
-
-
-class GivenUpError(Exception):
-    """Its caller gave a call up."""
-
-
-class LeftError(Exception):
-    """A call, or what makes the client, wanted to end the whole process."""
-
-
-@dataclass
-class Call:
-    """One call, as its caller saw it."""
-
-    started: float
-    ended: float = 0.0
-    answer: Any = None
-    error: BaseException | None = None
-    requests: list[Arrival] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """How long it took."""
-        return self.ended - self.started
-
-    @property
-    def rejected(self) -> bool:
-        """Whether it ended in an error and nothing arrived meanwhile; of calls that were made one after the other."""
-        return self.error is not None and not self.requests
-
-    @property
-    def outcome(self) -> str:
-        """In a few words."""
-        if self.error is None:
-            return "answered"
-        said = f"{type(self.error).__name__}: {' '.join(str(self.error).split())[:100]}".removesuffix(": ")
-        if isinstance(self.error, (StillWaitingError, GivenUpError)):
-            said = str(self.error)
-        return f"nothing was sent, {said}" if self.rejected else said
 
 
 class Caller:
@@ -144,7 +102,7 @@ class Caller:
         running = asyncio.ensure_future(self.run(name, *arguments, **how))
         try:
             await asyncio.wait({running}, timeout=self.patience if give_up is None else give_up)
-            call.answer, call.error = _outcome_of(running, StillWaitingError if give_up is None else GivenUpError, call.started)
+            call.answer, call.error = outcome_of(running, StillWaitingError if give_up is None else GivenUpError, call.started)
         finally:
             running.cancel()
             await asyncio.wait({running}, timeout=ENDS_WITHIN)  # one that refuses to be cancelled is left behind
@@ -194,22 +152,12 @@ class Caller:
 
     def fail(self, message: str, *causes: str, **evidence: Any) -> CheckFailedError:
         """Return the failure, with the timeline of what was seen."""
-        declared = {
-            name: value for name in ("attempts", "threshold", "reset", "probes", "timeout") if (value := getattr(self.declared, name)) is not None
+        evidence = {
+            **evidence,
+            "declared": self.declared.promised,
+            "timeline": timeline(self.log.noted, self.log.arrivals, self.calls, self.declared),
         }
-        evidence = {**evidence, "declared": declared, "timeline": self.timeline()}
         return CheckFailedError(message, evidence=evidence, causes=causes)
-
-    def timeline(self) -> list[str]:
-        """Return what happened, in order: calls, requests, answers."""
-        happened = [(one.at, _in_words(one.what, one.detail, one.connection)) for one in self.log.noted if one.what != "injected"]
-        for number, call in enumerate(self.calls, 1):
-            happened.append((call.started, f"call {number}"))
-            if call.ended:
-                happened.append((call.ended, f"call {number} ended: {call.outcome}"))
-        happened.sort(key=lambda one: one[0])
-        lines = [f"{(at - happened[0][0]) * 1000:8.1f} ms  {what}" for at, what in happened]
-        return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES // 2], f"… {len(lines) - MOST_LINES} more …", *lines[-MOST_LINES // 2 :]]
 
 
 @dataclass(frozen=True)
@@ -276,29 +224,6 @@ def _in_a_loop_of_its_own(result: Any, is_wanted: bool) -> Any:  # noqa: FBT001
     return asyncio.run(result) if is_wanted and inspect.iscoroutine(result) else result
 
 
-def _outcome_of(running: asyncio.Future[Any], too_late: type[Exception], started: float) -> tuple[Any, BaseException | None]:
-    """Return what came of a call until now: what it returned, and what it raised."""
-    if not running.done():
-        return None, too_late(f"no end after {time.monotonic() - started:.2f} s, and its caller gave up")
-    if running.cancelled():
-        return None, asyncio.CancelledError("it cancelled itself")
-    problem = running.exception()
-    return (running.result(), None) if problem is None else (None, problem)
-
-
-@contextmanager
-def staying() -> Iterator[None]:
-    """Turn what would end this process, whose exit status says that a client holds, into an error.
-
-    Raises:
-        LeftError: the block called `sys.exit`.
-    """
-    try:
-        yield
-    except SystemExit as problem:
-        raise LeftError(f"it ends the whole process, with status {problem.code!r}") from problem
-
-
 def batch_of(data: Any) -> Any:
     """Return what a batch call is given: the rows of *data*, twice, where they can be told."""
     if isinstance(data, dict) and isinstance(data.get("features"), list):
@@ -323,14 +248,3 @@ async def gathered(*work: Awaitable[Any]) -> list[Any]:
         if isinstance(outcome, BaseException):
             raise outcome
     return list(outcomes)
-
-
-def _in_words(what: str, detail: Any, connection: int) -> str:
-    match what:
-        case "arrived":
-            return f"request {detail['request'] + 1} arrived: {detail['method']} {detail['path']}"
-        case "answered" | "given up" | "broken":
-            words = {"answered": f"answered {detail['status']}", "given up": "its caller has gone", "broken": "broken off"}[what]
-            return f"request {detail['request'] + 1} {words}"
-        case _:
-            return f"connection {connection} {what}"

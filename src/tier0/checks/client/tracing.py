@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tier0.checks.client import traced_calls
-from tier0.checks.client.subject import Call, Caller, Subject
+from tier0.checks.client.call import Call
+from tier0.checks.client.subject import Caller, Subject
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import FaultServer, Reply
 
