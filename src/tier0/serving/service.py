@@ -65,9 +65,10 @@ async def predict(request: Request) -> Response:
     batcher = _State.batchers[predictor.tag]
     if batcher.is_full:  # before anything is spent on it
         return _shed(predictor)
-    response = await _predicted(request, predictor, batcher)
-    _State.garbage.answered()
-    return response
+    try:
+        return await _predicted(request, predictor, batcher)
+    finally:
+        _State.garbage.answered()  # also where its caller has gone: that leaves as much behind
 
 
 async def _predicted(request: Request, predictor: Predictor, batcher: Batcher) -> Response:
