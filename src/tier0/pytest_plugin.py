@@ -28,6 +28,8 @@ MARKER = "tier0_bentoml"
 SETTINGS_KEY = pytest.StashKey[Settings]()
 EVENTS_KEY = pytest.StashKey[EventLog]()
 SECRETS_KEY = pytest.StashKey[Secrets]()
+WATCH_KEY = pytest.StashKey["_Run"]()
+DOCUMENT_KEY = pytest.StashKey[dict[str, Any]]()
 UNWRITTEN_KEY = pytest.StashKey[list[str]]()
 SHIPPED_KEY = pytest.StashKey[int]()
 """How many events an xdist worker has sent to its controller."""
@@ -56,7 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
     secrets = config.stash[SECRETS_KEY] = Secrets(os.environ, config.stash[SETTINGS_KEY].header)
     opened = getattr(config, "workerinput", {}).get("tier0_opened")
     config.stash[EVENTS_KEY] = EventLog([_Narrator(config)], opened=opened, hide=secrets.hide)
-    config.pluginmanager.register(_Run(config), "tier0.run")
+    config.stash[WATCH_KEY] = _Run(config)
+    config.pluginmanager.register(config.stash[WATCH_KEY], "tier0.run")
     if config.pluginmanager.hasplugin("asyncio"):
         from tier0 import pytest_client_fixture  # noqa: PLC0415 - pytest-asyncio, which it imports, is loaded already
 
@@ -79,8 +82,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        asked = getattr(item, "callspec", None) and item.callspec.params.get("check")  # type: ignore[attr-defined]  # functions have one
-        check: Check | None = getattr(asked, "check", None)
+        asked: Any = getattr(item, "callspec", None) and item.callspec.params.get("check")  # type: ignore[attr-defined]  # functions have one
+        check: Check | None = asked.check if getattr(asked, "is_tier0_check", False) else None
         wanted = check is None or check.group in groups or check.id in groups
         (kept if wanted else left_out).append(item)
     if left_out:
@@ -113,28 +116,70 @@ class _Narrator:
 
 
 class _Run:
-    """The hooks of a run that are not told its config."""
+    """The hooks of a run that are not told its config, and what they saw; in an xdist worker they leave reporting to its controller."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._stash = config.stash
+        self.is_worker = hasattr(config, "workerinput")
+        self.ended_by = ""
+        self.amiss: list[tuple[str, dict[str, str]]] = []
+        """Tests that could not be collected, and processes that died: events, if the run turns out to be about ours."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the events that an xdist worker has put onto a report, and those that died with it."""
-        if hasattr(self._config, "workerinput"):
-            return  # they are its own
-        if report.when not in {"setup", "call", "teardown"} or hasattr(report, "tier0_events"):
+        """Make events of what is known of a test."""
+        if self.is_worker:
+            return
+        if report.when not in {"setup", "call", "teardown"}:
+            self.amiss.append(("test.crashed", {"nodeid": report.nodeid, "message": report.longreprtext}))
+        elif hasattr(report, "tier0_known") or hasattr(report, "tier0_events"):
             from tier0 import pytest_reporting  # noqa: PLC0415 - what a run without the marker does not need
 
-            pytest_reporting.take(report, self._config.stash[EVENTS_KEY])
+            pytest_reporting.take(report, self._stash[EVENTS_KEY])
 
-    def pytest_keyboard_interrupt(self) -> None:
-        """Tell the session that somebody pressed Ctrl-C."""
-        session = self._config.stash.get(SESSION_KEY, None)
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember what could not be collected: it may have been ours."""
+        if report.failed and not self.is_worker:
+            self.amiss.append(("collection.failed", {"nodeid": report.nodeid, "message": report.longreprtext}))
+
+    def pytest_sessionstart(self) -> None:
+        """Take away the report of an earlier run, which would be taken for this one's if it ended without."""
+        path = self._stash[SETTINGS_KEY].report
+        if path is not None and not self.is_worker:
+            path.unlink(missing_ok=True)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Tell the session that somebody pressed Ctrl-C, or that a test ended the run."""
+        self.ended_by = "was interrupted" if excinfo.errisinstance(KeyboardInterrupt) else f"was stopped ({excinfo.value})"
+        session = self._stash.get(SESSION_KEY, None)
         if session is not None:
             session.interrupted = True
         # Where it was raised in code that an import executes from text, CPython remembers it as unhandled until the next such code
         # runs, and `python -m pytest` would end by the signal instead of with pytest's status.
         exec("")  # noqa: S102
+
+    def why_cut_short(self, session: pytest.Session) -> str:
+        """Say why not all tests that were asked for were run; empty where they were."""
+        if self.ended_by:
+            return self.ended_by
+        if session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}:
+            return ""
+        if session.exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+            return "broke within pytest"
+        return f"was stopped ({session.shouldfail or session.shouldstop or f'pytest ended with status {int(session.exitstatus)}'})"
+
+    def document(self, session: pytest.Session) -> dict[str, Any] | None:
+        """Return the report; None for a run that has nothing to do with ours, unless a report was asked for."""
+        log = self._stash[EVENTS_KEY]
+        if not log.events and not self._stash[SETTINGS_KEY].report:
+            return None
+        if DOCUMENT_KEY not in self._stash:
+            from tier0.report.document import document_of  # noqa: PLC0415 - what a run without the marker does not need
+
+            for name, data in self.amiss:
+                log.emit(name, **data)
+            self._stash[DOCUMENT_KEY] = document_of(log.events, cut_short=self.why_cut_short(session))
+        return self._stash[DOCUMENT_KEY]
 
 
 def _write(reporter: pytest.TerminalReporter, message: str) -> None:
@@ -236,10 +281,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if item.get_closest_marker(MARKER):
         from tier0 import pytest_reporting  # noqa: PLC0415 - what a run without the marker does not need
 
-        if session is not None and report.failed:
-            report.sections += [(f"tier0: {log}", end) for log, end in session.logs]
-        pytest_reporting.hide_secrets(report, stash[SECRETS_KEY])
-        pytest_reporting.tell(item, call.excinfo.value if call.excinfo is not None else None, report, events, session)
+        hide = stash[SECRETS_KEY].hide
+        logs = session.logs if session is not None and report.failed else []
+        report.sections += [(f"tier0: {log}", end) for log, end in logs]
+        pytest_reporting.hide_secrets(report, hide)
+        shown = "\n".join(f"{log}\n{end}" for log, end in logs)
+        pytest_reporting.attach(item, call.excinfo.value if call.excinfo is not None else None, report, events, shown, hide)
+        if session is not None and report.when == "setup":
+            session.mark_logs()
     if events.events and hasattr(item.config, "workeroutput"):
         from tier0 import pytest_reporting  # noqa: PLC0415 - likewise
 
@@ -269,39 +318,53 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(config, "workeroutput", None)
     if output is not None:
         if new := events.events[config.stash.get(SHIPPED_KEY, 0) :]:
-            output["tier0_events"] = json.dumps([event.as_dict() for event in new], default=str)
-    elif events.events:
+            output["tier0_events"] = json.dumps([event.as_dict() for event in new])
+        return
+    document = _reported(session)
+    if document is not None:
         from tier0.report import files  # noqa: PLC0415
 
-        config.stash[UNWRITTEN_KEY] = files.write(_document(session), config.stash[SETTINGS_KEY].report, os.environ.get("GITHUB_STEP_SUMMARY"))
+        summary = os.environ.get("GITHUB_STEP_SUMMARY") if _says_something(document) else None
+        config.stash[UNWRITTEN_KEY] += files.write(document, config.stash[SETTINGS_KEY].report, summary)
 
 
-def _document(session: pytest.Session) -> dict[str, Any]:
-    from tier0.report.document import document_of  # noqa: PLC0415
+def _reported(session: pytest.Session) -> dict[str, Any] | None:
+    """Return the report; whatever is wrong with it must not take the tests' own outcome away."""
+    stash = session.config.stash
+    unwritten = stash.setdefault(UNWRITTEN_KEY, [])
+    try:
+        return None if unwritten else stash[WATCH_KEY].document(session)
+    except Exception as problem:  # noqa: BLE001 - events of a test's own making, and our own mistakes
+        unwritten.append(f"there is no report, for a reason that Tier0 does not know: {type(problem).__name__}: {problem}")
+        return None
 
-    return document_of(session.config.stash[EVENTS_KEY].events, interrupted=session.exitstatus == pytest.ExitCode.INTERRUPTED)
+
+def _says_something(document: dict[str, Any]) -> bool:
+    """Tell whether anything of ours was asked, or kept from being asked."""
+    return bool(document.get("tests") or document.get("problems") or document.get("cut_short"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what was trained, served and found."""
-    events = config.stash[EVENTS_KEY]
-    if not events.events:
+    events, document = config.stash[EVENTS_KEY], config.stash.get(DOCUMENT_KEY, {})
+    unwritten = config.stash.get(UNWRITTEN_KEY, [])
+    if not events.events and not unwritten:
         return
-    from tier0.report.document import document_of  # noqa: PLC0415
     from tier0.report.summary import as_lines, summary_rows  # noqa: PLC0415
 
     terminalreporter.section("tier0")
-    document = document_of(events.events, interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
-    for line in as_lines([("verdict", document["sentence"]), *summary_rows(events)]):
+    judged = [("verdict", document["sentence"])] if _says_something(document) else []
+    for line in as_lines([*judged, *summary_rows(events)]):
         terminalreporter.write_line(line)
-    for problem in config.stash.get(UNWRITTEN_KEY, []):
+    for problem in unwritten:
         terminalreporter.write_line(problem, red=True)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> None:
     """Put the report on top of pytest-html's."""
-    if session.config.stash[EVENTS_KEY].events:
+    document = _reported(session)
+    if document is not None and _says_something(document):
         from tier0.report.page import as_html  # noqa: PLC0415
 
-        prefix.append(as_html(_document(session)))
+        prefix.append(as_html(document))

@@ -1,102 +1,143 @@
-"""What a test that ended tells: events for the report, properties for JUnit, and no secret in either."""
+"""What a test that ended tells: facts for the report, properties for JUnit, and no secret in either.
+
+Whoever runs a test knows what was asked and what a server printed; whoever reports, in another process under xdist, knows what became of the
+test in the end (it may be run again, or be part of another). So the first puts what it knows onto pytest's report, as text, and the second
+makes events of it.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import Tier0Error
+from tier0.core.events import as_json
 from tier0.core.verdict import CheckResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
     from tier0.core.events import EventLog
-    from tier0.core.secrets import Secrets
-    from tier0.runs.session import Session
 
 MOST_TEXT = 6000
-"""Characters of what pytest says of a failure: the rest stands in the test's own section."""
-SHIPPED = "tier0_events"
+"""Characters of a traceback: the rest stands in the test's own section."""
+PHASES = {"setup", "call", "teardown"}
+SHIPPED, KNOWN = "tier0_events", "tier0_known"
 
 
-def hide_secrets(report: pytest.TestReport, secrets: Secrets) -> None:
-    """Take secrets out of what pytest will show of a test: why it failed, and what it printed."""
-    report.sections = [(secrets.hide(title), secrets.hide(text)) for title, text in report.sections]
+def hide_secrets(report: pytest.TestReport, hide: Callable[[Any], Any]) -> None:
+    """Take secrets out of what pytest will show of a test: why it failed, what it printed, and what it recorded."""
+    report.sections = [(hide(title), hide(text)) for title, text in report.sections]
+    report.user_properties = [(hide(name), hide(value)) for name, value in report.user_properties]
+    for name in ("wasxfail", "extras"):
+        if hasattr(report, name):
+            setattr(report, name, hide(getattr(report, name)))
     if isinstance(report.longrepr, tuple):
         path, line, reason = report.longrepr
-        report.longrepr = (path, line, secrets.hide(reason))
-    elif isinstance(report.longrepr, str):
-        report.longrepr = secrets.hide(report.longrepr)
-    else:
-        _hide_within(report.longrepr, secrets)
+        report.longrepr = (path, line, hide(reason))
+    elif report.longrepr is not None:
+        report.longrepr = _hidden(report.longrepr, hide)
 
 
-def _hide_within(part: Any, secrets: Secrets) -> None:
+def _hidden(part: Any, hide: Callable[[Any], Any]) -> Any:
     """Hide them in each text of what pytest made of an exception, and keep its form: other reports read that, and xdist ships it."""
-    for name, value in list(getattr(part, "__dict__", {}).items()):
-        if isinstance(value, str) or (isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)):
-            setattr(part, name, secrets.hide(value))
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                for within in item if isinstance(item, tuple) else (item,):
-                    _hide_within(within, secrets)
-        else:
-            _hide_within(value, secrets)
+    if isinstance(part, (list, tuple)):
+        return type(part)(_hidden(item, hide) for item in part)
+    if type(part).__module__ == "_pytest._code.code":
+        for name, value in list(vars(part).items()):
+            setattr(part, name, _hidden(value, hide))
+        return part
+    if part is None or isinstance(part, (str, int, float)):
+        return hide(part)
+    text = str(part)  # what an item of somebody else's makes of an exception, which is left alone unless there is a secret in it
+    return part if hide(text) == text else hide(text)
 
 
-def tell(item: pytest.Item, problem: BaseException | None, report: pytest.TestReport, events: EventLog, session: Session | None) -> None:
-    """Emit what came of a test, when it is known: after its call, or where it did not come to that."""
-    is_over = report.when == "call" or (report.when == "setup" and not report.passed) or (report.when == "teardown" and report.failed)
-    logs = "\n".join(f"{log}\n{end}" for log, end in session.logs) if session is not None and report.failed else ""
-    if session is not None and report.when == "setup":
-        session.mark_logs()
-    if not is_over:
-        return
-    asked = getattr(item, "callspec", None) and item.callspec.params.get("check")  # type: ignore[attr-defined]  # functions have one
-    if getattr(asked, "check", None) is not None:
-        _tell_check(item, asked, report, events, logs)
-    message = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
-    events.emit(
-        "test.done",
-        nodeid=item.nodeid,
-        when=report.when,
-        outcome=_outcome(report),
-        seconds=report.duration,
-        check=getattr(getattr(asked, "check", None), "id", None),
-        message=str(problem)[:MOST_TEXT] if isinstance(problem, Tier0Error) else message[-MOST_TEXT:],
-        exit_status=getattr(problem, "exit_status", None),
-        log=logs,
-    )
+def attach(
+    item: pytest.Item, problem: BaseException | None, report: pytest.TestReport, events: EventLog, log: str, hide: Callable[[Any], Any]
+) -> None:
+    """Put what is known of a test onto its report.
+
+    Args:
+        item: the test.
+        problem: what it raised.
+        report: of one of its phases.
+        events: of this process, for its clock.
+        log: what the servers printed meanwhile, where it failed.
+        hide: takes secrets out of all that.
+    """
+    asked = check_of(item)
+    if report.when == "setup" and asked is not None:
+        asked.forget()
+    said = report.longreprtext
+    crash = getattr(getattr(report.longrepr, "reprcrash", None), "message", None)
+    message = str(problem) if isinstance(problem, Tier0Error) else report.longrepr[2] if isinstance(report.longrepr, tuple) else crash or said
+    facts: dict[str, Any] = {
+        "nodeid": item.nodeid,
+        "check": None if asked is None else asked.check.id,
+        "message": message,
+        "details": said[-MOST_TEXT:] if crash is not None and not isinstance(problem, Tier0Error) else "",
+        "exit_status": getattr(problem, "exit_status", None),
+        "log": log,
+    }
+    known: dict[str, Any] = {"test": facts, "at": time.monotonic() - events.opened}
+    if asked is not None and report.when != "teardown" and (report.when == "call" or not report.passed):
+        known["check"] = _of_check(item, asked, report, events, log)
+    setattr(report, KNOWN, json.dumps(hide(as_json(known))))
 
 
-def _outcome(report: pytest.TestReport) -> str:
-    if hasattr(report, "wasxfail"):
-        return "xfailed" if report.skipped else "xpassed"
-    return report.outcome if report.when == "call" or report.skipped else "error"
+def check_of(item: pytest.Item) -> Any:
+    """Return the check of ours that a test is parametrized with; None for any other test."""
+    callspec = getattr(item, "callspec", None)
+    asked = None if callspec is None else callspec.params.get("check")
+    return asked if getattr(asked, "is_tier0_check", False) else None
 
 
-def _tell_check(item: pytest.Item, asked: Any, report: pytest.TestReport, events: EventLog, logs: str) -> None:
-    was_asked = report.when == "call" and asked.result is not None
-    if was_asked:
-        facts = asked.result.as_dict()
-    else:
-        facts = CheckResult(asked.check.id, "error", f"it was not asked: the {report.when} of its test failed", seconds=report.duration).as_dict()
-    requests = [moment - events.opened for moment in getattr(asked, "requests", ())]
-    shown = logs if facts["status"] in {"fail", "error"} else ""
-    events.emit("check.done", **facts, asked=was_asked, question=asked.check.question, requests=requests, log=shown)
-    item.user_properties += [("tier0.check", asked.check.id), ("tier0.status", facts["status"])]
+def _of_check(item: pytest.Item, asked: Any, report: pytest.TestReport, events: EventLog, log: str) -> dict[str, Any]:
+    result: CheckResult | None = asked.result
+    was_asked = result is not None
+    if result is None and report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        result = CheckResult(asked.check.id, "not_judged", f"its test was skipped: {reason.removeprefix('Skipped: ')}")
+    if result is None:
+        result = CheckResult(asked.check.id, "error", f"it was not asked: the {report.when} of its test failed", seconds=report.duration)
+    elif hasattr(report, "wasxfail") and result.status == "fail":
+        result = CheckResult(asked.check.id, "not_judged", f"it is expected to fail: {report.wasxfail}. It says: {result.message}", result.evidence)
+    item.user_properties += [("tier0.check", asked.check.id), ("tier0.status", result.status)]
+    requests = [[moment - events.opened, answered] for moment, answered in asked.requests]
+    shown = log if result.status in {"fail", "error"} else ""
+    return {**result.as_dict(), "nodeid": item.nodeid, "asked": was_asked, "question": asked.check.question, "requests": requests, "log": shown}
 
 
 def ship(report: pytest.TestReport, events: EventLog, shipped: int) -> int:
     """Put what happened since *shipped* events onto a report that xdist takes to the controller, as text; return how many there are now."""
     if new := events.events[shipped:]:
-        setattr(report, SHIPPED, json.dumps([event.as_dict() for event in new], default=str))
+        setattr(report, SHIPPED, json.dumps([event.as_dict() for event in new]))
     return len(events.events)
 
 
 def take(report: pytest.TestReport, events: EventLog) -> None:
-    """Take what a worker put onto a report; and say that it died, where that is what the report is about."""
+    """Make events of what is known of a test whose report has arrived; and of what a worker of xdist put onto it."""
     events.extend(json.loads(getattr(report, SHIPPED, "[]")))
-    if report.when not in {"setup", "call", "teardown"}:
-        events.emit("test.crashed", nodeid=report.nodeid, message=report.longreprtext)
+    known = json.loads(getattr(report, KNOWN, "null"))
+    outcome = _outcome(report)
+    if known is None or outcome is None:
+        return
+    told = [("check.done", known["check"])] if "check" in known else []
+    if report.when == "call" or outcome not in {"passed", "skipped"} or (report.when == "setup" and outcome == "skipped"):
+        part = type(report).__name__ == "SubtestReport"
+        known["test"]["message"] = known["test"]["message"] or report.longreprtext  # of parts of a test, pytest says that later
+        told.append(("test.done", {**known["test"], "when": report.when, "outcome": outcome, "seconds": report.duration, "part": part}))
+    events.extend({"name": name, "message": "", "data": data, "seconds": known["at"]} for name, data in told)
+
+
+def _outcome(report: pytest.TestReport) -> str | None:
+    """Return what became of a test; None where it is run again."""
+    if hasattr(report, "wasxfail"):
+        return "xfailed" if report.skipped else "xpassed"
+    if report.outcome not in {"passed", "failed", "skipped"}:
+        return None
+    return "error" if report.failed and report.when != "call" else report.outcome

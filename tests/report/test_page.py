@@ -28,8 +28,9 @@ ABOUT_ALL = ["color-contrast", "svg-img-alt", "image-alt", "document-title"]
 """What is asked of the whole page, pytest-html's parts included; of ours, everything is."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A browser for this module alone: while it runs, its event loop is this thread's, and no test with one of its own could run."""
     found = os.environ.get("TIER0_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         pytest.fail("there is no Chromium to open the report with: apt-get install chromium, or set TIER0_CHROMIUM to one", pytrace=False)

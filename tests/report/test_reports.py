@@ -124,23 +124,23 @@ def test_it_holds(tier0_deployment):
 @pytest.mark.tier0_bentoml
 def test_it_ends(tier0_deployment, tier0_events):
     tier0_events.emit("health.checked", status="healthy")
-    os.kill({whom}, signal.{how})
+    os.kill(os.getpid(), signal.{how})
     signal.pause()
 """
 
 
 @pytest.mark.parametrize("how", ["crashed worker", "interrupted"])
 def test_a_run_that_ends_badly_is_reported(tmp_path: Path, reported: dict[str, Reported], how: str) -> None:
-    whom, sign = ("os.getpid()", "SIGKILL") if how == "crashed worker" else ("os.getpid()", "SIGINT")
+    sign = "SIGKILL" if how == "crashed worker" else "SIGINT"
     for name in ("services.py", "golden.json"):
         (tmp_path / name).write_bytes((reported["passes"].folder / name).read_bytes())
-    (tmp_path / "test_it.py").write_text(TESTS.replace("{whom}", whom).replace("{how}", sign), encoding="utf-8")
+    (tmp_path / "test_it.py").write_text(TESTS.replace("{how}", sign), encoding="utf-8")
     parallel = ["-n", "1", "--max-worker-restart", "0"] if how == "crashed worker" else []
 
     run = report(tmp_path, *parallel, "--tier0-service", "services.py:Right", "--tier0-golden", "golden.json")
 
     document = run.document
-    assert (document["verdict"], document["interrupted"]) == ("error", how == "interrupted"), run.output
+    assert (document["verdict"], document["cut_short"]) == ("error", "was interrupted" if how == "interrupted" else ""), run.output
     assert run.status != 0
     assert document["sentence"] in run.output
     assert document["sentence"] in run.page.read_text(encoding="utf-8").replace("&#39;", "'")
@@ -152,6 +152,134 @@ def test_a_run_that_ends_badly_is_reported(tmp_path: Path, reported: dict[str, R
     else:
         assert run.status == pytest.ExitCode.INTERRUPTED
         assert document["sentence"].startswith("It was interrupted")
+
+
+HARD = """
+import json, os, pytest, tier0
+from pathlib import Path
+
+class Validator:
+    def check(self):
+        return True
+
+@pytest.mark.tier0_bentoml
+@pytest.mark.parametrize("check", [Validator()])
+def test_a_parameter_called_check(check, tier0_events):
+    tier0_events.emit("mine", table={(1, 2): "half \\udcff a pair"})
+
+@pytest.mark.tier0_bentoml
+@pytest.mark.parametrize("token", [os.environ["PLANTED_API_KEY"]], ids=["token"])
+def test_arguments_and_locals(token, record_property):
+    record_property("used", token)
+    print("printed", token)
+    assert token + "x" == "other", token
+
+@pytest.mark.tier0_bentoml
+@pytest.mark.xfail(reason="known: " + os.environ["PLANTED_API_KEY"])
+def test_expected_to_fail():
+    raise RuntimeError(os.environ["PLANTED_API_KEY"][:14])
+
+@pytest.mark.tier0_bentoml
+def test_parts(subtests):
+    for number in range(3):
+        with subtests.test(number=number):
+            assert number != 1
+
+@pytest.mark.tier0_bentoml
+def test_with_a_late_secret(monkeypatch):
+    monkeypatch.setenv("LATE_SECRET", "later-than-all")
+    raise ValueError("later-than-all")
+"""
+
+
+@pytest.mark.parametrize("parallel", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_tests_of_any_kind_are_reported_and_tell_no_secret(tmp_path: Path, parallel: list[str]) -> None:
+    (tmp_path / "test_hard.py").write_text(HARD, encoding="utf-8")
+
+    run = report(tmp_path, *parallel, "-o", "junit_logging=all", "-rA")
+
+    document = run.document
+    assert run.status == pytest.ExitCode.TESTS_FAILED, run.output
+    assert "INTERNALERROR" not in run.output
+    for name, text in run.texts().items():
+        assert not [secret for secret in (*SECRETS, "later-than-all", "s3cr3t/planted") if secret in text], name
+    outcomes = [(test["nodeid"].partition("::")[2], test["outcome"]) for test in document["tests"] if not test["part"]]
+    assert outcomes == [
+        ("test_a_parameter_called_check[check0]", "passed"),
+        ("test_arguments_and_locals[token]", "failed"),
+        ("test_expected_to_fail", "xfailed"),
+        ("test_parts", "failed"),
+        ("test_with_a_late_secret", "failed"),
+    ]
+    messages = [problem["message"].splitlines()[0] for problem in document["problems"]]
+    assert messages[-1] == "ValueError: (LATE_SECRET hidden)", "the cause, and not the first line of a traceback"
+    assert len(messages) == 4, "the part that failed, and the test that has it"
+
+
+ENDINGS = {
+    "status": ("pytest.exit('disk full', returncode=7)", "It was stopped (disk full", 7),
+    "first": ("assert 0", "It does not hold", 1),
+    "collected": ("pass", "It could not be judged: test_broken.py: tests could not be collected: ", 1),
+}
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_what_was_not_asked_to_the_end_is_no_pass(tmp_path: Path, how: str) -> None:
+    does, says, status = ENDINGS[how]
+    marked = "@pytest.mark.tier0_bentoml\ndef test_{name}(tier0_events):\n    tier0_events.emit('mine')\n    {does}\n\n"
+    code = (
+        "import pytest\n\n" + marked.format(name="one", does="pass") + marked.format(name="two", does=does) + marked.format(name="three", does="pass")
+    )
+    (tmp_path / "test_it.py").write_text(code, encoding="utf-8")
+    if how == "collected":
+        (tmp_path / "test_broken.py").write_text("import nothing_of_that_name", encoding="utf-8")
+    (tmp_path / "report.json").write_text('{"verdict": "pass"}', encoding="utf-8")
+
+    run = report(tmp_path, "-x" if how == "first" else "--continue-on-collection-errors")
+
+    assert run.status == status, run.output
+    assert run.document["sentence"].startswith(says), run.document["sentence"]
+    assert run.document["verdict"] == ("fail" if how == "first" else "error")
+
+
+def test_an_earlier_report_is_not_taken_for_this_runs(tmp_path: Path) -> None:
+    (tmp_path / "test_broken.py").write_text("import nothing_of_that_name", encoding="utf-8")
+    (tmp_path / "report.json").write_text('{"verdict": "pass"}', encoding="utf-8")
+
+    run = report(tmp_path)
+
+    assert run.status == pytest.ExitCode.INTERRUPTED
+    assert run.document["verdict"] == "error"
+    assert "nothing was asked" in run.document["sentence"]
+
+
+SHARED = """
+import pytest, tier0
+from tier0 import Deployment
+
+@pytest.fixture(params=["green", "blue", "grey"])
+def deployment(request):
+    if request.param == "blue":
+        raise RuntimeError("blue cannot be reached")
+    if request.param == "grey":
+        pytest.skip("grey is not there today")
+    return Deployment.from_url("http://127.0.0.1:9")
+
+@pytest.mark.tier0_bentoml
+@tier0.parametrize_with_checks(["health.ready"])
+def test_serving(deployment, check):
+    check(deployment)
+"""
+
+
+def test_two_tests_of_one_check_do_not_hide_each_other(tmp_path: Path) -> None:
+    (tmp_path / "test_shared.py").write_text(SHARED, encoding="utf-8")
+
+    run = report(tmp_path)
+
+    assert [(check["status"], check["asked"]) for check in run.document["checks"]] == [("error", False), ("error", False), ("not_judged", False)]
+    assert [problem["message"].partition(":")[0] for problem in run.document["problems"]] == ["nothing answers at http", "RuntimeError"]
+    assert "grey is not there today" in run.document["checks"][-1]["message"]
 
 
 def test_with_xdist_the_report_is_whole(tmp_path: Path, reported: dict[str, Reported]) -> None:
@@ -185,14 +313,15 @@ def test_a_report_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert "GITHUB_STEP_SUMMARY names /proc/no/such, which cannot be written to" in unwritten.output
 
 
-def test_a_run_without_the_marker_writes_no_report(tmp_path: Path) -> None:
+def test_a_run_without_the_marker_tells_nobody(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_it():\n    assert 1", encoding="utf-8")
 
     run = report(tmp_path)
 
     assert run.status == 0, run.output
-    assert not (tmp_path / "report.json").exists()
+    assert run.document["sentence"] == "It could not be judged; nothing was asked.", "it was asked for"
     assert not (tmp_path / "summary.md").exists()
+    assert "nothing was asked" not in run.output + run.page.read_text(encoding="utf-8")
 
 
 def test_diff_says_what_became_worse(reported: dict[str, Reported]) -> None:

@@ -30,7 +30,8 @@ def log_of(*statuses: str, message: str = "it is wrong", **evidence: Any) -> Eve
     events = EventLog()
     for number, status in enumerate(statuses):
         result = CheckResult(f"parity.check_{number}", status, message if status == "fail" else "", evidence)  # type: ignore[arg-type]
-        events.emit("check.done", **result.as_dict(), asked=True, question="Is it?", requests=[0.1, 0.2], log="")
+        nodeid, requests = f"test_it[{number}]", [[0.1, True], [0.2, True]]
+        events.emit("check.done", **result.as_dict(), nodeid=nodeid, asked=True, question="Is it?", requests=requests, log="")
     return events
 
 
@@ -43,15 +44,16 @@ def test_the_verdict_is_the_worst_that_was_found(statuses: list[str], verdict: s
 
 
 def test_an_interruption_is_no_pass_and_hides_no_failure() -> None:
-    assert document_of(log_of("pass").events, interrupted=True)["verdict"] == "error"
-    assert document_of(log_of("fail").events, interrupted=True)["verdict"] == "fail"
+    assert document_of(log_of("pass").events, cut_short="was interrupted")["verdict"] == "error"
+    assert document_of(log_of("fail").events, cut_short="was interrupted")["verdict"] == "fail"
 
 
 def test_every_event_that_is_emitted_is_described() -> None:
     emitted = {name for path in SOURCE.rglob("*.py") for name in re.findall(r"\bemit\(\s*\"([a-z_.]+)\"", path.read_text(encoding="utf-8"))}
-    used_by_our_tests = {"health.checked", "breaker.state", "breaker.measured", "latency.measured"}
+    by_our_tests = {"health.checked", "breaker.state", "breaker.measured", "latency.measured"}
+    from_pytests_reports = {"check.done", "test.done", "test.crashed", "collection.failed"}
 
-    assert emitted | used_by_our_tests == set(EVENTS)
+    assert emitted | by_our_tests | from_pytests_reports == set(EVENTS)
 
 
 HOSTILE = st.text(alphabet="<>&\"'`*_[]|#\\~@\n ab", max_size=30)
@@ -89,6 +91,16 @@ def test_any_numbers_can_be_drawn(pairs: list[tuple[float, float]]) -> None:
     assert worst == sorted((abs(before - after) for before, after in pairs if before != after), reverse=True)[:5]
 
 
+def test_of_several_classes_the_one_that_differs_is_drawn() -> None:
+    golden = GoldenRows(["x"], [[1], [2]], ["a", "a"], [[0.5, 0.3, 0.2], [0.6, 0.2, 0.2]], ["a", "b", "c"])
+
+    compared = golden.beside({"predictions": ["b", "b"], "probabilities": [[0.3, 0.5, 0.2], [0.2, 0.6, 0.2]]})
+
+    assert compared is not None
+    assert compared["what"] in {"probability of a", "probability of b"}
+    assert len(compared["worst"]) == 2
+
+
 def test_golden_rows_are_compared_in_numbers_where_there_are_some() -> None:
     golden = GoldenRows(["x"], [[1], [2]], ["no", "yes"], [[0.9, 0.1], [0.2, 0.8]], ["no", "yes"])
 
@@ -122,8 +134,43 @@ def test_what_is_a_secret_is_told_by_its_name() -> None:
     said = secrets.hide("abcdefgh short hunter22 / banana1 tok-123456 Bearer")
 
     assert said == "(API_KEY hidden) short (password of DATABASE_URL hidden) / banana1 (Authorization hidden) Bearer"
+    index = Secrets({"PIP_INDEX_URL": "https://ghp_abcdef123@host/simple", "URL": "amqp://me:p%40ss/word@host"})
+    assert index.hide("ghp_abcdef123 p%40ss/word p@ss/word bWU6cCU0MHNzL3dvcmQ=") == (
+        "(user of PIP_INDEX_URL hidden) (password of URL hidden) (password of URL hidden) (password of URL hidden)"
+    )
     pem = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0\n-----END KEY-----"
     assert "MIIEvQIBADANBgkqhkiG9w0" not in Secrets({"TLS_PRIVATE_KEY": pem}).hide("x MIIEvQIBADANBgkqhkiG9w0 x")
+
+
+@given(st.text(alphabet="abcdefgh-0123456789", min_size=20, max_size=60), st.integers(12, 60))
+def test_a_secret_that_was_cut_off_is_hidden(secret: str, kept: int) -> None:
+    secrets = Secrets({"A_TOKEN": secret})
+
+    for cut in (f"said {secret[:kept]}", f"said {secret[:kept]}…", f"…{secret[-kept:]} was said"):
+        assert secret[: min(kept, 12)] not in secrets.hide(cut)
+        assert secret[-min(kept, 12) :] not in secrets.hide(cut) or secret[-12:] in secret[:-1]
+
+
+def test_secrets_are_those_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"DB_PASSWORD": "hunter22"}
+    secrets = Secrets(environ)
+    (tmp_path / "hunter22").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    assert secrets.hide("hunter22 later-secret") == "(DB_PASSWORD hidden) later-secret", "a password may be the name of a file, too"
+    environ["LATE_SECRET"] = "later-secret"
+    assert secrets.hide("later-secret") == "(LATE_SECRET hidden)"
+
+
+def test_any_data_of_an_event_fits_into_a_file() -> None:
+    import numpy as np
+
+    events = EventLog()
+
+    events.emit("mine", "half \udcff a pair", table={(1, 2): {3}}, number=np.float64(0.5), whole=np.int64(3), path=Path("x"))
+
+    (event,) = events.events
+    assert json.loads(json.dumps(event.data)) == {"table": {"(1, 2)": [3]}, "number": 0.5, "whole": 3, "path": "x"}
 
 
 def test_which_metrics_are_better_when_less() -> None:
@@ -148,7 +195,7 @@ def test_which_metrics_are_better_when_less() -> None:
     ],
 )
 def test_what_a_difference_means(old: dict[str, Any], new: dict[str, Any], kind: str | None) -> None:
-    changes = changes_between(Facts("pass", **old), Facts("pass", **new))
+    changes = changes_between(Facts("steps", "pass", **old), Facts("steps", "pass", **new))
 
     assert [change.kind for change in changes] == ([kind] if kind else [])
 
@@ -161,6 +208,7 @@ def test_what_a_difference_means(old: dict[str, Any], new: dict[str, Any], kind:
         ("[]", "is no report of Tier0: it has neither checks nor steps"),
         ('{"schema": 9, "checks": []}', "has schema 9, and this version of Tier0 reads 1"),
         ('{"schema": 1, "checks": []}', "is damaged: KeyError"),
+        ('{"schema": 1, "checks": [], "target": {}, "verdict": "splendid"}', "is damaged: ValueError verdict 'splendid'"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, content: str | None, says: str) -> None:

@@ -34,6 +34,7 @@ EVENTS: Mapping[str, str] = {
     "check.done": "a check was asked: its result",
     "test.done": "a test marked tier0_bentoml ended: its outcome",
     "test.crashed": "a process that ran tests died: in which test",
+    "collection.failed": "tests could not be collected: where, and why",
     "bento.building": "a Bento is being built",
     "bento.built": "a Bento was built, started, and gave the golden rows of its models",
 }
@@ -79,7 +80,7 @@ class EventLog:
 
     def emit(self, name: str, message: str = "", /, **data: Any) -> None:
         """Record one event and tell the listeners."""
-        event = Event(name, self._hide(message), self._hide(data), time.monotonic() - self.opened)
+        event = Event(name, self._hide(message), self._hide(as_json(data)), time.monotonic() - self.opened)
         self.events.append(event)
         for listener in self._listeners:
             listener(event)
@@ -92,6 +93,16 @@ class EventLog:
         """Return the data of the newest event called *name*, or an empty mapping."""
         return next((event.data for event in reversed(self.events) if event.name == name), {})
 
-    def named(self, name: str) -> list[Event]:
-        """Return the events called *name*, in order."""
-        return [event for event in self.events if event.name == name]
+
+def as_json(value: Any) -> Any:
+    """Return *value* as JSON types that can be written to any file: whatever a test has measured."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")  # half a surrogate pair fits into no file
+    if value is None or type(value) in {bool, int, float}:
+        return value
+    if isinstance(value, Mapping):
+        return {as_json(key) if isinstance(key, str) else str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [as_json(item) for item in value]
+    item = getattr(value, "item", None)  # numpy's scalars
+    return as_json(item()) if callable(item) and getattr(value, "ndim", None) == 0 else as_json(str(value))

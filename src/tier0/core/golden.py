@@ -148,22 +148,26 @@ class GoldenRows:
 
         Args:
             answer: see `compare`.
-            parts: what the service gives; the last of its probabilities and predictions that are numbers is taken.
+            parts: what the service gives; its probabilities are taken, or else predictions that are numbers.
 
         Returns:
-            ``part``, ``what`` in words, ``expected`` and ``served`` with one number a row, and ``worst``: the rows that differ most, at most
-            five, by number and origin. None where the answer has no such numbers.
+            ``part``, ``what`` in words, ``expected`` and ``served`` with one number a row (of several classes, the one whose probability
+            differs in most rows), and ``worst``: the rows that differ most, at most five, by number and origin. None where the answer has
+            no such numbers.
         """
-        last = len(self.classes) - 1
-        for part, what in (
-            ("probabilities", f"probability of {self.classes[last]}" if self.classes else "probability"),
-            ("predictions", "prediction"),
-        ):
+        for part in ("probabilities", "predictions"):
             expected, served = getattr(self, part), answer.get(part)
-            if part not in parts or expected is None or not isinstance(served, list) or len(served) != len(expected):
+            if part not in parts or not expected or not isinstance(served, list) or len(served) != len(expected):
                 continue
-            pairs = [(_one_number(before), _one_number(after)) for before, after in zip(expected, served, strict=True)]
+            columns = range(len(expected[0])) if isinstance(expected[0], list) else range(1)
+            by_column = [
+                [(_number(before, column), _number(after, column)) for before, after in zip(expected, served, strict=True)] for column in columns
+            ]
+            column = max(columns, key=lambda column: (sum(before != after for before, after in by_column[column]), column))
+            pairs = by_column[column]
             if all(before is not None for before, _ in pairs):
+                label = f" of {self.classes[column]}" if part == "probabilities" and column < len(self.classes) else ""
+                what = {"probabilities": "probability", "predictions": "prediction"}[part] + label
                 return {"part": part, "what": what, **_as_columns(pairs), "worst": self._worst(pairs)}
         return None
 
@@ -214,9 +218,9 @@ class GoldenRows:
         return None
 
 
-def _one_number(output: Any) -> float | None:
-    """Return the last of a row's probabilities, or its prediction; None for what is no finite number."""
-    value = output[-1] if isinstance(output, list) and output else output
+def _number(output: Any, column: int) -> float | None:
+    """Return one of a row's probabilities, or its prediction; None for what is no finite number."""
+    value = (output[column] if column < len(output) else None) if isinstance(output, list) else output
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
 
 

@@ -52,6 +52,7 @@ class Facts:
     """What can be compared of a report, whichever command wrote it.
 
     Attributes:
+        kind: what can be compared with each other: checks of a service, of a client, or steps.
         verdict: ``pass``, ``fail`` or ``error``.
         checks: id to status.
         metrics: name to value and spread; the spread is None where it is not known.
@@ -60,6 +61,7 @@ class Facts:
         model: algorithm, tag, data and the like, in words.
     """
 
+    kind: str
     verdict: str
     checks: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, tuple[float, float | None]] = field(default_factory=dict)
@@ -93,10 +95,11 @@ def _of_checks(content: Mapping[str, Any]) -> Facts:
     card, latency, target = content.get("model") or {}, content.get("latency") or {}, content["target"]
     known = {"algorithm": card.get("algorithm"), "data": card.get("dataset"), "threshold": card.get("threshold"), "tag": target.get("model")}
     return Facts(
-        content["verdict"],
-        {check["id"]: check["status"] for check in content["checks"]},
-        {name: (metric["value"], metric["spread"]) for name, metric in card.get("metrics", {}).items()},
-        {name: latency[f"{name}_ms"] for name in ("p50", "p95", "p99") if f"{name}_ms" in latency},
+        "checks of a client" if "client" in target else "checks of a service",
+        _verdict_of(content),
+        {str(check["id"]): str(check["status"]) for check in content["checks"]},
+        {name: (float(metric["value"]), metric["spread"] and float(metric["spread"])) for name, metric in card.get("metrics", {}).items()},
+        {name: float(latency[f"{name}_ms"]) for name in ("p50", "p95", "p99") if f"{name}_ms" in latency},
         (content.get("run") or {}).get("versions") or {},
         {name: str(value) for name, value in known.items() if value is not None},
     )
@@ -108,17 +111,30 @@ def _of_run(content: Mapping[str, Any]) -> Facts:
     known = {"algorithm": trained.get("algorithm"), "threshold": trained.get("threshold"), "tag": served.get("model_tag")}
     spread = trained.get("spread", {})
     return Facts(
-        content["verdict"],
+        "steps of a run",
+        _verdict_of(content),
         {f"step {step}": "fail" if found["problems"] else "pass" for step, found in content["done"].items()},
-        {name: (value, spread.get(name)) for name, value in trained.get("metrics", {}).items()},
-        dict(served.get("latency_ms", {})),
+        {name: (float(value), spread.get(name) and float(spread[name])) for name, value in trained.get("metrics", {}).items()},
+        {name: float(value) for name, value in served.get("latency_ms", {}).items()},
         manifest.get("versions", {}),
         {name: str(value) for name, value in known.items() if value is not None},
     )
 
 
+def _verdict_of(content: Mapping[str, Any]) -> str:
+    if content["verdict"] not in RANK:
+        raise ValueError(f"verdict {content['verdict']!r}")
+    return str(content["verdict"])
+
+
 def changes_between(old: Facts, new: Facts) -> list[Change]:
-    """Return every difference, what became worse first."""
+    """Return every difference, what became worse first.
+
+    Raises:
+        DiffError: they are of different kinds.
+    """
+    if old.kind != new.kind:
+        raise DiffError(f"the first has {old.kind}, and the second {new.kind}: compare reports of one kind")
     found = [*_verdicts(old, new), *_checks(old, new), *_metrics(old, new), *_latencies(old, new)]
     for what, before, after in (("model", old.model, new.model), ("version of", old.versions, new.versions)):
         names = {**before, **after}
@@ -151,18 +167,19 @@ def _metrics(old: Facts, new: Facts) -> Iterator[Change]:
             yield Change("changed", f"metric {name}", before, after)
             continue
         (before_value, before_spread), (after_value, after_spread) = old.metrics[name], new.metrics[name]
-        if before_value == after_value:
+        if before_value == after_value or (math.isnan(before_value) and math.isnan(after_value)):
             continue
         gain = (after_value - before_value) * (-1 if name in LESS_IS_BETTER else 1)
         noise = math.hypot(before_spread or 0.0, after_spread or 0.0)
-        kind: Kind = "changed" if abs(gain) <= noise else "better" if gain > 0 else "worse"
-        note = f"within the spread of {noise:.2g} that other test rows would make" if kind == "changed" else ""
+        is_other_data = old.model.get("data") != new.model.get("data")
+        kind: Kind = "changed" if is_other_data or abs(gain) <= noise else "better" if gain > 0 else "worse"
+        note = "on other data" if is_other_data else f"within the spread of {noise:.2g} that other test rows would make" if kind == "changed" else ""
         yield Change(kind, f"metric {name}", f"{before_value:.4g}", f"{after_value:.4g}", note)
 
 
 def _latencies(old: Facts, new: Facts) -> Iterator[Change]:
     """Yield what takes longer or less; of the median only is it said that this is worse: the others are a busy machine's."""
-    for name in old.latencies.keys() & new.latencies.keys():
+    for name in (name for name in old.latencies if name in new.latencies):
         before, after = old.latencies[name], new.latencies[name]
         low, high = sorted((before, after))
         if high > low * SLOWER and high - low > SLOWER_MS:

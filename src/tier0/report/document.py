@@ -11,6 +11,8 @@ from tier0.core.events import Event
 from tier0.core.verdict import SCHEMA
 
 HOLDS, FAILS, BROKE = "pass", "fail", "error"
+OPEN = ""
+"""Of a span that had not ended when the run did."""
 STATUSES = {"pass": "holds", "fail": "fails", "error": "broke", "not_judged": "not judged"}
 STEPS = {
     "selection": ("selection.start", "selection.done"),
@@ -22,24 +24,25 @@ MOST_SPANS = 240
 """Of requests, into which a run is cut."""
 
 
-def document_of(events: Sequence[Event], *, interrupted: bool = False) -> dict[str, Any]:
+def document_of(events: Sequence[Event], *, cut_short: str = "") -> dict[str, Any]:
     """Return the report of a run.
 
     Args:
         events: of the run, from all of its processes.
-        interrupted: somebody ended the run before it was over.
+        cut_short: how it ended before all was asked, such as ``was interrupted``; empty where it did not.
     """
     ordered = sorted(events, key=lambda event: event.seconds)
-    checks = [_check(event) for event in _named(ordered, "check.done")]
-    tests = [dict(event.data) for event in _named(ordered, "test.done")]
+    checks = [_check(event) for event in _last_of_each(_named(ordered, "check.done"))]
+    tests = [dict(event.data) for event in _last_of_each(_named(ordered, "test.done"))]
     run = _last(ordered, "run.started")
-    problems = _problems(checks, tests, _named(ordered, "test.crashed"), run.get("command", ""))
-    verdict = _verdict(checks, tests, problems, interrupted=interrupted)
+    problems = [*_problems(checks, tests, run.get("command", "")), *_amiss(ordered, run.get("command", ""))]
+    verdict = _verdict(checks, tests, problems, cut_short)
+    timeline = timeline_of(ordered)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "verdict": verdict,
         "sentence": "",
-        "interrupted": interrupted,
+        "cut_short": cut_short,
         "run": {**run, "seconds": round(ordered[-1].seconds, 3) if ordered else 0.0},
         "target": _target(ordered),
         "model": _model(ordered),
@@ -47,8 +50,8 @@ def document_of(events: Sequence[Event], *, interrupted: bool = False) -> dict[s
         "latency": _latency(ordered, checks),
         "problems": problems,
         "checks": checks,
-        "tests": [{name: value for name, value in test.items() if name != "log"} for test in tests],
-        "timeline": timeline_of(ordered),
+        "tests": [{name: value for name, value in test.items() if name not in {"log", "details"}} for test in tests],
+        "timeline": timeline,
     }
     return {**document, "sentence": _sentence(document)}
 
@@ -67,7 +70,16 @@ def _check(event: Event) -> dict[str, Any]:
     return {**check, "evidence": evidence, "requests": len(event.data["requests"])}
 
 
-def _problems(checks: list[dict[str, Any]], tests: list[dict[str, Any]], crashed: list[Event], command: str) -> list[dict[str, Any]]:
+def _last_of_each(events: Sequence[Event]) -> list[Event]:
+    """Return what came of each test in the end: one may be run again; parts of one, and its teardown, stand for themselves."""
+    last: dict[tuple[Any, ...], Event] = {}
+    for number, event in enumerate(events):
+        data = event.data
+        last[data["nodeid"], data.get("when") == "teardown", number if data.get("part") else -1] = event
+    return list(last.values())
+
+
+def _problems(checks: list[dict[str, Any]], tests: list[dict[str, Any]], command: str) -> list[dict[str, Any]]:
     """Return what does not hold or broke, each once: fifty tests whose set-up failed have one problem."""
     found: dict[str, dict[str, Any]] = {}
 
@@ -75,45 +87,51 @@ def _problems(checks: list[dict[str, Any]], tests: list[dict[str, Any]], crashed
         known = found.setdefault(message, {"what": what, "status": status, "message": message, "tests": 0, **more})
         known["tests"] += 1
 
-    for check in checks:
-        if check["asked"] and check["status"] in {FAILS, BROKE}:
-            add(
-                check["id"],
-                check["status"],
-                check["message"],
-                **{name: check[name] for name in ("question", "evidence", "causes", "reproduce", "log")},
-            )
-    judged = {check["id"] for check in checks if check["asked"] and check["status"] in {FAILS, BROKE}}
+    wrong = [check for check in checks if check["asked"] and check["status"] in {FAILS, BROKE}]
+    for check in wrong:
+        add(check["id"], check["status"], check["message"], **{name: check[name] for name in ("question", "evidence", "causes", "reproduce", "log")})
+    judged = {check["nodeid"] for check in wrong}
     for test in tests:
-        if test["outcome"] in {"failed", "error", "xpassed"} and test["check"] not in judged:
+        if test["outcome"] in {"failed", "error"} and (test["nodeid"] not in judged or test["when"] == "teardown"):
             what = test["nodeid"] if test["when"] == "call" else f"the {test['when']} of {test['nodeid']}"
-            add(what, _status_of(test), test["message"] or "it passed, and was expected to fail", log=test["log"], reproduce=command)
-    for event in crashed:
-        add(event.data["nodeid"], BROKE, f"a process that ran tests died: {event.data['message']}", reproduce=command)
+            add(what, _status_of(test), test["message"], details=test["details"], log=test["log"], reproduce=command)
     return list(found.values())
+
+
+def _amiss(events: Sequence[Event], command: str) -> list[dict[str, Any]]:
+    """Return what kept tests from being run at all."""
+    words = {"test.crashed": "a process that ran tests died", "collection.failed": "tests could not be collected"}
+    found = []
+    for event in (one for one in events if one.name in words):
+        lines = event.data["message"].strip().splitlines() or ["why is not known"]
+        what, message = event.data["nodeid"], f"{words[event.name]}: {lines[-1]}"
+        found.append({"what": what, "status": BROKE, "message": message, "details": event.data["message"], "tests": 1, "reproduce": command})
+    return found
 
 
 def _status_of(test: Mapping[str, Any]) -> str:
     """Return ``fail`` where something does not hold, ``error`` where it could not be judged: a set-up may fail for either reason."""
-    return FAILS if test["outcome"] in {"failed", "xpassed"} or test["exit_status"] == 1 else BROKE
+    return FAILS if test["outcome"] == "failed" or test["exit_status"] == 1 else BROKE
 
 
-def _verdict(checks: list[dict[str, Any]], tests: list[dict[str, Any]], problems: list[dict[str, Any]], *, interrupted: bool) -> str:
+def _verdict(checks: list[dict[str, Any]], tests: list[dict[str, Any]], problems: list[dict[str, Any]], cut_short: str) -> str:
     statuses = {problem["status"] for problem in problems}
     if FAILS in statuses:
         return FAILS
     is_anything_judged = any(check["status"] == HOLDS for check in checks) or any(
         test["outcome"] == "passed" and test["check"] is None for test in tests
     )
-    return BROKE if interrupted or BROKE in statuses or not is_anything_judged else HOLDS
+    return BROKE if cut_short or BROKE in statuses or not is_anything_judged else HOLDS
 
 
 def _sentence(document: Mapping[str, Any]) -> str:
     """Say how it ended, in one line."""
     counts = Counter(check["status"] for check in document["checks"])
     judged = ", ".join(f"{counts[status]} {_word(word, counts[status])}" for status, word in STATUSES.items() if counts[status])
-    tests = document["tests"]
+    tests = [test for test in document["tests"] if not test["part"] and test["when"] != "teardown"]
     done = f"checks: {judged}" if counts else f"{sum(test['outcome'] == 'passed' for test in tests)} of {len(tests)} tests passed"
+    if not tests and not document["checks"]:
+        done = "nothing was asked"
     problems = document["problems"]
     if document["verdict"] == HOLDS:
         model, target = document["model"] or {}, document["target"]
@@ -121,8 +139,10 @@ def _sentence(document: Mapping[str, Any]) -> str:
         rows = f", {target['to_the_last_bit']} golden rows to the last bit" if target.get("to_the_last_bit") else ""
         return f"It holds: {' '.join(filter(None, [model.get('algorithm'), served]))}{rows}; {done}."
     how = "It does not hold" if document["verdict"] == FAILS else "It could not be judged"
-    if document["interrupted"]:
-        how = f"It was interrupted{'' if document['verdict'] == BROKE else ', and does not hold'}"
+    if document["cut_short"]:
+        going_on = [span["name"] for span in document["timeline"] if span["status"] == OPEN and span["lane"] == "steps"]
+        during = f" during {going_on[-1]}" if going_on else ""
+        how = f"It {document['cut_short']}{during}{'' if document['verdict'] == BROKE else ', and does not hold'}"
     if not problems:
         return f"{how}; {done}."
     first = problems[0]
@@ -220,7 +240,7 @@ def timeline_of(events: Sequence[Event]) -> list[dict[str, Any]]:
 
 def _requests(events: Sequence[Event]) -> list[dict[str, Any]]:
     """Return what was asked, as spans of equal length that say how often, and whether all of it was answered."""
-    asked = [(moment, True) for event in _named(events, "check.done") for moment in event.data["requests"]]
+    asked = [(moment, answered) for event in _named(events, "check.done") for moment, answered in event.data["requests"]]
     asked += [(stop, outcome == "answered") for event in _named(events, "client.calls") for _, stop, outcome, _ in event.data["calls"]]
     width = max((event.seconds for event in events), default=0.0) / MOST_SPANS
     counts: dict[int, list[bool]] = {}
@@ -237,6 +257,7 @@ def _steps(events: Sequence[Event]) -> list[dict[str, Any]]:
     for step, (begins, ends) in STEPS.items():
         started, ended = _named(events, begins), _named(events, ends)
         spans += [_span("steps", step, began.seconds, end.seconds, HOLDS) for began, end in zip(started, ended, strict=False)]
+        spans += [_span("steps", step, began.seconds, events[-1].seconds, OPEN) for began in started[len(ended) :]]
     return spans
 
 
@@ -253,7 +274,7 @@ def _server(events: Sequence[Event]) -> list[dict[str, Any]]:
             since[nonce] = ("ready", event.seconds)
         elif (event.name == "server.stopped" or event.data.get("what") == "every process killed") and nonce in since:
             spans.append(_lived(*since.pop(nonce), event.seconds))
-    return spans + [_lived(*begun, events[-1].seconds) for begun in since.values()]
+    return spans + [_span("server", name, start, events[-1].seconds, OPEN) for name, start in since.values()]
 
 
 def _lived(name: str, start: float, end: float) -> dict[str, Any]:

@@ -26,8 +26,7 @@ def summary_rows(events: EventLog) -> list[Row]:
         rows += [
             ("endpoint", verified["url"]),
             ("golden rows", f"{verified['rows']} of {verified['rows']} to the last bit"),
-            ("predictions", f"{_short(verified['predictions'])} …"),
-            ("probabilities", f"{_short(verified['probabilities'])} …" if verified["probabilities"] else "none: this model gives no probabilities"),
+            *((part, f"{_short(verified[part])} …") for part in ("predictions", "probabilities") if verified[part]),
             ("latency", f"{verified['latency_ms']:.1f} ms of inference for {verified['rows']} rows"),
         ]
     if healthy := events.last("health.checked"):

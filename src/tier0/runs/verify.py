@@ -72,16 +72,13 @@ def checks_of(groups: Sequence[str]) -> list[Check]:
 
 
 async def _check(
-    deployment: Deployment, checks: list[Check], *, tell: Callable[[CheckResult], None], sending: Callable[[], None] = lambda: None
+    deployment: Deployment, checks: list[Check], *, tell: Callable[[CheckResult], None], asked: list[list[Any]] | None = None
 ) -> Verdict:
-    async def on_request(_: httpx.Request) -> None:
-        sending()
-
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0)
     make_client = _load_client(deployment.client)
     trust = ssl.create_default_context(cafile=deployment.ca)
     headers = dict(deployment.headers)
-    hooks = {"request": [on_request]}
+    hooks = _noting([] if asked is None else asked)
     secrets = Secrets(os.environ, headers)
     async with httpx.AsyncClient(headers=headers, timeout=REQUEST_TIMEOUT, limits=limits, verify=trust, trust_env=False, event_hooks=hooks) as http:
         why_not_asked = ""
@@ -103,6 +100,7 @@ async def _check(
             process=deployment.server,
             make_client=make_client,
             why_not_asked=why_not_asked,
+            hide=secrets.hide,
         )
         results, mute = [], False
         for check in checks:
@@ -130,9 +128,22 @@ def _refuse_unknown_class(contract: Contract, golden: GoldenRows | None) -> None
         raise ContractError(f"probability_of = {named!r} in the contract is none of the model's classes: {', '.join(names)}")
 
 
-async def ask_one(deployment: Deployment, check: Check, sending: Callable[[], None] = lambda: None) -> CheckResult:
-    """Ask one check, on connections of its own; *sending* is called for every request of ours."""
-    verdict = await _check(deployment, [check], tell=lambda _: None, sending=sending)
+def _noting(asked: list[list[Any]]) -> dict[str, list[Callable[..., Any]]]:
+    """Return httpx's hooks that note every request: when it was sent, on the monotonic clock, and whether it was answered, and with no 5xx."""
+
+    async def on_request(request: httpx.Request) -> None:
+        asked.append([time.monotonic(), False])
+        request.extensions["tier0"] = asked[-1]
+
+    async def on_response(response: httpx.Response) -> None:
+        response.request.extensions["tier0"][1] = not response.is_server_error
+
+    return {"request": [on_request], "response": [on_response]}
+
+
+async def ask_one(deployment: Deployment, check: Check, asked: list[list[Any]] | None = None) -> CheckResult:
+    """Ask one check, on connections of its own; into *asked* go the moments of its requests, and whether each was answered."""
+    verdict = await _check(deployment, [check], tell=lambda _: None, asked=asked)
     return verdict.checks[0]
 
 

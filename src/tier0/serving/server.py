@@ -34,6 +34,7 @@ PROBE_OUTLIVES = 1.0
 """Seconds by which the probe may outlive the start-up timeout, so that it is always the timeout that ends the wait."""
 LOG_LINES = 40
 LINES_BEFORE = 5
+BYTES_BEFORE = 4096
 TRACEBACK_SETTLES = 0.3
 """Seconds in which a process that printed the start of a traceback may finish it, so that the log's end says why."""
 
@@ -278,8 +279,11 @@ class Server:
         """Return what was printed since the log had *offset* bytes, with some lines before that; its last lines where it is much."""
         if not self.log.exists():
             return "  | (the log is gone with its folder)"
-        content = self.log.read_bytes()
-        before, after = (part.decode(errors="replace").splitlines() for part in (content[:offset], content[offset:]))
+        with self.log.open("rb") as file:
+            start = max(0, offset - BYTES_BEFORE)
+            file.seek(start)
+            before = file.read(offset - start).decode(errors="replace").splitlines()
+            after = file.read().decode(errors="replace").splitlines()
         lines = [*before[-LINES_BEFORE:], *after[-LOG_LINES:]]
         return "\n".join(f"  | {line}" for line in lines) or "  | (nothing was printed)"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +25,20 @@ class AskedCheck:
     Attributes:
         check: of the catalogue.
         result: what came of it when it was asked last; None before that.
-        requests: when it sent each of its requests, on the monotonic clock.
+        requests: when it sent each of its requests, on the monotonic clock, and whether that was answered.
     """
+
+    is_tier0_check = True
 
     def __init__(self, check: Check, disturb: Disturbance | None) -> None:
         self.check = check
         self.result: CheckResult | None = None
-        self.requests: list[float] = []
+        self.requests: list[list[Any]] = []
         self._disturb = disturb
+
+    def forget(self) -> None:
+        """Begin anew: tests that are parametrized with the same checks share them."""
+        self.result, self.requests = None, []
 
     def __call__(self, deployment: Deployment) -> dict[str, Any]:
         """Ask *deployment*; a check that does not hold fails the test, and one that cannot be judged skips it, with the reason.
@@ -45,8 +50,8 @@ class AskedCheck:
 
         if self._disturb is not None:
             deployment = replace(deployment, disturb=self._disturb)
-        self.result, self.requests = None, []
-        self.result = asyncio.run(ask_one(deployment, self.check, lambda: self.requests.append(time.monotonic())))
+        self.forget()
+        self.result = asyncio.run(ask_one(deployment, self.check, self.requests))
         return _concluded(self.result)
 
 
@@ -58,9 +63,16 @@ class AskedClientCheck:
         result: what came of it when it was asked last; None before that.
     """
 
+    is_tier0_check = True
+
     def __init__(self, check: ClientCheck) -> None:
         self.check = check
+        self.requests: list[list[Any]] = []
         self.result: CheckResult | None = None
+
+    def forget(self) -> None:
+        """Begin anew, see `AskedCheck.forget`."""
+        self.result = None
 
     def __call__(self, factory: Callable[..., Any] | str, declare: Declaration | Mapping[str, Any] | Path | str | None = None) -> dict[str, Any]:
         """Judge the client that *factory* makes; see `tier0.check_client`. What is not judged skips the test, with the reason.
@@ -70,7 +82,7 @@ class AskedClientCheck:
         """
         from tier0.runs.check_client import check_client  # noqa: PLC0415
 
-        self.result = None
+        self.forget()
         self.result = check_client(factory, declare, only=[self.check.id], on_fail="return").checks[0]
         return _concluded(self.result)
 

@@ -99,6 +99,7 @@ class Target:
         make_client: makes the application's client for a URL; None without one.
         tolerance: relative, widened by the user for the check that is being asked.
         why_not_asked: why no prediction can be asked for, where that is so.
+        hide: takes secrets out of what a service says, before it is cut to a length.
     """
 
     url: str
@@ -112,6 +113,7 @@ class Target:
     make_client: Callable[[str], Any] | None = None
     tolerance: float = 0.0
     why_not_asked: str = ""
+    hide: Callable[[str], str] = lambda text: text
 
     @property
     def golden(self) -> GoldenRows:
@@ -275,20 +277,21 @@ class Target:
             "row": MASK if self.mask else dict(zip(row.columns, row.rows[0], strict=True)),
             "origin": row.origins[0] if row.origins else "example",
             "part": mismatch.part,
-            "expected": mismatch.expected,
-            "got": self.said(repr(mismatch.got)) if isinstance(mismatch.got, (dict, list, str)) and self.mask else mismatch.got,
+            "expected": MASK if self.mask else mismatch.expected,
+            "got": MASK if self.mask else mismatch.got,
             "rows_that_differ": mismatch.count,
             "rows_asked": len(golden),
         }
+        expected, got = (self.said(repr(value)) for value in (mismatch.expected, mismatch.got))
         message = (
-            f"{what}: {mismatch.part} of {golden.origin(mismatch.row)} should be {mismatch.expected!r}, and {self.said(repr(mismatch.got))} came; "
+            f"{what}: {mismatch.part} of {golden.origin(mismatch.row)} should be {expected}, and {got} came; "
             f"{mismatch.count} of {len(golden)} rows differ"
         )
         return CheckFailedError(message, evidence=evidence, causes=causes, reproduce=self.curl(self.body(row)))
 
     def said(self, text: str) -> str:
         """Return the start of what a service or a client said, which may repeat what it was sent; nothing of it where rows are masked."""
-        return MASK if self.mask else text[:MOST_SHOWN]
+        return MASK if self.mask else self.hide(text)[:MOST_SHOWN]
 
     def curl(self, body: Any, content_type: str = "application/json") -> str:
         """Return the command that sends *body* from a shell; without the user's headers."""
