@@ -61,7 +61,7 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "cancelled_is_nothing": ("breaker.counts_hangs",),
     "rush": ("breaker.one_probe",),
     "two_probes": ("breaker.one_probe",),
-    "probe_as_closed": ("breaker.failing_probe",),
+    "probe_as_closed": ("breaker.failing_probe", "breaker.lost_probe"),
     "wedged": ("breaker.lost_probe",),
     "lost_probe_closes": ("breaker.lost_probe",),
     "mistakes_are_failures": ("breaker.closes",),

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+from tier0.checks.client.call import Call, StillWaitingError
 from tier0.checks.client.subject import Caller, Subject, settle
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
 FAILING = 503
 AT_ONCE = 20
-SOME = 5
 BURST = 100
 ON_ITS_WAY = 0.03
 """Seconds within which what was sent before the opening may still arrive."""
@@ -85,6 +85,7 @@ async def counts_bodies(subject: Subject) -> None:
 
 async def one_probe(subject: Subject) -> dict[str, Any]:
     """Fail where everybody who waits rushes in when the reset is over."""
+    probes = subject.declared.probes or 1
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
         caller.server.script = Reply(503, delay=PROBE)
@@ -94,20 +95,12 @@ async def one_probe(subject: Subject) -> dict[str, Any]:
         rushed = caller.log.arrivals[before:]
         if not rushed:
             raise caller.fail(f"{AT_ONCE} calls after the reset, and none was sent: it does not find out whether the service is back")
-        return {"at_once": _refuse_a_rush(caller, rushed, "a service that had just failed", "half-open lets everything through")}
-
-
-def _refuse_a_rush(caller: Caller, arrivals: list[Arrival], whom: str, cause: str) -> int:
-    """Return how many of these were on their way at once.
-
-    Raises:
-        CheckFailedError: more than the declared probes.
-    """
-    most = max((sum(other.was_open_at(one.at) for other in arrivals) for one in arrivals), default=0)
-    probes = caller.declared.probes
-    if probes is not None and most > probes:
-        raise caller.fail(f"{most} requests at once met {whom}, and {probes} were declared", cause)
-    return most
+        most = max(sum(other.was_open_at(one.at) for other in rushed) for one in rushed)
+        if most > probes:
+            raise caller.fail(
+                f"{most} requests at once met a service that had just failed, and {probes} were declared", "half-open lets everything through"
+            )
+        return {"at_once": most}
 
 
 async def failing_probe(subject: Subject) -> None:
@@ -141,10 +134,9 @@ async def lost_probe(subject: Subject) -> None:
         probe.cancel()
         await asyncio.gather(probe, return_exceptions=True)
         await caller.until_reset()
-        before = len(caller.log.arrivals)
-        await caller.together(SOME)  # their callers are patient: what is sent hangs until the client's own limit
-        sent = caller.log.arrivals[before:]
-        _refuse_a_rush(caller, sent, "a service that hangs, after a probe whose caller had gone", "a cancelled probe closes it")
+        patient = await caller.predict()  # this one hangs until the client's own limit, and so fails
+        next_one = await caller.predict(give_up=PROBE)
+        _refuse_closed(caller, patient, next_one)
         caller.server.script = subject.ok
         deadline = time.monotonic() + 3 * (subject.declared.reset or 0.0) + 1.0
         while (call := await caller.predict()).error is not None:
@@ -152,6 +144,21 @@ async def lost_probe(subject: Subject) -> None:
                 message = f"after a probe that was lost the door stays shut, though the service is well: {call.outcome}"
                 raise caller.fail(message, "the place of the probe is given back only when it succeeds or fails")
             await asyncio.sleep(0.02)
+
+
+def _refuse_closed(caller: Caller, hung: Call, next_one: Call) -> None:
+    """Refuse that a request follows one that failed after a lost probe: half-open lets nothing follow until the next reset.
+
+    Raises:
+        CheckFailedError: there is one.
+    """
+    threshold, reset = caller.declared.threshold or 1, caller.declared.reset or 0.0
+    if isinstance(hung.error, StillWaitingError) or not hung.requests or len(hung.requests) >= threshold or not next_one.requests:
+        return  # it never failed, or often enough for a closed circuit to open
+    failed_at = hung.requests[-1].ended_at
+    if failed_at is not None and next_one.requests[0].at < failed_at + reset * 0.9:
+        message = f"after a probe whose caller had gone, {len(hung.requests) + 1} requests in a row were sent to a service that hangs"
+        raise caller.fail(message, "a cancelled probe counts as a success, and closes it")
 
 
 async def closes(subject: Subject) -> None:
