@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -19,21 +18,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil
 from snippets import Block, Command
 
+from tier0.serving.processes import start_guard
+
 PORTS = re.compile(r"\b300[0-9]\b")
-SERVES = re.compile(r"(tier0|bentoml) serve ")
+SERVES = re.compile(r"(env \S+ )?(tier0|bentoml) serve ")
 READY_WITHIN = 180.0
 COMMAND_WITHIN = 600.0
 RUN_SESSION = """
 import ast, asyncio, inspect, sys
 code = compile(open(sys.argv[1], encoding="utf-8").read(), sys.argv[1], "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 async def main():
-    done = eval(code, {"__name__": "session"})
-    if inspect.iscoroutine(done):
-        await done
-asyncio.run(main())
+    await eval(code, {"__name__": "session"})
+if code.co_flags & inspect.CO_COROUTINE:
+    asyncio.run(main())
+else:
+    exec(code, {"__name__": "session"})
 """
 
 
@@ -102,7 +103,7 @@ class Reader:
         return done.stdout
 
     def run_session(self, blocks: Sequence[str], before: str) -> None:
-        """Run Python that stands in no file, as one session with an event loop."""
+        """Run Python that stands in no file, as one session; with an event loop where it awaits something."""
         script = self.folder / "session.py"
         script.write_text(self._as_run("\n".join([before, *blocks])), encoding="utf-8")
         done = subprocess.run(
@@ -127,13 +128,15 @@ class Reader:
     def _serve(self, command: str) -> str:
         """Start a service, which goes on running, and wait until it answers."""
         log = self.folder / f"{os.urandom(4).hex()}.log"
-        with log.open("w", encoding="utf-8") as output:
-            process = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self.folder, env=self.environment(), stdout=output, stderr=output)
-        self._services.callback(end, process)
+        log.touch()
+        order = {"command": ["bash", "-c", f"exec {command}"], "cwd": str(self.folder), "log": str(log)}
+        guard = start_guard(os.getpid(), env=self.environment(), **order)  # nothing is left, also where this test is killed
+        self._services.callback(guard.wait)
+        self._services.callback(guard.terminate)
         port = re.search(r"--port (\d+)", command)
         deadline = time.monotonic() + READY_WITHIN
-        while not (is_ready(port[1]) if command.startswith("bentoml") and port else "Ctrl-C stops" in log.read_text(encoding="utf-8")):
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")  # noqa: PT018
+        while not (is_ready(port[1]) if "bentoml serve" in command and port else "Ctrl-C stops" in log.read_text(encoding="utf-8")):
+            assert guard.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")  # noqa: PT018
             time.sleep(0.05)
         return log.read_text(encoding="utf-8")
 
@@ -143,17 +146,6 @@ def is_ready(port: str) -> bool:
     with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
         return bool(answer.status == 200)
     return False
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Press Ctrl-C, and see that all of it goes."""
-    with suppress(psutil.NoSuchProcess):
-        tree = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-        _, left = psutil.wait_procs(tree, timeout=10)
-        for one in left:
-            one.kill()
 
 
 def free_ports(count: int) -> int:

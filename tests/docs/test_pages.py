@@ -18,7 +18,7 @@ import yaml  # type: ignore[import-untyped]
 from session import Reader
 from snippets import PAGES, ROOT, Block, Command, blocks
 
-from tier0.core.verdict import CheckResult, Verdict
+from tier0.core.verdict import CheckResult, Status, Verdict
 
 NOT_RUN = {
     r"make( |$)": "this very test is run by it",
@@ -82,6 +82,7 @@ def readme(folder: Path, request: pytest.FixtureRequest) -> None:
 def other_style(folder: Path, request: pytest.FixtureRequest) -> None:
     """The tutorial's, a service that does not say how it is asked, and a client with a signature of its own."""
     churn(folder, request)
+    shutil.copytree(folder / "bentoml", folder / "second")  # two servers on one home wipe each other's metrics
     (folder / "services" / "classify.py").write_text(
         """
 from typing import Any
@@ -125,10 +126,12 @@ def good_client(folder: Path, _: pytest.FixtureRequest) -> None:
 
 
 def two_reports(folder: Path, _: pytest.FixtureRequest) -> None:
-    """What two runs of `tier0 verify` wrote."""
-    for name, status in (("old", "pass"), ("new", "fail")):
-        verdict = Verdict({"url": "http://127.0.0.1:1"}, [CheckResult("parity.golden_rows", status)])  # type: ignore[arg-type]  # a status
-        (folder / f"{name}.json").write_text(json.dumps(verdict.as_dict()), encoding="utf-8")
+    """What two runs of pytest wrote: one check was not well before, either."""
+    status: Status
+    for name, status, version in (("old", "pass", "1.9.0"), ("new", "fail", "1.9.1")):
+        checks = [CheckResult("parity.golden_rows", status), CheckResult("contract.refuses_infinity", "fail")]
+        document = {**Verdict({"url": "http://127.0.0.1:1"}, checks).as_dict(), "run": {"versions": {"scikit-learn": version}}}
+        (folder / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 def checkout(folder: Path, _: pytest.FixtureRequest) -> None:
@@ -188,7 +191,9 @@ FOLLOWED = {
         },
     ),
     "verify.md": Page(
-        other_style, ["bentoml serve services/classify.py:Classify --port 3000", SERVED], {**REMOTE, "churn:dm3kq2": "churn:latest"},
+        other_style,
+        ["env BENTOML_HOME=second bentoml serve services/classify.py:Classify --port 3000", SERVED],
+        {**REMOTE, "churn:dm3kq2": "churn:$(cat ~/bentoml/models/churn/latest)"},
         before="from training import customers, train\npipeline, X_holdout = train(), customers()[0]\n",
     ),
     "write-a-check.md": Page(checkout, grows=["src/tier0/checks/serving/security.py"], variables={"PYTHONPATH": "src"}, abridged={}),
