@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from model_client import DECLARED, FLAWS, TRACED, make
+from opentelemetry.propagate import inject
 
 import tier0
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
@@ -116,6 +118,18 @@ def test_what_may_do_harm_twice_is_not_asked_twice() -> None:
 
     ours: Callable[[str], Any] = lambda url: tier0.BentoMLClient(url, idempotent=False)  # noqa: E731
     assert tier0.check_client(ours, {"idempotent": False}, only=["retry.asked_once"], on_fail="return").verdict == "pass"
+
+
+def test_a_synchronous_client_is_called_in_the_context_of_its_caller() -> None:
+    def make(url: str) -> Callable[[Any], Any]:
+        def predict(data: Any) -> Any:
+            headers: dict[str, str] = {}
+            inject(headers)
+            return httpx.post(f"{url}/predict", json=data, headers=headers, trust_env=False).raise_for_status().json()
+
+        return predict
+
+    assert tier0.check_client(make, {"traceparent": True}, only=["wire.own_context"]).verdict == "pass"
 
 
 def test_a_failure_that_is_raised_tells_what_was_declared_and_what_happened() -> None:

@@ -44,18 +44,14 @@ class Threads:
 
     def _work(self, waiting: SimpleQueue[Work | None]) -> None:
         while not self._is_closed and (given := waiting.get()) is not None:
-            outcome, work = given
-            if outcome.set_running_or_notify_cancel():
-                tell = _done(outcome, work)
-                self._idle.append(waiting)  # before its caller goes on, so that the next call finds this thread
-                tell()
-            else:
-                self._idle.append(waiting)
+            tell = _done(*given)
+            self._idle.append(waiting)  # before its caller goes on, so that the next call finds this thread
+            tell()
 
 
-def _done(outcome: Future[Any], work: Callable[[], Any]) -> Callable[[], None]:
-    """Do the work, and return how its outcome is told."""
+def _done(outcome: Future[Any], work: Callable[[], Any]) -> Callable[[], object]:
+    """Do the work, unless nobody waits for it any more, and return how its outcome is told."""
     try:
-        return partial(outcome.set_result, work())
+        return partial(outcome.set_result, work()) if outcome.set_running_or_notify_cancel() else outcome.cancelled
     except BaseException as problem:  # noqa: BLE001 - whatever it raises is what its caller gets
         return partial(outcome.set_exception, problem)
