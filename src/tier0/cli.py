@@ -377,7 +377,7 @@ def build(
         typer.echo("\nstopped")
         raise typer.Exit(INTERRUPTED) from None
     for one in built:
-        typer.echo(f"{one.name:20} bentoml serve {output_dir / one.name}")
+        typer.echo(f"{one.name:20} bentoml serve {output_dir.absolute() / one.name}")
     typer.echo(f"all of them          docker compose -f {output_dir / 'compose.yaml'} up --build")
 
 
