@@ -164,3 +164,16 @@ async def test_a_worker_that_is_killed_in_mid_request_is_replaced(tier0_deployme
         assert all(isinstance(outcome, ClientError) for outcome in outcomes), outcomes
         await until_answered(client, tier0_deployment)
         await assert_as_before(client, tier0_deployment)
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_a_server_that_is_killed_and_started_again_on_its_port_is_found_again(tier0_deployment: OwnDeployment, proxy: FaultProxy) -> None:
+    async with client_of(proxy) as client:
+        assert await ask(client, tier0_deployment) is None
+        await asyncio.to_thread(tier0_deployment.server.kill)
+        while client.circuit_state() == "closed":
+            assert isinstance(await ask(client, tier0_deployment), TransportError)
+        await asyncio.to_thread(tier0_deployment.server.restart)
+        await until_answered(client, tier0_deployment)
+        await assert_as_before(client, tier0_deployment)

@@ -6,10 +6,12 @@ import asyncio
 import json
 import os
 import random
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -128,3 +130,17 @@ def test_ten_thousand_wrong_requests_crash_nothing(tier0_deployment: OwnDeployme
         send()
     assert statuses.total() >= BAD_REQUESTS
     assert tier0_deployment.server.worker_pids == workers
+
+
+@pytest.mark.skipif("TIER0_SCHEMATHESIS" not in os.environ, reason="schemathesis is where TIER0_SCHEMATHESIS says, in an environment of its own")
+def test_schemathesis_finds_no_server_error_in_what_the_service_says_of_itself(tier0_deployment: OwnDeployment, tmp_path: Path) -> None:
+    golden = tier0_deployment.model.golden.plain
+    command = [
+        os.environ["TIER0_SCHEMATHESIS"], "run", f"{tier0_deployment.url}/docs.json", "--checks", "not_a_server_error", "--max-examples", "500",
+        "--seed", "7", "--continue-on-failure",
+    ]  # fmt: skip
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # it leaves a cache where it runs
+
+    assert done.returncode == 0, done.stdout
+    assert golden.compare(httpx.post(f"{tier0_deployment.url}/predict", json=golden.body(), trust_env=False).json()) is None
