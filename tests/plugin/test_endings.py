@@ -123,13 +123,6 @@ def test_it(broken):
     assert run.left() == []
 
 
-def test_a_run_that_passes_leaves_nothing(run: Run) -> None:
-    (run.folder / "test_it.py").write_text(WAITING.replace("threading.Event().wait(100)", "pass"), encoding="utf-8")
-
-    assert run.finish(*FAST) == 0, run.output
-    assert run.left() == []
-
-
 def test_keep_keeps_the_folder_and_says_where(run: Run) -> None:
     (run.folder / "test_it.py").write_text(WAITING.replace("threading.Event().wait(100)", "pass"), encoding="utf-8")
 
