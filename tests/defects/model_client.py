@@ -36,6 +36,7 @@ FLAWS: dict[str, tuple[str, ...]] = {
         "retry.budget",
         "breaker.opens",
         "breaker.failing_probe",
+        "breaker.lost_probe",
         "breaker.counts_bodies",
         "breaker.burst",
     ),
