@@ -58,7 +58,7 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "per_operation": ("deadline.dripping_body", "retry.retry_after"),
     "no_breaker": ("breaker.opens", "breaker.counts_bodies", "breaker.counts_hangs", "breaker.burst"),
     "counts_headers": ("breaker.counts_bodies",),
-    "counts_calls": ("breaker.opens", "breaker.counts_bodies", "breaker.counts_hangs", "breaker.lost_probe", "pool.own_queue"),
+    "counts_calls": ("breaker.opens", "breaker.counts_bodies", "breaker.counts_hangs", "breaker.lost_probe", "breaker.burst", "pool.own_queue"),
     "cancelled_is_nothing": ("breaker.counts_hangs",),
     "rush": ("breaker.one_probe",),
     "two_probes": ("breaker.one_probe",),

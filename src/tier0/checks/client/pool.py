@@ -14,6 +14,7 @@ from tier0.faults import Reply
 CANCELLED = 200
 ROUNDS = 10
 ON_THEIR_WAY = 0.02
+ENDED_WITHIN = 4.0
 AFTERWARDS = 20
 LATE = 0.5
 """Of an attempt's limit: whoever gives up after that may well have seen a failure."""
@@ -33,7 +34,7 @@ async def cancelled_calls(subject: Subject) -> None:
                 one.cancel()
             waited = max(waited, time.monotonic() - started)
             await asyncio.gather(*calls, return_exceptions=True)
-        if not await settle(lambda: all(one.ended is not None for one in caller.log.arrivals)):
+        if not await settle(lambda: all(one.ended is not None for one in caller.log.arrivals), ENDED_WITHIN):
             left = sum(one.ended is None for one in caller.log.arrivals)
             raise caller.fail(
                 f"{left} of {CANCELLED} cancelled calls still hold their connection", "the request goes on in a thread or task of its own"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 TICK = 0.005
+WORTH_COUNTING = 0.02
 
 
 class Stalls:
@@ -15,16 +16,20 @@ class Stalls:
 
     Attributes:
         longest: seconds.
+        total: seconds, of all that were longer than 20 ms.
     """
 
     def __init__(self) -> None:
         self.longest = 0.0
+        self.total = 0.0
         self._last = time.monotonic()
 
     def look(self) -> None:
         """Note how long ago the last look was, beyond the time between two."""
         now = time.monotonic()
-        self.longest, self._last = max(self.longest, now - self._last - TICK), now
+        stall, self._last = now - self._last - TICK, now
+        self.longest = max(self.longest, stall)
+        self.total += stall if stall > WORTH_COUNTING else 0.0
 
 
 @asynccontextmanager
