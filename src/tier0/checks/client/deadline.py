@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tier0.checks.client.stalls import watched_loop
 from tier0.checks.client.subject import Caller, Subject
 from tier0.faults import Reply
 
 SLACK = 0.15
-"""Seconds for a busy machine, on top of a tenth of what is declared, and of the time for which the event loop stood still."""
+"""Seconds for a busy machine, on top of a tenth of what is declared."""
 DRIP = 0.05
 
 
@@ -30,8 +29,7 @@ async def dripping_body(subject: Subject) -> dict[str, Any]:
 
 async def _in_time(caller: Caller, what: str, cause: str) -> dict[str, Any]:
     promised = caller.declared.longest_call or 0.0
-    async with watched_loop() as stalls:
-        call = await caller.predict(give_up=promised * 1.5 + 1)
-    if call.seconds - stalls.total > promised * 1.1 + SLACK:
+    call = await caller.predict(give_up=promised * 1.5 + 1)
+    if call.seconds > promised * 1.1 + SLACK:
         raise caller.fail(f"{what} kept a call for {call.seconds:.2f} s or more, and {promised:g} s were declared", cause)
     return {"seconds": call.seconds}
