@@ -48,7 +48,18 @@ def test_the_runner_serves_it(project: Path) -> None:
 
 
 def test_pytest_serves_it(project: Path) -> None:
-    asked = ["-p", "no:cacheprovider", "--pyargs", "tier0.suite", "-m", "tier0_bentoml", "--tier0-groups", "identity,parity"]
+    asked = [
+        "-p",
+        "tier0.pytest_plugin",
+        "-p",
+        "no:cacheprovider",
+        "--pyargs",
+        "tier0.suite",
+        "-m",
+        "tier0_bentoml",
+        "--tier0-groups",
+        "identity,parity",
+    ]
     status, said = finish(project, "pytest", *asked, "--tier0-pipeline", "my_training:train_churn", "-q", "-k", "not slow")
 
     assert status == 0, said
