@@ -86,7 +86,11 @@ def test_all_eight_end_with_that_model_served_and_verified_until_ctrl_c(runs: Ru
         assert httpx.get(f"{record['done']['deployment']['facts']['served']['endpoint']}/health").json()["status"] == "healthy"
     finally:
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=20)
+        try:
+            rest, _ = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
     assert process.returncode == 0, said + rest
     assert f"{runs.folder.name}: it holds" in rest
