@@ -268,7 +268,7 @@ async def test_backoff_is_full_jitter_and_nothing_follows_the_last_attempt() -> 
         ("-1", [0.05]),
         ("abc", [0.05]),
         ("1e9", []),
-        (formatdate(time.time() + 86400, usegmt=True), []),
+        pytest.param(formatdate(time.time() + 86400, usegmt=True), [], id="tomorrow"),
         ("inf", []),
         ("nan", [0.05]),
     ],
