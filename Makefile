@@ -47,14 +47,14 @@ test: lint
 test-all: lint
 	$(PYTEST) -m "not torture" $(ARGS)
 
-torture: $(READY)
-	TIER0_KILLS=$${TIER0_KILLS:-100} $(PYTEST) tests/plugin/test_torture.py tests/e2e/test_long_ones.py -o timeout=0 $(ARGS)
-
 # Others are asked, too, and their clients leave warnings behind.
 # One of them has a pytest plugin of its own, which would be imported in every run of ours: it gets an environment of its own.
 PEER := .venv/peers/bin/schemathesis
 $(PEER): $(READY)
 	@$(BIN)/python -m venv .venv/peers && .venv/peers/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
+
+torture: $(READY) $(PEER)
+	TIER0_KILLS=$${TIER0_KILLS:-100} TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/plugin/test_torture.py tests/e2e/test_long_ones.py -o timeout=0 $(ARGS)
 
 defects: $(READY) $(PEER)
 	TIER0_DEFECTS_PAGE=docs/defects.md TIER0_CLIENTS_PAGE=docs/clients.md TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/defects -W default $(ARGS)

@@ -18,6 +18,7 @@ from tier0.checks.client.subject import Caller, Subject
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.errors import Tier0Error
+from tier0.core.secrets import Secrets
 from tier0.core.verdict import CheckFailedError, CheckResult, DoesNotHoldError, NotJudgedError, Verdict
 from tier0.faults import Reply
 from tier0.runs.named import import_named
@@ -192,4 +193,4 @@ async def _ask(subject: Subject, check: ClientCheck, made: Any, again: str) -> C
         )
     except Exception as problem:  # noqa: BLE001 - a check that breaks must not hide what the others found
         result = CheckResult(check.id, "error", f"the check itself broke: {type(problem).__name__}: {problem}")
-    return replace(result, seconds=time.perf_counter() - start)
+    return replace(result, seconds=time.perf_counter() - start).without(Secrets(os.environ))
