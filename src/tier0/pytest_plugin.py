@@ -283,7 +283,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
         hide = stash[SECRETS_KEY].hide
         logs = session.logs if session is not None and report.failed else []
-        report.sections += [(f"tier0: {log}", end) for log, end in logs]
+        report.sections += [(f"tier0: end of {log}", end) for log, end in logs]
         pytest_reporting.hide_secrets(report, hide)
         shown = "\n".join(f"{log}\n{end}" for log, end in logs)
         pytest_reporting.attach(item, call.excinfo.value if call.excinfo is not None else None, report, events, shown, hide)

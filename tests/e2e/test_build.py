@@ -73,6 +73,7 @@ def test_the_three_services_are_built_proven_and_composed(three_services: Servic
     assert "which is not overwritten" in told
 
 
+@pytest.mark.slow
 def test_what_was_built_serves_its_models_from_an_empty_store(three_services: Services, tmp_path: Path) -> None:
     models = three_services.models["regression"]
     (built,) = build(models[0].store, [models[1].tag, models[0].tag], output=tmp_path / "built")

@@ -59,7 +59,7 @@ def test_a_second_after_sigkill_of_xdists_controller_nothing_is_left(run: Run, m
     run.assert_gone_within(1.0)
 
 
-@pytest.mark.parametrize("moment", ["the worker imports", "the model is served"])
+@pytest.mark.parametrize("moment", [pytest.param("the worker imports", marks=pytest.mark.slow), "the model is served"])
 def test_ctrl_c_tears_down_within_three_seconds(run: Run, moment: str) -> None:
     process = start_until(run, moment)
     start = time.monotonic()
@@ -88,7 +88,7 @@ def test_sigterm_leaves_nothing(run: Run) -> None:
     run.assert_gone_within(1.0)
 
 
-@pytest.mark.parametrize("method", ["signal", "thread"])
+@pytest.mark.parametrize("method", [pytest.param("signal", marks=pytest.mark.slow), "thread"])
 def test_a_timeout_of_a_test_leaves_nothing(run: Run, method: str) -> None:
     (run.folder / "test_it.py").write_text(
         WAITING.replace("def test_it", f"@pytest.mark.timeout(1, func_only=True, method={method!r})\ndef test_it"), encoding="utf-8"

@@ -90,6 +90,7 @@ def test_two_workers_are_told_of_one_failure(job: Run) -> None:
     job.assert_gone_within(1.0)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_do_not_meet(job: Run, tmp_path: Path) -> None:
     other = Run(tmp_path / "other", tmp_path / "u")
     other.folder.mkdir()
