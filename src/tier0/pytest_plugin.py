@@ -168,10 +168,16 @@ class _Run:
             return "broke within pytest"
         return f"was stopped ({session.shouldfail or session.shouldstop or f'pytest ended with status {int(session.exitstatus)}'})"
 
+    def _is_ours_by_name(self) -> bool:
+        """Tell whether our tests were asked for: xdist's controller knows no more of them before the first has told something."""
+        expression = self._config.option.markexpr or ""
+        return MARKER in expression and f"not {MARKER}" not in expression
+
     def document(self, session: pytest.Session) -> dict[str, Any] | None:
         """Return the report; None for a run that has nothing to do with ours, unless a report was asked for."""
         log = self._stash[EVENTS_KEY]
-        if not log.events and not self._stash[SETTINGS_KEY].report:
+        asked_for = self._stash[SETTINGS_KEY].report or (self._is_ours_by_name() and self.why_cut_short(session))
+        if not log.events and not asked_for:
             return None
         if DOCUMENT_KEY not in self._stash:
             from tier0.report.document import document_of  # noqa: PLC0415 - what a run without the marker does not need
@@ -348,7 +354,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Say what was trained, served and found."""
     events, document = config.stash[EVENTS_KEY], config.stash.get(DOCUMENT_KEY, {})
     unwritten = config.stash.get(UNWRITTEN_KEY, [])
-    if not events.events and not unwritten:
+    if not events.events and not unwritten and not document:
         return
     from tier0.report.summary import as_lines, summary_rows  # noqa: PLC0415
 

@@ -154,6 +154,30 @@ def test_a_run_that_ends_badly_is_reported(tmp_path: Path, reported: dict[str, R
         assert document["sentence"].startswith("It was interrupted")
 
 
+NEVER_BEGUN = """
+import os, pytest, signal
+
+@pytest.fixture(scope="session")
+def never():
+    os.kill(os.getppid(), signal.SIGINT)
+    signal.pause()
+
+@pytest.mark.tier0_bentoml
+def test_it(never):
+    assert never
+"""
+
+
+def test_an_interruption_before_any_worker_told_something_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(NEVER_BEGUN, encoding="utf-8")
+
+    run = report(tmp_path, "-n", "1", "-m", "tier0_bentoml", "--tier0-report", "")
+
+    assert run.status == pytest.ExitCode.INTERRUPTED, run.output
+    assert "It was interrupted; nothing was asked." in run.output
+    assert "It was interrupted; nothing was asked." in run.page.read_text(encoding="utf-8")
+
+
 HARD = """
 import json, os, pytest, tier0
 from pathlib import Path
