@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MOST_TEXT = 6000
 """Characters of a traceback: the rest stands in the test's own section."""
-PHASES = {"setup", "call", "teardown"}
 SHIPPED, KNOWN = "tier0_events", "tier0_known"
 
 
