@@ -19,15 +19,15 @@ from tier0.core.prediction import Output
 if TYPE_CHECKING:
     from tier0.serving.predictor import Predictor
 
-MOST_ROWS = 256
+MOST_ROWS = 1024
 """In one batch of several requests; a single request may have more."""
 INLINE_SECONDS = 0.005
 """What is expected to take longer runs in a thread, so that health probes are answered meanwhile."""
 MOST_WAITING = 512
 """Requests; more than these are shed."""
-MOST_SECONDS = 0.5
-"""That a request may expect to wait for its turn, unless the model is so slow that three batches take longer."""
-FEW_BATCHES = 3
+MOST_SECONDS = 0.25
+"""That a request may expect to wait for its turn, unless the model is so slow that two batches take longer."""
+FEW_BATCHES = 2
 
 
 @dataclass(eq=False)

@@ -1,0 +1,111 @@
+"""The layers that BentoML puts around each request, with two of them exchanged for cheaper ones that do the same.
+
+Its access log and its metrics stay as they are. Together, the exchanged ones were a quarter of what a request costs, and what one of
+them kept in memory made garbage collections take a tenth of a second, in the middle of some request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+def lighten(stack: Any) -> None:
+    """Exchange layers of a Starlette application's *stack* of middleware, in place; what is not recognised stays as it is."""
+    outer = stack
+    while (layer := getattr(outer, "app", None)) is not None:
+        name = type(layer).__name__
+        if name == "OpenTelemetryMiddleware" and _exports_nothing(layer.tracer):
+            outer.app = _TraceIds(layer.app, layer.server_request_hook)
+        elif name == "TimeoutMiddleware":
+            outer.app = _TimeLimit(layer.app, layer.timeout)
+        outer = outer.app
+
+
+def _exports_nothing(tracer: Any) -> bool:
+    return getattr(getattr(tracer, "span_processor", None), "_span_processors", None) == ()
+
+
+class _TraceIds:
+    """Continues the caller's trace, so that its id stands in the log, and makes no span: nobody would read it.
+
+    OpenTelemetry's middleware collects attributes for a span and for three more, one for each message, before it throws them away.
+    """
+
+    def __init__(self, app: App, told: Callable[[Any, Any], None]) -> None:
+        from opentelemetry import context, propagate, trace  # noqa: PLC0415 - BentoML's supervisor imports this file, too
+        from opentelemetry.instrumentation.asgi import asgi_getter  # noqa: PLC0415
+        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator  # noqa: PLC0415
+
+        class Ids(trace.NonRecordingSpan):
+            """A span that is only its ids; BentoML reads them from its attribute *context*, as a recording span has it."""
+
+            @property
+            def context(self) -> trace.SpanContext:
+                return self.get_span_context()
+
+        self.app = app
+        new = RandomIdGenerator()
+        getter: Any = asgi_getter  # it calls for a dict, and ASGI only for a mapping
+
+        def continued(scope: Message) -> Any:
+            carried = propagate.extract(scope, getter=getter)
+            parent = trace.get_current_span(carried).get_span_context()
+            trace_id = parent.trace_id if parent.is_valid else new.generate_trace_id()
+            span = Ids(trace.SpanContext(trace_id, new.generate_span_id(), is_remote=False, trace_flags=parent.trace_flags))
+            told(span, scope)
+            return context.attach(trace.set_span_in_context(span, carried))
+
+        self._continued = continued
+        self._detach = context.detach
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        token = self._continued(scope)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._detach(token)
+
+
+class _TimeLimit:
+    """Answers 504 when nothing was answered within *timeout* seconds.
+
+    BentoML's own starts a task for each request, and a timer that nobody cancels: it keeps what belongs to the request until its time
+    is over.
+    """
+
+    def __init__(self, app: App, timeout: float) -> None:
+        self.app = app
+        self.timeout = timeout
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def started(message: Message) -> None:
+            limit.reschedule(None)
+            await send(message)
+
+        limit = asyncio.timeout(self.timeout)
+        try:
+            async with limit:
+                await self.app(scope, receive, started)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            late = JSONResponse({"error": f"Not able to process the request in {self.timeout} seconds"}, 504)
+            await late(scope, receive, send)

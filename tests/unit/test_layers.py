@@ -1,0 +1,139 @@
+"""The layers around a request that we exchange for others: they do the same, and leave less behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from typing import Any
+
+import httpx
+import pytest
+
+pytest.importorskip("bentoml")
+
+from bentoml._internal.context import trace_context
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
+from opentelemetry import trace
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tier0.serving.layers import lighten
+
+pytestmark = pytest.mark.asyncio
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+
+
+def told(span: Any, scope: object) -> None:
+    """What BentoML hands to OpenTelemetry."""
+    if span.context is not None:
+        trace_context.request_id = span.context.span_id
+
+
+belongings: ContextVar[object] = ContextVar("belongings")
+
+
+async def ids(request: Request) -> Response:
+    context = trace.get_current_span().get_span_context()
+    return PlainTextResponse(f"{trace_context.trace_id:032x} {trace_context.span_id} {trace_context.request_id} {context.trace_flags:d}")
+
+
+async def hang(request: Request) -> None:
+    await asyncio.Event().wait()
+
+
+async def own_timeout(request: Request) -> None:
+    raise TimeoutError("the model's own")
+
+
+async def slow_to_end(request: Request) -> Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b"a", b"b"):
+            yield piece
+            await asyncio.sleep(0.06)
+
+    return StreamingResponse(pieces())
+
+
+def application(*, exporter: InMemorySpanExporter | None = None, timeout: float = 0.05) -> Starlette:
+    provider = TracerProvider()
+    if exporter is not None:
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+    layers = [
+        Middleware(OpenTelemetryMiddleware, server_request_hook=told, tracer_provider=provider),
+        Middleware(TimeoutMiddleware, timeout=timeout),
+    ]
+    app = Starlette(routes=[Route(f"/{one.__name__}", one) for one in (ids, hang, own_timeout, slow_to_end)], middleware=layers)
+    app.middleware_stack = app.build_middleware_stack()
+    lighten(app.middleware_stack)
+    return app
+
+
+async def ask(app: Starlette, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+        return await client.get(path, headers=headers)
+
+
+async def test_the_callers_trace_is_continued_and_a_request_has_an_id_of_its_own() -> None:
+    app = application()
+    first, second = [(await ask(app, "/ids", {"traceparent": PARENT})).text.split() for _ in range(2)]
+    assert first[0] == second[0] == TRACE
+    assert first[1] == first[2] != second[1]
+    assert first[3] == "1"
+
+
+async def test_without_a_caller_with_a_trace_every_request_has_one_of_its_own() -> None:
+    app = application()
+    first, second = [(await ask(app, "/ids")).text.split() for _ in range(2)]
+    assert int(first[0], 16) != int(second[0], 16) != 0
+    assert first[3] == "0"
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+async def test_whoever_exports_spans_keeps_opentelemetrys_own_layer() -> None:
+    exporter = InMemorySpanExporter()
+    await ask(application(exporter=exporter), "/ids", {"traceparent": PARENT})
+    assert [f"{span.context.trace_id:032x}" for span in exporter.get_finished_spans() if span.kind == trace.SpanKind.SERVER] == [TRACE]
+
+
+async def test_what_does_not_answer_in_time_is_504() -> None:
+    answer = await ask(application(), "/hang")
+    assert (answer.status_code, answer.json()) == (504, {"error": "Not able to process the request in 0.05 seconds"})
+
+
+async def test_a_timeout_of_the_models_own_is_its_own() -> None:
+    with pytest.raises(TimeoutError, match="the model's own"):
+        await ask(application(), "/own_timeout")
+
+
+async def test_an_answer_that_has_begun_may_take_longer() -> None:
+    assert (await ask(application(), "/slow_to_end")).text == "ab"
+
+
+async def test_nothing_of_a_request_is_kept_until_its_time_would_be_over() -> None:
+    kept = []
+
+    class Belongings:
+        pass
+
+    async def call(client: httpx.AsyncClient) -> None:
+        mine = Belongings()
+        belongings.set(mine)
+        kept.append(weakref.ref(mine))
+        await client.get("/ids")
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(timeout=600)), base_url="http://here") as client:
+        for _ in range(300):
+            await asyncio.create_task(call(client))
+    gc.collect()
+    assert sum(one() is not None for one in kept) <= 101  # an event loop sweeps out its cancelled timers when there are more than a hundred
