@@ -125,10 +125,10 @@ def overload(peer: Peer, saved: RegisteredModel) -> None:
     """Ask four times as often as it can answer, on a clock and not when an answer has come; then ask as before."""
     rows = saved.golden.plain.rows * 5
     before = peer.load(rows, 32)
-    during = peer.load(rows, 0, rate=4 * before["rate"])
+    during = peer.load(rows, 0, rate=4 * before["answered"])
     peer.prove(saved)
     after = peer.load(rows, 32)
-    print(f"asked {4 * before['rate']:.0f} times a second:")
+    print(f"asked {4 * before['answered']:.0f} times a second:")
     for name, found in (("before, 32 callers", before), ("overload", during), ("after, 32 callers", after)):
         print(
             f"{name:20}{found['answered']:6.0f} answered a second, {found['rate'] - found['answered']:6.0f} refused, "

@@ -72,7 +72,9 @@ def predictor_of(model: Any, examples: Any, folder: Path) -> Predictor:
 
 
 def batcher_of(model: Any, folder: Path, examples: Any = ROWS[:5]) -> Batcher:
+    seconds, model.seconds = model.seconds, 0.0  # it is asked often while it is saved
     predictor = predictor_of(model.fit(examples, np.zeros(len(examples))), examples, folder)
+    model.seconds = seconds
     model.asked_.clear()
     return Batcher(predictor, joins=True)
 
@@ -167,6 +169,23 @@ async def test_nobody_waits_longer_than_callers_do_for_a_model_that_takes_one_at
     assert refused == sorted(refused)
     assert refused.count(False) == FEW_BATCHES
     assert (await batcher.ask([[3.0, 4.0]]))[0].predictions == [7.0]
+
+
+@pytest.mark.asyncio
+async def test_after_too_many_waited_fewer_may_for_a_while(tmp_path: Path) -> None:
+    batcher = batcher_of(Watched(0.02), tmp_path)
+    batcher.joins = False
+    await batcher.ask([[1.0, 2.0]])
+
+    async def accepted(callers: int) -> int:
+        outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(callers)), return_exceptions=True)
+        return sum(not isinstance(one, TooManyWaitError) for one in outcomes)
+
+    assert await accepted(12) == 12
+    many = await accepted(100)
+    assert FEW_BATCHES <= await accepted(12) < 12 < many < 100
+    batcher._short_until = 0.0
+    assert await accepted(12) == 12
 
 
 class Ids(Watched):

@@ -25,8 +25,12 @@ INLINE_SECONDS = 0.005
 """What is expected to take longer runs in a thread, so that health probes are answered meanwhile."""
 MOST_WAITING = 512
 """Requests; more than these are shed."""
-MOST_SECONDS = 0.25
+MOST_SECONDS = 0.5
 """That a request may expect to wait for its turn, unless the model is so slow that two batches take longer."""
+SHORT_SECONDS = 0.1
+"""The same for a while after that was exceeded: under a load that does not end, whoever is accepted keeps about the latency of before."""
+SHORT_FOR = 2.0
+"""Seconds; then it is tried whether the load has ended, since callers who ask again at once look like one."""
 FEW_BATCHES = 2
 
 
@@ -54,13 +58,18 @@ class Batcher:
     _seconds_a_call: float = 0.0
     _seconds_a_batch: float = 0.0
     _rows_waiting: int = 0
+    _short_until: float = 0.0
 
-    @property
     def is_full(self) -> bool:
-        """Whether too many wait already: by their number, or by what the batches before one more are expected to take."""
+        """Tell whether one more must be shed, since too many wait: by their number, or by what the batches before it are expected to take."""
         number = len(self._waiting)
         batches = self._rows_waiting / MOST_ROWS if self.joins else number
-        return number >= MOST_WAITING or (batches >= FEW_BATCHES and batches * self._seconds_a_batch > MOST_SECONDS)
+        now = time.monotonic()
+        expected = batches * self._seconds_a_batch if batches >= FEW_BATCHES else 0.0
+        full = number >= MOST_WAITING or expected > MOST_SECONDS
+        if full:
+            self._short_until = now + SHORT_FOR
+        return full or (now < self._short_until and expected > SHORT_SECONDS)
 
     async def ask(self, rows: list[list[Any]]) -> tuple[Output, float]:
         """Ask about checked rows, together with whatever else arrives.
@@ -72,7 +81,7 @@ class Batcher:
             TooManyWaitError: too many wait, see `is_full`.
             Exception: what the model raises for these rows.
         """
-        if self.is_full:
+        if self.is_full():
             raise TooManyWaitError(f"{len(self._waiting)} requests wait")
         loop = asyncio.get_running_loop()
         asked = _Asked(rows, self.joins and self.predictor.entry.signature.may_join(rows), loop.create_future())

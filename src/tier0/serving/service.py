@@ -55,7 +55,7 @@ async def predict(request: Request, model: str) -> Response:
     if predictor is None:
         return _unknown_model(model)
     batcher = _State.batchers[predictor.tag]
-    if batcher.is_full:  # before anything is spent on it
+    if batcher.is_full():  # before anything is spent on it
         return _shed(predictor)
     try:
         body = await _read_body(request)
