@@ -4,7 +4,7 @@ Peers: the naive BentoML service, a hand-written FastAPI application on uvicorn,
 these in an environment of its own, `.venv/litserve` and `.venv/mlserver`, made on first use), and prediction in this process as the
 limit. Aims: ahead of each with 32 and 256 callers, within 15 % of FastAPI with one, p99 at most 3 times p50; with one core busy at least
 10 times the naive service; four times what a service can answer is shed, and the accepted keep their latency. The golden rows are
-compared before anything is measured, and after the overload again.
+compared before anything is measured, and after the overload again. At the end: where the time of one request goes, from body to bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,14 +28,18 @@ from typing import Any
 import httpx
 import mlflow
 import numpy as np
+import orjson
 import psutil
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from xgboost import XGBClassifier
 
 from tier0.core.helper import NO_TELEMETRY
+from tier0.core.prediction import labels_follow, use_one_thread
 from tier0.core.settings import Port
 from tier0.runs.services import Services
+from tier0.serving.entry import Entry
+from tier0.serving.predictor import Predictor
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.workspace import Workspace
 
@@ -78,7 +82,7 @@ def main() -> None:
     workspace = Workspace.create()
     with ExitStack() as stack:
         stack.callback(workspace.close)
-        saved = ModelSaver(model, "bench", {}, X[:20])(workspace, EntryWriter(workspace, workspace.store), prove=False)
+        saved = bench = ModelSaver(model, "bench", {}, X[:20])(workspace, EntryWriter(workspace, workspace.store), prove=False)
         model.set_params(n_jobs=1)
         start = time.perf_counter()
         for _ in range(500):
@@ -97,6 +101,8 @@ def main() -> None:
         saved = ModelSaver(forest, "forest", {}, X[:20])(workspace, EntryWriter(workspace, workspace.store), prove=False)
         print("\nfour times what it can do, 100 rows each, a forest of 300 trees:")
         overload(ours(stack, workspace, model="forest"), saved)
+        print("\nfrom body to bytes, µs of the server for each request of one row, with 32 callers:")
+        tell_stages(stack, peers[0], bench)
 
 
 def ours(stack: ExitStack, workspace: Workspace, workers: int = 1, model: str = "bench") -> Peer:
@@ -134,6 +140,48 @@ def overload(peer: Peer, saved: RegisteredModel) -> None:
             f"{name:20}{found['answered']:6.0f} answered a second, {found['rate'] - found['answered']:6.0f} refused, "
             f"p50 {found['p50']:6.0f} ms, p99 {found['p99']:6.0f} ms; statuses {found['statuses']}, without Retry-After: {found['impolite']}"
         )
+
+
+def tell_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
+    """Ask the same server for less and less, and time in this process what can be timed alone."""
+    uvicorn = [sys.executable, "-m", "uvicorn", "bare:app", "--log-level", "warning", "--no-access-log", "--port", "PORT"]
+    bare = Peer("bare", stack.enter_context(running(uvicorn, "/", HERE / "peers", dict(os.environ))) + "/")
+    rows = saved.golden.plain.rows
+    costs: dict[str, list[float]] = {"http": [], "layers": [], "all": []}
+    for _ in range(ROUNDS):
+        for name, asked in zip(costs, (bare, replace(peer, url=peer.url.replace("/predict", "/health")), peer), strict=True):
+            costs[name].append(1e6 / asked.load(rows[:1], 32)["rate"])
+    http, layers, everything = (statistics.median(found) for found in costs.values())
+    entry = Entry.read(saved.path)
+    model = entry.load_model()
+    use_one_thread(model)
+    predictor = Predictor(saved.tag, model, entry, labels_follow(model))
+    body = json.dumps({"features": rows[:1]}).encode()
+    batch = [row for _ in range(32) for row in predictor.rows_of(body)]
+    output = predictor.ask(batch)
+    stages = {
+        "uvicorn: sockets and HTTP": http,
+        "BentoML's layers and ours: metrics, log, trace, time limit, route": layers - http,
+        "the body's JSON, checked": microseconds(lambda: predictor.rows_of(body)),
+        "rows to the model's container": microseconds(lambda: entry.signature.to_container(batch)) / 32,
+        "the model, 32 rows at once": microseconds(lambda: predictor.ask(batch)) / 32
+        - microseconds(lambda: entry.signature.to_container(batch)) / 32,
+        "the answer's JSON": microseconds(lambda: orjson.dumps(predictor.answer(output.part(0, 1), 0.1))),
+    }
+    stages["the rest: tasks, waiting for the batch, sharing the answer out"] = everything - sum(stages.values())
+    for stage, cost in stages.items():
+        print(f"{cost:8.0f}  {cost / everything:4.0%}  {stage}")
+    print(f"{everything:8.0f}  100%")
+
+
+def microseconds(work: Callable[[], object], times: int = 500) -> float:
+    found = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(times):
+            work()
+        found.append((time.perf_counter() - start) / times * 1e6)
+    return min(found)
 
 
 def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: Workspace) -> Iterator[Peer]:

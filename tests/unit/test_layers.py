@@ -21,6 +21,7 @@ from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry, Counter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -137,3 +138,17 @@ async def test_nothing_of_a_request_is_kept_until_its_time_would_be_over() -> No
             await asyncio.create_task(call(client))
     gc.collect()
     assert sum(one() is not None for one in kept) <= 101  # an event loop sweeps out its cancelled timers when there are more than a hundred
+
+
+async def test_metrics_are_counted_as_by_bentoml_itself_and_their_labels_are_looked_up_once() -> None:
+    registry = CollectorRegistry()
+    labels = {"endpoint": "/ids", "service_name": "s"}
+    counted = Counter("asked", "…", [*labels], registry=registry)
+    layer = type("RunnerTrafficMetricsMiddleware", (), {})()
+    layer.app, layer.metrics_request_total = ids, counted
+    lighten(type("Outer", (), {"app": layer})())
+    child = layer.metrics_request_total.labels(**labels)
+    child.inc()
+    assert layer.metrics_request_total.labels(**labels) is child is counted.labels(**labels)
+    layer.metrics_request_total.labels(**labels | {"endpoint": "/other"}).inc(2)
+    assert [registry.get_sample_value("asked_total", labels | {"endpoint": endpoint}) for endpoint in ("/ids", "/other")] == [1, 2]

@@ -7,6 +7,7 @@ them kept in memory made garbage collections take a tenth of a second, in the mi
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
+METRICS = {f"metrics_{name}" for name in ("request_total", "request_duration", "request_in_progress", "last_request_timestamp")}
+
+
 def lighten(stack: Any) -> None:
     """Exchange layers of a Starlette application's *stack* of middleware, in place; what is not recognised stays as it is."""
     outer = stack
@@ -29,7 +33,26 @@ def lighten(stack: Any) -> None:
             outer.app = _TraceIds(layer.app, layer.server_request_hook)
         elif name == "TimeoutMiddleware":
             outer.app = _TimeLimit(layer.app, layer.timeout)
+        elif name == "RunnerTrafficMetricsMiddleware":
+            for metric in METRICS & vars(layer).keys():
+                setattr(layer, metric, _Remembered(getattr(layer, metric)))
         outer = outer.app
+    logging.getLogger("uvicorn.access").propagate = False  # else uvicorn puts together a line for every request, which no level lets through
+
+
+class _Remembered:
+    """A metric of prometheus_client that remembers where its labels led, and does not compare their names anew for each request."""
+
+    def __init__(self, metric: Any) -> None:
+        self._metric = metric
+        self._children: dict[tuple[Any, ...], Any] = {}
+
+    def labels(self, **labels: Any) -> Any:
+        asked = tuple(labels.values())
+        child = self._children.get(asked)
+        if child is None:
+            child = self._children[asked] = self._metric.labels(**labels)
+        return child
 
 
 def _exports_nothing(tracer: Any) -> bool:
