@@ -78,7 +78,7 @@ def running(app: App) -> Iterator[str]:
     get = {"/health": app.health, "/metrics": app.metrics, "/readyz": app.ready, "/livez": app.ready}
     routes = [Route("/predict", app.predict, methods=["POST"]), *(Route(path, handler) for path, handler in get.items())]
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off", loop="asyncio"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -60,20 +60,25 @@ def test_our_own_client_holds() -> None:
     verdict = judge_ours()
 
     assert verdict.verdict == "pass", told(verdict)
-    assert {result.id for result in verdict.with_status("not_judged")} == {*NOT_PROMISED, "wire.bare_answers"}
+    assert not_judged(verdict) == {*NOT_PROMISED, "wire.bare_answers"}
+
+
+def not_judged(verdict: Verdict) -> set[str]:
+    """What is not judged for what was declared; a machine that is busy for a moment is another matter."""
+    return {result.id for result in verdict.with_status("not_judged") if "this machine is too busy" not in result.message}
 
 
 def judge_ours() -> Verdict:
     knobs = {"timeout": 1.0, "attempt_timeout": 0.3, "reset_timeout": 0.3}
-    promised = {name: value for name, value in PROMISES.items() if name not in {"bare_answers", "health_timeout"}}
-    return tier0.check_client("tier0.client:BentoMLClient", {**promised, "connections": 20, "knobs": knobs}, on_fail="return")
+    promised = {name: value for name, value in PROMISES.items() if name != "bare_answers"}
+    return tier0.check_client("tier0.client:BentoMLClient", {**promised, "health_timeout": 2.0, "connections": 20, "knobs": knobs}, on_fail="return")
 
 
 def test_a_client_without_a_mistake_is_not_accused() -> None:
     verdict = judge("")
 
     assert verdict.verdict == "pass", told(verdict)
-    assert {result.id for result in verdict.with_status("not_judged")} == NOT_PROMISED
+    assert not_judged(verdict) == NOT_PROMISED
 
 
 @pytest.mark.parametrize("flaw", [flaw for flaw in FLAWS if flaw in SAMPLE])

@@ -18,6 +18,7 @@ from tier0.client import (
     ClientError,
     ClientUsageError,
     InvalidAnswerError,
+    InvalidDataError,
     PoolSaturatedError,
     RateLimitedError,
     ServiceFailedError,
@@ -236,6 +237,8 @@ async def test_nobody_listening_is_a_transport_error() -> None:
         b'{"predictions": [1, 2]}',
         b'{"predictions": {}}',
         b'{"predictions": [1], "probabilities": [[null, 1.0]]}',
+        b'{"predictions": [1], "intervals": []}',
+        b'{"predictions": [1], "intervals": [[null, 2.0]]}',
     ],
 )
 async def test_a_200_that_is_no_prediction_is_a_failure(body: bytes) -> None:
@@ -384,6 +387,49 @@ async def test_health_never_raises(reply: Reply, status: str) -> None:
     assert status == "healthy" or health["reason"]
 
 
+async def test_a_service_that_hangs_keeps_nobody_from_another() -> None:
+    with FaultServer(Reply.hang()) as hanging, FaultServer(OK) as alive:
+        async with BentoMLClient(alive.url, model_endpoints={"stuck": hanging.url}, max_connections=2, attempt_timeout=8.0) as client:
+            stuck = [asyncio.ensure_future(client.predict(ROW, model="stuck")) for _ in range(5)]
+            sick = [asyncio.ensure_future(client.health_check("stuck")) for _ in range(3)]
+            await arrived(hanging, 4)
+
+            assert (await client.predict(ROW, timeout=1.0))["predictions"] == [1]
+            assert (await client.health_check())["status"] == "healthy"
+            started = time.monotonic()
+            assert {one["status"] for one in await asyncio.gather(*sick)} == {"unhealthy"}
+            assert time.monotonic() - started < 3.0, "two seconds for a check, the wait for its connection included"
+            for one in stuck:
+                one.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
+    assert len(hanging.arrivals) == 4, "two connections for calls, and two for checks"
+
+
+async def test_a_model_that_fails_spends_no_retries_of_another() -> None:
+    sick = True
+
+    def answer(arrival: Arrival) -> Reply:
+        return DOWN if sick or "/sick/" in arrival.path else OK
+
+    async def mend(_: float) -> None:
+        nonlocal sick
+        sick = False
+
+    async with client_of(answer, failure_threshold=1000, sleep=mend) as (client, server):
+        for _ in range(12):
+            await error_of(client, model="sick")
+        sick = True
+        assert (await client.predict(ROW, model="well"))["predictions"] == [1]
+    assert sum("/well/" in request.path for request in server.arrivals) == 2
+
+
+async def test_all_connections_are_kept_alive() -> None:
+    async with client_of(lambda _: Reply(200, {"predictions": [1]}, delay=0.05)) as (client, server):
+        for _ in range(2):
+            await asyncio.gather(*(client.predict(ROW) for _ in range(20)))
+    assert len({request.connection for request in server.arrivals}) == 20
+
+
 async def test_health_falls_back_to_readyz() -> None:
     async with client_of([Reply(405), Reply(200, b"")]) as (client, server):
         assert (await client.health_check())["status"] == "healthy"
@@ -458,7 +504,33 @@ async def test_breakers_are_bounded_in_number_and_names_that_nobody_serves_close
         for number in range(300):
             await error_of(client, model=f"model{number}")
 
-        assert len(client._breakers) == 256
+        assert len(client._circuits) == 256
         assert client.circuit_state("sick") == "open"
         assert client.circuit_state("never asked") == "closed"
-        assert len(client._breakers) == 256
+        assert len(client._circuits) == 256
+
+
+async def test_every_answer_has_the_four_parts() -> None:
+    async with client_of([Reply(200, [1]), Reply(200, {"predictions": [1], "model_tag": "m:1", "latency_ms": 0.5})]) as (client, _):
+        bare, whole = await client.predict(ROW), await client.predict(ROW)
+
+    assert (bare["predictions"], bare["probabilities"], bare["model_tag"]) == ([1], None, None)
+    assert 0 < bare["latency_ms"] < 10_000
+    assert (whole["model_tag"], whole["latency_ms"]) == ("m:1", 0.5)
+
+
+async def test_what_cannot_be_sent_is_the_callers_mistake() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    async with client_of(OK) as (client, server):
+        assert isinstance(await error_of(client, endless), InvalidDataError)
+        assert isinstance(await error_of(client, model="\ud800"), InvalidDataError)
+    assert server.arrivals == []
+
+
+async def test_a_password_in_an_address_is_in_no_error() -> None:
+    with FaultServer(Reply(503)) as server:
+        url = server.url.replace("http://", "http://user:hunter2@")
+        async with BentoMLClient(url, max_attempts=1) as client:
+            assert "hunter2" not in str(await error_of(client))
+    assert server.arrivals[0].headers["authorization"].startswith("Basic ")

@@ -16,7 +16,7 @@ OK, DOWN = Reply(200, {"predictions": [1], "probabilities": None}), Reply(503)
 CONNECTIONS = 20
 
 
-@pytest.mark.parametrize("calls", [2_000, pytest.param(40_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("calls", [2_000, pytest.param(80_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 @pytest.mark.asyncio
 async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
     chance, outcomes, healed = random.Random(7), Counter[str](), False

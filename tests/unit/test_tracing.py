@@ -7,6 +7,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -214,7 +215,9 @@ assert "opik" not in sys.modules
 def test_the_client_alone_imports_nothing_that_traces() -> None:
     script = """
 import sys, tier0.client
-assert not {"opik", "opentelemetry", "pytest", "bentoml", "sklearn", "numpy", "fastapi"} & set(sys.modules), sorted(sys.modules)
+unwanted = {"opik", "opentelemetry", "pytest", "bentoml", "sklearn", "numpy", "pandas"}
+unwanted |= {"fastapi", "mlflow", "xgboost", "lightgbm", "optuna", "psutil", "typer"}
+assert not unwanted & set(sys.modules), sorted(unwanted & set(sys.modules))
 """
     subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60)
 
@@ -238,6 +241,70 @@ async def test_an_application_with_opentelemetry_gets_its_own_context_propagated
     assert inside["traceparent"] == f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags:02x}"
     assert inside["baggage"] == "tenant=north"
     assert outside["traceparent"].split("-")[1] == outside["x-request-id"] != trace.format_trace_id(ids.trace_id)
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.traces: list[CallTrace] = []
+
+    def record(self, trace: CallTrace) -> None:
+        self.traces.append(trace)
+
+    def flush(self, timeout: float) -> bool:
+        return timeout > 0
+
+
+@pytest.mark.asyncio
+async def test_a_call_says_to_which_trace_of_the_application_it_belongs(tier0_faults: Faults) -> None:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    kept, tracer = Kept(), TracerProvider(shutdown_on_exit=False).get_tracer("application")
+    async with client_of(tier0_faults.server([DOWN, OK]), kept) as client:
+        with tracer.start_as_current_span("request") as span:
+            await client.predict([[1.0]])
+
+    (call,) = kept.traces
+    assert call.parent_id == trace.format_trace_id(span.get_span_context().trace_id) != call.trace_id
+    assert [attempt.status for attempt in call.attempts] == [503, 200]
+
+
+def test_opentelemetry_that_is_imported_late_is_found(tmp_path: Path) -> None:
+    script = """
+import asyncio, sys
+from tier0.client import BentoMLClient
+from tier0.faults import FaultServer, Reply
+async def main():
+    with FaultServer(Reply(200, {"predictions": [1]})) as server:
+        async with BentoMLClient(server.url) as client:
+            await client.predict([[1.0]])
+            assert "opentelemetry.trace" not in sys.modules
+            from opentelemetry.sdk.trace import TracerProvider
+            with TracerProvider().get_tracer("application").start_as_current_span("request") as span:
+                await client.predict([[1.0]])
+    sent = [request.headers["traceparent"].split("-")[1] for request in server.arrivals]
+    assert sent[1] == f"{span.get_span_context().trace_id:032x}" != sent[0]
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60)
+
+
+@pytest.mark.asyncio
+async def test_several_clients_of_a_tracer_close_within_two_seconds_together(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tier0_faults: Faults
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        for name, value in settings(f"http://127.0.0.1:{hanging.getsockname()[1]}/api", tmp_path).items():
+            monkeypatch.setenv(name, value)
+        tracer = OpikTracer()
+        clients = [client_of(tier0_faults.server(OK), tracer) for _ in range(3)]
+        for client in clients:
+            await client.predict([[1.0]])
+        started = time.monotonic()
+        for client in clients:
+            await client.close()
+        tracer.close()
+        assert time.monotonic() - started < 2.5, "two seconds, and what a busy machine takes"
 
 
 class Failing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from tier0.core.contract import Contract
 
 LOG = logging.getLogger(__name__)
-MOST_BREAKERS = 256
+MOST_CIRCUITS = 256
 HEALTH_TIMEOUT = 2.0
 FLUSH_TIMEOUT = 1.8
 SCHEMA_LIMIT = 10.0
@@ -51,6 +52,7 @@ NOT_RETRIED = {501, 505}
 TOO_MANY_REQUESTS = 429
 OK = range(200, 300)
 SERVER_FAILED = 500
+CREDENTIALS = re.compile(r"//[^/@]*@")
 Answer = TypeVar("Answer")
 
 
@@ -72,7 +74,7 @@ class BentoMLClient:
         retry_budget: what each call adds to a bucket that starts full at 10 and pays 1 for each retry; 0.2.
         failure_threshold: failing requests in a row that open the circuit of a model; 5.
         reset_timeout: how long it stays open; 30.
-        max_connections: to all services together; health checks have their own; 20.
+        max_connections: to each service; health checks have their own; 20.
         model_endpoints: model name to base URL, for models that are served elsewhere than under *base_url*.
         contract: how the services are asked, where they are not Tier0's; see also `for_service`.
         tracer: is told of every call when it has ended, such as `tier0.client.opik_tracer.OpikTracer`; it is flushed, and
@@ -124,11 +126,10 @@ class BentoMLClient:
         self._tracer = tracer
         self._tracer_failed = False
         self._propagate: Propagate | None = None
-        self._budget = BUDGET
         self._clock = clock
         self._sleep = sleep
         self._rng = rng
-        self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
+        self._circuits: OrderedDict[str, _Circuit] = OrderedDict()
         self._bound: Connections | None = None
         self._closed = False
 
@@ -163,11 +164,15 @@ class BentoMLClient:
             ClientError: one of its kinds; see `tier0.client.errors`.
         """
         if self._tracer is None and not self._closed:
-            self._refuse_while_open(self._breaker(self._url(model, "")))
+            self._refuse_while_open(self._circuit(self._url(model, "")).breaker)
         contract = self.contract
         body, rows = encode(data, contract)
         route = "predict" if contract is None else contract.route.lstrip("/")
-        return await self._call("POST", route, model, timeout, body, lambda content: decode_prediction(content, rows, contract), rows)
+        start = self._clock()
+        answer = await self._call("POST", route, model, timeout, body, lambda content: decode_prediction(content, rows, contract), rows)
+        if answer.get("latency_ms") is None:
+            answer["latency_ms"] = (self._clock() - start) * 1000  # the whole call, where the service does not say
+        return answer
 
     async def predict_batch(self, rows: Any, *, model: str | None = None, timeout: float | None = None) -> Prediction:
         """Ask about many rows or records in one request; the same rules, the same route."""
@@ -186,7 +191,7 @@ class BentoMLClient:
         bound = self._bind()
         start = self._clock()
         try:
-            async with asyncio.timeout(HEALTH_TIMEOUT):
+            async with asyncio.timeout(HEALTH_TIMEOUT), bound.health_slots[self._service(model)]:
                 route = "health" if self.contract is None else self.contract.health.lstrip("/")
                 response = await bound.health.get(self._url(model, route))
                 if model is None and response.status_code in {404, 405}:  # a service of another style
@@ -199,8 +204,8 @@ class BentoMLClient:
 
     def circuit_state(self, model: str | None = None) -> State:
         """Return the state of the model's circuit."""
-        breaker = self._breakers.get(self._url(model, ""))
-        return "closed" if breaker is None else breaker.state
+        circuit = self._circuits.get(self._url(model, ""))
+        return "closed" if circuit is None else circuit.breaker.state
 
     async def close(self) -> None:
         """Close all connections, and flush the tracer, for at most 2 s; calls after this are errors."""
@@ -229,10 +234,12 @@ class BentoMLClient:
         if self._bound is None:
             encrypted = any(url.startswith("https:") for url in (self._base_url, *self._model_endpoints.values()))
             self._bound = Connections(loop, self._knobs.max_connections, encrypted)
-            self._propagate = find_propagation()
         if self._bound.loop is not loop:
             raise ClientUsageError("the client belongs to another event loop. Make one client for each loop.")
         return self._bound
+
+    def _service(self, model: str | None) -> str:
+        return self._base_url if model is None else self._model_endpoints.get(model, self._base_url)
 
     def _url(self, model: str | None, route: str) -> str:
         if model is None:
@@ -241,20 +248,23 @@ class BentoMLClient:
             raise InvalidDataError(f"model = {model!r} is no name of a model")
         if model in self._model_endpoints:
             return f"{self._model_endpoints[model]}/{route}"
-        return f"{self._base_url}/{quote(model, safe='')}/{route}"
+        try:
+            return f"{self._base_url}/{quote(model, safe='')}/{route}"
+        except UnicodeEncodeError as problem:
+            raise InvalidDataError(f"model = {model!r} is no name of a model: {problem}") from problem
 
-    def _breaker(self, url: str) -> CircuitBreaker:
-        """Return the circuit of a model; the one that was used least recently makes room for a new one."""
-        breaker = self._breakers.get(url)
-        if breaker is None:
+    def _circuit(self, url: str) -> _Circuit:
+        """Return what is remembered of a model; the one that was used least recently makes room for a new one."""
+        circuit = self._circuits.get(url)
+        if circuit is None:
             knobs = self._knobs
             breaker = CircuitBreaker(failure_threshold=knobs.failure_threshold, reset_timeout=knobs.reset_timeout, clock=self._clock)
-            self._breakers[url] = breaker
-        self._breakers.move_to_end(url)
-        if len(self._breakers) > MOST_BREAKERS:
-            closed = next((known for known, circuit in self._breakers.items() if circuit.state == "closed" and known != url), None)
-            self._breakers.pop(closed or next(iter(self._breakers)))  # names that nobody serves must not close a circuit
-        return breaker
+            circuit = self._circuits[url] = _Circuit(breaker)
+        self._circuits.move_to_end(url)
+        if len(self._circuits) > MOST_CIRCUITS:
+            closed = next((known for known, other in self._circuits.items() if other.breaker.state == "closed" and known != url), None)
+            self._circuits.pop(closed or next(iter(self._circuits)))  # names that nobody serves must not close a circuit
+        return circuit
 
     async def _call(
         self,
@@ -267,19 +277,21 @@ class BentoMLClient:
         rows: int | None = None,
     ) -> Answer:
         total = self._knobs.timeout if timeout is None else timeout
+        circuit = self._circuit(self._url(model, ""))
         call = _Call(
             bound=self._bind(),
             method=method,
             url=self._url(model, route),
+            service=self._service(model),
             body=body,
-            breaker=self._breaker(self._url(model, "")),
+            circuit=circuit,
             deadline=self._clock() + total,
             attempt_timeout=total / 2 if self._knobs.attempt_timeout is None else self._knobs.attempt_timeout,
         )
-        self._budget = min(BUDGET, self._budget + self._knobs.retry_budget)
+        circuit.budget = min(BUDGET, circuit.budget + self._knobs.retry_budget)
         if self._tracer is None:
             return await self._ask(call, decode)
-        call.trace = CallTrace(call.request_id, None, f"/{route}", call.url, model, rows, time.time(), body=body)
+        call.trace = CallTrace(call.request_id, None, f"/{route}", call.shown, model, rows, time.time(), body=body)
         try:
             call.trace.answer = answer = await self._ask(call, decode)
         except BaseException as error:
@@ -292,7 +304,7 @@ class BentoMLClient:
         trace.ended = max(time.time(), trace.started)
         trace.outcome = outcome_of(error)
         trace.status = trace.attempts[-1].status if trace.attempts else None
-        trace.circuit = call.breaker.state
+        trace.circuit = call.circuit.breaker.state
         try:
             tracer.record(trace)
         except Exception:  # a tracer of the application's own must not take the answer away
@@ -318,7 +330,7 @@ class BentoMLClient:
             retry=tenacity.retry_if_exception(self._may_be_retried),
             wait=self._wait,
             stop=lambda state: self._must_stop(call, state),
-            before_sleep=self._pay,
+            before_sleep=lambda _: call.circuit.pay_retry(),
             reraise=True,
         )
         return await retrying(attempt)
@@ -339,10 +351,7 @@ class BentoMLClient:
 
     def _must_stop(self, call: _Call, state: tenacity.RetryCallState) -> bool:
         no_time = self._clock() + state.upcoming_sleep >= call.deadline
-        return no_time or state.attempt_number >= self._knobs.max_attempts or self._budget < 1 or call.breaker.state != "closed"
-
-    def _pay(self, _: tenacity.RetryCallState) -> None:
-        self._budget -= 1
+        return no_time or state.attempt_number >= self._knobs.max_attempts or call.circuit.budget < 1 or call.circuit.breaker.state != "closed"
 
     def _refuse_closed(self, call: _Call) -> None:
         if self._closed:
@@ -351,17 +360,18 @@ class BentoMLClient:
     async def _attempt(self, call: _Call, decode: Callable[[bytes], Answer]) -> Answer:
         self._refuse_closed(call)
         try:
-            call.waited_for_slot = await call.bound.take_slot(call.deadline - self._clock())
+            call.waited_for_slot = await call.bound.take_slot(call.service, call.deadline - self._clock())
         except TimeoutError:
             if call.last_error is not None:
                 raise call.last_error from None
             raise PoolSaturatedError(
-                f"all {self._knobs.max_connections} connections of this client were busy until the call's time was over", request_id=call.request_id
+                f"all {self._knobs.max_connections} connections of this client to {call.shown} were busy until the call's time was over",
+                request_id=call.request_id,
             ) from None
         try:
             self._refuse_closed(call)
             if self._clock() >= call.deadline:
-                message = f"nothing was left of the time for {call.url}"
+                message = f"nothing was left of the time for {call.shown}"
                 raise call.last_error or TimedOutError(message, request_id=call.request_id)
             permit = self._permit(call)
             try:
@@ -372,13 +382,15 @@ class BentoMLClient:
             finally:
                 permit.release()
         finally:
-            call.bound.slots.release()
+            call.bound.slots[call.service].release()
         return answer
 
     def _headers(self, call: _Call) -> dict[str, str]:
         headers = {"X-Request-ID": call.request_id}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
+        if self._propagate is None:
+            self._propagate = find_propagation()  # the application may have begun to trace since
         parent = self._propagate(headers) if self._propagate is not None else None
         if call.trace is not None:
             call.trace.parent_id = parent
@@ -399,7 +411,7 @@ class BentoMLClient:
 
     def _permit(self, call: _Call) -> Permit:
         try:
-            return call.breaker.acquire()
+            return call.circuit.breaker.acquire()
         except CircuitOpenError as rejection:
             if call.last_error is not None:
                 raise call.last_error from None
@@ -440,17 +452,28 @@ class BentoMLClient:
         except TimeoutError as problem:
             if had_its_time:
                 permit.fail()
-            raise TimedOutError(f"{call.url} gave no whole answer within {limit:.2f} s", **facts) from problem
+            raise TimedOutError(f"{call.shown} gave no whole answer within {limit:.2f} s", **facts) from problem
         except httpx.HTTPError as problem:
             permit.fail()
-            raise TransportError(f"{call.url}: {_describe(problem)}", **facts) from problem
+            raise TransportError(f"{call.shown}: {_describe(problem)}", **facts) from problem
         except InvalidAnswerError as error:
             permit.fail()
-            raise InvalidAnswerError(f"{call.url}: {error}", status=response.status_code, **facts) from None
+            raise InvalidAnswerError(f"{call.shown}: {error}", status=response.status_code, **facts) from None
         if response.status_code in OK:
             permit.succeed()
             return answer
-        raise _refusal(call.url, response, permit, facts)
+        raise _refusal(call.shown, response, permit, facts)
+
+
+@dataclass
+class _Circuit:
+    """What is remembered of one model: one that fails spends no retries of another."""
+
+    breaker: CircuitBreaker
+    budget: float = BUDGET
+
+    def pay_retry(self) -> None:
+        self.budget -= 1
 
 
 @dataclass
@@ -460,8 +483,9 @@ class _Call:
     bound: Connections
     method: str
     url: str
+    service: str
     body: bytes | None
-    breaker: CircuitBreaker
+    circuit: _Circuit
     deadline: float
     attempt_timeout: float
     request_id: str = field(default_factory=new_trace_id)
@@ -469,6 +493,11 @@ class _Call:
     waited_for_slot: bool = False
     last_error: ClientError | None = None
     trace: CallTrace | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address without what a caller may have put before its host: a name and a password."""
+        return CREDENTIALS.sub("//", self.url)
 
 
 def _error_of(state: tenacity.RetryCallState) -> ClientError:

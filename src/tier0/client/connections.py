@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import httpx
@@ -15,29 +16,34 @@ HEALTH_CONNECTIONS = 2
 
 @dataclass
 class Connections:
-    """Those for calls, with a semaphore in front so that a full pool is told from a slow service, and those for health checks."""
+    """Those for calls, with a semaphore in front so that a full pool is told from a slow service, and those for health checks.
+
+    Each service has a pool of each kind: one that hangs takes no connection away from another.
+    """
 
     loop: asyncio.AbstractEventLoop
     most: int
     encrypted: bool
     calls: httpx.AsyncClient = field(init=False)
     health: httpx.AsyncClient = field(init=False)
-    slots: asyncio.Semaphore = field(init=False)
+    slots: defaultdict[str, asyncio.Semaphore] = field(init=False)
+    health_slots: defaultdict[str, asyncio.Semaphore] = field(init=False)
 
     def __post_init__(self) -> None:
         # Reading the certificates of all authorities takes 20 ms, and a context that trusts nobody none.
         trust = ssl.create_default_context() if self.encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.calls = _http_client(self.most, trust)
-        self.health = _http_client(HEALTH_CONNECTIONS, trust)
-        self.slots = asyncio.Semaphore(self.most)
+        self.calls, self.health = _http_client(trust), _http_client(trust)
+        self.slots = defaultdict(lambda: asyncio.Semaphore(self.most))
+        self.health_slots = defaultdict(lambda: asyncio.Semaphore(HEALTH_CONNECTIONS))
 
-    async def take_slot(self, timeout: float) -> bool:
-        """Take a free connection, and tell whether it had to be waited for; raises TimeoutError."""
-        if not self.slots.locked():
-            await self.slots.acquire()
+    async def take_slot(self, service: str, timeout: float) -> bool:
+        """Take a free connection to a service, and tell whether it had to be waited for; raises TimeoutError."""
+        slots = self.slots[service]
+        if not slots.locked():
+            await slots.acquire()
             return False
         async with asyncio.timeout(timeout):
-            await self.slots.acquire()
+            await slots.acquire()
         return True
 
     async def close(self) -> None:
@@ -46,7 +52,7 @@ class Connections:
         await self.health.aclose()
 
 
-def _http_client(connections: int, trust: ssl.SSLContext) -> httpx.AsyncClient:
+def _http_client(trust: ssl.SSLContext) -> httpx.AsyncClient:
     """Make a client whose only limits are ours: httpx's timeouts are per operation, and a dripping body passes them all."""
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEPALIVE_EXPIRY)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY)
     return httpx.AsyncClient(timeout=None, verify=trust, limits=limits, trust_env=False, follow_redirects=False)  # noqa: S113

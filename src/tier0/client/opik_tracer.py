@@ -38,8 +38,9 @@ class OpikTracer:
     """Hands calls to Opik in a process of its own: no call waits for it, and none shares the interpreter's lock with it.
 
     Opik is imported there, and not in the application, whose own Opik, Sentry and environment are left as they are. Its settings are
-    Opik's own: ``OPIK_URL_OVERRIDE``, ``OPIK_API_KEY``, ``OPIK_WORKSPACE``, ``OPIK_PROJECT_NAME`` or ``~/.opik.config``. One tracer may
-    serve several clients. The process ends with the tracer, or with the application. An application that forks makes a tracer afterwards.
+    Opik's own: ``OPIK_URL_OVERRIDE``, ``OPIK_API_KEY``, ``OPIK_WORKSPACE``, ``OPIK_PROJECT_NAME`` or ``~/.opik.config``. Making one takes
+    as long as importing Opik, some seconds; one tracer may serve several clients. The process ends with the tracer, or with the
+    application. An application that forks makes a tracer afterwards.
 
     Args:
         project_name: in Opik; Opik's default if None.
@@ -113,7 +114,7 @@ class OpikTracer:
         """Send what was taken, for at most *timeout* seconds, and tell whether Opik says that it has it."""
         deadline = time.monotonic() + timeout
         with self._flushing:
-            if self._closed or self._ended:
+            if self._closed or self._ended or not self._answering:  # who has just been waited for in vain is not waited for again
                 return False
             self._flushes += 1
             self._waiting.put(_Flush(self._flushes, timeout - 2 * GATHERED))
@@ -122,8 +123,8 @@ class OpikTracer:
                 while True:  # an answer to an earlier one, which was not waited for long enough, may come first
                     number, _, said = self._answers.get(timeout=max(deadline - time.monotonic(), 0.0)).partition(" ")
                     if number == str(self._flushes):
-                        self._answering = True
-                        return said == "flushed"
+                        self._answering = said == "flushed"
+                        return self._answering
             except queue.Empty:
                 self._answering = False
                 return False

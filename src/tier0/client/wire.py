@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from tier0.client.errors import InvalidAnswerError, InvalidDataError
 
-PARTS = ("predictions", "probabilities")
+PARTS = ("predictions", "probabilities", "intervals")
 
 if TYPE_CHECKING:
     from tier0.core.contract import Contract
@@ -25,7 +25,7 @@ class Prediction(TypedDict, total=False):
     probabilities: list[list[float]] | None
     intervals: list[list[float]] | None
     classes: list[Any]
-    model_tag: str
+    model_tag: str | None
     latency_ms: float
 
 
@@ -43,7 +43,7 @@ def encode(data: Any, contract: Contract | None = None) -> tuple[bytes, int | No
     body, features = _body_of(data) if contract is None else _body_by(contract, data)
     try:
         content = _dump(body)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, RecursionError) as problem:
         raise InvalidDataError(f"the data cannot be sent as JSON: {problem}. Give numbers, text, true, false and None.") from problem
     return content, len(features) if isinstance(features, list) else None
 
@@ -130,7 +130,8 @@ def decode_prediction(content: bytes, rows: int | None, contract: Contract | Non
         contract: where the parts are in the answer; as our service puts them if None.
 
     Returns:
-        The answer; a bare list or number is taken as the predictions.
+        The answer, with ``predictions``, ``probabilities`` and ``model_tag``, which are None where the service does not say; a bare
+        list or number is taken as the predictions.
 
     Raises:
         InvalidAnswerError: the body is no prediction.
@@ -151,7 +152,9 @@ def decode_prediction(content: bytes, rows: int | None, contract: Contract | Non
             length = len(part) if isinstance(part, list) else 1
             raise InvalidAnswerError(f"{length} predictions came back for {'?' if rows is None else rows} rows")
         if not _is_complete(part):
-            raise InvalidAnswerError(f"a prediction or a probability is null or not finite: {_excerpt(content)}")
+            raise InvalidAnswerError(f"a prediction, a probability or a bound is null or not finite: {_excerpt(content)}")
+    for part in ("probabilities", "model_tag"):
+        answer.setdefault(part, None)
     return answer  # type: ignore[no-any-return]
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tier0.client import BentoMLClient, ClientError, InvalidAnswerError
+from tier0.consumers import is_bug
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class HTTPModelClient:
         name = self._name_of(self.model, horizon)
         answer = await self._client.predict([dict(features)], model=name, timeout=timeout)
         tag = answer.get("model_tag")
-        if tag is not None and tag.partition(":")[0] != name:
+        if tag is not None and str(tag).partition(":")[0] != name:
             raise InvalidAnswerError(f"{name} was asked, and {tag} answered")
         predictions, probabilities, intervals = (answer.get(part) for part in ("predictions", "probabilities", "intervals"))
         return ModelAnswer(
@@ -132,13 +136,14 @@ class ModelOrchestrator:
 
         Raises:
             KeyError: a model has no client.
+            ClientUsageError: the application's own mistake, such as a client that is closed: no failure of a model.
         """
         clients = {model: self._clients[model] for model in features}
         calls = [client.predict(entity, features[model], (horizons or {}).get(model), timeout=timeout) for model, client in clients.items()]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         synthesis = Synthesis()
         for model, outcome in zip(clients, outcomes, strict=True):
-            if isinstance(outcome, ClientError):
+            if isinstance(outcome, ClientError) and not is_bug(outcome):
                 synthesis.failures[model] = outcome
             elif isinstance(outcome, BaseException):
                 raise outcome
@@ -163,13 +168,24 @@ class ModelInferenceTool:
 
     @classmethod
     async def discover(cls, client: BentoMLClient, models: Sequence[str]) -> ModelInferenceTool:
-        """Ask each of *models* which features it takes, and make the tool.
+        """Ask each of *models* which features it takes, and make the tool of those that say; the others are left out, with a warning.
 
         Raises:
-            ClientError: one of them does not say.
+            ClientError: none of them says.
         """
-        infos = await asyncio.gather(*(client.model_info(model) for model in models))
-        named = {model: [feature["name"] for feature in info["signature"]["features"]] for model, info in zip(models, infos, strict=True)}
+        infos = await asyncio.gather(*(client.model_info(model) for model in models), return_exceptions=True)
+        named: dict[str, list[str]] = {}
+        for model, info in zip(models, infos, strict=True):
+            try:
+                if isinstance(info, BaseException):
+                    raise info
+                named[model] = [feature["name"] for feature in info["signature"]["features"]]
+            except ClientError as problem:
+                if is_bug(problem) or (not named and model == models[-1]):
+                    raise
+                LOG.warning("the model %s is left out: %s", model, problem)
+            except (KeyError, TypeError) as problem:
+                raise InvalidAnswerError(f"{model} does not say which features it takes") from problem
         return cls(client, named)
 
     def definition(self) -> dict[str, Any]:
@@ -203,6 +219,8 @@ class ModelInferenceTool:
         try:
             return dict(await self._client.predict_batch(rows, model=model))
         except ClientError as problem:
+            if is_bug(problem):
+                raise
             return _error(type(problem).__name__, problem.server_message or str(problem), problem.retry_after)
 
 

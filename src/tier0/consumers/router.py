@@ -13,12 +13,12 @@ from tier0.client import (
     CallerError,
     CircuitOpenError,
     ClientError,
-    ClientUsageError,
     InvalidDataError,
     PoolSaturatedError,
     RateLimitedError,
     TimedOutError,
 )
+from tier0.consumers import is_bug
 
 CALLERS_MISTAKES = range(400, 500)
 BAD_GATEWAY = 502
@@ -84,7 +84,7 @@ async def _answered(call: Awaitable[Answer]) -> Answer:
     try:
         return await call
     except ClientError as problem:
-        if isinstance(problem, ClientUsageError) and not isinstance(problem, InvalidDataError):
+        if is_bug(problem):
             raise
         raise _as_http(problem) from problem
 

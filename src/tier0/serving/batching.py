@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from tier0.serving.predictor import Predictor
 
 MOST_ROWS = 1024
-"""In one batch of several requests; a single request may have more."""
+"""In one batch of several requests, of a model that takes little longer for them; a single request may have more."""
+FIRST_ROWS = 256
+"""The same until it is known how long the model takes."""
+QUICK_BATCH, SLOW_BATCH = 0.1, 0.25
+"""Seconds: after a full batch that was quicker the next may have twice as many rows, after a slower one half as many."""
 INLINE_SECONDS = 0.005
 """What is expected to take longer runs in a thread, so that health probes are answered meanwhile."""
 MOST_WAITING = 512
@@ -58,12 +63,13 @@ class Batcher:
     _seconds_a_call: float = 0.0
     _seconds_a_batch: float = 0.0
     _rows_waiting: int = 0
+    _most_rows: int = FIRST_ROWS
     _short_until: float = 0.0
 
     def is_full(self) -> bool:
         """Tell whether one more must be shed, since too many wait: by their number, or by what the batches before it are expected to take."""
         number = len(self._waiting)
-        batches = self._rows_waiting / MOST_ROWS if self.joins else number
+        batches = self._rows_waiting / self._most_rows if self.joins else number
         now = time.monotonic()
         expected = batches * self._seconds_a_batch if batches >= FEW_BATCHES else 0.0
         full = number >= MOST_WAITING or expected > MOST_SECONDS
@@ -89,7 +95,7 @@ class Batcher:
         self._rows_waiting += len(rows)
         if not self._scheduled:
             self._scheduled = True
-            loop.call_soon(self._next)
+            loop.call_soon(self._next, context=Context())  # what the model logs belongs to no caller's trace
         return await asked.answer
 
     def _next(self) -> None:
@@ -102,10 +108,10 @@ class Batcher:
         rows = sum(len(asked.rows) for asked in batch)
         if max(rows * self._seconds_a_row, self._seconds_a_call) <= INLINE_SECONDS:
             _settle(batch, self._outcomes(batch))
-            loop.call_soon(self._next)  # health probes, and whoever has just come, have their turn in between
+            loop.call_soon(self._next, context=Context())  # health probes, and whoever has just come, have their turn in between
             return
         asking = loop.run_in_executor(None, self._outcomes, batch)
-        asking.add_done_callback(lambda done: self._resume(batch, done))
+        asking.add_done_callback(lambda done: self._resume(batch, done), context=Context())
 
     def _resume(self, batch: list[_Asked], done: asyncio.Future[list[Any]]) -> None:
         try:
@@ -121,7 +127,7 @@ class Batcher:
         batch, rows = waiting[:1], len(waiting[0].rows) if waiting else 0
         if batch and batch[0].may_join:
             for asked in waiting[1:]:
-                if not asked.may_join or rows + len(asked.rows) > MOST_ROWS:
+                if not asked.may_join or rows + len(asked.rows) > self._most_rows:
                     break
                 batch.append(asked)
                 rows += len(asked.rows)
@@ -130,18 +136,16 @@ class Batcher:
         return batch
 
     def _outcomes(self, batch: list[_Asked]) -> list[tuple[Output, float] | Exception]:
-        """Return an answer, or what the model raised, for each request; where a batch fails, each alone."""
+        """Return an answer, or what the model raised, for each request; where a batch fails, its halves are asked again."""
         predictor, start = self.predictor, time.perf_counter()
         rows = [row for asked in batch for row in asked.rows]
         try:
             output = predictor.ask(rows)
         except BaseException as problem:  # noqa: BLE001 - told to those whom it concerns; a panic of a library's own is none of Exception
-            return [_as_answer(problem)] if len(batch) == 1 else [outcome for asked in batch for outcome in self._outcomes([asked])]
+            half = len(batch) // 2
+            return [*self._outcomes(batch[:half]), *self._outcomes(batch[half:])] if half else [_as_answer(problem)]
         seconds = time.perf_counter() - start
-        self._seconds_a_batch += (seconds - self._seconds_a_batch) / (4 if self._seconds_a_batch else 1)
-        self._seconds_a_row += (seconds / len(rows) - self._seconds_a_row) / 4
-        if len(rows) == 1:
-            self._seconds_a_call = seconds
+        self._learn(batch, len(rows), seconds)
         if len(batch) == 1:
             return [(output, seconds)]
         outcomes: list[tuple[Output, float] | Exception] = []
@@ -150,6 +154,16 @@ class Batcher:
             outcomes.append((output.part(first, first + len(asked.rows)), seconds))
             first += len(asked.rows)
         return outcomes
+
+    def _learn(self, batch: list[_Asked], rows: int, seconds: float) -> None:
+        self._seconds_a_batch += (seconds - self._seconds_a_batch) / (4 if self._seconds_a_batch else 1)
+        self._seconds_a_row += (seconds / rows - self._seconds_a_row) / 4
+        if rows == 1:
+            self._seconds_a_call = seconds
+        if seconds > SLOW_BATCH and len(batch) > 1:
+            self._most_rows = max(self._most_rows // 2, 1)
+        elif seconds < QUICK_BATCH and rows > self._most_rows // 2:
+            self._most_rows = min(2 * self._most_rows, MOST_ROWS)
 
 
 def _as_answer(problem: BaseException) -> Exception:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 METRICS = {f"metrics_{name}" for name in ("request_total", "request_duration", "request_in_progress", "last_request_timestamp")}
+MOST_REMEMBERED = 1000
 
 
 def lighten(stack: Any) -> None:
@@ -29,15 +30,16 @@ def lighten(stack: Any) -> None:
     outer = stack
     while (layer := getattr(outer, "app", None)) is not None:
         name = type(layer).__name__
-        if name == "OpenTelemetryMiddleware" and _exports_nothing(layer.tracer):
-            outer.app = _TraceIds(layer.app, layer.server_request_hook)
+        if name == "OpenTelemetryMiddleware" and _tells_nobody(layer.tracer):
+            outer.app = _TraceIds(layer.app, layer.server_request_hook, layer.tracer.id_generator)
         elif name == "TimeoutMiddleware":
             outer.app = _TimeLimit(layer.app, layer.timeout)
         elif name == "RunnerTrafficMetricsMiddleware":
             for metric in METRICS & vars(layer).keys():
                 setattr(layer, metric, _Remembered(getattr(layer, metric)))
         outer = outer.app
-    logging.getLogger("uvicorn.access").propagate = False  # else uvicorn puts together a line for every request, which no level lets through
+    uvicorn = logging.getLogger("uvicorn.access")
+    uvicorn.propagate = uvicorn.isEnabledFor(logging.INFO)  # else it puts together a line for every request that no level lets through
 
 
 class _Remembered:
@@ -51,12 +53,20 @@ class _Remembered:
         asked = tuple(labels.values())
         child = self._children.get(asked)
         if child is None:
-            child = self._children[asked] = self._metric.labels(**labels)
+            child = self._metric.labels(**labels)
+            if len(self._children) < MOST_REMEMBERED:  # paths that nobody serves are endless
+                self._children[asked] = child
         return child
 
 
-def _exports_nothing(tracer: Any) -> bool:
-    return getattr(getattr(tracer, "span_processor", None), "_span_processors", None) == ()
+def _tells_nobody(tracer: Any) -> bool:
+    """Tell whether what OpenTelemetry's layer collects goes nowhere: no exporter of spans, no metrics of its own, no header for the answer."""
+    from opentelemetry.instrumentation.propagators import get_global_response_propagator  # noqa: PLC0415
+    from opentelemetry.metrics import get_meter_provider  # noqa: PLC0415
+
+    exporters = getattr(getattr(tracer, "span_processor", None), "_span_processors", None)
+    counts = type(get_meter_provider()).__module__.startswith("opentelemetry.sdk")
+    return exporters == () and not counts and get_global_response_propagator() is None  # type: ignore[no-untyped-call]
 
 
 class _TraceIds:
@@ -65,10 +75,9 @@ class _TraceIds:
     OpenTelemetry's middleware collects attributes for a span and for three more, one for each message, before it throws them away.
     """
 
-    def __init__(self, app: App, told: Callable[[Any, Any], None]) -> None:
+    def __init__(self, app: App, told: Callable[[Any, Any], None], new: Any) -> None:
         from opentelemetry import context, propagate, trace  # noqa: PLC0415 - BentoML's supervisor imports this file, too
         from opentelemetry.instrumentation.asgi import asgi_getter  # noqa: PLC0415
-        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator  # noqa: PLC0415
 
         class Ids(trace.NonRecordingSpan):
             """A span that is only its ids; BentoML reads them from its attribute *context*, as a recording span has it."""
@@ -78,14 +87,14 @@ class _TraceIds:
                 return self.get_span_context()
 
         self.app = app
-        new = RandomIdGenerator()
         getter: Any = asgi_getter  # it calls for a dict, and ASGI only for a mapping
 
         def continued(scope: Message) -> Any:
             carried = propagate.extract(scope, getter=getter)
             parent = trace.get_current_span(carried).get_span_context()
             trace_id = parent.trace_id if parent.is_valid else new.generate_trace_id()
-            span = Ids(trace.SpanContext(trace_id, new.generate_span_id(), is_remote=False, trace_flags=parent.trace_flags))
+            own = trace.SpanContext(trace_id, new.generate_span_id(), False, parent.trace_flags, parent.trace_state)  # noqa: FBT003
+            span = Ids(own)
             told(span, scope)
             return context.attach(trace.set_span_in_context(span, carried))
 
@@ -119,16 +128,22 @@ class _TimeLimit:
             await self.app(scope, receive, send)
             return
 
+        begun = False
+
         async def started(message: Message) -> None:
-            limit.reschedule(None)
-            await send(message)
+            nonlocal begun
+            if not limit.expired():  # else its caller has been told that it is too late
+                begun = True
+                limit.reschedule(None)
+                await send(message)
 
         limit = asyncio.timeout(self.timeout)
         try:
             async with limit:
                 await self.app(scope, receive, started)
-        except TimeoutError:
-            if not limit.expired():
+        except Exception:
+            if begun or not limit.expired():
                 raise
+        if limit.expired() and not begun:
             late = JSONResponse({"error": f"Not able to process the request in {self.timeout} seconds"}, 504)
             await late(scope, receive, send)

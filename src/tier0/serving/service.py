@@ -159,22 +159,48 @@ class Routes:
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self.app = app
+        self._passes_on = False
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        """Answer, or leave it to BentoML; when the application starts, look at what stands around us."""
+        """Answer, or leave it to BentoML; when the application has started, look at what stands around us."""
         if scope["type"] == "lifespan":
-            lighten(scope["app"].middleware_stack)
-        model, _, name = scope["path"][1:].rpartition("/") if scope["type"] == "http" else ("", "", "")
-        if name not in ROUTES or "/" in model:
+
+            async def started(message: MutableMapping[str, Any]) -> None:
+                if message["type"] == "lifespan.startup.complete":
+                    lighten(scope["app"].middleware_stack)
+                    self._step_behind_cors()
+                await send(message)
+
+            await self.app(scope, receive, started)
+            return
+        named = None if self._passes_on or scope["type"] != "http" else _named_in(scope["path"].removeprefix(scope.get("root_path", "")))
+        if named is None:
             await self.app(scope, receive, send)
             return
-        route, methods = ROUTES[name]
+        model, (route, methods) = named
         if scope["method"] in methods:
             response = await route(Request(scope, receive), model)
         else:
             response = _error(405, "method", f"is {scope['method']}", f"Ask by {' or '.join(sorted(methods))}")
             response.headers["Allow"] = ", ".join(sorted(methods))
         await response(scope, receive, send)
+
+    def _step_behind_cors(self) -> None:
+        """Let answer what stands behind the layer that adds a browser's headers, where there is one: BentoML puts it behind this one."""
+        layer: Any = self.app
+        while layer is not None and type(layer).__name__ != "CORSMiddleware":
+            layer = getattr(layer, "app", None)
+        if layer is not None and not self._passes_on:
+            layer.app = Routes(layer.app)
+            self._passes_on = True
+
+
+def _named_in(path: str) -> tuple[str, tuple[Callable[..., Any], set[str]]] | None:
+    """Return the model, empty for the first one, and the route that a path names; None where it is none of ours."""
+    *model, name = path.removesuffix("/")[1:].split("/")
+    if name not in ROUTES or not path.startswith("/") or len(model) > 1 or model == [""]:
+        return None
+    return (model[0] if model else ""), ROUTES[name]
 
 
 Tier0Service.add_asgi_middleware(Routes)  # type: ignore[attr-defined]  # the decorator made it a service

@@ -1,0 +1,50 @@
+"""What stands on the client for agents, beside models that answer oddly or not at all."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from tier0.client import BentoMLClient, ClientError, InvalidAnswerError
+from tier0.consumers.agents import HTTPModelClient, ModelInferenceTool, ModelOrchestrator
+from tier0.faults import Faults, Reply
+
+pytestmark = pytest.mark.asyncio
+WELL = {"predictions": [1], "probabilities": [[0.25, 0.75]], "classes": ["no", "yes"], "model_tag": "well:1"}
+INFO = {"signature": {"features": [{"name": "age"}]}}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"predictions": [1], "intervals": []},
+        {"predictions": [1], "model_tag": 5},
+        {"predictions": [1], "model_tag": "another:1"},
+        {"predictions": {"0": 1}},
+        {"predictions": [1], "probabilities": 0.5},
+        {"answer": 1},
+        "odd",
+    ],
+)
+async def test_an_odd_answer_takes_nothing_away_from_the_others(odd: Any, tier0_faults: Faults) -> None:
+    endpoints = {"well": tier0_faults.server(Reply(200, WELL)).url, "odd": tier0_faults.server(Reply(200, odd)).url}
+    async with BentoMLClient("http://127.0.0.1:9", model_endpoints=endpoints, max_attempts=1) as client:
+        synthesis = await ModelOrchestrator([HTTPModelClient(client, "well"), HTTPModelClient(client, "odd")]).predict(
+            "e", {"well": {"age": 1.0}, "odd": {"age": 1.0}}
+        )
+
+    assert synthesis.answers["well"].probabilities == {"no": 0.25, "yes": 0.75}
+    assert isinstance(synthesis.failures["odd"], InvalidAnswerError)
+
+
+async def test_a_tool_is_made_of_the_models_that_say_what_they_take(caplog: pytest.LogCaptureFixture, tier0_faults: Faults) -> None:
+    endpoints = {"dead": "http://127.0.0.1:9", "well": tier0_faults.server(Reply(200, INFO)).url, "gone": "http://127.0.0.1:9"}
+    async with BentoMLClient("http://127.0.0.1:9", model_endpoints=endpoints, max_attempts=1) as client:
+        with caplog.at_level(logging.WARNING, "tier0"):
+            tool = await ModelInferenceTool.discover(client, list(endpoints))
+        assert tool.definition()["inputSchema"]["properties"]["model"]["enum"] == ["well"]
+        assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == ["dead", "gone"]
+        with pytest.raises(ClientError):
+            await ModelInferenceTool.discover(client, ["dead", "gone"])
