@@ -172,6 +172,32 @@ async def test_nobody_waits_longer_than_callers_do_for_a_model_that_takes_one_at
 
 
 @pytest.mark.asyncio
+async def test_a_batch_has_as_many_rows_as_the_model_answers_quickly(tmp_path: Path) -> None:
+    quick, slow = Watched(), Watched()
+    for model in (quick, slow):
+        batcher = batcher_of(model, tmp_path / str(id(model)))
+        model.seconds = 0.0 if model is quick else 0.3
+        for _ in range(3):
+            await asyncio.gather(*(batcher.ask([[1.0, 2.0]] * 100) for _ in range(15)), return_exceptions=True)
+    assert max(quick.asked_) > 900
+    assert max(slow.asked_) <= 200
+    assert slow.asked_[-1] == 100
+
+
+@pytest.mark.asyncio
+async def test_one_row_that_cannot_be_answered_costs_the_others_little(tmp_path: Path) -> None:
+    model = Watched()
+    batcher = batcher_of(model, tmp_path)
+    await batcher.ask([[1.0, 2.0]])
+    before = len(model.asked_)
+
+    outcomes = await asyncio.gather(*(batcher.ask([[13.0 if number == 77 else 1.0, 2.0]]) for number in range(200)), return_exceptions=True)
+
+    assert [number for number, one in enumerate(outcomes) if isinstance(one, ValueError)] == [77]
+    assert len(model.asked_) - before < 20
+
+
+@pytest.mark.asyncio
 async def test_after_too_many_waited_fewer_may_for_a_while(tmp_path: Path) -> None:
     batcher = batcher_of(Watched(0.02), tmp_path)
     batcher.joins = False

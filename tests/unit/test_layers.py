@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import weakref
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ pytest.importorskip("bentoml")
 
 from bentoml._internal.context import trace_context
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -24,10 +25,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry, Counter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tier0.serving import service
 from tier0.serving.layers import lighten
 
 pytestmark = pytest.mark.asyncio
@@ -49,8 +52,20 @@ async def ids(request: Request) -> Response:
     return PlainTextResponse(f"{trace_context.trace_id:032x} {trace_context.span_id} {trace_context.request_id} {context.trace_flags:d}")
 
 
+async def state(request: Request) -> Response:
+    headers: dict[str, str] = {}
+    propagate.inject(headers)
+    return PlainTextResponse(headers["tracestate"])
+
+
 async def hang(request: Request) -> None:
     await asyncio.Event().wait()
+
+
+async def stubborn(request: Request) -> Response:
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    return PlainTextResponse("too late")
 
 
 async def own_timeout(request: Request) -> None:
@@ -74,7 +89,7 @@ def application(*, exporter: InMemorySpanExporter | None = None, timeout: float 
         Middleware(OpenTelemetryMiddleware, server_request_hook=told, tracer_provider=provider),
         Middleware(TimeoutMiddleware, timeout=timeout),
     ]
-    app = Starlette(routes=[Route(f"/{one.__name__}", one) for one in (ids, hang, own_timeout, slow_to_end)], middleware=layers)
+    app = Starlette(routes=[Route(f"/{one.__name__}", one) for one in (ids, state, hang, stubborn, own_timeout, slow_to_end)], middleware=layers)
     app.middleware_stack = app.build_middleware_stack()
     lighten(app.middleware_stack)
     return app
@@ -91,6 +106,11 @@ async def test_the_callers_trace_is_continued_and_a_request_has_an_id_of_its_own
     assert first[0] == second[0] == TRACE
     assert first[1] == first[2] != second[1]
     assert first[3] == "1"
+
+
+async def test_the_callers_tracestate_goes_on() -> None:
+    answer = await ask(application(), "/state", {"traceparent": PARENT, "tracestate": "vendor=1"})
+    assert answer.text == "vendor=1"
 
 
 async def test_without_a_caller_with_a_trace_every_request_has_one_of_its_own() -> None:
@@ -110,6 +130,11 @@ async def test_whoever_exports_spans_keeps_opentelemetrys_own_layer() -> None:
 async def test_what_does_not_answer_in_time_is_504() -> None:
     answer = await ask(application(), "/hang")
     assert (answer.status_code, answer.json()) == (504, {"error": "Not able to process the request in 0.05 seconds"})
+
+
+async def test_what_ends_late_and_answers_all_the_same_is_504() -> None:
+    answer = await ask(application(), "/stubborn")
+    assert answer.status_code == 504
 
 
 async def test_a_timeout_of_the_models_own_is_its_own() -> None:
@@ -152,3 +177,54 @@ async def test_metrics_are_counted_as_by_bentoml_itself_and_their_labels_are_loo
     assert layer.metrics_request_total.labels(**labels) is child is counted.labels(**labels)
     layer.metrics_request_total.labels(**labels | {"endpoint": "/other"}).inc(2)
     assert [registry.get_sample_value("asked_total", labels | {"endpoint": endpoint}) for endpoint in ("/ids", "/other")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "route"),
+    [
+        ("/predict", "", "predict"),
+        ("/churn/health", "churn", "health"),
+        ("/churn/model_info/", "churn", "model_info"),
+        ("//predict", None, None),
+        ("/a/b/predict", None, None),
+        ("predict", None, None),
+        ("xhealth", None, None),
+        ("/readyz", None, None),
+        ("/", None, None),
+    ],
+)
+async def test_a_path_names_a_model_and_a_route(path: str, model: str | None, route: str | None) -> None:
+    found = service._named_in(path)
+    assert found == (None if route is None else (model, service.ROUTES[route]))
+
+
+async def started(app: Starlette) -> Starlette:
+    """Start an application as a server does, up to the message that it has started."""
+    messages = asyncio.Queue[Any]()
+    told = asyncio.Queue[Any]()
+    await messages.put({"type": "lifespan.startup"})
+    task = asyncio.create_task(app({"type": "lifespan", "app": app, "asgi": {"version": "3.0"}}, messages.get, told.put))
+    assert (await asyncio.wait_for(told.get(), 5))["type"] == "lifespan.startup.complete"
+    await messages.put({"type": "lifespan.shutdown"})
+    await asyncio.wait_for(task, 5)
+    return app
+
+
+@pytest.mark.parametrize("root", ["", "/behind"])
+async def test_browsers_get_their_headers_where_the_service_has_cors(monkeypatch: pytest.MonkeyPatch, root: str) -> None:
+    monkeypatch.setattr(service._State, "nonce", "n", raising=False)
+    cors = Middleware(CORSMiddleware, allow_origins=["http://page"], allow_methods=["POST"])
+    app = await started(Starlette(middleware=[Middleware(service.Routes), cors]))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app, root_path=root), base_url="http://here") as client:
+        asks = {"Origin": "http://page", "Access-Control-Request-Method": "POST"}
+        preflight = await client.options(f"{root}/predict", headers=asks)
+        refused = await client.delete(f"{root}/predict", headers=asks)
+
+    assert (preflight.status_code, refused.status_code) == (200, 405)
+    assert preflight.headers["access-control-allow-origin"] == refused.headers["access-control-allow-origin"] == "http://page"
+    assert refused.headers["allow"] == "POST"
+
+
+async def test_layers_are_exchanged_when_the_application_has_started() -> None:
+    app = await started(Starlette(middleware=[Middleware(TimeoutMiddleware, timeout=1), Middleware(service.Routes)]))
+    assert type(app.middleware_stack.app).__name__ == "_TimeLimit"  # type: ignore[union-attr]  # it is built
