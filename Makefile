@@ -63,7 +63,7 @@ docs: $(READY)
 	@$(BIN)/python docs/reference.py
 
 bench: $(READY)
-	@for script in benchmarks/main_job.py benchmarks/deselected.py benchmarks/stop.py benchmarks/client.py benchmarks/faults.py benchmarks/serving.py benchmarks/pipeline.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/main_job.py benchmarks/deselected.py benchmarks/stop.py benchmarks/client.py benchmarks/faults.py benchmarks/services.py benchmarks/serving.py benchmarks/pipeline.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf .venv reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

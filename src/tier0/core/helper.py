@@ -1,6 +1,6 @@
-"""One order, carried out in a process of its own: for what must not happen in ours, or takes seconds of imports first.
+"""Orders, carried out in a process of their own: for what must not happen in ours, or takes seconds of imports first.
 
-The process starts to import at once, and waits for its order on standard input. When that is closed instead, because we were
+The process starts to import at once, and waits for an order on standard input. When that is closed instead, because we were
 killed or have nothing to do, it ends at once.
 """
 
@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tier0.core.errors import ModelChangedError, Tier0Error
 
@@ -58,7 +58,7 @@ def _import_path() -> list[str]:
 
 
 class Helper:
-    """A process for one order (see `main`).
+    """A process that carries out orders, one after the other (see `main`).
 
     Args:
         module: what to import there; its ``prepare()`` does what can be done before the order, and returns what carries it out.
@@ -80,29 +80,32 @@ class Helper:
                 text=True,
             )
 
-    def carry_out(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the order, and wait for its outcome.
+    def carry_out(self, order: Mapping[str, Any], *, is_last: bool = True) -> dict[str, Any]:
+        """Give an order, and wait for its outcome; the process ends with the last one, and with any that goes wrong.
 
         Raises:
             Tier0Error: with what the process said went wrong.
         """
         timer = threading.Timer(ORDER_TIMEOUT, self._process.kill)
         timer.start()
+        answer = ""
+        outcome: dict[str, Any] = {}
         try:
             self._process.stdin.write(json.dumps(order) + "\n")  # type: ignore[union-attr]  # both are pipes
             self._process.stdin.flush()  # type: ignore[union-attr]
             answer = self._process.stdout.readline()  # type: ignore[union-attr]
+            outcome = json.loads(answer or "{}")
         except BrokenPipeError:
-            answer = ""
+            pass
         finally:
             timer.cancel()
-            self._end()
+            if is_last or not outcome or "error" in outcome:
+                self._end()
         if not answer:
             if timer.finished.is_set() and self._process.returncode == -signal.SIGKILL:
                 raise Tier0Error(f"{self._module} did not finish within {ORDER_TIMEOUT:g} s")
             said = self._errors.read_text(encoding="utf-8", errors="replace").strip()[-ERROR_LENGTH:]
             raise Tier0Error(f"{self._module} ended with status {self._process.returncode}: {said or 'it said nothing'}")
-        outcome: dict[str, Any] = json.loads(answer)
         if "error" in outcome:
             raise (ModelChangedError if outcome.get("changed") else Tier0Error)(outcome["error"])
         return outcome
@@ -120,10 +123,10 @@ class Helper:
 
 
 def main() -> None:
-    """Be the process: import and prepare, wait for the order, carry it out, and write the outcome; the other side of `Helper`.
+    """Be the process: import and prepare, carry out orders, and write the outcome of each; the other side of `Helper`.
 
-    Whatever is printed goes to standard error. What goes wrong becomes the outcome's ``error``. From the very start, a closed
-    standard input ends the process: whoever would give the order is gone.
+    Whatever is printed goes to standard error. What goes wrong becomes the outcome's ``error``, and is the last. From the very start, a
+    closed standard input ends the process: whoever would give an order is gone, or has none any more.
     """
     outcome_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -131,14 +134,19 @@ def main() -> None:
     threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
     try:
         handle: Handler = import_module(sys.argv[1]).prepare()
-        outcome = handle(json.loads(orders.get()))
+        while True:
+            _write(handle(json.loads(orders.get())), outcome_stream)
     except Tier0Error as problem:
         outcome = {"error": str(problem), "changed": isinstance(problem, ModelChangedError)}
     except Exception as problem:  # noqa: BLE001 - told to whoever gave the order
         outcome = {"error": f"{type(problem).__name__}: {problem}"}
-    outcome_stream.write(json.dumps(outcome) + "\n")
-    outcome_stream.close()
+    _write(outcome, outcome_stream)
     os._exit(0)  # what was imported need not be taken down piece by piece
+
+
+def _write(outcome: Mapping[str, Any], stream: IO[str]) -> None:
+    stream.write(json.dumps(outcome) + "\n")
+    stream.flush()
 
 
 def _read_orders(orders: queue.SimpleQueue[str]) -> None:

@@ -59,7 +59,7 @@ class Services:
         seed: int = 7,
         events: EventLog | None = None,
     ) -> Services:
-        """Train models of each kind (see `tier0.pipeline.examples`), register them and serve them; imports and training overlap.
+        """Train models of each kind (see `tier0.pipeline.examples`), register them and serve them; imports, training and proof overlap.
 
         Args:
             kinds: some of `KINDS`.
@@ -75,12 +75,17 @@ class Services:
         """
         _refuse_missing(kinds)
         services = cls(events or EventLog())
-        with services._closed_on_error():
+        with ThreadPoolExecutor(len(kinds)) as threads, services._closed_on_error() as on_error:
             writer = EntryWriter(services._workspace, services._workspace.store)
+            on_error.callback(writer.close)
             for kind in kinds:
                 services._launch(kind, first_port, workers, PRELOAD[kind])
-            services._register_examples(kinds, writer, seed)
-            services._announce_and_wait(startup_timeout)
+            waiting = []
+            for kind in kinds:
+                services._register_examples(kind, writer, seed, is_last=kind == kinds[-1])
+                waiting.append(threads.submit(services._announce_and_wait, kind, startup_timeout))
+            for ready in waiting:
+                ready.result()
         return services
 
     @classmethod
@@ -114,7 +119,9 @@ class Services:
         with services._closed_on_error():
             for kind in services.models:
                 services._launch(kind, first_port, workers, port=port)
-            services._announce_and_wait(startup_timeout)
+            with ThreadPoolExecutor(len(services.servers)) as threads:
+                for ready in [threads.submit(services._announce_and_wait, kind, startup_timeout) for kind in services.servers]:
+                    ready.result()
         return services
 
     def deployment(self, name: str, **how: Any) -> OwnDeployment:
@@ -164,23 +171,20 @@ class Services:
         self.servers[kind] = server
         server.launch()
 
-    def _register_examples(self, kinds: Sequence[str], writer: EntryWriter, seed: int) -> None:
+    def _register_examples(self, kind: str, writer: EntryWriter, seed: int, *, is_last: bool) -> None:
         from tier0.pipeline.examples import TRAINERS  # noqa: PLC0415 - seconds of imports, while the workers do theirs
 
-        trained = [example for kind in kinds for example in TRAINERS[kind](seed)]
+        trained = TRAINERS[kind](seed)
         savers = [ModelSaver(one.model, one.name, one.metadata, one.examples, threshold=one.threshold) for one in trained]
-        for example, model in zip(trained, save_models(savers, self._workspace, writer, prove=False), strict=True):
+        for example, model in zip(trained, save_models(savers, self._workspace, writer, prove=False, are_last=is_last), strict=True):
             self.models.setdefault(example.kind, []).append(model)
             self.events.emit("registration.done", f"registered {model.tag} with {len(model.golden)} golden rows", tag=model.tag)
 
-    def _announce_and_wait(self, timeout: float) -> None:
-        """Tell every server its models, and wait until each has given the golden rows of each of them."""
-        for kind, models in self.models.items():
-            self.servers[kind].announce({model.name: model.tag for model in models}, models[0].store)
-        with ThreadPoolExecutor(len(self.servers)) as threads:
-            waiting = [threads.submit(self.servers[kind].wait_until_ready, self._probe(kind), timeout) for kind in self.servers]
-            for ready in waiting:
-                ready.result()
+    def _announce_and_wait(self, kind: str, timeout: float) -> None:
+        """Tell a server its models, and wait until it has given the golden rows of each of them."""
+        models, server = self.models[kind], self.servers[kind]
+        server.announce({model.name: model.tag for model in models}, models[0].store)
+        server.wait_until_ready(self._probe(kind), timeout)
 
     def _probe(self, kind: str) -> Probe:
         return in_turn([golden_probe(model, self.servers[kind].nonce, model.name) for model in self.models[kind]])

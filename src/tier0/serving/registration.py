@@ -152,16 +152,19 @@ class ModelSaver:
         return {"name": self.name, "metadata": self.metadata, "framework": self.framework, "versions": versions, "folder": str(folder)}
 
 
-def save_models(savers: Sequence[ModelSaver], workspace: Workspace, writer: EntryWriter, *, prove: bool) -> list[RegisteredModel]:
-    """Save several models at once, in one process; for the arguments see `ModelSaver.__call__`.
+def save_models(
+    savers: Sequence[ModelSaver], workspace: Workspace, writer: EntryWriter, *, prove: bool, are_last: bool = True
+) -> list[RegisteredModel]:
+    """Save several models at once, in one process, which ends with the last ones; for the other arguments see `ModelSaver.__call__`.
 
     Raises:
         RegistrationError: one of them could not be saved, or came back changed; those before it are in the store.
     """
     try:
-        outcomes = writer.write([saver.write_files(workspace.folder("r")) for saver in savers], prove=prove)
+        outcomes = writer.write([saver.write_files(workspace.folder("r")) for saver in savers], prove=prove, are_last=are_last)
     finally:
-        writer.close()
+        if are_last:
+            writer.close()
     return [
         RegisteredModel(outcome["tag"], writer.store, Path(outcome["path"]), saver.signature, replace(saver.golden, tag=outcome["tag"]))
         for saver, outcome in zip(savers, outcomes, strict=True)
@@ -169,7 +172,7 @@ def save_models(savers: Sequence[ModelSaver], workspace: Workspace, writer: Entr
 
 
 class EntryWriter:
-    """A process that writes entries, once, into a BentoML home (see `tier0.serving.save_entry`); it imports BentoML from now on.
+    """A process that writes entries into a BentoML home (see `tier0.serving.save_entry`); it imports BentoML from now on.
 
     Args:
         workspace: where it may put temporary files.
@@ -181,7 +184,7 @@ class EntryWriter:
         store.mkdir(parents=True, exist_ok=True)
         self._helper = Helper("tier0.serving.save_entry", workspace.folder("w"), BENTOML_HOME=str(store))
 
-    def write(self, entries: Sequence[Mapping[str, Any]], *, prove: bool) -> list[dict[str, str]]:
+    def write(self, entries: Sequence[Mapping[str, Any]], *, prove: bool, are_last: bool = True) -> list[dict[str, str]]:
         """Write the entries (see `ModelSaver.write_files`).
 
         Returns:
@@ -191,13 +194,13 @@ class EntryWriter:
             RegistrationError: one could not be written, or its proof failed.
         """
         try:
-            return self._helper.carry_out({"entries": entries, "prove": prove})["saved"]  # type: ignore[no-any-return]
+            return self._helper.carry_out({"entries": entries, "prove": prove}, is_last=are_last)["saved"]  # type: ignore[no-any-return]
         except Tier0Error as problem:
             kind = ModelChangedError if isinstance(problem, ModelChangedError) else RegistrationError
             raise kind(f"the model could not be registered in {self.store}: {problem}") from problem
 
     def close(self) -> None:
-        """End the process, if it was given no order."""
+        """End the process, whatever it is doing."""
         self._helper.close()
 
 
