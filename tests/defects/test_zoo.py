@@ -14,6 +14,9 @@ from peers import ask_peers
 from zoo_server import Trained, case_in
 
 import tier0
+from tier0.client import BentoMLClient
+from tier0.core.contract import OpenAnswerError
+from tier0.core.golden import ROW_ALONE_TOLERANCE
 from tier0.runs.deployment import Deployment
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(200), pytest.mark.xdist_group("zoo")]
@@ -23,6 +26,11 @@ SAMPLE = {
     "par26", "bat04", "bat15", "canary",
 }  # fmt: skip
 """What `make test` runs; `make test-all` runs all of it."""
+
+
+IN_PARTS = {"predictions": "predictions", "probabilities": "probabilities"}
+WHERE = {"dataframe": {"predictions": "*.prediction"}, "one_record": {"predictions": "prediction"}, "regress": {"predictions": ""}}
+"""Where an answer has its parts, of services whose schema does not say it."""
 
 
 def cases(*of: Case) -> list[Any]:
@@ -48,6 +56,25 @@ def test_a_healthy_deployment_is_never_accused(
     assert verdict.verdict == "pass", [result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]]
     judged = {result.id for result in verdict.with_status("pass")}
     assert {"parity.golden_rows", "parity.rows_alone", "health.can_predict", "identity.always_the_same"} <= judged
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in HEALTHY])
+@pytest.mark.asyncio
+async def test_our_client_reads_from_the_schema_how_each_style_is_asked(zoo_server: Deployment, zoo: Trained, case: Case) -> None:
+    deployment = case_in(zoo_server, zoo, case)
+    assert deployment.golden is not None
+    golden = deployment.golden.plain
+    try:
+        client = await BentoMLClient.for_service(deployment.url, declared=case.declared)
+    except OpenAnswerError:
+        client = await BentoMLClient.for_service(deployment.url, declared=case.declared | WHERE.get(case.name, IN_PARTS))
+    async with client:
+        assert client.contract is not None
+        if client.contract.one_row:
+            golden = golden.take([0])
+        rows = golden.records() if client.contract.by_name else golden.rows
+        assert (await client.health_check())["status"] == "healthy"
+        assert golden.compare(await client.predict(rows), parts=client.contract.parts, tolerance=ROW_ALONE_TOLERANCE) is None
 
 
 @pytest.mark.parametrize("case", cases(*MUTANTS))
