@@ -32,6 +32,7 @@ def finish(project: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_runner_serves_it(project: Path) -> None:
     status, said = finish(project, "tier0.cli", "run", "--pipeline", "my_training:train_churn", "--include-bentoml", "--json", "run.json")
 

@@ -45,6 +45,7 @@ def finish(folder: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_three_services_are_built_proven_and_composed(three_services: Services, tmp_path: Path) -> None:
     store = next(iter(three_services.models.values()))[0].store
     before = sorted(str(path) for path in store.rglob("*"))

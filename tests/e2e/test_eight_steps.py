@@ -146,6 +146,7 @@ def kill_after(runs: Runs, step: str, *arguments: str) -> None:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_in_steps_5_and_6_goes_on_and_gives_the_same_result(runs: Runs, tmp_path: Path) -> None:
     kill_after(runs, "selection", *FAST, "--step", "1-6")
     assert "training" not in runs.record["done"]

@@ -70,6 +70,7 @@ def outcome(report: Path) -> dict[str, Any]:
     return {"scores": scores, **{name: trained[name] for name in ("algorithm", "parameters", "validation_score", "metrics")}}
 
 
+@pytest.mark.slow
 def test_two_workers_give_what_one_machine_gives(scheduler: str, tmp_path: Path) -> None:
     from distributed import Client
 

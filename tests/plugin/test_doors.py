@@ -83,9 +83,9 @@ def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
         (["--tier0-url", "http://127.0.0.1:1", "--tier0-service", "a.py:A"], "were both given"),
         ([], "no service was named"),
         (["--tier0-service", "a.py:A", "--tier0-ca", "token"], "says whom to trust at a URL, and none was given"),
-        (["--tier0-groups", "magic"], "has 'magic', which is neither a group nor a check"),
-        (["--tier0-disturb", "all"], "is no level: give one of none, malformed, load, faults"),
-        (["--tier0-header", "Authorization"], "(hidden) number 1 has no name or no value"),
+        pytest.param(["--tier0-groups", "magic"], "has 'magic', which is neither a group nor a check", marks=pytest.mark.slow),
+        pytest.param(["--tier0-disturb", "all"], "is no level: give one of none, malformed, load, faults", marks=pytest.mark.slow),
+        pytest.param(["--tier0-header", "Authorization"], "(hidden) number 1 has no name or no value", marks=pytest.mark.slow),
     ],
 )
 def test_what_contradicts_itself_is_refused_before_anything_is_done(project: Run, more: list[str], says: str) -> None:
