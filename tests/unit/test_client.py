@@ -534,3 +534,23 @@ async def test_a_password_in_an_address_is_in_no_error() -> None:
         async with BentoMLClient(url, max_attempts=1) as client:
             assert "hunter2" not in str(await error_of(client))
     assert server.arrivals[0].headers["authorization"].startswith("Basic ")
+
+
+async def test_model_info_is_rejected_by_an_open_circuit_and_after_close() -> None:
+    async with client_of(DOWN, failure_threshold=3) as (client, server):
+        with pytest.raises(ServiceFailedError):
+            await client.model_info()
+        assert len(server.arrivals) == 3
+        with pytest.raises(CircuitOpenError):
+            await client.model_info()
+        await client.close()
+        with pytest.raises(ClientUsageError):
+            await client.model_info()
+    assert len(server.arrivals) == 3
+
+
+async def test_an_attempt_outlasts_what_the_service_gives_a_request() -> None:
+    from tier0.client.knobs import Knobs
+    from tier0.serving.service import TRAFFIC_TIMEOUT
+
+    assert Knobs().timeout / 2 >= TRAFFIC_TIMEOUT

@@ -79,7 +79,7 @@ class BentoMLClient:
         contract: how the services are asked, where they are not Tier0's; see also `for_service`.
         tracer: is told of every call when it has ended, such as `tier0.client.opik_tracer.OpikTracer`; it is flushed, and
             not closed, with the client.
-        idempotent: whether asking twice does no harm; otherwise nothing is retried that may have been received. True.
+        idempotent: whether asking twice does no harm; otherwise nothing is retried that may have been carried out. True.
         clock: monotonic.
         sleep: waits between attempts.
         rng: gives numbers from 0 to 1, for the backoff.

@@ -1,0 +1,67 @@
+"""What a caller of the routes is told, for each way in which a model does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+pytest.importorskip("fastapi")
+
+from fastapi import FastAPI
+
+from tier0.client import BentoMLClient
+from tier0.consumers.router import make_router
+from tier0.faults import Faults, Reply
+
+pytestmark = pytest.mark.asyncio
+ASKED = "/api/models/predict/churn"
+ROWS = [{"age": 1.0}]
+
+
+async def answer_of(reply: Reply, faults: Faults, **knobs: Any) -> httpx.Response:
+    async with BentoMLClient(faults.server(reply).url, **{"max_attempts": 1, **knobs}) as client, api(client) as http:
+        return await http.post(ASKED, json=ROWS)
+
+
+def api(client: BentoMLClient) -> httpx.AsyncClient:
+    app = FastAPI()
+    app.include_router(make_router(client))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here")
+
+
+@pytest.mark.parametrize(
+    ("reply", "knobs", "status", "error", "retry_after"),
+    [
+        (Reply(429, headers={"Retry-After": "7"}), {}, 429, "RateLimitedError", "7"),
+        (Reply(503, headers={"Retry-After": "3"}), {}, 502, "ServiceFailedError", "3"),
+        (Reply(500), {}, 502, "ServiceFailedError", None),
+        (Reply(302, headers={"Location": "http://127.0.0.1:9/"}), {}, 502, "CallerError", None),
+        (Reply(422, {"error": {"field": "age", "message": "is text", "remedy": "Send a number"}}), {}, 422, "CallerError", None),
+        (Reply(200, {}), {}, 502, "InvalidAnswerError", None),
+        (Reply.broken("reset"), {}, 502, "TransportError", None),
+        (Reply.hang(), {"timeout": 0.2}, 504, "TimedOutError", None),
+    ],
+)
+async def test_each_failure_has_its_status(
+    tier0_faults: Faults, reply: Reply, knobs: dict[str, Any], status: int, error: str, retry_after: str | None
+) -> None:
+    answer = await answer_of(reply, tier0_faults, **knobs)
+
+    assert (answer.status_code, answer.json()["detail"]["error"], answer.headers.get("Retry-After")) == (status, error, retry_after)
+    assert answer.json()["detail"]["message"]
+    assert len(answer.json()["detail"]["request_id"]) == 32
+
+
+async def test_a_full_pool_is_503(tier0_faults: Faults) -> None:
+    server = tier0_faults.server(Reply.hang())
+    async with BentoMLClient(server.url, timeout=0.3, max_connections=1, max_attempts=1) as client, api(client) as http:
+        busy = asyncio.ensure_future(client.predict(ROWS, timeout=60))
+        assert await asyncio.to_thread(server.log.wait_for, lambda log: len(log.arrivals) == 1, 10)
+        answer = await http.post(ASKED, json=ROWS)
+        busy.cancel()
+        await asyncio.gather(busy, return_exceptions=True)
+
+    assert (answer.status_code, answer.json()["detail"]["error"]) == (503, "PoolSaturatedError")
