@@ -554,3 +554,12 @@ async def test_an_attempt_outlasts_what_the_service_gives_a_request() -> None:
     from tier0.serving.service import TRAFFIC_TIMEOUT
 
     assert Knobs().timeout / 2 >= TRAFFIC_TIMEOUT
+
+
+async def test_a_redirect_to_nowhere_is_an_answer() -> None:
+    async with client_of(Reply(302, headers={"Location": "http://[no"}), failure_threshold=1) as (client, server):
+        error = await error_of(client)
+        assert isinstance(error, CallerError)
+        assert error.status == 302
+        assert client.circuit_state() == "closed"
+    assert len(server.arrivals) == 1

@@ -55,4 +55,10 @@ class Connections:
 def _http_client(trust: ssl.SSLContext) -> httpx.AsyncClient:
     """Make a client whose only limits are ours: httpx's timeouts are per operation, and a dripping body passes them all."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY)
-    return httpx.AsyncClient(timeout=None, verify=trust, limits=limits, trust_env=False, follow_redirects=False)  # noqa: S113
+    hooks = {"response": [_forget_where_else]}
+    return httpx.AsyncClient(timeout=None, verify=trust, limits=limits, trust_env=False, follow_redirects=False, event_hooks=hooks)  # noqa: S113
+
+
+async def _forget_where_else(response: httpx.Response) -> None:
+    """Drop an address that is not followed: httpx takes a redirect to one that is none for a broken connection."""
+    response.headers.pop("Location", None)
