@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import tier0
 from tier0.core.errors import MissingDependencyError
 from tier0.runs import services as module
 from tier0.runs.services import Services
+from tier0.serving.processes import is_free
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(180), pytest.mark.xdist_group("services")]
 NAMES = ("churn", "conversion", "ltv_90", "ltv_365", "training_effect")
@@ -62,6 +64,19 @@ def test_registered_models_are_served_from_a_store_without_training(three_servic
         (server,) = services.servers.values()
         tag = next(model.tag for model in three_services.models["classification"] if model.name == "churn")
         assert httpx.get(f"{server.url}/health", trust_env=False).json()["models"]["churn"] == tag
+
+
+@pytest.mark.slow
+def test_each_kind_has_a_port_of_its_own_and_another_where_that_is_taken(three_services: Services) -> None:
+    ports = dict(zip(module.KINDS, range(module.FIRST_PORT, module.FIRST_PORT + 3), strict=True))
+    if taken := [port for port in ports.values() if not is_free(port)]:
+        pytest.skip(f"somebody on this machine has port {taken[0]}")
+    with socket.create_server(("127.0.0.1", ports["regression"])), Services.of_store(three_services.models["regression"][0].store) as services:
+        given = {kind: int(server.url.rpartition(":")[2]) for kind, server in services.servers.items()}
+
+    assert list(ports.values()) == [3001, 3002, 3003]
+    assert {kind: given[kind] for kind in ("classification", "causal")} == {"classification": 3001, "causal": 3003}
+    assert given["regression"] not in ports.values()
 
 
 def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
