@@ -64,12 +64,13 @@ class Batcher:
     _seconds_a_batch: float = 0.0
     _rows_waiting: int = 0
     _most_rows: int = FIRST_ROWS
+    _rows_a_batch: int = MOST_ROWS
     _short_until: float = 0.0
 
     def is_full(self) -> bool:
         """Tell whether one more must be shed, since too many wait: by their number, or by what the batches before it are expected to take."""
         number = len(self._waiting)
-        batches = self._rows_waiting / self._most_rows if self.joins else number
+        batches = self._rows_waiting / self._rows_a_batch if self.joins else number
         now = time.monotonic()
         expected = batches * self._seconds_a_batch if batches >= FEW_BATCHES else 0.0
         full = number >= MOST_WAITING or expected > MOST_SECONDS
@@ -160,10 +161,13 @@ class Batcher:
         self._seconds_a_row += (seconds / rows - self._seconds_a_row) / 4
         if rows == 1:
             self._seconds_a_call = seconds
+        was_full = rows > self._most_rows // 2
         if seconds > SLOW_BATCH and len(batch) > 1:
             self._most_rows = max(self._most_rows // 2, 1)
-        elif seconds < QUICK_BATCH and rows > self._most_rows // 2:
+        elif seconds < QUICK_BATCH and was_full:
             self._most_rows = min(2 * self._most_rows, MOST_ROWS)
+        if was_full:  # before that nobody is shed for how many batches there would be
+            self._rows_a_batch = self._most_rows
 
 
 def _as_answer(problem: BaseException) -> Exception:
