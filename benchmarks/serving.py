@@ -144,7 +144,7 @@ def overload(peer: Peer, saved: RegisteredModel) -> None:
 
 def tell_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
     """Ask the same server for less and less, and time in this process what can be timed alone."""
-    uvicorn = [sys.executable, "-m", "uvicorn", "bare:app", "--log-level", "warning", "--no-access-log", "--port", "PORT"]
+    uvicorn = [sys.executable, "-m", "uvicorn", "bare:app", "--log-level", "warning", "--no-access-log", "--lifespan", "off", "--port", "PORT"]
     bare = Peer("bare", stack.enter_context(running(uvicorn, "/", HERE / "peers", dict(os.environ))) + "/")
     rows = saved.golden.plain.rows
     costs: dict[str, list[float]] = {"http": [], "layers": [], "all": []}
@@ -159,13 +159,13 @@ def tell_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
     body = json.dumps({"features": rows[:1]}).encode()
     batch = [row for _ in range(32) for row in predictor.rows_of(body)]
     output = predictor.ask(batch)
+    container = microseconds(lambda: entry.signature.to_container(batch)) / 32
     stages = {
         "uvicorn: sockets and HTTP": http,
         "BentoML's layers and ours: metrics, log, trace, time limit, route": layers - http,
         "the body's JSON, checked": microseconds(lambda: predictor.rows_of(body)),
-        "rows to the model's container": microseconds(lambda: entry.signature.to_container(batch)) / 32,
-        "the model, 32 rows at once": microseconds(lambda: predictor.ask(batch)) / 32
-        - microseconds(lambda: entry.signature.to_container(batch)) / 32,
+        "rows to the model's container": container,
+        "the model, 32 rows at once": microseconds(lambda: predictor.ask(batch)) / 32 - container,
         "the answer's JSON": microseconds(lambda: orjson.dumps(predictor.answer(output.part(0, 1), 0.1))),
     }
     stages["the rest: tasks, waiting for the batch, sharing the answer out"] = everything - sum(stages.values())

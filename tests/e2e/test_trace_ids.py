@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
 from tier0.client import BentoMLClient
-from tier0.client.tracing import CallTrace
 from tier0.runs.deployment import OwnDeployment
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]
 
 
-class Kept:
-    """A tracer of the application's own."""
-
-    def __init__(self) -> None:
-        self.traces: list[CallTrace] = []
-
-    def record(self, trace: CallTrace) -> None:
-        self.traces.append(trace)
-
-    def flush(self, timeout: float) -> bool:
-        return timeout > 0
-
-
 @pytest.mark.asyncio
-async def test_the_id_of_a_call_stands_in_the_log_of_the_server(tier0_deployment: OwnDeployment) -> None:
-    kept = Kept()
-    async with BentoMLClient(tier0_deployment.url, tracer=kept) as client:
+async def test_the_id_of_a_call_stands_in_the_log_of_the_server(tier0_deployment: OwnDeployment, kept_traces: Any) -> None:
+    async with BentoMLClient(tier0_deployment.url, tracer=kept_traces) as client:
         await client.predict(tier0_deployment.model.golden.body())
 
-    (trace,) = kept.traces
+    (trace,) = kept_traces.traces
     assert [(attempt.outcome, attempt.status) for attempt in trace.attempts] == [("answered", 200)]
     deadline = time.monotonic() + 10
     while f"trace={trace.trace_id}" not in (log := tier0_deployment.server.log.read_text(encoding="utf-8")):

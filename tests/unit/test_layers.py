@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import weakref
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
@@ -68,6 +69,13 @@ async def stubborn(request: Request) -> Response:
     return PlainTextResponse("too late")
 
 
+async def fails_late(request: Request) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise ValueError("as it was given up")
+
+
 async def own_timeout(request: Request) -> None:
     raise TimeoutError("the model's own")
 
@@ -89,7 +97,9 @@ def application(*, exporter: InMemorySpanExporter | None = None, timeout: float 
         Middleware(OpenTelemetryMiddleware, server_request_hook=told, tracer_provider=provider),
         Middleware(TimeoutMiddleware, timeout=timeout),
     ]
-    app = Starlette(routes=[Route(f"/{one.__name__}", one) for one in (ids, state, hang, stubborn, own_timeout, slow_to_end)], middleware=layers)
+    app = Starlette(
+        routes=[Route(f"/{one.__name__}", one) for one in (ids, state, hang, stubborn, fails_late, own_timeout, slow_to_end)], middleware=layers
+    )
     app.middleware_stack = app.build_middleware_stack()
     lighten(app.middleware_stack)
     return app
@@ -135,6 +145,12 @@ async def test_what_does_not_answer_in_time_is_504() -> None:
 async def test_what_ends_late_and_answers_all_the_same_is_504() -> None:
     answer = await ask(application(), "/stubborn")
     assert answer.status_code == 504
+
+
+async def test_what_fails_as_it_is_given_up_is_504_and_told_in_the_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
+    assert (await ask(application(), "/fails_late")).status_code == 504
+    assert "as it was given up" in caplog.text
 
 
 async def test_a_timeout_of_the_models_own_is_its_own() -> None:

@@ -243,28 +243,17 @@ async def test_an_application_with_opentelemetry_gets_its_own_context_propagated
     assert outside["traceparent"].split("-")[1] == outside["x-request-id"] != trace.format_trace_id(ids.trace_id)
 
 
-class Kept:
-    def __init__(self) -> None:
-        self.traces: list[CallTrace] = []
-
-    def record(self, trace: CallTrace) -> None:
-        self.traces.append(trace)
-
-    def flush(self, timeout: float) -> bool:
-        return timeout > 0
-
-
 @pytest.mark.asyncio
-async def test_a_call_says_to_which_trace_of_the_application_it_belongs(tier0_faults: Faults) -> None:
+async def test_a_call_says_to_which_trace_of_the_application_it_belongs(tier0_faults: Faults, kept_traces: Any) -> None:
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
 
-    kept, tracer = Kept(), TracerProvider(shutdown_on_exit=False).get_tracer("application")
-    async with client_of(tier0_faults.server([DOWN, OK]), kept) as client:
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("application")
+    async with client_of(tier0_faults.server([DOWN, OK]), kept_traces) as client:
         with tracer.start_as_current_span("request") as span:
             await client.predict([[1.0]])
 
-    (call,) = kept.traces
+    (call,) = kept_traces.traces
     assert call.parent_id == trace.format_trace_id(span.get_span_context().trace_id) != call.trace_id
     assert [attempt.status for attempt in call.attempts] == [503, 200]
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tier0.client import BentoMLClient, ClientError, InvalidAnswerError
 from tier0.consumers import is_bug
 
 LOG = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -140,16 +141,21 @@ class ModelOrchestrator:
         """
         clients = {model: self._clients[model] for model in features}
         calls = [client.predict(entity, features[model], (horizons or {}).get(model), timeout=timeout) for model, client in clients.items()]
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        synthesis = Synthesis()
-        for model, outcome in zip(clients, outcomes, strict=True):
-            if isinstance(outcome, ClientError) and not is_bug(outcome):
-                synthesis.failures[model] = outcome
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                synthesis.answers[model] = outcome
-        return synthesis
+        return Synthesis(*await _ask_all(clients, calls))
+
+
+async def _ask_all(models: Iterable[str], calls: Iterable[Awaitable[Answer]]) -> tuple[dict[str, Answer], dict[str, ClientError]]:
+    """Ask at once, and return what each of *models* answered, or why it did not; anything else that goes wrong is raised."""
+    answers: dict[str, Answer] = {}
+    failures: dict[str, ClientError] = {}
+    for model, outcome in zip(models, await asyncio.gather(*calls, return_exceptions=True), strict=True):
+        if isinstance(outcome, ClientError) and not is_bug(outcome):
+            failures[model] = outcome
+        elif isinstance(outcome, BaseException):
+            raise outcome
+        else:
+            answers[model] = outcome
+    return answers, failures
 
 
 class ModelInferenceTool:
@@ -173,20 +179,12 @@ class ModelInferenceTool:
         Raises:
             ClientError: none of them says.
         """
-        infos = await asyncio.gather(*(client.model_info(model) for model in models), return_exceptions=True)
-        named: dict[str, list[str]] = {}
-        for model, info in zip(models, infos, strict=True):
-            try:
-                if isinstance(info, BaseException):
-                    raise info
-                named[model] = [feature["name"] for feature in info["signature"]["features"]]
-            except ClientError as problem:
-                if is_bug(problem) or (not named and model == models[-1]):
-                    raise
-                LOG.warning("the model %s is left out: %s", model, problem)
-            except (KeyError, TypeError) as problem:
-                raise InvalidAnswerError(f"{model} does not say which features it takes") from problem
-        return cls(client, named)
+        infos, failures = await _ask_all(models, [client.model_info(model) for model in models])
+        if failures and not infos:
+            raise failures[models[-1]]
+        for model, failure in failures.items():
+            LOG.warning("the model %s is left out: %s", model, failure)
+        return cls(client, {model: _features_in(model, info) for model, info in infos.items()})
 
     def definition(self) -> dict[str, Any]:
         """Return the tool's name, description and JSON schema, as the Model Context Protocol lists tools."""
@@ -222,6 +220,13 @@ class ModelInferenceTool:
             if is_bug(problem):
                 raise
             return _error(type(problem).__name__, problem.server_message or str(problem), problem.retry_after)
+
+
+def _features_in(model: str, info: Mapping[str, Any]) -> list[str]:
+    try:
+        return [feature["name"] for feature in info["signature"]["features"]]
+    except (KeyError, TypeError) as problem:
+        raise InvalidAnswerError(f"{model} does not say which features it takes") from problem
 
 
 def _error(kind: str, message: str, retry_after: float | None = None) -> dict[str, Any]:

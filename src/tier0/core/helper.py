@@ -88,20 +88,18 @@ class Helper:
         """
         timer = threading.Timer(ORDER_TIMEOUT, self._process.kill)
         timer.start()
-        answer = ""
         outcome: dict[str, Any] = {}
         try:
             self._process.stdin.write(json.dumps(order) + "\n")  # type: ignore[union-attr]  # both are pipes
             self._process.stdin.flush()  # type: ignore[union-attr]
-            answer = self._process.stdout.readline()  # type: ignore[union-attr]
-            outcome = json.loads(answer or "{}")
+            outcome = json.loads(self._process.stdout.readline() or "{}")  # type: ignore[union-attr]
         except BrokenPipeError:
             pass
         finally:
             timer.cancel()
             if is_last or not outcome or "error" in outcome:
                 self._end()
-        if not answer:
+        if not outcome:
             if timer.finished.is_set() and self._process.returncode == -signal.SIGKILL:
                 raise Tier0Error(f"{self._module} did not finish within {ORDER_TIMEOUT:g} s")
             said = self._errors.read_text(encoding="utf-8", errors="replace").strip()[-ERROR_LENGTH:]

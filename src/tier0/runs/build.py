@@ -153,7 +153,7 @@ def _packages(models: Sequence[RegisteredModel]) -> list[str]:
         try:
             found.append(f"{name}=={importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            continue  # what is not wanted here either, or is no distribution: such as a project's own, travels in the model's pickle
+            continue  # not installed, or no distribution: a project's own module travels in the model's pickle
     return found
 
 

@@ -75,9 +75,9 @@ class Services:
         """
         _refuse_missing(kinds)
         services = cls(events or EventLog())
-        with ThreadPoolExecutor(len(kinds)) as threads, services._closed_on_error() as on_error:
+        with ThreadPoolExecutor(len(kinds)) as threads, services._closed_on_error() as endings:
             writer = EntryWriter(services._workspace, services._workspace.store)
-            on_error.callback(writer.close)
+            endings.callback(writer.close)
             for kind in kinds:
                 services._launch(kind, first_port, workers, PRELOAD[kind])
             waiting = []

@@ -10,25 +10,35 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import context, propagate, trace
+from opentelemetry.instrumentation.asgi import asgi_getter
+from opentelemetry.instrumentation.propagators import get_global_response_propagator
+from opentelemetry.metrics import get_meter_provider
 from starlette.responses import JSONResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-
+LOG = logging.getLogger("bentoml.service.tier0")
 METRICS = {f"metrics_{name}" for name in ("request_total", "request_duration", "request_in_progress", "last_request_timestamp")}
 MOST_REMEMBERED = 1000
 
 
+def layers_within(outer: Any) -> Iterator[tuple[Any, Any]]:
+    """Go from layer to layer of a Starlette application's middleware, inwards: each with the one around it, whose ``app`` it is."""
+    while (layer := getattr(outer, "app", None)) is not None:
+        yield outer, layer
+        outer = outer.app
+
+
 def lighten(stack: Any) -> None:
     """Exchange layers of a Starlette application's *stack* of middleware, in place; what is not recognised stays as it is."""
-    outer = stack
-    while (layer := getattr(outer, "app", None)) is not None:
+    for outer, layer in layers_within(stack):
         name = type(layer).__name__
         if name == "OpenTelemetryMiddleware" and _tells_nobody(layer.tracer):
             outer.app = _TraceIds(layer.app, layer.server_request_hook, layer.tracer.id_generator)
@@ -37,7 +47,6 @@ def lighten(stack: Any) -> None:
         elif name == "RunnerTrafficMetricsMiddleware":
             for metric in METRICS & vars(layer).keys():
                 setattr(layer, metric, _Remembered(getattr(layer, metric)))
-        outer = outer.app
     uvicorn = logging.getLogger("uvicorn.access")
     uvicorn.propagate = uvicorn.isEnabledFor(logging.INFO)  # else it puts together a line for every request that no level lets through
 
@@ -61,12 +70,17 @@ class _Remembered:
 
 def _tells_nobody(tracer: Any) -> bool:
     """Tell whether what OpenTelemetry's layer collects goes nowhere: no exporter of spans, no metrics of its own, no header for the answer."""
-    from opentelemetry.instrumentation.propagators import get_global_response_propagator  # noqa: PLC0415
-    from opentelemetry.metrics import get_meter_provider  # noqa: PLC0415
-
     exporters = getattr(getattr(tracer, "span_processor", None), "_span_processors", None)
     counts = type(get_meter_provider()).__module__.startswith("opentelemetry.sdk")
     return exporters == () and not counts and get_global_response_propagator() is None  # type: ignore[no-untyped-call]
+
+
+class _Ids(trace.NonRecordingSpan):
+    """A span that is only its ids; BentoML reads them from its attribute *context*, as a recording span has it."""
+
+    @property
+    def context(self) -> trace.SpanContext:
+        return self.get_span_context()
 
 
 class _TraceIds:
@@ -76,30 +90,9 @@ class _TraceIds:
     """
 
     def __init__(self, app: App, told: Callable[[Any, Any], None], new: Any) -> None:
-        from opentelemetry import context, propagate, trace  # noqa: PLC0415 - BentoML's supervisor imports this file, too
-        from opentelemetry.instrumentation.asgi import asgi_getter  # noqa: PLC0415
-
-        class Ids(trace.NonRecordingSpan):
-            """A span that is only its ids; BentoML reads them from its attribute *context*, as a recording span has it."""
-
-            @property
-            def context(self) -> trace.SpanContext:
-                return self.get_span_context()
-
         self.app = app
-        getter: Any = asgi_getter  # it calls for a dict, and ASGI only for a mapping
-
-        def continued(scope: Message) -> Any:
-            carried = propagate.extract(scope, getter=getter)
-            parent = trace.get_current_span(carried).get_span_context()
-            trace_id = parent.trace_id if parent.is_valid else new.generate_trace_id()
-            own = trace.SpanContext(trace_id, new.generate_span_id(), False, parent.trace_flags, parent.trace_state)  # noqa: FBT003
-            span = Ids(own)
-            told(span, scope)
-            return context.attach(trace.set_span_in_context(span, carried))
-
-        self._continued = continued
-        self._detach = context.detach
+        self._told = told
+        self._new = new
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -109,7 +102,17 @@ class _TraceIds:
         try:
             await self.app(scope, receive, send)
         finally:
-            self._detach(token)
+            context.detach(token)
+
+    def _continued(self, scope: Message) -> Any:
+        getter: Any = asgi_getter  # it calls for a dict, and ASGI only for a mapping
+        carried = propagate.extract(scope, getter=getter)
+        parent = trace.get_current_span(carried).get_span_context()
+        trace_id = parent.trace_id if parent.is_valid else self._new.generate_trace_id()
+        own = trace.SpanContext(trace_id, self._new.generate_span_id(), False, parent.trace_flags, parent.trace_state)  # noqa: FBT003
+        span = _Ids(own)
+        self._told(span, scope)
+        return context.attach(trace.set_span_in_context(span, carried))
 
 
 class _TimeLimit:
@@ -128,12 +131,8 @@ class _TimeLimit:
             await self.app(scope, receive, send)
             return
 
-        begun = False
-
         async def started(message: Message) -> None:
-            nonlocal begun
             if not limit.expired():  # else its caller has been told that it is too late
-                begun = True
                 limit.reschedule(None)
                 await send(message)
 
@@ -141,9 +140,11 @@ class _TimeLimit:
         try:
             async with limit:
                 await self.app(scope, receive, started)
-        except Exception:
-            if begun or not limit.expired():
+        except Exception as problem:
+            if not limit.expired():
                 raise
-        if limit.expired() and not begun:
+            if not isinstance(problem, TimeoutError):
+                LOG.exception("what was given up after %s seconds failed", self.timeout)
+        if limit.expired():  # which it never is once an answer has started
             late = JSONResponse({"error": f"Not able to process the request in {self.timeout} seconds"}, 504)
             await late(scope, receive, send)

@@ -23,7 +23,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from tier0.core.errors import InvalidRowError, TooManyWaitError  # the supervisor imports this file, too, and needs no numpy
-from tier0.serving.layers import lighten
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -167,8 +166,7 @@ class Routes:
 
             async def started(message: MutableMapping[str, Any]) -> None:
                 if message["type"] == "lifespan.startup.complete":
-                    lighten(scope["app"].middleware_stack)
-                    self._step_behind_cors()
+                    self._settle_in(scope["app"].middleware_stack)
                 await send(message)
 
             await self.app(scope, receive, started)
@@ -185,13 +183,14 @@ class Routes:
             response.headers["Allow"] = ", ".join(sorted(methods))
         await response(scope, receive, send)
 
-    def _step_behind_cors(self) -> None:
-        """Let answer what stands behind the layer that adds a browser's headers, where there is one: BentoML puts it behind this one."""
-        layer: Any = self.app
-        while layer is not None and type(layer).__name__ != "CORSMiddleware":
-            layer = getattr(layer, "app", None)
-        if layer is not None and not self._passes_on:
-            layer.app = Routes(layer.app)
+    def _settle_in(self, stack: Any) -> None:
+        """Make what stands around us cheaper, and let answer what stands behind the layer that adds a browser's headers, if there is one."""
+        from tier0.serving.layers import layers_within, lighten  # noqa: PLC0415 - the supervisor needs none of it
+
+        lighten(stack)
+        cors = next((layer for _, layer in layers_within(self) if type(layer).__name__ == "CORSMiddleware"), None)
+        if cors is not None and not self._passes_on:
+            cors.app = Routes(cors.app)
             self._passes_on = True
 
 

@@ -1,0 +1,25 @@
+"""What tests of several kinds share."""
+
+from __future__ import annotations
+
+import pytest
+
+from tier0.client.tracing import CallTrace
+
+
+class KeptTraces:
+    """A tracer of the application's own."""
+
+    def __init__(self) -> None:
+        self.traces: list[CallTrace] = []
+
+    def record(self, trace: CallTrace) -> None:
+        self.traces.append(trace)
+
+    def flush(self, timeout: float) -> bool:
+        return timeout > 0
+
+
+@pytest.fixture
+def kept_traces() -> KeptTraces:
+    return KeptTraces()
