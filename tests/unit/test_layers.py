@@ -5,25 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import io
 import logging
+import re
+import time
 import weakref
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("bentoml")
 
 from bentoml._internal.context import trace_context
+from bentoml._internal.log import DATE_FORMAT, SERVER_LOGGING_CONFIG, TraceRecordFilter
+from bentoml._internal.server.http.access import AccessLogMiddleware
+from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from opentelemetry import propagate, trace
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from prometheus_client import CollectorRegistry, Counter
+from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -32,7 +43,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tier0.serving import service
-from tier0.serving.layers import lighten
+from tier0.serving.layers import layers_within, lighten, observe
 
 pytestmark = pytest.mark.asyncio
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -50,7 +61,7 @@ belongings: ContextVar[object] = ContextVar("belongings")
 
 async def ids(request: Request) -> Response:
     context = trace.get_current_span().get_span_context()
-    return PlainTextResponse(f"{trace_context.trace_id:032x} {trace_context.span_id} {trace_context.request_id} {context.trace_flags:d}")
+    return PlainTextResponse(f"{trace_context.trace_id:032x} {trace_context.span_id:016x} {trace_context.request_id:016x} {context.trace_flags:d}")
 
 
 async def state(request: Request) -> Response:
@@ -89,19 +100,26 @@ async def slow_to_end(request: Request) -> Response:
     return StreamingResponse(pieces())
 
 
-def application(*, exporter: InMemorySpanExporter | None = None, timeout: float = 0.05) -> Starlette:
-    provider = TracerProvider()
+async def echo(request: Request) -> Response:
+    return Response(await request.body(), media_type=request.headers["content-type"])
+
+
+ROUTES = [Route(f"/{one.__name__}", one) for one in (ids, state, hang, stubborn, fails_late, own_timeout, slow_to_end)]
+ROUTES.append(Route("/echo", echo, methods=["POST"]))
+
+
+def tracing(exporter: InMemorySpanExporter | None) -> list[Middleware]:
+    provider = TracerProvider(sampler=ParentBasedTraceIdRatio(0))  # as BentoML's
     if exporter is not None:
         provider.add_span_processor(SimpleSpanProcessor(exporter))
-    layers = [
-        Middleware(OpenTelemetryMiddleware, server_request_hook=told, tracer_provider=provider),
-        Middleware(TimeoutMiddleware, timeout=timeout),
-    ]
-    app = Starlette(
-        routes=[Route(f"/{one.__name__}", one) for one in (ids, state, hang, stubborn, fails_late, own_timeout, slow_to_end)], middleware=layers
-    )
+    return [Middleware(OpenTelemetryMiddleware, server_request_hook=told, tracer_provider=provider)]
+
+
+def application(layers: list[Middleware] | None = None, *, timeout: float = 0.05, exchanged: bool = True) -> Starlette:
+    app = Starlette(routes=ROUTES, middleware=layers or [*tracing(None), Middleware(TimeoutMiddleware, timeout=timeout)])
     app.middleware_stack = app.build_middleware_stack()
-    lighten(app.middleware_stack)
+    if exchanged:
+        lighten(app.middleware_stack)
     return app
 
 
@@ -133,7 +151,7 @@ async def test_without_a_caller_with_a_trace_every_request_has_one_of_its_own() 
 
 async def test_whoever_exports_spans_keeps_opentelemetrys_own_layer() -> None:
     exporter = InMemorySpanExporter()
-    await ask(application(exporter=exporter), "/ids", {"traceparent": PARENT})
+    await ask(application(tracing(exporter)), "/ids", {"traceparent": PARENT})
     assert [f"{span.context.trace_id:032x}" for span in exporter.get_finished_spans() if span.kind == trace.SpanKind.SERVER] == [TRACE]
 
 
@@ -177,22 +195,164 @@ async def test_nothing_of_a_request_is_kept_until_its_time_would_be_over() -> No
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application(timeout=600)), base_url="http://here") as client:
         for _ in range(300):
             await asyncio.create_task(call(client))
+    await asyncio.sleep(0)
     gc.collect()
-    assert sum(one() is not None for one in kept) <= 101  # an event loop sweeps out its cancelled timers when there are more than a hundred
+    assert not any(one() for one in kept)
 
 
-async def test_metrics_are_counted_as_by_bentoml_itself_and_their_labels_are_looked_up_once() -> None:
-    registry = CollectorRegistry()
-    labels = {"endpoint": "/ids", "service_name": "s"}
-    counted = Counter("asked", "…", [*labels], registry=registry)
-    layer = type("RunnerTrafficMetricsMiddleware", (), {})()
-    layer.app, layer.metrics_request_total = ids, counted
-    lighten(type("Outer", (), {"app": layer})())
-    child = layer.metrics_request_total.labels(**labels)
-    child.inc()
-    assert layer.metrics_request_total.labels(**labels) is child is counted.labels(**labels)
-    layer.metrics_request_total.labels(**labels | {"endpoint": "/other"}).inc(2)
-    assert [registry.get_sample_value("asked_total", labels | {"endpoint": endpoint}) for endpoint in ("/ids", "/other")] == [1, 2]
+class Told:
+    """An application with all of BentoML's layers, and what they tell: lines of the log, and samples of the metrics."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, exchanged: bool, exporter: InMemorySpanExporter | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self.lines = io.StringIO()
+        made = logging.StreamHandler(self.lines)
+        made.setFormatter(logging.Formatter(SERVER_LOGGING_CONFIG["formatters"]["traced"]["format"], DATE_FORMAT))
+        made.addFilter(TraceRecordFilter())
+        logger = logging.getLogger("bentoml")
+        for name, value in {"handlers": [made], "level": logging.INFO, "propagate": False}.items():
+            monkeypatch.setattr(logger, name, value)
+        logger.manager._clear_cache()  # type: ignore[attr-defined]  # of which levels are on
+        flags = dict.fromkeys((f"has_{side}_content_{part}" for side in ("request", "response") for part in ("type", "length")), True)
+        skipped = ["/metrics", "/livez"]
+        self.app = application(
+            [
+                Middleware(RunnerTrafficMetricsMiddleware, namespace="bentoml_service", skip_paths=skipped),
+                *tracing(exporter),
+                Middleware(AccessLogMiddleware, skip_paths=skipped, **flags),
+                Middleware(TimeoutMiddleware, timeout=0.05),
+            ],
+            exchanged=False,
+        )
+        (metrics,) = [layer for _, layer in layers_within(self.app.middleware_stack) if isinstance(layer, RunnerTrafficMetricsMiddleware)]
+        client = {kind.__name__: partial(kind, registry=self.registry) for kind in (Counter, Gauge, Histogram, Summary)}
+        metrics._setup(metrics_client=SimpleNamespace(**client), duration_buckets=(0.04, 0.2, 5.0))
+        if exchanged:
+            lighten(self.app.middleware_stack)
+
+    async def after(self, *requests: tuple[str, str, dict[str, str], bytes]) -> tuple[list[str], dict[str, float]]:
+        transport = httpx.ASGITransport(self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            for method, path, headers, body in requests:
+                await client.request(method, path, headers=headers, content=body)
+        await asyncio.sleep(0)  # a turn of the loop, in which is written what there is to write
+        lines = [re.sub(rf"^\S+T\S+|[0-9.]+ms|span=\w+|trace=(?!{TRACE})\w+", "*", line) for line in self.lines.getvalue().splitlines()]
+        samples = {
+            f"{sample.name} {sorted(sample.labels.items())}": sample.value
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if not sample.name.endswith(("_sum", "_created", "_timestamp_seconds"))
+        }
+        return lines, samples
+
+    def last_request(self) -> float:
+        (metric,) = [metric for metric in self.registry.collect() if metric.name.endswith("_timestamp_seconds")]
+        return metric.samples[0].value if metric.samples else 0.0
+
+
+REQUESTS = [
+    ("GET", "/ids", {"traceparent": PARENT}, b""),
+    ("GET", "/ids", {}, b""),
+    ("POST", "/echo", {"content-type": "application/json"}, b"[1, 2]"),
+    ("POST", "/echo", {"traceparent": PARENT, "content-type": "text/plain; charset=utf-8"}, b"x" * 100),
+    ("HEAD", "/ids", {}, b""),
+    ("GET", "/slow_to_end", {}, b""),
+    ("GET", "/hang", {}, b""),
+    ("GET", "/metrics", {}, b""),
+    ("GET", "/livez", {}, b""),
+    ("GET", "/nowhere", {}, b""),
+    ("DELETE", "/ids", {}, b""),
+]
+
+
+@pytest.mark.parametrize("exports", [False, True])
+async def test_log_and_metrics_are_bentomls(monkeypatch: pytest.MonkeyPatch, *, exports: bool) -> None:
+    found = []
+    for exchanged in (False, True):
+        told = Told(monkeypatch, exchanged=exchanged, exporter=InMemorySpanExporter() if exports else None)
+        found.append(await told.after(*REQUESTS))
+        assert time.time() - 30 < told.last_request() <= time.time()
+    (lines, samples), (our_lines, our_samples) = found
+
+    assert our_lines == lines
+    assert our_samples == samples
+    assert len(lines) == len(REQUESTS) - 2  # which are skipped
+    assert f"trace={TRACE}" in lines[0]
+
+
+async def test_what_is_skipped_is_no_last_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(monkeypatch, exchanged=True)
+    await told.after(("GET", "/livez", {}, b""))
+    assert told.last_request() == 0
+
+
+async def test_a_request_is_in_progress_while_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(monkeypatch, exchanged=True)
+    asking = asyncio.create_task(told.after(("GET", "/hang", {}, b"")))
+
+    def in_progress() -> list[float]:
+        return [one.value for metric in told.registry.collect() for one in metric.samples if one.name.endswith("in_progress")]
+
+    await asyncio.sleep(0.02)  # of the 0.05 s that it takes
+    assert in_progress() == [1]
+    await asking
+    assert in_progress() == [0]
+
+
+async def test_a_handler_of_ones_own_is_told_as_by_bentoml(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(monkeypatch, exchanged=False)
+    own: list[str] = []
+
+    class Mine(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            own.append(record.getMessage())
+
+    monkeypatch.setattr(logging.getLogger("bentoml"), "handlers", [*logging.getLogger("bentoml").handlers, Mine()])
+    lighten(told.app.middleware_stack)
+    lines, _ = await told.after(REQUESTS[0])
+    assert len(own) == len(lines) == 1
+    assert own[0] in told.lines.getvalue()
+
+
+async def test_a_log_that_cannot_be_written_harms_nobody(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    told = Told(monkeypatch, exchanged=True)
+    told.lines.close()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(told.app), base_url="http://here") as client:
+        assert (await client.get("/ids")).status_code == 200
+        assert (await client.get("/ids")).status_code == 200
+    await asyncio.sleep(0)
+    assert "I/O operation on closed file" in capsys.readouterr().err
+
+
+async def test_a_log_that_is_switched_off_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(monkeypatch, exchanged=True)
+    logging.getLogger("bentoml").setLevel(logging.WARNING)
+    lines, _ = await told.after(REQUESTS[0])
+    assert lines == []
+
+
+async def test_what_stands_between_the_layers_is_not_left_out() -> None:
+    class Between:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            seen.append(scope["path"])
+            await self.app(scope, receive, send)
+
+    seen: list[str] = []
+    answer = await ask(application([*tracing(None), Middleware(Between), Middleware(TimeoutMiddleware, timeout=0.05)]), "/hang")
+    assert (answer.status_code, seen) == (504, ["/hang"])
+
+
+@given(st.lists(st.floats(0, 10) | st.sampled_from([0.1, 1.0, 5.0])))
+async def test_amounts_are_observed_together_as_one_by_one(amounts: list[float]) -> None:
+    together, one_by_one = (Histogram("seconds", "…", registry=None, buckets=(0.1, 1.0, 5.0)) for _ in range(2))
+    observe(together, amounts)
+    for amount in amounts:
+        one_by_one.observe(amount)
+    pairs = zip(together._child_samples(), one_by_one._child_samples(), strict=True)
+    assert all(ours.value == pytest.approx(theirs.value) for ours, theirs in pairs if ours.name != "_created")
 
 
 @pytest.mark.parametrize(
@@ -243,4 +403,4 @@ async def test_browsers_get_their_headers_where_the_service_has_cors(monkeypatch
 
 async def test_layers_are_exchanged_when_the_application_has_started() -> None:
     app = await started(Starlette(middleware=[Middleware(TimeoutMiddleware, timeout=1), Middleware(service.Routes)]))
-    assert type(app.middleware_stack.app).__name__ == "_TimeLimit"  # type: ignore[union-attr]  # it is built
+    assert type(app.middleware_stack.app).__name__ == "_Around"  # type: ignore[union-attr]  # it is built
