@@ -56,6 +56,8 @@ class Load:
 
         async def once() -> None:
             try:
+                while free and free[-1].transport.is_closing():  # the server has hung up
+                    free.pop()
                 connection = free.pop() if free else await self.connect()
                 connection.ask_until(0)
                 await connection.idle

@@ -30,12 +30,14 @@ INLINE_SECONDS = 0.005
 """What is expected to take longer runs in a thread, so that health probes are answered meanwhile."""
 MOST_WAITING = 512
 """Requests; more than these are shed."""
-MOST_SECONDS = 0.5
+MOST_SECONDS = 0.4
 """That a request may expect to wait for its turn, unless the model is so slow that two batches take longer."""
 SHORT_SECONDS = 0.1
 """The same for a while after that was exceeded: under a load that does not end, whoever is accepted keeps about the latency of before."""
 SHORT_FOR = 2.0
 """Seconds; then it is tried whether the load has ended, since callers who ask again at once look like one."""
+LONG_SECONDS = 0.2
+"""During that while, whoever has waited longer is told to come back, unless the model is so slow that two batches take longer."""
 FEW_BATCHES = 2
 
 
@@ -44,6 +46,7 @@ class _Asked:
     rows: list[list[Any]]
     may_join: bool
     answer: asyncio.Future[tuple[Output, float]]
+    since: float
 
 
 @dataclass(eq=False)
@@ -72,11 +75,11 @@ class Batcher:
         number = len(self._waiting)
         batches = self._rows_waiting / self._rows_a_batch if self.joins else number
         now = time.monotonic()
-        expected = batches * self._seconds_a_batch if batches >= FEW_BATCHES else 0.0
-        full = number >= MOST_WAITING or expected > MOST_SECONDS
+        expected = batches * self._seconds_a_batch
+        full = number >= MOST_WAITING or (batches >= FEW_BATCHES and expected > MOST_SECONDS)
         if full:
             self._short_until = now + SHORT_FOR
-        return full or (now < self._short_until and expected > SHORT_SECONDS)
+        return full or (now < self._short_until and batches >= 1 and expected > SHORT_SECONDS)
 
     async def ask(self, rows: list[list[Any]]) -> tuple[Output, float]:
         """Ask about checked rows, together with whatever else arrives.
@@ -91,7 +94,7 @@ class Batcher:
         if self.is_full():
             raise TooManyWaitError(f"{len(self._waiting)} requests wait")
         loop = asyncio.get_running_loop()
-        asked = _Asked(rows, self.joins and self.predictor.entry.signature.may_join(rows), loop.create_future())
+        asked = _Asked(rows, self.joins and self.predictor.entry.signature.may_join(rows), loop.create_future(), time.monotonic())
         self._waiting.append(asked)
         self._rows_waiting += len(rows)
         if not self._scheduled:
@@ -124,7 +127,7 @@ class Batcher:
 
     def _take(self) -> list[_Asked]:
         """Take the next batch: the first that waits, and those behind it that may join."""
-        waiting = [asked for asked in self._waiting if not asked.answer.done()]  # whose caller has gone is not asked about
+        waiting = self._in_time([asked for asked in self._waiting if not asked.answer.done()])  # whose caller has gone is not asked about
         batch, rows = waiting[:1], len(waiting[0].rows) if waiting else 0
         if batch and batch[0].may_join:
             for asked in waiting[1:]:
@@ -135,6 +138,20 @@ class Batcher:
         self._waiting = waiting[len(batch) :]
         self._rows_waiting = sum(len(asked.rows) for asked in self._waiting)
         return batch
+
+    def _in_time(self, waiting: list[_Asked]) -> list[_Asked]:
+        """Return who waits, without those who were let in before it was known that this would take so long; one batch is always kept."""
+        now = time.monotonic()
+        if now >= self._short_until:
+            return waiting
+        longest = max(LONG_SECONDS, FEW_BATCHES * self._seconds_a_batch)
+        spare = sum(len(asked.rows) for asked in waiting) - self._rows_a_batch if self.joins else len(waiting) - 1
+        for index, asked in enumerate(waiting):
+            spare -= len(asked.rows) if self.joins else 1
+            if spare < 0 or now - asked.since <= longest:
+                return waiting[index:]
+            asked.answer.set_exception(TooManyWaitError(f"it has waited for {now - asked.since:.1f} s"))
+        return []
 
     def _outcomes(self, batch: list[_Asked]) -> list[tuple[Output, float] | Exception]:
         """Return an answer, or what the model raised, for each request; where a batch fails, its halves are asked again."""

@@ -171,6 +171,8 @@ class _Asked:
             seconds = time.monotonic() - self.start
             if self.metrics is not None:
                 self.metrics.answered(self.path, self._status, seconds)
+                if self._around.limit.is_idle():  # whoever asks alone finds it counted, also by another worker
+                    self.metrics.write()
             await self._send(message)
             log = self._around.log
             if log is not None and not self.path.startswith(log.skips):
@@ -194,6 +196,10 @@ class _TimeLimit:
 
     def end(self, asked: _Asked) -> None:
         self._running.pop(asked, None)
+
+    def is_idle(self) -> bool:
+        """Tell whether everybody who has asked is being answered."""
+        return not self._running
 
     def _set_timer(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up, context=Context())  # which keeps nothing of a request

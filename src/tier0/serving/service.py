@@ -38,6 +38,8 @@ ANNOUNCEMENT_POLL = 0.01
 PARSED_INLINE = 64 * 1024
 """Bytes; longer bodies are read in a thread, so that health probes are answered meanwhile."""
 RETRY_AFTER = 1
+REFUSED_AFTER = 0.1
+"""Seconds: whoever asks again at once does so ten times a second, and not so often that refusing takes the model's time."""
 
 
 class _State:
@@ -55,7 +57,7 @@ async def predict(request: Request, model: str) -> Response:
         return _unknown_model(model)
     batcher = _State.batchers[predictor.tag]
     if batcher.is_full():  # before anything is spent on it
-        return _shed(predictor)
+        return await _shed(predictor)
     try:
         body = await _read_body(request)
         rows = predictor.rows_of(body) if len(body) <= PARSED_INLINE else await asyncio.to_thread(predictor.rows_of, body)
@@ -63,14 +65,15 @@ async def predict(request: Request, model: str) -> Response:
     except InvalidRowError as refusal:
         return _json(refusal.as_dict(), refusal.status)
     except TooManyWaitError:
-        return _shed(predictor)
+        return await _shed(predictor)
     except Exception as problem:
         LOG.exception("%s failed", predictor.tag)
         return _error(500, "", f"the model {predictor.tag} failed with {type(problem).__name__}", "See the server's log")
     return _json(answer, headers={"X-Tier0-Model": predictor.tag})
 
 
-def _shed(predictor: Predictor) -> Response:
+async def _shed(predictor: Predictor) -> Response:
+    await asyncio.sleep(REFUSED_AFTER)
     response = _error(429, "", f"more requests wait for {predictor.tag} than it can answer in time", "Ask again later")
     response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
