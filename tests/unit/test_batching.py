@@ -208,10 +208,27 @@ async def test_after_too_many_waited_fewer_may_for_a_while(tmp_path: Path) -> No
         return sum(not isinstance(one, TooManyWaitError) for one in outcomes)
 
     assert await accepted(12) == 12
-    many = await accepted(100)
-    assert FEW_BATCHES <= await accepted(12) < 12 < many < 100
+    assert FEW_BATCHES < await accepted(100) < 50
+    assert 1 <= await accepted(12) < 12
     batcher._short_until = 0.0
     assert await accepted(12) == 12
+
+
+@pytest.mark.asyncio
+async def test_whoever_was_let_in_before_the_model_became_slow_is_not_kept_waiting(tmp_path: Path) -> None:
+    model = Watched(0.03)
+    batcher = batcher_of(model, tmp_path)
+    batcher.joins = False
+    await batcher.ask([[1.0, 2.0]])
+    model.seconds = 0.3
+
+    outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(100)), return_exceptions=True)
+
+    told = [str(one) for one in outcomes if isinstance(one, TooManyWaitError)]
+    late = [one for one in told if one.startswith("it has waited for")]
+    assert len(late) >= 5
+    assert len(model.asked_) - 1 == sum(isinstance(one, tuple) for one in outcomes) <= 4
+    assert isinstance(outcomes[len(outcomes) - len(told) + len(late) - 1], tuple)  # the last who was let in: one is always kept
 
 
 class Ids(Watched):

@@ -404,3 +404,14 @@ async def test_browsers_get_their_headers_where_the_service_has_cors(monkeypatch
 async def test_layers_are_exchanged_when_the_application_has_started() -> None:
     app = await started(Starlette(middleware=[Middleware(TimeoutMiddleware, timeout=1), Middleware(service.Routes)]))
     assert type(app.middleware_stack.app).__name__ == "_Around"  # type: ignore[union-attr]  # it is built
+
+
+async def test_who_is_refused_is_not_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = SimpleNamespace(tag="m:1")
+    for name, value in {"nonce": "n", "predictors": {"m": predictor}, "batchers": {"m:1": SimpleNamespace(is_full=lambda: True)}}.items():
+        monkeypatch.setattr(service._State, name, value, raising=False)
+    start = time.monotonic()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(service.Routes(Starlette())), base_url="http://here") as client:
+        answers = await asyncio.gather(*(client.post("/predict", json={}) for _ in range(3)))
+    assert [(one.status_code, one.headers["retry-after"]) for one in answers] == [(429, "1")] * 3
+    assert time.monotonic() - start >= service.REFUSED_AFTER

@@ -245,9 +245,10 @@ class Server:
         if status is not None:
             return f"bentoml serve exited with status {status}"
         workers = self.worker_pids
-        if dead := [pid for pid in self._workers if pid not in workers]:
+        missing = [pid for pid in self._workers if pid not in workers]
+        if dead := [pid for pid in missing if not _lives(pid)]:  # a walk through /proc may overlook one
             return f"worker {dead[0]} died, and was {'respawned' if set(workers) - set(self._workers) else 'not replaced'}"
-        self._workers = workers
+        self._workers = [*workers, *missing]
         if self.project is None and "Traceback (most recent call last)" in self._read_log():
             time.sleep(TRACEBACK_SETTLES)
             return "a traceback shows in its log"
@@ -407,3 +408,10 @@ class _Attempt:
         if isinstance(self._problem, PredictionMismatchError):
             raise self._problem
         raise failed(str(self._problem)) from self._problem
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.NoSuchProcess:
+        return False
