@@ -9,6 +9,7 @@ from tier0.core.catalogue import Disturbance
 
 LABELS = {"predictions": "", "probabilities": None}
 PROBABILITIES = {"predictions": None, "probabilities": ""}
+INTERVALS = {"intervals": "intervals"}
 ANY = "parity.golden_rows"
 
 
@@ -64,6 +65,11 @@ HEALTHY = (
     Case("fine", "narrow", contract=PROBABILITIES),
     Case("calibrate", "calibrated"),
     Case("two_steps", "steps"),
+    Case("churn", "churn"),
+    Case("conversion", "conversion"),
+    Case("ltv_90", "ltv_90", contract=INTERVALS),
+    Case("ltv_365", "ltv_365", contract=INTERVALS),
+    Case("training_effect", "training_effect", contract=INTERVALS),
     Case("tuned", "tuned"),
     Case("with_id"),
     Case("health_is_an_api", contract={"route": "/pydantic", "health": "/well"}),
@@ -141,4 +147,11 @@ MUTANTS = (
     Case("order_lost", caught_by=("parity.shuffled",)),
     Case("rounds", caught_by=(ANY,)),
     Case("sorted_by_name", caught_by=("parity.keys_in_any_order",)),
+    Case("another_outcome", "churn", caught_by=(ANY,)),
+    Case("another_horizon", "ltv_90", caught_by=(ANY,), contract=INTERVALS),
+    Case("bounds_swapped", "ltv_90", caught_by=("contract.intervals",), contract=INTERVALS),
+    Case("half_widths", "ltv_90", caught_by=("contract.intervals",), contract=INTERVALS),
+    Case("another_level", "ltv_90", caught_by=(ANY,), contract=INTERVALS),
+    Case("intervals_of_another_row", "training_effect", caught_by=(ANY,), contract=INTERVALS),
+    Case("sign_of_the_effect", "training_effect", caught_by=(ANY,), contract=INTERVALS),
 )

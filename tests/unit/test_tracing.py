@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from recording_opik import Recording, recording_opik
 
-from tier0.client import BentoMLClient, CircuitOpenError, ClientError, InvalidAnswerError, ServiceFailedError, opik_tracer
+from tier0.client import BentoMLClient, CallerError, CircuitOpenError, ClientError, InvalidAnswerError, ServiceFailedError, opik_tracer
 from tier0.client.opik_tracer import OpikTracer
 from tier0.client.tracing import CallTrace, new_trace_id
 from tier0.faults import Faults, FaultServer, Reply
@@ -242,6 +242,42 @@ async def test_an_application_with_opentelemetry_gets_its_own_context_propagated
     assert inside["traceparent"] == f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags:02x}"
     assert inside["baggage"] == "tenant=north"
     assert outside["traceparent"].split("-")[1] == outside["x-request-id"] != trace.format_trace_id(ids.trace_id)
+
+
+@pytest.mark.asyncio
+async def test_each_attempt_is_a_span_in_the_applications_own_trace(tier0_faults: Faults, kept_traces: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    provider, exported = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    server = tier0_faults.server([DOWN, OK, DOWN, Reply(422)])
+    address = server.url.replace("//", "//name:password@")
+    async with BentoMLClient(address, tracer=kept_traces, sleep=no_wait) as client:
+        with trace.get_tracer("application").start_as_current_span("request") as request:
+            await client.predict([[SECRET]])
+            with pytest.raises(CallerError):
+                await client.predict([[SECRET]])
+
+    *attempts, last = exported.get_finished_spans()
+    assert last.name == "request"
+    sent = [arrival.headers["traceparent"].split("-")[1:3] for arrival in server.arrivals]
+    assert sent == [[f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"] for span in attempts]
+    assert sent == [[call.parent_id, attempt.span_id] for call in kept_traces.traces for attempt in call.attempts]
+    assert len({span_id for _, span_id in sent}) == 4
+    for span, status, error, resends in zip(
+        attempts, (503, 200, 503, 422), ("ServiceFailedError", None, "ServiceFailedError", "CallerError"), (0, 1, 0, 1), strict=True
+    ):
+        assert span.attributes is not None
+        assert span.parent == request.get_span_context()
+        assert (span.kind, span.status.status_code) == (trace.SpanKind.CLIENT, trace.StatusCode.ERROR if error else trace.StatusCode.UNSET)
+        assert span.attributes.get("error.type") == error
+        assert {"http.response.status_code": status, "http.request.resend_count": resends}.items() <= span.attributes.items()
+        assert str(SECRET) not in span.to_json()
+        assert "password" not in span.to_json()
 
 
 @pytest.mark.asyncio

@@ -34,7 +34,18 @@ from tier0.client.errors import (
 )
 from tier0.client.knobs import Knobs, service_url
 from tier0.client.knobs import model_endpoints as endpoints_of
-from tier0.client.tracing import TRACEPARENT, Attempt, CallTrace, Propagate, Tracer, find_propagation, new_span_id, new_trace_id, outcome_of
+from tier0.client.tracing import (
+    TRACEPARENT,
+    Attempt,
+    AttemptSpan,
+    BeginSpan,
+    CallTrace,
+    Tracer,
+    find_opentelemetry,
+    new_span_id,
+    new_trace_id,
+    outcome_of,
+)
 from tier0.client.wire import Prediction, decode_json, decode_mapping, decode_prediction, encode, parse_retry_after, server_message
 
 if TYPE_CHECKING:
@@ -125,7 +136,7 @@ class BentoMLClient:
         self.contract = contract
         self._tracer = tracer
         self._tracer_failed = False
-        self._propagate: Propagate | None = None
+        self._begin_span: BeginSpan | None = None
         self._clock = clock
         self._sleep = sleep
         self._rng = rng
@@ -385,21 +396,23 @@ class BentoMLClient:
             call.bound.slots[call.service].release()
         return answer
 
-    def _headers(self, call: _Call) -> dict[str, str]:
+    def _headers(self, call: _Call) -> tuple[dict[str, str], AttemptSpan | None]:
+        """Return the headers of an attempt, and the attempt in the application's own trace, where it has one."""
         headers = {"X-Request-ID": call.request_id}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
-        if self._propagate is None:
-            self._propagate = find_propagation()  # the application may have begun to trace since
-        parent = self._propagate(headers) if self._propagate is not None else None
-        if call.trace is not None:
-            call.trace.parent_id = parent
-        if parent is None:
+        if self._begin_span is None:
+            self._begin_span = find_opentelemetry()  # the application may have begun to trace since
+        span = self._begin_span(headers, call.as_attributes) if self._begin_span is not None else None
+        if span is None:
             span_id = new_span_id()
             headers[TRACEPARENT] = f"00-{call.request_id}-{span_id}-{'00' if call.trace is None else '01'}"
-            if call.trace is not None:
-                call.trace.attempts[-1].span_id = span_id
-        return headers
+        else:
+            span_id = span.span_id
+        if call.trace is not None:
+            call.trace.parent_id = None if span is None else span.trace_id
+            call.trace.attempts[-1].span_id = span_id
+        return headers, span
 
     def _refuse_while_open(self, breaker: CircuitBreaker) -> None:
         """Reject a call before anything is encoded, so that it costs next to nothing."""
@@ -433,13 +446,25 @@ class BentoMLClient:
         return answer
 
     async def _send(self, call: _Call, permit: Permit, decode: Callable[[bytes], Answer]) -> Answer:
+        """Send one request, and tell the application's own trace of it."""
+        call.attempts += 1
+        headers, span = self._headers(call)
+        if span is None:
+            return await self._exchange(call, permit, decode, headers)
+        try:
+            answer = await self._exchange(call, permit, decode, headers)
+        except BaseException as error:
+            span.end(getattr(error, "status", None), error)
+            raise
+        span.end(OK.start, None)
+        return answer
+
+    async def _exchange(self, call: _Call, permit: Permit, decode: Callable[[bytes], Answer], headers: dict[str, str]) -> Answer:
         """Send one request, and settle its permit by what came of it."""
         start = self._clock()
         limit = min(call.attempt_timeout, call.deadline - start)
         had_its_time = limit >= call.attempt_timeout or not call.waited_for_slot  # else our own pool took what it lacked
-        call.attempts += 1
         facts: dict[str, Any] = {"attempts": call.attempts, "request_id": call.request_id}
-        headers = self._headers(call)
         try:
             async with asyncio.timeout(limit):
                 response = await call.bound.calls.request(call.method, call.url, content=call.body, headers=headers)
@@ -498,6 +523,12 @@ class _Call:
     def shown(self) -> str:
         """The address without what a caller may have put before its host: a name and a password."""
         return CREDENTIALS.sub("//", self.url)
+
+    def as_attributes(self) -> dict[str, Any]:
+        """Describe the next attempt as OpenTelemetry's semantic conventions for HTTP clients do, version 1.23."""
+        url = httpx.URL(self.url)
+        server = {"server.address": url.host, "server.port": url.port or (443 if url.scheme == "https" else 80)}
+        return {"http.request.method": self.method, "http.request.resend_count": self.attempts - 1, "url.full": self.shown, **server}
 
 
 def _error_of(state: tenacity.RetryCallState) -> ClientError:

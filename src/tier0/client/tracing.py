@@ -98,21 +98,48 @@ def outcome_of(error: BaseException | None) -> str:
     return type(error).__name__ if isinstance(error, Exception) else "cancelled"
 
 
-Propagate = Callable[[dict[str, str]], str | None]
-"""Puts the application's own trace into the headers of a request, and returns its id; None where there is none."""
+class AttemptSpan:
+    """An attempt in the application's own trace.
+
+    Attributes:
+        trace_id: of the application.
+        span_id: as it was sent: a new one for each attempt, where the application has set up OpenTelemetry's SDK for its process.
+    """
+
+    def __init__(self, span: Any, error: Any) -> None:
+        self._span, self._error = span, error
+        context = span.get_span_context()
+        self.trace_id = f"{context.trace_id:032x}"
+        self.span_id = f"{context.span_id:016x}"
+
+    def end(self, status: int | None, error: BaseException | None) -> None:
+        """Tell what came of it; the error's text may hold values of rows, and is not told."""
+        if status is not None:
+            self._span.set_attribute("http.response.status_code", status)
+        if error is not None:
+            self._span.set_attribute("error.type", outcome_of(error))
+            self._span.set_status(self._error)
+        self._span.end()
 
 
-def find_propagation() -> Propagate | None:
-    """Return how the application's own context is propagated, if it uses OpenTelemetry; nothing is imported that it does not use."""
+BeginSpan = Callable[[dict[str, str], Callable[[], dict[str, Any]]], AttemptSpan | None]
+"""Begins an attempt in the application's own trace, with the attributes that are asked for, and puts its context into the headers of a
+request; None where the application traces nothing just now."""
+
+
+def find_opentelemetry() -> BeginSpan | None:
+    """Return how an attempt is told to the application's OpenTelemetry, if it uses that; nothing is imported that it does not use."""
     if "opentelemetry.trace" not in sys.modules:
         return None
     propagate, trace = importlib.import_module("opentelemetry.propagate"), sys.modules["opentelemetry.trace"]
+    tracer = trace.get_tracer("tier0.client")
 
-    def put(headers: dict[str, str]) -> str | None:
-        context = trace.get_current_span().get_span_context()
-        if not context.is_valid:
+    def begin(headers: dict[str, str], describe: Callable[[], dict[str, Any]]) -> AttemptSpan | None:
+        if not trace.get_current_span().get_span_context().is_valid:
             return None
-        propagate.inject(headers)
-        return f"{context.trace_id:032x}"
+        attributes = describe()
+        span = tracer.start_span(attributes["http.request.method"], kind=trace.SpanKind.CLIENT, attributes=attributes)
+        propagate.inject(headers, context=trace.set_span_in_context(span))
+        return AttemptSpan(span, trace.StatusCode.ERROR)
 
-    return put
+    return begin

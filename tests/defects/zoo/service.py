@@ -70,13 +70,15 @@ def checked(x: Any, width: int = WIDTH, *, missing: bool = False) -> Any:
     return array
 
 
-def checked_frame(frame: pd.DataFrame, columns: dict[str, str], vocabulary: dict[str, list[str]]) -> pd.DataFrame:
+def checked_frame(frame: pd.DataFrame, columns: dict[str, str], vocabulary: dict[str, list[str]], *, missing: bool = True) -> pd.DataFrame:
     """Return *frame* with the columns of the training data in their order, or refuse it."""
     if set(frame.columns) != set(columns):
         raise InvalidArgument(f"columns: {list(columns)} were expected, and {list(frame.columns)} came")
     for name, kind in columns.items():
         for value in frame[name]:
             absent = value is None or value != value  # noqa: PLR0124 - NaN
+            if absent and not missing:
+                raise InvalidArgument(f"{name}: a value is missing")
             if not absent and (not isinstance(value, str) if kind == "text" else not isinstance(value, (int, float)) or isinstance(value, bool)):
                 raise InvalidArgument(f"{name}: {kind} was expected, and {value!r} came")
             if kind != "text" and not absent and np.isinf(value):
@@ -91,6 +93,10 @@ def checked_frame(frame: pd.DataFrame, columns: dict[str, str], vocabulary: dict
 MIXED = {"age": "number", "region": "text", "income": "number", "plan": "text", "called": "text"}
 MIXED_VOCABULARY = {"region": ["North", "South", "West"], "plan": ["basic", "plus", "premium"]}
 CODED = {"region": "text", "plan": "text", "income": "number"}
+CUSTOMER = {"tenure_months": "number", "monthly_spend": "number", "support_calls": "number", "plan": "text"}
+PERSON = {"age": "number", "educ": "number", "re75": "number"}
+PLANS = {"plan": ["basic", "family", "premium"]}
+KINDS = {"churn": CUSTOMER, "conversion": CUSTOMER, "ltv_90": CUSTOMER, "ltv_365": CUSTOMER, "training_effect": PERSON}
 
 
 def load(name: str) -> Any:
@@ -105,6 +111,7 @@ class Zoo:
         self.early, self.several, self.tolerant = load("early"), load("several"), load("tolerant")
         self.mixed, self.mixed_trees, self.coded = load("mixed"), load("mixed_trees"), load("coded")
         self.regression, self.new = load("regression"), load("new")
+        self.kinds = {name: bentoml.picklable_model.load_model(f"{name}:latest") for name in KINDS}
         self.scaler, self.bare = self.scaled.named_steps["scaler"], self.scaled.named_steps["model"]
         self.buffer: Any = None
         self.lock = threading.Lock()
@@ -138,6 +145,17 @@ class Zoo:
 
     def answer(self, model: Any, x: Any, **more: Any) -> dict[str, Any]:
         return {"predictions": model.predict(x).tolist(), "probabilities": model.predict_proba(x).tolist(), **more}
+
+    def decide(self, name: str, frame: pd.DataFrame) -> dict[str, Any]:
+        """Answer as a classifier with a threshold."""
+        model, threshold = self.kinds[name], self.of(name).custom_objects["threshold"]
+        probabilities = model.predict_proba(checked_frame(frame, KINDS[name], PLANS, missing=False))
+        return {"predictions": model.classes_[(probabilities[:, 1] >= threshold).astype(int)].tolist(), "probabilities": probabilities.tolist()}
+
+    def estimate(self, name: str, frame: pd.DataFrame) -> dict[str, Any]:
+        """Answer with a value and an interval for each row."""
+        rows = checked_frame(frame, KINDS[name], PLANS, missing=False)
+        return {"predictions": self.kinds[name].predict(rows).tolist(), "intervals": self.kinds[name].predict_interval(rows).tolist()}
 
     # ---- healthy routes, in several styles
 
@@ -214,6 +232,26 @@ class Zoo:
     @bentoml.api
     def calibrate(self, request: Rows) -> dict[str, Any]:
         return self.answer(self.calibrated, checked(request.features))
+
+    @bentoml.api
+    def churn(self, frame: pd.DataFrame) -> dict[str, Any]:
+        return self.decide("churn", frame)
+
+    @bentoml.api
+    def conversion(self, frame: pd.DataFrame) -> dict[str, Any]:
+        return self.decide("conversion", frame)
+
+    @bentoml.api
+    def ltv_90(self, frame: pd.DataFrame) -> dict[str, Any]:
+        return self.estimate("ltv_90", frame)
+
+    @bentoml.api
+    def ltv_365(self, frame: pd.DataFrame) -> dict[str, Any]:
+        return self.estimate("ltv_365", frame)
+
+    @bentoml.api
+    def training_effect(self, frame: pd.DataFrame) -> dict[str, Any]:
+        return self.estimate("training_effect", frame)
 
     @bentoml.api
     def two_steps(self, request: Rows) -> dict[str, Any]:
@@ -597,3 +635,39 @@ class Zoo:
     @bentoml.api
     def sorted_by_name(self, records: list[dict[str, float]]) -> dict[str, Any]:
         return self.answer(self.scaled, np.array([list(record.values()) for record in records]))
+
+    # ---- of the three kinds
+
+    @bentoml.api
+    def another_outcome(self, frame: pd.DataFrame) -> dict[str, Any]:
+        return self.decide("conversion", frame)
+
+    @bentoml.api
+    def another_horizon(self, frame: pd.DataFrame) -> dict[str, Any]:
+        return self.estimate("ltv_365", frame)
+
+    @bentoml.api
+    def bounds_swapped(self, frame: pd.DataFrame) -> dict[str, Any]:
+        answer = self.estimate("ltv_90", frame)
+        return {**answer, "intervals": [[upper, lower] for lower, upper in answer["intervals"]]}
+
+    @bentoml.api
+    def half_widths(self, frame: pd.DataFrame) -> dict[str, Any]:
+        answer = self.estimate("ltv_90", frame)
+        return {**answer, "intervals": [(upper - lower) / 2 for lower, upper in answer["intervals"]]}
+
+    @bentoml.api
+    def another_level(self, frame: pd.DataFrame) -> dict[str, Any]:
+        answer = self.estimate("ltv_90", frame)
+        return {**answer, "intervals": [[lower + (upper - lower) / 8, upper - (upper - lower) / 8] for lower, upper in answer["intervals"]]}
+
+    @bentoml.api
+    def intervals_of_another_row(self, frame: pd.DataFrame) -> dict[str, Any]:
+        answer = self.estimate("training_effect", frame)
+        return {**answer, "intervals": [*answer["intervals"][1:], *answer["intervals"][:1]]}
+
+    @bentoml.api
+    def sign_of_the_effect(self, frame: pd.DataFrame) -> dict[str, Any]:
+        """Treated and untreated are mistaken for each other: consistent in itself, and the opposite of what is true."""
+        answer = self.estimate("training_effect", frame)
+        return {"predictions": [-effect for effect in answer["predictions"]], "intervals": [[-upper, -lower] for lower, upper in answer["intervals"]]}

@@ -30,6 +30,7 @@ from xgboost import DMatrix, XGBClassifier
 from xgboost import train as train_booster
 
 from tier0 import golden_rows
+from tier0.pipeline.examples import TRAINERS
 
 FOLDER = Path(sys.argv[1])
 RNG = np.random.default_rng(7)
@@ -183,10 +184,19 @@ def mixed() -> None:
     save("regression", bentoml.sklearn, regressor)
 
 
+def kinds() -> None:
+    """The models of the three services by kind: classes with a threshold, values and effects with intervals."""
+    for train in TRAINERS.values():
+        for example in train(7):
+            golden(example.name, example.model, example.examples, threshold=example.threshold)
+            save(example.name, bentoml.picklable_model, example.model, custom_objects={"threshold": example.threshold})
+
+
 def main() -> None:
     numbers()
     boosters()
     mixed()
+    kinds()
     (FOLDER / "saved.json").write_text(json.dumps(SAVED), encoding="utf-8")
 
 
