@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(200), pytest.mark.x
 TIMES = 3
 SAMPLE = {
     "numpy", "dataframe", "one_record", "reg05", "reg11", "sta02", "con02", "con05", "par05", "par07", "par08", "par14", "par19",
-    "par26", "bat04", "bat15", "canary", "ltv_90", "training_effect", "another_horizon", "bounds_swapped", "sign_of_the_effect",
+    "par26", "bat04", "bat15", "canary", "training_effect", "another_horizon", "bounds_swapped", "sign_of_the_effect",
 }  # fmt: skip
 """What `make test` runs; `make test-all` runs all of it."""
 

@@ -49,7 +49,7 @@ def test_a_second_after_sigkill_nothing_is_left(run: Run, moment: str) -> None:
     run.assert_gone_within(1.0)
 
 
-@pytest.mark.parametrize("moment", ["the model is registered", "the model is served"])
+@pytest.mark.parametrize("moment", [pytest.param("the model is registered", marks=pytest.mark.slow), "the model is served"])
 def test_a_second_after_sigkill_of_xdists_controller_nothing_is_left(run: Run, moment: str) -> None:
     process = start_until(run, moment, "-n", "2")
 

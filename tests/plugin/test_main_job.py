@@ -58,6 +58,7 @@ def job(run: Run) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_same_seed_same_model_and_another_seed_another(job: Run) -> None:
     results = []
     for seed in ("3", "3", "4"):
@@ -184,6 +185,7 @@ def test_a_store_of_ones_own_keeps_the_model_and_the_default_one_is_not_touched(
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_mlflow_store_of_ones_own_is_used(job: Run) -> None:
     uri = f"sqlite:///{job.folder / 'own.db'}"
 

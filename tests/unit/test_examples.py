@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from tier0.pipeline import examples
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the process that trains them has it: on a busy machine the threads of OpenMP wait for each other."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 def test_intervals_hold_as_often_as_they_say_for_customers_that_nobody_trained_on() -> None:
