@@ -89,6 +89,8 @@ class Connection(asyncio.Protocol):
 
     def ask_until(self, end: float) -> None:
         """Ask once, and again until *end*; `idle` is done after the last answer."""
+        if self.transport.is_closing():
+            raise ConnectionResetError("the server hung up")
         self.end = end
         self.idle = asyncio.get_running_loop().create_future()
         self.ask()

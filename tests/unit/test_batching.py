@@ -231,6 +231,17 @@ async def test_whoever_was_let_in_before_the_model_became_slow_is_not_kept_waiti
     assert isinstance(outcomes[len(outcomes) - len(told) + len(late) - 1], tuple)  # the last who was let in: one is always kept
 
 
+@pytest.mark.asyncio
+async def test_rows_that_may_not_join_are_counted_as_batches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = batcher_of(Watched(0.05), tmp_path)
+    await batcher.ask([[1.0, 2.0]])
+    monkeypatch.setattr(type(batcher.predictor.entry.signature), "may_join", lambda *_: False)
+
+    outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(100)), return_exceptions=True)
+
+    assert sum(isinstance(one, tuple) for one in outcomes) < 10
+
+
 class Ids(Watched):
     def predict(self, rows: Any) -> Any:
         self.asked_.append(len(rows))

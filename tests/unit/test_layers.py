@@ -13,8 +13,10 @@ import weakref
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -36,6 +38,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -100,11 +103,15 @@ async def slow_to_end(request: Request) -> Response:
     return StreamingResponse(pieces())
 
 
+async def goes_on(request: Request) -> Response:
+    return PlainTextResponse("done", background=BackgroundTask(asyncio.sleep, 0.04))
+
+
 async def echo(request: Request) -> Response:
     return Response(await request.body(), media_type=request.headers["content-type"])
 
 
-ROUTES = [Route(f"/{one.__name__}", one) for one in (ids, state, hang, stubborn, fails_late, own_timeout, slow_to_end)]
+ROUTES = [Route(f"/{one.__name__}", one) for one in (ids, state, hang, stubborn, fails_late, own_timeout, slow_to_end, goes_on)]
 ROUTES.append(Route("/echo", echo, methods=["POST"]))
 
 
@@ -322,6 +329,62 @@ async def test_a_log_that_cannot_be_written_harms_nobody(monkeypatch: pytest.Mon
         assert (await client.get("/ids")).status_code == 200
     await asyncio.sleep(0)
     assert "I/O operation on closed file" in capsys.readouterr().err
+
+
+async def test_metrics_that_cannot_be_written_harm_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(monkeypatch, exchanged=True)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Counter, "inc", full)
+        assert (await ask(told.app, "/ids")).status_code == 200
+    lines, samples = await told.after(REQUESTS[0])
+    assert len([line for line in lines if "path=/ids" in line]) == 2
+    assert "the metrics could not be written" in told.lines.getvalue()
+    assert [value for name, value in samples.items() if "request_total" in name or "in_progress" in name] == [1, 0]
+
+
+async def test_a_line_that_cannot_be_encoded_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = Told(monkeypatch, exchanged=True)
+    (handler,) = logging.getLogger("bentoml").handlers
+    assert isinstance(handler, logging.StreamHandler)
+    with (tmp_path / "log").open("w", encoding="ascii") as stream:
+        monkeypatch.setattr(handler, "stream", stream)
+        await asyncio.gather(*(ask(told.app, f"/{name}") for name in ("a", "€", "b")))
+        await asyncio.sleep(0)
+    assert re.findall(r"path=(\S+?),", (tmp_path / "log").read_text(encoding="ascii")) == ["/a", "/\\u20ac", "/b"]
+
+
+async def test_a_line_is_written_when_all_is_answered_whatever_is_done_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(monkeypatch, exchanged=True)
+    answered = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            answered.set()
+
+    scope = {"type": "http", "path": "/goes_on", "method": "GET", "scheme": "http", "headers": [], "query_string": b"", "root_path": ""}
+    asking = asyncio.create_task(told.app(scope, asyncio.Queue[Any]().get, send))
+    await answered.wait()
+    await asyncio.sleep(0.01)
+    assert "path=/goes_on" in told.lines.getvalue()
+    assert not asking.done()
+    await asking
+
+
+async def test_a_websocket_goes_through_bentomls_own_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for exchanged in (False, True):
+        told = Told(monkeypatch, exchanged=exchanged)
+        scope = {"type": "websocket", "path": "/nowhere", "scheme": "ws", "headers": [], "query_string": b"", "root_path": "", "subprotocols": []}
+        messages = asyncio.Queue[Any]()
+        await messages.put({"type": "websocket.connect"})
+        await told.app(scope, messages.get, AsyncMock())
+        found.append(await told.after())
+    assert found[0] == found[1]
+    assert "Connection closed" in found[1][0][-1]
 
 
 async def test_a_log_that_is_switched_off_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import quote
@@ -32,7 +32,7 @@ from tier0.client.errors import (
     TimedOutError,
     TransportError,
 )
-from tier0.client.knobs import Knobs, service_url
+from tier0.client.knobs import Knobs, service_url, without_credentials
 from tier0.client.knobs import model_endpoints as endpoints_of
 from tier0.client.tracing import (
     TRACEPARENT,
@@ -63,7 +63,6 @@ NOT_RETRIED = {501, 505}
 TOO_MANY_REQUESTS = 429
 OK = range(200, 300)
 SERVER_FAILED = 500
-CREDENTIALS = re.compile(r"//[^/@]*@")
 Answer = TypeVar("Answer")
 
 
@@ -452,7 +451,8 @@ class BentoMLClient:
         if span is None:
             return await self._exchange(call, permit, decode, headers)
         try:
-            answer = await self._exchange(call, permit, decode, headers)
+            with span.current():
+                answer = await self._exchange(call, permit, decode, headers)
         except BaseException as error:
             span.end(getattr(error, "status", None), error)
             raise
@@ -521,14 +521,19 @@ class _Call:
 
     @property
     def shown(self) -> str:
-        """The address without what a caller may have put before its host: a name and a password."""
-        return CREDENTIALS.sub("//", self.url)
+        """The address, as it may be shown."""
+        return without_credentials(self.url)
 
     def as_attributes(self) -> dict[str, Any]:
         """Describe the next attempt as OpenTelemetry's semantic conventions for HTTP clients do, version 1.23."""
-        url = httpx.URL(self.url)
-        server = {"server.address": url.host, "server.port": url.port or (443 if url.scheme == "https" else 80)}
-        return {"http.request.method": self.method, "http.request.resend_count": self.attempts - 1, "url.full": self.shown, **server}
+        return {"http.request.method": self.method, "http.request.resend_count": self.attempts - 1, **_described(self.url)}
+
+
+@lru_cache(maxsize=256)
+def _described(address: str) -> dict[str, Any]:
+    url = httpx.URL(address)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return {"url.full": without_credentials(address), "server.address": url.host, "server.port": port}
 
 
 def _error_of(state: tenacity.RetryCallState) -> ClientError:

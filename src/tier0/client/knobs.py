@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,6 +12,7 @@ import httpx
 
 SERVICE_URL = "BENTOML_SERVICE_URL"
 PREFIX = "TIER0_CLIENT_"
+CREDENTIALS = re.compile(r"//[^/?#]*@")
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,19 @@ def checked_url(url: str, where: str) -> str:
     Raises:
         ValueError: it is no address of a service; with *where* it came from.
     """
+    shown = without_credentials(url)
     if not url.startswith(("http://", "https://")):
-        raise ValueError(f"{where} = {url!r} is no URL of a service: give one such as http://127.0.0.1:3000")
+        raise ValueError(f"{where} = {shown!r} is no URL of a service: give one such as http://127.0.0.1:3000")
     try:
-        httpx.URL(url)
+        parsed = httpx.URL(url)
     except httpx.InvalidURL as problem:
-        raise ValueError(f"{where} = {url!r} is no URL: {problem}") from problem
+        raise ValueError(f"{where} = {shown!r} is no URL: {problem}") from problem
+    if parsed.query or parsed.fragment:
+        address = re.split("[?#]", shown)[0]
+        raise ValueError(f"{where} has something behind its path, where the routes' paths are put: give {address!r}")
     return url.rstrip("/")
+
+
+def without_credentials(url: str) -> str:
+    """Return *url* without what may stand before its host: a name and a password."""
+    return CREDENTIALS.sub("//", url)

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -106,11 +107,15 @@ class AttemptSpan:
         span_id: as it was sent: a new one for each attempt, where the application has set up OpenTelemetry's SDK for its process.
     """
 
-    def __init__(self, span: Any, error: Any) -> None:
-        self._span, self._error = span, error
+    def __init__(self, span: Any, use: Callable[..., AbstractContextManager[Any]], error: Any) -> None:
+        self._span, self._use, self._error = span, use, error
         context = span.get_span_context()
         self.trace_id = f"{context.trace_id:032x}"
         self.span_id = f"{context.span_id:016x}"
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context in which it is the current span: what else traces requests of httpx stands within it."""
+        return self._use(self._span, end_on_exit=False, record_exception=False, set_status_on_exception=False)
 
     def end(self, status: int | None, error: BaseException | None) -> None:
         """Tell what came of it; the error's text may hold values of rows, and is not told."""
@@ -140,6 +145,6 @@ def find_opentelemetry() -> BeginSpan | None:
         attributes = describe()
         span = tracer.start_span(attributes["http.request.method"], kind=trace.SpanKind.CLIENT, attributes=attributes)
         propagate.inject(headers, context=trace.set_span_in_context(span))
-        return AttemptSpan(span, trace.StatusCode.ERROR)
+        return AttemptSpan(span, trace.use_span, trace.StatusCode.ERROR)
 
     return begin

@@ -66,6 +66,7 @@ class Batcher:
     _seconds_a_call: float = 0.0
     _seconds_a_batch: float = 0.0
     _rows_waiting: int = 0
+    _alone_waiting: int = 0
     _most_rows: int = FIRST_ROWS
     _rows_a_batch: int = MOST_ROWS
     _short_until: float = 0.0
@@ -73,7 +74,7 @@ class Batcher:
     def is_full(self) -> bool:
         """Tell whether one more must be shed, since too many wait: by their number, or by what the batches before it are expected to take."""
         number = len(self._waiting)
-        batches = self._rows_waiting / self._rows_a_batch if self.joins else number
+        batches = self._alone_waiting + self._rows_waiting / self._rows_a_batch
         now = time.monotonic()
         expected = batches * self._seconds_a_batch
         full = number >= MOST_WAITING or (batches >= FEW_BATCHES and expected > MOST_SECONDS)
@@ -96,7 +97,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         asked = _Asked(rows, self.joins and self.predictor.entry.signature.may_join(rows), loop.create_future(), time.monotonic())
         self._waiting.append(asked)
-        self._rows_waiting += len(rows)
+        self._count(asked)
         if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._next, context=Context())  # what the model logs belongs to no caller's trace
@@ -136,8 +137,16 @@ class Batcher:
                 batch.append(asked)
                 rows += len(asked.rows)
         self._waiting = waiting[len(batch) :]
-        self._rows_waiting = sum(len(asked.rows) for asked in self._waiting)
+        self._rows_waiting = self._alone_waiting = 0
+        for asked in self._waiting:
+            self._count(asked)
         return batch
+
+    def _count(self, asked: _Asked) -> None:
+        if asked.may_join:
+            self._rows_waiting += len(asked.rows)
+        else:
+            self._alone_waiting += 1
 
     def _in_time(self, waiting: list[_Asked]) -> list[_Asked]:
         """Return who waits, without those who were let in before it was known that this would take so long; one batch is always kept."""
@@ -145,10 +154,11 @@ class Batcher:
         if now >= self._short_until:
             return waiting
         longest = max(LONG_SECONDS, FEW_BATCHES * self._seconds_a_batch)
-        spare = sum(len(asked.rows) for asked in waiting) - self._rows_a_batch if self.joins else len(waiting) - 1
-        for index, asked in enumerate(waiting):
-            spare -= len(asked.rows) if self.joins else 1
-            if spare < 0 or now - asked.since <= longest:
+        shares = [len(asked.rows) / self._rows_a_batch if asked.may_join else 1 for asked in waiting]
+        batches = sum(shares)
+        for index, (asked, share) in enumerate(zip(waiting, shares, strict=True)):
+            batches -= share
+            if batches < 1 or now - asked.since <= longest:
                 return waiting[index:]
             asked.answer.set_exception(TooManyWaitError(f"it has waited for {now - asked.since:.1f} s"))
         return []

@@ -15,6 +15,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from contextvars import Context
+from copy import copy
 from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +60,15 @@ def lighten(stack: Any) -> None:
     found = list(takewhile(is_bentomls, dropwhile(lambda pair: not is_bentomls(pair), layers_within(stack))))
     if not found:
         return
-    outer, inner = found[0][0], found[-1][1].app
+    outer, first, inner = *found[0], found[-1][1].app
     layers = {type(layer).__name__: layer for _, layer in found}
     trace_layer = layers.get(TRACE)
     is_silent = trace_layer is not None and _tells_nobody(trace_layer.tracer)
     if trace_layer is not None and not is_silent:
-        outer.app = outer = trace_layer
+        outer.app = outer = copy(trace_layer)
     outer.app = _Around(
         inner,
+        first,
         _Ids(trace_layer) if is_silent else None,
         _Metrics(layers[METRICS]) if METRICS in layers else None,
         _AccessLog(layers[ACCESS]) if ACCESS in layers else None,
@@ -77,10 +79,14 @@ def lighten(stack: Any) -> None:
 
 
 class _Around:
-    """Counts, names, limits and logs each HTTP request; what is None is not done, or by a layer further out."""
+    """Counts, names, limits and logs each HTTP request; what is None is not done, or by a layer further out.
 
-    def __init__(self, app: App, ids: _Ids | None, metrics: _Metrics | None, log: _AccessLog | None, limit: _TimeLimit) -> None:
+    Anything else goes through BentoML's own layers, of which *theirs* is the first.
+    """
+
+    def __init__(self, app: App, theirs: App, ids: _Ids | None, metrics: _Metrics | None, log: _AccessLog | None, limit: _TimeLimit) -> None:
         self.app = app
+        self.theirs = theirs
         self.ids = ids
         self.metrics = metrics
         self.log = log
@@ -89,7 +95,7 @@ class _Around:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.theirs(scope, receive, send)
             return
         asked = _Asked(self, scope, send)
         token = self.ids.enter(scope) if self.ids is not None else None
@@ -111,7 +117,10 @@ class _Around:
         try:
             await self.app(asked.scope, receive, asked.limited)
         except asyncio.CancelledError:
-            if not asked.is_late or asked.task.cancelling() > cancelled + 1:  # somebody else gave it up, too
+            if not asked.is_late:
+                raise
+            if asked.task.cancelling() > cancelled + 1:  # somebody else gave it up, too
+                asked.task.uncancel()
                 raise
         except Exception:
             if not asked.is_late:
@@ -132,10 +141,10 @@ class _Around:
 
     def _write(self) -> None:
         self._is_called = False
-        if self.metrics is not None:
-            self.metrics.write()
         if self.log is not None:
             self.log.write()
+        if self.metrics is not None:
+            self.metrics.write()
 
 
 class _Asked:
@@ -177,6 +186,7 @@ class _Asked:
             log = self._around.log
             if log is not None and not self.path.startswith(log.skips):
                 log.add(self.scope, self._status, self._head, seconds)
+                self._around.write_soon()
         else:
             await self._send(message)
 
@@ -240,19 +250,19 @@ class _Metrics:
         self._changes[path] -= 1
 
     def write(self) -> None:
+        last, changes, answered = self._last, self._changes, self._answered
+        self._last, self._changes, self._answered = 0.0, Counter(), {}
         layer = self._layer
-        if not layer._is_setup:  # noqa: SLF001 - as it does itself for its first request
-            layer._setup()  # noqa: SLF001
-        if self._last:
-            self._of(layer.metrics_last_request_timestamp).set(self._last)
-        for path, change in self._changes.items():
-            self._of(layer.metrics_request_in_progress, endpoint=path).inc(change)
-        for (path, status), seconds in self._answered.items():
-            self._of(layer.metrics_request_total, endpoint=path, http_response_code=status).inc(len(seconds))
-            observe(self._of(layer.metrics_request_duration, endpoint=path, http_response_code=status), seconds)
-        self._last = 0.0
-        self._changes.clear()
-        self._answered.clear()
+        try:
+            if last:
+                self._of(layer.metrics_last_request_timestamp).set(last)
+            for path, change in changes.items():
+                self._of(layer.metrics_request_in_progress, endpoint=path).inc(change)
+            for (path, status), seconds in answered.items():
+                self._of(layer.metrics_request_total, endpoint=path, http_response_code=status).inc(len(seconds))
+                observe(self._of(layer.metrics_request_duration, endpoint=path, http_response_code=status), seconds)
+        except Exception:  # such as a disk that is full: a prediction is worth more than its count
+            LOG.exception("the metrics could not be written")
 
     def _of(self, metric: Any, **labels: Any) -> Any:
         """Return what a metric's labels lead to, which costs as much as counting does."""
@@ -320,7 +330,10 @@ class _AccessLog:
         self._lines.clear()
         handler.acquire()
         try:
-            handler.stream.write(text)
+            try:
+                handler.stream.write(text)
+            except UnicodeEncodeError as problem:
+                handler.stream.write(text.encode(problem.encoding, "backslashreplace").decode(problem.encoding))
             handler.flush()
         except Exception:  # noqa: BLE001 - a log that cannot be written harms nobody, as with the logging module
             handler.handleError(self._record(text))

@@ -56,8 +56,9 @@ async def predict(request: Request, model: str) -> Response:
     if predictor is None:
         return _unknown_model(model)
     batcher = _State.batchers[predictor.tag]
+    start = time.monotonic()
     if batcher.is_full():  # before anything is spent on it
-        return await _shed(predictor)
+        return await _shed(predictor, start)
     try:
         body = await _read_body(request)
         rows = predictor.rows_of(body) if len(body) <= PARSED_INLINE else await asyncio.to_thread(predictor.rows_of, body)
@@ -65,15 +66,15 @@ async def predict(request: Request, model: str) -> Response:
     except InvalidRowError as refusal:
         return _json(refusal.as_dict(), refusal.status)
     except TooManyWaitError:
-        return await _shed(predictor)
+        return await _shed(predictor, start)
     except Exception as problem:
         LOG.exception("%s failed", predictor.tag)
         return _error(500, "", f"the model {predictor.tag} failed with {type(problem).__name__}", "See the server's log")
     return _json(answer, headers={"X-Tier0-Model": predictor.tag})
 
 
-async def _shed(predictor: Predictor) -> Response:
-    await asyncio.sleep(REFUSED_AFTER)
+async def _shed(predictor: Predictor, start: float) -> Response:
+    await asyncio.sleep(start + REFUSED_AFTER - time.monotonic())
     response = _error(429, "", f"more requests wait for {predictor.tag} than it can answer in time", "Ask again later")
     response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
