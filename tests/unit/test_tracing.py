@@ -224,6 +224,22 @@ assert not unwanted & set(sys.modules), sorted(unwanted & set(sys.modules))
     subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60)
 
 
+def test_nothing_is_imported_within_a_call() -> None:
+    script = """
+import asyncio, sys
+from tier0.client import BentoMLClient
+from tier0.faults import FaultServer, Reply
+async def main():
+    with FaultServer(Reply(200, {"predictions": [1]})) as server:
+        async with BentoMLClient(server.url) as client:
+            before = set(sys.modules)
+            await client.predict([[1.0]])
+            assert set(sys.modules) == before, sorted(set(sys.modules) - before)
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60)
+
+
 @pytest.mark.asyncio
 async def test_an_application_with_opentelemetry_gets_its_own_context_propagated(tier0_faults: Faults) -> None:
     from opentelemetry import baggage, context, trace

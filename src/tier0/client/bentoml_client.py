@@ -18,7 +18,7 @@ import httpx
 import tenacity
 
 from tier0.client.breaker import CircuitBreaker, Permit, State
-from tier0.client.connections import Connections
+from tier0.client.connections import Connections, import_late_imports
 from tier0.client.errors import (
     CallerError,
     CircuitOpenError,
@@ -142,6 +142,7 @@ class BentoMLClient:
         self._circuits: OrderedDict[str, _Circuit] = OrderedDict()
         self._bound: Connections | None = None
         self._closed = False
+        import_late_imports()
 
     @classmethod
     async def for_service(cls, base_url: str | None = None, *, declared: Mapping[str, Any] | None = None, **knobs: Any) -> Self:

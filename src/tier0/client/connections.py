@@ -5,13 +5,24 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 
 import httpx
 
 KEEPALIVE_EXPIRY = 4.0
 """Seconds; BentoML closes idle connections after 5, and a request on a connection that is just being closed is lost."""
 HEALTH_CONNECTIONS = 2
+LATE_IMPORTS = ("httpcore", "anyio", "anyio._backends._asyncio")
+"""What httpx imports with its first client, and with its first request: up to 80 ms, for which the event loop would stand still."""
+
+
+def import_late_imports() -> None:
+    """Import them now."""
+    for name in LATE_IMPORTS:
+        with suppress(ImportError):
+            import_module(name)
 
 
 @dataclass

@@ -67,7 +67,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ClientCheck("pool.own_queue", "Is the client's own full pool not taken for a sick service?", ("connections",), alone=True),
     ClientCheck("pool.bounded", "Are no more connections open than declared?", ("connections",)),
     ClientCheck("health.never_raises", "Does a health check end in time, whatever comes back?", (), ("health",)),
-    ClientCheck("health.while_saturated", "Is health answered while all connections are busy?", ("connections",), ("health",)),
+    ClientCheck("health.while_saturated", "Is health answered while all connections are busy?", ("connections",), ("health",), alone=True),
     ClientCheck("tracing.one_trace_a_call", "Does each call become one complete trace in Opik, with a span a request?", ("opik",), ("importable",)),
     ClientCheck("tracing.costs_nothing", "Does an Opik that hangs cost calls nothing?", ("opik",), ("importable",), alone=True),
     ClientCheck("hygiene.quoted_models", "Does a model's name stay within its segment of the path?", (), ("model",)),

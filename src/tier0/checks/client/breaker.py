@@ -221,7 +221,9 @@ async def burst(subject: Subject) -> dict[str, Any]:
         if len(failed) < threshold:
             raise NotJudgedError(f"{len(failed)} failures came, and {threshold} open it")
         opened = failed[threshold - 1]
-        let_out = [one for one in arrivals if opened + ON_ITS_WAY < one.at < opened + reset * 0.9]
+        since = sorted((one for one in arrivals if opened < one.at < opened + reset * 0.9), key=lambda one: one.at)
+        on_its_way = {one.connection: one for one in reversed(since)}  # the first of each connection: it may have been sent before
+        let_out = [one for one in since if one is not on_its_way[one.connection] and one.at > opened + ON_ITS_WAY]
         if let_out:
             message = f"{len(let_out)} requests were sent after {threshold} failures had come back, within the reset"
             raise caller.fail(message, "a success that was on its way closes it", "calls that wait for a connection do not look at it again")
