@@ -70,14 +70,16 @@ def checked(x: Any, width: int = WIDTH, *, missing: bool = False) -> Any:
     return array
 
 
-def checked_frame(frame: pd.DataFrame, columns: dict[str, str], vocabulary: dict[str, list[str]], *, missing: bool = True) -> pd.DataFrame:
+def checked_frame(
+    frame: pd.DataFrame, columns: dict[str, str], vocabulary: dict[str, list[str]], required: frozenset[str] = frozenset()
+) -> pd.DataFrame:
     """Return *frame* with the columns of the training data in their order, or refuse it."""
     if set(frame.columns) != set(columns):
         raise InvalidArgument(f"columns: {list(columns)} were expected, and {list(frame.columns)} came")
     for name, kind in columns.items():
         for value in frame[name]:
             absent = value is None or value != value  # noqa: PLR0124 - NaN
-            if absent and not missing:
+            if absent and name in required:
                 raise InvalidArgument(f"{name}: a value is missing")
             if not absent and (not isinstance(value, str) if kind == "text" else not isinstance(value, (int, float)) or isinstance(value, bool)):
                 raise InvalidArgument(f"{name}: {kind} was expected, and {value!r} came")
@@ -96,6 +98,8 @@ CODED = {"region": "text", "plan": "text", "income": "number"}
 CUSTOMER = {"tenure_months": "number", "monthly_spend": "number", "support_calls": "number", "plan": "text"}
 PERSON = {"age": "number", "educ": "number", "re75": "number"}
 PLANS = {"plan": ["basic", "family", "premium"]}
+REQUIRED = {"conversion": frozenset(CUSTOMER) - {"plan"}, "training_effect": frozenset(PERSON)}
+"""What a linear model cannot do without."""
 KINDS = {"churn": CUSTOMER, "conversion": CUSTOMER, "ltv_90": CUSTOMER, "ltv_365": CUSTOMER, "training_effect": PERSON}
 
 
@@ -149,12 +153,12 @@ class Zoo:
     def decide(self, name: str, frame: pd.DataFrame) -> dict[str, Any]:
         """Answer as a classifier with a threshold."""
         model, threshold = self.kinds[name], self.of(name).custom_objects["threshold"]
-        probabilities = model.predict_proba(checked_frame(frame, KINDS[name], PLANS, missing=False))
+        probabilities = model.predict_proba(checked_frame(frame, KINDS[name], PLANS, REQUIRED.get(name, frozenset())))
         return {"predictions": model.classes_[(probabilities[:, 1] >= threshold).astype(int)].tolist(), "probabilities": probabilities.tolist()}
 
     def estimate(self, name: str, frame: pd.DataFrame) -> dict[str, Any]:
         """Answer with a value and an interval for each row."""
-        rows = checked_frame(frame, KINDS[name], PLANS, missing=False)
+        rows = checked_frame(frame, KINDS[name], PLANS, REQUIRED.get(name, frozenset()))
         return {"predictions": self.kinds[name].predict(rows).tolist(), "intervals": self.kinds[name].predict_interval(rows).tolist()}
 
     # ---- healthy routes, in several styles
