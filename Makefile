@@ -44,7 +44,8 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(PYTEST) $(BY_TWO) -m "not slow and not torture" $(ARGS)
+	$(PYTEST) $(BY_TWO) -m "not alone and not slow and not torture" $(ARGS)
+	$(PYTEST) -m "alone and not slow and not torture" $(ARGS)
 
 test-all: lint
 	$(PYTEST) -m "not torture" $(ARGS)

@@ -18,7 +18,7 @@ from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import DoesNotHoldError, Verdict
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.alone]
 PROMISES = {name: value for name, value in DECLARED.items() if name != "slow_after"}
 LEAKS = "ignore::pytest.PytestUnraisableExceptionWarning"
 """What clients leave open is found by the checks."""

@@ -45,6 +45,7 @@ def ended_within(process: subprocess.Popen[str], seconds: float) -> int | None:
         return None
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(60 + (WHOLE + ENDS_WITHIN) * KILLS)
 def test_killed_at_any_moment_nothing_is_left_and_the_next_run_passes(whole: Run) -> None:
     draw = random.Random(SEED)
