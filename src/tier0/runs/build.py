@@ -27,8 +27,11 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("TIER0_ANNOUNCEMENT", str(Path(__file__).with_name("models.json")))
-for library in ("OMP", "OPENBLAS", "MKL"):  # threads for each request would fight with their own callers for the cores
-    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+from tier0.core.helper import ONE_THREAD  # noqa: E402
+
+for name, value in ONE_THREAD.items():  # threads for each request would fight with their own callers for the cores
+    os.environ.setdefault(name, value)
 
 from tier0.serving.service import Tier0Service  # noqa: E402 - it reads where its models are named
 
