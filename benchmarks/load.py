@@ -14,8 +14,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvloop
-
 
 @dataclass
 class Load:
@@ -123,7 +121,7 @@ def main(address: str, body: str, callers: str, seconds: str, rate: str) -> None
     head = f"POST /{path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     load = Load(host, int(port), (head + body).encode())
     start = time.perf_counter()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner() as runner:
         runner.run(load.by_rate(float(rate), float(seconds)) if float(rate) else load.by_callers(int(callers), float(seconds)))
     took = time.perf_counter() - start
     total, times = load.statuses.total(), sorted(load.times) or [float("nan")]

@@ -111,7 +111,7 @@ def ours(stack: ExitStack, workspace: Workspace, workers: int = 1, model: str = 
 
 
 def measure(peers: list[Peer], saved: RegisteredModel, callers: tuple[int, ...] = CALLERS, sizes: tuple[int, ...] = (1, 100)) -> None:
-    print(f"{'rows':>5}{'callers':>8}  {'server':10}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p99/p50':>9}{'refused':>9}   tier0 / this")
+    print(f"{'rows':>5}{'callers':>8}  {'server':10}{'answered/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p99/p50':>9}{'refused':>9}   tier0 / this")
     for rows in sizes:
         asked = (saved.golden.plain.rows * 5)[:rows]
         for number in callers:
@@ -119,7 +119,7 @@ def measure(peers: list[Peer], saved: RegisteredModel, callers: tuple[int, ...] 
             for _ in range(ROUNDS):
                 for peer in peers:
                     found[peer.name].append(peer.load(asked, number))
-            rates = {name: statistics.median(one["rate"] for one in several) for name, several in found.items()}
+            rates = {name: statistics.median(one["answered"] for one in several) for name, several in found.items()}
             for name, several in found.items():
                 p50, p99 = (statistics.median(one[part] for one in several) for part in ("p50", "p99"))
                 refused = sum(one["refused"] for one in several)

@@ -215,6 +215,21 @@ async def test_after_too_many_waited_fewer_may_for_a_while(tmp_path: Path) -> No
 
 
 @pytest.mark.asyncio
+async def test_one_batch_that_was_held_up_sends_nobody_away(tmp_path: Path) -> None:
+    model = Watched(0.005)
+    batcher = batcher_of(model, tmp_path)
+    batcher.joins = False
+    for seconds in (0.005, 0.005, 0.1):
+        model.seconds = seconds
+        await batcher.ask([[1.0, 2.0]])
+    model.seconds = 0.005
+
+    answers = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(20)))
+
+    assert len(answers) == 20
+
+
+@pytest.mark.asyncio
 async def test_whoever_was_let_in_before_the_model_became_slow_is_not_kept_waiting(tmp_path: Path) -> None:
     model = Watched(0.03)
     batcher = batcher_of(model, tmp_path)

@@ -40,7 +40,7 @@ __all__ = ["Tier0Service"]
 PACKAGE = Path(__file__).parents[1]
 NEEDED = ("bentoml", "numpy", "orjson", "cloudpickle", "threadpoolctl", "starlette", "httpx", "h11", "tenacity", "psutil", "filelock")
 """What the service imports, beside what its models do."""
-FASTER = ("httptools", "uvloop")
+FASTER = "httptools"
 """What uvicorn takes for speed where it is installed."""
 TABLES = ("pandas", "scikit-learn")
 """What reads rows with named columns, and what most pipelines are made of."""
@@ -154,7 +154,7 @@ def _packages(models: Sequence[RegisteredModel]) -> list[str]:
     """Return what the service and its models need, in the versions that are installed here: those that the models were proven with."""
     trained_with = {DISTRIBUTIONS.get(name, name) for model in models for name in Entry.read(model.path).versions}
     found = []
-    for name in dict.fromkeys((*NEEDED, *FASTER, *TABLES, *sorted(trained_with))):
+    for name in dict.fromkeys((*NEEDED, FASTER, *TABLES, *sorted(trained_with))):
         try:
             found.append(f"{name}=={importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

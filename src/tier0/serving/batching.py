@@ -39,6 +39,8 @@ SHORT_FOR = 2.0
 LONG_SECONDS = 0.2
 """During that while, whoever has waited longer is told to come back, unless the model is so slow that two batches take longer."""
 FEW_BATCHES = 2
+TYPICAL_OF = 12
+"""Batches: their mean is what the next one is expected to take. Of fewer, one that was held up would have everybody shed."""
 
 
 @dataclass(eq=False)
@@ -184,7 +186,7 @@ class Batcher:
         return outcomes
 
     def _learn(self, batch: list[_Asked], rows: int, seconds: float) -> None:
-        self._seconds_a_batch += (seconds - self._seconds_a_batch) / (4 if self._seconds_a_batch else 1)
+        self._seconds_a_batch += (seconds - self._seconds_a_batch) / (TYPICAL_OF if self._seconds_a_batch else 1)
         self._seconds_a_row += (seconds / rows - self._seconds_a_row) / 4
         if rows == 1:
             self._seconds_a_call = seconds
