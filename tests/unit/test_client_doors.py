@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
@@ -133,6 +134,24 @@ async def test_what_a_schema_leaves_open_is_declared() -> None:
             assert (await client.predict([[1.0]]))["predictions"] == [1]
 
 
+def test_the_defaults_are_those_that_are_promised() -> None:
+    assert Knobs.resolve({}) == Knobs(10.0, None, 3, 0.1, 5.0, 0.2, 5, 30.0, 20, idempotent=True)
+
+
+def test_it_is_closed_where_it_belongs() -> None:
+    once = Reply(200, OK.body, headers={"Connection": "close"})  # else the loop that ends below leaves a connection open
+    with FaultServer(once) as server, asyncio.Runner() as runner:
+        client = BentoMLClient(server.url)
+        runner.run(client.predict([[1.0]]))
+        with pytest.raises(ClientUsageError, match="another event loop"):
+            asyncio.run(client.close())
+        runner.run(client.close())
+
+        left = BentoMLClient(server.url)
+        asyncio.run(left.predict([[1.0]]))
+        asyncio.run(left.close())
+
+
 def test_every_knob_is_taken_from_the_environment_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {"timeout": "3", "attempt_timeout": "1.5", "max_attempts": "2", "backoff_base": "0", "backoff_max": "1", "retry_budget": "0.5"}
     texts |= {"failure_threshold": "9", "reset_timeout": "7", "max_connections": "4", "idempotent": "false"}
@@ -217,7 +236,9 @@ def test_a_process_that_was_forked_is_told_so() -> None:
 
         with pytest.raises(ClientUsageError, match="before this process was forked"):
             client.predict([[1.0]])
+        client.close()  # it does not wait for a thread that is not there
         client._pid = os.getpid()
+        assert client.predict([[1.0]])["predictions"] == [1], "what belongs to the parent is left alone"
 
 
 def test_closing_it_ends_the_calls_of_other_threads() -> None:

@@ -19,9 +19,11 @@ CONNECTIONS = 20
 @pytest.mark.parametrize("calls", [2_000, pytest.param(80_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 @pytest.mark.asyncio
 async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
-    chance, outcomes, healed = random.Random(7), Counter[str](), False
+    chance, outcomes, healed, slow = random.Random(7), Counter[str](), False, False
 
     def answer(_: Arrival) -> Reply:
+        if slow:
+            return Reply(200, OK.body, delay=2.0)
         fate = 0.0 if healed else chance.random()
         return Reply.broken() if fate > 0.95 else OK if fate < 0.85 else DOWN
 
@@ -40,18 +42,24 @@ async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
             await asyncio.sleep(0)
 
     knobs: dict[str, Any] = {"failure_threshold": 3, "reset_timeout": 0.01, "backoff_base": 0.001, "max_connections": CONNECTIONS}
-    async with BentoMLClient(tier0_faults.server(answer).url, **knobs) as client:
+    server = tier0_faults.server(answer)
+    async with BentoMLClient(server.url, **knobs) as client:
         await asyncio.gather(*(ask_often(client, calls // 400) for _ in range(400)))
         healed = True
         async with asyncio.timeout(10):  # a permit that was lost would keep the circuit half-open for ever
             while True:
                 try:
-                    answered = await asyncio.gather(*(client.predict([[1.0]]) for _ in range(CONNECTIONS)))
+                    await client.predict([[1.0]])
                     break
                 except CircuitOpenError as rejection:
                     await asyncio.sleep(rejection.retry_after or 0.0)
 
+        slow, before = True, len(server.arrivals)
+        await asyncio.gather(*(client.predict([[1.0]]) for _ in range(CONNECTIONS)))
+
         assert sum(outcomes.values()) == calls
         assert {"answered", "CircuitOpenError", "ServiceFailedError", "TransportError", "CancelledError"} <= outcomes.keys()
-        assert len(answered) == CONNECTIONS, "all connections are free again"
+        last = server.arrivals[before:]
+        assert len(last) == CONNECTIONS
+        assert max(request.at for request in last) < min(request.ended_at or 0.0 for request in last), "all of them at once"
         assert client.circuit_state() == "closed"

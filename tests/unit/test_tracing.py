@@ -224,17 +224,25 @@ assert not unwanted & set(sys.modules), sorted(unwanted & set(sys.modules))
     subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60)
 
 
-def test_nothing_is_imported_within_a_call() -> None:
-    script = """
+@pytest.mark.parametrize("traced", ["", "from opentelemetry import trace"])
+def test_nothing_is_imported_within_a_call(traced: str) -> None:
+    script = f"""
 import asyncio, sys
-from tier0.client import BentoMLClient
+from tier0.client import BentoMLClient, ClientError
+{traced}
 from tier0.faults import FaultServer, Reply
 async def main():
-    with FaultServer(Reply(200, {"predictions": [1]})) as server:
-        async with BentoMLClient(server.url) as client:
+    with FaultServer([Reply(200, {{"predictions": [1]}}), Reply(503), Reply(429), Reply.broken(), Reply(200, b"text")]) as server:
+        async with BentoMLClient(server.url, max_attempts=2) as client:
             before = set(sys.modules)
             await client.predict([[1.0]])
+            for _ in range(2):
+                try:
+                    await client.predict([[1.0]])
+                except ClientError:
+                    pass
             assert set(sys.modules) == before, sorted(set(sys.modules) - before)
+    assert len(server.arrivals) == 5
 asyncio.run(main())
 """
     subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60)
@@ -375,6 +383,27 @@ async def test_a_tracer_that_fails_does_not_take_the_answer_away(caplog: pytest.
         assert (await client.predict([[1.0]]))["predictions"] == [1]
 
     assert [record.levelname for record in caplog.records if record.name.startswith("tier0")] == ["WARNING"], "told once"
+
+
+class Kept(Failing):
+    def __init__(self) -> None:
+        self.traces: list[CallTrace] = []
+
+    def record(self, trace: CallTrace) -> None:
+        self.traces.append(trace)
+
+    def flush(self, timeout: float) -> bool:
+        return timeout < 0
+
+
+@pytest.mark.asyncio
+async def test_a_trace_tells_the_status_that_came_and_closing_what_could_not_be_sent(caplog: pytest.LogCaptureFixture, tier0_faults: Faults) -> None:
+    tracer = Kept()
+    async with client_of(tier0_faults.server(Reply(201, {"predictions": [1]})), tracer) as client:
+        await client.predict([[1.0]])
+
+    assert (tracer.traces[0].status, tracer.traces[0].attempts[0].status) == (201, 201)
+    assert "could not send all its traces" in caplog.text
 
 
 def test_ids_are_uuids_of_version_7_in_the_order_of_their_time() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import OrderedDict
@@ -59,7 +60,12 @@ SCHEMA_LIMIT = 10.0
 GIVES_UP_LATE = 0.8
 """A caller that waited for this share of the attempt's limit before giving up has seen the service fail."""
 BUDGET = 10.0
+RETRIED = (ServiceFailedError, TransportError, TimedOutError, InvalidAnswerError, RateLimitedError)
 NOT_RETRIED = {501, 505}
+BROKEN = (httpx.HTTPError, OSError)
+"""What a connection fails with: not all that TLS raises is translated by httpx."""
+METHOD_NOT_ALLOWED = 405
+ABSENT = {404, METHOD_NOT_ALLOWED}
 TOO_MANY_REQUESTS = 429
 OK = range(200, 300)
 SERVER_FAILED = 500
@@ -89,7 +95,7 @@ class BentoMLClient:
         contract: how the services are asked, where they are not Tier0's; see also `for_service`.
         tracer: is told of every call when it has ended, such as `tier0.client.opik_tracer.OpikTracer`; it is flushed, and
             not closed, with the client.
-        idempotent: whether asking twice does no harm; otherwise nothing is retried that may have been carried out. True.
+        idempotent: whether asking twice does no harm; otherwise nothing is retried that may have been received. True.
         clock: monotonic.
         sleep: waits between attempts.
         rng: gives numbers from 0 to 1, for the backoff.
@@ -135,7 +141,7 @@ class BentoMLClient:
         self.contract = contract
         self._tracer = tracer
         self._tracer_failed = False
-        self._begin_span: BeginSpan | None = None
+        self._begin_span: BeginSpan | None = find_opentelemetry()
         self._clock = clock
         self._sleep = sleep
         self._rng = rng
@@ -174,8 +180,9 @@ class BentoMLClient:
         Raises:
             ClientError: one of its kinds; see `tier0.client.errors`.
         """
-        if self._tracer is None and not self._closed:
-            self._refuse_while_open(self._circuit(self._url(model, "")).breaker)
+        if self._tracer is None:
+            self._bind()
+            self._refuse_while_open(self._circuit(self._url(model, "")).breaker, new_trace_id)
         contract = self.contract
         body, rows = encode(data, contract)
         route = "predict" if contract is None else contract.route.lstrip("/")
@@ -203,15 +210,23 @@ class BentoMLClient:
         start = self._clock()
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT), bound.health_slots[self._service(model)]:
-                route = "health" if self.contract is None else self.contract.health.lstrip("/")
-                response = await bound.health.get(self._url(model, route))
-                if model is None and response.status_code in {404, 405}:  # a service of another style
-                    response = await bound.health.get(f"{self._base_url}/readyz")
+                response = await self._ask_health(bound.health, model)
         except TimeoutError:
             return {"status": "unhealthy", "reason": f"no answer within {HEALTH_TIMEOUT:g} s"}
-        except httpx.HTTPError as problem:
+        except BROKEN as problem:
             return {"status": "unhealthy", "reason": _describe(problem)}
         return {"latency_ms": (self._clock() - start) * 1000, **_health_of(response)}
+
+    async def _ask_health(self, http: httpx.AsyncClient, model: str | None) -> httpx.Response:
+        """Ask the health route, which is a POST where it is an API of BentoML's; a service of another style at least whether it is ready."""
+        url = self._url(model, "health" if self.contract is None else self.contract.health.lstrip("/"))
+        response = await http.get(url)
+        if response.status_code == METHOD_NOT_ALLOWED:
+            response = await http.post(url, json={})
+        is_whole_service = model is None or model in self._model_endpoints
+        if is_whole_service and response.status_code in ABSENT:
+            response = await http.get(f"{self._service(model)}/readyz")
+        return response
 
     def circuit_state(self, model: str | None = None) -> State:
         """Return the state of the model's circuit."""
@@ -219,16 +234,30 @@ class BentoMLClient:
         return "closed" if circuit is None else circuit.breaker.state
 
     async def close(self) -> None:
-        """Close all connections, and flush the tracer, for at most 2 s; calls after this are errors."""
-        self._closed = True
-        if self._bound is not None:
-            bound, self._bound = self._bound, None
-            await bound.close()
-        if self._tracer is not None:
-            try:
-                await asyncio.to_thread(self._tracer.flush, FLUSH_TIMEOUT)
-            except Exception:
-                LOG.warning("the tracer could not be flushed", exc_info=True)
+        """Close all connections, and flush the tracer, for at most 2 s; calls after this are errors.
+
+        Raises:
+            ClientUsageError: the client belongs to another event loop, which may still use it.
+        """
+        bound = self._bound
+        if bound is not None and bound.loop.is_closed():
+            bound = None  # and its sockets with it
+        if bound is not None and bound.loop is not asyncio.get_running_loop():
+            raise ClientUsageError("the client belongs to another event loop. Close it there.")
+        self._closed, self._bound = True, None
+        try:
+            if bound is not None:
+                await bound.close()
+        finally:
+            if self._tracer is not None:
+                await asyncio.to_thread(self._flush, self._tracer)
+
+    def _flush(self, tracer: Tracer) -> None:
+        try:
+            if not tracer.flush(FLUSH_TIMEOUT):
+                LOG.warning("the tracer could not send all its traces within %s s; some may be lost", FLUSH_TIMEOUT)
+        except Exception:
+            LOG.warning("the tracer could not be flushed", exc_info=True)
 
     async def __aenter__(self) -> Self:
         self._bind()
@@ -288,6 +317,8 @@ class BentoMLClient:
         rows: int | None = None,
     ) -> Answer:
         total = self._knobs.timeout if timeout is None else timeout
+        if not isinstance(total, (int, float)) or math.isnan(total):
+            raise InvalidDataError(f"timeout = {total!r} is no number of seconds")
         circuit = self._circuit(self._url(model, ""))
         call = _Call(
             bound=self._bind(),
@@ -347,13 +378,11 @@ class BentoMLClient:
         return await retrying(attempt)
 
     def _may_be_retried(self, error: BaseException) -> bool:
-        if isinstance(error, ServiceFailedError):
-            return self._knobs.idempotent and error.status not in NOT_RETRIED
-        if isinstance(error, TransportError):
-            return self._knobs.idempotent or isinstance(error.__cause__, httpx.ConnectError)
-        if isinstance(error, (TimedOutError, InvalidAnswerError)):
-            return self._knobs.idempotent
-        return isinstance(error, RateLimitedError)
+        if isinstance(error, TransportError) and isinstance(error.__cause__, httpx.ConnectError):
+            return True
+        if isinstance(error, ServiceFailedError) and error.status in NOT_RETRIED:
+            return False
+        return self._knobs.idempotent and isinstance(error, RETRIED)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         """Full jitter (Brooker, "Exponential Backoff and Jitter", 2015), and Retry-After as a floor."""
@@ -362,7 +391,7 @@ class BentoMLClient:
 
     def _must_stop(self, call: _Call, state: tenacity.RetryCallState) -> bool:
         no_time = self._clock() + state.upcoming_sleep >= call.deadline
-        return no_time or state.attempt_number >= self._knobs.max_attempts or call.circuit.budget < 1 or call.circuit.breaker.state != "closed"
+        return no_time or state.attempt_number >= self._knobs.max_attempts or call.circuit.budget < 1 or call.circuit.breaker.state == "open"
 
     def _refuse_closed(self, call: _Call) -> None:
         if self._closed:
@@ -370,8 +399,10 @@ class BentoMLClient:
 
     async def _attempt(self, call: _Call, decode: Callable[[bytes], Answer]) -> Answer:
         self._refuse_closed(call)
+        if call.last_error is None:  # whoever is refused anyway need not wait for a connection
+            self._refuse_while_open(call.circuit.breaker, lambda: call.request_id)
         try:
-            call.waited_for_slot = await call.bound.take_slot(call.service, call.deadline - self._clock())
+            call.waited_for_slot |= await call.bound.take_slot(call.service, call.deadline - self._clock())
         except TimeoutError:
             if call.last_error is not None:
                 raise call.last_error from None
@@ -414,12 +445,12 @@ class BentoMLClient:
             call.trace.attempts[-1].span_id = span_id
         return headers, span
 
-    def _refuse_while_open(self, breaker: CircuitBreaker) -> None:
-        """Reject a call before anything is encoded, so that it costs next to nothing."""
+    def _refuse_while_open(self, breaker: CircuitBreaker, request_id: Callable[[], str]) -> None:
+        """Reject a call before anything is done for it, so that it costs next to nothing."""
         try:
             breaker.refuse_while_open()
         except CircuitOpenError as rejection:
-            rejection.request_id = new_trace_id()
+            rejection.request_id = request_id()
             raise
 
     def _permit(self, call: _Call) -> Permit:
@@ -435,15 +466,13 @@ class BentoMLClient:
         attempt = Attempt("", time.time())
         cast("CallTrace", call.trace).attempts.append(attempt)
         try:
-            answer = await self._send(call, permit, decode)
-            attempt.status = OK.start
+            return await self._send(call, permit, decode)
         except BaseException as error:
             attempt.outcome = outcome_of(error)
-            attempt.status = getattr(error, "status", None)
             raise
         finally:
+            attempt.status = call.status
             attempt.ended = max(time.time(), attempt.started)
-        return answer
 
     async def _send(self, call: _Call, permit: Permit, decode: Callable[[bytes], Answer]) -> Answer:
         """Send one request, and tell the application's own trace of it."""
@@ -455,9 +484,9 @@ class BentoMLClient:
             with span.current():
                 answer = await self._exchange(call, permit, decode, headers)
         except BaseException as error:
-            span.end(getattr(error, "status", None), error)
+            span.end(call.status, error)
             raise
-        span.end(OK.start, None)
+        span.end(call.status, None)
         return answer
 
     async def _exchange(self, call: _Call, permit: Permit, decode: Callable[[bytes], Answer], headers: dict[str, str]) -> Answer:
@@ -466,11 +495,15 @@ class BentoMLClient:
         limit = min(call.attempt_timeout, call.deadline - start)
         had_its_time = limit >= call.attempt_timeout or not call.waited_for_slot  # else our own pool took what it lacked
         facts: dict[str, Any] = {"attempts": call.attempts, "request_id": call.request_id}
+        call.status = None
         try:
             async with asyncio.timeout(limit):
                 response = await call.bound.calls.request(call.method, call.url, content=call.body, headers=headers)
-            if response.status_code in OK:
+            call.status = response.status_code
+            if call.status in OK:
                 answer = decode(response.content)
+                if self._clock() - start > limit:  # reading it holds the event loop, so that no timer can end it
+                    raise TimeoutError  # noqa: TRY301
         except asyncio.CancelledError:
             if had_its_time and self._clock() - start >= GIVES_UP_LATE * limit:
                 permit.fail()
@@ -479,13 +512,13 @@ class BentoMLClient:
             if had_its_time:
                 permit.fail()
             raise TimedOutError(f"{call.shown} gave no whole answer within {limit:.2f} s", **facts) from problem
-        except httpx.HTTPError as problem:
+        except BROKEN as problem:
             permit.fail()
             raise TransportError(f"{call.shown}: {_describe(problem)}", **facts) from problem
         except InvalidAnswerError as error:
             permit.fail()
-            raise InvalidAnswerError(f"{call.shown}: {error}", status=response.status_code, **facts) from None
-        if response.status_code in OK:
+            raise InvalidAnswerError(f"{call.shown}: {error}", status=call.status, **facts) from None
+        if call.status in OK:
             permit.succeed()
             return answer
         raise _refusal(call.shown, response, permit, facts)
@@ -516,6 +549,7 @@ class _Call:
     attempt_timeout: float
     request_id: str = field(default_factory=new_trace_id)
     attempts: int = 0
+    status: int | None = None
     waited_for_slot: bool = False
     last_error: ClientError | None = None
     trace: CallTrace | None = None

@@ -7,7 +7,9 @@ import ssl
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import import_module
+from typing import Any
 
 import httpx
 
@@ -67,7 +69,9 @@ def _http_client(trust: ssl.SSLContext) -> httpx.AsyncClient:
     """Make a client whose only limits are ours: httpx's timeouts are per operation, and a dripping body passes them all."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY)
     hooks = {"response": [_forget_where_else]}
-    return httpx.AsyncClient(timeout=None, verify=trust, limits=limits, trust_env=False, follow_redirects=False, event_hooks=hooks)  # noqa: S113
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))  # one that is sticky would send a retry to the replica that has just failed
+    options: dict[str, Any] = {"limits": limits, "trust_env": False, "follow_redirects": False, "event_hooks": hooks, "cookies": no_cookies}
+    return httpx.AsyncClient(timeout=None, verify=trust, **options)  # noqa: S113
 
 
 async def _forget_where_else(response: httpx.Response) -> None:

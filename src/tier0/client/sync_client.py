@@ -34,7 +34,7 @@ class SyncBentoMLClient:
         self._client = BentoMLClient(base_url, **knobs)
         self._pid = os.getpid()
         self._closed = False
-        self._closing = threading.Lock()
+        self._closing, self._asking = threading.Lock(), threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tier0-client", daemon=True)
         self._thread.start()
@@ -72,11 +72,14 @@ class SyncBentoMLClient:
         return self._client.circuit_state(model)
 
     def close(self) -> None:
-        """Close all connections and end the thread; calls after this are errors."""
+        """Close all connections and end the thread; calls after this are errors. In a process that was forked: nothing."""
+        if self._pid != os.getpid():  # the thread, which would do it, is not here
+            return
         with self._closing:
-            if self._closed:
-                return
-            self._closed = True
+            with self._asking:
+                if self._closed:
+                    return
+                self._closed = True
             try:
                 asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
             finally:
@@ -99,13 +102,14 @@ class SyncBentoMLClient:
         self.close()
 
     def _wait(self, call: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        if self._closed:
-            raise ClientUsageError("the client is closed. Make a new one.")
         if self._pid != os.getpid():
             raise ClientUsageError("the client was made before this process was forked, and its thread stayed behind. Make one in each process.")
         if threading.current_thread() is self._thread:
             raise ClientUsageError("the client's own thread cannot wait for it. Use BentoMLClient in asynchronous code.")
-        answer = asyncio.run_coroutine_threadsafe(call(), self._loop)
+        with self._asking:  # what is asked before it closes is ended by closing, and not left behind
+            if self._closed:
+                raise ClientUsageError("the client is closed. Make a new one.")
+            answer = asyncio.run_coroutine_threadsafe(call(), self._loop)
         try:
             return answer.result()
         except concurrent.futures.CancelledError:

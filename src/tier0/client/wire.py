@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from tier0.client.errors import InvalidAnswerError, InvalidDataError
 
 PARTS = ("predictions", "probabilities", "intervals")
+EMPTY = "the data is empty: give rows, records, an array or a DataFrame"
 
 if TYPE_CHECKING:
     from tier0.core.contract import Contract
@@ -45,7 +46,14 @@ def encode(data: Any, contract: Contract | None = None) -> tuple[bytes, int | No
         content = _dump(body)
     except (TypeError, ValueError, RecursionError) as problem:
         raise InvalidDataError(f"the data cannot be sent as JSON: {problem}. Give numbers, text, true, false and None.") from problem
-    return content, len(features) if isinstance(features, list) else None
+    return content, _number_of(features)
+
+
+def _number_of(features: Any) -> int | None:
+    """Return how many rows are asked about; None if that cannot be told."""
+    if hasattr(features, "tolist"):
+        features = features.tolist()
+    return len(features) if isinstance(features, (list, tuple)) else None
 
 
 def _body_of(data: Any) -> tuple[dict[str, Any], Any]:
@@ -56,6 +64,8 @@ def _body_of(data: Any) -> tuple[dict[str, Any], Any]:
         body = {"features": data.astype(object).to_numpy().tolist(), "columns": [str(name) for name in data.columns]}
     else:
         body = {"features": data.tolist() if hasattr(data, "tolist") else data}
+    if _number_of(body["features"]) == 0:
+        raise InvalidDataError(EMPTY)
     return body, body["features"]
 
 
@@ -79,7 +89,7 @@ def _columns_and_rows(data: Any) -> tuple[list[str], list[list[Any]]]:
         return [str(name) for name in data.columns], data.astype(object).to_numpy().tolist()
     data = data.tolist() if hasattr(data, "tolist") else [data] if isinstance(data, Mapping) else data
     if not isinstance(data, (list, tuple)) or not data:
-        raise InvalidDataError(f"the data is {type(data).__name__ if data else 'empty'}: give rows, records, an array or a DataFrame")
+        raise InvalidDataError(f"the data is {type(data).__name__}: give rows, records, an array or a DataFrame" if data else EMPTY)
     if not isinstance(data[0], Mapping):
         return [], [list(row) if isinstance(row, (list, tuple)) else row.tolist() if hasattr(row, "tolist") else [row] for row in data]
     columns = list(data[0])
@@ -136,6 +146,13 @@ def decode_prediction(content: bytes, rows: int | None, contract: Contract | Non
     Raises:
         InvalidAnswerError: the body is no prediction.
     """
+    try:
+        return _prediction_in(content, rows, contract)
+    except RecursionError as problem:
+        raise InvalidAnswerError(f"a 2xx whose body is nested too deep: {_excerpt(content)}") from problem
+
+
+def _prediction_in(content: bytes, rows: int | None, contract: Contract | None) -> Prediction:
     answer = decode_json(content)
     if contract is not None:
         answer = {**(answer if isinstance(answer, Mapping) else {}), **contract.read(answer)}
@@ -159,6 +176,8 @@ def decode_prediction(content: bytes, rows: int | None, contract: Contract | Non
 
 
 def _is_complete(values: Any) -> bool:
+    if isinstance(values, dict):
+        values = list(values.values())
     if isinstance(values, list):
         return all(map(_is_complete, values))
     return values is not None and not (type(values) is float and not math.isfinite(values))
@@ -183,9 +202,17 @@ def decode_json(content: bytes) -> Any:
         InvalidAnswerError: it is none.
     """
     try:
-        return json.loads(content)
+        return JSON.decode(content.decode(json.detect_encoding(content), "surrogatepass"))
     except (ValueError, RecursionError) as problem:
-        raise InvalidAnswerError(f"a 2xx whose body is not JSON: {_excerpt(content)}") from problem
+        raise InvalidAnswerError(f"a 2xx whose body is not JSON ({problem}): {_excerpt(content)}") from problem
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is none of its numbers")
+
+
+JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+"""Of RFC 8259, which has neither NaN nor Infinity: an answer with one in it could not be passed on to anybody."""
 
 
 def server_message(content: bytes) -> str:
