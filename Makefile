@@ -48,7 +48,8 @@ test: lint
 	$(PYTEST) -m "alone and not slow and not torture" $(ARGS)
 
 test-all: lint
-	$(PYTEST) -m "not torture" $(ARGS)
+	$(PYTEST) $(BY_TWO) -m "not alone and not torture" $(ARGS)
+	$(PYTEST) -m "alone and not torture" $(ARGS)
 
 # Others are asked, too, and their clients leave warnings behind.
 # One of them has a pytest plugin of its own, which would be imported in every run of ours: it gets an environment of its own.

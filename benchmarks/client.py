@@ -134,10 +134,11 @@ async def fan_out(url: str) -> None:
 async def memory(url: str) -> None:
     process, sizes = psutil.Process(), []
     async with BentoMLClient(url) as client:
-        for _ in range(6):
-            await seconds_a_call(lambda: client.predict(BODY), 10)
+        for _ in range(5):
+            for _ in range(20_000 // CALLS):
+                await seconds_a_call(lambda: client.predict(BODY), 10)
             sizes.append(process.memory_info().rss / 2**20)
-    print(f"{'MiB after each ' + str(CALLS) + ' calls':36}" + "".join(f"{size:10.1f}" for size in sizes))
+    print(f"{'MiB after each 20,000 calls':36}" + "".join(f"{size:10.1f}" for size in sizes))
 
 
 def tell(name: str, values: list[float]) -> None:

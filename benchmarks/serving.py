@@ -2,9 +2,10 @@
 
 Peers: the naive BentoML service, a hand-written FastAPI application on uvicorn, `mlflow models serve`, LitServe and MLServer (each of
 these in an environment of its own, `.venv/litserve` and `.venv/mlserver`, made on first use), and prediction in this process as the
-limit. Aims: ahead of each with 32 and 256 callers, within 15 % of FastAPI with one, p99 at most 3 times p50; with one core busy at least
-10 times the naive service; four times what a service can answer is shed, and the accepted keep their latency. The golden rows are
-compared before anything is measured, and after the overload again. At the end: where the time of one request goes, from body to bytes.
+limit; each with one and with two workers. Aims: ahead of each with 32 and 256 callers, within 15 % of FastAPI with one, p99 at most 3
+times p50; with one core busy at least 10 times the naive service; four times what a service can answer is shed, and the accepted keep
+their latency. The golden rows are compared before anything is measured, one by one while 32 others ask, and after the overload again. At
+the end: where the time of one request goes, from body to bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -34,6 +35,7 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from xgboost import XGBClassifier
 
+from tier0.core.golden import GoldenRows
 from tier0.core.helper import NO_TELEMETRY
 from tier0.core.prediction import labels_follow, use_one_thread
 from tier0.core.settings import Port
@@ -49,31 +51,42 @@ ROUNDS = int(os.environ.get("ROUNDS", "3"))
 ONLY = os.environ.get("ONLY", "")
 """Names of peers, separated by commas; all by default."""
 CALLERS = (1, 32, 256)
+HTTP = httpx.Client(timeout=30, trust_env=False)
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 Rows = list[list[float]]
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Something that serves the model: how it is asked, and where its predictions stand in an answer."""
+    """Something that serves the model: how it is asked, and where the parts of an answer stand."""
 
     name: str
     url: str
     body: Callable[[Rows], Mapping[str, Any]] = lambda rows: {"features": rows}
-    predictions: Callable[[Any], list[Any]] = lambda answer: answer["predictions"]
+    parts: Callable[[Any], dict[str, Any]] = lambda answer: answer
 
-    def prove(self, saved: RegisteredModel) -> None:
+    def prove(self, golden: GoldenRows) -> None:
         """Stop here if it does not answer as the model in memory did."""
-        golden = saved.golden.plain
-        answer = httpx.post(self.url, json=self.body(golden.rows), timeout=30, trust_env=False).json()
-        mismatch = golden.compare({"predictions": self.predictions(answer)}, parts=["predictions"])
+        answer = self.parts(HTTP.post(self.url, json=self.body(golden.rows)).json())
+        mismatch = golden.compare(answer, parts=[part for part in ("predictions", "probabilities") if part in answer])
         if mismatch is not None:
             raise SystemExit(f"{self.name} answers otherwise: {mismatch}")
 
+    def prove_in_company(self, golden: GoldenRows) -> None:
+        """Prove each row alone, while others ask about another one."""
+        asked = 0
+        while asked < len(golden):
+            with subprocess.Popen(self._loading(golden.rows[:1], 32), stdout=subprocess.PIPE) as company:
+                while company.poll() is None:
+                    self.prove(golden.take([asked % len(golden)]))
+                    asked += 1
+
     def load(self, rows: Rows, callers: int, rate: float = 0.0) -> dict[str, Any]:
         """Ask it for a while from a process of its own, see load.py."""
-        command = [sys.executable, str(HERE / "load.py"), self.url, json.dumps(self.body(rows)), str(callers), str(SECONDS), str(rate)]
-        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)  # type: ignore[no-any-return]
+        return json.loads(subprocess.run(self._loading(rows, callers, rate), capture_output=True, text=True, check=True).stdout)  # type: ignore[no-any-return]
+
+    def _loading(self, rows: Rows, callers: int, rate: float = 0.0) -> list[str]:
+        return [sys.executable, str(HERE / "load.py"), self.url, json.dumps(self.body(rows)), str(callers), str(SECONDS), str(rate)]
 
 
 def main() -> None:
@@ -88,33 +101,39 @@ def main() -> None:
         for _ in range(500):
             model.predict(X[:1]), model.predict_proba(X[:1])
         print(f"in this process: {500 / (time.perf_counter() - start):.0f} rows a second, one by one\n")
-        peers = [ours(stack, workspace), ours(stack, workspace, 2), *others(stack, saved, model, workspace)]
-        for peer in peers:
-            peer.prove(saved)
-        measure(peers, saved)
-        print("\nwith one core busy elsewhere:")
-        busy = get_context("spawn").Process(target=spin, daemon=True)
-        busy.start()
-        measure(peers, saved, callers=(1, 32), sizes=(1,))
-        busy.kill()
+        for workers in (1, 2):
+            print(f"{workers} worker{'s' * (workers - 1)}:", flush=True)
+            with ExitStack() as running_ones:
+                peers = [ours(running_ones, workspace, workers), *others(running_ones, saved, model, workspace, workers)]
+                for peer in peers:
+                    peer.prove(saved.golden.plain)
+                    peer.prove_in_company(saved.golden.plain)
+                measure(peers, saved)
+                if workers == 1:
+                    print("\n1 worker, and one core busy elsewhere:")
+                    busy = get_context("spawn").Process(target=spin, daemon=True)
+                    busy.start()
+                    measure(peers, saved, sizes=(1,))
+                    busy.kill()
+            print()
         forest = RandomForestClassifier(300, random_state=7).fit(X, y)
         saved = ModelSaver(forest, "forest", {}, X[:20])(workspace, EntryWriter(workspace, workspace.store), prove=False)
-        print("\nfour times what it can do, 100 rows each, a forest of 300 trees:")
+        print("four times what it can do, 100 rows each, a forest of 300 trees:")
         overload(ours(stack, workspace, model="forest"), saved)
         print("\nfrom body to bytes, µs of the server for each request of one row, with 32 callers:")
-        tell_stages(stack, peers[0], bench)
+        tell_stages(stack, ours(stack, workspace), bench)
 
 
 def ours(stack: ExitStack, workspace: Workspace, workers: int = 1, model: str = "bench") -> Peer:
     services = stack.enter_context(Services.of_store(workspace.store, [model], port=Port(0), workers=workers))
-    return Peer("tier0" if workers == 1 else f"tier0 x {workers}", f"{services.urls()[model]}/predict")
+    return Peer("tier0", f"{services.urls()[model]}/predict")
 
 
-def measure(peers: list[Peer], saved: RegisteredModel, callers: tuple[int, ...] = CALLERS, sizes: tuple[int, ...] = (1, 100)) -> None:
+def measure(peers: list[Peer], saved: RegisteredModel, sizes: tuple[int, ...] = (1, 100)) -> None:
     print(f"{'rows':>5}{'callers':>8}  {'server':10}{'answered/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p99/p50':>9}{'refused':>9}   tier0 / this")
     for rows in sizes:
         asked = (saved.golden.plain.rows * 5)[:rows]
-        for number in callers:
+        for number in CALLERS:
             found: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in peers}
             for _ in range(ROUNDS):
                 for peer in peers:
@@ -132,7 +151,7 @@ def overload(peer: Peer, saved: RegisteredModel) -> None:
     rows = saved.golden.plain.rows * 5
     before = peer.load(rows, 32)
     during = peer.load(rows, 0, rate=4 * before["answered"])
-    peer.prove(saved)
+    peer.prove(saved.golden.plain)
     after = peer.load(rows, 32)
     print(f"asked {4 * before['answered']:.0f} times a second:")
     for name, found in (("before, 32 callers", before), ("overload", during), ("after, 32 callers", after)):
@@ -184,8 +203,9 @@ def microseconds(work: Callable[[], object], times: int = 500) -> float:
     return min(found)
 
 
-def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: Workspace) -> Iterator[Peer]:
+def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: Workspace, workers: int) -> Iterator[Peer]:
     environment = {**os.environ, **NO_TELEMETRY, "MODEL": str(saved.path / "saved_model.pkl"), "BENTOML_HOME": str(workspace.folder("h"))}
+    environment["WORKERS"] = str(workers)
     python, folder = sys.executable, HERE / "peers"
     if is_wanted("naive"):
         serve = [python, "-m", "bentoml", "serve", "naive:Naive", "--host", "127.0.0.1", "--port", "PORT"]
@@ -193,26 +213,53 @@ def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: W
     environment |= ONE_THREAD
     if is_wanted("fastapi"):
         uvicorn = [python, "-m", "uvicorn", "fastapi_app:app", "--log-level", "warning", "--no-access-log", "--port", "PORT"]
+        uvicorn += ["--workers", str(workers)]
         yield Peer("fastapi", stack.enter_context(running(uvicorn, "/docs", folder, environment)) + "/predict")
     if is_wanted("mlflow"):
         logged = workspace.folder("l") / "model"
         mlflow.xgboost.save_model(model, str(logged), pip_requirements=[])
         path = {"PATH": f"{Path(python).parent}:{os.environ['PATH']}"}
-        scoring = [python, "-m", "mlflow", "models", "serve", "-m", str(logged), "--env-manager", "local", "-h", "127.0.0.1", "-w", "1", "-p", "PORT"]
+        scoring = [
+            python,
+            "-m",
+            "mlflow",
+            "models",
+            "serve",
+            "-m",
+            str(logged),
+            "--env-manager",
+            "local",
+            "-h",
+            "127.0.0.1",
+            "-w",
+            str(workers),
+            "-p",
+            "PORT",
+        ]
         url = stack.enter_context(running(scoring, "/ping", folder, environment | path)) + "/invocations"
-        yield Peer("mlflow", url, lambda rows: {"inputs": rows})
+        yield Peer("mlflow", url, lambda rows: {"inputs": rows}, lambda answer: {"predictions": answer["predictions"]})
     if is_wanted("litserve") and (lit := python_with("litserve")):
         yield Peer("litserve", stack.enter_context(running([lit, "lit.py", "PORT"], "/health", folder, environment)) + "/predict")
     if is_wanted("mlserver") and (ml := python_with("mlserver")):
-        settings = {"MLSERVER_HTTP_PORT": "PORT", "MLSERVER_PARALLEL_WORKERS": "0", "MLSERVER_HOST": "127.0.0.1", "PYTHONPATH": "."}
+        settings = {
+            "MLSERVER_HTTP_PORT": "PORT",
+            "MLSERVER_PARALLEL_WORKERS": str(workers if workers > 1 else 0),
+            "MLSERVER_HOST": "127.0.0.1",
+            "PYTHONPATH": ".",
+        }
         settings |= {f"MLSERVER_{name}_PORT": str(free_port()) for name in ("GRPC", "METRICS")}
         command = [str(Path(ml).with_name("mlserver")), "start", "."]
         url = stack.enter_context(running(command, "/v2/health/ready", folder / "mlserver", environment | settings))
-        yield Peer("mlserver", f"{url}/v2/models/bench/infer", as_tensor, lambda answer: answer["outputs"][0]["data"])
+        yield Peer("mlserver", f"{url}/v2/models/bench/infer", as_tensor, from_tensors)
 
 
 def as_tensor(rows: Rows) -> dict[str, Any]:
     return {"inputs": [{"name": "x", "shape": list(np.shape(rows)), "datatype": "FP64", "data": rows}]}
+
+
+def from_tensors(answer: Any) -> dict[str, Any]:
+    tensors = {output["name"]: np.reshape(output["data"], output["shape"]) for output in answer["outputs"]}
+    return {"predictions": tensors["predictions"].ravel().tolist(), "probabilities": tensors["probabilities"].tolist()}
 
 
 def is_wanted(name: str) -> bool:
@@ -265,10 +312,11 @@ def free_port() -> int:
 
 
 def stop_tree(process: subprocess.Popen[bytes]) -> None:
-    tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for one in tree:
-        one.kill()
-    psutil.wait_procs(tree, 5)
+    with suppress(psutil.NoSuchProcess):  # it has ended by itself
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for one in tree:
+            one.kill()
+        psutil.wait_procs(tree, 5)
     process.wait()
 
 

@@ -30,4 +30,5 @@ class Served(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    litserve.LitServer(Served(), accelerator="cpu").run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="error")
+    server = litserve.LitServer(Served(), accelerator="cpu", workers_per_device=int(os.environ["WORKERS"]))
+    server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="error")

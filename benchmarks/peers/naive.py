@@ -13,7 +13,7 @@ import numpy as np
 MODEL = Path(os.environ["MODEL"])
 
 
-@bentoml.service
+@bentoml.service(workers=int(os.environ["WORKERS"]))
 class Naive:
     """Serves one pickled model."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -40,11 +41,34 @@ async def test_an_odd_answer_takes_nothing_away_from_the_others(odd: Any, tier0_
 
 
 async def test_a_tool_is_made_of_the_models_that_say_what_they_take(caplog: pytest.LogCaptureFixture, tier0_faults: Faults) -> None:
-    endpoints = {"dead": "http://127.0.0.1:9", "well": tier0_faults.server(Reply(200, INFO)).url, "gone": "http://127.0.0.1:9"}
+    endpoints = {"dead": "http://127.0.0.1:9", "well": tier0_faults.server(Reply(200, INFO)).url}
+    endpoints |= {"mute": tier0_faults.server(Reply(200, {"model_tag": "mute:1"})).url, "gone": "http://127.0.0.1:9"}
     async with BentoMLClient("http://127.0.0.1:9", model_endpoints=endpoints, max_attempts=1) as client:
         with caplog.at_level(logging.WARNING, "tier0"):
             tool = await ModelInferenceTool.discover(client, list(endpoints))
         assert tool.definition()["inputSchema"]["properties"]["model"]["enum"] == ["well"]
-        assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == ["dead", "gone"]
+        assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == ["dead", "mute", "gone"]
         with pytest.raises(ClientError):
             await ModelInferenceTool.discover(client, ["dead", "gone"])
+
+
+async def test_an_agent_is_told_what_is_wrong_and_not_where_the_services_are(tier0_faults: Faults) -> None:
+    refusal = {"error": {"field": "age", "message": "is text", "remedy": "Send a number"}}
+    endpoints = {"dead": "http://127.0.0.1:9", "strict": tier0_faults.server(Reply(422, refusal)).url}
+    async with BentoMLClient("http://127.0.0.1:9", model_endpoints=endpoints, max_attempts=1) as client:
+        tool = ModelInferenceTool(client, {"dead": ["age"], "strict": ["age"]})
+        said = {model: (await tool.call({"model": model, "rows": [{"age": "x"}]}))["error"] for model in endpoints}
+        nothing = await tool.call(None)  # type: ignore[arg-type]  # an agent's mistake
+
+    assert (said["dead"]["kind"], said["dead"]["message"]) == ("TransportError", "the model failed")
+    assert said["strict"]["message"] == "age is text Send a number"
+    assert nothing["error"]["kind"] == "InvalidArguments"
+
+
+async def test_a_dead_service_takes_nothing_away_from_others_through_the_tool(tier0_faults: Faults) -> None:
+    endpoints = {"dead": "http://127.0.0.1:9", "stuck": tier0_faults.server(Reply.hang()).url, "well": tier0_faults.server(Reply(200, WELL)).url}
+    async with BentoMLClient("http://127.0.0.1:9", model_endpoints=endpoints, max_attempts=1, timeout=2.0) as client:
+        tool = ModelInferenceTool(client, {model: ["age"] for model in endpoints})
+        dead, stuck, well = await asyncio.gather(*(tool.call({"model": model, "rows": [{"age": 1.0}]}) for model in endpoints))
+
+    assert (dead["error"]["kind"], stuck["error"]["kind"], well["predictions"]) == ("TransportError", "TimedOutError", [1])

@@ -40,6 +40,8 @@ def api(client: BentoMLClient) -> httpx.AsyncClient:
         (Reply(500), {}, 502, "ServiceFailedError", None),
         (Reply(302, headers={"Location": "http://127.0.0.1:9/"}), {}, 502, "CallerError", None),
         (Reply(422, {"error": {"field": "age", "message": "is text", "remedy": "Send a number"}}), {}, 422, "CallerError", None),
+        (Reply(401), {}, 502, "CallerError", None),
+        (Reply(404, {"error": {"field": "", "message": "no such model", "remedy": ""}}), {}, 404, "CallerError", None),
         (Reply(200, {}), {}, 502, "InvalidAnswerError", None),
         (Reply.broken("reset"), {}, 502, "TransportError", None),
         (Reply.hang(), {"timeout": 0.2}, 504, "TimedOutError", None),

@@ -136,14 +136,18 @@ class OpikTracer:
             self._closed = True
             self._waiting.put(None)
             self._hurry.set()
-            self._end(SHUTDOWN if self._answering else GATHERED)  # who has just been waited for in vain is not waited for again
+            in_time = self._end(SHUTDOWN if self._answering else GATHERED)  # who has just been waited for in vain is not waited for again
+            if not in_time:
+                LOG.warning("Opik did not take in time what was left: some calls are not traced")
 
-    def _end(self, seconds: float) -> None:
+    def _end(self, seconds: float) -> bool:
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+            return False
+        return True
 
     def _write(self) -> None:
         with suppress(OSError), self._process.stdin as stream:  # type: ignore[union-attr]  # it is a pipe

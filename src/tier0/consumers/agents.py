@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tier0.client import BentoMLClient, ClientError, InvalidAnswerError
-from tier0.consumers import is_bug
+from tier0.consumers import is_bug, said_to_caller
 
 LOG = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -75,7 +75,7 @@ class HTTPModelClient:
         answer = await self._client.predict([dict(features)], model=name, timeout=timeout)
         tag = answer.get("model_tag")
         if tag is not None and str(tag).partition(":")[0] != name:
-            raise InvalidAnswerError(f"{name} was asked, and {tag} answered")
+            raise InvalidAnswerError(f"{name} was asked, and {tag} answered. If that is right, let name_of give the name in the model's tag.")
         predictions, probabilities, intervals = (answer.get(part) for part in ("predictions", "probabilities", "intervals"))
         return ModelAnswer(
             entity,
@@ -179,12 +179,12 @@ class ModelInferenceTool:
         Raises:
             ClientError: none of them says.
         """
-        infos, failures = await _ask_all(models, [client.model_info(model) for model in models])
-        if failures and not infos:
+        features, failures = await _ask_all(models, [_features_of(client, model) for model in models])
+        if failures and not features:
             raise failures[models[-1]]
         for model, failure in failures.items():
             LOG.warning("the model %s is left out: %s", model, failure)
-        return cls(client, {model: _features_in(model, info) for model, info in infos.items()})
+        return cls(client, features)
 
     def definition(self) -> dict[str, Any]:
         """Return the tool's name, description and JSON schema, as the Model Context Protocol lists tools."""
@@ -207,6 +207,8 @@ class ModelInferenceTool:
         Returns:
             The service's answer; or ``error``, with what is wrong and when to try again, for the agent to read.
         """
+        if not isinstance(arguments, Mapping):
+            return _error("InvalidArguments", "the arguments are no object: give model and rows")
         model, rows = arguments.get("model"), arguments.get("rows")
         if unknown := sorted(arguments.keys() - {"model", "rows"}):
             return _error("InvalidArguments", f"{unknown[0]} is no argument: give model and rows")
@@ -219,10 +221,11 @@ class ModelInferenceTool:
         except ClientError as problem:
             if is_bug(problem):
                 raise
-            return _error(type(problem).__name__, problem.server_message or str(problem), problem.retry_after)
+            return _error(type(problem).__name__, said_to_caller(problem), problem.retry_after)
 
 
-def _features_in(model: str, info: Mapping[str, Any]) -> list[str]:
+async def _features_of(client: BentoMLClient, model: str) -> list[str]:
+    info = await client.model_info(model)
     try:
         return [feature["name"] for feature in info["signature"]["features"]]
     except (KeyError, TypeError) as problem:

@@ -10,22 +10,18 @@ from fastapi import APIRouter, Body, Depends, HTTPException
 
 from tier0.client import (
     BentoMLClient,
-    CallerError,
     CircuitOpenError,
     ClientError,
     InvalidDataError,
     PoolSaturatedError,
-    RateLimitedError,
     TimedOutError,
 )
-from tier0.consumers import is_bug
+from tier0.consumers import is_bug, is_callers_mistake, said_to_caller
 
-CALLERS_MISTAKES = range(400, 500)
 BAD_GATEWAY = 502
 STATUS_OF: tuple[tuple[type[ClientError], int], ...] = (
     (CircuitOpenError, 503),
     (PoolSaturatedError, 503),
-    (RateLimitedError, 429),
     (TimedOutError, 504),
     (InvalidDataError, 422),
 )
@@ -38,8 +34,8 @@ def make_router(client: BentoMLClient, *, authorize: Callable[..., Any] | None =
     - ``POST {prefix}/predict/{model_name}`` and ``…/batch``: a body as the service takes it, or records; the service's answer.
     - ``GET {prefix}/{model_name}/health`` (503 if it is not), ``…/info`` (what it takes and gives), ``…/status`` (its circuit).
 
-    What the service refuses keeps its status and its message. 429 and 503 carry Retry-After where it is known; 502 means that the
-    service failed, 504 that it was too slow.
+    What the service refuses keeps its status and its message, unless it refuses the application (401, 403, 405, 407). 429 and 503 carry
+    Retry-After where it is known; 502 means that the service failed or refused the application, 504 that it was too slow.
 
     Args:
         client: asks the services.
@@ -91,12 +87,9 @@ async def _answered(call: Awaitable[Answer]) -> Answer:
 
 def _as_http(problem: ClientError) -> HTTPException:
     status = next((status for kind, status in STATUS_OF if isinstance(problem, kind)), BAD_GATEWAY)
-    message = {503: "the model is not asked at the moment", 504: "the model gave no answer in time"}.get(status, "the model failed")
-    if isinstance(problem, InvalidDataError):
-        message = str(problem)
-    elif isinstance(problem, CallerError) and problem.status in CALLERS_MISTAKES:
-        status, message = problem.status or status, problem.server_message
+    if is_callers_mistake(problem):
+        status = problem.status or status
     waits = problem.retry_after is not None and math.isfinite(problem.retry_after)
     headers = {"Retry-After": str(math.ceil(problem.retry_after or 0.0))} if waits else {}
-    detail = {"error": type(problem).__name__, "message": message, "request_id": problem.request_id, "attempts": problem.attempts}
+    detail = {"error": type(problem).__name__, "message": said_to_caller(problem), "request_id": problem.request_id, "attempts": problem.attempts}
     return HTTPException(status, detail, headers)
