@@ -17,7 +17,13 @@ from tier0.core.verdict import Verdict
 
 LEAKS = "ignore::pytest.PytestUnraisableExceptionWarning"
 """What clients leave open is found by the checks."""
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.filterwarnings(LEAKS), pytest.mark.filterwarnings("ignore::ResourceWarning")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.alone,
+    pytest.mark.timeout(240),
+    pytest.mark.filterwarnings(LEAKS),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 PACKAGES = ("httpx", "tenacity", "requests", "pybreaker", "circuitbreaker", "purgatory", "bentoml")
 MARKS = {"pass": "holds", "fail": "**fails**", "not_judged": "", "error": "?"}
 SILENT = {"answer", "setup", "knobs"}
