@@ -59,6 +59,7 @@ def test_a_second_after_sigkill_of_xdists_controller_nothing_is_left(run: Run, m
     run.assert_gone_within(1.0)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("moment", [pytest.param("the worker imports", marks=pytest.mark.slow), "the model is served"])
 def test_ctrl_c_tears_down_within_three_seconds(run: Run, moment: str) -> None:
     process = start_until(run, moment)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import threading
 import time
+from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,6 +120,7 @@ class Zoo:
         self.buffer: Any = None
         self.lock = threading.Lock()
         self.best_guess = 0
+        self.is_canary = cycle((True, False, False))
         self.load_badly()
 
     def load_badly(self) -> None:
@@ -608,8 +609,7 @@ class Zoo:
 
     @bentoml.api
     def canary(self, request: Rows) -> dict[str, Any]:
-        is_canary = random.random() < 0.4
-        model, tag = (self.new, "new:canary") if is_canary else (self.scaled, str(self.of("scaled").tag))
+        model, tag = (self.new, "new:canary") if next(self.is_canary) else (self.scaled, str(self.of("scaled").tag))
         return self.answer(model, checked(request.features), model_tag=tag)
 
     @bentoml.api
