@@ -240,7 +240,7 @@ def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: W
         yield Peer("mlflow", url, lambda rows: {"inputs": rows}, lambda answer: {"predictions": answer["predictions"]})
     if is_wanted("litserve") and (lit := python_with("litserve")):
         yield Peer("litserve", stack.enter_context(running([lit, "lit.py", "PORT"], "/health", folder, environment)) + "/predict")
-    if is_wanted("mlserver") and (ml := python_with("mlserver")):
+    if is_wanted("mlserver") and (ml := python_with("mlserver", "uvloop<0.22")):  # its workers do not start on a newer one
         settings = {
             "MLSERVER_HTTP_PORT": "PORT",
             "MLSERVER_PARALLEL_WORKERS": str(workers if workers > 1 else 0),
@@ -249,7 +249,7 @@ def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: W
         }
         settings |= {f"MLSERVER_{name}_PORT": str(free_port()) for name in ("GRPC", "METRICS")}
         command = [str(Path(ml).with_name("mlserver")), "start", "."]
-        url = stack.enter_context(running(command, "/v2/health/ready", folder / "mlserver", environment | settings))
+        url = stack.enter_context(running(command, "/v2/models/bench/ready", folder / "mlserver", environment | settings))
         yield Peer("mlserver", f"{url}/v2/models/bench/infer", as_tensor, from_tensors)
 
 
@@ -266,12 +266,12 @@ def is_wanted(name: str) -> bool:
     return not ONLY or name in ONLY.split(",")
 
 
-def python_with(package: str) -> str | None:
+def python_with(package: str, *also: str) -> str | None:
     """Return the Python of an environment with the package in it, made on first use; None where it cannot be installed."""
     folder = Path(sys.prefix) / package
     python = folder / "bin" / "python"
     if not (folder / ".ready").exists():
-        wanted = [package, *(f"{name}=={version(name)}" for name in ("numpy", "xgboost", "scikit-learn"))]
+        wanted = [package, *also, *(f"{name}=={version(name)}" for name in ("numpy", "xgboost", "scikit-learn"))]
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         done = subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], capture_output=True, check=False)
         if done.returncode:
