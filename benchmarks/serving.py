@@ -245,6 +245,7 @@ def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: W
             "MLSERVER_HTTP_PORT": "PORT",
             "MLSERVER_PARALLEL_WORKERS": str(workers if workers > 1 else 0),
             "MLSERVER_HOST": "127.0.0.1",
+            "MLSERVER_METRICS_DIR": str(workspace.folder("m")),
             "PYTHONPATH": ".",
         }
         settings |= {f"MLSERVER_{name}_PORT": str(free_port()) for name in ("GRPC", "METRICS")}
