@@ -80,6 +80,8 @@ class Peer:
                 while company.poll() is None:
                     self.prove(golden.take([asked % len(golden)]))
                     asked += 1
+            if company.returncode:
+                raise SystemExit(f"load.py, beside which {self.name} is asked, ended with status {company.returncode}; it said why above")
 
     def load(self, rows: Rows, callers: int, rate: float = 0.0) -> dict[str, Any]:
         """Ask it for a while from a process of its own, see load.py."""
@@ -219,23 +221,8 @@ def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: W
         logged = workspace.folder("l") / "model"
         mlflow.xgboost.save_model(model, str(logged), pip_requirements=[])
         path = {"PATH": f"{Path(python).parent}:{os.environ['PATH']}"}
-        scoring = [
-            python,
-            "-m",
-            "mlflow",
-            "models",
-            "serve",
-            "-m",
-            str(logged),
-            "--env-manager",
-            "local",
-            "-h",
-            "127.0.0.1",
-            "-w",
-            str(workers),
-            "-p",
-            "PORT",
-        ]
+        scoring = [python, "-m", "mlflow", "models", "serve", "-m", str(logged), "--env-manager", "local"]
+        scoring += ["-h", "127.0.0.1", "-w", str(workers), "-p", "PORT"]
         url = stack.enter_context(running(scoring, "/ping", folder, environment | path)) + "/invocations"
         yield Peer("mlflow", url, lambda rows: {"inputs": rows}, lambda answer: {"predictions": answer["predictions"]})
     if is_wanted("litserve") and (lit := python_with("litserve")):

@@ -51,8 +51,6 @@ def encode(data: Any, contract: Contract | None = None) -> tuple[bytes, int | No
 
 def _number_of(features: Any) -> int | None:
     """Return how many rows are asked about; None if that cannot be told."""
-    if hasattr(features, "tolist"):
-        features = features.tolist()
     return len(features) if isinstance(features, (list, tuple)) else None
 
 
@@ -63,7 +61,9 @@ def _body_of(data: Any) -> tuple[dict[str, Any], Any]:
     elif _is_frame(data):
         body = {"features": data.astype(object).to_numpy().tolist(), "columns": [str(name) for name in data.columns]}
     else:
-        body = {"features": data.tolist() if hasattr(data, "tolist") else data}
+        body = {"features": data}
+    if hasattr(body["features"], "tolist"):
+        body["features"] = body["features"].tolist()
     if _number_of(body["features"]) == 0:
         raise InvalidDataError(EMPTY)
     return body, body["features"]
