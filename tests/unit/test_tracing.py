@@ -406,6 +406,22 @@ async def test_a_trace_tells_the_status_that_came_and_closing_what_could_not_be_
     assert "could not send all its traces" in caplog.text
 
 
+class FailsAtTheEnd(Kept):
+    def flush(self, timeout: float) -> bool:
+        raise RuntimeError(f"not within {timeout} s")
+
+
+@pytest.mark.asyncio
+async def test_a_tracer_that_fails_at_the_end_is_told_and_the_client_is_closed(caplog: pytest.LogCaptureFixture, tier0_faults: Faults) -> None:
+    async with client_of(tier0_faults.server(OK), FailsAtTheEnd()) as client:
+        await client.predict([[1.0]])
+
+    (told,) = [record for record in caplog.records if record.name.startswith("tier0")]
+    assert "could not be flushed" in told.message
+    assert told.exc_info is not None
+    assert isinstance(told.exc_info[1], RuntimeError)
+
+
 def test_ids_are_uuids_of_version_7_in_the_order_of_their_time() -> None:
     ids = [uuid.UUID(new_trace_id()) for _ in range(1000)]
 

@@ -256,8 +256,8 @@ class BentoMLClient:
         try:
             if not tracer.flush(FLUSH_TIMEOUT):
                 LOG.warning("the tracer could not send all its traces within %s s; some may be lost", FLUSH_TIMEOUT)
-        except Exception:
-            LOG.warning("the tracer could not be flushed", exc_info=True)
+        except Exception:  # a tracer of the application's own: whoever closes the client is told, and goes on
+            LOG.warning("the tracer could not be flushed: some traces may be lost", exc_info=True)
 
     async def __aenter__(self) -> Self:
         self._bind()
