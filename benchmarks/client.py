@@ -25,6 +25,8 @@ from tier0.client.opik_tracer import OpikTracer
 
 CALLS = int(os.environ.get("CALLS", "2000"))
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
+BLOCK = 64
+Call = Callable[[], Awaitable[object]]
 BODY = {"features": [[1.0, 2.0, 3.0, 4.0]]}
 ANSWER = json.dumps({"predictions": [1], "probabilities": [[0.25, 0.75]], "classes": [0, 1], "model_tag": "m:1", "latency_ms": 0.1}).encode()
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER
@@ -53,30 +55,42 @@ def serve(ready: multiprocessing.SimpleQueue[int]) -> None:
     asyncio.run(forever())
 
 
-async def seconds_a_call(call: Callable[[], Awaitable[object]], callers: int) -> float:
+async def seconds_a_call(call: Call, callers: int, calls: int = CALLS) -> float:
     async def ask(times: int) -> None:
         for _ in range(times):
             await call()
 
-    await ask(50)
     start = time.perf_counter()
-    await asyncio.gather(*(ask(CALLS // callers) for _ in range(callers)))
-    return (time.perf_counter() - start) / (CALLS // callers * callers)
+    await asyncio.gather(*(ask(calls // callers) for _ in range(callers)))
+    return (time.perf_counter() - start) / (calls // callers * callers)
+
+
+async def in_turn(plain: Call, ours: Call, callers: int) -> dict[str, tuple[list[float], list[float]]]:
+    """Ask with one and with the other in turn, 64 calls each, since the speed of a machine changes from second to second.
+
+    Returns:
+        By the clock and of this process' processor time: microseconds a call of each block, plain and ours.
+    """
+    seen: dict[str, tuple[list[float], list[float]]] = {"": ([], []), ", processor time": ([], [])}
+    for call in (plain, ours):
+        await seconds_a_call(call, callers)
+    for _ in range(ROUNDS * CALLS // BLOCK):
+        for way, call in enumerate((plain, ours)):
+            start = time.process_time()
+            seen[""][way].append(await seconds_a_call(call, callers, BLOCK) * 1e6)
+            seen[", processor time"][way].append((time.process_time() - start) / BLOCK * 1e6)
+    return seen
 
 
 async def compare(url: str, callers: int) -> None:
     limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
-    rows = []
-    for _ in range(ROUNDS):
-        async with httpx.AsyncClient(limits=limits, trust_env=False) as bare:
-            plain = await seconds_a_call(lambda bare=bare: bare.post(f"{url}/predict", json=BODY), callers)  # type: ignore[misc]
-        async with BentoMLClient(url, max_connections=32) as client:
-            ours = await seconds_a_call(lambda client=client: client.predict(BODY), callers)  # type: ignore[misc]
-        rows.append((plain, ours))
-    tell(f"bare httpx, {callers} callers", [plain * 1e6 for plain, _ in rows])
-    tell(f"ours, {callers} callers", [ours * 1e6 for _, ours in rows])
-    tell("  more", [(ours - plain) * 1e6 for plain, ours in rows])
-    tell("  ratio", [ours / plain for plain, ours in rows])
+    async with httpx.AsyncClient(limits=limits, trust_env=False) as bare, BentoMLClient(url, max_connections=32) as client:
+        seen = await in_turn(lambda: bare.post(f"{url}/predict", json=BODY), lambda: client.predict(BODY), callers)
+    for name, (plain, ours) in seen.items():
+        tell(f"bare httpx, {callers} callers{name}", plain)
+        tell(f"ours, {callers} callers{name}", ours)
+        tell_more(plain, ours)
+        print(f"{'  ratio':46}{'':10}{statistics.median(ours) / statistics.median(plain):10.2f}")
 
 
 async def rejection(_: str) -> None:
@@ -84,7 +98,7 @@ async def rejection(_: str) -> None:
         try:
             await client.predict(BODY)
         except Exception as problem:  # noqa: BLE001 - whatever opens the circuit
-            print(f"{'opened by':36}{type(problem).__name__}")
+            print(f"{'opened by':46}{type(problem).__name__}")
 
         async def rejected() -> None:
             try:
@@ -106,17 +120,16 @@ async def beside_opik(kind: str, opik: str, url: str) -> None:
     os.environ |= {"OPIK_URL_OVERRIDE": opik, "OPIK_ANALYTICS_ENABLE": "false"}
     os.environ |= {"OPIK_SENTRY_ENABLE": "false", "OPIK_WORKSPACE": "default", "HOME": tempfile.gettempdir()}
     tracer = OpikTracer()
-    more = []
-    for _ in range(ROUNDS):
-        async with BentoMLClient(url) as client:
-            plain = await seconds_a_call(lambda client=client: client.predict(BODY), 1)  # type: ignore[misc]
-        client = BentoMLClient(url, tracer=tracer)
-        more.append(await seconds_a_call(lambda client=client: client.predict(BODY), 1) - plain)  # type: ignore[misc]
-    tell(f"more, Opik is {kind}", [seconds * 1e6 for seconds in more])
+    client = BentoMLClient(url, tracer=tracer)
+    async with BentoMLClient(url) as untraced:
+        seen = await in_turn(lambda: untraced.predict(BODY), lambda: client.predict(BODY), 1)
+    for name, (plain, ours) in seen.items():
+        print(f"Opik is {kind}{name}")
+        tell_more(plain, ours)
     start = time.perf_counter()
     await client.close()
     tracer.close()
-    print(f"{'  closing client and tracer':36}{time.perf_counter() - start:10.2f} s")
+    print(f"{'  closing client and tracer':46}{time.perf_counter() - start:10.2f} s")
 
 
 async def fan_out(url: str) -> None:
@@ -138,11 +151,15 @@ async def memory(url: str) -> None:
             for _ in range(20_000 // CALLS):
                 await seconds_a_call(lambda: client.predict(BODY), 10)
             sizes.append(process.memory_info().rss / 2**20)
-    print(f"{'MiB after each 20,000 calls':36}" + "".join(f"{size:10.1f}" for size in sizes))
+    print(f"{'MiB after each 20,000 calls':46}" + "".join(f"{size:10.1f}" for size in sizes))
 
 
 def tell(name: str, values: list[float]) -> None:
-    print(f"{name:36}{min(values):10.2f}{statistics.median(values):10.2f}{max(values):10.2f}")
+    print(f"{name:46}{min(values):10.2f}{statistics.median(values):10.2f}{max(values):10.2f}")
+
+
+def tell_more(plain: list[float], ours: list[float]) -> None:
+    print(f"{'  more':46}{'':10}{statistics.median(ours) - statistics.median(plain):10.2f}")
 
 
 def main() -> None:
@@ -151,7 +168,7 @@ def main() -> None:
     server = context.Process(target=serve, args=(ready,), daemon=True)
     server.start()
     url = f"http://127.0.0.1:{ready.get()}"
-    print(f"{'microseconds a call, or ratios':36}{'min':>10}{'median':>10}{'max':>10}")
+    print(f"{'microseconds a call, or ratios':46}{'min':>10}{'median':>10}{'max':>10}")
     try:
         for callers in (1, 32):
             asyncio.run(compare(url, callers))

@@ -278,13 +278,13 @@ async def test_each_attempt_is_a_span_in_the_applications_own_trace(tier0_faults
 
     provider, exported = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
     while_sending: list[Any] = []
-    request_of = httpx.AsyncClient.request
+    send = httpx.AsyncClient.send
 
     def spied(*arguments: Any, **options: Any) -> Any:
         while_sending.append(trace.get_current_span().get_span_context())  # what instruments httpx begins its own span there
-        return request_of(*arguments, **options)
+        return send(*arguments, **options)
 
-    monkeypatch.setattr(httpx.AsyncClient, "request", spied)
+    monkeypatch.setattr(httpx.AsyncClient, "send", spied)
     provider.add_span_processor(SimpleSpanProcessor(exported))
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
     server = tier0_faults.server([DOWN, OK, DOWN, Reply(422)])
@@ -365,6 +365,38 @@ async def test_several_clients_of_a_tracer_close_within_two_seconds_together(
             await client.close()
         tracer.close()
         assert time.monotonic() - started < 2.5, "two seconds, and what a busy machine takes"
+
+
+SLOW = """
+import json, sys, time
+print("ready", flush=True)
+for line in sys.stdin:
+    message = json.loads(line)
+    if "flush" in message:
+        time.sleep(1.2)
+        print(message["number"], "flushed", flush=True)
+time.sleep(60)
+"""
+"""In the place of Opik's process: takes its time for a flush, has everything after it, and does not end."""
+
+
+def test_a_flush_and_closing_share_two_seconds_and_what_was_sent_is_not_called_lost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    monkeypatch.setattr(opik_tracer, "PROCESS", tmp_path / "slow.py")
+    sent, left = OpikTracer(), OpikTracer()
+    for tracer in (sent, left):
+        tracer.record(CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time()))
+    started = time.monotonic()
+    assert sent.flush(1.8)
+    sent.close()
+    assert time.monotonic() - started < 2.5, "two seconds, and what a busy machine takes"
+    assert not caplog.records
+    assert left.flush(1.8)
+    left.record(CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time()))
+    left.close()
+    assert ["did not take in time" in record.message for record in caplog.records] == [True], "one came after the flush"
 
 
 class Failing:

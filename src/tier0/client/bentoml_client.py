@@ -498,7 +498,7 @@ class BentoMLClient:
         call.status = None
         try:
             async with asyncio.timeout(limit):
-                response = await call.bound.calls.request(call.method, call.url, content=call.body, headers=headers)
+                response = await call.bound.send(call.method, call.url, call.body, headers)
             call.status = response.status_code
             if call.status in OK:
                 answer = decode(response.content)

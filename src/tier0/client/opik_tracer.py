@@ -79,6 +79,8 @@ class OpikTracer:
             threading.Thread(target=work, name="tier0-opik", daemon=True).start()
         self._closed = self._ended = False
         self._answering = True
+        self._taken = self._flushed = 0
+        self._flushed_in = 0.0
         self._flushing = threading.Lock()
         self._flushes = 0
         atexit.register(self.close)
@@ -101,6 +103,7 @@ class OpikTracer:
             self.lost += 1
             return
         self._answering = True
+        self._taken += 1
         self._waiting.put(trace)
 
     def _refuse_after_fork(self) -> None:
@@ -112,32 +115,37 @@ class OpikTracer:
 
     def flush(self, timeout: float) -> bool:
         """Send what was taken, for at most *timeout* seconds, and tell whether Opik says that it has it."""
-        deadline = time.monotonic() + timeout
+        start = time.monotonic()
         with self._flushing:
             if self._closed or self._ended or not self._answering:  # who has just been waited for in vain is not waited for again
                 return False
             self._flushes += 1
+            taken = self._taken
             self._waiting.put(_Flush(self._flushes, timeout - 2 * GATHERED))
             self._hurry.set()
             try:
                 while True:  # an answer to an earlier one, which was not waited for long enough, may come first
-                    number, _, said = self._answers.get(timeout=max(deadline - time.monotonic(), 0.0)).partition(" ")
+                    number, _, said = self._answers.get(timeout=max(start + timeout - time.monotonic(), 0.0)).partition(" ")
                     if number == str(self._flushes):
                         self._answering = said == "flushed"
+                        if self._answering:
+                            self._flushed, self._flushed_in = taken, time.monotonic() - start
                         return self._answering
             except queue.Empty:
                 self._answering = False
                 return False
 
     def close(self) -> None:
-        """Send what is left, and end within 2 s even if Opik does not answer."""
+        """Send what is left, and end within 2 s even if Opik does not answer; the time of a flush just before counts."""
         atexit.unregister(self.close)
         if not self._closed and os.getpid() == self._pid:
             self._closed = True
             self._waiting.put(None)
             self._hurry.set()
-            in_time = self._end(SHUTDOWN if self._answering else GATHERED)  # who has just been waited for in vain is not waited for again
-            if not in_time:
+            all_is_sent = self._answering and self._flushed == self._taken
+            left = SHUTDOWN - (self._flushed_in if all_is_sent else 0.0)
+            in_time = self._end(max(left, GATHERED) if self._answering else GATHERED)  # who was just waited for in vain is not waited for again
+            if not in_time and not all_is_sent:
                 LOG.warning("Opik did not take in time what was left: some calls are not traced")
 
     def _end(self, seconds: float) -> bool:
