@@ -72,3 +72,25 @@ async def test_a_dead_service_takes_nothing_away_from_others_through_the_tool(ti
         dead, stuck, well = await asyncio.gather(*(tool.call({"model": model, "rows": [{"age": 1.0}]}) for model in endpoints))
 
     assert (dead["error"]["kind"], stuck["error"]["kind"], well["predictions"]) == ("TransportError", "TimedOutError", [1])
+
+
+async def test_models_are_asked_at_once(tier0_faults: Faults) -> None:
+    servers = {name: tier0_faults.server(Reply.hang()) for name in ("a", "b", "c")}
+    endpoints = {name: server.url for name, server in servers.items()}
+    async with BentoMLClient("http://127.0.0.1:9", model_endpoints=endpoints) as client:
+        orchestrator = ModelOrchestrator([HTTPModelClient(client, name) for name in servers])
+        asking = asyncio.ensure_future(orchestrator.predict("e", {name: {"age": 1.0} for name in servers}, timeout=120.0))
+        for server in servers.values():
+            assert await asyncio.to_thread(server.log.wait_for, lambda log: len(log.arrivals) == 1, 10), "all, before any has answered"
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_agents_and_the_tool_ask_once(tier0_faults: Faults) -> None:
+    server = tier0_faults.server(Reply(503))
+    async with BentoMLClient(server.url, max_attempts=1) as client:
+        await ModelOrchestrator([HTTPModelClient(client, "well")]).predict("e", {"well": {"age": 1.0}})
+        await ModelInferenceTool(client, {"well": ["age"]}).call({"model": "well", "rows": [{"age": 1.0}]})
+        with pytest.raises(ClientError):
+            await ModelInferenceTool.discover(client, ["well"])
+    assert len(server.arrivals) == 3

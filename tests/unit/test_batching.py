@@ -210,6 +210,7 @@ async def test_after_too_many_waited_fewer_may_for_a_while(tmp_path: Path) -> No
     assert await accepted(12) == 12
     assert FEW_BATCHES < await accepted(100) < 50
     assert 1 <= await accepted(12) < 12
+    assert batcher._short_until - time.monotonic() < 3.0, "it ends when the load does"
     batcher._short_until = 0.0
     assert await accepted(12) == 12
 

@@ -29,7 +29,8 @@ from tier0.client import (
     TransportError,
 )
 from tier0.client.connections import Connections
-from tier0.client.wire import decode_prediction
+from tier0.client.wire import decode_prediction, encode
+from tier0.core.contract import Contract
 from tier0.faults import Arrival, Faults, FaultServer, Reply
 from tier0.faults.server import Script
 
@@ -132,8 +133,53 @@ async def test_the_attempts_own_error_is_raised_when_the_circuit_opens_within_a_
     async with client_of(DOWN, failure_threshold=2, max_attempts=5) as (client, server):
         error = await error_of(client)
 
+        assert len(client.waits) == 1, "nothing is waited for once the circuit is open"  # type: ignore[attr-defined]
     assert isinstance(error, ServiceFailedError)
     assert error.attempts == len(server.arrivals) == 2
+
+
+async def test_a_call_whose_circuit_another_one_opens_raises_its_own_error_at_once() -> None:
+    def answer(arrival: Arrival) -> Reply:
+        return Reply.hang() if "/slow/" in arrival.path else DOWN
+
+    others: list[asyncio.Future[Any]] = []
+
+    async def meanwhile(_: float) -> None:
+        if not others:
+            others.append(asyncio.ensure_future(error_of(client)))
+            await others[0]
+            others.append(asyncio.ensure_future(client.predict(ROW, model="slow")))
+            await arrived(server, 3)
+
+    async with client_of(answer, failure_threshold=2, max_connections=1, sleep=meanwhile) as (client, server):
+        async with asyncio.timeout(3):  # the only connection is taken for longer, and nothing would be sent on it
+            error = await error_of(client)
+        others[1].cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+    assert isinstance(error, ServiceFailedError)
+    assert error.attempts == 1
+    assert len(server.arrivals) == 3
+
+
+async def test_a_retry_that_meets_another_ones_probe_ends_the_call_and_costs_nothing() -> None:
+    clock, waits = Clock(), 0
+    probes: list[asyncio.Future[Any]] = []
+
+    async def meanwhile(_: float) -> None:
+        nonlocal waits
+        waits += 1
+        if not probes:
+            await error_of(client, timeout=0.5)  # which opens the circuit
+            clock.ahead += 30
+            probes.append(asyncio.ensure_future(client.predict(ROW, timeout=100)))
+            await arrived(server, 3)
+
+    async with client_of([DOWN, DOWN, Reply.hang()], failure_threshold=2, timeout=100, clock=clock, sleep=meanwhile) as (client, server):
+        assert isinstance(await error_of(client), ServiceFailedError)
+        assert client.circuit_state() == "half_open"
+        probes[0].cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
+    assert (waits, len(server.arrivals)) == (1, 3)
 
 
 async def test_half_open_lets_out_one_probe_of_twenty() -> None:
@@ -165,9 +211,17 @@ async def test_a_429_while_half_open_gives_the_probes_place_back() -> None:
         await error_of(client)
         clock.ahead += 30
         assert isinstance(await error_of(client), RateLimitedError)
+        assert client.circuit_state() == "half_open", "429 says nothing about the service"
         await client.predict(ROW)
 
         assert client.circuit_state() == "closed"
+
+
+async def test_a_429_does_not_make_failures_before_it_forgotten() -> None:
+    async with client_of([DOWN, Reply(429), DOWN], failure_threshold=2, max_attempts=1) as (client, _):
+        for state in ("closed", "closed", "open"):
+            await error_of(client)
+            assert client.circuit_state() == state
 
 
 async def test_a_429_while_half_open_is_retried_as_any_other() -> None:
@@ -204,6 +258,24 @@ async def test_a_caller_that_gives_up_late_has_seen_a_failure_and_one_that_gives
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
             assert client.circuit_state() == state
+
+
+async def test_a_caller_that_gives_up_after_it_waited_for_our_own_pool_has_seen_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, take = Clock(), Connections.take_slot
+
+    async def take_late(*given: Any) -> bool:
+        await take(*given)
+        clock.ahead += 900
+        return True
+
+    monkeypatch.setattr(Connections, "take_slot", take_late)
+    async with client_of(Reply.hang(), failure_threshold=1, timeout=1000, attempt_timeout=500, clock=clock) as (client, server):
+        call = asyncio.ensure_future(client.predict(ROW))
+        await arrived(server, 1)
+        clock.ahead += 95
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert client.circuit_state() == "closed"
 
 
 async def test_a_hang_ends_within_the_total_and_is_retried_within_it() -> None:
@@ -256,6 +328,10 @@ async def test_nobody_listening_is_a_transport_error() -> None:
         b'{"predictions": [1], "intervals": [[null, 2.0]]}',
         b'{"predictions": [{"score": null}]}',
         b'{"predictions": [1], "drift": NaN}',
+        b'{"predictions": [1], "drift": {"age": [1e999]}}',
+        b'{"predictions": ["\\ud800"]}',
+        b'{"predictions": ["\\uDC00"]}',
+        b'{"predictions": ["\xed\xa0\x80"]}',
         b'{"predictions": [' + 600 * b"[" + b"1" + 600 * b"]" + b"]}",
     ],
 )
@@ -272,6 +348,11 @@ async def test_a_200_that_is_no_prediction_is_a_failure(body: bytes) -> None:
 async def test_a_bare_list_or_number_is_a_prediction(body: bytes, predictions: list[float]) -> None:
     async with client_of(Reply(200, body)) as (client, _):
         assert (await client.predict(ROW))["predictions"] == predictions
+
+
+async def test_a_character_that_json_writes_as_two_is_one() -> None:
+    async with client_of(Reply(200, b'{"predictions": ["\\ud83d\\ude00"]}')) as (client, _):
+        assert (await client.predict(ROW))["predictions"] == ["\N{GRINNING FACE}"]
 
 
 async def test_backoff_is_full_jitter_and_nothing_follows_the_last_attempt() -> None:
@@ -302,6 +383,24 @@ async def test_retry_after_is_a_floor_or_the_end(value: str, waits: list[float])
         assert client.circuit_state() == "closed"
     assert len(server.arrivals) == 1 + len(waits)
     assert isinstance(result, RateLimitedError) == (not waits)
+
+
+async def test_a_date_that_fits_is_waited_for() -> None:
+    date = formatdate(time.time() + 5, usegmt=True)
+    async with client_of([Reply(503, headers={"Retry-After": date}), OK], timeout=60) as (client, _):
+        await client.predict(ROW)
+
+        (wait,) = client.waits  # type: ignore[attr-defined]
+        assert 1 < wait <= 5, "whole seconds, and what a busy machine took"
+
+
+async def test_good_times_save_no_more_retries_than_ten() -> None:
+    async with client_of([*[OK] * 60, DOWN], failure_threshold=10_000, max_attempts=10_000, retry_budget=1.0, timeout=600) as (client, server):
+        for _ in range(60):
+            await client.predict(ROW)
+        await error_of(client)
+
+    assert len(server.arrivals) == 60 + 1 + 10
 
 
 async def test_retries_stay_within_the_budget() -> None:
@@ -343,10 +442,12 @@ async def test_a_models_name_is_one_quoted_segment(model: str, path: str, tier0_
     assert server.arrivals[0].path == "/base" + path
 
 
-@pytest.mark.parametrize("model", ["", ".", ".."])
+@pytest.mark.parametrize("model", ["", ".", "..", pytest.param("ü" * 40_000, id="long")])
 async def test_a_name_that_is_no_segment_is_refused(model: str) -> None:
     async with client_of(OK) as (client, server):
         assert isinstance(await error_of(client, model=model), ClientUsageError)
+        with pytest.raises(ClientUsageError):
+            await client.health_check(model)
     assert server.arrivals == []
 
 
@@ -408,6 +509,17 @@ async def test_health_never_raises(reply: Reply, status: str) -> None:
     assert status == "healthy" or health["reason"]
 
 
+async def test_a_health_check_that_waits_while_the_client_is_closed_is_told() -> None:
+    async with client_of(Reply.hang()) as (client, server):
+        checks = [asyncio.ensure_future(client.health_check()) for _ in range(3)]
+        await arrived(server, 2)
+        await client.close()
+        *broken, waited = await asyncio.gather(*checks, return_exceptions=True)
+
+    assert [isinstance(one, dict) and one["status"] for one in broken] == ["unhealthy"] * 2
+    assert isinstance(waited, ClientUsageError)
+
+
 async def test_a_service_that_hangs_keeps_nobody_from_another() -> None:
     with FaultServer(Reply.hang()) as hanging, FaultServer(OK) as alive:
         async with BentoMLClient(alive.url, model_endpoints={"stuck": hanging.url}, max_connections=2, attempt_timeout=8.0) as client:
@@ -467,6 +579,14 @@ async def test_health_may_be_an_api_which_is_a_post(said: str, status: str) -> N
         assert (await client.health_check())["status"] == status
 
     assert [(request.method, request.path) for request in server.arrivals] == [("GET", "/health"), ("POST", "/health")]
+
+
+async def test_health_is_asked_where_the_contract_says_and_believed() -> None:
+    def answer(arrival: Arrival) -> Reply:
+        return Reply(200, {"status": "no model"}) if arrival.path == "/state" else Reply(200 if arrival.path == "/readyz" else 404, b"")
+
+    async with client_of(answer, contract=Contract(health="/state")) as (client, _):
+        assert (await client.health_check())["status"] == "unhealthy"
 
 
 async def test_calls_after_close_are_errors_and_send_nothing() -> None:
@@ -610,6 +730,19 @@ async def test_an_answer_that_takes_too_long_to_read_is_too_late(monkeypatch: py
     assert len(server.arrivals) == 2
 
 
+async def test_making_the_body_is_part_of_the_calls_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+
+    def encode_slowly(*given: Any) -> Any:
+        clock.ahead += 5
+        return encode(*given)
+
+    monkeypatch.setattr("tier0.client.bentoml_client.encode", encode_slowly)
+    async with client_of(OK, timeout=4, clock=clock) as (client, server):
+        assert isinstance(await error_of(client), TimedOutError)
+    assert server.arrivals == []
+
+
 async def test_whoever_is_refused_does_not_wait_for_a_connection_first() -> None:
     def answer(arrival: Arrival) -> Reply:
         return Reply.hang() if "/slow/" in arrival.path else DOWN
@@ -660,7 +793,9 @@ async def test_no_cookie_is_kept() -> None:
     async with client_of(Reply(200, PREDICTION, headers={"Set-Cookie": "replica=3; Path=/"})) as (client, server):
         for _ in range(2):
             await client.predict(ROW)
-    assert "cookie" not in server.arrivals[1].headers
+            await client.health_check()
+    assert not any("cookie" in request.headers for request in server.arrivals)
+    assert len(server.arrivals) == 4
 
 
 @pytest.mark.parametrize("timeout", [float("nan"), "5"])

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from tier0.client import BentoMLClient
 from tier0.consumers.router import make_router
+from tier0.core.contract import Contract
 from tier0.faults import Faults, Reply
 
 pytestmark = pytest.mark.asyncio
@@ -55,6 +56,43 @@ async def test_each_failure_has_its_status(
     assert (answer.status_code, answer.json()["detail"]["error"], answer.headers.get("Retry-After")) == (status, error, retry_after)
     assert answer.json()["detail"]["message"]
     assert len(answer.json()["detail"]["request_id"]) == 32
+
+
+async def test_half_a_character_harms_no_answer(tier0_faults: Faults) -> None:
+    refused = await answer_of(Reply(422, b'{"error": {"field": "age", "message": "is \\ud800", "remedy": ""}}'), tier0_faults)
+    failed = await answer_of(Reply(200, b'{"predictions": ["\\ud800"]}'), tier0_faults)
+    async with (
+        BentoMLClient(tier0_faults.server(Reply(200, {})).url, contract=Contract(style="records", columns=None)) as client,
+        api(client) as http,
+    ):
+        mistaken = await http.post(ASKED, content=b'[{"\\ud800": 1}, {"b": 1}]', headers={"Content-Type": "application/json"})
+
+    assert [answer.status_code for answer in (refused, failed, mistaken)] == [422, 502, 422]
+    assert refused.json()["detail"]["message"] == "age is ?"
+
+
+async def test_a_runtime_error_is_no_answer_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    async with BentoMLClient("http://127.0.0.1:9") as client, api(client) as http:
+        for name in ("predict", "predict_batch", "model_info", "health_check"):
+            monkeypatch.setattr(client, name, fail)
+        for ask in (http.post(ASKED, json=ROWS), http.post(f"{ASKED}/batch", json=ROWS)):
+            with pytest.raises(RuntimeError, match="a bug"):
+                await ask
+        for route in ("info", "health"):
+            with pytest.raises(RuntimeError, match="a bug"):
+                await http.get(f"/api/models/churn/{route}")
+
+
+async def test_the_routes_ask_once(tier0_faults: Faults) -> None:
+    server = tier0_faults.server(Reply(503))
+    async with BentoMLClient(server.url, max_attempts=1) as client, api(client) as http:
+        await http.post(ASKED, json=ROWS)
+        await http.post(f"{ASKED}/batch", json=ROWS)
+        await http.get("/api/models/churn/info")
+    assert len(server.arrivals) == 3
 
 
 async def test_a_full_pool_is_503(tier0_faults: Faults) -> None:

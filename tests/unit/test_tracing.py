@@ -399,6 +399,34 @@ def test_a_flush_and_closing_share_two_seconds_and_what_was_sent_is_not_called_l
     assert ["did not take in time" in record.message for record in caplog.records] == [True], "one came after the flush"
 
 
+def test_flushes_at_the_same_time_wait_for_one_and_lose_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    monkeypatch.setattr(opik_tracer, "PROCESS", tmp_path / "slow.py")
+    tracer = OpikTracer()
+    tracer.record(CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time()))
+    started = time.monotonic()
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(tracer.flush, [1.8] * 3)) == [True] * 3
+    tracer.close()
+    assert time.monotonic() - started < 2.5, "two seconds, and what a busy machine takes"
+    assert not caplog.records
+
+
+def test_who_was_waited_for_in_vain_is_not_waited_for_again_however_much_comes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "mute.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    monkeypatch.setattr(opik_tracer, "PROCESS", tmp_path / "mute.py")
+    tracer = OpikTracer()
+    started = time.monotonic()
+    for _ in range(3):
+        tracer.record(CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time()))
+        assert not tracer.flush(1.5)
+    tracer.record(CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time()))
+    tracer.close()
+    assert time.monotonic() - started < 2.5, "two seconds, and what a busy machine takes"
+
+
 class Failing:
     def record(self, trace: CallTrace) -> None:
         raise RuntimeError(trace.route)

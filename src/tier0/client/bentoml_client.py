@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 MOST_CIRCUITS = 256
+LONGEST_NAME = 1000
+"""Characters; httpx refuses addresses of more than 65,536, and quoting makes up to twelve of one."""
 HEALTH_TIMEOUT = 2.0
 FLUSH_TIMEOUT = 1.8
 SCHEMA_LIMIT = 10.0
@@ -180,14 +182,14 @@ class BentoMLClient:
         Raises:
             ClientError: one of its kinds; see `tier0.client.errors`.
         """
+        start = self._clock()
         if self._tracer is None:
             self._bind()
-            self._refuse_while_open(self._circuit(self._url(model, "")).breaker, new_trace_id)
+            self._refuse_while_open(model)
         contract = self.contract
         body, rows = encode(data, contract)
         route = "predict" if contract is None else contract.route.lstrip("/")
-        start = self._clock()
-        answer = await self._call("POST", route, model, timeout, body, lambda content: decode_prediction(content, rows, contract), rows)
+        answer = await self._call("POST", route, model, timeout, body, lambda content: decode_prediction(content, rows, contract), rows, start)
         if answer.get("latency_ms") is None:
             answer["latency_ms"] = (self._clock() - start) * 1000  # the whole call, where the service does not say
         return answer
@@ -219,13 +221,19 @@ class BentoMLClient:
 
     async def _ask_health(self, http: httpx.AsyncClient, model: str | None) -> httpx.Response:
         """Ask the health route, which is a POST where it is an API of BentoML's; a service of another style at least whether it is ready."""
+
+        async def ask(method: str, url: str, **body: Any) -> httpx.Response:
+            if self._closed:
+                raise ClientUsageError("the client was closed while this health check waited.")
+            return await http.request(method, url, **body)
+
         url = self._url(model, "health" if self.contract is None else self.contract.health.lstrip("/"))
-        response = await http.get(url)
+        response = await ask("GET", url)
         if response.status_code == METHOD_NOT_ALLOWED:
-            response = await http.post(url, json={})
+            response = await ask("POST", url, json={})
         is_whole_service = model is None or model in self._model_endpoints
         if is_whole_service and response.status_code in ABSENT:
-            response = await http.get(f"{self._service(model)}/readyz")
+            response = await ask("GET", f"{self._service(model)}/readyz")
         return response
 
     def circuit_state(self, model: str | None = None) -> State:
@@ -284,8 +292,8 @@ class BentoMLClient:
     def _url(self, model: str | None, route: str) -> str:
         if model is None:
             return f"{self._base_url}/{route}"
-        if not model or model in {".", ".."}:
-            raise InvalidDataError(f"model = {model!r} is no name of a model")
+        if not model or model in {".", ".."} or len(model) > LONGEST_NAME:
+            raise InvalidDataError(f"model = {model[:LONGEST_NAME]!r} is no name of a model: give 1 to {LONGEST_NAME} characters, and not . or ..")
         if model in self._model_endpoints:
             return f"{self._model_endpoints[model]}/{route}"
         try:
@@ -315,6 +323,7 @@ class BentoMLClient:
         body: bytes | None,
         decode: Callable[[bytes], Answer],
         rows: int | None = None,
+        start: float | None = None,
     ) -> Answer:
         total = self._knobs.timeout if timeout is None else timeout
         if not isinstance(total, (int, float)) or math.isnan(total):
@@ -327,7 +336,7 @@ class BentoMLClient:
             service=self._service(model),
             body=body,
             circuit=circuit,
-            deadline=self._clock() + total,
+            deadline=(self._clock() if start is None else start) + total,  # making the body counts
             attempt_timeout=total / 2 if self._knobs.attempt_timeout is None else self._knobs.attempt_timeout,
         )
         circuit.budget = min(BUDGET, circuit.budget + self._knobs.retry_budget)
@@ -391,7 +400,8 @@ class BentoMLClient:
 
     def _must_stop(self, call: _Call, state: tenacity.RetryCallState) -> bool:
         no_time = self._clock() + state.upcoming_sleep >= call.deadline
-        return no_time or state.attempt_number >= self._knobs.max_attempts or call.circuit.budget < 1 or call.circuit.breaker.state == "open"
+        refused = call.refused or call.circuit.breaker.state == "open"
+        return refused or no_time or state.attempt_number >= self._knobs.max_attempts or call.circuit.budget < 1
 
     def _refuse_closed(self, call: _Call) -> None:
         if self._closed:
@@ -399,8 +409,7 @@ class BentoMLClient:
 
     async def _attempt(self, call: _Call, decode: Callable[[bytes], Answer]) -> Answer:
         self._refuse_closed(call)
-        if call.last_error is None:  # whoever is refused anyway need not wait for a connection
-            self._refuse_while_open(call.circuit.breaker, lambda: call.request_id)
+        call.ask(call.circuit.breaker.refuse_while_open)  # whoever is refused anyway need not wait for a connection
         try:
             call.waited_for_slot |= await call.bound.take_slot(call.service, call.deadline - self._clock())
         except TimeoutError:
@@ -415,7 +424,7 @@ class BentoMLClient:
             if self._clock() >= call.deadline:
                 message = f"nothing was left of the time for {call.shown}"
                 raise call.last_error or TimedOutError(message, request_id=call.request_id)
-            permit = self._permit(call)
+            permit = call.ask(call.circuit.breaker.acquire)
             try:
                 answer = await (self._send if call.trace is None else self._send_traced)(call, permit, decode)
             except ClientError as error:
@@ -445,21 +454,12 @@ class BentoMLClient:
             call.trace.attempts[-1].span_id = span_id
         return headers, span
 
-    def _refuse_while_open(self, breaker: CircuitBreaker, request_id: Callable[[], str]) -> None:
+    def _refuse_while_open(self, model: str | None) -> None:
         """Reject a call before anything is done for it, so that it costs next to nothing."""
         try:
-            breaker.refuse_while_open()
+            self._circuit(self._url(model, "")).breaker.refuse_while_open()
         except CircuitOpenError as rejection:
-            rejection.request_id = request_id()
-            raise
-
-    def _permit(self, call: _Call) -> Permit:
-        try:
-            return call.circuit.breaker.acquire()
-        except CircuitOpenError as rejection:
-            if call.last_error is not None:
-                raise call.last_error from None
-            rejection.request_id = call.request_id
+            rejection.request_id = new_trace_id()
             raise
 
     async def _send_traced(self, call: _Call, permit: Permit, decode: Callable[[bytes], Answer]) -> Answer:
@@ -552,7 +552,19 @@ class _Call:
     status: int | None = None
     waited_for_slot: bool = False
     last_error: ClientError | None = None
+    refused: bool = False
     trace: CallTrace | None = None
+
+    def ask(self, breaker: Callable[[], Answer]) -> Answer:
+        """Ask the breaker; if it refuses, that ends the call, with what came of its own last attempt where it sent any."""
+        try:
+            return breaker()
+        except CircuitOpenError as rejection:
+            self.refused = True
+            if self.last_error is not None:
+                raise self.last_error from None
+            rejection.request_id = self.request_id
+            raise
 
     @property
     def shown(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import math
 import os
 import queue
 import subprocess
@@ -31,6 +32,8 @@ GATHERED = 0.05
 """Seconds for which calls are gathered, so that a thread need not wake up for each."""
 SHUTDOWN = 1.8
 """Seconds that closing may take, whether Opik answers or not."""
+IN_VAIN = 10.0
+"""Seconds for which an Opik that was waited for in vain is not waited for again."""
 QUIET = {"OPIK_SENTRY_ENABLE": "false", "OPIK_ANALYTICS_ENABLE": "false"}
 
 
@@ -78,10 +81,10 @@ class OpikTracer:
         for work in (self._write, self._read):
             threading.Thread(target=work, name="tier0-opik", daemon=True).start()
         self._closed = self._ended = False
-        self._answering = True
         self._taken = self._flushed = 0
         self._flushed_in = 0.0
-        self._flushing = threading.Lock()
+        self._in_vain = -math.inf
+        self._taking, self._flushing = threading.Lock(), threading.Lock()
         self._flushes = 0
         atexit.register(self.close)
 
@@ -102,9 +105,9 @@ class OpikTracer:
         if self._closed or self._ended or self._waiting.qsize() >= MOST_WAITING:
             self.lost += 1
             return
-        self._answering = True
-        self._taken += 1
-        self._waiting.put(trace)
+        with self._taking:
+            self._taken += 1
+            self._waiting.put(trace)
 
     def _refuse_after_fork(self) -> None:
         """Lose a call of a process that was forked with this tracer, whose threads are not there; say so once."""
@@ -114,26 +117,44 @@ class OpikTracer:
             LOG.warning("this process was forked after its OpikTracer was made: nothing is traced here; make one in each process, after the fork")
 
     def flush(self, timeout: float) -> bool:
-        """Send what was taken, for at most *timeout* seconds, and tell whether Opik says that it has it."""
+        """Send what was taken, for at most *timeout* seconds, and tell whether Opik says that it has it.
+
+        Whoever has been waited for in vain is not waited for again within ten seconds: an application that closes several clients, and then
+        the tracer, has two seconds for all of them.
+        """
         start = time.monotonic()
-        with self._flushing:
-            if self._closed or self._ended or not self._answering:  # who has just been waited for in vain is not waited for again
+        if not self._flushing.acquire(timeout=timeout):
+            return False
+        try:
+            if self._closed or self._ended or self._is_waited_for_in_vain():
                 return False
-            self._flushes += 1
+            return self._everything_is_sent() or self._wait_until_sent(start, timeout)
+        finally:
+            self._flushing.release()
+
+    def _wait_until_sent(self, start: float, timeout: float) -> bool:
+        self._flushes += 1
+        with self._taking:
             taken = self._taken
             self._waiting.put(_Flush(self._flushes, timeout - 2 * GATHERED))
-            self._hurry.set()
+        self._hurry.set()
+        number = said = ""
+        while number != str(self._flushes):  # an answer to an earlier one, which was not waited for long enough, may come first
             try:
-                while True:  # an answer to an earlier one, which was not waited for long enough, may come first
-                    number, _, said = self._answers.get(timeout=max(start + timeout - time.monotonic(), 0.0)).partition(" ")
-                    if number == str(self._flushes):
-                        self._answering = said == "flushed"
-                        if self._answering:
-                            self._flushed, self._flushed_in = taken, time.monotonic() - start
-                        return self._answering
+                number, _, said = self._answers.get(timeout=max(start + timeout - time.monotonic(), 0.0)).partition(" ")
             except queue.Empty:
-                self._answering = False
-                return False
+                break
+        if said != "flushed" or number != str(self._flushes):
+            self._in_vain = time.monotonic()
+            return False
+        self._flushed, self._flushed_in = taken, time.monotonic() - start
+        return True
+
+    def _is_waited_for_in_vain(self) -> bool:
+        return time.monotonic() - self._in_vain < IN_VAIN
+
+    def _everything_is_sent(self) -> bool:
+        return self._flushed == self._taken
 
     def close(self) -> None:
         """Send what is left, and end within 2 s even if Opik does not answer; the time of a flush just before counts."""
@@ -142,9 +163,9 @@ class OpikTracer:
             self._closed = True
             self._waiting.put(None)
             self._hurry.set()
-            all_is_sent = self._answering and self._flushed == self._taken
+            all_is_sent = self._everything_is_sent()
             left = SHUTDOWN - (self._flushed_in if all_is_sent else 0.0)
-            in_time = self._end(max(left, GATHERED) if self._answering else GATHERED)  # who was just waited for in vain is not waited for again
+            in_time = self._end(GATHERED if self._is_waited_for_in_vain() else max(left, GATHERED))
             if not in_time and not all_is_sent:
                 LOG.warning("Opik did not take in time what was left: some calls are not traced")
 

@@ -170,6 +170,8 @@ def _prediction_in(content: bytes, rows: int | None, contract: Contract | None) 
             raise InvalidAnswerError(f"{length} predictions came back for {'?' if rows is None else rows} rows")
         if not _is_complete(part):
             raise InvalidAnswerError(f"a prediction, a probability or a bound is null or not finite: {_excerpt(content)}")
+    if any(_holds_infinity(value) for part, value in answer.items() if part not in PARTS):
+        raise InvalidAnswerError(f"a 2xx with a number that is not finite: {_excerpt(content)}")
     for part in ("probabilities", "model_tag"):
         answer.setdefault(part, None)
     return answer  # type: ignore[no-any-return]
@@ -183,6 +185,13 @@ def _is_complete(values: Any) -> bool:
     return values is not None and not (type(values) is float and not math.isfinite(values))
 
 
+def _holds_infinity(value: Any) -> bool:
+    """Tell whether a number was too large for a float, such as 1e999: nobody could be told it as JSON."""
+    if isinstance(value, (dict, list)):
+        return any(map(_holds_infinity, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def decode_mapping(content: bytes) -> dict[str, Any]:
     """Read an answer that must be a JSON object.
 
@@ -192,6 +201,8 @@ def decode_mapping(content: bytes) -> dict[str, Any]:
     answer = decode_json(content)
     if not isinstance(answer, dict) or not answer:
         raise InvalidAnswerError(f"a 2xx that is no JSON object with something in it: {_excerpt(content)}")
+    if _holds_infinity(answer):
+        raise InvalidAnswerError(f"a 2xx with a number that is not finite: {_excerpt(content)}")
     return answer
 
 
@@ -202,9 +213,13 @@ def decode_json(content: bytes) -> Any:
         InvalidAnswerError: it is none.
     """
     try:
-        return JSON.decode(content.decode(json.detect_encoding(content), "surrogatepass"))
+        text = content.decode(json.detect_encoding(content))
+        answer = JSON.decode(text)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(answer, ensure_ascii=False).encode()  # half a character, of which UTF-16 makes one with two, is no text
     except (ValueError, RecursionError) as problem:
         raise InvalidAnswerError(f"a 2xx whose body is not JSON ({problem}): {_excerpt(content)}") from problem
+    return answer
 
 
 def _refuse_constant(name: str) -> None:

@@ -14,10 +14,9 @@ def is_bug(problem: ClientError) -> bool:
 
 def said_to_caller(problem: ClientError) -> str:
     """Return what may be told to whoever asked: what the service said to a mistake of theirs, and never where it is."""
-    if isinstance(problem, InvalidDataError):
-        return str(problem)
-    if is_callers_mistake(problem):
-        return problem.server_message
+    if isinstance(problem, InvalidDataError) or is_callers_mistake(problem):
+        said = str(problem) if isinstance(problem, InvalidDataError) else problem.server_message
+        return said.encode(errors="replace").decode()  # JSON can hold half a character, and an answer in UTF-8 cannot
     if isinstance(problem, (CircuitOpenError, PoolSaturatedError)):
         return "the model is not asked at the moment"
     if isinstance(problem, TimedOutError):
