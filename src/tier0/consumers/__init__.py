@@ -5,6 +5,14 @@ from __future__ import annotations
 from tier0.client import CallerError, CircuitOpenError, ClientError, ClientUsageError, InvalidDataError, PoolSaturatedError, TimedOutError
 
 CALLERS_MISTAKES = set(range(400, 500)) - {401, 403, 405, 407}
+"""What was asked is wrong, and not how: that the application may not ask, or asks elsewhere, is its own mistake."""
+UNPROCESSABLE = 422
+TOLD: tuple[tuple[type[ClientError], int, str], ...] = (
+    (CircuitOpenError, 503, "the model is not asked at the moment"),
+    (PoolSaturatedError, 503, "the model is not asked at the moment"),
+    (TimedOutError, 504, "the model gave no answer in time"),
+    (ClientError, 502, "the model failed"),
+)
 
 
 def is_bug(problem: ClientError) -> bool:
@@ -12,18 +20,15 @@ def is_bug(problem: ClientError) -> bool:
     return isinstance(problem, ClientUsageError) and not isinstance(problem, InvalidDataError)
 
 
-def said_to_caller(problem: ClientError) -> str:
-    """Return what may be told to whoever asked: what the service said to a mistake of theirs, and never where it is."""
-    if isinstance(problem, InvalidDataError) or is_callers_mistake(problem):
-        said = str(problem) if isinstance(problem, InvalidDataError) else problem.server_message
-        return said.encode(errors="replace").decode()  # JSON can hold half a character, and an answer in UTF-8 cannot
-    if isinstance(problem, (CircuitOpenError, PoolSaturatedError)):
-        return "the model is not asked at the moment"
-    if isinstance(problem, TimedOutError):
-        return "the model gave no answer in time"
-    return "the model failed"
+def told_to_caller(problem: ClientError) -> tuple[int, str]:
+    """Return the HTTP status and the words for whoever asked: what the service said to a mistake of theirs, and never where it is."""
+    if isinstance(problem, InvalidDataError):
+        return UNPROCESSABLE, _printable(str(problem))
+    if isinstance(problem, CallerError) and problem.status in CALLERS_MISTAKES:
+        return problem.status, _printable(problem.server_message)
+    return next((status, words) for kind, status, words in TOLD if isinstance(problem, kind))
 
 
-def is_callers_mistake(problem: ClientError) -> bool:
-    """Tell whether what was asked is wrong, and not how: that the application may not ask, or asks elsewhere, is its own mistake."""
-    return isinstance(problem, CallerError) and problem.status in CALLERS_MISTAKES
+def _printable(said: str) -> str:
+    """Replace halves of characters, which JSON can hold and an answer in UTF-8 cannot."""
+    return said.encode(errors="replace").decode()

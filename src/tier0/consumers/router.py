@@ -8,23 +8,9 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Body, Depends, HTTPException
 
-from tier0.client import (
-    BentoMLClient,
-    CircuitOpenError,
-    ClientError,
-    InvalidDataError,
-    PoolSaturatedError,
-    TimedOutError,
-)
-from tier0.consumers import is_bug, is_callers_mistake, said_to_caller
+from tier0.client import BentoMLClient, ClientError
+from tier0.consumers import is_bug, told_to_caller
 
-BAD_GATEWAY = 502
-STATUS_OF: tuple[tuple[type[ClientError], int], ...] = (
-    (CircuitOpenError, 503),
-    (PoolSaturatedError, 503),
-    (TimedOutError, 504),
-    (InvalidDataError, 422),
-)
 Answer = TypeVar("Answer")
 
 
@@ -86,10 +72,8 @@ async def _answered(call: Awaitable[Answer]) -> Answer:
 
 
 def _as_http(problem: ClientError) -> HTTPException:
-    status = next((status for kind, status in STATUS_OF if isinstance(problem, kind)), BAD_GATEWAY)
-    if is_callers_mistake(problem):
-        status = problem.status or status
+    status, message = told_to_caller(problem)
     waits = problem.retry_after is not None and math.isfinite(problem.retry_after)
     headers = {"Retry-After": str(math.ceil(problem.retry_after or 0.0))} if waits else {}
-    detail = {"error": type(problem).__name__, "message": said_to_caller(problem), "request_id": problem.request_id, "attempts": problem.attempts}
+    detail = {"error": type(problem).__name__, "message": message, "request_id": problem.request_id, "attempts": problem.attempts}
     return HTTPException(status, detail, headers)
