@@ -333,6 +333,8 @@ async def test_nobody_listening_is_a_transport_error() -> None:
         b'{"predictions": ["\\uDC00"]}',
         b'{"predictions": ["\xed\xa0\x80"]}',
         b'{"predictions": [' + 600 * b"[" + b"1" + 600 * b"]" + b"]}",
+        b'{"predictions": [1], "more": ' + 600 * b"[" + b"1" + 600 * b"]" + b"}",
+        pytest.param(b'{"predictions": ' + 100_000 * b"[" + b"1" + 100_000 * b"]" + b"}", id="abyss"),
     ],
 )
 async def test_a_200_that_is_no_prediction_is_a_failure(body: bytes) -> None:

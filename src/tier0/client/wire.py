@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from tier0.client.errors import InvalidAnswerError, InvalidDataError
 
 PARTS = ("predictions", "probabilities", "intervals")
+DEEPEST = 100
+"""Lists within lists; whoever writes an answer as JSON calls itself for each, and Python ends that at a thousand."""
 EMPTY = "the data is empty: give rows, records, an array or a DataFrame"
 
 if TYPE_CHECKING:
@@ -146,13 +148,6 @@ def decode_prediction(content: bytes, rows: int | None, contract: Contract | Non
     Raises:
         InvalidAnswerError: the body is no prediction.
     """
-    try:
-        return _prediction_in(content, rows, contract)
-    except RecursionError as problem:
-        raise InvalidAnswerError(f"a 2xx whose body is nested too deep: {_excerpt(content)}") from problem
-
-
-def _prediction_in(content: bytes, rows: int | None, contract: Contract | None) -> Prediction:
     answer = decode_json(content)
     if contract is not None:
         answer = {**(answer if isinstance(answer, Mapping) else {}), **contract.read(answer)}
@@ -168,28 +163,36 @@ def _prediction_in(content: bytes, rows: int | None, contract: Contract | None) 
         if not isinstance(part, list) or not part or (rows is not None and len(part) != rows):
             length = len(part) if isinstance(part, list) else 1
             raise InvalidAnswerError(f"{length} predictions came back for {'?' if rows is None else rows} rows")
-        if not _is_complete(part):
+        if not _is_finite(part):
             raise InvalidAnswerError(f"a prediction, a probability or a bound is null or not finite: {_excerpt(content)}")
-    if any(_holds_infinity(value) for part, value in answer.items() if part not in PARTS):
+    if not all(_is_finite(value, or_null=True) for part, value in answer.items() if part not in PARTS):
         raise InvalidAnswerError(f"a 2xx with a number that is not finite: {_excerpt(content)}")
     for part in ("probabilities", "model_tag"):
         answer.setdefault(part, None)
     return answer  # type: ignore[no-any-return]
 
 
-def _is_complete(values: Any) -> bool:
-    if isinstance(values, dict):
-        values = list(values.values())
-    if isinstance(values, list):
-        return all(map(_is_complete, values))
-    return values is not None and not (type(values) is float and not math.isfinite(values))
+def _is_finite(value: Any, *, or_null: bool = False) -> bool:
+    """Tell whether every number in it is finite, and nothing is null; 1e999, for one, is infinite, and nobody could be told it as JSON.
 
-
-def _holds_infinity(value: Any) -> bool:
-    """Tell whether a number was too large for a float, such as 1e999: nobody could be told it as JSON."""
-    if isinstance(value, (dict, list)):
-        return any(map(_holds_infinity, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, float) and not math.isfinite(value)
+    Raises:
+        InvalidAnswerError: it is nested too deep to be passed on.
+    """
+    level = [value]
+    for _ in range(DEEPEST):
+        nested: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is list:
+                nested += item
+            elif kind is dict:
+                nested += item.values()
+            elif (kind is float and not math.isfinite(item)) or (item is None and not or_null):
+                return False
+        if not nested:
+            return True
+        level = nested
+    raise InvalidAnswerError("a 2xx whose body is nested too deep")
 
 
 def decode_mapping(content: bytes) -> dict[str, Any]:
@@ -201,7 +204,7 @@ def decode_mapping(content: bytes) -> dict[str, Any]:
     answer = decode_json(content)
     if not isinstance(answer, dict) or not answer:
         raise InvalidAnswerError(f"a 2xx that is no JSON object with something in it: {_excerpt(content)}")
-    if _holds_infinity(answer):
+    if not _is_finite(answer, or_null=True):
         raise InvalidAnswerError(f"a 2xx with a number that is not finite: {_excerpt(content)}")
     return answer
 
