@@ -61,7 +61,7 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "counts_calls": ("breaker.opens", "breaker.counts_bodies", "breaker.counts_hangs", "breaker.lost_probe", "breaker.burst", "pool.own_queue"),
     "cancelled_is_nothing": ("breaker.counts_hangs",),
     "rush": ("breaker.one_probe",),
-    "two_probes": ("breaker.one_probe",),
+    "two_probes": ("breaker.one_probe", "breaker.burst"),
     "probe_as_closed": ("breaker.failing_probe", "breaker.lost_probe"),
     "wedged": ("breaker.lost_probe",),
     "lost_probe_closes": ("breaker.lost_probe",),
