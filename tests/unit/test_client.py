@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from typing import Any
@@ -46,6 +46,15 @@ class Clock:
 
     def __call__(self) -> float:
         return time.monotonic() + self.ahead
+
+    def taking(self, seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
+        """Let *work* take so long, by this clock."""
+
+        def slowly(*given: Any) -> Any:
+            self.ahead += seconds
+            return work(*given)
+
+        return slowly
 
 
 @asynccontextmanager
@@ -721,12 +730,7 @@ async def test_a_redirect_to_nowhere_is_an_answer() -> None:
 
 async def test_an_answer_that_takes_too_long_to_read_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-
-    def read_slowly(*given: Any) -> Any:
-        clock.ahead += 3
-        return decode_prediction(*given)
-
-    monkeypatch.setattr("tier0.client.bentoml_client.decode_prediction", read_slowly)
+    monkeypatch.setattr("tier0.client.bentoml_client.decode_prediction", clock.taking(3, decode_prediction))
     async with client_of(OK, failure_threshold=2, timeout=4, attempt_timeout=2, clock=clock) as (client, server):
         assert isinstance(await error_of(client), TimedOutError)
     assert len(server.arrivals) == 2
@@ -734,12 +738,7 @@ async def test_an_answer_that_takes_too_long_to_read_is_too_late(monkeypatch: py
 
 async def test_making_the_body_is_part_of_the_calls_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-
-    def encode_slowly(*given: Any) -> Any:
-        clock.ahead += 5
-        return encode(*given)
-
-    monkeypatch.setattr("tier0.client.bentoml_client.encode", encode_slowly)
+    monkeypatch.setattr("tier0.client.bentoml_client.encode", clock.taking(5, encode))
     async with client_of(OK, timeout=4, clock=clock) as (client, server):
         assert isinstance(await error_of(client), TimedOutError)
     assert server.arrivals == []

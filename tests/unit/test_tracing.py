@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -368,44 +368,61 @@ async def test_several_clients_of_a_tracer_close_within_two_seconds_together(
 
 
 SLOW = """
-import json, sys, time
+import json, signal, sys, time
 print("ready", flush=True)
 for line in sys.stdin:
     message = json.loads(line)
     if "flush" in message:
         time.sleep(1.2)
         print(message["number"], "flushed", flush=True)
-time.sleep(60)
+signal.alarm(60)
+signal.pause()
 """
-"""In the place of Opik's process: takes its time for a flush, has everything after it, and does not end."""
+"""In the place of Opik's process, whose flushes are slow: takes its time for each, has everything after it, and does not end by itself."""
+MUTE = """
+import signal
+print("ready", flush=True)
+signal.alarm(60)
+signal.pause()
+"""
+"""In the place of Opik's process: answers nothing."""
+
+
+@pytest.fixture
+def in_opiks_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    def put(script: str) -> None:
+        (tmp_path / "process.py").write_text(script)
+        monkeypatch.setattr(opik_tracer, "PROCESS", tmp_path / "process.py")
+
+    return put
+
+
+def one_call() -> CallTrace:
+    return CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time())
 
 
 def test_a_flush_and_closing_share_two_seconds_and_what_was_sent_is_not_called_lost(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    in_opiks_place: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "slow.py").write_text(SLOW)
-    monkeypatch.setattr(opik_tracer, "PROCESS", tmp_path / "slow.py")
+    in_opiks_place(SLOW)
     sent, left = OpikTracer(), OpikTracer()
     for tracer in (sent, left):
-        tracer.record(CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time()))
+        tracer.record(one_call())
     started = time.monotonic()
     assert sent.flush(1.8)
     sent.close()
     assert time.monotonic() - started < 2.5, "two seconds, and what a busy machine takes"
     assert not caplog.records
     assert left.flush(1.8)
-    left.record(CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time()))
+    left.record(one_call())
     left.close()
     assert ["did not take in time" in record.message for record in caplog.records] == [True], "one came after the flush"
 
 
-def test_flushes_at_the_same_time_wait_for_one_and_lose_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "slow.py").write_text(SLOW)
-    monkeypatch.setattr(opik_tracer, "PROCESS", tmp_path / "slow.py")
+def test_flushes_at_the_same_time_wait_for_one_and_lose_nothing(in_opiks_place: Callable[[str], None], caplog: pytest.LogCaptureFixture) -> None:
+    in_opiks_place(SLOW)
     tracer = OpikTracer()
-    tracer.record(CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time()))
+    tracer.record(one_call())
     started = time.monotonic()
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(tracer.flush, [1.8] * 3)) == [True] * 3
@@ -414,15 +431,14 @@ def test_flushes_at_the_same_time_wait_for_one_and_lose_nothing(
     assert not caplog.records
 
 
-def test_who_was_waited_for_in_vain_is_not_waited_for_again_however_much_comes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "mute.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
-    monkeypatch.setattr(opik_tracer, "PROCESS", tmp_path / "mute.py")
+def test_who_was_waited_for_in_vain_is_not_waited_for_again_however_much_comes(in_opiks_place: Callable[[str], None]) -> None:
+    in_opiks_place(MUTE)
     tracer = OpikTracer()
     started = time.monotonic()
     for _ in range(3):
-        tracer.record(CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time()))
+        tracer.record(one_call())
         assert not tracer.flush(1.5)
-    tracer.record(CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time()))
+    tracer.record(one_call())
     tracer.close()
     assert time.monotonic() - started < 2.5, "two seconds, and what a busy machine takes"
 

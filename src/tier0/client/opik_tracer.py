@@ -138,13 +138,11 @@ class OpikTracer:
             taken = self._taken
             self._waiting.put(_Flush(self._flushes, timeout - 2 * GATHERED))
         self._hurry.set()
-        number = said = ""
-        while number != str(self._flushes):  # an answer to an earlier one, which was not waited for long enough, may come first
-            try:
-                number, _, said = self._answers.get(timeout=max(start + timeout - time.monotonic(), 0.0)).partition(" ")
-            except queue.Empty:
-                break
-        if said != "flushed" or number != str(self._flushes):
+        number, said = str(self._flushes), ""
+        with suppress(queue.Empty):
+            while said.partition(" ")[0] != number:  # an answer to an earlier one, which was not waited for long enough, may come first
+                said = self._answers.get(timeout=max(start + timeout - time.monotonic(), 0.0))
+        if said != f"{number} flushed":
             self._in_vain = time.monotonic()
             return False
         self._flushed, self._flushed_in = taken, time.monotonic() - start
