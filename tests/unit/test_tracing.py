@@ -48,6 +48,10 @@ async def no_wait(_: float) -> None:
     await asyncio.sleep(0)
 
 
+def one_call() -> CallTrace:
+    return CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time(), time.time())
+
+
 def client_of(server: FaultServer, tracer: Any, **knobs: Any) -> BentoMLClient:
     return BentoMLClient(server.url, tracer=tracer, sleep=no_wait, **knobs)
 
@@ -142,13 +146,13 @@ async def test_features_are_sent_only_when_that_is_asked(opik_server: Recording,
 
 def test_flushes_of_several_clients_at_once_each_get_their_own_answer(opik_server: Recording) -> None:
     tracer = OpikTracer()
-    tracer.record(CallTrace(new_trace_id(), None, "/predict", "u", None, 1, time.time(), time.time()))
+    tracer.record(one_call())
 
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(tracer.flush, [5, 5.0, 5, 5.0])) == [True] * 4
     assert len(opik_server.traces) == 1
     tracer.close()
-    tracer.record(CallTrace(new_trace_id(), None, "/predict", "u", None, 1, time.time(), time.time()))
+    tracer.record(one_call())
 
     assert tracer.lost == 1, "what comes after the end is counted, and not kept"
     assert not tracer.flush(1)
@@ -163,7 +167,7 @@ def test_a_process_that_was_forked_says_that_it_does_not_trace(opik_server: Reco
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(opik_tracer.LOG, "warning", lambda message, **_: told.put(message))
             for _ in range(3):
-                tracer.record(CallTrace(new_trace_id(), None, "/predict", "u", None, 1, time.time(), time.time()))
+                tracer.record(one_call())
         tracer.close()
         told.put(str(tracer.lost))
 
@@ -173,7 +177,7 @@ def test_a_process_that_was_forked_says_that_it_does_not_trace(opik_server: Reco
 
     assert "make one in each process" in told.get()
     assert told.get() == "3"
-    tracer.record(CallTrace(new_trace_id(), None, "/predict", "u", None, 1, time.time(), time.time()))
+    tracer.record(one_call())
     tracer.close()
     opik_server.wait_for(lambda recording: len(recording.traces) == 1)
 
@@ -395,10 +399,6 @@ def in_opiks_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[
         monkeypatch.setattr(opik_tracer, "PROCESS", tmp_path / "process.py")
 
     return put
-
-
-def one_call() -> CallTrace:
-    return CallTrace(new_trace_id(), None, "/predict", "http://127.0.0.1", None, 1, time.time())
 
 
 def test_a_flush_and_closing_share_two_seconds_and_what_was_sent_is_not_called_lost(
