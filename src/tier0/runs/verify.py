@@ -13,15 +13,17 @@ from typing import Any, Literal
 
 import httpx
 
-from tier0.checks.serving.target import REQUEST_ID, OverloadedError, Target, UnansweredError, new_request_id
+from tier0.checks.serving.sender import Sender
+from tier0.checks.serving.target import OverloadedError, Target
 from tier0.core.catalogue import CATALOGUE, GROUPS, LEVELS, Check, Disturbance
-from tier0.core.contract import Contract, ContractError, OpenAnswerError, find_contract, how_to_declare
+from tier0.core.contract import Contract, ContractError
 from tier0.core.errors import Tier0Error
 from tier0.core.golden import GoldenRows
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
 from tier0.runs.deployment import Deployment, OwnDeployment
+from tier0.runs.discovery import discover
 from tier0.runs.named import import_named
 
 REQUEST_TIMEOUT = 30.0
@@ -81,18 +83,18 @@ async def _check(
     hooks = _noting([] if asked is None else asked)
     secrets = Secrets(os.environ, headers)
     async with httpx.AsyncClient(headers=headers, timeout=REQUEST_TIMEOUT, limits=limits, verify=trust, trust_env=False, event_hooks=hooks) as http:
+        sender = Sender(deployment.url, http)
         why_not_asked = ""
         try:
-            contract = deployment.contract if isinstance(deployment.contract, Contract) else await _find_contract(deployment, http)
+            contract = await discover(deployment, sender)
         except ContractError as problem:
             if deployment.golden is not None:
                 raise
             contract, why_not_asked = Contract(health="/readyz"), str(problem)
         _refuse_unknown_class(contract, deployment.golden)
         target = Target(
-            deployment.url,
             contract,
-            http,
+            sender,
             deployment.golden,
             deployment.tag,
             mask=deployment.mask,
@@ -159,36 +161,6 @@ def _load_client(client: Callable[[str], Any] | str | None) -> Callable[[str], A
     if not callable(factory):
         raise Tier0Error(f"client = {client!r} is {type(factory).__name__}, not something to call with a URL")
     return factory  # type: ignore[no-any-return]
-
-
-async def _find_contract(deployment: Deployment, http: httpx.AsyncClient) -> Contract:
-    url, declared = deployment.url, dict(deployment.contract or {})  # type: ignore[arg-type]  # it is no Contract
-    try:
-        response = await http.get(f"{url}/schema.json")
-    except (httpx.HTTPError, httpx.InvalidURL) as problem:
-        message = f"nothing answers at {url}: {type(problem).__name__} {problem}. Is the service running, and is that its URL?"
-        raise UnansweredError(message) from problem
-    try:
-        schema = response.raise_for_status().json()
-    except (httpx.HTTPStatusError, ValueError) as problem:
-        if declared:
-            return find_contract({}, declared)
-        what = f"answers {response.status_code}" if response.is_error else "is no JSON"
-        raise ContractError(f"{url}/schema.json {what}: it is hidden, or this is no BentoML service. {how_to_declare(route='/predict')}") from problem
-    try:
-        return find_contract(schema, declared)
-    except OpenAnswerError as problem:
-        asked = problem.contract
-        unanswered = replace(asked, predictions="predictions")  # where nothing answers, it matters no more
-        if deployment.golden is None:
-            return unanswered
-        try:
-            body = asked.body(deployment.golden.columns, deployment.golden.rows[:1])
-            response = await http.post(f"{url}{asked.route}", json=body, headers={REQUEST_ID: new_request_id()})
-            answer = response.raise_for_status().json()
-        except (httpx.HTTPError, ValueError):
-            return unanswered
-        return find_contract(schema, declared, answer, classes=len(deployment.golden.classes))
 
 
 async def run_check(check: Check, target: Target, disturb: Disturbance, waivers: Sequence[Waiver] = ()) -> CheckResult:

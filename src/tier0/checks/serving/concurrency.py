@@ -8,7 +8,8 @@ import re
 import time
 from collections.abc import Awaitable
 
-from tier0.checks.serving.target import REQUEST_ID, Answer, Target, UnansweredError, answered_of, new_request_id
+from tier0.checks.serving.sender import REQUEST_ID, UnansweredError, new_request_id
+from tier0.checks.serving.target import Answer, Target, answered_of
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 CALLERS = 16

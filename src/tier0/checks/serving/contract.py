@@ -6,7 +6,8 @@ import json
 import math
 from typing import Any
 
-from tier0.checks.serving.target import Target, UnansweredError
+from tier0.checks.serving.sender import UnansweredError
+from tier0.checks.serving.target import Target
 from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 

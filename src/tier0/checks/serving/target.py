@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import httpx
 
+from tier0.checks.serving.sender import Sender, UnansweredError
 from tier0.core.contract import Contract
-from tier0.core.errors import Tier0Error
 from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows, Mismatch
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
@@ -20,18 +19,8 @@ MOST_SHOWN = 300
 MOST_ONE_BY_ONE = 30
 MASK = "…"
 REFUSED = range(400, 500)
-REQUEST_ID = "X-Request-ID"
 OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
 NO_ANSWER = ["the worker died of the request", "the handler waits for ever", "nobody reads the server's output, and its pipe is full"]
-
-
-def new_request_id() -> str:
-    """Return an id for one request, which `concurrency.own_context` would know again."""
-    return f"tier0-{uuid.uuid4().hex}"
-
-
-class UnansweredError(Tier0Error):
-    """The service gave no answer at all: nothing can be judged."""
 
 
 class OverloadedError(CheckFailedError):
@@ -88,9 +77,8 @@ class Target:
     """One service, as the checks see it.
 
     Attributes:
-        url: of the service, without a slash at its end.
         contract: how it is asked.
-        http: connections; carries the user's headers, which no report shows.
+        sender: sends its requests.
         rows: golden rows, if there are any.
         tag: the exact tag that must answer, if it is known.
         mask: show no values of rows in evidence and commands.
@@ -102,9 +90,8 @@ class Target:
         hide: takes secrets out of what a service says, before it is cut to a length.
     """
 
-    url: str
     contract: Contract
-    http: httpx.AsyncClient
+    sender: Sender
     rows: GoldenRows | None = None
     tag: str | None = None
     mask: bool = False
@@ -114,6 +101,11 @@ class Target:
     tolerance: float = 0.0
     why_not_asked: str = ""
     hide: Callable[[str], str] = lambda text: text
+
+    @property
+    def url(self) -> str:
+        """The address of the service, without a trailing slash."""
+        return self.sender.url
 
     @property
     def golden(self) -> GoldenRows:
@@ -182,7 +174,7 @@ class Target:
 
     async def get(self, route: str, method: str = "GET") -> httpx.Response:
         """Ask a route without a body."""
-        return await self._send(method, route, None, {})
+        return await self.sender.send(method, route)
 
     async def post(self, content: bytes, content_type: str = "application/json", headers: dict[str, str] | None = None) -> httpx.Response:
         """Send a body to the prediction's route, whatever it is.
@@ -193,14 +185,7 @@ class Target:
         """
         if self.why_not_asked:
             raise NotJudgedError(self.why_not_asked)
-        return await self._send("POST", self.contract.route, content, {**(headers or {}), "Content-Type": content_type})
-
-    async def _send(self, method: str, route: str, content: bytes | None, headers: dict[str, str]) -> httpx.Response:
-        headers = {REQUEST_ID: new_request_id(), **headers}  # on each, so that an answer with an earlier one's shows
-        try:
-            return await self.http.request(method, f"{self.url}{route}", content=content, headers=headers)
-        except httpx.HTTPError as problem:
-            raise UnansweredError(f"{method} {self.url}{route} got no answer: {type(problem).__name__} {problem}".rstrip()) from problem
+        return await self.sender.send("POST", self.contract.route, content, {**(headers or {}), "Content-Type": content_type})
 
     def body(self, golden: GoldenRows) -> Any:
         """Return the body that asks for *golden*."""

@@ -1,0 +1,92 @@
+"""Sending requests to the one address that was given, and asking again for what a network does."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+
+import httpx
+
+from tier0.core.errors import Tier0Error
+
+REQUEST_ID = "X-Request-ID"
+DEFAULT_RETRIES = 3
+FIRST_PAUSE = 0.1
+MAX_PAUSE = 2.0
+"""Seconds between two tries, also where a Retry-After header asks for more."""
+MAX_TIMEOUTS = 2
+"""Tries that may time out: each costs the whole timeout."""
+TRANSIENT = {
+    httpx.codes.TOO_MANY_REQUESTS,
+    httpx.codes.BAD_GATEWAY,
+    httpx.codes.SERVICE_UNAVAILABLE,
+    httpx.codes.GATEWAY_TIMEOUT,
+}
+"""Statuses by which a proxy, a load balancer or a busy service asks the caller to try again."""
+
+
+def new_request_id() -> str:
+    """Return an id for one request that `concurrency.own_context` recognises in any response."""
+    return f"tier0-{uuid.uuid4().hex}"
+
+
+class UnansweredError(Tier0Error):
+    """No response arrived, although the request was sent as often as allowed."""
+
+
+@dataclass
+class Sender:
+    """Sends the requests of one examination, and counts what had to be sent again.
+
+    Attributes:
+        url: of the service, without a trailing slash.
+        http: connections, with the user's headers.
+        retries: how often a request is sent again after a reset, a timeout, or a 429, 502, 503 or 504.
+        retried: the reason for each request that was sent again, such as ``503`` or ``ReadError``, and how often.
+    """
+
+    url: str
+    http: httpx.AsyncClient
+    retries: int = DEFAULT_RETRIES
+    retried: Counter[str] = field(default_factory=Counter)
+
+    async def send(self, method: str, route: str, content: bytes | None = None, headers: dict[str, str] | None = None) -> httpx.Response:
+        """Send one request, again if the network failed it, each time with a request id of its own unless *headers* has one.
+
+        Returns:
+            The last response, which may still be a 429, 502, 503 or 504.
+
+        Raises:
+            UnansweredError: there was no response.
+        """
+        timeouts = 0
+        for tries_left in range(self.retries, -1, -1):
+            pause = min(FIRST_PAUSE * 2 ** (self.retries - tries_left), MAX_PAUSE)
+            try:
+                response = await self.http.request(
+                    method, f"{self.url}{route}", content=content, headers={REQUEST_ID: new_request_id(), **(headers or {})}
+                )
+            except httpx.HTTPError as problem:
+                timeouts += isinstance(problem, httpx.TimeoutException)
+                if not tries_left or timeouts >= MAX_TIMEOUTS:
+                    what = f"{type(problem).__name__} {problem}".rstrip()
+                    raise UnansweredError(f"no response to {method} {self.url}{route}: {what}") from problem
+                reason = type(problem).__name__
+            else:
+                if response.status_code not in TRANSIENT or not tries_left:
+                    return response
+                reason = str(response.status_code)
+                pause = _pause_asked_for(response, pause)
+            self.retried[reason] += 1
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _pause_asked_for(response: httpx.Response, default: float) -> float:
+    """Return the seconds that a Retry-After header asks for, within bounds."""
+    try:
+        return min(max(float(response.headers["Retry-After"]), 0.0), MAX_PAUSE)
+    except (KeyError, ValueError):
+        return default
