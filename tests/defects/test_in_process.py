@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 import tier0
-from tier0.core.contract import find_contract
+from tier0.core.service_schema import find_contract
 from tier0.core.verdict import DoesNotHoldError, Verdict
 from tier0.runs import verify
 from tier0.runs.deployment import Deployment

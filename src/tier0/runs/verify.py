@@ -18,7 +18,6 @@ from tier0.checks.serving.target import OverloadedError, Target
 from tier0.core.catalogue import CATALOGUE, GROUPS, LEVELS, Check, Disturbance
 from tier0.core.contract import Contract, ContractError
 from tier0.core.errors import Tier0Error
-from tier0.core.golden import GoldenRows
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
@@ -83,27 +82,24 @@ async def _check(
     hooks = _noting([] if asked is None else asked)
     secrets = Secrets(os.environ, headers)
     async with httpx.AsyncClient(headers=headers, timeout=REQUEST_TIMEOUT, limits=limits, verify=trust, trust_env=False, event_hooks=hooks) as http:
-        sender = Sender(deployment.url, http)
-        why_not_asked = ""
-        try:
-            contract = await discover(deployment, sender)
-        except ContractError as problem:
-            if deployment.golden is not None:
-                raise
-            contract, why_not_asked = Contract(health="/readyz"), str(problem)
-        _refuse_unknown_class(contract, deployment.golden)
-        target = Target(
-            contract,
-            sender,
+        asked_of = Target(
+            Contract(),
+            Sender(deployment.url, http),
             deployment.golden,
             deployment.tag,
             mask=deployment.mask,
             same_arithmetic=isinstance(deployment, OwnDeployment),
             process=deployment.server,
             make_client=make_client,
-            why_not_asked=why_not_asked,
             hide=secrets.hide,
         )
+        try:
+            target = await discover(asked_of, deployment.contract)
+        except ContractError as problem:
+            if deployment.golden is not None:
+                raise
+            target = replace(asked_of, contract=Contract(health="/readyz", why_not_asked=str(problem)))
+        contract = target.contract
         results, mute = [], False
         for check in checks:
             if mute and "golden" in check.needs:
@@ -117,17 +113,11 @@ async def _check(
         "url": deployment.url,
         "model": deployment.tag,
         "golden_rows": len(deployment.golden or []),
-        "route": None if why_not_asked else contract.route,
+        "route": None if contract.why_not_asked else contract.route,
         "disturb": deployment.disturb,
         "waivers": [str(waiver) for waiver in deployment.waivers if waiver.counts],
     }
     return Verdict(facts, results)
-
-
-def _refuse_unknown_class(contract: Contract, golden: GoldenRows | None) -> None:
-    named, names = contract.probability_of, [str(label) for label in golden.classes] if golden is not None else []
-    if named is not None and names and named not in names:
-        raise ContractError(f"probability_of = {named!r} in the contract is none of the model's classes: {', '.join(names)}")
 
 
 def _noting(asked: list[list[Any]]) -> dict[str, list[Callable[..., Any]]]:

@@ -6,8 +6,11 @@ import json
 import math
 from typing import Any
 
+import httpx
+
 from tier0.checks.serving.sender import UnansweredError
-from tier0.checks.serving.target import Target
+from tier0.checks.serving.target import Target, decode
+from tier0.core.answers import is_refusal
 from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
@@ -21,16 +24,19 @@ GUESSED = ["a default takes the place of what was sent", "input is not validated
 async def one_answer_a_row(target: Target) -> None:
     """Fail where rows are lost, added, or answered with something that is not finite."""
     golden = target.golden
-    answer = await target.ask(golden)
-    for part in target.parts:
-        values = answer[part]
-        if values is None and getattr(golden, part) is None:
+    answer = await target.golden_answer()
+    for part in target.contract.parts:
+        values, expected = answer[part], getattr(golden, part)
+        if values is None and (expected is None or part not in target.parts):
             continue
         if not isinstance(values, list) or len(values) != len(golden):
             got = len(values) if isinstance(values, list) else type(values).__name__
             causes = ["rows are dropped or merged on the way", "an array is reshaped instead of refused"]
             raise CheckFailedError(f"{len(golden)} rows got {got} {part}", evidence={"rows": len(golden), part: got}, causes=causes)
-        if (index := next((index for index, value in enumerate(values) if not _is_finite(value)), None)) is not None:
+        as_model = expected or [0] * len(values)
+        wrong = [index for index, value in enumerate(values) if not _is_finite(value) and _is_finite(as_model[index])]
+        if wrong:
+            index = wrong[0]
             causes = ["a NaN or an infinity became null on its way through JSON"]
             message = f"{part} of row {index} is {values[index]!r}, with status 200"
             raise CheckFailedError(
@@ -51,9 +57,12 @@ async def probabilities(target: Target) -> None:
         raise NotJudgedError("this service gives no probabilities")
     if target.contract.probability_of is not None:
         raise NotJudgedError("this service gives the probability of one class only")
-    values = (await target.ask(golden))["probabilities"]
+    if not all(_is_distribution(row, len(golden.classes)) for row in (target.rows or golden).probabilities or []):
+        raise NotJudgedError("the model's own probabilities are not a distribution: parity.golden_rows compares them")
+    values = (await target.golden_answer())["probabilities"]
+    allowed = max(SUM_TOLERANCE, len(golden.classes) * target.contract.tolerance_of("probabilities"))
     for index, row in enumerate(values if isinstance(values, list) else [values]):
-        if not _is_distribution(row, len(golden.classes)):
+        if not _is_distribution(row, len(golden.classes), allowed):
             causes = [
                 "only the largest probability is given, or that of one class: say of which, with probability_of in the contract",
                 "a matrix was flattened",
@@ -68,7 +77,7 @@ async def intervals(target: Target) -> None:
     golden = target.golden
     if "intervals" not in target.parts or golden.intervals is None:
         raise NotJudgedError("this service gives no intervals")
-    answer = await target.ask(golden)
+    answer = await target.golden_answer()
     bounds, predictions = answer["intervals"], answer["predictions"] or [None] * len(golden)
     if not isinstance(bounds, list) or len(bounds) != len(golden):
         raise CheckFailedError(f"the intervals of {len(golden)} rows are {target.said(repr(bounds))}", causes=["they were flattened, or dropped"])
@@ -87,10 +96,10 @@ def _is_interval(interval: Any, prediction: Any) -> bool:
     return bool(lower <= (lower if prediction is None else prediction) <= upper)
 
 
-def _is_distribution(row: Any, classes: int) -> bool:
+def _is_distribution(row: Any, classes: int, tolerance: float = SUM_TOLERANCE) -> bool:
     if not isinstance(row, list) or len(row) != classes or not all(type(value) in {int, float} for value in row):
         return False
-    return abs(sum(row) - 1) <= SUM_TOLERANCE and min(row) >= 0
+    return abs(sum(row) - 1) <= tolerance and min(row) >= 0
 
 
 async def refuses_empty_body(target: Target) -> None:
@@ -220,6 +229,13 @@ def _number_position(row: list[Any]) -> int:
     raise NotJudgedError("the first golden row holds no number")
 
 
+def _is_refused_with_200(response: httpx.Response) -> bool:
+    try:
+        return response.is_success and is_refusal(decode(response))
+    except ValueError:
+        return False
+
+
 async def _refused(
     target: Target,
     content: str,
@@ -235,7 +251,7 @@ async def _refused(
         response = await target.post(content.encode(), content_type)
     except UnansweredError as problem:
         raise CheckFailedError(f"{what}: {problem}", causes=["the worker dies of it", "the handler waits for ever"], reproduce=reproduce) from problem
-    if response.status_code in CLIENT_ERRORS:
+    if response.status_code in CLIENT_ERRORS or _is_refused_with_200(response):
         return
     evidence = {"status": response.status_code, "body": target.said(response.text)}
     if not response.is_success:
@@ -243,7 +259,7 @@ async def _refused(
         raise CheckFailedError(message, evidence=evidence, causes=["input is not validated before the model gets it"], reproduce=reproduce)
     if may_answer is not None:
         try:
-            answer = {**target.contract.read(response.json()), "classes": None}
+            answer = {**target.parts_of([decode(response)], may_answer), "classes": None}
         except ValueError:
             answer = {}
         if may_answer.compare(answer, tolerance=max(ROW_ALONE_TOLERANCE, target.tolerance), parts=target.parts) is None:
