@@ -252,16 +252,22 @@ def _find_probabilities(
         return None
     if contract.probabilities is not None and any(get_path(answer, contract.probabilities) is not None for answer in answers):
         return contract.probabilities
+    others = [path for path in columns if path != predictions]
     keyed = [] if contract.one_row else [path for path, value in _objects(answers[0], "", DEPTH) if _is_keyed_by_class(value, golden)]
-    candidates = [*columns, *keyed]
-    named = _by_name([path for path in candidates if path != predictions], PROBABILITY_NAMES)
-    named = named or _by_name([path for path in candidates if path != predictions], ALSO_PROBABILITIES)
+    keyed += [path for path in columns if all(_has_score_of_each_class(value, golden) for value in columns[path])]
+    if keyed:
+        return keyed[0]
+    named = _by_name(others, PROBABILITY_NAMES) or _by_name(others, ALSO_PROBABILITIES)
     if named is not None:
         return named
     distributions = [path for path, values in columns.items() if all(_is_distribution(value, golden) for value in values)]
-    found = [*keyed, *distributions]
-    single = [path for path, values in columns.items() if path != predictions and whose_probability(golden, unwrapped(values))]
-    return next(iter([*found, *single]), None)
+    single = [path for path in others if whose_probability(golden, unwrapped(columns[path]))]
+    return next(iter([*distributions, *single]), None)
+
+
+def _has_score_of_each_class(value: Any, golden: GoldenRows) -> bool:
+    scores = keyed_scores(value)
+    return scores is not None and len(golden.classes) > 1 and scores.keys() == set(map(str, golden.classes))
 
 
 def _objects(value: Any, path: str, depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:

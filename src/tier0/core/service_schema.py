@@ -15,6 +15,7 @@ SCALARS = {"number", "integer", "boolean", "string"}
 NUMBERS = {"number", "integer"}
 FILES = {"file", "image", "audio", "video"}
 BENTOML_HEALTH = "/readyz"
+MANY_ROWS = {"rows", "records", "columns", "values"}
 MATRIX = 2
 """Dimensions of an array of rows."""
 Schema = Mapping[str, Any]
@@ -54,19 +55,15 @@ class Described(NamedTuple):
         forms: in which rows can be sent, the likeliest first; several where the schema leaves that open.
         contract: the rest, with the first of the forms.
         required: fields of the body that must be sent, and are not the rows, each with its schema.
-        output: the schema of the response.
-        declares_output: whether that shows where the predictions are.
+        input: the schema of the request body.
+        output: the schema of the response body.
     """
 
     forms: tuple[Form, ...]
     contract: Contract
     required: Mapping[str, Schema]
+    input: Schema
     output: Schema
-
-    @property
-    def declares_output(self) -> bool:
-        """Whether the schema shows where the predictions are in the response."""
-        return bool(self.contract.parts)
 
 
 def find_contract(schema: Any, declared: Mapping[str, Any], columns: Sequence[str] = ()) -> Contract:
@@ -147,6 +144,7 @@ def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str
     properties = _mapping(input_.get("properties"))
     forms, names, why_not = _find_input(path, input_, declared, columns)
     first = forms[0]
+    declared = {"names": _names_of_columns(input_, first, columns), **declared}
     needed = {first.features.partition(".")[0], *input_.get("required", []), *_service_names(columns, declared)}
     shown = {part: declared.get(part) for part in PARTS}
     if not shown.keys() & declared.keys():
@@ -168,11 +166,41 @@ def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str
     ).with_paths(shown)
     required = _required_beside(input_, first.features, _service_names(columns, declared))
     known = {names, *(declared.get("fields") or {})}
-    return Described(forms, replace(contract, **declared), {name: part for name, part in required.items() if name not in known}, output)
+    return Described(forms, replace(contract, **declared), {name: part for name, part in required.items() if name not in known}, input_, output)
 
 
 def _mapping(value: Any) -> Schema:
     return value if isinstance(value, Mapping) else {}
+
+
+def _names_of_columns(input_: Schema, form: Form, columns: Sequence[str]) -> dict[str, str]:
+    """Return the service's names of columns where it only spells them otherwise, such as ``sepalLength`` for ``sepal_length``."""
+    spelled = _spelled(columns, list(row_properties(input_, form.features)))
+    return {column: name for column, name in (spelled or {}).items() if column != name}
+
+
+def row_properties(input_: Schema, features: str) -> Schema:
+    """Return the properties of one row in a body, by the service's names of its columns; empty where the schema does not name them."""
+    part = input_
+    for name in features.split(".") if features else []:
+        part = _mapping(_mapping(part.get("properties")).get(name))
+    if isinstance(part.get("columns"), list):
+        return {name: {} for name in part["columns"]}
+    return _mapping(_mapping(part.get("items")).get("properties") or part.get("properties"))
+
+
+def _spelled(columns: Sequence[str], names: Sequence[str]) -> dict[str, str] | None:
+    """Return the name of each column, which may differ by case, blanks and underscores; None unless each has one of its own."""
+    if set(columns) <= set(names):
+        return {column: column for column in columns}
+    folded = {_fold(name): name for name in names}
+    found = {column: folded[_fold(column)] for column in columns if _fold(column) in folded}
+    is_one_to_one = len(folded) == len(names) and len(set(found.values())) == len(columns) == len(found)
+    return found if is_one_to_one else None
+
+
+def _fold(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _service_names(columns: Sequence[str], declared: Mapping[str, Any]) -> list[str]:
@@ -223,14 +251,13 @@ def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
     if _is_record(properties, columns):
         return [Form(path, "record")]
     found = [form for name, inner in properties.items() for form in _forms(_mapping(inner), _join(path, name), columns)]
-    many = [form for form in found if form.style in {"rows", "records", "columns"}]
-    named = [form for form in many if form.features.rpartition(".")[2] in columns]
-    return [form for form in many if form not in named] or many or found
+    many = {form.features for form in found if form.style in MANY_ROWS and form.features.rpartition(".")[2] not in columns}
+    return [form for form in found if form.features in many] or found
 
 
 def _is_record(properties: Schema, columns: Sequence[str]) -> bool:
     """Return True if an object is a row: its values are single ones, and among them are the model's columns, where these are known."""
-    if columns and set(columns) <= properties.keys():
+    if columns and _spelled(columns, list(properties)) is not None:
         return True
     scalars = [name for name, inner in properties.items() if _is_scalar(_mapping(inner))]
     return len(scalars) == len(properties) > 1
@@ -255,7 +282,7 @@ def _forms_of(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
             forms = _open_object_forms(part, path)
         case "string" if len(columns) == 1 and not part.get("enum") and not _is_file(part):
             forms = [Form(path, "value")]
-        case None if not part.keys() & {"anyOf", "$ref", "properties"} and path:
+        case None if not part.keys() & {"anyOf", "$ref", "properties", "enum", "const"} and path:
             forms = [Form(path, "rows"), Form(path, "records")]
     return forms
 
