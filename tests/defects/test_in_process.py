@@ -6,6 +6,7 @@ import datetime as dt
 import http.server
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any, cast
 import pytest
 from in_process import CONTRACT, GOLDEN, App, running
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 import tier0
 from tier0.core.service_schema import find_contract
@@ -60,7 +61,10 @@ class NoMetricsSyntax(App):
 class TakesPickle(App):
     async def respond(self, request: Request) -> Response:
         if "pickle" in request.headers.get("content-type", ""):
-            return PlainTextResponse("null")
+            try:
+                return JSONResponse(pickle.loads(await request.body()))
+            except pickle.UnpicklingError:
+                return PlainTextResponse("Internal Server Error", 500)
         return await super().respond(request)
 
 

@@ -6,11 +6,8 @@ import json
 import math
 from typing import Any
 
-import httpx
-
 from tier0.checks.serving.sender import UnansweredError
-from tier0.checks.serving.target import Target, decode
-from tier0.core.answers import is_refusal
+from tier0.checks.serving.target import Target, decode, reports_error
 from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
@@ -144,6 +141,30 @@ async def refuses_wrong_width(target: Target) -> None:
         await _refused(target, json.dumps(target.contract.body(columns, [row])), what)
 
 
+async def empty_rows(target: Target) -> None:
+    """Fail where an empty list of rows breaks the service, or gets a prediction."""
+    golden, contract = target.golden, target.contract
+    if contract.one_row:
+        raise NotJudgedError("a request takes only one row")
+    body = contract.body(golden.columns, [])
+    reproduce = target.curl(body)
+    response = await target.post(json.dumps(body).encode())
+    if response.status_code in CLIENT_ERRORS or reports_error(response):
+        return
+    evidence = {"status": response.status_code, "body": target.said(response.text)}
+    if not response.is_success:
+        causes = ["the model, or its preprocessing, is called with no rows"]
+        message = f"an empty list of rows was answered with {response.status_code}, expected an empty response or a 4xx"
+        raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=reproduce)
+    try:
+        answer = target.parts_of([decode(response)], golden)
+    except ValueError:
+        answer = {}
+    if part := next((part for part in contract.parts if answer.get(part)), None):
+        message = f"an empty list of rows got {len(answer[part]) if isinstance(answer[part], list) else 1} {part}"
+        raise CheckFailedError(message, evidence=evidence, causes=GUESSED, reproduce=reproduce)
+
+
 async def refuses_unknown_column(target: Target) -> None:
     """Fail where a misspelled column gets a prediction."""
     golden = _named(target).take([0])
@@ -229,13 +250,6 @@ def _number_position(row: list[Any]) -> int:
     raise NotJudgedError("the first golden row holds no number")
 
 
-def _is_refused_with_200(response: httpx.Response) -> bool:
-    try:
-        return response.is_success and is_refusal(decode(response))
-    except ValueError:
-        return False
-
-
 async def _refused(
     target: Target,
     content: str,
@@ -251,7 +265,7 @@ async def _refused(
         response = await target.post(content.encode(), content_type)
     except UnansweredError as problem:
         raise CheckFailedError(f"{what}: {problem}", causes=["the worker dies of it", "the handler waits for ever"], reproduce=reproduce) from problem
-    if response.status_code in CLIENT_ERRORS or _is_refused_with_200(response):
+    if response.status_code in CLIENT_ERRORS or reports_error(response):
         return
     evidence = {"status": response.status_code, "body": target.said(response.text)}
     if not response.is_success:

@@ -71,6 +71,14 @@ def answered_of(outcomes: Sequence[Answer | BaseException]) -> list[Answer]:
     return answered
 
 
+def reports_error(response: httpx.Response) -> bool:
+    """Return True if a response refuses its request with status 200 and an error in the body."""
+    try:
+        return response.is_success and is_refusal(decode(response))
+    except ValueError:
+        return False
+
+
 class Process(Protocol):
     """A server that this run started."""
 
