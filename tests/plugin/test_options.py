@@ -84,7 +84,7 @@ def test_loading_the_plugin_imports_the_standard_library_and_pytest_only() -> No
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     own = {name for name in loaded if name.partition(".")[0] == "tier0"}
-    core = {f"tier0.core.{name}" for name in ("catalogue", "errors", "events", "secrets", "settings")}
+    core = {f"tier0.core.{name}" for name in ("catalogue", "errors", "event_log", "secrets", "settings")}
     assert own == {"tier0", "tier0.core", "tier0.pytest_plugin"} | core
     assert {name.partition(".")[0] for name in loaded} - {"tier0"} <= set(sys.stdlib_module_names)
 
