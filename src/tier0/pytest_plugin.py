@@ -286,7 +286,7 @@ def tier0_faults(tier0_events: EventLog) -> Iterator[Faults]:
 
 @pytest.fixture(scope="session")
 def tier0_events(pytestconfig: pytest.Config) -> EventLog:
-    """What happened so far in this run; a test may add what it measured."""
+    """The log of this run's events; a test may add its own: `tier0_events.emit(Custom("my.event", {"rows": 5}))`."""
     return pytestconfig.stash[EVENTS_KEY]
 
 
