@@ -100,6 +100,7 @@ def test_a_deselected_run_neither_imports_nor_starts_anything(pytester: pytest.P
     heavy = {"bentoml", "sklearn", "mlflow", "numpy", "pandas", "httpx", "psutil", "optuna", "xgboost", "lightgbm", "tenacity"}
     assert not heavy & {name.partition(".")[0] for name in loaded}
     assert not [name for name in loaded if name.startswith(("tier0.runs", "tier0.serving", "tier0.pipeline", "tier0.client", "tier0.report"))]
+    assert "tier0.core.events" not in loaded, "its classes take milliseconds to make"
     result.stdout.no_fnmatch_line("*= tier0 =*")
 
 
