@@ -22,7 +22,7 @@ from tier0.client import BentoMLClient
 from tier0.core.catalogue import Disturbance
 from tier0.core.contract import Contract, read_contract
 from tier0.core.errors import PredictionMismatchError, Tier0Error
-from tier0.core.events import EventLog
+from tier0.core.event_log import EventLog
 from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows, Mismatch
 from tier0.core.settings import Port, Settings
 from tier0.core.waivers import Waiver, read_waivers
