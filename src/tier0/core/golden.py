@@ -44,7 +44,7 @@ class Mismatch:
     def describe(self, show: Callable[[Any], str] = repr) -> str:
         """Return the difference in words, with the values as *show* writes them."""
         origin = "" if self.origin is None else f" ({self.origin})"
-        more = f" ({self.count} of {self.rows} rows differ)" if self.count > 1 else ""
+        more = f" ({self.count} of {self.rows} rows differ)" if self.rows > 1 else ""
         return f"row {self.row}{origin}: {self.part}: expected {show(self.expected)}, got {show(self.got)}{more}"
 
     def __str__(self) -> str:
