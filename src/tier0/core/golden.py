@@ -12,7 +12,7 @@ from typing import Any
 from tier0.core.errors import RegistrationError
 from tier0.core.golden_file import PARTS, as_document, read_fields
 from tier0.core.origins import EXAMPLE, EdgeCaseKind, Origin
-from tier0.core.tolerance import ROW_ALONE_TOLERANCE, Spread, Tolerance, largest_magnitude, tolerance_for
+from tier0.core.tolerance import EXACT, ROW_ALONE_TOLERANCE, Spread, Tolerance, largest_magnitude, tolerance_for
 
 __all__ = ["PARTS", "ROW_ALONE_TOLERANCE", "EdgeCaseKind", "GoldenRows", "Mismatch", "Origin", "Spread", "Tolerance"]
 
@@ -174,8 +174,8 @@ class GoldenRows:
 
         Args:
             answer: has ``predictions`` and ``probabilities``, and may have ``classes``, as on the wire.
-            tolerance: for numbers: of each part (see `tolerances`), or a relative one for all; 0 means to the last bit. Labels are
-                always compared exactly.
+            tolerance: for numbers: of each part (see `tolerances`), or a relative one for all; 0, or a part without one, means to
+                the last bit. Labels are always compared exactly.
             parts: what to compare, where a service does not give all of them.
 
         Returns:
@@ -184,7 +184,7 @@ class GoldenRows:
         if answer.get("classes") is not None and list(answer["classes"]) != self.classes:
             return Mismatch(0, "classes", self.classes, answer["classes"], len(self), len(self))
         for part in parts:
-            allowed = tolerance[part] if isinstance(tolerance, Mapping) else Tolerance(tolerance)
+            allowed = tolerance.get(part, EXACT) if isinstance(tolerance, Mapping) else Tolerance(tolerance)
             if (mismatch := self._compare_part(part, answer.get(part), allowed)) is not None:
                 return mismatch
         return None

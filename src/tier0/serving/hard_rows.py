@@ -42,7 +42,8 @@ def hard_rows(ask: Ask, signature: Signature, rows: list[Row], decision_margin: 
 
     They have missing values, categories that were never seen, whole numbers that no float holds, values on both sides of a
     boundary at which the model's answer jumps, and values on both sides of the decision between two classes; each only where
-    the model has it. *decision_margin* is the relative distance from the decision: more for models with larger rounding errors.
+    the model has it. *decision_margin* is the distance from the decision, as a share of the way from one example
+    to another: more for models with larger rounding errors.
     """
     base = next((row for row in rows if None not in row), rows[0])
     found = _answered(ask, [*_missing(signature, base), *_unseen(signature, base), *_large(signature, base)])
@@ -145,8 +146,11 @@ class _Line:
     def step_back(self) -> None:
         """Leave the place itself, where the last bit decides, and which another machine may see on the other side."""
         if self.step_off:
-            self.low = self.as_value(self.low - self.margin * max(abs(self.low), self.margin))
-            self.high = self.as_value(self.high + self.margin * max(abs(self.high), self.margin))
+            self.low = self.as_value(self.low - self._step(self.low))
+            self.high = self.as_value(self.high + self._step(self.high))
+
+    def _step(self, value: float) -> float:
+        return self.margin if self.by_label else self.margin * max(abs(value), self.margin)  # a decision is at a share of the way: from 0 to 1
 
     def outputs(self, output: Output, start: int, count: int) -> Sequence[Any]:
         values = output.predictions if self.by_label or output.probabilities is None else output.probabilities

@@ -155,7 +155,7 @@ def _answered_alike(
 
 
 def _decision_margin(plain: GoldenRows) -> float:
-    """Return how far rows should be from the decision between two classes, relative to the way from one example to another."""
+    """Return how far rows should be from the decision between two classes, as a share of the way from one example to another."""
     if plain.spreads.get("probabilities") == NO_SPREAD:
         return MARGIN
     return max(MARGIN, MARGIN_TOLERANCES * plain.tolerance("probabilities", same_arithmetic=False, same_batch=False).relative)
