@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 import tier0
+from tier0.core.golden import Origin
 from tier0.core.service_schema import find_contract
 from tier0.core.verdict import DoesNotHoldError, Verdict
 from tier0.runs import verify
@@ -109,7 +110,7 @@ def judge(url: str, **more: Any) -> Verdict:
         GOLDEN,
         rows=[*GOLDEN.rows, [2**53 + 1, 0]],
         predictions=[*GOLDEN.predictions, 2**53 + 1],
-        origins=[*["example"] * len(GOLDEN), "a beyond what a float holds"],
+        origins=[*[Origin("example")] * len(GOLDEN), Origin("large_integer", "a")],
     )
     contract = find_contract({}, {**CONTRACT, "style": "rows"})
     deployment = Deployment(url, large, "small:1", contract, **{"disturb": "malformed", **more})

@@ -8,7 +8,7 @@ from typing import Any
 
 from tier0.checks.serving.sender import UnansweredError
 from tier0.checks.serving.target import Target, decode, reports_error
-from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 SUM_TOLERANCE = 1e-5
@@ -175,15 +175,13 @@ async def refuses_unknown_column(target: Target) -> None:
 async def refuses_missing_column(target: Target) -> None:
     """Fail where a column that was left out gets another prediction than the model has for a missing value."""
     golden = _named(target)
-    hard = target.rows.hard if target.rows is not None else golden
     for position, column in list(enumerate(golden.columns))[:MOST_COLUMNS]:
-        origin = f"{column} missing"
-        row = target.golden_from(origin).take([0]) if origin in hard.origins else golden.take([0])
+        missing = None if target.rows is None or not target.rows.of_kind("missing", column) else target.golden_with("missing", column).take([0])
+        row = missing or golden.take([0])
         without = target.contract.body(
             [name for name in golden.columns if name != column], [[value for index, value in enumerate(row.rows[0]) if index != position]]
         )
-        may_answer = row if origin in hard.origins else None
-        await _refused(target, json.dumps(without), f"a row without its column {column}", may_answer=may_answer)
+        await _refused(target, json.dumps(without), f"a row without its column {column}", may_answer=missing)
 
 
 def _named(target: Target) -> GoldenRows:
@@ -276,6 +274,6 @@ async def _refused(
             answer = {**target.parts_of([decode(response)], may_answer), "classes": None}
         except ValueError:
             answer = {}
-        if may_answer.compare(answer, tolerance=max(ROW_ALONE_TOLERANCE, target.tolerance), parts=target.parts) is None:
+        if may_answer.compare(answer, tolerance=target.tolerances(), parts=target.parts) is None:
             return
     raise CheckFailedError(f"{what} got a prediction with status {response.status_code}", evidence=evidence, causes=causes, reproduce=reproduce)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tier0.checks.serving.target import Target
 from tier0.core.answers import in_model_terms
-from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 ALONE = 8
@@ -120,29 +120,29 @@ def _backwards(body: Any) -> Any:
 async def missing_values(target: Target) -> None:
     """Fail where a missing value is replaced by something before the model sees it."""
     causes = ["missing values are replaced by zero before the model", "null becomes text, or a number, on its way"]
-    await target.expect_hard(target.golden_from("missing"), "missing values", causes)
+    await target.expect_hard(target.golden_with("missing"), "missing values", causes)
 
 
 async def unseen_categories(target: Target) -> None:
     """Fail where a category that was never seen is not treated as the model treats it."""
-    await target.expect_hard(target.golden_from("never seen"), "categories that were never seen", ["categories are inferred from the request"])
+    await target.expect_hard(target.golden_with("unseen"), "categories that were never seen", ["categories are inferred from the request"])
 
 
 async def boundaries(target: Target) -> None:
     """Fail where a value on one side of a boundary of the model arrives on the other."""
     causes = ["numbers are cast to float32, or rounded, on their way", "numbers are sent as text with few digits"]
-    await target.expect_hard(target.golden_from("boundary"), "values close to the model's boundaries", causes)
+    await target.expect_hard(target.golden_with("boundary"), "values close to the model's boundaries", causes)
 
 
 async def decisions(target: Target) -> None:
     """Fail where rows close to the decision get the other label."""
     causes = ["the tuned threshold was not shipped", "a default threshold of the service or the client takes its place"]
-    await target.expect_hard(target.golden_from("decision"), "rows close to the decision", causes)
+    await target.expect_hard(target.golden_with("decision"), "rows close to the decision", causes)
 
 
 async def large_integers(target: Target) -> None:
     """Fail where a whole number is changed by a float on its way."""
-    await target.expect_hard(target.golden_from("what a float holds"), "large whole numbers", ["whole numbers pass through a float on their way"])
+    await target.expect_hard(target.golden_with("large_integer"), "large whole numbers", ["whole numbers pass through a float on their way"])
 
 
 async def inputs_matter(target: Target) -> None:
@@ -169,7 +169,7 @@ async def no_memory(target: Target) -> None:
         await target.ask(last)
     after = await target.ask(first)
     as_before = first.answered(before)
-    mismatch = as_before.compare(after, tolerance=max(ROW_ALONE_TOLERANCE, target.tolerance), parts=target.parts)
+    mismatch = as_before.compare(after, tolerance=target.tolerances(), parts=target.parts)
     if mismatch is not None:
         causes = ["the model or its preprocessing is fitted on what is asked", "state of one request is used by the next"]
         message = f"the same row got {mismatch.part} {mismatch.expected!r} first, and {mismatch.got!r} after other rows were asked"

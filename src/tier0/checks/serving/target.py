@@ -12,8 +12,8 @@ import httpx
 
 from tier0.checks.serving.sender import TRANSIENT, Sender, UnansweredError
 from tier0.core.answers import Undeclared, as_served, in_model_terms, is_refusal, merged
-from tier0.core.contract import SCHEMA, Contract, as_toml
-from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows, Mismatch
+from tier0.core.contract import PARTS, SCHEMA, Contract, as_toml
+from tier0.core.golden import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 MOST_SHOWN = 300
@@ -160,19 +160,29 @@ class Target:
             return parts
         return tuple(part for part in parts if getattr(self.rows, part) is not None) or parts
 
-    def golden_from(self, *words: str) -> GoldenRows:
-        """Return the golden rows whose origin has one of *words* in it.
+    def golden_with(self, kind: EdgeCaseKind, column: str | None = None) -> GoldenRows:
+        """Return the golden rows of one kind: those made for *column*, if it is given.
 
         Raises:
             NotJudgedError: there are none.
         """
         if self.rows is None:
             return self.golden
-        hard = as_served(self.rows, self.contract).hard
-        chosen = [index for index, origin in enumerate(hard.origins) if any(word in origin for word in words)]
+        chosen = as_served(self.rows, self.contract).of_kind(kind, column)
         if not chosen:
-            raise NotJudgedError("no golden row is of this kind: the model has none, or they were made by hand")
-        return hard.take(chosen)
+            raise NotJudgedError("no golden rows cover this case (the model has none, or the file was written by hand)")
+        return chosen
+
+    def tolerances(self, *, same_batch: bool = False) -> dict[str, Tolerance]:
+        """Return how far the served numbers of each part may be from the golden rows', or what the user allows where that is more.
+
+        Args:
+            same_batch: these rows were asked together in memory, too.
+        """
+        rows = self.golden if self.rows is None else self.rows
+        as_asked = same_batch and not self.contract.one_row
+        allowed = rows.tolerances(same_arithmetic=self.same_arithmetic, same_batch=as_asked, relative=self.tolerance)
+        return {part: allowed[part].widened(absolute=self.contract.tolerance_of(part)) for part in PARTS}
 
     async def expect_hard(self, golden: GoldenRows, what: str, causes: list[str]) -> None:
         """Ask for rows that a service may be too strict for; see `expect`.
@@ -321,9 +331,7 @@ class Target:
         parts: tuple[str, ...] = (),
     ) -> None:
         """Raise `CheckFailedError` where *answer* is not what the model in memory gave for *golden*."""
-        parts = parts or self.parts
-        tolerance = 0.0 if same_batch and self.same_arithmetic and not self.contract.one_row else ROW_ALONE_TOLERANCE
-        mismatch = golden.compare({**answer, "classes": None}, tolerance=max(tolerance, self.tolerance), parts=parts)
+        mismatch = golden.compare({**answer, "classes": None}, tolerance=self.tolerances(same_batch=same_batch), parts=parts or self.parts)
         if mismatch is not None:
             raise self.failed(what, mismatch, golden, causes)
         if self.undeclared:
@@ -346,18 +354,14 @@ class Target:
         row = golden.take([mismatch.row])
         evidence = {
             "row": MASK if self.mask else dict(zip(row.columns, row.rows[0], strict=True)),
-            "origin": row.origins[0] if row.origins else "example",
+            "origin": str(row.origins[0]) if row.origins else "example",
             "part": mismatch.part,
             "expected": MASK if self.mask else mismatch.expected,
             "got": MASK if self.mask else mismatch.got,
             "rows_that_differ": mismatch.count,
             "rows_asked": len(golden),
         }
-        expected, got = (self.said(repr(value)) for value in (mismatch.expected, mismatch.got))
-        message = (
-            f"{what}: {mismatch.part} of {golden.origin(mismatch.row)} should be {expected}, and {got} came; "
-            f"{mismatch.count} of {len(golden)} rows differ"
-        )
+        message = f"{what}: {mismatch.describe(lambda value: self.said(repr(value)))}"
         return CheckFailedError(message, evidence=evidence, causes=causes, reproduce=self.curl(self.body(row)))
 
     def said(self, text: str) -> str:
