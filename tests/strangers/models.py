@@ -78,8 +78,7 @@ class Forecast:
 
     def __init__(self) -> None:
         fit = {
-            q: GradientBoostingRegressor(loss="quantile", alpha=q, n_estimators=20, random_state=SEED).fit(_numbers, _price)
-            for q in (0.1, 0.5, 0.9)
+            q: GradientBoostingRegressor(loss="quantile", alpha=q, n_estimators=20, random_state=SEED).fit(_numbers, _price) for q in (0.1, 0.5, 0.9)
         }
         self.low, self.middle, self.high = fit[0.1], fit[0.5], fit[0.9]
         self.n_features_in_ = len(_NUMBERS)
@@ -94,7 +93,11 @@ class Forecast:
 FORECAST = Forecast()
 
 # One column of texts, three classes.
-_WORDS = {"billing": ["invoice", "refund", "charged", "card"], "delivery": ["parcel", "late", "courier", "address"], "other": ["hello", "thanks", "hours", "jobs"]}
+_WORDS = {
+    "billing": ["invoice", "refund", "charged", "card"],
+    "delivery": ["parcel", "late", "courier", "address"],
+    "other": ["hello", "thanks", "hours", "jobs"],
+}
 _texts = [f"{' '.join(_random.choice(words, 3))} please" for words in _WORDS.values() for _ in range(20)]
 _topics = [topic for topic in _WORDS for _ in range(20)]
 

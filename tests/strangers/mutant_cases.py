@@ -87,7 +87,10 @@ LABELS = (
     ),
     Mutant("label_text_swapped", "credit", VISIBLE, "'0' for 1", _ROWS, each(int, _PREDICTIONS)),
     Mutant("booleans_inverted", "credit", HIDDEN, "false for 1", _ROWS, each(int, _ITSELF)),
-    Mutant("yes_no_swapped", "churn", HIDDEN, "No for 1", record_in("customer"), each({"Yes": 1, "No": 0}.__getitem__, one(labels("churn"))), one_row=True),
+    Mutant(
+        "yes_no_swapped", "churn", HIDDEN, "No for 1",
+        record_in("customer"), each({"Yes": 1, "No": 0}.__getitem__, one(labels("churn"))), one_row=True,
+    ),
     Mutant("one_hot_permuted", "iris", HIDDEN, "the 1 is one column on", _ROWS, each(lambda row: row.index(1), _ITSELF)),
     Mutant("id_right_name_wrong", "iris", HIDDEN, "the number and the name contradict each other", _ROWS, labels("*", "class_id")),
     Mutant("right_under_another_name", "iris", VISIBLE, "predictions is wrong, raw beside it is right", _ROWS, _PREDICTIONS),
@@ -101,15 +104,24 @@ ROWS = (
     Mutant("frame_sorted", "iris", VISIBLE, "a DataFrame is sorted by its answers", _ROWS, labels("*", "prediction")),
     Mutant("one_row_off", "iris", VISIBLE, "each row has its neighbour's answer", _ROWS, _ITSELF),
     Mutant("list_of_another", "iris", VISIBLE, "a list of one, which is another row's", record_in("flower"), labels("prediction"), one_row=True),
-    Mutant("to_dict_one_off", "iris", VISIBLE, "keyed by the index of another row", _ROWS, lambda answer: {"predictions": [*answer["predictions"].values()]}),
+    Mutant(
+        "to_dict_one_off", "iris", VISIBLE, "keyed by the index of another row",
+        _ROWS, lambda answer: {"predictions": [*answer["predictions"].values()]},
+    ),
     Mutant("last_row_lost", "iris", VISIBLE, "a row without an answer", _ROWS, _PREDICTIONS),
     Mutant("row_too_many", "iris", VISIBLE, "an answer without a row", _ROWS, _ITSELF),
     Mutant("first_row_only", "iris", VISIBLE, "many rows are taken, and one is answered", _ROWS, one(labels("prediction"))),
     Mutant("duplicates_dropped", "iris", VISIBLE, "rows are sorted, and copies dropped", _ROWS, _ITSELF),
     Mutant("empty_for_one", "iris", VISIBLE, "an empty list for the last row", _ROWS, each(lambda row: row[0] if row else None, _ITSELF)),
     Mutant("null_for_one", "iris", VISIBLE, "null for the last row", _ROWS, _PREDICTIONS),
-    Mutant("errors_for_half", "iris", VISIBLE, "an error for every second row", _ROWS, lambda answer: {"predictions": [row.get("prediction") for row in answer]}),
-    Mutant("always_an_error", "iris", VISIBLE, "an error with status 200, whatever is asked", _ROWS, lambda answer: {"predictions": answer["data"] or []}),
+    Mutant(
+        "errors_for_half", "iris", VISIBLE, "an error for every second row",
+        _ROWS, lambda answer: {"predictions": [row.get("prediction") for row in answer]},
+    ),
+    Mutant(
+        "always_an_error", "iris", VISIBLE, "an error with status 200, whatever is asked",
+        _ROWS, lambda answer: {"predictions": answer["data"] or []},
+    ),
     Mutant("empty_answer", "iris", VISIBLE, "an empty list", _ROWS, _PREDICTIONS),
     Mutant("stale", "iris", VISIBLE, "answers are kept under a part of the row", _ROWS, _ITSELF),
     Mutant("transposed", "iris", HIDDEN, "(1, n) where a row should have an answer each", _ROWS, _ITSELF),
@@ -119,10 +131,13 @@ ROWS = (
 COLUMNS = (
     Mutant("preprocessor_dropped", "churn", VISIBLE, "the last step is asked alone", _RECORDS, _ITSELF),
     Mutant("columns_swapped", "iris", VISIBLE, "columns in another order", _ROWS, _BOTH),
-    Mutant("camel_case_swapped", "iris", HIDDEN, "the same, under names of its own", renamed_in("flower", _CAMEL), one(labels("prediction")), one_row=True),
+    Mutant(
+        "camel_case_swapped", "iris", HIDDEN, "the same, under names of its own",
+        renamed_in("flower", _CAMEL), one(labels("prediction")), one_row=True,
+    ),
     Mutant("dict_columns_swapped", "iris", HIDDEN, "the same, in a body of columns", columns_in("data"), _PREDICTIONS),
     Mutant("texts_reversed", "topics", VISIBLE, "texts in another order than their answers", _TEXTS, _ITSELF),
-)
+)  # fmt: skip
 
 PROBABILITIES = (
     Mutant("classes_permuted", "iris", VISIBLE, "columns of the classes in another order", _ROWS, _BOTH),
@@ -143,7 +158,10 @@ PROBABILITIES = (
         "negative_named", "churn", HIDDEN, "the same, under a name that says P(1)",
         record_in("customer"), one(parts(probability_1=("churn_probability",))), one_row=True,
     ),
-    Mutant("negative_scores", "credit", HIDDEN, "the same, beside right labels", _ROWS, parts(predictions=("predictions",), probability_1=("scores",))),
+    Mutant(
+        "negative_scores", "credit", HIDDEN, "the same, beside right labels",
+        _ROWS, parts(predictions=("predictions",), probability_1=("scores",)),
+    ),
     Mutant(
         "negative_percent", "churn", HIDDEN, "the same, in percent", record_in("customer"),
         lambda answer: {"probability_1": [answer["probability"] / 100]}, one_row=True,
@@ -158,7 +176,10 @@ PROBABILITIES = (
         _ROWS, parts(predictions=("predictions",), confidence=("confidence",)),
     ),
     Mutant("score_of_another_row", "topics", HIDDEN, "the label's own, and the neighbour's score", _TEXTS, parts(confidence=("*", "score"))),
-    Mutant("pairs_of_another_row", "topics", HIDDEN, "[label, probability] of the neighbour", _TEXTS, parts(predictions=("*", 0), confidence=("*", 1))),
+    Mutant(
+        "pairs_of_another_row", "topics", HIDDEN, "[label, probability] of the neighbour",
+        _TEXTS, parts(predictions=("*", 0), confidence=("*", 1)),
+    ),
     Mutant("pairs_with_scores_of_another_row", "topics", HIDDEN, "[label, the neighbour's probability]", _TEXTS, parts(confidence=("*", 1))),
     Mutant("triples_of_another_row", "iris", HIDDEN, "[label, probability, version] of the neighbour", _ROWS, parts(predictions=("*", 0))),
     Mutant("float32_cast", "churn", VISIBLE, "float64 probabilities through float32", _RECORDS, _BOTH),

@@ -144,7 +144,8 @@ def matrix(rows: Any, width: int = 4) -> Any:
         table = np.asarray(rows, dtype=object).astype(float)
     except (TypeError, ValueError):
         raise InvalidArgument(f"rows of {width} numbers are expected") from None
-    if table.ndim != 2 or table.shape[1] != width or not len(table) or any(isinstance(value, (str, bool)) for value in np.asarray(rows, dtype=object).ravel()):
+    given = np.asarray(rows, dtype=object).ravel()
+    if table.ndim != 2 or table.shape[1] != width or not len(table) or any(isinstance(value, (str, bool)) for value in given):
         raise InvalidArgument(f"rows of {width} numbers are expected")
     if np.isinf(table).any():
         raise InvalidArgument("numbers must be finite")
@@ -507,7 +508,10 @@ class Strangers:
 
     @bentoml.api
     def explained(self, rows: Matrix) -> dict:
-        return {"predictions": IRIS.predict(matrix(rows)).tolist(), "feature_importance": dict(zip(IRIS_COLUMNS, IRIS.feature_importances_.tolist(), strict=True))}
+        return {
+            "predictions": IRIS.predict(matrix(rows)).tolist(),
+            "feature_importance": dict(zip(IRIS_COLUMNS, IRIS.feature_importances_.tolist(), strict=True)),
+        }
 
     # -- probabilities -----------------------------------------------------------------------------------------------
 
@@ -581,7 +585,9 @@ class Strangers:
 
     @bentoml.api
     def pairs(self, texts: Strings) -> list[list]:
-        return [[label, float(score)] for label, score in zip(TOPICS.predict(worded(texts)).tolist(), TOPICS.predict_proba(texts).max(1), strict=True)]
+        return [
+            [label, float(score)] for label, score in zip(TOPICS.predict(worded(texts)).tolist(), TOPICS.predict_proba(texts).max(1), strict=True)
+        ]
 
     @bentoml.api
     def triples(self, rows: Matrix) -> list[list]:
