@@ -106,6 +106,21 @@ def columns_in(key: str) -> Body:
     return body
 
 
+def row_in(key: str) -> Body:
+    """Return what makes a body with the values of one row."""
+
+    def body(_columns: Columns, rows: Rows) -> Any:
+        return {key: rows[0]}
+
+    return body
+
+
+def tensor_in(_columns: Columns, rows: Rows) -> Any:
+    """Make a body of the Open Inference Protocol."""
+    data = [value for row in rows for value in row]
+    return {"inputs": [{"name": "rows", "shape": [len(rows), len(rows[0])], "datatype": "FP64", "data": data}]}
+
+
 def split_in(key: str) -> Body:
     """Return what makes a body as `DataFrame.to_dict("split")`."""
 
@@ -302,6 +317,13 @@ INPUTS = (
     Healthy("dict_record", "churn", "either", "data: dict: a record, which only asking shows", record_in("data"), _ONE, one_row=True),
     Healthy("dict_columns", "churn", "either", "data: dict: columns, which only asking shows", columns_in("data"), _PREDICTIONS),
     Healthy("columns_model", "iris", "structure", "a list for each column; the schema names them", columns_in("data"), _PREDICTIONS),
+    Healthy("flat_row", "iris", "structure", "a list of numbers is one row", row_in("features"), _ONE, one_row=True),
+    Healthy(
+        "flat_array", "iris", "structure", "the schema has the shape (4,): one row", row_in("features"), _ONE_OF_ITSELF, one_row=True,
+        lax=("contract.refuses_text_for_number",),
+    ),
+    Healthy("typed_dict", "iris", "either", "a dict of numbers: a record, without names in the schema", record_in("features"), _ONE, one_row=True),
+    Healthy("infer", "iris", "either", "the Open Inference Protocol, which a reader may know", tensor_in, labels("outputs", 0, "data")),
     Healthy("texts", "topics", "structure", "one column of texts is a list of texts", texts_in("texts"), _ITSELF),
     Healthy("text_lengths", "length", "structure", "the same, under another name than the column's", texts_in("sentences"), _ITSELF),
     Healthy("text", "topics", "structure", "one text, and one label as plain text", record_in(), _ONE_OF_ITSELF, one_row=True, text=True),
@@ -335,6 +357,7 @@ PREDICTIONS = (
         "one_name", "iris", "declaration", "the model says 1, and the service versicolor",
         record_in("flower"), each(IRIS_NUMBERS.__getitem__, _ONE_OF_ITSELF), one_row=True, text=True,
     ),
+    Healthy("json_text", "iris", "either", "JSON as plain text", _ROWS, lambda answer: _PREDICTIONS(json.loads(answer)), text=True),
     Healthy("column", "iris", "structure", "one label a row, in a column: (n, 1)", _ROWS, labels("*", 0)),
     Healthy("float_labels", "credit", "structure", "1.0 is 1", _ROWS, _ITSELF),
     Healthy("answer_frame", "iris", "structure", "a DataFrame of one column, as records", _ROWS, labels("*", "prediction")),
@@ -382,6 +405,15 @@ PREDICTIONS = (
 
 PROBABILITIES = (
     Healthy("proba_matrix", "iris", "structure", "the matrix alone: a number for each class", _ROWS, parts(probabilities=())),
+    Healthy(
+        "proba_as_predictions", "iris", "structure", "predictions has a number for each class, and they sum to 1",
+        matrix_in("instances"), parts(probabilities=("predictions",)),
+    ),
+    Healthy("proba_one", "iris", "either", "one row, and a number for each class", record_in("flower"), one(parts(probabilities=())), one_row=True),
+    Healthy(
+        "label_and_by_class_one", "flowers", "structure", "the model's own word, and probabilities keyed by such",
+        record_in("flower"), lambda answer: {"predictions": [answer["prediction"]]} | by_name(IRIS_WORDS)([answer["probabilities"]]), one_row=True,
+    ),
     Healthy("proba_two", "churn", "structure", "two classes, both given", records_in("data"), _BOTH),
     Healthy("proba_float32", "fraud", "structure", "numbers of float32, as the model gives them", _ROWS, _BOTH),
     Healthy(

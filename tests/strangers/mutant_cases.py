@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass
 
 from cases import (
@@ -21,6 +22,7 @@ from cases import (
     record_in,
     records_in,
     renamed_in,
+    row_in,
     scores_sorted,
     texts_in,
 )
@@ -124,6 +126,10 @@ ROWS = (
     ),
     Mutant("empty_answer", "iris", VISIBLE, "an empty list", _ROWS, _PREDICTIONS),
     Mutant("stale", "iris", VISIBLE, "answers are kept under a part of the row", _ROWS, _ITSELF),
+    Mutant(
+        "json_text_one_off", "iris", HIDDEN, "JSON as plain text, and each row has its neighbour's answer",
+        _ROWS, lambda answer: _PREDICTIONS(json.loads(answer)), text=True,
+    ),
     Mutant("transposed", "iris", HIDDEN, "(1, n) where a row should have an answer each", _ROWS, _ITSELF),
     Mutant("echo_of_another", "iris", VISIBLE, "the input beside an answer that is not its own", records_in("flowers"), labels("*", "prediction")),
 )  # fmt: skip
@@ -136,11 +142,18 @@ COLUMNS = (
         renamed_in("flower", _CAMEL), one(labels("prediction")), one_row=True,
     ),
     Mutant("dict_columns_swapped", "iris", HIDDEN, "the same, in a body of columns", columns_in("data"), _PREDICTIONS),
+    Mutant("flat_row_reversed", "iris", VISIBLE, "one row, backwards", row_in("features"), one(labels("prediction")), one_row=True),
     Mutant("texts_reversed", "topics", VISIBLE, "texts in another order than their answers", _TEXTS, _ITSELF),
 )  # fmt: skip
 
 PROBABILITIES = (
     Mutant("classes_permuted", "iris", VISIBLE, "columns of the classes in another order", _ROWS, _BOTH),
+    Mutant("predictions_permuted", "iris", VISIBLE, "the same, as predictions", matrix_in("instances"), parts(probabilities=("predictions",))),
+    Mutant("proba_one_permuted", "iris", HIDDEN, "the same, one row", record_in("flower"), one(parts(probabilities=())), one_row=True),
+    Mutant(
+        "label_and_keys_shifted", "flowers", VISIBLE, "the keys are one class on, beside the right label",
+        record_in("flower"), lambda answer: by_name(IRIS_WORDS)([answer["probabilities"]]), one_row=True,
+    ),
     Mutant("matrix_permuted", "iris", VISIBLE, "the same, without predictions", _ROWS, _MATRIX),
     Mutant("matrix_reshaped", "iris", VISIBLE, "by class where it should be by row, in the right shape", _ROWS, _MATRIX),
     Mutant("two_classes_swapped", "churn", VISIBLE, "P(0) for P(1) and the other way", _RECORDS, _BOTH),

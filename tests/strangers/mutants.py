@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import bentoml
@@ -15,6 +16,7 @@ from services import (
     Flower,
     House,
     Matrix,
+    Number,
     Strings,
     credit_frame,
     customers,
@@ -194,6 +196,10 @@ class Mutants:
         return [STALE.setdefault(key, label) for key, label in zip(keys, IRIS.predict(table).tolist(), strict=True)]
 
     @bentoml.api
+    def json_text_one_off(self, rows: Matrix) -> str:
+        return json.dumps({"predictions": turned(IRIS.predict(matrix(rows))).tolist()})
+
+    @bentoml.api
     def transposed(self, rows: Matrix) -> np.ndarray:
         return IRIS.predict(matrix(rows)).reshape(1, -1)
 
@@ -217,6 +223,10 @@ class Mutants:
         return {"predictions": IRIS.predict(table).tolist(), "probabilities": IRIS.predict_proba(table).tolist()}
 
     @bentoml.api
+    def flat_row_reversed(self, features: list[Number | None]) -> dict:
+        return {"prediction": int(IRIS.predict(matrix([features[::-1]]))[0])}
+
+    @bentoml.api
     def camel_case_swapped(self, flower: CamelFlower) -> dict:
         return {"prediction": int(IRIS.predict(iris(flower)[:, [2, 3, 0, 1]])[0])}
 
@@ -235,6 +245,20 @@ class Mutants:
     def classes_permuted(self, rows: Matrix) -> dict:
         table = matrix(rows)
         return {"predictions": IRIS.predict(table).tolist(), "probabilities": proba(IRIS, table)[:, [1, 2, 0]].tolist()}
+
+    @bentoml.api
+    def predictions_permuted(self, instances: Matrix) -> dict:
+        return {"predictions": proba(IRIS, matrix(instances))[:, [1, 0, 2]].tolist()}
+
+    @bentoml.api
+    def proba_one_permuted(self, flower: Flower) -> list[float]:
+        return proba(IRIS, iris(flower))[0, [1, 0, 2]].tolist()
+
+    @bentoml.api
+    def label_and_keys_shifted(self, flower: Flower) -> dict:
+        keys = FLOWERS.classes_.tolist()
+        chances = proba(FLOWERS, iris(flower))[0].tolist()
+        return {"prediction": str(FLOWERS.predict(iris(flower))[0]), "probabilities": dict(zip(keys[1:] + keys[:1], chances, strict=True))}
 
     @bentoml.api
     def matrix_permuted(self, rows: Matrix) -> np.ndarray:

@@ -5,6 +5,7 @@ Bad input is refused with status 400, as a careful team does; what is left of th
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -131,6 +132,19 @@ class Knobs(Strict):
 class Item(Strict):
     id: str
     features: Flower
+
+
+class Tensor(Strict):
+    name: str
+    shape: list[int]
+    datatype: Literal["FP64"]
+    data: list[float | None]
+
+
+class Infer(Strict):
+    """A request of the Open Inference Protocol."""
+
+    inputs: list[Tensor]
 
 
 class Classified(BaseModel):
@@ -309,6 +323,31 @@ class Strangers:
         return {"predictions": IRIS.predict(matrix(list(zip(*columns, strict=True)))).tolist()}
 
     @bentoml.api
+    def flat_row(self, features: list[Number | None]) -> dict:
+        return {"prediction": int(IRIS.predict(matrix([features]))[0])}
+
+    @bentoml.api
+    def flat_array(self, features: Annotated[np.ndarray, Shape((4,)), DType("float64")]) -> int:
+        return int(IRIS.predict(matrix([features]))[0])
+
+    @bentoml.api
+    def typed_dict(self, features: dict[str, Number | None]) -> dict:
+        if set(features) != set(IRIS_COLUMNS):
+            raise InvalidArgument(f"features: {IRIS_COLUMNS} are expected")
+        return {"prediction": int(IRIS.predict(matrix([[features[name] for name in IRIS_COLUMNS]]))[0])}
+
+    @bentoml.api
+    def infer(self, request: Infer, /) -> dict:
+        """As the Open Inference Protocol (V2) has it: a flat list, and its shape."""
+        try:
+            (tensor,) = request.inputs
+            table = matrix(np.array(tensor.data, dtype=float).reshape(tensor.shape))
+        except ValueError as problem:
+            raise InvalidArgument(str(problem)) from None
+        labels = IRIS.predict(table).tolist()
+        return {"model_name": "iris", "outputs": [{"name": "label", "shape": [len(labels)], "datatype": "INT64", "data": labels}]}
+
+    @bentoml.api
     def texts(self, texts: Strings) -> list[str]:
         return TOPICS.predict(worded(texts)).tolist()
 
@@ -389,6 +428,11 @@ class Strangers:
     @bentoml.api
     def one_name(self, flower: Flower) -> str:
         return IRIS_NAMES[int(IRIS.predict(iris(flower))[0])]
+
+    @bentoml.api
+    def json_text(self, rows: Matrix) -> str:
+        """A team that calls json.dumps itself: text/plain, by BentoML."""
+        return json.dumps({"predictions": IRIS.predict(matrix(rows)).tolist()})
 
     @bentoml.api
     def column(self, rows: Matrix) -> np.ndarray:
@@ -518,6 +562,20 @@ class Strangers:
     @bentoml.api
     def proba_matrix(self, rows: Matrix) -> np.ndarray:
         return IRIS.predict_proba(matrix(rows))
+
+    @bentoml.api
+    def proba_as_predictions(self, instances: Matrix) -> dict:
+        """As Keras and TensorFlow Serving have it: what is predicted are the probabilities."""
+        return {"predictions": IRIS.predict_proba(matrix(instances)).tolist()}
+
+    @bentoml.api
+    def proba_one(self, flower: Flower) -> list[float]:
+        return IRIS.predict_proba(iris(flower))[0].tolist()
+
+    @bentoml.api
+    def label_and_by_class_one(self, flower: Flower) -> dict:
+        chances = FLOWERS.predict_proba(iris(flower))[0].tolist()
+        return {"prediction": str(FLOWERS.predict(iris(flower))[0]), "probabilities": dict(zip(FLOWERS.classes_.tolist(), chances, strict=True))}
 
     @bentoml.api
     def proba_two(self, data: list[Customer]) -> dict:
