@@ -540,9 +540,12 @@ STRANGERS = (*INPUTS, *PREDICTIONS, *PROBABILITIES, *REGRESSION, *UNJUDGED)
 
 SMALL = (
     Healthy("predict", "iris", "structure", "one route, called predict", _ROWS, _PREDICTIONS, service="Predict"),
-    Healthy("classify", "iris", "structure", "one route, called otherwise", matrix_in("input_series"), _ITSELF, service="Classify"),
-    Healthy("predict", "iris", "structure", "predict beside predict_proba", _ROWS, _ITSELF, service="ProbabilityRoute"),
-    Healthy("predict", "iris", "structure", "predict beside predict_batch", record_in("flower"), _ONE, one_row=True, service="PredictAndBatch"),
+    Healthy(
+        "classify", "iris", "structure", "one route, called otherwise", matrix_in("input_series"), _ITSELF,
+        lax=("contract.refuses_wrong_width", "contract.refuses_text_for_number"), service="Classify",
+    ),
+    Healthy("predict", "iris", "either", "predict beside predict_proba", _ROWS, _ITSELF, service="ProbabilityRoute"),
+    Healthy("predict", "iris", "either", "predict beside predict_batch", record_in("flower"), _ONE, one_row=True, service="PredictAndBatch"),
     Healthy(
         "invocations", "iris", "structure", "one route that takes rows, beside health and model_info",
         matrix_in("inputs"), _PREDICTIONS, service="WithHealth",

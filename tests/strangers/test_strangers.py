@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +140,12 @@ def test_a_stranger_is_not_accused(strangers: Deployment, case: Healthy) -> None
 
 @pytest.mark.parametrize("mutant", cases(MUTANTS))
 def test_a_mutant_never_passes(mutants: Deployment, mutant: Mutant) -> None:
-    verdict = judged(mutants, mutant.as_asked)
+    try:
+        verdict = judged(mutants, mutant.as_asked)
+    except Tier0Error:
+        if mutant.visible:
+            raise
+        return  # it was not understood, which is no pass
 
     assert result_of(verdict, "parity.golden_rows").status != "pass"
     assert verdict.verdict != "pass"
@@ -160,12 +166,15 @@ def test_the_route_that_predicts_is_found(http: httpx.Client, case: Healthy) -> 
             try:
                 verdict = judged(deployment, case, contract=None)
             except Tier0Error as problem:
-                assert "route" in str(problem)  # noqa: PT017 - it may be found, or asked for
+                advised = re.findall(r'route = "([^"]*)"', str(problem))  # it may be found, or asked for
+                routes = {route["route"] for route in http.get(f"{deployment.url}/schema.json").json()["routes"]}
+                assert advised, problem  # noqa: PT017 - likewise
+                assert set(advised) <= routes, "it advises a route that is not there"
                 return
         else:
             verdict = judged(deployment, case, contract=None)
 
-    assert failures(verdict) == {}
+    assert not failures(verdict).keys() - set(case.lax), failures(verdict)
     assert result_of(verdict, "parity.golden_rows").status == "pass"
     assert verdict.target["route"] == case.route
 
@@ -252,9 +261,10 @@ def test_what_hangs_up_after_a_500_is_not_taken_for_a_crash() -> None:
 
 
 def test_hanging_up_after_a_500_is_done_as_uvicorn_does_it() -> None:
-    with HangsUpAfter500(predict) as server, httpx.Client(trust_env=False, timeout=30) as caller:
-        refused = caller.post(f"{server.url}/predict", json={"rows": "none"})
-        answered = caller.post(f"{server.url}/predict", json={"rows": models.IRIS_ROWS[:2].tolist()})
+    with HangsUpAfter500(predict) as server:
+        refused, answered = (  # on a connection each: one that is used again may be closed before the request, or during it
+            httpx.post(f"{server.url}/predict", json={"rows": rows}, trust_env=False, timeout=30) for rows in ("none", models.IRIS_ROWS[:2].tolist())
+        )
 
     assert refused.status_code == 500
     assert "connection" not in refused.headers
