@@ -206,14 +206,14 @@ def _paths_of_parts(answers: Sequence[Any], golden: GoldenRows, contract: Contra
     predictions = _find_predictions({path: values for path, values in flat.items() if all(map(_is_plain, values))}, golden, contract)
     probabilities = _find_probabilities(columns, answers, golden, contract, predictions)
     if predictions is None and probabilities is None:
-        predictions = _named_anywhere(answers)
+        predictions, probabilities = (_named_anywhere(answers, names) for names in (PREDICTION_NAMES, PROBABILITY_NAMES))
     return {"predictions": predictions, "probabilities": probabilities, "intervals": _find_intervals(answers, golden, contract)}
 
 
-def _named_anywhere(answers: Sequence[Any]) -> str | None:
-    """Return the path of what is called predictions, however many there are of it: rows may have been lost."""
+def _named_anywhere(answers: Sequence[Any], names: Sequence[str]) -> str | None:
+    """Return the path of what is called by one of *names*, however many there are of it: rows may have been lost, or joined."""
     for path, value in _objects(answers[0], "", DEPTH):
-        if named := next((name for name in PREDICTION_NAMES if name in value), None):
+        if named := next((name for name in names if name in value), None):
             return _join(path, named)
     return None
 

@@ -135,7 +135,7 @@ async def _remember(target: Target) -> None:
 
 def _read(target: Target, described: Described | None, declared: Mapping[str, Any]) -> Target:
     promises = described is not None and _promises_numbers(described.output)
-    found = find_parts(target.memo["golden"], target.golden, target.contract, declared, promises_numbers=promises)
+    found = find_parts(target.memo["golden"], target.model_rows, target.contract, declared, promises_numbers=promises)
     return replace(target, contract=target.contract.with_paths(found.paths), undeclared=found.undeclared)
 
 

@@ -140,16 +140,25 @@ class Target:
         return self.sender.url
 
     @property
-    def golden(self) -> GoldenRows:
-        """The golden rows, with the probabilities that the service gives.
+    def model_rows(self) -> GoldenRows:
+        """The golden rows that are asked together, with all outputs of the trained model.
 
         Raises:
             NotJudgedError: there are none.
         """
         if self.rows is None:
             raise NotJudgedError(NO_GOLDEN)
-        plain = as_served(self.rows, self.contract).plain
+        plain = self.rows.plain
         return plain.take(range(min(len(plain), MOST_ONE_BY_ONE))) if self.contract.one_row else plain
+
+    @property
+    def golden(self) -> GoldenRows:
+        """The same rows, with the probabilities that the service returns.
+
+        Raises:
+            NotJudgedError: there are none.
+        """
+        return as_served(self.model_rows, self.contract)
 
     @property
     def parts(self) -> tuple[str, ...]:
