@@ -17,6 +17,7 @@ from gateway import FAULTS, Fault, Gateway, HangsUpAfter500
 from mutant_cases import MUTANTS, Mutant
 
 import tier0
+from tier0.core.contract import ContractError
 from tier0.core.errors import Tier0Error
 from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckResult, Verdict
@@ -67,7 +68,7 @@ def failures(verdict: Verdict) -> dict[str, str]:
 def examples(name: str) -> GoldenRows:
     """Return the golden rows that are examples: what any caller may send."""
     rows = golden(name)
-    return rows.take([index for index, origin in enumerate(rows.origins) if origin == "example"])
+    return rows.take([index for index, origin in enumerate(rows.origins) if origin.kind == "example"])
 
 
 def differences(found: Parts, memory: Parts, within: float) -> list[str]:
@@ -124,7 +125,11 @@ def test_every_route_is_in_the_tables(strangers: Deployment, mutants: Deployment
 
 @pytest.mark.parametrize("case", cases(STRANGERS))
 def test_a_stranger_is_not_accused(strangers: Deployment, case: Healthy) -> None:
-    verdict = judged(strangers, case)
+    try:
+        verdict = judged(strangers, case)
+    except ContractError:
+        assert case.meaning != "structure"
+        return  # inconclusive, with what to declare
 
     accused = failures(verdict)
     assert not accused.keys() - set(case.lax), accused

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tier0
+from tier0.checks.serving.sender import Sender
 from tier0.checks.serving.target import Target
 from tier0.core.contract import Contract
 from tier0.core.golden import GoldenRows, Origin
@@ -58,7 +60,7 @@ def test_a_selection_has_the_rows_of_that_kind_and_column_and_no_others(data: st
 def test_a_check_gets_the_rows_of_its_kind_or_is_not_judged(data: st.DataObject) -> None:
     columns = data.draw(COLUMNS)
     golden = rows_with(columns, data.draw(st.lists(origins_of(columns), min_size=1, max_size=8)))
-    target = Target("http://127.0.0.1:1", Contract(), None, golden)  # type: ignore[arg-type]  # nothing is sent
+    target = Target(Contract(), Sender("http://127.0.0.1:1", httpx.AsyncClient()), golden)  # nothing is sent
 
     for kind in ("missing", "unseen", "boundary", "decision", "large_integer"):
         if any(origin.kind == kind for origin in golden.origins):
