@@ -8,6 +8,7 @@ rows, and proposed as a contract; nothing is judged by it before it is declared,
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -30,6 +31,29 @@ MAX_ROUNDING = 12
 MIN_PROBABILITY_DECIMALS = 1
 """Probabilities without decimals are labels."""
 PERCENT = 100.0
+UNITS = tuple(10.0**power for power in (-6, -3, -2, -1, 1, 2, 3, 6))
+"""By which a service may multiply a number that it returns in another unit."""
+ABOUT_REQUESTS = set(
+    [
+        "latency",
+        "duration",
+        "elapsed",
+        "time",
+        "timestamp",
+        "took",
+        "ms",
+        "seconds",
+        "id",
+        "ids",
+        "index",
+        "row",
+        "version",
+        "count",
+        "date",
+        "request",
+    ]
+)
+"""Words in the names of what a response says about the request, and not about a row."""
 MIN_ROWS = 2
 DEPTH = 6
 """Levels of a response that are searched."""
@@ -186,27 +210,31 @@ def find_parts(
     """
     is_declared = bool(PATHS & declared.keys())
     paths = {part: getattr(contract, part) for part in PARTS} if is_declared else _paths_of_parts(answers, golden, contract)
-    if _is_booster(paths, golden, promises_numbers=promises_numbers):
+    if not is_declared and not promises_numbers and _is_booster(paths, answers, golden):
         return FoundParts({**paths, "predictions": paths["probabilities"], "probabilities": None}, ())
     return FoundParts(paths, tuple(_undeclared(answers, paths, golden, contract, declared)))
 
 
-def _is_booster(paths: Mapping[str, str | None], golden: GoldenRows, *, promises_numbers: bool) -> bool:
-    """Return True if the whole response is one number a row, of a model whose labels are text, and no schema announces numbers.
+def _is_booster(paths: Mapping[str, str | None], answers: Sequence[Any], golden: GoldenRows) -> bool:
+    """Return True if the whole response is one number a row, of a model whose labels are text.
 
     That is how a classifier responds that was saved, and came back, as its booster.
     """
-    is_bare = paths["probabilities"] in {"", "*"} and paths["predictions"] is None
-    return is_bare and not promises_numbers and all(isinstance(label, str) for label in golden.classes)
+    is_bare = paths["probabilities"] == "" and paths["predictions"] is None and all(isinstance(label, str) for label in golden.classes)
+    values = answers[0] if len(answers) == 1 else list(answers)
+    return is_bare and isinstance(values, list) and all(map(_is_number, unwrapped(values)))
 
 
 def _paths_of_parts(answers: Sequence[Any], golden: GoldenRows, contract: Contract) -> dict[str, str | None]:
     columns = columns_in(answers, len(golden), one_row=contract.one_row)
     flat = {path: unwrapped(values) for path, values in columns.items()}
-    predictions = _find_predictions({path: values for path, values in flat.items() if all(map(_is_plain, values))}, golden, contract)
+    plain = {path: values for path, values in flat.items() if sum(map(_is_plain, values)) * 2 > len(values)}
+    predictions = _find_predictions(plain, golden, contract)
     probabilities = _find_probabilities(columns, answers, golden, contract, predictions)
     if predictions is None and probabilities is None:
         predictions, probabilities = (_named_anywhere(answers, names) for names in (PREDICTION_NAMES, PROBABILITY_NAMES))
+        if isinstance(answers[0], list) and not contract.one_row:
+            predictions = ""
     return {"predictions": predictions, "probabilities": probabilities, "intervals": _find_intervals(answers, golden, contract)}
 
 
@@ -223,22 +251,29 @@ def _by_name(paths: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def _find_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows, contract: Contract) -> str | None:
-    paths = list(columns)
+    """Return where the predictions are: under a usual name, or in the one column that can be them."""
     if contract.predictions in columns:
         return contract.predictions
-    named = _by_name(paths, PREDICTION_NAMES) or _by_name(paths, ALSO_PREDICTIONS)
+    named = _by_name(list(columns), PREDICTION_NAMES) or _by_name(list(columns), ALSO_PREDICTIONS)
     if named is not None:
         return named
-    matching = [path for path, values in columns.items() if _same_predictions(golden, values)]
-    if matching:
-        return matching[0]
-    mapped = [path for path, values in columns.items() if _label_names(golden, values)]
-    if len(mapped) == 1:
-        return mapped[0]
-    if golden.classes and any(whose_probability(golden, values) for values in columns.values()):
-        return None
-    likely = [path for path in paths if _last_name(path) not in (*PROBABILITY_NAMES, *ALSO_PROBABILITIES)]
-    return likely[0] if len(likely) == 1 else None
+    candidates = _can_be_predictions(columns, golden)
+    matching = [path for path, values in candidates.items() if _same_predictions(golden, values)]
+    mapped = [path for path, values in candidates.items() if _label_names(golden, values)]
+    return next(iter([*matching, *mapped, *candidates]), None) if matching or mapped or len(candidates) == 1 else None
+
+
+def _can_be_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows) -> dict[str, list[Any]]:
+    """Return columns that can hold predictions: not what is the same for all rows, nor probabilities, nor what names say is about the request."""
+    varies = len({str(prediction) for prediction in golden.predictions}) > 1
+    found = {}
+    for path, values in columns.items():
+        is_constant = varies and len({str(value) for value in values}) == 1
+        is_about_request = set(re.split(r"[^a-z]+", _last_name(path))) & ABOUT_REQUESTS
+        is_probability = _last_name(path) in (*PROBABILITY_NAMES, *ALSO_PROBABILITIES) or whose_probability(golden, values)
+        if path == "" or not (is_constant or is_about_request or is_probability):
+            found[path] = values
+    return {path: values for path, values in found.items() if not (golden.classes and whose_probability(golden, values))}
 
 
 def _same_predictions(golden: GoldenRows, values: Sequence[Any]) -> bool:
@@ -331,6 +366,10 @@ def _find_intervals(answers: Sequence[Any], golden: GoldenRows, contract: Contra
 def _undeclared(
     answers: Sequence[Any], paths: Mapping[str, str | None], golden: GoldenRows, contract: Contract, declared: Mapping[str, Any]
 ) -> Iterator[Undeclared]:
+    if not PATHS & declared.keys() and (path := _chosen_by_value(answers, paths, golden, contract)) is not None:
+        others = {part: other for part, other in paths.items() if other is not None and part != "predictions"}
+        yield Undeclared("predictions", f"has the model's predictions at {path}, beside others that could be them", {"predictions": path, **others})
+        return
     read = merged([contract.with_paths(paths).read(answer) for answer in answers])
     predictions, probabilities = read["predictions"], read["probabilities"]
     if isinstance(predictions, list) and len(predictions) == len(golden):
@@ -343,22 +382,59 @@ def _undeclared(
             yield Undeclared("intervals", f"rounds its bounds to {_decimals(decimals)}", {"decimals": decimals})
 
 
+def _chosen_by_value(answers: Sequence[Any], paths: Mapping[str, str | None], golden: GoldenRows, contract: Contract) -> str | None:
+    """Return the path of the predictions where only their values tell them from others; None where their name, or their place, does."""
+    path = paths["predictions"]
+    if not path or path == contract.predictions or _last_name(path) in (*PREDICTION_NAMES, *ALSO_PREDICTIONS):
+        return None
+    flat = {path: unwrapped(values) for path, values in columns_in(answers, len(golden), one_row=contract.one_row).items()}
+    plain = {path: values for path, values in flat.items() if path and all(map(_is_plain, values))}
+    return path if len(_can_be_predictions(plain, golden)) > 1 else None
+
+
 def _undeclared_predictions(
     golden: GoldenRows, predictions: Sequence[Any], paths: Mapping[str, str | None], declared: Mapping[str, Any]
 ) -> Iterator[Undeclared]:
     if _same_predictions(golden, predictions):
         return
     if not golden.classes:
-        pairs = _number_pairs(golden.predictions, as_labels(golden, predictions))
-        if pairs and "decimals" not in declared and (decimals := rounding_of(pairs, 0)) is not None:
-            yield Undeclared("predictions", f"rounds its predictions to {_decimals(decimals)}", {"decimals": decimals})
+        yield from _undeclared_numbers_predicted(golden, as_labels(golden, predictions), declared)
         return
+    path = paths["predictions"] or ""
     if "labels" not in declared and (names := _label_names(golden, predictions)):
-        shown = ", ".join(f"{label} is {name!r}" for label, name in names.items())
-        yield Undeclared("predictions", f"has names of its own for the model's labels ({shown})", {"labels": names})
+        yield Undeclared("predictions", _shown_names(names), {"labels": names})
     elif "predictions" not in declared and (whose := whose_probability(golden, predictions)):
-        declare = {"probabilities": paths["predictions"], "probability_of": whose}
-        yield Undeclared("predictions", f"has {_whose(whose)} in the place of a label", declare)
+        yield Undeclared("predictions", f"has {_whose(whose)} in the place of a label", {"probabilities": path, "probability_of": whose})
+    elif not PATHS & declared.keys() and _last_name(path) not in PREDICTION_NAMES and _are_no_labels(golden, predictions):
+        yield Undeclared("predictions", f"has values at {path or 'its top'} that are no labels, nor named by one", {})
+
+
+def _undeclared_numbers_predicted(golden: GoldenRows, predictions: Sequence[Any], declared: Mapping[str, Any]) -> Iterator[Undeclared]:
+    if predictions and all(isinstance(value, str) for value in predictions):
+        yield Undeclared("predictions", "has text in the place of a number", {})
+        return
+    pairs = _number_pairs(golden.predictions, predictions)
+    if not pairs:
+        return
+    if "decimals" not in declared and "scale" not in declared and (decimals := rounding_of(pairs, 0)) is not None:
+        yield Undeclared("predictions", f"rounds its predictions to {_decimals(decimals)}", {"decimals": decimals})
+        return
+    for scale in UNITS if "scale" not in declared else ():
+        if all(math.isclose(before * scale, after, rel_tol=SAME, abs_tol=0.0) for before, after in pairs):
+            yield Undeclared("predictions", f"has the model's predictions times {scale:g}", {"scale": scale})
+            return
+
+
+def _are_no_labels(golden: GoldenRows, values: Sequence[Any]) -> bool:
+    """Return True if values cannot be labels: none is one of the model's, and there are more of them than labels."""
+    known = {str(label) for label in golden.classes}
+    shown = {str(value) for value in values}
+    return not shown & known and len(shown) > len(known)
+
+
+def _shown_names(names: Mapping[str, Any]) -> str:
+    shown = ", ".join(f"{label} is {name!r}" for label, name in names.items())
+    return f"has names of its own for the model's labels ({shown})"
 
 
 def _label_names(golden: GoldenRows, values: Sequence[Any]) -> dict[str, Any]:
@@ -456,7 +532,14 @@ def _undeclared_probabilities(
     if all(row is not None for row in keyed):
         yield from _undeclared_keys(golden, [row for row in keyed if row is not None], declared)
         return
+    if not named and _last_name(paths["probabilities"] or "") != "probabilities" and all(map(_is_one_hot, served)):
+        yield Undeclared("probabilities", "has a list of zeros with a single one for each row", {})
+        return
     yield from _undeclared_numbers(expected, served, declared, named=named)
+
+
+def _is_one_hot(row: Any) -> bool:
+    return isinstance(row, list) and sorted(map(str, row)) in ([*["0"] * (len(row) - 1), "1"], [*["0.0"] * (len(row) - 1), "1.0"])
 
 
 def _undeclared_single(golden: GoldenRows, values: Sequence[Any], paths: Mapping[str, str | None]) -> Iterator[Undeclared]:
@@ -505,8 +588,7 @@ def _undeclared_keys(golden: GoldenRows, rows: Sequence[dict[str, Any]], declare
             return
         names[whose] = key
     if len(names) == len(golden.classes) and not set(names.values()) & {str(label) for label in golden.classes}:
-        shown = ", ".join(f"{label} is {name!r}" for label, name in names.items())
-        yield Undeclared("probabilities", f"has names of its own for the model's labels ({shown})", {"labels": names})
+        yield Undeclared("probabilities", _shown_names(names), {"labels": names})
 
 
 def _undeclared_numbers(expected: Sequence[Any], served: Sequence[Any], declared: Mapping[str, Any], *, named: bool) -> Iterator[Undeclared]:
@@ -567,6 +649,8 @@ def in_model_terms(parts: Mapping[str, Any], golden: GoldenRows, contract: Contr
     if isinstance(predictions, list):
         by_name = _labels_by_name(golden, contract)
         predictions = [by_name.get(_key(value), value) for value in predictions] if by_name else as_labels(golden, predictions)
+        if not golden.classes and contract.scale != 1.0:
+            predictions = [value / contract.scale if _is_number(value) else value for value in predictions]
     return {**parts, "predictions": predictions, "probabilities": by_class(parts["probabilities"], golden, contract)}
 
 
@@ -606,5 +690,7 @@ def by_class(value: Any, golden: GoldenRows, contract: Contract) -> Any:
 
 
 def _in_order(row: Any, names: Sequence[str]) -> Any:
+    if isinstance(row, list) and row and all(isinstance(value, str) for value in row):
+        return [_as_number(value) for value in row]
     keyed = keyed_scores(row)
     return [keyed[name] for name in names] if keyed is not None and keyed.keys() == set(names) else row

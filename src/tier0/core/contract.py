@@ -19,7 +19,7 @@ It is read from the service's own ``/schema.json`` (see `tier0.core.service_sche
     live = "/livez"              # liveness route, GET
     decimals = 2                 # numbers in the response are rounded to so many decimals
     absolute = 1e-6              # numbers may differ by so much, in all checks
-    scale = 100                  # probabilities are multiplied by this: 100 for percentages
+    scale = 100                  # numbers are multiplied by this: 100 for percentages
 
     [fields]                     # further fields of the body, sent as they are
     model = "churn"
@@ -87,7 +87,7 @@ class Contract:
         labels: the model's label, as text, to the service's, where they differ.
         decimals: numbers in the response are rounded to so many decimals; None if they are not.
         absolute: by which numbers may differ.
-        scale: by which probabilities are multiplied.
+        scale: by which probabilities, or a regression's predictions, are multiplied.
         is_bentoml: the service has BentoML's own routes.
         why_not_asked: why no prediction can be requested; empty if one can.
     """
@@ -149,7 +149,7 @@ class Contract:
     def tolerance_of(self, part: str) -> float:
         """Return the absolute difference that the contract allows in numbers of a part: by rounding, or because it was declared."""
         rounding = 0.0 if self.decimals is None else 0.5 * 10.0**-self.decimals * (1 + 1e-9)
-        return max(self.absolute, rounding) / (self.scale if part == "probabilities" else 1.0)
+        return max(self.absolute, rounding) / (self.scale if part != "intervals" else 1.0)
 
     def body(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
         """Return the body that asks about *rows*, whose values are in the order of *columns*; about the first, if it takes only one."""

@@ -165,8 +165,13 @@ def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str
         why_not_asked=why_not,
     ).with_paths(shown)
     required = _required_beside(input_, first.features, _service_names(columns, declared))
-    known = {names, *(declared.get("fields") or {})}
-    return Described(forms, replace(contract, **declared), {name: part for name, part in required.items() if name not in known}, input_, output)
+    only = {name: value for name, part in required.items() if (value := _only_value(part)) is not None}
+    declared["fields"] = {**only, **(declared.get("fields") or {})}
+    known = {names, *declared["fields"]}
+    required = {name: part for name, part in required.items() if name not in known}
+    if not why_not and (why := _why_columns_differ(path, row_properties(input_, first.features), _service_names(columns, declared))):
+        contract = replace(contract, why_not_asked=why)
+    return Described(forms, replace(contract, **declared), required, input_, output)
 
 
 def _mapping(value: Any) -> Schema:
@@ -249,7 +254,9 @@ def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
         return forms
     properties = _mapping(part.get("properties"))
     if _is_record(properties, columns):
-        return [Form(path, "record")]
+        of_columns = [_mapping(properties.get(name)) for name in (_spelled(columns, list(properties)) or {}).values()]
+        are_lists = bool(of_columns) and all(part.get("type") == "array" for part in of_columns)
+        return [Form(path, "columns" if are_lists else "record")]
     found = [form for name, inner in properties.items() for form in _forms(_mapping(inner), _join(path, name), columns)]
     many = {form.features for form in found if form.style in MANY_ROWS and form.features.rpartition(".")[2] not in columns}
     return [form for form in found if form.features in many] or found
@@ -360,6 +367,23 @@ def parts_by_name(prefix: str, names: Sequence[str]) -> dict[str, str | None]:
         "probabilities": next((prefix + name for name in PROBABILITY_NAMES if name in names), None),
         "intervals": next((prefix + name for name in INTERVAL_NAMES if name in names), None),
     }
+
+
+def _only_value(part: Schema) -> Any:
+    """Return the one value that a field may have; None if there are several."""
+    choices = part.get("enum") or ([part["const"]] if "const" in part else [])
+    return choices[0] if len(choices) == 1 else None
+
+
+def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> str:
+    """Return why rows cannot be sent whose columns the schema calls otherwise; empty where it does not."""
+    if not properties or not names or set(names) <= set(properties):
+        return ""
+    example = as_toml({"names": {name: "name-in-the-service" for name in names if name not in properties}}).strip().replace("\n", "; ")
+    return (
+        f"a row of {path} has the fields {', '.join(properties)}, and the model's columns are {', '.join(names)}. Declare which is which in a "
+        f"contract ({example}), or let `tier0 contract URL --golden FILE` draft one"
+    )
 
 
 def example_for(required: Mapping[str, Schema]) -> dict[str, Any]:
