@@ -177,3 +177,12 @@ def test_origins_come_back_from_a_file(tmp_path: Path) -> None:
     golden.write(tmp_path / "golden.json")
 
     assert GoldenRows.read(tmp_path / "golden.json").origins == golden.origins
+
+
+@pytest.mark.parametrize(("served", "status"), [([None, 3.0], "pass"), ([None, None], "fail"), ([2.0, 3.0], "pass")])
+def test_null_is_an_answer_only_where_the_model_itself_gives_none(served: list[float | None], status: Status) -> None:
+    golden = GoldenRows(["x"], [[1.0], [3.0]], [None, 3.0], None, [])
+
+    found = statuses(golden, Reply(body={"predictions": served}), "contract.one_answer_a_row", "parity.golden_rows")
+
+    assert found == {"contract.one_answer_a_row": status, "parity.golden_rows": "pass" if served == [None, 3.0] else "fail"}

@@ -27,7 +27,8 @@ class Spread:
 
     Attributes:
         absolute: the largest difference between two answers to one row.
-        relative: the largest difference, divided by the larger of the two answers.
+        relative: the largest difference, divided by the larger of the two answers. It is recorded for readers of the file: a sum close to
+            0 makes it large by chance, so tolerances come from the absolute one.
     """
 
     absolute: float = 0.0
@@ -81,7 +82,7 @@ def tolerance_for(dtype: str | None, spread: Spread | None, largest: float, *, s
     epsilon = EPSILONS.get(dtype or "", 0.0)
     relative = max(ROW_ALONE_TOLERANCE, RELATIVE_EPSILONS * epsilon)
     absolute = 0.0 if spread == NO_SPREAD else ABSOLUTE_EPSILONS * epsilon * largest  # trees add in one order, everywhere
-    if spread is not None and spread.relative * SAFETY > relative:
+    if spread is not None:
         absolute = max(absolute, min(spread.absolute * SAFETY, MOST_ROUNDING * largest))
     return Tolerance(relative, absolute)
 
