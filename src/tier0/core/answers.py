@@ -33,26 +33,10 @@ MIN_PROBABILITY_DECIMALS = 1
 PERCENT = 100.0
 UNITS = tuple(10.0**power for power in (-6, -3, -2, -1, 1, 2, 3, 6))
 """By which a service may multiply a number that it returns in another unit."""
-ABOUT_REQUESTS = set(
-    [
-        "latency",
-        "duration",
-        "elapsed",
-        "time",
-        "timestamp",
-        "took",
-        "ms",
-        "seconds",
-        "id",
-        "ids",
-        "index",
-        "row",
-        "version",
-        "count",
-        "date",
-        "request",
-    ]
-)
+ABOUT_REQUESTS = {
+    "latency", "duration", "elapsed", "time", "timestamp", "took", "ms", "seconds", "id", "ids", "index", "row", "version", "count", "date",
+    "request",
+}  # fmt: skip
 """Words in the names of what a response says about the request, and not about a row."""
 MIN_ROWS = 2
 DEPTH = 6
