@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -107,14 +107,20 @@ def _columns(value: Any, count: int, path: str, depth: int) -> Iterator[tuple[st
         for name, inner_value in value.items():
             if _can_be_path(name):
                 yield from _columns(inner_value, count, _join(path, name), depth - 1)
-    elif depth and isinstance(value, list) and len(value) == 1:
+    elif depth and isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
         yield from _columns(value[0], count, _join(path, "0"), depth - 1)
 
 
 def _shared_paths(rows: Sequence[Any], depth: int) -> list[str]:
-    """Return the paths within rows that all of them have."""
-    found = [path for path in _paths_in_row(rows[0], depth) if path]
-    return [path for path in found if all(_has(row, path) for row in rows)]
+    """Return the paths within rows that most of them have: a few may be errors."""
+    found = dict.fromkeys(path for row in rows for path in _paths_in_row(row, depth) if path)
+    return [path for path in found if _are_enough(_has(row, path) for row in rows)]
+
+
+def _are_enough(hold: Iterable[bool]) -> bool:
+    """Return True if something holds for at least a third of the rows."""
+    each = list(hold)
+    return sum(each) * 3 >= len(each) > 0
 
 
 def _paths_in_row(row: Any, depth: int) -> Iterator[str]:
@@ -162,9 +168,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def unwrapped(values: Sequence[Any]) -> list[Any]:
-    """Return one value a row where each is in a list of one."""
-    is_column = bool(values) and all(isinstance(value, list) and len(value) == 1 for value in values)
-    return [value[0] for value in values] if is_column else list(values)
+    """Return one value a row where each is in a list of one; None for an empty list among them."""
+    is_column = any(values) and all(isinstance(value, list) and len(value) <= 1 for value in values)
+    return [value[0] if value else None for value in values] if is_column else list(values)
 
 
 def is_refusal(answer: Any) -> bool:
@@ -212,7 +218,7 @@ def _is_booster(paths: Mapping[str, str | None], answers: Sequence[Any], golden:
 def _paths_of_parts(answers: Sequence[Any], golden: GoldenRows, contract: Contract) -> dict[str, str | None]:
     columns = columns_in(answers, len(golden), one_row=contract.one_row)
     flat = {path: unwrapped(values) for path, values in columns.items()}
-    plain = {path: values for path, values in flat.items() if sum(map(_is_plain, values)) * 2 > len(values)}
+    plain = {path: values for path, values in flat.items() if _are_enough(map(_is_plain, values))}
     predictions = _find_predictions(plain, golden, contract)
     probabilities = _find_probabilities(columns, answers, golden, contract, predictions)
     if predictions is None and probabilities is None:
@@ -413,7 +419,7 @@ def _are_no_labels(golden: GoldenRows, values: Sequence[Any]) -> bool:
     """Return True if values cannot be labels: none is one of the model's, and there are more of them than labels."""
     known = {str(label) for label in golden.classes}
     shown = {str(value) for value in values}
-    return not shown & known and len(shown) > len(known)
+    return all(map(_is_plain, values)) and not shown & known and len(shown) > len(known)
 
 
 def _shown_names(names: Mapping[str, Any]) -> str:

@@ -183,8 +183,8 @@ class Contract:
                 value = value[0]
             return None if value is None else [value]
         value = as_list(value)
-        if isinstance(value, list) and value and all(isinstance(item, list) and len(item) == 1 for item in value):
-            return [item[0] for item in value]
+        if isinstance(value, list) and any(value) and all(isinstance(item, list) and len(item) <= 1 for item in value):
+            return [item[0] if item else None for item in value]
         return value
 
     def _probabilities(self, value: Any) -> Any:
