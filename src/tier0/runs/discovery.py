@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from tier0.checks.serving.sender import UnansweredError
+from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, UNAUTHORIZED, UnansweredError
 from tier0.core.contract import Contract, ContractError, OpenAnswerError, find_contract, how_to_declare
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ async def _from_service(deployment: Deployment, sender: Sender) -> Contract:
     except (httpx.HTTPStatusError, ValueError) as problem:
         if declared:
             return find_contract({}, declared)
+        if response.status_code in UNAUTHORIZED:
+            raise ContractError(f"{url}/schema.json returned {response.status_code}: {HOW_TO_AUTHORIZE}") from problem
         what = f"answers {response.status_code}" if response.is_error else "is no JSON"
         raise ContractError(f"{url}/schema.json {what}: it is hidden, or this is no BentoML service. {how_to_declare(route='/predict')}") from problem
     try:

@@ -196,7 +196,7 @@ async def batch_through_client(target: Target) -> None:
 
 def _client(target: Target) -> Any:
     if target.make_client is None:
-        raise NotJudgedError("which client the application uses was not said: give --client module:factory")
+        raise NotJudgedError("no client given: pass --client module:factory", code="no_client")
     try:
         return target.make_client(target.url)
     except Exception as problem:

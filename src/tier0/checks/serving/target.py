@@ -10,10 +10,10 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 
-from tier0.checks.serving.sender import Sender, UnansweredError
+from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, UNAUTHORIZED, Sender, UnansweredError
 from tier0.core.contract import Contract
 from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows, Mismatch
-from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, CheckFailedError, NotJudgedError
 
 MOST_SHOWN = 300
 MOST_ONE_BY_ONE = 30
@@ -23,7 +23,11 @@ OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
 NO_ANSWER = ["the worker died of the request", "the handler waits for ever", "nobody reads the server's output, and its pipe is full"]
 
 
-class OverloadedError(CheckFailedError):
+class NoPredictionError(CheckFailedError):
+    """A well-formed request got no prediction at all: no response, a status other than 200, or no JSON."""
+
+
+class OverloadedError(NoPredictionError):
     """The service says that it gets too much (429 or 503): honest, where much is asked at once."""
 
 
@@ -88,6 +92,7 @@ class Target:
         tolerance: relative, widened by the user for the check that is being asked.
         why_not_asked: why no prediction can be asked for, where that is so.
         hide: takes secrets out of what a service says, before it is cut to a length.
+        on_prediction: called whenever a well-formed request got a prediction.
     """
 
     contract: Contract
@@ -101,6 +106,7 @@ class Target:
     tolerance: float = 0.0
     why_not_asked: str = ""
     hide: Callable[[str], str] = lambda text: text
+    on_prediction: Callable[[], None] = lambda: None
 
     @property
     def url(self) -> str:
@@ -115,7 +121,7 @@ class Target:
             NotJudgedError: there are none.
         """
         if self.rows is None:
-            raise NotJudgedError("there are no golden rows to compare with: give --model TAG with --store DIR, or --golden FILE")
+            raise NotJudgedError(f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}", code="no_golden")
         plain = self._as_served(self.rows).plain
         return plain.take(range(min(len(plain), MOST_ONE_BY_ONE))) if self.contract.one_row else plain
 
@@ -169,7 +175,7 @@ class Target:
             NotJudgedError: it is not ours.
         """
         if self.process is None:
-            raise NotJudgedError("its processes are not ours: this is asked only of what this run started (--tier0-service)")
+            raise NotJudgedError("checked only where this run started the service (--tier0-service)", code="no_process")
         return self.process
 
     async def get(self, route: str, method: str = "GET") -> httpx.Response:
@@ -184,7 +190,7 @@ class Target:
             UnansweredError: there was no answer.
         """
         if self.why_not_asked:
-            raise NotJudgedError(self.why_not_asked)
+            raise NotJudgedError(self.why_not_asked, code="undeclared")
         return await self.sender.send("POST", self.contract.route, content, {**(headers or {}), "Content-Type": content_type})
 
     def body(self, golden: GoldenRows) -> Any:
@@ -208,18 +214,21 @@ class Target:
         try:
             response = await self.post(json.dumps(body).encode(), headers=headers)
         except UnansweredError as problem:
-            raise CheckFailedError(f"a well-formed request: {problem}", causes=NO_ANSWER, reproduce=self.curl(body)) from problem
+            raise NoPredictionError(f"a well-formed request: {problem}", causes=NO_ANSWER, reproduce=self.curl(body)) from problem
         evidence = {"status": response.status_code, "body": self.said(response.text)}
         if response.status_code != httpx.codes.OK:
             message = f"a well-formed request was answered with {response.status_code}: {self.said(response.text)}"
             causes = ["the service fails on rows that its model takes", "the contract is not this service's"]
-            kind = OverloadedError if response.status_code in OVERLOADED else CheckFailedError
+            if response.status_code in UNAUTHORIZED:
+                causes = [HOW_TO_AUTHORIZE]
+            kind = OverloadedError if response.status_code in OVERLOADED else NoPredictionError
             raise kind(message, evidence=evidence, causes=causes, reproduce=self.curl(body))
         try:
             answer = response.json()
         except ValueError:
             message = "an answer with status 200 is no JSON"
-            raise CheckFailedError(message, evidence=evidence, causes=["a proxy answers, not the service"], reproduce=self.curl(body)) from None
+            raise NoPredictionError(message, evidence=evidence, causes=["a proxy answers, not the service"], reproduce=self.curl(body)) from None
+        self.on_prediction()
         return self.contract.read(answer)
 
     async def expect(self, golden: GoldenRows, what: str, causes: list[str], *, same_batch: bool = False, body: Any = None) -> dict[str, Any]:
