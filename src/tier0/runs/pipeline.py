@@ -17,13 +17,13 @@ from typing import Any
 from tier0.core.errors import Tier0Error
 from tier0.core.events import Event, EventLog
 from tier0.core.settings import DATASETS, TABLE, Settings, merge_settings
-from tier0.core.verdict import WORDS, Conclusion, Status, conclude
+from tier0.core.verdict import WORDS, Conclusion, conclude
 from tier0.pipeline.cluster import Run
 from tier0.pipeline.study import Study, read_study
 from tier0.report.markdown import plain
 from tier0.runs.named import import_named
 from tier0.runs.session import TRAINS, Session
-from tier0.runs.steps import BODIES, NEEDED, STEPS, Found, Work
+from tier0.runs.steps import BODIES, NEEDED, STATUSES, STEPS, Found, Work
 
 __all__ = ["STEPS", "Plan", "Record", "RunError", "Telling", "plan_of", "run_steps", "steps_of", "steps_to_do"]
 
@@ -32,8 +32,6 @@ HALF = 0.5
 RECORD = "run.json"
 STATE = "state.pickle"
 TRACEBACK = "traceback.txt"
-STATUSES: tuple[Status, ...] = ("pass", "fail", "error")
-"""Of a step, by its exit status."""
 KEPT = ("own", "dataset", "is_cohort", "parts", "selection", "trained", "manifest")
 
 
