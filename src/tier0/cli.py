@@ -18,7 +18,7 @@ import typer.core
 from tier0.core.catalogue import CATALOGUE, GROUPS, Disturbance
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS
 from tier0.core.errors import Tier0Error, missing_extra
-from tier0.core.settings import read_headers
+from tier0.core.settings import read_headers, remove_report
 from tier0.core.verdict import WORDS, CheckResult, Verdict, count_in_words
 
 if TYPE_CHECKING:
@@ -491,7 +491,7 @@ def _begin_json(path: Path | None) -> None:
     _refuse_unwritable("--json", path)
     try:
         if path is not None:
-            path.unlink(missing_ok=True)
+            remove_report(path)
     except OSError as problem:
         _refuse(f"cannot remove the old --json {path}: {problem.strerror}")
 
@@ -502,7 +502,7 @@ def _write_json(path: Path | None, content: dict[str, Any]) -> None:
     try:
         path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
     except OSError as problem:
-        path.unlink(missing_ok=True)  # it may be half written
+        remove_report(path)  # it may be half written
         _refuse(f"cannot write --json {path}: {problem.strerror}. The checks themselves completed")
 
 

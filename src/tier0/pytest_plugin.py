@@ -17,7 +17,7 @@ from tier0.core.catalogue import CATALOGUE, select_checks
 from tier0.core.errors import SettingsError, Tier0Error, missing_extra
 from tier0.core.events import Event, EventLog
 from tier0.core.secrets import Secrets
-from tier0.core.settings import TABLE, Settings, merge_settings, report_of
+from tier0.core.settings import TABLE, Settings, merge_settings, remove_report, report_of
 
 if TYPE_CHECKING:
     from tier0.faults import Faults
@@ -91,7 +91,7 @@ def _remove_report(config: pytest.Config) -> None:
     with suppress(ValueError):
         path = report_of(*_given(config))
         if path is not None and not hasattr(config, "workerinput"):
-            path.unlink(missing_ok=True)
+            remove_report(path)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -210,7 +210,7 @@ class _Run:
         """Take away the report of an earlier run, which would be taken for this one's if it ended without."""
         path = self._stash[SETTINGS_KEY].report
         if path is not None and not self.is_worker:
-            path.unlink(missing_ok=True)
+            remove_report(path)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Tell the session that somebody pressed Ctrl-C, or that a test ended the run."""

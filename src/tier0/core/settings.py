@@ -293,6 +293,16 @@ def report_of(options: Mapping[str, str | None], environ: Mapping[str, str], ini
     return path
 
 
+def remove_report(path: Path) -> None:
+    """Remove the report of an earlier run; a pipe or a device such as /dev/stdout holds none.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if path.is_file():
+        path.unlink()
+
+
 def _first_given(
     row: Setting, options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None], spelled: str
 ) -> tuple[str, str]:

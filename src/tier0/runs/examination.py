@@ -24,7 +24,7 @@ from tier0.core.contract import Contract, ContractError
 from tier0.core.errors import Tier0Error
 from tier0.core.golden import GoldenRows
 from tier0.core.secrets import Secrets
-from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, CheckFailedError, CheckResult, NotJudgedError, Verdict
+from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
 from tier0.faults.background import BackgroundLoop
 from tier0.runs.deployment import Deployment, OwnDeployment
@@ -221,7 +221,7 @@ class Examination:
         if "golden" in check.needs and self.deployment.golden is None:
             if self.deployment.without_golden:
                 return CheckResult(check.id, "not_judged", "no golden rows, as --without-golden accepts", code="without_golden")
-            return CheckResult(check.id, "not_judged", f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}", code="no_golden")
+            return CheckResult(check.id, "not_judged", "no golden rows: pass --golden or --model", code="no_golden")
         if LEVELS.index(check.disturb) > LEVELS.index(allowed):
             why = f"it disturbs the service ({check.disturb}); to allow that, pass --disturb {check.disturb}"
             return CheckResult(check.id, "not_judged", why, code="disturbs")
