@@ -119,6 +119,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 
     pytest raises the error of a fixture again, the same object, for each test that needs it.
     """
+    __tracebackhide__ = True
     reported = item.config.stash[REPORTED_KEY]
     try:
         yield
@@ -128,10 +129,12 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
             from tier0.suite import first_line  # noqa: PLC0415 - what other runs do not need
 
             pytest.skip(first_line(missing_extra(problem) or problem))
-        told = missing_extra(problem) or problem
-        if isinstance(told, Tier0Error):
+        if missing := missing_extra(problem):
             reported.append(problem)
-        raise told from problem.__cause__
+            raise missing from problem
+        if isinstance(problem, Tier0Error):
+            reported.append(problem)
+        raise
 
 
 def _open_examination(item: pytest.Item) -> None:
@@ -140,9 +143,13 @@ def _open_examination(item: pytest.Item) -> None:
     from tier0.runs.deployment import Deployment  # noqa: PLC0415 - what other runs do not need
     from tier0.runs.examination import examination_of  # noqa: PLC0415 - likewise
 
+    __tracebackhide__ = True
     for given in getattr(item, "funcargs", {}).values():
         if isinstance(given, Deployment):
-            examination_of(given, _Narrator(item.config).tell).open()
+            try:
+                examination_of(given, _Narrator(item.config).tell).open()
+            except Tier0Error as problem:
+                raise problem.with_traceback(None) from None  # the message says it all
 
 
 def _close_examinations() -> None:
