@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tier0.core.catalogue import CATALOGUE, select_checks
-from tier0.core.errors import SettingsError, Tier0Error, missing_extra
+from tier0.core.errors import SettingsError, Tier0Error, first_line, missing_extra
 from tier0.core.events import Event, EventLog
 from tier0.core.secrets import Secrets
 from tier0.core.settings import TABLE, Settings, merge_settings, remove_report, report_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tier0.runs.session import Session, Trained
     from tier0.serving.registration import RegisteredModel
     from tier0.serving.server import Server
-    from tier0.suite import AskedCheck, AskedClientCheck
 
 MARKER = "tier0_bentoml"
 SETTINGS_KEY = pytest.StashKey[Settings]()
@@ -106,7 +105,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
 
 
-def _asked_by(item: pytest.Item) -> AskedCheck | AskedClientCheck | None:
+def _asked_by(item: pytest.Item) -> Any:
     """Return the check that a test is parametrized with; None for any other test."""
     callspec = getattr(item, "callspec", None)
     asked = None if callspec is None else callspec.params.get("check")
@@ -126,8 +125,6 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
         _open_examination(item)
     except (Tier0Error, ModuleNotFoundError) as problem:
         if any(problem is known for known in reported):
-            from tier0.suite import first_line  # noqa: PLC0415 - what other runs do not need
-
             pytest.skip(first_line(missing_extra(problem) or problem))
         if missing := missing_extra(problem):
             reported.append(problem)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pytest
 
     from tier0.core.events import EventLog
-    from tier0.suite import AskedCheck, AskedClientCheck
 
 MOST_TEXT = 6000
 """Characters of a traceback: the rest stands in the test's own section."""
@@ -58,7 +57,7 @@ def _hidden(part: Any, hide: Callable[[Any], Any]) -> Any:
 
 def attach(
     item: pytest.Item,
-    asked: AskedCheck | AskedClientCheck | None,
+    asked: Any,
     problem: BaseException | None,
     report: pytest.TestReport,
     events: EventLog,
@@ -95,7 +94,7 @@ def attach(
     setattr(report, KNOWN, json.dumps(hide(as_json(known))))
 
 
-def _of_check(item: pytest.Item, asked: AskedCheck | AskedClientCheck, report: pytest.TestReport, events: EventLog, log: str) -> dict[str, Any]:
+def _of_check(item: pytest.Item, asked: Any, report: pytest.TestReport, events: EventLog, log: str) -> dict[str, Any]:
     result: CheckResult | None = asked.result
     was_asked = result is not None
     if result is None and report.skipped:

@@ -52,6 +52,11 @@ def missing_extra(problem: BaseException) -> MissingDependencyError | None:
     return MissingDependencyError(f"this needs the package {module}, which is not installed: pip install 'pytest-tier0[{EXTRAS[module]}]'")
 
 
+def first_line(problem: BaseException) -> str:
+    """Return the first line of what an error says."""
+    return str(problem).strip().partition("\n")[0]
+
+
 class UselessModelError(Tier0Error):
     """The trained model is not worth serving; the message holds the numbers."""
 

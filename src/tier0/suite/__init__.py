@@ -10,7 +10,7 @@ import pytest
 
 from tier0.core.catalogue import CATALOGUE, Check, Disturbance, select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import Tier0Error, first_line
 from tier0.core.verdict import WORDS, CheckResult
 
 if TYPE_CHECKING:
@@ -98,11 +98,6 @@ class AskedClientCheck:
         self.forget()
         self.result = check_client(factory, declare, only=[self.check.id], on_fail="return").checks[0]
         return _concluded(self.result)
-
-
-def first_line(problem: BaseException) -> str:
-    """Return the first line of what an error says."""
-    return str(problem).strip().partition("\n")[0]
 
 
 def _concluded(result: CheckResult) -> dict[str, Any]:

@@ -48,7 +48,7 @@ async def own_context(target: Target) -> None:
             message = f"a caller that sent {REQUEST_ID}: {request_id} got an answer with {others[0]}, which {whose} sent"
             raise CheckFailedError(message, evidence={"sent": request_id, "got": others[0]}, causes=causes)
     if not any(echoed):
-        raise NotJudgedError(f"no answer says which {REQUEST_ID} it belongs to")
+        raise NotJudgedError(f"no answer says which {REQUEST_ID} it belongs to", code="not_offered")
 
 
 async def strangers_mistakes(target: Target) -> None:
@@ -73,7 +73,7 @@ async def alive_under_load(target: Target) -> None:
     """Fail where /livez takes over a second while large requests are worked on."""
     golden = target.golden
     if (await target.get("/livez")).status_code >= 400:  # noqa: PLR2004 - neither absent nor alive
-        raise NotJudgedError("there is no /livez: it is hidden, or this is no BentoML service")
+        raise NotJudgedError("there is no /livez: it is hidden, or this is no BentoML service", code="not_offered")
     many = golden.take([0] if target.contract.one_row else [number % len(golden) for number in range(BUSY_ROWS)])
     busy = [asyncio.ensure_future(target.ask(many)) for _ in range(BUSY_CALLERS)]
     slowest = 0.0

@@ -48,9 +48,9 @@ async def probabilities(target: Target) -> None:
     """Fail where probabilities are not one number a class that sum to 1."""
     golden = target.golden
     if "probabilities" not in target.parts or golden.probabilities is None:
-        raise NotJudgedError("this service gives no probabilities")
+        raise NotJudgedError("this service gives no probabilities", code="not_offered")
     if target.contract.probability_of is not None:
-        raise NotJudgedError("this service gives the probability of one class only")
+        raise NotJudgedError("this service gives the probability of one class only", code="not_offered")
     values = (await target.ask(golden))["probabilities"]
     for index, row in enumerate(values if isinstance(values, list) else [values]):
         if not _is_distribution(row, len(golden.classes)):
@@ -67,7 +67,7 @@ async def intervals(target: Target) -> None:
     """Fail where an interval is not a lower and an upper bound around its prediction."""
     golden = target.golden
     if "intervals" not in target.parts or golden.intervals is None:
-        raise NotJudgedError("this service gives no intervals")
+        raise NotJudgedError("this service gives no intervals", code="not_offered")
     answer = await target.ask(golden)
     bounds, predictions = answer["intervals"], answer["predictions"] or [None] * len(golden)
     if not isinstance(bounds, list) or len(bounds) != len(golden):
@@ -114,7 +114,9 @@ async def refuses_unknown_field(target: Target) -> None:
     """Fail where an optional field takes its default because its name was misspelled."""
     body = target.body(target.golden.take([0]))
     if not isinstance(body, dict) or not target.contract.optional:
-        raise NotJudgedError("the body of this service has no optional field: no default can take the place of one that is misspelled")
+        raise NotJudgedError(
+            "the body of this service has no optional field: no default can take the place of one that is misspelled", code="not_offered"
+        )
     for name in target.contract.optional:
         misspelled = name[:1] + name[2:] if len(name) > 2 else f"{name}_"  # noqa: PLR2004 - too short to lose a letter
         content = {**{other: value for other, value in body.items() if other != name}, misspelled: body.get(name, 0.9)}
@@ -125,7 +127,7 @@ async def refuses_wrong_width(target: Target) -> None:
     """Fail where a row that is too long, or too short, gets a prediction."""
     golden = target.golden.take([0])
     if target.contract.style.startswith("record"):
-        raise NotJudgedError("this service takes records, whose columns are named")
+        raise NotJudgedError("this service takes records, whose columns are named", code="not_offered")
     columns = golden.columns
     for row, what in (
         ([*golden.rows[0], 0.0], "a row with a value too many"),
@@ -159,7 +161,7 @@ async def refuses_missing_column(target: Target) -> None:
 def _named(target: Target) -> GoldenRows:
     golden = target.golden
     if not target.contract.by_name:
-        raise NotJudgedError("this service takes no names of columns")
+        raise NotJudgedError("this service takes no names of columns", code="not_offered")
     return golden
 
 

@@ -24,7 +24,7 @@ async def ready(target: Target) -> None:
     """Fail where BentoML's own readiness route does not say 200."""
     response = await target.get("/readyz")
     if response.status_code in ABSENT | HIDDEN:
-        raise NotJudgedError(f"/readyz answers {response.status_code}: it is hidden, or this is no BentoML service")
+        raise NotJudgedError(f"/readyz answers {response.status_code}: it is hidden, or this is no BentoML service", code="not_offered")
     if response.status_code != httpx.codes.OK:
         message = f"/readyz says {response.status_code}: whoever routes requests keeps them away"
         raise CheckFailedError(message, evidence={"status": response.status_code}, causes=["a worker still starts", "a dependency is down"])
@@ -36,7 +36,7 @@ async def body_agrees(target: Target) -> None:
     try:
         body: Any = response.json()
     except ValueError:
-        raise NotJudgedError("the health route has no JSON body") from None
+        raise NotJudgedError("the health route has no JSON body", code="not_offered") from None
     if response.status_code != httpx.codes.OK or not isinstance(body, dict):
         raise NotJudgedError(f"the health route answers {response.status_code}, with nothing that could contradict it")
     said = str(body.get("status", "healthy")).lower()
@@ -87,4 +87,4 @@ async def _health(target: Target) -> httpx.Response:
         response = await target.get(route, method)
         if response.status_code not in ABSENT:
             return response
-    raise NotJudgedError("no health route answers")
+    raise NotJudgedError("no health route answers", code="not_offered")
