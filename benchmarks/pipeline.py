@@ -94,7 +94,7 @@ def steps_4_to_6(rows: int, address: str) -> dict[str, Any]:
     """Select, train and analyse on *rows* rows; on the cluster at *address*, or here."""
     from sklearn.datasets import make_classification  # noqa: PLC0415
 
-    from tier0.core.events import EventLog  # noqa: PLC0415
+    from tier0.core.event_log import EventLog  # noqa: PLC0415
     from tier0.pipeline.analysis import analyse  # noqa: PLC0415
     from tier0.pipeline.candidates import candidates_for  # noqa: PLC0415
     from tier0.pipeline.cluster import dask_cluster  # noqa: PLC0415

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from typer.main import get_command
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from tier0 import cli
-from tier0.core.events import EVENTS
+from tier0.core.events import Event
 from tier0.core.settings import TABLE
 
 DOCS = Path(__file__).parent
@@ -81,9 +82,20 @@ def client_checks() -> str:
 def events() -> str:
     """Every event."""
     says = (
-        "What happens in a run is recorded once, with facts and time, and every report is made from it. A test may add its own with `tier0_events`."
+        "Every event of a run is recorded once, and every report is made from these records. `tier0_events` is their log: "
+        "`last(CLASS)` returns the newest event of a class, `of(CLASS)` all of them, and `emit(EVENT)` records one. "
+        "The classes are in `tier0.core.events`; `Custom(name, data)` is for events of your own."
     )
-    return _page("Events", says, "event | meaning", [f"| `{name}` | {_cell(meaning)} |" for name, meaning in EVENTS.items()])
+    rows = [f"| `{name}` | `{kind.__name__}` | {_cell(_summary(kind))} | {_fields(kind)} |" for name, kind in Event.kinds.items()]
+    return _page("Events", says, "event | class | meaning | fields", rows)
+
+
+def _summary(kind: type) -> str:
+    return (kind.__doc__ or "").partition("\n")[0]
+
+
+def _fields(kind: type) -> str:
+    return ", ".join(f"`{field.name}`" for field in fields(kind))
 
 
 def _page(title: str, says: str, columns: str, rows: list[str]) -> str:

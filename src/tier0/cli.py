@@ -333,7 +333,7 @@ def serve(
     if bool(models) == all_:
         _refuse("which models? Name their tags, or say --all for three services with a model of each kind")
     _refuse_unused(context, by_kind=all_, trained=all_ and store is None)
-    from tier0.core.events import EventLog  # noqa: PLC0415 - what --help does not need
+    from tier0.core.event_log import EventLog  # noqa: PLC0415 - what --help does not need
     from tier0.core.settings import merge_settings  # noqa: PLC0415
     from tier0.runs.deployment import default_store  # noqa: PLC0415
     from tier0.runs.services import Services  # noqa: PLC0415
@@ -379,11 +379,13 @@ def build(
     """
     if bool(models) == all_:
         _refuse("which models? Name their tags, or say --all for a Bento of each kind of model")
-    from tier0.core.events import EventLog  # noqa: PLC0415 - what --help does not need
+    from tier0.core.event_log import EventLog  # noqa: PLC0415 - what --help does not need
+    from tier0.core.events import BentoBuilding, BentoBuilt  # noqa: PLC0415
     from tier0.runs.build import build as build_all  # noqa: PLC0415
     from tier0.runs.deployment import default_store  # noqa: PLC0415
 
-    events = EventLog(listeners=[lambda event: typer.echo(f"tier0: {event.message}") if event.name.startswith("bento.") else None])
+    builds = (BentoBuilding, BentoBuilt)
+    events = EventLog(listeners=[lambda event: typer.echo(f"tier0: {event.message}") if isinstance(event.event, builds) else None])
     how: dict[str, Any] = {"first_port": port, "startup_timeout": startup_timeout, "events": events}
     try:
         built = build_all((store or default_store()).absolute(), models or (), output=output_dir.absolute(), **how)

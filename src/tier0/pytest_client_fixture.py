@@ -11,7 +11,7 @@ import pytest_asyncio
 if TYPE_CHECKING:
     from tier0.client import BentoMLClient
     from tier0.client.tracing import CallTrace
-    from tier0.core.events import EventLog
+    from tier0.core.event_log import EventLog
     from tier0.runs.deployment import Deployment
 
 MOST_CALLS = 500
@@ -34,9 +34,11 @@ class _Calls:
     def tell(self, events: EventLog) -> None:
         """Emit them, in seconds since the run's log was opened."""
         clock = time.time() - time.monotonic() + events.opened
-        calls = [[trace.started - clock, trace.ended - clock, trace.outcome, trace.circuit] for trace in self.traces]
+        calls = [(trace.started - clock, trace.ended - clock, trace.outcome, trace.circuit) for trace in self.traces]
         if calls:
-            events.emit("client.calls", calls=calls)
+            from tier0.core.events import ClientCalls  # noqa: PLC0415 - what a run without calls does not need
+
+            events.emit(ClientCalls(calls=calls))
 
 
 @pytest_asyncio.fixture

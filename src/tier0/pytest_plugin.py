@@ -15,12 +15,14 @@ import pytest
 
 from tier0.core.catalogue import CATALOGUE, select_checks
 from tier0.core.errors import SettingsError, Tier0Error, first_line, missing_extra
-from tier0.core.events import Event, EventLog
+from tier0.core.event_log import EventLog, Recorded
 from tier0.core.secrets import Secrets
 from tier0.core.settings import TABLE, Settings, merge_settings, remove_report, report_of
 
 if TYPE_CHECKING:
+    from tier0.core.events import Event
     from tier0.faults import Faults
+    from tier0.report.cut_short import CutShort
     from tier0.runs.deployment import Deployment
     from tier0.runs.session import Session, Trained
     from tier0.serving.registration import RegisteredModel
@@ -125,7 +127,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
         _open_examination(item)
     except (Tier0Error, ModuleNotFoundError) as problem:
         if any(problem is known for known in reported):
-            pytest.skip(first_line(missing_extra(problem) or problem))
+            raise pytest.skip.Exception(first_line(missing_extra(problem) or problem), _use_item_location=True) from None
         if missing := missing_extra(problem):
             reported.append(problem)
             raise missing from problem
@@ -167,7 +169,7 @@ class _Narrator:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Recorded) -> None:
         self.tell(event.message)
 
     def tell(self, message: str) -> None:
@@ -190,8 +192,8 @@ class _Run:
         self._config = config
         self._stash = config.stash
         self.is_worker = hasattr(config, "workerinput")
-        self.ended_by = ""
-        self.amiss: list[tuple[str, dict[str, str]]] = []
+        self.ended_by: CutShort | None = None
+        self.amiss: list[Event] = []
         """Tests that could not be collected, and processes that died: events, if the run turns out to be about ours."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -199,7 +201,9 @@ class _Run:
         if self.is_worker:
             return
         if report.when not in {"setup", "call", "teardown"}:
-            self.amiss.append(("test.crashed", {"nodeid": report.nodeid, "message": report.longreprtext}))
+            from tier0.core.events import TestCrashed  # noqa: PLC0415 - what a run in which nothing crashes does not need
+
+            self.amiss.append(TestCrashed(nodeid=report.nodeid, message=report.longreprtext))
         elif hasattr(report, "tier0_known") or hasattr(report, "tier0_events"):
             from tier0 import pytest_reporting  # noqa: PLC0415 - what a run without the marker does not need
 
@@ -208,7 +212,9 @@ class _Run:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Remember what could not be collected: it may have been ours."""
         if report.failed and not self.is_worker:
-            self.amiss.append(("collection.failed", {"nodeid": report.nodeid, "message": report.longreprtext}))
+            from tier0.core.events import CollectionFailed  # noqa: PLC0415 - likewise
+
+            self.amiss.append(CollectionFailed(nodeid=report.nodeid, message=report.longreprtext))
 
     def pytest_sessionstart(self) -> None:
         """Take away the report of an earlier run, which would be taken for this one's if it ended without."""
@@ -218,7 +224,9 @@ class _Run:
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Tell the session that somebody pressed Ctrl-C, or that a test ended the run."""
-        self.ended_by = "was interrupted" if excinfo.errisinstance(KeyboardInterrupt) else f"was stopped ({excinfo.value})"
+        from tier0.report.cut_short import CutShort  # noqa: PLC0415 - likewise
+
+        self.ended_by = CutShort("interrupted") if excinfo.errisinstance(KeyboardInterrupt) else CutShort("stopped", str(excinfo.value))
         session = self._stash.get(SESSION_KEY, None)
         if session is not None:
             session.interrupted = True
@@ -226,15 +234,17 @@ class _Run:
         # runs, and `python -m pytest` would end by the signal instead of with pytest's status.
         exec("")  # noqa: S102
 
-    def why_cut_short(self, session: pytest.Session) -> str:
-        """Say why not all tests that were asked for were run; empty where they were."""
-        if self.ended_by:
+    def cut_short(self, session: pytest.Session) -> CutShort | None:
+        """Return how the run ended before all of its tests were run; None if it did not."""
+        if self.ended_by is not None:
             return self.ended_by
         if session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}:
-            return ""
+            return None
+        from tier0.report.cut_short import CutShort  # noqa: PLC0415 - likewise
+
         if session.exitstatus == pytest.ExitCode.INTERNAL_ERROR:
-            return "broke within pytest"
-        return f"was stopped ({session.shouldfail or session.shouldstop or f'pytest ended with status {int(session.exitstatus)}'})"
+            return CutShort("internal_error")
+        return CutShort("stopped", str(session.shouldfail or session.shouldstop or f"pytest ended with status {int(session.exitstatus)}"))
 
     def _is_ours_by_name(self) -> bool:
         """Tell whether our tests were asked for: xdist's controller knows no more of them before the first has told something."""
@@ -244,15 +254,15 @@ class _Run:
     def document(self, session: pytest.Session) -> dict[str, Any] | None:
         """Return the report; None for a run that has nothing to do with ours, unless a report was asked for."""
         log = self._stash[EVENTS_KEY]
-        asked_for = self._stash[SETTINGS_KEY].report or (self._is_ours_by_name() and self.why_cut_short(session))
+        asked_for = self._stash[SETTINGS_KEY].report or (self._is_ours_by_name() and self.cut_short(session) is not None)
         if not log.events and not asked_for:
             return None
         if DOCUMENT_KEY not in self._stash:
             from tier0.report.document import document_of  # noqa: PLC0415 - what a run without the marker does not need
 
-            for name, data in self.amiss:
-                log.emit(name, **data)
-            self._stash[DOCUMENT_KEY] = document_of(log.events, cut_short=self.why_cut_short(session))
+            for event in self.amiss:
+                log.emit(event)
+            self._stash[DOCUMENT_KEY] = document_of(log.events, cut_short=self.cut_short(session))
         return self._stash[DOCUMENT_KEY]
 
 
@@ -270,12 +280,13 @@ def tier0_settings(pytestconfig: pytest.Config) -> Settings:
 
 @pytest.fixture(scope="session")
 def _tier0_session(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tier0_settings: Settings) -> Iterator[Session]:
+    from tier0.core.events import RunStarted  # noqa: PLC0415
     from tier0.runs.provenance import provenance  # noqa: PLC0415
     from tier0.runs.session import Session  # noqa: PLC0415
 
     events = pytestconfig.stash[EVENTS_KEY]
     command = shlex.join(["pytest", *pytestconfig.invocation_params.args])
-    events.emit("run.started", command=command, settings=tier0_settings.describe_changed(), **provenance())
+    events.emit(RunStarted(command=command, settings=tier0_settings.describe_changed(), **provenance()))
     shared_id, controller = getattr(pytestconfig, "workerinput", {}).get("tier0_run", (None, None))
     session = Session(tier0_settings, events, shared_id, controller)
     pytestconfig.stash[SESSION_KEY] = session
@@ -333,17 +344,18 @@ def tier0_deployment(request: pytest.FixtureRequest, tier0_settings: Settings) -
 @pytest.fixture
 def tier0_faults(tier0_events: EventLog) -> Iterator[Faults]:
     """Fault servers and proxies for one test, see `tier0.faults`."""
+    from tier0.core.events import FaultInjected  # noqa: PLC0415
     from tier0.faults import Faults  # noqa: PLC0415
 
     with Faults() as faults:
         yield faults
         for noted in (one for log in faults.logs for one in log.noted if one.what == "injected"):
-            tier0_events.emit("fault.injected", what=str(noted.detail.get("kind", "script")), at=noted.at - tier0_events.opened)
+            tier0_events.emit(FaultInjected(what=str(noted.detail.get("kind", "script")), at=noted.at - tier0_events.opened))
 
 
 @pytest.fixture(scope="session")
 def tier0_events(pytestconfig: pytest.Config) -> EventLog:
-    """What happened so far in this run; a test may add what it measured."""
+    """The log of this run's events; a test may add its own: `tier0_events.emit(Custom("my.event", {"rows": 5}))`."""
     return pytestconfig.stash[EVENTS_KEY]
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from tier0.core.errors import Tier0Error
-from tier0.core.events import as_json
+from tier0.core.event_log import as_json
+from tier0.core.events import CheckDone, TestDone
 from tier0.core.verdict import CheckResult
 
 if TYPE_CHECKING:
@@ -20,11 +21,22 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from tier0.core.events import EventLog
+    from tier0.core.event_log import EventLog
 
 MOST_TEXT = 6000
 """Characters of a traceback: the rest stands in the test's own section."""
 SHIPPED, KNOWN = "tier0_events", "tier0_known"
+
+
+class _Facts(TypedDict):
+    """What is known of a test before pytest has decided what became of it."""
+
+    nodeid: str
+    check: str | None
+    message: str
+    details: str
+    exit_status: int | None
+    log: str
 
 
 def hide_secrets(report: pytest.TestReport, hide: Callable[[Any], Any]) -> None:
@@ -80,7 +92,7 @@ def attach(
     said = report.longreprtext
     crash = getattr(getattr(report.longrepr, "reprcrash", None), "message", None)
     message = str(problem) if isinstance(problem, Tier0Error) else report.longrepr[2] if isinstance(report.longrepr, tuple) else crash or said
-    facts: dict[str, Any] = {
+    facts: _Facts = {
         "nodeid": item.nodeid,
         "check": None if asked is None else asked.check.id,
         "message": message,
@@ -126,12 +138,13 @@ def take(report: pytest.TestReport, events: EventLog) -> None:
     outcome = _outcome(report)
     if known is None or outcome is None:
         return
-    told = [("check.done", known["check"])] if "check" in known else []
+    if "check" in known:
+        events.add(CheckDone(**known["check"]), known["at"])
     if report.when == "call" or outcome not in {"passed", "skipped"} or (report.when == "setup" and outcome == "skipped"):
         part = type(report).__name__ == "SubtestReport"
-        known["test"]["message"] = known["test"]["message"] or report.longreprtext  # of parts of a test, pytest says that later
-        told.append(("test.done", {**known["test"], "when": report.when, "outcome": outcome, "seconds": report.duration, "part": part}))
-    events.extend({"name": name, "message": "", "data": data, "seconds": known["at"]} for name, data in told)
+        facts: _Facts = known["test"]
+        facts["message"] = facts["message"] or report.longreprtext  # of parts of a test, pytest says that later
+        events.add(TestDone(**facts, when=report.when, outcome=outcome, seconds=report.duration, part=part), known["at"])
 
 
 def _outcome(report: pytest.TestReport) -> str | None:

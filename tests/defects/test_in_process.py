@@ -6,6 +6,7 @@ import datetime as dt
 import http.server
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -18,10 +19,11 @@ from typing import Any, cast
 import pytest
 from in_process import CONTRACT, GOLDEN, App, running
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 import tier0
-from tier0.core.contract import find_contract
+from tier0.core.golden import Origin
+from tier0.core.service_schema import find_contract
 from tier0.core.verdict import DoesNotHoldError, Verdict
 from tier0.runs import examination
 from tier0.runs.deployment import Deployment
@@ -60,7 +62,10 @@ class NoMetricsSyntax(App):
 class TakesPickle(App):
     async def respond(self, request: Request) -> Response:
         if "pickle" in request.headers.get("content-type", ""):
-            return PlainTextResponse("null")
+            try:
+                return JSONResponse(pickle.loads(await request.body()))
+            except pickle.UnpicklingError:
+                return PlainTextResponse("Internal Server Error", 500)
         return await super().respond(request)
 
 
@@ -105,7 +110,7 @@ def judge(url: str, **more: Any) -> Verdict:
         GOLDEN,
         rows=[*GOLDEN.rows, [2**53 + 1, 0]],
         predictions=[*GOLDEN.predictions, 2**53 + 1],
-        origins=[*["example"] * len(GOLDEN), "a beyond what a float holds"],
+        origins=[*[Origin("example")] * len(GOLDEN), Origin("large_integer", "a")],
     )
     contract = find_contract({}, {**CONTRACT, "style": "rows"})
     deployment = Deployment(url, large, "small:1", contract, **{"disturb": "malformed", **more})

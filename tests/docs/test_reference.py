@@ -17,7 +17,7 @@ from typer.main import get_command
 from tier0 import cli
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
-from tier0.core.events import EVENTS
+from tier0.core.events import Event
 from tier0.core.settings import TABLE
 
 DOCS = ROOT / "docs"
@@ -49,7 +49,7 @@ def test_every_setting_check_event_and_command_is_named() -> None:
     assert {row.variable for row in TABLE} <= named_in("settings.md")
     assert {check.id for check in CATALOGUE} <= named_in("checks.md")
     assert {check.id for check in CLIENT_CATALOGUE} <= named_in("client-checks.md")
-    assert set(EVENTS) <= named_in("events.md")
+    assert set(Event.kinds) <= named_in("events.md")
     headings = re.findall(r"^## tier0 (\S+)$", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings == list(COMMANDS)
     options = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts if option.startswith("--")}

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tier0.client import BentoMLClient, CircuitOpenError, ClientError
+from tier0.core.events import BreakerMeasured, BreakerState
 from tier0.runs.deployment import golden_probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tier0.core.events import EventLog
+    from tier0.core.event_log import EventLog
     from tier0.core.settings import Settings
     from tier0.runs.deployment import OwnDeployment
 
@@ -76,7 +77,7 @@ async def test_circuit_opens_on_a_dead_server_and_closes_when_it_is_back(
 
     def see(client: BentoMLClient) -> None:
         states.append(client.circuit_state())
-        tier0_events.emit("breaker.state", state=states[-1])
+        tier0_events.emit(BreakerState(state=states[-1]))
 
     async with BentoMLClient(tier0_deployment.url, failure_threshold=THRESHOLD, reset_timeout=RESET, max_attempts=1, clock=clock) as client:
         assert await outcome(client, tier0_deployment) is None
@@ -113,4 +114,4 @@ async def test_circuit_opens_on_a_dead_server_and_closes_when_it_is_back(
         assert back.count(None) == 1, f"{back.count(None)} of 20 calls were let out as probes: {back}"
         assert await outcome(client, tier0_deployment) is None
         assert states == ["closed", "open", "half_open", "closed"], states
-    tier0_events.emit("breaker.measured", states=states, reached=let_out)
+    tier0_events.emit(BreakerMeasured(states=states, reached=let_out))

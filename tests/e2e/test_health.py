@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tier0.core.events import HealthChecked
+
 if TYPE_CHECKING:
     from tier0 import BentoMLClient
-    from tier0.core.events import EventLog
+    from tier0.core.event_log import EventLog
     from tier0.runs.deployment import OwnDeployment
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]
@@ -24,7 +26,7 @@ async def test_health_check_says_which_model_of_which_run_is_served(
     assert health["status"] == "healthy", health
     assert health["model_tag"] == tier0_deployment.model.tag
     assert health["run"] == tier0_deployment.server.nonce
-    tier0_events.emit("health.checked", status=health["status"])
+    tier0_events.emit(HealthChecked(status=health["status"]))
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

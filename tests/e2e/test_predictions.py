@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tier0.core.events import LatencyMeasured
 from tier0.core.golden import ROW_ALONE_TOLERANCE
 
 if TYPE_CHECKING:
     from tier0 import BentoMLClient
-    from tier0.core.events import EventLog
+    from tier0.core.event_log import EventLog
     from tier0.core.golden import GoldenRows
     from tier0.runs.deployment import OwnDeployment
 
@@ -44,7 +45,7 @@ async def test_each_row_alone_agrees(tier0_client: BentoMLClient, tier0_deployme
         milliseconds.append((time.perf_counter() - start) * 1000)
         assert_equal(tier0_deployment, alone, answer, tolerance=ROW_ALONE_TOLERANCE)
     in_memory = tier0_deployment.model.golden.seconds
-    tier0_events.emit("latency.measured", served_ms=milliseconds, in_memory_ms=None if in_memory is None else in_memory * 1000)
+    tier0_events.emit(LatencyMeasured(served_ms=milliseconds, in_memory_ms=None if in_memory is None else in_memory * 1000))
 
 
 @pytest.mark.asyncio

@@ -66,7 +66,7 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
         (["verify"], "no URL given"),
         (["verify", "localhost:3000"], "is no URL of a service"),
         (["verify", "http://127.0.0.1:9"], "nothing answers at http://127.0.0.1:9"),
-        (["verify", "http://127.0.0.1:9", "--golden", "nowhere.json"], "no golden rows can be read from nowhere.json"),
+        (["verify", "http://127.0.0.1:9", "--golden", "nowhere.json"], "cannot read golden rows from nowhere.json"),
         (["verify", "http://127.0.0.1:9", "--model", "m:1", "--store", "/dev/null"], "there is no model 'm:1' in /dev/null"),
         (["verify", "http://127.0.0.1:9", "--contract", "nowhere.toml"], "the contract nowhere.toml cannot be read"),
         (["verify", "http://127.0.0.1:9", "--header", "secret"], "give 'Name: value'"),

@@ -55,7 +55,7 @@ def answer(arrival: Arrival) -> Reply:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    GoldenRows(["a"], [[1.0], [2.5], [4.0]], [2.0, 5.0, 8.0], None, [], origins=["example"] * 3).write(tmp_path / "golden.json")
+    GoldenRows(["a"], [[1.0], [2.5], [4.0]], [2.0, 5.0, 8.0], None, []).write(tmp_path / "golden.json")
     (tmp_path / "sitecustomize.py").write_text(BLOCKS, encoding="utf-8")
     (tmp_path / "test_training.py").write_text(TRAINS, encoding="utf-8")
     return tmp_path

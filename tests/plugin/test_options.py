@@ -84,7 +84,7 @@ def test_loading_the_plugin_imports_the_standard_library_and_pytest_only() -> No
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     own = {name for name in loaded if name.partition(".")[0] == "tier0"}
-    core = {f"tier0.core.{name}" for name in ("catalogue", "errors", "events", "secrets", "settings")}
+    core = {f"tier0.core.{name}" for name in ("catalogue", "errors", "event_log", "secrets", "settings")}
     assert own == {"tier0", "tier0.core", "tier0.pytest_plugin"} | core
     assert {name.partition(".")[0] for name in loaded} - {"tier0"} <= set(sys.stdlib_module_names)
 
@@ -100,6 +100,7 @@ def test_a_deselected_run_neither_imports_nor_starts_anything(pytester: pytest.P
     heavy = {"bentoml", "sklearn", "mlflow", "numpy", "pandas", "httpx", "psutil", "optuna", "xgboost", "lightgbm", "tenacity"}
     assert not heavy & {name.partition(".")[0] for name in loaded}
     assert not [name for name in loaded if name.startswith(("tier0.runs", "tier0.serving", "tier0.pipeline", "tier0.client", "tier0.report"))]
+    assert "tier0.core.events" not in loaded, "its classes take milliseconds to make"
     result.stdout.no_fnmatch_line("*= tier0 =*")
 
 

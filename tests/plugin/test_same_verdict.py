@@ -36,7 +36,7 @@ from tier0.faults.log import Arrival
 from tier0.runs.deployment import Deployment
 from tier0.runs.examination import Examination, close_examinations, examination_of
 
-GOLDEN = GoldenRows(["a", "b"], [[1.0, 30.0], [2.0, 5.0], [3.0, 1.0]], [0, 1, 0], None, [0, 1], origins=["example"] * 3)
+GOLDEN = GoldenRows(["a", "b"], [[1.0, 30.0], [2.0, 5.0], [3.0, 1.0]], [0, 1, 0], None, [0, 1])
 LABELS = {1.0: 0, 2.0: 1, 3.0: 0}
 NUMBERS = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
 ROUTE: dict[str, Any] = {
@@ -152,7 +152,7 @@ def test_every_door_comes_to_the_same_verdict_with_the_same_requests(name: str, 
             found[door] = Outcome.of(document, server.arrivals)
         if door in {"suite", "parametrize"} and name in {"nothing answers", "contract unclear"}:
             assert "1 error" in run.output, run.output
-            assert "52 skipped" in run.output, run.output
+            assert f"{len(CATALOGUE) - 1} skipped" in run.output, run.output
             assert not re.search(r"\d+ failed", run.output)
             assert run.output.count("Traceback") == run.output.count("httpcore") == 0, "the message is enough"
             found[door].statuses = {}
@@ -161,9 +161,9 @@ def test_every_door_comes_to_the_same_verdict_with_the_same_requests(name: str, 
     assert first.verdict == verdict
     assert all(outcome == first for outcome in found.values()), found
     if verdict != "inconclusive" or name == "no golden rows":
-        assert len(first.statuses) == 53
+        assert len(first.statuses) == len(CATALOGUE)
     if name == "answers 500":
-        assert first.requests.total() == 6
+        assert first.requests.total() == 6, first.requests
         muted = [status for status in first.statuses.values() if status == ("not_judged", "muted")]
         assert len(muted) > 20
 
@@ -198,11 +198,12 @@ def test_the_first_check_that_gets_no_prediction_reports_it_and_a_later_predicti
 
 def test_a_service_that_refuses_some_rows_is_not_muted(server: FaultServer) -> None:
     right = service()
-    server.script = lambda arrival: Reply(500) if arrival.method == "POST" and len(arrival.body) > 40 else right(arrival)
+    server.script = lambda arrival: Reply(500) if arrival.method == "POST" and len(arrival.body) < 40 else right(arrival)
+    groups = ["health.can_predict", "parity.golden_rows", "parity.rows_alone", "parity.shuffled"]
 
-    verdict = tier0.check_serving(examined(server), groups=["health.can_predict", "parity.golden_rows", "parity.rows_alone"], on_fail="return")
+    verdict = tier0.check_serving(examined(server), groups=groups, on_fail="return")
 
-    assert [result.status for result in verdict.checks] == ["pass", "fail", "pass"]
+    assert [result.status for result in verdict.checks] == ["pass", "pass", "fail", "pass"]
 
 
 def test_one_examination_for_deployments_that_are_described_alike(server: FaultServer) -> None:

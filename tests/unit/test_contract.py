@@ -7,117 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tier0.core.contract import Contract, ContractError, OpenAnswerError, find_contract, read_contract
+from tier0.core.contract import Contract, ContractError, as_toml, check_declared, read_contract
 
 COLUMNS = ["a", "b"]
 ROWS: list[list[Any]] = [[1.0, "x"], [None, "y"]]
-MATRIX = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
-RECORDS = {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "number"}}}}
-ROW = {"type": "array", "items": {"type": "number"}}
-TENSOR = {"type": "tensor", "format": "numpy-array"}
-FRAME = {"type": "dataframe", "orient": "records"}
-
-
-def schema(inputs: dict[str, Any], output: dict[str, Any], *, required: list[str] | None = None, **route: Any) -> dict[str, Any]:
-    needed = list(inputs) if required is None else required
-    described = {"route": "/predict", "input": {"type": "object", "properties": inputs, "required": needed}, "output": output, **route}
-    return {"routes": [described], "paths": {"/predict": {"mounted": False}}}
-
-
-@pytest.mark.parametrize(
-    ("inputs", "output", "expected"),
-    [
-        ({"x": TENSOR}, TENSOR, None),
-        ({"x": TENSOR}, {"type": "array", "items": {"type": "integer"}}, Contract("/predict", "x", "rows", None, "", None, is_array=True)),
-        ({"x": MATRIX}, {"type": "array", "items": {"type": "integer"}}, Contract("/predict", "x", "rows", None, "", None)),
-        ({"x": MATRIX}, MATRIX, None),
-        ({"df": FRAME}, FRAME, None),
-        ({"row": ROW}, {"type": "number"}, Contract("/predict", "row", "row", None, "", None)),
-        (
-            {"x": RECORDS},
-            {"type": "object", "properties": {"labels": {}, "scores": {}}},
-            Contract("/predict", "x", "records", None, "labels", "scores"),
-        ),
-        ({"a": {"type": "number"}, "b": {"type": "string"}}, {"type": "number"}, Contract("/predict", "", "record", None, "", None)),
-        (
-            {"input": {"type": "object", "properties": {"rows": MATRIX, "columns": {"type": "array", "items": {"type": "string"}}}}},
-            {"type": "object", "properties": {"predictions": {}}},
-            Contract("/predict", "input.rows", "rows", "input.columns", "predictions", None),
-        ),
-        (
-            {"x": MATRIX},
-            {"type": "array", "items": {"type": "object", "properties": {"label": {}, "score": {}}}},
-            Contract("/predict", "x", "rows", None, "*.label", "*.score"),
-        ),
-    ],
-)
-def test_a_schema_that_says_enough_is_the_contract(inputs: dict[str, Any], output: dict[str, Any], expected: Contract | None) -> None:
-    if expected is None:
-        with pytest.raises(OpenAnswerError, match="where the predictions are in the answer of /predict is not clear"):
-            find_contract(schema(inputs, output), {})
-        return
-    found = find_contract(schema(inputs, output), {})
-
-    parts = ("route", "features", "style", "columns", "predictions", "probabilities", "is_array")
-    assert {part: getattr(found, part) for part in parts} == {part: getattr(expected, part) for part in parts}
-    assert found.health == "/readyz"
-
-
-def test_what_may_be_left_out_is_known() -> None:
-    inputs = {"features": MATRIX, "threshold": {"type": "number", "default": 0.5}}
-
-    assert find_contract(schema(inputs, TENSOR, required=[]), {"predictions": ""}).optional == ("threshold",)
-
-
-def test_an_answer_says_what_a_schema_leaves_open() -> None:
-    open_ = schema({"df": FRAME}, FRAME)
-
-    found = find_contract(open_, {}, [{"prediction": 1, "probability": 0.5, "note": ""}])
-
-    assert (found.predictions, found.probabilities) == ("*.prediction", "*.probability")
-    with pytest.raises(ContractError, match="among verdict in the answer"):
-        find_contract(open_, {}, [{"verdict": 1}])
-
-
-@pytest.mark.parametrize(
-    ("answered", "expected"),
-    [
-        ([1, 0], ("", None)),
-        (["yes", "no"], ("", None)),
-        ([[0.1, 0.9], [0.7, 0.3]], (None, "")),
-        ([[1.0, 2.0, 3.0]], ("", None)),
-        ({"label": [1], "other": 2}, ("label", None)),
-    ],
-)
-def test_the_shape_of_an_answer_says_what_it_is(answered: Any, expected: tuple[str | None, str | None]) -> None:
-    found = find_contract(schema({"x": MATRIX}, TENSOR), {}, answered, classes=2)
-
-    assert (found.predictions, found.probabilities) == expected
-
-
-def test_what_is_declared_wins() -> None:
-    found = find_contract(schema({"x": MATRIX, "y": MATRIX}, MATRIX), {"features": "y", "style": "rows", "predictions": "p.q", "probabilities": None})
-
-    assert (found.features, found.parts) == ("y", ("predictions",))
-
-
-@pytest.mark.parametrize(
-    ("document", "says"),
-    [
-        ({"routes": [{"route": "/a"}, {"route": "/b"}]}, r"which of its routes predicts is not clear \(/a, /b\)"),
-        (schema({"x": MATRIX, "y": MATRIX}, MATRIX), "which of x, y of /predict takes the rows is not clear"),
-        (schema({"text": {"type": "string"}}, MATRIX), "which of text of /predict takes the rows"),
-    ],
-)
-def test_a_schema_that_does_not_is_told_with_what_to_write(document: dict[str, Any], says: str) -> None:
-    with pytest.raises(ContractError, match=says) as problem:
-        find_contract(document, {})
-
-    assert "Say it with --contract FILE, a few lines of TOML: schema = 1, " in str(problem.value)
-
-
-def test_our_own_service_is_mounted_and_known() -> None:
-    assert find_contract({"routes": [], "paths": {"/predict": {"mounted": True}}}, {}) == Contract()
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
@@ -135,6 +28,11 @@ def test_any_answer_can_be_read(answer: Any) -> None:
         (Contract(features="row", style="record"), {"row": {"a": 1.0, "b": "x"}}),
         (Contract(features="", style="record"), {"a": 1.0, "b": "x"}),
         (Contract(features="row", style="row"), {"row": [1.0, "x"]}),
+        (Contract(features="data", style="columns"), {"data": {"a": [1.0, None], "b": ["x", "y"]}}),
+        (Contract(features="texts", style="values"), {"texts": [1.0, None]}),
+        (Contract(features="text", style="value"), {"text": 1.0}),
+        (Contract(features="x", columns=None, max_rows=1, fields={"model": "m", "w.k": 1}), {"x": ROWS, "model": "m", "w": {"k": 1}}),
+        (Contract(features="", style="record", names={"a": "A"}, fields={"k": 1}), {"A": 1.0, "b": "x", "k": 1}),
     ],
 )
 def test_rows_become_a_body(contract: Contract, body: Any) -> None:
@@ -152,10 +50,18 @@ def test_an_answer_about_one_row_is_a_list_of_one() -> None:
     [
         ("", "schema = None: write schema = 1"),
         ("schema = 2", "schema = 2"),
-        ("schema = 1\nroutes = 'x'", "'routes', which no contract has"),
-        ("schema = 1\nroute = 3", "route = 3: give text"),
+        ("schema = 1\nroutes = 'x'", "unknown key 'routes'"),
+        ("schema = 1\nroute = 3", "route = 3: a route begins with a slash"),
+        ("schema = 1\npredictions = 3", "predictions = 3: expected text"),
+        ("schema = 1\nmax_rows = 0", "max_rows = 0: expected a whole number of at least 1"),
+        ("schema = 1\ndecimals = 1.5", "decimals = 1.5: expected a whole number"),
+        ("schema = 1\nscale = -1", "scale = -1: expected a positive number"),
+        ("schema = 1\nabsolute = true", "absolute = True: expected a positive number"),
+        ("schema = 1\nlabels = 'x'", "labels = 'x': expected a table"),
+        ("schema = 1\n[labels]\na = 'x'\nb = 'x'", "'x' is given twice"),
+        ("schema = 1\n[names]\na = 1", "expected a table of column names"),
         ("schema = 1\nroute = 'predict'", "a route begins with a slash"),
-        ("schema = 1\nstyle = 'columns'", "give one of rows, records, row, record"),
+        ("schema = 1\nstyle = 'lines'", "style = 'lines': expected one of rows, records, columns"),
         ("schema =", "cannot be read"),
     ],
 )
@@ -172,3 +78,39 @@ def test_a_file_may_say_only_what_is_not_known(tmp_path: Path) -> None:
     path.write_text('schema = 1\nroute = "/classify"\ncolumns = ""\n', encoding="utf-8")
 
     assert read_contract(path) == {"route": "/classify", "columns": None}
+
+
+@pytest.mark.parametrize(
+    ("contract", "answer", "part", "expected"),
+    [
+        (Contract(style="record", predictions="prediction"), {"prediction": [1]}, "predictions", [1]),
+        (Contract(style="record", predictions=""), "setosa", "predictions", ["setosa"]),
+        (Contract(style="record", predictions=""), 3, "predictions", [3]),
+        (Contract(max_rows=1, predictions=""), [[2]], "predictions", [2]),
+        (Contract(predictions=""), [[1], [0]], "predictions", [1, 0]),
+        (Contract(predictions="*.0"), [[1, 0.9, "v"], [0, 0.2, "v"]], "predictions", [1, 0]),
+        (Contract(predictions="data.*.label"), {"data": [{"label": 1}, {"label": 0}]}, "predictions", [1, 0]),
+        (Contract(predictions="prediction"), {"prediction": {"0": 1, "1": 0}}, "predictions", [1, 0]),
+        (Contract(probabilities="*.1", probability_of="1"), [[1, 0.9], [0, 0.2]], "probabilities", [[0.9], [0.2]]),
+        (Contract(probabilities="p", scale=100.0), {"p": [[25, 75]]}, "probabilities", [[0.25, 0.75]]),
+        (Contract(intervals=""), {"lower": [1, 2], "upper": [3, 4]}, "intervals", [[1, 3], [2, 4]]),
+        (Contract(intervals=""), [{"lower": 1, "upper": 3}], "intervals", [[1, 3]]),
+        (Contract(style="row", intervals=""), {"lower": 1, "upper": 3}, "intervals", [[1, 3]]),
+        (Contract(predictions="*.7"), [[1]], "predictions", [None]),
+    ],
+)
+def test_a_response_is_read_by_its_structure(contract: Contract, answer: Any, part: str, expected: Any) -> None:
+    assert contract.read(answer)[part] == expected
+
+
+names = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
+
+
+@given(st.dictionaries(names, names), st.text(max_size=9).map(lambda path: f"/{path}"), st.integers(0, 15), st.floats(1e-9, 1e9))
+def test_what_is_written_as_toml_is_read_again(table: dict[str, str], route: str, decimals: int, scale: float) -> None:
+    import tomllib
+
+    distinct = {key: f"{number} {value}" for number, (key, value) in enumerate(table.items())}
+    declared = {"route": route, "decimals": decimals, "scale": scale, "labels": distinct, "fields": {"a": [1, {"b": True}]}}
+
+    assert check_declared(tomllib.loads(as_toml(declared))) == {key: value for key, value in declared.items() if value != {}}

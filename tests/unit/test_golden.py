@@ -27,8 +27,8 @@ def test_the_same_answer_is_equal() -> None:
         ({"predictions": None}, "predictions"),
         ({"probabilities": None}, "probabilities"),
         ({"probabilities": [[0.7, 0.3], [0.1, math.nextafter(0.9, 1)]]}, "row 1: probabilities"),
-        ({"probabilities": [0.7, 0.1]}, "row 0: probabilities: expected [0.7, 0.3], got 0.7 (2 rows differ)"),
-        ({"probabilities": [[0.3, 0.7], [0.9, 0.1]]}, "(2 rows differ)"),
+        ({"probabilities": [0.7, 0.1]}, "row 0: probabilities: expected [0.7, 0.3], got 0.7 (2 of 2 rows differ)"),
+        ({"probabilities": [[0.3, 0.7], [0.9, 0.1]]}, "(2 of 2 rows differ)"),
         ({"classes": ["yes", "no"]}, "classes"),
     ],
 )

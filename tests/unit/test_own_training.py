@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.svm import LinearSVC
 
 from tier0.core.errors import SettingsError, Tier0Error, UselessModelError
-from tier0.core.events import EventLog
+from tier0.core.event_log import EventLog
 from tier0.core.settings import merge_settings
 from tier0.pipeline.analysis import analyse
 from tier0.pipeline.own import call_own, measure_own

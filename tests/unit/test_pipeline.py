@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tier0.core.errors import DatasetError, UselessModelError
-from tier0.core.events import EventLog
+from tier0.core.event_log import EventLog
+from tier0.core.events import SelectionScore
 from tier0.core.settings import ALGORITHMS, merge_settings
 from tier0.pipeline.candidates import candidates_for
 from tier0.pipeline.data import PARTS, Dataset, load_dataset, make_patients, split
@@ -241,7 +242,7 @@ def test_selection_picks_the_highest_mean_and_says_why() -> None:
     assert len(means) == len(ALGORITHMS)
     assert selection.scores[0].candidate.estimator in selection.reason
     assert "above" in selection.reason
-    assert sum(event.name == "selection.score" for event in events.events) == len(ALGORITHMS)
+    assert len(events.of(SelectionScore)) == len(ALGORITHMS)
 
 
 @pytest.mark.parametrize("name", ["patients", "wine", "diabetes"])

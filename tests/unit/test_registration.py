@@ -22,6 +22,7 @@ from xgboost import train as train_booster
 
 from tier0 import register_model_for_serving
 from tier0.core.errors import ModelChangedError, RegistrationError
+from tier0.core.golden import Origin
 from tier0.serving.entry import Entry
 from tier0.serving.inference import golden_rows
 from tier0.serving.registration import ModelSaver, RegisteredModel, find_framework
@@ -42,7 +43,7 @@ def test_golden_rows_are_what_the_model_in_memory_gives() -> None:
 
     assert (golden.probabilities or [])[:10] == model.predict_proba(X[:10]).tolist()
     assert golden.predictions[:10] == model.predict(X[:10]).tolist()
-    assert golden.origins[:10] == ["example"] * 10
+    assert golden.origins[:10] == [Origin("example")] * 10
     assert golden.classes == ["no", "yes"]
 
 
@@ -272,10 +273,10 @@ def test_hard_rows_are_found_by_asking_the_model() -> None:
     golden = saver(model, frame[:20]).golden
     rows = dict(zip(golden.origins, golden.rows, strict=True))
 
-    assert rows["age missing"][0] is None
-    assert rows["region never seen"][1] == "tier0-unseen"
-    assert rows["id beyond what a float holds"][2] == 2**53 + 1
-    below, above = rows["just below a boundary of age"][0], rows["just above a boundary of age"][0]
+    assert rows[Origin("missing", "age")][0] is None
+    assert rows[Origin("unseen", "region")][1] == "tier0-unseen"
+    assert rows[Origin("large_integer", "id")][2] == 2**53 + 1
+    below, above = (rows[Origin("boundary", "age", side)][0] for side in ("below", "above"))
     assert below < above
     assert np.isclose(below, above, rtol=1e-8)
     assert np.float32(below) == np.float32(above), "a service that casts to float32 cannot tell them apart"
@@ -286,8 +287,8 @@ def test_hard_rows_are_found_by_asking_the_model() -> None:
 def test_a_model_without_jumps_has_no_boundaries_and_one_decision() -> None:
     golden = saver(LogisticRegression().fit(X, Y)).golden
 
-    assert not [origin for origin in golden.origins if "boundary" in origin]
-    after = golden.origins.index("just after the decision changes")
+    assert not golden.of_kind("boundary")
+    after = golden.origins.index(Origin("decision", side="after"))
     assert golden.predictions[after - 1] != golden.predictions[after]
 
 
@@ -298,7 +299,7 @@ def test_synthetic_golden_rows_are_nobodys() -> None:
 
     golden = golden_rows(model, frame[:50], synthetic=12)
 
-    assert golden.origins[:12] == ["synthetic"] * 12
+    assert golden.origins[:12] == [Origin("synthetic")] * 12
     given = frame[:50].to_numpy().tolist()
     assert not [row for row in golden.rows if row in given]
     assert all(X[:50, 0].min() <= row[0] <= X[:50, 0].max() for row in golden.rows[:12])

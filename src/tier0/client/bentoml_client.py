@@ -165,7 +165,7 @@ class BentoMLClient:
             ContractError: it does not say enough; with what to declare.
             ClientError: it does not answer.
         """
-        from tier0.core.contract import find_contract  # noqa: PLC0415 - what only those need who call services of another style
+        from tier0.core.service_schema import find_contract  # noqa: PLC0415 - what only those need who call services of another style
 
         async with cls(base_url, **{**knobs, "tracer": None}) as asking:
             schema = await asking._call("GET", "schema.json", None, SCHEMA_LIMIT, None, decode_mapping)

@@ -55,6 +55,7 @@ CATALOGUE: tuple[Check, ...] = (
     Check("contract.refuses_wrong_key", "Is a body without the input refused?", GOLDEN, "malformed"),
     Check("contract.refuses_unknown_field", "Is a misspelled optional field refused?", GOLDEN, "malformed"),
     Check("contract.refuses_wrong_width", "Are rows with a value too many, or too few, refused?", GOLDEN, "malformed"),
+    Check("contract.empty_rows", "Is an empty list of rows refused, or answered with no prediction?", GOLDEN, "malformed"),
     Check("contract.refuses_unknown_column", "Is a misspelled column refused?", GOLDEN, "malformed"),
     Check("contract.refuses_missing_column", "Is a row without one of its columns refused?", GOLDEN, "malformed"),
     Check("contract.refuses_text_for_number", "Are text and true refused where a number belongs?", GOLDEN, "malformed"),

@@ -1,26 +1,42 @@
-"""How rows become the body of a request, and how the body of an answer becomes predictions, for one service.
+"""The contract of a service: how rows become a request body, and where the predictions are in a response body.
 
-It is read from the service's own ``/schema.json``; what that does not say, or what shall be otherwise, is declared in a few lines
-of TOML, any of them::
+It is read from the service's own ``/schema.json`` (see `tier0.core.service_schema`) and from the response to the golden rows (see
+`tier0.core.answers`). What neither shows, or what should be otherwise, is declared in a few lines of TOML, any of them::
 
     schema = 1
-    route = "/classify"          # POST
-    features = "input.rows"      # where the rows go in the body; "" if the body is the rows
-    style = "records"            # or "rows"; "record" or "row" where a request takes only one
+    route = "/classify"          # of the prediction, POST
+    features = "input.rows"      # where the rows go in the body; "" if they are the whole body
+    style = "records"            # how rows are written: rows, records, columns, values; for one row a request: row, record, value
+    max_rows = 1                 # the most rows that one request may hold
     columns = "input.names"      # where the names of the columns go, if anywhere
-    predictions = "labels"       # where the predictions are in the answer; "" if the answer is the list
-    probabilities = "*.score"    # where the probabilities are, if anywhere; * goes through a list
-    probability_of = "yes"       # the one class whose probability is given, where it is not all of them
-    intervals = "bounds"         # where the lower and upper bounds of the predictions are, if anywhere
-    model_tag = "model.tag"      # where the answer says which model gave it
-    health = "/readyz"
+    predictions = "labels"       # where the predictions are in the response; "" if they are the whole response
+    probabilities = "*.1"        # where the probabilities are; * goes through a list, a number takes one item of a list
+    probability_of = "yes"       # the one class whose probability is returned; "@predicted" for the class that is predicted
+    intervals = "bounds"         # where the lower and upper bounds of the predictions are
+    model_tag = "model.tag"      # where the response names the model that gave it
+    health = "/healthz"          # health route, GET or POST
+    ready = "/readyz"            # readiness route, GET
+    live = "/livez"              # liveness route, GET
+    decimals = 2                 # numbers in the response are rounded to so many decimals
+    absolute = 1e-6              # numbers may differ by so much, in all checks
+    scale = 100                  # probabilities are multiplied by this: 100 for percentages
+
+    [fields]                     # further fields of the body, sent as they are
+    model = "churn"
+
+    [names]                      # columns that the service calls otherwise: the model's name, then the service's
+    sepal_length = "SepalLength"
+
+    [labels]                     # labels that the service calls otherwise: the model's label, then the service's
+    0 = "setosa"
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tier0.core.documents import read_document
@@ -30,51 +46,50 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
-Style = Literal["rows", "records", "row", "record"]
+Style = Literal["rows", "records", "columns", "values", "row", "record", "value"]
 STYLES: tuple[str, ...] = get_args(Style)
-PREDICTION_NAMES = ("predictions", "prediction", "labels", "label")
-PROBABILITY_NAMES = ("probabilities", "probability", "scores", "score")
-INTERVAL_NAMES = ("intervals", "interval", "prediction_intervals", "confidence_intervals")
+ONE_ROW_STYLES = {"row", "record", "value"}
 PARTS = ("predictions", "probabilities", "intervals")
-MAY_BE_ABSENT = {"columns", "probability_of", "model_tag", "intervals"}
-SCALARS = {"number", "integer", "boolean", "string"}
+PREDICTED = "@predicted"
+"""In place of a class: the probability is that of the class which is predicted."""
+MAX_DECIMALS = 15
+BOUNDS = ("lower", "upper")
 
 
 class ContractError(Tier0Error):
-    """The contract cannot be read, or cannot be found out from the service; the message says what to write."""
-
-
-class OpenAnswerError(ContractError):
-    """How to ask is known, but not where the predictions are in the answer: an answer has to be looked at.
-
-    Args:
-        message: what to write.
-        contract: enough to ask with.
-    """
-
-    def __init__(self, message: str, contract: Contract) -> None:
-        super().__init__(message)
-        self.contract = contract
+    """The contract cannot be read, or the service does not show it; the message says what to declare."""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """One service's way to be asked. Paths within bodies are dotted; None means that there is no such part.
+    """How one service is asked and read. Paths within bodies are dotted; None means that there is no such part.
 
     Attributes:
         route: of the prediction, POST.
         features: where the rows go; ``""`` if they are the whole body.
-        style: whether a row is sent as a list or as an object keyed by column, and whether a request takes many or one.
+        style: ``rows`` (lists), ``records`` (objects keyed by column), ``columns`` (one object of lists, keyed by column), ``values`` (the
+            single column as one list); ``row``, ``record`` and ``value`` where a request takes one row only.
         columns: where the names of the columns go.
-        predictions: where the predictions are in the answer; ``""`` if they are the whole answer.
+        predictions: where the predictions are in the response; ``""`` if they are the whole response.
         probabilities: where the probabilities are.
-        probability_of: the one class whose probability is given; None where it is a list, one number a class.
-        model_tag: where the answer says which model gave it.
+        probability_of: the one class whose probability is returned, or `PREDICTED`; None where each row has one number a class.
+        model_tag: where the response names the model that gave it.
         health: the health route, GET or POST.
         intervals: where the lower and upper bounds of the predictions are.
         optional: names of fields of the body that may be left out.
         is_batchable: the service waits for other callers' rows, to answer them together.
         is_array: the input is declared as an array, in which true is 1 before the service sees it.
+        ready: readiness route, GET.
+        live: liveness route, GET.
+        max_rows: the most rows that one request may hold; None without a limit.
+        fields: further fields of the body, sent as they are.
+        names: the model's name of a column to the service's, where they differ.
+        labels: the model's label, as text, to the service's, where they differ.
+        decimals: numbers in the response are rounded to so many decimals; None if they are not.
+        absolute: by which numbers may differ.
+        scale: by which probabilities are multiplied.
+        is_bentoml: the service has BentoML's own routes.
+        why_not_asked: why no prediction can be requested; empty if one can.
     """
 
     route: str = "/predict"
@@ -90,227 +105,280 @@ class Contract:
     is_array: bool = False
     is_batchable: bool = False
     intervals: str | None = "intervals"
+    ready: str | None = None
+    live: str | None = None
+    max_rows: int | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    decimals: int | None = None
+    absolute: float = 0.0
+    scale: float = 1.0
+    is_bentoml: bool = True
+    why_not_asked: str = ""
 
     @property
     def one_row(self) -> bool:
         """Whether a request takes only one row."""
-        return self.style in {"row", "record"}
+        return self.style in ONE_ROW_STYLES or self.max_rows == 1
 
     @property
     def by_name(self) -> bool:
         """Whether a request names its columns."""
-        return self.style in {"records", "record"} or self.columns is not None
+        return self.style in {"records", "record", "columns"} or self.columns is not None
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What an answer may have of ``predictions``, ``probabilities`` and ``intervals``."""
+        """What a response may have of ``predictions``, ``probabilities`` and ``intervals``."""
         return tuple(part for part in PARTS if getattr(self, part) is not None)
+
+    @property
+    def ready_route(self) -> str | None:
+        """The readiness route: the declared one, or BentoML's own; None where there is none."""
+        return self.ready or ("/readyz" if self.is_bentoml else None)
+
+    @property
+    def live_route(self) -> str | None:
+        """The liveness route: the declared one, or BentoML's own; None where there is none."""
+        return self.live or ("/livez" if self.is_bentoml else None)
+
+    def with_paths(self, paths: Mapping[str, str | None]) -> Contract:
+        """Return the contract with its parts at other places of the response."""
+        return replace(self, predictions=paths["predictions"], probabilities=paths["probabilities"], intervals=paths["intervals"])
+
+    def tolerance_of(self, part: str) -> float:
+        """Return the absolute difference that the contract allows in numbers of a part: by rounding, or because it was declared."""
+        rounding = 0.0 if self.decimals is None else 0.5 * 10.0**-self.decimals * (1 + 1e-9)
+        return max(self.absolute, rounding) / (self.scale if part == "probabilities" else 1.0)
 
     def body(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
         """Return the body that asks about *rows*, whose values are in the order of *columns*; about the first, if it takes only one."""
-        content: Any = [dict(zip(columns, row, strict=False)) if self.style.startswith("record") else list(row) for row in rows]
-        if self.one_row:
-            content = content[0]
+        names = [self.names.get(name, name) for name in columns]
+        content = _written(self.style, names, rows)
         if not self.features:
-            return content
+            return {**content, **self.fields} if isinstance(content, dict) and self.fields else content
         body: dict[str, Any] = {}
         _put(body, self.features, content)
         if self.columns and self.style == "rows":
-            _put(body, self.columns, list(columns))
+            _put(body, self.columns, names)
+        for path, value in self.fields.items():
+            _put(body, path, value)
         return body
 
     def read(self, answer: Any) -> dict[str, Any]:
-        """Return ``predictions``, ``probabilities``, ``intervals`` and ``model_tag`` of an answer: of one row, if a request takes only one."""
-        found = {part: None if (path := getattr(self, part)) is None else _get(answer, path) for part in PARTS}
+        """Return ``predictions``, ``probabilities``, ``intervals`` and ``model_tag`` of a response: of one row, if a request takes only one.
+
+        A column of lists of one is read as a column of values, and bounds may be two lists, or pairs, or objects.
+        """
+        found = {part: None if (path := getattr(self, part)) is None else get_path(answer, path) for part in PARTS}
+        found["predictions"] = self._column(found["predictions"])
+        found["intervals"] = _as_pairs(found["intervals"], one_row=self.one_row)
+        found["probabilities"] = self._probabilities(found["probabilities"])
+        return {**found, "model_tag": None if self.model_tag is None else get_path(answer, self.model_tag)}
+
+    def _column(self, value: Any) -> Any:
+        """Return one value a row."""
         if self.one_row:
-            found = {part: None if value is None else [value] for part, value in found.items()}
-        if self.probability_of is not None and isinstance(found["probabilities"], list):
-            found["probabilities"] = [[value] for value in found["probabilities"]]
-        return {**found, "model_tag": None if self.model_tag is None else _get(answer, self.model_tag)}
+            while isinstance(value, list) and len(value) == 1:
+                value = value[0]
+            return None if value is None else [value]
+        value = as_list(value)
+        if isinstance(value, list) and value and all(isinstance(item, list) and len(item) == 1 for item in value):
+            return [item[0] for item in value]
+        return value
+
+    def _probabilities(self, value: Any) -> Any:
+        if self.one_row and value is not None:
+            while isinstance(value, list) and len(value) == 1 and isinstance(value[0], (list, dict)):
+                value = value[0]
+            value = [value]
+        elif isinstance(value, Mapping) and not all(isinstance(column, list) for column in value.values()):
+            value = as_list(value)
+        if not isinstance(value, list):
+            return value
+        if self.probability_of is not None:
+            value = [item if isinstance(item, list) else [item] for item in value]
+        return [_scaled(item, self.scale) for item in value] if self.scale != 1.0 else value
 
 
-def read_contract(path: Path) -> dict[str, str | None]:
-    """Read what a file declares of a contract; the rest is found in the service's schema.
+def _written(style: Style, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    """Return rows as a body has them; the first one where the style is of one row."""
+    writers: dict[Style, Callable[[], Any]] = {
+        "rows": lambda: [list(row) for row in rows],
+        "records": lambda: [dict(zip(names, row, strict=False)) for row in rows],
+        "columns": lambda: {name: [row[position] for row in rows] for position, name in enumerate(names)},
+        "values": lambda: [row[0] for row in rows],
+        "row": lambda: list(rows[0]),
+        "record": lambda: dict(zip(names, rows[0], strict=False)),
+        "value": lambda: rows[0][0],
+    }
+    return writers[style]()
+
+
+def _scaled(value: Any, scale: float) -> Any:
+    if isinstance(value, list):
+        return [_scaled(item, scale) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _scaled(item, scale) for name, item in value.items()}
+    return value / scale if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _as_pairs(value: Any, *, one_row: bool) -> Any:
+    """Return bounds as one pair a row, from two lists, from objects with ``lower`` and ``upper``, or from pairs."""
+    if isinstance(value, Mapping) and value.keys() >= set(BOUNDS):
+        lower, upper = (value[bound] for bound in BOUNDS)
+        if isinstance(lower, list) and isinstance(upper, list) and len(lower) == len(upper):
+            return [list(pair) for pair in zip(lower, upper, strict=True)]
+        return [[lower, upper]]
+    if one_row and value is not None:
+        is_nested = isinstance(value, list) and len(value) == 1 and isinstance(value[0], (list, dict))
+        value = value if is_nested else [value]
+    if isinstance(value, list) and value and all(isinstance(item, Mapping) and item.keys() >= set(BOUNDS) for item in value):
+        return [[item[bound] for bound in BOUNDS] for item in value]
+    return value
+
+
+def as_list(value: Any) -> Any:
+    """Return an object that is keyed by row number, as pandas' ``to_dict`` writes a column, as a list; anything else as it is."""
+    if isinstance(value, Mapping) and value and list(value) == [str(index) for index in range(len(value))]:
+        return list(value.values())
+    return value
+
+
+def _require(condition: object, expected: str) -> None:
+    if not condition:
+        raise ValueError(expected)
+
+
+def _text(value: Any) -> str:
+    _require(isinstance(value, str), "expected text")
+    return str(value)
+
+
+def _route(value: Any) -> str:
+    _require(isinstance(value, str) and value.startswith("/"), "a route begins with a slash")
+    return str(value)
+
+
+def _style(value: Any) -> str:
+    _require(value in STYLES, f"expected one of {', '.join(STYLES)}")
+    return str(value)
+
+
+def _count(value: Any) -> int:
+    _require(type(value) is int and value >= 1, "expected a whole number of at least 1")
+    return int(value)
+
+
+def _decimals(value: Any) -> int:
+    _require(type(value) is int and 0 <= value <= MAX_DECIMALS, f"expected a whole number from 0 to {MAX_DECIMALS}")
+    return int(value)
+
+
+def _positive(value: Any) -> float:
+    _require(type(value) in {int, float} and 0 < value < math.inf, "expected a positive number")
+    return float(value)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    _require(isinstance(value, Mapping), "expected a table of fields, each with its value")
+    return dict(value)
+
+
+def _names(value: Any) -> dict[str, str]:
+    is_table = isinstance(value, Mapping) and all(isinstance(name, str) for name in value.values())
+    _require(is_table, "expected a table of column names, each with the service's name in quotes")
+    return _distinct(value)
+
+
+def _labels(value: Any) -> dict[str, Any]:
+    is_table = isinstance(value, Mapping) and all(isinstance(name, (str, int, float)) for name in value.values())
+    _require(is_table, "expected a table of labels, each with the service's name for it")
+    return _distinct(value)
+
+
+def _distinct(table: Mapping[str, Any]) -> dict[str, Any]:
+    names = [(type(name) is bool, name) for name in table.values()]
+    if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
+        raise ValueError(f"{twice[1]!r} is given twice, so that the two could not be told apart")
+    return dict(table)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("features", *PARTS, "columns", "probability_of", "model_tag"), _text),
+    **dict.fromkeys(("route", "health", "ready", "live"), _route),
+    "style": _style,
+    "max_rows": _count,
+    "decimals": _decimals,
+    "absolute": _positive,
+    "scale": _positive,
+    "fields": _fields,
+    "names": _names,
+    "labels": _labels,
+}
+"""What can be declared, and how each value is read."""
+MAY_BE_EMPTY = {"columns", "probability_of", "model_tag", "intervals"}
+"""Where an empty text says that there is no such part; elsewhere it is the path of the whole body."""
+
+
+def read_contract(path: Path) -> dict[str, Any]:
+    """Read what a file declares of a contract; the rest is read from the service.
 
     Raises:
         ContractError: it is no TOML, has another schema number, or holds what a contract does not.
     """
-    known = {field.name for field in fields(Contract)} - {"optional", "is_array", "is_batchable"}
-    document = read_document(path, "the contract", SCHEMA, ContractError)
-    for name, value in document.items():
-        if name not in known:
-            raise ContractError(f"the contract {path} has {name!r}, which no contract has. It may have: {', '.join(sorted(known))}")
-        if not isinstance(value, str):
-            raise ContractError(f"the contract {path} has {name} = {value!r}: give text")
-    if document.get("style", "rows") not in STYLES:
-        raise ContractError(f"the contract {path} has style = {document['style']!r}: give one of {', '.join(STYLES)}")
-    for name in ("route", "health"):
-        if name in document and not document[name].startswith("/"):
-            raise ContractError(f"the contract {path} has {name} = {document[name]!r}: a route begins with a slash")
-    return {name: value or (None if name in MAY_BE_ABSENT else value) for name, value in document.items()}
+    return check_declared(read_document(path, "the contract", SCHEMA, ContractError), f"the contract {path}")
 
 
-def find_contract(schema: Any, declared: Mapping[str, Any], answered: Any = None, *, classes: int = 0) -> Contract:
-    """Find the contract in what a BentoML service says about itself in ``/schema.json``.
-
-    Args:
-        schema: that document.
-        declared: parts that are known, and need not be found.
-        answered: an answer of the service, where there is one: it shows its parts, which a schema may leave open.
-        classes: how many the model has: as many numbers a row are probabilities.
+def check_declared(declared: Mapping[str, Any], where: str = "the contract") -> dict[str, Any]:
+    """Return what was declared of a contract, after a look at each value.
 
     Raises:
-        ContractError: it does not say enough; the message shows what to write.
-        OpenAnswerError: it says how to ask, and an answer would tell the rest.
+        ContractError: a name or a value does not belong there; the message names both, and what is expected.
     """
-    schema = schema if isinstance(schema, Mapping) else {}
-    routes = [route for route in schema.get("routes", []) if isinstance(route, Mapping)]
-    described = _choose_route(routes, set(schema.get("paths", {})), declared.get("route"))
-    if described is None:
-        if declared.keys() - {"route", "health"}:
-            absent = {"columns": None, **dict.fromkeys(PARTS), "model_tag": None, "optional": ()}
-            return Contract(**{**absent, **declared})
-        return Contract(**declared)
-    return replace(_read_route(described, declared, answered, classes), **declared)
+    checked: dict[str, Any] = {}
+    for name, value in declared.items():
+        if name not in _READERS:
+            raise ContractError(f"{where} has an unknown key {name!r}. Known keys: {', '.join(sorted(_READERS))}")
+        if value is None or (value == "" and name in MAY_BE_EMPTY):
+            checked[name] = None
+            continue
+        try:
+            checked[name] = _READERS[name](value)
+        except ValueError as problem:
+            raise ContractError(f"{where} has {name} = {value!r}: {problem}") from None
+    return checked
 
 
-def _choose_route(routes: list[Mapping[str, Any]], mounted: set[str], wanted: str | None) -> Mapping[str, Any] | None:
-    """Return the description of the route that predicts; None where it is not described, but mounted."""
-    if wanted is not None:
-        return next((route for route in routes if route.get("route") == wanted), None)
-    if not routes and (not mounted or "/predict" in mounted):
-        return None
-    likely = [route for route in routes if "predict" in str(route.get("route"))] or routes
-    if len(likely) != 1:
-        listed = ", ".join(str(route.get("route")) for route in routes)
-        raise ContractError(f"which of its routes predicts is not clear ({listed}). {how_to_declare(route='/predict')}")
-    return likely[0]
+def as_toml(declared: Mapping[str, Any]) -> str:
+    """Return what was declared as lines of TOML, without the schema number: single values first, then tables."""
+    single = [f"{name} = {_toml_value(value)}" for name, value in declared.items() if not isinstance(value, Mapping)]
+    tables = [
+        "\n".join(["", f"[{name}]", *(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items())])
+        for name, value in declared.items()
+        if isinstance(value, Mapping) and value
+    ]
+    return "\n".join([*single, *tables])
 
 
-def _read_route(route: Mapping[str, Any], declared: Mapping[str, Any], answered: Any, classes: int) -> Contract:
-    path = str(route["route"])
-    features, style, columns = (declared.get("features", ""), declared.get("style", "rows"), None)
-    input_ = route.get("input", {})
-    if "features" not in declared or "style" not in declared:
-        features, style, columns = _find_input(path, input_, declared.get("features"))
-    required = {features.partition(".")[0], *input_.get("required", [])}
-    optional = tuple(name for name in input_.get("properties", {}) if name not in required)
-    output = route.get("output", {})
-    parts = {part: declared.get(part) for part in PARTS}
-    if not parts.keys() & declared.keys():
-        parts = _find_output(output, answered, classes, one_row=style in {"row", "record"})
-    contract = Contract(
-        path,
-        features,
-        style,
-        columns,
-        **parts,
-        model_tag="model_tag" if output.get("type") == "object" else None,
-        health="/readyz",
-        optional=optional,
-        is_array=input_.get("properties", {}).get(features, input_).get("type") == "tensor",
-        is_batchable=bool(route.get("batchable")),
-    )
-    if not contract.parts:
-        names = list(output.get("properties") or _names_in(answered))
-        listed = f"among {', '.join(names)} " if names else ""
-        message = f"where the predictions are {listed}in the answer of {path} is not clear. {how_to_declare(predictions='where.they.are')}"
-        raise OpenAnswerError(message, contract)
-    return contract
+def _toml_key(key: str) -> str:
+    is_bare = bool(key) and all(letter.isascii() and (letter.isalnum() or letter in "_-") for letter in key)
+    return key if is_bare else _toml_value(key)
 
 
-def _find_input(route: str, input_: Mapping[str, Any], wanted: str | None) -> tuple[str, Style, str | None]:
-    """Find where the rows go, how a row looks, and where the names of the columns go."""
-    found = {path: style for path, style in _places_of_rows(input_, "") if wanted in {None, path}}
-    names = next((path for path, part in _leaves(input_, "") if _is_list_of(part, {"string"}) and "column" in path), None)
-    if len(found) == 1:
-        ((path, style),) = found.items()
-        return path, style, names
-    named = ", ".join(found or input_.get("properties", {})) or "its inputs"
-    raise ContractError(f"which of {named} of {route} takes the rows is not clear. {how_to_declare(features='name.of.the.input', style='rows')}")
+def _toml_value(value: Any) -> str:
+    """Return a value as TOML; JSON's texts are TOML's basic strings, except for DEL, which TOML wants escaped."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return json.dumps("" if value is None else value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _places_of_rows(part: Mapping[str, Any], path: str) -> list[tuple[str, Style]]:
-    """Return where in a body rows can go; a matrix or a list of objects before a flat list, which is one row."""
-    style = _style_of(part)
-    if style is not None:
-        return [(path, style)]
-    properties = part.get("properties", {})
-    if len(properties) > 1 and all(inner.get("type") in SCALARS for inner in properties.values()):
-        return [(path, "record")]
-    found = [place for name, inner in properties.items() for place in _places_of_rows(inner, f"{path}.{name}".lstrip("."))]
-    many = [place for place in found if place[1] in {"rows", "records"}]
-    return many or found
-
-
-def _leaves(part: Mapping[str, Any], path: str) -> list[tuple[str, Mapping[str, Any]]]:
-    properties = part.get("properties", {})
-    if not properties:
-        return [(path, part)]
-    return [leaf for name, inner in properties.items() for leaf in _leaves(inner, f"{path}.{name}".lstrip("."))]
-
-
-def _style_of(part: Mapping[str, Any]) -> Style | None:
-    if part.get("type") == "dataframe":
-        return "records"
-    if part.get("type") == "tensor":
-        return "row" if part.get("dim") == -1 else "rows"
-    items = part.get("items")
-    if part.get("type") != "array":
-        return None
-    items = items if isinstance(items, Mapping) else {}
-    if items.get("type") == "object" or "$ref" in items:
-        return "records"
-    if items.get("type") == "array" or not items:
-        return "rows"
-    return "row" if _is_list_of(part, {"number", "integer"}) or "anyOf" in items else None
-
-
-def _is_list_of(part: Mapping[str, Any], types: set[str]) -> bool:
-    items = part.get("items")
-    return part.get("type") == "array" and isinstance(items, Mapping) and items.get("type") in types
-
-
-def _find_output(output: Mapping[str, Any], answered: Any, classes: int, *, one_row: bool) -> dict[str, str | None]:
-    """Find where the predictions and the probabilities are in an answer; both are None where only an answer can tell."""
-    prefix, part = "", output
-    items = output.get("items")
-    if not one_row and output.get("type") == "array" and isinstance(items, Mapping) and items.get("type") == "object":
-        prefix, part = "*.", items
-    if part.get("type") == "object" and part.get("properties"):
-        return _parts_by_name(prefix, list(part["properties"]))
-    if part.get("type") in SCALARS or (part.get("type") == "array" and _is_list_of(part, SCALARS) and not one_row):
-        return {**dict.fromkeys(PARTS), "predictions": ""}
-    if answered is None:
-        return dict.fromkeys(PARTS)
-    first = answered[0] if isinstance(answered, list) and answered and not one_row else None
-    if isinstance(answered, Mapping):
-        return _parts_by_name("", list(answered))
-    if isinstance(first, Mapping):
-        return _parts_by_name("*.", list(first))
-    row = answered if one_row else first
-    is_distribution = isinstance(row, list) and len(row) == classes > 1
-    return {**dict.fromkeys(PARTS), "probabilities" if is_distribution else "predictions": ""}
-
-
-def _parts_by_name(prefix: str, names: list[str]) -> dict[str, str | None]:
-    return {
-        "predictions": next((prefix + name for name in PREDICTION_NAMES if name in names), None),
-        "probabilities": next((prefix + name for name in PROBABILITY_NAMES if name in names), None),
-        "intervals": next((prefix + name for name in INTERVAL_NAMES if name in names), None),
-    }
-
-
-def _names_in(answered: Any) -> list[str]:
-    if isinstance(answered, list) and answered:
-        answered = answered[0]
-    return list(answered) if isinstance(answered, Mapping) else []
-
-
-def how_to_declare(**example: str) -> str:
-    """Return what to write into a contract."""
-    lines = ", ".join(["schema = 1", *(f"{name} = {json.dumps(value)}" for name, value in example.items())])
-    return f"Say it with --contract FILE, a few lines of TOML: {lines}."
+def how_to_declare(declared: Mapping[str, Any]) -> str:
+    """Return a sentence that shows what to write into a contract."""
+    lines = as_toml({"schema": SCHEMA, **declared}).splitlines()
+    return "Declare it in a TOML file and pass that with --contract FILE:\n" + "\n".join(f"    {line}".rstrip() for line in lines)
 
 
 def _put(body: dict[str, Any], path: str, value: Any) -> None:
@@ -320,10 +388,15 @@ def _put(body: dict[str, Any], path: str, value: Any) -> None:
     body[last] = value
 
 
-def _get(answer: Any, path: str) -> Any:
+def get_path(answer: Any, path: str) -> Any:
+    """Return what stands at a dotted path: ``*`` goes through a list, a number takes one item of a list; None where there is nothing."""
     if not path:
         return answer
     part, _, rest = path.partition(".")
     if part == "*":
-        return [_get(item, rest) for item in answer] if isinstance(answer, list) else None
-    return _get(answer.get(part), rest) if isinstance(answer, Mapping) else None
+        items = as_list(answer)
+        return [get_path(item, rest) for item in items] if isinstance(items, list) else None
+    if isinstance(answer, list):
+        is_there = part.isascii() and part.isdigit() and int(part) < len(answer)
+        return get_path(answer[int(part)], rest) if is_there else None
+    return get_path(answer.get(part), rest) if isinstance(answer, Mapping) else None

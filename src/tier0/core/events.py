@@ -1,108 +1,347 @@
-"""Things that happened during a run: recorded once, read by every report."""
+"""The kinds of events of a run: one class each, with its facts as fields.
+
+The plugin does not load this module before something happens: thirty classes take milliseconds to make.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
 
-EVENTS: Mapping[str, str] = {
-    "run.started": "a run began: when, with which settings, versions and commit",
-    "run.kept": "its folder is kept: where",
-    "selection.start": "step 4 began to compare algorithms",
-    "selection.sampled": "step 4 compares on a part of the rows",
-    "selection.score": "one algorithm was cross-validated: its mean",
-    "selection.done": "step 4 chose: algorithm, score, why",
-    "training.own": "a training function of the user's own is called",
-    "training.trial": "one trial of the search ended: its score",
-    "training.done": "step 5 ended: algorithm, rows, threshold, metrics on the test part with their spread",
-    "training.logged": "MLflow has the model: its URI",
-    "registration.done": "the model is in the store: its exact tag",
-    "server.launched": "`bentoml serve` was started, and is not ready yet",
-    "server.port_taken": "the port that was asked for belongs to somebody else",
-    "server.ready": "a golden row came back right from this very server: its URL",
-    "server.stopped": "nothing of the server is left: the seconds that took",
-    "deployment.described": "what is judged: URL, tag, how many golden rows, how far it may be disturbed",
-    "deployment.verified": "all golden rows came back right: first answers, latency",
-    "parity.compared": "golden rows beside what was served: the numbers, and the worst rows",
-    "latency.measured": "how long single rows took, in milliseconds, served and in memory",
-    "health.checked": "what the service's health route said",
-    "client.calls": "calls through `tier0_client` in one test: when each began and ended, and what came of it",
-    "breaker.state": "the circuit breaker of the application's client was seen in this state",
-    "breaker.measured": "the states that a circuit breaker went through, and how many requests reached a dead server",
-    "fault.injected": "something was broken on purpose: what",
-    "check.done": "a check was asked: its result",
-    "test.done": "a test marked tier0_bentoml ended: its outcome",
-    "test.crashed": "a process that ran tests died: in which test",
-    "collection.failed": "tests could not be collected: where, and why",
-    "bento.building": "a Bento is being built",
-    "bento.built": "a Bento was built, started, and gave the golden rows of its models",
-}
-"""Every event of ours, and what it says. A test may add others of its own."""
+from tier0.core.verdict import Code
 
 
-class Event(NamedTuple):
-    """One thing that happened.
+class Event:
+    """Something that happened; the first line of a class's docstring is its line in docs/events.md.
+
+    The fields are recorded as JSON types, so a tuple becomes a list.
 
     Attributes:
-        name: what happened, see `EVENTS`.
-        message: the sentence that a person reads while it happens; empty when nobody needs to.
-        data: the facts, of built-in types only, so that any report can write them and xdist can ship them.
-        seconds: time since the run's log was opened, on the monotonic clock.
+        name: what names the class where there are no classes: in JSON, between processes.
+        kinds: every class by its name.
+    """
+
+    kinds: ClassVar[dict[str, type[Event]]] = {}
+    __test__ = False  # pytest would collect classes whose names begin with Test
+
+    name: str
+
+    def __init_subclass__(cls, *, name: str = "") -> None:
+        if name:
+            cls.name = name
+            cls.kinds[name] = cls
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The fields by name."""
+        return dict(vars(self))
+
+    def cleaned(self, clean: Callable[[Any], Any]) -> Self:
+        """Return the same event with every field passed through *clean*."""
+        return replace(self, **{name: clean(value) for name, value in vars(self).items()})  # type: ignore[type-var]  # all are dataclasses
+
+
+def event_of(name: str, facts: Mapping[str, Any]) -> Event:
+    """Return the event that has this name and these facts; a `Custom` one where Tier0 has no such event."""
+    kind = Event.kinds.get(name)
+    return Custom(name, facts) if kind is None else kind(**facts)
+
+
+@dataclass(frozen=True)
+class Custom(Event):
+    """An event of your own.
+
+    Attributes:
+        name: of your choice, but not that of an event of Tier0.
+        data: of any types; types that JSON lacks are recorded as text.
+
+    Raises:
+        ValueError: Tier0 has an event of this name.
     """
 
     name: str
-    message: str
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name in self.kinds:
+            raise ValueError(f"{self.name!r} is an event of Tier0: use tier0.core.events.{self.kinds[self.name].__name__}, or choose another name")
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What was given as *data*."""
+        return self.data
+
+
+@dataclass(frozen=True)
+class RunStarted(Event, name="run.started"):
+    """The run began."""
+
+    command: str
+    settings: str
+    started: str
+    python: str
+    versions: dict[str, str]
+    commit: str | None
+
+
+@dataclass(frozen=True)
+class RunKept(Event, name="run.kept"):
+    """The run's folder will not be deleted."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class SelectionStart(Event, name="selection.start"):
+    """Step 4 began to compare algorithms."""
+
+
+@dataclass(frozen=True)
+class SelectionSampled(Event, name="selection.sampled"):
+    """Step 4 compares the algorithms on a sample of the rows."""
+
+
+@dataclass(frozen=True)
+class SelectionScore(Event, name="selection.score"):
+    """One algorithm was cross-validated."""
+
+    algorithm: str
+    mean: float
+
+
+@dataclass(frozen=True)
+class SelectionDone(Event, name="selection.done"):
+    """Step 4 chose an algorithm."""
+
+    algorithm: str
+    score: float
+    reason: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class TrainingOwn(Event, name="training.own"):
+    """A training function of your own is being called."""
+
+
+@dataclass(frozen=True)
+class TrainingTrial(Event, name="training.trial"):
+    """One trial of the hyperparameter search ended."""
+
+    number: int
+    score: float
+
+
+@dataclass(frozen=True)
+class TrainingDone(Event, name="training.done"):
+    """Step 5 trained a model and measured it on the test part."""
+
+    metrics: dict[str, float]
+    spread: dict[str, float]
+    threshold: float | None
     seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the event as built-in types."""
-        return self._asdict()
-
-
-class EventLog:
-    """The events of one run, in order, passed on to every listener as they come.
-
-    Args:
-        listeners: are told each event.
-        opened: when the run began, on the monotonic clock; now, by default. Processes of one run say the same.
-        hide: takes secrets out of whatever is recorded, so that no reader ever meets one.
-    """
-
-    def __init__(
-        self, listeners: Sequence[Callable[[Event], None]] = (), *, opened: float | None = None, hide: Callable[[Any], Any] = lambda value: value
-    ) -> None:
-        self.events: list[Event] = []
-        self.opened = time.monotonic() if opened is None else opened
-        self._listeners = listeners
-        self._hide = hide
-
-    def emit(self, name: str, message: str = "", /, **data: Any) -> None:
-        """Record one event and tell the listeners."""
-        event = Event(name, self._hide(message), self._hide(as_json(data)), time.monotonic() - self.opened)
-        self.events.append(event)
-        for listener in self._listeners:
-            listener(event)
-
-    def extend(self, events: Iterable[dict[str, Any]]) -> None:
-        """Add events that another process recorded (see `Event.as_dict`); listeners are not told."""
-        self.events.extend(Event(**event) for event in events)
-
-    def last(self, name: str) -> Mapping[str, Any]:
-        """Return the data of the newest event called *name*, or an empty mapping."""
-        return next((event.data for event in reversed(self.events) if event.name == name), {})
+    algorithm: str
+    dataset: str
+    target: str
+    task: str
+    rows: dict[str, int]
+    features: int
 
 
-def as_json(value: Any) -> Any:
-    """Return *value* as JSON types that can be written to any file: whatever a test has measured."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")  # half a surrogate pair fits into no file
-    if value is None or type(value) in {bool, int, float}:
-        return value
-    if isinstance(value, Mapping):
-        return {as_json(key) if isinstance(key, str) else str(key): as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [as_json(item) for item in value]
-    item = getattr(value, "item", None)  # numpy's scalars
-    return as_json(item()) if callable(item) and getattr(value, "ndim", None) == 0 else as_json(str(value))
+@dataclass(frozen=True)
+class TrainingLogged(Event, name="training.logged"):
+    """MLflow has the model."""
+
+    model_uri: str
+
+
+@dataclass(frozen=True)
+class RegistrationDone(Event, name="registration.done"):
+    """The model is in the store."""
+
+    tag: str
+    golden_rows: int
+
+
+@dataclass(frozen=True)
+class ServerLaunched(Event, name="server.launched"):
+    """`bentoml serve` was started and is not ready yet."""
+
+    port: int
+    nonce: str
+
+
+@dataclass(frozen=True)
+class ServerPortTaken(Event, name="server.port_taken"):
+    """Another process uses the requested port, so the server gets another one."""
+
+    wanted: int
+    taken: int | None = None
+
+
+@dataclass(frozen=True)
+class ServerReady(Event, name="server.ready"):
+    """This server returned the expected prediction for a golden row."""
+
+    url: str
+    nonce: str
+
+
+@dataclass(frozen=True)
+class ServerKilled(Event, name="server.killed"):
+    """Processes of the server were killed on purpose; with all of them, the server has ended."""
+
+    part: Literal["all", "worker", "supervisor"]
+    nonce: str
+
+
+@dataclass(frozen=True)
+class ServerStopped(Event, name="server.stopped"):
+    """The server was stopped; no process and no port of it is left."""
+
+    seconds: float
+    nonce: str
+
+
+@dataclass(frozen=True)
+class DeploymentDescribed(Event, name="deployment.described"):
+    """The service that is checked, and how far the checks may disturb it."""
+
+    url: str
+    model: str | None
+    golden_rows: int
+    disturb: str
+
+
+@dataclass(frozen=True)
+class DeploymentVerified(Event, name="deployment.verified"):
+    """The served predictions of all golden rows are those of the trained model."""
+
+    url: str
+    tag: str
+    predictions: list[Any]
+    probabilities: list[Any]
+    rows: int
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class ParityCompared(Event, name="parity.compared"):
+    """Served predictions of the golden rows beside those of the trained model, and the rows that differ most."""
+
+    part: str
+    what: str
+    expected: list[float | None]
+    served: list[float | None]
+    worst: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class LatencyMeasured(Event, name="latency.measured"):
+    """How long single rows took, served and in memory."""
+
+    served_ms: list[float]
+    in_memory_ms: float | None
+
+
+@dataclass(frozen=True)
+class HealthChecked(Event, name="health.checked"):
+    """The service's health route was requested."""
+
+    status: str
+
+
+@dataclass(frozen=True)
+class ClientCalls(Event, name="client.calls"):
+    """Calls through `tier0_client` in one test, each as start, end, outcome and state of the circuit."""
+
+    calls: Sequence[tuple[float, float, str, str]]
+
+
+@dataclass(frozen=True)
+class BreakerState(Event, name="breaker.state"):
+    """The circuit breaker of the application's client was seen in this state."""
+
+    state: str
+
+
+@dataclass(frozen=True)
+class BreakerMeasured(Event, name="breaker.measured"):
+    """The states that a circuit breaker went through, and how many requests reached a server that had ended."""
+
+    states: list[str]
+    reached: int
+
+
+@dataclass(frozen=True)
+class FaultInjected(Event, name="fault.injected"):
+    """A fault server or proxy of a test misbehaved on purpose."""
+
+    what: str
+    at: float
+
+
+@dataclass(frozen=True)
+class CheckDone(Event, name="check.done"):
+    """A check was run, or was kept from being run."""
+
+    id: str
+    group: str
+    status: Literal["pass", "fail", "not_judged", "error"]
+    message: str
+    evidence: dict[str, Any]
+    causes: list[str]
+    reproduce: str
+    seconds: float
+    nodeid: str
+    asked: bool
+    question: str
+    requests: Sequence[tuple[float, bool]]
+    log: str
+    code: Code = ""
+    retried: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TestDone(Event, name="test.done"):
+    """A test marked tier0_bentoml ended."""
+
+    nodeid: str
+    check: str | None
+    message: str
+    details: str
+    exit_status: int | None
+    log: str
+    when: str
+    outcome: str
+    seconds: float
+    part: bool
+
+
+@dataclass(frozen=True)
+class TestCrashed(Event, name="test.crashed"):
+    """A process that ran tests died."""
+
+    nodeid: str
+    message: str
+
+
+@dataclass(frozen=True)
+class CollectionFailed(Event, name="collection.failed"):
+    """Tests could not be collected."""
+
+    nodeid: str
+    message: str
+
+
+@dataclass(frozen=True)
+class BentoBuilding(Event, name="bento.building"):
+    """A Bento is being built."""
+
+
+@dataclass(frozen=True)
+class BentoBuilt(Event, name="bento.built"):
+    """A Bento was built and started, and served the golden rows of its models."""
+
+    tag: str

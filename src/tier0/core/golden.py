@@ -1,34 +1,36 @@
-"""Golden rows: inputs with the outputs that the in-memory model gave before anything was saved."""
+"""Golden rows: input rows with the outputs that the trained model gave in memory, before anything was saved."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tier0.core.errors import RegistrationError
+from tier0.core.golden_file import PARTS, as_document, read_fields
+from tier0.core.origins import EXAMPLE, EdgeCaseKind, Origin
+from tier0.core.tolerance import EXACT, ROW_ALONE_TOLERANCE, Spread, Tolerance, largest_magnitude, tolerance_for
 
-SCHEMA = 2
-PARTS = ("predictions", "probabilities", "intervals")
-PLAIN = {"example", "synthetic"}
+__all__ = ["PARTS", "ROW_ALONE_TOLERANCE", "EdgeCaseKind", "GoldenRows", "Mismatch", "Origin", "Spread", "Tolerance"]
+
 MOST_WORST = 5
-ROW_ALONE_TOLERANCE = 1e-12
-"""Relative. A row alone and in a batch differ in the last bit for linear models: BLAS picks other kernels."""
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first place where an answer is not what the in-memory model gave.
+    """The first place where an answer differs from the trained model's outputs.
 
     Attributes:
-        row: the index of the row within the rows that were asked.
-        part: ``predictions``, ``probabilities``, or what else is wrong with the answer.
-        expected: what the in-memory model gave.
-        got: what was served.
+        row: the index of the row within the rows that were compared.
+        part: ``predictions``, ``probabilities``, ``intervals`` or ``classes``.
+        expected: the trained model's output.
+        got: the served output.
         count: how many rows differ.
+        rows: how many rows were compared.
+        origin: where the row comes from; None for an example.
     """
 
     row: int
@@ -36,27 +38,37 @@ class Mismatch:
     expected: Any
     got: Any
     count: int = 1
+    rows: int = 1
+    origin: Origin | None = None
+
+    def describe(self, show: Callable[[Any], str] = repr) -> str:
+        """Return the difference in words, with the values as *show* writes them."""
+        origin = "" if self.origin is None else f" ({self.origin})"
+        more = f" ({self.count} of {self.rows} rows differ)" if self.rows > 1 else ""
+        return f"row {self.row}{origin}: {self.part}: expected {show(self.expected)}, got {show(self.got)}{more}"
 
     def __str__(self) -> str:
-        more = f" ({self.count} rows differ)" if self.count > 1 else ""
-        return f"row {self.row}: {self.part}: expected {self.expected!r}, got {self.got!r}{more}"
+        return self.describe()
 
 
 @dataclass(frozen=True)
 class GoldenRows:
-    """Input rows and what the in-memory model said about them, all as JSON types; missing values are None.
+    """Input rows with the outputs of the trained model in memory, all as JSON types; missing values are None.
 
     Attributes:
         columns: the names of the features.
         rows: one list a row, in the order of *columns*.
-        predictions: one label or number a row.
+        predictions: one label or number a row; None where the model itself gave None.
         probabilities: one list a row, in the order of *classes*; None without them.
         classes: the labels; empty for regression.
-        origins: where each row comes from, such as ``example`` or ``just below a boundary of age``; empty if that is not known.
+        origins: where each row comes from; empty if that is not known.
         categories: for a column of text, the values that the model was trained on, where they are known.
         seconds: what the model in memory took for one row, on one thread; None if that was not measured.
         tag: of the entry that the rows belong to; None for a model that is not registered.
         intervals: for each row the lower and the upper bound of its prediction; None without them.
+        dtypes: for each part, numpy's name for the type of the model's output, such as ``float32``; without those that are not known.
+        spreads: for each part, how far the model in memory differs from itself; without those that were not measured.
+        distinguishes: for each simulated defect, the indices of the rows that show it.
     """
 
     columns: list[str]
@@ -64,11 +76,14 @@ class GoldenRows:
     predictions: list[Any]
     probabilities: list[list[float]] | None
     classes: list[Any]
-    origins: list[str] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
     categories: dict[str, list[str]] = field(default_factory=dict)
     seconds: float | None = None
     tag: str | None = None
     intervals: list[list[float]] | None = None
+    dtypes: dict[str, str] = field(default_factory=dict)
+    spreads: dict[str, Spread] = field(default_factory=dict)
+    distinguishes: dict[str, list[int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,6 +97,9 @@ class GoldenRows:
             probabilities=None if self.probabilities is None else [self.probabilities[index] for index in indices],
             intervals=None if self.intervals is None else [self.intervals[index] for index in indices],
             origins=[self.origins[index] for index in indices] if self.origins else [],
+            distinguishes={
+                defect: [position for position, index in enumerate(indices) if index in showing] for defect, showing in self.distinguishes.items()
+            },
         )
 
     def answered(self, answer: Mapping[str, Any]) -> GoldenRows:
@@ -96,18 +114,29 @@ class GoldenRows:
 
     @property
     def plain(self) -> GoldenRows:
-        """The rows as they were given, or drawn: one batch, as they were asked in memory."""
-        return self.take([index for index in range(len(self)) if not self.origins or self.origins[index] in PLAIN])
+        """The rows that are not edge cases: one batch, as the model was asked in memory."""
+        return self._where(lambda origin: not origin.is_edge_case)
 
     @property
-    def hard(self) -> GoldenRows:
+    def edge_cases(self) -> GoldenRows:
         """The rows that services easily get wrong: the other batch."""
-        return self.take([index for index in range(len(self)) if self.origins and self.origins[index] not in PLAIN])
+        return self._where(lambda origin: origin.is_edge_case)
+
+    def of_kind(self, kind: str, column: str | None = None) -> GoldenRows:
+        """Return the rows of one kind (see `Origin`): those made for *column*, if it is given."""
+        return self._where(lambda origin: origin.kind == kind and column in {None, origin.column})
+
+    def _where(self, chosen: Callable[[Origin], bool]) -> GoldenRows:
+        origins = self.origins or [EXAMPLE] * len(self)
+        return self.take([index for index, origin in enumerate(origins) if chosen(origin)])
 
     def origin(self, index: int) -> str:
-        """Say which row the one at *index* is: its number, and where it comes from unless it is simply an example."""
-        origin = self.origins[index] if self.origins else "example"
-        return f"row {index}" if origin == "example" else f"row {index} ({origin})"
+        """Return the number of the row at *index*, and where it comes from unless it is simply an example."""
+        origin = self._edge_origin(index)
+        return f"row {index}" if origin is None else f"row {index} ({origin})"
+
+    def _edge_origin(self, index: int) -> Origin | None:
+        return None if not self.origins or self.origins[index] == EXAMPLE else self.origins[index]
 
     def body(self) -> dict[str, Any]:
         """Return the request that asks for these rows, by position."""
@@ -117,31 +146,62 @@ class GoldenRows:
         """Return the rows by name."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
-    def compare(self, answer: Mapping[str, Any], *, tolerance: float = 0.0, parts: Sequence[str] = PARTS) -> Mismatch | None:
-        """Compare a served *answer* with what the in-memory model gave.
+    def tolerance(self, part: str, *, same_arithmetic: bool, same_batch: bool) -> Tolerance:
+        """Return how far the served numbers of *part* may be from these.
+
+        Ask all golden rows for it, not some that were taken: numbers close to 0 are judged by the largest of their part.
+
+        Args:
+            part: one of `PARTS`.
+            same_arithmetic: the service runs on this machine, with the same libraries and one thread, as the model in memory did.
+            same_batch: `plain` or `edge_cases` are asked together, whole and in their order.
+        """
+        largest = largest_magnitude(getattr(self, part) or [])
+        as_asked = same_batch and all(origin.is_known for origin in self.origins)  # else the batches of that version are not known
+        return tolerance_for(self.dtypes.get(part), self.spreads.get(part), largest, same_arithmetic=same_arithmetic, same_batch=as_asked)
+
+    def tolerances(self, *, same_arithmetic: bool, same_batch: bool, relative: float = 0.0, absolute: float = 0.0) -> dict[str, Tolerance]:
+        """Return the tolerance of every part (see `tolerance`), or what a user allows where that is more: *relative*, or *absolute*."""
+        return {
+            part: self.tolerance(part, same_arithmetic=same_arithmetic, same_batch=same_batch).widened(relative=relative, absolute=absolute)
+            for part in PARTS
+        }
+
+    def compare(
+        self, answer: Mapping[str, Any], *, tolerance: float | Mapping[str, Tolerance] = 0.0, parts: Sequence[str] = PARTS
+    ) -> Mismatch | None:
+        """Compare a served *answer* with the trained model's outputs.
 
         Args:
             answer: has ``predictions`` and ``probabilities``, and may have ``classes``, as on the wire.
-            tolerance: relative, for numbers; 0 means to the last bit. Labels are always compared exactly.
+            tolerance: for numbers: of each part (see `tolerances`), or a relative one for all; 0, or a part without one, means to
+                the last bit. Labels are always compared exactly.
             parts: what to compare, where a service does not give all of them.
 
         Returns:
             The first difference, or None where everything is equal.
         """
         if answer.get("classes") is not None and list(answer["classes"]) != self.classes:
-            return Mismatch(0, "classes", self.classes, answer["classes"], len(self))
+            return Mismatch(0, "classes", self.classes, answer["classes"], len(self), len(self))
         for part in parts:
-            expected, got = getattr(self, part), answer.get(part)
-            if expected is None and got is None:
-                continue
-            if expected is None or not isinstance(got, list):
-                return Mismatch(0, part, None if expected is None else expected[0], got, len(self))
-            if len(got) != len(expected):
-                return Mismatch(0, part, f"one for each of {len(expected)} rows", f"{len(got)} of them", len(self))
-            wrong = [index for index, pair in enumerate(zip(expected, got, strict=True)) if not _equal(*pair, tolerance)]
-            if wrong:
-                return Mismatch(wrong[0], part, expected[wrong[0]], got[wrong[0]], len(wrong))
+            allowed = tolerance.get(part, EXACT) if isinstance(tolerance, Mapping) else Tolerance(tolerance)
+            if (mismatch := self._compare_part(part, answer.get(part), allowed)) is not None:
+                return mismatch
         return None
+
+    def _compare_part(self, part: str, got: Any, tolerance: Tolerance) -> Mismatch | None:
+        expected = getattr(self, part)
+        if expected is None and got is None:
+            return None
+        if expected is None or not isinstance(got, list):
+            return Mismatch(0, part, None if expected is None else expected[0], got, len(self), len(self))
+        if len(got) != len(expected):
+            return Mismatch(0, part, f"one for each of {len(expected)} rows", f"{len(got)} of them", len(self), len(self))
+        wrong = [index for index, pair in enumerate(zip(expected, got, strict=True)) if not _equal(*pair, tolerance)]
+        if not wrong:
+            return None
+        first = wrong[0]
+        return Mismatch(first, part, expected[first], got[first], len(wrong), len(self), self._edge_origin(first))
 
     def beside(self, answer: Mapping[str, Any], *, parts: Sequence[str] = PARTS) -> dict[str, Any] | None:
         """Return what the in-memory model gave beside what was served, for a drawing.
@@ -178,31 +238,27 @@ class GoldenRows:
 
     def write(self, path: Path | str) -> None:
         """Write the rows to a JSON file with a schema number; floats keep every bit."""
-        Path(path).write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, allow_nan=False), encoding="utf-8")
+        Path(path).write_text(json.dumps(as_document(self), allow_nan=False), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path | str) -> GoldenRows:
-        """Read what `write` wrote.
+        """Read what `write` wrote, also that of earlier versions.
 
         Raises:
-            RegistrationError: the file is not there, is no JSON or has another schema number.
+            RegistrationError: the file cannot be read, is not JSON, has an unknown schema number, or a field that cannot be used.
         """
         try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
-            schema = document.pop("schema")
-            rows = cls(**document)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
-            raise RegistrationError(f"no golden rows can be read from {path}: {problem}. They are written when a model is registered.") from problem
-        if schema != SCHEMA:
-            raise RegistrationError(
-                f"golden rows in {path} have schema {schema!r}, and this version of Tier0 reads {SCHEMA}. Register the model again."
-            )
+            rows = cls(**read_fields(Path(path)))
+        except OSError as problem:
+            raise RegistrationError(f"cannot read golden rows from {path}: {problem}. They are written when a model is registered.") from problem
+        except ValueError as problem:
+            raise RegistrationError(f"invalid golden rows in {path}: {problem}") from problem
         if (contradiction := rows.problem()) is not None:
-            raise RegistrationError(f"golden rows in {path}: {contradiction}. Make them again, with tier0 golden or tier0.golden_rows.")
+            raise RegistrationError(f"invalid golden rows in {path}: {contradiction}. Make them again, with tier0 golden or tier0.golden_rows.")
         return rows
 
     def problem(self) -> str | None:
-        """Say what contradicts itself; None if nothing does."""
+        """Return the first contradiction between the fields; None without one."""
         if not self.rows:
             return "rows is empty"
         if wrong := [index for index, row in enumerate(self.rows) if not isinstance(row, list) or len(row) != len(self.columns)]:
@@ -228,13 +284,13 @@ def _as_columns(pairs: Sequence[tuple[float | None, float | None]]) -> dict[str,
     return {"expected": [before for before, _ in pairs], "served": [after for _, after in pairs]}
 
 
-def _equal(expected: Any, got: Any, tolerance: float) -> bool:
+def _equal(expected: Any, got: Any, tolerance: Tolerance) -> bool:
     if isinstance(expected, list):
         return isinstance(got, list) and len(got) == len(expected) and all(_equal(*pair, tolerance) for pair in zip(expected, got, strict=True))
+    if isinstance(expected, dict):
+        return isinstance(got, dict) and got.keys() == expected.keys() and all(_equal(expected[key], got[key], tolerance) for key in expected)
     if isinstance(expected, float):
-        if not isinstance(got, (int, float)) or isinstance(got, bool):
-            return False
-        return expected == got or math.isclose(expected, got, rel_tol=tolerance, abs_tol=0.0)
+        return isinstance(got, (int, float)) and not isinstance(got, bool) and tolerance.allows(expected, got)
     if isinstance(expected, int) and not isinstance(expected, bool) and isinstance(got, float):
         return expected == got  # JSON has one kind of number: a label 1 may be written 1.0
     return type(expected) is type(got) and bool(expected == got)

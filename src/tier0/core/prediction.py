@@ -6,7 +6,8 @@ Both sides use it: the training process on the model in memory, the worker on th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,20 +22,22 @@ TWO_DIMENSIONS = 2
 
 @dataclass(frozen=True)
 class Output:
-    """What a model said about some rows, as JSON types.
+    """A model's answer to some rows, as JSON types.
 
     Attributes:
-        predictions: one label (classification) or number (regression) a row.
+        predictions: one label (classification) or number (regression) a row; None where the model gave None.
         probabilities: for each row one number a class, in the order of the signature's classes; None without them.
         intervals: for each row the lower and the upper bound of its prediction; None without them.
+        dtypes: of the arrays that the model returned, for the parts that came from one.
     """
 
     predictions: list[Any]
     probabilities: list[list[float]] | None
     intervals: list[list[float]] | None = None
+    dtypes: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
 
     def part(self, first: int, end: int) -> Output:
-        """Return what was said about the rows from *first* to before *end*."""
+        """Return the answer to the rows from *first* to before *end*, without dtypes."""
         probabilities, intervals = self.probabilities, self.intervals
         return Output(
             self.predictions[first:end],
@@ -64,21 +67,34 @@ def ask_model(model: Any, signature: Signature, container: Any, *, once: bool = 
         once: take the labels from the probabilities, where `labels_follow` says that the model would do the same.
 
     Raises:
-        Tier0Error: the model gave something that is no answer: another number of rows, or a number that is not finite.
+        Tier0Error: the model's output is not an answer: it has another number of rows, or a number that is not finite.
     """
+    dtypes: dict[str, np.dtype[Any]] = {}
     probabilities = np.asarray(model.predict_proba(container)) if signature.has_probabilities else None
+    if probabilities is not None:
+        dtypes["probabilities"] = probabilities.dtype
     if signature.threshold is not None and probabilities is not None:
         chosen = (probabilities[:, 1] >= signature.threshold).astype(int)
         predictions = [signature.classes[index] for index in chosen.tolist()]
     elif once and probabilities is not None:
         predictions = [signature.classes[index] for index in probabilities.argmax(axis=1).tolist()]
     else:
-        predictions = np.asarray(model.predict(container)).tolist()
-    intervals = np.asarray(model.predict_interval(container), dtype=float) if signature.has_intervals else None
+        predicted = _one_a_row(np.asarray(model.predict(container)))
+        dtypes["predictions"] = predicted.dtype
+        predictions = predicted.tolist()
     _refuse_no_answer(predictions, probabilities, container.shape[0], len(signature.classes))
-    if intervals is not None:
+    intervals = None
+    if signature.has_intervals:
+        bounds = np.asarray(model.predict_interval(container))
+        dtypes["intervals"] = bounds.dtype
+        intervals = bounds.astype(float)
         _refuse_no_interval(predictions, intervals)
-    return Output(predictions, None if probabilities is None else probabilities.tolist(), None if intervals is None else intervals.tolist())
+    return Output(predictions, None if probabilities is None else probabilities.tolist(), None if intervals is None else intervals.tolist(), dtypes)
+
+
+def _one_a_row(predicted: Any) -> Any:
+    """Return one value a row, also for models such as CatBoost's and Keras's that return a column of shape (rows, 1)."""
+    return predicted[:, 0] if predicted.ndim == TWO_DIMENSIONS and predicted.shape[1] == 1 else predicted
 
 
 def labels_follow(model: Any) -> bool:
@@ -126,5 +142,5 @@ def _refuse_no_interval(predictions: list[Any], intervals: Any) -> None:
     if not np.isfinite(intervals).all():
         raise Tier0Error("the model gave a bound that is not finite")
     for row, (prediction, (lower, upper)) in enumerate(zip(predictions, intervals.tolist(), strict=True)):
-        if not lower <= prediction <= upper:
+        if prediction is not None and not lower <= prediction <= upper:
             raise Tier0Error(f"the model predicted {prediction!r} for row {row}, which is not within its interval, {lower!r} to {upper!r}")

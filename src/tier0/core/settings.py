@@ -17,6 +17,8 @@ from tier0.core.errors import SettingsError, UnknownCheckError
 DATASETS = ("patients", "breast_cancer", "wine", "diabetes")
 HIGHEST_PORT = 65535
 ALGORITHMS = ("linear", "random_forest", "hist_gradient_boosting", "xgboost", "lightgbm")
+NOT_GIVEN = "default"
+"""The source of a setting that is at its default."""
 
 
 class Port(NamedTuple):
@@ -221,7 +223,7 @@ class Settings:
         return ", ".join(
             f"{row.name.replace('_', '-')}={_as_text(getattr(self, row.name))} ({source})"
             for row in TABLE
-            if (source := self.sources.get(row.name, "default")) != "default"
+            if (source := self.sources.get(row.name, NOT_GIVEN)) != NOT_GIVEN
         )
 
 
@@ -312,12 +314,12 @@ def _first_given(
         return text, f"environment {row.variable}"
     if text := ini.get(row.name):
         return text, f"ini {row.ini}"
-    return row.default, "default"
+    return row.default, NOT_GIVEN
 
 
 def _refuse_contradictions(settings: Settings, spelled: str) -> None:
     for name in ("dataset", "target", "group", "date", "algorithms", "hpo_trials", "url", "service"):
-        if settings.pipeline and settings.sources[name] != "default":
+        if settings.pipeline and settings.sources[name] != NOT_GIVEN:
             raise SettingsError(
                 f"{name} = {_as_text(getattr(settings, name))!r} (from {settings.sources[name]}) has no meaning beside "
                 f"pipeline = {settings.pipeline!r}, which brings its own model and rows.\n  Leave one of the two out."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tier0.core.errors import DatasetError, Tier0Error
+from tier0.core.events import TrainingDone
 from tier0.core.prediction import estimator_of
 from tier0.pipeline.data import Dataset
 from tier0.pipeline.metrics import minority_class, refuse_useless
@@ -18,7 +19,7 @@ from tier0.pipeline.training import MOST_EXAMPLES, Training, described, measure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tier0.core.events import EventLog
+    from tier0.core.event_log import EventLog
 
 WANTED = "return (fitted estimator, held-out features, held-out target)"
 LEAST_ROWS = 2
@@ -112,16 +113,15 @@ def measure_own(model: Any, dataset: Dataset, seed: int, events: EventLog) -> Tr
     rows = np.arange(len(dataset))
     metrics, spread = measure(dataset, rows, model, None, minority, seed)
     refuse_useless(metrics, f"{algorithm} of {dataset.name}")
-    events.emit(
-        "training.done",
-        f"step 5 training: {algorithm}, trained by your own function: "
-        f"{', '.join(f'{name} {value:.3f}' for name, value in metrics.items())} on the rows that it held out",
+    done = TrainingDone(
         metrics=metrics,
         spread=spread,
         threshold=None,
         seconds=time.perf_counter() - start,
         **described(dataset, algorithm, {"test": len(rows)}),
     )
+    numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+    events.emit(done, f"step 5 training: {algorithm}, trained by your own function: {numbers} on the rows that it held out")
     return Training(
         model=model,
         algorithm=algorithm,

@@ -12,7 +12,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.core.errors import DatasetError
-from tier0.core.events import EventLog
+from tier0.core.event_log import EventLog
+from tier0.core.events import SelectionDone, SelectionSampled, SelectionScore
 from tier0.pipeline.candidates import Candidate
 from tier0.pipeline.cluster import Run
 from tier0.pipeline.data import Dataset
@@ -83,7 +84,7 @@ def select(dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candi
     drawn = ""
     if len(train) > MOST_ROWS:
         drawn = _how_drawn(dataset)
-        events.emit("selection.sampled", f"step 4 selection: on {MOST_ROWS:,} of {len(train):,} rows: {drawn}")
+        events.emit(SelectionSampled(), f"step 4 selection: on {MOST_ROWS:,} of {len(train):,} rows: {drawn}")
         train = _sample(dataset, train, seed)
     features, target = dataset.take(train)
     scoring, metric = scoring_of(dataset)
@@ -92,21 +93,15 @@ def select(dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candi
     for candidate in candidates:
         score = _cross_validate(candidate, features, target, folds, scoring, run)
         scores.append(score)
-        events.emit("selection.score", f"step 4 selection: {score} ({metric})", algorithm=candidate.estimator, mean=score.mean)
+        events.emit(SelectionScore(algorithm=candidate.estimator, mean=score.mean), f"step 4 selection: {score} ({metric})")
     if broken := [score for score in scores if not np.isfinite(score.mean)]:
         raise DatasetError(
             f"{broken[0].candidate.estimator} has no {metric} on one of {CV_FOLDS} folds: a fold lacks a class. Give more rows, or smaller groups."
         )
     scores.sort(key=lambda score: (-score.mean, score.spread))
     selection = Selection(scores, metric, _reason(scores, metric), len(train), drawn)
-    events.emit(
-        "selection.done",
-        f"step 4 selection: {selection.reason}",
-        algorithm=selection.winner.estimator,
-        score=scores[0].mean,
-        reason=selection.reason,
-        metric=metric,
-    )
+    done = SelectionDone(algorithm=selection.winner.estimator, score=scores[0].mean, reason=selection.reason, metric=metric)
+    events.emit(done, f"step 4 selection: {selection.reason}")
     return selection
 
 

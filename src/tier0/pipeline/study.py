@@ -230,9 +230,9 @@ def _in_words(problem: ValidationError) -> str:
     """Return the first mistake: the field, the value, and what would do."""
     first = problem.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"{where} is no field of it. Take it out, or see whether it is misspelled"
     if first["type"] == "value_error":
-        return f"{where}{': ' if where else ''}{said}"
+        return f"{where}{': ' if where else ''}{first['ctx']['error']}"
+    said = first["msg"]
     return f"{where} = {first['input']!r}: {said[:1].lower()}{said[1:]}"

@@ -8,18 +8,19 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import starmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tier0.core.events import TrainingDone, TrainingTrial
 from tier0.pipeline.metrics import BINARY, choose_threshold, classification_metrics, minority_class, refuse_useless, regression_metrics, spread_of
 from tier0.pipeline.selection import fit_and_score, scoring_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tier0.core.events import EventLog
+    from tier0.core.event_log import EventLog
     from tier0.pipeline.candidates import Candidate
     from tier0.pipeline.cluster import Run
     from tier0.pipeline.data import Dataset
@@ -97,15 +98,15 @@ def train(
         model = candidate.build(**parameters).fit(*dataset.take(both))
         metrics, spread = measure(dataset, parts["test"], model, threshold, minority, seed)
     refuse_useless(metrics, f"{candidate.estimator} on {dataset.name}")
-    events.emit(
-        "training.done",
-        f"step 5 training {candidate.estimator}: {', '.join(f'{name} {value:.3f}' for name, value in metrics.items())} on the test part",
+    done = TrainingDone(
         metrics=metrics,
         spread=spread,
         threshold=threshold,
         seconds=time.perf_counter() - start,
         **described(dataset, candidate.estimator, {name: len(indices) for name, indices in parts.items()}),
     )
+    numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+    events.emit(done, f"step 5 training {candidate.estimator}: {numbers} on the test part")
     return Training(
         model=model,
         algorithm=candidate.estimator,
@@ -150,7 +151,7 @@ def _search(
             if score > best[1]:
                 best = (parameters, score, model)
             message = f"step 5 training {candidate.estimator}, trial {number}/{trials}: {score:.3f}, best {best[1]:.3f}"
-            events.emit("training.trial", message, number=number, score=score)
+            events.emit(TrainingTrial(number=number, score=score), message)
     return best
 
 
@@ -189,8 +190,19 @@ def measure(
     return of_classes(np.arange(len(target))), spread_of(of_classes, target, len(target), seed)
 
 
-def described(dataset: Dataset, algorithm: str, rows: dict[str, int]) -> dict[str, Any]:
-    """Return what a model card says of the data and the algorithm."""
+class Described(TypedDict):
+    """The algorithm and the data, as on a model card."""
+
+    algorithm: str
+    dataset: str
+    target: str
+    task: str
+    rows: dict[str, int]
+    features: int
+
+
+def described(dataset: Dataset, algorithm: str, rows: dict[str, int]) -> Described:
+    """Return the model card's facts about the algorithm and the data."""
     return {
         "algorithm": algorithm,
         "dataset": dataset.name,

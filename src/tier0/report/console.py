@@ -13,7 +13,7 @@ import rich.markup
 from tier0.core.errors import ServerError
 
 if TYPE_CHECKING:
-    from tier0.core.events import Event
+    from tier0.core.event_log import Recorded
 
 
 class Console:
@@ -40,7 +40,7 @@ class Console:
             self._status = self._out.status("…")
             self._status.start()
 
-    def happened(self, event: Event) -> None:
+    def happened(self, event: Recorded) -> None:
         """Show what is being done, where a terminal can."""
         if event.message and self._status is not None:
             self._status.update(rich.markup.escape(event.message))

@@ -7,45 +7,75 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tier0.core.events import Event
+from tier0.core.event_log import Recorded, events_of, last_of
+from tier0.core.events import (
+    BreakerState,
+    CheckDone,
+    ClientCalls,
+    CollectionFailed,
+    DeploymentDescribed,
+    DeploymentVerified,
+    Event,
+    FaultInjected,
+    LatencyMeasured,
+    ParityCompared,
+    RegistrationDone,
+    RunStarted,
+    SelectionDone,
+    SelectionScore,
+    SelectionStart,
+    ServerKilled,
+    ServerLaunched,
+    ServerReady,
+    ServerStopped,
+    TestCrashed,
+    TestDone,
+    TrainingDone,
+    TrainingLogged,
+)
 from tier0.core.verdict import SCHEMA, WORDS, CheckResult, Conclusion, Status, conclude, count_in_words
+from tier0.report.cut_short import CutShort
 
 HOLDS: Status = "pass"
 FAILS: Status = "fail"
 BROKE: Status = "error"
 OPEN = ""
 """Of a span that had not ended when the run did."""
-STEPS = {
-    "selection": ("selection.start", "selection.done"),
-    "training": ("selection.done", "training.done"),
-    "registration": ("training.done", "registration.done"),
+STEPS: Mapping[str, tuple[type[Event], type[Event]]] = {
+    "selection": (SelectionStart, SelectionDone),
+    "training": (SelectionDone, TrainingDone),
+    "registration": (TrainingDone, RegistrationDone),
 }
+KILLED = {"all": "every process killed", "worker": "worker killed", "supervisor": "supervisor killed"}
 LONGEST_MESSAGE = 200
 MOST_SPANS = 240
 """Of requests, into which a run is cut."""
 
 
-def document_of(events: Sequence[Event], *, cut_short: str = "") -> dict[str, Any]:
+def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None) -> dict[str, Any]:
     """Return the report of a run.
 
     Args:
         events: of the run, from all of its processes.
-        cut_short: how it ended before all was asked, such as ``was interrupted``; empty where it did not.
+        cut_short: how it ended before all of its tests were run; None if it did not.
     """
     ordered = sorted(events, key=lambda event: event.seconds)
-    checks = [_check(event) for event in _last_of_each(_named(ordered, "check.done"))]
-    tests = [dict(event.data) for event in _last_of_each(_named(ordered, "test.done"))]
-    run = _last(ordered, "run.started")
-    problems = [*_problems(checks, tests, run.get("command", "")), *_amiss(ordered, run.get("command", ""))]
-    conclusion = _conclusion(checks, tests, problems, cut_short)
+    checks_done, tests_done = _last_of_each_check(events_of(ordered, CheckDone)), _last_of_each_test(events_of(ordered, TestDone))
+    checks = [_check(check) for check in checks_done]
+    tests = [dict(test.facts) for test in tests_done]
+    run = last_of(ordered, RunStarted)
+    command = "" if run is None else run.command
+    problems = [*_problems(checks_done, tests_done, command), *_amiss(ordered, command)]
+    ended = "" if cut_short is None else cut_short.words
+    conclusion = _conclusion(checks, tests, problems, ended)
     timeline = timeline_of(ordered)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "verdict": conclusion.verdict,
         "reason": conclusion.reason,
         "sentence": "",
-        "cut_short": cut_short,
-        "run": {**run, "seconds": round(ordered[-1].seconds, 3) if ordered else 0.0},
+        "cut_short": ended,
+        "run": {**({} if run is None else run.facts), "seconds": round(ordered[-1].seconds, 3) if ordered else 0.0},
         "target": {**_target(ordered), "retried": _retried(checks)},
         "model": _model(ordered),
         "parity": _parity(ordered, checks),
@@ -58,30 +88,27 @@ def document_of(events: Sequence[Event], *, cut_short: str = "") -> dict[str, An
     return {**document, "sentence": _sentence(document)}
 
 
-def _named(events: Sequence[Event], name: str) -> list[Event]:
-    return [event for event in events if event.name == name]
+def _check(check: CheckDone) -> dict[str, Any]:
+    """Return a check as the document has it."""
+    return {**check.facts, "evidence": _shown(check), "requests": len(check.requests)}
 
 
-def _last(events: Sequence[Event], name: str) -> dict[str, Any]:
-    return dict(next((event.data for event in reversed(events) if event.name == name), {}))
+def _shown(check: CheckDone) -> dict[str, Any]:
+    """Return a check's evidence without what is drawn."""
+    return {name: value for name, value in check.evidence.items() if name not in {"compared", "served_ms"}}
 
 
-def _check(event: Event) -> dict[str, Any]:
-    check = {name: value for name, value in event.data.items() if name not in {"requests", "evidence"}}
-    evidence = {name: value for name, value in event.data["evidence"].items() if name not in {"compared", "served_ms"}}  # drawn by themselves
-    return {**check, "evidence": evidence, "requests": len(event.data["requests"])}
+def _last_of_each_check(checks: Sequence[CheckDone]) -> list[CheckDone]:
+    """Return the final result of each test of a check: a test may be run again."""
+    return list({check.nodeid: check for check in checks}.values())
 
 
-def _last_of_each(events: Sequence[Event]) -> list[Event]:
-    """Return what came of each test in the end: one may be run again; parts of one, and its teardown, stand for themselves."""
-    last: dict[tuple[Any, ...], Event] = {}
-    for number, event in enumerate(events):
-        data = event.data
-        last[data["nodeid"], data.get("when") == "teardown", number if data.get("part") else -1] = event
-    return list(last.values())
+def _last_of_each_test(tests: Sequence[TestDone]) -> list[TestDone]:
+    """Return the final outcome of each test, which may be run again; parts of a test and its teardown count separately."""
+    return list({(test.nodeid, test.when == "teardown", number if test.part else -1): test for number, test in enumerate(tests)}.values())
 
 
-def _problems(checks: list[dict[str, Any]], tests: list[dict[str, Any]], command: str) -> list[dict[str, Any]]:
+def _problems(checks: Sequence[CheckDone], tests: Sequence[TestDone], command: str) -> list[dict[str, Any]]:
     """Return failures and errors, each once: fifty tests that fail for one reason have one problem."""
     found: dict[str, dict[str, Any]] = {}
 
@@ -89,31 +116,34 @@ def _problems(checks: list[dict[str, Any]], tests: list[dict[str, Any]], command
         known = found.setdefault(message, {"what": what, "status": status, "message": message, "tests": 0, **more})
         known["tests"] += 1
 
-    wrong = [check for check in checks if check["asked"] and check["status"] in {FAILS, BROKE}]
+    wrong = [check for check in checks if check.asked and check.status in {FAILS, BROKE}]
     for check in wrong:
-        add(check["id"], check["status"], check["message"], **{name: check[name] for name in ("question", "evidence", "causes", "reproduce", "log")})
-    judged = {check["nodeid"] for check in wrong}
+        more = {"question": check.question, "evidence": _shown(check), "causes": check.causes, "reproduce": check.reproduce, "log": check.log}
+        add(check.id, check.status, check.message, **more)
+    judged = {check.nodeid for check in wrong}
     for test in tests:
-        if test["outcome"] in {"failed", "error"} and (test["nodeid"] not in judged or test["when"] == "teardown"):
-            what = test["nodeid"] if test["when"] == "call" else f"the {test['when']} of {test['nodeid']}"
-            add(what, _status_of(test), test["message"], details=test["details"], log=test["log"], reproduce=command)
+        if test.outcome in {"failed", "error"} and (test.nodeid not in judged or test.when == "teardown"):
+            what = test.nodeid if test.when == "call" else f"the {test.when} of {test.nodeid}"
+            add(what, _status_of(test), test.message, details=test.details, log=test.log, reproduce=command)
     return list(found.values())
 
 
-def _amiss(events: Sequence[Event], command: str) -> list[dict[str, Any]]:
+def _amiss(events: Sequence[Recorded], command: str) -> list[dict[str, Any]]:
     """Return what kept tests from being run at all."""
-    words = {"test.crashed": "a process that ran tests died", "collection.failed": "tests could not be collected"}
+    happened: list[tuple[str, TestCrashed | CollectionFailed]] = []
+    happened += [("a process that ran tests died", event) for event in events_of(events, TestCrashed)]
+    happened += [("tests could not be collected", event) for event in events_of(events, CollectionFailed)]
     found = []
-    for event in (one for one in events if one.name in words):
-        lines = event.data["message"].strip().splitlines() or ["why is not known"]
-        what, message = event.data["nodeid"], f"{words[event.name]}: {lines[-1]}"
-        found.append({"what": what, "status": BROKE, "message": message, "details": event.data["message"], "tests": 1, "reproduce": command})
+    for what, event in happened:
+        lines = event.message.strip().splitlines() or ["why is not known"]
+        message = f"{what}: {lines[-1]}"
+        found.append({"what": event.nodeid, "status": BROKE, "message": message, "details": event.message, "tests": 1, "reproduce": command})
     return found
 
 
-def _status_of(test: Mapping[str, Any]) -> Status:
+def _status_of(test: TestDone) -> Status:
     """Return ``fail`` or ``error``: a set-up may fail for either reason."""
-    return FAILS if test["outcome"] == "failed" or test["exit_status"] == 1 else BROKE
+    return FAILS if test.outcome == "failed" or test.exit_status == 1 else BROKE
 
 
 def _conclusion(checks: list[dict[str, Any]], tests: list[dict[str, Any]], problems: list[dict[str, Any]], cut_short: str) -> Conclusion:
@@ -174,46 +204,50 @@ def _retried(checks: list[dict[str, Any]]) -> dict[str, int]:
     return dict(counts)
 
 
-def _target(events: Sequence[Event]) -> dict[str, Any]:
-    described, verified, ready = _last(events, "deployment.described"), _last(events, "deployment.verified"), _last(events, "server.ready")
-    registered = _last(events, "registration.done")
-    target = {
-        "model": registered.get("tag"),
-        "golden_rows": registered.get("golden_rows"),
-        "url": verified.get("url") or ready.get("url"),
-        "to_the_last_bit": verified.get("rows"),
-        **described,
-    }
+def _target(events: Sequence[Recorded]) -> dict[str, Any]:
+    target: dict[str, Any] = {}
+    if registered := last_of(events, RegistrationDone):
+        target |= {"model": registered.tag, "golden_rows": registered.golden_rows}
+    if ready := last_of(events, ServerReady):
+        target |= {"url": ready.url}
+    if verified := last_of(events, DeploymentVerified):
+        target |= {"url": verified.url, "to_the_last_bit": verified.rows}
+    if described := last_of(events, DeploymentDescribed):
+        target |= described.facts
     return {name: value for name, value in target.items() if value is not None}
 
 
-def _model(events: Sequence[Event]) -> dict[str, Any] | None:
+def _model(events: Sequence[Recorded]) -> dict[str, Any] | None:
     """Return the model card; None where the run trained none."""
-    trained = _last(events, "training.done")
-    if not trained:
+    trained = last_of(events, TrainingDone)
+    if trained is None:
         return None
-    chosen = _last(events, "selection.done")
-    spread = trained.pop("spread", {})
-    metrics = {name: {"value": value, "spread": spread.get(name)} for name, value in trained.pop("metrics").items()}
-    why = chosen.get("reason") or "trained by a function of your own"
-    scores = [{"algorithm": event.data["algorithm"], "mean": event.data["mean"]} for event in _named(events, "selection.score")]
-    compared = {"metric": chosen.get("metric"), "scores": scores} if scores else None
-    uri = _last(events, "training.logged").get("model_uri")
-    return {**trained, "why": why, "metrics": metrics, "selection": compared, "model_uri": uri, "tag": _last(events, "registration.done").get("tag")}
+    chosen, logged, registered = last_of(events, SelectionDone), last_of(events, TrainingLogged), last_of(events, RegistrationDone)
+    scores = [dict(score.facts) for score in events_of(events, SelectionScore)]
+    return {
+        **{name: value for name, value in trained.facts.items() if name not in {"metrics", "spread"}},
+        "why": "trained by a function of your own" if chosen is None else chosen.reason,
+        "metrics": {name: {"value": value, "spread": trained.spread.get(name)} for name, value in trained.metrics.items()},
+        "selection": {"metric": None if chosen is None else chosen.metric, "scores": scores} if scores else None,
+        "model_uri": None if logged is None else logged.model_uri,
+        "tag": None if registered is None else registered.tag,
+    }
 
 
-def _parity(events: Sequence[Event], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _parity(events: Sequence[Recorded], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return golden rows beside what was served, as a check has seen them, or as the server's first answer had them."""
-    asked = [event.data["evidence"].get("compared") for event in _named(events, "check.done") if event.data["id"] == "parity.golden_rows"]
-    compared = next(filter(None, reversed(asked)), None) or _last(events, "parity.compared") or None
+    asked = [check.evidence.get("compared") for check in events_of(events, CheckDone) if check.id == "parity.golden_rows"]
+    first = last_of(events, ParityCompared)
+    compared = next(filter(None, reversed(asked)), None) or (None if first is None else first.facts)
     judged = next((check["status"] for check in checks if check["id"] == "parity.golden_rows"), None)
     return None if compared is None else {**compared, "status": judged or (HOLDS if not compared["worst"] else FAILS)}
 
 
-def _latency(events: Sequence[Event], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _latency(events: Sequence[Recorded], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return the latencies of single rows, in milliseconds, beside what the model in memory took."""
-    evidence = [event.data["evidence"] for event in _named(events, "check.done") if "served_ms" in event.data["evidence"]]
-    found = {**_last(events, "latency.measured"), **(evidence[-1] if evidence else {})}
+    evidence = [check.evidence for check in events_of(events, CheckDone) if "served_ms" in check.evidence]
+    measured = last_of(events, LatencyMeasured)
+    found = {**({} if measured is None else measured.facts), **(evidence[-1] if evidence else {})}
     served = sorted(found.get("served_ms", ()))
     if not served:
         return None
@@ -233,70 +267,74 @@ def _percentile(ordered: Sequence[float], percent: int) -> float:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
-def timeline_of(events: Sequence[Event]) -> list[dict[str, Any]]:
+def timeline_of(events: Sequence[Recorded]) -> list[dict[str, Any]]:
     """Return what happened as spans ``{lane, name, start, end, status}``, in seconds since the run began; a moment begins when it ends."""
     spans = [*_steps(events), *_server(events), *_requests(events)]
-    for event in events:
-        data, end = event.data, event.seconds
-        match event.name:
-            case "check.done":
-                spans.append(_span("checks", data["id"], end - data["seconds"], end, data["status"]))
-            case "test.done" if data["check"] is None:
-                status = {"passed": HOLDS, "failed": FAILS, "error": BROKE}.get(data["outcome"], "not_judged")
-                spans.append(_span("tests", data["nodeid"].rpartition("::")[2], end - data["seconds"], end, status))
-            case "client.calls":
-                spans += [_span("breaker", circuit, stop, stop) for _, stop, _, circuit in data["calls"] if circuit != "closed"]
-            case "fault.injected":
-                moment = data.get("at", end)
-                spans.append(_span("faults", data["what"], moment, moment, FAILS))
-            case "breaker.state":
-                spans.append(_span("breaker", data["state"], end, end))
-            case "test.crashed":
-                spans.append(_span("tests", f"crashed: {data['nodeid']}", end, end, BROKE))
+    for event, _, end in events:
+        match event:
+            case CheckDone():
+                spans.append(_span("checks", event.id, end - event.seconds, end, event.status))
+            case TestDone(check=None):
+                status = {"passed": HOLDS, "failed": FAILS, "error": BROKE}.get(event.outcome, "not_judged")
+                spans.append(_span("tests", event.nodeid.rpartition("::")[2], end - event.seconds, end, status))
+            case ClientCalls():
+                spans += [_span("breaker", circuit, stop, stop) for _, stop, _, circuit in event.calls if circuit != "closed"]
+            case FaultInjected():
+                spans.append(_span("faults", event.what, event.at, event.at, FAILS))
+            case ServerKilled():
+                spans.append(_span("faults", KILLED[event.part], end, end, FAILS))
+            case BreakerState():
+                spans.append(_span("breaker", event.state, end, end))
+            case TestCrashed():
+                spans.append(_span("tests", f"crashed: {event.nodeid}", end, end, BROKE))
     return spans
 
 
-def _requests(events: Sequence[Event]) -> list[dict[str, Any]]:
-    """Return what was asked, as spans of equal length that say how often, and whether all of it was answered."""
-    asked = [(moment, answered) for event in _named(events, "check.done") for moment, answered in event.data["requests"]]
-    asked += [(stop, outcome == "answered") for event in _named(events, "client.calls") for _, stop, outcome, _ in event.data["calls"]]
+def _requests(events: Sequence[Recorded]) -> list[dict[str, Any]]:
+    """Return the requests as spans of equal length, each with their number, and failed unless all of them were answered."""
+    asked = [(moment, answered) for check in events_of(events, CheckDone) for moment, answered in check.requests]
+    asked += [(stop, outcome == "answered") for test in events_of(events, ClientCalls) for _, stop, outcome, _ in test.calls]
     width = max((event.seconds for event in events), default=0.0) / MOST_SPANS
     counts: dict[int, list[bool]] = {}
     for moment, answered in asked:
         counts.setdefault(int(moment / width) if width else 0, []).append(answered)
     return [
-        _span("requests", f"{len(among)} requests", index * width, (index + 1) * width, "" if all(among) else FAILS)
+        {
+            **_span("requests", f"{len(among)} requests", index * width, (index + 1) * width, "" if all(among) else FAILS),
+            "requests": len(among),
+        }
         for index, among in sorted(counts.items())
     ]
 
 
-def _steps(events: Sequence[Event]) -> list[dict[str, Any]]:
+def _steps(events: Sequence[Recorded]) -> list[dict[str, Any]]:
     spans = []
     for step, (begins, ends) in STEPS.items():
-        started, ended = _named(events, begins), _named(events, ends)
-        spans += [_span("steps", step, began.seconds, end.seconds, HOLDS) for began, end in zip(started, ended, strict=False)]
-        spans += [_span("steps", step, began.seconds, events[-1].seconds, OPEN) for began in started[len(ended) :]]
+        started, ended = ([one.seconds for one in events if isinstance(one.event, kind)] for kind in (begins, ends))
+        spans += [_span("steps", step, start, end, HOLDS) for start, end in zip(started, ended, strict=False)]
+        spans += [_span("steps", step, start, events[-1].seconds, OPEN) for start in started[len(ended) :]]
     return spans
 
 
-def _server(events: Sequence[Event]) -> list[dict[str, Any]]:
-    """Return how each server started, and how long it then was ready; one that was not stopped ends with the events."""
+def _server(events: Sequence[Recorded]) -> list[dict[str, Any]]:
+    """Return how each server started and how long it then was ready; a server that was not stopped ends with the events."""
     spans: list[dict[str, Any]] = []
-    since: dict[str, tuple[str, float]] = {}
-    for event in events:
-        nonce = event.data.get("nonce", "")
-        if event.name == "server.launched":
-            since[nonce] = ("never ready", event.seconds)
-        elif event.name == "server.ready" and nonce in since:
-            spans.append(_span("server", "starting", since[nonce][1], event.seconds))
-            since[nonce] = ("ready", event.seconds)
-        elif (event.name == "server.stopped" or event.data.get("what") == "every process killed") and nonce in since:
-            spans.append(_lived(*since.pop(nonce), event.seconds))
-    return spans + [_span("server", name, start, events[-1].seconds, OPEN) for name, start in since.values()]
-
-
-def _lived(name: str, start: float, end: float) -> dict[str, Any]:
-    return _span("server", name, start, end, HOLDS if name == "ready" else BROKE)
+    starting: dict[str, float] = {}
+    ready: dict[str, float] = {}
+    for event, _, now in events:
+        match event:
+            case ServerLaunched():
+                starting[event.nonce] = now
+                ready.pop(event.nonce, None)
+            case ServerReady() if event.nonce in starting:
+                spans.append(_span("server", "starting", starting.pop(event.nonce), now))
+                ready[event.nonce] = now
+            case ServerStopped() | ServerKilled(part="all") if event.nonce in ready:
+                spans.append(_span("server", "ready", ready.pop(event.nonce), now, HOLDS))
+            case ServerStopped() | ServerKilled(part="all") if event.nonce in starting:
+                spans.append(_span("server", "never ready", starting.pop(event.nonce), now, BROKE))
+    spans += [_span("server", "never ready", start, events[-1].seconds, OPEN) for start in starting.values()]
+    return spans + [_span("server", "ready", start, events[-1].seconds, OPEN) for start in ready.values()]
 
 
 def _span(lane: str, name: str, start: float, end: float, status: str = "") -> dict[str, Any]:

@@ -74,18 +74,18 @@ def latency(found: Mapping[str, Any]) -> str:
     step, most = inner / BINS, max(counts)
     bars = [(MARGIN + index * step + 1, count / most * HIGHEST) for index, count in enumerate(counts) if count]
     parts = [_rect("bar", left, floor - tall, step - 2, tall) for left, tall in bars]
-    marks = [("p50", found["p50_ms"]), ("p95", found["p95_ms"]), ("p99", found["p99_ms"])]
-    marks += [("in memory", in_memory)] if in_memory is not None else []
-    for row, (name, value) in enumerate(sorted(marks, key=lambda mark: mark[1])):
+    marks = [(found[f"{name}_ms"], name, "mark") for name in ("p50", "p95", "p99")]
+    marks += [(in_memory, "in memory", "memory")] if in_memory is not None else []
+    for row, (value, name, kind) in enumerate(sorted(marks, key=lambda mark: mark[0])):
         place, height = MARGIN + value / top * inner, 14 + row * 13
-        kind = "small end" if place > WIDTH * 0.6 else "small"
+        is_late = place > WIDTH * 0.6
         parts += [
-            f'<line class="{"memory" if name == "in memory" else "mark"}" x1="{place:.1f}" y1="{height + 3}" x2="{place:.1f}" y2="{floor}"/>',
-            _text(place + (-4 if kind.endswith("end") else 4), height + 8, f"{name} {value:.3g} ms", kind),
+            f'<line class="{kind}" x1="{place:.1f}" y1="{height + 3}" x2="{place:.1f}" y2="{floor}"/>',
+            _text(place + (-4 if is_late else 4), height + 8, f"{name} {value:.3g} ms", "small end" if is_late else "small"),
         ]
     parts += [f'<line class="axis" x1="{MARGIN}" y1="{floor}" x2="{WIDTH - MARGIN}" y2="{floor}"/>']
     parts += [_text(MARGIN, floor + 16, "0", "small"), _text(WIDTH - MARGIN, floor + 16, f"{top:.3g} ms", "small end")]
-    said = f"{len(served)} single rows, one after the other: " + ", ".join(f"{name} {value:.3g} ms" for name, value in marks) + "."
+    said = f"{len(served)} single rows, one after the other: " + ", ".join(f"{name} {value:.3g} ms" for value, name, _ in marks) + "."
     return _svg(WIDTH, HEIGHT, "Latency of one row", said, parts)
 
 
@@ -119,7 +119,7 @@ def _drawn(span: Mapping[str, Any], left: float, right: float, top: float) -> st
     width, kind = max(1.6, right - left), {"pass": "good", "fail": "bad", "error": "bad", "not_judged": "idle"}.get(span["status"], "plain")
     tall, text = LANE - 8.0, ""
     if span["lane"] == "requests":
-        tall = max(3.0, tall * min(1.0, int(span["name"].split()[0]) / BUSIEST))
+        tall = max(3.0, tall * min(1.0, span["requests"] / BUSIEST))
     elif width > len(span["name"]) * LETTER + 6:
         text = _text(left + 4, top + 16, span["name"], f"small on {kind}")
     took = f"{span['name']}, at {span['start']:.2f} s" + (f" for {span['end'] - span['start']:.2f} s" if span["end"] > span["start"] else "")

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tier0.core.events import (
+    BreakerMeasured,
+    DeploymentVerified,
+    HealthChecked,
+    RegistrationDone,
+    RunKept,
+    SelectionDone,
+    ServerStopped,
+    TrainingDone,
+    TrainingLogged,
+)
+
 if TYPE_CHECKING:
-    from tier0.core.events import EventLog
+    from tier0.core.event_log import EventLog
 
 Row = tuple[str, str]
 
@@ -13,30 +25,28 @@ Row = tuple[str, str]
 def summary_rows(events: EventLog) -> list[Row]:
     """Return what the run found, as (name, value), in the order of the pipeline's own console; only what happened."""
     rows: list[Row] = []
-    if selected := events.last("selection.done"):
-        rows += [("selected algorithm", selected["algorithm"]), ("selection score", f"{selected['score']:.3f}")]
-    if trained := events.last("training.done"):
-        rows += [] if selected else [("algorithm", f"{trained['algorithm']}, of your own training")]
-        rows += [(name, f"{value:.3f}") for name, value in trained["metrics"].items()]
-    if logged := events.last("training.logged"):
-        rows.append(("model uri", logged["model_uri"]))
-    if registered := events.last("registration.done"):
-        rows.append(("model tag", registered["tag"]))
-    if verified := events.last("deployment.verified"):
-        rows += [
-            ("endpoint", verified["url"]),
-            ("golden rows", f"{verified['rows']} of {verified['rows']} to the last bit"),
-            *((part, f"{_short(verified[part])} …") for part in ("predictions", "probabilities") if verified[part]),
-            ("latency", f"{verified['latency_ms']:.1f} ms of inference for {verified['rows']} rows"),
-        ]
-    if healthy := events.last("health.checked"):
-        rows.append(("health", healthy["status"]))
-    if breaker := events.last("breaker.measured"):
-        rows.append(("circuit breaker", f"{' → '.join(breaker['states'])}, {breaker['reached']} requests reached the dead server's port"))
-    if stopped := events.last("server.stopped"):
-        rows.append(("stopped", f"in {stopped['seconds']:.1f} s, no process and no port left"))
-    if kept := events.last("run.kept"):
-        rows.append(("kept", kept["path"]))
+    if selected := events.last(SelectionDone):
+        rows += [("selected algorithm", selected.algorithm), ("selection score", f"{selected.score:.3f}")]
+    if trained := events.last(TrainingDone):
+        rows += [] if selected else [("algorithm", f"{trained.algorithm}, of your own training")]
+        rows += [(name, f"{value:.3f}") for name, value in trained.metrics.items()]
+    if logged := events.last(TrainingLogged):
+        rows.append(("model uri", logged.model_uri))
+    if registered := events.last(RegistrationDone):
+        rows.append(("model tag", registered.tag))
+    if verified := events.last(DeploymentVerified):
+        rows += [("endpoint", verified.url), ("golden rows", f"{verified.rows} of {verified.rows} to the last bit")]
+        rows += [("predictions", f"{_short(verified.predictions)} …")] if verified.predictions else []
+        rows += [("probabilities", f"{_short(verified.probabilities)} …")] if verified.probabilities else []
+        rows.append(("latency", f"{verified.latency_ms:.1f} ms of inference for {verified.rows} rows"))
+    if healthy := events.last(HealthChecked):
+        rows.append(("health", healthy.status))
+    if breaker := events.last(BreakerMeasured):
+        rows.append(("circuit breaker", f"{' → '.join(breaker.states)}, {breaker.reached} requests reached the dead server's port"))
+    if stopped := events.last(ServerStopped):
+        rows.append(("stopped", f"in {stopped.seconds:.1f} s, no process and no port left"))
+    if kept := events.last(RunKept):
+        rows.append(("kept", kept.path))
     return rows
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tier0.core.errors import Tier0Error
-from tier0.core.events import EventLog
+from tier0.core.event_log import EventLog
+from tier0.core.events import BentoBuilding, BentoBuilt
 from tier0.core.helper import Helper
 from tier0.core.settings import Port
 from tier0.runs.deployment import golden_probe
@@ -105,7 +106,7 @@ def build(
     try:
         output.mkdir(parents=True, exist_ok=True)
         for name, models in services.items():
-            told.emit("bento.building", f"building a Bento of {', '.join(model.tag for model in models)}")
+            told.emit(BentoBuilding(), f"building a Bento of {', '.join(model.tag for model in models)}")
             nonce = os.urandom(8).hex()
             made, tag = _build_one(workspace, name, models, nonce)
             _prove(workspace, made, models, nonce, startup_timeout, told)
@@ -115,7 +116,7 @@ def build(
             unfinished.replace(output / name)
             port = first_port + (KINDS.index(name) if name in KINDS else 0)
             built.append(Built(name, tag, output / name, tuple(model.tag for model in models), port))
-            told.emit("bento.built", f"{tag} serves the golden rows of all its models; it is in {output / name}", tag=tag)
+            told.emit(BentoBuilt(tag=tag), f"{tag} serves the golden rows of all its models; it is in {output / name}")
         (output / COMPOSE).write_text(as_compose(built), encoding="utf-8")
     except OSError as problem:
         raise Tier0Error(f"output-dir = {str(output)!r} cannot be written to: {problem}. Give another one") from problem

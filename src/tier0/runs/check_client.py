@@ -76,9 +76,7 @@ def check_client(
     if not callable(make):
         raise Tier0Error(f"the client {name!r} is {type(make).__name__}, not something to call with a URL")
     checks = select_checks(CLIENT_CATALOGUE, only)
-    again = f"tier0 check-client {name}" + (f" --declare {declare}" if isinstance(declare, (str, Path)) else "")
-    if not isinstance(factory, str):
-        again = f"tier0.check_client({name.rpartition(':')[2]}, …)"
+    again = _how_to_repeat(factory, declare)
     with mock.patch.dict(os.environ, NOWHERE):
         results = _run(_judge(Subject(make, declared, name), checks, again, tell or (lambda _: None)))
     verdict = Verdict({"client": name, "declared": declared.promised, "knobs": sorted(declared.knobs)}, results)
@@ -88,6 +86,15 @@ def check_client(
         kind = DoesNotHoldError if verdict.verdict == "fail" else InconclusiveError
         raise kind("\n\n".join(told) or verdict.reason)
     return verdict
+
+
+def _how_to_repeat(factory: Callable[..., Any] | str, declare: Declaration | Mapping[str, Any] | Path | str | None) -> Callable[[str], str]:
+    """Return what makes, for the id of a check, the command or the call that runs this check alone."""
+    if not isinstance(factory, str):
+        called = getattr(factory, "__qualname__", factory)
+        return lambda check: f"tier0.check_client({called}, …, only=['{check}'])"
+    options = f" --declare {declare}" if isinstance(declare, (str, Path)) else ""
+    return lambda check: f"tier0 check-client {factory}{options} --only {check}"
 
 
 def _run(judging: Coroutine[Any, Any, list[CheckResult]]) -> list[CheckResult]:
@@ -105,7 +112,7 @@ def _run(judging: Coroutine[Any, Any, list[CheckResult]]) -> list[CheckResult]:
         loop.close()
 
 
-async def _judge(subject: Subject, checks: list[ClientCheck], again: str, tell: Callable[[CheckResult], None]) -> list[CheckResult]:
+async def _judge(subject: Subject, checks: list[ClientCheck], again: Callable[[str], str], tell: Callable[[CheckResult], None]) -> list[CheckResult]:
     made, subject = await _look_at(subject)
     results: dict[str, CheckResult] = {}
     places = asyncio.Semaphore(AT_ONCE)
@@ -163,7 +170,7 @@ async def _blocks(caller: Caller, name: str, delay: float) -> bool:
     return caller.is_asynchronous and stalls.longest > MOST * delay
 
 
-async def _ask(subject: Subject, check: ClientCheck, made: Any, again: str) -> CheckResult:
+async def _ask(subject: Subject, check: ClientCheck, made: Any, again: Callable[[str], str]) -> CheckResult:
     start = time.perf_counter()
     if undeclared := [field for field in check.declared if not subject.declared.promises(field)]:
         message = f"{' and '.join(undeclared)} {'is' if len(undeclared) == 1 else 'are'} not declared"
@@ -177,8 +184,7 @@ async def _ask(subject: Subject, check: ClientCheck, made: Any, again: str) -> C
     except NotJudgedError as problem:
         result = CheckResult(check.id, "not_judged", str(problem), code=problem.code)
     except CheckFailedError as problem:
-        only = f"{again} --only {check.id}" if again.startswith("tier0 ") else again.replace("…", f"…, only=['{check.id}']")
-        result = CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, only)
+        result = CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, again(check.id))
     except TimeoutError:
         message = f"the check took more than {CHECK_TIMEOUT:g} s: declare knobs that shorten the client's timeouts and its reset"
         result = CheckResult(check.id, "not_judged", message, code="timeout")

@@ -23,8 +23,8 @@ from tier0.client import BentoMLClient
 from tier0.core.catalogue import Disturbance
 from tier0.core.contract import Contract, read_contract
 from tier0.core.errors import PredictionMismatchError, Tier0Error
-from tier0.core.events import EventLog
-from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows, Mismatch
+from tier0.core.event_log import EventLog
+from tier0.core.golden import GoldenRows, Mismatch
 from tier0.core.settings import Port, Settings
 from tier0.core.waivers import Waiver, read_waivers
 from tier0.serving.entry import GOLDEN_FILE, Entry, find_entry
@@ -338,16 +338,18 @@ async def verify_bentoml_predictions(client: BentoMLClient, deployment: OwnDeplo
         PredictionMismatchError: an answer differs, or another model gave it.
         ClientError: there was none.
     """
-    golden = deployment.model.golden.plain
+    kept = deployment.model.golden
+    golden = kept.plain
+    as_asked, otherwise = (kept.tolerances(same_arithmetic=True, same_batch=same_batch) for same_batch in (True, False))
     together = await client.predict(golden.body())
     if together.get("model_tag") != deployment.model.tag:
         raise PredictionMismatchError(f"{deployment.url} answers as {together.get('model_tag')!r}, and {deployment.model.tag!r} was asked to serve")
-    _refuse(deployment, golden, golden.compare(together))
-    if hard := deployment.model.golden.hard:
-        _refuse(deployment, hard, hard.compare(await client.predict(hard.body())))
+    _refuse(deployment, golden, golden.compare(together, tolerance=as_asked))
+    if edge_cases := kept.edge_cases:
+        _refuse(deployment, edge_cases, edge_cases.compare(await client.predict(edge_cases.body()), tolerance=as_asked))
     for index in range(len(golden)):
         alone = golden.take([index])
-        _refuse(deployment, alone, alone.compare(await client.predict(alone.body()), tolerance=ROW_ALONE_TOLERANCE))
+        _refuse(deployment, alone, alone.compare(await client.predict(alone.body()), tolerance=otherwise))
     return together
 
 
@@ -370,7 +372,7 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
             golden = model.golden.plain
             answer = await client.predict(golden.body(), model=route)
             health = await client.health_check(route)
-            mismatch = golden.compare(answer)
+            mismatch = golden.compare(answer, tolerance=model.golden.tolerances(same_arithmetic=True, same_batch=True))
             if health["status"] != "healthy":
                 raise PredictionMismatchError(f"{url} predicts, and says that it is not well: {health['reason']}")
             if answer.get("model_tag") != model.tag or health.get("run") != nonce:

@@ -22,7 +22,6 @@ from tier0.checks.serving.target import NoPredictionError, OverloadedError, Targ
 from tier0.core.catalogue import LEVELS, Check, Disturbance
 from tier0.core.contract import Contract, ContractError
 from tier0.core.errors import Tier0Error
-from tier0.core.golden import GoldenRows
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
@@ -149,7 +148,7 @@ class Examination:
             "url": deployment.url,
             "model": deployment.tag,
             "golden_rows": len(deployment.golden or []),
-            "route": None if self._target.why_not_asked else self._target.contract.route,
+            "route": None if self._target.contract.why_not_asked else self._target.contract.route,
             "disturb": deployment.disturb,
             "waivers": [str(waiver) for waiver in deployment.waivers if waiver.counts],
             "retried": dict(self._retried),
@@ -161,34 +160,31 @@ class Examination:
         return Counter() if self._target is None else Counter(self._target.sender.retried)
 
     async def _connect(self, make_client: Callable[[str], Any] | None) -> Target:
-        deployment, golden = self.deployment, self.deployment.golden
+        deployment = self.deployment
         limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0)
         trust = ssl.create_default_context(cafile=deployment.ca)
         self._http = httpx.AsyncClient(
             headers=dict(deployment.headers), timeout=REQUEST_TIMEOUT, limits=limits, verify=trust, trust_env=False, event_hooks=self._hooks()
         )
         await self._wait(Sender(deployment.url, self._http, retries=0))
-        sender, why_not_asked = Sender(deployment.url, self._http, deployment.retries), ""
-        try:
-            contract = await discover(deployment, sender)
-        except ContractError as problem:
-            if golden is not None:
-                raise
-            contract, why_not_asked = Contract(health="/readyz"), str(problem)
-        _refuse_unknown_class(contract, golden)
-        return Target(
-            contract,
-            sender,
-            golden,
+        target = Target(
+            Contract(),
+            Sender(deployment.url, self._http, deployment.retries),
+            deployment.golden,
             deployment.tag,
             mask=deployment.mask,
             same_arithmetic=isinstance(deployment, OwnDeployment),
             process=deployment.server,
             make_client=make_client,
-            why_not_asked=why_not_asked,
             hide=self._secrets.hide,
             on_prediction=self._saw_prediction,
         )
+        try:
+            return await discover(target, deployment.contract)
+        except ContractError as problem:
+            if deployment.golden is not None:
+                raise
+            return replace(target, contract=Contract(health="/readyz", why_not_asked=str(problem)))
 
     async def _wait(self, sender: Sender) -> None:
         """Wait until the service responds at all; where it does not, discovery tells why."""
@@ -232,6 +228,8 @@ class Examination:
     async def _ask(self, check: Check) -> CheckResult:
         """Ask one check, and turn whatever comes of it into a result."""
         assert self._target is not None  # noqa: S101 - it is open
+        if check.id == self._reported_by:  # asked again: the service may give predictions by now
+            self._target.memo.clear()
         mine = [waiver for waiver in self.deployment.waivers if waiver.check == check.id]
         tolerances = [waiver for waiver in mine if waiver.counts and waiver.relative is not None]
         body = getattr(import_module(f"tier0.checks.serving.{check.group}"), check.id.partition(".")[2])
@@ -241,7 +239,7 @@ class Examination:
                 result = CheckResult(check.id, "pass", "; ".join(map(str, tolerances)), await body(asked) or {})
         except Exception as problem:  # noqa: BLE001 - an error in one check must not hide what the others find
             result = _waived(self._result_of(check, problem), mine)
-            if isinstance(problem, NoPredictionError) and result.status in {"fail", "error"} and not self._has_predicted:
+            if isinstance(problem, (NoPredictionError, UnansweredError)) and result.status in {"fail", "error"} and not self._has_predicted:
                 self._reported_by = check.id
         if self._has_predicted:
             self._reported_by = ""
@@ -289,12 +287,6 @@ def _waived(result: CheckResult, waivers: list[Waiver]) -> CheckResult:
             return replace(result, status="not_judged", code="waived", message=f"{waiver}. Without the waiver it would fail: {result.message}")
     ended = [f" ({waiver}; the waiver has expired)" for waiver in waivers if not waiver.counts]
     return replace(result, message=result.message + "".join(ended))
-
-
-def _refuse_unknown_class(contract: Contract, golden: GoldenRows | None) -> None:
-    named, names = contract.probability_of, [str(label) for label in golden.classes] if golden is not None else []
-    if named is not None and names and named not in names:
-        raise ContractError(f"probability_of = {named!r} in the contract is none of the model's classes: {', '.join(names)}")
 
 
 def _load_client(client: Callable[[str], Any] | str | None) -> Callable[[str], Any] | None:

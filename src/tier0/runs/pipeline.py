@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tier0.core.errors import Tier0Error
-from tier0.core.events import Event, EventLog
+from tier0.core.event_log import EventLog, Recorded
 from tier0.core.settings import DATASETS, TABLE, Settings, merge_settings
 from tier0.core.verdict import WORDS, Conclusion, conclude
 from tier0.pipeline.cluster import Run
@@ -397,7 +397,7 @@ class Telling:
 
     begins: Callable[[int, str], None] = lambda _, __: None
     ends: Callable[[str, Found, float], None] = lambda _, __, ___: None
-    event: Callable[[Event], None] = lambda _: None
+    event: Callable[[Recorded], None] = lambda _: None
 
 
 def run_steps(

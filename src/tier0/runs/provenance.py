@@ -6,12 +6,21 @@ import importlib.metadata
 import platform
 import subprocess
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict
 
 PACKAGES = ("numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "mlflow", "bentoml", "pytest-tier0")
 
 
-def provenance() -> dict[str, Any]:
+class Provenance(TypedDict):
+    """Where a run comes from."""
+
+    started: str
+    python: str
+    versions: dict[str, str]
+    commit: str | None
+
+
+def provenance() -> Provenance:
     """Return ``started`` (ISO 8601, UTC), ``python``, ``versions`` of the packages that matter, and ``commit`` of the working folder, if any."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -15,7 +15,8 @@ from typing import Any, Self
 from tier0.client import BentoMLClient
 from tier0.core.contract import Contract
 from tier0.core.errors import MissingDependencyError, Tier0Error
-from tier0.core.events import EventLog
+from tier0.core.event_log import EventLog
+from tier0.core.events import RegistrationDone, ServerPortTaken
 from tier0.core.settings import Port
 from tier0.runs.deployment import OwnDeployment, golden_probe
 from tier0.serving.entry import DESCRIPTION_FILE, Entry, find_entry
@@ -165,7 +166,8 @@ class Services:
     def _launch(self, kind: str, first_port: int, workers: int, preload: Sequence[str] = (), port: Port | None = None) -> None:
         number = 0 if first_port == 0 or kind not in KINDS else first_port + KINDS.index(kind)
         if number and port is None and not is_free(number):
-            self.events.emit("server.port_taken", f"port {number} of the {kind} service belongs to {owner_of(number)}; taking another one")
+            taken = f"port {number} of the {kind} service belongs to {owner_of(number)}; taking another one"
+            self.events.emit(ServerPortTaken(wanted=number), taken)
             number = 0
         server = Server(self._workspace.folder("s"), port or Port(number), self.events, preload, workers=workers)
         self.servers[kind] = server
@@ -178,7 +180,8 @@ class Services:
         savers = [ModelSaver(one.model, one.name, one.metadata, one.examples, threshold=one.threshold) for one in trained]
         for example, model in zip(trained, save_models(savers, self._workspace, writer, prove=False, are_last=is_last), strict=True):
             self.models.setdefault(example.kind, []).append(model)
-            self.events.emit("registration.done", f"registered {model.tag} with {len(model.golden)} golden rows", tag=model.tag)
+            done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden))
+            self.events.emit(done, f"registered {model.tag} with {len(model.golden)} golden rows")
 
     def _announce_and_wait(self, kind: str, timeout: float) -> None:
         """Tell a server its models, and wait until it has given the golden rows of each of them."""

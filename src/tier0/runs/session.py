@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tier0.core.errors import PredictionMismatchError, Tier0Error
-from tier0.core.events import EventLog
+from tier0.core.event_log import EventLog
+from tier0.core.events import (
+    DeploymentDescribed,
+    DeploymentVerified,
+    ParityCompared,
+    RegistrationDone,
+    RunKept,
+    SelectionStart,
+    TrainingLogged,
+    TrainingOwn,
+)
 from tier0.core.settings import Settings
 from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, how_to_judge
 from tier0.runs.named import import_named
@@ -133,7 +143,7 @@ class Session:
 
     def _tell_kept(self, workspace: Workspace) -> None:
         if workspace.keep:
-            self.events.emit("run.kept", f"everything is kept in {workspace.path}", path=str(workspace.path))
+            self.events.emit(RunKept(path=str(workspace.path)), f"everything is kept in {workspace.path}")
 
     @property
     def store(self) -> Path:
@@ -186,7 +196,7 @@ class Session:
         from tier0.pipeline.selection import select  # noqa: PLC0415
 
         settings = self.settings
-        self.events.emit("selection.start", f"step 4 selection on {dataset.name}: {', '.join(settings.algorithms)}")
+        self.events.emit(SelectionStart(), f"step 4 selection on {dataset.name}: {', '.join(settings.algorithms)}")
         candidates = candidates_for(dataset, settings.algorithms, settings.seed)
         return select(dataset, parts["train"], candidates, settings.seed, self.events, self.run)
 
@@ -206,7 +216,7 @@ class Session:
         from tier0.pipeline.own import call_own  # noqa: PLC0415
 
         named = self.settings.pipeline or ""
-        self.events.emit("training.own", f"steps 4 and 5: {named} trains")
+        self.events.emit(TrainingOwn(), f"steps 4 and 5: {named} trains")
         return call_own(import_named("pipeline", named, TRAINS), named)
 
     def take(self, model: Any, dataset: Dataset) -> Trained:
@@ -247,12 +257,8 @@ class Session:
         # In a store of the user's own nothing may ever be that is not proven; in ours, the server's first answer is the proof.
         model = trained.saver(self.workspace, self._writer, prove=self.settings.store is not None)
         self._writer = None
-        self.events.emit(
-            "registration.done",
-            f"step 7 deployment: registered {model.tag} with {len(model.golden)} golden rows",
-            tag=model.tag,
-            golden_rows=len(model.golden),
-        )
+        done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden))
+        self.events.emit(done, f"step 7 deployment: registered {model.tag} with {len(model.golden)} golden rows")
         return model
 
     def serve(self, server: Server, model: RegisteredModel) -> OwnDeployment:
@@ -269,9 +275,7 @@ class Session:
             self._tell_compared(model, problem.answer)
             raise
         self._tell_compared(model, answer)
-        self.events.emit(
-            "deployment.verified",
-            f"step 7 deployment: all {len(model.golden.plain)} golden rows came back right",
+        verified = DeploymentVerified(
             url=server.url,
             tag=model.tag,
             predictions=[] if self.settings.mask else answer["predictions"][:3],
@@ -279,12 +283,13 @@ class Session:
             rows=len(model.golden.plain),
             latency_ms=answer["latency_ms"],
         )
+        self.events.emit(verified, f"step 7 deployment: all {verified.rows} golden rows came back right")
         return OwnDeployment.of(server, model)
 
     def _tell_compared(self, model: RegisteredModel, answer: Mapping[str, Any]) -> None:
         compared = None if self.settings.mask else model.golden.plain.beside(answer)
         if compared is not None:
-            self.events.emit("parity.compared", **compared)
+            self.events.emit(ParityCompared(**compared))
 
     def users_deployment(self) -> Deployment:
         """Describe the service that the settings name; start it, if it is to be started.
@@ -310,13 +315,9 @@ class Session:
         return self._described(self.deployment)
 
     def _described(self, deployment: Deployment) -> Deployment:
-        self.events.emit(
-            "deployment.described",
-            url=deployment.url,
-            model=deployment.tag,
-            golden_rows=len(deployment.golden or []),
-            disturb=deployment.disturb,
-        )
+        golden_rows = len(deployment.golden or [])
+        described = DeploymentDescribed(url=deployment.url, model=deployment.tag, golden_rows=golden_rows, disturb=deployment.disturb)
+        self.events.emit(described)
         return deployment
 
     @property
@@ -388,7 +389,7 @@ class Session:
                 uri = self._trained.logged.result(1.0 if self.failed else None)[1]
             except TimeoutError:
                 return  # what failed has been told already
-            self.events.emit("training.logged", f"step 5 training: logged to MLflow as {uri}", model_uri=uri)
+            self.events.emit(TrainingLogged(model_uri=uri), f"step 5 training: logged to MLflow as {uri}")
 
 
 def saver_of(training: Training) -> ModelSaver:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import TooManyWaitError
-from tier0.core.golden import ROW_ALONE_TOLERANCE
 from tier0.core.prediction import Output
 
 if TYPE_CHECKING:
@@ -219,8 +218,9 @@ def _settle(batch: list[_Asked], outcomes: list[tuple[Output, float] | Exception
 
 
 def answers_alike(predictor: Predictor) -> bool:
-    """Tell whether the model gives each golden row the same alone as together: only then may strangers' rows stand beside each other."""
-    golden = predictor.entry.golden_rows().plain
+    """Return True if the model's answer to each golden row is the same alone as together: only then may rows of several callers be joined."""
+    kept = predictor.entry.golden_rows()
+    golden, tolerance = kept.plain, kept.tolerances(same_arithmetic=False, same_batch=False)  # rounding errors do not keep callers apart
 
     def ask(rows: list[list[Any]]) -> dict[str, Any]:
         return vars(predictor.ask(rows))
@@ -228,4 +228,4 @@ def answers_alike(predictor: Predictor) -> bool:
     if len(golden) == 1:
         return False  # one row proves nothing about a batch
     together = golden.answered(ask(golden.rows))
-    return all(together.take([index]).compare(ask([row]), tolerance=ROW_ALONE_TOLERANCE) is None for index, row in enumerate(golden.rows[:20]))
+    return all(together.take([index]).compare(ask([row]), tolerance=tolerance) is None for index, row in enumerate(golden.rows[:20]))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tier0.core.errors import RegistrationError
+from tier0.core.origins import Origin
 from tier0.core.signature import BEYOND_A_FLOAT
 
 if TYPE_CHECKING:
@@ -36,16 +37,17 @@ Ask = Callable[[list[Row]], "Output"]
 """Answers rows of JSON values; raises where the model has no answer."""
 
 
-def hard_rows(ask: Ask, signature: Signature, rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """Return rows like *rows* with something in them that is easily lost, and what that is for each.
+def hard_rows(ask: Ask, signature: Signature, rows: list[Row], decision_margin: float = MARGIN) -> tuple[list[Row], list[Origin]]:
+    """Return rows like *rows* with something in them that is easily lost, and the origin of each.
 
     They have missing values, categories that were never seen, whole numbers that no float holds, values on both sides of a
     boundary at which the model's answer jumps, and values on both sides of the decision between two classes; each only where
-    the model has it.
+    the model has it. *decision_margin* is the distance from the decision, as a share of the way from one example
+    to another: more for models with larger rounding errors.
     """
     base = next((row for row in rows if None not in row), rows[0])
     found = _answered(ask, [*_missing(signature, base), *_unseen(signature, base), *_large(signature, base)])
-    lines = [*_lines_through_columns(signature, base, rows), *_line_between_classes(ask, signature, rows)]
+    lines = [*_lines_through_columns(signature, base, rows), *_line_between_classes(ask, signature, rows, decision_margin)]
     for line in _search(ask, lines):
         found += [(line.row_at(line.low), line.below), (line.row_at(line.high), line.above)]
     return [row for row, _ in found], [origin for _, origin in found]
@@ -80,21 +82,21 @@ def _changed(row: Row, position: int, value: Any) -> Row:
     return [value if index == position else old for index, old in enumerate(row)]
 
 
-def _missing(signature: Signature, base: Row) -> Iterator[tuple[Row, str]]:
+def _missing(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
     accepting = [position for position, feature in enumerate(signature.features) if feature.accepts_missing]
     for position in accepting[:MOST_COLUMNS]:
-        yield _changed(base, position, None), f"{signature.features[position].name} missing"
+        yield _changed(base, position, None), Origin("missing", signature.features[position].name)
     if len(accepting) > 1:
-        yield [None if position in accepting else value for position, value in enumerate(base)], "everything missing that may be"
+        yield [None if position in accepting else value for position, value in enumerate(base)], Origin("missing")
 
 
-def _unseen(signature: Signature, base: Row) -> Iterator[tuple[Row, str]]:
+def _unseen(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
     for position, feature in enumerate(signature.features):
         if feature.kind == "text" and feature.categories is None:
-            yield _changed(base, position, UNSEEN), f"{feature.name} never seen"
+            yield _changed(base, position, UNSEEN), Origin("unseen", feature.name)
 
 
-def _large(signature: Signature, base: Row) -> Iterator[tuple[Row, str]]:
+def _large(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
     for position, feature in enumerate(signature.features):
         if (
             feature.kind == "integer"
@@ -102,10 +104,10 @@ def _large(signature: Signature, base: Row) -> Iterator[tuple[Row, str]]:
             and feature.dtype.lower().endswith(("int64", "object"))
             and feature.categories is None
         ):
-            yield _changed(base, position, BEYOND_A_FLOAT + 1), f"{feature.name} beyond what a float holds"
+            yield _changed(base, position, BEYOND_A_FLOAT + 1), Origin("large_integer", feature.name)
 
 
-def _answered(ask: Ask, candidates: list[tuple[Row, str]]) -> list[tuple[Row, str]]:
+def _answered(ask: Ask, candidates: list[tuple[Row, Origin]]) -> list[tuple[Row, Origin]]:
     """Return those to which the model has an answer; all at once where it has one to all."""
     if not candidates:
         return []
@@ -127,8 +129,9 @@ class _Line:
     as_value: Callable[[Any], Any]
     step_off: bool
     by_label: bool
-    below: str
-    above: str
+    below: Origin
+    above: Origin
+    margin: float = MARGIN
 
     def grid(self) -> list[Any]:
         return sorted({self.as_value(value) for value in np.linspace(self.low, self.high, GRID + 1)[1:-1]} - {self.low, self.high})
@@ -143,8 +146,11 @@ class _Line:
     def step_back(self) -> None:
         """Leave the place itself, where the last bit decides, and which another machine may see on the other side."""
         if self.step_off:
-            self.low = self.as_value(self.low - MARGIN * max(abs(self.low), MARGIN))
-            self.high = self.as_value(self.high + MARGIN * max(abs(self.high), MARGIN))
+            self.low = self.as_value(self.low - self._step(self.low))
+            self.high = self.as_value(self.high + self._step(self.high))
+
+    def _step(self, value: float) -> float:
+        return self.margin if self.by_label else self.margin * max(abs(value), self.margin)  # a decision is at a share of the way: from 0 to 1
 
     def outputs(self, output: Output, start: int, count: int) -> Sequence[Any]:
         values = output.predictions if self.by_label or output.probabilities is None else output.probabilities
@@ -202,12 +208,12 @@ def _lines_through_columns(signature: Signature, base: Row, rows: list[Row]) -> 
                 partial(_as_kind, feature),
                 step_off=feature.kind == "number",
                 by_label=False,
-                below=f"just below a boundary of {feature.name}",
-                above=f"just above a boundary of {feature.name}",
+                below=Origin("boundary", feature.name, "below"),
+                above=Origin("boundary", feature.name, "above"),
             )
 
 
-def _line_between_classes(ask: Ask, signature: Signature, rows: list[Row]) -> Iterator[_Line]:
+def _line_between_classes(ask: Ask, signature: Signature, rows: list[Row], margin: float) -> Iterator[_Line]:
     """Yield the way from an example of one class to an example of another, on which the decision changes somewhere."""
     moving = _numeric(signature)
     complete = [row for row in rows if None not in row]
@@ -222,9 +228,8 @@ def _line_between_classes(ask: Ask, signature: Signature, rows: list[Row]) -> It
                 _as_kind(signature.features[index], old + share * (end[index] - old)) if index in moving else old for index, old in enumerate(start)
             ]
 
-        yield _Line(
-            row_at, 0.0, 1.0, float, step_off=True, by_label=True, below="just before the decision changes", above="just after the decision changes"
-        )
+        before, after = Origin("decision", side="before"), Origin("decision", side="after")
+        yield _Line(row_at, 0.0, 1.0, float, step_off=True, by_label=True, below=before, above=after, margin=margin)
 
 
 def _numeric(signature: Signature) -> list[int]:
@@ -242,9 +247,9 @@ def _as_kind(feature: Feature, value: float) -> Any:
 
 
 def _jumps(below: Any, above: Any) -> bool:
-    """Tell whether two answers differ by more than a continuous model's would in so small a step."""
-    if isinstance(below, list):
+    """Return True if two answers differ by more than a continuous model's would in so small a step."""
+    if isinstance(below, list) and isinstance(above, list):
         return any(_jumps(*pair) for pair in zip(below, above, strict=True))
-    if isinstance(below, float):
+    if isinstance(below, float) and isinstance(above, float):
         return not math.isclose(below, above, rel_tol=JUMP, abs_tol=JUMP)
     return bool(below != above)

@@ -13,16 +13,21 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.core.errors import InvalidRowError, RegistrationError
-from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.core.golden import GoldenRows, Origin
+from tier0.core.origins import EXAMPLE, SYNTHETIC
 from tier0.core.prediction import Output, ask_model, use_one_thread
 from tier0.core.signature import BEYOND_A_FLOAT, Feature, Kind, Signature
-from tier0.serving.hard_rows import Ask, hard_rows, synthetic_rows
+from tier0.core.tolerance import NO_SPREAD
+from tier0.serving.hard_rows import MARGIN, Ask, hard_rows, synthetic_rows
+from tier0.serving.spread import Meter, measure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 MOST_EXAMPLES = 200
 PROBED_ROWS = 3
+MARGIN_TOLERANCES = 64
+"""How many tolerances a row is away from the decision between two classes, so that rounding errors leave its label as it is."""
 TWO = 2
 KIND_OF_DTYPE: dict[str, Kind] = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
 
@@ -97,32 +102,72 @@ def _ask_in_memory(model: Any, signature: Signature, examples: Any, synthetic: i
     if synthetic:
         rows = synthetic_rows(signature, rows, synthetic, seed)
     output = ask(rows) if synthetic else direct
-    hard, origins, answers = _answered_alike(ask, *hard_rows(ask, signature, rows))
+    meter = measure(ask, rows, output)
+    plain = replace(
+        golden,
+        rows=rows,
+        predictions=output.predictions,
+        probabilities=output.probabilities,
+        intervals=output.intervals,
+        origins=[SYNTHETIC if synthetic else EXAMPLE] * len(rows),
+        dtypes={part: dtype.name for part, dtype in output.dtypes.items()},
+        spreads=meter.known(),
+    )
+    found = hard_rows(ask, signature, rows, _decision_margin(plain))
+    edge_cases, origins, answers = _answered_alike(ask, plain, meter, *found, threshold=signature.threshold)
     start = time.perf_counter()
     ask(rows[:1])
     seconds = time.perf_counter() - start
     return replace(
-        golden,
-        rows=[*rows, *hard],
+        plain,
+        rows=[*rows, *edge_cases],
         predictions=[*output.predictions, *answers.predictions],
         probabilities=None if output.probabilities is None else [*output.probabilities, *(answers.probabilities or [])],
         intervals=None if output.intervals is None else [*output.intervals, *(answers.intervals or [])],
-        origins=[*["synthetic" if synthetic else "example"] * len(rows), *origins],
+        origins=[*plain.origins, *origins],
+        spreads=meter.known(),
         categories={feature.name: list(known) for feature in signature.features if (known := feature.vocabulary or _text_categories(feature))},
         seconds=seconds,
     )
 
 
-def _answered_alike(ask: Ask, rows: list[list[Any]], origins: list[str]) -> tuple[list[list[Any]], list[str], Output]:
-    """Keep the rows that the model itself answers alike together and alone: others would accuse every service."""
-    while rows:
-        together = ask(rows)
-        as_golden = GoldenRows([], rows, together.predictions, together.probabilities, [], intervals=together.intervals)
-        unlike = {index for index, row in enumerate(rows) if as_golden.take([index]).compare(vars(ask([row])), tolerance=ROW_ALONE_TOLERANCE)}
+def _answered_alike(
+    ask: Ask, plain: GoldenRows, meter: Meter, rows: list[list[Any]], origins: list[Origin], *, threshold: float | None
+) -> tuple[list[list[Any]], list[Origin], Output]:
+    """Keep the edge cases to which the model gives one answer, together and alone: others would accuse every service.
+
+    How far the answers to those that are kept differ goes into *meter*.
+    """
+    tolerance = plain.tolerances(same_arithmetic=False, same_batch=False)
+    alone = [ask([row]) for row in rows]
+    kept = list(range(len(rows)))
+    while kept:
+        together = ask([rows[index] for index in kept])
+        batch = replace(plain, rows=[rows[index] for index in kept], origins=[]).answered(vars(together))
+        unlike = {index for position, index in enumerate(kept) if batch.take([position]).compare(vars(alone[index]), tolerance=tolerance)}
+        unlike |= {index for position, index in enumerate(kept) if _is_close_call(batch, position, threshold)}
         if not unlike:
-            return rows, origins, together
-        rows, origins = ([value for index, value in enumerate(values) if index not in unlike] for values in (rows, origins))  # type: ignore[assignment]  # both
+            for position, index in enumerate(kept):
+                meter.add(together, alone[index], [position])
+            return batch.rows, [origins[index] for index in kept], together
+        kept = [index for index in kept if index not in unlike]
     return [], [], Output([], [])
+
+
+def _decision_margin(plain: GoldenRows) -> float:
+    """Return how far rows should be from the decision between two classes, as a share of the way from one example to another."""
+    if plain.spreads.get("probabilities") == NO_SPREAD:
+        return MARGIN
+    return max(MARGIN, MARGIN_TOLERANCES * plain.tolerance("probabilities", same_arithmetic=False, same_batch=False).relative)
+
+
+def _is_close_call(golden: GoldenRows, index: int, threshold: float | None) -> bool:
+    """Return True if the model's rounding errors could give a row another label."""
+    if golden.probabilities is None or len(golden.classes) < TWO or golden.spreads.get("probabilities") == NO_SPREAD:
+        return False
+    row = sorted(golden.probabilities[index])
+    decisive = (row[-1], row[-2]) if threshold is None else (golden.probabilities[index][1], threshold)
+    return golden.tolerance("probabilities", same_arithmetic=False, same_batch=False).allows(*decisive)
 
 
 def golden_rows(

@@ -69,10 +69,11 @@ def prove(path: Path) -> None:
     signature = entry.signature
     try:
         model = entry.load_model()
-        batches = [batch for batch in (golden.plain, golden.hard) if batch]  # as they were asked in memory
+        batches = [batch for batch in (golden.plain, golden.edge_cases) if batch]  # as they were asked in memory
         outputs = [ask_model(model, signature, signature.to_container(signature.parse(batch.records()))) for batch in batches]
     except Exception as problem:
         raise ModelChangedError(f"a fresh interpreter cannot use the saved model: {type(problem).__name__}: {problem}") from problem
+    tolerance = golden.tolerances(same_arithmetic=True, same_batch=True)
     for batch, output in zip(batches, outputs, strict=True):
-        if (mismatch := batch.compare(vars(output))) is not None:
+        if (mismatch := batch.compare(vars(output), tolerance=tolerance)) is not None:
             raise ModelChangedError(f"the model that was saved is not the model in memory: {mismatch}")

@@ -18,7 +18,9 @@ from typing import Any
 import psutil
 
 from tier0.core.errors import PortInUseError, PredictionMismatchError, ServerError
-from tier0.core.events import EventLog
+from tier0.core.event_log import EventLog
+from tier0.core.events import ServerKilled, ServerLaunched, ServerPortTaken, ServerReady, ServerStopped
+from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
 from tier0.core.helper import ONE_THREAD, child_environment
 from tier0.core.settings import Port
 from tier0.serving.entry import link_entry
@@ -121,7 +123,7 @@ class Server:
         cwd = self.project or self.folder / "cwd"
         self._guard = start_guard(*self.watch, env=self._environment(), command=command, cwd=str(cwd), log=str(self.log))
         self._asked_for = number
-        self.events.emit("server.launched", f"starting bentoml serve on port {number or '(any free one)'}", port=number, nonce=self.nonce)
+        self.events.emit(ServerLaunched(port=number, nonce=self.nonce), f"starting bentoml serve on port {number or '(any free one)'}")
 
     def _environment(self) -> dict[str, str]:
         told = {"TIER0_ANNOUNCEMENT": str(self.announcement), "TIER0_PRELOAD": ",".join(self.preload), "TIER0_WORKERS": str(self.workers)}
@@ -145,7 +147,7 @@ class Server:
         if not self.port.or_next:
             raise self._port_in_use(wanted)
         free = next((number for number in range(wanted + 1, 65536) if is_free(number)), 0)
-        self.events.emit("server.port_taken", f"port {wanted} belongs to {owner_of(wanted)}; taking {free}", wanted=wanted, taken=free)
+        self.events.emit(ServerPortTaken(wanted=wanted, taken=free), f"port {wanted} belongs to {owner_of(wanted)}; taking {free}")
         return free
 
     def _port_in_use(self, number: int) -> PortInUseError:
@@ -206,7 +208,8 @@ class Server:
                 attempt.start(url)
         answer = attempt.result(self._failed)
         self._ready = True
-        self.events.emit("server.ready", f"ready at {self.url} after {time.monotonic() - self._launched:.1f} s", url=self.url, nonce=self.nonce)
+        ready = ServerReady(url=self.url, nonce=self.nonce)
+        self.events.emit(ready, f"ready at {self.url} after {time.monotonic() - self._launched:.1f} s")
         return answer
 
     def _find_url(self) -> str | None:
@@ -230,7 +233,7 @@ class Server:
         problem = self._find_problem()
         if problem is None:
             return
-        if not (self._asked_for and "Address already in use" in self._read_log()):
+        if not (self._asked_for and PORT_IN_USE in self._read_log()):
             raise self._failed(problem)
         if not self.port.or_next:
             raise self._port_in_use(self._asked_for)
@@ -249,7 +252,7 @@ class Server:
         if dead := [pid for pid in missing if not _lives(pid)]:  # a walk through /proc may overlook one
             return f"worker {dead[0]} died, and was {'respawned' if set(workers) - set(self._workers) else 'not replaced'}"
         self._workers = [*workers, *missing]
-        if self.project is None and "Traceback (most recent call last)" in self._read_log():
+        if self.project is None and TRACEBACK in self._read_log():
             time.sleep(TRACEBACK_SETTLES)
             return "a traceback shows in its log"
         return None
@@ -290,7 +293,7 @@ class Server:
 
     def kill(self) -> None:
         """Kill every process of the server at once, as a crash or the kernel would, and wait until they are gone."""
-        self.events.emit("fault.injected", nonce=self.nonce, what="every process killed")
+        self.events.emit(ServerKilled(part="all", nonce=self.nonce))
         for pid in self.pids:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -300,13 +303,13 @@ class Server:
 
     def kill_worker(self) -> None:
         """Kill what answers requests, as the kernel does when memory runs out; the supervisor may start it again."""
-        self.events.emit("fault.injected", nonce=self.nonce, what="worker killed")
+        self.events.emit(ServerKilled(part="worker", nonce=self.nonce))
         for pid in self.worker_pids:
             os.kill(pid, signal.SIGKILL)
 
     def kill_supervisor(self) -> None:
         """Kill the process that started the others, and nothing else."""
-        self.events.emit("fault.injected", nonce=self.nonce, what="supervisor killed")
+        self.events.emit(ServerKilled(part="supervisor", nonce=self.nonce))
         for pid in self.pids[:1]:
             os.kill(pid, signal.SIGKILL)
 
@@ -369,7 +372,7 @@ class Server:
         if left:
             raise ServerError(f"after stop, there was still {', '.join(left)}")
         seconds = time.monotonic() - start
-        self.events.emit("server.stopped", f"stopped in {seconds:.1f} s; no process and no port is left", seconds=seconds, nonce=self.nonce)
+        self.events.emit(ServerStopped(seconds=seconds, nonce=self.nonce), f"stopped in {seconds:.1f} s; no process and no port is left")
         return seconds
 
     def _wait_for_guard(self) -> None:

@@ -7,8 +7,8 @@ import math
 from typing import Any
 
 from tier0.checks.serving.sender import UnansweredError
-from tier0.checks.serving.target import Target
-from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.checks.serving.target import Target, decode, reports_error
+from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 SUM_TOLERANCE = 1e-5
@@ -21,16 +21,19 @@ GUESSED = ["a default takes the place of what was sent", "input is not validated
 async def one_answer_a_row(target: Target) -> None:
     """Fail where rows are lost, added, or answered with something that is not finite."""
     golden = target.golden
-    answer = await target.ask(golden)
-    for part in target.parts:
-        values = answer[part]
-        if values is None and getattr(golden, part) is None:
+    answer = await target.golden_answer()
+    for part in target.contract.parts:
+        values, expected = answer[part], getattr(golden, part)
+        if values is None and (expected is None or part not in target.parts):
             continue
         if not isinstance(values, list) or len(values) != len(golden):
             got = len(values) if isinstance(values, list) else type(values).__name__
             causes = ["rows are dropped or merged on the way", "an array is reshaped instead of refused"]
             raise CheckFailedError(f"{len(golden)} rows got {got} {part}", evidence={"rows": len(golden), part: got}, causes=causes)
-        if (index := next((index for index, value in enumerate(values) if not _is_finite(value)), None)) is not None:
+        as_model = expected or [0] * len(values)
+        wrong = [index for index, value in enumerate(values) if not _is_finite(value) and _is_finite(as_model[index])]
+        if wrong:
+            index = wrong[0]
             causes = ["a NaN or an infinity became null on its way through JSON"]
             message = f"{part} of row {index} is {values[index]!r}, with status 200"
             raise CheckFailedError(
@@ -51,9 +54,12 @@ async def probabilities(target: Target) -> None:
         raise NotJudgedError("this service gives no probabilities", code="not_offered")
     if target.contract.probability_of is not None:
         raise NotJudgedError("this service gives the probability of one class only", code="not_offered")
-    values = (await target.ask(golden))["probabilities"]
+    if not all(_is_distribution(row, len(golden.classes)) for row in (target.rows or golden).probabilities or []):
+        raise NotJudgedError("the model's own probabilities are not a distribution: parity.golden_rows compares them", code="not_offered")
+    values = (await target.golden_answer())["probabilities"]
+    allowed = max(SUM_TOLERANCE, len(golden.classes) * target.contract.tolerance_of("probabilities"))
     for index, row in enumerate(values if isinstance(values, list) else [values]):
-        if not _is_distribution(row, len(golden.classes)):
+        if not _is_distribution(row, len(golden.classes), allowed):
             causes = [
                 "only the largest probability is given, or that of one class: say of which, with probability_of in the contract",
                 "a matrix was flattened",
@@ -68,7 +74,7 @@ async def intervals(target: Target) -> None:
     golden = target.golden
     if "intervals" not in target.parts or golden.intervals is None:
         raise NotJudgedError("this service gives no intervals", code="not_offered")
-    answer = await target.ask(golden)
+    answer = await target.golden_answer()
     bounds, predictions = answer["intervals"], answer["predictions"] or [None] * len(golden)
     if not isinstance(bounds, list) or len(bounds) != len(golden):
         raise CheckFailedError(f"the intervals of {len(golden)} rows are {target.said(repr(bounds))}", causes=["they were flattened, or dropped"])
@@ -87,10 +93,10 @@ def _is_interval(interval: Any, prediction: Any) -> bool:
     return bool(lower <= (lower if prediction is None else prediction) <= upper)
 
 
-def _is_distribution(row: Any, classes: int) -> bool:
+def _is_distribution(row: Any, classes: int, tolerance: float = SUM_TOLERANCE) -> bool:
     if not isinstance(row, list) or len(row) != classes or not all(type(value) in {int, float} for value in row):
         return False
-    return abs(sum(row) - 1) <= SUM_TOLERANCE and min(row) >= 0
+    return abs(sum(row) - 1) <= tolerance and min(row) >= 0
 
 
 async def refuses_empty_body(target: Target) -> None:
@@ -137,6 +143,30 @@ async def refuses_wrong_width(target: Target) -> None:
         await _refused(target, json.dumps(target.contract.body(columns, [row])), what)
 
 
+async def empty_rows(target: Target) -> None:
+    """Fail where an empty list of rows breaks the service, or gets a prediction."""
+    golden, contract = target.golden, target.contract
+    if contract.one_row:
+        raise NotJudgedError("a request takes only one row", code="not_offered")
+    body = contract.body(golden.columns, [])
+    reproduce = target.curl(body)
+    response = await target.post(json.dumps(body).encode())
+    if response.status_code in CLIENT_ERRORS or reports_error(response):
+        return
+    evidence = {"status": response.status_code, "body": target.said(response.text)}
+    if not response.is_success:
+        causes = ["the model, or its preprocessing, is called with no rows"]
+        message = f"an empty list of rows was answered with {response.status_code}, expected an empty response or a 4xx"
+        raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=reproduce)
+    try:
+        answer = target.parts_of([decode(response)], golden)
+    except ValueError:
+        answer = {}
+    if part := next((part for part in contract.parts if answer.get(part)), None):
+        message = f"an empty list of rows got {len(answer[part]) if isinstance(answer[part], list) else 1} {part}"
+        raise CheckFailedError(message, evidence=evidence, causes=GUESSED, reproduce=reproduce)
+
+
 async def refuses_unknown_column(target: Target) -> None:
     """Fail where a misspelled column gets a prediction."""
     golden = _named(target).take([0])
@@ -147,15 +177,13 @@ async def refuses_unknown_column(target: Target) -> None:
 async def refuses_missing_column(target: Target) -> None:
     """Fail where a column that was left out gets another prediction than the model has for a missing value."""
     golden = _named(target)
-    hard = target.rows.hard if target.rows is not None else golden
     for position, column in list(enumerate(golden.columns))[:MOST_COLUMNS]:
-        origin = f"{column} missing"
-        row = target.golden_from(origin).take([0]) if origin in hard.origins else golden.take([0])
+        missing = None if target.rows is None or not target.rows.of_kind("missing", column) else target.golden_with("missing", column).take([0])
+        row = missing or golden.take([0])
         without = target.contract.body(
             [name for name in golden.columns if name != column], [[value for index, value in enumerate(row.rows[0]) if index != position]]
         )
-        may_answer = row if origin in hard.origins else None
-        await _refused(target, json.dumps(without), f"a row without its column {column}", may_answer=may_answer)
+        await _refused(target, json.dumps(without), f"a row without its column {column}", may_answer=missing)
 
 
 def _named(target: Target) -> GoldenRows:
@@ -237,7 +265,7 @@ async def _refused(
         response = await target.post(content.encode(), content_type)
     except UnansweredError as problem:
         raise CheckFailedError(f"{what}: {problem}", causes=["the worker dies of it", "the handler waits for ever"], reproduce=reproduce) from problem
-    if response.status_code in CLIENT_ERRORS:
+    if response.status_code in CLIENT_ERRORS or reports_error(response):
         return
     evidence = {"status": response.status_code, "body": target.said(response.text)}
     if not response.is_success:
@@ -245,9 +273,9 @@ async def _refused(
         raise CheckFailedError(message, evidence=evidence, causes=["input is not validated before the model gets it"], reproduce=reproduce)
     if may_answer is not None:
         try:
-            answer = {**target.contract.read(response.json()), "classes": None}
+            answer = {**target.parts_of([decode(response)], may_answer), "classes": None}
         except ValueError:
             answer = {}
-        if may_answer.compare(answer, tolerance=max(ROW_ALONE_TOLERANCE, target.tolerance), parts=target.parts) is None:
+        if may_answer.compare(answer, tolerance=target.tolerances(), parts=target.parts) is None:
             return
     raise CheckFailedError(f"{what} got a prediction with status {response.status_code}", evidence=evidence, causes=causes, reproduce=reproduce)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tier0.checks.serving.target import MOST_SHOWN, Target
+from tier0.checks.serving.target import MOST_SHOWN, NO_GOLDEN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 WARM_UP = 5
@@ -21,12 +21,15 @@ ILL = {
 
 
 async def ready(target: Target) -> None:
-    """Fail where BentoML's own readiness route does not say 200."""
-    response = await target.get("/readyz")
+    """Fail where the readiness route does not return 200."""
+    route = target.contract.ready_route
+    if route is None:
+        raise NotJudgedError("this is not a BentoML service, and the contract names no readiness route (ready)", code="not_offered")
+    response = await target.get(route)
     if response.status_code in ABSENT | HIDDEN:
-        raise NotJudgedError(f"/readyz answers {response.status_code}: it is hidden, or this is no BentoML service", code="not_offered")
+        raise NotJudgedError(f"{route} returned {response.status_code}: it is hidden, or does not exist", code="not_offered")
     if response.status_code != httpx.codes.OK:
-        message = f"/readyz says {response.status_code}: whoever routes requests keeps them away"
+        message = f"{route} returned {response.status_code}: a load balancer will not route traffic to this service"
         raise CheckFailedError(message, evidence={"status": response.status_code}, causes=["a worker still starts", "a dependency is down"])
 
 
@@ -49,10 +52,11 @@ async def body_agrees(target: Target) -> None:
 
 async def can_predict(target: Target) -> None:
     """Fail where it says that it is healthy, and does not answer a golden row."""
-    golden = target.golden.take([0])
+    if target.rows is None:
+        raise NotJudgedError(NO_GOLDEN, code="no_golden")
     response = await _health(target)
     if response.status_code == httpx.codes.OK:
-        await target.ask(golden)
+        await target.golden_answer()
 
 
 async def probes_leak_nothing(target: Target) -> dict[str, Any]:
@@ -83,8 +87,9 @@ def _open_files(pids: list[int]) -> int:
 
 
 async def _health(target: Target) -> httpx.Response:
-    for route, method in ((target.contract.health, "GET"), (target.contract.health, "POST"), ("/readyz", "GET")):
+    ready = target.contract.ready_route
+    for route, method in ((target.contract.health, "GET"), (target.contract.health, "POST"), *([(ready, "GET")] if ready else [])):
         response = await target.get(route, method)
         if response.status_code not in ABSENT:
             return response
-    raise NotJudgedError("no health route answers", code="not_offered")
+    raise NotJudgedError("no health route responds", code="not_offered")

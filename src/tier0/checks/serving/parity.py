@@ -12,10 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from tier0.checks.serving.target import Target
-from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.core.answers import in_model_terms
+from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
-ALONE = 20
+ALONE = 8
+TWICE = 20
 SEED = 7
 PREPROCESSING = [
     "the preprocessing was dropped, refitted on the request, or applied in another order",
@@ -34,7 +36,7 @@ CLIENT = [
 async def golden_rows(target: Target) -> dict[str, Any]:
     """Fail where the golden rows, asked together, do not come back: to the last bit where the arithmetic is the same."""
     golden = target.golden
-    answer = await target.ask(golden)
+    answer = await target.golden_answer()
     compared = {"compared": None if target.mask else golden.beside(answer, parts=target.parts)}
     try:
         target.refuse_difference(answer, golden, "what is served is not what was trained", PREPROCESSING, same_batch=True)
@@ -47,8 +49,13 @@ async def golden_rows(target: Target) -> dict[str, Any]:
 async def rows_alone(target: Target) -> None:
     """Fail where a row alone gets another answer than it got from memory in a batch."""
     golden = target.golden
-    for index in range(min(ALONE, len(golden))):
+    for index in _spread(len(golden)):
         await target.expect(golden.take([index]), f"golden row {index}, alone", BATCH + PREPROCESSING)
+
+
+def _spread(count: int) -> list[int]:
+    """Return a few of *count* rows: the first, the last, and others at equal distances."""
+    return sorted({round(step * (count - 1) / (ALONE - 1)) for step in range(ALONE)})
 
 
 async def shuffled(target: Target) -> None:
@@ -61,7 +68,7 @@ async def shuffled(target: Target) -> None:
 async def repeated(target: Target) -> None:
     """Fail where copies of rows in one request change an answer, or are thrown away."""
     golden = _several(target)
-    twice = golden.take([index for index in range(min(ALONE, len(golden))) for _ in range(2)])
+    twice = golden.take([index for index in range(min(TWICE, len(golden))) for _ in range(2)])
     await target.expect(twice, "rows beside copies of themselves", ["repeated rows are dropped", *BATCH])
 
 
@@ -113,29 +120,29 @@ def _backwards(body: Any) -> Any:
 async def missing_values(target: Target) -> None:
     """Fail where a missing value is replaced by something before the model sees it."""
     causes = ["missing values are replaced by zero before the model", "null becomes text, or a number, on its way"]
-    await target.expect_hard(target.golden_from("missing"), "missing values", causes)
+    await target.expect_hard(target.golden_with("missing"), "missing values", causes)
 
 
 async def unseen_categories(target: Target) -> None:
     """Fail where a category that was never seen is not treated as the model treats it."""
-    await target.expect_hard(target.golden_from("never seen"), "categories that were never seen", ["categories are inferred from the request"])
+    await target.expect_hard(target.golden_with("unseen"), "categories that were never seen", ["categories are inferred from the request"])
 
 
 async def boundaries(target: Target) -> None:
     """Fail where a value on one side of a boundary of the model arrives on the other."""
     causes = ["numbers are cast to float32, or rounded, on their way", "numbers are sent as text with few digits"]
-    await target.expect_hard(target.golden_from("boundary"), "values close to the model's boundaries", causes)
+    await target.expect_hard(target.golden_with("boundary"), "values close to the model's boundaries", causes)
 
 
 async def decisions(target: Target) -> None:
     """Fail where rows close to the decision get the other label."""
     causes = ["the tuned threshold was not shipped", "a default threshold of the service or the client takes its place"]
-    await target.expect_hard(target.golden_from("decision"), "rows close to the decision", causes)
+    await target.expect_hard(target.golden_with("decision"), "rows close to the decision", causes)
 
 
 async def large_integers(target: Target) -> None:
     """Fail where a whole number is changed by a float on its way."""
-    await target.expect_hard(target.golden_from("what a float holds"), "large whole numbers", ["whole numbers pass through a float on their way"])
+    await target.expect_hard(target.golden_with("large_integer"), "large whole numbers", ["whole numbers pass through a float on their way"])
 
 
 async def inputs_matter(target: Target) -> None:
@@ -144,7 +151,7 @@ async def inputs_matter(target: Target) -> None:
     parts = [part for part in target.parts if len({str(output) for output in getattr(golden, part) or []}) > 1]
     if not parts:
         raise NotJudgedError("the model in memory gives all golden rows the same answer: choose rows that it tells apart")
-    answer = await target.ask(golden)
+    answer = await target.golden_answer()
     outputs = answer[parts[-1]] or []
     if not isinstance(outputs, list) or len({str(output) for output in outputs}) <= 1:
         causes = ["an exception is turned into a constant", "zeros of the right shape are fed to the model", "defaults are used instead of the input"]
@@ -158,11 +165,11 @@ async def no_memory(target: Target) -> None:
     golden = target.golden
     first, last = golden.take([0]), golden.take([len(golden) - 1])
     before = await target.ask(first)
-    for _ in range(3):
+    for _ in range(2):
         await target.ask(last)
     after = await target.ask(first)
     as_before = first.answered(before)
-    mismatch = as_before.compare(after, tolerance=max(ROW_ALONE_TOLERANCE, target.tolerance), parts=target.parts)
+    mismatch = as_before.compare(after, tolerance=target.tolerances(), parts=target.parts)
     if mismatch is not None:
         causes = ["the model or its preprocessing is fitted on what is asked", "state of one request is used by the next"]
         message = f"the same row got {mismatch.part} {mismatch.expected!r} first, and {mismatch.got!r} after other rows were asked"
@@ -177,7 +184,7 @@ async def through_client(target: Target) -> None:
     try:
         if not target.contract.one_row:
             await _expect_through(target, golden, client.predict)
-        for index in range(min(ALONE, len(golden))):
+        for index in _spread(len(golden)):
             await _expect_through(target, golden.take([index]), client.predict)
     finally:
         await _close(client)
@@ -218,10 +225,10 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
         raise CheckFailedError(message, causes=CLIENT) from problem
     given = given.tolist() if hasattr(given, "tolist") else list(given) if isinstance(given, tuple) else given
     if isinstance(given, list) and not any(isinstance(item, (dict, list)) for item in given):
-        answer: dict[str, Any] = {"predictions": given}
+        answer: dict[str, Any] = in_model_terms({"predictions": given, "probabilities": None}, golden, target.contract)
         parts: tuple[str, ...] = ("predictions",)
     elif isinstance(given, (dict, list)):
-        answer, parts = target.contract.read(given), target.parts
+        answer, parts = in_model_terms(target.contract.read(given), golden, target.contract), target.parts
     else:
         message = f"the client's {method.__name__} returned {type(given).__name__}: neither the service's answer nor a list of predictions"
         raise CheckFailedError(message, causes=CLIENT)

@@ -22,7 +22,7 @@ async def half_sent_requests(target: Target) -> None:
     """Fail where callers that announce a body and never send it keep the others from their answers."""
     parts = urlsplit(target.url)
     if parts.scheme != "http":
-        raise NotJudgedError("over TLS whoever ends it holds the half-sent requests, not the service")
+        raise NotJudgedError("over TLS whoever ends it holds the half-sent requests, not the service", code="not_offered")
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     lines = [f"POST {parts.path}{target.contract.route} HTTP/1.1", f"Host: {host}:{port}", "Content-Type: application/json", "Content-Length: 100"]
     head = "\r\n".join([*lines, "", "{"])

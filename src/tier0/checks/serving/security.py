@@ -7,20 +7,34 @@ from contextlib import suppress
 
 import psutil
 
-from tier0.checks.serving.target import Target
-from tier0.core.verdict import CheckFailedError
+from tier0.checks.serving.target import Target, reports_error
+from tier0.core.verdict import CheckFailedError, NotJudgedError
 
+PICKLE = "application/vnd.bentoml+pickle"
 NONE_AS_PICKLE = b"\x80\x04N."
+NOT_A_PICKLE = b"\x80\x04tier0"
+UNPICKLING = ("UnpicklingError", "pickle data was truncated")
+"""Words of Python's own errors, in the response of a service that shows them."""
 REFUSED = range(400, 500)
 
 
 async def refuses_pickle(target: Target) -> None:
-    """Fail where a pickled body is not refused: whoever can send one runs code in the service."""
-    response = await target.post(NONE_AS_PICKLE, "application/vnd.bentoml+pickle")
-    if response.status_code not in REFUSED:
-        message = f"a pickled body is answered with {response.status_code}, not refused: whoever can reach the service may run code in it"
-        causes = ["a version of BentoML with CVE-2025-27520 or CVE-2025-32375", "a service that unpickles what it gets"]
-        raise CheckFailedError(message, evidence={"status": response.status_code}, causes=causes)
+    """Fail where there is evidence that a body was unpickled: any caller could then run code in the service."""
+    response = await target.post(NONE_AS_PICKLE, PICKLE)
+    if response.status_code in REFUSED or reports_error(response):
+        return
+    other = await target.post(NOT_A_PICKLE, PICKLE)
+    evidence = {"pickle": response.status_code, "not_a_pickle": other.status_code}
+    tells_them_apart = response.is_success and not (other.is_success and not reports_error(other))
+    if tells_them_apart or any(words in other.text for words in UNPICKLING):
+        message = (
+            f"a pickled body got {response.status_code}, and bytes that are not a pickle got {other.status_code}: the service unpickles what it "
+            "receives, so that any caller can run code in it"
+        )
+        causes = ["a version of BentoML with CVE-2025-27520 or CVE-2025-32375", "the service calls pickle.loads on the body"]
+        raise CheckFailedError(message, evidence=evidence, causes=causes)
+    got = f"{response.status_code} for a pickled body, and {other.status_code} for bytes that are not a pickle"
+    raise NotJudgedError(f"the service returned {got}: whether it unpickles is not known")
 
 
 async def loopback_only(target: Target) -> None:

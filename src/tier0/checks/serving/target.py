@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import httpx
 
-from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, UNAUTHORIZED, Sender, UnansweredError
-from tier0.core.contract import Contract
-from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows, Mismatch
+from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, TRANSIENT, UNAUTHORIZED, Sender, UnansweredError
+from tier0.core.answers import Undeclared, as_served, in_model_terms, is_refusal, merged
+from tier0.core.contract import PARTS, SCHEMA, Contract, as_toml
+from tier0.core.golden import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, CheckFailedError, NotJudgedError
 
 MOST_SHOWN = 300
@@ -20,18 +21,35 @@ MOST_ONE_BY_ONE = 30
 MASK = "…"
 REFUSED = range(400, 500)
 OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
+NO_GOLDEN = f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}"
+REFUSALS = ["the service fails on rows that its model takes", "the contract is not this service's"]
 NO_ANSWER = ["the worker died of the request", "the handler waits for ever", "nobody reads the server's output, and its pipe is full"]
 
 
 class NoPredictionError(CheckFailedError):
-    """A well-formed request got no prediction at all: no response, a status other than 200, or no JSON."""
+    """A well-formed request got no prediction."""
+
+
+class RefusedError(NoPredictionError):
+    """The service refused a well-formed request: with a 4xx, or with status 200 and an error in the body."""
 
 
 class OverloadedError(NoPredictionError):
-    """The service says that it gets too much (429 or 503): honest, where much is asked at once."""
+    """The service, or what is in front of it, refused the request as one too many (429 or 503)."""
 
 
 Answer = TypeVar("Answer")
+
+
+def decode(response: httpx.Response) -> Any:
+    """Return the body of a response: JSON, or the text itself where it is declared as plain text and is neither an object nor a list.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if response.headers.get("content-type", "").startswith("text/plain") and not response.text.lstrip().startswith(("{", "[")):
+        return response.text
+    return response.json()
 
 
 def answered_of(outcomes: Sequence[Answer | BaseException]) -> list[Answer]:
@@ -49,8 +67,16 @@ def answered_of(outcomes: Sequence[Answer | BaseException]) -> list[Answer]:
             raise outcome
         answered.append(outcome)
     if not answered:
-        raise NotJudgedError(f"it refused all of {len(outcomes)} requests at once as too many")
+        raise NotJudgedError(f"it refused all of {len(outcomes)} requests at once as too many", code="overloaded")
     return answered
+
+
+def reports_error(response: httpx.Response) -> bool:
+    """Return True if a response refuses its request with status 200 and an error in the body."""
+    try:
+        return response.is_success and is_refusal(decode(response))
+    except ValueError:
+        return False
 
 
 class Process(Protocol):
@@ -90,7 +116,8 @@ class Target:
         process: what we started; None if it is not ours.
         make_client: makes the application's client for a URL; None without one.
         tolerance: relative, widened by the user for the check that is being asked.
-        why_not_asked: why no prediction can be asked for, where that is so.
+        undeclared: what has to be declared of the response before it can be judged.
+        memo: responses that several checks look at, so that they are requested once.
         hide: takes secrets out of what a service says, before it is cut to a length.
         on_prediction: called whenever a well-formed request got a prediction.
     """
@@ -104,7 +131,8 @@ class Target:
     process: Process | None = None
     make_client: Callable[[str], Any] | None = None
     tolerance: float = 0.0
-    why_not_asked: str = ""
+    undeclared: tuple[Undeclared, ...] = ()
+    memo: dict[str, Any] = field(default_factory=dict)
     hide: Callable[[str], str] = lambda text: text
     on_prediction: Callable[[], None] = lambda: None
 
@@ -114,45 +142,58 @@ class Target:
         return self.sender.url
 
     @property
-    def golden(self) -> GoldenRows:
-        """The golden rows, with the probabilities that the service gives.
+    def model_rows(self) -> GoldenRows:
+        """The golden rows that are asked together, with all outputs of the trained model.
 
         Raises:
             NotJudgedError: there are none.
         """
         if self.rows is None:
-            raise NotJudgedError(f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}", code="no_golden")
-        plain = self._as_served(self.rows).plain
+            raise NotJudgedError(NO_GOLDEN, code="no_golden")
+        plain = self.rows.plain
         return plain.take(range(min(len(plain), MOST_ONE_BY_ONE))) if self.contract.one_row else plain
 
     @property
+    def golden(self) -> GoldenRows:
+        """The same rows, with the probabilities that the service returns.
+
+        Raises:
+            NotJudgedError: there are none.
+        """
+        return as_served(self.model_rows, self.contract)
+
+    @property
     def parts(self) -> tuple[str, ...]:
-        """What is compared: what the service gives, without what the model in memory does not have."""
-        parts = self.contract.parts
+        """What is compared: what the service gives, without what the model in memory does not have, and what has to be declared first."""
+        unknown = {undeclared.part for undeclared in self.undeclared}
+        parts = tuple(part for part in self.contract.parts if part not in unknown)
         if self.rows is None or self.same_arithmetic:
             return parts
         return tuple(part for part in parts if getattr(self.rows, part) is not None) or parts
 
-    def _as_served(self, rows: GoldenRows) -> GoldenRows:
-        named = self.contract.probability_of
-        if named is None or rows.probabilities is None:
-            return rows
-        names = [str(label) for label in rows.classes]
-        return replace(rows, probabilities=[[row[names.index(named)]] for row in rows.probabilities])
-
-    def golden_from(self, *words: str) -> GoldenRows:
-        """Return the golden rows whose origin has one of *words* in it.
+    def golden_with(self, kind: EdgeCaseKind, column: str | None = None) -> GoldenRows:
+        """Return the golden rows of one kind: those made for *column*, if it is given.
 
         Raises:
             NotJudgedError: there are none.
         """
         if self.rows is None:
             return self.golden
-        hard = self._as_served(self.rows.hard)
-        chosen = [index for index, origin in enumerate(hard.origins) if any(word in origin for word in words)]
+        chosen = as_served(self.rows, self.contract).of_kind(kind, column)
         if not chosen:
-            raise NotJudgedError("no golden row is of this kind: the model has none, or they were made by hand")
-        return hard.take(chosen)
+            raise NotJudgedError("no golden rows cover this case (the model has none, or the file was written by hand)")
+        return chosen
+
+    def tolerances(self, *, same_batch: bool = False) -> dict[str, Tolerance]:
+        """Return how far the served numbers of each part may be from the golden rows', or what the user allows where that is more.
+
+        Args:
+            same_batch: these rows were asked together in memory, too.
+        """
+        rows = self.golden if self.rows is None else self.rows
+        as_asked = same_batch and not self.contract.one_row
+        allowed = rows.tolerances(same_arithmetic=self.same_arithmetic, same_batch=as_asked, relative=self.tolerance)
+        return {part: allowed[part].widened(absolute=self.contract.tolerance_of(part)) for part in PARTS}
 
     async def expect_hard(self, golden: GoldenRows, what: str, causes: list[str]) -> None:
         """Ask for rows that a service may be too strict for; see `expect`.
@@ -162,10 +203,8 @@ class Target:
         """
         try:
             await self.expect(golden, what, causes)
-        except CheckFailedError as failure:
-            if failure.evidence.get("status") in REFUSED:
-                raise NotJudgedError(f"the service refuses them with {failure.evidence['status']}: it takes less than its model") from failure
-            raise
+        except RefusedError as refusal:
+            raise NotJudgedError(f"the service refuses {what} ({refusal.evidence['status']}): it takes less than its model") from refusal
 
     @property
     def own_process(self) -> Process:
@@ -189,8 +228,8 @@ class Target:
             NotJudgedError: which route that is, is not known.
             UnansweredError: there was no answer.
         """
-        if self.why_not_asked:
-            raise NotJudgedError(self.why_not_asked, code="undeclared")
+        if self.contract.why_not_asked:
+            raise NotJudgedError(self.contract.why_not_asked, code="undeclared")
         return await self.sender.send("POST", self.contract.route, content, {**(headers or {}), "Content-Type": content_type})
 
     def body(self, golden: GoldenRows) -> Any:
@@ -198,38 +237,84 @@ class Target:
         return self.contract.body(golden.columns, golden.rows)
 
     async def ask(self, golden: GoldenRows) -> dict[str, Any]:
-        """Ask for *golden*, and return the answer's parts (see `Contract.read`); row by row, where a request takes only one.
+        """Ask for *golden*, in as many requests as the service needs, and return the parts of the response in the model's own terms.
 
         Raises:
-            CheckFailedError: there is no answer, or it is no 200, or no JSON.
+            NoPredictionError: a well-formed request got no prediction.
+            UnansweredError: the network gave no response.
         """
-        if not self.contract.one_row:
-            return await self.ask_body(self.body(golden))
-        answers = [await self.ask_body(self.body(golden.take([index]))) for index in range(len(golden))]
-        parts = {part: [value for answer in answers for value in answer[part] or []] for part in self.contract.parts}
-        return {**answers[-1], **parts}
+        return self.parts_of(await self.ask_raw(golden), golden)
 
-    async def ask_body(self, body: Any, headers: dict[str, str] | None = None) -> dict[str, Any]:
-        """Ask with a well-formed body."""
+    async def ask_raw(self, golden: GoldenRows) -> list[Any]:
+        """Ask for *golden*, and return the body of each response: one, or one for each request that the service needs."""
+        most = 1 if self.contract.one_row else self.contract.max_rows or len(golden)
+        parts = [golden.take(range(start, min(start + most, len(golden)))) for start in range(0, len(golden), most)]
+        return [await self.ask_body(self.body(part)) for part in parts]
+
+    def parts_of(self, answers: Sequence[Any], golden: GoldenRows) -> dict[str, Any]:
+        """Return the parts of responses about *golden* as `ask` does."""
+        return in_model_terms(merged([self.contract.read(answer) for answer in answers]), golden, self.contract)
+
+    async def golden_answer(self) -> dict[str, Any]:
+        """Return the response to the golden rows, which is requested once for all checks that only look at it.
+
+        Raises:
+            CheckFailedError: see `ask`; the same for each check.
+        """
+        if "golden" not in self.memo:
+            try:
+                self.memo["golden"] = await self.ask_raw(self.golden)
+            except (CheckFailedError, UnansweredError) as problem:
+                self.memo["golden"] = problem
+        found = self.memo["golden"]
+        if isinstance(found, Exception):
+            raise found
+        return self.parts_of(found, self.golden)
+
+    async def ask_body(self, body: Any) -> Any:
+        """Send a well-formed body, and return the body of the response.
+
+        Raises:
+            NoPredictionError: there is no prediction in it.
+            UnansweredError: the network gave no response.
+        """
         try:
-            response = await self.post(json.dumps(body).encode(), headers=headers)
+            response = await self.post(json.dumps(body).encode())
         except UnansweredError as problem:
-            raise NoPredictionError(f"a well-formed request: {problem}", causes=NO_ANSWER, reproduce=self.curl(body)) from problem
+            raise self.unanswered(problem, body) from problem
+        return self.answer_of(response, body)
+
+    def unanswered(self, problem: UnansweredError, body: Any) -> Exception:
+        """Return what it means that a well-formed request got no response: of a process of ours it fails, elsewhere a network is between."""
+        if self.process is None:
+            return problem
+        return NoPredictionError(f"a well-formed request: {problem}", causes=NO_ANSWER, reproduce=self.curl(body))
+
+    def answer_of(self, response: httpx.Response, body: Any) -> Any:
+        """Return the body of the response to a well-formed request; see `ask_body`."""
         evidence = {"status": response.status_code, "body": self.said(response.text)}
         if response.status_code != httpx.codes.OK:
-            message = f"a well-formed request was answered with {response.status_code}: {self.said(response.text)}"
-            causes = ["the service fails on rows that its model takes", "the contract is not this service's"]
-            if response.status_code in UNAUTHORIZED:
-                causes = [HOW_TO_AUTHORIZE]
-            kind = OverloadedError if response.status_code in OVERLOADED else NoPredictionError
-            raise kind(message, evidence=evidence, causes=causes, reproduce=self.curl(body))
+            raise self._no_prediction(response, evidence, body)
         try:
-            answer = response.json()
+            answer = decode(response)
         except ValueError:
-            message = "an answer with status 200 is no JSON"
-            raise NoPredictionError(message, evidence=evidence, causes=["a proxy answers, not the service"], reproduce=self.curl(body)) from None
+            message = "a well-formed request was answered with status 200 and a body that is not JSON"
+            causes = ["a proxy answers, not the service"]
+            raise NoPredictionError(message, evidence=evidence, causes=causes, reproduce=self.curl(body)) from None
+        if is_refusal(answer):
+            message = f"a well-formed request was refused with status 200 and an error in the body: {self.said(response.text)}"
+            raise RefusedError(message, evidence=evidence, causes=REFUSALS, reproduce=self.curl(body))
         self.on_prediction()
-        return self.contract.read(answer)
+        return answer
+
+    def _no_prediction(self, response: httpx.Response, evidence: dict[str, Any], body: Any) -> Exception:
+        status = response.status_code
+        message = f"a well-formed request was answered with {status}: {self.said(response.text)}"
+        if status in TRANSIENT and self.process is None and status not in OVERLOADED:
+            return UnansweredError(message)
+        kind = OverloadedError if status in OVERLOADED else RefusedError if status in REFUSED else NoPredictionError
+        causes = [HOW_TO_AUTHORIZE] if status in UNAUTHORIZED else REFUSALS
+        return kind(message, evidence=evidence, causes=causes, reproduce=self.curl(body))
 
     async def expect(self, golden: GoldenRows, what: str, causes: list[str], *, same_batch: bool = False, body: Any = None) -> dict[str, Any]:
         """Ask for *golden* (with another *body* that must mean the same), and compare.
@@ -244,7 +329,7 @@ class Target:
         Raises:
             CheckFailedError: a row differs; with the one row that proves it.
         """
-        answer = await self.ask(golden) if body is None else await self.ask_body(body)
+        answer = await self.ask(golden) if body is None else self.parts_of([await self.ask_body(body)], golden)
         self.refuse_difference(answer, golden, what, causes, same_batch=same_batch)
         return answer
 
@@ -259,28 +344,37 @@ class Target:
         parts: tuple[str, ...] = (),
     ) -> None:
         """Raise `CheckFailedError` where *answer* is not what the model in memory gave for *golden*."""
-        tolerance = 0.0 if same_batch and self.same_arithmetic and not self.contract.one_row else ROW_ALONE_TOLERANCE
-        mismatch = golden.compare({**answer, "classes": None}, tolerance=max(tolerance, self.tolerance), parts=parts or self.parts)
+        mismatch = golden.compare({**answer, "classes": None}, tolerance=self.tolerances(same_batch=same_batch), parts=parts or self.parts)
         if mismatch is not None:
             raise self.failed(what, mismatch, golden, causes)
+        if self.undeclared:
+            raise NotJudgedError(self.what_is_undeclared, code="undeclared")
+
+    @property
+    def what_is_undeclared(self) -> str:
+        """What has to be declared, in a sentence, and the contract to paste."""
+        what = "; ".join(f"the response {undeclared.what}" for undeclared in self.undeclared)
+        declare: dict[str, Any] = {}
+        for undeclared in self.undeclared:
+            declare |= undeclared.declare
+        if not declare:
+            return f"{what}. What it means is not known, so it is not compared"
+        lines = as_toml({"schema": SCHEMA, **declare})
+        return f"{what}. If that is meant, declare it with --contract FILE, and it will be checked:\n{lines}"
 
     def failed(self, what: str, mismatch: Mismatch, golden: GoldenRows, causes: list[str]) -> CheckFailedError:
         """Return the failure for one row that differs."""
         row = golden.take([mismatch.row])
         evidence = {
             "row": MASK if self.mask else dict(zip(row.columns, row.rows[0], strict=True)),
-            "origin": row.origins[0] if row.origins else "example",
+            "origin": str(row.origins[0]) if row.origins else "example",
             "part": mismatch.part,
             "expected": MASK if self.mask else mismatch.expected,
             "got": MASK if self.mask else mismatch.got,
             "rows_that_differ": mismatch.count,
             "rows_asked": len(golden),
         }
-        expected, got = (self.said(repr(value)) for value in (mismatch.expected, mismatch.got))
-        message = (
-            f"{what}: {mismatch.part} of {golden.origin(mismatch.row)} should be {expected}, and {got} came; "
-            f"{mismatch.count} of {len(golden)} rows differ"
-        )
+        message = f"{what}: {mismatch.describe(lambda value: self.said(repr(value)))}"
         return CheckFailedError(message, evidence=evidence, causes=causes, reproduce=self.curl(self.body(row)))
 
     def said(self, text: str) -> str:

@@ -1,0 +1,169 @@
+"""Drafting a contract from a running service: what was found, what was assumed, and what is open, as TOML to read and commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tier0.checks.serving.target import Target
+from tier0.core.contract import PARTS, SCHEMA, ContractError, as_toml, check_declared
+from tier0.core.errors import Tier0Error
+from tier0.core.service_schema import Described, describe, example_for, row_properties
+from tier0.core.verdict import CheckFailedError
+from tier0.runs.discovery import discover
+
+MAX_ROUNDS = 4
+"""Of declaring what was recognised, and looking again."""
+ROUTES = ("health", "ready", "live")
+
+
+@dataclass
+class Draft:
+    """A contract, and where each line of it comes from.
+
+    Attributes:
+        found: keys that the schema or the response show.
+        assumed: keys that were recognised or made up, each with what a person has to confirm.
+        open: what could not be found out, in sentences.
+        compared: how the golden rows compare with that contract, in a sentence.
+        matches: whether they are the same.
+    """
+
+    found: dict[str, Any] = field(default_factory=dict)
+    assumed: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    open: list[str] = field(default_factory=list)
+    compared: str = ""
+    matches: bool = False
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """Everything that the contract declares."""
+        return {**self.found, **{name: value for name, (value, _) in self.assumed.items()}}
+
+    def as_text(self, source: str) -> str:
+        """Return the contract as TOML, with comments that say where each line comes from."""
+        lines = [
+            f"# Drafted by `tier0 contract` from {source}.",
+            "# Lines without a comment were found in the service's schema or response.",
+            "# Read each line marked ASSUMED, correct it where it is wrong, and commit the file.",
+            f"# {self.compared}",
+            *(f"# OPEN: {sentence}" for sentence in self.open),
+            "",
+            f"schema = {SCHEMA}",
+            *(as_toml({name: value}) for name, value in self.found.items() if not isinstance(value, Mapping)),
+        ]
+        lines += _assumed_lines({name: entry for name, entry in self.assumed.items() if not isinstance(entry[0], Mapping)})
+        lines += [as_toml({name: value}) for name, value in self.found.items() if isinstance(value, Mapping)]
+        for name, (value, why) in ((name, entry) for name, entry in self.assumed.items() if isinstance(entry[0], Mapping)):
+            head, *rows = as_toml({name: value}).strip().splitlines()
+            lines += ["", f"{head}  # ASSUMED: {why}", *rows]
+        return "\n".join(lines) + "\n"
+
+
+def _assumed_lines(assumed: Mapping[str, tuple[Any, str]]) -> list[str]:
+    return [f"{as_toml({name: value})}  # ASSUMED: {why}" for name, (value, why) in assumed.items()]
+
+
+async def draft(target: Target, declared: Mapping[str, Any]) -> Draft:
+    """Draft the contract of a service.
+
+    Args:
+        target: with connections and golden rows.
+        declared: what is known already.
+
+    Raises:
+        UnansweredError: nothing answers.
+        ContractError: the service cannot be asked with rows, or does not show enough.
+    """
+    drafted = Draft(found=check_declared(declared))
+    described = await _describe(target, drafted)
+    if described is not None:
+        if described.contract.why_not_asked:
+            raise ContractError(described.contract.why_not_asked)
+        _assume_names(drafted, described, target)
+        _assume_fields(drafted, described)
+    found = await _with_meanings(target, drafted)
+    _note_what_was_found(drafted, found)
+    _compare(drafted, found)
+    return drafted
+
+
+async def _describe(target: Target, drafted: Draft) -> Described | None:
+    response = await target.get("/schema.json")
+    try:
+        schema = response.json() if response.is_success else None
+    except ValueError:
+        schema = None
+    columns = target.rows.columns if target.rows is not None else ()
+    return describe(schema, drafted.declared, columns)
+
+
+def _assume_names(drafted: Draft, described: Described, target: Target) -> None:
+    """Take columns of other names in the order of the schema, where it names as many as the model has."""
+    contract, columns = described.contract, target.rows.columns if target.rows is not None else []
+    in_schema = row_properties(described.input, contract.features)
+    unknown = [column for column in columns if contract.names.get(column, column) not in in_schema]
+    others = [name for name in in_schema if name not in columns]
+    if unknown and len(others) >= len(unknown) and contract.by_name and "names" not in drafted.declared:
+        names = dict(zip(unknown, others, strict=False))
+        drafted.assumed["names"] = (names, "the service's columns, taken in the order of its schema")
+
+
+def _assume_fields(drafted: Draft, described: Described) -> None:
+    """Give each required field that is not the rows a value."""
+    taken = set(drafted.declared.get("names", {}).values())
+    required = {path: part for path, part in described.required.items() if path.rpartition(".")[2] not in taken}
+    if required:
+        why = "required beside the rows; set what the application sends"
+        drafted.assumed["fields"] = (example_for(required), why)
+
+
+async def _with_meanings(target: Target, drafted: Draft) -> Target:
+    """Declare what was recognised in the response, until nothing is left to declare."""
+    for _ in range(MAX_ROUNDS):
+        found = await discover(target, drafted.declared)
+        declare: dict[str, tuple[Any, str]] = {}
+        for undeclared in found.undeclared:
+            declare |= {name: (value, f"the response {undeclared.what}") for name, value in undeclared.declare.items()}
+        if not declare:
+            break
+        for name, (value, why) in declare.items():
+            if name in PARTS:
+                drafted.found[name] = value
+            else:
+                drafted.assumed[name] = (value, why)
+    drafted.open += [f"the response {undeclared.what}" for undeclared in found.undeclared]
+    return found
+
+
+def _note_what_was_found(drafted: Draft, found: Target) -> None:
+    contract = found.contract
+    names = ["route", "features", "style", "max_rows", "columns", *PARTS]
+    known = {name: getattr(contract, name) for name in names if getattr(contract, name) is not None}
+    routes = {name: route for name in ROUTES if (route := getattr(contract, name)) is not None}
+    if contract.names and "names" not in drafted.assumed:
+        routes["names"] = dict(contract.names)
+    if found.golden.classes and len(set(map(str, found.golden.predictions))) < len(found.golden.classes):
+        missing = sorted({str(label) for label in found.golden.classes} - set(map(str, found.golden.predictions)))
+        drafted.open.append(f"no golden row has the label {', '.join(missing)}, so that its name in the responses was not seen")
+    drafted.found = {name: value for name, value in {**known, **routes}.items() if name not in drafted.assumed} | {
+        name: value for name, value in drafted.found.items() if name not in known and name not in drafted.assumed
+    }
+
+
+def _compare(drafted: Draft, found: Target) -> None:
+    golden = found.golden
+    answers = found.memo["golden"]
+    if isinstance(answers, Exception):
+        raise ContractError(f"the service gives no prediction for the golden rows: {answers}")
+    mismatch = None
+    try:
+        found.refuse_difference(found.parts_of(answers, golden), golden, "the response", [])
+    except CheckFailedError as failure:
+        mismatch = failure.message
+    except Tier0Error:
+        mismatch = "what is open above is not compared"
+    drafted.matches = mismatch is None
+    shown = f"With it, all {len(golden)} golden rows match." if mismatch is None else f"With it, the golden rows do not match: {mismatch}"
+    drafted.compared = " ".join(shown.split())

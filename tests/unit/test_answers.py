@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tier0.core.answers import FoundParts, as_served, find_parts, in_model_terms, is_refusal, merged
+from tier0.core.contract import PREDICTED, Contract
+from tier0.core.golden import GoldenRows
+
+P = [[0.7, 0.2, 0.1], [0.15, 0.8, 0.05], [0.1, 0.25, 0.65], [0.55, 0.3, 0.15], [0.12, 0.5, 0.38]]
+LABELS = [0, 1, 2, 0, 1]
+NAMES = ["setosa", "versicolor", "virginica"]
+FLOWERS = GoldenRows(["a", "b"], [[float(index), 1.0] for index in range(5)], LABELS, P, [0, 1, 2])
+Q = [[0.7123, 0.2877], [0.1544, 0.8456], [0.0911, 0.9089], [0.5512, 0.4488]]
+YES = GoldenRows(["a"], [[1.0], [2.0], [3.0], [4.0]], ["no", "yes", "yes", "no"], Q, ["no", "yes"])
+PRICES = GoldenRows(["a"], [[1.0], [2.0], [3.0]], [10.123, 20.456, 30.789], None, [], intervals=[[9.0, 11.0], [19.5, 21.5], [29.0, 33.0]])
+OPEN = Contract(predictions=None, probabilities=None, intervals=None, model_tag=None)
+
+
+def look(answer: Any, golden: GoldenRows, contract: Contract = OPEN, **declared: Any) -> tuple[FoundParts, dict[str, Any]]:
+    """Return what is found in a response to golden rows, and its parts in the model's terms."""
+    answers = answer if contract.one_row else [answer]
+    found = find_parts(answers, golden, contract, declared)
+    read = contract.with_paths(found.paths)
+    return found, in_model_terms(merged([read.read(one) for one in answers]), golden, read)
+
+
+def is_same(answer: Any, golden: GoldenRows, contract: Contract = OPEN, **declared: Any) -> bool:
+    """Return True if a response is compared in every part that it has, and is what the model gave."""
+    found, parts = look(answer, golden, contract, **declared)
+    compared = tuple(part for part, path in found.paths.items() if path is not None)
+    return bool(compared) and not found.undeclared and golden.compare({**parts, "classes": None}, parts=compared) is None
+
+
+def keyed(rows: list[list[float]], names: list[Any]) -> list[dict[str, float]]:
+    return [dict(zip(map(str, names), row, strict=True)) for row in rows]
+
+
+STRUCTURES: dict[str, tuple[Any, GoldenRows]] = {
+    "a bare list": (LABELS, FLOWERS),
+    "a column": ([[label] for label in LABELS], FLOWERS),
+    "by name": ({"predictions": LABELS, "model": "v1", "rows": 5}, FLOWERS),
+    "under another name": ({"result": LABELS, "latency_ms": 2.5}, FLOWERS),
+    "under no known name": ({"flower": LABELS, "took": [1, 2]}, FLOWERS),
+    "in an envelope": ({"status": "ok", "data": [{"label": label, "id": index} for index, label in enumerate(LABELS)]}, FLOWERS),
+    "by row number": ({"prediction": {str(index): label for index, label in enumerate(LABELS)}}, FLOWERS),
+    "with a matrix": ({"predictions": LABELS, "probabilities": P}, FLOWERS),
+    "a bare matrix": (P, FLOWERS),
+    "keyed by class": ([{"label": label, "probabilities": row} for label, row in zip(LABELS, keyed(P, [0, 1, 2]), strict=True)], FLOWERS),
+    "keyed by class, backwards": ({"label": LABELS, "scores": [dict(reversed(row.items())) for row in keyed(P, [0, 1, 2])]}, FLOWERS),
+    "one list a class": ({"labels": LABELS, "proba": {str(label): [row[label] for row in P] for label in (0, 1, 2)}}, FLOWERS),
+    "ranked": (
+        [[{"label": label, "score": row[label]} for label in sorted(range(3), key=lambda label: -row[label])] for row in P],
+        FLOWERS,
+    ),
+    "labels as text": ([str(label) for label in LABELS], FLOWERS),
+    "label and matrix": ([[label, row] for label, row in zip(YES.predictions, Q, strict=True)], YES),
+    "prices": ({"price": PRICES.predictions, "currency": "EUR"}, PRICES),
+    "prices as text": ([str(price) for price in PRICES.predictions], PRICES),
+    "bounds in two lists": ({"prediction": PRICES.predictions, "lower": [9.0, 19.5, 29.0], "upper": [11.0, 21.5, 33.0]}, PRICES),
+    "bounds in pairs": ({"prediction": PRICES.predictions, "interval": PRICES.intervals}, PRICES),
+    "bounds in objects": (
+        [
+            {"value": value, "interval": {"lower": low, "upper": high}}
+            for value, (low, high) in zip(PRICES.predictions, PRICES.intervals or [], strict=True)
+        ],
+        PRICES,
+    ),
+}
+
+
+@pytest.mark.parametrize("form", STRUCTURES)
+def test_structure_is_found(form: str) -> None:
+    answer, golden = STRUCTURES[form]
+
+    assert is_same(answer, golden)
+
+
+ONE_ROW: dict[str, tuple[Callable[[int], Any], GoldenRows]] = {
+    "a number": (lambda row: LABELS[row], FLOWERS),
+    "a list of one": (lambda row: [LABELS[row]], FLOWERS),
+    "an object": (lambda row: {"prediction": LABELS[row], "ms": 1.5}, FLOWERS),
+    "an object with a list of one": (lambda row: {"prediction": [LABELS[row]]}, FLOWERS),
+    "nested": (lambda row: {"result": {"class_id": LABELS[row], "probabilities": P[row]}}, FLOWERS),
+    "a matrix of one": (lambda row: {"label": [LABELS[row]], "probabilities": [P[row]]}, FLOWERS),
+    "a list with an object": (lambda row: [{"label": LABELS[row], "score": keyed(P, [0, 1, 2])[row]}], FLOWERS),
+    "keyed": (lambda row: keyed(P, [0, 1, 2])[row], FLOWERS),
+    "text": (lambda row: YES.predictions[row], YES),
+    "a price": (lambda row: {"price": PRICES.predictions[row], "latency_ms": 3.0 + row}, PRICES),
+    "a price as text": (lambda row: str(PRICES.predictions[row]), PRICES),
+    "bounds": (lambda row: {"prediction": PRICES.predictions[row], "lower": [9.0, 19.5, 29.0][row], "upper": [11.0, 21.5, 33.0][row]}, PRICES),
+}
+
+
+@pytest.mark.parametrize("form", ONE_ROW)
+def test_structure_is_found_where_a_request_takes_one_row(form: str) -> None:
+    answer, golden = ONE_ROW[form]
+
+    assert is_same([answer(row) for row in range(len(golden))], golden, Contract(**{**vars(OPEN), "style": "record"}))
+
+
+MEANINGS: dict[str, tuple[Any, GoldenRows, dict[str, Any]]] = {
+    "label names": ([NAMES[label] for label in LABELS], FLOWERS, {"labels": dict(zip("012", NAMES, strict=True))}),
+    "numbers for labels": ({"prediction": [10, 20, 20, 10]}, YES, {"labels": {"no": 10, "yes": 20}}),
+    "true and false": ({"churn": [False, True, True, False]}, YES, {"labels": {"no": False, "yes": True}}),
+    "names as keys": ([dict(zip(NAMES, row, strict=True)) for row in P], FLOWERS, {"labels": dict(zip("012", NAMES, strict=True))}),
+    "one class": ({"label": YES.predictions, "score": [row[1] for row in Q]}, YES, {"probability_of": "yes"}),
+    "the other class": ({"label": YES.predictions, "score": [row[0] for row in Q]}, YES, {"probability_of": "no"}),
+    "the predicted class": ({"label": YES.predictions, "confidence": [max(row) for row in Q]}, YES, {"probability_of": PREDICTED}),
+    "label and probability": ([[label, row[1]] for label, row in zip(YES.predictions, Q, strict=True)], YES, {"probability_of": "yes"}),
+    "a bare probability": ({"probability": [row[1] for row in Q]}, YES, {"probability_of": "yes"}),
+    "percentages": ({"label": YES.predictions, "probabilities": [[100 * value for value in row] for row in Q]}, YES, {"scale": 100.0}),
+    "rounded percentages": ({"label": YES.predictions, "score": [round(100 * row[1], 1) for row in Q]}, YES, {"scale": 100.0, "decimals": 1}),
+    "rounded": ({"predictions": LABELS, "probabilities": [[round(value, 1) for value in row] for row in P]}, FLOWERS, {"decimals": 1}),
+    "rounded, one class": ({"label": YES.predictions, "probability": [round(row[1], 2) for row in Q]}, YES, {"probability_of": "yes", "decimals": 2}),
+    "rounded prices": ({"price": [round(price, 1) for price in PRICES.predictions]}, PRICES, {"decimals": 1}),
+    "prices as rounded text": ([f"{price:.2f}" for price in PRICES.predictions], PRICES, {"decimals": 2}),
+}
+
+
+@pytest.mark.parametrize("form", MEANINGS)
+def test_meaning_is_proposed_and_judged_once_it_is_declared(form: str) -> None:
+    answer, golden, expected = MEANINGS[form]
+    found, _ = look(answer, golden)
+
+    assert found.undeclared
+    declare: dict[str, Any] = {}
+    for undeclared in found.undeclared:
+        declare |= undeclared.declare
+    assert expected.items() <= declare.items()
+    contract = Contract(**{**vars(OPEN), **declare})
+    again, parts = look(answer, golden, contract, **declare)
+    assert not again.undeclared
+    compared = tuple(part for part, path in again.paths.items() if path is not None)
+    wanted = as_served(golden, contract)
+    for part in compared:
+        tolerance = contract.tolerance_of(part)
+        for before, after in zip(getattr(wanted, part), parts[part], strict=True):
+            assert before == after or before == pytest.approx(after, rel=1e-9, abs=tolerance + 1e-12)
+
+
+swap = {0: 1, 1: 0, 2: 2}
+MUTANTS: dict[str, tuple[Any, GoldenRows]] = {
+    "labels swapped": ([swap[label] for label in LABELS], FLOWERS),
+    "labels swapped, as text": ([str(swap[label]) for label in LABELS], FLOWERS),
+    "text labels swapped": ([{"no": "yes", "yes": "no"}[label] for label in YES.predictions], YES),
+    "two labels get one name": (["a", "b", "b", "a", "b"], FLOWERS),
+    "names of another row": ([NAMES[label] for label in LABELS[1:] + LABELS[:1]], FLOWERS),
+    "labels shifted by one": ([label + 1 for label in LABELS], FLOWERS),
+    "classes in another order": ({"predictions": LABELS, "probabilities": [row[::-1] for row in P]}, FLOWERS),
+    "keys shifted": ({"label": LABELS, "probabilities": keyed(P, [1, 2, 0])}, FLOWERS),
+    "the right one under another name": ({"prediction": [2, 2, 2, 2, 2], "raw": LABELS}, FLOWERS),
+    "hard labels for probabilities": ({"predictions": LABELS, "probabilities": [[float(round(value)) for value in row] for row in P]}, FLOWERS),
+    "a column of another row": ([[label] for label in LABELS[::-1]], FLOWERS),
+    "the largest in place of all": ({"predictions": YES.predictions, "probabilities": [max(row) for row in Q]}, YES),
+    "a booster": ([row[1] for row in Q], YES),
+    "rounding that flips a decision": ({"predictions": [0, 1, 2, 1, 1], "probabilities": [[round(value, 1) for value in row] for row in P]}, FLOWERS),
+    "truncated": ({"predictions": [float(int(price)) for price in PRICES.predictions]}, PRICES),
+    "as float32": ({"predictions": [10.12300014495849, 20.45599937438965, 30.788999557495117]}, PRICES),
+    "bounds swapped": ({"prediction": PRICES.predictions, "interval": [[high, low] for low, high in PRICES.intervals or []]}, PRICES),
+    "a row lost": ({"predictions": LABELS[:-1]}, FLOWERS),
+    "a constant": ({"predictions": [1] * 5}, FLOWERS),
+    "an empty list": ({"predictions": []}, FLOWERS),
+}
+
+
+@pytest.mark.parametrize("form", MUTANTS)
+def test_a_defect_is_compared_and_differs(form: str) -> None:
+    answer, golden = MUTANTS[form]
+    found, parts = look(answer, golden)
+
+    compared = tuple(part for part, path in found.paths.items() if path is not None and part not in {one.part for one in found.undeclared})
+    assert golden.compare({**parts, "classes": None}, parts=compared) is not None
+
+
+def test_a_probability_of_another_class_is_not_the_declared_one() -> None:
+    answer = {"label": YES.predictions, "score": [row[0] for row in Q]}
+    declared = {"predictions": "label", "probabilities": "score", "probability_of": "yes"}
+    contract = Contract(**{**vars(OPEN), **declared})
+    found, parts = look(answer, YES, contract, **declared)
+
+    assert not found.undeclared
+    assert as_served(YES, contract).compare({**parts, "classes": None}, parts=("probabilities",)) is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "refuses"),
+    [
+        ({"error": "wrong input"}, True),
+        ({"detail": [{"msg": "field required"}]}, True),
+        ({"status": "error", "message": "x"}, True),
+        ({"success": False}, True),
+        ({"prediction": 1, "error": None}, False),
+        ({"prediction": 1, "error": "none"}, False),
+        ({"value": 3.5, "error": 0.25}, False),
+        ({"status": "ok"}, False),
+        ([1, 2], False),
+        ("error", False),
+    ],
+)
+def test_an_error_in_the_body_is_a_refusal(answer: Any, refuses: bool) -> None:  # noqa: FBT001
+    assert is_refusal(answer) is refuses
+
+
+WORDS = st.sampled_from(
+    ["missing", "decision", "never seen", "age missing", "*", "0", "1", "a.b", "predictions", "label", "score", "error", "@predicted", "true", "None"]
+)
+
+
+@given(st.lists(WORDS | st.text(min_size=1, max_size=6), min_size=2, max_size=4, unique=True), st.data())
+def test_labels_of_any_name_are_compared_by_their_name(labels: list[str], data: st.DataObject) -> None:
+    rows = data.draw(st.lists(st.sampled_from(labels), min_size=2, max_size=8))
+    golden = GoldenRows(["x"], [[float(index)] for index in range(len(rows))], rows, None, labels)
+
+    assert is_same({"predictions": rows}, golden)
+    served = data.draw(st.permutations(labels).map(lambda order: [dict(zip(labels, order, strict=True))[row] for row in rows]))
+    assume(served != rows)
+    found, parts = look({"predictions": served}, golden)
+    assert not found.undeclared
+    assert golden.compare({**parts, "classes": None}, parts=("predictions",)) is not None
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(), inner))
+)
+def test_any_answer_can_be_looked_at(answer: Any) -> None:
+    for golden in (FLOWERS, YES, PRICES):
+        look(answer, golden)
+        look([answer] * len(golden), golden, Contract(**{**vars(OPEN), "style": "row"}))

@@ -1,0 +1,222 @@
+"""What a file of golden rows holds: written, read back, read from earlier versions, and refused where it cannot be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tier0.core.errors import RegistrationError
+from tier0.core.golden import GoldenRows, Origin, Spread
+from tier0.core.golden_file import as_document
+from tier0.core.tolerance import Tolerance
+
+SCHEMA_2 = """{"schema": 2, "columns": ["wage", "age"],
+"rows": [[1.0, 30.0], [2.0, null], [null, 30.0], [null, null], [1.5, 30.0], [1.50000001, 30.0], [1.2, 31.0], [1.3, 31.0]],
+"predictions": ["no", "yes", "no", "no", "no", "yes", "no", "yes"],
+"probabilities": [[0.7, 0.3], [0.1, 0.9], [0.8, 0.2], [0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.51, 0.49], [0.49, 0.51]],
+"classes": ["no", "yes"],
+"origins": ["example", "age missing", "wage missing", "everything missing that may be", "just below a boundary of wage",
+"just above a boundary of wage", "just before the decision changes", "as somebody wrote by hand: age missing"],
+"categories": {"age": ["a", "b"]}, "seconds": 0.001, "tag": "churn:abc", "intervals": null}"""
+"""Written by the version before schema 3; the last origin is not one of its own."""
+
+FULL: dict[str, Any] = {
+    "schema": 3,
+    "columns": ["a", "b"],
+    "rows": [[1.0, 2.0], [3.0, None]],
+    "origins": [{"kind": "example", "column": None, "side": None}, {"kind": "missing", "column": "b"}],
+    "outputs": {
+        "predictions": {"values": [1.5, None], "dtype": "float32", "spread": {"absolute": 0.5, "relative": 0.25}},
+        "probabilities": {"values": [[0.5, 0.5], [0.5, 0.5]]},
+    },
+    "classes": ["no", "yes"],
+    "categories": {"b": ["x"]},
+    "seconds": 0.5,
+    "tag": "m:1",
+    "distinguishes": {"columns swapped": [1]},
+}
+
+
+def read(tmp_path: Path, document: Any) -> GoldenRows:
+    path = tmp_path / "golden.json"
+    path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
+    return GoldenRows.read(path)
+
+
+def test_a_file_of_schema_2_reads_as_before(tmp_path: Path) -> None:
+    golden = read(tmp_path, SCHEMA_2)
+
+    assert golden.predictions[:2] == ["no", "yes"]
+    assert golden.probabilities is not None
+    assert (golden.columns, golden.classes, golden.tag, golden.seconds) == (["wage", "age"], ["no", "yes"], "churn:abc", 0.001)
+    assert (golden.intervals, golden.categories, golden.dtypes, golden.spreads) == (None, {"age": ["a", "b"]}, {}, {})
+    assert golden.of_kind("missing", "age").rows == [[2.0, None]]
+    assert golden.of_kind("missing", "wage").rows == [[None, 30.0]]
+    assert len(golden.of_kind("missing")) == 3
+    assert golden.of_kind("boundary", "wage").predictions == ["no", "yes"]
+    assert golden.plain.rows == [[1.0, 30.0], [1.3, 31.0]], "what was not recognized is asked like an example"
+    exact, alone = (golden.tolerance("probabilities", same_arithmetic=True, same_batch=same) for same in (True, False))
+    assert (exact, alone) == (Tolerance(1e-12), Tolerance(1e-12)), "a row is in another batch than it was: nothing is to the bit"
+
+
+def test_a_file_of_schema_1_has_no_origins(tmp_path: Path) -> None:
+    golden = read(tmp_path, {"schema": 1, "columns": ["x"], "rows": [[1.0]], "predictions": [2.0], "probabilities": None, "classes": []})
+
+    assert (golden.plain.rows, golden.origins) == ([[1.0]], [])
+
+
+def test_all_fields_of_schema_3_are_read(tmp_path: Path) -> None:
+    golden = read(tmp_path, FULL)
+
+    assert golden.predictions == [1.5, None]
+    assert golden.origins == [Origin("example"), Origin("missing", "b")]
+    assert (golden.dtypes, golden.spreads) == ({"predictions": "float32"}, {"predictions": Spread(0.5, 0.25)})
+    assert golden.distinguishes == {"columns swapped": [1]}
+    assert golden.take([1, 1, 0]).distinguishes == {"columns swapped": [0, 1]}
+
+
+def with_field(path: str, value: Any) -> dict[str, Any]:
+    document = json.loads(json.dumps(FULL))
+    *places, last = path.split(".")
+    place = document
+    for name in places:
+        place = place[int(name)] if isinstance(place, list) else place[name]
+    place[int(last) if isinstance(place, list) else last] = value
+    return document  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("schema", 4, "schema must be a number from 1 to 3, which this version of Tier0 reads, got 4"),
+        ("schema", True, "schema must be a number from 1 to 3"),
+        ("schema", [], "schema must be"),
+        ("origin", [], "the document must be without 'origin'"),
+        ("columns", "ab", "columns must be a list, got 'ab'"),
+        ("columns", ["a", 1], r"columns\[1\] must be text, got 1"),
+        ("columns", ["a", "a"], "columns must be different names"),
+        ("rows", "ab", "rows must be a list, got 'ab'"),
+        ("rows", ["ab", "cd"], r"rows\[0\] must be a list, got 'ab'"),
+        ("rows", [[1.0, 2.0], [1.0]], r"rows\[1\]"),
+        ("rows", [], r"must be a list of 0 values"),
+        ("outputs", [], r"outputs must be an object, got \[\]"),
+        ("outputs", {}, "outputs.predictions must be given"),
+        ("outputs.quantiles", {"values": [1, 2]}, "outputs must be an object with predictions, probabilities, intervals only, got 'quantiles'"),
+        ("outputs.predictions", [1.0, 2.0], "outputs.predictions must be an object"),
+        ("outputs.predictions.values", "ab", "outputs.predictions.values must be a list, got 'ab'"),
+        ("outputs.predictions.values", [1], "outputs.predictions.values must be a list of 2 values, one for each row, got '1 values'"),
+        ("outputs.predictions.dtype", 3, "outputs.predictions.dtype must be text, got 3"),
+        ("outputs.predictions.spread", 0.1, "outputs.predictions.spread must be an object, got 0.1"),
+        ("outputs.predictions.spread", {"absolute": 1.0}, "outputs.predictions.spread.relative must be a number of at least 0, got None"),
+        ("outputs.predictions.spread.absolute", -1.0, "must be a number of at least 0, got -1.0"),
+        ("outputs.probabilities.values", ["ab", "cd"], r"outputs.probabilities.values\[0\] must be a list, got 'ab'"),
+        ("outputs.predictions.values", {"0": 1, "1": 2}, "outputs.predictions.values must be a list"),
+        ("origins", "ab", "origins must be a list, got 'ab'"),
+        ("origins", ["example", "b missing"], r"origins\[0\] must be an object, got 'example'"),
+        ("origins", [{"kind": "example"}], "origins has 1 entries for 2 rows"),
+        ("origins.0", {"column": "a"}, r"origins\[0\].kind must be text, got None"),
+        ("origins.0.kind", ["missing"], r"origins\[0\].kind must be text, got \['missing'\]"),
+        ("origins.1.column", 1, r"origins\[1\].column must be text, got 1"),
+        ("classes", "ny", "classes must be a list, got 'ny'"),
+        ("categories", ["b"], r"categories must be an object, got \['b'\]"),
+        ("categories", {"b": "x"}, r"categories\['b'\] must be a list, got 'x'"),
+        ("categories", {"c": ["x"]}, "categories names 'c'"),
+        ("seconds", "fast", "seconds must be a number of at least 0, got 'fast'"),
+        ("seconds", 10**400, "seconds must be a number of at least 0, got 1000"),
+        ("tag", 7, "tag must be text, got 7"),
+        ("distinguishes", [1], r"distinguishes must be an object, got \[1\]"),
+        ("distinguishes", {"x": [2]}, r"distinguishes\['x'\]\[0\] must be the index of one of 2 rows, got 2"),
+        ("distinguishes", {"x": [True]}, "must be the index of one of 2 rows, got True"),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named(tmp_path: Path, path: str, value: Any, says: str) -> None:
+    with pytest.raises(RegistrationError, match=says):
+        read(tmp_path, with_field(path, value))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("predictions", "nynyynyy", "outputs.predictions.values must be a list, got 'nynyynyy'"),
+        ("origins", "examples", "origins must be a list, got 'examples'"),
+        ("origins", [1] * 8, r"origins\[0\] must be text, got 1"),
+        ("probabilities", [0.5] * 8, r"outputs.probabilities.values\[0\] must be a list, got 0.5"),
+        ("predictions", None, "outputs.predictions must be given"),
+        ("columns", None, "columns must be a list, got None"),
+        ("weights", [], "the document must be without 'weights'"),
+    ],
+)
+def test_a_field_of_schema_2_that_cannot_be_used_is_named(tmp_path: Path, field: str, value: Any, says: str) -> None:
+    with pytest.raises(RegistrationError, match=says):
+        read(tmp_path, {**json.loads(SCHEMA_2), field: value})
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", "null", "\x00", '{"schema": 2}', '{"schema": 3}', "[" * 100_000, '{"schema": 3, "seconds": NaN}']
+)
+def test_what_is_not_a_document_is_refused(tmp_path: Path, content: str) -> None:
+    with pytest.raises(RegistrationError, match=r"invalid golden rows in .*golden\.json"):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_numbers_that_no_service_can_return_are_refused(tmp_path: Path, number: str) -> None:
+    with pytest.raises(RegistrationError, match="not JSON compliant"):
+        read(tmp_path, json.dumps(FULL).replace("1.5", number))
+
+
+def test_a_file_that_is_not_there_is_said_to_be_written_by_registration(tmp_path: Path) -> None:
+    with pytest.raises(RegistrationError, match=r"cannot read golden rows from .*absent\.json: .* They are written when a model is registered"):
+        GoldenRows.read(tmp_path / "absent.json")
+
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+LEAVES = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | FLOATS | st.text(max_size=5)
+NESTED = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=6)
+NAMES = st.sampled_from(["missing", "decision", "never seen", "boundary", "just below a boundary of", "wage", "age", "total_calls", "calls", ""])
+AMOUNTS = st.floats(0, 1e300)
+
+
+@st.composite
+def golden(draw: st.DrawFn) -> GoldenRows:
+    columns, count = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True)), draw(st.integers(1, 5))
+    each: dict[str, Any] = {"min_size": count, "max_size": count}
+    lists: st.SearchStrategy[Any] = st.none() | st.lists(st.lists(NESTED, max_size=2), **each)
+    rows = GoldenRows(
+        columns,
+        draw(st.lists(st.lists(LEAVES, min_size=len(columns), max_size=len(columns)), **each)),
+        draw(st.lists(NESTED, **each)),
+        draw(lists),
+        draw(st.lists(LEAVES, max_size=3)),
+        origins=draw(st.just([]) | st.lists(st.builds(Origin, NAMES, st.none() | NAMES, st.none() | NAMES), **each)),
+        categories=draw(st.dictionaries(st.sampled_from(columns), st.lists(st.text(max_size=4), max_size=3))),
+        seconds=draw(st.none() | AMOUNTS),
+        tag=draw(st.none() | st.text(max_size=5)),
+        intervals=draw(lists),
+        distinguishes=draw(st.dictionaries(st.text(max_size=5), st.lists(st.integers(0, count - 1)), max_size=2)),
+    )
+    given_parts = [part for part in ("predictions", "probabilities", "intervals") if getattr(rows, part) is not None]
+    parts = st.sampled_from(given_parts)
+    rows.dtypes.update(draw(st.dictionaries(parts, st.sampled_from(["float32", "object", "str96"]))))
+    rows.spreads.update(draw(st.dictionaries(parts, st.builds(Spread, AMOUNTS, AMOUNTS))))
+    return rows
+
+
+def as_text(rows: GoldenRows) -> str:
+    return json.dumps(as_document(rows), sort_keys=True)
+
+
+@given(golden())
+def test_what_is_written_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, rows: GoldenRows) -> None:
+    path = tmp_path_factory.getbasetemp() / "golden_file.json"
+
+    rows.write(path)
+
+    read_back = GoldenRows.read(path)
+    assert read_back == rows
+    assert as_text(read_back) == as_text(rows), "to the type: 1, 1.0 and True are equal"

@@ -1,0 +1,328 @@
+"""How far a served number may be from the trained model's, and how that is measured on the model in memory."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
+from xgboost import XGBClassifier, XGBRegressor
+
+from tier0.core.golden import PARTS, GoldenRows, Mismatch, Origin, Spread, Tolerance
+from tier0.core.prediction import Output
+from tier0.core.tolerance import EXACT, MOST_ROUNDING, ROW_ALONE_TOLERANCE, largest_magnitude, spread_between
+from tier0.serving import spread as spread_module
+from tier0.serving.inference import golden_rows
+from tier0.serving.registration import ModelSaver
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(120, 3))
+Y = (X[:, 0] + X[:, 1] > 0).astype(int)
+HERE_TOGETHER = {"same_arithmetic": True, "same_batch": True}
+HERE_OTHERWISE = {"same_arithmetic": True, "same_batch": False}
+ELSEWHERE = {"same_arithmetic": False, "same_batch": False}
+FLOAT32 = 2.0**-23
+
+
+def rows_of(dtype: str | None, spread: Spread | None, *, largest: float = 1.0) -> GoldenRows:
+    dtypes = {} if dtype is None else {"predictions": dtype}
+    return GoldenRows(["x"], [[1.0], [2.0]], [largest, -0.5], None, [], dtypes=dtypes, spreads={} if spread is None else {"predictions": spread})
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "object", None])
+@pytest.mark.parametrize("spread", [None, Spread(), Spread(1e-3, 1e-3)])
+def test_the_same_batch_with_the_same_arithmetic_is_to_the_bit(dtype: str | None, spread: Spread | None) -> None:
+    assert rows_of(dtype, spread).tolerance("predictions", **HERE_TOGETHER) == EXACT
+
+
+@pytest.mark.parametrize(
+    ("dtype", "spread", "where", "expected"),
+    [
+        (None, None, HERE_OTHERWISE, Tolerance(1e-12)),
+        (None, None, ELSEWHERE, Tolerance(1e-12)),
+        ("float64", None, HERE_OTHERWISE, Tolerance(1e-12)),
+        ("float64", Spread(), HERE_OTHERWISE, EXACT),
+        ("float64", Spread(), ELSEWHERE, Tolerance(1e-12)),
+        ("float64", Spread(1e-15, 1e-15), HERE_OTHERWISE, Tolerance(1e-12)),
+        ("float64", Spread(1e-15, 0.5), ELSEWHERE, Tolerance(1e-12, 8e-15)),
+        ("float64", Spread(1e-10, 1e-10), ELSEWHERE, Tolerance(1e-12, 8e-10)),
+        ("float32", Spread(), HERE_OTHERWISE, EXACT),
+        ("float32", Spread(), ELSEWHERE, Tolerance(32 * FLOAT32)),
+        ("float32", None, ELSEWHERE, Tolerance(32 * FLOAT32, 4 * FLOAT32)),
+        ("float32", Spread(1e-7, 1e-7), HERE_OTHERWISE, Tolerance(32 * FLOAT32, 4 * FLOAT32)),
+        ("float32", Spread(1e-6, 1e-3), ELSEWHERE, Tolerance(32 * FLOAT32, 8e-6)),
+        ("float16", None, ELSEWHERE, Tolerance(32 * 2**-10, 4 * 2**-10)),
+        ("object", Spread(), HERE_OTHERWISE, EXACT),
+    ],
+)
+def test_a_tolerance_comes_from_the_dtype_and_from_what_was_measured(
+    dtype: str | None, spread: Spread | None, where: dict[str, bool], expected: Tolerance
+) -> None:
+    found = rows_of(dtype, spread).tolerance("predictions", **where)
+
+    assert (found.relative, found.absolute) == pytest.approx((expected.relative, expected.absolute))
+
+
+def test_numbers_close_to_zero_are_judged_by_the_largest_of_their_part() -> None:
+    assert rows_of("float32", None, largest=1000.0).tolerance("predictions", **ELSEWHERE).absolute == pytest.approx(4000 * FLOAT32)
+
+
+def test_a_model_that_mixes_its_rows_gets_no_wide_tolerance() -> None:
+    assert rows_of("float64", Spread(0.5, 0.5)).tolerance("predictions", **ELSEWHERE).absolute == MOST_ROUNDING
+
+
+def test_a_file_with_rows_of_unknown_kinds_is_never_compared_to_the_bit() -> None:
+    later = replace(rows_of("float64", None), origins=[Origin("example"), Origin("of a later version")])
+
+    assert later.tolerance("predictions", **HERE_TOGETHER) == Tolerance(1e-12)
+
+
+def test_what_a_user_allows_counts_where_it_is_more() -> None:
+    golden = rows_of("float32", None)
+
+    wide = golden.tolerances(**ELSEWHERE, relative=0.1, absolute=0.2)
+    narrow = golden.tolerances(**ELSEWHERE, relative=1e-15, absolute=1e-15)
+
+    assert set(wide) == set(PARTS)
+    assert wide["predictions"] == Tolerance(0.1, 0.2)
+    assert narrow["predictions"] == golden.tolerance("predictions", **ELSEWHERE)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 1), st.floats(0, 1e3))
+def test_a_number_is_within_every_tolerance_of_itself_and_an_exact_one_of_nothing_else(value: float, relative: float, absolute: float) -> None:
+    assert Tolerance(relative, absolute).allows(value, value)
+    assert not EXACT.allows(value, math.nextafter(value, math.inf))
+
+
+def test_an_integer_beyond_all_floats_is_a_difference() -> None:
+    assert not Tolerance(0.5, 0.5).allows(1.0, 10**400)
+
+
+def test_each_part_has_a_tolerance_of_its_own() -> None:
+    golden = GoldenRows(["x"], [[1.0]], [1.0], [[0.5, 0.5]], ["a", "b"])
+    answer = {"predictions": [1.01], "probabilities": [[0.505, 0.495]]}
+    wide, none = Tolerance(0.1), Tolerance()
+
+    assert golden.compare(answer, tolerance={"predictions": wide, "probabilities": wide}) is None
+    mismatch = golden.compare(answer, tolerance={"predictions": wide, "probabilities": none})
+    assert mismatch == Mismatch(0, "probabilities", [0.5, 0.5], [0.505, 0.495])
+
+
+def test_nested_outputs_and_the_model_s_own_none_are_compared() -> None:
+    golden = GoldenRows(["x"], [[1.0]] * 3, [None, {"label": "a", "score": 0.5}, [1, [None, 2.5]]], None, [])
+    served = [None, {"score": 0.5, "label": "a"}, [1, [None, 2.5]]]
+
+    assert golden.compare({"predictions": served}) is None
+    for index, other in ((0, 0.0), (0, "None"), (1, {"label": "a"}), (1, {"label": "a", "score": 0.6}), (1, None), (2, [1, [0, 2.5]])):
+        assert golden.compare({"predictions": [other if position == index else value for position, value in enumerate(served)]}) is not None
+
+
+def test_a_mismatch_says_where_the_row_comes_from_and_how_many_differ() -> None:
+    golden = GoldenRows(["age"], [[1.0], [None]], [1.0, 2.0], None, [], origins=[Origin("example"), Origin("missing", "age")])
+
+    mismatch = golden.compare({"predictions": [1.0, 2.5]})
+
+    assert mismatch is not None
+    assert str(mismatch) == "row 1 (age missing): predictions: expected 2.0, got 2.5 (1 of 2 rows differ)"
+    assert mismatch.describe(lambda _: "…") == "row 1 (age missing): predictions: expected …, got … (1 of 2 rows differ)"
+
+
+def test_differences_are_between_floats_only() -> None:
+    assert spread_between([1.0, [2.0, "a"], None, 3], [1.0, [2.5, "b"], 1.0, 4]) == Spread(0.5, 0.2)
+    assert largest_magnitude([1, [-2.5, "9"], None, math.inf]) == 2.5
+
+
+class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A network in float32, as a PyTorch model behind scikit-learn's interface is."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.weights = [(rng.normal(size=shape) / np.sqrt(shape[0])).astype("float32") for shape in ((20, 128), (128, 128), (128, 3))]
+        self.classes_ = np.array([0, 1, 2])
+
+    def predict_proba(self, rows: Any) -> Any:
+        hidden = np.asarray(rows, dtype="float32")
+        for weights in self.weights[:-1]:
+            hidden = np.maximum(hidden @ weights, 0)
+        scores = np.exp(hidden @ self.weights[-1])
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    def predict(self, rows: Any) -> Any:
+        return self.predict_proba(rows).argmax(axis=1)
+
+
+NETWORK_ROWS = np.random.default_rng(1).normal(size=(30, 20)).astype("float32")
+
+
+def test_a_healthy_float32_network_is_within_its_tolerance_in_every_batch_and_order_of_sums() -> None:
+    golden = golden_rows(Network(), NETWORK_ROWS)
+    plain, tolerance = golden.plain, golden.tolerances(**ELSEWHERE)
+    backwards = Network()
+    order = np.arange(128)[::-1]
+    first, second, last = backwards.weights
+    backwards.weights = [first[:, order], second[order][:, order], last[order]]  # the same function, with its sums in another order
+
+    served = backwards.predict_proba(plain.rows)
+
+    assert golden.dtypes["probabilities"] == "float32"
+    assert 0 < golden.spreads["probabilities"].absolute < 1e-6
+    assert not np.array_equal(served, plain.probabilities or [])
+    assert plain.compare({"predictions": served.argmax(axis=1).tolist(), "probabilities": served.tolist()}, tolerance=tolerance) is None
+    assert golden.compare(
+        {"predictions": golden.predictions, "probabilities": np.add(golden.probabilities or [], 1e-5).tolist()}, tolerance=tolerance
+    )
+
+
+def test_a_float32_network_has_rows_on_both_sides_of_a_decision_whose_labels_rounding_does_not_change() -> None:
+    golden = golden_rows(Network(), NETWORK_ROWS)
+
+    decisions = golden.of_kind("decision")
+    assert {origin.side for origin in decisions.origins} == {"before", "after"}
+    gaps = [np.diff(np.sort(row)[-2:])[0] for row in decisions.probabilities or []]
+    assert min(gaps) > 5e-6
+    assert max(gaps) < 0.01
+
+
+@pytest.mark.parametrize("model", [XGBClassifier(n_estimators=10), XGBRegressor(n_estimators=10), DecisionTreeClassifier()])
+def test_trees_stay_exact_in_every_batch_whatever_their_dtype(model: Any) -> None:
+    golden = golden_rows(model.fit(X, Y), X[:20])
+
+    assert set(golden.spreads.values()) == {Spread()}
+    assert set(golden.tolerances(**HERE_OTHERWISE).values()) - {Tolerance(ROW_ALONE_TOLERANCE)} == {EXACT}
+    assert len(golden.of_kind("boundary")) > 0
+    assert {"float32", "float64", "int64"} >= set(golden.dtypes.values())
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(), LinearRegression()])
+def test_linear_models_in_float64_are_judged_as_strictly_as_before(model: Any) -> None:
+    golden = golden_rows(model.fit(X, Y), X[:20])
+
+    part = "probabilities" if golden.probabilities else "predictions"
+    assert golden.dtypes[part] == "float64"
+    assert golden.tolerance(part, **ELSEWHERE).relative == ROW_ALONE_TOLERANCE
+    assert golden.tolerance(part, **ELSEWHERE).absolute < 1e-14
+
+
+def test_casting_to_float32_is_beyond_the_tolerance_of_a_float64_model() -> None:
+    model = LogisticRegression().fit(X, Y)
+    golden = golden_rows(model, X[:20])
+
+    cast = {"predictions": golden.predictions, "probabilities": np.array(golden.probabilities, dtype="float32").tolist()}
+
+    assert golden.compare(cast, tolerance=golden.tolerances(**ELSEWHERE)) is not None
+
+
+def test_a_registered_model_has_the_same_facts(tmp_path: Path) -> None:
+    saver = ModelSaver(XGBClassifier(n_estimators=5).fit(X, Y), "m", None, X[:20])
+
+    saver.write_files(tmp_path)
+
+    read = GoldenRows.read(tmp_path / "golden_rows.json")
+    assert read == saver.golden
+    assert (read.dtypes["probabilities"], read.spreads["probabilities"]) == ("float32", Spread())
+
+
+class Counting(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.calls = 0
+
+    def predict(self, rows: Any) -> Any:
+        self.calls += 1
+        time.sleep(self.seconds)
+        return np.asarray(rows, dtype=float)[:, 0] / 3
+
+
+def test_measuring_takes_few_calls_and_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread_module, "MOST_SECONDS", 0.05)
+    model = Counting(0.02)
+
+    def ask(rows: list[list[Any]]) -> Output:
+        return Output(model.predict(rows).tolist(), None)
+
+    slow = spread_module.measure(ask, X[:40].tolist(), ask(X[:40].tolist()))
+    calls, model.seconds = model.calls, 0.0
+    monkeypatch.setattr(spread_module, "MOST_SECONDS", 60.0)
+    quick = spread_module.measure(ask, X[:40].tolist(), ask(X[:40].tolist()))
+
+    assert calls <= 5
+    assert slow.known() == {}, "what was not measured to its end proves no exactness"
+    assert model.calls - calls <= 30
+    assert quick.known() == {"predictions": Spread()}
+
+
+@pytest.mark.parametrize(("count", "known"), [(4, {}), (5, {"predictions": Spread()})])
+def test_too_few_rows_prove_no_exactness(count: int, known: dict[str, Spread]) -> None:
+    rows = X[:count].tolist()
+
+    assert spread_module.measure(lambda asked: Output([row[0] for row in asked], None), rows, Output(X[:count, 0].tolist(), None)).known() == known
+
+
+def test_a_batch_that_the_model_refuses_shows_nothing() -> None:
+    def ask(rows: list[list[Any]]) -> Output:
+        if len(rows) == 1:
+            raise ValueError("one row has no deviation")
+        return Output([row[0] for row in rows], None)
+
+    assert spread_module.measure(ask, X[:20].tolist(), ask(X[:20].tolist())).known() == {}
+
+
+class OfTheBatch(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Answers by the mean of the rows beside a row."""
+
+    def predict(self, rows: Any) -> Any:
+        return np.asarray(rows, dtype=float).mean(axis=1) - np.asarray(rows, dtype=float).mean()
+
+
+def test_a_model_that_answers_by_the_batch_is_not_compared_more_widely() -> None:
+    golden = golden_rows(OfTheBatch(), np.abs(X[:10]) + 1)
+
+    assert golden.spreads["predictions"].absolute > 0.01
+    assert golden.tolerance("predictions", **ELSEWHERE).absolute <= MOST_ROUNDING * largest_magnitude(golden.predictions)
+
+
+class Abstains(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    def predict(self, frame: Any) -> Any:
+        return np.array([None if math.isnan(value) or value < 3 else float(value) for value in frame["x"]], dtype=object)
+
+
+def test_a_model_s_own_none_is_kept() -> None:
+    golden = golden_rows(Abstains(), pd.DataFrame({"x": np.arange(10.0)}))
+
+    assert golden.predictions[:5] == [None, None, None, 3.0, 4.0]
+    assert golden.of_kind("missing", "x").predictions == [None]
+    assert golden.dtypes == {"predictions": "object"}
+    below, above = golden.of_kind("boundary", "x").predictions
+    assert below is None
+    assert above == pytest.approx(3.0)
+
+
+def test_a_nan_is_refused_also_among_objects() -> None:
+    class Silent(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+        def predict(self, rows: Any) -> Any:
+            return np.array([math.nan] * len(rows), dtype=object)
+
+    with pytest.raises(Exception, match="the model predicted a number that is not finite"):
+        golden_rows(Silent(), X[:5])
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32", "object"])
+def test_predictions_in_a_column_are_one_a_row(dtype: str) -> None:
+    class OneColumn(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+        def predict(self, rows: Any) -> Any:
+            return np.asarray(rows, dtype=float)[:, [0]].round().astype(dtype)
+
+    golden = golden_rows(OneColumn(), X[:5])
+
+    assert golden.predictions[:5] == X[:5, 0].round().tolist()
+    assert golden.dtypes == {"predictions": dtype}
