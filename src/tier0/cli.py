@@ -6,36 +6,63 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from tier0.core.catalogue import CATALOGUE, GROUPS, Disturbance
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS
-from tier0.core.errors import Tier0Error
-from tier0.core.settings import read_headers
-from tier0.core.verdict import CheckResult, Status, Verdict
+from tier0.core.errors import Tier0Error, missing_extra
+from tier0.core.settings import read_headers, remove_report
+from tier0.core.verdict import WORDS, CheckResult, Verdict, count_in_words
 
 if TYPE_CHECKING:
     from tier0.pipeline.cluster import Run
     from tier0.report.console import Console
     from tier0.runs.pipeline import Plan, Record
 
-COULD_NOT_BE_JUDGED = 2
+INCONCLUSIVE = 2
 INTERRUPTED = 130
-SIGNS = {"pass": "holds", "fail": "FAILS", "not_judged": "-", "error": "ERROR"}
-WORDS: dict[Status, str] = {"pass": "hold", "fail": "fail", "not_judged": "not judged", "error": "broke"}
 MOST_SAMPLED = 200
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Is what is served what was trained?")
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands; none ends with status 1, which is a verdict, because of an error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, and turn what it raises into a message and an exit status."""
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Tier0Error as problem:
+            _refuse(str(problem))
+        except KeyboardInterrupt:
+            typer.echo("\nstopped", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as problem:
+            if type(problem).__module__.startswith(("click.", "typer.")):
+                raise
+            _refuse(str(missing_extra(problem) or f"unexpected error: {type(problem).__name__}: {problem}"))
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Verify that the served model is the trained model.",
+)
 
 
 @app.callback()
 def main() -> None:
-    """Is what is served what was trained? Exit status 0: it holds, 1: it does not, 2: it could not be judged."""
+    """Verify that the served model is the trained model. Exit status: 0 passed, 1 failed, 2 inconclusive."""
 
 
 @app.command()
@@ -53,39 +80,42 @@ def verify(
     waivers: Annotated[Path | None, typer.Option(help="what is not held against it, each with a reason and an end, in TOML")] = None,
     header: Annotated[list[str] | None, typer.Option(help="'Name: value', or 'Name: @FILE' to read a secret from a file; shown nowhere")] = None,
     ca: Annotated[Path | None, typer.Option(help="certificates of authorities to trust, in PEM, instead of the system's")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="write the verdict to a file")] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="how often a request is sent again after a reset, a timeout, or status 429, 502, 503 or 504")
+    ] = 3,
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for a service that does not respond yet")] = 0.0,
+    json_: Annotated[Path | None, typer.Option("--json", help="write the verdict to a file; an older file is removed first")] = None,
     *,
+    without_golden: Annotated[
+        bool, typer.Option("--without-golden", help="accept a run without golden rows: predictions are then not compared with the trained model")
+    ] = False,
     mask: Annotated[bool, typer.Option("--mask", help="show no values of golden rows in evidence and commands")] = False,
     list_: Annotated[bool, typer.Option("--list", help="print the catalogue of checks, and do nothing else")] = False,
 ) -> None:
     """Check a running service: safe against production by default (few requests, all well formed).
 
-    With golden rows (--model or --golden) it proves that what is served is what was trained; without them it judges what it can, and
-    says what it could not.
+    With golden rows (--model or --golden) it proves that the served model is the trained model. Without them the run is inconclusive, unless
+    --without-golden accepts that. Exit status: 0 passed, 1 failed, 2 inconclusive.
     """
     if list_:
         typer.echo(catalogue_table())
         return
+    _begin_json(json_)
     if not url:
-        _refuse("which service? Say its URL: tier0 verify http://127.0.0.1:3000")
-    _refuse_unwritable("--json", json_)
+        _refuse("no URL given. Example: tier0 verify http://127.0.0.1:3000 --golden golden.json")
     from tier0.runs.deployment import Deployment  # noqa: PLC0415 - seconds of imports, which --help and --list do not need
     from tier0.runs.verify import check_serving  # noqa: PLC0415
 
     if client is not None:
         sys.path.insert(0, "")  # as `python -m` does: the application's own package is where the user is
-    try:
-        deployment = Deployment.from_url(
-            url, golden=golden, model=model, store=store, contract=contract, headers=_headers(header), client=client, disturb=disturb,
-            waivers=waivers or (), ca=ca, mask=mask,
-        )  # fmt: skip
-        verdict = check_serving(deployment, on_fail="return", groups=[name for name in groups.split(",") if name], tell=_tell)
-    except Tier0Error as problem:
-        _refuse(str(problem))
-    except Exception as problem:  # noqa: BLE001 - status 1 would say that it does not hold
-        _refuse(f"it could not be judged, for a reason that Tier0 does not know: {type(problem).__name__}: {problem}")
-    _conclude(verdict)
+    deployment = Deployment.from_url(
+        url, golden=golden, model=model, store=store, contract=contract, headers=_headers(header), client=client, disturb=disturb,
+        waivers=waivers or (), ca=ca, mask=mask, without_golden=without_golden, retries=retries, wait=wait,
+    )  # fmt: skip
+    named = [name.strip() for name in groups.split(",") if name.strip()]
+    verdict = check_serving(deployment, on_fail="return", groups=named, tell=_tell, report=lambda line: typer.echo(f"tier0: {line}", err=True))
     _write_json(json_, verdict.as_dict())
+    _conclude(url, verdict)
     raise typer.Exit(verdict.exit_status)
 
 
@@ -94,33 +124,26 @@ def check_client(
     client: Annotated[str, typer.Argument(help="module:function that makes the client, given a URL (and the declared knobs)")] = "",
     declare: Annotated[Path | None, typer.Option(help="what the client promises, in TOML; what it does not is not judged")] = None,
     only: Annotated[str, typer.Option(help=f"groups of checks, or single ones, separated by commas: {', '.join(CLIENT_GROUPS)}")] = "",
-    json_: Annotated[Path | None, typer.Option("--json", help="write the verdict to a file")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="write the verdict to a file; an older file is removed first")] = None,
     *,
     list_: Annotated[bool, typer.Option("--list", help="print the catalogue of checks, and do nothing else")] = False,
 ) -> None:
-    """Judge a client, anybody's, by what reaches servers that fail on purpose; it takes some ten seconds, and needs no service.
+    """Test how any client handles failures, against servers that fail on purpose. Takes about ten seconds; no running service is needed.
 
-    Nothing is read from the client's attributes: what counts is what arrived, and when. A failure comes with its timeline.
+    Nothing is read from the client's attributes: what counts is which requests arrived, and when. A failure comes with its timeline.
     """
     if list_:
         typer.echo(client_catalogue_table())
         return
+    _begin_json(json_)
     if not client:
-        _refuse("which client? Say what makes it: tier0 check-client mypkg.client:make_client --declare client.toml")
-    _refuse_unwritable("--json", json_)
+        _refuse("no client given. Example: tier0 check-client mypkg.client:make_client --declare client.toml")
     from tier0.runs.check_client import check_client as judge  # noqa: PLC0415 - what --help does not need
 
     sys.path.insert(0, "")
-    try:
-        verdict = judge(client, declare, only=[name for name in only.split(",") if name], on_fail="return", tell=_tell)
-    except Tier0Error as problem:
-        _refuse(str(problem))
-    for result in verdict.with_status("fail"):
-        typer.echo("\n" + "\n".join([result.explain(), *(f"  {line}" for line in result.evidence.get("timeline", ()))]))
-    for result in verdict.with_status("error"):
-        typer.echo(f"\n{result.explain()}")
-    typer.echo(f"\n{client}: {_in_sum(verdict)}")
+    verdict = judge(client, declare, only=[name.strip() for name in only.split(",") if name.strip()], on_fail="return", tell=_tell)
     _write_json(json_, verdict.as_dict())
+    _conclude(client, verdict)
     raise typer.Exit(verdict.exit_status)
 
 
@@ -146,7 +169,7 @@ def run(
     dask: Annotated[str | None, typer.Option(help="tcp://host:port of a Dask cluster that does the fits of steps 4 and 5")] = None,
     output_dir: Annotated[Path, typer.Option(help="where the runs' folders are: record, report, manifest, state")] = Path("tier0-runs"),
     resume: Annotated[str | None, typer.Option(help="go on with this run, with its own settings")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="write the report to a file, too")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="write the report to a file, too; an older file is removed first")] = None,
     *,
     include_bentoml: Annotated[bool, typer.Option("--include-bentoml", help="register, serve and verify the model in step 7")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="go on serving when all is done, until Ctrl-C")] = False,
@@ -156,6 +179,7 @@ def run(
 
     After each step what it made is written down, so that a run that was ended goes on there with --resume.
     """
+    _begin_json(json_)
     from tier0.report.console import Console  # noqa: PLC0415 - what --help does not need
     from tier0.runs import pipeline as runs  # noqa: PLC0415
 
@@ -167,7 +191,6 @@ def run(
     sys.path.insert(0, "")  # a pandera schema may be the project's own
     record: runs.Record | None = None
     try:
-        _refuse_unwritable("--json", json_)
         if resume is None:
             plan = runs.plan_of(options, study, {"metric": metric, "success": success}, step, imbalanced, serve=include_bentoml)
         else:
@@ -187,17 +210,11 @@ def run(
             console.settings(plan.options)
             telling = runs.Telling(console.begins, console.ended, console.happened)
             status = runs.run_steps(record, steps, telling, hold=partial(_serve_on, console, json_, record) if keep else None, run=fits)
-    except Tier0Error as problem:
-        _refuse(str(problem))
     except KeyboardInterrupt:
         console.say("\nstopped" if record is None else f"\nstopped; go on with: tier0 run --resume {record.folder.name} --output-dir {output_dir}")
         raise typer.Exit(INTERRUPTED) from None
-    except typer.Exit:
-        raise
-    except Exception as problem:  # noqa: BLE001 - status 1 would say that it does not hold
-        _refuse(f"it could not be done, for a reason that Tier0 does not know: {type(problem).__name__}: {problem}")
-    console.verdict(record)
     _write_json(json_, record.as_dict())
+    console.verdict(record)
     raise typer.Exit(status)
 
 
@@ -390,7 +407,7 @@ def doctor(json_: Annotated[Path | None, typer.Option("--json", help="write what
     Exit status 0: pytest -m tier0_bentoml can run, 2: something is missing that it needs. What only other commands need is told, and does
     not count. Values of environment variables are shown nowhere.
     """
-    _refuse_unwritable("--json", json_)
+    _begin_json(json_)
     from tier0.runs import doctor as look  # noqa: PLC0415 - what --help does not need
 
     environment = look.Environment.here()
@@ -471,38 +488,49 @@ def _refuse_unwritable(option: str, path: Path | None) -> None:
         _refuse(f"{option} {path}: that is a folder; name a file")
 
 
+def _begin_json(path: Path | None) -> None:
+    """Remove the file of an earlier run: whatever happens now, it must not be taken for this one's."""
+    _refuse_unwritable("--json", path)
+    try:
+        if path is not None:
+            remove_report(path)
+    except OSError as problem:
+        _refuse(f"cannot remove the old --json {path}: {problem.strerror}")
+
+
 def _write_json(path: Path | None, content: dict[str, Any]) -> None:
     if path is None:
         return
     try:
         path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
     except OSError as problem:
-        _refuse(f"--json {path} cannot be written: {problem.strerror}. All else is done")
+        remove_report(path)  # it may be half written
+        _refuse(f"cannot write --json {path}: {problem.strerror}. The checks themselves completed")
 
 
 def _refuse(message: str) -> NoReturn:
     typer.echo(f"tier0: {message}", err=True)
-    raise typer.Exit(COULD_NOT_BE_JUDGED)
+    raise typer.Exit(INCONCLUSIVE)
 
 
 def _tell(result: CheckResult) -> None:
     numbers = {name: value for name, value in result.evidence.items() if isinstance(value, (int, float))} if result.status == "pass" else {}
     reported = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in numbers.items())
-    typer.echo(f"{SIGNS[result.status]:>6}  {result.id:36} {'; '.join(filter(None, [result.message, reported]))}".rstrip())
+    word = WORDS[result.status].upper() if result.status in {"fail", "error"} else WORDS[result.status]
+    typer.echo(f"{word:>11}  {result.id:36} {'; '.join(filter(None, [result.message, reported]))}".rstrip())
 
 
-def _in_sum(verdict: Verdict) -> str:
-    counts = ", ".join(f"{len(verdict.with_status(status))} {word}" for status, word in WORDS.items())
-    conclusion = {"pass": "it holds", "fail": "it does not hold", "error": "it could not be judged"}[verdict.verdict]
-    return f"{conclusion}: {counts}"
-
-
-def _conclude(verdict: Verdict) -> None:
+def _conclude(what: str, verdict: Verdict) -> None:
+    """Print the failures, what was sent again, and the verdict in one line."""
     for result in [*verdict.with_status("fail"), *verdict.with_status("error")]:
-        typer.echo(f"\n{result.explain()}")
-    typer.echo(f"\n{verdict.target['url']}: {_in_sum(verdict)}")
-    if not any(result.group == "parity" and result.status in {"pass", "fail"} for result in verdict.checks):
-        typer.echo("Nothing was compared with what was trained: give golden rows, with --golden or --model.")
+        typer.echo("\n" + "\n".join([result.explain(), *(f"  {line}" for line in result.evidence.get("timeline", ()))]))
+    typer.echo("")
+    retried: Mapping[str, int] = verdict.target.get("retried", {})
+    if retried:
+        typer.echo(f"requests sent again: {', '.join(f'{count} after {reason}' for reason, count in retried.items())}")
+    typer.echo(f"{what}: {WORDS[verdict.verdict]}: {count_in_words(result.status for result in verdict.checks)}")
+    if verdict.reason:
+        typer.echo(verdict.reason)
 
 
 if __name__ == "__main__":

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Generator, Iterator
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tier0.core.errors import SettingsError
+from tier0.core.catalogue import CATALOGUE, select_checks
+from tier0.core.errors import SettingsError, Tier0Error, first_line, missing_extra
 from tier0.core.event_log import EventLog, Recorded
 from tier0.core.secrets import Secrets
-from tier0.core.settings import TABLE, Settings, merge_settings
+from tier0.core.settings import TABLE, Settings, merge_settings, remove_report, report_of
 
 if TYPE_CHECKING:
-    from tier0.core.catalogue import Check
     from tier0.core.events import Event
     from tier0.faults import Faults
     from tier0.report.cut_short import CutShort
@@ -35,6 +37,8 @@ DOCUMENT_KEY = pytest.StashKey[dict[str, Any]]()
 UNWRITTEN_KEY = pytest.StashKey[list[str]]()
 SHIPPED_KEY = pytest.StashKey[int]()
 """How many events an xdist worker has sent to its controller."""
+REPORTED_KEY = pytest.StashKey[list[BaseException]]()
+"""Errors of a set-up that one test has reported: the others that meet them are skipped."""
 SESSION_KEY = pytest.StashKey["Session"]()
 RUN_KEY = pytest.StashKey[str]()
 """What names a run to all of its processes."""
@@ -42,7 +46,7 @@ RUN_KEY = pytest.StashKey[str]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Make an option and an ini key for every setting."""
-    group = parser.getgroup("tier0", "Tier0: is what is served what was trained?")
+    group = parser.getgroup("tier0", "Tier0: is the served model the trained model?")
     for row in TABLE:
         help_ = f"{row.help} (default: {row.default or 'none'}; also {row.variable} and ini {row.ini})".replace("%", "%%")
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if row.metavar == "BOOL" else {}
@@ -53,9 +57,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and refuse settings that cannot be used before anything is done."""
     config.addinivalue_line("markers", f"{MARKER}: end-to-end tests that train, register and serve a real model with `bentoml serve`")
+    config.stash[REPORTED_KEY] = []
     try:
         config.stash[SETTINGS_KEY] = _merge(config)
     except SettingsError as problem:
+        _remove_report(config)
         raise pytest.UsageError(f"tier0: {problem}") from None
     secrets = config.stash[SECRETS_KEY] = Secrets(os.environ, config.stash[SETTINGS_KEY].header)
     opened = getattr(config, "workerinput", {}).get("tier0_opened")
@@ -68,12 +74,25 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(pytest_client_fixture, "tier0.pytest_client_fixture")
 
 
-def _merge(config: pytest.Config) -> Settings:
+def _given(config: pytest.Config) -> tuple[dict[str, str | None], Mapping[str, str], dict[str, str | None]]:
+    """Return what options, environment and ini file say, as text."""
     options = {row.name: config.getoption(f"tier0_{row.name}") for row in TABLE}
-    ini = {row.name: config.getini(row.ini) for row in TABLE}
-    if config.inipath is not None and "." in (ini["dataset"] or ""):  # a file, named relative to the ini file
-        ini["dataset"] = str(config.inipath.parent / ini["dataset"])
-    return merge_settings(options, os.environ, ini)
+    return options, os.environ, {row.name: config.getini(row.ini) for row in TABLE}
+
+
+def _merge(config: pytest.Config) -> Settings:
+    options, environ, ini = _given(config)
+    if config.inipath is not None and "." in (dataset := ini["dataset"] or ""):  # a file, named relative to the ini file
+        ini["dataset"] = str(config.inipath.parent / dataset)
+    return merge_settings(options, environ, ini)
+
+
+def _remove_report(config: pytest.Config) -> None:
+    """Remove the report of an earlier run, although other settings cannot be used: it would be taken for this run's."""
+    with suppress(ValueError):
+        path = report_of(*_given(config))
+        if path is not None and not hasattr(config, "workerinput"):
+            remove_report(path)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -81,16 +100,61 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     groups = config.stash[SETTINGS_KEY].groups
     if not groups:
         return
-    kept: list[pytest.Item] = []
-    left_out: list[pytest.Item] = []
-    for item in items:
-        asked: Any = getattr(item, "callspec", None) and item.callspec.params.get("check")  # type: ignore[attr-defined]  # functions have one
-        check: Check | None = asked.check if getattr(asked, "is_tier0_check", False) else None
-        wanted = check is None or check.group in groups or check.id in groups
-        (kept if wanted else left_out).append(item)
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
+    wanted = {check.id for check in select_checks(CATALOGUE, groups)}
+    kept = [item for item in items if (asked := _asked_by(item)) is None or asked.check.id in wanted]
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=list(set(items) - set(kept)))
         items[:] = kept
+
+
+def _asked_by(item: pytest.Item) -> Any:
+    """Return the check that a test is parametrized with; None for any other test."""
+    callspec = getattr(item, "callspec", None)
+    asked = None if callspec is None else callspec.params.get("check")
+    return asked if getattr(asked, "is_tier0_check", False) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Open the examination of a check's deployment after the fixtures; where that or a fixture failed before, skip the test.
+
+    pytest raises the error of a fixture again, the same object, for each test that needs it.
+    """
+    __tracebackhide__ = True
+    reported = item.config.stash[REPORTED_KEY]
+    try:
+        yield
+        _open_examination(item)
+    except (Tier0Error, ModuleNotFoundError) as problem:
+        if any(problem is known for known in reported):
+            raise pytest.skip.Exception(first_line(missing_extra(problem) or problem), _use_item_location=True) from None
+        if missing := missing_extra(problem):
+            reported.append(problem)
+            raise missing from problem
+        if isinstance(problem, Tier0Error):
+            reported.append(problem)
+        raise
+
+
+def _open_examination(item: pytest.Item) -> None:
+    if _asked_by(item) is None:
+        return
+    from tier0.runs.deployment import Deployment  # noqa: PLC0415 - what other runs do not need
+    from tier0.runs.examination import examination_of  # noqa: PLC0415 - likewise
+
+    __tracebackhide__ = True
+    for given in getattr(item, "funcargs", {}).values():
+        if isinstance(given, Deployment):
+            try:
+                examination_of(given, _Narrator(item.config).tell).open()
+            except Tier0Error as problem:
+                raise problem.with_traceback(None) from None  # the message says it all
+
+
+def _close_examinations() -> None:
+    opened = sys.modules.get("tier0.runs.examination")
+    if opened is not None:
+        opened.close_examinations()
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -106,15 +170,19 @@ class _Narrator:
         self._config = config
 
     def __call__(self, event: Recorded) -> None:
+        self.tell(event.message)
+
+    def tell(self, message: str) -> None:
+        """Print a line, if it is not empty."""
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None or not event.message or self._config.get_verbosity() < 0:
+        if reporter is None or not message or self._config.get_verbosity() < 0:
             return
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         if capture is None:
-            _write(reporter, event.message)
+            _write(reporter, message)
             return
         with capture.global_and_fixture_disabled():
-            _write(reporter, event.message)
+            _write(reporter, message)
 
 
 class _Run:
@@ -152,7 +220,7 @@ class _Run:
         """Take away the report of an earlier run, which would be taken for this one's if it ended without."""
         path = self._stash[SETTINGS_KEY].report
         if path is not None and not self.is_worker:
-            path.unlink(missing_ok=True)
+            remove_report(path)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Tell the session that somebody pressed Ctrl-C, or that a test ended the run."""
@@ -226,6 +294,7 @@ def _tier0_session(request: pytest.FixtureRequest, pytestconfig: pytest.Config, 
         yield session
     finally:
         session.failed = request.session.testsfailed > 0
+        _close_examinations()  # before the servers stop
         session.close()
 
 
@@ -304,7 +373,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.sections += [(f"tier0: end of {log}", end) for log, end in logs]
         pytest_reporting.hide_secrets(report, hide)
         shown = "\n".join(f"{log}\n{end}" for log, end in logs)
-        pytest_reporting.attach(item, call.excinfo.value if call.excinfo is not None else None, report, events, shown, hide)
+        pytest_reporting.attach(item, _asked_by(item), call.excinfo.value if call.excinfo is not None else None, report, events, shown, hide)
         if session is not None and report.when == "setup":
             session.mark_logs()
     if events.events and hasattr(item.config, "workeroutput"):
@@ -332,6 +401,7 @@ def pytest_testnodedown(node: Any) -> None:
 @pytest.hookimpl(trylast=True)  # after the fixtures' ends, which an interruption brings into this very hook
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the report; in an xdist worker, ship what happened after the last report instead."""
+    _close_examinations()
     config, events = session.config, session.config.stash[EVENTS_KEY]
     output = getattr(config, "workeroutput", None)
     if output is not None:

@@ -68,19 +68,25 @@ def _hidden(part: Any, hide: Callable[[Any], Any]) -> Any:
 
 
 def attach(
-    item: pytest.Item, problem: BaseException | None, report: pytest.TestReport, events: EventLog, log: str, hide: Callable[[Any], Any]
+    item: pytest.Item,
+    asked: Any,
+    problem: BaseException | None,
+    report: pytest.TestReport,
+    events: EventLog,
+    log: str,
+    hide: Callable[[Any], Any],
 ) -> None:
     """Put what is known of a test onto its report.
 
     Args:
         item: the test.
+        asked: the check that it is parametrized with.
         problem: what it raised.
         report: of one of its phases.
         events: of this process, for its clock.
         log: what the servers printed meanwhile, where it failed.
         hide: takes secrets out of all that.
     """
-    asked = check_of(item)
     if report.when == "setup" and asked is not None:
         asked.forget()
     said = report.longreprtext
@@ -100,13 +106,6 @@ def attach(
     setattr(report, KNOWN, json.dumps(hide(as_json(known))))
 
 
-def check_of(item: pytest.Item) -> Any:
-    """Return the check of ours that a test is parametrized with; None for any other test."""
-    callspec = getattr(item, "callspec", None)
-    asked = None if callspec is None else callspec.params.get("check")
-    return asked if getattr(asked, "is_tier0_check", False) else None
-
-
 def _of_check(item: pytest.Item, asked: Any, report: pytest.TestReport, events: EventLog, log: str) -> dict[str, Any]:
     result: CheckResult | None = asked.result
     was_asked = result is not None
@@ -114,13 +113,15 @@ def _of_check(item: pytest.Item, asked: Any, report: pytest.TestReport, events: 
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
         result = CheckResult(asked.check.id, "not_judged", f"its test was skipped: {reason.removeprefix('Skipped: ')}")
     if result is None:
-        result = CheckResult(asked.check.id, "error", f"it was not asked: the {report.when} of its test failed", seconds=report.duration)
+        result = CheckResult(asked.check.id, "error", f"not run: the {report.when} of its test failed", seconds=report.duration)
     elif hasattr(report, "wasxfail") and result.status == "fail":
-        result = CheckResult(asked.check.id, "not_judged", f"it is expected to fail: {report.wasxfail}. It says: {result.message}", result.evidence)
+        message = f"expected to fail: {report.wasxfail}. The failure: {result.message}"
+        result = CheckResult(asked.check.id, "not_judged", message, result.evidence, code="waived")
     item.user_properties += [("tier0.check", asked.check.id), ("tier0.status", result.status)]
     requests = [[moment - events.opened, answered] for moment, answered in asked.requests]
     shown = log if result.status in {"fail", "error"} else ""
-    return {**result.as_dict(), "nodeid": item.nodeid, "asked": was_asked, "question": asked.check.question, "requests": requests, "log": shown}
+    known = {"nodeid": item.nodeid, "asked": was_asked, "question": asked.check.question, "requests": requests, "retried": asked.retried}
+    return {**result.as_dict(), **known, "log": shown}
 
 
 def ship(report: pytest.TestReport, events: EventLog, shipped: int) -> int:

@@ -25,7 +25,7 @@ import tier0
 from tier0.core.golden import Origin
 from tier0.core.service_schema import find_contract
 from tier0.core.verdict import DoesNotHoldError, Verdict
-from tier0.runs import verify
+from tier0.runs import examination
 from tier0.runs.deployment import Deployment
 from tier0.serving.server import Server
 
@@ -170,7 +170,7 @@ def one_at_a_time() -> Iterator[str]:
 
 
 def test_half_sent_requests_that_hold_everybody_are_caught(one_at_a_time: str, record: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "REQUEST_TIMEOUT", 1.0)
+    monkeypatch.setattr(examination, "REQUEST_TIMEOUT", 1.0)
     contract = find_contract({}, {"features": "rows", "predictions": "predictions"})
     deployment = Deployment(one_at_a_time, GOLDEN, contract=contract, disturb="load")
 
@@ -206,7 +206,7 @@ def test_a_port_that_somebody_else_has_is_caught(record: Callable[..., None]) ->
     with running(App()) as url:
         contract = find_contract({}, CONTRACT)
         ours, not_ours = (
-            tier0.check_serving(Deployment(url, contract=contract, server=cast("Server", of)), groups=["identity"], on_fail="return")
+            tier0.check_serving(Deployment(url, contract=contract, server=cast("Server", of)), groups=["identity.this_run"], on_fail="return")
             for of in (ThisProcess(), Another())
         )
 
@@ -230,9 +230,9 @@ def test_a_waiver_is_told_and_ends(tmp_path: Path) -> None:
 
     (result,) = [result for result in waived.checks if result.id == "security.refuses_pickle"]
     assert result.status == "not_judged"
-    assert result.message.startswith(f"waived until {today}: the gateway refuses it. Without that it would fail: a pickled body")
+    assert result.message.startswith(f"waived until {today}: the gateway refuses it. Without the waiver it would fail: a pickled body")
     assert waived.target["waivers"] == [f"waived until {today}: the gateway refuses it"]
-    assert "that has ended" in failed.with_status("fail")[0].message
+    assert "the waiver has expired" in failed.with_status("fail")[0].message
 
 
 class SlightlyOff(App):
@@ -310,8 +310,12 @@ def test_golden_rows_from_a_command_judge_a_service(tmp_path: Path) -> None:
 
 def test_without_golden_rows_and_contract_it_judges_what_it_can() -> None:
     with running(App()) as url:
-        done = run_cli("verify", url, "--disturb", "malformed")
+        done = run_cli("verify", url, "--disturb", "malformed", "--without-golden")
+        unasked = run_cli("verify", url)
+        health = run_cli("verify", url, "--groups", "health.ready")
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == health.returncode == 0, done.stdout + done.stderr
+    assert unasked.returncode == 2
+    assert "there are no golden rows; pass --golden FILE, or --model TAG with --store DIR" in unasked.stdout
     assert "health.ready" in done.stdout
     assert "schema.json answers 404: it is hidden, or this is no BentoML service. Say it with --contract FILE" in done.stdout

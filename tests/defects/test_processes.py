@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 
 import tier0
 from tier0.core.helper import NO_TELEMETRY
-from tier0.runs import verify
+from tier0.runs import examination
 from tier0.runs.deployment import Deployment, OwnDeployment
 from tier0.serving.processes import accepts_connections
 from tier0.serving.server import Server
@@ -161,7 +161,7 @@ def test_a_second_server_on_the_same_home_is_caught(naive: Callable[..., Naive],
 
 @pytest.mark.slow
 def test_an_output_that_nobody_reads_is_caught(naive: Callable[..., Naive], record: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "REQUEST_TIMEOUT", 5.0)
+    monkeypatch.setattr(examination, "REQUEST_TIMEOUT", 5.0)
     server = naive(stdout=subprocess.PIPE).start()
 
     verdict = tier0.check_serving(deployment_of(server, disturb="load"), groups=["parity", "performance"], on_fail="return")

@@ -39,8 +39,8 @@ def test_a_service_of_ones_own_is_started_judged_and_stopped(project: Run) -> No
 
     assert status == 0, project.output
     assert "tier0: starting bentoml serve" in project.output
-    assert "which client the application uses was not said" in project.output
-    assert "allow that with --disturb faults" in project.output
+    assert "no client given: pass --client module:factory" in project.output
+    assert "to allow that, pass --disturb faults" in project.output
     assert not project.left()
 
 
@@ -83,7 +83,7 @@ def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
         (["--tier0-url", "http://127.0.0.1:1", "--tier0-service", "a.py:A"], "were both given"),
         ([], "no service was named"),
         (["--tier0-service", "a.py:A", "--tier0-ca", "token"], "says whom to trust at a URL, and none was given"),
-        pytest.param(["--tier0-groups", "magic"], "has 'magic', which is neither a group nor a check", marks=pytest.mark.slow),
+        pytest.param(["--tier0-groups", "magic"], "cannot be used: unknown group or check 'magic'", marks=pytest.mark.slow),
         pytest.param(["--tier0-disturb", "all"], "is no level: give one of none, malformed, load, faults", marks=pytest.mark.slow),
         pytest.param(["--tier0-header", "Authorization"], "(hidden) number 1 has no name or no value", marks=pytest.mark.slow),
     ],

@@ -51,9 +51,13 @@ def test_what_fails_comes_with_all_that_is_needed_to_act(reported: dict[str, Rep
 
 
 def test_fifty_tests_that_cannot_begin_have_one_problem(reported: dict[str, Reported]) -> None:
-    (problem,) = reported["never"].document["problems"]
+    document = reported["never"].document
+    (problem,) = document["problems"]
 
-    assert problem["tests"] == len(reported["never"].document["checks"]) > 30
+    assert problem["tests"] == 1
+    assert [check["status"] for check in document["checks"]] == ["error"] + ["not_judged"] * (len(document["checks"]) - 1)
+    assert len(document["checks"]) > 30
+    assert "the server did not become ready" in document["checks"][-1]["message"], "the others are skipped, with the reason"
     assert "the server did not become ready" in problem["message"]
     assert "<b>no weights</b> & no" in problem["message"]
     assert problem["reproduce"].startswith("pytest ")
@@ -94,7 +98,7 @@ def test_what_verify_writes_fits_the_same_schema() -> None:
     verdict = Verdict({"url": "http://127.0.0.1:1"}, [CheckResult(CATALOGUE[0].id, "pass")])
 
     jsonschema.validate(verdict.as_dict(), schema)
-    for wrong in ({"verdict": "maybe"}, {"schema": 2}, {"checks": [{"id": "x"}]}):
+    for wrong in ({"verdict": "maybe"}, {"schema": 3}, {"checks": [{"id": "x"}]}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**verdict.as_dict(), **wrong}, schema)
 
@@ -141,7 +145,7 @@ def test_a_run_that_ends_badly_is_reported(tmp_path: Path, reported: dict[str, R
     run = report(tmp_path, *parallel, "--tier0-service", "services.py:Right", "--tier0-golden", "golden.json")
 
     document = run.document
-    assert (document["verdict"], document["cut_short"]) == ("error", "was interrupted" if how == "interrupted" else ""), run.output
+    assert (document["verdict"], document["cut_short"]) == ("inconclusive", "was interrupted" if how == "interrupted" else ""), run.output
     assert run.status != 0
     assert document["sentence"] in run.output
     assert document["sentence"] in run.page.read_text(encoding="utf-8").replace("&#39;", "'")
@@ -152,7 +156,7 @@ def test_a_run_that_ends_badly_is_reported(tmp_path: Path, reported: dict[str, R
         assert "test_it_ends" in document["problems"][0]["what"]
     else:
         assert run.status == pytest.ExitCode.INTERRUPTED
-        assert document["sentence"].startswith("It was interrupted")
+        assert document["sentence"].startswith("Inconclusive: the run was interrupted")
 
 
 NEVER_BEGUN = """
@@ -175,8 +179,8 @@ def test_an_interruption_before_any_worker_told_something_is_reported(tmp_path: 
     run = report(tmp_path, "-n", "1", "-m", "tier0_bentoml", "--tier0-report", "")
 
     assert run.status == pytest.ExitCode.INTERRUPTED, run.output
-    assert "It was interrupted; nothing was asked." in run.output
-    assert "It was interrupted; nothing was asked." in run.page.read_text(encoding="utf-8")
+    assert "Inconclusive: the run was interrupted; nothing was checked." in run.output
+    assert "Inconclusive: the run was interrupted; nothing was checked." in run.page.read_text(encoding="utf-8")
 
 
 HARD = """
@@ -243,9 +247,9 @@ def test_tests_of_any_kind_are_reported_and_tell_no_secret(tmp_path: Path, paral
 
 
 ENDINGS = {
-    "status": ("pytest.exit('disk full', returncode=7)", "It was stopped (disk full", 7),
-    "first": ("assert 0", "It does not hold", 1),
-    "collected": ("pass", "It could not be judged: test_broken.py: tests could not be collected: ", 1),
+    "status": ("pytest.exit('disk full', returncode=7)", "Inconclusive: the run was stopped (disk full", 7),
+    "first": ("assert 0", "Failed", 1),
+    "collected": ("pass", "Inconclusive: test_broken.py: tests could not be collected: ", 1),
 }
 
 
@@ -268,7 +272,7 @@ def test_what_was_not_asked_to_the_end_is_no_pass(tmp_path: Path, how: str) -> N
 
     assert run.status == status, run.output
     assert run.document["sentence"].startswith(says), run.document["sentence"]
-    assert run.document["verdict"] == ("fail" if how == "first" else "error")
+    assert run.document["verdict"] == ("fail" if how == "first" else "inconclusive")
 
 
 def test_an_earlier_report_is_not_taken_for_this_runs(tmp_path: Path) -> None:
@@ -278,8 +282,8 @@ def test_an_earlier_report_is_not_taken_for_this_runs(tmp_path: Path) -> None:
     run = report(tmp_path)
 
     assert run.status == pytest.ExitCode.INTERRUPTED
-    assert run.document["verdict"] == "error"
-    assert "nothing was asked" in run.document["sentence"]
+    assert run.document["verdict"] == "inconclusive"
+    assert "nothing was checked" in run.document["sentence"]
 
 
 SHARED = """
@@ -348,9 +352,9 @@ def test_a_run_without_the_marker_tells_nobody(tmp_path: Path) -> None:
     run = report(tmp_path)
 
     assert run.status == 0, run.output
-    assert run.document["sentence"] == "It could not be judged; nothing was asked.", "it was asked for"
+    assert run.document["sentence"] == "Inconclusive; nothing was checked.", "it was asked for"
     assert not (tmp_path / "summary.md").exists()
-    assert "nothing was asked" not in run.output + run.page.read_text(encoding="utf-8")
+    assert "nothing was checked" not in run.output + run.page.read_text(encoding="utf-8")
 
 
 def test_diff_says_what_became_worse(reported: dict[str, Reported]) -> None:

@@ -37,14 +37,20 @@ def log_of(*statuses: str, message: str = "it is wrong", **evidence: Any) -> Eve
 
 @pytest.mark.parametrize(
     ("statuses", "verdict"),
-    [(["pass", "not_judged"], "pass"), (["pass", "fail", "error"], "fail"), (["pass", "error"], "error"), (["not_judged"], "error"), ([], "error")],
+    [
+        (["pass", "not_judged"], "pass"),
+        (["pass", "fail", "error"], "fail"),
+        (["pass", "error"], "inconclusive"),
+        (["not_judged"], "inconclusive"),
+        ([], "inconclusive"),
+    ],
 )
 def test_the_verdict_is_the_worst_that_was_found(statuses: list[str], verdict: str) -> None:
     assert document_of(log_of(*statuses).events)["verdict"] == verdict
 
 
 def test_an_interruption_is_no_pass_and_hides_no_failure() -> None:
-    assert document_of(log_of("pass").events, cut_short=CutShort("interrupted"))["verdict"] == "error"
+    assert document_of(log_of("pass").events, cut_short=CutShort("interrupted"))["verdict"] == "inconclusive"
     assert document_of(log_of("fail").events, cut_short=CutShort("interrupted"))["verdict"] == "fail"
 
 
@@ -187,7 +193,7 @@ def test_what_a_difference_means(old: dict[str, Any], new: dict[str, Any], kind:
         (None, "cannot be read"),
         ("{", "cannot be read"),
         ("[]", "is no report of Tier0: it has neither checks nor steps"),
-        ('{"schema": 9, "checks": []}', "has schema 9, and this version of Tier0 reads 1"),
+        ('{"schema": 9, "checks": []}', "has schema 9, but this version of Tier0 reads 1 and 2"),
         ('{"schema": 1, "checks": []}', "is damaged: KeyError"),
         ('{"schema": 1, "checks": [], "target": {}, "verdict": "splendid"}', "is damaged: ValueError verdict 'splendid'"),
     ],

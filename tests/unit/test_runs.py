@@ -192,7 +192,7 @@ def test_no_step_is_built_on_a_no_or_on_what_stands_no_more(record: Callable[[],
         steps_to_do(made.plan, made, asked)
 
 
-@pytest.mark.parametrize(("no", "status", "verdict"), [("", 0, "pass"), ("deployment", 1, "fail"), ("deployment", 2, "error")])
+@pytest.mark.parametrize(("no", "status", "verdict"), [("", 0, "pass"), ("deployment", 1, "fail"), ("deployment", 2, "inconclusive")])
 def test_the_verdict_is_that_of_all_steps_and_is_read_again(no: str, status: int, verdict: str) -> None:
     made = done(*runs.STEPS, no=no, status=status)
     made.conclude()
@@ -246,7 +246,7 @@ def test_a_state_that_is_damaged_is_told_and_the_run_is_no_pass() -> None:
 
     with pytest.raises(RunError, match=r"state.pickle is damaged \(.*\): run it anew"):
         run_steps(made, ["cohort"], Telling())
-    assert Record.read(made.folder).verdict == "error"
+    assert Record.read(made.folder).verdict == "inconclusive"
 
 
 def test_one_run_is_done_by_one_process_at_a_time() -> None:
@@ -271,7 +271,7 @@ def test_a_folder_that_cannot_be_written_to_is_told() -> None:
 def run(steps: str, options: Mapping[str, str | None] | None = None, study: str = "", record: Record | None = None) -> Record:
     record = record or Record.create(Path("runs"), plan(options, steps, study))
     status = run_steps(record, steps_of(steps), Telling())
-    assert status == record.status == {"pass": 0, "fail": 1, "error": 2}[record.verdict]
+    assert status == record.status == {"pass": 0, "fail": 1, "inconclusive": 2}[record.verdict]
     return record
 
 
@@ -368,7 +368,7 @@ def test_a_comparison_on_a_sample_says_so(dataset: str, group: str | None, drawn
         (["--resume", ".."], "resume = '..' is no run"),
         (["--resume", "."], "resume = '.' is no run"),
         (["--resume", "tier0-runs/20260101-000000-abcdef"], "resume = 'tier0-runs/20260101-000000-abcdef' is no run"),
-        (["--step", "1", "--json", "/dev/full"], "--json /dev/full cannot be written: No space left on device. All else is done"),
+        (["--step", "1", "--json", "/dev/full"], "cannot write --json /dev/full: No space left on device. The checks themselves completed"),
         (["--step", "1", "--keep"], "--keep goes on serving, and nothing would be served"),
         (["--step", "5", "--pipeline", "shutil:which", "--dask", "tcp://127.0.0.1:1"], "--dask does the fits of steps 4 and 5, and --pipeline"),
     ],
@@ -389,7 +389,7 @@ def test_what_tier0_does_not_know_is_no_verdict_on_the_model(monkeypatch: pytest
     result = CliRunner().invoke(app, ["run", "--step", "1"])
 
     assert result.exit_code == 2
-    assert "it could not be done, for a reason that Tier0 does not know: OSError: [Errno 24] Too many open files" in result.output
+    assert "unexpected error: OSError: [Errno 24] Too many open files" in result.output
 
 
 def test_a_dry_run_says_where_it_would_go_on() -> None:

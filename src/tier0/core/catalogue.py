@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol, TypeVar
+
+from tier0.core.errors import UnknownCheckError
 
 Disturbance = Literal["none", "malformed", "load", "faults"]
 LEVELS: tuple[Disturbance, ...] = ("none", "malformed", "load", "faults")
@@ -92,3 +95,39 @@ CATALOGUE: tuple[Check, ...] = (
     Check("security.refuses_pickle", "Is a pickled body refused?", (), "malformed"),
     Check("security.loopback_only", "Does what we started listen on loopback only?", ("process",)),
 )
+
+
+class Named(Protocol):
+    """A check of any catalogue."""
+
+    @property
+    def id(self) -> str:
+        """Its group, a dot, and its name."""
+
+    @property
+    def group(self) -> str:
+        """The part of the id before the dot."""
+
+
+AnyCheck = TypeVar("AnyCheck", bound=Named)
+
+
+def select_checks(catalogue: Sequence[AnyCheck], names: Sequence[str]) -> list[AnyCheck]:
+    """Return the checks of *catalogue* whose id or group is in *names*, in the catalogue's order; all of them if *names* is empty.
+
+    Raises:
+        UnknownCheckError: a name is neither a group nor a check.
+    """
+    groups = list(dict.fromkeys(check.group for check in catalogue))
+    known = {*groups, *(check.id for check in catalogue)}
+    for name in names:
+        if not isinstance(name, str) or name not in known:  # a file of waivers may hold anything
+            raise UnknownCheckError(f"unknown group or check {name!r}{_similar(name, known)}. Groups: {', '.join(groups)}; --list prints the checks")
+    return [check for check in catalogue if not names or check.group in names or check.id in names]
+
+
+def _similar(name: str, known: set[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only mistakes need it
+
+    found = get_close_matches(str(name), sorted(known), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""

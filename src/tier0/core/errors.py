@@ -1,7 +1,7 @@
 """Every error that Tier0 raises on purpose.
 
 Each says what is wrong, where it came from and how to mend it, and carries the exit status that the command
-line gives for it: 1 "does not hold", 2 "could not be judged".
+line gives for it: 1 "failed", 2 "inconclusive".
 """
 
 from __future__ import annotations
@@ -20,12 +20,41 @@ class SettingsError(Tier0Error):
     """A setting has a value that cannot be used; raised before any work is done."""
 
 
+class UnknownCheckError(SettingsError):
+    """A group or check was named that does not exist."""
+
+
 class DatasetError(Tier0Error):
     """The data cannot be read, or cannot be trained on."""
 
 
 class MissingDependencyError(Tier0Error):
     """An optional library is needed and not installed."""
+
+
+EXTRAS: Mapping[str, str] = {
+    **dict.fromkeys(("bentoml", "orjson", "cloudpickle", "threadpoolctl", "starlette"), "bentoml"),
+    **dict.fromkeys(("sklearn", "pandas", "pyarrow", "xgboost", "lightgbm", "optuna", "pydantic", "mlflow", "rich"), "pipeline"),
+    **dict.fromkeys(("econml", "causaldata"), "causal"),
+    **dict.fromkeys(("pytest_html", "jinja2", "markupsafe"), "report"),
+    "fastapi": "api",
+    "opik": "opik",
+    "distributed": "dask",
+}
+"""Module to the extra that installs it."""
+
+
+def missing_extra(problem: BaseException) -> MissingDependencyError | None:
+    """Return what to install, where *problem* is a library of an extra that is not installed; None for anything else."""
+    module = (problem.name or "").partition(".")[0] if isinstance(problem, ModuleNotFoundError) else ""
+    if module not in EXTRAS:
+        return None
+    return MissingDependencyError(f"this needs the package {module}, which is not installed: pip install 'pytest-tier0[{EXTRAS[module]}]'")
+
+
+def first_line(problem: BaseException) -> str:
+    """Return the first line of what an error says."""
+    return str(problem).strip().partition("\n")[0]
 
 
 class UselessModelError(Tier0Error):

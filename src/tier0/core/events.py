@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
+from tier0.core.verdict import Code
+
 
 class Event:
     """Something that happened; the first line of a class's docstring is its line in docs/events.md.
@@ -297,6 +299,8 @@ class CheckDone(Event, name="check.done"):
     question: str
     requests: Sequence[tuple[float, bool]]
     log: str
+    code: Code = ""
+    retried: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

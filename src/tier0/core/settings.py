@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tier0.core.catalogue import CATALOGUE, GROUPS, LEVELS
-from tier0.core.errors import SettingsError
+from tier0.core.catalogue import CATALOGUE, GROUPS, LEVELS, select_checks
+from tier0.core.errors import SettingsError, UnknownCheckError
 
 DATASETS = ("patients", "breast_cancer", "wine", "diabetes")
 HIGHEST_PORT = 65535
@@ -81,6 +81,10 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _waiting_time(text: str) -> float:
+    return 0.0 if text == "0" else _seconds(text)
+
+
 def _port(text: str) -> Port:
     digits = text.removesuffix("+")
     if not digits.isdigit() or int(digits) > HIGHEST_PORT:
@@ -94,8 +98,10 @@ def _tags(text: str) -> tuple[str, ...]:
 
 def _groups(text: str) -> tuple[str, ...]:
     names = _tags(text)
-    if unknown := [name for name in names if name not in GROUPS and name not in {check.id for check in CATALOGUE}]:
-        raise ValueError(f"has {unknown[0]!r}, which is neither a group nor a check. The groups are {', '.join(GROUPS)}")
+    try:
+        select_checks(CATALOGUE, names)
+    except UnknownCheckError as problem:
+        raise ValueError(f"cannot be used: {problem}") from None
     return names
 
 
@@ -203,6 +209,9 @@ class Settings:
     )
     waivers: Path | None = _setting("", _file, "what is not held against it, each with a reason and an end, in TOML", "FILE")
     header: Mapping[str, str] = _setting("", _headers, "sent with every request and shown nowhere; a line for each", "NAME: VALUE|@FILE")
+    without_golden: bool = _setting("false", _switch, "accept a run without golden rows: predictions are then not compared", "BOOL")
+    retries: int = _setting("3", _whole_number(0), "how often a request is sent again after a reset, a timeout, or status 429, 502, 503 or 504", "N")
+    wait: float = _setting("0", _waiting_time, "how long to wait for a service that does not respond yet", "SECONDS")
     ca: Path | None = _setting("", _file, "certificates of authorities to trust for a URL, in PEM, instead of the system's", "FILE")
     report: Path | None = _setting("", _output_file, "write the report as JSON there, for `tier0 diff` and other programs", "FILE.json")
     mask: bool = _setting("false", _switch, "show no values of golden rows in evidence and commands", "BOOL")
@@ -273,6 +282,27 @@ def merge_settings(
     settings = Settings(**values, sources=sources)
     _refuse_contradictions(settings, spelled)
     return settings
+
+
+def report_of(options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None]) -> Path | None:
+    """Return where the report goes, whatever is wrong with the other settings.
+
+    Raises:
+        ValueError: it cannot go there.
+    """
+    (row,) = (row for row in TABLE if row.name == "report")
+    path: Path | None = row.parse(_first_given(row, options, environ, ini, "--tier0-")[0])
+    return path
+
+
+def remove_report(path: Path) -> None:
+    """Remove the report of an earlier run; a pipe or a device such as /dev/stdout holds none.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if path.is_file():
+        path.unlink()
 
 
 def _first_given(

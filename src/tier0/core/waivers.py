@@ -23,9 +23,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tier0.core.catalogue import CATALOGUE
+from tier0.core.catalogue import CATALOGUE, select_checks
 from tier0.core.documents import read_document
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import Tier0Error, UnknownCheckError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,9 +89,12 @@ def _waiver(entry: dict[str, Any], keys: set[str], where: str) -> Waiver:
         raise WaiverError(f"{where} has no {name}: every one says {', '.join(sorted(keys))}")
     for name in sorted(entry.keys() - keys):
         raise WaiverError(f"{where} has {name} = {entry[name]!r}: it may say {', '.join(sorted(keys))}")
-    check = next((check for check in CATALOGUE if check.id == entry["check"]), None)
-    if check is None:
-        raise WaiverError(f"{where} is about {entry['check']!r}, which is no check. tier0 verify --list shows them all")
+    try:
+        check, *others = select_checks(CATALOGUE, [entry["check"]])
+    except UnknownCheckError as problem:
+        raise WaiverError(f"{where}: {problem}") from None
+    if others or check.id != entry["check"]:
+        raise WaiverError(f"{where} names the group {entry['check']!r}: a waiver is for one check, such as {check.id}")
     if type(entry["until"]) is not dt.date:
         raise WaiverError(f"{where} has until = {entry['until']!r}: give a day, without quotes, such as 2027-03-31")
     if not isinstance(entry["reason"], str) or not entry["reason"].strip():

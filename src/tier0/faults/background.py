@@ -18,16 +18,21 @@ class BackgroundLoop:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, Result], timeout: float = 10.0) -> Result:
-        """Run *work* there, and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout)
+    def run(self, work: Coroutine[Any, Any, Result], timeout: float | None = 10.0) -> Result:
+        """Run *work* there, and wait for it; where the waiting ends first, by a timeout or by Ctrl-C, it is cancelled."""
+        running = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return running.result(timeout)
+        finally:
+            running.cancel()
 
-    def close(self) -> None:
-        """Cancel what still runs, and end the thread."""
+    def close(self, timeout: float | None = None) -> None:
+        """Cancel what still runs, and end the thread; leave it behind if it does not end within *timeout* seconds."""
         if self._thread.is_alive():
             self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join()
-        self.loop.close()
+            self._thread.join(timeout)
+        if not self._thread.is_alive():
+            self.loop.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

@@ -12,14 +12,16 @@ from typing import Any, Literal, NamedTuple
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import SCHEMA
 
-RECORD_SCHEMA = 2
+RECORD_SCHEMA = 3
 """Of what `tier0 run` writes."""
 LESS_IS_BETTER = {"brier", "mae", "rmse"}
 SLOWER = 1.5
 """Times as slow from which a latency is worse, and by at least `SLOWER_MS`: less is what a busy machine does."""
 SLOWER_MS = 1.0
 Kind = Literal["worse", "better", "changed"]
-RANK = {"pass": 0, "fail": 1, "error": 1, "unfinished": 1}
+RANK = {"pass": 0, "fail": 1, "inconclusive": 1, "unfinished": 1}
+OLDER_WORDS = {"error": "inconclusive"}
+"""Verdicts of the schema before."""
 
 
 class DiffError(Tier0Error):
@@ -53,7 +55,7 @@ class Facts:
 
     Attributes:
         kind: what can be compared with each other: checks of a service, of a client, or steps.
-        verdict: ``pass``, ``fail`` or ``error``.
+        verdict: ``pass``, ``fail`` or ``inconclusive``.
         checks: id to status.
         metrics: name to value and spread; the spread is None where it is not known.
         latencies: name to milliseconds.
@@ -83,8 +85,10 @@ def read_facts(path: Path) -> Facts:
     if not isinstance(content, dict) or not ({"checks", "done"} & content.keys()):
         raise DiffError(f"{path} is no report of Tier0: it has neither checks nor steps. Give one that --tier0-report or --json wrote")
     wanted, read = (RECORD_SCHEMA, _of_run) if "done" in content else (SCHEMA, _of_checks)
-    if content.get("schema") != wanted:
-        raise DiffError(f"{path} has schema {content.get('schema')!r}, and this version of Tier0 reads {wanted}: make the report again with it")
+    if content.get("schema") not in {wanted - 1, wanted}:
+        raise DiffError(
+            f"{path} has schema {content.get('schema')!r}, but this version of Tier0 reads {wanted - 1} and {wanted}: make the report again"
+        )
     try:
         return read(content)
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
@@ -122,9 +126,10 @@ def _of_run(content: Mapping[str, Any]) -> Facts:
 
 
 def _verdict_of(content: Mapping[str, Any]) -> str:
-    if content["verdict"] not in RANK:
-        raise ValueError(f"verdict {content['verdict']!r}")
-    return str(content["verdict"])
+    verdict = str(content["verdict"])
+    if OLDER_WORDS.get(verdict, verdict) not in RANK:
+        raise ValueError(f"verdict {verdict!r}")
+    return OLDER_WORDS.get(verdict, verdict)
 
 
 def changes_between(old: Facts, new: Facts) -> list[Change]:

@@ -33,14 +33,14 @@ from tier0.core.events import (
     TrainingDone,
     TrainingLogged,
 )
-from tier0.core.verdict import SCHEMA
+from tier0.core.verdict import SCHEMA, WORDS, CheckResult, Conclusion, Status, conclude, count_in_words
 from tier0.report.cut_short import CutShort
 
-HOLDS, FAILS, BROKE = "pass", "fail", "error"
+HOLDS: Status = "pass"
+FAILS: Status = "fail"
+BROKE: Status = "error"
 OPEN = ""
 """Of a span that had not ended when the run did."""
-STATUSES = {"pass": "holds", "fail": "fails", "error": "broke", "not_judged": "not judged"}
-STATUSES_OF_SEVERAL = {**STATUSES, "pass": "hold", "fail": "fail"}
 STEPS: Mapping[str, tuple[type[Event], type[Event]]] = {
     "selection": (SelectionStart, SelectionDone),
     "training": (SelectionDone, TrainingDone),
@@ -67,15 +67,16 @@ def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None
     command = "" if run is None else run.command
     problems = [*_problems(checks_done, tests_done, command), *_amiss(ordered, command)]
     ended = "" if cut_short is None else cut_short.words
-    verdict = _verdict(checks, tests, problems, ended)
+    conclusion = _conclusion(checks, tests, problems, ended)
     timeline = timeline_of(ordered)
     document: dict[str, Any] = {
         "schema": SCHEMA,
-        "verdict": verdict,
+        "verdict": conclusion.verdict,
+        "reason": conclusion.reason,
         "sentence": "",
         "cut_short": ended,
         "run": {**({} if run is None else run.facts), "seconds": round(ordered[-1].seconds, 3) if ordered else 0.0},
-        "target": _target(ordered),
+        "target": {**_target(ordered), "retried": _retried(checks)},
         "model": _model(ordered),
         "parity": _parity(ordered, checks),
         "latency": _latency(ordered, checks),
@@ -108,7 +109,7 @@ def _last_of_each_test(tests: Sequence[TestDone]) -> list[TestDone]:
 
 
 def _problems(checks: Sequence[CheckDone], tests: Sequence[TestDone], command: str) -> list[dict[str, Any]]:
-    """Return what does not hold or broke, each once: fifty tests whose set-up failed have one problem."""
+    """Return failures and errors, each once: fifty tests that fail for one reason have one problem."""
     found: dict[str, dict[str, Any]] = {}
 
     def add(what: str, status: str, message: str, **more: Any) -> None:
@@ -140,49 +141,67 @@ def _amiss(events: Sequence[Recorded], command: str) -> list[dict[str, Any]]:
     return found
 
 
-def _status_of(test: TestDone) -> str:
-    """Return ``fail`` where something does not hold, ``error`` where it could not be judged: a set-up may fail for either reason."""
+def _status_of(test: TestDone) -> Status:
+    """Return ``fail`` or ``error``: a set-up may fail for either reason."""
     return FAILS if test.outcome == "failed" or test.exit_status == 1 else BROKE
 
 
-def _verdict(checks: list[dict[str, Any]], tests: list[dict[str, Any]], problems: list[dict[str, Any]], cut_short: str) -> str:
-    statuses = {problem["status"] for problem in problems}
-    if FAILS in statuses:
-        return FAILS
-    is_anything_judged = any(check["status"] == HOLDS for check in checks) or any(
-        test["outcome"] == "passed" and test["check"] is None for test in tests
-    )
-    return BROKE if cut_short or BROKE in statuses or not is_anything_judged else HOLDS
+def _conclusion(checks: list[dict[str, Any]], tests: list[dict[str, Any]], problems: list[dict[str, Any]], cut_short: str) -> Conclusion:
+    results = [CheckResult(check["id"], check["status"], check["message"], code=check.get("code", "")) for check in checks]
+    others: list[Status] = [problem["status"] for problem in problems]
+    others += [HOLDS for test in tests if test["outcome"] == "passed" and test["check"] is None]
+    others += [BROKE] if cut_short else []
+    return conclude(results, others)
 
 
 def _sentence(document: Mapping[str, Any]) -> str:
-    """Say how it ended, in one line."""
-    counts = Counter(check["status"] for check in document["checks"])
-    judged = ", ".join(
-        f"{counts[status]} {(STATUSES if counts[status] == 1 else STATUSES_OF_SEVERAL)[status]}" for status in STATUSES if counts[status]
-    )
+    """Return the outcome in one line."""
+    parts = [_how_it_passed(document)] if document["verdict"] == HOLDS else [_how_it_ended(document), _first_problem(document)]
+    told = "; ".join(filter(None, parts))
+    return f"{WORDS[document['verdict']].capitalize()}{': ' if told else '; '}{'; '.join(filter(None, [told, _done(document)]))}."
+
+
+def _done(document: Mapping[str, Any]) -> str:
     tests = [test for test in document["tests"] if not test["part"] and test["when"] != "teardown"]
-    done = f"checks: {judged}" if counts else f"{sum(test['outcome'] == 'passed' for test in tests)} of {len(tests)} tests passed"
-    if not tests and not document["checks"]:
-        done = "nothing was asked"
+    if document["checks"]:
+        return f"checks: {count_in_words(check['status'] for check in document['checks'])}"
+    return f"{sum(test['outcome'] == 'passed' for test in tests)} of {len(tests)} tests passed" if tests else "nothing was checked"
+
+
+def _how_it_passed(document: Mapping[str, Any]) -> str:
+    model, target = document["model"] or {}, document["target"]
+    served = f"{target['model']} at {target['url']}" if target.get("model") and target.get("url") else target.get("url") or ""
+    rows = f", {target['to_the_last_bit']} golden rows to the last bit" if target.get("to_the_last_bit") else ""
+    return f"{' '.join(filter(None, [model.get('algorithm'), served]))}{rows}"
+
+
+def _how_it_ended(document: Mapping[str, Any]) -> str:
+    if not document["cut_short"]:
+        return ""
+    going_on = [span["name"] for span in document["timeline"] if span["status"] == OPEN and span["lane"] == "steps"]
+    return f"the run {document['cut_short']}{f' during {going_on[-1]}' if going_on else ''}"
+
+
+def _first_problem(document: Mapping[str, Any]) -> str:
     problems = document["problems"]
-    if document["verdict"] == HOLDS:
-        model, target = document["model"] or {}, document["target"]
-        served = f"{target['model']} at {target['url']}" if target.get("model") and target.get("url") else target.get("url") or "what was asked"
-        rows = f", {target['to_the_last_bit']} golden rows to the last bit" if target.get("to_the_last_bit") else ""
-        return f"It holds: {' '.join(filter(None, [model.get('algorithm'), served]))}{rows}; {done}."
-    how = "It does not hold" if document["verdict"] == FAILS else "It could not be judged"
-    if document["cut_short"]:
-        going_on = [span["name"] for span in document["timeline"] if span["status"] == OPEN and span["lane"] == "steps"]
-        during = f" during {going_on[-1]}" if going_on else ""
-        how = f"It {document['cut_short']}{during}{'' if document['verdict'] == BROKE else ', and does not hold'}"
     if not problems:
-        return f"{how}; {done}."
+        return "" if document["cut_short"] or not document["checks"] else _first_line(document["reason"])
     first = problems[0]
-    said = first["message"].strip().partition("\n")[0][:LONGEST_MESSAGE].rstrip(".")
     what = f"{first['what']}: " if first["tests"] == 1 else ""
     more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-    return f"{how}: {what}{said}{more}; {done}."
+    return f"{what}{_first_line(first['message'])}{more}"
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0][:LONGEST_MESSAGE].rstrip(".")
+
+
+def _retried(checks: list[dict[str, Any]]) -> dict[str, int]:
+    """Return why requests were sent again, and how often."""
+    counts: Counter[str] = Counter()
+    for check in checks:
+        counts.update(check.get("retried", {}))
+    return dict(counts)
 
 
 def _target(events: Sequence[Recorded]) -> dict[str, Any]:

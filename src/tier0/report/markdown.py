@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tier0.report.document import STATUSES
+from tier0.core.verdict import WORDS, Outcome, Status
 
-SIGNS = {"pass": "✅", "fail": "❌", "error": "⚠️"}
+SIGNS: Mapping[Outcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
+COLUMNS: tuple[Status, ...] = ("pass", "fail", "error", "not_judged")
 MOST_PROBLEMS = 10
 LONGEST = 600
 
@@ -46,9 +47,9 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _groups(checks: list[Mapping[str, Any]]) -> list[str]:
-    lines = [f"| checks | {' | '.join(STATUSES.values())} |", f"|---|{'---|' * len(STATUSES)}"]
+    lines = [f"| checks | {' | '.join(WORDS[status] for status in COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
     for group in dict.fromkeys(check["group"] for check in checks):
-        counts = [sum(check["group"] == group and check["status"] == status for check in checks) for status in STATUSES]
+        counts = [sum(check["group"] == group and check["status"] == status for check in checks) for status in COLUMNS]
         lines.append(f"| {group} | {' | '.join(str(count or '') for count in counts)} |")
     return lines
 

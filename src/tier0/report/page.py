@@ -9,11 +9,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from tier0.core.verdict import WORDS
 from tier0.report import drawings
-from tier0.report.document import STATUSES
 
-WORDS = {"pass": "It holds", "fail": "It does not hold", "error": "It could not be judged"}
-FILTERS = {"all": "all", "fail": "that fail or broke", "not_judged": "not judged", "pass": "that hold"}
+FILTERS = {"all": "all", "fail": "failed or error", "not_judged": WORDS["not_judged"], "pass": WORDS["pass"]}
 
 
 def as_html(document: Mapping[str, Any]) -> str:
@@ -27,7 +26,7 @@ def as_html(document: Mapping[str, Any]) -> str:
     }
     template = environment.get_template("page.html")
     style = Markup(environment.get_template("page.css").render())  # noqa: S704 - ours
-    return template.render(document, style=style, draw=draw, words=WORDS, filters=FILTERS, statuses=STATUSES)
+    return template.render(document, style=style, draw=draw, words=WORDS, filters=FILTERS)
 
 
 def _said(value: Any) -> str:

@@ -15,11 +15,12 @@ from unittest import mock
 
 from tier0.checks.client.stalls import watched_loop
 from tier0.checks.client.subject import Caller, Subject
-from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS, ClientCheck
+from tier0.core.catalogue import select_checks
+from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.errors import Tier0Error
 from tier0.core.secrets import Secrets
-from tier0.core.verdict import CheckFailedError, CheckResult, DoesNotHoldError, NotJudgedError, Verdict
+from tier0.core.verdict import CheckFailedError, CheckResult, DoesNotHoldError, InconclusiveError, NotJudgedError, Verdict
 from tier0.faults import Reply
 from tier0.runs.named import import_named
 
@@ -60,7 +61,7 @@ def check_client(
             or is itself called with the data; and may have ``predict_batch``, ``health`` and ``close``; asynchronous or not.
         declare: what the client promises, or a TOML file with that; what is not declared is not judged.
         only: groups or single checks; all by default.
-        on_fail: raise `DoesNotHoldError` unless everything that could be judged holds, or only return the verdict.
+        on_fail: raise `DoesNotHoldError` unless the verdict is ``pass``, or only return the verdict.
         tell: is told every result as it comes.
 
     Raises:
@@ -74,7 +75,7 @@ def check_client(
     )
     if not callable(make):
         raise Tier0Error(f"the client {name!r} is {type(make).__name__}, not something to call with a URL")
-    checks = client_checks_of(only)
+    checks = select_checks(CLIENT_CATALOGUE, only)
     again = _how_to_repeat(factory, declare)
     with mock.patch.dict(os.environ, NOWHERE):
         results = _run(_judge(Subject(make, declared, name), checks, again, tell or (lambda _: None)))
@@ -82,7 +83,8 @@ def check_client(
     if on_fail == "raise" and verdict.verdict != "pass":
         wrong = [*verdict.with_status("fail"), *verdict.with_status("error")]
         told = ["\n".join([result.explain(), *(f"  {line}" for line in result.evidence.get("timeline", ()))]) for result in wrong]
-        raise DoesNotHoldError("\n\n".join(told) or "no check could be judged")
+        kind = DoesNotHoldError if verdict.verdict == "fail" else InconclusiveError
+        raise kind("\n\n".join(told) or verdict.reason)
     return verdict
 
 
@@ -93,17 +95,6 @@ def _how_to_repeat(factory: Callable[..., Any] | str, declare: Declaration | Map
         return lambda check: f"tier0.check_client({called}, …, only=['{check}'])"
     options = f" --declare {declare}" if isinstance(declare, (str, Path)) else ""
     return lambda check: f"tier0 check-client {factory}{options} --only {check}"
-
-
-def client_checks_of(only: Sequence[str]) -> list[ClientCheck]:
-    """Return the checks that are named, or that belong to groups that are; all of them, if there are none.
-
-    Raises:
-        Tier0Error: there is no such group or check.
-    """
-    if unknown := [name for name in only if name not in CLIENT_GROUPS and name not in {check.id for check in CLIENT_CATALOGUE}]:
-        raise Tier0Error(f"only = {unknown[0]!r}: there is no such group or check. Groups: {', '.join(CLIENT_GROUPS)}; --list prints the checks")
-    return [check for check in CLIENT_CATALOGUE if not only or check.group in only or check.id in only]
 
 
 def _run(judging: Coroutine[Any, Any, list[CheckResult]]) -> list[CheckResult]:
@@ -182,21 +173,21 @@ async def _blocks(caller: Caller, name: str, delay: float) -> bool:
 async def _ask(subject: Subject, check: ClientCheck, made: Any, again: Callable[[str], str]) -> CheckResult:
     start = time.perf_counter()
     if undeclared := [field for field in check.declared if not subject.declared.promises(field)]:
-        return CheckResult(check.id, "not_judged", f"{' and '.join(undeclared)} {'is' if len(undeclared) == 1 else 'are'} not declared")
+        message = f"{' and '.join(undeclared)} {'is' if len(undeclared) == 1 else 'are'} not declared"
+        return CheckResult(check.id, "not_judged", message, code="undeclared")
     if lacking := [METHODS[method] for method in check.methods if subject.lacks(made, method)]:
-        return CheckResult(check.id, "not_judged", f"it lacks {' and '.join(lacking)}")
+        return CheckResult(check.id, "not_judged", f"the client lacks {' and '.join(lacking)}", code="not_offered")
     body = getattr(import_module(f"tier0.checks.client.{check.group}"), check.id.partition(".")[2])
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             result = CheckResult(check.id, "pass", "", await body(subject) or {})
     except NotJudgedError as problem:
-        result = CheckResult(check.id, "not_judged", str(problem))
+        result = CheckResult(check.id, "not_judged", str(problem), code=problem.code)
     except CheckFailedError as problem:
         result = CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, again(check.id))
     except TimeoutError:
-        result = CheckResult(
-            check.id, "not_judged", f"that took more than {CHECK_TIMEOUT:g} s: give knobs that make its timeouts and its reset shorter"
-        )
+        message = f"the check took more than {CHECK_TIMEOUT:g} s: declare knobs that shorten the client's timeouts and its reset"
+        result = CheckResult(check.id, "not_judged", message, code="timeout")
     except Exception as problem:  # noqa: BLE001 - a check that breaks must not hide what the others found
-        result = CheckResult(check.id, "error", f"the check itself broke: {type(problem).__name__}: {problem}")
+        result = CheckResult(check.id, "error", f"unexpected error in the check: {type(problem).__name__}: {problem}")
     return replace(result, seconds=time.perf_counter() - start).without(Secrets(os.environ))

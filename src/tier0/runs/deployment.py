@@ -13,11 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
+from tier0.checks.serving.sender import DEFAULT_RETRIES
 from tier0.client import BentoMLClient
 from tier0.core.catalogue import Disturbance
 from tier0.core.contract import Contract, read_contract
@@ -27,9 +28,11 @@ from tier0.core.golden import GoldenRows, Mismatch
 from tier0.core.settings import Port, Settings
 from tier0.core.waivers import Waiver, read_waivers
 from tier0.serving.entry import GOLDEN_FILE, Entry, find_entry
-from tier0.serving.registration import RegisteredModel
 from tier0.serving.server import Probe, Server
 from tier0.serving.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tier0.serving.registration import RegisteredModel  # needs cloudpickle, which the base install has not
 
 POLL = 0.05
 Result = TypeVar("Result")
@@ -51,6 +54,9 @@ class Deployment:
         ca: certificates of the authorities to trust, in PEM; the system's by default.
         mask: show no values of golden rows.
         server: its processes, where this run started them.
+        without_golden: a run without golden rows is accepted.
+        retries: how often a request is sent again after a reset, a timeout, or a 429, 502, 503 or 504.
+        wait: seconds to wait for a service that does not respond yet.
     """
 
     url: str
@@ -64,6 +70,9 @@ class Deployment:
     ca: Path | None = None
     mask: bool = False
     server: Server | None = field(default=None, kw_only=True)
+    without_golden: bool = field(default=False, kw_only=True)
+    retries: int = field(default=DEFAULT_RETRIES, kw_only=True)
+    wait: float = field(default=0.0, kw_only=True)
 
     @classmethod
     def from_url(
@@ -80,6 +89,9 @@ class Deployment:
         waivers: Path | str | Sequence[Waiver] = (),
         ca: Path | str | None = None,
         mask: bool = False,
+        without_golden: bool = False,
+        retries: int = DEFAULT_RETRIES,
+        wait: float = 0.0,
     ) -> Deployment:
         """Describe a running service.
 
@@ -97,6 +109,9 @@ class Deployment:
             waivers: or a file with them.
             ca: file with the certificates of the authorities to trust, in PEM, instead of the system's.
             mask: show no values of golden rows in evidence and commands.
+            without_golden: accept a run without golden rows.
+            retries: how often a request is sent again after a reset, a timeout, or a 429, 502, 503 or 504.
+            wait: seconds to wait for a service that does not respond yet.
 
         Raises:
             Tier0Error: a file or the model cannot be read.
@@ -126,7 +141,10 @@ class Deployment:
             waivers = read_waivers(Path(waivers))
         ca = None if ca is None else Path(ca)
         _refuse_no_certificates(ca)
-        return cls(url.rstrip("/"), golden, tag, contract, headers or {}, client, disturb, waivers, ca, mask)
+        return cls(
+            url.rstrip("/"), golden, tag, contract, headers or {}, client, disturb, waivers, ca, mask,
+            without_golden=without_golden, retries=retries, wait=wait,
+        )  # fmt: skip
 
     @classmethod
     def from_service(
@@ -157,7 +175,7 @@ class Deployment:
             events: where its phases are told.
             workspace: the folder in which it runs; one of its own by default.
             disturb: see `from_url`; it is ours, so load is allowed by default.
-            how: ``contract``, ``headers``, ``client``, ``waivers`` and ``mask`` as in `from_url`.
+            how: ``contract``, ``headers``, ``client``, ``waivers``, ``mask``, ``without_golden``, ``retries`` and ``wait`` as in `from_url`.
 
         Raises:
             Tier0Error: the file, a model or another part cannot be read.
@@ -198,8 +216,9 @@ class Deployment:
 
 def how_to_judge(settings: Settings) -> dict[str, Any]:
     """Return what the settings say about any deployment, as arguments; what they leave open is left out."""
-    how: dict[str, Any] = {"client": settings.client, "disturb": settings.disturb, "mask": settings.mask}
-    return {name: value for name, value in how.items() if value} | {"waivers": read_waivers(settings.waivers) if settings.waivers else ()}
+    how: dict[str, Any] = {"client": settings.client, "disturb": settings.disturb, "mask": settings.mask, "without_golden": settings.without_golden}
+    given = {name: value for name, value in how.items() if value}
+    return {**given, "retries": settings.retries, "wait": settings.wait, "waivers": read_waivers(settings.waivers) if settings.waivers else ()}
 
 
 def _refuse_no_certificates(ca: Path | None) -> None:

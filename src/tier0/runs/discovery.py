@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tier0.checks.serving.sender import UnansweredError
+from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, UNAUTHORIZED, UnansweredError
 from tier0.checks.serving.target import NoPredictionError, RefusedError, Target
 from tier0.core.answers import find_parts
 from tier0.core.contract import PARTS, Contract, ContractError, check_declared, how_to_declare
@@ -16,9 +16,7 @@ from tier0.core.golden import GoldenRows
 from tier0.core.service_schema import Described, Form, describe, undescribed, why_fields_are_open
 from tier0.core.verdict import CheckFailedError
 
-UNAUTHORIZED = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
 NO_ROUTE = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
-ADVISE_HEADER = "Pass the credentials with --header 'Authorization: @FILE'."
 FORM = {"features", "style", "columns", "max_rows", "names", "fields"}
 """What a person declares of the body of a request."""
 
@@ -67,7 +65,7 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
         if declared:
             return None
         if response.status_code in UNAUTHORIZED:
-            raise ContractError(f"{target.url}/schema.json returned {response.status_code}. {ADVISE_HEADER}") from problem
+            raise ContractError(f"{target.url}/schema.json returned {response.status_code}: {HOW_TO_AUTHORIZE}") from problem
         what = f"returned {response.status_code}" if response.is_error else "is not JSON"
         example = {"route": "/the-route-of-the-prediction", "features": "where.the.rows.go", "predictions": "where.they.are"}
         reason = f"{target.url}/schema.json {what}: it is hidden, or this is not a BentoML service"
@@ -169,7 +167,7 @@ def _without_answer(target: Target, failure: CheckFailedError | UnansweredError 
     route = target.contract.route
     status = failure.evidence.get("status") if isinstance(failure, CheckFailedError) else None
     if status in UNAUTHORIZED:
-        raise ContractError(f"{route} returned {status}. {ADVISE_HEADER}")
+        raise ContractError(f"{route} returned {status}: {HOW_TO_AUTHORIZE}")
     if status in NO_ROUTE:
         raise ContractError(f"{route} returned {status}: there is no such route for POST. Declare the right one as route in the contract")
     if isinstance(failure, RefusedError) and FORM & declared.keys():

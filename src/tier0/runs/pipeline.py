@@ -17,21 +17,21 @@ from typing import Any
 from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog, Recorded
 from tier0.core.settings import DATASETS, TABLE, Settings, merge_settings
+from tier0.core.verdict import WORDS, Conclusion, conclude
 from tier0.pipeline.cluster import Run
 from tier0.pipeline.study import Study, read_study
 from tier0.report.markdown import plain
 from tier0.runs.named import import_named
 from tier0.runs.session import TRAINS, Session
-from tier0.runs.steps import BODIES, NEEDED, STEPS, Found, Work
+from tier0.runs.steps import BODIES, NEEDED, STATUSES, STEPS, Found, Work
 
 __all__ = ["STEPS", "Plan", "Record", "RunError", "Telling", "plan_of", "run_steps", "steps_of", "steps_to_do"]
 
-SCHEMA = 2
+SCHEMA = 3
 HALF = 0.5
 RECORD = "run.json"
 STATE = "state.pickle"
 TRACEBACK = "traceback.txt"
-WORDS = {"pass": "it holds", "fail": "it does not hold", "error": "it could not be done"}
 KEPT = ("own", "dataset", "is_cohort", "parts", "selection", "trained", "manifest")
 
 
@@ -202,7 +202,7 @@ class Record:
         folder: of the run, called as the run is.
         plan: what it is to do.
         done: step to what it found, and how many seconds it took.
-        verdict: ``pass``, ``fail`` or ``error``; ``unfinished`` until it ends.
+        verdict: ``pass``, ``fail`` or ``inconclusive``; ``unfinished`` until it ends.
         problem: why it is not a pass, in words.
         started: step to when it began, as POSIX time in seconds.
     """
@@ -221,17 +221,21 @@ class Record:
 
     @property
     def status(self) -> int:
-        """The exit status that what was found means: 0 it holds, 1 it does not, 2 it could not be done."""
-        return max((found.status for found, _ in self.done.values()), default=0)
+        """The exit status: 0 passed, 1 failed, 2 inconclusive; 0 before the first step."""
+        return self._conclusion.exit_status if self.done else 0
+
+    @property
+    def _conclusion(self) -> Conclusion:
+        return conclude((), [STATUSES[found.status] for found, _ in self.done.values()])
 
     @property
     def in_words(self) -> str:
         """How it ended, in words."""
-        return WORDS.get(self.verdict, f"it has not ended; so far {WORDS['fail' if self.status else 'pass']}")
+        return WORDS.get(self.verdict, f"not finished; so far {WORDS[self._conclusion.verdict]}" if self.done else "not finished")
 
     def conclude(self) -> None:
         """Take the verdict from what the steps found, in this part of the run and in those before it."""
-        self.verdict = ("pass", "fail", "error")[self.status]
+        self.verdict = self._conclusion.verdict
         self.problem = "; ".join(problem for found, _ in self.done.values() for problem in found.problems)
 
     def refuse_past_no(self, steps: Sequence[str]) -> None:
@@ -405,11 +409,11 @@ def run_steps(
         record: of the run.
         steps: those to do now.
         telling: who is told.
-        hold: is called with what was served, when the verdict is written and before it is stopped, if it holds.
+        hold: called with what is served, when the verdict is written and before the server is stopped, if the run passed.
         run: where the fits of steps 4 and 5 run.
 
     Returns:
-        The exit status: 0 it holds, 1 it does not, 2 it could not be done.
+        The exit status: 0 passed, 1 failed, 2 inconclusive.
     """
     with _alone(record.folder):
         return _run_steps(record, steps, telling, hold, run)
@@ -450,7 +454,7 @@ def _run_steps(record: Record, steps: Sequence[str], telling: Telling, hold: Cal
         record.verdict = "unfinished"
         raise
     except Exception as problem:
-        record.verdict, record.problem = "error", str(problem)
+        record.verdict, record.problem = "inconclusive", str(problem)
         raise
     finally:
         record.write()

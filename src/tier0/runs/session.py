@@ -28,19 +28,19 @@ from tier0.core.events import (
     TrainingOwn,
 )
 from tier0.core.settings import Settings
-from tier0.pipeline.cluster import Run
-from tier0.pipeline.tracking import Tracking
-from tier0.pipeline.training import Training
 from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, how_to_judge
 from tier0.runs.named import import_named
-from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel, pickle_with_own_code
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what judging a service that runs elsewhere does not need, and the base install has not
+    from tier0.pipeline.cluster import Run
     from tier0.pipeline.data import Dataset
     from tier0.pipeline.own import OwnTraining
     from tier0.pipeline.selection import Selection
+    from tier0.pipeline.tracking import Tracking
+    from tier0.pipeline.training import Training
+    from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 
 Made = TypeVar("Made")
 PRELOAD = ("sklearn.pipeline", "sklearn.compose", "tier0.serving.predictor")
@@ -184,6 +184,9 @@ class Session:
             tracking: a folder for MLflow's store, where no other is named.
             store: the BentoML home.
         """
+        from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
+        from tier0.serving.registration import EntryWriter  # noqa: PLC0415
+
         self._tracking = Tracking(tracking)
         self._writer = EntryWriter(self.workspace, store)
 
@@ -227,6 +230,9 @@ class Session:
         return self._log(measure_own(model, dataset, self.settings.seed, self.events), None, f"trained by {self.settings.pipeline}")
 
     def _log(self, training: Training, score: float | None, reason: str) -> Trained:
+        from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
+        from tier0.serving.registration import pickle_with_own_code  # noqa: PLC0415
+
         if self._tracking is None:
             self._tracking = Tracking(self.shared.folder("m"))
         logged = self._tracking.log(training, pickle_with_own_code(training.model))
@@ -242,6 +248,8 @@ class Session:
         return self._once("registered", lambda: self._register(trained, store))
 
     def _register(self, trained: Trained, store: Path) -> RegisteredModel:
+        from tier0.serving.registration import EntryWriter  # noqa: PLC0415
+
         for server in self.servers:
             server.refuse_if_sick()
         if self._writer is None or self._writer.store != store:
@@ -386,6 +394,8 @@ class Session:
 
 def saver_of(training: Training) -> ModelSaver:
     """Find out what the model takes, and let it answer its examples, in the process that trained it."""
+    from tier0.serving.registration import ModelSaver  # noqa: PLC0415
+
     metadata = {
         "algorithm": training.algorithm,
         "dataset": training.dataset,

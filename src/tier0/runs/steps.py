@@ -16,6 +16,7 @@ import numpy as np
 from tier0.client.opik_tracer import OpikTracer, Step, StepsTrace, opik_is_configured
 from tier0.core.errors import Tier0Error
 from tier0.core.prediction import estimator_of
+from tier0.core.verdict import Status, conclude, count_in_words
 from tier0.pipeline.metrics import MEANINGS
 from tier0.pipeline.selection import CV_FOLDS
 from tier0.pipeline.study import METRICS, Study
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tier0.pipeline.data import Dataset
     from tier0.pipeline.own import OwnTraining
     from tier0.pipeline.selection import Selection
+    from tier0.runs.deployment import OwnDeployment
     from tier0.runs.session import Session, Trained
     from tier0.serving.server import Server
 
@@ -34,6 +36,8 @@ STEPS = ("scope", "data", "cohort", "selection", "training", "features", "deploy
 NEEDED = {"training": "selection", "features": "training", "deployment": "training", "observability": "training"}
 """What a step cannot do without; the data is loaded by whichever step comes first."""
 MOST_SHOWN = 5
+STATUSES: tuple[Status, ...] = ("pass", "fail", "error")
+"""Of a step, by its exit status."""
 OPIK_WITHIN = 10.0
 """Seconds for which the last step waits until Opik has its trace."""
 ASKED_ALONE = 20
@@ -48,7 +52,7 @@ class Found:
         facts: of built-in types, for reports.
         lines: what a person reads, in order: what went in, what was checked, the numbers, and what they mean.
         problems: why the run must not go on, in sentences.
-        status: the exit status that the problems mean: 1 it does not hold, 2 it could not be done; 0 where there is none.
+        status: the exit status that the problems mean: 1 failed, 2 inconclusive; 0 where there is none.
     """
 
     facts: Mapping[str, Any]
@@ -351,24 +355,28 @@ def _manifest(work: Work) -> dict[str, Any]:
 
 def _serve(work: Work) -> dict[str, Any]:
     """Register the model, serve it and ask it through the client that applications use."""
+    from tier0.runs.verify import check_serving  # noqa: PLC0415 - what other steps do not need
+
     session, trained = work.session, work.trained
     assert trained is not None  # noqa: S101 - the caller has looked
     if work.server is None:
         work.server = session.launch()
     model = session.register(trained, work.store)
     serving = session.serve(work.server, model)
+    verdict = check_serving(serving, disturb="none")
     asked: dict[str, Any] = asyncio.run(_ask_as_applications_do(serving))
-    return {"status": "serving", "model_tag": model.tag, "store": str(work.store), "endpoint": serving.url, "golden_rows": len(model.golden), **asked}
+    checks = {result.id: result.status for result in verdict.checks}
+    where = {"model_tag": model.tag, "store": str(work.store), "endpoint": serving.url, "golden_rows": len(model.golden)}
+    return {"status": "serving", **where, **asked, "checks": checks}
 
 
-async def _ask_as_applications_do(serving: Any) -> dict[str, Any]:
+async def _ask_as_applications_do(serving: OwnDeployment) -> dict[str, Any]:
     from tier0.client import BentoMLClient  # noqa: PLC0415
-    from tier0.runs.deployment import verify_bentoml_predictions  # noqa: PLC0415
 
     golden = serving.model.golden.plain
     async with BentoMLClient(serving.url) as client:
         health = await client.health_check()
-        answer = await verify_bentoml_predictions(client, serving)
+        answer = await client.predict(golden.body())
         milliseconds = []
         for index in range(ASKED_ALONE):
             start = time.perf_counter()
@@ -392,7 +400,7 @@ def _served_lines(served: Mapping[str, Any]) -> list[str]:
         f"model_tag {served['model_tag']} in {served['store']}",
         f"endpoint {served['endpoint']}",
         f"health_check {served['health_check']}; circuit_breaker {served['circuit_breaker']} after all calls",
-        f"prediction_test {served['prediction_test']}: {served['golden_rows']} golden rows, together and each alone",
+        f"prediction_test {served['prediction_test']}: {served['golden_rows']} golden rows; checks: {count_in_words(served['checks'].values())}",
         f"predictions {served['predictions']} …",
         f"as a Bento, with its Dockerfile: tier0 build {served['model_tag']} --store {served['store']}",
         f"latency {served['latency_ms']['p50']:.1f} ms for one row, {served['latency_ms']['max']:.1f} ms at most of {ASKED_ALONE}",
@@ -405,7 +413,7 @@ def observability(work: Work) -> Found:
 
     if work.trained is None:
         raise Tier0Error("observability needs a trained model, which is not there")
-    verdict = "fail" if any(found.problems for found in work.found.values()) else "pass"
+    verdict = conclude((), [STATUSES[found.status] for found in work.found.values()]).verdict
     tags = {"tier0.run": work.folder.name, "tier0.problem": work.study.scope.problem, "tier0.verdict": verdict}
     numbers: dict[str, float] = {}
     artifacts = [path for path in (work.folder / "manifest.json", work.folder / "report.md") if path.exists()]

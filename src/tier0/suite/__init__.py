@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tier0.core.catalogue import CATALOGUE, Check, Disturbance
+from tier0.core.catalogue import CATALOGUE, Check, Disturbance, select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
+from tier0.core.errors import Tier0Error, first_line
+from tier0.core.verdict import WORDS, CheckResult
 
 if TYPE_CHECKING:
     from tier0.core.declaration import Declaration
-    from tier0.core.verdict import CheckResult
     from tier0.runs.deployment import Deployment
 
 
@@ -26,6 +25,7 @@ class AskedCheck:
         check: of the catalogue.
         result: what came of it when it was asked last; None before that.
         requests: when it sent each of its requests, on the monotonic clock, and whether that was answered.
+        retried: why requests of it were sent again, and how often.
     """
 
     is_tier0_check = True
@@ -34,24 +34,36 @@ class AskedCheck:
         self.check = check
         self.result: CheckResult | None = None
         self.requests: list[list[Any]] = []
+        self.retried: dict[str, int] = {}
         self._disturb = disturb
 
     def forget(self) -> None:
         """Begin anew: tests that are parametrized with the same checks share them."""
-        self.result, self.requests = None, []
+        self.result, self.requests, self.retried = None, [], {}
 
     def __call__(self, deployment: Deployment) -> dict[str, Any]:
-        """Ask *deployment*; a check that does not hold fails the test, and one that cannot be judged skips it, with the reason.
+        """Ask *deployment*: a check that fails fails the test, and one that is not checked skips it, with the reason.
+
+        All checks of one deployment belong to one examination, as in `tier0.check_serving`.
 
         Returns:
             The evidence, where there is some.
-        """
-        from tier0.runs.verify import ask_one  # noqa: PLC0415 - the list of checks costs nothing, asking one imports httpx
 
-        if self._disturb is not None:
-            deployment = replace(deployment, disturb=self._disturb)
+        Raises:
+            Tier0Error: nothing answers, or the contract is not clear. Only the first check raises it; later ones skip their tests.
+        """
+        from tier0.runs.examination import examination_of  # noqa: PLC0415 - the list of checks costs nothing, asking one imports httpx
+
         self.forget()
-        self.result = asyncio.run(ask_one(deployment, self.check, self.requests))
+        examination = examination_of(deployment)
+        if examination.failure is not None:
+            pytest.skip(first_line(examination.failure))
+        try:
+            self.result = examination.ask(self.check, self._disturb)
+        except Tier0Error as problem:
+            self.result = CheckResult(self.check.id, "error", str(problem))
+            raise
+        self.requests, self.retried = examination.requests, examination.retried
         return _concluded(self.result)
 
 
@@ -68,6 +80,7 @@ class AskedClientCheck:
     def __init__(self, check: ClientCheck) -> None:
         self.check = check
         self.requests: list[list[Any]] = []
+        self.retried: dict[str, int] = {}
         self.result: CheckResult | None = None
 
     def forget(self) -> None:
@@ -89,7 +102,7 @@ class AskedClientCheck:
 
 def _concluded(result: CheckResult) -> dict[str, Any]:
     if result.status == "not_judged":
-        pytest.skip(f"not judged: {result.message}")
+        pytest.skip(f"{WORDS[result.status]}: {result.message}")
     if result.status != "pass":
         pytest.fail("\n".join([result.explain(), *result.evidence.get("timeline", ())]), pytrace=False)
     return result.evidence
@@ -104,8 +117,11 @@ def parametrize_with_client_checks(only: Sequence[str] = ()) -> pytest.MarkDecor
 
     Args:
         only: groups or single checks; all by default.
+
+    Raises:
+        UnknownCheckError: a name is neither; pytest then cannot collect the module.
     """
-    chosen = [check for check in CLIENT_CATALOGUE if not only or check.group in only or check.id in only]
+    chosen = select_checks(CLIENT_CATALOGUE, only)
     return pytest.mark.parametrize("check", [pytest.param(AskedClientCheck(check), id=check.id) for check in chosen])
 
 
@@ -120,6 +136,9 @@ def parametrize_with_checks(groups: Sequence[str] = (), *, disturb: Disturbance 
     Args:
         groups: of the catalogue, or single checks; all by default.
         disturb: how far the deployment may be disturbed; as it says itself, by default.
+
+    Raises:
+        UnknownCheckError: a name is neither a group nor a check; pytest then cannot collect the module.
     """
-    chosen = [check for check in CATALOGUE if not groups or check.group in groups or check.id in groups]
+    chosen = select_checks(CATALOGUE, groups)
     return pytest.mark.parametrize("check", [pytest.param(AskedCheck(check, disturb), id=check.id) for check in chosen])

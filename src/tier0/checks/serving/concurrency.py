@@ -61,7 +61,7 @@ async def own_answer(target: Target) -> None:
     golden, asked = target.golden, await _ask_at_once(target)
     answered_of([_compared(target, golden.take([row]), outcome) for row, outcome in zip(asked.row, asked.outcome, strict=True)])
     if target.undeclared:
-        raise NotJudgedError(target.what_is_undeclared)
+        raise NotJudgedError(target.what_is_undeclared, code="undeclared")
 
 
 def _compared(target: Target, row: GoldenRows, outcome: httpx.Response | BaseException) -> Exception | None:
@@ -91,7 +91,7 @@ async def own_context(target: Target) -> None:
             message = f"a caller that sent {REQUEST_ID}: {request_id} got a response with {others[0]}, which {whose} sent"
             raise CheckFailedError(message, evidence={"sent": request_id, "got": others[0]}, causes=causes)
     if not any(echoed):
-        raise NotJudgedError(f"no response carries the {REQUEST_ID} of its request")
+        raise NotJudgedError(f"no response carries the {REQUEST_ID} of its request", code="not_offered")
 
 
 async def strangers_mistakes(target: Target) -> None:
@@ -117,9 +117,9 @@ async def alive_under_load(target: Target) -> None:
     golden = target.golden
     route = target.contract.live_route
     if route is None:
-        raise NotJudgedError("this is not a BentoML service, and the contract names no liveness route (live)")
+        raise NotJudgedError("this is not a BentoML service, and the contract names no liveness route (live)", code="not_offered")
     if (status := (await target.get(route)).status_code) >= 400:  # noqa: PLR2004 - neither absent nor alive
-        raise NotJudgedError(f"{route} returned {status}: it is hidden, or does not exist")
+        raise NotJudgedError(f"{route} returned {status}: it is hidden, or does not exist", code="not_offered")
     many = golden.take([0] if target.contract.one_row else [number % len(golden) for number in range(BUSY_ROWS)])
     busy = [asyncio.ensure_future(target.ask(many)) for _ in range(BUSY_CALLERS)]
     slowest = 0.0

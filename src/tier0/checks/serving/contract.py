@@ -51,11 +51,11 @@ async def probabilities(target: Target) -> None:
     """Fail where probabilities are not one number a class that sum to 1."""
     golden = target.golden
     if "probabilities" not in target.parts or golden.probabilities is None:
-        raise NotJudgedError("this service gives no probabilities")
+        raise NotJudgedError("this service gives no probabilities", code="not_offered")
     if target.contract.probability_of is not None:
-        raise NotJudgedError("this service gives the probability of one class only")
+        raise NotJudgedError("this service gives the probability of one class only", code="not_offered")
     if not all(_is_distribution(row, len(golden.classes)) for row in (target.rows or golden).probabilities or []):
-        raise NotJudgedError("the model's own probabilities are not a distribution: parity.golden_rows compares them")
+        raise NotJudgedError("the model's own probabilities are not a distribution: parity.golden_rows compares them", code="not_offered")
     values = (await target.golden_answer())["probabilities"]
     allowed = max(SUM_TOLERANCE, len(golden.classes) * target.contract.tolerance_of("probabilities"))
     for index, row in enumerate(values if isinstance(values, list) else [values]):
@@ -73,7 +73,7 @@ async def intervals(target: Target) -> None:
     """Fail where an interval is not a lower and an upper bound around its prediction."""
     golden = target.golden
     if "intervals" not in target.parts or golden.intervals is None:
-        raise NotJudgedError("this service gives no intervals")
+        raise NotJudgedError("this service gives no intervals", code="not_offered")
     answer = await target.golden_answer()
     bounds, predictions = answer["intervals"], answer["predictions"] or [None] * len(golden)
     if not isinstance(bounds, list) or len(bounds) != len(golden):
@@ -120,7 +120,9 @@ async def refuses_unknown_field(target: Target) -> None:
     """Fail where an optional field takes its default because its name was misspelled."""
     body = target.body(target.golden.take([0]))
     if not isinstance(body, dict) or not target.contract.optional:
-        raise NotJudgedError("the body of this service has no optional field: no default can take the place of one that is misspelled")
+        raise NotJudgedError(
+            "the body of this service has no optional field: no default can take the place of one that is misspelled", code="not_offered"
+        )
     for name in target.contract.optional:
         misspelled = name[:1] + name[2:] if len(name) > 2 else f"{name}_"  # noqa: PLR2004 - too short to lose a letter
         content = {**{other: value for other, value in body.items() if other != name}, misspelled: body.get(name, 0.9)}
@@ -131,7 +133,7 @@ async def refuses_wrong_width(target: Target) -> None:
     """Fail where a row that is too long, or too short, gets a prediction."""
     golden = target.golden.take([0])
     if target.contract.style not in {"rows", "row"}:
-        raise NotJudgedError("this service takes no rows whose values are told apart by their position")
+        raise NotJudgedError("this service takes no rows whose values are told apart by their position", code="not_offered")
     columns = golden.columns
     for row, what in (
         ([*golden.rows[0], 0.0], "a row with a value too many"),
@@ -145,7 +147,7 @@ async def empty_rows(target: Target) -> None:
     """Fail where an empty list of rows breaks the service, or gets a prediction."""
     golden, contract = target.golden, target.contract
     if contract.one_row:
-        raise NotJudgedError("a request takes only one row")
+        raise NotJudgedError("a request takes only one row", code="not_offered")
     body = contract.body(golden.columns, [])
     reproduce = target.curl(body)
     response = await target.post(json.dumps(body).encode())
@@ -187,7 +189,7 @@ async def refuses_missing_column(target: Target) -> None:
 def _named(target: Target) -> GoldenRows:
     golden = target.golden
     if not target.contract.by_name:
-        raise NotJudgedError("this service takes no names of columns")
+        raise NotJudgedError("this service takes no names of columns", code="not_offered")
     return golden
 
 

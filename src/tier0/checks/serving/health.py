@@ -24,10 +24,10 @@ async def ready(target: Target) -> None:
     """Fail where the readiness route does not return 200."""
     route = target.contract.ready_route
     if route is None:
-        raise NotJudgedError("this is not a BentoML service, and the contract names no readiness route (ready)")
+        raise NotJudgedError("this is not a BentoML service, and the contract names no readiness route (ready)", code="not_offered")
     response = await target.get(route)
     if response.status_code in ABSENT | HIDDEN:
-        raise NotJudgedError(f"{route} returned {response.status_code}: it is hidden, or does not exist")
+        raise NotJudgedError(f"{route} returned {response.status_code}: it is hidden, or does not exist", code="not_offered")
     if response.status_code != httpx.codes.OK:
         message = f"{route} returned {response.status_code}: a load balancer will not route traffic to this service"
         raise CheckFailedError(message, evidence={"status": response.status_code}, causes=["a worker still starts", "a dependency is down"])
@@ -39,7 +39,7 @@ async def body_agrees(target: Target) -> None:
     try:
         body: Any = response.json()
     except ValueError:
-        raise NotJudgedError("the health route has no JSON body") from None
+        raise NotJudgedError("the health route has no JSON body", code="not_offered") from None
     if response.status_code != httpx.codes.OK or not isinstance(body, dict):
         raise NotJudgedError(f"the health route answers {response.status_code}, with nothing that could contradict it")
     said = str(body.get("status", "healthy")).lower()
@@ -53,7 +53,7 @@ async def body_agrees(target: Target) -> None:
 async def can_predict(target: Target) -> None:
     """Fail where it says that it is healthy, and does not answer a golden row."""
     if target.rows is None:
-        raise NotJudgedError(NO_GOLDEN)
+        raise NotJudgedError(NO_GOLDEN, code="no_golden")
     response = await _health(target)
     if response.status_code == httpx.codes.OK:
         await target.golden_answer()
@@ -92,4 +92,4 @@ async def _health(target: Target) -> httpx.Response:
         response = await target.get(route, method)
         if response.status_code not in ABSENT:
             return response
-    raise NotJudgedError("no health route responds")
+    raise NotJudgedError("no health route responds", code="not_offered")

@@ -19,9 +19,9 @@ async def expected_model(target: Target) -> None:
     """Fail where the answer carries another tag than the one that must be served."""
     answer = await target.golden_answer()
     if target.tag is None:
-        raise NotJudgedError("which model must answer was not said: give --model TAG")
+        raise NotJudgedError("which model must answer was not said: give --model TAG", code="undeclared")
     if (tag := answer["model_tag"]) is None:
-        raise NotJudgedError("the answer does not say which model gave it (model_tag)")
+        raise NotJudgedError("the answer does not say which model gave it (model_tag)", code="not_offered")
     if tag != target.tag:
         causes = [
             "the newest model of a shared store is served, or 'latest' points elsewhere",

@@ -106,14 +106,14 @@ async def _steady_count(target: Target) -> float:
     if counts != sorted(counts):
         raise NotJudgedError("its counters go up and down: several replicas answer, each with metrics of its own")
     if not any(name.endswith(COUNTER) for name, _, _ in await _samples(target)):
-        raise NotJudgedError(f"its metrics have no counter of requests (…{COUNTER})")
+        raise NotJudgedError(f"its metrics have no counter of requests (…{COUNTER})", code="not_offered")
     return counts[-1]
 
 
 async def _text(target: Target) -> str:
     response = await target.get("/metrics")
     if response.status_code != httpx.codes.OK:
-        raise NotJudgedError(f"/metrics answers {response.status_code}: metrics are off, or hidden")
+        raise NotJudgedError(f"/metrics answers {response.status_code}: metrics are off, or hidden", code="not_offered")
     return response.text
 
 

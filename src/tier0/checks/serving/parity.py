@@ -74,7 +74,7 @@ async def repeated(target: Target) -> None:
 
 def _several(target: Target) -> GoldenRows:
     if target.contract.one_row:
-        raise NotJudgedError("a request takes only one row")
+        raise NotJudgedError("a request takes only one row", code="not_offered")
     return target.golden
 
 
@@ -82,7 +82,7 @@ async def columns_by_name(target: Target) -> None:
     """Fail where columns in another order, with their names, change an answer."""
     golden, contract = target.golden, target.contract
     if not contract.by_name or contract.style == "row":
-        raise NotJudgedError("this service takes no names of columns: only whoever calls it can keep their order")
+        raise NotJudgedError("this service takes no names of columns: only whoever calls it can keep their order", code="not_offered")
     if contract.one_row:
         golden = golden.take([0])
     backwards = contract.body(golden.columns[::-1], [row[::-1] for row in golden.rows])
@@ -94,7 +94,7 @@ async def by_position(target: Target) -> None:
     """Fail where rows without the names of their columns are not taken in the order of the training data."""
     golden, contract = target.golden, target.contract
     if contract.one_row or contract.columns is None or contract.columns not in contract.optional:
-        raise NotJudgedError("this service takes rows in one way only: see parity.golden_rows")
+        raise NotJudgedError("this service takes rows in one way only: see parity.golden_rows", code="not_offered")
     unnamed = replace(contract, columns=None).body(golden.columns, golden.rows)
     causes = ["columns are sorted, or taken in the order of the store's description"]
     await target.expect(golden, "rows without names", causes, same_batch=True, body=unnamed)
@@ -106,7 +106,7 @@ async def keys_in_any_order(target: Target) -> None:
     body = target.body(golden)
     backwards = _backwards(body)
     if str(backwards) == str(body):
-        raise NotJudgedError("the body of this service has no two keys beside each other")
+        raise NotJudgedError("the body of this service has no two keys beside each other", code="not_offered")
     causes = ["values are taken in the order of the body"]
     await target.expect(golden, "the keys of the body in another order", causes, same_batch=True, body=backwards)
 
@@ -195,7 +195,7 @@ async def batch_through_client(target: Target) -> None:
     client = _client(target)
     try:
         if not hasattr(client, "predict_batch"):
-            raise NotJudgedError("the client has no predict_batch")
+            raise NotJudgedError("the client has no predict_batch", code="not_offered")
         await _expect_through(target, target.golden, client.predict_batch)
     finally:
         await _close(client)
@@ -203,7 +203,7 @@ async def batch_through_client(target: Target) -> None:
 
 def _client(target: Target) -> Any:
     if target.make_client is None:
-        raise NotJudgedError("which client the application uses was not said: give --client module:factory")
+        raise NotJudgedError("no client given: pass --client module:factory", code="no_client")
     try:
         return target.make_client(target.url)
     except Exception as problem:

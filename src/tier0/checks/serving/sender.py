@@ -26,6 +26,11 @@ TRANSIENT = {
 }
 """Statuses by which a proxy, a load balancer or a busy service asks the caller to try again."""
 
+UNAUTHORIZED = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
+HOW_TO_AUTHORIZE = (
+    "the service requires credentials: pass --header 'Authorization: …', or --header 'Authorization: @FILE' to read the value from a file"
+)
+
 
 def new_request_id() -> str:
     """Return an id for one request that `concurrency.own_context` recognises in any response."""

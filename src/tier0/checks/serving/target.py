@@ -10,18 +10,18 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 
-from tier0.checks.serving.sender import TRANSIENT, Sender, UnansweredError
+from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, TRANSIENT, UNAUTHORIZED, Sender, UnansweredError
 from tier0.core.answers import Undeclared, as_served, in_model_terms, is_refusal, merged
 from tier0.core.contract import PARTS, SCHEMA, Contract, as_toml
 from tier0.core.golden import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
-from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, CheckFailedError, NotJudgedError
 
 MOST_SHOWN = 300
 MOST_ONE_BY_ONE = 30
 MASK = "…"
 REFUSED = range(400, 500)
 OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
-NO_GOLDEN = "there are no golden rows to compare with: pass --golden FILE, or --model TAG with --store DIR"
+NO_GOLDEN = f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}"
 REFUSALS = ["the service fails on rows that its model takes", "the contract is not this service's"]
 NO_ANSWER = ["the worker died of the request", "the handler waits for ever", "nobody reads the server's output, and its pipe is full"]
 
@@ -67,7 +67,7 @@ def answered_of(outcomes: Sequence[Answer | BaseException]) -> list[Answer]:
             raise outcome
         answered.append(outcome)
     if not answered:
-        raise NotJudgedError(f"it refused all of {len(outcomes)} requests at once as too many")
+        raise NotJudgedError(f"it refused all of {len(outcomes)} requests at once as too many", code="overloaded")
     return answered
 
 
@@ -119,6 +119,7 @@ class Target:
         undeclared: what has to be declared of the response before it can be judged.
         memo: responses that several checks look at, so that they are requested once.
         hide: takes secrets out of what a service says, before it is cut to a length.
+        on_prediction: called whenever a well-formed request got a prediction.
     """
 
     contract: Contract
@@ -133,6 +134,7 @@ class Target:
     undeclared: tuple[Undeclared, ...] = ()
     memo: dict[str, Any] = field(default_factory=dict)
     hide: Callable[[str], str] = lambda text: text
+    on_prediction: Callable[[], None] = lambda: None
 
     @property
     def url(self) -> str:
@@ -147,7 +149,7 @@ class Target:
             NotJudgedError: there are none.
         """
         if self.rows is None:
-            raise NotJudgedError(NO_GOLDEN)
+            raise NotJudgedError(NO_GOLDEN, code="no_golden")
         plain = self.rows.plain
         return plain.take(range(min(len(plain), MOST_ONE_BY_ONE))) if self.contract.one_row else plain
 
@@ -212,7 +214,7 @@ class Target:
             NotJudgedError: it is not ours.
         """
         if self.process is None:
-            raise NotJudgedError("its processes are not ours: this is asked only of what this run started (--tier0-service)")
+            raise NotJudgedError("checked only where this run started the service (--tier0-service)", code="no_process")
         return self.process
 
     async def get(self, route: str, method: str = "GET") -> httpx.Response:
@@ -227,7 +229,7 @@ class Target:
             UnansweredError: there was no answer.
         """
         if self.contract.why_not_asked:
-            raise NotJudgedError(self.contract.why_not_asked)
+            raise NotJudgedError(self.contract.why_not_asked, code="undeclared")
         return await self.sender.send("POST", self.contract.route, content, {**(headers or {}), "Content-Type": content_type})
 
     def body(self, golden: GoldenRows) -> Any:
@@ -302,6 +304,7 @@ class Target:
         if is_refusal(answer):
             message = f"a well-formed request was refused with status 200 and an error in the body: {self.said(response.text)}"
             raise RefusedError(message, evidence=evidence, causes=REFUSALS, reproduce=self.curl(body))
+        self.on_prediction()
         return answer
 
     def _no_prediction(self, response: httpx.Response, evidence: dict[str, Any], body: Any) -> Exception:
@@ -310,7 +313,8 @@ class Target:
         if status in TRANSIENT and self.process is None and status not in OVERLOADED:
             return UnansweredError(message)
         kind = OverloadedError if status in OVERLOADED else RefusedError if status in REFUSED else NoPredictionError
-        return kind(message, evidence=evidence, causes=REFUSALS, reproduce=self.curl(body))
+        causes = [HOW_TO_AUTHORIZE] if status in UNAUTHORIZED else REFUSALS
+        return kind(message, evidence=evidence, causes=causes, reproduce=self.curl(body))
 
     async def expect(self, golden: GoldenRows, what: str, causes: list[str], *, same_batch: bool = False, body: Any = None) -> dict[str, Any]:
         """Ask for *golden* (with another *body* that must mean the same), and compare.
@@ -344,7 +348,7 @@ class Target:
         if mismatch is not None:
             raise self.failed(what, mismatch, golden, causes)
         if self.undeclared:
-            raise NotJudgedError(self.what_is_undeclared)
+            raise NotJudgedError(self.what_is_undeclared, code="undeclared")
 
     @property
     def what_is_undeclared(self) -> str:

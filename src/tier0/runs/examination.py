@@ -1,0 +1,322 @@
+"""The examination of one deployment: contract, target, order of the checks and what is muted are decided here, once, for every door."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tier0.checks.serving.sender import Sender, UnansweredError
+from tier0.checks.serving.target import NoPredictionError, OverloadedError, Target
+from tier0.core.catalogue import LEVELS, Check, Disturbance
+from tier0.core.contract import Contract, ContractError
+from tier0.core.errors import Tier0Error
+from tier0.core.secrets import Secrets
+from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
+from tier0.core.waivers import Waiver
+from tier0.faults.background import BackgroundLoop
+from tier0.runs.deployment import Deployment, OwnDeployment
+from tier0.runs.discovery import discover
+from tier0.runs.named import import_named
+
+REQUEST_TIMEOUT = 30.0
+CHECK_TIMEOUT = 120.0
+CLOSES_WITHIN = 2.0
+CONNECTIONS = 40
+POLL = 0.25
+FIRST_PROGRESS = 2.0
+"""Seconds of waiting after which it is reported, and between two reports."""
+STARTING = {httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT}
+"""Statuses by which a proxy reports that there is no service behind it yet."""
+
+
+class Examination:
+    """Asks one deployment checks, one at a time, on an event loop and a thread of its own: the caller's loop is left alone.
+
+    It opens lazily and once: the client factory is imported, the contract is discovered and the connections are made. The first check that needs
+    golden rows and finds that the service gives no prediction reports it; later ones would fail for the same reason, and are muted.
+
+    Args:
+        deployment: to examine.
+        report: called with a line of progress while a service is waited for.
+
+    Attributes:
+        requests: of the check that was asked last: when each was sent, on the monotonic clock, and whether it was answered with no 5xx.
+            The first check's include those that discovered the contract.
+        retried: why requests of that check were sent again, and how often.
+        failure: why it could not be opened.
+    """
+
+    def __init__(self, deployment: Deployment, report: Callable[[str], None] = lambda _: None) -> None:
+        self.deployment = deployment
+        self.requests: list[list[Any]] = []
+        self.retried: dict[str, int] = {}
+        self.failure: Tier0Error | None = None
+        self._report = report
+        self._secrets = Secrets(os.environ, dict(deployment.headers))
+        self._lock = threading.RLock()
+        self._loop: BackgroundLoop | None = None
+        self._http: httpx.AsyncClient | None = None
+        self._target: Target | None = None
+        self._moments: list[list[Any]] = []
+        self._counted: Counter[str] = Counter()
+        self._has_predicted = False
+        self._reported_by = ""
+
+    def open(self) -> None:
+        """Make ready for the first check; later calls do nothing, or raise the same error again.
+
+        Raises:
+            UnansweredError: nothing answers.
+            ContractError: the contract is not clear.
+            Tier0Error: the client factory cannot be imported.
+        """
+        with self._lock:
+            if self.failure is not None:
+                raise self.failure.with_traceback(None)
+            if self._target is not None:
+                return
+            try:
+                make_client = _load_client(self.deployment.client)
+                self._loop = BackgroundLoop("tier0-examination")
+                self._target = self._loop.run(self._connect(make_client), timeout=None)
+            except BaseException as problem:
+                self.failure = problem if isinstance(problem, Tier0Error) else None
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close the connections and end the thread, within two seconds."""
+        loop, self._loop, self._target = self._loop, None, None
+        if loop is None:
+            return
+        if self._http is not None:
+            with suppress(TimeoutError):
+                loop.run(self._http.aclose(), timeout=CLOSES_WITHIN / 2)
+        loop.close(timeout=CLOSES_WITHIN / 2)
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def ask(self, check: Check, disturb: Disturbance | None = None) -> CheckResult:
+        """Ask one check.
+
+        Args:
+            check: of the catalogue.
+            disturb: how far the deployment may be disturbed; by default as far as it says itself.
+
+        Raises:
+            Tier0Error: see `open`.
+        """
+        with self._lock:
+            self.open()
+            assert self._loop is not None  # noqa: S101 - it is open
+            start = time.perf_counter()
+            result = self._why_not(check, disturb or self.deployment.disturb) or self._loop.run(self._ask(check), timeout=None)
+            self.requests, self._moments = self._moments, []
+            retried = self._retried
+            self.retried, self._counted = dict(retried - self._counted), retried
+            return replace(result, seconds=time.perf_counter() - start).without(self._secrets)
+
+    def examine(self, checks: Sequence[Check], tell: Callable[[CheckResult], None]) -> Verdict:
+        """Ask several checks in their order; *tell* is called with each result as it comes."""
+        results = []
+        for check in checks:
+            results.append(self.ask(check))
+            tell(results[-1])
+        return Verdict(self._facts(), results)
+
+    def _facts(self) -> dict[str, Any]:
+        assert self._target is not None  # noqa: S101 - checks were asked
+        deployment = self.deployment
+        return {
+            "url": deployment.url,
+            "model": deployment.tag,
+            "golden_rows": len(deployment.golden or []),
+            "route": None if self._target.contract.why_not_asked else self._target.contract.route,
+            "disturb": deployment.disturb,
+            "waivers": [str(waiver) for waiver in deployment.waivers if waiver.counts],
+            "retried": dict(self._retried),
+        }
+
+    @property
+    def _retried(self) -> Counter[str]:
+        """Return a copy of what was counted until now."""
+        return Counter() if self._target is None else Counter(self._target.sender.retried)
+
+    async def _connect(self, make_client: Callable[[str], Any] | None) -> Target:
+        deployment = self.deployment
+        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0)
+        trust = ssl.create_default_context(cafile=deployment.ca)
+        self._http = httpx.AsyncClient(
+            headers=dict(deployment.headers), timeout=REQUEST_TIMEOUT, limits=limits, verify=trust, trust_env=False, event_hooks=self._hooks()
+        )
+        await self._wait(Sender(deployment.url, self._http, retries=0))
+        target = Target(
+            Contract(),
+            Sender(deployment.url, self._http, deployment.retries),
+            deployment.golden,
+            deployment.tag,
+            mask=deployment.mask,
+            same_arithmetic=isinstance(deployment, OwnDeployment),
+            process=deployment.server,
+            make_client=make_client,
+            hide=self._secrets.hide,
+            on_prediction=self._saw_prediction,
+        )
+        try:
+            return await discover(target, deployment.contract)
+        except ContractError as problem:
+            if deployment.golden is not None:
+                raise
+            return replace(target, contract=Contract(health="/readyz", why_not_asked=str(problem)))
+
+    async def _wait(self, sender: Sender) -> None:
+        """Wait until the service responds at all; where it does not, discovery tells why."""
+        start = reported = time.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.deployment.wait):
+                while self.deployment.wait and not await _responds(sender):
+                    if (now := time.monotonic()) - reported >= FIRST_PROGRESS:
+                        reported = now
+                        self._report(f"waiting for {sender.url}: no response yet ({now - start:.0f} of {self.deployment.wait:g} s)")
+                    await asyncio.sleep(POLL)
+
+    def _hooks(self) -> dict[str, list[Callable[..., Any]]]:
+        """Return httpx's hooks that note every request."""
+
+        async def on_request(request: httpx.Request) -> None:
+            self._moments.append([time.monotonic(), False])
+            request.extensions["tier0"] = self._moments[-1]
+
+        async def on_response(response: httpx.Response) -> None:
+            response.request.extensions["tier0"][1] = not response.is_server_error
+
+        return {"request": [on_request], "response": [on_response]}
+
+    def _saw_prediction(self) -> None:
+        self._has_predicted = True
+
+    def _why_not(self, check: Check, allowed: Disturbance) -> CheckResult | None:
+        """Return the result of a check that cannot be asked; None if it can."""
+        if "golden" in check.needs and self.deployment.golden is None:
+            if self.deployment.without_golden:
+                return CheckResult(check.id, "not_judged", "no golden rows, as --without-golden accepts", code="without_golden")
+            return CheckResult(check.id, "not_judged", "no golden rows: pass --golden or --model", code="no_golden")
+        if LEVELS.index(check.disturb) > LEVELS.index(allowed):
+            why = f"it disturbs the service ({check.disturb}); to allow that, pass --disturb {check.disturb}"
+            return CheckResult(check.id, "not_judged", why, code="disturbs")
+        if "golden" in check.needs and self._reported_by not in {"", check.id}:
+            return CheckResult(check.id, "not_judged", f"a well-formed request gets no prediction: see {self._reported_by}", code="muted")
+        return None
+
+    async def _ask(self, check: Check) -> CheckResult:
+        """Ask one check, and turn whatever comes of it into a result."""
+        assert self._target is not None  # noqa: S101 - it is open
+        if check.id == self._reported_by:  # asked again: the service may give predictions by now
+            self._target.memo.clear()
+        mine = [waiver for waiver in self.deployment.waivers if waiver.check == check.id]
+        tolerances = [waiver for waiver in mine if waiver.counts and waiver.relative is not None]
+        body = getattr(import_module(f"tier0.checks.serving.{check.group}"), check.id.partition(".")[2])
+        asked = replace(self._target, tolerance=max((waiver.relative or 0.0 for waiver in tolerances), default=0.0))
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                result = CheckResult(check.id, "pass", "; ".join(map(str, tolerances)), await body(asked) or {})
+        except Exception as problem:  # noqa: BLE001 - an error in one check must not hide what the others find
+            result = _waived(self._result_of(check, problem), mine)
+            if isinstance(problem, (NoPredictionError, UnansweredError)) and result.status in {"fail", "error"} and not self._has_predicted:
+                self._reported_by = check.id
+        if self._has_predicted:
+            self._reported_by = ""
+        return result
+
+    def _result_of(self, check: Check, problem: Exception) -> CheckResult:
+        match problem:
+            case NotJudgedError():
+                return CheckResult(check.id, "not_judged", str(problem), code=problem.code)
+            case OverloadedError() if problem.evidence.get("status") == httpx.codes.TOO_MANY_REQUESTS:
+                return CheckResult(check.id, "not_judged", "the service is rate limiting (429 Too Many Requests)", code="overloaded")
+            case Tier0Error() if self.deployment.server is None and _is_unanswered(problem):
+                return CheckResult(check.id, "error", str(problem), code="network")
+            case CheckFailedError():
+                return CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, problem.reproduce)
+        return _error_of(check, problem)
+
+
+def _error_of(check: Check, problem: Exception) -> CheckResult:
+    match problem:
+        case TimeoutError():
+            return CheckResult(check.id, "error", f"the check took more than {CHECK_TIMEOUT:g} s", code="timeout")
+        case Tier0Error():
+            return CheckResult(check.id, "error", str(problem))
+    return CheckResult(check.id, "error", f"unexpected error in the check: {type(problem).__name__}: {problem}")
+
+
+def _is_unanswered(problem: Tier0Error) -> bool:
+    """Return True if the check ended because no response arrived: of a service elsewhere, the network may be the cause."""
+    return isinstance(problem, UnansweredError) or isinstance(problem.__cause__, UnansweredError)
+
+
+async def _responds(sender: Sender) -> bool:
+    try:
+        return (await sender.send("GET", "/readyz")).status_code not in STARTING
+    except UnansweredError:
+        return False
+
+
+def _waived(result: CheckResult, waivers: list[Waiver]) -> CheckResult:
+    if result.status != "fail":
+        return result
+    for waiver in waivers:
+        if waiver.counts and waiver.relative is None:
+            return replace(result, status="not_judged", code="waived", message=f"{waiver}. Without the waiver it would fail: {result.message}")
+    ended = [f" ({waiver}; the waiver has expired)" for waiver in waivers if not waiver.counts]
+    return replace(result, message=result.message + "".join(ended))
+
+
+def _load_client(client: Callable[[str], Any] | str | None) -> Callable[[str], Any] | None:
+    """Return what makes the application's client.
+
+    Raises:
+        Tier0Error: it cannot be imported.
+    """
+    if client is None or callable(client):
+        return client
+    factory = import_named("client", client, "of a function that makes a client when it is called with a URL")
+    if not callable(factory):
+        raise Tier0Error(f"client = {client!r} must be a function that takes a URL, got {type(factory).__name__}")
+    return factory  # type: ignore[no-any-return]
+
+
+_EXAMINATIONS: list[Examination] = []
+"""Of this process: one for each deployment, until `close_examinations`."""
+
+
+def examination_of(deployment: Deployment, report: Callable[[str], None] = lambda _: None) -> Examination:
+    """Return the examination of *deployment* that all tests of this process share; a deployment that is described alike is the same one."""
+    for known in _EXAMINATIONS:
+        if known.deployment is deployment or known.deployment == deployment:
+            return known
+    _EXAMINATIONS.append(Examination(deployment, report))
+    return _EXAMINATIONS[-1]
+
+
+def close_examinations() -> None:
+    """Close all that `examination_of` has returned."""
+    while _EXAMINATIONS:
+        _EXAMINATIONS.pop().close()
