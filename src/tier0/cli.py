@@ -120,6 +120,42 @@ def verify(
 
 
 @app.command()
+def contract(
+    url: Annotated[str, typer.Argument(help="URL of the running service, e.g. https://models.example:3000")] = "",
+    golden: Annotated[Path | None, typer.Option(help="file of golden rows, which are sent to the service")] = None,
+    model: Annotated[str | None, typer.Option(help="tag of the model, whose store entry holds the golden rows")] = None,
+    store: Annotated[Path | None, typer.Option(help="BentoML home that holds the model; only read (by default $BENTOML_HOME or ~/bentoml)")] = None,
+    declared: Annotated[Path | None, typer.Option("--contract", help="contract with what is known already, such as the route")] = None,
+    header: Annotated[list[str] | None, typer.Option(help="'Name: value', or 'Name: @FILE' to read a secret from a file; shown nowhere")] = None,
+    ca: Annotated[Path | None, typer.Option(help="certificates of authorities to trust, in PEM, instead of the system's")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="file to write the contract to; standard output by default")] = None,
+) -> None:
+    """Draft the contract of a running service: how it is asked, and how its response is read.
+
+    The golden rows are sent in the forms that the service's schema allows. The draft is TOML with comments: what was found, what was assumed and
+    has to be confirmed, and what is open. Read it, commit it, and pass it to `tier0 verify --contract FILE`. Exit status: 0 the golden rows match
+    with that contract, 1 they do not, 2 no contract could be drafted.
+    """
+    if not url or (golden is None and model is None):
+        _refuse("no URL or no golden rows given. Example: tier0 contract http://127.0.0.1:3000 --golden golden.json")
+    _refuse_unwritable("--output", output)
+    from tier0.runs.deployment import Deployment  # noqa: PLC0415 - what --help does not need
+    from tier0.runs.examination import Examination  # noqa: PLC0415
+
+    deployment = Deployment.from_url(url, golden=golden, model=model, store=store, contract=declared, headers=_headers(header), ca=ca)
+    if deployment.golden is None:
+        _refuse(f"the store's entry of {model} has no golden rows: pass --golden FILE")
+    drafted = Examination(deployment).draft()
+    text = drafted.as_text(url)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        typer.echo(f"{output}: {drafted.compared} Read it, then: tier0 verify {url} --golden FILE --contract {output}")
+    raise typer.Exit(0 if drafted.matches else 1)
+
+
+@app.command()
 def check_client(
     client: Annotated[str, typer.Argument(help="module:function that makes the client, given a URL (and the declared knobs)")] = "",
     declare: Annotated[Path | None, typer.Option(help="what the client promises, in TOML; what it does not is not judged")] = None,

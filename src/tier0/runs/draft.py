@@ -8,7 +8,6 @@ from typing import Any
 
 from tier0.checks.serving.target import Target
 from tier0.core.contract import PARTS, SCHEMA, ContractError, as_toml, check_declared
-from tier0.core.errors import Tier0Error
 from tier0.core.service_schema import Described, describe, example_for, row_properties
 from tier0.core.verdict import CheckFailedError
 from tier0.runs.discovery import discover
@@ -157,13 +156,11 @@ def _compare(drafted: Draft, found: Target) -> None:
     answers = found.memo["golden"]
     if isinstance(answers, Exception):
         raise ContractError(f"the service gives no prediction for the golden rows: {answers}")
-    mismatch = None
+    mismatch = "what is open is not compared" if found.undeclared else None
     try:
         found.refuse_difference(found.parts_of(answers, golden), golden, "the response", [])
     except CheckFailedError as failure:
         mismatch = failure.message
-    except Tier0Error:
-        mismatch = "what is open above is not compared"
     drafted.matches = mismatch is None
     shown = f"With it, all {len(golden)} golden rows match." if mismatch is None else f"With it, the golden rows do not match: {mismatch}"
     drafted.compared = " ".join(shown.split())

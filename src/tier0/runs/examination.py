@@ -28,6 +28,7 @@ from tier0.core.waivers import Waiver
 from tier0.faults.background import BackgroundLoop
 from tier0.runs.deployment import Deployment, OwnDeployment
 from tier0.runs.discovery import discover
+from tier0.runs.draft import Draft, draft
 from tier0.runs.named import import_named
 
 REQUEST_TIMEOUT = 30.0
@@ -159,7 +160,33 @@ class Examination:
         """Return a copy of what was counted until now."""
         return Counter() if self._target is None else Counter(self._target.sender.retried)
 
+    def draft(self) -> Draft:
+        """Draft the contract of the service, with what is declared of it already; see `tier0.runs.draft`.
+
+        Raises:
+            Tier0Error: nothing answers, or the service cannot be asked with rows.
+        """
+        self._loop = BackgroundLoop("tier0-draft")
+        try:
+            return self._loop.run(self._draft(), timeout=None)
+        finally:
+            self.close()
+
+    async def _draft(self) -> Draft:
+        declared = self.deployment.contract
+        return await draft(await self._reach(None), {} if declared is None or isinstance(declared, Contract) else declared)
+
     async def _connect(self, make_client: Callable[[str], Any] | None) -> Target:
+        target = await self._reach(make_client)
+        try:
+            return await discover(target, self.deployment.contract)
+        except ContractError as problem:
+            if self.deployment.golden is not None:
+                raise
+            return replace(target, contract=Contract(health="/readyz", why_not_asked=str(problem)))
+
+    async def _reach(self, make_client: Callable[[str], Any] | None) -> Target:
+        """Return the target with its connections, and without its contract, as soon as the service responds."""
         deployment = self.deployment
         limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0)
         trust = ssl.create_default_context(cafile=deployment.ca)
@@ -167,7 +194,7 @@ class Examination:
             headers=dict(deployment.headers), timeout=REQUEST_TIMEOUT, limits=limits, verify=trust, trust_env=False, event_hooks=self._hooks()
         )
         await self._wait(Sender(deployment.url, self._http, retries=0))
-        target = Target(
+        return Target(
             Contract(),
             Sender(deployment.url, self._http, deployment.retries),
             deployment.golden,
@@ -179,12 +206,6 @@ class Examination:
             hide=self._secrets.hide,
             on_prediction=self._saw_prediction,
         )
-        try:
-            return await discover(target, deployment.contract)
-        except ContractError as problem:
-            if deployment.golden is not None:
-                raise
-            return replace(target, contract=Contract(health="/readyz", why_not_asked=str(problem)))
 
     async def _wait(self, sender: Sender) -> None:
         """Wait until the service responds at all; where it does not, discovery tells why."""

@@ -60,8 +60,7 @@ async def own_answer(target: Target) -> None:
     """Fail where callers that ask at once, each for another row, or the same one, get each other's answers."""
     golden, asked = target.golden, await _ask_at_once(target)
     answered_of([_compared(target, golden.take([row]), outcome) for row, outcome in zip(asked.row, asked.outcome, strict=True)])
-    if target.undeclared:
-        raise NotJudgedError(target.what_is_undeclared, code="undeclared")
+    target.require_declared()
 
 
 def _compared(target: Target, row: GoldenRows, outcome: httpx.Response | BaseException) -> Exception | None:
@@ -73,8 +72,6 @@ def _compared(target: Target, row: GoldenRows, outcome: httpx.Response | BaseExc
         raise outcome
     try:
         target.refuse_difference(target.parts_of([target.answer_of(outcome, body)], row), row, "a caller's own row, beside others", SHARED)
-    except NotJudgedError:
-        return None  # what has to be declared is reported once, for all callers
     except Tier0Error as problem:
         return problem
     return None

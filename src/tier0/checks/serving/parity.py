@@ -43,6 +43,8 @@ async def golden_rows(target: Target) -> dict[str, Any]:
     except CheckFailedError as failure:
         failure.evidence |= compared
         raise
+    if target.undeclared:
+        raise NotJudgedError(target.what_is_undeclared, code="undeclared")
     return compared
 
 
@@ -233,6 +235,7 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
         message = f"the client's {method.__name__} returned {type(given).__name__}: neither the service's answer nor a list of predictions"
         raise CheckFailedError(message, causes=CLIENT)
     target.refuse_difference(answer, golden, "through the client", CLIENT, parts=parts)
+    target.require_declared()
     if target.tag is not None and answer.get("model_tag") not in {None, target.tag}:
         message = f"through the client {answer['model_tag']} answers, and {target.tag} must"
         raise CheckFailedError(message, evidence={"expected": target.tag, "got": answer["model_tag"]}, causes=CLIENT)

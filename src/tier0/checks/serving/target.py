@@ -14,7 +14,7 @@ from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, TRANSIENT, UNAUTHORIZE
 from tier0.core.answers import Undeclared, as_served, in_model_terms, is_refusal, merged
 from tier0.core.contract import PARTS, SCHEMA, Contract, as_toml
 from tier0.core.golden import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
-from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, CheckFailedError, NotJudgedError
+from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
 
 MOST_SHOWN = 300
 MOST_ONE_BY_ONE = 30
@@ -331,6 +331,7 @@ class Target:
         """
         answer = await self.ask(golden) if body is None else self.parts_of([await self.ask_body(body)], golden)
         self.refuse_difference(answer, golden, what, causes, same_batch=same_batch)
+        self.require_declared()
         return answer
 
     def refuse_difference(
@@ -347,8 +348,11 @@ class Target:
         mismatch = golden.compare({**answer, "classes": None}, tolerance=self.tolerances(same_batch=same_batch), parts=parts or self.parts)
         if mismatch is not None:
             raise self.failed(what, mismatch, golden, causes)
+
+    def require_declared(self) -> None:
+        """Raise `NotJudgedError` where a part of the response was not compared, because its meaning has to be declared first."""
         if self.undeclared:
-            raise NotJudgedError(self.what_is_undeclared, code="undeclared")
+            raise NotJudgedError(f"the meaning of the response has to be declared first: see {PARITY}", code="undeclared")
 
     @property
     def what_is_undeclared(self) -> str:
@@ -357,6 +361,8 @@ class Target:
         declare: dict[str, Any] = {}
         for undeclared in self.undeclared:
             declare |= undeclared.declare
+        if self.mask:
+            return f"the response has {', '.join(declare) or 'values'} that must be declared: let `tier0 contract` draft them"
         if not declare:
             return f"{what}. What it means is not known, so it is not compared"
         lines = as_toml({"schema": SCHEMA, **declare})
