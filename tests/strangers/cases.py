@@ -487,7 +487,7 @@ PROBABILITIES = (
         lambda answer: {"probability_1": [float(answer["churn"].rstrip("%")) / 100]}, one_row=True, within=0.0005,
     ),
     Healthy(
-        "proba_text", "churn", "declaration", "numbers as text, with all their digits", records_in("data"),
+        "proba_text", "churn", "structure", "numbers as text, with all their digits", records_in("data"),
         each(lambda row: list(map(float, row)), parts(probabilities=("probabilities",))),
     ),
     Healthy(

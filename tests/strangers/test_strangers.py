@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from tier0.core.errors import Tier0Error
 from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckResult, Verdict
 from tier0.runs.deployment import Deployment
+from tier0.runs.examination import Examination
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(200), pytest.mark.xdist_group("strangers")]
 HERE = Path(__file__).parent
@@ -275,3 +277,45 @@ def test_hanging_up_after_a_500_is_done_as_uvicorn_does_it() -> None:
     assert "connection" not in refused.headers
     assert answered.json() == {"predictions": models.IRIS.predict(models.IRIS_ROWS[:2]).tolist()}
     assert server.hung_up == 1
+
+
+# -- what is declared --------------------------------------------------------------------------------------------------
+
+
+UNREADABLE = {"margins", "one_hot", "percent_text", "price_text", "risk_band", "infer", "items_with_ids", "top_two", "constant_field"}
+"""What no contract of today can declare: it stays not checked."""
+DRAFTED = [case for case in STRANGERS if case.meaning in {"declaration", "either"} and case.name not in UNREADABLE]
+TWINS = {
+    "names_swapped": "names", "names_permuted": "names", "name_of_one_swapped": "one_name", "booleans_inverted": "booleans",
+    "yes_no_swapped": "yes_no",
+    "negative_array": "positive_array", "negative_named": "positive_named", "negative_percent": "percent", "negative_scores": "scores",
+    "positive_one_off": "positive_numbers", "confidence_of_another_row": "confidence", "triples_of_another_row": "triples",
+    "rounded_price_of_another": "price_rounded_list", "quantiles_shifted": "quantiles",
+}  # fmt: skip
+"""A mutant, and the healthy route whose contract a team has committed."""
+
+
+def drafted(deployment: Deployment, case: Healthy) -> dict[str, Any]:
+    """Return the contract that Tier0 drafts of a healthy route, as a team would read it from the file."""
+    examination = Examination(replace(deployment, golden=golden(case.golden), contract={"route": case.route}))
+    draft = examination.draft()
+    assert draft.matches, draft.as_text("URL")
+    declared = tomllib.loads(draft.as_text("URL"))
+    return {name: value for name, value in declared.items() if name != "schema"}
+
+
+@pytest.mark.parametrize("case", cases(tuple(DRAFTED)))
+def test_a_drafted_contract_is_what_is_missing(strangers: Deployment, case: Healthy) -> None:
+    verdict = judged(strangers, case, contract=drafted(strangers, case))
+
+    assert not failures(verdict).keys() - set(case.lax), failures(verdict)
+    assert result_of(verdict, "parity.golden_rows").status == "pass"
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_mutant_of_what_was_declared_fails(strangers: Deployment, mutants: Deployment, name: str) -> None:
+    mutant = next(mutant for mutant in MUTANTS if mutant.name == name)
+    twin = next(case for case in STRANGERS if case.name == TWINS[name])
+    contract = {**drafted(strangers, twin), "route": f"/{name}"}
+
+    assert result_of(judged(mutants, mutant.as_asked, contract=contract), "parity.golden_rows").status == "fail"

@@ -77,15 +77,30 @@ async def draft(target: Target, declared: Mapping[str, Any]) -> Draft:
     """
     drafted = Draft(found=check_declared(declared))
     described = await _describe(target, drafted)
+    if described is not None and _assume_names(drafted, described, target):
+        described = await _describe(target, drafted)
     if described is not None:
         if described.contract.why_not_asked:
             raise ContractError(described.contract.why_not_asked)
-        _assume_names(drafted, described, target)
         _assume_fields(drafted, described)
-    found = await _with_meanings(target, drafted)
+    try:
+        found = await _with_meanings(target, drafted)
+    except ContractError as problem:
+        if not drafted.assumed:
+            raise
+        drafted.found = {**drafted.found, **_where_rows_go(described)}
+        drafted.compared = " ".join(f"With what is assumed below it cannot be asked: {problem}".split())
+        return drafted
     _note_what_was_found(drafted, found)
     _compare(drafted, found)
     return drafted
+
+
+def _where_rows_go(described: Described | None) -> dict[str, Any]:
+    if described is None:
+        return {}
+    contract = described.contract
+    return {"route": contract.route, "features": contract.features, "style": contract.style}
 
 
 async def _describe(target: Target, drafted: Draft) -> Described | None:
@@ -98,15 +113,17 @@ async def _describe(target: Target, drafted: Draft) -> Described | None:
     return describe(schema, drafted.declared, columns)
 
 
-def _assume_names(drafted: Draft, described: Described, target: Target) -> None:
-    """Take columns of other names in the order of the schema, where it names as many as the model has."""
+def _assume_names(drafted: Draft, described: Described, target: Target) -> bool:
+    """Take columns of other names in the order of the schema, where it names as many as the model has; return whether that was done."""
     contract, columns = described.contract, target.rows.columns if target.rows is not None else []
     in_schema = row_properties(described.input, contract.features)
     unknown = [column for column in columns if contract.names.get(column, column) not in in_schema]
     others = [name for name in in_schema if name not in columns]
-    if unknown and len(others) >= len(unknown) and contract.by_name and "names" not in drafted.declared:
-        names = dict(zip(unknown, others, strict=False))
-        drafted.assumed["names"] = (names, "the service's columns, taken in the order of its schema")
+    if not unknown or len(others) < len(unknown) or not contract.by_name or "names" in drafted.declared:
+        return False
+    names = dict(zip(unknown, others, strict=False))
+    drafted.assumed["names"] = (names, "the service's columns, taken in the order of its schema")
+    return True
 
 
 def _assume_fields(drafted: Draft, described: Described) -> None:
