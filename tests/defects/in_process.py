@@ -19,7 +19,7 @@ from tier0.core.golden import GoldenRows
 
 ROWS = [[1.0, 2.0], [3.0, 1.0], [5.0, 9.0], [0.5, 0.25]]
 GOLDEN = GoldenRows(["a", "b"], ROWS, [a - b for a, b in ROWS], None, [])
-CONTRACT = {"features": "rows", "predictions": "predictions", "model_tag": "model_tag", "health": "/health"}
+CONTRACT = {"features": "rows", "predictions": "predictions", "model_tag": "model_tag", "health": "/health", "ready": "/readyz"}
 
 
 class App:

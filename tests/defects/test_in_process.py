@@ -318,4 +318,4 @@ def test_without_golden_rows_and_contract_it_judges_what_it_can() -> None:
     assert unasked.returncode == 2
     assert "there are no golden rows; pass --golden FILE, or --model TAG with --store DIR" in unasked.stdout
     assert "health.ready" in done.stdout
-    assert "schema.json answers 404: it is hidden, or this is no BentoML service. Say it with --contract FILE" in done.stdout
+    assert "schema.json returned 404: it is hidden, or this is not a BentoML service" in done.stdout

@@ -95,12 +95,12 @@ class Outcome:
     """What one door found, and what it sent."""
 
     verdict: str
-    statuses: dict[str, tuple[str, str]]
+    statuses: dict[str, tuple[str, str, str]]
     requests: Counter[tuple[str, str]]
 
     @classmethod
-    def of(cls, document: dict[str, Any], arrivals: list[Arrival]) -> Outcome:
-        statuses = {check["id"]: (check["status"], check["code"]) for check in document["checks"]}
+    def of(cls, document: dict[str, Any], arrivals: list[Arrival], url: str) -> Outcome:
+        statuses = {check["id"]: (check["status"], check["code"], check["message"].replace(url, "URL")) for check in document["checks"]}
         return cls(document["verdict"], statuses, Counter((one.method, one.path) for one in arrivals))
 
 
@@ -149,7 +149,7 @@ def test_every_door_comes_to_the_same_verdict_with_the_same_requests(name: str, 
         with FaultServer(script or Reply()) as server:
             url = "http://127.0.0.1:9" if script is None else server.url
             document = ask(url, golden, run)
-            found[door] = Outcome.of(document, server.arrivals)
+            found[door] = Outcome.of(document, server.arrivals, url)
         if door in {"suite", "parametrize"} and name in {"nothing answers", "contract unclear"}:
             assert "1 error" in run.output, run.output
             assert f"{len(CATALOGUE) - 1} skipped" in run.output, run.output
@@ -164,7 +164,7 @@ def test_every_door_comes_to_the_same_verdict_with_the_same_requests(name: str, 
         assert len(first.statuses) == len(CATALOGUE)
     if name == "answers 500":
         assert first.requests.total() == 6, first.requests
-        muted = [status for status in first.statuses.values() if status == ("not_judged", "muted")]
+        muted = [status for status in first.statuses.values() if status[:2] == ("not_judged", "muted")]
         assert len(muted) > 20
 
 

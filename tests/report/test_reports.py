@@ -363,10 +363,10 @@ def test_diff_says_what_became_worse(reported: dict[str, Reported]) -> None:
     assert diff(good, good) == (0, "no difference\n")
     status, said = diff(good, bad)
     assert status == 1
-    assert said.startswith("   worse  verdict: pass → fail\n")
-    assert "   worse  parity.golden_rows: pass → fail" in said
+    assert said.startswith("   worse  verdict: passed → failed\n")
+    assert "   worse  parity.golden_rows: passed → failed" in said
     _, said = diff(bad, good)
-    assert "  better  parity.golden_rows: fail → pass" in said
+    assert "  better  parity.golden_rows: failed → passed" in said
     assert not [line for line in said.splitlines() if line.startswith("   worse") and "latency" not in line]
 
 

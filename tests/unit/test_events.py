@@ -234,7 +234,10 @@ def test_a_test_may_be_called_as_anything(name: str, reason: str) -> None:
     document = document_of(log.events, cut_short=CutShort("stopped", reason))
 
     assert document["cut_short"] == f"was stopped ({reason})"
-    assert (document["verdict"], document["sentence"]) == ("error", f"It was stopped ({reason}); 1 of 1 tests passed.")
+    assert (document["verdict"], document["sentence"]) == (
+        "inconclusive",
+        f"Inconclusive: the run was stopped ({reason}); 1 of 1 tests passed.",
+    )
     assert [span["lane"] for span in document["timeline"]] == ["tests"]
 
 

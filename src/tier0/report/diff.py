@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tier0.core.errors import Tier0Error
-from tier0.core.verdict import SCHEMA
+from tier0.core.verdict import SCHEMA, WORDS
 
 RECORD_SCHEMA = 3
 """Of what `tier0 run` writes."""
@@ -152,17 +152,22 @@ def changes_between(old: Facts, new: Facts) -> list[Change]:
 def _verdicts(old: Facts, new: Facts) -> Iterator[Change]:
     if old.verdict != new.verdict:
         step = RANK[new.verdict] - RANK[old.verdict]
-        yield Change("worse" if step > 0 else "better" if step < 0 else "changed", "verdict", old.verdict, new.verdict)
+        yield Change("worse" if step > 0 else "better" if step < 0 else "changed", "verdict", _word(old.verdict), _word(new.verdict))
 
 
 def _checks(old: Facts, new: Facts) -> Iterator[Change]:
-    """Yield what was judged otherwise; what held and is not judged any more is worse: it would go wrong unseen."""
+    """Yield the checks with another status; one that passed and is not checked any more is worse: a failure would go unseen."""
     for check in {**old.checks, **new.checks}:
-        before, after = old.checks.get(check, "not asked"), new.checks.get(check, "not asked")
+        before, after = old.checks.get(check, "not run"), new.checks.get(check, "not run")
         if before == after:
             continue
         kind: Kind = "worse" if before == "pass" or after in {"fail", "error"} else "better" if after == "pass" else "changed"
-        yield Change(kind, check, before.replace("_", " "), after.replace("_", " "))
+        yield Change(kind, check, _word(before), _word(after))
+
+
+def _word(status: str) -> str:
+    """Return what is printed for a status or a verdict; a run that is not finished, and a check that was not run, have none."""
+    return WORDS.get(status, status)
 
 
 def _metrics(old: Facts, new: Facts) -> Iterator[Change]:

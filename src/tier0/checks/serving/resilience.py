@@ -36,8 +36,8 @@ async def half_sent_requests(target: Target) -> None:
         beside = f"beside {HALF_SENT} callers that never finish sending"
         try:
             await target.expect(target.golden.take([0]), beside, causes)
-        except NoPredictionError as failure:  # not the network's doing: these callers are the only change
-            raise CheckFailedError(f"{beside}, {failure.message}", evidence=failure.evidence, causes=causes, reproduce=failure.reproduce) from None
+        except (NoPredictionError, UnansweredError) as failure:  # not the network's doing: these callers are the only change
+            raise CheckFailedError(f"{beside}: {failure}", causes=causes, reproduce=target.curl(target.body(target.golden.take([0])))) from None
     finally:
         for _, writer in connections:
             writer.transport.abort()
