@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from tier0.core.errors import Tier0Error
 from tier0.core.event_log import as_json
 from tier0.core.events import CheckDone, TestDone
+from tier0.core.foreign_text import SKIPPED
 from tier0.core.verdict import CheckResult
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _of_check(item: pytest.Item, asked: Any, report: pytest.TestReport, events: 
     was_asked = result is not None
     if result is None and report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-        result = CheckResult(asked.check.id, "not_judged", f"its test was skipped: {reason.removeprefix('Skipped: ')}")
+        result = CheckResult(asked.check.id, "not_judged", f"its test was skipped: {reason.removeprefix(SKIPPED)}")
     if result is None:
         result = CheckResult(asked.check.id, "error", f"not run: the {report.when} of its test failed", seconds=report.duration)
     elif hasattr(report, "wasxfail") and result.status == "fail":

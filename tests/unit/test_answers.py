@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tier0.checks.serving.identity import expected_model
+from tier0.checks.serving.sender import Sender
+from tier0.checks.serving.target import Target
 from tier0.core.answers import FoundParts, as_served, find_parts, in_model_terms, is_refusal, merged
 from tier0.core.contract import PREDICTED, Contract
 from tier0.core.golden import GoldenRows
+from tier0.core.verdict import CheckFailedError
 
 P = [[0.7, 0.2, 0.1], [0.15, 0.8, 0.05], [0.1, 0.25, 0.65], [0.55, 0.3, 0.15], [0.12, 0.5, 0.38]]
 LABELS = [0, 1, 2, 0, 1]
@@ -209,6 +215,43 @@ def test_an_error_in_the_body_is_a_refusal(answer: Any, refuses: bool) -> None: 
 WORDS = st.sampled_from(
     ["missing", "decision", "never seen", "age missing", "*", "0", "1", "a.b", "predictions", "label", "score", "error", "@predicted", "true", "None"]
 )
+
+
+@given(st.lists(WORDS | st.text(min_size=1, max_size=6), min_size=1, max_size=4, unique=True))
+def test_columns_of_any_name_are_sent_under_that_name(columns: list[str]) -> None:
+    row = [float(index) for index in range(len(columns))]
+
+    assert Contract(features="", style="record", columns=None).body(columns, [row]) == dict(zip(columns, row, strict=True))
+    assert Contract(features="data", style="columns", columns=None).body(columns, [row]) == {
+        "data": {c: [v] for c, v in zip(columns, row, strict=True)}
+    }
+    assert Contract(features="in.rows", columns="in.names").body(columns, [row]) == {"in": {"rows": [row], "names": columns}}
+
+
+@given(
+    st.sampled_from(["churn:v1", "v1", ":v1", "1", "churn", "not churn:v1", "churn:v1 answers"]), st.sampled_from(["churn:v1", "v1", "churn", "1"])
+)
+def test_a_tag_is_another_one_if_it_only_ends_or_begins_alike(served: str, expected: str) -> None:
+    target = Target(Contract(predictions="p"), Sender("http://127.0.0.1:1", httpx.AsyncClient()), MANY, expected)  # nothing is sent
+    target.memo["golden"] = [{"p": MANY.predictions, "model_tag": served}]
+
+    if served == expected:
+        asyncio.run(expected_model(target))
+    else:
+        with pytest.raises(CheckFailedError):
+            asyncio.run(expected_model(target))
+
+
+MANY = GoldenRows(["a"], [[1.0], [2.0], [3.0]], [[1, 0], [0, 1], [1, 1]], None, [])
+SOME = GoldenRows(["a"], [[1.0], [2.0], [3.0]], [None, 1.5, 2.5], None, [])
+
+
+@pytest.mark.parametrize("golden", [MANY, SOME])
+def test_several_labels_and_none_are_compared_as_they_are(golden: GoldenRows) -> None:
+    assert is_same({"predictions": golden.predictions}, golden)
+    found, parts = look({"predictions": golden.predictions[::-1]}, golden)
+    assert not found.undeclared
+    assert golden.compare(parts, parts=("predictions",)) is not None
 
 
 @given(st.lists(WORDS | st.text(min_size=1, max_size=6), min_size=2, max_size=4, unique=True), st.data())

@@ -99,48 +99,52 @@ def _is_distribution(row: Any, classes: int, tolerance: float = SUM_TOLERANCE) -
     return abs(sum(row) - 1) <= tolerance and min(row) >= 0
 
 
-async def refuses_empty_body(target: Target) -> None:
+async def refuses_empty_body(target: Target) -> dict[str, Any]:
     """Fail where nothing at all gets a prediction."""
-    await _refused(target, "", "an empty body")
+    return await _refused(target, "", "an empty body")
 
 
-async def refuses_no_json(target: Target) -> None:
+async def refuses_no_json(target: Target) -> dict[str, Any]:
     """Fail where half a JSON document gets a prediction."""
-    await _refused(target, '{"', "a body that is no JSON")
+    return await _refused(target, '{"', "a body that is no JSON")
 
 
-async def refuses_wrong_key(target: Target) -> None:
+async def refuses_wrong_key(target: Target) -> dict[str, Any]:
     """Fail where a body without the input gets a prediction."""
     body = target.body(target.golden.take([0]))
     wrong = {"tier0_wrong_key": body.popitem()[1]} if isinstance(body, dict) else {"tier0_wrong_key": body}
-    await _refused(target, json.dumps(wrong), "a body without the input")
+    return await _refused(target, json.dumps(wrong), "a body without the input")
 
 
-async def refuses_unknown_field(target: Target) -> None:
+async def refuses_unknown_field(target: Target) -> dict[str, Any]:
     """Fail where an optional field takes its default because its name was misspelled."""
     body = target.body(target.golden.take([0]))
     if not isinstance(body, dict) or not target.contract.optional:
         raise NotJudgedError(
             "the body of this service has no optional field: no default can take the place of one that is misspelled", code="not_offered"
         )
+    evidence: dict[str, Any] = {}
     for name in target.contract.optional:
         misspelled = name[:1] + name[2:] if len(name) > 2 else f"{name}_"  # noqa: PLR2004 - too short to lose a letter
         content = {**{other: value for other, value in body.items() if other != name}, misspelled: body.get(name, 0.9)}
-        await _refused(target, json.dumps(content), f"a misspelled optional field ({misspelled} for {name})")
+        evidence |= await _refused(target, json.dumps(content), f"a misspelled optional field ({misspelled} for {name})")
+    return evidence
 
 
-async def refuses_wrong_width(target: Target) -> None:
+async def refuses_wrong_width(target: Target) -> dict[str, Any]:
     """Fail where a row that is too long, or too short, gets a prediction."""
     golden = target.golden.take([0])
     if target.contract.style not in {"rows", "row"}:
         raise NotJudgedError("this service takes no rows whose values are told apart by their position", code="not_offered")
     columns = golden.columns
+    evidence: dict[str, Any] = {}
     for row, what in (
         ([*golden.rows[0], 0.0], "a row with a value too many"),
         (golden.rows[0][:-1], "a row with a value too few"),
         ([*golden.rows[0], *golden.rows[0]], "a row of twice the width"),
     ):
-        await _refused(target, json.dumps(target.contract.body(columns, [row])), what)
+        evidence |= await _refused(target, json.dumps(target.contract.body(columns, [row])), what)
+    return evidence
 
 
 async def empty_rows(target: Target) -> None:
@@ -167,23 +171,25 @@ async def empty_rows(target: Target) -> None:
         raise CheckFailedError(message, evidence=evidence, causes=GUESSED, reproduce=reproduce)
 
 
-async def refuses_unknown_column(target: Target) -> None:
+async def refuses_unknown_column(target: Target) -> dict[str, Any]:
     """Fail where a misspelled column gets a prediction."""
     golden = _named(target).take([0])
     misspelled = [golden.columns[0] + "_", *golden.columns[1:]]
-    await _refused(target, json.dumps(target.contract.body(misspelled, golden.rows)), f"a misspelled column ({misspelled[0]})")
+    return await _refused(target, json.dumps(target.contract.body(misspelled, golden.rows)), f"a misspelled column ({misspelled[0]})")
 
 
-async def refuses_missing_column(target: Target) -> None:
+async def refuses_missing_column(target: Target) -> dict[str, Any]:
     """Fail where a column that was left out gets another prediction than the model has for a missing value."""
     golden = _named(target)
+    evidence: dict[str, Any] = {}
     for position, column in list(enumerate(golden.columns))[:MOST_COLUMNS]:
         missing = None if target.rows is None or not target.rows.of_kind("missing", column) else target.golden_with("missing", column).take([0])
         row = missing or golden.take([0])
         without = target.contract.body(
             [name for name in golden.columns if name != column], [[value for index, value in enumerate(row.rows[0]) if index != position]]
         )
-        await _refused(target, json.dumps(without), f"a row without its column {column}", may_answer=missing)
+        evidence |= await _refused(target, json.dumps(without), f"a row without its column {column}", may_answer=missing)
+    return evidence
 
 
 def _named(target: Target) -> GoldenRows:
@@ -193,28 +199,31 @@ def _named(target: Target) -> GoldenRows:
     return golden
 
 
-async def refuses_text_for_number(target: Target) -> None:
+async def refuses_text_for_number(target: Target) -> dict[str, Any]:
     """Fail where text, a quoted number or true is taken for a number."""
     golden = target.golden.take([0])
     position = _number_position(golden.rows[0])
     wrong: list[tuple[Any, str]] = [("three", "text where a number belongs"), (str(golden.rows[0][position]), "a quoted number")]
     if not target.contract.is_array:
         wrong.append((True, "true where a number belongs"))
+    evidence: dict[str, Any] = {}
     for value, what in wrong:
-        await _refused(target, json.dumps(target.contract.body(golden.columns, [_changed(golden.rows[0], position, value)])), what)
+        evidence |= await _refused(target, json.dumps(target.contract.body(golden.columns, [_changed(golden.rows[0], position, value)])), what)
+    return evidence
 
 
-async def refuses_infinity(target: Target) -> None:
+async def refuses_infinity(target: Target) -> dict[str, Any]:
     """Fail where infinity gets a prediction, or breaks the service."""
     golden = target.golden.take([0])
     row = _changed(golden.rows[0], _number_position(golden.rows[0]), math.inf)
-    await _refused(target, json.dumps(target.contract.body(golden.columns, [row])), "infinity")
+    return await _refused(target, json.dumps(target.contract.body(golden.columns, [row])), "infinity")
 
 
-async def refuses_misspelled_category(target: Target) -> None:
+async def refuses_misspelled_category(target: Target) -> dict[str, Any]:
     """Fail where a category with other case or a blank is answered as one that was never seen."""
     golden = target.golden
     asked = False
+    evidence: dict[str, Any] = {}
     for column, known in golden.categories.items():
         position = golden.columns.index(column)
         index = next((index for index, row in enumerate(golden.rows) if row[position] in known), None)
@@ -225,18 +234,19 @@ async def refuses_misspelled_category(target: Target) -> None:
         for variant in {f" {value}", value.swapcase()} - set(known):
             asked = True
             content = json.dumps(target.contract.body(golden.columns, [_changed(row.rows[0], position, variant)]))
-            await _refused(
+            evidence |= await _refused(
                 target, content, f"{column} {target.said(repr(variant))} for {target.said(repr(value))}", may_answer=row, causes=VOCABULARY
             )
     if not asked:
         raise NotJudgedError("no column of text is known to have a vocabulary")
+    return evidence
 
 
-async def refuses_other_content(target: Target) -> None:
+async def refuses_other_content(target: Target) -> dict[str, Any]:
     """Fail where CSV, or nothing that is called CSV, gets a prediction."""
     row = target.golden.rows[0]
-    await _refused(target, ",".join(map(str, row)), "a row sent as text/csv", "text/csv")
-    await _refused(target, "", "an empty body sent as text/csv", "text/csv")
+    as_csv = await _refused(target, ",".join(map(str, row)), "a row sent as text/csv", "text/csv")
+    return as_csv | await _refused(target, "", "an empty body sent as text/csv", "text/csv")
 
 
 def _changed(row: list[Any], position: int, value: Any) -> list[Any]:
@@ -258,15 +268,21 @@ async def _refused(
     *,
     may_answer: GoldenRows | None = None,
     causes: list[str] = GUESSED,
-) -> None:
-    """Send what must be refused; or answered as *may_answer* is, which would mean that it was understood."""
+) -> dict[str, Any]:
+    """Send what must be refused; or answered as *may_answer* is, which would mean that it was understood.
+
+    Returns:
+        Evidence of a refusal in an unusual form: with status 200 and an error in the body.
+    """
     reproduce = target.curl(content, content_type)
     try:
         response = await target.post(content.encode(), content_type)
     except UnansweredError as problem:
         raise CheckFailedError(f"{what}: {problem}", causes=["the worker dies of it", "the handler waits for ever"], reproduce=reproduce) from problem
-    if response.status_code in CLIENT_ERRORS or reports_error(response):
-        return
+    if response.status_code in CLIENT_ERRORS:
+        return {}
+    if reports_error(response):
+        return {"refused_with_status_200": target.said(response.text)}
     evidence = {"status": response.status_code, "body": target.said(response.text)}
     if not response.is_success:
         message = f"{what} is answered with {response.status_code}: the caller's mistake looks like the service's failure, and opens circuits"
@@ -277,5 +293,5 @@ async def _refused(
         except ValueError:
             answer = {}
         if may_answer.compare(answer, tolerance=target.tolerances(), parts=target.parts) is None:
-            return
+            return {}
     raise CheckFailedError(f"{what} got a prediction with status {response.status_code}", evidence=evidence, causes=causes, reproduce=reproduce)

@@ -8,13 +8,12 @@ from contextlib import suppress
 import psutil
 
 from tier0.checks.serving.target import Target, reports_error
+from tier0.core.foreign_text import UNPICKLING_ERROR
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 PICKLE = "application/vnd.bentoml+pickle"
 NONE_AS_PICKLE = b"\x80\x04N."
 NOT_A_PICKLE = b"\x80\x04tier0"
-UNPICKLING = ("UnpicklingError", "pickle data was truncated")
-"""Words of Python's own errors, in the response of a service that shows them."""
 REFUSED = range(400, 500)
 
 
@@ -26,7 +25,7 @@ async def refuses_pickle(target: Target) -> None:
     other = await target.post(NOT_A_PICKLE, PICKLE)
     evidence = {"pickle": response.status_code, "not_a_pickle": other.status_code}
     tells_them_apart = response.is_success and not (other.is_success and not reports_error(other))
-    if tells_them_apart or any(words in other.text for words in UNPICKLING):
+    if tells_them_apart or UNPICKLING_ERROR in other.text:
         message = (
             f"a pickled body got {response.status_code}, and bytes that are not a pickle got {other.status_code}: the service unpickles what it "
             "receives, so that any caller can run code in it"
