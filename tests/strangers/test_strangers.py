@@ -32,8 +32,12 @@ SAMPLE = {"Predict", "WithHealth"}
 """Services of few routes that `make test` starts; `make test-all` starts all."""
 
 
+EACH = 5
+"""One route of so many is asked by `make test`; `make test-all` asks all."""
+
+
 def cases(of: tuple[Any, ...]) -> list[Any]:
-    return [pytest.param(case, id=case.name) for case in of]
+    return [pytest.param(case, id=case.name, marks=[] if number % EACH == 0 else pytest.mark.slow) for number, case in enumerate(of)]
 
 
 @pytest.fixture(scope="session")
@@ -194,7 +198,7 @@ STEADY = next(case for case in STRANGERS if case.name == "rows_lists")
 
 
 @pytest.mark.parametrize("faults", [pytest.param((fault,), id=fault) for fault in FAULTS] + [pytest.param(FAULTS, id="all")])
-@pytest.mark.parametrize("share", [FEW, MANY])
+@pytest.mark.parametrize("share", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 def test_a_stranger_behind_a_gateway_that_fails_now_and_then_is_not_accused(strangers: Deployment, faults: tuple[Fault, ...], share: float) -> None:
     with Gateway(strangers.url, share, faults, SEED) as gateway:
         verdict = judged(strangers, STEADY, url=gateway.url, server=None)
@@ -312,7 +316,7 @@ def test_a_drafted_contract_is_what_is_missing(strangers: Deployment, case: Heal
     assert result_of(verdict, "parity.golden_rows").status == "pass"
 
 
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "names_swapped" else pytest.mark.slow) for name in TWINS])
 def test_a_mutant_of_what_was_declared_fails(strangers: Deployment, mutants: Deployment, name: str) -> None:
     mutant = next(mutant for mutant in MUTANTS if mutant.name == name)
     twin = next(case for case in STRANGERS if case.name == TWINS[name])
