@@ -105,3 +105,15 @@ def test_what_was_sent_again_is_counted() -> None:
         verdict = tier0.check_serving(Deployment.from_url(gateway.url, golden=GOLDEN, contract=CONTRACT), on_fail="return")
 
     assert sum(verdict.target["retried"].values()) == gateway.failed.total() > 0
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_what_a_network_does_all_the_time_is_inconclusive(status: int) -> None:
+    def answer(arrival: Arrival) -> Reply:
+        return Reply(status, {"error": "later"}, headers={"Retry-After": "0"}) if arrival.method == "POST" else Reply(body={"status": "healthy"})
+
+    with FaultServer(answer) as server:
+        verdict = tier0.check_serving(Deployment.from_url(server.url, golden=GOLDEN, contract=CONTRACT), on_fail="return")
+
+    assert verdict.verdict == "inconclusive", [result.explain() for result in verdict.with_status("fail")]
+    assert verdict.target["retried"][str(status)] >= 3

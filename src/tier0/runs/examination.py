@@ -270,6 +270,8 @@ class Examination:
         match problem:
             case NotJudgedError():
                 return CheckResult(check.id, "not_judged", str(problem), code=problem.code)
+            case OverloadedError() if self.deployment.server is None:
+                return CheckResult(check.id, "error", str(problem), code="network")
             case OverloadedError() if problem.evidence.get("status") == httpx.codes.TOO_MANY_REQUESTS:
                 return CheckResult(check.id, "not_judged", "the service is rate limiting (429 Too Many Requests)", code="overloaded")
             case Tier0Error() if self.deployment.server is None and _is_unanswered(problem):

@@ -118,7 +118,7 @@ async def alive_under_load(target: Target) -> None:
     if (status := (await target.get(route)).status_code) >= 400:  # noqa: PLR2004 - neither absent nor alive
         raise NotJudgedError(f"{route} returned {status}: it is hidden, or does not exist", code="not_offered")
     many = golden.take([0] if target.contract.one_row else [number % len(golden) for number in range(BUSY_ROWS)])
-    busy = [asyncio.ensure_future(target.ask(many)) for _ in range(BUSY_CALLERS)]
+    busy = [asyncio.ensure_future(target.under_load().ask(many)) for _ in range(BUSY_CALLERS)]
     slowest = 0.0
     try:
         while not all(call.done() for call in busy):

@@ -13,6 +13,8 @@ from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 ASKED = 3
 READ = 3
+EXPOSITION = ("text/plain", "application/openmetrics-text")
+"""Content types of the Prometheus exposition formats."""
 COUNTER = "request_total"
 SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)(?:\s+-?\d+)?\s*$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -112,6 +114,9 @@ async def _steady_count(target: Target) -> float:
 
 async def _text(target: Target) -> str:
     response = await target.get("/metrics")
+    content_type = response.headers.get("content-type", "")
+    if response.status_code == httpx.codes.OK and not content_type.startswith(EXPOSITION):
+        raise NotJudgedError(f"/metrics has content of type {content_type or 'unknown'}, which is not the Prometheus text format", code="not_offered")
     if response.status_code != httpx.codes.OK:
         raise NotJudgedError(f"/metrics answers {response.status_code}: metrics are off, or hidden", code="not_offered")
     return response.text

@@ -56,7 +56,8 @@ async def many_callers(target: Target) -> dict[str, Any]:
     row = target.golden.take([0])
     alone = await _one_by_one(target, row, ALONE // 2)
     start = time.perf_counter()
-    outcomes = await asyncio.gather(*(_seconds(target, row) for _ in range(CALLERS * EACH)), return_exceptions=True)
+    busy = target.under_load()
+    outcomes = await asyncio.gather(*(_seconds(busy, row) for _ in range(CALLERS * EACH)), return_exceptions=True)
     together = answered_of(outcomes)
     rate_together = len(together) / (time.perf_counter() - start)
     rate_alone = 1 / statistics.mean(alone)
@@ -96,7 +97,7 @@ async def _ask_often(target: Target, row: GoldenRows, times: int) -> int:
     for asked in range(0, times, AT_ONCE):
         if time.monotonic() > deadline:
             return asked
-        answered_of(await asyncio.gather(*(target.ask(row) for _ in range(AT_ONCE)), return_exceptions=True))
+        answered_of(await asyncio.gather(*(target.under_load().ask(row) for _ in range(AT_ONCE)), return_exceptions=True))
     return times
 
 

@@ -18,13 +18,12 @@ MAX_PAUSE = 2.0
 """Seconds between two tries, also where a Retry-After header asks for more."""
 MAX_TIMEOUTS = 2
 """Tries that may time out: each costs the whole timeout."""
-TRANSIENT = {
-    httpx.codes.TOO_MANY_REQUESTS,
-    httpx.codes.BAD_GATEWAY,
-    httpx.codes.SERVICE_UNAVAILABLE,
-    httpx.codes.GATEWAY_TIMEOUT,
-}
-"""Statuses by which a proxy, a load balancer or a busy service asks the caller to try again."""
+OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
+"""Statuses of a service that refuses a request as one too many."""
+UNREACHABLE = {httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT}
+"""Statuses of a proxy that got no response from the service."""
+TRANSIENT = OVERLOADED | UNREACHABLE
+"""Statuses after which a caller tries again."""
 
 UNAUTHORIZED = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
 HOW_TO_AUTHORIZE = (
@@ -50,12 +49,14 @@ class Sender:
         http: connections, with the user's headers.
         retries: how often a request is sent again after a reset, a timeout, or a 429, 502, 503 or 504.
         retried: the reason for each request that was sent again, such as ``503`` or ``ReadError``, and how often.
+        retries_refusals: 429 and 503 are sent again, too; they are an answer where much is asked at once on purpose.
     """
 
     url: str
     http: httpx.AsyncClient
     retries: int = DEFAULT_RETRIES
     retried: Counter[str] = field(default_factory=Counter)
+    retries_refusals: bool = True
 
     async def send(self, method: str, route: str, content: bytes | None = None, headers: dict[str, str] | None = None) -> httpx.Response:
         """Send one request, again if the network failed it, each time with a request id of its own unless *headers* has one.
@@ -80,7 +81,7 @@ class Sender:
                     raise UnansweredError(f"no response to {method} {self.url}{route}: {what}") from problem
                 reason = type(problem).__name__
             else:
-                if response.status_code not in TRANSIENT or not tries_left:
+                if response.status_code not in (TRANSIENT if self.retries_refusals else UNREACHABLE) or not tries_left:
                     return response
                 reason = str(response.status_code)
                 pause = _pause_asked_for(response, pause)

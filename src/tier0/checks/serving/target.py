@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import httpx
 
-from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, TRANSIENT, UNAUTHORIZED, Sender, UnansweredError
+from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, OVERLOADED, UNAUTHORIZED, UNREACHABLE, Sender, UnansweredError
 from tier0.core.answers import Undeclared, as_served, in_model_terms, is_refusal, merged
 from tier0.core.contract import PARTS, SCHEMA, Contract, as_toml
 from tier0.core.golden import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
@@ -20,7 +20,6 @@ MOST_SHOWN = 300
 MOST_ONE_BY_ONE = 30
 MASK = "…"
 REFUSED = range(400, 500)
-OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
 NO_GOLDEN = f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}"
 REFUSALS = ["the service fails on rows that its model takes", "the contract is not this service's"]
 NO_ANSWER = ["the worker died of the request", "the handler waits for ever", "nobody reads the server's output, and its pipe is full"]
@@ -135,6 +134,10 @@ class Target:
     memo: dict[str, Any] = field(default_factory=dict)
     hide: Callable[[str], str] = lambda text: text
     on_prediction: Callable[[], None] = lambda: None
+
+    def under_load(self) -> Target:
+        """Return the target for many requests at once: one that is refused as too many is not sent again."""
+        return replace(self, sender=replace(self.sender, retries_refusals=False))
 
     @property
     def url(self) -> str:
@@ -310,7 +313,7 @@ class Target:
     def _no_prediction(self, response: httpx.Response, evidence: dict[str, Any], body: Any) -> Exception:
         status = response.status_code
         message = f"a well-formed request was answered with {status}: {self.said(response.text)}"
-        if status in TRANSIENT and self.process is None and status not in OVERLOADED:
+        if status in UNREACHABLE and self.process is None:
             return UnansweredError(message)
         kind = OverloadedError if status in OVERLOADED else RefusedError if status in REFUSED else NoPredictionError
         causes = [HOW_TO_AUTHORIZE] if status in UNAUTHORIZED else REFUSALS
