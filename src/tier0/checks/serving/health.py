@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import psutil
 
+from tier0.checks.serving.sender import UNREACHABLE, UnansweredError
 from tier0.checks.serving.target import MOST_SHOWN, NO_GOLDEN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
@@ -28,6 +29,8 @@ async def ready(target: Target) -> None:
     response = await target.get(route)
     if response.status_code in ABSENT | HIDDEN:
         raise NotJudgedError(f"{route} returned {response.status_code}: it is hidden, or does not exist", code="not_offered")
+    if response.status_code in UNREACHABLE and target.process is None:
+        raise UnansweredError(f"{route} returned {response.status_code}, as a proxy does that gets no response from the service")
     if response.status_code != httpx.codes.OK:
         message = f"{route} returned {response.status_code}: a load balancer will not route traffic to this service"
         raise CheckFailedError(message, evidence={"status": response.status_code}, causes=["a worker still starts", "a dependency is down"])
