@@ -198,6 +198,8 @@ class Zoo:
 
     @bentoml.api(batchable=True, max_batch_size=16, max_latency_ms=2000)
     def batchable(self, x: list[Row]) -> np.ndarray:
+        if not x:
+            raise InvalidArgument("x: at least one row was expected")
         return self.scaled.predict_proba(np.array(x))
 
     @bentoml.api
