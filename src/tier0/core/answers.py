@@ -546,7 +546,14 @@ def _undeclared_single(golden: GoldenRows, values: Sequence[Any], paths: Mapping
     alike = _alike(columns, values)
     more = {} if alike is None else _numbers_to_declare(alike)
     given = {part: paths[part] for part in ("predictions", "probabilities") if paths[part] is not None}
-    yield Undeclared("probabilities", f"has {_whose(whose)} as one number per row", {**given, "probability_of": whose, **more})
+    how = "".join(f", {one}" for one in _how(more))
+    yield Undeclared("probabilities", f"has {_whose(whose)} as one number per row{how}", {**given, "probability_of": whose, **more})
+
+
+def _how(numbers: Mapping[str, Any]) -> list[str]:
+    """Return in words how numbers are scaled and rounded."""
+    how = [] if "scale" not in numbers else ["as percentages"]
+    return how if "decimals" not in numbers else [*how, f"rounded to {_decimals(numbers['decimals'])}"]
 
 
 def _numbers_to_declare(alike: _Alike) -> dict[str, Any]:
@@ -590,9 +597,7 @@ def _undeclared_numbers(expected: Sequence[Any], served: Sequence[Any], declared
     alike = _alike([before for before, _ in pairs], [after for _, after in pairs])
     if alike is None or not (wanted := {name: value for name, value in _numbers_to_declare(alike).items() if name not in declared}):
         return
-    how = [] if "scale" not in wanted else ["as percentages"]
-    how += [] if "decimals" not in wanted else [f"rounded to {_decimals(wanted['decimals'])}"]
-    yield Undeclared("probabilities", f"has its probabilities {' and '.join(how)}", wanted)
+    yield Undeclared("probabilities", f"has probabilities {' and '.join(_how(wanted))}", wanted)
 
 
 def _number_pairs(expected: Sequence[Any], served: Sequence[Any]) -> list[tuple[float, float]]:
