@@ -71,7 +71,9 @@ def verify(
     model: Annotated[str | None, typer.Option(help="tag of the expected model, whose store entry holds the golden rows")] = None,
     store: Annotated[Path | None, typer.Option(help="BentoML home that holds the model; only read (by default $BENTOML_HOME or ~/bentoml)")] = None,
     golden: Annotated[Path | None, typer.Option(help="file of golden rows, instead of those in the store")] = None,
-    contract: Annotated[Path | None, typer.Option(help="TOML file that declares how the service is asked and read; `tier0 contract` drafts it")] = None,
+    contract: Annotated[
+        Path | None, typer.Option(help="TOML file that declares how the service is asked and read; `tier0 contract` drafts it")
+    ] = None,
     client: Annotated[str | None, typer.Option(help="module:function that makes the application's own client, given a URL")] = None,
     groups: Annotated[str, typer.Option(help=f"groups of checks, or single ones, separated by commas: {', '.join(GROUPS)}")] = "",
     disturb: Annotated[
