@@ -67,17 +67,19 @@ def main() -> None:
 
 @app.command()
 def verify(
-    url: Annotated[str, typer.Argument(help="of the running service, such as https://models.example:3000")] = "",
-    model: Annotated[str | None, typer.Option(help="tag of the model that must answer; its store entry holds the golden rows")] = None,
+    url: Annotated[str, typer.Argument(help="URL of the running service, e.g. https://models.example:3000")] = "",
+    model: Annotated[str | None, typer.Option(help="tag of the expected model, whose store entry holds the golden rows")] = None,
     store: Annotated[Path | None, typer.Option(help="BentoML home that holds the model; only read (by default $BENTOML_HOME or ~/bentoml)")] = None,
-    golden: Annotated[Path | None, typer.Option(help="golden rows in a file, instead of the store's")] = None,
-    contract: Annotated[Path | None, typer.Option(help="how the service is asked, a few lines of TOML, where its schema does not say")] = None,
+    golden: Annotated[Path | None, typer.Option(help="file of golden rows, instead of those in the store")] = None,
+    contract: Annotated[
+        Path | None, typer.Option(help="TOML file that declares how the service is asked and read; `tier0 contract` drafts it")
+    ] = None,
     client: Annotated[str | None, typer.Option(help="module:function that makes the application's own client, given a URL")] = None,
     groups: Annotated[str, typer.Option(help=f"groups of checks, or single ones, separated by commas: {', '.join(GROUPS)}")] = "",
     disturb: Annotated[
         Disturbance, typer.Option(help="how far the service may be disturbed: none, malformed (what must be refused), load, faults (kills)")
     ] = "none",
-    waivers: Annotated[Path | None, typer.Option(help="what is not held against it, each with a reason and an end, in TOML")] = None,
+    waivers: Annotated[Path | None, typer.Option(help="TOML file of waived checks, each with a reason and an expiry date")] = None,
     header: Annotated[list[str] | None, typer.Option(help="'Name: value', or 'Name: @FILE' to read a secret from a file; shown nowhere")] = None,
     ca: Annotated[Path | None, typer.Option(help="certificates of authorities to trust, in PEM, instead of the system's")] = None,
     retries: Annotated[

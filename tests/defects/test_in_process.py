@@ -190,7 +190,7 @@ def test_an_address_that_others_can_reach_is_caught(record: Callable[..., None])
         verdict = tier0.check_serving(deployment, groups=["security"], on_fail="return")
 
     record("SEC07", ("security.loopback_only",), verdict)
-    assert "it listens on 0.0.0.0:" in verdict.with_status("fail")[0].message
+    assert verdict.with_status("fail")[0].evidence["addresses"][0].startswith("0.0.0.0:")
 
 
 def waivers(tmp_path: Path, text: str) -> Path:
@@ -212,7 +212,7 @@ def test_a_port_that_somebody_else_has_is_caught(record: Callable[..., None]) ->
 
     record("somebody_elses_port", ("identity.this_run",), not_ours)
     assert ours.verdict == "pass"
-    assert "somebody else answers" in not_ours.with_status("fail")[0].message
+    assert not_ours.with_status("fail")[0].evidence["pids"] == [os.getppid()]
 
 
 WAIVED = '[[waive]]\ncheck = "security.refuses_pickle"\nreason = "the gateway refuses it"\nuntil = {day}\n'

@@ -79,35 +79,9 @@ def readme(folder: Path, request: pytest.FixtureRequest) -> None:
     Reader(folder).write(blocks(ROOT / "docs" / "bring-your-own.md"))
 
 
-def other_style(folder: Path, request: pytest.FixtureRequest) -> None:
-    """The tutorial's, a service that does not say how it is asked, and a client with a signature of its own."""
+def other_client(folder: Path, request: pytest.FixtureRequest) -> None:
+    """The tutorial's, and a client with a signature of its own."""
     churn(folder, request)
-    shutil.copytree(folder / "bentoml", folder / "second")  # two servers on one home wipe each other's metrics
-    (folder / "services" / "classify.py").write_text(
-        """
-from typing import Any
-
-import bentoml
-
-
-@bentoml.service
-class Classify:
-    saved = bentoml.models.BentoModel("churn:latest")
-
-    def __init__(self) -> None:
-        import pandas as pd
-
-        self.frame = pd.DataFrame
-        self.model = bentoml.sklearn.load_model(self.saved)
-
-    @bentoml.api
-    def classify(self, input: dict[str, Any]) -> dict[str, Any]:
-        frame = self.frame(input["rows"], columns=input["names"])[["months", "calls", "price"]]
-        said = zip(self.model.predict(frame).tolist(), self.model.predict_proba(frame)[:, 0].tolist())
-        return {"said": [{"label": label, "score": score} for label, score in said], "model": {"tag": str(self.saved.tag)}}
-""",
-        encoding="utf-8",
-    )
     (folder / "myapp" / "scoring.py").write_text(
         "import httpx\n\n\nclass ScoringClient:\n    def __init__(self, base_url):\n        self.url = base_url\n\n"
         "    def call(self, name, body):\n        return httpx.post(f'{self.url}/{name}', json=body, trust_env=False).json()\n",
@@ -167,6 +141,7 @@ FOLLOWED = {
     "client.md": Page(
         registered, ["tier0 serve churn:latest --store registered --port 3000", SERVED], variables={"OPIK_URL_OVERRIDE": "http://127.0.0.1:9"}
     ),
+    "contract.md": Page(churn),
     "consumers.md": Page(serves=["tier0 serve --all --first-port 3001 --kinds classification,regression"]),
     "faults.md": Page(abridged={}),
     "locked-venv.md": Page(
@@ -191,8 +166,8 @@ FOLLOWED = {
         },
     ),
     "verify.md": Page(
-        other_style,
-        ["env BENTOML_HOME=second bentoml serve services/classify.py:Classify --port 3000", SERVED],
+        other_client,
+        [SERVED],
         {**REMOTE, "churn:dm3kq2": "churn:$(cat ~/bentoml/models/churn/latest)"},
         before="from training import customers, train\npipeline, X_holdout = train(), customers()[0]\n",
     ),

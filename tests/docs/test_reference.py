@@ -6,6 +6,8 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
+from dataclasses import fields
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +19,7 @@ from typer.main import get_command
 from tier0 import cli
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
+from tier0.core.contract import STYLES, Contract, check_declared
 from tier0.core.events import Event
 from tier0.core.settings import TABLE
 
@@ -54,6 +57,16 @@ def test_every_setting_check_event_and_command_is_named() -> None:
     assert headings == list(COMMANDS)
     options = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts if option.startswith("--")}
     assert options <= {name for row in named_in("commands.md") for name in row.split(", ")}
+
+
+def test_every_key_of_a_contract_is_described_with_an_example() -> None:
+    _, _, keys = (DOCS / "contract.md").read_text(encoding="utf-8").partition("## All keys")
+    examples = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \| ", keys, re.MULTILINE))
+    found_out = {"optional", "is_array", "is_batchable", "is_bentoml", "why_not_asked"}
+
+    assert examples.keys() == {field.name for field in fields(Contract)} - found_out
+    assert check_declared(tomllib.loads("\n".join(f"{name} = {example}" for name, example in examples.items()))).keys() == examples.keys()
+    assert set(STYLES) <= named_in("contract.md")
 
 
 def test_every_fixture_is_named_as_pytest_lists_it(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
     status = project.finish(*asked, env={"PYTHONPATH": str(TINY.parents[3] / "src")})
 
     assert status == 1
-    assert "parity.golden_rows: what is served is not what was trained: row 0: predictions: expected 3.0, got -1.0" in project.output
+    assert "parity.golden_rows: served predictions differ from the trained model: row 0: predictions: expected 3.0, got -1.0" in project.output
     assert "Reproduce with: curl -sS http://127.0.0.1:" in project.output
     assert "tier0: end of " in project.output
     assert "Service Tiny initialized" in project.output, "the server's log stands beside the failure"

@@ -288,7 +288,7 @@ def test_a_service_that_is_starting_is_waited_for(tmp_path: Path) -> None:
     assert waiting.returncode == 0, output
     gives_up = CliRunner().invoke(app, [*asked, "--wait", "0.3"])
     assert gives_up.exit_code == 2
-    assert "nothing answers at" in gives_up.output
+    assert "nothing responds at" in gives_up.output
 
 
 def _forward(listener: socket.socket, port: int) -> None:

@@ -311,7 +311,7 @@ def test_two_tests_of_one_check_do_not_hide_each_other(tmp_path: Path) -> None:
     run = report(tmp_path)
 
     assert [(check["status"], check["asked"]) for check in run.document["checks"]] == [("error", False), ("error", False), ("not_judged", False)]
-    assert [problem["message"].partition(":")[0] for problem in run.document["problems"]] == ["nothing answers at http", "RuntimeError"]
+    assert [problem["message"].partition(":")[0] for problem in run.document["problems"]] == ["nothing responds at http", "RuntimeError"]
     assert "grey is not there today" in run.document["checks"][-1]["message"]
 
 

@@ -56,9 +56,9 @@ def test_golden_rows_of_a_file_bring_their_tag_and_a_model_that_is_named_wins() 
 @pytest.mark.parametrize(
     ("service", "says"),
     [
-        ("service.py", "names no class in a file"),
-        ("service:Churn", "names no class in a file"),
-        ("nowhere/service.py:Churn", "there is no file"),
+        ("service.py", "expected path/to/file.py:Class"),
+        ("service:Churn", "expected path/to/file.py:Class"),
+        ("nowhere/service.py:Churn", "nowhere/service.py not found"),
     ],
 )
 def test_a_service_that_is_none_is_refused_before_anything_is_started(service: str, says: str) -> None:
@@ -72,7 +72,7 @@ def test_certificates_that_are_none_are_refused_before_anything_is_asked(tmp_pat
     if content is not None:
         path.write_text(content, encoding="utf-8")
 
-    with pytest.raises(Tier0Error, match=r"ca = '.*ca\.pem' holds no certificates that can be read"):
+    with pytest.raises(Tier0Error, match=r"cannot read certificates from --ca '.*ca\.pem'"):
         Deployment.from_url("https://127.0.0.1:3000", ca=path)
 
 
@@ -81,7 +81,7 @@ def test_a_service_behind_a_private_authority_is_judged_when_that_is_trusted(tmp
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with serving_tls(authority.issue_cert("127.0.0.1")) as url:
         verdict = check_serving(Deployment.from_url(url, ca=tmp_path / "ca.pem"), groups=["health.ready"])
-        with pytest.raises(UnansweredError, match=r"nothing answers at https://127.0.0.1:.*CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(UnansweredError, match=r"nothing responds at https://127.0.0.1:.*CERTIFICATE_VERIFY_FAILED"):
             check_serving(Deployment.from_url(url), groups=["health.ready"])
 
     assert verdict.verdict == "pass"

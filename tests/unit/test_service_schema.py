@@ -52,7 +52,7 @@ def schema(inputs: dict[str, Any], output: dict[str, Any], *, required: list[str
 )
 def test_a_schema_that_says_enough_is_the_contract(inputs: dict[str, Any], output: dict[str, Any], expected: Contract | None) -> None:
     if expected is None:
-        with pytest.raises(OpenAnswerError, match="where the predictions are in the response of /predict is not clear"):
+        with pytest.raises(OpenAnswerError, match="not clear where the predictions are in the response of /predict"):
             find_contract(schema(inputs, output), {})
         return
     found = find_contract(schema(inputs, output), {})
@@ -77,9 +77,9 @@ def test_what_is_declared_wins() -> None:
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ({"routes": [{"route": "/a"}, {"route": "/b"}]}, r"which route predicts is not clear \(/a, /b\)"),
-        (schema({"x": MATRIX, "y": MATRIX}, MATRIX), "which of x, y of /predict takes the rows is not clear"),
-        (schema({"text": {"type": "string"}}, MATRIX), "which of text of /predict takes the rows"),
+        ({"routes": [{"route": "/a"}, {"route": "/b"}]}, r"not clear which route predicts \(/a, /b\)"),
+        (schema({"x": MATRIX, "y": MATRIX}, MATRIX), r"not clear which input of /predict takes the rows \(x, y\)"),
+        (schema({"text": {"type": "string"}}, MATRIX), r"not clear which input of /predict takes the rows \(text\)"),
     ],
 )
 def test_a_schema_that_does_not_show_enough_is_refused_with_what_to_declare(document: dict[str, Any], says: str) -> None:

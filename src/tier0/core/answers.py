@@ -358,7 +358,9 @@ def _undeclared(
 ) -> Iterator[Undeclared]:
     if not PATHS & declared.keys() and (path := _chosen_by_value(answers, paths, golden, contract)) is not None:
         others = {part: other for part, other in paths.items() if other is not None and part != "predictions"}
-        yield Undeclared("predictions", f"has the model's predictions at {path}, beside others that could be them", {"predictions": path, **others})
+        yield Undeclared(
+            "predictions", f"has the model's predictions at {path}, and other fields that could be predictions", {"predictions": path, **others}
+        )
         return
     read = merged([contract.with_paths(paths).read(answer) for answer in answers])
     predictions, probabilities = read["predictions"], read["probabilities"]
@@ -394,14 +396,14 @@ def _undeclared_predictions(
     if "labels" not in declared and (names := _label_names(golden, predictions)):
         yield Undeclared("predictions", _shown_names(names), {"labels": names})
     elif "predictions" not in declared and (whose := whose_probability(golden, predictions)):
-        yield Undeclared("predictions", f"has {_whose(whose)} in the place of a label", {"probabilities": path, "probability_of": whose})
+        yield Undeclared("predictions", f"has {_whose(whose)} instead of a label", {"probabilities": path, "probability_of": whose})
     elif not PATHS & declared.keys() and _last_name(path) not in PREDICTION_NAMES and _are_no_labels(golden, predictions):
-        yield Undeclared("predictions", f"has values at {path or 'its top'} that are no labels, nor named by one", {})
+        yield Undeclared("predictions", f"has values at {path or 'its top level'} that are not labels of the model", {})
 
 
 def _undeclared_numbers_predicted(golden: GoldenRows, predictions: Sequence[Any], declared: Mapping[str, Any]) -> Iterator[Undeclared]:
     if predictions and all(isinstance(value, str) for value in predictions):
-        yield Undeclared("predictions", "has text in the place of a number", {})
+        yield Undeclared("predictions", "has text instead of a number", {})
         return
     pairs = _number_pairs(golden.predictions, predictions)
     if not pairs:
@@ -411,7 +413,7 @@ def _undeclared_numbers_predicted(golden: GoldenRows, predictions: Sequence[Any]
         return
     for scale in UNITS if "scale" not in declared else ():
         if all(math.isclose(before * scale, after, rel_tol=SAME, abs_tol=0.0) for before, after in pairs):
-            yield Undeclared("predictions", f"has the model's predictions times {scale:g}", {"scale": scale})
+            yield Undeclared("predictions", f"has the model's predictions multiplied by {scale:g}", {"scale": scale})
             return
 
 
@@ -424,7 +426,7 @@ def _are_no_labels(golden: GoldenRows, values: Sequence[Any]) -> bool:
 
 def _shown_names(names: Mapping[str, Any]) -> str:
     shown = ", ".join(f"{label} is {name!r}" for label, name in names.items())
-    return f"has names of its own for the model's labels ({shown})"
+    return f"has other names for the model's labels ({shown})"
 
 
 def _label_names(golden: GoldenRows, values: Sequence[Any]) -> dict[str, Any]:
@@ -523,7 +525,7 @@ def _undeclared_probabilities(
         yield from _undeclared_keys(golden, [row for row in keyed if row is not None], declared)
         return
     if not named and _last_name(paths["probabilities"] or "") != "probabilities" and all(map(_is_one_hot, served)):
-        yield Undeclared("probabilities", "has a list of zeros with a single one for each row", {})
+        yield Undeclared("probabilities", "has one-hot lists (zeros and a single 1) instead of probabilities", {})
         return
     yield from _undeclared_numbers(expected, served, declared, named=named)
 
@@ -538,13 +540,20 @@ def _undeclared_single(golden: GoldenRows, values: Sequence[Any], paths: Mapping
     is_promised = _last_name(path or "") == "probabilities"
     if whose is None or (whose == PREDICTED and is_promised):
         if not is_promised:
-            yield Undeclared("probabilities", f"has one number a row at {path or 'its top'} that is the probability of no class", {})
+            yield Undeclared("probabilities", f"has one number per row at {path or 'its top level'} that is not the probability of any class", {})
         return  # under the name "probabilities" one number a class is expected: that is compared
     columns = _of_predicted(golden) if whose == PREDICTED else [row[0] for row in _expected_of(golden, whose)]
     alike = _alike(columns, values)
     more = {} if alike is None else _numbers_to_declare(alike)
     given = {part: paths[part] for part in ("predictions", "probabilities") if paths[part] is not None}
-    yield Undeclared("probabilities", f"has {_whose(whose)} as one number a row", {**given, "probability_of": whose, **more})
+    how = "".join(f", {one}" for one in _how(more))
+    yield Undeclared("probabilities", f"has {_whose(whose)} as one number per row{how}", {**given, "probability_of": whose, **more})
+
+
+def _how(numbers: Mapping[str, Any]) -> list[str]:
+    """Return in words how numbers are scaled and rounded."""
+    how = [] if "scale" not in numbers else ["as percentages"]
+    return how if "decimals" not in numbers else [*how, f"rounded to {_decimals(numbers['decimals'])}"]
 
 
 def _numbers_to_declare(alike: _Alike) -> dict[str, Any]:
@@ -588,9 +597,7 @@ def _undeclared_numbers(expected: Sequence[Any], served: Sequence[Any], declared
     alike = _alike([before for before, _ in pairs], [after for _, after in pairs])
     if alike is None or not (wanted := {name: value for name, value in _numbers_to_declare(alike).items() if name not in declared}):
         return
-    how = [] if "scale" not in wanted else ["as percentages"]
-    how += [] if "decimals" not in wanted else [f"rounded to {_decimals(wanted['decimals'])}"]
-    yield Undeclared("probabilities", f"has its probabilities {' and '.join(how)}", wanted)
+    yield Undeclared("probabilities", f"has probabilities {' and '.join(_how(wanted))}", wanted)
 
 
 def _number_pairs(expected: Sequence[Any], served: Sequence[Any]) -> list[tuple[float, float]]:

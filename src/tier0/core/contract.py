@@ -256,7 +256,7 @@ def _text(value: Any) -> str:
 
 
 def _route(value: Any) -> str:
-    _require(isinstance(value, str) and value.startswith("/"), "a route begins with a slash")
+    _require(isinstance(value, str) and value.startswith("/"), "a route must begin with a slash")
     return str(value)
 
 
@@ -300,7 +300,7 @@ def _labels(value: Any) -> dict[str, Any]:
 def _distinct(table: Mapping[str, Any]) -> dict[str, Any]:
     names = [(type(name) is bool, name) for name in table.values()]
     if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
-        raise ValueError(f"{twice[1]!r} is given twice, so that the two could not be told apart")
+        raise ValueError(f"{twice[1]!r} is used twice, but each name must be different")
     return dict(table)
 
 

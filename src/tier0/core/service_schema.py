@@ -84,8 +84,8 @@ def find_contract(schema: Any, declared: Mapping[str, Any], columns: Sequence[st
     contract = described.contract
     if not contract.parts and not contract.why_not_asked:
         names = list(described.output.get("properties") or ())
-        listed = f"among {', '.join(names)} " if names else ""
-        message = f"where the predictions are {listed}in the response of {contract.route} is not clear. "
+        listed = f" (its fields: {', '.join(names)})" if names else ""
+        message = f"it is not clear where the predictions are in the response of {contract.route}{listed}. "
         raise OpenAnswerError(message + how_to_declare({"predictions": "where.they.are"}), contract)
     return contract
 
@@ -127,7 +127,7 @@ def _choose_route(routes: list[Schema], mounted: set[str], wanted: str | None, c
         return likely[0]
     shown = ", ".join(str(route.get("route")) for route in routes)
     example = str((likely or routes)[0].get("route")) if routes else "/route-of-the-prediction"
-    raise ContractError(f"which route predicts is not clear ({shown}). {how_to_declare({'route': example})}")
+    raise ContractError(f"it is not clear which route predicts ({shown}). {how_to_declare({'route': example})}")
 
 
 def _takes_rows(route: Schema, columns: Sequence[str]) -> bool:
@@ -150,7 +150,7 @@ def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str
     if not shown.keys() & declared.keys():
         shown = _find_output(output, one_row=first.style in {"row", "record", "value"})
     if output.get("is_stream"):
-        why_not = f"{path} responds with a stream, which is not read"
+        why_not = f"{path} responds with a stream, which cannot be checked"
     contract = Contract(
         path,
         first.features,
@@ -241,10 +241,10 @@ def _find_input(path: str, input_: Schema, declared: Mapping[str, Any], columns:
         return tuple(found), names if found[0].features != names else None, ""
     files = [leaf for leaf, part in _leaves(input_, "") if _is_file(part)]
     if not found and files:
-        return (Form(files[0], "rows"),), None, f"{path} takes a file ({files[0]}), which golden rows cannot be sent as"
-    places = ", ".join(dict.fromkeys([form.features for form in found] or _mapping(input_.get("properties")))) or "its inputs"
+        return (Form(files[0], "rows"),), None, f"{path} takes a file ({files[0]}), and golden rows cannot be sent as a file"
+    places = ", ".join(dict.fromkeys([form.features for form in found] or _mapping(input_.get("properties")))) or "no input is named"
     example = {"features": found[0].features if found else "name.of.the.input", "style": found[0].style if found else "rows"}
-    raise ContractError(f"which of {places} of {path} takes the rows is not clear. {how_to_declare(example)}")
+    raise ContractError(f"it is not clear which input of {path} takes the rows ({places}). {how_to_declare(example)}")
 
 
 def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
@@ -381,8 +381,8 @@ def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> 
         return ""
     example = as_toml({"names": {name: "name-in-the-service" for name in names if name not in properties}}).strip().replace("\n", "; ")
     return (
-        f"a row of {path} has the fields {', '.join(properties)}, and the model's columns are {', '.join(names)}. Declare which is which in a "
-        f"contract ({example}), or let `tier0 contract URL --golden FILE` draft one"
+        f"a row of {path} has the fields {', '.join(properties)}, but the model's columns are {', '.join(names)}. Declare the names in a "
+        f"contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
     )
 
 
@@ -409,6 +409,6 @@ def why_fields_are_open(route: str, required: Mapping[str, Schema]) -> str:
     names = ", ".join(required)
     example = as_toml({"fields": example_for(required)}).strip().replace("\n", "; ")
     return (
-        f"{route} requires {names} beside the rows, and which value the application sends is not known. Declare it in a contract ({example}), "
-        "or let `tier0 contract URL --golden FILE` draft one"
+        f"{route} requires {names} in addition to the rows, and the value that the application sends is unknown. Declare it in a contract "
+        f"({example}), or run `tier0 contract URL --golden FILE` to draft one"
     )

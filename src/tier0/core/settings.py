@@ -201,13 +201,13 @@ class Settings:
     service: str | None = _setting("", _optional_text, "start and judge a service of your own, in its own folder", "FILE.py:CLASS")
     model: tuple[str, ...] = _setting("", _tags, "the tag that must answer, of a model in the store; for a service, all that it loads", "TAG[,TAG]")
     golden: Path | None = _setting("", _file, "golden rows in a file, instead of the store's", "FILE")
-    contract: Path | None = _setting("", _file, "how the service is asked, a few lines of TOML, where its schema does not say", "FILE")
+    contract: Path | None = _setting("", _file, "TOML file that declares how the service is asked and read; `tier0 contract` drafts it", "FILE")
     client: str | None = _setting("", _optional_text, "what makes the client that the application uses, given a URL", "MODULE:FUNCTION")
     groups: tuple[str, ...] = _setting("", _groups, f"groups of checks, or single ones, to ask: {', '.join(GROUPS)}", "LIST")
     disturb: str = _setting(
         "", _level, f"how far the service may be disturbed: {', '.join(LEVELS)}; by default load for what we start, none for a URL", "LEVEL"
     )
-    waivers: Path | None = _setting("", _file, "what is not held against it, each with a reason and an end, in TOML", "FILE")
+    waivers: Path | None = _setting("", _file, "TOML file of waived checks, each with a reason and an expiry date", "FILE")
     header: Mapping[str, str] = _setting("", _headers, "sent with every request and shown nowhere; a line for each", "NAME: VALUE|@FILE")
     without_golden: bool = _setting("false", _switch, "accept a run without golden rows: predictions are then not compared", "BOOL")
     retries: int = _setting("3", _whole_number(0), "how often a request is sent again after a reset, a timeout, or status 429, 502, 503 or 504", "N")

@@ -122,11 +122,13 @@ class Deployment:
         except ValueError:
             usable = False
         if not usable:
-            raise Tier0Error(f"url = {url!r} is no URL of a service: give one such as http://127.0.0.1:3000")
+            raise Tier0Error(f"invalid service URL {url!r}: expected an http(s) URL such as http://127.0.0.1:3000")
         if parts.username or parts.password:
-            raise Tier0Error("url has a name or a password in it, which reports would show: give them with --header 'Authorization: @FILE'")
+            raise Tier0Error(
+                "the service URL contains a user name or a password, which reports would show: pass credentials with --header 'Authorization: @FILE'"
+            )
         if parts.query or parts.fragment:
-            raise Tier0Error(f"url = {url!r} has more than a service's address: leave out what follows the ? or #")
+            raise Tier0Error(f"invalid service URL {url!r}: remove the query or fragment (the part after ? or #)")
         if isinstance(golden, (str, Path)):
             golden = GoldenRows.read(golden)
         tag = golden.tag if golden is not None else None
@@ -226,7 +228,7 @@ def _refuse_no_certificates(ca: Path | None) -> None:
         if ca is not None:
             ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as problem:
-        raise Tier0Error(f"ca = {str(ca)!r} holds no certificates that can be read: {problem}. Give a file in PEM") from problem
+        raise Tier0Error(f"cannot read certificates from --ca {str(ca)!r}: {problem}. Expected a PEM file") from problem
 
 
 def default_store() -> Path:
@@ -243,11 +245,11 @@ def _service_file(service: str) -> tuple[Path, str]:
     file, _, name = service.rpartition(":")
     path = Path(file).expanduser().absolute()
     if path.suffix != ".py" or not name.isidentifier():
-        raise Tier0Error(f"service = {service!r} names no class in a file: give path/to/file.py:Class")
+        raise Tier0Error(f"invalid service {service!r}: expected path/to/file.py:Class")
     if not path.is_file():
-        raise Tier0Error(f"service = {service!r}: there is no file {path}")
+        raise Tier0Error(f"service {service!r}: file {path} not found")
     if not path.stem.isidentifier():
-        raise Tier0Error(f"service = {service!r}: {path.name} is no name that Python can import; rename the file")
+        raise Tier0Error(f"service {service!r}: {path.name} is not a valid module name in Python; rename the file")
     return path, name
 
 
@@ -260,7 +262,7 @@ def ready_probe(url: str, timeout: float) -> Mapping[str, Any]:
                 if http.get(f"{url}/readyz", timeout=left).status_code == httpx.codes.OK:
                     return {}
             time.sleep(POLL)
-    raise Tier0Error(f"{url}/readyz did not say 200 within {timeout:.0f} s")
+    raise Tier0Error(f"{url}/readyz did not return 200 within {timeout:.0f} s")
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
     try:
         response = await target.get("/schema.json")
     except UnansweredError as problem:
-        raise UnansweredError(f"nothing answers at {target.url}: {problem}. Is the service running, and is that its URL?") from problem
+        raise UnansweredError(f"nothing responds at {target.url}: {problem}. Is the service running, and is this its URL?") from problem
     try:
         schema = response.raise_for_status().json()
     except (httpx.HTTPStatusError, ValueError) as problem:
@@ -153,8 +153,8 @@ def _require_parts(target: Target) -> None:
         return
     first = target.memo["golden"][0]
     first = first[0] if isinstance(first, list) and first else first
-    listed = f" among {', '.join(map(str, first))}" if isinstance(first, Mapping) else ""
-    message = f"where the predictions are{listed} in the response of {target.contract.route} is not clear. "
+    listed = f" (its fields: {', '.join(map(str, first))})" if isinstance(first, Mapping) else ""
+    message = f"it is not clear where the predictions are in the response of {target.contract.route}{listed}. "
     raise ContractError(message + how_to_declare({"predictions": "where.they.are"}))
 
 
@@ -171,7 +171,8 @@ def _without_answer(target: Target, failure: CheckFailedError | UnansweredError 
     if status in NO_ROUTE:
         raise ContractError(f"{route} returned {status}: there is no such route for POST. Declare the right one as route in the contract")
     if isinstance(failure, RefusedError) and FORM & declared.keys():
-        said = f"{failure.message}. The body is the one that the contract declares ({', '.join(sorted(FORM & declared.keys()))})"
-        raise ContractError(f"{said}: correct it, or let `tier0 contract {target.url} --golden FILE` draft one")
+        keys = ", ".join(sorted(FORM & declared.keys()))
+        how = f"The request body follows the contract ({keys}): correct that, or run `tier0 contract {target.url} --golden FILE` to draft one"
+        raise ContractError(f"{failure.message}. {how}")
     contract = target.contract if target.contract.parts else replace(target.contract, predictions=PARTS[0])
     return replace(target, contract=contract, memo={} if failure is None else {"golden": failure})

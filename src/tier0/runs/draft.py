@@ -89,7 +89,7 @@ async def draft(target: Target, declared: Mapping[str, Any]) -> Draft:
         if not drafted.assumed:
             raise
         drafted.found = {**drafted.found, **_where_rows_go(described)}
-        drafted.compared = " ".join(f"With what is assumed below it cannot be asked: {problem}".split())
+        drafted.compared = " ".join(f"With the assumptions below, no predictions could be read: {problem}".split())
         return drafted
     _note_what_was_found(drafted, found)
     _compare(drafted, found)
@@ -131,7 +131,7 @@ def _assume_fields(drafted: Draft, described: Described) -> None:
     taken = set(drafted.declared.get("names", {}).values())
     required = {path: part for path, part in described.required.items() if path.rpartition(".")[2] not in taken}
     if required:
-        why = "required beside the rows; set what the application sends"
+        why = "required in addition to the rows; set it to what the application sends"
         drafted.assumed["fields"] = (example_for(required), why)
 
 
@@ -162,7 +162,7 @@ def _note_what_was_found(drafted: Draft, found: Target) -> None:
         routes["names"] = dict(contract.names)
     if found.golden.classes and len(set(map(str, found.golden.predictions))) < len(found.golden.classes):
         missing = sorted({str(label) for label in found.golden.classes} - set(map(str, found.golden.predictions)))
-        drafted.open.append(f"no golden row has the label {', '.join(missing)}, so that its name in the responses was not seen")
+        drafted.open.append(f"no golden row has the label {', '.join(missing)}, so its name in the responses is unknown")
     drafted.found = {name: value for name, value in {**known, **routes}.items() if name not in drafted.assumed} | {
         name: value for name, value in drafted.found.items() if name not in known and name not in drafted.assumed
     }
@@ -172,10 +172,10 @@ def _compare(drafted: Draft, found: Target) -> None:
     golden = found.golden
     answers = found.memo["golden"]
     if isinstance(answers, Exception):
-        raise ContractError(f"the service gives no prediction for the golden rows: {answers}")
-    mismatch = "what is open is not compared" if found.undeclared else None
+        raise ContractError(f"the service returned no predictions for the golden rows: {answers}")
+    mismatch = "parts of the response are open (see below) and were not compared" if found.undeclared else None
     try:
-        found.refuse_difference(found.parts_of(answers, golden), golden, "the response", [])
+        found.refuse_difference(found.parts_of(answers, golden), golden, "served predictions differ from the trained model", [])
     except CheckFailedError as failure:
         mismatch = failure.message
     drafted.matches = mismatch is None

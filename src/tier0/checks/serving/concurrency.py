@@ -1,4 +1,4 @@
-"""Does every caller get its own answer, whoever else asks?"""
+"""Does every caller get the response to its own request, whatever other callers send?"""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ BUSY_ROWS = 2000
 LIVENESS_LIMIT = 1.0
 OURS = re.compile(r"tier0-[0-9a-f]{32}")
 SHARED = [
-    "answers of a batch are given to the wrong callers",
+    "responses of a batch are given to the wrong callers",
     "state is shared between threads",
-    "statistics over the merged batch flow into the answers",
+    "statistics of the merged batch influence the predictions",
 ]
 
 
@@ -71,7 +71,9 @@ def _compared(target: Target, row: GoldenRows, outcome: httpx.Response | BaseExc
     if isinstance(outcome, BaseException):
         raise outcome
     try:
-        target.refuse_difference(target.parts_of([target.answer_of(outcome, body)], row), row, "a caller's own row, beside others", SHARED)
+        target.refuse_difference(
+            target.parts_of([target.answer_of(outcome, body)], row), row, "a row sent at the same time as those of other callers", SHARED
+        )
     except Tier0Error as problem:
         return problem
     return None
@@ -97,7 +99,7 @@ async def strangers_mistakes(target: Target) -> None:
     first = golden.take([0])
     wrong_row = ["three" if isinstance(value, (int, float)) else 3 for value in first.rows[0]]
     bad = json.dumps(target.contract.body(golden.columns, [wrong_row])).encode()
-    causes = ["requests of several callers are put into one batch before they are looked at", *SHARED]
+    causes = ["requests of several callers are put into one batch before they are validated", *SHARED]
 
     async def stranger() -> None:
         try:
@@ -105,7 +107,7 @@ async def strangers_mistakes(target: Target) -> None:
         except UnansweredError:
             return  # what it gets is its own business here
 
-    good = [target.expect(golden.take([number % len(golden)]), "beside a stranger's bad request", causes) for number in range(CALLERS)]
+    good = [target.expect(golden.take([number % len(golden)]), "while other callers send malformed requests", causes) for number in range(CALLERS)]
     await _all(*good, stranger(), stranger(), stranger())
 
 
@@ -131,7 +133,7 @@ async def alive_under_load(target: Target) -> None:
             call.cancel()
         await asyncio.gather(*busy, return_exceptions=True)
     if slowest > LIVENESS_LIMIT:
-        message = f"{route} took {slowest:.1f} s while {BUSY_CALLERS} requests of {len(many)} rows were worked on: a probe would restart the service"
+        message = f"{route} took {slowest:.1f} s while {BUSY_CALLERS} requests of {len(many)} rows ran: a liveness probe would restart the service"
         raise CheckFailedError(message, evidence={"slowest_seconds": slowest}, causes=["blocking work in an async handler"])
 
 

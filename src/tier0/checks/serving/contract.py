@@ -1,4 +1,4 @@
-"""Does it answer in full, and refuse what it must?"""
+"""Is every response complete, and is every malformed request refused?"""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tier0.core.verdict import CheckFailedError, NotJudgedError
 SUM_TOLERANCE = 1e-5
 CLIENT_ERRORS = range(400, 500)
 MOST_COLUMNS = 8
-VOCABULARY = ["the encoder ignores what it does not know (handle_unknown='ignore'), and nobody looks at the spelling before it"]
-GUESSED = ["a default takes the place of what was sent", "input is not validated against the model's signature"]
+VOCABULARY = ["the encoder ignores unknown categories (handle_unknown='ignore'), and the spelling is not checked before it"]
+GUESSED = ["a default is used instead of what was sent", "input is not validated against the model's signature"]
 
 
 async def one_answer_a_row(target: Target) -> None:
@@ -29,13 +29,13 @@ async def one_answer_a_row(target: Target) -> None:
         if not isinstance(values, list) or len(values) != len(golden):
             got = len(values) if isinstance(values, list) else type(values).__name__
             causes = ["rows are dropped or merged on the way", "an array is reshaped instead of refused"]
-            raise CheckFailedError(f"{len(golden)} rows got {got} {part}", evidence={"rows": len(golden), part: got}, causes=causes)
+            raise CheckFailedError(f"expected {len(golden)} {part}, one per row, got {got}", evidence={"rows": len(golden), part: got}, causes=causes)
         as_model = expected or [0] * len(values)
         wrong = [index for index, value in enumerate(values) if not _is_finite(value) and _is_finite(as_model[index])]
         if wrong:
             index = wrong[0]
-            causes = ["a NaN or an infinity became null on its way through JSON"]
-            message = f"{part} of row {index} is {values[index]!r}, with status 200"
+            causes = ["NaN or infinity became null in JSON"]
+            message = f"row {index}: {part}: expected finite values, got {values[index]!r} with status 200"
             raise CheckFailedError(
                 message, evidence={"row": index, part: values[index]}, causes=causes, reproduce=target.curl(target.body(golden.take([index])))
             )
@@ -51,9 +51,9 @@ async def probabilities(target: Target) -> None:
     """Fail where probabilities are not one number a class that sum to 1."""
     golden = target.golden
     if "probabilities" not in target.parts or golden.probabilities is None:
-        raise NotJudgedError("this service gives no probabilities", code="not_offered")
+        raise NotJudgedError("the response has no probabilities", code="not_offered")
     if target.contract.probability_of is not None:
-        raise NotJudgedError("this service gives the probability of one class only", code="not_offered")
+        raise NotJudgedError("the response has the probability of one class only", code="not_offered")
     if not all(_is_distribution(row, len(golden.classes)) for row in (target.rows or golden).probabilities or []):
         raise NotJudgedError("the model's own probabilities are not a distribution: parity.golden_rows compares them", code="not_offered")
     values = (await target.golden_answer())["probabilities"]
@@ -61,11 +61,11 @@ async def probabilities(target: Target) -> None:
     for index, row in enumerate(values if isinstance(values, list) else [values]):
         if not _is_distribution(row, len(golden.classes), allowed):
             causes = [
-                "only the largest probability is given, or that of one class: say of which, with probability_of in the contract",
+                "only one probability per row is returned: declare whose, with probability_of in the contract",
                 "a matrix was flattened",
                 "scores were shifted or clamped",
             ]
-            message = f"the probabilities of row {index} are {row!r}, and there are {len(golden.classes)} classes"
+            message = f"row {index}: expected {len(golden.classes)} probabilities that sum to 1, got {row!r}"
             raise CheckFailedError(message, evidence={"row": index, "probabilities": row, "classes": golden.classes}, causes=causes)
 
 
@@ -73,15 +73,17 @@ async def intervals(target: Target) -> None:
     """Fail where an interval is not a lower and an upper bound around its prediction."""
     golden = target.golden
     if "intervals" not in target.parts or golden.intervals is None:
-        raise NotJudgedError("this service gives no intervals", code="not_offered")
+        raise NotJudgedError("the response has no intervals", code="not_offered")
     answer = await target.golden_answer()
     bounds, predictions = answer["intervals"], answer["predictions"] or [None] * len(golden)
     if not isinstance(bounds, list) or len(bounds) != len(golden):
-        raise CheckFailedError(f"the intervals of {len(golden)} rows are {target.said(repr(bounds))}", causes=["they were flattened, or dropped"])
+        raise CheckFailedError(
+            f"expected {len(golden)} intervals, one per row, got {target.said(repr(bounds))}", causes=["they were flattened, or dropped"]
+        )
     for index, (interval, prediction) in enumerate(zip(bounds, predictions, strict=False)):
         if not _is_interval(interval, prediction):
             causes = ["the bounds are swapped", "they are widths, not bounds", "they belong to another row, or another model"]
-            message = f"the interval of row {index} is {interval!r}, and its prediction {prediction!r}"
+            message = f"row {index}: expected a lower and an upper bound around the prediction {prediction!r}, got {interval!r}"
             evidence = {"row": index, "interval": interval, "prediction": prediction}
             raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=target.curl(target.body(golden.take([index]))))
 
@@ -106,23 +108,21 @@ async def refuses_empty_body(target: Target) -> dict[str, Any]:
 
 async def refuses_no_json(target: Target) -> dict[str, Any]:
     """Fail where half a JSON document gets a prediction."""
-    return await _refused(target, '{"', "a body that is no JSON")
+    return await _refused(target, '{"', "a body that is not valid JSON")
 
 
 async def refuses_wrong_key(target: Target) -> dict[str, Any]:
     """Fail where a body without the input gets a prediction."""
     body = target.body(target.golden.take([0]))
     wrong = {"tier0_wrong_key": body.popitem()[1]} if isinstance(body, dict) else {"tier0_wrong_key": body}
-    return await _refused(target, json.dumps(wrong), "a body without the input")
+    return await _refused(target, json.dumps(wrong), "a body without the input field")
 
 
 async def refuses_unknown_field(target: Target) -> dict[str, Any]:
     """Fail where an optional field takes its default because its name was misspelled."""
     body = target.body(target.golden.take([0]))
     if not isinstance(body, dict) or not target.contract.optional:
-        raise NotJudgedError(
-            "the body of this service has no optional field: no default can take the place of one that is misspelled", code="not_offered"
-        )
+        raise NotJudgedError("the request body has no optional fields", code="not_offered")
     evidence: dict[str, Any] = {}
     for name in target.contract.optional:
         misspelled = name[:1] + name[2:] if len(name) > 2 else f"{name}_"  # noqa: PLR2004 - too short to lose a letter
@@ -135,13 +135,13 @@ async def refuses_wrong_width(target: Target) -> dict[str, Any]:
     """Fail where a row that is too long, or too short, gets a prediction."""
     golden = target.golden.take([0])
     if target.contract.style not in {"rows", "row"}:
-        raise NotJudgedError("this service takes no rows whose values are told apart by their position", code="not_offered")
+        raise NotJudgedError("this service does not take rows as lists, whose values are identified by position", code="not_offered")
     columns = golden.columns
     evidence: dict[str, Any] = {}
     for row, what in (
-        ([*golden.rows[0], 0.0], "a row with a value too many"),
-        (golden.rows[0][:-1], "a row with a value too few"),
-        ([*golden.rows[0], *golden.rows[0]], "a row of twice the width"),
+        ([*golden.rows[0], 0.0], "a row with one value too many"),
+        (golden.rows[0][:-1], "a row with one value too few"),
+        ([*golden.rows[0], *golden.rows[0]], "a row with twice as many values"),
     ):
         evidence |= await _refused(target, json.dumps(target.contract.body(columns, [row])), what)
     return evidence
@@ -160,7 +160,7 @@ async def empty_rows(target: Target) -> None:
     evidence = {"status": response.status_code, "body": target.said(response.text)}
     if not response.is_success:
         causes = ["the model, or its preprocessing, is called with no rows"]
-        message = f"an empty list of rows was answered with {response.status_code}, expected an empty response or a 4xx"
+        message = f"an empty list of rows got status {response.status_code}, expected an empty response or a 4xx"
         raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=reproduce)
     try:
         answer = target.parts_of([decode(response)], golden)
@@ -188,14 +188,14 @@ async def refuses_missing_column(target: Target) -> dict[str, Any]:
         without = target.contract.body(
             [name for name in golden.columns if name != column], [[value for index, value in enumerate(row.rows[0]) if index != position]]
         )
-        evidence |= await _refused(target, json.dumps(without), f"a row without its column {column}", may_answer=missing)
+        evidence |= await _refused(target, json.dumps(without), f"a row without column {column}", may_answer=missing)
     return evidence
 
 
 def _named(target: Target) -> GoldenRows:
     golden = target.golden
     if not target.contract.by_name:
-        raise NotJudgedError("this service takes no names of columns", code="not_offered")
+        raise NotJudgedError("requests to this service have no column names", code="not_offered")
     return golden
 
 
@@ -203,9 +203,9 @@ async def refuses_text_for_number(target: Target) -> dict[str, Any]:
     """Fail where text, a quoted number or true is taken for a number."""
     golden = target.golden.take([0])
     position = _number_position(golden.rows[0])
-    wrong: list[tuple[Any, str]] = [("three", "text where a number belongs"), (str(golden.rows[0][position]), "a quoted number")]
+    wrong: list[tuple[Any, str]] = [("three", "text in place of a number"), (str(golden.rows[0][position]), "a quoted number")]
     if not target.contract.is_array:
-        wrong.append((True, "true where a number belongs"))
+        wrong.append((True, "true in place of a number"))
     evidence: dict[str, Any] = {}
     for value, what in wrong:
         evidence |= await _refused(target, json.dumps(target.contract.body(golden.columns, [_changed(golden.rows[0], position, value)])), what)
@@ -238,7 +238,7 @@ async def refuses_misspelled_category(target: Target) -> dict[str, Any]:
                 target, content, f"{column} {target.said(repr(variant))} for {target.said(repr(value))}", may_answer=row, causes=VOCABULARY
             )
     if not asked:
-        raise NotJudgedError("no column of text is known to have a vocabulary")
+        raise NotJudgedError("the golden rows have no text column with known categories")
     return evidence
 
 
@@ -257,7 +257,7 @@ def _number_position(row: list[Any]) -> int:
     for index, value in enumerate(row):
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return index
-    raise NotJudgedError("the first golden row holds no number")
+    raise NotJudgedError("the first golden row has no number")
 
 
 async def _refused(
@@ -278,14 +278,16 @@ async def _refused(
     try:
         response = await target.post(content.encode(), content_type)
     except UnansweredError as problem:
-        raise CheckFailedError(f"{what}: {problem}", causes=["the worker dies of it", "the handler waits for ever"], reproduce=reproduce) from problem
+        raise CheckFailedError(
+            f"{what}: {problem}", causes=["the request crashes the worker", "the handler never returns"], reproduce=reproduce
+        ) from problem
     if response.status_code in CLIENT_ERRORS:
         return {}
     if reports_error(response):
         return {"refused_with_status_200": target.said(response.text)}
     evidence = {"status": response.status_code, "body": target.said(response.text)}
     if not response.is_success:
-        message = f"{what} is answered with {response.status_code}: the caller's mistake looks like the service's failure, and opens circuits"
+        message = f"{what} got status {response.status_code}, expected a 4xx: to clients and circuit breakers, this is a failure of the service"
         raise CheckFailedError(message, evidence=evidence, causes=["input is not validated before the model gets it"], reproduce=reproduce)
     if may_answer is not None:
         try:

@@ -1,4 +1,4 @@
-"""Is it well?"""
+"""Do the health and readiness routes report the truth?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def ready(target: Target) -> None:
         raise UnansweredError(f"{route} returned {response.status_code}, as a proxy does that gets no response from the service")
     if response.status_code != httpx.codes.OK:
         message = f"{route} returned {response.status_code}: a load balancer will not route traffic to this service"
-        raise CheckFailedError(message, evidence={"status": response.status_code}, causes=["a worker still starts", "a dependency is down"])
+        raise CheckFailedError(message, evidence={"status": response.status_code}, causes=["a worker is still starting", "a dependency is down"])
 
 
 async def body_agrees(target: Target) -> None:
@@ -44,12 +44,12 @@ async def body_agrees(target: Target) -> None:
     except ValueError:
         raise NotJudgedError("the health route has no JSON body", code="not_offered") from None
     if response.status_code != httpx.codes.OK or not isinstance(body, dict):
-        raise NotJudgedError(f"the health route answers {response.status_code}, with nothing that could contradict it")
+        raise NotJudgedError(f"the health route returned {response.status_code}, and its body has nothing to compare with that")
     said = str(body.get("status", "healthy")).lower()
     missing = [name for name in ("model_loaded", "ready", "models_loaded", "models", "loaded") if name in body and not body[name]]
     if said in ILL or missing:
-        message = f"the health route answers 200, and its body says {said}{f', {missing[0]}: {body[missing[0]]}' if missing else ''}"
-        causes = ["no model is loaded, and the service answers all the same", "the status is hard-coded"]
+        message = f"the health route returned 200, but its body reports {said}{f', {missing[0]}: {body[missing[0]]}' if missing else ''}"
+        causes = ["no model is loaded, and the health route does not check that", "the status is hard-coded"]
         raise CheckFailedError(message, evidence={"body": response.text[:MOST_SHOWN]}, causes=causes, reproduce=f"curl -sS {response.url}")
 
 

@@ -1,4 +1,4 @@
-"""Who answers?"""
+"""Which model and which process responds?"""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ async def expected_model(target: Target) -> None:
     """Fail where the answer carries another tag than the one that must be served."""
     answer = await target.golden_answer()
     if target.tag is None:
-        raise NotJudgedError("which model must answer was not said: give --model TAG", code="undeclared")
+        raise NotJudgedError("the expected model is not known: pass --model TAG", code="undeclared")
     if (tag := answer["model_tag"]) is None:
-        raise NotJudgedError("the answer does not say which model gave it (model_tag)", code="not_offered")
+        raise NotJudgedError("the response does not name the model that gave it (model_tag)", code="not_offered")
     if tag != target.tag:
         causes = [
             "the newest model of a shared store is served, or 'latest' points elsewhere",
-            "an orphan of an earlier run holds the port",
+            "a process of an earlier run still holds the port",
             "the roll-out has not reached this replica",
         ]
         evidence = {"expected": target.tag, "got": tag}
-        raise CheckFailedError(f"{tag} answers, and {target.tag} must", evidence=evidence, causes=causes)
+        raise CheckFailedError(f"the response comes from {tag}, expected {target.tag}", evidence=evidence, causes=causes)
 
 
 async def this_run(target: Target) -> None:
-    """Fail where the port belongs to a process that this run did not start: an orphan, or somebody else's service."""
+    """Fail where the port belongs to a process that this run did not start: a process of an earlier run, or another service."""
     pids = target.own_process.pids
     parts = urlsplit(target.url)
     port = parts.port or 80
@@ -42,8 +42,8 @@ async def this_run(target: Target) -> None:
             sockets = psutil.Process(pid).net_connections("tcp")
             if any(socket.status == psutil.CONN_LISTEN and socket.laddr.port == port for socket in sockets):
                 return
-    causes = ["the port was taken, and who had it goes on answering", "an orphan of an earlier run holds the port"]
-    message = f"none of the {len(pids)} processes that were started here listens on port {port}: somebody else answers"
+    causes = ["the port was taken, and its owner still responds", "a process of an earlier run still holds the port"]
+    message = f"no process that this run started listens on port {port}: another process responds there"
     raise CheckFailedError(message, evidence={"port": port, "pids": list(pids)}, causes=causes)
 
 
@@ -67,12 +67,12 @@ async def always_the_same(target: Target) -> None:
         answers.append({"model_tag": tag, "answers": count, "of": ASKED, "gives_the_golden_rows": right})
     odd = next((answer for answer in answers if not answer["gives_the_golden_rows"]), answers[-1])
     message = (
-        f"the same {len(golden)} rows, asked {ASKED} times, got {len(kinds)} different answers: a canary, or one replica of several, "
-        f"answers otherwise ({odd['model_tag'] or 'it does not say its tag'}, {odd['answers']} of {ASKED})"
+        f"the same {len(golden)} rows, sent {ASKED} times, got {len(kinds)} different responses "
+        f"(one of them {odd['answers']} of {ASKED} times, from {odd['model_tag'] or 'a model that it does not name'})"
     )
     causes = [
-        "a canary, or a roll-out that is not finished, answers some requests",
+        "a canary, or an unfinished roll-out, serves some requests",
         "the model draws random numbers",
-        "answers depend on what was asked before",
+        "responses depend on earlier requests",
     ]
     raise CheckFailedError(message, evidence={"answers": answers}, causes=causes, reproduce=target.curl(target.body(golden.take([0]))))

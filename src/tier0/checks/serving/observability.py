@@ -1,4 +1,4 @@
-"""Is what happens seen?"""
+"""Do the metrics count what happens, and can they be read?"""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ async def counts_requests(target: Target) -> None:
         causes = [
             "another server on the same BENTOML_HOME wiped the metrics",
             "the counter is not registered for this route",
-            "several replicas answer, each with metrics of its own",
+            "several replicas respond, each with its own metrics",
         ]
-        message = f"{ASKED} requests were answered, and the metrics count {counted:g} more"
+        message = f"after {ASKED} successful requests, expected the metrics to count {ASKED} more, got {counted:g} more"
         raise CheckFailedError(message, evidence={"asked": ASKED, "counted": counted}, causes=causes, reproduce=f"curl -sS {target.url}/metrics")
 
 
 async def counts_refusals(target: Target) -> None:
-    """Fail where what was refused does not show in the metrics: an error rate of 0 that nobody should believe."""
+    """Fail where what was refused does not show in the metrics: an error rate of 0 that is wrong."""
     before = _count(await _samples(target), lambda status: status.startswith(("4", "5")))
     for _ in range(ASKED):
         response = await target.post(b'{"')
         if response.is_success:
-            raise NotJudgedError("nothing was refused: see contract.refuses_no_json")
+            raise NotJudgedError("the service did not refuse a malformed request: see contract.refuses_no_json")
     counted = _count(await _samples(target), lambda status: status.startswith(("4", "5"))) - before
     if counted < ASKED:
-        causes = ["the metrics' middleware sits inside of the error handler", "only successes are counted"]
-        message = f"{ASKED} requests were refused with {response.status_code}, and the metrics count {counted:g} more errors"
+        causes = ["the metrics middleware runs inside the error handler", "only successes are counted"]
+        message = f"after {ASKED} requests that got status {response.status_code}, expected {ASKED} more errors in the metrics, got {counted:g} more"
         raise CheckFailedError(message, evidence={"refused": ASKED, "counted": counted}, causes=causes, reproduce=f"curl -sS {target.url}/metrics")
 
 
@@ -70,11 +70,13 @@ def _refuse_unreadable(text: str) -> None:
             continue
         sample = _read_sample(line)
         if sample is None:
-            causes = ["a label's value is not escaped", "something else is printed among the metrics"]
-            raise CheckFailedError(f"a line of /metrics cannot be read: {line[:MOST_SHOWN]}", evidence={"line": line[:MOST_SHOWN]}, causes=causes)
+            causes = ["a label's value is not escaped", "other output is mixed into the metrics"]
+            raise CheckFailedError(
+                f"a line of /metrics is not in the Prometheus text format: {line[:MOST_SHOWN]}", evidence={"line": line[:MOST_SHOWN]}, causes=causes
+            )
         family = re.sub(r"_(bucket|sum|count|created)$", "", sample[0])
         if family in families and order[-1] != family:
-            message = f"the samples of {family} do not stand together in /metrics"
+            message = f"the samples of {family} are not grouped together in /metrics"
             raise CheckFailedError(message, evidence={"family": family}, causes=["the samples of several workers are joined without sorting"])
         order.append(family)
         families[family].append(sample)
@@ -95,10 +97,10 @@ def _refuse_broken_histogram(family: str, samples: list[Sample]) -> None:
     for key, buckets in series.items():
         limits, counts = zip(*buckets, strict=True)
         if list(limits) != sorted(limits) or list(counts) != sorted(counts) or limits[-1] != float("inf"):
-            message = f"the buckets of {family} do not grow up to +Inf in /metrics"
+            message = f"the buckets of {family} in /metrics do not increase up to +Inf"
             raise CheckFailedError(message, evidence={"family": family, "buckets": buckets}, causes=["buckets of several workers are mixed"])
         if counted.get(key, counts[-1]) != counts[-1]:
-            message = f"the last bucket of {family} holds {counts[-1]:g}, and its count is {counted[key]:g} in /metrics"
+            message = f"in /metrics, the last bucket of {family} is {counts[-1]:g}, but its count is {counted[key]:g}"
             raise CheckFailedError(message, evidence={"family": family}, causes=["sum and buckets come from different workers"])
 
 
@@ -106,9 +108,9 @@ async def _steady_count(target: Target) -> float:
     """Return what the counters say, after a look at whether one and the same server says it each time."""
     counts = [_count(await _samples(target)) for _ in range(3)]
     if counts != sorted(counts):
-        raise NotJudgedError("its counters go up and down: several replicas answer, each with metrics of its own")
+        raise NotJudgedError("the request counters go up and down: several replicas respond, each with its own metrics")
     if not any(name.endswith(COUNTER) for name, _, _ in await _samples(target)):
-        raise NotJudgedError(f"its metrics have no counter of requests (…{COUNTER})", code="not_offered")
+        raise NotJudgedError(f"/metrics has no request counter (…{COUNTER})", code="not_offered")
     return counts[-1]
 
 
@@ -118,7 +120,7 @@ async def _text(target: Target) -> str:
     if response.status_code == httpx.codes.OK and not content_type.startswith(EXPOSITION):
         raise NotJudgedError(f"/metrics has content of type {content_type or 'unknown'}, which is not the Prometheus text format", code="not_offered")
     if response.status_code != httpx.codes.OK:
-        raise NotJudgedError(f"/metrics answers {response.status_code}: metrics are off, or hidden", code="not_offered")
+        raise NotJudgedError(f"/metrics returned {response.status_code}: metrics are disabled or hidden", code="not_offered")
     return response.text
 
 

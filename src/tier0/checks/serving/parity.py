@@ -1,4 +1,4 @@
-"""Is what is served what was trained?"""
+"""Is the served model the trained model?"""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PREPROCESSING = [
     "another model is served",
     "the decision threshold or the label vocabulary was not shipped",
 ]
-BATCH = ["statistics over the batch flow into the answers", "categories are inferred from the request", "answers are put back in another order"]
+BATCH = ["statistics of the batch influence its predictions", "categories are inferred from the request", "predictions are returned in another order"]
 CLIENT = [
-    "the client asks another address than it was given",
-    "the client wraps or reads the body in another way than the service does",
-    "what the service gives is not what was trained: see parity.golden_rows",
+    "the client sends requests to another address than it was given",
+    "the client builds the request, or reads the response, in another way than the service",
+    "the served model is not the trained model: see parity.golden_rows",
 ]
 
 
@@ -39,7 +39,7 @@ async def golden_rows(target: Target) -> dict[str, Any]:
     answer = await target.golden_answer()
     compared = {"compared": None if target.mask else golden.beside(answer, parts=target.parts)}
     try:
-        target.refuse_difference(answer, golden, "what is served is not what was trained", PREPROCESSING, same_batch=True)
+        target.refuse_difference(answer, golden, "served predictions differ from the trained model", PREPROCESSING, same_batch=True)
     except CheckFailedError as failure:
         failure.evidence |= compared
         raise
@@ -52,7 +52,7 @@ async def rows_alone(target: Target) -> None:
     """Fail where a row alone gets another answer than it got from memory in a batch."""
     golden = target.golden
     for index in _spread(len(golden)):
-        await target.expect(golden.take([index]), f"golden row {index}, alone", BATCH + PREPROCESSING)
+        await target.expect(golden.take([index]), f"golden row {index}, sent alone", BATCH + PREPROCESSING)
 
 
 def _spread(count: int) -> list[int]:
@@ -64,14 +64,14 @@ async def shuffled(target: Target) -> None:
     """Fail where rows in another order do not take their answers with them."""
     golden = _several(target)
     order = random.Random(SEED).sample(range(len(golden)), len(golden))  # noqa: S311 - an order, not a secret
-    await target.expect(golden.take(order), "rows in another order", BATCH)
+    await target.expect(golden.take(order), "golden rows in another order", BATCH)
 
 
 async def repeated(target: Target) -> None:
     """Fail where copies of rows in one request change an answer, or are thrown away."""
     golden = _several(target)
     twice = golden.take([index for index in range(min(TWICE, len(golden))) for _ in range(2)])
-    await target.expect(twice, "rows beside copies of themselves", ["repeated rows are dropped", *BATCH])
+    await target.expect(twice, "rows sent together with copies of themselves", ["repeated rows are dropped", *BATCH])
 
 
 def _several(target: Target) -> GoldenRows:
@@ -84,11 +84,11 @@ async def columns_by_name(target: Target) -> None:
     """Fail where columns in another order, with their names, change an answer."""
     golden, contract = target.golden, target.contract
     if not contract.by_name or contract.style == "row":
-        raise NotJudgedError("this service takes no names of columns: only whoever calls it can keep their order", code="not_offered")
+        raise NotJudgedError("requests to this service have no column names: only the caller can keep their order", code="not_offered")
     if contract.one_row:
         golden = golden.take([0])
     backwards = contract.body(golden.columns[::-1], [row[::-1] for row in golden.rows])
-    causes = ["names are ignored, and values taken by position", "columns are relabelled numbers first"]
+    causes = ["column names are ignored, and values taken by position", "columns are renamed to numbers before the model sees them"]
     await target.expect(golden, "columns in another order, with their names", causes, same_batch=True, body=backwards)
 
 
@@ -96,10 +96,10 @@ async def by_position(target: Target) -> None:
     """Fail where rows without the names of their columns are not taken in the order of the training data."""
     golden, contract = target.golden, target.contract
     if contract.one_row or contract.columns is None or contract.columns not in contract.optional:
-        raise NotJudgedError("this service takes rows in one way only: see parity.golden_rows", code="not_offered")
+        raise NotJudgedError("this service takes rows in one form only: see parity.golden_rows", code="not_offered")
     unnamed = replace(contract, columns=None).body(golden.columns, golden.rows)
     causes = ["columns are sorted, or taken in the order of the store's description"]
-    await target.expect(golden, "rows without names", causes, same_batch=True, body=unnamed)
+    await target.expect(golden, "rows without column names", causes, same_batch=True, body=unnamed)
 
 
 async def keys_in_any_order(target: Target) -> None:
@@ -108,9 +108,9 @@ async def keys_in_any_order(target: Target) -> None:
     body = target.body(golden)
     backwards = _backwards(body)
     if str(backwards) == str(body):
-        raise NotJudgedError("the body of this service has no two keys beside each other", code="not_offered")
-    causes = ["values are taken in the order of the body"]
-    await target.expect(golden, "the keys of the body in another order", causes, same_batch=True, body=backwards)
+        raise NotJudgedError("the request body has no object with two or more keys", code="not_offered")
+    causes = ["values are read in the order of the keys, not by their names"]
+    await target.expect(golden, "the request body with its keys in another order", causes, same_batch=True, body=backwards)
 
 
 def _backwards(body: Any) -> Any:
@@ -121,30 +121,30 @@ def _backwards(body: Any) -> Any:
 
 async def missing_values(target: Target) -> None:
     """Fail where a missing value is replaced by something before the model sees it."""
-    causes = ["missing values are replaced by zero before the model", "null becomes text, or a number, on its way"]
+    causes = ["missing values are replaced by zero before the model sees them", "null is converted to text or a number on the way"]
     await target.expect_hard(target.golden_with("missing"), "missing values", causes)
 
 
 async def unseen_categories(target: Target) -> None:
     """Fail where a category that was never seen is not treated as the model treats it."""
-    await target.expect_hard(target.golden_with("unseen"), "categories that were never seen", ["categories are inferred from the request"])
+    await target.expect_hard(target.golden_with("unseen"), "unseen categories", ["categories are inferred from the request"])
 
 
 async def boundaries(target: Target) -> None:
     """Fail where a value on one side of a boundary of the model arrives on the other."""
-    causes = ["numbers are cast to float32, or rounded, on their way", "numbers are sent as text with few digits"]
+    causes = ["numbers are cast to float32, or rounded, on the way", "numbers are sent as text with few digits"]
     await target.expect_hard(target.golden_with("boundary"), "values close to the model's boundaries", causes)
 
 
 async def decisions(target: Target) -> None:
     """Fail where rows close to the decision get the other label."""
-    causes = ["the tuned threshold was not shipped", "a default threshold of the service or the client takes its place"]
-    await target.expect_hard(target.golden_with("decision"), "rows close to the decision", causes)
+    causes = ["the tuned decision threshold was not deployed", "a default threshold of the service or the client is used instead"]
+    await target.expect_hard(target.golden_with("decision"), "rows close to the decision between two classes", causes)
 
 
 async def large_integers(target: Target) -> None:
     """Fail where a whole number is changed by a float on its way."""
-    await target.expect_hard(target.golden_with("large_integer"), "large whole numbers", ["whole numbers pass through a float on their way"])
+    await target.expect_hard(target.golden_with("large_integer"), "integers too large for a float", ["integers are converted to floats on the way"])
 
 
 async def inputs_matter(target: Target) -> None:
@@ -152,13 +152,13 @@ async def inputs_matter(target: Target) -> None:
     golden = target.golden
     parts = [part for part in target.parts if len({str(output) for output in getattr(golden, part) or []}) > 1]
     if not parts:
-        raise NotJudgedError("the model in memory gives all golden rows the same answer: choose rows that it tells apart")
+        raise NotJudgedError("the trained model gives the same output for all golden rows: choose rows with different outputs")
     answer = await target.golden_answer()
     outputs = answer[parts[-1]] or []
     if not isinstance(outputs, list) or len({str(output) for output in outputs}) <= 1:
         causes = ["an exception is turned into a constant", "zeros of the right shape are fed to the model", "defaults are used instead of the input"]
         shown = outputs[:1] if isinstance(outputs, list) else outputs
-        message = f"all {len(golden)} rows get the same answer, {shown}, and the model in memory tells them apart"
+        message = f"all {len(golden)} rows got the same output, {shown}, but the trained model's outputs for them differ"
         raise CheckFailedError(message, evidence={"answer": shown, "rows": len(golden)}, causes=causes)
 
 
@@ -173,8 +173,8 @@ async def no_memory(target: Target) -> None:
     as_before = first.answered(before)
     mismatch = as_before.compare(after, tolerance=target.tolerances(), parts=target.parts)
     if mismatch is not None:
-        causes = ["the model or its preprocessing is fitted on what is asked", "state of one request is used by the next"]
-        message = f"the same row got {mismatch.part} {mismatch.expected!r} first, and {mismatch.got!r} after other rows were asked"
+        causes = ["the model or its preprocessing is refitted on the rows of a request", "state of one request is used by the next"]
+        message = f"the same row got {mismatch.part} {mismatch.expected!r} first, but {mismatch.got!r} after requests with other rows"
         evidence = {"before": mismatch.expected, "after": mismatch.got}
         raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=target.curl(target.body(first)))
 
@@ -210,7 +210,7 @@ def _client(target: Target) -> Any:
         return target.make_client(target.url)
     except Exception as problem:
         raise CheckFailedError(
-            f"the client could not be made: {type(problem).__name__}: {problem}", causes=["the factory takes other arguments"]
+            f"the client could not be created: {type(problem).__name__}: {problem}", causes=["the factory takes other arguments"]
         ) from problem
 
 
@@ -223,7 +223,7 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
             given = await _in_a_thread(method, golden.records())
             given = await given if inspect.isawaitable(given) else given
     except Exception as problem:
-        message = f"the client's {method.__name__} raised {type(problem).__name__} for rows that are well formed: {target.said(str(problem))}"
+        message = f"the client's {method.__name__} raised {type(problem).__name__} for well-formed rows: {target.said(str(problem))}"
         raise CheckFailedError(message, causes=CLIENT) from problem
     given = given.tolist() if hasattr(given, "tolist") else list(given) if isinstance(given, tuple) else given
     if isinstance(given, list) and not any(isinstance(item, (dict, list)) for item in given):
@@ -232,17 +232,17 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
     elif isinstance(given, (dict, list)):
         answer, parts = in_model_terms(target.contract.read(given), golden, target.contract), target.parts
     else:
-        message = f"the client's {method.__name__} returned {type(given).__name__}: neither the service's answer nor a list of predictions"
+        message = f"the client's {method.__name__} returned {type(given).__name__}: neither the service's response nor a list of predictions"
         raise CheckFailedError(message, causes=CLIENT)
     target.refuse_difference(answer, golden, "through the client", CLIENT, parts=parts)
     target.require_declared()
     if target.tag is not None and answer.get("model_tag") not in {None, target.tag}:
-        message = f"through the client {answer['model_tag']} answers, and {target.tag} must"
+        message = f"through the client, the response comes from {answer['model_tag']}, expected {target.tag}"
         raise CheckFailedError(message, evidence={"expected": target.tag, "got": answer["model_tag"]}, causes=CLIENT)
 
 
 async def _in_a_thread(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call as `asyncio.to_thread` does, in a thread that nobody waits for at the end: somebody else's client may hang for ever."""
+    """Call as `asyncio.to_thread` does, in a thread that is not waited for at the end: the application's client may hang."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Any] = loop.create_future()
 

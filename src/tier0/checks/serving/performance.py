@@ -1,4 +1,4 @@
-"""How fast is it, and does it stay so? Reported; a factor of ten is what fails."""
+"""How fast is the service, and does it stay fast? Reported; only a factor of ten fails."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ async def latency(target: Target) -> dict[str, Any]:
         "served_ms": [round(seconds * 1000, 3) for seconds in alone],
     }
     if target.contract.is_batchable:
-        return {**evidence, "batchable": "it waits for others to come, for as long as it was configured: reported, not judged"}
+        return {**evidence, "batchable": "the service waits for other requests to batch with, as configured: latency is reported, but not checked"}
     if in_memory is not None and median > WORST_FACTOR * (in_memory + ALWAYS_ALLOWED):
-        message = f"one row takes {median * 1000:.0f} ms (the median of {len(alone)}), and the model in memory took {in_memory * 1000:.1f} ms"
+        message = f"one row takes {median * 1000:.0f} ms (median of {len(alone)} requests), but the model in memory took {in_memory * 1000:.1f} ms"
         causes = ["the model uses many threads for every single row (n_jobs)", "the model is loaded, or a client made, for every request"]
         raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=f"time {target.curl(target.body(row))}")
     return evidence
@@ -68,8 +68,8 @@ async def many_callers(target: Target) -> dict[str, Any]:
         "refused_as_too_many": len(outcomes) - len(together),
     }
     if rate_together * WORST_FACTOR < rate_alone:
-        message = f"{CALLERS} callers together get {rate_together:.0f} rows a second, and one caller {rate_alone:.0f}"
-        raise CheckFailedError(message, evidence=evidence, causes=["the model's own threads fight for the cores", "requests wait for one lock"])
+        message = f"{CALLERS} concurrent callers together get {rate_together:.0f} rows per second, but one caller alone gets {rate_alone:.0f}"
+        raise CheckFailedError(message, evidence=evidence, causes=["the model's own threads compete for the cores", "requests wait for one lock"])
     return evidence
 
 
@@ -85,8 +85,10 @@ async def memory(target: Target) -> dict[str, Any]:
     growth = min((middle - before) / first, (after - middle) / second)  # what grows once, such as a pool, is no leak
     evidence = {"bytes_a_request": growth, "megabytes": after / 1e6}
     if growth > GROWTH:
-        message = f"{first + second} requests made it grow by {(after - before) / 1e6:.0f} MB, {growth / 1024:.0f} KiB each and without an end"
-        causes = ["answers or inputs are kept in a list", "a temporary file or folder is made for every request"]
+        message = (
+            f"memory grew by {(after - before) / 1e6:.0f} MB in {first + second} requests ({growth / 1024:.0f} KiB per request) and did not level off"
+        )
+        causes = ["responses or inputs are kept in a list", "a temporary file or folder is made for every request"]
         raise CheckFailedError(message, evidence=evidence, causes=causes)
     return evidence
 

@@ -1,4 +1,4 @@
-"""Does it get over what happens to it?"""
+"""Does the service recover from failures?"""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ async def half_sent_requests(target: Target) -> None:
     """Fail where callers that announce a body and never send it keep the others from their answers."""
     parts = urlsplit(target.url)
     if parts.scheme != "http":
-        raise NotJudgedError("over TLS whoever ends it holds the half-sent requests, not the service", code="not_offered")
+        raise NotJudgedError("not applicable over TLS: the TLS terminator buffers incomplete requests", code="not_offered")
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     lines = [f"POST {parts.path}{target.contract.route} HTTP/1.1", f"Host: {host}:{port}", "Content-Type: application/json", "Content-Length: 100"]
     head = "\r\n".join([*lines, "", "{"])
     connections = []
     try:
-        with suppress(OSError, TimeoutError):  # who lets nobody in any more is asked all the same
+        with suppress(OSError, TimeoutError):  # a service that accepts no more connections is tested all the same
             for _ in range(HALF_SENT):
                 connections.append(await asyncio.wait_for(asyncio.open_connection(host, port), CONNECTS_WITHIN))
                 connections[-1][1].write(head.encode())
-        causes = ["a thread is held for every connection until its body is there"]
-        beside = f"beside {HALF_SENT} callers that never finish sending"
+        causes = ["each connection occupies a thread until its body has arrived"]
+        beside = f"while {HALF_SENT} callers never finish sending their requests"
         try:
             await target.expect(target.golden.take([0]), beside, causes)
         except (NoPredictionError, UnansweredError) as failure:  # not the network's doing: these callers are the only change
@@ -51,11 +51,11 @@ async def worker_is_replaced(target: Target) -> dict[str, Any]:
     last = ""
     while (seconds := time.monotonic() - start) < REPLACED_WITHIN:
         try:
-            await target.expect(golden, "after its worker was killed", ["the new worker loads another model"], same_batch=True)
+            await target.expect(golden, "after a worker was killed", ["the new worker loads another model"], same_batch=True)
         except (CheckFailedError, UnansweredError) as problem:
             last = str(problem)
             await asyncio.sleep(POLL)
             continue
         return {"seconds_without_an_answer": seconds}
-    causes = ["no supervisor watches the workers, as in a container", "the model cannot be loaded a second time"]
-    raise CheckFailedError(f"{REPLACED_WITHIN:g} s after a worker was killed: {last}", causes=causes)
+    causes = ["no supervisor restarts the workers, as in some containers", "the model cannot be loaded a second time"]
+    raise CheckFailedError(f"no correct predictions within {REPLACED_WITHIN:g} s after a worker was killed: {last}", causes=causes)

@@ -1,4 +1,4 @@
-"""Does it run what it is sent, and who may send?"""
+"""Does the service run what it is sent, and who can send it something?"""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ async def loopback_only(target: Target) -> None:
             listening = [connection for connection in psutil.Process(pid).net_connections("tcp") if connection.status == psutil.CONN_LISTEN]
             reachable += [f"{address.laddr.ip}:{address.laddr.port}" for address in listening if not _is_loopback(address.laddr.ip)]
     if reachable:
-        message = f"it listens on {', '.join(sorted(set(reachable)))}, where others can reach it"
-        raise CheckFailedError(message, evidence={"addresses": reachable}, causes=["no --host: BentoML's default is 0.0.0.0"])
+        message = f"the service listens on {', '.join(sorted(set(reachable)))}, which other machines can reach"
+        raise CheckFailedError(
+            message, evidence={"addresses": reachable}, causes=["bentoml serve was started without --host: its default is 0.0.0.0"]
+        )
 
 
 def _is_loopback(address: str) -> bool:

@@ -21,8 +21,8 @@ MOST_ONE_BY_ONE = 30
 MASK = "…"
 REFUSED = range(400, 500)
 NO_GOLDEN = f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}"
-REFUSALS = ["the service fails on rows that its model takes", "the contract is not this service's"]
-NO_ANSWER = ["the worker died of the request", "the handler waits for ever", "nobody reads the server's output, and its pipe is full"]
+REFUSALS = ["the service cannot handle rows that its model accepts", "the contract describes another service"]
+NO_ANSWER = ["the request crashed the worker", "the handler never returns", "the server's output is not read, and its pipe is full"]
 
 
 class NoPredictionError(CheckFailedError):
@@ -66,7 +66,7 @@ def answered_of(outcomes: Sequence[Answer | BaseException]) -> list[Answer]:
             raise outcome
         answered.append(outcome)
     if not answered:
-        raise NotJudgedError(f"it refused all of {len(outcomes)} requests at once as too many", code="overloaded")
+        raise NotJudgedError(f"all {len(outcomes)} concurrent requests were refused with 429 or 503 (too many requests)", code="overloaded")
     return answered
 
 
@@ -207,7 +207,7 @@ class Target:
         try:
             await self.expect(golden, what, causes)
         except RefusedError as refusal:
-            raise NotJudgedError(f"the service refuses {what} ({refusal.evidence['status']}): it takes less than its model") from refusal
+            raise NotJudgedError(f"the service refuses {what} (status {refusal.evidence['status']}), which its model accepts") from refusal
 
     @property
     def own_process(self) -> Process:
@@ -291,7 +291,7 @@ class Target:
         """Return what it means that a well-formed request got no response: of a process of ours it fails, elsewhere a network is between."""
         if self.process is None:
             return problem
-        return NoPredictionError(f"a well-formed request: {problem}", causes=NO_ANSWER, reproduce=self.curl(body))
+        return NoPredictionError(f"a well-formed request failed: {problem}", causes=NO_ANSWER, reproduce=self.curl(body))
 
     def answer_of(self, response: httpx.Response, body: Any) -> Any:
         """Return the body of the response to a well-formed request; see `ask_body`."""
@@ -301,8 +301,8 @@ class Target:
         try:
             answer = decode(response)
         except ValueError:
-            message = "a well-formed request was answered with status 200 and a body that is not JSON"
-            causes = ["a proxy answers, not the service"]
+            message = "a well-formed request got status 200 and a body that is not JSON"
+            causes = ["a proxy responded, not the service"]
             raise NoPredictionError(message, evidence=evidence, causes=causes, reproduce=self.curl(body)) from None
         if is_refusal(answer):
             message = f"a well-formed request was refused with status 200 and an error in the body: {self.said(response.text)}"
@@ -312,7 +312,7 @@ class Target:
 
     def _no_prediction(self, response: httpx.Response, evidence: dict[str, Any], body: Any) -> Exception:
         status = response.status_code
-        message = f"a well-formed request was answered with {status}: {self.said(response.text)}"
+        message = f"a well-formed request got status {status}: {self.said(response.text)}"
         if status in UNREACHABLE and self.process is None:
             return UnansweredError(message)
         kind = OverloadedError if status in OVERLOADED else RefusedError if status in REFUSED else NoPredictionError
@@ -355,7 +355,7 @@ class Target:
     def require_declared(self) -> None:
         """Raise `NotJudgedError` where a part of the response was not compared, because its meaning has to be declared first."""
         if self.undeclared:
-            raise NotJudgedError(f"the meaning of the response has to be declared first: see {PARITY}", code="undeclared")
+            raise NotJudgedError(f"the meaning of the response must be declared first: see {PARITY}", code="undeclared")
 
     @property
     def what_is_undeclared(self) -> str:
@@ -365,11 +365,11 @@ class Target:
         for undeclared in self.undeclared:
             declare |= undeclared.declare
         if self.mask:
-            return f"the response has {', '.join(declare) or 'values'} that must be declared: let `tier0 contract` draft them"
+            return f"the meaning of the response must be declared ({', '.join(declare) or 'values'}): run `tier0 contract` to draft a contract"
         if not declare:
-            return f"{what}. What it means is not known, so it is not compared"
+            return f"{what}. Its meaning is unknown, so it is not compared"
         lines = as_toml({"schema": SCHEMA, **declare})
-        return f"{what}. If that is meant, declare it with --contract FILE, and it will be checked:\n{lines}"
+        return f"{what}. If that is intended, declare it in a file and pass --contract FILE; then it is checked:\n{lines}"
 
     def failed(self, what: str, mismatch: Mismatch, golden: GoldenRows, causes: list[str]) -> CheckFailedError:
         """Return the failure for one row that differs."""

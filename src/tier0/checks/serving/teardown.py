@@ -1,4 +1,4 @@
-"""Is nothing left? Each question ends the server, and starts it again where it was."""
+"""Is anything left after the server ended? Each check ends the server, and starts it again where it was."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tier0.core.verdict import CheckFailedError
 
 GONE_WITHIN = 3.0
 POLL = 0.05
-ORPHANS = ["a worker in a session of its own is not reached by what ends its supervisor", "a handler that hangs keeps its process alive"]
+ORPHANS = ["a worker runs in a session of its own, and is not ended with its supervisor", "a hanging handler keeps its process alive"]
 
 
 async def stops(target: Target) -> dict[str, Any]:
@@ -36,11 +36,11 @@ async def _end(target: Target, end: Callable[[Process], Any], what: str) -> dict
     seconds = time.monotonic() - start
     try:
         if left:
-            message = f"{GONE_WITHIN:g} s after {what}, there is still {', '.join(left)}"
+            message = f"{GONE_WITHIN:g} s after {what}, these are still there: {', '.join(left)}"
             raise CheckFailedError(message, evidence={"left": left}, causes=ORPHANS)
     finally:
         await asyncio.to_thread(process.restart)
-    await target.expect(target.golden, "after it was started again", ["another model is loaded the second time"], same_batch=True)
+    await target.expect(target.golden, "after a restart", ["another model is loaded the second time"], same_batch=True)
     return {"seconds": seconds}
 
 
