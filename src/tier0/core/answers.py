@@ -524,14 +524,14 @@ def _undeclared_probabilities(
     if all(row is not None for row in keyed):
         yield from _undeclared_keys(golden, [row for row in keyed if row is not None], declared)
         return
-    if not named and _last_name(paths["probabilities"] or "") != "probabilities" and all(map(_is_one_hot, served)):
+    if not PATHS & declared.keys() and _last_name(paths["probabilities"] or "") != "probabilities" and all(map(_is_one_hot, served)):
         yield Undeclared("probabilities", "has one-hot lists (zeros and a single 1) instead of probabilities", {})
         return
     yield from _undeclared_numbers(expected, served, declared, named=named)
 
 
 def _is_one_hot(row: Any) -> bool:
-    return isinstance(row, list) and sorted(map(str, row)) in ([*["0"] * (len(row) - 1), "1"], [*["0.0"] * (len(row) - 1), "1.0"])
+    return isinstance(row, list) and all(type(value) is int for value in row) and sorted(row) == [*[0] * (len(row) - 1), 1]
 
 
 def _undeclared_single(golden: GoldenRows, values: Sequence[Any], paths: Mapping[str, str | None]) -> Iterator[Undeclared]:

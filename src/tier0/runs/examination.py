@@ -23,7 +23,7 @@ from tier0.core.catalogue import LEVELS, Check, Disturbance
 from tier0.core.contract import Contract, ContractError
 from tier0.core.errors import Tier0Error
 from tier0.core.secrets import Secrets
-from tier0.core.verdict import CheckFailedError, CheckResult, NotJudgedError, Verdict
+from tier0.core.verdict import PARITY, CheckFailedError, CheckResult, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
 from tier0.faults.background import BackgroundLoop
 from tier0.runs.deployment import Deployment, OwnDeployment
@@ -74,6 +74,7 @@ class Examination:
         self._counted: Counter[str] = Counter()
         self._has_predicted = False
         self._reported_by = ""
+        self._explained_by = ""
 
     def open(self) -> None:
         """Make ready for the first check; later calls do nothing, or raise the same error again.
@@ -242,6 +243,10 @@ class Examination:
         if LEVELS.index(check.disturb) > LEVELS.index(allowed):
             why = f"it disturbs the service ({check.disturb}); to allow that, pass --disturb {check.disturb}"
             return CheckResult(check.id, "not_judged", why, code="disturbs")
+        if "golden" in check.needs and self._target is not None and (why := self._target.contract.why_not_asked):
+            self._explained_by = self._explained_by or check.id
+            is_told = check.id in {self._explained_by, PARITY}
+            return CheckResult(check.id, "not_judged", why if is_told else f"no prediction can be requested: see {PARITY}", code="undeclared")
         if "golden" in check.needs and self._reported_by not in {"", check.id}:
             return CheckResult(check.id, "not_judged", f"a well-formed request gets no prediction: see {self._reported_by}", code="muted")
         return None

@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-from tier0.checks.serving.target import Target, answered_of
+from tier0.checks.serving.sender import UnansweredError
+from tier0.checks.serving.target import NO_ANSWER, Target, answered_of
 from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError
 
@@ -58,6 +59,11 @@ async def many_callers(target: Target) -> dict[str, Any]:
     start = time.perf_counter()
     busy = target.under_load()
     outcomes = await asyncio.gather(*(_seconds(busy, row) for _ in range(CALLERS * EACH)), return_exceptions=True)
+    if unanswered := [outcome for outcome in outcomes if isinstance(outcome, UnansweredError)]:
+        try:
+            await target.ask(row)
+        except UnansweredError:
+            raise _stopped(unanswered[0], len(alone) + len(outcomes) - len(unanswered)) from None
     together = answered_of(outcomes)
     rate_together = len(together) / (time.perf_counter() - start)
     rate_alone = 1 / statistics.mean(alone)
@@ -116,8 +122,19 @@ async def _one_by_one(target: Target, row: GoldenRows, times: int) -> list[float
     deadline = time.monotonic() + LONGEST
     seconds: list[float] = []
     while len(seconds) < times and (time.monotonic() < deadline or len(seconds) < FEWEST):
-        seconds.append(await _seconds(target, row))
+        try:
+            seconds.append(await _seconds(target, row))
+        except UnansweredError as problem:
+            if seconds:
+                raise _stopped(problem, len(seconds)) from None
+            raise
     return seconds
+
+
+def _stopped(problem: UnansweredError, answered: int) -> CheckFailedError:
+    """Return the failure of a service that stopped responding under the load of this check."""
+    message = f"the service responded to {answered} requests of this check, and then to none, also on new connections: {problem}"
+    return CheckFailedError(message, evidence={"responses": answered}, causes=[*NO_ANSWER, "a firewall or a gateway blocks the caller after so many"])
 
 
 async def _seconds(target: Target, row: GoldenRows) -> float:
