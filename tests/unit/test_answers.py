@@ -209,6 +209,14 @@ def test_a_defect_is_compared_and_differs(form: str) -> None:
     assert golden.compare({**parts, "classes": None}, parts=compared) is not None
 
 
+def test_declared_names_beside_the_labels_themselves_are_a_difference() -> None:
+    contract = Contract(**{**vars(OPEN), "predictions": "p", "labels": {"no": "A", "yes": "B"}})
+
+    for answer, is_equal in ((["A", "B", "B", "A"], True), (["no", "yes", "yes", "no"], True), (["A", "yes", "B", "A"], False)):
+        _, parts = look({"p": answer}, YES, contract, predictions="p", labels=contract.labels)
+        assert (YES.compare({**parts, "classes": None}, parts=("predictions",)) is None) is is_equal
+
+
 UNREAD: dict[str, tuple[Any, GoldenRows]] = {
     "no predictions": ({"predictions": None, "probabilities": P}, FLOWERS),
     "one hot predictions": ({"predictions": [[1, 0], [0, 1], [0, 1], [0, 1]], "probabilities": Q}, YES),

@@ -730,10 +730,19 @@ def in_model_terms(parts: Mapping[str, Any], golden: GoldenRows, contract: Contr
     predictions = parts["predictions"]
     if isinstance(predictions, list):
         by_name = _labels_by_name(golden, contract)
-        predictions = [by_name.get(_key(value), value) for value in predictions] if by_name else as_labels(golden, predictions)
+        predictions = _named_as_labels(predictions, by_name, contract) if by_name else as_labels(golden, predictions)
         if not golden.classes and contract.scale != 1.0:
             predictions = [value / contract.scale if _is_number(value) else value for value in predictions]
     return {**parts, "predictions": predictions, "probabilities": by_class(parts["probabilities"], golden, contract)}
+
+
+def _named_as_labels(values: Sequence[Any], by_name: Mapping[Any, Any], contract: Contract) -> list[Any]:
+    """Return the model's labels for the service's names; where some are names, the others must be, too."""
+    are_names = [_key(value) in by_name for value in values]
+    if any(are_names) and not all(are_names):
+        told = [f"{value!r}, which others call {contract.labels[str(value)]!r}" if str(value) in contract.labels else value for value in values]
+        return [by_name[_key(value)] if is_name else other for value, other, is_name in zip(values, told, are_names, strict=True)]
+    return [by_name.get(_key(value), value) for value in values]
 
 
 def _key(value: Any) -> Any:
