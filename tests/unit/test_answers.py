@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tier0.checks.serving.identity import expected_model
 from tier0.checks.serving.sender import Sender
 from tier0.checks.serving.target import Target
-from tier0.core.answers import FoundParts, as_served, find_parts, in_model_terms, is_refusal, merged
+from tier0.core.answers import FoundParts, as_served, find_parts, in_model_terms, is_refusal, is_rounded, merged
 from tier0.core.contract import PREDICTED, Contract
 from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError
@@ -215,6 +215,15 @@ def test_declared_names_beside_the_labels_themselves_are_a_difference() -> None:
     for answer, is_equal in ((["A", "B", "B", "A"], True), (["no", "yes", "yes", "no"], True), (["A", "yes", "B", "A"], False)):
         _, parts = look({"p": answer}, YES, contract, predictions="p", labels=contract.labels)
         assert (YES.compare({**parts, "classes": None}, parts=("predictions",)) is None) is is_equal
+
+
+def test_what_has_more_decimals_than_declared_is_not_rounded() -> None:
+    two = Contract(decimals=2)
+
+    assert is_rounded([[0.81, 0.19], [0.8100000023841858, 12345.67]], "probabilities", two)
+    assert is_rounded([0.8123, None, "a"], "probabilities", Contract(decimals=2, scale=100.0))
+    assert is_rounded([0.8123456], "probabilities", Contract())
+    assert not is_rounded([[0.81, 0.19], [0.814, 0.186]], "probabilities", two)
 
 
 UNREAD: dict[str, tuple[Any, GoldenRows]] = {

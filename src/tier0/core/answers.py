@@ -580,6 +580,17 @@ def rounding_of(pairs: Sequence[tuple[float, float]], least: int) -> int | None:
     return decimals if all(abs(before - after) <= half for before, after in pairs) else None
 
 
+def is_rounded(values: Any, part: str, contract: Contract) -> bool:
+    """Return True if numbers in the model's terms have no more decimals than the contract declares: others were not rounded to them."""
+    if isinstance(values, list):
+        return all(is_rounded(value, part, contract) for value in values)
+    if contract.decimals is None or not isinstance(values, float) or not math.isfinite(values):
+        return True
+    served = values * (contract.scale if part != "intervals" else 1.0)
+    unit = 10.0**-contract.decimals
+    return math.isclose(served, round(served, contract.decimals), rel_tol=SAME, abs_tol=unit / 100)
+
+
 def _decimals_of(number: float) -> int:
     return next((decimals for decimals in range(MAX_ROUNDING + 1) if round(number, decimals) == number), MAX_ROUNDING + 1)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import httpx
 
 from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, TRANSIENT, UNAUTHORIZED, Sender, UnansweredError, decode_json
-from tier0.core.answers import Undeclared, as_served, in_model_terms, is_refusal, merged
+from tier0.core.answers import Undeclared, as_served, in_model_terms, is_refusal, is_rounded, merged
 from tier0.core.contract import PARTS, SCHEMA, Contract, as_toml
 from tier0.core.golden import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
@@ -348,7 +348,10 @@ class Target:
         parts: tuple[str, ...] = (),
     ) -> None:
         """Raise `CheckFailedError` where *answer* is not what the model in memory gave for *golden*."""
-        mismatch = golden.compare({**answer, "classes": None}, tolerance=self.tolerances(same_batch=same_batch), parts=parts or self.parts)
+        allowed = self.tolerances(same_batch=same_batch)
+        unrounded = replace(self, contract=replace(self.contract, decimals=None)).tolerances(same_batch=same_batch)
+        allowed = {part: allowed[part] if is_rounded(answer.get(part), part, self.contract) else unrounded[part] for part in PARTS}
+        mismatch = golden.compare({**answer, "classes": None}, tolerance=allowed, parts=parts or self.parts)
         if mismatch is not None:
             raise self.failed(what, mismatch, golden, causes)
 
