@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import tier0
+from tier0.checks.serving import sender
 from tier0.core.contract import ContractError
 from tier0.core.golden import GoldenRows
 from tier0.faults import FaultServer, Reply
@@ -79,3 +80,10 @@ def test_other_bodies_that_break_readers_break_nothing(path: str) -> None:
     with FaultServer(script) as server:
         deployment = Deployment.from_url(server.url, golden=GOLDEN, contract=CONTRACT)
         assert tier0.check_serving(deployment, on_fail="return").verdict == "pass"
+
+
+def test_a_response_that_drips_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "MOST_SECONDS", 0.3)
+
+    with FaultServer(Reply(body=b" " * 1000, drip=0.1)) as server, pytest.raises(sender.UnansweredError, match=r"nothing answers at .* TimeoutError"):
+        tier0.check_serving(Deployment.from_url(server.url, golden=GOLDEN), on_fail="return")

@@ -18,6 +18,8 @@ DEFAULT_RETRIES = 3
 FIRST_PAUSE = 0.1
 MAX_PAUSE = 2.0
 """Seconds between two tries, also where a Retry-After header asks for more."""
+MOST_SECONDS = 60.0
+"""For one try: a response may come in drips, each of them in time."""
 MOST_DIGITS = 300
 """Of a whole number that is computed with: floats end at 309."""
 MAX_TIMEOUTS = 2
@@ -74,11 +76,12 @@ class Sender:
         for tries_left in range(self.retries, -1, -1):
             pause = min(FIRST_PAUSE * 2 ** (self.retries - tries_left), MAX_PAUSE)
             try:
-                response = await self.http.request(
-                    method, f"{self.url}{route}", content=content, headers={REQUEST_ID: new_request_id(), **(headers or {})}
-                )
-            except httpx.HTTPError as problem:
-                timeouts += isinstance(problem, httpx.TimeoutException)
+                async with asyncio.timeout(MOST_SECONDS):
+                    response = await self.http.request(
+                        method, f"{self.url}{route}", content=content, headers={REQUEST_ID: new_request_id(), **(headers or {})}
+                    )
+            except (httpx.HTTPError, TimeoutError) as problem:
+                timeouts += isinstance(problem, (httpx.TimeoutException, TimeoutError))
                 if not tries_left or timeouts >= MAX_TIMEOUTS:
                     what = f"{type(problem).__name__} {problem}".rstrip()
                     raise UnansweredError(f"no response to {method} {self.url}{route}: {what}") from problem
