@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -73,6 +74,7 @@ STRUCTURES: dict[str, tuple[Any, GoldenRows]] = {
         GoldenRows(["a"], [[float(index)] for index in range(15)], LABELS * 3, None, [0, 1, 2]),
     ),
     "with as many other numbers as classes": ([{"prediction": label, "shap": [0.5, -2.0]} for label in YES.predictions], YES),
+    "scores of a regression": ({"scores": PRICES.predictions}, PRICES),
     "NaN for no number": ({"predictions": [float("nan"), 2.5]}, GoldenRows(["a"], [[1.0], [2.0]], [None, 2.5], None, [])),
     "NaN as text for no number": ({"predictions": ["NaN", 2.5]}, GoldenRows(["a"], [[1.0], [2.0]], [None, 2.5], None, [])),
     "bounds in two lists": ({"prediction": PRICES.predictions, "lower": [9.0, 19.5, 29.0], "upper": [11.0, 21.5, 33.0]}, PRICES),
@@ -129,6 +131,16 @@ MEANINGS: dict[str, tuple[Any, GoldenRows, dict[str, Any]]] = {
         [{"class": 1 + row % 3, "survived": label} for row, label in enumerate([0, 0, 1, 1])],
         TWO,
         {"predictions": "*.survived"},
+    ),
+    "numbers beside labels of rows": (
+        [{"label": index, "price": price, "rank": -price} for index, price in enumerate(PRICES.predictions)],
+        PRICES,
+        {"predictions": "*.price"},
+    ),
+    "beside a prediction that was sent": (
+        {"inputs": [{"prediction": row[0]} for row in FLOWERS.rows], "outcome": LABELS},
+        replace(FLOWERS, columns=["prediction", "b"]),
+        {"predictions": "outcome"},
     ),
     "beside a value that was sent": (
         [{"value": row[0], "price": price + 0.0} for row, price in zip(PRICES.rows, PRICES.predictions, strict=True)],

@@ -279,7 +279,8 @@ def _paths_of_parts(answers: Sequence[Any], golden: GoldenRows, contract: Contra
     if predictions is None and probabilities is not None:
         predictions = _too_few_or_many(answers, golden, probabilities)
     if predictions is None and probabilities is None:
-        predictions, probabilities = (_named_anywhere(answers, names) for names in (PREDICTION_NAMES, PROBABILITY_NAMES))
+        predictions = _named_anywhere(answers, PREDICTION_NAMES)
+        probabilities = _named_anywhere(answers, PROBABILITY_NAMES) if golden.probabilities else None
         if isinstance(answers[0], list) and not contract.one_row:
             predictions = ""
     return {"predictions": predictions, "probabilities": probabilities, "intervals": _find_intervals(answers, golden, contract)}
@@ -309,13 +310,14 @@ def _find_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows, cont
     """Return where the predictions are: under a usual name, or in the one column that can be them."""
     if contract.predictions in columns:
         return contract.predictions
-    named = _by_name(list(columns), PREDICTION_NAMES)
-    if named is not None:
+    strong, weak = _names_of_predictions(golden)
+    named = _by_name(list(columns), strong)
+    if named is not None and (not _is_echo(golden, columns[named]) or _same_predictions(golden, columns[named])):
         return named
     candidates = _can_be_predictions(columns, golden)
     matching = [path for path, values in candidates.items() if _same_predictions(golden, values)]
     mapped = [path for path, values in candidates.items() if _label_names(golden, values)]
-    also = _by_name(list(columns), ALSO_PREDICTIONS)
+    also = _by_name(list(columns), weak)
     if also is not None and (also in matching or not (matching or _is_echo(golden, columns[also]))):
         return also  # others are called so, too: a class of passengers, the value of a customer
     return next(iter([*matching, *mapped, *candidates]), None) if matching or mapped or len(candidates) == 1 else None
@@ -328,10 +330,16 @@ def _can_be_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows) ->
     for path, values in columns.items():
         is_constant = varies and len({str(value) for value in values}) == 1
         is_about_request = set(re.split(r"[^a-z]+", _last_name(path))) & ABOUT_REQUESTS
-        is_probability = _last_name(path) in (*PROBABILITY_NAMES, *ALSO_PROBABILITIES) or whose_probability(golden, values)
+        is_named_probability = bool(golden.classes) and _last_name(path) in (*PROBABILITY_NAMES, *ALSO_PROBABILITIES)
+        is_probability = is_named_probability or whose_probability(golden, values)
         if path == "" or not (is_constant or is_about_request or is_probability):
             found[path] = values
     return {path: values for path, values in found.items() if not (golden.classes and whose_probability(golden, values))}
+
+
+def _names_of_predictions(golden: GoldenRows) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the names that promise predictions, and those that other things have, too: numbers are not called labels."""
+    return (PREDICTION_NAMES, ALSO_PREDICTIONS) if golden.classes else (PREDICTION_NAMES[:2], (*PREDICTION_NAMES[2:], *ALSO_PREDICTIONS))
 
 
 def _is_echo(golden: GoldenRows, values: Sequence[Any]) -> bool:
@@ -465,7 +473,7 @@ def _chosen_by_value(answers: Sequence[Any], paths: Mapping[str, str | None], go
         return None
     flat = {path: unwrapped(values) for path, values in columns_in(answers, len(golden), one_row=contract.one_row).items()}
     plain = {path: values for path, values in flat.items() if path and all(map(_is_plain, values))}
-    if path in {_by_name(list(flat), PREDICTION_NAMES), _by_name(list(flat), ALSO_PREDICTIONS)}:
+    if path in {_by_name(list(flat), names) for names in _names_of_predictions(golden)}:
         return None
     return path if len(_can_be_predictions(plain, golden)) > 1 else None
 
