@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tier0.checks.serving.identity import expected_model
 from tier0.checks.serving.sender import Sender
 from tier0.checks.serving.target import Target
-from tier0.core.answers import FoundParts, as_served, find_parts, in_model_terms, is_refusal, merged
+from tier0.core.answers import FoundParts, as_served, find_parts, in_model_terms, is_refusal, is_rounded, merged
 from tier0.core.contract import PREDICTED, Contract
 from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError
@@ -24,6 +25,7 @@ FLOWERS = GoldenRows(["a", "b"], [[float(index), 1.0] for index in range(5)], LA
 Q = [[0.7123, 0.2877], [0.1544, 0.8456], [0.0911, 0.9089], [0.5512, 0.4488]]
 YES = GoldenRows(["a"], [[1.0], [2.0], [3.0], [4.0]], ["no", "yes", "yes", "no"], Q, ["no", "yes"])
 PRICES = GoldenRows(["a"], [[1.0], [2.0], [3.0]], [10.123, 20.456, 30.789], None, [], intervals=[[9.0, 11.0], [19.5, 21.5], [29.0, 33.0]])
+TWO = GoldenRows(["a"], [[9.0], [8.0], [7.0], [6.0]], [0, 0, 1, 1], None, [0, 1])
 OPEN = Contract(predictions=None, probabilities=None, intervals=None, model_tag=None)
 
 
@@ -67,6 +69,14 @@ STRUCTURES: dict[str, tuple[Any, GoldenRows]] = {
     "label and matrix": ([[label, row] for label, row in zip(YES.predictions, Q, strict=True)], YES),
     "prices": ({"price": PRICES.predictions, "currency": "EUR"}, PRICES),
     "prices as text": ([str(price) for price in PRICES.predictions], PRICES),
+    "by row number, with sorted keys": (
+        {"predictions": dict(sorted((str(index), label) for index, label in enumerate(LABELS * 3)))},
+        GoldenRows(["a"], [[float(index)] for index in range(15)], LABELS * 3, None, [0, 1, 2]),
+    ),
+    "with as many other numbers as classes": ([{"prediction": label, "shap": [0.5, -2.0]} for label in YES.predictions], YES),
+    "scores of a regression": ({"scores": PRICES.predictions}, PRICES),
+    "NaN for no number": ({"predictions": [float("nan"), 2.5]}, GoldenRows(["a"], [[1.0], [2.0]], [None, 2.5], None, [])),
+    "NaN as text for no number": ({"predictions": ["NaN", 2.5]}, GoldenRows(["a"], [[1.0], [2.0]], [None, 2.5], None, [])),
     "bounds in two lists": ({"prediction": PRICES.predictions, "lower": [9.0, 19.5, 29.0], "upper": [11.0, 21.5, 33.0]}, PRICES),
     "bounds in pairs": ({"prediction": PRICES.predictions, "interval": PRICES.intervals}, PRICES),
     "bounds in objects": (
@@ -112,6 +122,31 @@ def test_structure_is_found_where_a_request_takes_one_row(form: str) -> None:
 MEANINGS: dict[str, tuple[Any, GoldenRows, dict[str, Any]]] = {
     "label names": ([NAMES[label] for label in LABELS], FLOWERS, {"labels": dict(zip("012", NAMES, strict=True))}),
     "numbers for labels": ({"prediction": [10, 20, 20, 10]}, YES, {"labels": {"no": 10, "yes": 20}}),
+    "numbers for the texts of them": (
+        {"prediction": [2, 1]},
+        GoldenRows(["a"], [[1.0], [2.0]], ["2", "1"], None, ["1", "2"]),
+        {"labels": {"1": 1, "2": 2}},
+    ),
+    "beside a class of something else": (
+        [{"class": 1 + row % 3, "survived": label} for row, label in enumerate([0, 0, 1, 1])],
+        TWO,
+        {"predictions": "*.survived"},
+    ),
+    "numbers beside labels of rows": (
+        [{"label": index, "price": price, "rank": -price} for index, price in enumerate(PRICES.predictions)],
+        PRICES,
+        {"predictions": "*.price"},
+    ),
+    "beside a prediction that was sent": (
+        {"inputs": [{"prediction": row[0]} for row in FLOWERS.rows], "outcome": LABELS},
+        replace(FLOWERS, columns=["prediction", "b"]),
+        {"predictions": "outcome"},
+    ),
+    "beside a value that was sent": (
+        [{"value": row[0], "price": price + 0.0} for row, price in zip(PRICES.rows, PRICES.predictions, strict=True)],
+        PRICES,
+        {"predictions": "*.price"},
+    ),
     "true and false": ({"churn": [False, True, True, False]}, YES, {"labels": {"no": False, "yes": True}}),
     "names as keys": ([dict(zip(NAMES, row, strict=True)) for row in P], FLOWERS, {"labels": dict(zip("012", NAMES, strict=True))}),
     "one class": ({"label": YES.predictions, "score": [row[1] for row in Q]}, YES, {"probability_of": "yes"}),
@@ -171,6 +206,9 @@ MUTANTS: dict[str, tuple[Any, GoldenRows]] = {
     "a row lost": ({"predictions": LABELS[:-1]}, FLOWERS),
     "a constant": ({"predictions": [1] * 5}, FLOWERS),
     "an empty list": ({"predictions": []}, FLOWERS),
+    "a row lost beside all probabilities": ({"predictions": LABELS[:-1], "probabilities": P}, FLOWERS),
+    "numbers for the texts of others": ({"prediction": [1, 2]}, GoldenRows(["a"], [[1.0], [2.0]], ["2", "1"], None, ["1", "2"])),
+    "whole numbers beyond all floats": ({"predictions": [float("inf")] * 3}, PRICES),
 }
 
 
@@ -181,6 +219,46 @@ def test_a_defect_is_compared_and_differs(form: str) -> None:
 
     compared = tuple(part for part, path in found.paths.items() if path is not None and part not in {one.part for one in found.undeclared})
     assert golden.compare({**parts, "classes": None}, parts=compared) is not None
+
+
+def test_declared_names_beside_the_labels_themselves_are_a_difference() -> None:
+    contract = Contract(**{**vars(OPEN), "predictions": "p", "labels": {"no": "A", "yes": "B"}})
+
+    for answer, is_equal in ((["A", "B", "B", "A"], True), (["no", "yes", "yes", "no"], True), (["A", "yes", "B", "A"], False)):
+        _, parts = look({"p": answer}, YES, contract, predictions="p", labels=contract.labels)
+        assert (YES.compare({**parts, "classes": None}, parts=("predictions",)) is None) is is_equal
+
+
+def test_what_has_more_decimals_than_declared_is_not_rounded() -> None:
+    two = Contract(decimals=2)
+
+    assert is_rounded([[0.81, 0.19], [0.8100000023841858, 12345.67]], "probabilities", two)
+    assert is_rounded([0.8123, None, "a"], "probabilities", Contract(decimals=2, scale=100.0))
+    assert is_rounded([0.8123456], "probabilities", Contract())
+    assert not is_rounded([[0.81, 0.19], [0.814, 0.186]], "probabilities", two)
+
+
+UNREAD: dict[str, tuple[Any, GoldenRows]] = {
+    "no predictions": ({"predictions": None, "probabilities": P}, FLOWERS),
+    "one hot predictions": ({"predictions": [[1, 0], [0, 1], [0, 1], [0, 1]], "probabilities": Q}, YES),
+    "transposed": ({"predictions": LABELS, "probabilities": [list(column) for column in zip(*P, strict=True)]}, FLOWERS),
+    "flattened": ({"predictions": LABELS, "probabilities": [value for row in P for value in row]}, FLOWERS),
+    "probabilities of a row lost": ({"predictions": LABELS, "probabilities": P[:-1]}, FLOWERS),
+    "probabilities of one row only": ([{"label": label} | ({"probabilities": P[0]} if not row else {}) for row, label in enumerate(LABELS)], FLOWERS),
+    "logits": ({"predictions": YES.predictions, "scores": [[-1.5, 1.5]] * 4}, YES),
+    "logits by name": ([{"label": label, "scores": {"no": -0.5, "yes": 2.5}} for label in YES.predictions], YES),
+}
+
+
+@pytest.mark.parametrize("form", UNREAD)
+def test_what_is_called_a_part_and_cannot_be_read_as_one_is_told(form: str) -> None:
+    answer, golden = UNREAD[form]
+
+    assert look(answer, golden)[0].undeclared
+
+
+def test_the_names_of_the_classes_are_not_predictions() -> None:
+    assert is_same({"labels": ["no", "yes"], "probabilities": Q}, YES)
 
 
 def test_a_probability_of_another_class_is_not_the_declared_one() -> None:
@@ -204,12 +282,24 @@ def test_a_probability_of_another_class_is_not_the_declared_one() -> None:
         ({"prediction": 1, "error": "none"}, False),
         ({"value": 3.5, "error": 0.25}, False),
         ({"status": "ok"}, False),
+        ({"value": [3.5, 4.5], "errors": [0.25, 0.5]}, False),
+        ({"result": [3.5], "detail": "a linear model"}, False),
+        ({"errors": [None, None], "data": {"value": 1}}, False),
+        ({"error": "none", "data": {"value": 1}}, False),
+        ({"detail": {"model": "v1"}, "data": {"label": [1]}}, False),
+        ({"errors": [None, "too large"]}, True),
         ([1, 2], False),
         ("error", False),
     ],
 )
 def test_an_error_in_the_body_is_a_refusal(answer: Any, refuses: bool) -> None:  # noqa: FBT001
     assert is_refusal(answer) is refuses
+
+
+def test_a_label_or_a_part_that_was_found_is_no_refusal() -> None:
+    assert not is_refusal({"status": "failed"}, labels=["ok", "failed"])
+    assert not is_refusal({"forecast": 1.5, "detail": "a linear model"}, paths=("forecast", None))
+    assert is_refusal({"status": "failed"}, paths=("forecast", None), labels=["yes", "no"])
 
 
 WORDS = st.sampled_from(
@@ -228,6 +318,7 @@ def test_columns_of_any_name_are_sent_under_that_name(columns: list[str]) -> Non
     assert Contract(features="in.rows", columns="in.names").body(columns, [row]) == {"in": {"rows": [row], "names": columns}}
 
 
+@settings(deadline=None)  # connections read the system's certificates
 @given(
     st.sampled_from(["churn:v1", "v1", ":v1", "1", "churn", "not churn:v1", "churn:v1 answers"]), st.sampled_from(["churn:v1", "v1", "churn", "1"])
 )

@@ -39,6 +39,11 @@ def test_rows_become_a_body(contract: Contract, body: Any) -> None:
     assert contract.body(COLUMNS, ROWS) == body
 
 
+def test_a_field_within_the_rows_is_refused() -> None:
+    with pytest.raises(ContractError, match=r"rows\.x in the contract goes through rows, which is no object"):
+        Contract(features="rows", fields={"rows.x": 1}).body(["a"], [[1.0]])
+
+
 def test_an_answer_about_one_row_is_a_list_of_one() -> None:
     read = Contract(style="record", predictions="label", probabilities="score", probability_of="yes").read({"label": "yes", "score": 0.7})
 
@@ -63,6 +68,8 @@ def test_an_answer_about_one_row_is_a_list_of_one() -> None:
         ("schema = 1\nroute = 'predict'", "a route must begin with a slash"),
         ("schema = 1\nstyle = 'lines'", "style = 'lines': expected one of rows, records, columns"),
         ("schema =", "cannot be read"),
+        ("schema = 1\n[fields]\nwhen = 2020-01-01", "a body cannot hold that"),
+        ("schema = 1\n[fields]\nx = nan", "a body cannot hold that"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, text: str, says: str) -> None:

@@ -44,6 +44,20 @@ def test_a_tolerance_is_for_numbers_and_not_for_labels() -> None:
     assert GOLDEN.compare(far, tolerance=ROW_ALONE_TOLERANCE) is not None
 
 
+def test_a_tolerance_that_is_wider_than_labels_are_apart_does_not_join_them() -> None:
+    rows = GoldenRows(["a"], [[1.0], [2.0]], [10.0, 11.0], None, [10.0, 11.0])
+
+    assert rows.compare({"predictions": [10.001, 11.0]}, tolerance=0.25) is None
+    assert rows.compare({"predictions": [11.0, 10.0]}, tolerance=0.25) is not None
+
+
+def test_what_was_no_list_twice_is_the_same() -> None:
+    rows = GoldenRows(["a"], [[1.0]], [10.0], None, [])
+
+    assert rows.answered({"predictions": {"a": 1}}).compare({"predictions": {"a": 1}}) is None
+    assert rows.answered({"predictions": {"a": 1}}).compare({"predictions": [1]}) is not None
+
+
 @pytest.mark.parametrize(("expected", "got"), [(1, True), (1, "1"), ("1", 1), (1.0, True), (1.5, "1.5"), (0, False), (0, 0.5)])
 def test_labels_of_another_type_are_different(expected: Any, got: Any) -> None:
     golden = GoldenRows(["x"], [[1.0]], [expected], None, [])

@@ -168,6 +168,22 @@ def test_the_route_with_the_exact_name_is_chosen(names: tuple[str, ...], chosen:
     assert find_contract(routes(*names), {}).route == chosen
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"routes": [{}]},
+        {"paths": 5},
+        {"routes": [{"route": "/predict", "input": {"properties": {"rows": {"type": "array", "items": [1]}}, "required": 5}}]},
+        {"routes": [{"route": "/predict", "input": {"properties": {"rows": {"type": ["array", "null"]}}}}]},
+        {"routes": [{"route": "/predict", "input": {"type": "tensor", "shape": 4}}]},
+        {"routes": [{"route": "@other.host/x", "input": {"properties": {"rows": {"type": "array", "items": {"type": "array"}}}}}]},
+    ],
+)
+def test_a_schema_that_cannot_be_read_is_told(schema: Any) -> None:
+    with pytest.raises(ContractError, match=r"schema\.json"):
+        describe(schema, {}, ("a",))
+
+
 def test_a_route_that_does_not_exist_is_never_advised() -> None:
     with pytest.raises(ContractError, match=r'route = "/first"'):
         find_contract(routes("/first", "/second"), {})

@@ -25,12 +25,17 @@ ALSO_PROBABILITIES = ("probs", "proba", "probas", "class_probabilities", "predic
 PATHS = set(PARTS)
 ERROR_KEYS = ("error", "errors", "detail", "exception")
 ERROR_WORDS = {"error", "fail", "failed", "failure", "invalid"}
+NO_ERROR = {"none", "null", "no", "ok", "false", "0"}
 SAME = 1e-6
 """Relative difference up to which two numbers are taken for the same thing when a meaning is looked for; the checks compare more strictly."""
 MAX_ROUNDING = 12
 MIN_PROBABILITY_DECIMALS = 1
 """Probabilities without decimals are labels."""
 PERCENT = 100.0
+NEARLY = 0.05
+"""By which rounded or cut probabilities may miss their sum."""
+PROMISES_NO_PROBABILITY = {"scores", "score", "confidence", "confidences"}
+"""Names under which other numbers than probabilities are common, such as logits."""
 UNITS = tuple(10.0**power for power in (-6, -3, -2, -1, 1, 2, 3, 6))
 """By which a service may multiply a number that it returns in another unit."""
 ABOUT_REQUESTS = {
@@ -173,14 +178,34 @@ def unwrapped(values: Sequence[Any]) -> list[Any]:
     return [value[0] if value else None for value in values] if is_column else list(values)
 
 
-def is_refusal(answer: Any) -> bool:
-    """Return True if a response with status 200 reports an error instead of predictions."""
+def is_refusal(answer: Any, *, paths: Iterable[str | None] = (), labels: Sequence[Any] = ()) -> bool:
+    """Return True if a response with status 200 reports an error instead of predictions.
+
+    Args:
+        answer: the body of the response.
+        paths: where parts of a response are; what has one of them is an answer.
+        labels: of the model; one of them may be called as errors are.
+    """
     if not isinstance(answer, Mapping) or any(answer.get(name) for name in (*PREDICTION_NAMES, *PROBABILITY_NAMES)):
         return False
-    if any(answer.get(name) and not _is_number(answer[name]) for name in ERROR_KEYS):
-        return True
+    if any(path and get_path(answer, path) is not None for path in paths) or any(map(_is_list_of_plain, map(answer.get, ALSO_PREDICTIONS))):
+        return False
+    if any(_reports_error(answer.get(name)) for name in ERROR_KEYS):
+        others = {name: value for name, value in answer.items() if name not in ERROR_KEYS}
+        return not any(isinstance(value, list) and value for _, value in _called(others, (*PREDICTION_NAMES, *PROBABILITY_NAMES), in_rows=False))
     status = answer.get("status", answer.get("success"))
-    return status is False or (isinstance(status, str) and status.lower() in ERROR_WORDS)
+    return status not in labels and (status is False or (isinstance(status, str) and status.lower() in ERROR_WORDS))
+
+
+def _is_list_of_plain(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_plain, value))
+
+
+def _reports_error(value: Any) -> bool:
+    """Return True for what is said of an error; numbers are how large it is, and a list has one for each row."""
+    if isinstance(value, list):
+        return any(map(_reports_error, value))
+    return bool(value) and not _is_number(value) and str(value).strip().lower() not in NO_ERROR
 
 
 # ---------------------------------------------------------------- which of them are the parts
@@ -202,7 +227,37 @@ def find_parts(
     paths = {part: getattr(contract, part) for part in PARTS} if is_declared else _paths_of_parts(answers, golden, contract)
     if not is_declared and not promises_numbers and _is_booster(paths, answers, golden):
         return FoundParts({**paths, "predictions": paths["probabilities"], "probabilities": None}, ())
-    return FoundParts(paths, tuple(_undeclared(answers, paths, golden, contract, declared)))
+    unread = () if is_declared else _named_and_unread(answers, paths, golden)
+    return FoundParts(paths, (*_undeclared(answers, paths, golden, contract, declared), *unread))
+
+
+def _named_and_unread(answers: Sequence[Any], paths: Mapping[str, str | None], golden: GoldenRows) -> Iterator[Undeclared]:
+    """Yield what is called as a part, and is not one for each row, beside a part that was found: it must not stay unnoticed."""
+    for part, other in (("predictions", "probabilities"), ("probabilities", "predictions")):
+        if paths[part] is not None or paths[other] is None or getattr(golden, part) is None:
+            continue
+        for path, value in _called(answers[0], (part, part.removesuffix("s").replace("probabilitie", "probability"))):
+            is_around = paths[other] == path or str(paths[other]).startswith(f"{path}.")
+            if not is_around and (part == "predictions" or (isinstance(value, (list, Mapping)) and value)):
+                yield Undeclared(part, f"has {part} at {path} that are not one for each row", {})
+                break
+
+
+def _called(value: Any, names: Sequence[str], *, in_rows: bool = True) -> Iterator[tuple[str, Any]]:
+    """Yield the path and value of what is called by one of *names*, in objects, and in lists of them."""
+    for path, content in _objects(value, "", DEPTH):
+        yield from ((_join(path, name), content[name]) for name in names if name in content)
+        for name, rows in content.items() if in_rows else ():
+            if _can_be_path(name):
+                yield from _called_in_rows(rows, _join(path, name), names)
+    if in_rows:
+        yield from _called_in_rows(value, "", names)
+
+
+def _called_in_rows(rows: Any, path: str, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    for name in names if isinstance(rows, list) else ():
+        if values := [row[name] for row in rows if isinstance(row, Mapping) and name in row]:
+            yield _join(path, f"*.{name}"), values
 
 
 def _is_booster(paths: Mapping[str, str | None], answers: Sequence[Any], golden: GoldenRows) -> bool:
@@ -221,11 +276,22 @@ def _paths_of_parts(answers: Sequence[Any], golden: GoldenRows, contract: Contra
     plain = {path: values for path, values in flat.items() if _are_enough(map(_is_plain, values))}
     predictions = _find_predictions(plain, golden, contract)
     probabilities = _find_probabilities(columns, answers, golden, contract, predictions)
+    if predictions is None and probabilities is not None:
+        predictions = _too_few_or_many(answers, golden, probabilities)
     if predictions is None and probabilities is None:
-        predictions, probabilities = (_named_anywhere(answers, names) for names in (PREDICTION_NAMES, PROBABILITY_NAMES))
+        predictions = _named_anywhere(answers, PREDICTION_NAMES)
+        probabilities = _named_anywhere(answers, PROBABILITY_NAMES) if golden.probabilities else None
         if isinstance(answers[0], list) and not contract.one_row:
             predictions = ""
     return {"predictions": predictions, "probabilities": probabilities, "intervals": _find_intervals(answers, golden, contract)}
+
+
+def _too_few_or_many(answers: Sequence[Any], golden: GoldenRows, probabilities: str) -> str | None:
+    """Return the path of values that are called predictions, and are fewer or more than the rows."""
+    for path, value in _called(answers[0], PREDICTION_NAMES[:2]) if len(answers) == 1 else ():
+        if path != probabilities and "*" not in path and _is_list_of_plain(value) and len(value) != len(golden):
+            return path
+    return None
 
 
 def _named_anywhere(answers: Sequence[Any], names: Sequence[str]) -> str | None:
@@ -244,12 +310,16 @@ def _find_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows, cont
     """Return where the predictions are: under a usual name, or in the one column that can be them."""
     if contract.predictions in columns:
         return contract.predictions
-    named = _by_name(list(columns), PREDICTION_NAMES) or _by_name(list(columns), ALSO_PREDICTIONS)
-    if named is not None:
+    strong, weak = _names_of_predictions(golden)
+    named = _by_name(list(columns), strong)
+    if named is not None and (not _is_echo(golden, columns[named]) or _same_predictions(golden, columns[named])):
         return named
     candidates = _can_be_predictions(columns, golden)
     matching = [path for path, values in candidates.items() if _same_predictions(golden, values)]
     mapped = [path for path, values in candidates.items() if _label_names(golden, values)]
+    also = _by_name(list(columns), weak)
+    if also is not None and (also in matching or not (matching or _is_echo(golden, columns[also]))):
+        return also  # others are called so, too: a class of passengers, the value of a customer
     return next(iter([*matching, *mapped, *candidates]), None) if matching or mapped or len(candidates) == 1 else None
 
 
@@ -260,10 +330,21 @@ def _can_be_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows) ->
     for path, values in columns.items():
         is_constant = varies and len({str(value) for value in values}) == 1
         is_about_request = set(re.split(r"[^a-z]+", _last_name(path))) & ABOUT_REQUESTS
-        is_probability = _last_name(path) in (*PROBABILITY_NAMES, *ALSO_PROBABILITIES) or whose_probability(golden, values)
+        is_named_probability = bool(golden.classes) and _last_name(path) in (*PROBABILITY_NAMES, *ALSO_PROBABILITIES)
+        is_probability = is_named_probability or whose_probability(golden, values)
         if path == "" or not (is_constant or is_about_request or is_probability):
             found[path] = values
     return {path: values for path, values in found.items() if not (golden.classes and whose_probability(golden, values))}
+
+
+def _names_of_predictions(golden: GoldenRows) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the names that promise predictions, and those that other things have, too: numbers are not called labels."""
+    return (PREDICTION_NAMES, ALSO_PREDICTIONS) if golden.classes else (PREDICTION_NAMES[:2], (*PREDICTION_NAMES[2:], *ALSO_PREDICTIONS))
+
+
+def _is_echo(golden: GoldenRows, values: Sequence[Any]) -> bool:
+    """Return True if values are those of a column of the rows that were sent."""
+    return any(list(values) == [row[position] for row in golden.rows] for position in range(len(golden.columns)))
 
 
 def _same_predictions(golden: GoldenRows, values: Sequence[Any]) -> bool:
@@ -286,6 +367,8 @@ def _find_probabilities(
     if named is not None:
         return named
     distributions = [path for path, values in columns.items() if all(_is_distribution(value, golden) for value in values)]
+    if predictions is not None:  # other numbers of each row may be as many as there are classes
+        distributions = [path for path in distributions if all(_adds_up(value) for value in columns[path])]
     single = [path for path in others if whose_probability(golden, unwrapped(columns[path]))]
     return next(iter([*distributions, *single]), None)
 
@@ -315,6 +398,17 @@ def _is_distribution(value: Any, golden: GoldenRows) -> bool:
     keyed = keyed_scores(value)
     numbers = list(keyed.values()) if keyed is not None else value
     return isinstance(numbers, list) and len(numbers) == len(golden.classes) > 1 and all(map(_is_number, numbers))
+
+
+def _adds_up(value: Any) -> bool:
+    """Return True if numbers are between 0 and 1, or 0 and 100, and nearly add up to that."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], (list, Mapping)):
+        value = value[0]
+    keyed = keyed_scores(value)
+    numbers = list(keyed.values()) if keyed is not None else value
+    if not isinstance(numbers, list) or not numbers or not all(map(_is_number, numbers)) or min(numbers) < 0:
+        return False
+    return any(math.isclose(sum(numbers), whole, rel_tol=NEARLY) for whole in (1.0, PERCENT))
 
 
 def keyed_scores(value: Any) -> dict[str, Any] | None:
@@ -377,10 +471,12 @@ def _undeclared(
 def _chosen_by_value(answers: Sequence[Any], paths: Mapping[str, str | None], golden: GoldenRows, contract: Contract) -> str | None:
     """Return the path of the predictions where only their values tell them from others; None where their name, or their place, does."""
     path = paths["predictions"]
-    if not path or path == contract.predictions or _last_name(path) in (*PREDICTION_NAMES, *ALSO_PREDICTIONS):
+    if not path or path == contract.predictions:
         return None
     flat = {path: unwrapped(values) for path, values in columns_in(answers, len(golden), one_row=contract.one_row).items()}
     plain = {path: values for path, values in flat.items() if path and all(map(_is_plain, values))}
+    if path in {_by_name(list(flat), names) for names in _names_of_predictions(golden)}:
+        return None
     return path if len(_can_be_predictions(plain, golden)) > 1 else None
 
 
@@ -434,8 +530,9 @@ def _label_names(golden: GoldenRows, values: Sequence[Any]) -> dict[str, Any]:
     known = {str(label) for label in golden.classes}
     names: dict[str, Any] = {}
     for expected, value in zip(golden.predictions, values, strict=True):
-        if not isinstance(value, (str, int)) or (str(value) in known and not isinstance(value, bool)):
-            return {}
+        is_label = str(value) in known and not isinstance(value, bool)
+        if not isinstance(value, (str, int)) or (is_label and (str(value) != expected or isinstance(value, str))):
+            return {}  # a number for the text of the same digits is a name, too, but never that of another label
         if names.setdefault(str(expected), value) != value or type(names[str(expected)]) is not type(value):
             return {}
     is_one_to_one = len({(type(name).__name__, name) for name in names.values()}) == len(names)
@@ -493,6 +590,17 @@ def rounding_of(pairs: Sequence[tuple[float, float]], least: int) -> int | None:
     return decimals if all(abs(before - after) <= half for before, after in pairs) else None
 
 
+def is_rounded(values: Any, part: str, contract: Contract) -> bool:
+    """Return True if numbers in the model's terms have no more decimals than the contract declares: others were not rounded to them."""
+    if isinstance(values, list):
+        return all(is_rounded(value, part, contract) for value in values)
+    if contract.decimals is None or not isinstance(values, float) or not math.isfinite(values):
+        return True
+    served = values * (contract.scale if part != "intervals" else 1.0)
+    unit = 10.0**-contract.decimals
+    return math.isclose(served, round(served, contract.decimals), rel_tol=SAME, abs_tol=unit / 100)
+
+
 def _decimals_of(number: float) -> int:
     return next((decimals for decimals in range(MAX_ROUNDING + 1) if round(number, decimals) == number), MAX_ROUNDING + 1)
 
@@ -520,6 +628,9 @@ def _undeclared_probabilities(
         if all(map(_is_number, flat)):
             yield from _undeclared_single(golden, flat, paths)
             return
+    if not named and _last_name(paths["probabilities"] or "") in PROMISES_NO_PROBABILITY and not any(map(_adds_up, served)):
+        yield Undeclared("probabilities", f"has numbers at {paths['probabilities']} that are no probabilities", {})
+        return
     keyed = [keyed_scores(row) for row in served]
     if all(row is not None for row in keyed):
         yield from _undeclared_keys(golden, [row for row in keyed if row is not None], declared)
@@ -645,10 +756,19 @@ def in_model_terms(parts: Mapping[str, Any], golden: GoldenRows, contract: Contr
     predictions = parts["predictions"]
     if isinstance(predictions, list):
         by_name = _labels_by_name(golden, contract)
-        predictions = [by_name.get(_key(value), value) for value in predictions] if by_name else as_labels(golden, predictions)
+        predictions = _named_as_labels(predictions, by_name, contract) if by_name else as_labels(golden, predictions)
         if not golden.classes and contract.scale != 1.0:
             predictions = [value / contract.scale if _is_number(value) else value for value in predictions]
     return {**parts, "predictions": predictions, "probabilities": by_class(parts["probabilities"], golden, contract)}
+
+
+def _named_as_labels(values: Sequence[Any], by_name: Mapping[Any, Any], contract: Contract) -> list[Any]:
+    """Return the model's labels for the service's names; where some are names, the others must be, too."""
+    are_names = [_key(value) in by_name for value in values]
+    if any(are_names) and not all(are_names):
+        told = [f"{value!r}, which others call {contract.labels[str(value)]!r}" if str(value) in contract.labels else value for value in values]
+        return [by_name[_key(value)] if is_name else other for value, other, is_name in zip(values, told, are_names, strict=True)]
+    return [by_name.get(_key(value), value) for value in values]
 
 
 def _key(value: Any) -> Any:
@@ -673,7 +793,7 @@ def _as_number(text: str) -> Any:
         number = float(text)
     except ValueError:
         return text
-    return number if math.isfinite(number) else text
+    return text if math.isinf(number) else number
 
 
 def by_class(value: Any, golden: GoldenRows, contract: Contract) -> Any:

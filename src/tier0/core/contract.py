@@ -240,8 +240,10 @@ def _as_pairs(value: Any, *, one_row: bool) -> Any:
 
 def as_list(value: Any) -> Any:
     """Return an object that is keyed by row number, as pandas' ``to_dict`` writes a column, as a list; anything else as it is."""
-    if isinstance(value, Mapping) and value and list(value) == [str(index) for index in range(len(value))]:
-        return list(value.values())
+    if isinstance(value, Mapping) and value:
+        numbers = [str(index) for index in range(len(value))]
+        if list(value) in (numbers, sorted(numbers)):  # the latter is how sorted keys are written
+            return [value[number] for number in numbers]
     return value
 
 
@@ -282,6 +284,10 @@ def _positive(value: Any) -> float:
 
 def _fields(value: Any) -> dict[str, Any]:
     _require(isinstance(value, Mapping), "expected a table of fields, each with its value")
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as problem:
+        raise ValueError(f"a body cannot hold that ({problem})") from None
     return dict(value)
 
 
@@ -385,6 +391,8 @@ def _put(body: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = path.split(".")
     for parent in parents:
         body = body.setdefault(parent, {})
+        if not isinstance(body, dict):
+            raise ContractError(f"{path} in the contract goes through {parent}, which is no object of the body")
     body[last] = value
 
 

@@ -193,15 +193,25 @@ class GoldenRows:
         expected = getattr(self, part)
         if expected is None and got is None:
             return None
-        if expected is None or not isinstance(got, list):
-            return Mismatch(0, part, None if expected is None else expected[0], got, len(self), len(self))
+        if not isinstance(expected, list):  # of a service that was asked before
+            return None if expected == got else Mismatch(0, part, expected, got, len(self), len(self))
+        if not isinstance(got, list):
+            return Mismatch(0, part, expected[0] if expected else None, got, len(self), len(self))
         if len(got) != len(expected):
             return Mismatch(0, part, f"one for each of {len(expected)} rows", f"{len(got)} of them", len(self), len(self))
         wrong = [index for index, pair in enumerate(zip(expected, got, strict=True)) if not _equal(*pair, tolerance)]
+        if part == "predictions":
+            wrong = sorted({*wrong, *(index for index, pair in enumerate(zip(expected, got, strict=True)) if self._is_another_label(*pair))})
         if not wrong:
             return None
         first = wrong[0]
         return Mismatch(first, part, expected[first], got[first], len(wrong), len(self), self._edge_origin(first))
+
+    def _is_another_label(self, expected: Any, got: Any) -> bool:
+        """Return True if a number is closer to another label: a tolerance that is wider than labels are apart must not join them."""
+        if not isinstance(expected, float) or not _is_finite_number(got):
+            return False
+        return any(abs(label - got) < abs(expected - got) for label in self.classes if isinstance(label, float))
 
     def beside(self, answer: Mapping[str, Any], *, parts: Sequence[str] = PARTS) -> dict[str, Any] | None:
         """Return what the in-memory model gave beside what was served, for a drawing.
@@ -280,6 +290,10 @@ def _number(output: Any, column: int) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
 
 
+def _is_finite_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _as_columns(pairs: Sequence[tuple[float | None, float | None]]) -> dict[str, list[float | None]]:
     return {"expected": [before for before, _ in pairs], "served": [after for _, after in pairs]}
 
@@ -289,6 +303,8 @@ def _equal(expected: Any, got: Any, tolerance: Tolerance) -> bool:
         return isinstance(got, list) and len(got) == len(expected) and all(_equal(*pair, tolerance) for pair in zip(expected, got, strict=True))
     if isinstance(expected, dict):
         return isinstance(got, dict) and got.keys() == expected.keys() and all(_equal(expected[key], got[key], tolerance) for key in expected)
+    if isinstance(got, float) and math.isnan(got):  # how services write what JSON has no number for, and golden rows have as None
+        return expected is None or (isinstance(expected, float) and math.isnan(expected))
     if isinstance(expected, float):
         return isinstance(got, (int, float)) and not isinstance(got, bool) and tolerance.allows(expected, got)
     if isinstance(expected, int) and not isinstance(expected, bool) and isinstance(got, float):

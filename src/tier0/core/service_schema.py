@@ -102,8 +102,17 @@ def describe(schema: Any, declared: Mapping[str, Any], columns: Sequence[str] = 
     """Return what a schema shows of the route that predicts; None where the route is mounted, or not in the schema.
 
     Raises:
-        ContractError: which route predicts, or where the rows go, is not clear.
+        ContractError: which route predicts, or where the rows go, is not clear; or the schema is not one of BentoML.
     """
+    try:
+        return _describe(schema, declared, columns)
+    except (TypeError, KeyError, AttributeError, RecursionError) as problem:
+        reason = f"the service's /schema.json cannot be read ({type(problem).__name__}: {problem})"
+        example = {"route": "/the-route-of-the-prediction", "features": "where.the.rows.go", "predictions": "where.they.are"}
+        raise ContractError(f"{reason}. {how_to_declare(example)}") from problem
+
+
+def _describe(schema: Any, declared: Mapping[str, Any], columns: Sequence[str]) -> Described | None:
     schema = schema if isinstance(schema, Mapping) else {}
     listed = schema.get("routes")
     routes = [route for route in listed if isinstance(route, Mapping)] if isinstance(listed, list) else []
@@ -140,6 +149,8 @@ def _takes_rows(route: Schema, columns: Sequence[str]) -> bool:
 
 def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str]) -> Described:
     path = str(route["route"])
+    if not path.startswith("/"):  # behind the address it would be another address
+        raise ContractError(f"the service's /schema.json has the route {path!r}, which does not begin with a slash. Declare the right one as route")
     input_, output = _mapping(route.get("input")), _mapping(route.get("output"))
     properties = _mapping(input_.get("properties"))
     forms, names, why_not = _find_input(path, input_, declared, columns)

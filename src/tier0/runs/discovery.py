@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, UNAUTHORIZED, UnansweredError
+from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, UNAUTHORIZED, UnansweredError, decode_json
 from tier0.checks.serving.target import NoPredictionError, RefusedError, Target
 from tier0.core.answers import find_parts
 from tier0.core.contract import PARTS, Contract, ContractError, check_declared, how_to_declare
@@ -60,7 +60,7 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
     except UnansweredError as problem:
         raise UnansweredError(f"nothing responds at {target.url}: {problem}. Is the service running, and is this its URL?") from problem
     try:
-        schema = response.raise_for_status().json()
+        schema = decode_json(response.raise_for_status())
     except (httpx.HTTPStatusError, ValueError) as problem:
         if declared:
             return None
@@ -134,6 +134,10 @@ async def _remember(target: Target) -> None:
 def _read(target: Target, described: Described | None, declared: Mapping[str, Any]) -> Target:
     promises = described is not None and _promises_numbers(described.output)
     found = find_parts(target.memo["golden"], target.model_rows, target.contract, declared, promises_numbers=promises)
+    if len(target.golden) == 1 and not target.contract.one_row and "max_rows" not in declared:
+        read = target.contract.with_paths(found.paths).read(target.memo["golden"][0])
+        if found.paths["predictions"] is not None and not isinstance(read["predictions"], list):  # one value: it takes one row only
+            return _read(replace(target, contract=replace(target.contract, max_rows=1)), described, declared)
     return replace(target, contract=target.contract.with_paths(found.paths), undeclared=found.undeclared)
 
 
@@ -153,7 +157,7 @@ def _require_parts(target: Target) -> None:
         return
     first = target.memo["golden"][0]
     first = first[0] if isinstance(first, list) and first else first
-    listed = f" (its fields: {', '.join(map(str, first))})" if isinstance(first, Mapping) else ""
+    listed = f" (its fields: {', '.join(map(str, first))})" if isinstance(first, Mapping) and first else ""
     message = f"it is not clear where the predictions are in the response of {target.contract.route}{listed}. "
     raise ContractError(message + how_to_declare({"predictions": "where.they.are"}))
 
@@ -170,6 +174,13 @@ def _without_answer(target: Target, failure: CheckFailedError | UnansweredError 
         raise ContractError(f"{route} returned {status}: {HOW_TO_AUTHORIZE}")
     if status in NO_ROUTE:
         raise ContractError(f"{route} returned {status}: there is no such route for POST. Declare the right one as route in the contract")
+    if status is not None and httpx.codes.is_redirect(status):
+        to = failure.evidence.get("location", "") if isinstance(failure, CheckFailedError) else ""
+        raise ContractError(
+            f"{route} returned {status}, a redirect{f' to {to}' if to else ''}, which is not followed. Declare the right route in the contract"
+        )
+    if isinstance(failure, CheckFailedError) and (kind := failure.evidence.get("content_type")) and "json" not in kind and "html" not in kind:
+        raise ContractError(f"{route} responds with {kind}, which is not read: the predictions must be JSON")
     if isinstance(failure, RefusedError) and FORM & declared.keys():
         keys = ", ".join(sorted(FORM & declared.keys()))
         how = f"The request body follows the contract ({keys}): correct that, or run `tier0 contract {target.url} --golden FILE` to draft one"

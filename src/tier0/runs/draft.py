@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tier0.checks.serving.sender import decode_json
 from tier0.checks.serving.target import Target
 from tier0.core.contract import PARTS, SCHEMA, ContractError, as_toml, check_declared
 from tier0.core.service_schema import Described, describe, example_for, row_properties
@@ -106,7 +107,7 @@ def _where_rows_go(described: Described | None) -> dict[str, Any]:
 async def _describe(target: Target, drafted: Draft) -> Described | None:
     response = await target.get("/schema.json")
     try:
-        schema = response.json() if response.is_success else None
+        schema = decode_json(response) if response.is_success else None
     except ValueError:
         schema = None
     columns = target.rows.columns if target.rows is not None else ()

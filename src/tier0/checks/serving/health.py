@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tier0.checks.serving.sender import UNREACHABLE, UnansweredError
+from tier0.checks.serving.sender import UNREACHABLE, UnansweredError, decode_json
 from tier0.checks.serving.target import MOST_SHOWN, NO_GOLDEN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
@@ -40,7 +40,7 @@ async def body_agrees(target: Target) -> None:
     """Fail where the health route says 200 and its body says otherwise."""
     response = await _health(target)
     try:
-        body: Any = response.json()
+        body: Any = decode_json(response)
     except ValueError:
         raise NotJudgedError("the health route has no JSON body", code="not_offered") from None
     if response.status_code != httpx.codes.OK or not isinstance(body, dict):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -16,6 +18,10 @@ DEFAULT_RETRIES = 3
 FIRST_PAUSE = 0.1
 MAX_PAUSE = 2.0
 """Seconds between two tries, also where a Retry-After header asks for more."""
+MOST_SECONDS = 60.0
+"""For one try: a response may come in drips, each of them in time."""
+MOST_DIGITS = 300
+"""Of a whole number that is computed with: floats end at 309."""
 MAX_TIMEOUTS = 2
 """Tries that may time out: each costs the whole timeout."""
 OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
@@ -71,11 +77,12 @@ class Sender:
         for tries_left in range(self.retries, -1, -1):
             pause = min(FIRST_PAUSE * 2 ** (self.retries - tries_left), MAX_PAUSE)
             try:
-                response = await self.http.request(
-                    method, f"{self.url}{route}", content=content, headers={REQUEST_ID: new_request_id(), **(headers or {})}
-                )
-            except httpx.HTTPError as problem:
-                timeouts += isinstance(problem, httpx.TimeoutException)
+                async with asyncio.timeout(MOST_SECONDS):
+                    response = await self.http.request(
+                        method, f"{self.url}{route}", content=content, headers={REQUEST_ID: new_request_id(), **(headers or {})}
+                    )
+            except (httpx.HTTPError, TimeoutError) as problem:
+                timeouts += isinstance(problem, (httpx.TimeoutException, TimeoutError))
                 if not tries_left or timeouts >= MAX_TIMEOUTS:
                     what = f"{type(problem).__name__} {problem}".rstrip()
                     raise UnansweredError(f"no response to {method} {self.url}{route}: {what}") from problem
@@ -88,6 +95,22 @@ class Sender:
             self.retried[reason] += 1
             await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last try returns or raises")
+
+
+def decode_json(response: httpx.Response) -> Any:
+    """Return the JSON of a body; whole numbers beyond all floats become infinite, since nothing can be computed with them.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply to be read.
+    """
+    try:
+        return response.json(parse_int=_whole_number)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _whole_number(text: str) -> float:
+    return int(text) if len(text) <= MOST_DIGITS else math.copysign(math.inf, -1 if text[0] == "-" else 1)
 
 
 def _pause_asked_for(response: httpx.Response, default: float) -> float:

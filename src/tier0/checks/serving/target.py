@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 
-from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, OVERLOADED, UNAUTHORIZED, UNREACHABLE, Sender, UnansweredError
-from tier0.core.answers import Undeclared, as_served, in_model_terms, is_refusal, merged
+from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, OVERLOADED, UNAUTHORIZED, UNREACHABLE, Sender, UnansweredError, decode_json
+from tier0.core.answers import Undeclared, as_served, in_model_terms, is_refusal, is_rounded, merged
 from tier0.core.contract import PARTS, SCHEMA, Contract, as_toml
 from tier0.core.golden import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
@@ -48,7 +48,7 @@ def decode(response: httpx.Response) -> Any:
     """
     if response.headers.get("content-type", "").startswith("text/plain") and not response.text.lstrip().startswith(("{", "[")):
         return response.text
-    return response.json()
+    return decode_json(response)
 
 
 def answered_of(outcomes: Sequence[Answer | BaseException]) -> list[Answer]:
@@ -296,16 +296,19 @@ class Target:
     def answer_of(self, response: httpx.Response, body: Any) -> Any:
         """Return the body of the response to a well-formed request; see `ask_body`."""
         evidence = {"status": response.status_code, "body": self.said(response.text)}
-        if response.status_code != httpx.codes.OK:
+        if response.is_redirect:
+            evidence["location"] = self.said(response.headers["location"])
+        if not response.is_success:
             raise self._no_prediction(response, evidence, body)
         try:
             answer = decode(response)
         except ValueError:
-            message = "a well-formed request got status 200 and a body that is not JSON"
+            message = f"a well-formed request got status {response.status_code} and a body that is not JSON"
             causes = ["a proxy responded, not the service"]
+            evidence["content_type"] = response.headers.get("content-type", "").partition(";")[0]
             raise NoPredictionError(message, evidence=evidence, causes=causes, reproduce=self.curl(body)) from None
-        if is_refusal(answer):
-            message = f"a well-formed request was refused with status 200 and an error in the body: {self.said(response.text)}"
+        if is_refusal(answer, paths=(self.contract.predictions, self.contract.probabilities), labels=self.rows.classes if self.rows else ()):
+            message = f"a well-formed request was refused with status {response.status_code} and an error in the body: {self.said(response.text)}"
             raise RefusedError(message, evidence=evidence, causes=REFUSALS, reproduce=self.curl(body))
         self.on_prediction()
         return answer
@@ -348,7 +351,10 @@ class Target:
         parts: tuple[str, ...] = (),
     ) -> None:
         """Raise `CheckFailedError` where *answer* is not what the model in memory gave for *golden*."""
-        mismatch = golden.compare({**answer, "classes": None}, tolerance=self.tolerances(same_batch=same_batch), parts=parts or self.parts)
+        allowed = self.tolerances(same_batch=same_batch)
+        unrounded = replace(self, contract=replace(self.contract, decimals=None)).tolerances(same_batch=same_batch)
+        allowed = {part: allowed[part] if is_rounded(answer.get(part), part, self.contract) else unrounded[part] for part in PARTS}
+        mismatch = golden.compare({**answer, "classes": None}, tolerance=allowed, parts=parts or self.parts)
         if mismatch is not None:
             raise self.failed(what, mismatch, golden, causes)
 
