@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections import Counter
@@ -117,3 +118,31 @@ def test_what_a_network_does_all_the_time_is_inconclusive(status: int) -> None:
 
     assert verdict.verdict == "inconclusive", [result.explain() for result in verdict.with_status("fail")]
     assert verdict.target["retried"][str(status)] >= 3
+
+
+@pytest.mark.parametrize("good_of_four", [1, 2])
+def test_a_service_that_refuses_every_other_request_is_inconclusive(good_of_four: int) -> None:
+    count = itertools.count()
+
+    def answer(arrival: Arrival) -> Reply:
+        refuses = arrival.method == "POST" and next(count) % 4 >= good_of_four
+        return Reply(503, {"error": "busy"}, headers={"Retry-After": "0"}) if refuses else answer_with(label)(arrival)
+
+    with FaultServer(answer) as server:
+        verdict = tier0.check_serving(Deployment.from_url(server.url, golden=GOLDEN, contract=CONTRACT), on_fail="return")
+
+    assert verdict.verdict == "inconclusive", [result.explain() for result in verdict.with_status("fail")]
+
+
+@pytest.mark.parametrize("nth", [3, 5, 10, 20])
+def test_a_wrong_response_now_and_then_is_found(nth: int) -> None:
+    count = itertools.count(1)
+
+    def answer(arrival: Arrival) -> Reply:
+        is_wrong = arrival.method == "POST" and next(count) % nth == 0
+        return answer_with(lambda row: 1 - label(row))(arrival) if is_wrong else answer_with(label)(arrival)
+
+    with FaultServer(answer) as server:
+        verdict = tier0.check_serving(Deployment.from_url(server.url, golden=GOLDEN, contract=CONTRACT), on_fail="return")
+
+    assert verdict.verdict == "fail"

@@ -53,7 +53,7 @@ def test_a_status_that_is_the_label_is_an_answer() -> None:
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (lambda _: Reply(202, {"job": "7", "status": "queued"}), "where the predictions are among job, status"),
+        (lambda _: Reply(202, {"job": "7", "status": "queued"}), "its fields: job, status"),
         (lambda _: Reply(307, {}, headers={"Location": "/predict/"}), "a redirect to /predict/, which is not followed"),
         (lambda _: Reply(body=b"1\n0\n", headers={"Content-Type": "text/csv"}), "responds with text/csv"),
         (lambda _: {}, "where the predictions are in the response"),
@@ -85,5 +85,8 @@ def test_other_bodies_that_break_readers_break_nothing(path: str) -> None:
 def test_a_response_that_drips_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "MOST_SECONDS", 0.3)
 
-    with FaultServer(Reply(body=b" " * 1000, drip=0.1)) as server, pytest.raises(sender.UnansweredError, match=r"nothing answers at .* TimeoutError"):
+    with (
+        FaultServer(Reply(body=b" " * 1000, drip=0.1)) as server,
+        pytest.raises(sender.UnansweredError, match=r"nothing responds at .* TimeoutError"),
+    ):
         tier0.check_serving(Deployment.from_url(server.url, golden=GOLDEN), on_fail="return")

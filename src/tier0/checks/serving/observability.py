@@ -26,7 +26,7 @@ async def counts_requests(target: Target) -> None:
     golden = target.golden.take([0])
     before = await _steady_count(target)
     for _ in range(ASKED):
-        await target.ask(golden)
+        await target.expect(golden, "a row asked again", ["a canary, or one replica of several, responds differently"])
     counted = _count(await _samples(target)) - before
     if counted < ASKED:
         causes = [

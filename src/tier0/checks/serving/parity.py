@@ -168,7 +168,7 @@ async def no_memory(target: Target) -> None:
     first, last = golden.take([0]), golden.take([len(golden) - 1])
     before = await target.ask(first)
     for _ in range(2):
-        await target.ask(last)
+        await target.expect(last, "a row after another one", BATCH)
     after = await target.ask(first)
     as_before = first.answered(before)
     mismatch = as_before.compare(after, tolerance=target.tolerances(), parts=target.parts)

@@ -28,6 +28,9 @@ OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
 """Statuses of a service that refuses a request as one too many."""
 UNREACHABLE = {httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT}
 """Statuses of a proxy that got no response from the service."""
+MIN_RETRIED = 10
+MAX_RETRIED_SHARE = 0.25
+"""Of what was sent: up to it, requests are sent again, and always up to `MIN_RETRIED` of them."""
 TRANSIENT = OVERLOADED | UNREACHABLE
 """Statuses after which a caller tries again."""
 
@@ -56,6 +59,7 @@ class Sender:
         retries: how often a request is sent again after a reset, a timeout, or a 429, 502, 503 or 504.
         retried: the reason for each request that was sent again, such as ``503`` or ``ReadError``, and how often.
         retries_refusals: 429 and 503 are sent again, too; they are an answer where much is asked at once on purpose.
+        tries: how often something was sent, in a list of one that copies of the sender share.
     """
 
     url: str
@@ -63,6 +67,7 @@ class Sender:
     retries: int = DEFAULT_RETRIES
     retried: Counter[str] = field(default_factory=Counter)
     retries_refusals: bool = True
+    tries: list[int] = field(default_factory=lambda: [0])
 
     async def send(self, method: str, route: str, content: bytes | None = None, headers: dict[str, str] | None = None) -> httpx.Response:
         """Send one request, again if the network failed it, each time with a request id of its own unless *headers* has one.
@@ -76,6 +81,8 @@ class Sender:
         timeouts = 0
         for tries_left in range(self.retries, -1, -1):
             pause = min(FIRST_PAUSE * 2 ** (self.retries - tries_left), MAX_PAUSE)
+            self.tries[0] += 1
+            is_last = not tries_left or self._fails_too_often()
             try:
                 async with asyncio.timeout(MOST_SECONDS):
                     response = await self.http.request(
@@ -83,18 +90,22 @@ class Sender:
                     )
             except (httpx.HTTPError, TimeoutError) as problem:
                 timeouts += isinstance(problem, (httpx.TimeoutException, TimeoutError))
-                if not tries_left or timeouts >= MAX_TIMEOUTS:
+                if is_last or timeouts >= MAX_TIMEOUTS:
                     what = f"{type(problem).__name__} {problem}".rstrip()
                     raise UnansweredError(f"no response to {method} {self.url}{route}: {what}") from problem
                 reason = type(problem).__name__
             else:
-                if response.status_code not in (TRANSIENT if self.retries_refusals else UNREACHABLE) or not tries_left:
+                if response.status_code not in (TRANSIENT if self.retries_refusals else UNREACHABLE) or is_last:
                     return response
                 reason = str(response.status_code)
                 pause = _pause_asked_for(response, pause)
             self.retried[reason] += 1
             await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _fails_too_often(self) -> bool:
+        """Return True if so much had to be sent again that this is not a network which fails now and then: callers would see it, too."""
+        return sum(self.retried.values()) >= max(MIN_RETRIED, MAX_RETRIED_SHARE * self.tries[0])
 
 
 def decode_json(response: httpx.Response) -> Any:
