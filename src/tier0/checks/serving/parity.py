@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from tier0.checks.serving.target import Target
-from tier0.core.answers import in_model_terms
 from tier0.core.golden import GoldenRows
+from tier0.core.model_terms import in_model_terms
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 ALONE = 8
