@@ -128,7 +128,7 @@ async def test_how_a_service_is_asked_is_read_from_its_schema(tier0_faults: Faul
 async def test_what_a_schema_leaves_open_is_declared() -> None:
     schema = {"routes": [{"route": "/score", "input": SCHEMA["routes"][0]["input"], "output": {"type": "object"}}]}
     with FaultServer([Reply(200, schema), Reply(200, schema), Reply(200, {"out": [1]})]) as server:
-        with pytest.raises(ContractError, match="where the predictions are in the response of /score is not clear"):
+        with pytest.raises(ContractError, match="it is not clear where the predictions are in the response of /score"):
             await BentoMLClient.for_service(server.url)
         async with await BentoMLClient.for_service(server.url, declared={"predictions": "out"}) as client:
             assert (await client.predict([[1.0]]))["predictions"] == [1]

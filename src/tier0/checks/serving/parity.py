@@ -36,7 +36,7 @@ CLIENT = [
 async def golden_rows(target: Target) -> dict[str, Any]:
     """Fail where the golden rows, asked together, do not come back: to the last bit where the arithmetic is the same."""
     golden = target.golden
-    answer = await target.golden_answer()
+    answer = await target.ask(golden)  # anew, so that the server's log around this check shows what it did
     compared = {"compared": None if target.mask else golden.beside(answer, parts=target.parts)}
     try:
         target.refuse_difference(answer, golden, "served predictions differ from the trained model", PREPROCESSING, same_batch=True)
