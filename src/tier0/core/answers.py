@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tier0.core.contract import BOUNDS, PARTS, Contract, as_list, get_path
+from tier0.core.contract import BOUNDS, PARTS, Contract, as_list, get_path, join_path
 from tier0.core.golden import GoldenRows
 from tier0.core.meanings import PATHS, Undeclared, adds_up, find_undeclared, label_names, same_predictions, whose_probability
 from tier0.core.response import (
@@ -18,7 +18,6 @@ from tier0.core.response import (
     is_list_of_plain,
     is_number,
     is_plain,
-    join_path,
     keyed_scores,
     last_name,
     objects_in,
@@ -58,12 +57,12 @@ def find_parts(
         declared: what a person has declared.
         promises_numbers: the service's schema declares a list of numbers as its response.
     """
-    is_declared = bool(PATHS & declared.keys())
-    paths = {part: getattr(contract, part) for part in PARTS} if is_declared else _paths_of_parts(answers, golden, contract)
-    if not is_declared and not promises_numbers and _is_booster(paths, answers, golden):
-        return FoundParts({**paths, "predictions": paths["probabilities"], "probabilities": None}, ())
-    if is_declared:
+    if PATHS & declared.keys():
+        paths = {part: getattr(contract, part) for part in PARTS}
         return FoundParts(paths, tuple(find_undeclared(answers, paths, golden, contract, declared)))
+    paths = _paths_of_parts(answers, golden, contract)
+    if not promises_numbers and _is_booster(paths, answers, golden):
+        return FoundParts({**paths, "predictions": paths["probabilities"], "probabilities": None}, ())
     chosen = tuple(_chosen_by_value(answers, paths, golden, contract))
     undeclared = chosen or tuple(find_undeclared(answers, paths, golden, contract, declared))
     return FoundParts(paths, (*undeclared, *_named_and_unread(answers, paths, golden)))

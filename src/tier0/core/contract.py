@@ -396,6 +396,11 @@ def _put(body: dict[str, Any], path: str, value: Any) -> None:
     body[last] = value
 
 
+def join_path(first: str, second: str) -> str:
+    """Return one dotted path of two, either of which may be empty."""
+    return f"{first}.{second}" if first and second else first or second
+
+
 def get_path(answer: Any, path: str) -> Any:
     """Return what stands at a dotted path: ``*`` goes through a list, a number takes one item of a list; None where there is nothing."""
     if not path:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tier0.core.contract import PREDICTED, Contract
+from tier0.core.contract import PARTS, PREDICTED, Contract
 from tier0.core.golden import GoldenRows
 from tier0.core.response import is_number, is_plain, keyed_scores
 
@@ -41,7 +41,7 @@ def merged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if len(parts) == 1:
         return dict(parts[0])
     joined: dict[str, Any] = dict(parts[-1])
-    for name in ("predictions", "probabilities", "intervals"):
+    for name in PARTS:
         values = [part[name] for part in parts]
         joined[name] = (
             None if all(value is None for value in values) else [item for value in values for item in (value if isinstance(value, list) else [value])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tier0.core.contract import as_list, get_path
+from tier0.core.contract import as_list, get_path, join_path
 from tier0.core.service_schema import PREDICTION_NAMES, PROBABILITY_NAMES
 
 ALSO_PREDICTIONS = (
@@ -96,11 +96,6 @@ def _has(row: Any, path: str) -> bool:
 
 def _can_be_path(name: Any) -> bool:
     return isinstance(name, str) and bool(name) and name != "*" and "." not in name
-
-
-def join_path(first: str, second: str) -> str:
-    """Return one dotted path of two, either of which may be empty."""
-    return f"{first}.{second}" if first and second else first or second
 
 
 def last_name(path: str) -> str:

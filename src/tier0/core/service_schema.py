@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from tier0.core.contract import PARTS, Contract, ContractError, Style, as_toml, how_to_declare
+from tier0.core.contract import PARTS, Contract, ContractError, Style, as_toml, how_to_declare, join_path
 
 PREDICTION_NAMES = ("predictions", "prediction", "labels", "label")
 PROBABILITY_NAMES = ("probabilities", "probability", "scores", "score")
@@ -229,11 +229,11 @@ def _required_beside(part: Schema, features: str, columns: Sequence[str]) -> dic
     path = ""
     for name in features.split(".") if features else []:
         properties = _mapping(part.get("properties"))
-        found |= {_join(path, other): _mapping(properties.get(other)) for other in part.get("required", []) if other != name}
-        path, part = _join(path, name), _mapping(properties.get(name))
+        found |= {join_path(path, other): _mapping(properties.get(other)) for other in part.get("required", []) if other != name}
+        path, part = join_path(path, name), _mapping(properties.get(name))
     if columns and set(columns) & set(_mapping(part.get("properties"))):
         properties = _mapping(part.get("properties"))
-        found |= {_join(path, other): _mapping(properties.get(other)) for other in part.get("required", []) if other not in columns}
+        found |= {join_path(path, other): _mapping(properties.get(other)) for other in part.get("required", []) if other not in columns}
     return found
 
 
@@ -268,7 +268,7 @@ def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
         of_columns = [_mapping(properties.get(name)) for name in (_spelled(columns, list(properties)) or {}).values()]
         are_lists = bool(of_columns) and all(part.get("type") == "array" for part in of_columns)
         return [Form(path, "columns" if are_lists else "record")]
-    found = [form for name, inner in properties.items() for form in _forms(_mapping(inner), _join(path, name), columns)]
+    found = [form for name, inner in properties.items() for form in _forms(_mapping(inner), join_path(path, name), columns)]
     many = {form.features for form in found if form.style in MANY_ROWS and form.features.rpartition(".")[2] not in columns}
     return [form for form in found if form.features in many] or found
 
@@ -347,11 +347,7 @@ def _leaves(part: Schema, path: str) -> Iterator[tuple[str, Schema]]:
     if not properties:
         yield path, part
     for name, inner in properties.items():
-        yield from _leaves(_mapping(inner), _join(path, name))
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+        yield from _leaves(_mapping(inner), join_path(path, name))
 
 
 def _is_list_of(part: Schema, types: set[str]) -> bool:

@@ -7,12 +7,11 @@ import math
 from typing import Any
 
 from tier0.checks.serving.sender import UnansweredError
-from tier0.checks.serving.target import Target, decode, reports_error
+from tier0.checks.serving.target import REFUSED, Target, decode, reports_error
 from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 SUM_TOLERANCE = 1e-5
-CLIENT_ERRORS = range(400, 500)
 MOST_COLUMNS = 8
 VOCABULARY = ["the encoder ignores unknown categories (handle_unknown='ignore'), and the spelling is not checked before it"]
 GUESSED = ["a default is used instead of what was sent", "input is not validated against the model's signature"]
@@ -155,7 +154,7 @@ async def empty_rows(target: Target) -> None:
     body = contract.body(golden.columns, [])
     reproduce = target.curl(body)
     response = await target.post(json.dumps(body).encode())
-    if response.status_code in CLIENT_ERRORS or reports_error(response):
+    if response.status_code in REFUSED or reports_error(response):
         return
     evidence = {"status": response.status_code, "body": target.said(response.text)}
     if not response.is_success:
@@ -281,7 +280,7 @@ async def _refused(
         raise CheckFailedError(
             f"{what}: {problem}", causes=["the request crashes the worker", "the handler never returns"], reproduce=reproduce
         ) from problem
-    if response.status_code in CLIENT_ERRORS:
+    if response.status_code in REFUSED:
         return {}
     if reports_error(response):
         return {"refused_with_status_200": target.said(response.text)}

@@ -7,14 +7,13 @@ from contextlib import suppress
 
 import psutil
 
-from tier0.checks.serving.target import Target, reports_error
+from tier0.checks.serving.target import REFUSED, Target, reports_error
 from tier0.core.foreign_text import UNPICKLING_ERROR
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 PICKLE = "application/vnd.bentoml+pickle"
 NONE_AS_PICKLE = b"\x80\x04N."
 NOT_A_PICKLE = b"\x80\x04tier0"
-REFUSED = range(400, 500)
 
 
 async def refuses_pickle(target: Target) -> None:
