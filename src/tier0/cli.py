@@ -326,7 +326,7 @@ def golden(
     """
     from dataclasses import replace  # noqa: PLC0415 - what --help does not need
 
-    from tier0.serving.inference import golden_rows  # noqa: PLC0415
+    from tier0.golden.capture import golden_rows  # noqa: PLC0415
 
     _refuse_unwritable("--output", output)
     sys.path.insert(0, "")

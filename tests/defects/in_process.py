@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from tier0.core.golden import GoldenRows
+from tier0.golden.rows import GoldenRows
 
 ROWS = [[1.0, 2.0], [3.0, 1.0], [5.0, 9.0], [0.5, 0.25]]
 GOLDEN = GoldenRows(["a", "b"], ROWS, [a - b for a, b in ROWS], None, [])

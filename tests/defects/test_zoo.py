@@ -15,8 +15,8 @@ from zoo_server import Trained, case_in
 
 import tier0
 from tier0.client import BentoMLClient
-from tier0.core.golden import ROW_ALONE_TOLERANCE
 from tier0.core.service_schema import OpenAnswerError
+from tier0.golden.rows import ROW_ALONE_TOLERANCE
 from tier0.runs.deployment import Deployment
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(200), pytest.mark.xdist_group("zoo")]

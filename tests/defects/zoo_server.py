@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tier0.core.golden import GoldenRows
 from tier0.core.helper import NO_TELEMETRY, ONE_THREAD
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 
 HERE = Path(__file__).parent

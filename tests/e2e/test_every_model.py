@@ -11,8 +11,8 @@ import pytest
 
 import tier0
 from tier0.core.contract import Contract
-from tier0.core.golden import ROW_ALONE_TOLERANCE
 from tier0.core.settings import ALGORITHMS, DATASETS, merge_settings
+from tier0.golden.rows import ROW_ALONE_TOLERANCE
 from tier0.runs.deployment import Deployment, golden_probe, with_client
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import Server
@@ -20,7 +20,7 @@ from tier0.serving.workspace import Workspace
 
 if TYPE_CHECKING:
     from tier0.client import BentoMLClient
-    from tier0.core.golden import GoldenRows
+    from tier0.golden.rows import GoldenRows
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(240), pytest.mark.xdist_group("every_model")]
 CASES = [f"{dataset}-{algorithm}" for dataset in DATASETS for algorithm in ALGORITHMS]

@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from tier0.core.events import LatencyMeasured
-from tier0.core.golden import ROW_ALONE_TOLERANCE
+from tier0.golden.rows import ROW_ALONE_TOLERANCE
 
 if TYPE_CHECKING:
     from tier0 import BentoMLClient
     from tier0.core.event_log import EventLog
-    from tier0.core.golden import GoldenRows
+    from tier0.golden.rows import GoldenRows
     from tier0.runs.deployment import OwnDeployment
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]

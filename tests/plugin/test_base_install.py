@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import tier0
-from tier0.core.golden import GoldenRows
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
+from tier0.golden.rows import GoldenRows
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = (  # but pydantic, which typer needs, too

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pytest_run import Run
 
-from tier0.core.golden import GoldenRows
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 
 TINY = Path(__file__).parents[1] / "defects" / "starts" / "tiny.py"

@@ -30,10 +30,10 @@ from tier0.cli import app
 from tier0.core.catalogue import CATALOGUE, Check, select_checks
 from tier0.core.contract import ContractError
 from tier0.core.errors import Tier0Error, UnknownCheckError
-from tier0.core.golden import GoldenRows
 from tier0.core.verdict import InconclusiveError
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 from tier0.runs.examination import Examination, close_examinations, examination_of
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tier0.core.golden import GoldenRows
+from tier0.golden.rows import GoldenRows
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from tier0 import golden_rows
-from tier0.core.golden import GoldenRows
+from tier0.golden.rows import GoldenRows
 
 Meaning = Literal["structure", "either", "declaration", "impossible"]
 Rows = list[list[Any]]

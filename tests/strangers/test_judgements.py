@@ -14,9 +14,9 @@ import pytest
 from gateway import Gateway
 
 import tier0
-from tier0.core.golden import GoldenRows, Origin
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
+from tier0.golden.rows import GoldenRows, Origin
 from tier0.runs.deployment import Deployment
 
 ROWS = [[float(index), float(index * index % 7)] for index in range(30)]

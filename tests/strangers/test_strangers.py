@@ -20,8 +20,8 @@ from mutant_cases import MUTANTS, Mutant
 import tier0
 from tier0.core.contract import ContractError
 from tier0.core.errors import Tier0Error
-from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckResult, Verdict
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 from tier0.runs.examination import Examination
 

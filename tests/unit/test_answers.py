@@ -15,11 +15,11 @@ from tier0.checks.serving.sender import Sender
 from tier0.checks.serving.target import Target
 from tier0.core.answers import FoundParts, find_parts
 from tier0.core.contract import PREDICTED, Contract
-from tier0.core.golden import GoldenRows
 from tier0.core.meanings import is_rounded
 from tier0.core.model_terms import as_served, in_model_terms, merged
 from tier0.core.response import is_refusal
 from tier0.core.verdict import CheckFailedError
+from tier0.golden.rows import GoldenRows
 
 P = [[0.7, 0.2, 0.1], [0.15, 0.8, 0.05], [0.1, 0.25, 0.65], [0.55, 0.3, 0.15], [0.12, 0.5, 0.38]]
 LABELS = [0, 1, 2, 0, 1]

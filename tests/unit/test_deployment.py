@@ -12,7 +12,7 @@ import trustme
 
 from tier0.checks.serving.sender import UnansweredError
 from tier0.core.errors import RegistrationError, Tier0Error
-from tier0.core.golden import GoldenRows
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 from tier0.runs.verify import check_serving
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tier0.core.errors import RegistrationError
-from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.golden.rows import ROW_ALONE_TOLERANCE, GoldenRows
 
 GOLDEN = GoldenRows(["x"], [[1.0], [None]], ["no", "yes"], [[0.7, 0.3], [0.1, 0.9]], ["no", "yes"])
 ANSWER: dict[str, Any] = {"predictions": ["no", "yes"], "probabilities": [[0.7, 0.3], [0.1, 0.9]], "classes": ["no", "yes"]}

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tier0.core.errors import RegistrationError
-from tier0.core.golden import GoldenRows, Origin, Spread
-from tier0.core.golden_file import as_document
-from tier0.core.tolerance import Tolerance
+from tier0.golden.file import as_document
+from tier0.golden.rows import GoldenRows, Origin, Spread
+from tier0.golden.tolerance import Tolerance
 
 SCHEMA_2 = """{"schema": 2, "columns": ["wage", "age"],
 "rows": [[1.0, 30.0], [2.0, null], [null, 30.0], [null, null], [1.5, 30.0], [1.50000001, 30.0], [1.2, 31.0], [1.3, 31.0]],

@@ -14,11 +14,11 @@ import tier0
 from tier0.checks.serving.sender import Sender
 from tier0.checks.serving.target import Target
 from tier0.core.contract import Contract
-from tier0.core.golden import GoldenRows, Origin
-from tier0.core.origins import EDGE_CASE_KINDS, PLAIN_KINDS, UNRECOGNIZED, read_sentences
 from tier0.core.verdict import NotJudgedError, Status
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
+from tier0.golden.origins import EDGE_CASE_KINDS, PLAIN_KINDS, UNRECOGNIZED, read_sentences
+from tier0.golden.rows import GoldenRows, Origin
 
 WORDS = ["missing", "decision", "never seen", "boundary", "just below a boundary of", "just", "everything", "everything missing that may be"]
 SUFFIXES = ["wage", "age", "total_calls", "calls", "beyond what a float holds", "the decision changes", "before", "example", "synthetic", "of"]

@@ -22,9 +22,9 @@ from xgboost import train as train_booster
 
 from tier0 import register_model_for_serving
 from tier0.core.errors import ModelChangedError, RegistrationError
-from tier0.core.golden import Origin
+from tier0.golden.capture import golden_rows
+from tier0.golden.rows import Origin
 from tier0.serving.entry import Entry
-from tier0.serving.inference import golden_rows
 from tier0.serving.registration import ModelSaver, RegisteredModel, find_framework
 
 RNG = np.random.default_rng(0)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tier0.core.event_log import EventLog
 from tier0.core.events import CheckDone
-from tier0.core.golden import GoldenRows
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import CheckResult
+from tier0.golden.rows import GoldenRows
 from tier0.pipeline.study import METRICS
 from tier0.report import drawings
 from tier0.report.cut_short import CutShort

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tier0.core.errors import InvalidRowError, RegistrationError
-from tier0.core.signature import Feature, Signature
+from tier0.golden.signature import Feature, Signature
 
 AGE = Feature("age", "number", "float64", accepts_missing=True)
 VISITS = Feature("visits", "integer", "int64")

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tier0.core.contract import BOUNDS, PARTS, Contract, as_list, get_path, join_path
-from tier0.core.golden import GoldenRows
 from tier0.core.meanings import PATHS, Undeclared, adds_up, find_undeclared, label_names, same_predictions, whose_probability
 from tier0.core.response import (
     ALSO_PREDICTIONS,
@@ -25,6 +24,7 @@ from tier0.core.response import (
     values_called,
 )
 from tier0.core.service_schema import INTERVAL_NAMES, PREDICTION_NAMES, PROBABILITY_NAMES
+from tier0.golden.rows import GoldenRows
 
 ABOUT_REQUESTS = {
     "latency", "duration", "elapsed", "time", "timestamp", "took", "ms", "seconds", "id", "ids", "index", "row", "version", "count", "date",

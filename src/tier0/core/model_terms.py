@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from tier0.core.contract import PARTS, PREDICTED, Contract
-from tier0.core.golden import GoldenRows
 from tier0.core.response import is_number, is_plain, keyed_scores
+from tier0.golden.rows import GoldenRows
 
 
 def of_predicted(golden: GoldenRows) -> list[float]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tier0.core.errors import DatasetError, Tier0Error
 from tier0.core.events import TrainingDone
-from tier0.core.prediction import estimator_of
+from tier0.golden.prediction import estimator_of
 from tier0.pipeline.data import Dataset
 from tier0.pipeline.metrics import minority_class, refuse_useless
 from tier0.pipeline.training import MOST_EXAMPLES, Training, described, measure

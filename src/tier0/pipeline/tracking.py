@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import Tier0Error
 from tier0.core.helper import Helper
-from tier0.core.prediction import package_of
+from tier0.golden.prediction import package_of
 
 if TYPE_CHECKING:
     from pathlib import Path

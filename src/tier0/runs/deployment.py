@@ -24,9 +24,9 @@ from tier0.core.catalogue import Disturbance
 from tier0.core.contract import Contract, read_contract
 from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.event_log import EventLog
-from tier0.core.golden import GoldenRows, Mismatch
 from tier0.core.settings import Port, Settings
 from tier0.core.waivers import Waiver, read_waivers
+from tier0.golden.rows import GoldenRows, Mismatch
 from tier0.serving.entry import GOLDEN_FILE, Entry, find_entry
 from tier0.serving.server import Probe, Server
 from tier0.serving.workspace import Workspace

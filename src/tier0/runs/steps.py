@@ -15,8 +15,8 @@ import numpy as np
 
 from tier0.client.opik_tracer import OpikTracer, Step, StepsTrace, opik_is_configured
 from tier0.core.errors import Tier0Error
-from tier0.core.prediction import estimator_of
 from tier0.core.verdict import Status, conclude, count_in_words
+from tier0.golden.prediction import estimator_of
 from tier0.pipeline.metrics import MEANINGS
 from tier0.pipeline.selection import CV_FOLDS
 from tier0.pipeline.study import METRICS, Study

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import TooManyWaitError
-from tier0.core.prediction import Output
+from tier0.golden.prediction import Output
 
 if TYPE_CHECKING:
     from tier0.serving.predictor import Predictor

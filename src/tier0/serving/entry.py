@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tier0.core.errors import RegistrationError
-from tier0.core.golden import GoldenRows
-from tier0.core.signature import Signature
+from tier0.golden.rows import GoldenRows
+from tier0.golden.signature import Signature
 
 MODEL_FILE = "saved_model.pkl"
 DESCRIPTION_FILE = "tier0.json"

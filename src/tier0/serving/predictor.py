@@ -11,7 +11,7 @@ import bentoml
 import orjson
 
 from tier0.core.errors import InvalidRowError
-from tier0.core.prediction import Output, ask_model, labels_follow, use_one_thread
+from tier0.golden.prediction import Output, ask_model, labels_follow, use_one_thread
 from tier0.serving.entry import Entry
 
 

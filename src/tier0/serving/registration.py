@@ -19,12 +19,12 @@ from typing import Any
 import cloudpickle
 
 from tier0.core.errors import ModelChangedError, RegistrationError, Tier0Error
-from tier0.core.golden import GoldenRows
 from tier0.core.helper import Helper
-from tier0.core.prediction import package_of
-from tier0.core.signature import Signature
+from tier0.golden.capture import ask_in_memory, infer_signature
+from tier0.golden.prediction import package_of
+from tier0.golden.rows import GoldenRows
+from tier0.golden.signature import Signature
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, describe
-from tier0.serving.inference import ask_in_memory, infer_signature
 from tier0.serving.workspace import Workspace
 
 

@@ -15,8 +15,8 @@ import bentoml
 from bentoml.models import ModelContext
 
 from tier0.core.errors import ModelChangedError
-from tier0.core.golden import GoldenRows
 from tier0.core.helper import Handler
+from tier0.golden.rows import GoldenRows
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, Entry
 
 
@@ -62,7 +62,7 @@ def prove(path: Path) -> None:
     Raises:
         ModelChangedError: they differ, or the model cannot be loaded or asked.
     """
-    from tier0.core.prediction import ask_model  # noqa: PLC0415 - with the model's own libraries: only where proof is asked for
+    from tier0.golden.prediction import ask_model  # noqa: PLC0415 - with the model's own libraries: only where proof is asked for
 
     entry = Entry.read(path)
     golden = entry.golden_rows()

@@ -14,8 +14,8 @@ import httpx
 from tier0.checks.serving.sender import REQUEST_ID, UnansweredError, new_request_id
 from tier0.checks.serving.target import Answer, Target, answered_of
 from tier0.core.errors import Tier0Error
-from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.golden.rows import GoldenRows
 
 CALLERS = 14
 BUSY_CALLERS = 8

@@ -8,8 +8,8 @@ from typing import Any
 
 from tier0.checks.serving.sender import UnansweredError
 from tier0.checks.serving.target import REFUSED, Target, decode, reports_error
-from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.golden.rows import GoldenRows
 
 SUM_TOLERANCE = 1e-5
 MOST_COLUMNS = 8

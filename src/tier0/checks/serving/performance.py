@@ -12,8 +12,8 @@ import psutil
 
 from tier0.checks.serving.sender import UnansweredError
 from tier0.checks.serving.target import NO_ANSWER, Target, answered_of
-from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError
+from tier0.golden.rows import GoldenRows
 
 ALONE = 50
 CALLERS = 32

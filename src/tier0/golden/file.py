@@ -10,11 +10,11 @@ from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tier0.core.origins import Origin, read_sentences
-from tier0.core.tolerance import Spread
+from tier0.golden.origins import Origin, read_sentences
+from tier0.golden.tolerance import Spread
 
 if TYPE_CHECKING:
-    from tier0.core.golden import GoldenRows
+    from tier0.golden.rows import GoldenRows
 
 SCHEMA = 3
 FLAT_SCHEMAS = {1, 2}

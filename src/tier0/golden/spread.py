@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tier0.core.golden import PARTS, Spread
-from tier0.core.tolerance import NO_SPREAD, spread_between
+from tier0.golden.rows import PARTS, Spread
+from tier0.golden.tolerance import NO_SPREAD, spread_between
 
 if TYPE_CHECKING:
-    from tier0.core.prediction import Output
+    from tier0.golden.prediction import Output
 
 MOST_ALONE = 20
 MOST_SECONDS = 2.0

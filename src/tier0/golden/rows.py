@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tier0.core.errors import RegistrationError
-from tier0.core.golden_file import PARTS, as_document, read_fields
-from tier0.core.origins import EXAMPLE, EdgeCaseKind, Origin
-from tier0.core.tolerance import EXACT, ROW_ALONE_TOLERANCE, Spread, Tolerance, largest_magnitude, tolerance_for
+from tier0.golden.file import PARTS, as_document, read_fields
+from tier0.golden.origins import EXAMPLE, EdgeCaseKind, Origin
+from tier0.golden.tolerance import EXACT, ROW_ALONE_TOLERANCE, Spread, Tolerance, largest_magnitude, tolerance_for
 
 __all__ = ["PARTS", "ROW_ALONE_TOLERANCE", "EdgeCaseKind", "GoldenRows", "Mismatch", "Origin", "Spread", "Tolerance"]
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tier0.core.errors import RegistrationError
-from tier0.core.origins import Origin
-from tier0.core.signature import BEYOND_A_FLOAT
+from tier0.golden.origins import Origin
+from tier0.golden.signature import BEYOND_A_FLOAT
 
 if TYPE_CHECKING:
-    from tier0.core.prediction import Output
-    from tier0.core.signature import Feature, Signature
+    from tier0.golden.prediction import Output
+    from tier0.golden.signature import Feature, Signature
 
 MOST_COLUMNS = 8
 GRID = 16

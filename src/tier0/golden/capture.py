@@ -13,13 +13,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.core.errors import InvalidRowError, RegistrationError
-from tier0.core.golden import GoldenRows, Origin
-from tier0.core.origins import EXAMPLE, SYNTHETIC
-from tier0.core.prediction import Output, ask_model, use_one_thread
-from tier0.core.signature import BEYOND_A_FLOAT, Feature, Kind, Signature
-from tier0.core.tolerance import NO_SPREAD
-from tier0.serving.hard_rows import MARGIN, Ask, hard_rows, synthetic_rows
-from tier0.serving.spread import Meter, measure
+from tier0.golden.edge_cases import MARGIN, Ask, hard_rows, synthetic_rows
+from tier0.golden.origins import EXAMPLE, SYNTHETIC
+from tier0.golden.prediction import Output, ask_model, use_one_thread
+from tier0.golden.rows import GoldenRows, Origin
+from tier0.golden.signature import BEYOND_A_FLOAT, Feature, Kind, Signature
+from tier0.golden.spread import Meter, measure
+from tier0.golden.tolerance import NO_SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

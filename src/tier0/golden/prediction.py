@@ -15,7 +15,7 @@ import numpy as np
 from tier0.core.errors import Tier0Error
 
 if TYPE_CHECKING:
-    from tier0.core.signature import Signature
+    from tier0.golden.signature import Signature
 
 TWO_DIMENSIONS = 2
 
