@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 
 import httpx
 
-from tier0.core.contract import Contract
-from tier0.core.service_schema import OpenAnswerError, find_contract
+from tier0.contract.contract import Contract
+from tier0.contract.service_schema import OpenAnswerError, find_contract
 
 if TYPE_CHECKING:
     from mutants import Case

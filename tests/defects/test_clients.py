@@ -11,7 +11,7 @@ import pytest
 from in_process import CONTRACT, GOLDEN, App, running
 
 import tier0
-from tier0.core.service_schema import find_contract
+from tier0.contract.service_schema import find_contract
 from tier0.runs.deployment import Deployment
 
 pytestmark = pytest.mark.timeout(60)

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 import tier0
-from tier0.core.service_schema import find_contract
+from tier0.contract.service_schema import find_contract
 from tier0.core.verdict import DoesNotHoldError, Verdict
 from tier0.golden.rows import Origin
 from tier0.runs import examination

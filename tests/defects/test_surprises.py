@@ -28,7 +28,7 @@ from sklearn.svm import LinearSVC
 from xgboost import XGBClassifier
 
 import tier0
-from tier0.core.contract import Contract
+from tier0.contract.contract import Contract
 from tier0.runs.deployment import Deployment, golden_probe
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import Server

@@ -15,7 +15,7 @@ from zoo_server import Trained, case_in
 
 import tier0
 from tier0.client import BentoMLClient
-from tier0.core.service_schema import OpenAnswerError
+from tier0.contract.service_schema import OpenAnswerError
 from tier0.golden.rows import ROW_ALONE_TOLERANCE
 from tier0.runs.deployment import Deployment
 

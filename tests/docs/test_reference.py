@@ -17,9 +17,9 @@ from snippets import PAGES, ROOT, Command, blocks, inline_commands
 from typer.main import get_command
 
 from tier0 import cli
+from tier0.contract.contract import STYLES, Contract, check_declared
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
-from tier0.core.contract import STYLES, Contract, check_declared
 from tier0.core.events import Event
 from tier0.core.settings import TABLE
 

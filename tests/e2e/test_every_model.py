@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tier0
-from tier0.core.contract import Contract
+from tier0.contract.contract import Contract
 from tier0.core.settings import ALGORITHMS, DATASETS, merge_settings
 from tier0.golden.rows import ROW_ALONE_TOLERANCE
 from tier0.runs.deployment import Deployment, golden_probe, with_client

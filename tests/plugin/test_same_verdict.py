@@ -27,8 +27,8 @@ from typer.testing import CliRunner
 import tier0
 from tier0.checks.serving.sender import UnansweredError
 from tier0.cli import app
+from tier0.contract.contract import ContractError
 from tier0.core.catalogue import CATALOGUE, Check, select_checks
-from tier0.core.contract import ContractError
 from tier0.core.errors import Tier0Error, UnknownCheckError
 from tier0.core.verdict import InconclusiveError
 from tier0.faults import FaultServer, Reply

@@ -18,7 +18,7 @@ from gateway import FAULTS, Fault, Gateway, HangsUpAfter500
 from mutant_cases import MUTANTS, Mutant
 
 import tier0
-from tier0.core.contract import ContractError
+from tier0.contract.contract import ContractError
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import CheckResult, Verdict
 from tier0.golden.rows import GoldenRows

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tier0.checks.serving.identity import expected_model
 from tier0.checks.serving.sender import Sender
 from tier0.checks.serving.target import Target
-from tier0.core.answers import FoundParts, find_parts
-from tier0.core.contract import PREDICTED, Contract
-from tier0.core.meanings import is_rounded
-from tier0.core.model_terms import as_served, in_model_terms, merged
-from tier0.core.response import is_refusal
+from tier0.contract.answers import FoundParts, find_parts
+from tier0.contract.contract import PREDICTED, Contract
+from tier0.contract.meanings import is_rounded
+from tier0.contract.model_terms import as_served, in_model_terms, merged
+from tier0.contract.response import is_refusal
 from tier0.core.verdict import CheckFailedError
 from tier0.golden.rows import GoldenRows
 

@@ -30,7 +30,7 @@ from tier0.client import (
 )
 from tier0.client.connections import Connections
 from tier0.client.wire import decode_prediction, encode
-from tier0.core.contract import Contract
+from tier0.contract.contract import Contract
 from tier0.faults import Arrival, Faults, FaultServer, Reply
 from tier0.faults.server import Script
 

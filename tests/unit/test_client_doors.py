@@ -17,7 +17,7 @@ import pytest
 
 from tier0.client import BentoMLClient, CircuitOpenError, ClientUsageError, InvalidAnswerError, ServiceFailedError, SyncBentoMLClient, TimedOutError
 from tier0.client.knobs import Knobs
-from tier0.core.contract import Contract, ContractError
+from tier0.contract.contract import Contract, ContractError
 from tier0.faults import Faults, FaultServer, Reply
 
 OK = Reply(200, {"predictions": [1], "probabilities": None})

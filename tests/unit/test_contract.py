@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tier0.core.contract import Contract, ContractError, as_toml, check_declared, read_contract
+from tier0.contract.contract import Contract, ContractError, as_toml, check_declared, read_contract
 
 COLUMNS = ["a", "b"]
 ROWS: list[list[Any]] = [[1.0, "x"], [None, "y"]]

@@ -10,7 +10,7 @@ import pytest
 
 import tier0
 from tier0.checks.serving import sender
-from tier0.core.contract import ContractError
+from tier0.contract.contract import ContractError
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
 from tier0.golden.rows import GoldenRows

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tier0
 from tier0.checks.serving.sender import Sender
 from tier0.checks.serving.target import Target
-from tier0.core.contract import Contract
+from tier0.contract.contract import Contract
 from tier0.core.verdict import NotJudgedError, Status
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival

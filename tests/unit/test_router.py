@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from tier0.client import BentoMLClient
 from tier0.consumers.router import make_router
-from tier0.core.contract import Contract
+from tier0.contract.contract import Contract
 from tier0.faults import Faults, Reply
 
 pytestmark = pytest.mark.asyncio

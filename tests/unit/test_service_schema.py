@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tier0.core.contract import Contract, ContractError
-from tier0.core.service_schema import OpenAnswerError, describe, find_contract
+from tier0.contract.contract import Contract, ContractError
+from tier0.contract.service_schema import OpenAnswerError, describe, find_contract
 
 MATRIX = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
 RECORD = {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "string"}}, "required": ["a", "b"]}

@@ -50,7 +50,7 @@ from tier0.client.tracing import (
 from tier0.client.wire import Prediction, decode_json, decode_mapping, decode_prediction, encode, parse_retry_after, server_message
 
 if TYPE_CHECKING:
-    from tier0.core.contract import Contract
+    from tier0.contract.contract import Contract
 
 LOG = logging.getLogger(__name__)
 MOST_CIRCUITS = 256
@@ -158,14 +158,14 @@ class BentoMLClient:
 
         Args:
             base_url: see the class.
-            declared: what that leaves open, such as ``{"route": "/classify", "predictions": "labels"}``; see `tier0.core.contract`.
+            declared: what that leaves open, such as ``{"route": "/classify", "predictions": "labels"}``; see `tier0.contract.contract`.
             knobs: see the class.
 
         Raises:
             ContractError: it does not say enough; with what to declare.
             ClientError: it does not answer.
         """
-        from tier0.core.service_schema import find_contract  # noqa: PLC0415 - what only those need who call services of another style
+        from tier0.contract.service_schema import find_contract  # noqa: PLC0415 - what only those need who call services of another style
 
         async with cls(base_url, **{**knobs, "tracer": None}) as asking:
             schema = await asking._call("GET", "schema.json", None, SCHEMA_LIMIT, None, decode_mapping)

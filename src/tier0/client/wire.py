@@ -18,7 +18,7 @@ DEEPEST = 100
 EMPTY = "the data is empty: give rows, records, an array or a DataFrame"
 
 if TYPE_CHECKING:
-    from tier0.core.contract import Contract
+    from tier0.contract.contract import Contract
 
 
 class Prediction(TypedDict, total=False):

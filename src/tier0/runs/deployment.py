@@ -20,8 +20,8 @@ import httpx
 
 from tier0.checks.serving.sender import DEFAULT_RETRIES
 from tier0.client import BentoMLClient
+from tier0.contract.contract import Contract, read_contract
 from tier0.core.catalogue import Disturbance
-from tier0.core.contract import Contract, read_contract
 from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.event_log import EventLog
 from tier0.core.settings import Port, Settings

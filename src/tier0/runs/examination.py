@@ -19,8 +19,8 @@ import httpx
 
 from tier0.checks.serving.sender import Sender, UnansweredError
 from tier0.checks.serving.target import NoPredictionError, OverloadedError, Target
+from tier0.contract.contract import Contract, ContractError
 from tier0.core.catalogue import LEVELS, Check, Disturbance
-from tier0.core.contract import Contract, ContractError
 from tier0.core.errors import Tier0Error
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import PARITY, CheckFailedError, CheckResult, NotJudgedError, Verdict

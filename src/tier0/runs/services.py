@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tier0.client import BentoMLClient
-from tier0.core.contract import Contract
+from tier0.contract.contract import Contract
 from tier0.core.errors import MissingDependencyError, Tier0Error
 from tier0.core.event_log import EventLog
 from tier0.core.events import RegistrationDone, ServerPortTaken

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tier0.core.contract import BOUNDS, PARTS, Contract, as_list, get_path, join_path
-from tier0.core.meanings import PATHS, Undeclared, adds_up, find_undeclared, label_names, same_predictions, whose_probability
-from tier0.core.response import (
+from tier0.contract.contract import BOUNDS, PARTS, Contract, as_list, get_path, join_path
+from tier0.contract.meanings import PATHS, Undeclared, adds_up, find_undeclared, label_names, same_predictions, whose_probability
+from tier0.contract.response import (
     ALSO_PREDICTIONS,
     ALSO_PROBABILITIES,
     DEPTH,
@@ -23,7 +23,7 @@ from tier0.core.response import (
     unwrapped,
     values_called,
 )
-from tier0.core.service_schema import INTERVAL_NAMES, PREDICTION_NAMES, PROBABILITY_NAMES
+from tier0.contract.service_schema import INTERVAL_NAMES, PREDICTION_NAMES, PROBABILITY_NAMES
 from tier0.golden.rows import GoldenRows
 
 ABOUT_REQUESTS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tier0.core.contract import as_list, get_path, join_path
-from tier0.core.service_schema import PREDICTION_NAMES, PROBABILITY_NAMES
+from tier0.contract.contract import as_list, get_path, join_path
+from tier0.contract.service_schema import PREDICTION_NAMES, PROBABILITY_NAMES
 
 ALSO_PREDICTIONS = (
     "predicted", "predicted_label", "predicted_labels", "predicted_class", "predicted_classes", "class", "class_name", "class_label", "category",

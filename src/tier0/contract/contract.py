@@ -1,7 +1,7 @@
 """The contract of a service: how rows become a request body, and where the predictions are in a response body.
 
-It is read from the service's own ``/schema.json`` (see `tier0.core.service_schema`) and from the response to the golden rows (see
-`tier0.core.answers`). What neither shows, or what should be otherwise, is declared in a few lines of TOML, any of them::
+It is read from the service's own ``/schema.json`` (see `tier0.contract.service_schema`) and from the response to the golden rows (see
+`tier0.contract.answers`). What neither shows, or what should be otherwise, is declared in a few lines of TOML, any of them::
 
     schema = 1
     route = "/classify"          # of the prediction, POST
