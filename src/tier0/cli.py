@@ -446,7 +446,7 @@ def doctor(json_: Annotated[Path | None, typer.Option("--json", help="write what
     not count. Values of environment variables are shown nowhere.
     """
     _begin_json(json_)
-    from tier0.runs import doctor as look  # noqa: PLC0415 - what --help does not need
+    from tier0.doctor import doctor as look  # noqa: PLC0415 - what --help does not need
 
     environment = look.Environment.here()
     findings = look.examine(environment)
@@ -471,7 +471,7 @@ def _refuse_unused(context: typer.Context, *, by_kind: bool, trained: bool) -> N
 
 
 def _load_model(name: str) -> Any:
-    from tier0.runs.named import import_named  # noqa: PLC0415 - what --help does not need
+    from tier0.core.import_object import import_named  # noqa: PLC0415 - what --help does not need
 
     found = import_named("model", name, "of a fitted model or of a function that returns one, such as training:model")
     try:

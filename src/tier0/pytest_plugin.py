@@ -281,7 +281,7 @@ def tier0_settings(pytestconfig: pytest.Config) -> Settings:
 @pytest.fixture(scope="session")
 def _tier0_session(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tier0_settings: Settings) -> Iterator[Session]:
     from tier0.core.events import RunStarted  # noqa: PLC0415
-    from tier0.runs.provenance import provenance  # noqa: PLC0415
+    from tier0.core.provenance import provenance  # noqa: PLC0415
     from tier0.runs.session import Session  # noqa: PLC0415
 
     events = pytestconfig.stash[EVENTS_KEY]

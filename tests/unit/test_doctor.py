@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tier0.doctor.doctor import Environment, Finding
 from tier0.runs import doctor, requirements
-from tier0.runs.doctor import Environment, Finding
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 from tier0.cli import app
 from tier0.core.errors import SettingsError, Tier0Error
+from tier0.core.import_object import import_named
 from tier0.core.settings import TABLE
 from tier0.pipeline import selection
 from tier0.pipeline.study import StudyError
 from tier0.runs import pipeline as runs
-from tier0.runs.named import import_named
 from tier0.runs.pipeline import Plan, Record, RunError, Telling, plan_of, run_steps, steps_of, steps_to_do
 from tier0.runs.steps import BODIES, Found
 

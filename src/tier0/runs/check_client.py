@@ -19,10 +19,10 @@ from tier0.core.catalogue import select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.errors import Tier0Error
+from tier0.core.import_object import import_named
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import CheckFailedError, CheckResult, DoesNotHoldError, InconclusiveError, NotJudgedError, Verdict
 from tier0.faults import Reply
-from tier0.runs.named import import_named
 
 AT_ONCE = 6
 """Checks; they mostly wait for time to pass."""

@@ -22,6 +22,7 @@ from tier0.checks.serving.target import NoPredictionError, OverloadedError, Targ
 from tier0.contract.contract import Contract, ContractError
 from tier0.core.catalogue import LEVELS, Check, Disturbance
 from tier0.core.errors import Tier0Error
+from tier0.core.import_object import import_named
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import PARITY, CheckFailedError, CheckResult, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
@@ -29,7 +30,6 @@ from tier0.faults.background import BackgroundLoop
 from tier0.runs.deployment import Deployment, OwnDeployment
 from tier0.runs.discovery import discover
 from tier0.runs.draft import Draft, draft
-from tier0.runs.named import import_named
 
 REQUEST_TIMEOUT = 30.0
 CHECK_TIMEOUT = 120.0

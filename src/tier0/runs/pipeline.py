@@ -16,12 +16,12 @@ from typing import Any
 
 from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog, Recorded
+from tier0.core.import_object import import_named
 from tier0.core.settings import DATASETS, TABLE, Settings, merge_settings
 from tier0.core.verdict import WORDS, Conclusion, conclude
 from tier0.pipeline.cluster import Run
 from tier0.pipeline.study import Study, read_study
 from tier0.report.markdown import plain
-from tier0.runs.named import import_named
 from tier0.runs.session import TRAINS, Session
 from tier0.runs.steps import BODIES, NEEDED, STATUSES, STEPS, Found, Work
 

@@ -27,9 +27,9 @@ from tier0.core.events import (
     TrainingLogged,
     TrainingOwn,
 )
+from tier0.core.import_object import import_named
 from tier0.core.settings import Settings
 from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, how_to_judge
-from tier0.runs.named import import_named
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 

@@ -15,12 +15,12 @@ import numpy as np
 
 from tier0.client.opik_tracer import OpikTracer, Step, StepsTrace, opik_is_configured
 from tier0.core.errors import Tier0Error
+from tier0.core.provenance import commit, versions
 from tier0.core.verdict import Status, conclude, count_in_words
 from tier0.golden.prediction import estimator_of
 from tier0.pipeline.metrics import MEANINGS
 from tier0.pipeline.selection import CV_FOLDS
 from tier0.pipeline.study import METRICS, Study
-from tier0.runs.provenance import commit, versions
 
 if TYPE_CHECKING:
     from tier0.pipeline.analysis import Analysis

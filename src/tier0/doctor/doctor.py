@@ -23,8 +23,8 @@ from typing import Any, Literal, NamedTuple
 
 from packaging.requirements import Requirement
 
-from tier0.runs.provenance import version_of
-from tier0.runs.requirements import DISTRIBUTION, NEEDED_FOR, OF_THE_MAIN_JOB, Group, Metadata, command_that_installs, lacks, without_markers
+from tier0.core.provenance import version_of
+from tier0.doctor.requirements import DISTRIBUTION, NEEDED_FOR, OF_THE_MAIN_JOB, Group, Metadata, command_that_installs, lacks, without_markers
 
 SCHEMA = 1
 PLUGIN = "tier0.pytest_plugin"
