@@ -11,7 +11,7 @@ from typing import Any
 
 import cloudpickle
 
-from tier0.core.helper import Handler
+from tier0.core.worker_process import Handler
 
 EXPERIMENT = "tier0"
 ENVIRONMENT = {

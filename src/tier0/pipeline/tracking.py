@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import Tier0Error
-from tier0.core.helper import Helper
+from tier0.core.worker_process import Helper
 from tier0.golden.prediction import package_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from pathlib import Path
 from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog
 from tier0.core.events import BentoBuilding, BentoBuilt
-from tier0.core.helper import Helper
 from tier0.core.settings import Port
+from tier0.core.worker_process import Helper
 from tier0.runs.deployment import golden_probe
 from tier0.runs.services import FIRST_PORT, KINDS, in_turn, registered_by_kind
 from tier0.serving.entry import Entry, link_entry
@@ -29,7 +29,7 @@ from pathlib import Path
 
 os.environ.setdefault("TIER0_ANNOUNCEMENT", str(Path(__file__).with_name("models.json")))
 
-from tier0.core.helper import ONE_THREAD  # noqa: E402
+from tier0.core.worker_process import ONE_THREAD  # noqa: E402
 
 for name, value in ONE_THREAD.items():  # threads for each request would fight with their own callers for the cores
     os.environ.setdefault(name, value)

@@ -9,7 +9,7 @@ from typing import Any
 import bentoml
 from bentoml._internal.container import construct_containerfile  # what `bentoml containerize` calls; there is no public name for it
 
-from tier0.core.helper import Handler
+from tier0.core.worker_process import Handler
 
 
 def prepare() -> Handler:

@@ -19,7 +19,7 @@ from typing import Any
 import cloudpickle
 
 from tier0.core.errors import ModelChangedError, RegistrationError, Tier0Error
-from tier0.core.helper import Helper
+from tier0.core.worker_process import Helper
 from tier0.golden.capture import ask_in_memory, infer_signature
 from tier0.golden.prediction import package_of
 from tier0.golden.rows import GoldenRows

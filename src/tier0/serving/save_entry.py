@@ -15,7 +15,7 @@ import bentoml
 from bentoml.models import ModelContext
 
 from tier0.core.errors import ModelChangedError
-from tier0.core.helper import Handler
+from tier0.core.worker_process import Handler
 from tier0.golden.rows import GoldenRows
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, Entry
 

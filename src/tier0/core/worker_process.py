@@ -71,7 +71,7 @@ class Helper:
         self._errors = folder / "errors.txt"
         with self._errors.open("w", encoding="utf-8") as errors:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "tier0.core.helper", module],
+                [sys.executable, "-m", "tier0.core.worker_process", module],
                 cwd=folder,
                 env=child_environment(folder, **environment),
                 stdin=subprocess.PIPE,
