@@ -46,7 +46,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tier0.serving import service
-from tier0.serving.layers import layers_within, lighten, observe
+from tier0.serving.middleware import layers_within, lighten, observe
 
 pytestmark = pytest.mark.asyncio
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -189,7 +189,7 @@ class Routes:
 
     def _settle_in(self, stack: Any) -> None:
         """Make what stands around us cheaper, and let answer what stands behind the layer that adds a browser's headers, if there is one."""
-        from tier0.serving.layers import layers_within, lighten  # noqa: PLC0415 - the supervisor needs none of it
+        from tier0.serving.middleware import layers_within, lighten  # noqa: PLC0415 - the supervisor needs none of it
 
         lighten(stack)
         cors = next((layer for _, layer in layers_within(self) if type(layer).__name__ == "CORSMiddleware"), None)
