@@ -23,7 +23,7 @@ from tier0.core.verdict import WORDS, CheckResult, Verdict, count_in_words
 
 if TYPE_CHECKING:
     from tier0.pipeline.cluster import Run
-    from tier0.report.console import Console
+    from tier0.runs.console import Console
     from tier0.runs.pipeline import Plan, Record
 
 INCONCLUSIVE = 2
@@ -218,8 +218,8 @@ def run(
     After each step what it made is written down, so that a run that was ended goes on there with --resume.
     """
     _begin_json(json_)
-    from tier0.report.console import Console  # noqa: PLC0415 - what --help does not need
     from tier0.runs import pipeline as runs  # noqa: PLC0415
+    from tier0.runs.console import Console  # noqa: PLC0415 - what --help does not need
 
     options = {
         "dataset": dataset, "target": target, "group": group, "date": date, "pipeline": pipeline, "algorithms": algorithms, "hpo_trials": hpo_trials,
