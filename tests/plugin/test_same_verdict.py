@@ -25,7 +25,7 @@ from pytest_run import Run
 from typer.testing import CliRunner
 
 import tier0
-from tier0.checks.serving.sender import UnansweredError
+from tier0.checks.serving.harness.sender import UnansweredError
 from tier0.cli import app
 from tier0.contract.contract import ContractError
 from tier0.core.catalogue import CATALOGUE, Check, select_checks

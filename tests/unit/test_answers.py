@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tier0.checks.serving.harness.sender import Sender
+from tier0.checks.serving.harness.target import Target
 from tier0.checks.serving.identity import expected_model
-from tier0.checks.serving.sender import Sender
-from tier0.checks.serving.target import Target
 from tier0.contract.answers import FoundParts, find_parts
 from tier0.contract.contract import PREDICTED, Contract
 from tier0.contract.meanings import is_rounded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tier0.checks.client.call import Call
-from tier0.checks.client.timeline import timeline
+from tier0.checks.client.harness.call import Call
+from tier0.checks.client.harness.timeline import timeline
 from tier0.core.declaration import Declaration
 from tier0.faults import Arrival, Noted
 

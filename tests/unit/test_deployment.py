@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tier0.checks.serving.sender import UnansweredError
+from tier0.checks.serving.harness.sender import UnansweredError
 from tier0.core.errors import RegistrationError, Tier0Error
 from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import tier0
-from tier0.checks.serving import sender
+from tier0.checks.serving.harness import sender
 from tier0.contract.contract import ContractError
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival

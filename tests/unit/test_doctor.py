@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tier0.doctor import doctor, requirements
 from tier0.doctor.doctor import Environment, Finding
-from tier0.runs import doctor, requirements
 
 ROOT = Path(__file__).parents[2]
 
@@ -261,7 +261,7 @@ def test_the_command_shows_names_and_no_values(tmp_path: Path) -> None:
 
 def test_it_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys; from tier0.runs import doctor; doctor.examine(doctor.Environment.here());"
+        "import sys; from tier0.doctor import doctor; doctor.examine(doctor.Environment.here());"
         "print(sorted({'bentoml', 'numpy', 'pandas', 'sklearn', 'opik', 'mlflow', 'pytest', 'httpx'} & set(sys.modules)))"
     )
 

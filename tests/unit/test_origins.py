@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tier0
-from tier0.checks.serving.sender import Sender
-from tier0.checks.serving.target import Target
+from tier0.checks.serving.harness.sender import Sender
+from tier0.checks.serving.harness.target import Target
 from tier0.contract.contract import Contract
 from tier0.core.verdict import NotJudgedError, Status
 from tier0.faults import FaultServer, Reply

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
 
-from tier0.checks.client.stalls import watched_loop
-from tier0.checks.client.subject import Caller, Subject
+from tier0.checks.client.harness.stalls import watched_loop
+from tier0.checks.client.harness.subject import Caller, Subject
 from tier0.core.catalogue import select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tier0.checks.serving.sender import DEFAULT_RETRIES
+from tier0.checks.serving.harness.sender import DEFAULT_RETRIES
 from tier0.client import BentoMLClient
 from tier0.contract.contract import Contract, read_contract
 from tier0.core.catalogue import Disturbance

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, UNAUTHORIZED, UnansweredError, decode_json
-from tier0.checks.serving.target import NoPredictionError, RefusedError, Target
+from tier0.checks.serving.harness.sender import HOW_TO_AUTHORIZE, UNAUTHORIZED, UnansweredError, decode_json
+from tier0.checks.serving.harness.target import NoPredictionError, RefusedError, Target
 from tier0.contract.answers import find_parts
 from tier0.contract.contract import PARTS, Contract, ContractError, check_declared, how_to_declare
 from tier0.contract.service_schema import Described, Form, describe, undescribed, why_fields_are_open

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tier0.checks.serving.sender import decode_json
-from tier0.checks.serving.target import Target
+from tier0.checks.serving.harness.sender import decode_json
+from tier0.checks.serving.harness.target import Target
 from tier0.contract.contract import PARTS, SCHEMA, ContractError, as_toml, check_declared
 from tier0.contract.service_schema import Described, describe, example_for, row_properties
 from tier0.core.verdict import CheckFailedError

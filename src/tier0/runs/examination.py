@@ -17,8 +17,8 @@ from typing import Any, Self
 
 import httpx
 
-from tier0.checks.serving.sender import Sender, UnansweredError
-from tier0.checks.serving.target import NoPredictionError, OverloadedError, Target
+from tier0.checks.serving.harness.sender import Sender, UnansweredError
+from tier0.checks.serving.harness.target import NoPredictionError, OverloadedError, Target
 from tier0.contract.contract import Contract, ContractError
 from tier0.core.catalogue import LEVELS, Check, Disturbance
 from tier0.core.errors import Tier0Error

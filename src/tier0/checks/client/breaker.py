@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from tier0.checks.client.call import Call, StillWaitingError
-from tier0.checks.client.subject import Caller, Subject, settle
+from tier0.checks.client.harness.call import Call, StillWaitingError
+from tier0.checks.client.harness.subject import Caller, Subject, settle
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 

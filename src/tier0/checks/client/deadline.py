@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tier0.checks.client.subject import Caller, Subject
+from tier0.checks.client.harness.subject import Caller, Subject
 from tier0.faults import Reply
 
 SLACK = 0.15

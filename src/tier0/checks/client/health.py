@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tier0.checks.client.subject import PATIENCE, Subject, gathered, settle
+from tier0.checks.client.harness.subject import PATIENCE, Subject, gathered, settle
 from tier0.faults import Arrival, Reply
 
 WELL = Reply(body={"status": "healthy"})

@@ -12,9 +12,9 @@ from typing import Any
 from unittest import mock
 from urllib.parse import quote, unquote
 
-from tier0.checks.client.call import Call, StillWaitingError
-from tier0.checks.client.stalls import watched_loop
-from tier0.checks.client.subject import Caller, Subject, settle
+from tier0.checks.client.harness.call import Call, StillWaitingError
+from tier0.checks.client.harness.stalls import watched_loop
+from tier0.checks.client.harness.subject import Caller, Subject, settle
 from tier0.core.verdict import CheckFailedError
 from tier0.faults import Reply
 

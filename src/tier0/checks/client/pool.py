@@ -6,8 +6,8 @@ import asyncio
 import time
 from typing import Any
 
-from tier0.checks.client.stalls import watched_loop
-from tier0.checks.client.subject import Subject, settle
+from tier0.checks.client.harness.stalls import watched_loop
+from tier0.checks.client.harness.subject import Subject, settle
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from tier0.checks.client.deadline import SLACK
-from tier0.checks.client.stalls import watched_loop
-from tier0.checks.client.subject import MISTAKES_IN_CODE, Subject, gathered, settle
+from tier0.checks.client.harness.stalls import watched_loop
+from tier0.checks.client.harness.subject import MISTAKES_IN_CODE, Subject, gathered, settle
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 

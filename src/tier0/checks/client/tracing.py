@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tier0.checks.client import traced_calls
-from tier0.checks.client.call import Call
-from tier0.checks.client.subject import Caller, Subject
+from tier0.checks.client.harness import traced_calls
+from tier0.checks.client.harness.call import Call
+from tier0.checks.client.harness.subject import Caller, Subject
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import FaultServer, Reply
 

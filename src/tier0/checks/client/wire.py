@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tier0.checks.client.call import Call
-from tier0.checks.client.subject import Caller, Subject
+from tier0.checks.client.harness.call import Call
+from tier0.checks.client.harness.subject import Caller, Subject
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 

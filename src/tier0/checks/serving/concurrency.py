@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import httpx
 
-from tier0.checks.serving.sender import REQUEST_ID, UnansweredError, new_request_id
-from tier0.checks.serving.target import Answer, Target, answered_of
+from tier0.checks.serving.harness.sender import REQUEST_ID, UnansweredError, new_request_id
+from tier0.checks.serving.harness.target import Answer, Target, answered_of
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows

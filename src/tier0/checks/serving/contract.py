@@ -6,8 +6,8 @@ import json
 import math
 from typing import Any
 
-from tier0.checks.serving.sender import UnansweredError
-from tier0.checks.serving.target import REFUSED, Target, decode, reports_error
+from tier0.checks.serving.harness.sender import UnansweredError
+from tier0.checks.serving.harness.target import REFUSED, Target, decode, reports_error
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import psutil
 
-from tier0.checks.serving.sender import UNREACHABLE, UnansweredError, decode_json
-from tier0.checks.serving.target import MOST_SHOWN, NO_GOLDEN, Target
+from tier0.checks.serving.harness.sender import UNREACHABLE, UnansweredError, decode_json
+from tier0.checks.serving.harness.target import MOST_SHOWN, NO_GOLDEN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 WARM_UP = 5

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from tier0.checks.serving.target import Target
+from tier0.checks.serving.harness.target import Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import httpx
 
-from tier0.checks.serving.target import MOST_SHOWN, Target
+from tier0.checks.serving.harness.target import MOST_SHOWN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 ASKED = 3

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from tier0.checks.serving.target import Target
+from tier0.checks.serving.harness.target import Target
 from tier0.contract.model_terms import in_model_terms
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows

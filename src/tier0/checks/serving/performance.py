@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from tier0.checks.serving.sender import UnansweredError
-from tier0.checks.serving.target import NO_ANSWER, Target, answered_of
+from tier0.checks.serving.harness.sender import UnansweredError
+from tier0.checks.serving.harness.target import NO_ANSWER, Target, answered_of
 from tier0.core.verdict import CheckFailedError
 from tier0.golden.rows import GoldenRows
 

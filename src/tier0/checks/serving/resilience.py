@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from tier0.checks.serving.sender import UnansweredError
-from tier0.checks.serving.target import NoPredictionError, Target
+from tier0.checks.serving.harness.sender import UnansweredError
+from tier0.checks.serving.harness.target import NoPredictionError, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 HALF_SENT = 20

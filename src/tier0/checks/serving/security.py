@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import psutil
 
-from tier0.checks.serving.target import REFUSED, Target, reports_error
+from tier0.checks.serving.harness.target import REFUSED, Target, reports_error
 from tier0.core.foreign_text import UNPICKLING_ERROR
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from tier0.checks.serving.target import Process, Target
+from tier0.checks.serving.harness.target import Process, Target
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import CheckFailedError
 

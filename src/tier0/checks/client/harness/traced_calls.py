@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tier0.checks.client.stalls import watched_loop
+from tier0.checks.client.harness.stalls import watched_loop
 
 
 async def _call(predict: Any, data: Any, give_up: float) -> dict[str, Any]:

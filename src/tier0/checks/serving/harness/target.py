@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 
-from tier0.checks.serving.sender import HOW_TO_AUTHORIZE, OVERLOADED, UNAUTHORIZED, UNREACHABLE, Sender, UnansweredError, decode_json
+from tier0.checks.serving.harness.sender import HOW_TO_AUTHORIZE, OVERLOADED, UNAUTHORIZED, UNREACHABLE, Sender, UnansweredError, decode_json
 from tier0.contract.contract import PARTS, SCHEMA, Contract, as_toml
 from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged

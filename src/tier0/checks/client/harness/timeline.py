@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from tier0.checks.client.call import Call
+from tier0.checks.client.harness.call import Call
 from tier0.core.declaration import Declaration
 from tier0.faults import Arrival, Noted
 

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tier0.checks.client.call import Call, GivenUpError, StillWaitingError, outcome_of, staying
-from tier0.checks.client.threads import Threads
-from tier0.checks.client.timeline import timeline
+from tier0.checks.client.harness.call import Call, GivenUpError, StillWaitingError, outcome_of, staying
+from tier0.checks.client.harness.threads import Threads
+from tier0.checks.client.harness.timeline import timeline
 from tier0.core.declaration import LONGEST_RESET, Declaration
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import FaultLog, FaultServer, Reply
