@@ -18,9 +18,9 @@ import uvicorn
 from fastapi import FastAPI, Header, HTTPException
 
 from tier0.client import BentoMLClient, CircuitOpenError, ClientError, ClientUsageError, SyncBentoMLClient, TimedOutError
-from tier0.consumers.agents import HTTPModelClient, ModelAnswer, ModelInferenceTool, ModelOrchestrator
-from tier0.consumers.router import make_router
 from tier0.golden.rows import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.integrations.agents import HTTPModelClient, ModelAnswer, ModelInferenceTool, ModelOrchestrator
+from tier0.integrations.router import make_router
 from tier0.runs.services import Services
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("services")]

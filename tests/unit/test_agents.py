@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tier0.client import BentoMLClient, ClientError, InvalidAnswerError
-from tier0.consumers.agents import HTTPModelClient, ModelInferenceTool, ModelOrchestrator
 from tier0.faults import Faults, Reply
+from tier0.integrations.agents import HTTPModelClient, ModelInferenceTool, ModelOrchestrator
 
 pytestmark = pytest.mark.asyncio
 WELL = {"predictions": [1], "probabilities": [[0.25, 0.75]], "classes": ["no", "yes"], "model_tag": "well:1"}

@@ -13,9 +13,9 @@ pytest.importorskip("fastapi")
 from fastapi import FastAPI
 
 from tier0.client import BentoMLClient
-from tier0.consumers.router import make_router
 from tier0.contract.contract import Contract
 from tier0.faults import Faults, Reply
+from tier0.integrations.router import make_router
 
 pytestmark = pytest.mark.asyncio
 ASKED = "/api/models/predict/churn"

@@ -24,7 +24,7 @@ NEEDED_FOR = {
     "pipeline": "models that are trained here: pytest -m tier0_bentoml, tier0 run",
     "report": "the report in HTML: pytest --html=FILE",
     "speed": "a quarter more answers a second: tier0 serve, tier0 build",
-    "api": "routes of an API: tier0.consumers.router",
+    "api": "routes of an API: tier0.integrations.router",
     "opik": "traces in Opik: tier0.client.opik_tracer",
     "causal": "the causal one of tier0 serve --all",
     "dask": "tier0 run --dask",

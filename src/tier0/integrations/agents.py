@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tier0.client import BentoMLClient, ClientError, InvalidAnswerError
-from tier0.consumers import is_bug, told_to_caller
+from tier0.integrations import is_bug, told_to_caller
 
 LOG = logging.getLogger(__name__)
 Answer = TypeVar("Answer")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Body, Depends, HTTPException
 
 from tier0.client import BentoMLClient, ClientError
-from tier0.consumers import is_bug, told_to_caller
+from tier0.integrations import is_bug, told_to_caller
 
 Answer = TypeVar("Answer")
 
