@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from tier0.client import BentoMLClient, CircuitOpenError, ClientUsageError, InvalidAnswerError, ServiceFailedError, SyncBentoMLClient, TimedOutError
-from tier0.client.knobs import Knobs
+from tier0.client.options import Knobs
 from tier0.contract.contract import Contract, ContractError
 from tier0.faults import Faults, FaultServer, Reply
 

@@ -17,7 +17,7 @@ from tier0.core.errors import SettingsError, Tier0Error, UselessModelError
 from tier0.core.event_log import EventLog
 from tier0.core.settings import merge_settings
 from tier0.pipeline.analysis import analyse
-from tier0.pipeline.own import call_own, measure_own
+from tier0.pipeline.user_training import call_own, measure_own
 
 RNG = np.random.default_rng(3)
 FEATURES = RNG.normal(size=(60, 3))

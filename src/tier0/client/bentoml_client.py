@@ -33,8 +33,8 @@ from tier0.client.errors import (
     TimedOutError,
     TransportError,
 )
-from tier0.client.knobs import Knobs, service_url, without_credentials
-from tier0.client.knobs import model_endpoints as endpoints_of
+from tier0.client.options import Knobs, service_url, without_credentials
+from tier0.client.options import model_endpoints as endpoints_of
 from tier0.client.tracing import (
     TRACEPARENT,
     Attempt,

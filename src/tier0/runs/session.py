@@ -36,10 +36,10 @@ from tier0.serving.workspace import Workspace
 if TYPE_CHECKING:  # what judging a service that runs elsewhere does not need, and the base install has not
     from tier0.pipeline.cluster import Run
     from tier0.pipeline.data import Dataset
-    from tier0.pipeline.own import OwnTraining
     from tier0.pipeline.selection import Selection
     from tier0.pipeline.tracking import Tracking
     from tier0.pipeline.training import Training
+    from tier0.pipeline.user_training import OwnTraining
     from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 
 Made = TypeVar("Made")
@@ -213,7 +213,7 @@ class Session:
         Raises:
             Tier0Error: it cannot be imported or called, or returns something else.
         """
-        from tier0.pipeline.own import call_own  # noqa: PLC0415
+        from tier0.pipeline.user_training import call_own  # noqa: PLC0415
 
         named = self.settings.pipeline or ""
         self.events.emit(TrainingOwn(), f"steps 4 and 5: {named} trains")
@@ -225,7 +225,7 @@ class Session:
         Raises:
             UselessModelError: the model is not worth serving.
         """
-        from tier0.pipeline.own import measure_own  # noqa: PLC0415
+        from tier0.pipeline.user_training import measure_own  # noqa: PLC0415
 
         return self._log(measure_own(model, dataset, self.settings.seed, self.events), None, f"trained by {self.settings.pipeline}")
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tier0.pipeline.analysis import Analysis
     from tier0.pipeline.cohort import Cohort
     from tier0.pipeline.data import Dataset
-    from tier0.pipeline.own import OwnTraining
     from tier0.pipeline.selection import Selection
+    from tier0.pipeline.user_training import OwnTraining
     from tier0.runs.deployment import OwnDeployment
     from tier0.runs.session import Session, Trained
     from tier0.serving.server import Server
