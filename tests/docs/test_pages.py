@@ -142,7 +142,7 @@ FOLLOWED = {
         registered, ["tier0 serve churn:latest --store registered --port 3000", SERVED], variables={"OPIK_URL_OVERRIDE": "http://127.0.0.1:9"}
     ),
     "contract.md": Page(churn),
-    "consumers.md": Page(serves=["tier0 serve --all --first-port 3001 --kinds classification,regression"]),
+    "integrations.md": Page(serves=["tier0 serve --all --first-port 3001 --kinds classification,regression"]),
     "faults.md": Page(abridged={}),
     "locked-venv.md": Page(
         instead={"git clone https://git.example/tier0.git": f"mkdir -p tier0 && cp -r {ROOT / 'src'} {ROOT / 'pyproject.toml'} tier0"},
