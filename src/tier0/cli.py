@@ -24,7 +24,8 @@ from tier0.core.verdict import WORDS, CheckResult, Verdict, count_in_words
 if TYPE_CHECKING:
     from tier0.pipeline.cluster import Run
     from tier0.runs.console import Console
-    from tier0.runs.pipeline import Plan, Record
+    from tier0.runs.plan import Plan
+    from tier0.runs.record import Record
 
 INCONCLUSIVE = 2
 INTERRUPTED = 130
@@ -218,8 +219,11 @@ def run(
     After each step what it made is written down, so that a run that was ended goes on there with --resume.
     """
     _begin_json(json_)
-    from tier0.runs import pipeline as runs  # noqa: PLC0415
     from tier0.runs.console import Console  # noqa: PLC0415 - what --help does not need
+    from tier0.runs.plan import plan_of  # noqa: PLC0415
+    from tier0.runs.record import Record  # noqa: PLC0415
+    from tier0.runs.runner import Telling, run_steps, steps_to_do  # noqa: PLC0415
+    from tier0.runs.steps import STEPS  # noqa: PLC0415
 
     options = {
         "dataset": dataset, "target": target, "group": group, "date": date, "pipeline": pipeline, "algorithms": algorithms, "hpo_trials": hpo_trials,
@@ -227,27 +231,27 @@ def run(
     }  # fmt: skip
     console = Console()
     sys.path.insert(0, "")  # a pandera schema may be the project's own
-    record: runs.Record | None = None
+    record: Record | None = None
     try:
         if resume is None:
-            plan = runs.plan_of(options, study, {"metric": metric, "success": success}, step, imbalanced, serve=include_bentoml)
+            plan = plan_of(options, study, {"metric": metric, "success": success}, step, imbalanced, serve=include_bentoml)
         else:
             _refuse_beside_resume(context)
-            record = runs.Record.find(output_dir, resume)
+            record = Record.find(output_dir, resume)
             plan = record.plan
-        steps = runs.steps_to_do(plan, record, step if _is_given(context, "step") else None)
+        steps = steps_to_do(plan, record, step if _is_given(context, "step") else None)
         if keep and not (plan.serve and "deployment" in steps):
             _refuse("--keep goes on serving, and nothing would be served: add --include-bentoml, and 7 to --step")
         if dry_run:
-            console.plan(plan.options, steps, runs.STEPS, serve=plan.serve)
+            console.plan(plan.options, steps, STEPS, serve=plan.serve)
             return
         with _fits(dask, plan, steps) as fits:
             if record is None:
-                record = runs.Record.create(output_dir.absolute(), plan)
+                record = Record.create(output_dir.absolute(), plan)
             console.say(f"run {record.folder.name}, in {record.folder}")
             console.settings(plan.options)
-            telling = runs.Telling(console.begins, console.ended, console.happened)
-            status = runs.run_steps(record, steps, telling, hold=partial(_serve_on, console, json_, record) if keep else None, run=fits)
+            telling = Telling(console.begins, console.ended, console.happened)
+            status = run_steps(record, steps, telling, hold=partial(_serve_on, console, json_, record) if keep else None, run=fits)
     except KeyboardInterrupt:
         console.say("\nstopped" if record is None else f"\nstopped; go on with: tier0 run --resume {record.folder.name} --output-dir {output_dir}")
         raise typer.Exit(INTERRUPTED) from None

@@ -20,9 +20,11 @@ from tier0.core.import_object import import_named
 from tier0.core.settings import TABLE
 from tier0.pipeline import selection
 from tier0.pipeline.study import StudyError
-from tier0.runs import pipeline as runs
-from tier0.runs.pipeline import Plan, Record, RunError, Telling, plan_of, run_steps, steps_of, steps_to_do
-from tier0.runs.steps import BODIES, Found
+from tier0.runs import runner
+from tier0.runs.plan import Plan, RunError, plan_of, steps_of
+from tier0.runs.record import Record
+from tier0.runs.runner import Telling, run_steps, steps_to_do
+from tier0.runs.steps import BODIES, STEPS, Found
 
 STUDY = "schema = 1\n"
 COHORT = f'{STUDY}[[cohort]]\ncolumn = "hcp_visits"\nat_least = 1\n'
@@ -161,12 +163,12 @@ def done(*steps: str, no: str = "", status: int = 1) -> Record:
     ("record", "asked", "to_do"),
     [
         (lambda: done("scope", "data"), None, ["cohort", "selection", "training", "features", "deployment", "observability"]),
-        (lambda: done(*runs.STEPS), None, []),
-        (lambda: done(*runs.STEPS, no="deployment"), None, ["deployment", "observability"]),
-        (lambda: done("scope", "data", no="data"), None, list(runs.STEPS[1:])),
-        (lambda: done(*runs.STEPS), "7,6", ["features", "deployment"]),
-        (lambda: done(*runs.STEPS), "4", ["selection"]),
-        (lambda: done(*runs.STEPS), "8", ["observability"]),
+        (lambda: done(*STEPS), None, []),
+        (lambda: done(*STEPS, no="deployment"), None, ["deployment", "observability"]),
+        (lambda: done("scope", "data", no="data"), None, list(STEPS[1:])),
+        (lambda: done(*STEPS), "7,6", ["features", "deployment"]),
+        (lambda: done(*STEPS), "4", ["selection"]),
+        (lambda: done(*STEPS), "8", ["observability"]),
     ],
 )
 def test_a_run_goes_on_with_what_is_not_done(record: Callable[[], Record], asked: str | None, to_do: list[str]) -> None:
@@ -180,9 +182,9 @@ def test_a_run_goes_on_with_what_is_not_done(record: Callable[[], Record], asked
     [
         (lambda: done("scope", "data", no="data"), "4,5", r"step 2 \(data\) said no: it is bad. Step 'selection' would be built on that: add 2"),
         (lambda: done("scope", "data", "cohort", no="cohort"), "4", r"step 3 \(cohort\) said no: it is bad. .* add 3 to --step"),
-        (lambda: done(*runs.STEPS[:5], no="training"), "7", r"step 7 \(deployment\) needs step 5 \(training\)"),
-        (lambda: done(*runs.STEPS), "4,6", r"step 6 \(features\) needs step 5 \(training\)"),
-        (lambda: done(*runs.STEPS), "3,7", r"step 7 \(deployment\) needs step 5 \(training\)"),
+        (lambda: done(*STEPS[:5], no="training"), "7", r"step 7 \(deployment\) needs step 5 \(training\)"),
+        (lambda: done(*STEPS), "4,6", r"step 6 \(features\) needs step 5 \(training\)"),
+        (lambda: done(*STEPS), "3,7", r"step 7 \(deployment\) needs step 5 \(training\)"),
     ],
 )
 def test_no_step_is_built_on_a_no_or_on_what_stands_no_more(record: Callable[[], Record], asked: str, says: str) -> None:
@@ -194,7 +196,7 @@ def test_no_step_is_built_on_a_no_or_on_what_stands_no_more(record: Callable[[],
 
 @pytest.mark.parametrize(("no", "status", "verdict"), [("", 0, "pass"), ("deployment", 1, "fail"), ("deployment", 2, "inconclusive")])
 def test_the_verdict_is_that_of_all_steps_and_is_read_again(no: str, status: int, verdict: str) -> None:
-    made = done(*runs.STEPS, no=no, status=status)
+    made = done(*STEPS, no=no, status=status)
     made.conclude()
     made.write()
 
@@ -384,7 +386,7 @@ def test_what_tier0_does_not_know_is_no_verdict_on_the_model(monkeypatch: pytest
     def out_of_files(*_: object, **__: object) -> int:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(runs, "run_steps", out_of_files)
+    monkeypatch.setattr(runner, "run_steps", out_of_files)
 
     result = CliRunner().invoke(app, ["run", "--step", "1"])
 
