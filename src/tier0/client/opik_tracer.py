@@ -14,14 +14,14 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tier0.client.tracing import CallTrace, new_trace_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from tier0.client.tracing import Attempt
 
@@ -75,7 +75,7 @@ class OpikTracer:
             if said == "missing":
                 raise ModuleNotFoundError("OpikTracer needs Opik: pip install 'pytest-tier0[opik]'", name="opik")
             raise RuntimeError(f"Opik could not be started: its process ended with status {self._process.returncode}; it said why above")
-        self._waiting: queue.SimpleQueue[CallTrace | StepsTrace | _Flush | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[CallTrace | Mapping[str, Any] | _Flush | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         for work in (self._write, self._read):
@@ -92,13 +92,13 @@ class OpikTracer:
         """Take one call; costs some microseconds."""
         if not self._with_features:
             trace.body = trace.answer = None
-        self._take(trace)
+        self._enqueue(trace)
 
-    def record_steps(self, trace: StepsTrace) -> None:
-        """Take what was done in steps, as a trace with a span for each."""
-        self._take(trace)
+    def record_raw(self, message: Mapping[str, Any]) -> None:
+        """Queue a trace in the form that `opik_process` reads: ``{"trace": {...}, "spans": [...]}``."""
+        self._enqueue(message)
 
-    def _take(self, trace: CallTrace | StepsTrace) -> None:
+    def _enqueue(self, trace: CallTrace | Mapping[str, Any]) -> None:
         if os.getpid() != self._pid:
             self._refuse_after_fork()
             return
@@ -192,12 +192,11 @@ class OpikTracer:
                     LOG.warning("the process that hands traces to Opik has ended; nothing is traced any more")
                     self._ended = ended = True
 
-    def _line(self, item: CallTrace | StepsTrace | _Flush) -> str:
+    def _line(self, item: CallTrace | Mapping[str, Any] | _Flush) -> str:
         try:
-            if isinstance(item, StepsTrace):
-                message = _message_of_steps(item)
-            else:
-                message = vars(item) if isinstance(item, _Flush) else _message(item, with_features=self._with_features)
+            if isinstance(item, CallTrace):
+                item = _message(item, with_features=self._with_features)
+            message = vars(item) if isinstance(item, _Flush) else item
             return json.dumps(message, default=str) + "\n"
         except (TypeError, ValueError):
             LOG.warning("a call could not be traced", exc_info=True)
@@ -208,42 +207,6 @@ class OpikTracer:
         with self._process.stdout as stream:  # type: ignore[union-attr]  # it is a pipe
             for line in stream:
                 self._answers.put(line.strip())
-
-
-@dataclass(frozen=True)
-class Step:
-    """One of the steps of a `StepsTrace`.
-
-    Attributes:
-        name: of it.
-        started: POSIX time, in seconds.
-        ended: likewise.
-        metadata: of JSON types; nothing of any row.
-        problem: why it is no success, in words; empty where it is one.
-    """
-
-    name: str
-    started: float
-    ended: float
-    metadata: Mapping[str, Any]
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class StepsTrace:
-    """Something that was done in steps.
-
-    Attributes:
-        name: of the trace.
-        metadata: of JSON types; nothing of any row.
-        steps: in their order, at least one.
-        trace_id: 32 hexadecimal digits.
-    """
-
-    name: str
-    metadata: Mapping[str, Any]
-    steps: Sequence[Step]
-    trace_id: str = field(default_factory=new_trace_id)
 
 
 def opik_is_configured() -> bool:
@@ -292,25 +255,6 @@ def _message(trace: CallTrace, *, with_features: bool) -> dict[str, Any]:
     ]
     times = {"start_time": trace.started, "end_time": trace.ended}
     return {"trace": {"id": trace_id, "name": name, **times, "metadata": metadata, "error_info": _error_info(trace), **features}, "spans": spans}
-
-
-def _message_of_steps(trace: StepsTrace) -> dict[str, Any]:
-    trace_id = str(uuid.UUID(trace.trace_id))
-    spans = [
-        {
-            "trace_id": trace_id,
-            "id": str(uuid.UUID(new_trace_id())),
-            "name": step.name,
-            "start_time": step.started,
-            "end_time": step.ended,
-            "metadata": dict(step.metadata),
-            "error_info": {"exception_type": "Failed", "message": step.problem, "traceback": ""} if step.problem else None,
-        }
-        for step in trace.steps
-    ]
-    times = {"start_time": min(step.started for step in trace.steps), "end_time": max(step.ended for step in trace.steps)}
-    failed = next((span["error_info"] for span in spans if span["error_info"]), None)
-    return {"trace": {"id": trace_id, "name": trace.name, **times, "metadata": dict(trace.metadata), "error_info": failed}, "spans": spans}
 
 
 def _error_info(ended: CallTrace | Attempt) -> dict[str, str] | None:

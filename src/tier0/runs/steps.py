@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tier0.client.opik_tracer import OpikTracer, Step, StepsTrace, opik_is_configured
+from tier0.client.opik_tracer import OpikTracer, opik_is_configured
 from tier0.core.errors import Tier0Error
 from tier0.core.provenance import commit, versions
 from tier0.core.verdict import Status, conclude, count_in_words
@@ -21,6 +21,7 @@ from tier0.golden.prediction import estimator_of
 from tier0.pipeline.metrics import MEANINGS
 from tier0.pipeline.selection import CV_FOLDS
 from tier0.pipeline.study import METRICS, Study
+from tier0.runs.run_trace import RunTrace, StepSpan
 
 if TYPE_CHECKING:
     from tier0.pipeline.analysis import Analysis
@@ -454,10 +455,10 @@ def _trace_in_opik(work: Work, tags: Mapping[str, str]) -> tuple[dict[str, Any],
         found = work.found.get(step, Found({}, ()))
         started, ended = work.times[step]
         ended = ended if step in work.found else time.time()
-        spans.append(Step(f"{STEPS.index(step) + 1} {step}", started, ended, {"lines": list(found.lines)}, "; ".join(found.problems)))
+        spans.append(StepSpan(f"{STEPS.index(step) + 1} {step}", started, ended, {"lines": list(found.lines)}, "; ".join(found.problems)))
     metadata = {**tags, "tier0.mlflow_run": work.trained.run_id, **work.trained.training.metrics}
-    trace = StepsTrace(f"tier0 run {work.trained.training.dataset}", metadata, spans)
-    tracer.record_steps(trace)
+    trace = RunTrace(f"tier0 run {work.trained.training.dataset}", metadata, spans)
+    tracer.record_raw(trace.as_message())
     sent = tracer.flush(OPIK_WITHIN)
     tracer.close()
     if not sent:
