@@ -69,7 +69,7 @@ def overhead() -> dict[str, Any]:
     from tier0.pipeline.study import Study  # noqa: PLC0415
     from tier0.runs.plan import Plan  # noqa: PLC0415
     from tier0.runs.record import Record  # noqa: PLC0415
-    from tier0.runs.runner import Telling, run_steps  # noqa: PLC0415
+    from tier0.runs.runner import RunListener, run_steps  # noqa: PLC0415
     from tier0.runs.session import Session  # noqa: PLC0415
     from tier0.runs.steps import STEPS  # noqa: PLC0415
 
@@ -85,7 +85,7 @@ def overhead() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         record = Record.create(Path(folder), Plan({"algorithms": "linear", "hpo_trials": "2"}, Study(), serve=True))
         start = time.perf_counter()
-        status = run_steps(record, STEPS, Telling())
+        status = run_steps(record, STEPS, RunListener())
         whole = time.perf_counter() - start
     if status:
         sys.exit(record.problem)

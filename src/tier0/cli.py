@@ -22,7 +22,7 @@ from tier0.core.settings import read_headers, remove_report
 from tier0.core.verdict import WORDS, CheckResult, Verdict, count_in_words
 
 if TYPE_CHECKING:
-    from tier0.pipeline.cluster import Run
+    from tier0.pipeline.cluster import Executor
     from tier0.runs.console import Console
     from tier0.runs.plan import Plan
     from tier0.runs.record import Record
@@ -222,7 +222,7 @@ def run(
     from tier0.runs.console import Console  # noqa: PLC0415 - what --help does not need
     from tier0.runs.plan import plan_of  # noqa: PLC0415
     from tier0.runs.record import Record  # noqa: PLC0415
-    from tier0.runs.runner import Telling, run_steps, steps_to_do  # noqa: PLC0415
+    from tier0.runs.runner import RunListener, run_steps, steps_to_do  # noqa: PLC0415
     from tier0.runs.steps import STEPS  # noqa: PLC0415
 
     options = {
@@ -239,18 +239,18 @@ def run(
             _refuse_beside_resume(context)
             record = Record.find(output_dir, resume)
             plan = record.plan
-        steps = steps_to_do(plan, record, step if _is_given(context, "step") else None)
+        steps = steps_to_do(plan, record, step if _was_given(context, "step") else None)
         if keep and not (plan.serve and "deployment" in steps):
             _refuse("--keep goes on serving, and nothing would be served: add --include-bentoml, and 7 to --step")
         if dry_run:
             console.plan(plan.options, steps, STEPS, serve=plan.serve)
             return
-        with _fits(dask, plan, steps) as fits:
+        with _fit_executor(dask, plan, steps) as fits:
             if record is None:
                 record = Record.create(output_dir.absolute(), plan)
             console.say(f"run {record.folder.name}, in {record.folder}")
             console.settings(plan.options)
-            telling = Telling(console.begins, console.ended, console.happened)
+            telling = RunListener(console.begins, console.ended, console.happened)
             status = run_steps(record, steps, telling, hold=partial(_serve_on, console, json_, record) if keep else None, run=fits)
     except KeyboardInterrupt:
         console.say("\nstopped" if record is None else f"\nstopped; go on with: tier0 run --resume {record.folder.name} --output-dir {output_dir}")
@@ -266,7 +266,7 @@ def _serve_on(console: Console, json_: Path | None, record: Record, work: Any) -
     console.hold(work)
 
 
-def _fits(dask: str | None, plan: Plan, steps: Sequence[str]) -> AbstractContextManager[Run]:
+def _fit_executor(dask: str | None, plan: Plan, steps: Sequence[str]) -> AbstractContextManager[Executor]:
     """Return what runs the fits; a cluster is connected with before any work is done, and only where there are fits."""
     if dask is not None and plan.settings().pipeline is not None:
         _refuse("--dask does the fits of steps 4 and 5, and --pipeline brings its own model: leave one of the two out")
@@ -277,7 +277,7 @@ def _fits(dask: str | None, plan: Plan, steps: Sequence[str]) -> AbstractContext
     return dask_cluster(dask)
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
+def _was_given(context: typer.Context, name: str) -> bool:
     """Tell whether an option was given on the command line."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
@@ -286,7 +286,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 def _refuse_beside_resume(context: typer.Context) -> None:
     """Refuse what a run that goes on has settled already."""
     for name in context.params.keys() - {"step", "output_dir", "resume", "json_", "keep", "dry_run", "dask"}:
-        if _is_given(context, name):
+        if _was_given(context, name):
             _refuse(f"--{name.replace('_', '-')} was settled when the run began, and --resume goes on with that: leave it out, or begin anew")
 
 
@@ -470,7 +470,7 @@ def _refuse_unused(context: typer.Context, *, by_kind: bool, trained: bool) -> N
             "seed": "is of a training, and nothing is trained",
         }
     for name, why in unused.items():
-        if _is_given(context, name):
+        if _was_given(context, name):
             _refuse(f"--{name.replace('_', '-')} {why}")
 
 

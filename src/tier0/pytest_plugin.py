@@ -335,10 +335,10 @@ def tier0_deployment(request: pytest.FixtureRequest, tier0_settings: Settings) -
     if tier0_settings.url or tier0_settings.service:
         session: Session = request.getfixturevalue("_tier0_session")
         return session.users_deployment()
-    from tier0.runs.deployment import OwnDeployment, how_to_judge  # noqa: PLC0415
+    from tier0.runs.deployment import OwnDeployment, judging_options  # noqa: PLC0415
 
     server, model = request.getfixturevalue("tier0_server"), request.getfixturevalue("tier0_model")
-    return OwnDeployment.of(server, model, **how_to_judge(tier0_settings))
+    return OwnDeployment.of(server, model, **judging_options(tier0_settings))
 
 
 @pytest.fixture

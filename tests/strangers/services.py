@@ -123,7 +123,7 @@ class ColumnLists(Strict):
     petal_width: list[float | None]
 
 
-class Knobs(Strict):
+class ClientOptions(Strict):
     customers: list[Customer]
     threshold: float = 0.5
     return_proba: bool = False
@@ -381,7 +381,7 @@ class Strangers:
     def request_id(self, rows: Matrix, request_id: str) -> dict:
         return {"request_id": request_id, "predictions": IRIS.predict(matrix(rows)).tolist()}
 
-    @bentoml.api(input_spec=Knobs)
+    @bentoml.api(input_spec=ClientOptions)
     def optional_fields(self, **fields: Any) -> dict:
         given = customers(fields["customers"])
         positive = CHURN.predict_proba(given)[:, 1]

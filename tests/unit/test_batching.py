@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression
 
-from tier0.core.errors import TooManyWaitError
+from tier0.core.errors import QueueFullError
 from tier0.serving.batching import FEW_BATCHES, MOST_WAITING, Batcher, answers_alike
 from tier0.serving.entry import Entry
 from tier0.serving.predictor import Predictor
@@ -153,7 +153,7 @@ async def test_more_than_can_wait_is_refused(tmp_path: Path) -> None:
 
     outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(MOST_WAITING + 5)), return_exceptions=True)
 
-    assert [type(one) for one in outcomes[MOST_WAITING:]] == [TooManyWaitError] * 5
+    assert [type(one) for one in outcomes[MOST_WAITING:]] == [QueueFullError] * 5
     assert all(one[0].predictions == [3.0] for one in outcomes[:MOST_WAITING] if isinstance(one, tuple))
 
 
@@ -165,7 +165,7 @@ async def test_nobody_waits_longer_than_callers_do_for_a_model_that_takes_one_at
 
     outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(30)), return_exceptions=True)
 
-    refused = [isinstance(one, TooManyWaitError) for one in outcomes]
+    refused = [isinstance(one, QueueFullError) for one in outcomes]
     assert refused == sorted(refused)
     assert refused.count(False) == FEW_BATCHES
     assert (await batcher.ask([[3.0, 4.0]]))[0].predictions == [7.0]
@@ -205,7 +205,7 @@ async def test_after_too_many_waited_fewer_may_for_a_while(tmp_path: Path) -> No
 
     async def accepted(callers: int) -> int:
         outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(callers)), return_exceptions=True)
-        return sum(not isinstance(one, TooManyWaitError) for one in outcomes)
+        return sum(not isinstance(one, QueueFullError) for one in outcomes)
 
     assert await accepted(12) == 12
     assert FEW_BATCHES < await accepted(100) < 50
@@ -240,7 +240,7 @@ async def test_whoever_was_let_in_before_the_model_became_slow_is_not_kept_waiti
 
     outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(100)), return_exceptions=True)
 
-    told = [str(one) for one in outcomes if isinstance(one, TooManyWaitError)]
+    told = [str(one) for one in outcomes if isinstance(one, QueueFullError)]
     late = [one for one in told if one.startswith("it has waited for")]
     assert len(late) >= 5
     assert len(model.asked_) - 1 == sum(isinstance(one, tuple) for one in outcomes) <= 4

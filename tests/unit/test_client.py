@@ -713,10 +713,10 @@ async def test_model_info_is_rejected_by_an_open_circuit_and_after_close() -> No
 
 
 async def test_an_attempt_outlasts_what_the_service_gives_a_request() -> None:
-    from tier0.client.options import Knobs
+    from tier0.client.options import ClientOptions
     from tier0.serving.service import TRAFFIC_TIMEOUT
 
-    assert Knobs().timeout / 2 >= TRAFFIC_TIMEOUT
+    assert ClientOptions().timeout / 2 >= TRAFFIC_TIMEOUT
 
 
 async def test_a_redirect_to_nowhere_is_an_answer() -> None:

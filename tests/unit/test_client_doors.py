@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from tier0.client import BentoMLClient, CircuitOpenError, ClientUsageError, InvalidAnswerError, ServiceFailedError, SyncBentoMLClient, TimedOutError
-from tier0.client.options import Knobs
+from tier0.client.options import ClientOptions
 from tier0.contract.contract import Contract, ContractError
 from tier0.faults import Faults, FaultServer, Reply
 
@@ -135,7 +135,7 @@ async def test_what_a_schema_leaves_open_is_declared() -> None:
 
 
 def test_the_defaults_are_those_that_are_promised() -> None:
-    assert Knobs.resolve({}) == Knobs(10.0, None, 3, 0.1, 5.0, 0.2, 5, 30.0, 20, idempotent=True)
+    assert ClientOptions.resolve({}) == ClientOptions(10.0, None, 3, 0.1, 5.0, 0.2, 5, 30.0, 20, idempotent=True)
 
 
 def test_it_is_closed_where_it_belongs() -> None:
@@ -158,8 +158,8 @@ def test_every_knob_is_taken_from_the_environment_unless_it_is_given(monkeypatch
     for name, text in texts.items():
         monkeypatch.setenv(f"TIER0_CLIENT_{name.upper()}", text)
 
-    assert Knobs.resolve({}) == Knobs(3.0, 1.5, 2, 0.0, 1.0, 0.5, 9, 7.0, 4, idempotent=False)
-    assert Knobs.resolve({"timeout": 8.0}).timeout == 8.0
+    assert ClientOptions.resolve({}) == ClientOptions(3.0, 1.5, 2, 0.0, 1.0, 0.5, 9, 7.0, 4, idempotent=False)
+    assert ClientOptions.resolve({"timeout": 8.0}).timeout == 8.0
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tier0.serving import service
-from tier0.serving.middleware import layers_within, lighten, observe
+from tier0.serving.middleware import iter_middleware, observe, replace_middleware
 
 pytestmark = pytest.mark.asyncio
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -126,7 +126,7 @@ def application(layers: list[Middleware] | None = None, *, timeout: float = 0.05
     app = Starlette(routes=ROUTES, middleware=layers or [*tracing(None), Middleware(TimeoutMiddleware, timeout=timeout)])
     app.middleware_stack = app.build_middleware_stack()
     if exchanged:
-        lighten(app.middleware_stack)
+        replace_middleware(app.middleware_stack)
     return app
 
 
@@ -231,11 +231,11 @@ class Told:
             ],
             exchanged=False,
         )
-        (metrics,) = [layer for _, layer in layers_within(self.app.middleware_stack) if isinstance(layer, RunnerTrafficMetricsMiddleware)]
+        (metrics,) = [layer for _, layer in iter_middleware(self.app.middleware_stack) if isinstance(layer, RunnerTrafficMetricsMiddleware)]
         client = {kind.__name__: partial(kind, registry=self.registry) for kind in (Counter, Gauge, Histogram, Summary)}
         metrics._setup(metrics_client=SimpleNamespace(**client), duration_buckets=(0.04, 0.2, 5.0))
         if exchanged:
-            lighten(self.app.middleware_stack)
+            replace_middleware(self.app.middleware_stack)
 
     async def after(self, *requests: tuple[str, str, dict[str, str], bytes]) -> tuple[list[str], dict[str, float]]:
         transport = httpx.ASGITransport(self.app)
@@ -315,7 +315,7 @@ async def test_a_handler_of_ones_own_is_told_as_by_bentoml(monkeypatch: pytest.M
             own.append(record.getMessage())
 
     monkeypatch.setattr(logging.getLogger("bentoml"), "handlers", [*logging.getLogger("bentoml").handlers, Mine()])
-    lighten(told.app.middleware_stack)
+    replace_middleware(told.app.middleware_stack)
     lines, _ = await told.after(REQUESTS[0])
     assert len(own) == len(lines) == 1
     assert own[0] in told.lines.getvalue()
@@ -451,7 +451,7 @@ async def started(app: Starlette) -> Starlette:
 
 @pytest.mark.parametrize("root", ["", "/behind"])
 async def test_browsers_get_their_headers_where_the_service_has_cors(monkeypatch: pytest.MonkeyPatch, root: str) -> None:
-    monkeypatch.setattr(service._State, "nonce", "n", raising=False)
+    monkeypatch.setattr(service._WorkerState, "nonce", "n", raising=False)
     cors = Middleware(CORSMiddleware, allow_origins=["http://page"], allow_methods=["POST"])
     app = await started(Starlette(middleware=[Middleware(service.Routes), cors]))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app, root_path=root), base_url="http://here") as client:
@@ -472,7 +472,7 @@ async def test_layers_are_exchanged_when_the_application_has_started() -> None:
 async def test_who_is_refused_is_not_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = SimpleNamespace(tag="m:1")
     for name, value in {"nonce": "n", "predictors": {"m": predictor}, "batchers": {"m:1": SimpleNamespace(is_full=lambda: True)}}.items():
-        monkeypatch.setattr(service._State, name, value, raising=False)
+        monkeypatch.setattr(service._WorkerState, name, value, raising=False)
     start = time.monotonic()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(service.Routes(Starlette())), base_url="http://here") as client:
         answers = await asyncio.gather(*(client.post("/predict", json={}) for _ in range(3)))

@@ -23,8 +23,8 @@ from tier0.pipeline.study import StudyError
 from tier0.runs import runner
 from tier0.runs.plan import Plan, RunError, plan_of, steps_of
 from tier0.runs.record import Record
-from tier0.runs.runner import Telling, run_steps, steps_to_do
-from tier0.runs.steps import BODIES, STEPS, Found
+from tier0.runs.runner import RunListener, run_steps, steps_to_do
+from tier0.runs.steps import BODIES, STEPS, StepResult
 
 STUDY = "schema = 1\n"
 COHORT = f'{STUDY}[[cohort]]\ncolumn = "hcp_visits"\nat_least = 1\n'
@@ -155,7 +155,7 @@ def done(*steps: str, no: str = "", status: int = 1) -> Record:
     made = Record.create(Path("runs"), plan())
     for step in steps:
         made.started[step] = 0.0
-        made.done[step] = (Found({}, [], ["it is bad"], status) if step == no else Found({}, []), 0.0)
+        made.done[step] = (StepResult({}, [], ["it is bad"], status) if step == no else StepResult({}, []), 0.0)
     return made
 
 
@@ -247,7 +247,7 @@ def test_a_state_that_is_damaged_is_told_and_the_run_is_no_pass() -> None:
     (made.folder / "state.pickle").write_bytes(b"\x80\x05not a pickle")
 
     with pytest.raises(RunError, match=r"state.pickle is damaged \(.*\): run it anew"):
-        run_steps(made, ["cohort"], Telling())
+        run_steps(made, ["cohort"], RunListener())
     assert Record.read(made.folder).verdict == "inconclusive"
 
 
@@ -255,8 +255,8 @@ def test_one_run_is_done_by_one_process_at_a_time() -> None:
     made = Record.create(Path("runs"), plan())
 
     with FileLock(made.folder / "lock"), pytest.raises(RunError, match=f"run {made.folder.name} is being done by another process: wait until"):
-        run_steps(made, ["scope"], Telling())
-    assert run_steps(made, ["scope"], Telling()) == 0
+        run_steps(made, ["scope"], RunListener())
+    assert run_steps(made, ["scope"], RunListener()) == 0
 
 
 def test_a_folder_that_cannot_be_written_to_is_told() -> None:
@@ -264,7 +264,7 @@ def test_a_folder_that_cannot_be_written_to_is_told() -> None:
     (made.folder / "run.json.unfinished").mkdir()
 
     with pytest.raises(RunError, match=rf"run.json cannot be written: Is a directory. Make room there, and go on with --resume {made.folder.name}"):
-        run_steps(made, ["scope"], Telling())
+        run_steps(made, ["scope"], RunListener())
 
 
 # --- steps that are done ---
@@ -272,7 +272,7 @@ def test_a_folder_that_cannot_be_written_to_is_told() -> None:
 
 def run(steps: str, options: Mapping[str, str | None] | None = None, study: str = "", record: Record | None = None) -> Record:
     record = record or Record.create(Path("runs"), plan(options, steps, study))
-    status = run_steps(record, steps_of(steps), Telling())
+    status = run_steps(record, steps_of(steps), RunListener())
     assert status == record.status == {"pass": 0, "fail": 1, "inconclusive": 2}[record.verdict]
     return record
 
@@ -309,7 +309,7 @@ def test_what_was_built_on_a_step_is_forgotten_when_that_is_done_again() -> None
 
 @pytest.mark.parametrize("problem", [SystemExit(0), KeyError("region")])
 def test_a_step_that_breaks_or_ends_is_no_pass(problem: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(_: object) -> Found:
+    def breaks(_: object) -> StepResult:
         raise problem
 
     monkeypatch.setitem(BODIES, "data", breaks)

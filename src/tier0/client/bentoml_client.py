@@ -33,7 +33,7 @@ from tier0.client.errors import (
     TimedOutError,
     TransportError,
 )
-from tier0.client.options import Knobs, service_url, without_credentials
+from tier0.client.options import ClientOptions, service_url, without_credentials
 from tier0.client.options import model_endpoints as endpoints_of
 from tier0.client.tracing import (
     TRACEPARENT,
@@ -124,7 +124,7 @@ class BentoMLClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        self._knobs = Knobs.resolve(
+        self._knobs = ClientOptions.resolve(
             {
                 "timeout": timeout,
                 "attempt_timeout": attempt_timeout,

@@ -16,7 +16,7 @@ CREDENTIALS = re.compile(r"//[^/?#]*@")
 
 
 @dataclass(frozen=True)
-class Knobs:
+class ClientOptions:
     """How a client behaves; times are in seconds. See `BentoMLClient` for what each one does."""
 
     timeout: float = 10.0
@@ -31,7 +31,7 @@ class Knobs:
     idempotent: bool = True
 
     @classmethod
-    def resolve(cls, given: Mapping[str, Any]) -> Knobs:
+    def resolve(cls, given: Mapping[str, Any]) -> ClientOptions:
         """Return what was given, where it is not None, and else what ``TIER0_CLIENT_…`` says, and else the defaults.
 
         Raises:

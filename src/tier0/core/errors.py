@@ -120,5 +120,5 @@ class InvalidRowError(Tier0Error):
         return {"error": {"field": self.field, "message": self.message, "remedy": self.remedy}}
 
 
-class TooManyWaitError(Tier0Error):
+class QueueFullError(Tier0Error):
     """More requests wait for a model than it can answer in time."""

@@ -80,7 +80,7 @@ class Helper:
                 text=True,
             )
 
-    def carry_out(self, order: Mapping[str, Any], *, is_last: bool = True) -> dict[str, Any]:
+    def carry_out(self, order: Mapping[str, Any], *, close_after: bool = True) -> dict[str, Any]:
         """Give an order, and wait for its outcome; the process ends with the last one, and with any that goes wrong.
 
         Raises:
@@ -97,7 +97,7 @@ class Helper:
             pass
         finally:
             timer.cancel()
-            if is_last or not outcome or "error" in outcome:
+            if close_after or not outcome or "error" in outcome:
                 self._end()
         if not outcome:
             if timer.finished.is_set() and self._process.returncode == -signal.SIGKILL:

@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.core.errors import InvalidRowError, RegistrationError
-from tier0.golden.edge_cases import MARGIN, Ask, hard_rows, synthetic_rows
+from tier0.golden.edge_cases import MARGIN, Ask, edge_case_rows, synthetic_rows
 from tier0.golden.origins import EXAMPLE, SYNTHETIC
 from tier0.golden.prediction import Output, ask_model, use_one_thread
 from tier0.golden.rows import GoldenRows, Origin
@@ -106,7 +106,7 @@ def _ask_in_memory(model: Any, signature: Signature, examples: Any, synthetic: i
         output = ask(rows)
         meter = measure(ask, rows, output)
         plain = _plain_rows(signature, rows, output, meter, SYNTHETIC)
-    found = hard_rows(ask, signature, rows, _decision_margin(plain))
+    found = edge_case_rows(ask, signature, rows, _decision_margin(plain))
     edge_cases, origins, answers = _answered_alike(ask, plain, meter, *found, threshold=signature.threshold)
     start = time.perf_counter()
     ask(rows[:1])

@@ -37,7 +37,7 @@ Ask = Callable[[list[Row]], "Output"]
 """Answers rows of JSON values; raises where the model has no answer."""
 
 
-def hard_rows(ask: Ask, signature: Signature, rows: list[Row], decision_margin: float = MARGIN) -> tuple[list[Row], list[Origin]]:
+def edge_case_rows(ask: Ask, signature: Signature, rows: list[Row], decision_margin: float = MARGIN) -> tuple[list[Row], list[Origin]]:
     """Return rows like *rows* with something in them that is easily lost, and the origin of each.
 
     They have missing values, categories that were never seen, whole numbers that no float holds, values on both sides of a

@@ -20,7 +20,7 @@ def is_bug(problem: ClientError) -> bool:
     return isinstance(problem, ClientUsageError) and not isinstance(problem, InvalidDataError)
 
 
-def told_to_caller(problem: ClientError) -> tuple[int, str]:
+def to_http_error(problem: ClientError) -> tuple[int, str]:
     """Return the HTTP status and the words for whoever asked: what the service said to a mistake of theirs, and never where it is."""
     if isinstance(problem, InvalidDataError):
         return UNPROCESSABLE, _printable(str(problem))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tier0.client import BentoMLClient, ClientError, InvalidAnswerError
-from tier0.integrations import is_bug, told_to_caller
+from tier0.integrations import is_bug, to_http_error
 
 LOG = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -221,7 +221,7 @@ class ModelInferenceTool:
         except ClientError as problem:
             if is_bug(problem):
                 raise
-            return _error(type(problem).__name__, told_to_caller(problem)[1], problem.retry_after)
+            return _error(type(problem).__name__, to_http_error(problem)[1], problem.retry_after)
 
 
 async def _features_of(client: BentoMLClient, model: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Body, Depends, HTTPException
 
 from tier0.client import BentoMLClient, ClientError
-from tier0.integrations import is_bug, told_to_caller
+from tier0.integrations import is_bug, to_http_error
 
 Answer = TypeVar("Answer")
 
@@ -72,7 +72,7 @@ async def _answered(call: Awaitable[Answer]) -> Answer:
 
 
 def _as_http(problem: ClientError) -> HTTPException:
-    status, message = told_to_caller(problem)
+    status, message = to_http_error(problem)
     waits = problem.retry_after is not None and math.isfinite(problem.retry_after)
     headers = {"Retry-After": str(math.ceil(problem.retry_after or 0.0))} if waits else {}
     detail = {"error": type(problem).__name__, "message": message, "request_id": problem.request_id, "attempts": problem.attempts}

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from tier0.core.errors import MissingDependencyError, Tier0Error
 
-Run = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterable[Any]]
+Executor = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterable[Any]]
 """Calls a function with each tuple of arguments, and gives the results in their order, as `itertools.starmap` does."""
 CONNECT = 5
 """Seconds that a scheduler may take to answer."""
@@ -22,7 +22,7 @@ SAME = ("pytest-tier0", "numpy", "scikit-learn", "xgboost", "lightgbm", "cloudpi
 
 
 @contextmanager
-def dask_cluster(address: str) -> Iterator[Run]:
+def dask_cluster(address: str) -> Iterator[Executor]:
     """Connect with a Dask cluster that runs already, and see that its workers are like us; give what runs fits there.
 
     Args:
@@ -47,7 +47,7 @@ def dask_cluster(address: str) -> Iterator[Run]:
         yield _runner(client)
 
 
-def _runner(client: Any) -> Run:
+def _runner(client: Any) -> Executor:
     def run(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
         import joblib  # noqa: PLC0415
 

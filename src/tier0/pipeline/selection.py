@@ -15,7 +15,7 @@ from tier0.core.errors import DatasetError
 from tier0.core.event_log import EventLog
 from tier0.core.events import SelectionDone, SelectionSampled, SelectionScore
 from tier0.pipeline.candidates import Candidate
-from tier0.pipeline.cluster import Run
+from tier0.pipeline.cluster import Executor
 from tier0.pipeline.data import Dataset
 
 CV_FOLDS = 5
@@ -75,7 +75,9 @@ def scoring_of(dataset: Dataset) -> tuple[str, str]:
     return SCORINGS["binary" if len(np.unique(dataset.target)) == 2 else "multiclass"]  # noqa: PLR2004
 
 
-def select(dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candidate], seed: int, events: EventLog, run: Run = starmap) -> Selection:
+def select(
+    dataset: Dataset, train: np.ndarray[Any, Any], candidates: list[Candidate], seed: int, events: EventLog, run: Executor = starmap
+) -> Selection:
     """Compare the candidates on the training part and pick the one with the highest mean score.
 
     A tie goes to the smaller spread, then to the order of *candidates*: never to the clock, so that the same seed gives the
@@ -135,7 +137,7 @@ def _splitter(dataset: Dataset, seed: int) -> Any:
     return KFold(CV_FOLDS, shuffle=True, random_state=seed) if dataset.groups is None else GroupKFold(CV_FOLDS)
 
 
-def _cross_validate(candidate: Candidate, features: Any, target: Any, folds: list[Any], scoring: str, run: Run) -> Score:
+def _cross_validate(candidate: Candidate, features: Any, target: Any, folds: list[Any], scoring: str, run: Executor) -> Score:
     start = time.perf_counter()
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")

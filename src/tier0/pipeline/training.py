@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tier0.core.event_log import EventLog
     from tier0.pipeline.candidates import Candidate
-    from tier0.pipeline.cluster import Run
+    from tier0.pipeline.cluster import Executor
     from tier0.pipeline.data import Dataset
 
 MOST_EXAMPLES = 50
@@ -80,7 +80,7 @@ def train(
     trials: int,
     seed: int,
     events: EventLog,
-    run: Run = starmap,
+    run: Executor = starmap,
 ) -> Training:
     """Tune *candidate* on the validation part, refit it on training and validation, and measure it on the test part.
 
@@ -129,7 +129,7 @@ def train(
 
 
 def _search(
-    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: Candidate, trials: int, seed: int, events: EventLog, run: Run
+    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: Candidate, trials: int, seed: int, events: EventLog, run: Executor
 ) -> tuple[dict[str, Any], float, Any]:
     """Return the best hyper-parameters, their score on the validation part, and the model that was fitted with them.
 

@@ -26,7 +26,7 @@ LEAST_ROWS = 2
 
 
 @dataclass(frozen=True)
-class OwnTraining:
+class UserTraining:
     """What a training function returned.
 
     Attributes:
@@ -38,7 +38,7 @@ class OwnTraining:
     dataset: Dataset
 
 
-def call_own(function: Callable[[], Any], named: str) -> OwnTraining:
+def call_user_training(function: Callable[[], Any], named: str) -> UserTraining:
     """Call a training function, and look at what it returns.
 
     Args:
@@ -67,7 +67,7 @@ def call_own(function: Callable[[], Any], named: str) -> OwnTraining:
             f"(sklearn.base.BaseEstimator): {WANTED}, with the preprocessing and the estimator in one sklearn.pipeline.Pipeline"
         )
     try:
-        return OwnTraining(model, _as_dataset(model, features, target, named.partition(":")[2].lower().strip("_") or "own"))
+        return UserTraining(model, _as_dataset(model, features, target, named.partition(":")[2].lower().strip("_") or "own"))
     except DatasetError as problem:
         raise DatasetError(f"pipeline = {named!r} returned held-out rows that cannot be used: {problem}") from problem
 
@@ -101,7 +101,7 @@ def _as_dataset(model: Any, features: Any, target: Any, name: str) -> Dataset:
     return Dataset(name, features, names, values, target_name, "regression" if classes is None else "classification")
 
 
-def measure_own(model: Any, dataset: Dataset, seed: int, events: EventLog) -> Training:
+def measure_user_model(model: Any, dataset: Dataset, seed: int, events: EventLog) -> Training:
     """Measure a fitted model on rows that it has not seen.
 
     Raises:

@@ -65,7 +65,7 @@ def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None
     tests = [dict(test.facts) for test in tests_done]
     run = last_of(ordered, RunStarted)
     command = "" if run is None else run.command
-    problems = [*_problems(checks_done, tests_done, command), *_amiss(ordered, command)]
+    problems = [*_problems(checks_done, tests_done, command), *_collection_problems(ordered, command)]
     ended = "" if cut_short is None else cut_short.words
     conclusion = _conclusion(checks, tests, problems, ended)
     timeline = timeline_of(ordered)
@@ -128,7 +128,7 @@ def _problems(checks: Sequence[CheckDone], tests: Sequence[TestDone], command: s
     return list(found.values())
 
 
-def _amiss(events: Sequence[Recorded], command: str) -> list[dict[str, Any]]:
+def _collection_problems(events: Sequence[Recorded], command: str) -> list[dict[str, Any]]:
     """Return what kept tests from being run at all."""
     happened: list[tuple[str, TestCrashed | CollectionFailed]] = []
     happened += [("a process that ran tests died", event) for event in events_of(events, TestCrashed)]

@@ -53,7 +53,7 @@ INSIDE = 3000
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltBento:
     """What was built.
 
     Attributes:
@@ -79,7 +79,7 @@ def build(
     first_port: int = FIRST_PORT,
     startup_timeout: float = 60.0,
     events: EventLog | None = None,
-) -> list[Built]:
+) -> list[BuiltBento]:
     """Build a Bento of the models that are named, or one for each kind with the latest of each model, and prove it.
 
     Each is started with `bentoml serve` from what was built, with an empty store, and must give the golden rows of its models; only then
@@ -115,7 +115,7 @@ def build(
             shutil.copytree(made, unfinished, ignore=shutil.ignore_patterns("__pycache__"))
             unfinished.replace(output / name)
             port = first_port + (KINDS.index(name) if name in KINDS else 0)
-            built.append(Built(name, tag, output / name, tuple(model.tag for model in models), port))
+            built.append(BuiltBento(name, tag, output / name, tuple(model.tag for model in models), port))
             told.emit(BentoBuilt(tag=tag), f"{tag} serves the golden rows of all its models; it is in {output / name}")
         (output / COMPOSE).write_text(as_compose(built), encoding="utf-8")
     except OSError as problem:
@@ -173,7 +173,7 @@ def _prove(workspace: Workspace, made: Path, models: Sequence[RegisteredModel], 
         server.stop()
 
 
-def as_compose(built: Sequence[Built]) -> str:
+def as_compose(built: Sequence[BuiltBento]) -> str:
     """Return a compose file that brings all of them up, each on its port of loopback."""
     lines = ["# docker compose up --build", "services:"]
     for one in built:

@@ -78,5 +78,5 @@ class Console:
 
     def verdict(self, record: Any) -> None:
         """Print how it ended, and where everything is."""
-        self.say(f"\n{record.folder.name}: {record.in_words}" + (f": {record.problem}" if record.problem else ""))
+        self.say(f"\n{record.folder.name}: {record.verdict_text}" + (f": {record.problem}" if record.problem else ""))
         self.say(f"report: {record.folder / 'report.md'}")

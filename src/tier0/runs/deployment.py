@@ -216,7 +216,7 @@ class Deployment:
         self.close()
 
 
-def how_to_judge(settings: Settings) -> dict[str, Any]:
+def judging_options(settings: Settings) -> dict[str, Any]:
     """Return what the settings say about any deployment, as arguments; what they leave open is left out."""
     how: dict[str, Any] = {"client": settings.client, "disturb": settings.disturb, "mask": settings.mask, "without_golden": settings.without_golden}
     given = {name: value for name, value in how.items() if value}

@@ -15,7 +15,7 @@ from tier0.core.verdict import WORDS, Conclusion, conclude
 from tier0.pipeline.study import Study
 from tier0.report.markdown import plain
 from tier0.runs.plan import Plan, RunError, built_on
-from tier0.runs.steps import STATUSES, STEPS, Found, Work
+from tier0.runs.steps import STATUSES, STEPS, RunContext, StepResult
 
 SCHEMA = 3
 RECORD = "run.json"
@@ -38,7 +38,7 @@ class Record:
 
     folder: Path
     plan: Plan
-    done: dict[str, tuple[Found, float]] = field(default_factory=dict)
+    done: dict[str, tuple[StepResult, float]] = field(default_factory=dict)
     verdict: str = "unfinished"
     problem: str = ""
     started: dict[str, float] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Record:
         return conclude((), [STATUSES[found.status] for found, _ in self.done.values()])
 
     @property
-    def in_words(self) -> str:
+    def verdict_text(self) -> str:
         """How it ended, in words."""
         return WORDS.get(self.verdict, f"not finished; so far {WORDS[self._conclusion.verdict]}" if self.done else "not finished")
 
@@ -67,7 +67,7 @@ class Record:
         self.verdict = self._conclusion.verdict
         self.problem = "; ".join(problem for found, _ in self.done.values() for problem in found.problems)
 
-    def refuse_past_no(self, steps: Sequence[str]) -> None:
+    def require_passed(self, steps: Sequence[str]) -> None:
         """Refuse to go on behind data, or a cohort, that must not be trained on.
 
         Raises:
@@ -130,7 +130,8 @@ class Record:
         try:
             plan = Plan(content["options"], Study.model_validate(content["study"]), tuple(content["steps"]), content["imbalanced"], content["serve"])
             done = {
-                step: (Found(one["facts"], one["lines"], one["problems"], one["status"]), one["seconds"]) for step, one in content["done"].items()
+                step: (StepResult(one["facts"], one["lines"], one["problems"], one["status"]), one["seconds"])
+                for step, one in content["done"].items()
             }
             started = {step: one["started"] for step, one in content["done"].items()}
             return cls(folder, plan, done, content["verdict"], content["problem"], started)
@@ -172,7 +173,7 @@ class Record:
         _replace(self.folder / RECORD, (json.dumps(self.as_dict(), indent=2, default=str) + "\n").encode())
         _replace(self.folder / "report.md", as_markdown(self).encode())
 
-    def save(self, work: Work) -> None:
+    def save(self, work: RunContext) -> None:
         """Write down what the steps have made.
 
         Raises:
@@ -191,7 +192,7 @@ class Record:
             ) from problem
         _replace(self.folder / STATE, state)
 
-    def load(self, work: Work) -> None:
+    def load(self, work: RunContext) -> None:
         """Give *work* what the steps had made."""
         import cloudpickle  # noqa: PLC0415
 
@@ -216,7 +217,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 def as_markdown(record: Record) -> str:
     """Return the report for people."""
-    lines = [f"# Tier0 run {record.folder.name}: {record.in_words}", ""]
+    lines = [f"# Tier0 run {record.folder.name}: {record.verdict_text}", ""]
     if record.problem:
         lines += [f"**{plain(record.problem)}**", ""]
     lines += ["| step | seconds | |", "|---|---|---|"]

@@ -12,18 +12,18 @@ from pathlib import Path
 
 from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog, Recorded
-from tier0.pipeline.cluster import Run
+from tier0.pipeline.cluster import Executor
 from tier0.pipeline.study import Study
 from tier0.runs.plan import Plan, RunError, built_on, steps_of
 from tier0.runs.record import Record
 from tier0.runs.session import Session
-from tier0.runs.steps import BODIES, NEEDED, STEPS, Found, Work
+from tier0.runs.steps import BODIES, NEEDED, STEPS, RunContext, StepResult
 
 TRACEBACK = "traceback.txt"
 
 
 @dataclass
-class Telling:
+class RunListener:
     """Who is told what happens.
 
     Attributes:
@@ -33,7 +33,7 @@ class Telling:
     """
 
     begins: Callable[[int, str], None] = lambda _, __: None
-    ends: Callable[[str, Found, float], None] = lambda _, __, ___: None
+    ends: Callable[[str, StepResult, float], None] = lambda _, __, ___: None
     event: Callable[[Recorded], None] = lambda _: None
 
 
@@ -63,7 +63,7 @@ def steps_to_do(plan: Plan, record: Record | None, asked: str | None) -> tuple[s
             message = f"step {number} ({step}) needs step {other} ({needed}), which was not asked for"
             raise RunError(f"{message}: add it (--step {other},{number}), or go on with a run that did it (--resume RUN)")
     if record is not None:
-        record.refuse_past_no(steps)
+        record.require_passed(steps)
     _refuse_unasked(plan.study, steps, there)
     return steps
 
@@ -80,7 +80,7 @@ def _refuse_unasked(study: Study, steps: Sequence[str], there: set[str]) -> None
 
 
 def run_steps(
-    record: Record, steps: Sequence[str], telling: Telling, *, hold: Callable[[Work], None] | None = None, run: Run = itertools.starmap
+    record: Record, steps: Sequence[str], telling: RunListener, *, hold: Callable[[RunContext], None] | None = None, run: Executor = itertools.starmap
 ) -> int:
     """Do *steps* of a run, and write down each; whatever was started is stopped at the end.
 
@@ -114,9 +114,9 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _run_steps(record: Record, steps: Sequence[str], telling: Telling, hold: Callable[[Work], None] | None, run: Run) -> int:
+def _run_steps(record: Record, steps: Sequence[str], telling: RunListener, hold: Callable[[RunContext], None] | None, run: Executor) -> int:
     session = Session(record.plan.settings(), EventLog(listeners=[telling.event]), run=run, failed=True)
-    work = Work(session, record.plan.study, record.folder, record.plan.imbalanced, record.plan.serve)
+    work = RunContext(session, record.plan.study, record.folder, record.plan.imbalanced, record.plan.serve)
     record.verdict, record.problem = "unfinished", ""
     try:
         with _ending(session):
@@ -152,7 +152,7 @@ def _ending(session: Session) -> Iterator[None]:
         session.close()
 
 
-def _do_all(steps: Sequence[str], work: Work, record: Record, telling: Telling) -> None:
+def _do_all(steps: Sequence[str], work: RunContext, record: Record, telling: RunListener) -> None:
     """Do the steps until one says no; only the deployment's no is told, too, where the model is looked up."""
     work.found = {step: found for step, (found, _) in record.done.items()}
     work.times = {step: (record.started[step], record.started[step] + seconds) for step, (_, seconds) in record.done.items()}
@@ -162,7 +162,7 @@ def _do_all(steps: Sequence[str], work: Work, record: Record, telling: Telling) 
             break
 
 
-def _start_early(work: Work, steps: Sequence[str]) -> None:
+def _start_early(work: RunContext, steps: Sequence[str]) -> None:
     """Start what imports for seconds while the model trains: MLflow, BentoML, and the server's worker."""
     if "training" in steps:
         folder = work.folder / "mlflow"  # a new one where there is one: whoever was killed may have left it half made
@@ -176,7 +176,7 @@ def _start_early(work: Work, steps: Sequence[str]) -> None:
         work.server = work.session.launch()
 
 
-def _do(step: str, work: Work, record: Record, telling: Telling) -> Found:
+def _do(step: str, work: RunContext, record: Record, telling: RunListener) -> StepResult:
     """Do one step, and write down what it found; what was built on an earlier outcome of it is forgotten."""
     telling.begins(STEPS.index(step) + 1, step)
     start = time.perf_counter()
@@ -193,20 +193,20 @@ def _do(step: str, work: Work, record: Record, telling: Telling) -> Found:
         try:
             record.save(work)
         except Tier0Error as problem:
-            found = Found(found.facts, found.lines, [str(problem)], problem.exit_status)
+            found = StepResult(found.facts, found.lines, [str(problem)], problem.exit_status)
     record.done = {one: record.done[one] if one != step else (found, seconds) for one in STEPS if one in record.done or one == step}
     record.write()
     telling.ends(step, found, seconds)
     return found
 
 
-def _found(step: str, work: Work) -> Found:
+def _found(step: str, work: RunContext) -> StepResult:
     """Do one step; where it cannot be done, what it found is why."""
     try:
         return BODIES[step](work)
     except Tier0Error as problem:
-        return Found({}, [], [str(problem)], problem.exit_status)
+        return StepResult({}, [], [str(problem)], problem.exit_status)
     except (Exception, SystemExit) as problem:  # noqa: BLE001 - what a step did not expect is no verdict on the model
         path = work.folder / TRACEBACK
         path.write_text(traceback.format_exc(), encoding="utf-8")
-        return Found({}, [], [f"it broke: {type(problem).__name__}: {problem}. Where it came from stands in {path}"], 2)
+        return StepResult({}, [], [f"it broke: {type(problem).__name__}: {problem}. Where it came from stands in {path}"], 2)

@@ -83,7 +83,7 @@ class Services:
                 services._launch(kind, first_port, workers, PRELOAD[kind])
             waiting = []
             for kind in kinds:
-                services._register_examples(kind, writer, seed, is_last=kind == kinds[-1])
+                services._register_examples(kind, writer, seed, close_after=kind == kinds[-1])
                 waiting.append(threads.submit(services._announce_and_wait, kind, startup_timeout))
             for ready in waiting:
                 ready.result()
@@ -173,12 +173,12 @@ class Services:
         self.servers[kind] = server
         server.launch()
 
-    def _register_examples(self, kind: str, writer: EntryWriter, seed: int, *, is_last: bool) -> None:
+    def _register_examples(self, kind: str, writer: EntryWriter, seed: int, *, close_after: bool) -> None:
         from tier0.pipeline.examples import TRAINERS  # noqa: PLC0415 - seconds of imports, while the workers do theirs
 
         trained = TRAINERS[kind](seed)
         savers = [ModelSaver(one.model, one.name, one.metadata, one.examples, threshold=one.threshold) for one in trained]
-        for example, model in zip(trained, save_models(savers, self._workspace, writer, prove=False, are_last=is_last), strict=True):
+        for example, model in zip(trained, save_models(savers, self._workspace, writer, prove=False, close_after=close_after), strict=True):
             self.models.setdefault(example.kind, []).append(model)
             done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden))
             self.events.emit(done, f"registered {model.tag} with {len(model.golden)} golden rows")

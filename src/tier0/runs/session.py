@@ -29,20 +29,20 @@ from tier0.core.events import (
 )
 from tier0.core.import_object import import_named
 from tier0.core.settings import Settings
-from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, how_to_judge
+from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, judging_options
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
 if TYPE_CHECKING:  # what judging a service that runs elsewhere does not need, and the base install has not
-    from tier0.pipeline.cluster import Run
+    from tier0.pipeline.cluster import Executor
     from tier0.pipeline.data import Dataset
     from tier0.pipeline.selection import Selection
     from tier0.pipeline.tracking import Tracking
     from tier0.pipeline.training import Training
-    from tier0.pipeline.user_training import OwnTraining
+    from tier0.pipeline.user_training import UserTraining
     from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 PRELOAD = ("sklearn.pipeline", "sklearn.compose", "tier0.serving.predictor")
 """What almost any model needs, and what the worker can therefore import while training runs."""
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -111,7 +111,7 @@ class Session:
     events: EventLog = field(default_factory=EventLog)
     shared_id: str | None = None
     controller: int | None = None
-    run: Run = starmap
+    run: Executor = starmap
     _workspace: Workspace | None = None
     _shared: Workspace | None = None
     servers: list[Server] = field(default_factory=list)
@@ -171,7 +171,7 @@ class Session:
         from tier0.pipeline.data import load_dataset, split  # noqa: PLC0415 - seconds of imports, while those processes do theirs
 
         if self.settings.pipeline is not None:
-            own = self.call_own()
+            own = self.call_user_training()
             return self.take(own.model, own.dataset)
         dataset = load_dataset(self.settings)
         parts = split(dataset, self.settings.seed)
@@ -207,17 +207,17 @@ class Session:
         training = train(dataset, dict(parts), selection.winner, self.settings.hpo_trials, self.settings.seed, self.events, self.run)
         return self._log(training, selection.scores[0].mean, selection.reason)
 
-    def call_own(self) -> OwnTraining:
+    def call_user_training(self) -> UserTraining:
         """Call the training function that the settings name.
 
         Raises:
             Tier0Error: it cannot be imported or called, or returns something else.
         """
-        from tier0.pipeline.user_training import call_own  # noqa: PLC0415
+        from tier0.pipeline.user_training import call_user_training  # noqa: PLC0415
 
         named = self.settings.pipeline or ""
         self.events.emit(TrainingOwn(), f"steps 4 and 5: {named} trains")
-        return call_own(import_named("pipeline", named, TRAINS), named)
+        return call_user_training(import_named("pipeline", named, TRAINS), named)
 
     def take(self, model: Any, dataset: Dataset) -> Trained:
         """Do step 5 with a model that was trained elsewhere: measure it on rows that it has not seen.
@@ -225,9 +225,9 @@ class Session:
         Raises:
             UselessModelError: the model is not worth serving.
         """
-        from tier0.pipeline.user_training import measure_own  # noqa: PLC0415
+        from tier0.pipeline.user_training import measure_user_model  # noqa: PLC0415
 
-        return self._log(measure_own(model, dataset, self.settings.seed, self.events), None, f"trained by {self.settings.pipeline}")
+        return self._log(measure_user_model(model, dataset, self.settings.seed, self.events), None, f"trained by {self.settings.pipeline}")
 
     def _log(self, training: Training, score: float | None, reason: str) -> Trained:
         from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
@@ -251,7 +251,7 @@ class Session:
         from tier0.serving.registration import EntryWriter  # noqa: PLC0415
 
         for server in self.servers:
-            server.refuse_if_sick()
+            server.check_alive()
         if self._writer is None or self._writer.store != store:
             self._writer = EntryWriter(self.workspace, store)
         # In a store of the user's own nothing may ever be that is not proven; in ours, the server's first answer is the proof.
@@ -298,7 +298,7 @@ class Session:
             Tier0Error: a part of it cannot be read, or it did not become ready.
         """
         settings = self.settings
-        how: dict[str, Any] = {**how_to_judge(settings), "contract": settings.contract, "headers": settings.header, "golden": settings.golden}
+        how: dict[str, Any] = {**judging_options(settings), "contract": settings.contract, "headers": settings.header, "golden": settings.golden}
         if settings.url:
             model = settings.model[0] if settings.model else None
             return self._described(Deployment.from_url(settings.url, model=model, store=settings.store, ca=settings.ca, **how))
@@ -334,7 +334,7 @@ class Session:
         """Where the servers of this run write, and what they wrote since `mark_logs`."""
         return [(str(server.log), server.log_around(self._marks.get(server.log, 0))) for server in self._writing]
 
-    def _once(self, name: str, make: Callable[[], Made]) -> Made:
+    def _once(self, name: str, make: Callable[[], T]) -> T:
         """Make something, or take what another process of this run has made, or failed to make."""
         if self.shared_id is None:
             return self._made(make)
@@ -357,7 +357,7 @@ class Session:
             raise failure
         return value  # type: ignore[no-any-return]
 
-    def _made(self, make: Callable[[], Made]) -> Made:
+    def _made(self, make: Callable[[], T]) -> T:
         """Make something, and say it in words where there is no room for it."""
         try:
             return make()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tier0.pipeline.cohort import Cohort
     from tier0.pipeline.data import Dataset
     from tier0.pipeline.selection import Selection
-    from tier0.pipeline.user_training import OwnTraining
+    from tier0.pipeline.user_training import UserTraining
     from tier0.runs.deployment import OwnDeployment
     from tier0.runs.session import Session, Trained
     from tier0.serving.server import Server
@@ -46,7 +46,7 @@ ASKED_ALONE = 20
 
 
 @dataclass(frozen=True)
-class Found:
+class StepResult:
     """What one step found.
 
     Attributes:
@@ -62,13 +62,13 @@ class Found:
     status: int = 0
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any], lines: Sequence[str], problems: Sequence[str] = ()) -> Found:
+    def of(cls, facts: Mapping[str, Any], lines: Sequence[str], problems: Sequence[str] = ()) -> StepResult:
         """Return what a step found that was done: its problems say that it does not hold."""
         return cls(facts, lines, problems, 1 if problems else 0)
 
 
 @dataclass
-class Work:
+class RunContext:
     """What is known so far.
 
     Attributes:
@@ -94,7 +94,7 @@ class Work:
     folder: Path
     imbalanced: float | None = None
     serve: bool = False
-    own: OwnTraining | None = None
+    own: UserTraining | None = None
     dataset: Dataset | None = None
     is_cohort: bool = False
     parts: dict[str, Any] | None = None
@@ -102,7 +102,7 @@ class Work:
     trained: Trained | None = None
     manifest: dict[str, Any] | None = None
     server: Server | None = None
-    found: dict[str, Found] = field(default_factory=dict)
+    found: dict[str, StepResult] = field(default_factory=dict)
     times: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
@@ -119,7 +119,7 @@ class Work:
             if self.session.settings.pipeline is None:
                 dataset = load_dataset(self.session.settings)
             else:
-                self.own = self.own or self.session.call_own()
+                self.own = self.own or self.session.call_user_training()
                 dataset = self.own.dataset
             self.dataset = dataset if self.imbalanced is None else make_rarer(dataset, self.imbalanced, self.session.settings.seed)
             self._refuse_another_problem(self.dataset.target_name, self.dataset.task)
@@ -149,7 +149,7 @@ class Work:
         return self.parts
 
 
-def scope(work: Work) -> Found:
+def scope(work: RunContext) -> StepResult:
     """Step 1."""
     asked, settings = work.study.scope, work.session.settings
     wanted = "whatever comes" if asked.success is None else f"{asked.metric} of {asked.success:g} or {'more' if _more(asked.metric) else 'less'}"
@@ -164,14 +164,14 @@ def scope(work: Work) -> Found:
         "checked: that metric, success, least sizes, rules and criteria can be used, and do not contradict each other",
         "means: " + ("any model may go that is not useless" if asked.success is None else f"no model may go that does not reach {wanted}"),
     ]
-    return Found.of(asked.model_dump(), lines)
+    return StepResult.of(asked.model_dump(), lines)
 
 
 def _more(metric: str | None) -> bool:
     return metric is None or METRICS[metric][1] == "most"
 
 
-def data(work: Work) -> Found:
+def data(work: RunContext) -> StepResult:
     """Step 2."""
     from tier0.pipeline.quality import assess  # noqa: PLC0415
 
@@ -187,10 +187,10 @@ def data(work: Work) -> Found:
         *(f"note: {note}" for note in quality.notes),
         "means: " + ("the data may be trained on" if not quality.problems else "the data must not be trained on"),
     ]
-    return Found.of(asdict(quality), lines, quality.problems)
+    return StepResult.of(asdict(quality), lines, quality.problems)
 
 
-def cohort(work: Work) -> Found:
+def cohort(work: RunContext) -> StepResult:
     """Step 3."""
     from tier0.pipeline.cohort import choose_cohort  # noqa: PLC0415
 
@@ -206,16 +206,16 @@ def cohort(work: Work) -> Found:
         "means: " + ("too few are left to train on" if chosen.problems else f"{len(chosen.dataset)} rows are enough to train on"),
     ]
     facts = {"rows": len(chosen.dataset), "attrition": [asdict(one) for one in chosen.attrition], "classes": chosen.classes}
-    return Found.of(facts, lines, chosen.problems)
+    return StepResult.of(facts, lines, chosen.problems)
 
 
-def selection(work: Work) -> Found:
+def selection(work: RunContext) -> StepResult:
     """Step 4."""
     parts = work.split()
     if work.own is not None:
         algorithm = type(estimator_of(work.own.model)).__name__
         reason = f"{work.session.settings.pipeline} brings its own model, and nothing is compared"
-        return Found.of({"selected_algorithm": algorithm, "selection_score": None, "reason": reason}, [f"means: {algorithm} it is: {reason}"])
+        return StepResult.of({"selected_algorithm": algorithm, "selection_score": None, "reason": reason}, [f"means: {algorithm} it is: {reason}"])
     chosen = work.selection = work.session.select(work.data(), parts)
     rows = len(parts["train"])
     facts = {
@@ -232,10 +232,10 @@ def selection(work: Work) -> Found:
         *(f"{one.candidate.estimator:30} {one.mean:.3f} ± {one.spread:.3f}   {one.seconds:.1f} s" for one in chosen.scores),
         f"means: {chosen.winner.estimator} is trained: {chosen.reason}",
     ]
-    return Found.of(facts, lines)
+    return StepResult.of(facts, lines)
 
 
-def training(work: Work) -> Found:
+def training(work: RunContext) -> StepResult:
     """Step 5."""
     dataset, parts = work.data(), work.split()
     if work.own is not None:
@@ -274,10 +274,10 @@ def training(work: Work) -> Found:
         "means: the model is worth more than chance; ± is by how much other rows would change a number",
         f"logged to MLflow as {trained.model_uri} in {trained.tracking_uri}",
     ]
-    return Found.of(facts, lines)
+    return StepResult.of(facts, lines)
 
 
-def features(work: Work) -> Found:
+def features(work: RunContext) -> StepResult:
     """Step 6."""
     from tier0.pipeline.analysis import REPEATS, analyse  # noqa: PLC0415
 
@@ -294,10 +294,10 @@ def features(work: Work) -> Found:
         f"means: the model goes by {shown[0].feature} most; a fall within its ± is chance"
         + ("" if analysis.warnings else "; no feature alone gives the target away"),
     ]
-    return Found.of(asdict(analysis), lines)
+    return StepResult.of(asdict(analysis), lines)
 
 
-def deployment(work: Work) -> Found:
+def deployment(work: RunContext) -> StepResult:
     """Step 7: what may go, and, if it is asked for, that model registered, served and verified.
 
     The manifest stands whatever becomes of the serving.
@@ -311,7 +311,7 @@ def deployment(work: Work) -> Found:
         f"input: {manifest['algorithm']}, {manifest['model_uri']}",
         f"checked: {checked}{', and whether what is served is what was trained' if work.serve else ''}",
     ]
-    found = Found.of(manifest, lines, why_not)
+    found = StepResult.of(manifest, lines, why_not)
     means = "it must not go" if why_not else "it may go"
     try:
         if work.serve and why_not:
@@ -323,7 +323,7 @@ def deployment(work: Work) -> Found:
     except Tier0Error as problem:
         manifest["served"] = {"status": "not served", "why": str(problem)}
         means += " by its metrics, and is not served"
-        found = Found(manifest, lines, [f"not served: {problem}"], problem.exit_status)
+        found = StepResult(manifest, lines, [f"not served: {problem}"], problem.exit_status)
     finally:
         path = work.folder / "manifest.json"
         path.write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
@@ -331,7 +331,7 @@ def deployment(work: Work) -> Found:
     return found
 
 
-def _manifest(work: Work) -> dict[str, Any]:
+def _manifest(work: RunContext) -> dict[str, Any]:
     trained = work.trained
     assert trained is not None  # noqa: S101 - the caller has looked
     found, asked = trained.training, work.study.scope
@@ -354,7 +354,7 @@ def _manifest(work: Work) -> dict[str, Any]:
     }
 
 
-def _serve(work: Work) -> dict[str, Any]:
+def _serve(work: RunContext) -> dict[str, Any]:
     """Register the model, serve it and ask it through the client that applications use."""
     from tier0.runs.verify import check_serving  # noqa: PLC0415 - what other steps do not need
 
@@ -408,7 +408,7 @@ def _served_lines(served: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def observability(work: Work) -> Found:
+def observability(work: RunContext) -> StepResult:
     """Step 8: the MLflow run of the training gets what came of its model."""
     from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
 
@@ -440,10 +440,10 @@ def observability(work: Work) -> Found:
     if opik_is_configured():
         facts["opik"], told = _trace_in_opik(work, tags)
         lines.append(told)
-    return Found.of(facts, lines)
+    return StepResult.of(facts, lines)
 
 
-def _trace_in_opik(work: Work, tags: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+def _trace_in_opik(work: RunContext, tags: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     """Send one trace of the run, with a span for each step, and say what came of that; Opik's state is no verdict on the model."""
     assert work.trained is not None  # noqa: S101 - the caller has looked
     try:
@@ -452,7 +452,7 @@ def _trace_in_opik(work: Work, tags: Mapping[str, str]) -> tuple[dict[str, Any],
         return {"status": "not sent", "why": str(problem)}, f"Opik is configured, and has no trace of this run: {problem}"
     spans = []
     for step in (one for one in STEPS if one in work.times):
-        found = work.found.get(step, Found({}, ()))
+        found = work.found.get(step, StepResult({}, ()))
         started, ended = work.times[step]
         ended = ended if step in work.found else time.time()
         spans.append(StepSpan(f"{STEPS.index(step) + 1} {step}", started, ended, {"lines": list(found.lines)}, "; ".join(found.problems)))
@@ -466,7 +466,7 @@ def _trace_in_opik(work: Work, tags: Mapping[str, str]) -> tuple[dict[str, Any],
     return {"status": "sent", "trace_id": trace.trace_id}, f"Opik has the trace {trace.trace_id}, with a span for each of {len(spans)} steps"
 
 
-BODIES: dict[str, Callable[[Work], Found]] = {
+BODIES: dict[str, Callable[[RunContext], StepResult]] = {
     "scope": scope, "data": data, "cohort": cohort, "selection": selection, "training": training, "features": features,
     "deployment": deployment, "observability": observability,
 }  # fmt: skip

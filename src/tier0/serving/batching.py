@@ -13,7 +13,7 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tier0.core.errors import TooManyWaitError
+from tier0.core.errors import QueueFullError
 from tier0.golden.prediction import Output
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ TYPICAL_OF = 12
 
 
 @dataclass(eq=False)
-class _Asked:
+class _QueuedRequest:
     rows: list[list[Any]]
     may_join: bool
     answer: asyncio.Future[tuple[Output, float]]
@@ -61,7 +61,7 @@ class Batcher:
 
     predictor: Predictor
     joins: bool
-    _waiting: list[_Asked] = field(default_factory=list)
+    _waiting: list[_QueuedRequest] = field(default_factory=list)
     _scheduled: bool = False
     _seconds_a_row: float = INLINE_SECONDS
     _seconds_a_call: float = 0.0
@@ -90,13 +90,13 @@ class Batcher:
             The answer to these rows, and the seconds that the model took for the batch.
 
         Raises:
-            TooManyWaitError: too many wait, see `is_full`.
+            QueueFullError: too many wait, see `is_full`.
             Exception: what the model raises for these rows.
         """
         if self.is_full():
-            raise TooManyWaitError(f"{len(self._waiting)} requests wait")
+            raise QueueFullError(f"{len(self._waiting)} requests wait")
         loop = asyncio.get_running_loop()
-        asked = _Asked(rows, self.joins and self.predictor.entry.signature.may_join(rows), loop.create_future(), time.monotonic())
+        asked = _QueuedRequest(rows, self.joins and self.predictor.entry.signature.may_join(rows), loop.create_future(), time.monotonic())
         self._waiting.append(asked)
         self._count(asked)
         if not self._scheduled:
@@ -119,7 +119,7 @@ class Batcher:
         asking = loop.run_in_executor(None, self._outcomes, batch)
         asking.add_done_callback(lambda done: self._resume(batch, done), context=Context())
 
-    def _resume(self, batch: list[_Asked], done: asyncio.Future[list[Any]]) -> None:
+    def _resume(self, batch: list[_QueuedRequest], done: asyncio.Future[list[Any]]) -> None:
         try:
             outcomes = done.result()
         except BaseException as problem:  # noqa: BLE001 - the thread could not be had, or is going: nobody may wait for it
@@ -127,7 +127,7 @@ class Batcher:
         _settle(batch, outcomes)
         self._next()
 
-    def _take(self) -> list[_Asked]:
+    def _take(self) -> list[_QueuedRequest]:
         """Take the next batch: the first that waits, and those behind it that may join."""
         waiting = self._in_time([asked for asked in self._waiting if not asked.answer.done()])  # whose caller has gone is not asked about
         batch, rows = waiting[:1], len(waiting[0].rows) if waiting else 0
@@ -143,13 +143,13 @@ class Batcher:
             self._count(asked)
         return batch
 
-    def _count(self, asked: _Asked) -> None:
+    def _count(self, asked: _QueuedRequest) -> None:
         if asked.may_join:
             self._rows_waiting += len(asked.rows)
         else:
             self._alone_waiting += 1
 
-    def _in_time(self, waiting: list[_Asked]) -> list[_Asked]:
+    def _in_time(self, waiting: list[_QueuedRequest]) -> list[_QueuedRequest]:
         """Return who waits, without those who were let in before it was known that this would take so long; one batch is always kept."""
         now = time.monotonic()
         if now >= self._short_until:
@@ -161,10 +161,10 @@ class Batcher:
             batches -= share
             if batches < 1 or now - asked.since <= longest:
                 return waiting[index:]
-            asked.answer.set_exception(TooManyWaitError(f"it has waited for {now - asked.since:.1f} s"))
+            asked.answer.set_exception(QueueFullError(f"it has waited for {now - asked.since:.1f} s"))
         return []
 
-    def _outcomes(self, batch: list[_Asked]) -> list[tuple[Output, float] | Exception]:
+    def _outcomes(self, batch: list[_QueuedRequest]) -> list[tuple[Output, float] | Exception]:
         """Return an answer, or what the model raised, for each request; where a batch fails, its halves are asked again."""
         predictor, start = self.predictor, time.perf_counter()
         rows = [row for asked in batch for row in asked.rows]
@@ -184,7 +184,7 @@ class Batcher:
             first += len(asked.rows)
         return outcomes
 
-    def _learn(self, batch: list[_Asked], rows: int, seconds: float) -> None:
+    def _learn(self, batch: list[_QueuedRequest], rows: int, seconds: float) -> None:
         self._seconds_a_batch += (seconds - self._seconds_a_batch) / (TYPICAL_OF if self._seconds_a_batch else 1)
         self._seconds_a_row += (seconds / rows - self._seconds_a_row) / 4
         if rows == 1:
@@ -207,7 +207,7 @@ def _as_answer(problem: BaseException) -> Exception:
     return told
 
 
-def _settle(batch: list[_Asked], outcomes: list[tuple[Output, float] | Exception]) -> None:
+def _settle(batch: list[_QueuedRequest], outcomes: list[tuple[Output, float] | Exception]) -> None:
     for asked, outcome in zip(batch, outcomes, strict=True):
         if asked.answer.done():
             continue

@@ -41,14 +41,14 @@ METRICS, TRACE, ACCESS, LIMIT = "RunnerTrafficMetricsMiddleware", "OpenTelemetry
 MOST_REMEMBERED = 1000
 
 
-def layers_within(outer: Any) -> Iterator[tuple[Any, Any]]:
+def iter_middleware(outer: Any) -> Iterator[tuple[Any, Any]]:
     """Go from layer to layer of a Starlette application's middleware, inwards: each with the one around it, whose ``app`` it is."""
     while (layer := getattr(outer, "app", None)) is not None:
         yield outer, layer
         outer = outer.app
 
 
-def lighten(stack: Any) -> None:
+def replace_middleware(stack: Any) -> None:
     """Exchange BentoML's layers in a Starlette application's *stack* of middleware, in place.
 
     Only those that stand next to each other, so that nothing that stands between them is left out.
@@ -57,19 +57,19 @@ def lighten(stack: Any) -> None:
     def is_bentomls(pair: tuple[Any, Any]) -> bool:
         return type(pair[1]).__name__ in {METRICS, TRACE, ACCESS, LIMIT}
 
-    found = list(takewhile(is_bentomls, dropwhile(lambda pair: not is_bentomls(pair), layers_within(stack))))
+    found = list(takewhile(is_bentomls, dropwhile(lambda pair: not is_bentomls(pair), iter_middleware(stack))))
     if not found:
         return
     outer, first, inner = *found[0], found[-1][1].app
     layers = {type(layer).__name__: layer for _, layer in found}
     trace_layer = layers.get(TRACE)
-    is_silent = trace_layer is not None and _tells_nobody(trace_layer.tracer)
+    is_silent = trace_layer is not None and _has_no_exporter(trace_layer.tracer)
     if trace_layer is not None and not is_silent:
         outer.app = outer = copy(trace_layer)
-    outer.app = _Around(
+    outer.app = _CombinedMiddleware(
         inner,
         first,
-        _Ids(trace_layer) if is_silent else None,
+        _TraceContext(trace_layer) if is_silent else None,
         _Metrics(layers[METRICS]) if METRICS in layers else None,
         _AccessLog(layers[ACCESS]) if ACCESS in layers else None,
         _TimeLimit(layers[LIMIT].timeout if LIMIT in layers else math.inf),
@@ -78,13 +78,13 @@ def lighten(stack: Any) -> None:
     uvicorn.propagate = uvicorn.isEnabledFor(logging.INFO)  # else it puts together a line for every request that no level lets through
 
 
-class _Around:
+class _CombinedMiddleware:
     """Counts, names, limits and logs each HTTP request; what is None is not done, or by a layer further out.
 
     Anything else goes through BentoML's own layers, of which *theirs* is the first.
     """
 
-    def __init__(self, app: App, theirs: App, ids: _Ids | None, metrics: _Metrics | None, log: _AccessLog | None, limit: _TimeLimit) -> None:
+    def __init__(self, app: App, theirs: App, ids: _TraceContext | None, metrics: _Metrics | None, log: _AccessLog | None, limit: _TimeLimit) -> None:
         self.app = app
         self.theirs = theirs
         self.ids = ids
@@ -97,7 +97,7 @@ class _Around:
         if scope["type"] != "http":
             await self.theirs(scope, receive, send)
             return
-        asked = _Asked(self, scope, send)
+        asked = _RequestContext(self, scope, send)
         token = self.ids.enter(scope) if self.ids is not None else None
         if asked.metrics is not None:
             asked.metrics.began(asked.path)
@@ -112,7 +112,7 @@ class _Around:
             if token is not None:
                 context.detach(token)
 
-    async def _answer(self, asked: _Asked, receive: Receive) -> None:
+    async def _answer(self, asked: _RequestContext, receive: Receive) -> None:
         cancelled = asked.task.cancelling()
         try:
             await self.app(asked.scope, receive, asked.limited)
@@ -147,12 +147,12 @@ class _Around:
             self.metrics.write()
 
 
-class _Asked:
+class _RequestContext:
     """A request, and what has been answered so far."""
 
     __slots__ = ("_around", "_head", "_send", "_status", "is_late", "metrics", "path", "scope", "start", "task")
 
-    def __init__(self, around: _Around, scope: Message, send: Send) -> None:
+    def __init__(self, around: _CombinedMiddleware, scope: Message, send: Send) -> None:
         self.scope = scope
         self.path: str = scope["path"]
         self.start = time.monotonic()
@@ -196,15 +196,15 @@ class _TimeLimit:
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
-        self._running: dict[_Asked, None] = {}
+        self._running: dict[_RequestContext, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, asked: _Asked) -> None:
+    def start(self, asked: _RequestContext) -> None:
         self._running[asked] = None
         if self._timer is None and self.timeout < math.inf:
             self._set_timer(self.timeout)
 
-    def end(self, asked: _Asked) -> None:
+    def end(self, asked: _RequestContext) -> None:
         self._running.pop(asked, None)
 
     def is_idle(self) -> bool:
@@ -372,7 +372,7 @@ def _described(headers: Any, with_type: bool, with_length: bool) -> str:  # noqa
     return f"{described},length={length.decode('latin-1')}" if with_length else described
 
 
-def _tells_nobody(tracer: Any) -> bool:
+def _has_no_exporter(tracer: Any) -> bool:
     """Tell whether what OpenTelemetry's layer collects goes nowhere: no exporter of spans, no metrics of its own, no header for the answer."""
     exporters = getattr(getattr(tracer, "span_processor", None), "_span_processors", None)
     counts = type(get_meter_provider()).__module__.startswith("opentelemetry.sdk")
@@ -387,7 +387,7 @@ class _Span(trace.NonRecordingSpan):
         return self.get_span_context()
 
 
-class _Ids:
+class _TraceContext:
     """Continues the caller's trace, so that its id stands in the log, and makes no span that anybody would read.
 
     OpenTelemetry's middleware collects attributes for a span and for three more, one for each message, before it throws them away.

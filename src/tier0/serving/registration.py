@@ -153,7 +153,7 @@ class ModelSaver:
 
 
 def save_models(
-    savers: Sequence[ModelSaver], workspace: Workspace, writer: EntryWriter, *, prove: bool, are_last: bool = True
+    savers: Sequence[ModelSaver], workspace: Workspace, writer: EntryWriter, *, prove: bool, close_after: bool = True
 ) -> list[RegisteredModel]:
     """Save several models at once, in one process, which ends with the last ones; for the other arguments see `ModelSaver.__call__`.
 
@@ -161,9 +161,9 @@ def save_models(
         RegistrationError: one of them could not be saved, or came back changed; those before it are in the store.
     """
     try:
-        outcomes = writer.write([saver.write_files(workspace.folder("r")) for saver in savers], prove=prove, are_last=are_last)
+        outcomes = writer.write([saver.write_files(workspace.folder("r")) for saver in savers], prove=prove, close_after=close_after)
     finally:
-        if are_last:
+        if close_after:
             writer.close()
     return [
         RegisteredModel(outcome["tag"], writer.store, Path(outcome["path"]), saver.signature, replace(saver.golden, tag=outcome["tag"]))
@@ -184,7 +184,7 @@ class EntryWriter:
         store.mkdir(parents=True, exist_ok=True)
         self._helper = Helper("tier0.serving.save_entry", workspace.folder("w"), BENTOML_HOME=str(store))
 
-    def write(self, entries: Sequence[Mapping[str, Any]], *, prove: bool, are_last: bool = True) -> list[dict[str, str]]:
+    def write(self, entries: Sequence[Mapping[str, Any]], *, prove: bool, close_after: bool = True) -> list[dict[str, str]]:
         """Write the entries (see `ModelSaver.write_files`).
 
         Returns:
@@ -194,7 +194,7 @@ class EntryWriter:
             RegistrationError: one could not be written, or its proof failed.
         """
         try:
-            return self._helper.carry_out({"entries": entries, "prove": prove}, is_last=are_last)["saved"]  # type: ignore[no-any-return]
+            return self._helper.carry_out({"entries": entries, "prove": prove}, close_after=close_after)["saved"]  # type: ignore[no-any-return]
         except Tier0Error as problem:
             kind = ModelChangedError if isinstance(problem, ModelChangedError) else RegistrationError
             raise kind(f"the model could not be registered in {self.store}: {problem}") from problem

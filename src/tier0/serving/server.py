@@ -199,7 +199,7 @@ class Server:
         deadline = time.monotonic() + timeout
         attempt = _Attempt(probe, deadline)
         while not attempt.ended.wait(POLL):
-            self.refuse_if_sick()
+            self.check_alive()
             if time.monotonic() > deadline:
                 what = "no golden row came back" if self.project is None else "it was not ready"
                 raise self._failed(f"{what} within {timeout:g} s (startup-timeout)")
@@ -223,7 +223,7 @@ class Server:
             return None
         return f"http://{HOST}:{self._asked_for if self._asked_for in ports else min(ports)}"
 
-    def refuse_if_sick(self) -> None:
+    def check_alive(self) -> None:
         """Look at the processes and the log, without waiting.
 
         Raises:

@@ -22,7 +22,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from tier0.core.errors import InvalidRowError, TooManyWaitError  # the supervisor imports this file, too, and needs no numpy
+from tier0.core.errors import InvalidRowError, QueueFullError  # the supervisor imports this file, too, and needs no numpy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -42,7 +42,7 @@ REFUSED_AFTER = 0.1
 """Seconds: whoever asks again at once does so ten times a second, and not so often that refusing takes the model's time."""
 
 
-class _State:
+class _WorkerState:
     """What the worker serves; set once, when BentoML makes the service's instance."""
 
     predictors: dict[str, Predictor]
@@ -55,7 +55,7 @@ async def predict(request: Request, model: str) -> Response:
     predictor = _predictor_for(model)
     if predictor is None:
         return _unknown_model(model)
-    batcher = _State.batchers[predictor.tag]
+    batcher = _WorkerState.batchers[predictor.tag]
     start = time.monotonic()
     if batcher.is_full():  # before anything is spent on it
         return await _shed(predictor, start)
@@ -65,7 +65,7 @@ async def predict(request: Request, model: str) -> Response:
         answer = predictor.answer(*await batcher.ask(rows))
     except InvalidRowError as refusal:
         return _json(refusal.as_dict(), refusal.status)
-    except TooManyWaitError:
+    except QueueFullError:
         return await _shed(predictor, start)
     except Exception as problem:
         LOG.exception("%s failed", predictor.tag)
@@ -85,8 +85,8 @@ async def health(_: Request, model: str) -> Response:
     predictor = _predictor_for(model)
     if predictor is None:
         return _unknown_model(model)
-    models = {name: loaded.tag for name, loaded in _State.predictors.items()}
-    return _json({"status": "healthy", "model_tag": predictor.tag, "models": models, "run": _State.nonce})
+    models = {name: loaded.tag for name, loaded in _WorkerState.predictors.items()}
+    return _json({"status": "healthy", "model_tag": predictor.tag, "models": models, "run": _WorkerState.nonce})
 
 
 async def model_info(_: Request, model: str) -> Response:
@@ -96,11 +96,11 @@ async def model_info(_: Request, model: str) -> Response:
 
 
 def _predictor_for(model: str) -> Predictor | None:
-    return _State.predictors.get(model) if model else next(iter(_State.predictors.values()))
+    return _WorkerState.predictors.get(model) if model else next(iter(_WorkerState.predictors.values()))
 
 
 def _unknown_model(model: str) -> Response:
-    names = ", ".join(_State.predictors)
+    names = ", ".join(_WorkerState.predictors)
     return _error(404, "model", f"{model!r} is not served here", f"Served are: {names}")
 
 
@@ -124,7 +124,7 @@ def _error(status: int, field: str, message: str, remedy: str) -> Response:
 
 
 def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    identity = {"X-Tier0-Run": _State.nonce, **(headers or {})}
+    identity = {"X-Tier0-Run": _WorkerState.nonce, **(headers or {})}
     return Response(orjson.dumps(content), status, identity, "application/json")
 
 
@@ -150,9 +150,9 @@ class Tier0Service:
         from tier0.serving.predictor import load_predictor  # noqa: PLC0415
 
         announcement = _await_announcement()
-        _State.nonce = announcement["nonce"]
-        _State.predictors = {name: load_predictor(tag) for name, tag in announcement["models"].items()}
-        _State.batchers = {loaded.tag: Batcher(loaded, answers_alike(loaded)) for loaded in _State.predictors.values()}
+        _WorkerState.nonce = announcement["nonce"]
+        _WorkerState.predictors = {name: load_predictor(tag) for name, tag in announcement["models"].items()}
+        _WorkerState.batchers = {loaded.tag: Batcher(loaded, answers_alike(loaded)) for loaded in _WorkerState.predictors.values()}
         gc.collect()
         gc.freeze()  # else some request waits while all that was imported and loaded is searched for garbage
 
@@ -170,7 +170,7 @@ class Routes:
 
             async def started(message: MutableMapping[str, Any]) -> None:
                 if message["type"] == "lifespan.startup.complete":
-                    self._settle_in(scope["app"].middleware_stack)
+                    self._on_startup(scope["app"].middleware_stack)
                 await send(message)
 
             await self.app(scope, receive, started)
@@ -187,12 +187,12 @@ class Routes:
             response.headers["Allow"] = ", ".join(sorted(methods))
         await response(scope, receive, send)
 
-    def _settle_in(self, stack: Any) -> None:
+    def _on_startup(self, stack: Any) -> None:
         """Make what stands around us cheaper, and let answer what stands behind the layer that adds a browser's headers, if there is one."""
-        from tier0.serving.middleware import layers_within, lighten  # noqa: PLC0415 - the supervisor needs none of it
+        from tier0.serving.middleware import iter_middleware, replace_middleware  # noqa: PLC0415 - the supervisor needs none of it
 
-        lighten(stack)
-        cors = next((layer for _, layer in layers_within(self) if type(layer).__name__ == "CORSMiddleware"), None)
+        replace_middleware(stack)
+        cors = next((layer for _, layer in iter_middleware(self) if type(layer).__name__ == "CORSMiddleware"), None)
         if cors is not None and not self._passes_on:
             cors.app = Routes(cors.app)
             self._passes_on = True

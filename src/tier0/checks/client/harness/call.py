@@ -20,7 +20,7 @@ class GivenUpError(Exception):
     """Its caller gave a call up."""
 
 
-class LeftError(Exception):
+class ExitedError(Exception):
     """A call, or what makes the client, wanted to end the whole process."""
 
 
@@ -66,7 +66,7 @@ def outcome_of(running: asyncio.Future[Any], too_late: type[Exception], started:
 
 
 @contextmanager
-def staying() -> Iterator[None]:
+def no_exit() -> Iterator[None]:
     """Turn what would end this process, whose exit status says that a client holds, into an error.
 
     Raises:
@@ -75,4 +75,4 @@ def staying() -> Iterator[None]:
     try:
         yield
     except SystemExit as problem:
-        raise LeftError(f"it ends the whole process, with status {problem.code!r}") from problem
+        raise ExitedError(f"it ends the whole process, with status {problem.code!r}") from problem

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tier0.checks.client.harness.call import Call, GivenUpError, StillWaitingError, outcome_of, staying
+from tier0.checks.client.harness.call import Call, GivenUpError, StillWaitingError, no_exit, outcome_of
 from tier0.checks.client.harness.threads import Threads
 from tier0.checks.client.harness.timeline import timeline
 from tier0.core.declaration import LONGEST_RESET, Declaration
@@ -82,7 +82,7 @@ class Caller:
         method = method_of(self.made, name)
         if method is None:
             raise NotJudgedError(f"it has no {name}")
-        with staying():
+        with no_exit():
             if inspect.iscoroutinefunction(method) and not self.blocks:
                 result = method(*arguments, **how)
             else:
@@ -186,7 +186,7 @@ class Subject:
                 await caller.close()
 
     async def _make(self, url: str) -> Any:
-        with staying():
+        with no_exit():
             made = self.factory(url, **self.declared.knobs)
             return await made if inspect.isawaitable(made) else made
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tier0.checks.client.harness.call import Call
 from tier0.core.declaration import Declaration
-from tier0.faults import Arrival, Noted
+from tier0.faults import Arrival, LogEntry
 
 AT_EACH_END = 20
 """Lines that are shown of what is too long; and those around a change of state."""
@@ -26,7 +26,7 @@ class Line(NamedTuple):
     is_state: bool = False
 
 
-def timeline(noted: Sequence[Noted], arrivals: Sequence[Arrival], calls: Sequence[Call], declared: Declaration) -> list[str]:
+def timeline(noted: Sequence[LogEntry], arrivals: Sequence[Arrival], calls: Sequence[Call], declared: Declaration) -> list[str]:
     """Return what was declared, and then a line for each call, request, answer, sleep and state.
 
     A state is that of the circuit as it was declared, by what the server answered: nothing is read from the client.
