@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 INCONCLUSIVE = 2
 INTERRUPTED = 130
-MOST_SAMPLED = 200
+MAX_SAMPLED = 200
 
 
 class _Commands(typer.core.TyperGroup):
@@ -501,7 +501,7 @@ def _read_sample(path: Path, names: Any) -> Any:
         if missing:
             raise Tier0Error(f"sample = {str(path)!r} has no column {missing[0]!r}, which the model takes. It has: {', '.join(frame.columns)}")
         frame = frame[list(names)]
-    return frame[:MOST_SAMPLED]
+    return frame[:MAX_SAMPLED]
 
 
 def catalogue_table() -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tier0.core.event_log import EventLog
 
-MOST_TEXT = 6000
+MAX_TEXT_LENGTH = 6000
 """Characters of a traceback: the rest stands in the test's own section."""
 SHIPPED, KNOWN = "tier0_events", "tier0_known"
 
@@ -97,7 +97,7 @@ def attach(
         "nodeid": item.nodeid,
         "check": None if asked is None else asked.check.id,
         "message": message,
-        "details": said[-MOST_TEXT:] if crash is not None and not isinstance(problem, Tier0Error) else "",
+        "details": said[-MAX_TEXT_LENGTH:] if crash is not None and not isinstance(problem, Tier0Error) else "",
         "exit_status": getattr(problem, "exit_status", None),
         "log": log,
     }

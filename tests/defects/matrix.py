@@ -10,7 +10,7 @@ from sorting import SORTED, Defect
 from tier0.core.verdict import Verdict
 
 PEERS = ("plain", "bentoml", "mlflow", "schemathesis")
-MOST_SHOWN = 110
+MAX_SHOWN = 110
 CHANGING = re.compile(r"(?<=[a-z0-9_]:)[a-z0-9]{16}\b|(?<=worker )\d+|(?<=127\.0\.0\.1:)\d+|(?<=process )\d+|\b[0-9a-f]{32}\b")
 """What differs in every run: versions of models, pids, ports, request ids."""
 
@@ -140,7 +140,7 @@ def _message(found: StepResult) -> str:
     """Return the start of the message; without ports and temporary folders, so that the page stays the same."""
     text = " ".join(found.failed.get(found.by, "").split()).replace("|", "\\|")
     text = CHANGING.sub("…", text.partition(" The end of its log")[0])
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _peers(found: StepResult) -> str:

@@ -36,7 +36,7 @@ WARM_UP = 0.4
 """Of that time: a worker takes some 65 MB until it has met as many connections, and as much garbage, as there will be."""
 CALLERS = 8
 PAUSE = 0.01
-MOST_GROWN = 30e6
+MAX_GROWN = 30e6
 """Bytes, of either process, beyond what the warm-up took."""
 BAD_REQUESTS = int(os.environ.get("TIER0_BAD_REQUESTS", "10000"))
 FAULTS: tuple[Callable[[FaultProxy], AbstractContextManager[None]], ...] = (
@@ -91,7 +91,7 @@ async def test_steady_load_with_faults_loses_nothing_and_holds_nothing(tier0_dep
     assert seen["wrong"] == 0, seen
     assert seen["right"] > asked / 4, seen
     for (memory, files), (memory_after, files_after) in zip(before, after, strict=True):
-        assert memory_after - memory < MOST_GROWN, (before, after)
+        assert memory_after - memory < MAX_GROWN, (before, after)
         assert files_after - files <= 2 * CALLERS, (before, after)
 
 

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression
 
 from tier0.core.errors import QueueFullError
-from tier0.serving.batching import FEW_BATCHES, MOST_WAITING, Batcher, answers_alike
+from tier0.serving.batching import FEW_BATCHES, MAX_WAITING, Batcher, answers_alike
 from tier0.serving.entry import Entry
 from tier0.serving.predictor import Predictor
 from tier0.serving.registration import ModelSaver
@@ -151,10 +151,10 @@ async def test_rows_whose_caller_has_gone_are_not_asked(tmp_path: Path) -> None:
 async def test_more_than_can_wait_is_refused(tmp_path: Path) -> None:
     batcher = batcher_of(Watched(), tmp_path)
 
-    outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(MOST_WAITING + 5)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(MAX_WAITING + 5)), return_exceptions=True)
 
-    assert [type(one) for one in outcomes[MOST_WAITING:]] == [QueueFullError] * 5
-    assert all(one[0].predictions == [3.0] for one in outcomes[:MOST_WAITING] if isinstance(one, tuple))
+    assert [type(one) for one in outcomes[MAX_WAITING:]] == [QueueFullError] * 5
+    assert all(one[0].predictions == [3.0] for one in outcomes[:MAX_WAITING] if isinstance(one, tuple))
 
 
 @pytest.mark.asyncio

@@ -22,7 +22,7 @@ from tier0.golden import spread as spread_module
 from tier0.golden.capture import golden_rows
 from tier0.golden.prediction import Output
 from tier0.golden.rows import PARTS, GoldenRows, Mismatch, Origin, Spread, Tolerance
-from tier0.golden.tolerance import EXACT, MOST_ROUNDING, ROW_ALONE_TOLERANCE, largest_magnitude, spread_between
+from tier0.golden.tolerance import EXACT, MAX_ROUNDING, ROW_ALONE_TOLERANCE, largest_magnitude, spread_between
 from tier0.serving.registration import ModelSaver
 
 RNG = np.random.default_rng(0)
@@ -79,7 +79,7 @@ def test_numbers_close_to_zero_are_judged_by_the_largest_of_their_part() -> None
 
 
 def test_a_model_that_mixes_its_rows_gets_no_wide_tolerance() -> None:
-    assert rows_of("float64", Spread(0.5, 0.5)).tolerance("predictions", **ELSEWHERE).absolute == MOST_ROUNDING
+    assert rows_of("float64", Spread(0.5, 0.5)).tolerance("predictions", **ELSEWHERE).absolute == MAX_ROUNDING
 
 
 def test_a_file_with_rows_of_unknown_kinds_is_never_compared_to_the_bit() -> None:
@@ -300,7 +300,7 @@ def test_a_model_that_answers_by_the_batch_is_not_compared_more_widely() -> None
     golden = golden_rows(OfTheBatch(), np.abs(X[:10]) + 1)
 
     assert golden.spreads["predictions"].absolute > 0.01
-    assert golden.tolerance("predictions", **ELSEWHERE).absolute <= MOST_ROUNDING * largest_magnitude(golden.predictions)
+    assert golden.tolerance("predictions", **ELSEWHERE).absolute <= MAX_ROUNDING * largest_magnitude(golden.predictions)
 
 
 class Abstains(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from tier0.contract.contract import Contract
 
 LOG = logging.getLogger(__name__)
-MOST_CIRCUITS = 256
-LONGEST_NAME = 1000
+MAX_CIRCUITS = 256
+MAX_NAME_LENGTH = 1000
 """Characters; httpx refuses addresses of more than 65,536, and quoting makes up to twelve of one."""
 HEALTH_TIMEOUT = 2.0
 FLUSH_TIMEOUT = 1.8
@@ -292,8 +292,10 @@ class BentoMLClient:
     def _url(self, model: str | None, route: str) -> str:
         if model is None:
             return f"{self._base_url}/{route}"
-        if not model or model in {".", ".."} or len(model) > LONGEST_NAME:
-            raise InvalidDataError(f"model = {model[:LONGEST_NAME]!r} is no name of a model: give 1 to {LONGEST_NAME} characters, and not . or ..")
+        if not model or model in {".", ".."} or len(model) > MAX_NAME_LENGTH:
+            raise InvalidDataError(
+                f"model = {model[:MAX_NAME_LENGTH]!r} is no name of a model: give 1 to {MAX_NAME_LENGTH} characters, and not . or .."
+            )
         if model in self._model_endpoints:
             return f"{self._model_endpoints[model]}/{route}"
         try:
@@ -309,7 +311,7 @@ class BentoMLClient:
             breaker = CircuitBreaker(failure_threshold=knobs.failure_threshold, reset_timeout=knobs.reset_timeout, clock=self._clock)
             circuit = self._circuits[url] = _Circuit(breaker)
         self._circuits.move_to_end(url)
-        if len(self._circuits) > MOST_CIRCUITS:
+        if len(self._circuits) > MAX_CIRCUITS:
             closed = next((known for known, other in self._circuits.items() if other.breaker.state == "closed" and known != url), None)
             self._circuits.pop(closed or next(iter(self._circuits)))  # names that nobody serves must not close a circuit
         return circuit

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 PROCESS = Path(__file__).with_name("opik_process.py")
-MOST_WAITING = 10_000
-GATHERED = 0.05
+MAX_WAITING = 10_000
+BATCH_SECONDS = 0.05
 """Seconds for which calls are gathered, so that a thread need not wake up for each."""
 SHUTDOWN = 1.8
 """Seconds that closing may take, whether Opik answers or not."""
-IN_VAIN = 10.0
+FLUSH_RETRY_SECONDS = 10.0
 """Seconds for which an Opik that was waited for in vain is not waited for again."""
 QUIET = {"OPIK_SENTRY_ENABLE": "false", "OPIK_ANALYTICS_ENABLE": "false"}
 
@@ -102,7 +102,7 @@ class OpikTracer:
         if os.getpid() != self._pid:
             self._refuse_after_fork()
             return
-        if self._closed or self._ended or self._waiting.qsize() >= MOST_WAITING:
+        if self._closed or self._ended or self._waiting.qsize() >= MAX_WAITING:
             self.lost += 1
             return
         with self._taking:
@@ -136,7 +136,7 @@ class OpikTracer:
         self._flushes += 1
         with self._taking:
             taken = self._taken
-            self._waiting.put(_Flush(self._flushes, timeout - 2 * GATHERED))
+            self._waiting.put(_Flush(self._flushes, timeout - 2 * BATCH_SECONDS))
         self._hurry.set()
         number, said = str(self._flushes), ""
         with suppress(queue.Empty):
@@ -149,7 +149,7 @@ class OpikTracer:
         return True
 
     def _is_waited_for_in_vain(self) -> bool:
-        return time.monotonic() - self._in_vain < IN_VAIN
+        return time.monotonic() - self._in_vain < FLUSH_RETRY_SECONDS
 
     def _everything_is_sent(self) -> bool:
         return self._flushed == self._taken
@@ -163,7 +163,7 @@ class OpikTracer:
             self._hurry.set()
             all_is_sent = self._everything_is_sent()
             left = SHUTDOWN - (self._flushed_in if all_is_sent else 0.0)
-            in_time = self._end(GATHERED if self._is_waited_for_in_vain() else max(left, GATHERED))
+            in_time = self._end(BATCH_SECONDS if self._is_waited_for_in_vain() else max(left, BATCH_SECONDS))
             if not in_time and not all_is_sent:
                 LOG.warning("Opik did not take in time what was left: some calls are not traced")
 
@@ -181,7 +181,7 @@ class OpikTracer:
             ended = False
             while not ended:
                 taken = [self._waiting.get()]
-                self._hurry.wait(GATHERED)
+                self._hurry.wait(BATCH_SECONDS)
                 self._hurry.clear()
                 taken += [self._waiting.get() for _ in range(self._waiting.qsize())]
                 ended = None in taken

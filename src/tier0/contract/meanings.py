@@ -18,7 +18,7 @@ from tier0.contract.service_schema import PREDICTION_NAMES
 from tier0.golden.rows import GoldenRows
 
 PATHS = set(PARTS)
-SAME = 1e-6
+PROBABILITY_TOLERANCE = 1e-6
 """Relative difference up to which two numbers are taken for the same thing when a meaning is looked for; the checks compare more strictly."""
 MAX_ROUNDING = 12
 MIN_PROBABILITY_DECIMALS = 1
@@ -48,7 +48,7 @@ class Undeclared(NamedTuple):
 
 
 def same_predictions(golden: GoldenRows, values: Sequence[Any]) -> bool:
-    """Return True if values are the predictions of the trained model, up to `SAME`."""
+    """Return True if values are the predictions of the trained model, up to `PROBABILITY_TOLERANCE`."""
     return all(_same(expected, value) for expected, value in zip(golden.predictions, as_labels(golden, values), strict=True))
 
 
@@ -116,7 +116,7 @@ def _undeclared_numbers_predicted(golden: GoldenRows, predictions: Sequence[Any]
         yield Undeclared("predictions", f"rounds its predictions to {_decimals(decimals)}", {"decimals": decimals})
         return
     for scale in UNITS if "scale" not in declared else ():
-        if all(math.isclose(before * scale, after, rel_tol=SAME, abs_tol=0.0) for before, after in pairs):
+        if all(math.isclose(before * scale, after, rel_tol=PROBABILITY_TOLERANCE, abs_tol=0.0) for before, after in pairs):
             yield Undeclared("predictions", f"has the model's predictions multiplied by {scale:g}", {"scale": scale})
             return
 
@@ -170,7 +170,7 @@ def _alike(expected: Sequence[float], values: Sequence[Any]) -> _Alike | None:
     """Return by which scale and rounding numbers are the expected ones; None if they are not."""
     for scale in (1.0, PERCENT):
         pairs = [(before * scale, float(after)) for before, after in zip(expected, values, strict=True)]
-        if all(math.isclose(before, after, rel_tol=SAME, abs_tol=SAME * scale) for before, after in pairs):
+        if all(math.isclose(before, after, rel_tol=PROBABILITY_TOLERANCE, abs_tol=PROBABILITY_TOLERANCE * scale) for before, after in pairs):
             return _Alike(scale, None)
         if (decimals := rounding_of(pairs, MIN_PROBABILITY_DECIMALS if scale == 1.0 else 0)) is not None:
             return _Alike(scale, decimals)
@@ -197,7 +197,7 @@ def is_rounded(values: Any, part: str, contract: Contract) -> bool:
         return True
     served = values * (contract.scale if part != "intervals" else 1.0)
     unit = 10.0**-contract.decimals
-    return math.isclose(served, round(served, contract.decimals), rel_tol=SAME, abs_tol=unit / 100)
+    return math.isclose(served, round(served, contract.decimals), rel_tol=PROBABILITY_TOLERANCE, abs_tol=unit / 100)
 
 
 def _decimals_of(number: float) -> int:
@@ -315,5 +315,5 @@ def _number_pairs(expected: Sequence[Any], served: Sequence[Any]) -> list[tuple[
 
 def _same(expected: Any, value: Any) -> bool:
     if is_number(expected) and is_number(value):
-        return math.isclose(expected, value, rel_tol=SAME, abs_tol=0.0)
+        return math.isclose(expected, value, rel_tol=PROBABILITY_TOLERANCE, abs_tol=0.0)
     return type(expected) is type(value) and bool(expected == value)

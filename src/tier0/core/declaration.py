@@ -32,7 +32,7 @@ from tier0.core.errors import Tier0Error
 
 SCHEMA = 1
 TimeoutIs = Literal["total", "attempt"]
-LONGEST_RESET = 3.0
+MAX_RESET = 3.0
 WHOLE = {"attempts", "threshold", "probes", "connections"}
 SECONDS = {"reset", "timeout", "attempt_timeout", "slow_after", "health_timeout"}
 SWITCHES = {"retries_429", "retry_after", "idempotent", "bare_answers", "traceparent", "opik"}

@@ -30,7 +30,7 @@ SCHEMA = 1
 PLUGIN = "tier0.pytest_plugin"
 NOT_READ_BY_SERVE = {"BENTOML_HOME", "BENTOML_SERVICE_URL", "BENTOML_DO_NOT_TRACK"}
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - it is looked at, not written to
-LEAST_ROOM = 200_000_000
+MIN_FREE_BYTES = 200_000_000
 PR_GET_CHILD_SUBREAPER = 37
 PYTEST_FILES = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 
@@ -267,8 +267,10 @@ def temporary_folder(_: Environment) -> Iterator[Finding]:
         yield Finding("missing", "temporary files", f"none can be written: {problem.strerror or problem}", needed, remedy, main_job=True)
         return
     found = f"{tempfile.gettempdir()}, {room // 1_000_000:,} MB free"
-    if room < LEAST_ROOM:
-        yield Finding("warns", "temporary files", found, needed, f"make room, or set TMPDIR: a run of large data takes {LEAST_ROOM // 1_000_000} MB")
+    if room < MIN_FREE_BYTES:
+        yield Finding(
+            "warns", "temporary files", found, needed, f"make room, or set TMPDIR: a run of large data takes {MIN_FREE_BYTES // 1_000_000} MB"
+        )
     else:
         yield Finding("ok", "temporary files", found, needed)
 

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from tier0.faults.background import BackgroundLoop
 from tier0.faults.log import FaultLog
-from tier0.faults.server import HOST, READ, reset
+from tier0.faults.server import HOST, READ_SIZE, reset
 
 Stream = Literal["upstream", "downstream"]
-PACE = 0.05
+TICK_SECONDS = 0.05
 """Seconds between two pieces of what passes slowly."""
 CHUNKS = 64
 """Waiting to be passed on, before the sender has to wait, too."""
@@ -228,7 +228,7 @@ class FaultProxy:
             data = b"-"
             while data:
                 try:
-                    data = await reader.read(READ)
+                    data = await reader.read(READ_SIZE)
                 except OSError:
                     data = b""
                 await waiting.put((loop.time(), data))
@@ -297,7 +297,7 @@ async def _pieces(data: bytes, toxics: list[_Toxic], draw: random.Random) -> Asy
         if slicer is not None:
             size = max(1, slicer.size + draw.randint(-slicer.variation, slicer.variation))
         elif rate is not None:
-            size = max(1, int(rate * PACE))
+            size = max(1, int(rate * TICK_SECONDS))
         piece, data = data[:size], data[size:]
         if rate is not None:
             await asyncio.sleep(len(piece) / rate)

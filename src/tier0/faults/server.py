@@ -19,7 +19,7 @@ from tier0.faults.background import BackgroundLoop
 from tier0.faults.log import Arrival, FaultLog
 
 HOST = "127.0.0.1"
-READ = 65536
+READ_SIZE = 65536
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Reply:
         """The status line and the headers."""
         length = len(self.content) if self.length is None else self.length
         headers = {"Content-Type": "application/json", "Content-Length": str(length), **self.headers}
-        lines = [f"HTTP/1.1 {self.status} {'OK' if self.status < 400 else 'Not well'}", *(f"{name}: {value}" for name, value in headers.items())]  # noqa: PLR2004
+        lines = [f"HTTP/1.1 {self.status} {'OK' if self.status < 400 else 'Not well'}", *(f"{name}: {value}" for name, value in headers.items())]
         return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
@@ -183,7 +183,7 @@ async def _next_request(http: h11.Connection, reader: asyncio.StreamReader) -> t
     while True:
         event = http.next_event()
         if event is h11.NEED_DATA:
-            data = await reader.read(READ)
+            data = await reader.read(READ_SIZE)
             if not data:
                 return None
             http.receive_data(data)

@@ -24,11 +24,10 @@ from tier0.golden.tolerance import NO_SPREAD
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-MOST_EXAMPLES = 200
+MAX_EXAMPLES = 200
 PROBED_ROWS = 3
 MARGIN_TOLERANCES = 64
 """How many tolerances a row is away from the decision between two classes, so that rounding errors leave its label as it is."""
-TWO = 2
 KIND_OF_DTYPE: dict[str, Kind] = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
 
 
@@ -40,8 +39,8 @@ def infer_signature(model: Any, examples: Any, threshold: float | None, feature_
     Raises:
         RegistrationError: the examples hold something that a request cannot, or the threshold does not fit the model.
     """
-    if not 0 < (count := examples.shape[0] if hasattr(examples, "shape") and examples.shape else len(examples)) <= MOST_EXAMPLES:
-        raise RegistrationError(f"examples has {count} rows: give 1 to {MOST_EXAMPLES} of them, since they are kept beside the model")
+    if not 0 < (count := examples.shape[0] if hasattr(examples, "shape") and examples.shape else len(examples)) <= MAX_EXAMPLES:
+        raise RegistrationError(f"examples has {count} rows: give 1 to {MAX_EXAMPLES} of them, since they are kept beside the model")
     classes = tuple(np.asarray(getattr(model, "classes_", ())).tolist())
     has_probabilities = bool(classes) and hasattr(model, "predict_proba")
     _check_threshold(threshold, classes, has_probabilities=has_probabilities)
@@ -170,7 +169,7 @@ def _decision_margin(plain: GoldenRows) -> float:
 
 def _is_close_call(golden: GoldenRows, index: int, threshold: float | None) -> bool:
     """Return True if the model's rounding errors could give a row another label."""
-    if golden.probabilities is None or len(golden.classes) < TWO or golden.spreads.get("probabilities") == NO_SPREAD:
+    if golden.probabilities is None or len(golden.classes) < 2 or golden.spreads.get("probabilities") == NO_SPREAD:
         return False
     row = sorted(golden.probabilities[index])
     decisive = (row[-1], row[-2]) if threshold is None else (golden.probabilities[index][1], threshold)
@@ -251,7 +250,7 @@ def _one_thread(model: Any) -> Iterator[None]:
 def _check_threshold(threshold: float | None, classes: tuple[Any, ...], *, has_probabilities: bool) -> None:
     if threshold is None:
         return
-    if len(classes) != TWO or not has_probabilities:
+    if len(classes) != 2 or not has_probabilities:
         raise RegistrationError(f"threshold = {threshold} needs a model with predict_proba and two classes, and this one has {len(classes)} classes")
     if not 0 <= threshold <= 1:
         raise RegistrationError(f"threshold = {threshold} is not a probability: give a number from 0 to 1")
@@ -262,7 +261,7 @@ def _features_of(examples: Any, feature_names: Sequence[str] | None) -> tuple[tu
     if hasattr(examples, "columns"):
         return tuple(_feature_of(name, examples[name]) for name in examples.columns), None
     array = _as_array(examples)
-    if array.ndim != TWO or array.dtype.kind not in KIND_OF_DTYPE:
+    if array.ndim != 2 or array.dtype.kind not in KIND_OF_DTYPE:
         raise RegistrationError(
             f"examples is an array of shape {array.shape} and dtype {array.dtype}: give one of shape (rows, features) with numbers, "
             "or a DataFrame where columns differ in kind"

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from tier0.golden.prediction import Output
     from tier0.golden.signature import Feature, Signature
 
-MOST_COLUMNS = 8
+MAX_COLUMNS = 8
 GRID = 16
-MOST_ROUNDS = 20
+MAX_ROUNDS = 20
 MARGIN = 1e-9
 """Relative distance from a boundary: far more than the last bits in which machines differ, far less than a float32 can tell."""
 JUMP = 1e-6
 UNSEEN = "tier0-unseen"
 PAIRS_TRIED = 2
-MOST_VALUES = 30
+MAX_VALUES = 30
 
 Row = list[Any]
 Ask = Callable[[list[Row]], "Output"]
@@ -58,7 +58,7 @@ def synthetic_rows(signature: Signature, rows: list[Row], count: int, seed: int)
     draw = random.Random(seed)  # noqa: S311 - rows, not secrets
     for position, feature in enumerate(signature.features):
         different = {row[position] for row in rows}
-        if feature.kind == "text" and len(different) > MOST_VALUES:
+        if feature.kind == "text" and len(different) > MAX_VALUES:
             raise RegistrationError(
                 f"column {feature.name!r} of the sample has {len(different)} different texts, which synthetic rows would repeat: "
                 "they may be names or addresses. Replace them in the sample, or give examples that may be kept."
@@ -84,7 +84,7 @@ def _changed(row: Row, position: int, value: Any) -> Row:
 
 def _missing(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
     accepting = [position for position, feature in enumerate(signature.features) if feature.accepts_missing]
-    for position in accepting[:MOST_COLUMNS]:
+    for position in accepting[:MAX_COLUMNS]:
         yield _changed(base, position, None), Origin("missing", signature.features[position].name)
     if len(accepting) > 1:
         yield [None if position in accepting else value for position, value in enumerate(base)], Origin("missing")
@@ -165,7 +165,7 @@ def _search(ask: Ask, lines: list[_Line]) -> list[_Line]:
     at_ends = _ask_lines(ask, [(line, [line.low, line.high]) for line in lines])
     lines = [line for line, (below, above) in at_ends if _jumps(below, above)]
     starts = {id(line): below for line, (below, _) in at_ends}
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         open_ = [(line, grid) for line in lines if (grid := line.grid())]
         if not open_:
             break
@@ -197,7 +197,7 @@ def _ask_lines(ask: Ask, asked: list[tuple[_Line, list[Any]]]) -> list[tuple[_Li
 
 
 def _lines_through_columns(signature: Signature, base: Row, rows: list[Row]) -> Iterator[_Line]:
-    for position in _numeric(signature)[:MOST_COLUMNS]:
+    for position in _numeric(signature)[:MAX_COLUMNS]:
         feature = signature.features[position]
         values = [row[position] for row in rows if row[position] is not None]
         if values and min(values) < max(values):

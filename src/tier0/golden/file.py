@@ -23,7 +23,7 @@ PARTS = ("predictions", "probabilities", "intervals")
 BESIDE_OUTPUTS = ("columns", "rows", "classes", "categories", "seconds", "tag")
 REQUIRED = {"columns", "rows", "outputs", "classes"}
 FIELDS = {"schema", "origins", "outputs", "distinguishes", *BESIDE_OUTPUTS}
-MOST_SHOWN = 60
+MAX_SHOWN = 60
 REMEDY = "Write the file again, with tier0 golden or tier0.golden_rows"
 
 
@@ -32,7 +32,7 @@ class InvalidFieldError(ValueError):
 
     def __init__(self, field: str, must: str, value: Any) -> None:
         shown = repr(value)
-        super().__init__(f"{field} must be {must}, got {shown if len(shown) <= MOST_SHOWN else shown[:MOST_SHOWN] + '…'}. {REMEDY}")
+        super().__init__(f"{field} must be {must}, got {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '…'}. {REMEDY}")
 
 
 def as_document(golden: GoldenRows) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from tier0.core.errors import Tier0Error
 if TYPE_CHECKING:
     from tier0.golden.signature import Signature
 
-TWO_DIMENSIONS = 2
-
 
 @dataclass(frozen=True)
 class Output:
@@ -94,7 +92,7 @@ def ask_model(model: Any, signature: Signature, container: Any, *, once: bool = 
 
 def _one_a_row(predicted: Any) -> Any:
     """Return one value a row, also for models such as CatBoost's and Keras's that return a column of shape (rows, 1)."""
-    return predicted[:, 0] if predicted.ndim == TWO_DIMENSIONS and predicted.shape[1] == 1 else predicted
+    return predicted[:, 0] if predicted.ndim == 2 and predicted.shape[1] == 1 else predicted
 
 
 def labels_follow(model: Any) -> bool:
@@ -130,7 +128,7 @@ def _refuse_no_answer(predictions: list[Any], probabilities: Any, rows: int, cla
         raise Tier0Error("the model predicted a number that is not finite")
     if probabilities is None:
         return
-    if probabilities.ndim != TWO_DIMENSIONS or probabilities.shape != (rows, classes):
+    if probabilities.ndim != 2 or probabilities.shape != (rows, classes):
         raise Tier0Error(f"the model gave probabilities of shape {probabilities.shape} for {rows} rows and {classes} classes")
     if not np.isfinite(probabilities).all():
         raise Tier0Error("the model gave a probability that is not finite")

@@ -16,7 +16,7 @@ from tier0.golden.tolerance import EXACT, ROW_ALONE_TOLERANCE, Spread, Tolerance
 
 __all__ = ["PARTS", "ROW_ALONE_TOLERANCE", "EdgeCaseKind", "GoldenRows", "Mismatch", "Origin", "Spread", "Tolerance"]
 
-MOST_WORST = 5
+MAX_REPORTED_MISMATCHES = 5
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,10 @@ class GoldenRows:
     def _worst(self, pairs: Sequence[tuple[float | None, float | None]]) -> list[dict[str, Any]]:
         apart = {index: math.inf if after is None else abs(before - after) for index, (before, after) in enumerate(pairs) if before is not None}
         ranked = sorted((index for index, difference in apart.items() if difference > 0), key=lambda index: -apart[index])
-        return [{"row": index, "origin": self.origin(index), "expected": pairs[index][0], "served": pairs[index][1]} for index in ranked[:MOST_WORST]]
+        return [
+            {"row": index, "origin": self.origin(index), "expected": pairs[index][0], "served": pairs[index][1]}
+            for index in ranked[:MAX_REPORTED_MISMATCHES]
+        ]
 
     def write(self, path: Path | str) -> None:
         """Write the rows to a JSON file with a schema number; floats keep every bit."""

@@ -13,9 +13,9 @@ from tier0.golden.tolerance import NO_SPREAD, spread_between
 if TYPE_CHECKING:
     from tier0.golden.prediction import Output
 
-MOST_ALONE = 20
-MOST_SECONDS = 2.0
-FEWEST_ROWS = 5
+MAX_SINGLE_ROWS = 20
+MAX_SECONDS = 2.0
+MIN_ROWS = 5
 """Fewer rows may be equal in every batch by chance."""
 
 
@@ -44,17 +44,17 @@ class Meter:
 
     def known(self) -> dict[str, Spread]:
         """Return the spread of each part for which it is known."""
-        is_proof = self.is_complete and self.alone >= FEWEST_ROWS
+        is_proof = self.is_complete and self.alone >= MIN_ROWS
         return {part: spread for part, spread in self.spreads.items() if is_proof or spread != NO_SPREAD}
 
 
 def measure(ask: Callable[[list[list[Any]]], Output], rows: list[list[Any]], together: Output) -> Meter:
     """Ask the model for *rows* in other batches, and compare with its answers to all of them *together*.
 
-    It stops after `MOST_SECONDS`: a slow model shall not make registration slow.
+    It stops after `MAX_SECONDS`: a slow model shall not make registration slow.
     """
     meter = Meter()
-    end = time.monotonic() + MOST_SECONDS
+    end = time.monotonic() + MAX_SECONDS
     for order in _batches(len(rows)):
         if time.monotonic() > end:
             meter.is_complete = False
@@ -75,5 +75,5 @@ def _batches(count: int) -> Iterator[list[int]]:
     yield everything[::-1]
     yield everything[: count // 2 + 1]
     yield everything[count // 2 :]
-    yield [index for index in everything[:MOST_ALONE] for _ in range(2)]
-    yield from ([index] for index in everything[:MOST_ALONE])
+    yield [index for index in everything[:MAX_SINGLE_ROWS] for _ in range(2)]
+    yield from ([index] for index in everything[:MAX_SINGLE_ROWS])

@@ -17,7 +17,7 @@ ABSOLUTE_EPSILONS = 4
 """The same for numbers close to 0, of the largest magnitude in their part: sums of large terms leave errors of the terms' size."""
 SAFETY = 8
 """Another machine or batch may differ more than what was measured."""
-MOST_ROUNDING = 1e-4
+MAX_ROUNDING = 1e-4
 """Of the largest magnitude. A model that differs more from itself draws random numbers, or mixes its rows: that is no rounding error."""
 
 
@@ -83,7 +83,7 @@ def tolerance_for(dtype: str | None, spread: Spread | None, largest: float, *, s
     relative = max(ROW_ALONE_TOLERANCE, RELATIVE_EPSILONS * epsilon)
     absolute = 0.0 if spread == NO_SPREAD else ABSOLUTE_EPSILONS * epsilon * largest  # trees add in one order, everywhere
     if spread is not None:
-        absolute = max(absolute, min(spread.absolute * SAFETY, MOST_ROUNDING * largest))
+        absolute = max(absolute, min(spread.absolute * SAFETY, MAX_ROUNDING * largest))
     return Tolerance(relative, absolute)
 
 

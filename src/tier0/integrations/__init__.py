@@ -7,7 +7,7 @@ from tier0.client import CallerError, CircuitOpenError, ClientError, ClientUsage
 CALLERS_MISTAKES = set(range(400, 500)) - {401, 403, 405, 407}
 """What was asked is wrong, and not how: that the application may not ask, or asks elsewhere, is its own mistake."""
 UNPROCESSABLE = 422
-TOLD: tuple[tuple[type[ClientError], int, str], ...] = (
+HTTP_ERRORS: tuple[tuple[type[ClientError], int, str], ...] = (
     (CircuitOpenError, 503, "the model is not asked at the moment"),
     (PoolSaturatedError, 503, "the model is not asked at the moment"),
     (TimedOutError, 504, "the model gave no answer in time"),
@@ -26,7 +26,7 @@ def to_http_error(problem: ClientError) -> tuple[int, str]:
         return UNPROCESSABLE, _printable(str(problem))
     if isinstance(problem, CallerError) and problem.status in CALLERS_MISTAKES:
         return problem.status, _printable(problem.server_message)
-    return next((status, words) for kind, status, words in TOLD if isinstance(problem, kind))
+    return next((status, words) for kind, status, words in HTTP_ERRORS if isinstance(problem, kind))
 
 
 def _printable(said: str) -> str:

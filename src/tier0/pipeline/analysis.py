@@ -10,7 +10,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.pipeline.labels import LabelledClassifier
-from tier0.pipeline.metrics import BINARY
 from tier0.pipeline.selection import scoring_of
 
 if TYPE_CHECKING:
@@ -19,13 +18,12 @@ if TYPE_CHECKING:
     from tier0.pipeline.data import Dataset
 
 REPEATS = 5
-MOST_ROWS = 2000
+MAX_ROWS = 2000
 """Of the test part, for the importances: their spread says whether more would be needed."""
 EXPLAINED_ROWS = 200
 GIVES_AWAY = {"classification": 0.99, "regression": 0.99}
 """AUC-ROC, or R², of a shallow tree on one feature alone, from which it is suspected to hold the answer."""
 DEPTH = 3
-TWICE = 2
 """Rows that a class must have to be divided."""
 
 
@@ -76,10 +74,10 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
     if dataset.task == "classification" and not hasattr(model, "predict_proba"):
         scoring, metric = "accuracy", "accuracy"
     rows = parts["test"]
-    if len(rows) > MOST_ROWS:  # in the same proportions: a score needs every class
-        is_divisible = dataset.task == "classification" and np.unique(dataset.target[rows], return_counts=True)[1].min() >= TWICE
+    if len(rows) > MAX_ROWS:  # in the same proportions: a score needs every class
+        is_divisible = dataset.task == "classification" and np.unique(dataset.target[rows], return_counts=True)[1].min() >= 2
         stratify = dataset.target[rows] if is_divisible else None
-        rows = np.sort(train_test_split(rows, train_size=MOST_ROWS, random_state=seed, stratify=stratify)[0])
+        rows = np.sort(train_test_split(rows, train_size=MAX_ROWS, random_state=seed, stratify=stratify)[0])
     features, target = dataset.take(rows)
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -137,7 +135,7 @@ def _shap(model: Any, features: Any, names: list[str]) -> dict[str, float]:
         columns = [str(name) for name in steps.get_feature_names_out(names)] if steps else names
     except Exception:  # noqa: BLE001 - which estimators it knows differs from version to version
         return {}
-    axis = values.shape.index(matrix.shape[1], 1 if values.ndim == BINARY else 0)
+    axis = values.shape.index(matrix.shape[1], 1 if values.ndim == 2 else 0)
     each = values.mean(axis=tuple(other for other in range(values.ndim) if other != axis))
     sums = dict.fromkeys(names, 0.0)
     for column, value in zip(columns, each, strict=True):

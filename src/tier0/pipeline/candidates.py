@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tier0.pipeline.data import Dataset
 
-MOST_CATEGORIES = 50
+MAX_CATEGORIES = 50
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _pipeline(dataset: Dataset, estimator: Any, *, impute: bool = False, scale: 
         return Pipeline([*number_steps, ("model", estimator)])
     numbers = [name for name, dtype in dataset.features.dtypes.items() if getattr(dtype, "kind", "O") in "fiub"]
     categories = [name for name in dataset.names if name not in numbers]
-    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MOST_CATEGORIES, sparse_output=False)
+    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MAX_CATEGORIES, sparse_output=False)
     transformers = [
         ("numbers", Pipeline(number_steps) if number_steps else "passthrough", numbers),
         ("categories", one_hot, categories),

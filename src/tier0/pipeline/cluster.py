@@ -17,7 +17,7 @@ Executor = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterable[An
 """Calls a function with each tuple of arguments, and gives the results in their order, as `itertools.starmap` does."""
 CONNECT = 5
 """Seconds that a scheduler may take to answer."""
-SAME = ("pytest-tier0", "numpy", "scikit-learn", "xgboost", "lightgbm", "cloudpickle")
+PINNED_PACKAGES = ("pytest-tier0", "numpy", "scikit-learn", "xgboost", "lightgbm", "cloudpickle")
 """Packages whose version decides about the outcome, or about whether a worker can read what it is sent."""
 
 
@@ -84,7 +84,7 @@ def _refuse_other_workers(client: Any, address: str) -> None:
 def versions() -> dict[str, str | None]:
     """Return the versions of Python and of what decides about the outcome; None for what is not installed."""
     found: dict[str, str | None] = {"Python": platform.python_version()}
-    for name in SAME:
+    for name in PINNED_PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -121,7 +121,7 @@ def make_rarer(dataset: Dataset, share: float, seed: int) -> Dataset:
         StudyError: it is no classification of two classes, or the class is rarer already.
     """
     labels, counts = np.unique(dataset.target, return_counts=True)
-    if dataset.task != "classification" or len(labels) != 2:  # noqa: PLR2004
+    if dataset.task != "classification" or len(labels) != 2:
         raise StudyError(f"imbalanced = {share:g} is for two classes, and {dataset.name} has {len(labels)} or is a regression: leave it out")
     rare = labels[counts.argmin()]
     others = int(counts.max())

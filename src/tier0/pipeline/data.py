@@ -21,7 +21,7 @@ AGE_MISSING = 0.05
 FOLDS = 20
 PARTS = {"train": (0, 1, 3, 5, 6, 8, 9, 11, 13, 14, 16, 18), "validation": (2, 7, 12, 17), "test": (4, 10, 15), "holdout": (19,)}
 """The folds of 5 % that each part takes: 60, 20, 15 and 5 %, spread out, since the first folds get the rows that cannot be divided evenly."""
-MOST_CLASSES = 20
+MAX_CLASSES = 20
 BUILT_IN: dict[str, tuple[str, str, Literal["classification", "regression"]]] = {
     "breast_cancer": ("load_breast_cancer", "malignant", "classification"),
     "wine": ("load_wine", "cultivar", "classification"),
@@ -224,10 +224,10 @@ def _survives_as_float(features: pd.DataFrame) -> bool:
 
 
 def _task_of(target: np.ndarray[Any, Any]) -> Literal["classification", "regression"]:
-    """Take text, booleans and up to `MOST_CLASSES` different whole numbers as classes, anything else as numbers to predict."""
+    """Take text, booleans and up to `MAX_CLASSES` different whole numbers as classes, anything else as numbers to predict."""
     if target.dtype.kind not in "fiu":
         return "classification"
-    few = len(np.unique(target)) <= MOST_CLASSES
+    few = len(np.unique(target)) <= MAX_CLASSES
     return "classification" if few and bool(np.all(target == np.floor(target))) else "regression"
 
 

@@ -9,10 +9,9 @@ import numpy as np
 
 from tier0.core.errors import UselessModelError
 
-LEAST_AUC = 0.55
-LEAST_RECALL = 0.10
-LEAST_R2 = 0.0
-BINARY = 2
+MIN_AUC = 0.55
+MIN_RECALL = 0.10
+MIN_R2 = 0.0
 RESAMPLES = 40
 MEANINGS = {
     "auc_roc": "how often a row of a class gets a higher probability of it than another row; 0.5 is chance",
@@ -92,7 +91,7 @@ def classification_metrics(
         return of_labels
     one_hot = (target[:, None] == classes[None, :]).astype(float)
     squared = ((probabilities - one_hot) ** 2).sum(axis=1).mean()
-    if len(classes) == BINARY:
+    if len(classes) == 2:
         column = int(np.flatnonzero(classes == minority)[0])
         auc = roc_auc_score(one_hot[:, column], probabilities[:, column])
         average_precision = average_precision_score(one_hot[:, column], probabilities[:, column])
@@ -138,7 +137,7 @@ def refuse_useless(metrics: dict[str, float], what: str) -> None:
     Raises:
         UselessModelError: AUC-ROC under 0.55, recall of the minority class under 10 %, or R² under 0; with all the numbers.
     """
-    limits = {"auc_roc": LEAST_AUC, "recall_minority": LEAST_RECALL, "r2": LEAST_R2}
+    limits = {"auc_roc": MIN_AUC, "recall_minority": MIN_RECALL, "r2": MIN_R2}
     reasons = [f"{name} is {metrics[name]:.3f}, under {limit:g}" for name, limit in limits.items() if name in metrics and not metrics[name] >= limit]
     if reasons:
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from tier0.pipeline.data import Dataset
 
-MOST_NAMED = 3
+MAX_NAMED = 3
 """Values that do not belong, in a message."""
-MOST_SAID = 300
-AHEAD = 1
+MAX_TEXT_LENGTH = 300
+MIN_SHIFT_YEARS = 1
 """Days by which a row may be newer than today: where it was written, tomorrow may have begun."""
 
 
@@ -88,7 +88,7 @@ def assess(dataset: Dataset, rules: DataRules) -> Quality:
             raise StudyError("data.newest_within_days asks how old the rows are, and no column says that: name it with --date")
         if age > rules.newest_within_days:
             problems.append(f"the newest row is {age} days old, and newest_within_days is {rules.newest_within_days}")
-        if age < -AHEAD:
+        if age < -MIN_SHIFT_YEARS:
             problems.append(f"the newest row is of {-age} days from now, and newest_within_days asks how old it is")
     if rules.pandera is not None:
         problems += _hold_against_pandera(frame, rules.pandera)
@@ -132,7 +132,7 @@ def _problems(column: pd.Series[Any], seen: ColumnQuality, rules: DataRules) -> 
 
 def _some(values: pd.Series[Any]) -> str:
     found = values.unique().tolist()
-    return ", ".join(repr(value) for value in found[:MOST_NAMED]) + (" …" if len(found) > MOST_NAMED else "")
+    return ", ".join(repr(value) for value in found[:MAX_NAMED]) + (" …" if len(found) > MAX_NAMED else "")
 
 
 def _hold_against_pandera(frame: pd.DataFrame, name: str) -> list[str]:
@@ -150,7 +150,7 @@ def _hold_against_pandera(frame: pd.DataFrame, name: str) -> list[str]:
     except SchemaErrors as problem:
         failed = problem.failure_cases.fillna({"column": "the whole table"}).groupby(["column", "check"], sort=False)["failure_case"]
         return [
-            f"the pandera schema {name} does not hold: {check} fails for {column}, {len(values)} times, such as {str(values.iloc[0])[:MOST_SAID]!r}"
+            f"the pandera schema {name} does not hold: {check} fails for {column}, {len(values)} times, such as {str(values.iloc[0])[:MAX_TEXT_LENGTH]!r}"
             for (column, check), values in failed
         ]
     return []

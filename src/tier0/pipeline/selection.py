@@ -19,7 +19,7 @@ from tier0.pipeline.cluster import Executor
 from tier0.pipeline.data import Dataset
 
 CV_FOLDS = 5
-MOST_ROWS = 20_000
+MAX_ROWS = 20_000
 """To compare the algorithms on: more takes minutes, and hardly ever changes which one wins."""
 SCORINGS = {"binary": ("roc_auc", "AUC-ROC"), "multiclass": ("roc_auc_ovr", "AUC-ROC (one against the rest)"), "regression": ("r2", "R²")}
 
@@ -72,7 +72,7 @@ def scoring_of(dataset: Dataset) -> tuple[str, str]:
     """Return scikit-learn's name of the score for this task, and the one for people."""
     if dataset.task == "regression":
         return SCORINGS["regression"]
-    return SCORINGS["binary" if len(np.unique(dataset.target)) == 2 else "multiclass"]  # noqa: PLR2004
+    return SCORINGS["binary" if len(np.unique(dataset.target)) == 2 else "multiclass"]
 
 
 def select(
@@ -84,9 +84,9 @@ def select(
     same winner.
     """
     drawn = ""
-    if len(train) > MOST_ROWS:
+    if len(train) > MAX_ROWS:
         drawn = _how_drawn(dataset)
-        events.emit(SelectionSampled(), f"step 4 selection: on {MOST_ROWS:,} of {len(train):,} rows: {drawn}")
+        events.emit(SelectionSampled(), f"step 4 selection: on {MAX_ROWS:,} of {len(train):,} rows: {drawn}")
         train = _sample(dataset, train, seed)
     features, target = dataset.take(train)
     scoring, metric = scoring_of(dataset)
@@ -108,16 +108,16 @@ def select(
 
 
 def _sample(dataset: Dataset, train: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
-    """Draw `MOST_ROWS` rows, of each class as large a share as there is; where there are groups, whole ones until it is enough."""
+    """Draw `MAX_ROWS` rows, of each class as large a share as there is; where there are groups, whole ones until it is enough."""
     if dataset.groups is not None:
         order = np.random.default_rng(seed).permutation(np.unique(dataset.groups[train]))
         place = {group: number for number, group in enumerate(order)}
         ranks = np.array([place[group] for group in dataset.groups[train]])
-        return np.sort(train[np.argsort(ranks, kind="stable")[:MOST_ROWS]])
+        return np.sort(train[np.argsort(ranks, kind="stable")[:MAX_ROWS]])
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
     stratify = dataset.target[train] if dataset.task == "classification" else None
-    drawn, _ = train_test_split(train, train_size=MOST_ROWS, random_state=seed, stratify=stratify)
+    drawn, _ = train_test_split(train, train_size=MAX_ROWS, random_state=seed, stratify=stratify)
     found: np.ndarray[Any, Any] = np.sort(drawn)
     return found
 

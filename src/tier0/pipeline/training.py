@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.core.events import TrainingDone, TrainingTrial
-from tier0.pipeline.metrics import BINARY, choose_threshold, classification_metrics, minority_class, refuse_useless, regression_metrics, spread_of
+from tier0.pipeline.metrics import choose_threshold, classification_metrics, minority_class, refuse_useless, regression_metrics, spread_of
 from tier0.pipeline.selection import fit_and_score, scoring_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tier0.pipeline.cluster import Executor
     from tier0.pipeline.data import Dataset
 
-MOST_EXAMPLES = 50
+MAX_EXAMPLES = 50
 AT_ONCE = 4
 """Trials that the sampler is asked for before it is told anything of them."""
 
@@ -119,7 +119,7 @@ def train(
         spread=spread,
         minority=minority.item() if isinstance(minority, np.generic) else minority,
         rows={name: len(indices) for name, indices in parts.items()},
-        examples=dataset.take(parts["holdout"][:MOST_EXAMPLES])[0],
+        examples=dataset.take(parts["holdout"][:MAX_EXAMPLES])[0],
         names=dataset.names,
         dataset=dataset.name,
         target=dataset.target_name,
@@ -161,7 +161,7 @@ def _threshold(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: 
         return None, None
     minority = minority_class(dataset.target[parts["train"]])
     classes = model.classes_
-    if len(classes) != BINARY:
+    if len(classes) != 2:
         return None, minority
     features, target = dataset.take(parts["validation"])
     return choose_threshold(target, model.predict_proba(features)[:, 1], classes, minority), minority

@@ -14,7 +14,7 @@ from tier0.core.events import TrainingDone
 from tier0.golden.prediction import estimator_of
 from tier0.pipeline.data import Dataset
 from tier0.pipeline.metrics import minority_class, refuse_useless
-from tier0.pipeline.training import MOST_EXAMPLES, Training, described, measure
+from tier0.pipeline.training import MAX_EXAMPLES, Training, described, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tier0.core.event_log import EventLog
 
 WANTED = "return (fitted estimator, held-out features, held-out target)"
-LEAST_ROWS = 2
+MIN_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def call_user_training(function: Callable[[], Any], named: str) -> UserTraining:
     except (Exception, SystemExit) as problem:
         where = traceback.extract_tb(problem.__traceback__)[-1]
         raise Tier0Error(f"pipeline = {named!r} raised {type(problem).__name__}: {problem} ({where.filename}, line {where.lineno})") from problem
-    if not isinstance(returned, tuple) or len(returned) != 3:  # noqa: PLR2004 - see `WANTED`
+    if not isinstance(returned, tuple) or len(returned) != 3:  # see `WANTED`
         what = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
         raise Tier0Error(f"pipeline = {named!r} returned {what}: {WANTED}")
     model, features, target = returned
@@ -80,7 +80,7 @@ def _as_dataset(model: Any, features: Any, target: Any, name: str) -> Dataset:
         names = [str(column) for column in features.columns]
     else:
         features = np.asarray(features)
-        if features.ndim != 2 or features.dtype.kind not in "fiub":  # noqa: PLR2004
+        if features.ndim != 2 or features.dtype.kind not in "fiub":
             raise DatasetError(
                 f"features of shape {features.shape} and dtype {features.dtype}: give a DataFrame, or numbers of shape (rows, features)"
             )
@@ -88,7 +88,7 @@ def _as_dataset(model: Any, features: Any, target: Any, name: str) -> Dataset:
     values = np.asarray(target)
     if values.ndim != 1 or len(values) != len(features):
         raise DatasetError(f"the target has shape {values.shape}, and the features have {len(features)} rows: give one value a row")
-    if len(values) < LEAST_ROWS:
+    if len(values) < MIN_ROWS:
         raise DatasetError(f"{len(values)} rows prove nothing: hold out more")
     if missing := int(pd.isna(values).sum()):
         raise DatasetError(f"the target is missing in {missing} of {len(values)} rows")
@@ -134,7 +134,7 @@ def measure_user_model(model: Any, dataset: Dataset, seed: int, events: EventLog
         spread=spread,
         minority=minority.item() if isinstance(minority, np.generic) else minority,
         rows={"test": len(rows)},
-        examples=dataset.take(rows[:MOST_EXAMPLES])[0],
+        examples=dataset.take(rows[:MAX_EXAMPLES])[0],
         names=dataset.names,
         dataset=dataset.name,
         target=dataset.target_name,

@@ -15,7 +15,7 @@ from tier0.core.verdict import SCHEMA, WORDS
 RECORD_SCHEMA = 3
 """Of what `tier0 run` writes."""
 LESS_IS_BETTER = {"brier", "mae", "rmse"}
-SLOWER = 1.5
+SLOWDOWN = 1.5
 """Times as slow from which a latency is worse, and by at least `SLOWER_MS`: less is what a busy machine does."""
 SLOWER_MS = 1.0
 Kind = Literal["worse", "better", "changed"]
@@ -192,6 +192,6 @@ def _latencies(old: Facts, new: Facts) -> Iterator[Change]:
     for name in (name for name in old.latencies if name in new.latencies):
         before, after = old.latencies[name], new.latencies[name]
         low, high = sorted((before, after))
-        if high > low * SLOWER and high - low > SLOWER_MS:
+        if high > low * SLOWDOWN and high - low > SLOWER_MS:
             kind: Kind = "changed" if name != "p50" else "worse" if after > before else "better"
             yield Change(kind, f"latency {name}", f"{before:.3g} ms", f"{after:.3g} ms", f"{high / low:.1f} times")

@@ -47,8 +47,8 @@ STEPS: Mapping[str, tuple[type[Event], type[Event]]] = {
     "registration": (TrainingDone, RegistrationDone),
 }
 KILLED = {"all": "every process killed", "worker": "worker killed", "supervisor": "supervisor killed"}
-LONGEST_MESSAGE = 200
-MOST_SPANS = 240
+MAX_MESSAGE_LENGTH = 200
+MAX_SPANS = 240
 """Of requests, into which a run is cut."""
 
 
@@ -193,7 +193,7 @@ def _first_problem(document: Mapping[str, Any]) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0][:LONGEST_MESSAGE].rstrip(".")
+    return text.strip().partition("\n")[0][:MAX_MESSAGE_LENGTH].rstrip(".")
 
 
 def _retried(checks: list[dict[str, Any]]) -> dict[str, int]:
@@ -294,7 +294,7 @@ def _requests(events: Sequence[Recorded]) -> list[dict[str, Any]]:
     """Return the requests as spans of equal length, each with their number, and failed unless all of them were answered."""
     asked = [(moment, answered) for check in events_of(events, CheckDone) for moment, answered in check.requests]
     asked += [(stop, outcome == "answered") for test in events_of(events, ClientCalls) for _, stop, outcome, _ in test.calls]
-    width = max((event.seconds for event in events), default=0.0) / MOST_SPANS
+    width = max((event.seconds for event in events), default=0.0) / MAX_SPANS
     counts: dict[int, list[bool]] = {}
     for moment, answered in asked:
         counts.setdefault(int(moment / width) if width else 0, []).append(answered)

@@ -13,13 +13,13 @@ WIDTH = 360
 HEIGHT = 220
 BINS = 24
 HIGHEST = 110
-LONG = 900
+FULL_WIDTH = 900
 LANE = 30
 LABEL = 84
 LANES = ("steps", "server", "tests", "checks", "requests", "faults", "breaker")
 LETTER = 6.4
 """Width of a letter of the small text, in units of the drawing."""
-MOST_NAMED = 8
+MAX_NAMED = 8
 """Things of one lane, in the words that say what a drawing shows."""
 BUSIEST = 50
 """Requests in one span that fill the height of their lane."""
@@ -96,13 +96,13 @@ def timeline(spans: Sequence[Mapping[str, Any]], seconds: float) -> str:
     height = LANE * len(lanes) + 34
 
     def x(moment: float) -> float:
-        return LABEL + max(0.0, moment) / end * (LONG - LABEL - 12)
+        return LABEL + max(0.0, moment) / end * (FULL_WIDTH - LABEL - 12)
 
     parts: list[str] = []
     for place, lane in enumerate(lanes):
         top = 6 + place * LANE
         parts += [
-            f'<line class="axis" x1="{LABEL}" y1="{top + LANE - 4}" x2="{LONG - 12}" y2="{top + LANE - 4}"/>',
+            f'<line class="axis" x1="{LABEL}" y1="{top + LANE - 4}" x2="{FULL_WIDTH - 12}" y2="{top + LANE - 4}"/>',
             _text(0, top + 18, lane, "small strong"),
         ]
         parts += [_drawn(span, x(span["start"]), x(span["end"]), top) for span in spans if span["lane"] == lane]
@@ -112,7 +112,7 @@ def timeline(spans: Sequence[Mapping[str, Any]], seconds: float) -> str:
         parts += [f'<line class="soft" x1="{place_x:.1f}" y1="4" x2="{place_x:.1f}" y2="{height - 24}"/>']
         parts += [_text(place_x, height - 8, f"{number * tick:g} s", "small middle")]
     said = f"{end:.1f} seconds. " + " ".join(_lane_in_words(lane, [span for span in spans if span["lane"] == lane]) for lane in lanes)
-    return _svg(LONG, height, "What happened when", said, parts)
+    return _svg(FULL_WIDTH, height, "What happened when", said, parts)
 
 
 def _drawn(span: Mapping[str, Any], left: float, right: float, top: float) -> str:
@@ -129,8 +129,8 @@ def _drawn(span: Mapping[str, Any], left: float, right: float, top: float) -> st
 def _lane_in_words(lane: str, spans: Sequence[Mapping[str, Any]]) -> str:
     if lane in {"tests", "checks", "requests"}:
         wrong = [span["name"] for span in spans if span["status"] in {"fail", "error"}]
-        return f"{lane}: {len(spans)}" + (f", of which wrong: {', '.join(wrong[:MOST_NAMED])}." if wrong else ".")
-    moments = ", ".join(f"{span['name']} from {span['start']:.1f} to {span['end']:.1f}" for span in spans[:MOST_NAMED])
+        return f"{lane}: {len(spans)}" + (f", of which wrong: {', '.join(wrong[:MAX_NAMED])}." if wrong else ".")
+    moments = ", ".join(f"{span['name']} from {span['start']:.1f} to {span['end']:.1f}" for span in spans[:MAX_NAMED])
     return f"{lane}: {moments}."
 
 

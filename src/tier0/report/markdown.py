@@ -10,18 +10,18 @@ from tier0.core.verdict import WORDS, Outcome, Status
 
 SIGNS: Mapping[Outcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 COLUMNS: tuple[Status, ...] = ("pass", "fail", "error", "not_judged")
-MOST_PROBLEMS = 10
-LONGEST = 600
+MAX_PROBLEMS = 10
+MAX_LINE_LENGTH = 600
 
 
 def as_markdown(document: Mapping[str, Any]) -> str:
     """Return the report in short, as Markdown; nothing that came from data is taken as markup."""
     lines = [f"## {SIGNS[document['verdict']]} Tier0", "", plain(document["sentence"]), ""]
-    for problem in document["problems"][:MOST_PROBLEMS]:
-        lines += [f"- **{plain(problem['what'])}**: {plain(problem['message'][:LONGEST])}"]
+    for problem in document["problems"][:MAX_PROBLEMS]:
+        lines += [f"- **{plain(problem['what'])}**: {plain(problem['message'][:MAX_LINE_LENGTH])}"]
         lines += [f"  - likely: {plain(cause)}" for cause in problem.get("causes", ())]
         lines += [f"  - reproduce: {as_code(problem['reproduce'])}"] if problem.get("reproduce") else []
-    if (left := len(document["problems"]) - MOST_PROBLEMS) > 0:
+    if (left := len(document["problems"]) - MAX_PROBLEMS) > 0:
         lines.append(f"- and {left} more")
     facts = _facts(document)
     if facts:

@@ -41,14 +41,14 @@ __all__ = ["Tier0Service"]
 PACKAGE = Path(__file__).parents[1]
 NEEDED = ("bentoml", "numpy", "orjson", "cloudpickle", "threadpoolctl", "starlette", "httpx", "h11", "tenacity", "psutil", "filelock")
 """What the service imports, beside what its models do."""
-FASTER = "httptools"
+FAST_PARSER = "httptools"
 """What uvicorn takes for speed where it is installed."""
 TABLES = ("pandas", "scikit-learn")
 """What reads rows with named columns, and what most pipelines are made of."""
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 COMPOSE = "compose.yaml"
 DOCKERFILE = "env/docker/Dockerfile"
-INSIDE = 3000
+CONTAINER_PORT = 3000
 """The port that a container serves on."""
 
 
@@ -155,7 +155,7 @@ def _packages(models: Sequence[RegisteredModel]) -> list[str]:
     """Return what the service and its models need, in the versions that are installed here: those that the models were proven with."""
     trained_with = {DISTRIBUTIONS.get(name, name) for model in models for name in Entry.read(model.path).versions}
     found = []
-    for name in dict.fromkeys((*NEEDED, FASTER, *TABLES, *sorted(trained_with))):
+    for name in dict.fromkeys((*NEEDED, FAST_PARSER, *TABLES, *sorted(trained_with))):
         try:
             found.append(f"{name}=={importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
@@ -184,12 +184,12 @@ def as_compose(built: Sequence[BuiltBento]) -> str:
             f"      context: ./{one.name}",
             f"      dockerfile: {DOCKERFILE}",
             "    ports:",
-            f'      - "127.0.0.1:{one.port}:{INSIDE}"',
+            f'      - "127.0.0.1:{one.port}:{CONTAINER_PORT}"',
             "    environment:",
             '      BENTOML_DO_NOT_TRACK: "True"',
             "    restart: unless-stopped",
             "    healthcheck:",
-            f'      test: ["CMD", "python", "-c", "import urllib.request; urllib.request.urlopen(\'http://127.0.0.1:{INSIDE}/health\', timeout=5)"]',
+            f'      test: ["CMD", "python", "-c", "import urllib.request; urllib.request.urlopen(\'http://127.0.0.1:{CONTAINER_PORT}/health\', timeout=5)"]',
             "      interval: 10s",
             "      start_period: 60s",
         ]

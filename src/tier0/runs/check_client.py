@@ -29,11 +29,11 @@ AT_ONCE = 6
 CHECK_TIMEOUT = 60.0
 ENDS_WITHIN = 1.0
 """Seconds until what a client left behind is left behind by us, too."""
-LOOKS = (0.1, 0.3)
+LEAK_PROBE_DELAYS = (0.1, 0.3)
 """Seconds until answers that show whether a client blocks the event loop; twice, since a first call may import what it needs."""
-MOST = 0.8
+LOOP_STALL_SHARE = 0.8
 """Of such a wait."""
-NOWHERE = {"OPIK_TRACK_DISABLE": "true", "OPIK_URL_OVERRIDE": "http://127.0.0.1:9/api"}
+TRACING_DISABLED = {"OPIK_TRACK_DISABLE": "true", "OPIK_URL_OVERRIDE": "http://127.0.0.1:9/api"}
 """While it is judged, a client that traces tells nobody; the checks of tracing have an Opik of their own."""
 METHODS = {
     "predict_batch": "a method predict_batch",
@@ -77,7 +77,7 @@ def check_client(
         raise Tier0Error(f"the client {name!r} is {type(make).__name__}, not something to call with a URL")
     checks = select_checks(CLIENT_CATALOGUE, only)
     again = _how_to_repeat(factory, declare)
-    with mock.patch.dict(os.environ, NOWHERE):
+    with mock.patch.dict(os.environ, TRACING_DISABLED):
         results = _run(_judge(Subject(make, declared, name), checks, again, tell or (lambda _: None)))
     verdict = Verdict({"client": name, "declared": declared.promised, "knobs": sorted(declared.knobs)}, results)
     if on_fail == "raise" and verdict.verdict != "pass":
@@ -137,7 +137,7 @@ async def _look_at(subject: Subject) -> tuple[Any, Subject]:
     Raises:
         Tier0Error: it cannot be made, or called.
     """
-    delays = [min(look, 2 * look * subject.declared.longest_attempt) for look in LOOKS]
+    delays = [min(look, 2 * look * subject.declared.longest_attempt) for look in LEAK_PROBE_DELAYS]
     async with AsyncExitStack() as stack:
         try:
             caller = await stack.enter_async_context(subject.against([Reply(body=subject.declared.answer, delay=delay) for delay in delays]))
@@ -167,7 +167,7 @@ async def _blocks(caller: Caller, name: str, delay: float) -> bool:
             "Declare what it is called with ([data]), what its services answer ([answer]), and what it asks for while it is made ([setup]); "
             "a predict with other arguments needs an adapter of a few lines"
         )
-    return caller.is_asynchronous and stalls.longest > MOST * delay
+    return caller.is_asynchronous and stalls.longest > LOOP_STALL_SHARE * delay
 
 
 async def _ask(subject: Subject, check: ClientCheck, made: Any, again: Callable[[str], str]) -> CheckResult:

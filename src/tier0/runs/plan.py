@@ -15,8 +15,6 @@ from tier0.pipeline.study import Study, read_study
 from tier0.runs.session import TRAINS
 from tier0.runs.steps import STEPS
 
-HALF = 0.5
-
 
 class RunError(Tier0Error):
     """The run cannot begin, or go on; the message names what is wrong, and the remedy."""
@@ -59,7 +57,7 @@ def plan_of(
         StudyError: the statement of the problem cannot.
         SettingsError: a setting cannot.
     """
-    if imbalanced is not None and not 0 < imbalanced < HALF:
+    if imbalanced is not None and not 0 < imbalanced < 0.5:
         raise RunError(f"imbalanced = {imbalanced:g} is no share of a rarer class: give more than 0 and less than 0.5, such as 0.1")
     asked = read_study(study, **scope)
     plan = Plan(_settled(options, asked.scope.target), asked, steps_of(steps), imbalanced, serve)

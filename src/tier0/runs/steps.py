@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 STEPS = ("scope", "data", "cohort", "selection", "training", "features", "deployment", "observability")
 NEEDED = {"training": "selection", "features": "training", "deployment": "training", "observability": "training"}
 """What a step cannot do without; the data is loaded by whichever step comes first."""
-MOST_SHOWN = 5
+MAX_SHOWN = 5
 STATUSES: tuple[Status, ...] = ("pass", "fail", "error")
 """Of a step, by its exit status."""
 OPIK_WITHIN = 10.0
@@ -284,12 +284,12 @@ def features(work: RunContext) -> StepResult:
     if work.trained is None:
         raise Tier0Error("the feature analysis needs a trained model, which is not there")
     analysis: Analysis = analyse(work.data(), work.split(), work.trained.training.model, work.session.settings.seed)
-    shown = analysis.importances[:MOST_SHOWN]
+    shown = analysis.importances[:MAX_SHOWN]
     lines = [
         f"input: {work.trained.training.algorithm}, and {analysis.rows} rows of the test part",
         f"checked: by how much {analysis.metric} falls when one feature's values are shuffled ({REPEATS} times), and what each feature gives alone",
         *(f"{one.feature:30} {one.mean:6.3f} ± {one.spread:.3f}" + (f"   SHAP {one.shap:.3f}" if one.shap is not None else "") for one in shown),
-        *([f"and {left} features that count less"] if (left := len(analysis.importances) - MOST_SHOWN) > 0 else []),
+        *([f"and {left} features that count less"] if (left := len(analysis.importances) - MAX_SHOWN) > 0 else []),
         *(f"warning: {warning}" for warning in analysis.warnings),
         f"means: the model goes by {shown[0].feature} most; a fall within its ± is chance"
         + ("" if analysis.warnings else "; no feature alone gives the target away"),
@@ -389,8 +389,8 @@ async def _ask_as_applications_do(serving: OwnDeployment) -> dict[str, Any]:
     return {
         "health_check": health["status"],
         "prediction_test": "passed",
-        "predictions": list(answer["predictions"])[:MOST_SHOWN],
-        "probabilities": list(answer["probabilities"] or [])[:MOST_SHOWN],
+        "predictions": list(answer["predictions"])[:MAX_SHOWN],
+        "probabilities": list(answer["probabilities"] or [])[:MAX_SHOWN],
         "circuit_breaker": state,
         "latency_ms": {"p50": statistics.median(milliseconds), "max": max(milliseconds)},
     }

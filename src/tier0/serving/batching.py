@@ -19,7 +19,7 @@ from tier0.golden.prediction import Output
 if TYPE_CHECKING:
     from tier0.serving.predictor import Predictor
 
-MOST_ROWS = 1024
+MAX_ROWS = 1024
 """In one batch of several requests, of a model that takes little longer for them; a single request may have more."""
 FIRST_ROWS = 256
 """The same until it is known how long the model takes."""
@@ -27,9 +27,9 @@ QUICK_BATCH, SLOW_BATCH = 0.1, 0.25
 """Seconds: after a full batch that was quicker the next may have twice as many rows, after a slower one half as many."""
 INLINE_SECONDS = 0.005
 """What is expected to take longer runs in a thread, so that health probes are answered meanwhile."""
-MOST_WAITING = 512
+MAX_WAITING = 512
 """Requests; more than these are shed."""
-MOST_SECONDS = 0.4
+MAX_SECONDS = 0.4
 """That a request may expect to wait for its turn, unless the model is so slow that two batches take longer."""
 SHORT_SECONDS = 0.1
 """The same for a while after that was exceeded: under a load that does not end, whoever is accepted keeps about the latency of before."""
@@ -69,7 +69,7 @@ class Batcher:
     _rows_waiting: int = 0
     _alone_waiting: int = 0
     _most_rows: int = FIRST_ROWS
-    _rows_a_batch: int = MOST_ROWS
+    _rows_a_batch: int = MAX_ROWS
     _short_until: float = 0.0
 
     def is_full(self) -> bool:
@@ -78,7 +78,7 @@ class Batcher:
         batches = self._alone_waiting + self._rows_waiting / self._rows_a_batch
         now = time.monotonic()
         expected = batches * self._seconds_a_batch
-        full = number >= MOST_WAITING or (batches >= FEW_BATCHES and expected > MOST_SECONDS)
+        full = number >= MAX_WAITING or (batches >= FEW_BATCHES and expected > MAX_SECONDS)
         if full:
             self._short_until = now + SHORT_FOR
         return full or (now < self._short_until and batches >= 1 and expected > SHORT_SECONDS)
@@ -193,7 +193,7 @@ class Batcher:
         if seconds > SLOW_BATCH and len(batch) > 1:
             self._most_rows = max(self._most_rows // 2, 1)
         elif seconds < QUICK_BATCH and was_full:
-            self._most_rows = min(2 * self._most_rows, MOST_ROWS)
+            self._most_rows = min(2 * self._most_rows, MAX_ROWS)
         if was_full:  # before that nobody is shed for how many batches there would be
             self._rows_a_batch = self._most_rows
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("bentoml.service.tier0")
 METRICS, TRACE, ACCESS, LIMIT = "RunnerTrafficMetricsMiddleware", "OpenTelemetryMiddleware", "AccessLogMiddleware", "TimeoutMiddleware"
-MOST_REMEMBERED = 1000
+MAX_REMEMBERED = 1000
 
 
 def iter_middleware(outer: Any) -> Iterator[tuple[Any, Any]]:
@@ -271,7 +271,7 @@ class _Metrics:
         if child is None:
             service = {"service_name": server_context.bento_name, "service_version": server_context.bento_version}
             child = metric.labels(**service, **labels, runner_name=server_context.service_name)
-            if len(self._remembered) < MOST_REMEMBERED:  # paths that nobody serves are endless
+            if len(self._remembered) < MAX_REMEMBERED:  # paths that nobody serves are endless
                 self._remembered[key] = child
         return child
 

@@ -22,7 +22,7 @@ ON_ITS_WAY = 0.03
 """Seconds within which what was sent before the opening may still arrive."""
 PROBE = 0.15
 REJECTIONS = 200
-DEAR = 0.005
+MAX_REJECTION_SECONDS = 0.005
 """Seconds for a rejection: what costs that much is no protection of the caller."""
 HOUR = 3600.0
 GAVE_UP_AT = 0.9
@@ -275,7 +275,7 @@ async def price_of_a_rejection(subject: Subject) -> dict[str, Any]:
         if not seconds:
             raise NotJudgedError("nothing was rejected while the circuit was open")
         median = statistics.median(seconds)
-        if median > DEAR:
+        if median > MAX_REJECTION_SECONDS:
             raise caller.fail(f"a rejection takes {median * 1000:.1f} ms", "a connection is made, or something logged, before the breaker is asked")
         return {"microseconds": median * 1e6, "rejections": len(seconds)}
 

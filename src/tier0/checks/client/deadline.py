@@ -7,7 +7,7 @@ from typing import Any
 from tier0.checks.client.harness.subject import Caller, Subject
 from tier0.faults import Reply
 
-SLACK = 0.15
+DEADLINE_SLACK = 0.15
 """Seconds for a busy machine, on top of a tenth of what is declared."""
 DRIP = 0.05
 
@@ -30,6 +30,6 @@ async def dripping_body(subject: Subject) -> dict[str, Any]:
 async def _in_time(caller: Caller, what: str, cause: str) -> dict[str, Any]:
     promised = caller.declared.longest_call or 0.0
     call = await caller.predict(give_up=promised * 1.5 + 1)
-    if call.seconds > promised * 1.1 + SLACK:
+    if call.seconds > promised * 1.1 + DEADLINE_SLACK:
         raise caller.fail(f"{what} kept a call for {call.seconds:.2f} s or more, and {promised:g} s were declared", cause)
     return {"seconds": call.seconds}

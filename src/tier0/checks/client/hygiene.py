@@ -25,7 +25,7 @@ WARM_UP = 20
 MEASURED = 40
 GROWTH = 2048
 """Bytes a call."""
-BUSY = 0.25
+LOOP_STALL = 0.25
 STALL = 0.1
 
 
@@ -136,7 +136,7 @@ async def _held(caller: Caller) -> int:
 
 async def free_loop(subject: Subject) -> dict[str, Any]:
     """Fail where the client sleeps or waits with the whole event loop."""
-    busy = min(BUSY, subject.declared.longest_attempt * 0.7)
+    busy = min(LOOP_STALL, subject.declared.longest_attempt * 0.7)
     async with subject.against([Reply(503, delay=busy), Reply(body=subject.declared.answer, delay=busy)]) as caller:
         caller.blocks = False  # here it must
         async with watched_loop() as stalls:

@@ -16,9 +16,9 @@ ROUNDS = 10
 ON_THEIR_WAY = 0.02
 ENDED_WITHIN = 4.0
 AFTERWARDS = 20
-LATE = 0.5
+MAX_WAIT = 0.5
 """Of an attempt's limit: whoever gives up after that may well have seen a failure."""
-BUSY = 0.15
+LOOP_STALL = 0.15
 
 
 async def cancelled_calls(subject: Subject) -> None:
@@ -42,7 +42,7 @@ async def cancelled_calls(subject: Subject) -> None:
         caller.server.script = subject.ok
         afterwards = await caller.together(AFTERWARDS)
         if failed := [call for call in afterwards if call.error is not None]:
-            if waited > subject.declared.longest_attempt * LATE:
+            if waited > subject.declared.longest_attempt * MAX_WAIT:
                 raise NotJudgedError(f"this machine is too busy: calls hung for {waited:.2f} s before they were cancelled, and may count as failures")
             message = f"after {CANCELLED} cancelled calls, {len(failed)} of {AFTERWARDS} are not answered: {failed[0].outcome}"
             raise caller.fail(message, "a cancelled call does not give its place back", "cancelled calls count as failures of the service")
@@ -51,7 +51,7 @@ async def cancelled_calls(subject: Subject) -> None:
 async def own_queue(subject: Subject) -> None:
     """Fail where calls that waited for a connection of the client's own open the circuit of a service that answers everything."""
     connections, longest = subject.declared.connections or 1, subject.declared.longest_call or 1.0
-    busy = min(BUSY, subject.declared.longest_attempt * 0.4)
+    busy = min(LOOP_STALL, subject.declared.longest_attempt * 0.4)
     calls = connections * int(longest / busy + 2)  # more than there is time for
     async with subject.against(Reply(body=subject.declared.answer, delay=busy)) as caller:
         caller.refuse_too_many(calls)
@@ -72,7 +72,7 @@ async def own_queue(subject: Subject) -> None:
 async def bounded(subject: Subject) -> dict[str, Any]:
     """Fail where more connections are open at once than declared."""
     connections = subject.declared.connections or 1
-    async with subject.against(Reply(body=subject.declared.answer, delay=BUSY)) as caller:
+    async with subject.against(Reply(body=subject.declared.answer, delay=LOOP_STALL)) as caller:
         caller.refuse_too_many(connections * 3)
         await caller.together(connections * 3)
         most = count = 0

@@ -10,28 +10,28 @@ from email.utils import format_datetime
 from functools import partial
 from typing import Any
 
-from tier0.checks.client.deadline import SLACK
+from tier0.checks.client.deadline import DEADLINE_SLACK
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import MISTAKES_IN_CODE, Subject, gathered, settle
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
-ASLEEP = 0.05
+MAX_WAKEUP_DELAY = 0.05
 """Seconds between the last answer and the error: more is a sleep."""
 SAMPLES = 3
 FREE_RETRIES = 10
 BUDGET_CALLS = 60
 BUDGET_CALLERS = 6
 CALLERS_MISTAKES = (400, 401, 404, 413, 422)
-TOGETHER = 10
+CONCURRENT_CALLS = 10
 IN_STEP = 0.1
 """Share of their median within which waits are the same."""
-MOST = 0.7
+MAX_RATIO = 0.7
 """Share of the waits that must be: on a busy machine one or two come late."""
-SHORTEST_WAIT = 0.02
-TWICE = 2
+MIN_WAIT = 0.02
+MIN_ATTEMPTS = 2
 RETRY_AFTER = 1.0
-MOST_EXCUSED = 0.4
+MAX_EXCUSED = 0.4
 """Seconds for which the event loop stood still that are not held against a call."""
 
 
@@ -61,7 +61,7 @@ async def no_sleep_at_the_end(subject: Subject) -> dict[str, Any]:
     if not waits:
         raise NotJudgedError("nothing was answered")
     wait = statistics.median(waits)
-    if wait > ASLEEP:
+    if wait > MAX_WAKEUP_DELAY:
         raise caller.fail(
             f"{wait * 1000:.0f} ms pass between the last answer and the error", "the backoff comes before the look at the attempts left"
         )
@@ -88,7 +88,7 @@ async def _heed(subject: Subject, status: int, value: str, due: float | datetime
         if isinstance(call.error, (*MISTAKES_IN_CODE, ValueError)) and type(call.error) is not usual:
             raise caller.fail(f"{said} makes it crash: {call.outcome}", "the header is parsed as a number, without a look at what it is")
         longest = subject.declared.longest_call or 0.0
-        if call.seconds - min(stalls.total, MOST_EXCUSED) > longest * 1.1 + SLACK:
+        if call.seconds - min(stalls.total, MAX_EXCUSED) > longest * 1.1 + DEADLINE_SLACK:
             raise caller.fail(
                 f"{said}: the call took {call.seconds:.2f} s, and {longest:g} s were declared", "the wait is not held against the deadline"
             )
@@ -123,7 +123,7 @@ async def batch(subject: Subject) -> None:
         raise NotJudgedError("it never asks twice")
     async with subject.against([Reply(503), subject.ok]) as caller:
         call = await caller.predict_batch()
-        if len(call.requests) < 2:  # noqa: PLR2004 - asked, and asked again
+        if len(call.requests) < 2:  # asked, and asked again
             raise caller.fail(
                 f"a batch that met one 503 was asked {len(call.requests)} times: {call.outcome}", "only predict goes through the retries"
             )
@@ -187,16 +187,16 @@ async def spread(subject: Subject) -> dict[str, Any]:
             return None if len(call.requests) <= 1 else call.requests[1].at - (call.requests[0].ended_at or 0.0)
 
     async def together() -> tuple[float, list[float]]:
-        gaps = [one for one in await gathered(*(gap() for _ in range(TOGETHER))) if one is not None]
-        if len(gaps) <= TOGETHER // 2:
+        gaps = [one for one in await gathered(*(gap() for _ in range(CONCURRENT_CALLS))) if one is not None]
+        if len(gaps) <= CONCURRENT_CALLS // 2:
             raise NotJudgedError("it asked once, see retry.at_most_attempts")
         return statistics.median(gaps), gaps
 
-    for _ in range(TWICE):  # waits that are drawn may come out the same by chance, once
+    for _ in range(MIN_ATTEMPTS):  # waits that are drawn may come out the same by chance, once
         median, gaps = await together()
         evidence = {"waits_ms": [round(one * 1000, 1) for one in gaps]}
         same = [one for one in gaps if abs(one - median) < IN_STEP * median]
-        if median <= SHORTEST_WAIT or len(same) < MOST * len(gaps):
+        if median <= MIN_WAIT or len(same) < MAX_RATIO * len(gaps):
             return evidence
     async with subject.against([Reply(503), subject.ok]) as caller:
         await caller.predict()

@@ -25,7 +25,7 @@ from tier0.faults import FaultServer, Reply
 
 CALLS = 6
 """Calls beyond those that open a circuit."""
-SLOWER = 0.005
+MAX_OVERHEAD = 0.005
 STALL = 0.05
 ENDS_WITHIN = 10.0
 RUN_TIMEOUT = 25.0
@@ -62,7 +62,7 @@ async def costs_nothing(subject: Subject) -> dict[str, Any]:
     with FaultServer(Reply.hang()) as opik:
         caller, ran = await _traced(subject, opik, subject.ok)
     slower = statistics.median(call.seconds for call in caller.calls) - statistics.median(call.seconds for call in usual.calls)
-    if slower > SLOWER:
+    if slower > MAX_OVERHEAD:
         raise caller.fail(f"with an Opik that hangs, a call takes {slower * 1000:.0f} ms longer", "traces are sent within the call")
     if ran["stall"] > STALL:
         message = f"with an Opik that hangs, the event loop stood still for {ran['stall'] * 1000:.0f} ms"

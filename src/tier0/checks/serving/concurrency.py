@@ -117,7 +117,7 @@ async def alive_under_load(target: Target) -> None:
     route = target.contract.live_route
     if route is None:
         raise NotJudgedError("this is not a BentoML service, and the contract names no liveness route (live)", code="not_offered")
-    if (status := (await target.get(route)).status_code) >= 400:  # noqa: PLR2004 - neither absent nor alive
+    if (status := (await target.get(route)).status_code) >= 400:  # neither absent nor alive
         raise NotJudgedError(f"{route} returned {status}: it is hidden, or does not exist", code="not_offered")
     many = golden.take([0] if target.contract.one_row else [number % len(golden) for number in range(BUSY_ROWS)])
     busy = [asyncio.ensure_future(target.under_load().ask(many)) for _ in range(BUSY_CALLERS)]

@@ -12,7 +12,7 @@ from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
 
 SUM_TOLERANCE = 1e-5
-MOST_COLUMNS = 8
+MAX_COLUMNS = 8
 VOCABULARY = ["the encoder ignores unknown categories (handle_unknown='ignore'), and the spelling is not checked before it"]
 GUESSED = ["a default is used instead of what was sent", "input is not validated against the model's signature"]
 
@@ -88,7 +88,7 @@ async def intervals(target: Target) -> None:
 
 
 def _is_interval(interval: Any, prediction: Any) -> bool:
-    if not isinstance(interval, list) or len(interval) != 2 or not all(type(bound) in {int, float} for bound in interval):  # noqa: PLR2004 - two bounds
+    if not isinstance(interval, list) or len(interval) != 2 or not all(type(bound) in {int, float} for bound in interval):  # two bounds
         return False
     lower, upper = interval
     return bool(lower <= (lower if prediction is None else prediction) <= upper)
@@ -124,7 +124,7 @@ async def refuses_unknown_field(target: Target) -> dict[str, Any]:
         raise NotJudgedError("the request body has no optional fields", code="not_offered")
     evidence: dict[str, Any] = {}
     for name in target.contract.optional:
-        misspelled = name[:1] + name[2:] if len(name) > 2 else f"{name}_"  # noqa: PLR2004 - too short to lose a letter
+        misspelled = name[:1] + name[2:] if len(name) > 2 else f"{name}_"  # too short to lose a letter
         content = {**{other: value for other, value in body.items() if other != name}, misspelled: body.get(name, 0.9)}
         evidence |= await _refused(target, json.dumps(content), f"a misspelled optional field ({misspelled} for {name})")
     return evidence
@@ -181,7 +181,7 @@ async def refuses_missing_column(target: Target) -> dict[str, Any]:
     """Fail where a column that was left out gets another prediction than the model has for a missing value."""
     golden = _named(target)
     evidence: dict[str, Any] = {}
-    for position, column in list(enumerate(golden.columns))[:MOST_COLUMNS]:
+    for position, column in list(enumerate(golden.columns))[:MAX_COLUMNS]:
         missing = None if target.rows is None or not target.rows.of_kind("missing", column) else target.golden_with("missing", column).take([0])
         row = missing or golden.take([0])
         without = target.contract.body(

@@ -9,14 +9,14 @@ import httpx
 import psutil
 
 from tier0.checks.serving.harness.sender import UNREACHABLE, UnansweredError, decode_json
-from tier0.checks.serving.harness.target import MOST_SHOWN, NO_GOLDEN, Target
+from tier0.checks.serving.harness.target import MAX_SHOWN, NO_GOLDEN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 WARM_UP = 5
 PROBES = 60
 ABSENT = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 HIDDEN = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
-ILL = {
+PROBLEMS = {
     "unhealthy", "degraded", "down", "fail", "failed", "failing", "error", "critical", "starting", "not ready", "not_ready", "unavailable", "false",
 }  # fmt: skip
 
@@ -47,10 +47,10 @@ async def body_agrees(target: Target) -> None:
         raise NotJudgedError(f"the health route returned {response.status_code}, and its body has nothing to compare with that")
     said = str(body.get("status", "healthy")).lower()
     missing = [name for name in ("model_loaded", "ready", "models_loaded", "models", "loaded") if name in body and not body[name]]
-    if said in ILL or missing:
+    if said in PROBLEMS or missing:
         message = f"the health route returned 200, but its body reports {said}{f', {missing[0]}: {body[missing[0]]}' if missing else ''}"
         causes = ["no model is loaded, and the health route does not check that", "the status is hard-coded"]
-        raise CheckFailedError(message, evidence={"body": response.text[:MOST_SHOWN]}, causes=causes, reproduce=f"curl -sS {response.url}")
+        raise CheckFailedError(message, evidence={"body": response.text[:MAX_SHOWN]}, causes=causes, reproduce=f"curl -sS {response.url}")
 
 
 async def can_predict(target: Target) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import httpx
 
-from tier0.checks.serving.harness.target import MOST_SHOWN, Target
+from tier0.checks.serving.harness.target import MAX_SHOWN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 ASKED = 3
-READ = 3
+SCRAPES = 3
 EXPOSITION = ("text/plain", "application/openmetrics-text")
 """Content types of the Prometheus exposition formats."""
 COUNTER = "request_total"
@@ -54,7 +54,7 @@ async def counts_refusals(target: Target) -> None:
 
 async def metrics_can_be_read(target: Target) -> None:
     """Fail where the text breaks a rule of the Prometheus exposition format (version 0.0.4) that strict readers hold to, whenever it is read."""
-    for _ in range(READ - 1):
+    for _ in range(SCRAPES - 1):
         try:
             return _refuse_unreadable(await _text(target))
         except CheckFailedError:  # the client library of several processes may be read while one of them makes a new series
@@ -72,7 +72,7 @@ def _refuse_unreadable(text: str) -> None:
         if sample is None:
             causes = ["a label's value is not escaped", "other output is mixed into the metrics"]
             raise CheckFailedError(
-                f"a line of /metrics is not in the Prometheus text format: {line[:MOST_SHOWN]}", evidence={"line": line[:MOST_SHOWN]}, causes=causes
+                f"a line of /metrics is not in the Prometheus text format: {line[:MAX_SHOWN]}", evidence={"line": line[:MAX_SHOWN]}, causes=causes
             )
         family = re.sub(r"_(bucket|sum|count|created)$", "", sample[0])
         if family in families and order[-1] != family:

@@ -16,8 +16,8 @@ from tier0.contract.model_terms import in_model_terms
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
 
-ALONE = 8
-TWICE = 20
+SINGLE_ROWS = 8
+REPEATED_ROWS = 20
 SEED = 7
 PREPROCESSING = [
     "the preprocessing was dropped, refitted on the request, or applied in another order",
@@ -57,7 +57,7 @@ async def rows_alone(target: Target) -> None:
 
 def _spread(count: int) -> list[int]:
     """Return a few of *count* rows: the first, the last, and others at equal distances."""
-    return sorted({round(step * (count - 1) / (ALONE - 1)) for step in range(ALONE)})
+    return sorted({round(step * (count - 1) / (SINGLE_ROWS - 1)) for step in range(SINGLE_ROWS)})
 
 
 async def shuffled(target: Target) -> None:
@@ -70,7 +70,7 @@ async def shuffled(target: Target) -> None:
 async def repeated(target: Target) -> None:
     """Fail where copies of rows in one request change an answer, or are thrown away."""
     golden = _several(target)
-    twice = golden.take([index for index in range(min(TWICE, len(golden))) for _ in range(2)])
+    twice = golden.take([index for index in range(min(REPEATED_ROWS, len(golden))) for _ in range(2)])
     await target.expect(twice, "rows sent together with copies of themselves", ["repeated rows are dropped", *BATCH])
 
 

@@ -15,17 +15,17 @@ from tier0.checks.serving.harness.target import NO_ANSWER, Target, answered_of
 from tier0.core.verdict import CheckFailedError
 from tier0.golden.rows import GoldenRows
 
-ALONE = 50
+SEQUENTIAL_REQUESTS = 50
 CALLERS = 32
-EACH = 5
+REQUESTS_PER_CALLER = 5
 WORST_FACTOR = 10
 ALWAYS_ALLOWED = 0.010
 """Seconds for HTTP, parsing and a busy machine, on top of which a model's own time counts."""
 WARM_UP = 100
 MEASURED = 400
 AT_ONCE = 4
-FEWEST = 5
-LONGEST = 5.0
+MIN_SAMPLES = 5
+MAX_SECONDS = 5.0
 """Seconds for each part of the measurement: a slow service is asked less often."""
 GROWTH = 64 * 1024
 """Bytes a request: a service that grows like that fills a gigabyte within 16,000 requests."""
@@ -34,7 +34,7 @@ GROWTH = 64 * 1024
 async def latency(target: Target) -> dict[str, Any]:
     """Report the latency of one row; fail beyond ten times what the model in memory took, and ten times 10 ms."""
     row = target.golden.take([0])
-    alone = sorted(await _one_by_one(target, row, ALONE))
+    alone = sorted(await _one_by_one(target, row, SEQUENTIAL_REQUESTS))
     median, in_memory = statistics.median(alone), target.golden.seconds
     evidence = {
         "p50_ms": median * 1000,
@@ -55,10 +55,10 @@ async def latency(target: Target) -> dict[str, Any]:
 async def many_callers(target: Target) -> dict[str, Any]:
     """Report how many rows a second one caller and 32 get; fail where many together get a tenth of what one gets."""
     row = target.golden.take([0])
-    alone = await _one_by_one(target, row, ALONE // 2)
+    alone = await _one_by_one(target, row, SEQUENTIAL_REQUESTS // 2)
     start = time.perf_counter()
     busy = target.under_load()
-    outcomes = await asyncio.gather(*(_seconds(busy, row) for _ in range(CALLERS * EACH)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(_seconds(busy, row) for _ in range(CALLERS * REQUESTS_PER_CALLER)), return_exceptions=True)
     if unanswered := [outcome for outcome in outcomes if isinstance(outcome, UnansweredError)]:
         try:
             await target.ask(row)
@@ -101,7 +101,7 @@ async def memory(target: Target) -> dict[str, Any]:
 
 async def _ask_often(target: Target, row: GoldenRows, times: int) -> int:
     """Ask several times, for so long at most; return how often it was."""
-    deadline = time.monotonic() + LONGEST
+    deadline = time.monotonic() + MAX_SECONDS
     for asked in range(0, times, AT_ONCE):
         if time.monotonic() > deadline:
             return asked
@@ -119,9 +119,9 @@ def _resident(pids: list[int]) -> int:
 
 async def _one_by_one(target: Target, row: GoldenRows, times: int) -> list[float]:
     """Ask one after the other, for so long at most, and return the seconds of each."""
-    deadline = time.monotonic() + LONGEST
+    deadline = time.monotonic() + MAX_SECONDS
     seconds: list[float] = []
-    while len(seconds) < times and (time.monotonic() < deadline or len(seconds) < FEWEST):
+    while len(seconds) < times and (time.monotonic() < deadline or len(seconds) < MIN_SAMPLES):
         try:
             seconds.append(await _seconds(target, row))
         except UnansweredError as problem:

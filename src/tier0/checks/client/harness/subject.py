@@ -13,7 +13,7 @@ from typing import Any
 from tier0.checks.client.harness.call import Call, GivenUpError, StillWaitingError, no_exit, outcome_of
 from tier0.checks.client.harness.threads import Threads
 from tier0.checks.client.harness.timeline import timeline
-from tier0.core.declaration import LONGEST_RESET, Declaration
+from tier0.core.declaration import MAX_RESET, Declaration
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import FaultLog, FaultServer, Reply
 from tier0.faults.server import Script
@@ -23,7 +23,7 @@ PATIENCE = 5.0
 MARGIN = 0.05
 ENDS_WITHIN = 1.0
 """Seconds that a cancelled call is waited for."""
-MOST_AT_ONCE = 3000
+MAX_AT_ONCE = 3000
 NAMES = {"health": ("health", "health_check"), "close": ("close", "aclose"), "predict_batch": ("predict_batch",), "predict": ("predict",)}
 MISTAKES_IN_CODE = (TypeError, AttributeError, KeyError, IndexError, OverflowError, ZeroDivisionError, NameError, UnboundLocalError, RecursionError)
 
@@ -119,7 +119,7 @@ class Caller:
         Raises:
             NotJudgedError: it would.
         """
-        if calls > MOST_AT_ONCE:
+        if calls > MAX_AT_ONCE:
             raise NotJudgedError(f"it would take {calls:,} calls at once: give knobs that make its timeout shorter, or its connections fewer")
 
     async def together(self, number: int, **how: Any) -> list[Call]:
@@ -147,8 +147,8 @@ class Caller:
             NotJudgedError: that takes too long.
         """
         reset = self.declared.reset or 0.0
-        if reset > LONGEST_RESET:
-            raise NotJudgedError(f"its reset takes {reset:g} s: give knobs that shorten it to {LONGEST_RESET:g} s or less")
+        if reset > MAX_RESET:
+            raise NotJudgedError(f"its reset takes {reset:g} s: give knobs that shorten it to {MAX_RESET:g} s or less")
         await asyncio.sleep(reset * 1.1 + MARGIN)
 
     def fail(self, message: str, *causes: str, **evidence: Any) -> CheckFailedError:

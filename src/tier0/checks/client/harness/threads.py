@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-MOST = 128
+MAX_THREADS = 128
 Work = tuple[Future[Any], Callable[[], Any]]
 
 
@@ -20,7 +20,7 @@ class Threads:
 
     def __init__(self) -> None:
         self._idle: list[SimpleQueue[Work | None]] = []
-        self._places = asyncio.Semaphore(MOST)
+        self._places = asyncio.Semaphore(MAX_THREADS)
         self._is_closed = False
 
     async def run(self, work: Callable[[], Any]) -> Any:

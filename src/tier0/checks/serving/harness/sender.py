@@ -18,9 +18,9 @@ DEFAULT_RETRIES = 3
 FIRST_PAUSE = 0.1
 MAX_PAUSE = 2.0
 """Seconds between two tries, also where a Retry-After header asks for more."""
-MOST_SECONDS = 60.0
+MAX_SECONDS = 60.0
 """For one try: a response may come in drips, each of them in time."""
-MOST_DIGITS = 300
+MAX_DIGITS = 300
 """Of a whole number that is computed with: floats end at 309."""
 MAX_TIMEOUTS = 2
 """Tries that may time out: each costs the whole timeout."""
@@ -84,7 +84,7 @@ class Sender:
             self.tries[0] += 1
             is_last = not tries_left or self._fails_too_often()
             try:
-                async with asyncio.timeout(MOST_SECONDS):
+                async with asyncio.timeout(MAX_SECONDS):
                     response = await self.http.request(
                         method, f"{self.url}{route}", content=content, headers={REQUEST_ID: new_request_id(), **(headers or {})}
                     )
@@ -121,7 +121,7 @@ def decode_json(response: httpx.Response) -> Any:
 
 
 def _whole_number(text: str) -> float:
-    return int(text) if len(text) <= MOST_DIGITS else math.copysign(math.inf, -1 if text[0] == "-" else 1)
+    return int(text) if len(text) <= MAX_DIGITS else math.copysign(math.inf, -1 if text[0] == "-" else 1)
 
 
 def _pause_asked_for(response: httpx.Response, default: float) -> float:

@@ -18,8 +18,8 @@ from tier0.contract.response import is_refusal
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
 from tier0.golden.rows import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 
-MOST_SHOWN = 300
-MOST_ONE_BY_ONE = 30
+MAX_SHOWN = 300
+MAX_SINGLE_ROWS = 30
 MASK = "…"
 REFUSED = range(400, 500)
 NO_GOLDEN = f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}"
@@ -156,7 +156,7 @@ class Target:
         if self.rows is None:
             raise NotJudgedError(NO_GOLDEN, code="no_golden")
         plain = self.rows.plain
-        return plain.take(range(min(len(plain), MOST_ONE_BY_ONE))) if self.contract.one_row else plain
+        return plain.take(range(min(len(plain), MAX_SINGLE_ROWS))) if self.contract.one_row else plain
 
     @property
     def golden(self) -> GoldenRows:
@@ -396,7 +396,7 @@ class Target:
 
     def said(self, text: str) -> str:
         """Return the start of what a service or a client said, which may repeat what it was sent; nothing of it where rows are masked."""
-        return MASK if self.mask else self.hide(text)[:MOST_SHOWN]
+        return MASK if self.mask else self.hide(text)[:MAX_SHOWN]
 
     def curl(self, body: Any, content_type: str = "application/json") -> str:
         """Return the command that sends *body* from a shell; without the user's headers."""
