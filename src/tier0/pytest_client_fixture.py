@@ -34,7 +34,10 @@ class _Calls:
     def tell(self, events: EventLog) -> None:
         """Emit them, in seconds since the run's log was opened."""
         clock = time.time() - time.monotonic() + events.opened
-        calls = [(trace.started - clock, trace.ended - clock, trace.outcome, trace.circuit) for trace in self.traces]
+        calls = [
+            (trace.started - clock, trace.ended - clock, trace.outcome, trace.circuit)
+            for trace in self.traces
+        ]
         if calls:
             from tier0.core.events import ClientCalls  # noqa: PLC0415 - what a run without calls does not need
 

@@ -44,7 +44,11 @@ def record(pytestconfig: pytest.Config) -> Callable[..., None]:
     """Remember what was found of one mutant."""
 
     def remember(
-        mutant: str, expected: tuple[str, ...], outcome: Verdict | str, peers: dict[str, bool] | None = None, route: str | None = None
+        mutant: str,
+        expected: tuple[str, ...],
+        outcome: Verdict | str,
+        peers: dict[str, bool] | None = None,
+        route: str | None = None,
     ) -> None:
         pytestconfig.stash[FOUND].append(StepResult.of(mutant, expected, outcome, peers or {}, route))
 

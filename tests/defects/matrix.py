@@ -11,7 +11,9 @@ from tier0.core.verdict import Verdict
 
 PEERS = ("plain", "bentoml", "mlflow", "schemathesis")
 MAX_SHOWN = 110
-CHANGING = re.compile(r"(?<=[a-z0-9_]:)[a-z0-9]{16}\b|(?<=worker )\d+|(?<=127\.0\.0\.1:)\d+|(?<=process )\d+|\b[0-9a-f]{32}\b")
+CHANGING = re.compile(
+    r"(?<=[a-z0-9_]:)[a-z0-9]{16}\b|(?<=worker )\d+|(?<=127\.0\.0\.1:)\d+|(?<=process )\d+|\b[0-9a-f]{32}\b"
+)
 """What differs in every run: versions of models, pids, ports, request ids."""
 
 
@@ -34,7 +36,14 @@ class StepResult:
     route: str | None = None
 
     @classmethod
-    def of(cls, name: str, expected: tuple[str, ...], outcome: Verdict | str, peers: dict[str, bool], route: str | None = None) -> StepResult:
+    def of(
+        cls,
+        name: str,
+        expected: tuple[str, ...],
+        outcome: Verdict | str,
+        peers: dict[str, bool],
+        route: str | None = None,
+    ) -> StepResult:
         """Take a verdict, or the message with which a start was refused."""
         if isinstance(outcome, str):
             return cls(name, expected, {"never ready": outcome}, peers, route)
@@ -52,9 +61,13 @@ def as_text(found: list[StepResult]) -> list[str]:
     lines = []
     for one in found:
         if not one.expected:
-            lines.append(f"{one.name:18} healthy: {'accused by ' + ', '.join(one.failed) if one.failed else 'no false alarm'}")
+            lines.append(
+                f"{one.name:18} healthy: {'accused by ' + ', '.join(one.failed) if one.failed else 'no false alarm'}"
+            )
             continue
-        lines.append(f"{one.name:18} {'caught by ' + one.by if one.by else 'MISSED'}, {len(one.failed)} checks fail: {', '.join(one.failed)}")
+        lines.append(
+            f"{one.name:18} {'caught by ' + one.by if one.by else 'MISSED'}, {len(one.failed)} checks fail: {', '.join(one.failed)}"
+        )
         lines.append(f"{'':18} {one.failed.get(one.by, '')[:300]}")
     return lines
 
@@ -107,7 +120,11 @@ def as_page(found: list[StepResult]) -> str:
         "",
         "| defect | kind | what goes wrong | why not |",
         "|---|---|---|---|",
-        *(f"| {defect.id} | {defect.kind} | {defect.what} | {defect.sort}: {defect.reason} |" for defect in SORTED if defect.sort != "mutant"),
+        *(
+            f"| {defect.id} | {defect.kind} | {defect.what} | {defect.sort}: {defect.reason} |"
+            for defect in SORTED
+            if defect.sort != "mutant"
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -144,7 +161,10 @@ def _message(found: StepResult) -> str:
 
 
 def _peers(found: StepResult) -> str:
-    return " | ".join({True: "fails", False: "passes"}.get(found.peers[peer], "") if peer in found.peers else "" for peer in PEERS)
+    return " | ".join(
+        {True: "fails", False: "passes"}.get(found.peers[peer], "") if peer in found.peers else ""
+        for peer in PEERS
+    )
 
 
 def sorted_as(sort: str) -> list[Defect]:

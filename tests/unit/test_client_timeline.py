@@ -35,7 +35,10 @@ def test_it_begins_with_what_was_declared_and_tells_sleeps_and_states() -> None:
     said = [line.partition("ms  ")[2] for line in lines[1:]]
     assert "request 2 arrived: POST /predict, 10 ms after the last answer" in said
     assert "request 3 arrived: POST /predict" in said, "the first of its call has slept for nobody"
-    assert said[said.index("request 3 answered 503") + 1] == "3 failures in a row: as declared, the circuit is open"
+    assert (
+        said[said.index("request 3 answered 503") + 1]
+        == "3 failures in a row: as declared, the circuit is open"
+    )
     assert "as declared, a probe may be sent" in said
 
 

@@ -47,15 +47,24 @@ def ends() -> Any:
         (7, "is a int, and no function that trains"),
         (breaks, r"raised KeyError: 'region' \(.*test_own_training.py, line \d+\)"),
         (ends, r"raised SystemExit: no licence \(.*test_own_training.py, line \d+\)"),
-        (lambda: FITTED, r"returned a LogisticRegression: return \(fitted estimator, held-out features, held-out target\)"),
+        (
+            lambda: FITTED,
+            r"returned a LogisticRegression: return \(fitted estimator, held-out features, held-out target\)",
+        ),
         (lambda: (FITTED, FEATURES), "returned a tuple of 2"),
         (lambda: (Booster(), FEATURES, LABELS), "a Booster as its model, which has not the interface"),
         (lambda: (FITTED, FEATURES[0], LABELS), r"features of shape \(3,\)"),
-        (lambda: (FITTED, FEATURES, LABELS[:5]), r"the target has shape \(5,\), and the features have 60 rows"),
+        (
+            lambda: (FITTED, FEATURES, LABELS[:5]),
+            r"the target has shape \(5,\), and the features have 60 rows",
+        ),
         (lambda: (FITTED, FEATURES, LABELS[:, None]), r"the target has shape \(60, 1\)"),
         (lambda: (FITTED, FEATURES[:1], LABELS[:1]), "1 rows prove nothing"),
         (lambda: (FITTED, FEATURES, [None, *LABELS[1:]]), "the target is missing in 1 of 60 rows"),
-        (lambda: (FITTED, FEATURES[LABELS == "no"], LABELS[LABELS == "no"]), "no row has the class 'yes' that the model knows"),
+        (
+            lambda: (FITTED, FEATURES[LABELS == "no"], LABELS[LABELS == "no"]),
+            "no row has the class 'yes' that the model knows",
+        ),
     ],
 )
 def test_a_mistake_is_told(function: Any, told: str) -> None:
@@ -73,8 +82,13 @@ def test_a_mistake_is_told(function: Any, told: str) -> None:
     ],
 )
 @pytest.mark.parametrize("wrap", [np.asarray, lambda rows: pd.DataFrame(rows, columns=["a", "b", "target"])])
-def test_it_is_measured_and_analysed(model: Any, target: Any, task: str, metrics: set[str], wrap: Callable[[Any], Any]) -> None:
-    own = call_user_training(lambda: (model.fit(wrap(FEATURES), target), wrap(FEATURES), pd.Series(target, name="target")), "mine:Train_It")
+def test_it_is_measured_and_analysed(
+    model: Any, target: Any, task: str, metrics: set[str], wrap: Callable[[Any], Any]
+) -> None:
+    own = call_user_training(
+        lambda: (model.fit(wrap(FEATURES), target), wrap(FEATURES), pd.Series(target, name="target")),
+        "mine:Train_It",
+    )
     training = measure_user_model(own.model, own.dataset, 7, EventLog())
     rows = np.arange(len(own.dataset))
 

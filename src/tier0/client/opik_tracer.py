@@ -73,8 +73,12 @@ class OpikTracer:
         if said != "ready":
             self._end(0.0)
             if said == "missing":
-                raise ModuleNotFoundError("OpikTracer needs Opik: pip install 'pytest-tier0[opik]'", name="opik")
-            raise RuntimeError(f"Opik could not be started: its process ended with status {self._process.returncode}; it said why above")
+                raise ModuleNotFoundError(
+                    "OpikTracer needs Opik: pip install 'pytest-tier0[opik]'", name="opik"
+                )
+            raise RuntimeError(
+                f"Opik could not be started: its process ended with status {self._process.returncode}; it said why above"
+            )
         self._waiting: queue.SimpleQueue[CallTrace | Mapping[str, Any] | _Flush | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -114,7 +118,9 @@ class OpikTracer:
         self.lost += 1
         if not self._ended:
             self._ended = True
-            LOG.warning("this process was forked after its OpikTracer was made: nothing is traced here; make one in each process, after the fork")
+            LOG.warning(
+                "this process was forked after its OpikTracer was made: nothing is traced here; make one in each process, after the fork"
+            )
 
     def flush(self, timeout: float) -> bool:
         """Send what was taken, for at most *timeout* seconds, and tell whether Opik says that it has it.
@@ -140,7 +146,9 @@ class OpikTracer:
         self._hurry.set()
         number, said = str(self._flushes), ""
         with suppress(queue.Empty):
-            while said.partition(" ")[0] != number:  # an answer to an earlier one, which was not waited for long enough, may come first
+            while (
+                said.partition(" ")[0] != number
+            ):  # an answer to an earlier one, which was not waited for long enough, may come first
                 said = self._answers.get(timeout=max(start + timeout - time.monotonic(), 0.0))
         if said != f"{number} flushed":
             self._in_vain = time.monotonic()
@@ -254,7 +262,17 @@ def _message(trace: CallTrace, *, with_features: bool) -> dict[str, Any]:
         for number, attempt in enumerate(trace.attempts, 1)
     ]
     times = {"start_time": trace.started, "end_time": trace.ended}
-    return {"trace": {"id": trace_id, "name": name, **times, "metadata": metadata, "error_info": _error_info(trace), **features}, "spans": spans}
+    return {
+        "trace": {
+            "id": trace_id,
+            "name": name,
+            **times,
+            "metadata": metadata,
+            "error_info": _error_info(trace),
+            **features,
+        },
+        "spans": spans,
+    }
 
 
 def _error_info(ended: CallTrace | Attempt) -> dict[str, str] | None:

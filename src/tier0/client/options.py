@@ -52,11 +52,19 @@ class ClientOptions:
 
 
 def _from_text(kind: str, text: str, variable: str) -> Any:
-    parse: dict[str, Callable[[str], Any]] = {"float": float, "int": int, "bool": {"true": True, "1": True, "false": False, "0": False}.__getitem__}
+    parse: dict[str, Callable[[str], Any]] = {
+        "float": float,
+        "int": int,
+        "bool": {"true": True, "1": True, "false": False, "0": False}.__getitem__,
+    }
     try:
         return parse[kind](text.lower())
     except (ValueError, KeyError):
-        wanted = {"float": "a number of seconds, or a share", "int": "a whole number", "bool": "true or false"}[kind]
+        wanted = {
+            "float": "a number of seconds, or a share",
+            "int": "a whole number",
+            "bool": "true or false",
+        }[kind]
         raise ValueError(f"environment {variable} = {text!r}: give {wanted}") from None
 
 
@@ -104,14 +112,18 @@ def checked_url(url: str, where: str) -> str:
     """
     shown = without_credentials(url)
     if not url.startswith(("http://", "https://")):
-        raise ValueError(f"{where} = {shown!r} is no URL of a service: give one such as http://127.0.0.1:3000")
+        raise ValueError(
+            f"{where} = {shown!r} is no URL of a service: give one such as http://127.0.0.1:3000"
+        )
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as problem:
         raise ValueError(f"{where} = {shown!r} is no URL: {problem}") from problem
     if parsed.query or parsed.fragment:
         address = re.split("[?#]", shown)[0]
-        raise ValueError(f"{where} has something behind its path, where the routes' paths are put: give {address!r}")
+        raise ValueError(
+            f"{where} has something behind its path, where the routes' paths are put: give {address!r}"
+        )
     return url.rstrip("/")
 
 

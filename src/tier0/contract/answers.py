@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tier0.contract.contract import BOUNDS, PARTS, Contract, as_list, get_path, join_path
-from tier0.contract.meanings import PATHS, Undeclared, adds_up, find_undeclared, label_names, same_predictions, whose_probability
+from tier0.contract.meanings import (
+    PATHS,
+    Undeclared,
+    adds_up,
+    find_undeclared,
+    label_names,
+    same_predictions,
+    whose_probability,
+)
 from tier0.contract.response import (
     ALSO_PREDICTIONS,
     ALSO_PROBABILITIES,
@@ -46,7 +54,12 @@ class FoundParts(NamedTuple):
 
 
 def find_parts(
-    answers: Sequence[Any], golden: GoldenRows, contract: Contract, declared: Mapping[str, Any], *, promises_numbers: bool = False
+    answers: Sequence[Any],
+    golden: GoldenRows,
+    contract: Contract,
+    declared: Mapping[str, Any],
+    *,
+    promises_numbers: bool = False,
 ) -> FoundParts:
     """Find the parts of a response to golden rows, and what has to be declared of them.
 
@@ -68,12 +81,16 @@ def find_parts(
     return FoundParts(paths, (*undeclared, *_named_and_unread(answers, paths, golden)))
 
 
-def _named_and_unread(answers: Sequence[Any], paths: Mapping[str, str | None], golden: GoldenRows) -> Iterator[Undeclared]:
+def _named_and_unread(
+    answers: Sequence[Any], paths: Mapping[str, str | None], golden: GoldenRows
+) -> Iterator[Undeclared]:
     """Yield what is called as a part, and is not one for each row, beside a part that was found: it must not stay unnoticed."""
     for part, other in (("predictions", "probabilities"), ("probabilities", "predictions")):
         if paths[part] is not None or paths[other] is None or getattr(golden, part) is None:
             continue
-        for path, value in values_called(answers[0], (part, part.removesuffix("s").replace("probabilitie", "probability"))):
+        for path, value in values_called(
+            answers[0], (part, part.removesuffix("s").replace("probabilitie", "probability"))
+        ):
             is_around = paths[other] == path or str(paths[other]).startswith(f"{path}.")
             if not is_around and (part == "predictions" or (isinstance(value, (list, Mapping)) and value)):
                 yield Undeclared(part, f"has {part} at {path} that are not one for each row", {})
@@ -85,7 +102,11 @@ def _is_booster(paths: Mapping[str, str | None], answers: Sequence[Any], golden:
 
     That is how a classifier responds that was saved, and came back, as its booster.
     """
-    is_bare = paths["probabilities"] == "" and paths["predictions"] is None and all(isinstance(label, str) for label in golden.classes)
+    is_bare = (
+        paths["probabilities"] == ""
+        and paths["predictions"] is None
+        and all(isinstance(label, str) for label in golden.classes)
+    )
     values = answers[0] if len(answers) == 1 else list(answers)
     return is_bare and isinstance(values, list) and all(map(is_number, unwrapped(values)))
 
@@ -103,13 +124,22 @@ def _paths_of_parts(answers: Sequence[Any], golden: GoldenRows, contract: Contra
         probabilities = _named_anywhere(answers, PROBABILITY_NAMES) if golden.probabilities else None
         if isinstance(answers[0], list) and not contract.one_row:
             predictions = ""
-    return {"predictions": predictions, "probabilities": probabilities, "intervals": _find_intervals(answers, golden, contract)}
+    return {
+        "predictions": predictions,
+        "probabilities": probabilities,
+        "intervals": _find_intervals(answers, golden, contract),
+    }
 
 
 def _too_few_or_many(answers: Sequence[Any], golden: GoldenRows, probabilities: str) -> str | None:
     """Return the path of values that are called predictions, and are fewer or more than the rows."""
     for path, value in values_called(answers[0], PREDICTION_NAMES[:2]) if len(answers) == 1 else ():
-        if path != probabilities and "*" not in path and is_list_of_plain(value) and len(value) != len(golden):
+        if (
+            path != probabilities
+            and "*" not in path
+            and is_list_of_plain(value)
+            and len(value) != len(golden)
+        ):
             return path
     return None
 
@@ -132,7 +162,9 @@ def _find_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows, cont
         return contract.predictions
     strong, weak = _names_of_predictions(golden)
     named = _by_name(list(columns), strong)
-    if named is not None and (not _is_echo(golden, columns[named]) or same_predictions(golden, columns[named])):
+    if named is not None and (
+        not _is_echo(golden, columns[named]) or same_predictions(golden, columns[named])
+    ):
         return named
     candidates = _can_be_predictions(columns, golden)
     matching = [path for path, values in candidates.items() if same_predictions(golden, values)]
@@ -140,7 +172,11 @@ def _find_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows, cont
     also = _by_name(list(columns), weak)
     if also is not None and (also in matching or not (matching or _is_echo(golden, columns[also]))):
         return also  # others are called so, too: a class of passengers, the value of a customer
-    return next(iter([*matching, *mapped, *candidates]), None) if matching or mapped or len(candidates) == 1 else None
+    return (
+        next(iter([*matching, *mapped, *candidates]), None)
+        if matching or mapped or len(candidates) == 1
+        else None
+    )
 
 
 def _can_be_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows) -> dict[str, list[Any]]:
@@ -150,39 +186,66 @@ def _can_be_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows) ->
     for path, values in columns.items():
         is_constant = varies and len({str(value) for value in values}) == 1
         is_about_request = set(re.split(r"[^a-z]+", last_name(path))) & ABOUT_REQUESTS
-        is_named_probability = bool(golden.classes) and last_name(path) in (*PROBABILITY_NAMES, *ALSO_PROBABILITIES)
+        is_named_probability = bool(golden.classes) and last_name(path) in (
+            *PROBABILITY_NAMES,
+            *ALSO_PROBABILITIES,
+        )
         is_probability = is_named_probability or whose_probability(golden, values)
         if path == "" or not (is_constant or is_about_request or is_probability):
             found[path] = values
-    return {path: values for path, values in found.items() if not (golden.classes and whose_probability(golden, values))}
+    return {
+        path: values
+        for path, values in found.items()
+        if not (golden.classes and whose_probability(golden, values))
+    }
 
 
 def _names_of_predictions(golden: GoldenRows) -> tuple[Sequence[str], Sequence[str]]:
     """Return the names that promise predictions, and those that other things have, too: numbers are not called labels."""
-    return (PREDICTION_NAMES, ALSO_PREDICTIONS) if golden.classes else (PREDICTION_NAMES[:2], (*PREDICTION_NAMES[2:], *ALSO_PREDICTIONS))
+    return (
+        (PREDICTION_NAMES, ALSO_PREDICTIONS)
+        if golden.classes
+        else (PREDICTION_NAMES[:2], (*PREDICTION_NAMES[2:], *ALSO_PREDICTIONS))
+    )
 
 
 def _is_echo(golden: GoldenRows, values: Sequence[Any]) -> bool:
     """Return True if values are those of a column of the rows that were sent."""
-    return any(list(values) == [row[position] for row in golden.rows] for position in range(len(golden.columns)))
+    return any(
+        list(values) == [row[position] for row in golden.rows] for position in range(len(golden.columns))
+    )
 
 
 def _find_probabilities(
-    columns: Mapping[str, list[Any]], answers: Sequence[Any], golden: GoldenRows, contract: Contract, predictions: str | None
+    columns: Mapping[str, list[Any]],
+    answers: Sequence[Any],
+    golden: GoldenRows,
+    contract: Contract,
+    predictions: str | None,
 ) -> str | None:
     if not golden.probabilities:
         return None
-    if contract.probabilities is not None and any(get_path(answer, contract.probabilities) is not None for answer in answers):
+    if contract.probabilities is not None and any(
+        get_path(answer, contract.probabilities) is not None for answer in answers
+    ):
         return contract.probabilities
     others = [path for path in columns if path != predictions]
-    keyed = [] if contract.one_row else [path for path, value in objects_in(answers[0], "", DEPTH) if _is_keyed_by_class(value, golden)]
-    keyed += [path for path in columns if all(_has_score_of_each_class(value, golden) for value in columns[path])]
+    keyed = (
+        []
+        if contract.one_row
+        else [path for path, value in objects_in(answers[0], "", DEPTH) if _is_keyed_by_class(value, golden)]
+    )
+    keyed += [
+        path for path in columns if all(_has_score_of_each_class(value, golden) for value in columns[path])
+    ]
     if keyed:
         return keyed[0]
     named = _by_name(others, PROBABILITY_NAMES) or _by_name(others, ALSO_PROBABILITIES)
     if named is not None:
         return named
-    distributions = [path for path, values in columns.items() if all(_is_distribution(value, golden) for value in values)]
+    distributions = [
+        path for path, values in columns.items() if all(_is_distribution(value, golden) for value in values)
+    ]
     if predictions is not None:  # other numbers of each row may be as many as there are classes
         distributions = [path for path in distributions if all(adds_up(value) for value in columns[path])]
     single = [path for path in others if whose_probability(golden, unwrapped(columns[path]))]
@@ -196,8 +259,15 @@ def _has_score_of_each_class(value: Any, golden: GoldenRows) -> bool:
 
 def _is_keyed_by_class(value: Mapping[str, Any], golden: GoldenRows) -> bool:
     """Return True if an object has one list of numbers a class, one number a row."""
-    is_column = [isinstance(column, list) and len(column) == len(golden) and all(map(is_number, column)) for column in value.values()]
-    return len(value) == len(golden.classes) > 1 and all(is_column) and set(value) == set(map(str, golden.classes))
+    is_column = [
+        isinstance(column, list) and len(column) == len(golden) and all(map(is_number, column))
+        for column in value.values()
+    ]
+    return (
+        len(value) == len(golden.classes) > 1
+        and all(is_column)
+        and set(value) == set(map(str, golden.classes))
+    )
 
 
 def _is_distribution(value: Any, golden: GoldenRows) -> bool:
@@ -205,7 +275,9 @@ def _is_distribution(value: Any, golden: GoldenRows) -> bool:
         value = value[0]
     keyed = keyed_scores(value)
     numbers = list(keyed.values()) if keyed is not None else value
-    return isinstance(numbers, list) and len(numbers) == len(golden.classes) > 1 and all(map(is_number, numbers))
+    return (
+        isinstance(numbers, list) and len(numbers) == len(golden.classes) > 1 and all(map(is_number, numbers))
+    )
 
 
 def _find_intervals(answers: Sequence[Any], golden: GoldenRows, contract: Contract) -> str | None:
@@ -225,12 +297,17 @@ def _find_intervals(answers: Sequence[Any], golden: GoldenRows, contract: Contra
     return next((path for path, value in objects.items() if value.keys() >= set(BOUNDS)), None)
 
 
-def _chosen_by_value(answers: Sequence[Any], paths: Mapping[str, str | None], golden: GoldenRows, contract: Contract) -> Iterator[Undeclared]:
+def _chosen_by_value(
+    answers: Sequence[Any], paths: Mapping[str, str | None], golden: GoldenRows, contract: Contract
+) -> Iterator[Undeclared]:
     """Yield the path of the predictions where only their values tell them from others, and neither their name nor their place does."""
     path = paths["predictions"]
     if not path or path == contract.predictions:
         return
-    flat = {path: unwrapped(values) for path, values in columns_in(answers, len(golden), one_row=contract.one_row).items()}
+    flat = {
+        path: unwrapped(values)
+        for path, values in columns_in(answers, len(golden), one_row=contract.one_row).items()
+    }
     plain = {path: values for path, values in flat.items() if path and all(map(is_plain, values))}
     is_named = path in {_by_name(list(flat), names) for names in _names_of_predictions(golden)}
     if is_named or len(_can_be_predictions(plain, golden)) <= 1:

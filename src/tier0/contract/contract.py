@@ -144,7 +144,12 @@ class Contract:
 
     def with_paths(self, paths: Mapping[str, str | None]) -> Contract:
         """Return the contract with its parts at other places of the response."""
-        return replace(self, predictions=paths["predictions"], probabilities=paths["probabilities"], intervals=paths["intervals"])
+        return replace(
+            self,
+            predictions=paths["predictions"],
+            probabilities=paths["probabilities"],
+            intervals=paths["intervals"],
+        )
 
     def tolerance_of(self, part: str) -> float:
         """Return the absolute difference that the contract allows in numbers of a part: by rounding, or because it was declared."""
@@ -170,7 +175,9 @@ class Contract:
 
         A column of lists of one is read as a column of values, and bounds may be two lists, or pairs, or objects.
         """
-        found = {part: None if (path := getattr(self, part)) is None else get_path(answer, path) for part in PARTS}
+        found = {
+            part: None if (path := getattr(self, part)) is None else get_path(answer, path) for part in PARTS
+        }
         found["predictions"] = self._column(found["predictions"])
         found["intervals"] = _as_pairs(found["intervals"], one_row=self.one_row)
         found["probabilities"] = self._probabilities(found["probabilities"])
@@ -183,7 +190,11 @@ class Contract:
                 value = value[0]
             return None if value is None else [value]
         value = as_list(value)
-        if isinstance(value, list) and any(value) and all(isinstance(item, list) and len(item) <= 1 for item in value):
+        if (
+            isinstance(value, list)
+            and any(value)
+            and all(isinstance(item, list) and len(item) <= 1 for item in value)
+        ):
             return [item[0] if item else None for item in value]
         return value
 
@@ -233,7 +244,11 @@ def _as_pairs(value: Any, *, one_row: bool) -> Any:
     if one_row and value is not None:
         is_nested = isinstance(value, list) and len(value) == 1 and isinstance(value[0], (list, dict))
         value = value if is_nested else [value]
-    if isinstance(value, list) and value and all(isinstance(item, Mapping) and item.keys() >= set(BOUNDS) for item in value):
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(item, Mapping) and item.keys() >= set(BOUNDS) for item in value)
+    ):
         return [[item[bound] for bound in BOUNDS] for item in value]
     return value
 
@@ -273,7 +288,9 @@ def _count(value: Any) -> int:
 
 
 def _decimals(value: Any) -> int:
-    _require(type(value) is int and 0 <= value <= MAX_DECIMALS, f"expected a whole number from 0 to {MAX_DECIMALS}")
+    _require(
+        type(value) is int and 0 <= value <= MAX_DECIMALS, f"expected a whole number from 0 to {MAX_DECIMALS}"
+    )
     return int(value)
 
 
@@ -298,7 +315,9 @@ def _names(value: Any) -> dict[str, str]:
 
 
 def _labels(value: Any) -> dict[str, Any]:
-    is_table = isinstance(value, Mapping) and all(isinstance(name, (str, int, float)) for name in value.values())
+    is_table = isinstance(value, Mapping) and all(
+        isinstance(name, (str, int, float)) for name in value.values()
+    )
     _require(is_table, "expected a table of labels, each with the service's name for it")
     return _distinct(value)
 
@@ -345,7 +364,9 @@ def check_declared(declared: Mapping[str, Any], where: str = "the contract") -> 
     checked: dict[str, Any] = {}
     for name, value in declared.items():
         if name not in _READERS:
-            raise ContractError(f"{where} has an unknown key {name!r}. Known keys: {', '.join(sorted(_READERS))}")
+            raise ContractError(
+                f"{where} has an unknown key {name!r}. Known keys: {', '.join(sorted(_READERS))}"
+            )
         if value is None or (value == "" and name in MAY_BE_EMPTY):
             checked[name] = None
             continue
@@ -358,9 +379,13 @@ def check_declared(declared: Mapping[str, Any], where: str = "the contract") -> 
 
 def as_toml(declared: Mapping[str, Any]) -> str:
     """Return what was declared as lines of TOML, without the schema number: single values first, then tables."""
-    single = [f"{name} = {_toml_value(value)}" for name, value in declared.items() if not isinstance(value, Mapping)]
+    single = [
+        f"{name} = {_toml_value(value)}" for name, value in declared.items() if not isinstance(value, Mapping)
+    ]
     tables = [
-        "\n".join(["", f"[{name}]", *(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items())])
+        "\n".join(
+            ["", f"[{name}]", *(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items())]
+        )
         for name, value in declared.items()
         if isinstance(value, Mapping) and value
     ]
@@ -384,7 +409,9 @@ def _toml_value(value: Any) -> str:
 def how_to_declare(declared: Mapping[str, Any]) -> str:
     """Return a sentence that shows what to write into a contract."""
     lines = as_toml({"schema": SCHEMA, **declared}).splitlines()
-    return "Declare it in a TOML file and pass that with --contract FILE:\n" + "\n".join(f"    {line}".rstrip() for line in lines)
+    return "Declare it in a TOML file and pass that with --contract FILE:\n" + "\n".join(
+        f"    {line}".rstrip() for line in lines
+    )
 
 
 def _put(body: dict[str, Any], path: str, value: Any) -> None:
@@ -392,7 +419,9 @@ def _put(body: dict[str, Any], path: str, value: Any) -> None:
     for parent in parents:
         body = body.setdefault(parent, {})
         if not isinstance(body, dict):
-            raise ContractError(f"{path} in the contract goes through {parent}, which is no object of the body")
+            raise ContractError(
+                f"{path} in the contract goes through {parent}, which is no object of the body"
+            )
     body[last] = value
 
 

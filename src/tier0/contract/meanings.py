@@ -49,7 +49,10 @@ class Undeclared(NamedTuple):
 
 def same_predictions(golden: GoldenRows, values: Sequence[Any]) -> bool:
     """Return True if values are the predictions of the trained model, up to `PROBABILITY_TOLERANCE`."""
-    return all(_same(expected, value) for expected, value in zip(golden.predictions, as_labels(golden, values), strict=True))
+    return all(
+        _same(expected, value)
+        for expected, value in zip(golden.predictions, as_labels(golden, values), strict=True)
+    )
 
 
 def adds_up(value: Any) -> bool:
@@ -65,7 +68,11 @@ def adds_up(value: Any) -> bool:
 
 
 def find_undeclared(
-    answers: Sequence[Any], paths: Mapping[str, str | None], golden: GoldenRows, contract: Contract, declared: Mapping[str, Any]
+    answers: Sequence[Any],
+    paths: Mapping[str, str | None],
+    golden: GoldenRows,
+    contract: Contract,
+    declared: Mapping[str, Any],
 ) -> Iterator[Undeclared]:
     """Yield what has to be declared of the parts of a response before they can be judged.
 
@@ -85,11 +92,16 @@ def find_undeclared(
     if golden.intervals and isinstance(read["intervals"], list) and "decimals" not in declared:
         pairs = _number_pairs(golden.intervals, read["intervals"])
         if pairs and (decimals := rounding_of(pairs, 0)) is not None:
-            yield Undeclared("intervals", f"rounds its bounds to {_decimals(decimals)}", {"decimals": decimals})
+            yield Undeclared(
+                "intervals", f"rounds its bounds to {_decimals(decimals)}", {"decimals": decimals}
+            )
 
 
 def _undeclared_predictions(
-    golden: GoldenRows, predictions: Sequence[Any], paths: Mapping[str, str | None], declared: Mapping[str, Any]
+    golden: GoldenRows,
+    predictions: Sequence[Any],
+    paths: Mapping[str, str | None],
+    declared: Mapping[str, Any],
 ) -> Iterator[Undeclared]:
     if same_predictions(golden, predictions):
         return
@@ -100,24 +112,47 @@ def _undeclared_predictions(
     if "labels" not in declared and (names := label_names(golden, predictions)):
         yield Undeclared("predictions", _shown_names(names), {"labels": names})
     elif "predictions" not in declared and (whose := whose_probability(golden, predictions)):
-        yield Undeclared("predictions", f"has {_whose(whose)} instead of a label", {"probabilities": path, "probability_of": whose})
-    elif not PATHS & declared.keys() and last_name(path) not in PREDICTION_NAMES and _are_no_labels(golden, predictions):
-        yield Undeclared("predictions", f"has values at {path or 'its top level'} that are not labels of the model", {})
+        yield Undeclared(
+            "predictions",
+            f"has {_whose(whose)} instead of a label",
+            {"probabilities": path, "probability_of": whose},
+        )
+    elif (
+        not PATHS & declared.keys()
+        and last_name(path) not in PREDICTION_NAMES
+        and _are_no_labels(golden, predictions)
+    ):
+        yield Undeclared(
+            "predictions", f"has values at {path or 'its top level'} that are not labels of the model", {}
+        )
 
 
-def _undeclared_numbers_predicted(golden: GoldenRows, predictions: Sequence[Any], declared: Mapping[str, Any]) -> Iterator[Undeclared]:
+def _undeclared_numbers_predicted(
+    golden: GoldenRows, predictions: Sequence[Any], declared: Mapping[str, Any]
+) -> Iterator[Undeclared]:
     if predictions and all(isinstance(value, str) for value in predictions):
         yield Undeclared("predictions", "has text instead of a number", {})
         return
     pairs = _number_pairs(golden.predictions, predictions)
     if not pairs:
         return
-    if "decimals" not in declared and "scale" not in declared and (decimals := rounding_of(pairs, 0)) is not None:
-        yield Undeclared("predictions", f"rounds its predictions to {_decimals(decimals)}", {"decimals": decimals})
+    if (
+        "decimals" not in declared
+        and "scale" not in declared
+        and (decimals := rounding_of(pairs, 0)) is not None
+    ):
+        yield Undeclared(
+            "predictions", f"rounds its predictions to {_decimals(decimals)}", {"decimals": decimals}
+        )
         return
     for scale in UNITS if "scale" not in declared else ():
-        if all(math.isclose(before * scale, after, rel_tol=PROBABILITY_TOLERANCE, abs_tol=0.0) for before, after in pairs):
-            yield Undeclared("predictions", f"has the model's predictions multiplied by {scale:g}", {"scale": scale})
+        if all(
+            math.isclose(before * scale, after, rel_tol=PROBABILITY_TOLERANCE, abs_tol=0.0)
+            for before, after in pairs
+        ):
+            yield Undeclared(
+                "predictions", f"has the model's predictions multiplied by {scale:g}", {"scale": scale}
+            )
             return
 
 
@@ -139,7 +174,9 @@ def label_names(golden: GoldenRows, values: Sequence[Any]) -> dict[str, Any]:
     names: dict[str, Any] = {}
     for expected, value in zip(golden.predictions, values, strict=True):
         is_label = str(value) in known and not isinstance(value, bool)
-        if not isinstance(value, (str, int)) or (is_label and (str(value) != expected or isinstance(value, str))):
+        if not isinstance(value, (str, int)) or (
+            is_label and (str(value) != expected or isinstance(value, str))
+        ):
             return {}  # a number for the text of the same digits is a name, too, but never that of another label
         if names.setdefault(str(expected), value) != value or type(names[str(expected)]) is not type(value):
             return {}
@@ -152,7 +189,9 @@ def whose_probability(golden: GoldenRows, values: Sequence[Any]) -> str | None:
     if not golden.probabilities or len(values) != len(golden) or not all(map(is_number, values)):
         return None
     matching = [
-        str(label) for position, label in enumerate(golden.classes) if _alike([row[position] for row in golden.probabilities], values) is not None
+        str(label)
+        for position, label in enumerate(golden.classes)
+        if _alike([row[position] for row in golden.probabilities], values) is not None
     ]
     if len(matching) == 1:
         return matching[0]
@@ -170,7 +209,10 @@ def _alike(expected: Sequence[float], values: Sequence[Any]) -> _Alike | None:
     """Return by which scale and rounding numbers are the expected ones; None if they are not."""
     for scale in (1.0, PERCENT):
         pairs = [(before * scale, float(after)) for before, after in zip(expected, values, strict=True)]
-        if all(math.isclose(before, after, rel_tol=PROBABILITY_TOLERANCE, abs_tol=PROBABILITY_TOLERANCE * scale) for before, after in pairs):
+        if all(
+            math.isclose(before, after, rel_tol=PROBABILITY_TOLERANCE, abs_tol=PROBABILITY_TOLERANCE * scale)
+            for before, after in pairs
+        ):
             return _Alike(scale, None)
         if (decimals := rounding_of(pairs, MIN_PROBABILITY_DECIMALS if scale == 1.0 else 0)) is not None:
             return _Alike(scale, decimals)
@@ -197,11 +239,16 @@ def is_rounded(values: Any, part: str, contract: Contract) -> bool:
         return True
     served = values * (contract.scale if part != "intervals" else 1.0)
     unit = 10.0**-contract.decimals
-    return math.isclose(served, round(served, contract.decimals), rel_tol=PROBABILITY_TOLERANCE, abs_tol=unit / 100)
+    return math.isclose(
+        served, round(served, contract.decimals), rel_tol=PROBABILITY_TOLERANCE, abs_tol=unit / 100
+    )
 
 
 def _decimals_of(number: float) -> int:
-    return next((decimals for decimals in range(MAX_ROUNDING + 1) if round(number, decimals) == number), MAX_ROUNDING + 1)
+    return next(
+        (decimals for decimals in range(MAX_ROUNDING + 1) if round(number, decimals) == number),
+        MAX_ROUNDING + 1,
+    )
 
 
 def _decimals(count: int) -> str:
@@ -209,11 +256,19 @@ def _decimals(count: int) -> str:
 
 
 def _whose(named: str) -> str:
-    return "the probability of the predicted class" if named == PREDICTED else f"the probability of class {named}"
+    return (
+        "the probability of the predicted class"
+        if named == PREDICTED
+        else f"the probability of class {named}"
+    )
 
 
 def _undeclared_probabilities(
-    golden: GoldenRows, served: Any, paths: Mapping[str, str | None], contract: Contract, declared: Mapping[str, Any]
+    golden: GoldenRows,
+    served: Any,
+    paths: Mapping[str, str | None],
+    contract: Contract,
+    declared: Mapping[str, Any],
 ) -> Iterator[Undeclared]:
     expected = golden.probabilities or []
     served = by_class(served, golden, contract)
@@ -227,37 +282,63 @@ def _undeclared_probabilities(
         if all(map(is_number, flat)):
             yield from _undeclared_single(golden, flat, paths)
             return
-    if not named and last_name(paths["probabilities"] or "") in PROMISES_NO_PROBABILITY and not any(map(adds_up, served)):
-        yield Undeclared("probabilities", f"has numbers at {paths['probabilities']} that are no probabilities", {})
+    if (
+        not named
+        and last_name(paths["probabilities"] or "") in PROMISES_NO_PROBABILITY
+        and not any(map(adds_up, served))
+    ):
+        yield Undeclared(
+            "probabilities", f"has numbers at {paths['probabilities']} that are no probabilities", {}
+        )
         return
     keyed = [keyed_scores(row) for row in served]
     if all(row is not None for row in keyed):
         yield from _undeclared_keys(golden, [row for row in keyed if row is not None], declared)
         return
-    if not PATHS & declared.keys() and last_name(paths["probabilities"] or "") != "probabilities" and all(map(_is_one_hot, served)):
-        yield Undeclared("probabilities", "has one-hot lists (zeros and a single 1) instead of probabilities", {})
+    if (
+        not PATHS & declared.keys()
+        and last_name(paths["probabilities"] or "") != "probabilities"
+        and all(map(_is_one_hot, served))
+    ):
+        yield Undeclared(
+            "probabilities", "has one-hot lists (zeros and a single 1) instead of probabilities", {}
+        )
         return
     yield from _undeclared_numbers(expected, served, declared, named=named)
 
 
 def _is_one_hot(row: Any) -> bool:
-    return isinstance(row, list) and all(type(value) is int for value in row) and sorted(row) == [*[0] * (len(row) - 1), 1]
+    return (
+        isinstance(row, list)
+        and all(type(value) is int for value in row)
+        and sorted(row) == [*[0] * (len(row) - 1), 1]
+    )
 
 
-def _undeclared_single(golden: GoldenRows, values: Sequence[Any], paths: Mapping[str, str | None]) -> Iterator[Undeclared]:
+def _undeclared_single(
+    golden: GoldenRows, values: Sequence[Any], paths: Mapping[str, str | None]
+) -> Iterator[Undeclared]:
     path = paths["probabilities"]
     whose = whose_probability(golden, values)
     is_promised = last_name(path or "") == "probabilities"
     if whose is None or (whose == PREDICTED and is_promised):
         if not is_promised:
-            yield Undeclared("probabilities", f"has one number per row at {path or 'its top level'} that is not the probability of any class", {})
+            yield Undeclared(
+                "probabilities",
+                f"has one number per row at {path or 'its top level'} that is not the probability of any class",
+                {},
+            )
         return  # under the name "probabilities" one number a class is expected: that is compared
     columns = of_predicted(golden) if whose == PREDICTED else [row[0] for row in expected_of(golden, whose)]
     alike = _alike(columns, values)
     more = {} if alike is None else _numbers_to_declare(alike)
     given = {part: paths[part] for part in ("predictions", "probabilities") if paths[part] is not None}
     how = "".join(f", {one}" for one in _how(more))
-    yield Undeclared("probabilities", f"has {_whose(whose)} as one number per row{how}", {**given, "probability_of": whose, **more})
+    yield Undeclared(
+        "probabilities",
+        f"has {_whose(whose)} as one number per row{how}",
+        {**given, "probability_of": whose, **more},
+    )
 
 
 def _how(numbers: Mapping[str, Any]) -> list[str]:
@@ -271,7 +352,9 @@ def _numbers_to_declare(alike: _Alike) -> dict[str, Any]:
     return scale if alike.decimals is None else {**scale, "decimals": alike.decimals}
 
 
-def _undeclared_keys(golden: GoldenRows, rows: Sequence[dict[str, Any]], declared: Mapping[str, Any]) -> Iterator[Undeclared]:
+def _undeclared_keys(
+    golden: GoldenRows, rows: Sequence[dict[str, Any]], declared: Mapping[str, Any]
+) -> Iterator[Undeclared]:
     """Yield names of classes that are not the model's, where each one's numbers are those of one class."""
     if "labels" in declared or any(row.keys() != rows[0].keys() for row in rows):
         return
@@ -281,16 +364,22 @@ def _undeclared_keys(golden: GoldenRows, rows: Sequence[dict[str, Any]], declare
         if whose is None or whose == PREDICTED or whose in names:
             return
         names[whose] = key
-    if len(names) == len(golden.classes) and not set(names.values()) & {str(label) for label in golden.classes}:
+    if len(names) == len(golden.classes) and not set(names.values()) & {
+        str(label) for label in golden.classes
+    }:
         yield Undeclared("probabilities", _shown_names(names), {"labels": names})
 
 
-def _undeclared_numbers(expected: Sequence[Any], served: Sequence[Any], declared: Mapping[str, Any], *, named: bool) -> Iterator[Undeclared]:
+def _undeclared_numbers(
+    expected: Sequence[Any], served: Sequence[Any], declared: Mapping[str, Any], *, named: bool
+) -> Iterator[Undeclared]:
     pairs = _number_pairs(expected, served)
     if not pairs or (set(declared) & {"decimals", "scale"} and not named):
         return
     alike = _alike([before for before, _ in pairs], [after for _, after in pairs])
-    if alike is None or not (wanted := {name: value for name, value in _numbers_to_declare(alike).items() if name not in declared}):
+    if alike is None or not (
+        wanted := {name: value for name, value in _numbers_to_declare(alike).items() if name not in declared}
+    ):
         return
     yield Undeclared("probabilities", f"has probabilities {' and '.join(_how(wanted))}", wanted)
 

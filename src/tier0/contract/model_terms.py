@@ -44,7 +44,9 @@ def merged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for name in PARTS:
         values = [part[name] for part in parts]
         joined[name] = (
-            None if all(value is None for value in values) else [item for value in values for item in (value if isinstance(value, list) else [value])]
+            None
+            if all(value is None for value in values)
+            else [item for value in values for item in (value if isinstance(value, list) else [value])]
         )
     return joined
 
@@ -54,18 +56,32 @@ def in_model_terms(parts: Mapping[str, Any], golden: GoldenRows, contract: Contr
     predictions = parts["predictions"]
     if isinstance(predictions, list):
         by_name = _labels_by_name(golden, contract)
-        predictions = _named_as_labels(predictions, by_name, contract) if by_name else as_labels(golden, predictions)
+        predictions = (
+            _named_as_labels(predictions, by_name, contract) if by_name else as_labels(golden, predictions)
+        )
         if not golden.classes and contract.scale != 1.0:
             predictions = [value / contract.scale if is_number(value) else value for value in predictions]
-    return {**parts, "predictions": predictions, "probabilities": by_class(parts["probabilities"], golden, contract)}
+    return {
+        **parts,
+        "predictions": predictions,
+        "probabilities": by_class(parts["probabilities"], golden, contract),
+    }
 
 
 def _named_as_labels(values: Sequence[Any], by_name: Mapping[Any, Any], contract: Contract) -> list[Any]:
     """Return the model's labels for the service's names; where some are names, the others must be, too."""
     are_names = [_key(value) in by_name for value in values]
     if any(are_names) and not all(are_names):
-        told = [f"{value!r}, which others call {contract.labels[str(value)]!r}" if str(value) in contract.labels else value for value in values]
-        return [by_name[_key(value)] if is_name else other for value, other, is_name in zip(values, told, are_names, strict=True)]
+        told = [
+            f"{value!r}, which others call {contract.labels[str(value)]!r}"
+            if str(value) in contract.labels
+            else value
+            for value in values
+        ]
+        return [
+            by_name[_key(value)] if is_name else other
+            for value, other, is_name in zip(values, told, are_names, strict=True)
+        ]
     return [by_name.get(_key(value), value) for value in values]
 
 
@@ -75,7 +91,9 @@ def _key(value: Any) -> Any:
 
 def _labels_by_name(golden: GoldenRows, contract: Contract) -> dict[Any, Any]:
     """Return the model's label for each declared name of the service."""
-    return {_key(contract.labels[str(label)]): label for label in golden.classes if str(label) in contract.labels}
+    return {
+        _key(contract.labels[str(label)]): label for label in golden.classes if str(label) in contract.labels
+    }
 
 
 def as_labels(golden: GoldenRows, values: Sequence[Any]) -> list[Any]:
@@ -97,7 +115,11 @@ def _as_number(text: str) -> Any:
 def by_class(value: Any, golden: GoldenRows, contract: Contract) -> Any:
     """Return probabilities as one list a row, in the order of the model's classes, where the response has them by the name of the class."""
     names = [str(contract.labels.get(str(label), label)) for label in golden.classes]
-    if isinstance(value, Mapping) and value.keys() == set(names) and all(isinstance(column, list) for column in value.values()):
+    if (
+        isinstance(value, Mapping)
+        and value.keys() == set(names)
+        and all(isinstance(column, list) for column in value.values())
+    ):
         return [list(row) for row in zip(*(value[name] for name in names), strict=False)]
     if not isinstance(value, list):
         return value

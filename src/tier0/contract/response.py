@@ -12,7 +12,16 @@ ALSO_PREDICTIONS = (
     "predicted", "predicted_label", "predicted_labels", "predicted_class", "predicted_classes", "class", "class_name", "class_label", "category",
     "y_pred", "y_hat", "y", "result", "results", "output", "outputs", "value", "values", "answer", "answers", "target",
 )  # fmt: skip
-ALSO_PROBABILITIES = ("probs", "proba", "probas", "class_probabilities", "predict_proba", "predicted_probabilities", "confidence", "confidences")
+ALSO_PROBABILITIES = (
+    "probs",
+    "proba",
+    "probas",
+    "class_probabilities",
+    "predict_proba",
+    "predicted_probabilities",
+    "confidence",
+    "confidences",
+)
 ERROR_KEYS = ("error", "errors", "detail", "exception")
 ERROR_WORDS = {"error", "fail", "failed", "failure", "invalid"}
 NO_ERROR = {"none", "null", "no", "ok", "false", "0"}
@@ -29,7 +38,11 @@ def columns_in(answers: Sequence[Any], count: int, *, one_row: bool) -> dict[str
         one_row: each of *answers* is about one row.
     """
     if one_row:
-        return {path: [get_path(answer, path) for answer in answers] for path in _paths(answers[0], DEPTH)} if answers else {}
+        return (
+            {path: [get_path(answer, path) for answer in answers] for path in _paths(answers[0], DEPTH)}
+            if answers
+            else {}
+        )
     return dict(_columns(answers[0], count, "", DEPTH)) if answers else {}
 
 
@@ -40,7 +53,9 @@ def _paths(value: Any, depth: int) -> Iterator[str]:
         for name, inner in value.items():
             if _can_be_path(name):
                 yield from (join_path(name, path) for path in _paths(inner, depth - 1))
-    elif depth and isinstance(value, list) and (len(value) == 1 or not all(is_number(item) for item in value)):
+    elif (
+        depth and isinstance(value, list) and (len(value) == 1 or not all(is_number(item) for item in value))
+    ):
         for index, inner in enumerate(value):
             yield from (join_path(str(index), path) for path in _paths(inner, depth - 1))
 
@@ -74,7 +89,9 @@ def are_enough(hold: Iterable[bool]) -> bool:
 def _paths_in_row(row: Any, depth: int) -> Iterator[str]:
     yield ""
     if depth and isinstance(row, Mapping):
-        items: Iterator[tuple[str, Any]] = ((name, inner) for name, inner in row.items() if _can_be_path(name))
+        items: Iterator[tuple[str, Any]] = (
+            (name, inner) for name, inner in row.items() if _can_be_path(name)
+        )
     elif depth and isinstance(row, list) and not all(is_number(item) for item in row):
         items = ((str(index), inner) for index, inner in enumerate(row))
     else:
@@ -100,7 +117,9 @@ def _can_be_path(name: Any) -> bool:
 
 def last_name(path: str) -> str:
     """Return the last key of a path, without what only counts."""
-    return next((part.lower() for part in reversed(path.split(".")) if part != "*" and not part.isdigit()), "")
+    return next(
+        (part.lower() for part in reversed(path.split(".")) if part != "*" and not part.isdigit()), ""
+    )
 
 
 def is_number(value: Any) -> bool:
@@ -127,17 +146,24 @@ def is_refusal(answer: Any, *, paths: Iterable[str | None] = (), labels: Sequenc
         paths: where parts of a response are; what has one of them is an answer.
         labels: of the model; one of them may be called as errors are.
     """
-    if not isinstance(answer, Mapping) or any(answer.get(name) for name in (*PREDICTION_NAMES, *PROBABILITY_NAMES)):
+    if not isinstance(answer, Mapping) or any(
+        answer.get(name) for name in (*PREDICTION_NAMES, *PROBABILITY_NAMES)
+    ):
         return False
-    if any(path and get_path(answer, path) is not None for path in paths) or any(map(is_list_of_plain, map(answer.get, ALSO_PREDICTIONS))):
+    if any(path and get_path(answer, path) is not None for path in paths) or any(
+        map(is_list_of_plain, map(answer.get, ALSO_PREDICTIONS))
+    ):
         return False
     if any(_reports_error(answer.get(name)) for name in ERROR_KEYS):
         others = {name: value for name, value in answer.items() if name not in ERROR_KEYS}
         return not any(
-            isinstance(value, list) and value for _, value in values_called(others, (*PREDICTION_NAMES, *PROBABILITY_NAMES), in_rows=False)
+            isinstance(value, list) and value
+            for _, value in values_called(others, (*PREDICTION_NAMES, *PROBABILITY_NAMES), in_rows=False)
         )
     status = answer.get("status", answer.get("success"))
-    return status not in labels and (status is False or (isinstance(status, str) and status.lower() in ERROR_WORDS))
+    return status not in labels and (
+        status is False or (isinstance(status, str) and status.lower() in ERROR_WORDS)
+    )
 
 
 def is_list_of_plain(value: Any) -> bool:
@@ -186,8 +212,17 @@ def keyed_scores(value: Any) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = {}
     for item in value:
-        name = next((item[key] for key in (*PREDICTION_NAMES, *ALSO_PREDICTIONS) if key in item and not isinstance(item[key], (list, dict))), None)
-        score = next((item[key] for key in (*PROBABILITY_NAMES, *ALSO_PROBABILITIES) if is_number(item.get(key))), None)
+        name = next(
+            (
+                item[key]
+                for key in (*PREDICTION_NAMES, *ALSO_PREDICTIONS)
+                if key in item and not isinstance(item[key], (list, dict))
+            ),
+            None,
+        )
+        score = next(
+            (item[key] for key in (*PROBABILITY_NAMES, *ALSO_PROBABILITIES) if is_number(item.get(key))), None
+        )
         if name is None or score is None or str(name) in found:
             return None
         found[str(name)] = score

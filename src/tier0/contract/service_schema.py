@@ -108,7 +108,11 @@ def describe(schema: Any, declared: Mapping[str, Any], columns: Sequence[str] = 
         return _describe(schema, declared, columns)
     except (TypeError, KeyError, AttributeError, RecursionError) as problem:
         reason = f"the service's /schema.json cannot be read ({type(problem).__name__}: {problem})"
-        example = {"route": "/the-route-of-the-prediction", "features": "where.the.rows.go", "predictions": "where.they.are"}
+        example = {
+            "route": "/the-route-of-the-prediction",
+            "features": "where.the.rows.go",
+            "predictions": "where.they.are",
+        }
         raise ContractError(f"{reason}. {how_to_declare(example)}") from problem
 
 
@@ -121,7 +125,9 @@ def _describe(schema: Any, declared: Mapping[str, Any], columns: Sequence[str]) 
     return None if route is None else _described(route, declared, columns)
 
 
-def _choose_route(routes: list[Schema], mounted: set[str], wanted: str | None, columns: Sequence[str]) -> Schema | None:
+def _choose_route(
+    routes: list[Schema], mounted: set[str], wanted: str | None, columns: Sequence[str]
+) -> Schema | None:
     """Return the description of the route that predicts: the declared one, ``/predict``, or the only one that can be asked with rows."""
     if wanted is not None:
         return next((route for route in routes if route.get("route") == wanted), None)
@@ -136,7 +142,9 @@ def _choose_route(routes: list[Schema], mounted: set[str], wanted: str | None, c
         return likely[0]
     shown = ", ".join(str(route.get("route")) for route in routes)
     example = str((likely or routes)[0].get("route")) if routes else "/route-of-the-prediction"
-    raise ContractError(f"it is not clear which route predicts ({shown}). {how_to_declare({'route': example})}")
+    raise ContractError(
+        f"it is not clear which route predicts ({shown}). {how_to_declare({'route': example})}"
+    )
 
 
 def _takes_rows(route: Schema, columns: Sequence[str]) -> bool:
@@ -150,13 +158,19 @@ def _takes_rows(route: Schema, columns: Sequence[str]) -> bool:
 def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str]) -> Described:
     path = str(route["route"])
     if not path.startswith("/"):  # behind the address it would be another address
-        raise ContractError(f"the service's /schema.json has the route {path!r}, which does not begin with a slash. Declare the right one as route")
+        raise ContractError(
+            f"the service's /schema.json has the route {path!r}, which does not begin with a slash. Declare the right one as route"
+        )
     input_, output = _mapping(route.get("input")), _mapping(route.get("output"))
     properties = _mapping(input_.get("properties"))
     forms, names, why_not = _find_input(path, input_, declared, columns)
     first = forms[0]
     declared = {"names": _names_of_columns(input_, first, columns), **declared}
-    needed = {first.features.partition(".")[0], *input_.get("required", []), *_service_names(columns, declared)}
+    needed = {
+        first.features.partition(".")[0],
+        *input_.get("required", []),
+        *_service_names(columns, declared),
+    }
     shown = {part: declared.get(part) for part in PARTS}
     if not shown.keys() & declared.keys():
         shown = _find_output(output, one_row=first.style in {"row", "record", "value"})
@@ -180,7 +194,11 @@ def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str
     declared["fields"] = {**only, **(declared.get("fields") or {})}
     known = {names, *declared["fields"]}
     required = {name: part for name, part in required.items() if name not in known}
-    if not why_not and (why := _why_columns_differ(path, row_properties(input_, first.features), _service_names(columns, declared))):
+    if not why_not and (
+        why := _why_columns_differ(
+            path, row_properties(input_, first.features), _service_names(columns, declared)
+        )
+    ):
         contract = replace(contract, why_not_asked=why)
     return Described(forms, replace(contract, **declared), required, input_, output)
 
@@ -229,33 +247,66 @@ def _required_beside(part: Schema, features: str, columns: Sequence[str]) -> dic
     path = ""
     for name in features.split(".") if features else []:
         properties = _mapping(part.get("properties"))
-        found |= {join_path(path, other): _mapping(properties.get(other)) for other in part.get("required", []) if other != name}
+        found |= {
+            join_path(path, other): _mapping(properties.get(other))
+            for other in part.get("required", [])
+            if other != name
+        }
         path, part = join_path(path, name), _mapping(properties.get(name))
     if columns and set(columns) & set(_mapping(part.get("properties"))):
         properties = _mapping(part.get("properties"))
-        found |= {join_path(path, other): _mapping(properties.get(other)) for other in part.get("required", []) if other not in columns}
+        found |= {
+            join_path(path, other): _mapping(properties.get(other))
+            for other in part.get("required", [])
+            if other not in columns
+        }
     return found
 
 
-def _find_input(path: str, input_: Schema, declared: Mapping[str, Any], columns: Sequence[str]) -> tuple[tuple[Form, ...], str | None, str]:
+def _find_input(
+    path: str, input_: Schema, declared: Mapping[str, Any], columns: Sequence[str]
+) -> tuple[tuple[Form, ...], str | None, str]:
     """Return the forms in which rows can be sent, where the names of the columns go, and why nothing can be sent."""
     if "features" in declared and "style" in declared:
         return (Form(declared["features"], declared["style"], declared.get("max_rows")),), None, ""
     wanted, style = declared.get("features"), declared.get("style")
-    found = [form for form in _forms(input_, "", columns) if wanted in {None, form.features} and style in {None, form.style}]
+    found = [
+        form
+        for form in _forms(input_, "", columns)
+        if wanted in {None, form.features} and style in {None, form.style}
+    ]
     if not found and style is not None:
-        found = [Form(leaf, style) for leaf, part in _leaves(input_, "") if part.get("type") not in FILES | {"string"} and wanted in {None, leaf}]
+        found = [
+            Form(leaf, style)
+            for leaf, part in _leaves(input_, "")
+            if part.get("type") not in FILES | {"string"} and wanted in {None, leaf}
+        ]
     if not found and wanted is not None:
         return (Form(wanted, "rows"),), None, ""
-    names = next((leaf for leaf, part in _leaves(input_, "") if _is_list_of(part, {"string"}) and "column" in leaf), None)
+    names = next(
+        (leaf for leaf, part in _leaves(input_, "") if _is_list_of(part, {"string"}) and "column" in leaf),
+        None,
+    )
     if len({form.features for form in found}) == 1:
         return tuple(found), names if found[0].features != names else None, ""
     files = [leaf for leaf, part in _leaves(input_, "") if _is_file(part)]
     if not found and files:
-        return (Form(files[0], "rows"),), None, f"{path} takes a file ({files[0]}), and golden rows cannot be sent as a file"
-    places = ", ".join(dict.fromkeys([form.features for form in found] or _mapping(input_.get("properties")))) or "no input is named"
-    example = {"features": found[0].features if found else "name.of.the.input", "style": found[0].style if found else "rows"}
-    raise ContractError(f"it is not clear which input of {path} takes the rows ({places}). {how_to_declare(example)}")
+        return (
+            (Form(files[0], "rows"),),
+            None,
+            f"{path} takes a file ({files[0]}), and golden rows cannot be sent as a file",
+        )
+    places = (
+        ", ".join(dict.fromkeys([form.features for form in found] or _mapping(input_.get("properties"))))
+        or "no input is named"
+    )
+    example = {
+        "features": found[0].features if found else "name.of.the.input",
+        "style": found[0].style if found else "rows",
+    }
+    raise ContractError(
+        f"it is not clear which input of {path} takes the rows ({places}). {how_to_declare(example)}"
+    )
 
 
 def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
@@ -265,11 +316,21 @@ def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
         return forms
     properties = _mapping(part.get("properties"))
     if _is_record(properties, columns):
-        of_columns = [_mapping(properties.get(name)) for name in (_spelled(columns, list(properties)) or {}).values()]
+        of_columns = [
+            _mapping(properties.get(name)) for name in (_spelled(columns, list(properties)) or {}).values()
+        ]
         are_lists = bool(of_columns) and all(part.get("type") == "array" for part in of_columns)
         return [Form(path, "columns" if are_lists else "record")]
-    found = [form for name, inner in properties.items() for form in _forms(_mapping(inner), join_path(path, name), columns)]
-    many = {form.features for form in found if form.style in MANY_ROWS and form.features.rpartition(".")[2] not in columns}
+    found = [
+        form
+        for name, inner in properties.items()
+        for form in _forms(_mapping(inner), join_path(path, name), columns)
+    ]
+    many = {
+        form.features
+        for form in found
+        if form.style in MANY_ROWS and form.features.rpartition(".")[2] not in columns
+    }
     return [form for form in found if form.features in many] or found
 
 
@@ -310,7 +371,11 @@ def _open_object_forms(part: Schema, path: str) -> list[Form]:
     inner = _mapping(part.get("additionalProperties"))
     if inner.get("type") == "array":
         return [Form(path, "columns")]
-    return [Form(path, "record")] if inner.get("type") in SCALARS else [Form(path, "columns"), Form(path, "record")]
+    return (
+        [Form(path, "record")]
+        if inner.get("type") in SCALARS
+        else [Form(path, "columns"), Form(path, "record")]
+    )
 
 
 def _tensor_forms(part: Schema, path: str) -> list[Form]:
@@ -386,7 +451,11 @@ def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> 
     """Return why rows cannot be sent whose columns the schema calls otherwise; empty where it does not."""
     if not properties or not names or set(names) <= set(properties):
         return ""
-    example = as_toml({"names": {name: "name-in-the-service" for name in names if name not in properties}}).strip().replace("\n", "; ")
+    example = (
+        as_toml({"names": {name: "name-in-the-service" for name in names if name not in properties}})
+        .strip()
+        .replace("\n", "; ")
+    )
     return (
         f"a row of {path} has the fields {', '.join(properties)}, but the model's columns are {', '.join(names)}. Declare the names in a "
         f"contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"

@@ -25,6 +25,10 @@ def import_named(setting: str, named: str, what: str) -> Any:
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as problem:
-        raise Tier0Error(f"{setting} = {named!r} cannot be imported: {problem}. Is its folder on PYTHONPATH?") from problem
+        raise Tier0Error(
+            f"{setting} = {named!r} cannot be imported: {problem}. Is its folder on PYTHONPATH?"
+        ) from problem
     except (Exception, SystemExit) as problem:
-        raise Tier0Error(f"{setting} = {named!r} cannot be imported: its module raised {type(problem).__name__}: {problem}") from problem
+        raise Tier0Error(
+            f"{setting} = {named!r} cannot be imported: its module raised {type(problem).__name__}: {problem}"
+        ) from problem

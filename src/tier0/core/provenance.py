@@ -46,7 +46,9 @@ def version_of(package: str) -> str | None:
 def commit() -> str | None:
     """Return the commit of the folder that this runs in, if git knows one."""
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)  # noqa: S607
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )  # noqa: S607
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
-SECRET_NAME = re.compile(r"token|secret|passw|passphrase|credential|api_?key|access_?key|private_?key|(?:^|_)(?:key|pwd|auth|dsn)$", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"token|secret|passw|passphrase|credential|api_?key|access_?key|private_?key|(?:^|_)(?:key|pwd|auth|dsn)$",
+    re.IGNORECASE,
+)
 IN_A_URL = re.compile(r"://([^/\s:@]*)(?::(\S*))?@")
 MIN_LENGTH = 6
 """Characters. Something shorter, such as ``true``, stands in too many places that are no secret."""
@@ -74,8 +77,17 @@ class Secrets:
         """Return every form of every secret, the longest first, and what is shown in its place."""
         forms: dict[str, str] = {}
         for name, value in self._found():
-            for part in (value, *(line.strip() for line in value.splitlines() if len(line.strip()) >= LONG_LINE)):
-                for form in (part, json.dumps(part)[1:-1], repr(part)[1:-1], quote(part, safe=""), unquote(part)):
+            for part in (
+                value,
+                *(line.strip() for line in value.splitlines() if len(line.strip()) >= LONG_LINE),
+            ):
+                for form in (
+                    part,
+                    json.dumps(part)[1:-1],
+                    repr(part)[1:-1],
+                    quote(part, safe=""),
+                    unquote(part),
+                ):
                     if len(form) >= MIN_LENGTH:
                         forms.setdefault(form, f"({name} hidden)")
         return dict(sorted(forms.items(), key=lambda form: -len(form[0])))
@@ -97,4 +109,7 @@ class Secrets:
 
 def _alike(one: str, other: str) -> int:
     """Return how many characters two texts have in common at their start."""
-    return next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other)))
+    return next(
+        (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        min(len(one), len(other)),
+    )

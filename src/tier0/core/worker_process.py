@@ -45,7 +45,11 @@ def child_environment(tmp: Path, **more: str) -> dict[str, str]:
         tmp: the folder for temporary files.
         more: variables on top.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BENTOML_") and name != "PYTEST_CURRENT_TEST"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("BENTOML_") and name != "PYTEST_CURRENT_TEST"
+    }
     path = os.pathsep.join(_import_path())
     return {**kept, **NO_TELEMETRY, **ONE_THREAD, "TMPDIR": str(tmp), "PYTHONPATH": path, **more}
 
@@ -54,7 +58,9 @@ def _import_path() -> list[str]:
     """Return PYTHONPATH, after the folder of tier0 unless it is installed: site-packages in front could shadow the standard library."""
     installed = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
     own = [] if PACKAGE_PARENT in installed else [str(PACKAGE_PARENT)]
-    return own + [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return own + [
+        str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry
+    ]
 
 
 class Helper:
@@ -103,7 +109,9 @@ class Helper:
             if timer.finished.is_set() and self._process.returncode == -signal.SIGKILL:
                 raise Tier0Error(f"{self._module} did not finish within {ORDER_TIMEOUT:g} s")
             said = self._errors.read_text(encoding="utf-8", errors="replace").strip()[-ERROR_LENGTH:]
-            raise Tier0Error(f"{self._module} ended with status {self._process.returncode}: {said or 'it said nothing'}")
+            raise Tier0Error(
+                f"{self._module} ended with status {self._process.returncode}: {said or 'it said nothing'}"
+            )
         if "error" in outcome:
             raise (ModelChangedError if outcome.get("changed") else Tier0Error)(outcome["error"])
         return outcome

@@ -24,7 +24,16 @@ from typing import Any, Literal, NamedTuple
 from packaging.requirements import Requirement
 
 from tier0.core.provenance import version_of
-from tier0.doctor.requirements import DISTRIBUTION, NEEDED_FOR, OF_THE_MAIN_JOB, Group, Metadata, command_that_installs, lacks, without_markers
+from tier0.doctor.requirements import (
+    DISTRIBUTION,
+    NEEDED_FOR,
+    OF_THE_MAIN_JOB,
+    Group,
+    Metadata,
+    command_that_installs,
+    lacks,
+    without_markers,
+)
 
 SCHEMA = 1
 PLUGIN = "tier0.pytest_plugin"
@@ -89,7 +98,16 @@ class Environment:
     def here(cls) -> Environment:
         """Return the environment of this process."""
         plugins = frozenset(point.name for point in importlib.metadata.entry_points(group="pytest11"))
-        return cls(os.environ, Path.cwd(), sys.executable, platform.python_version(), sys.platform, Metadata.read(), version_of, plugins)
+        return cls(
+            os.environ,
+            Path.cwd(),
+            sys.executable,
+            platform.python_version(),
+            sys.platform,
+            Metadata.read(),
+            version_of,
+            plugins,
+        )
 
     def lacking(self) -> dict[Group, dict[Requirement, str]]:
         """Return what is missing of each group that is not complete."""
@@ -105,7 +123,12 @@ class Environment:
         for place in (self.folder, *self.folder.parents):
             if files := [place / name for name in PYTEST_FILES if (place / name).is_file()]:
                 texts = [path.read_text(encoding="utf-8", errors="replace") for path in files]
-                lines += [line for text in texts for line in text.splitlines() if not line.lstrip().startswith(("#", ";"))]
+                lines += [
+                    line
+                    for text in texts
+                    for line in text.splitlines()
+                    if not line.lstrip().startswith(("#", ";"))
+                ]
                 break
         return "\n".join(lines)
 
@@ -157,8 +180,17 @@ def python(environment: Environment) -> Iterator[Finding]:
     """Is Python new enough?"""
     wanted = environment.metadata.python
     fits = wanted.contains(environment.version, prereleases=True)
-    remedy = "" if fits else f"make an environment with another one: python3 -m venv, of a Python that is {wanted}"
-    yield Finding("ok" if fits else "missing", "Python", f"{environment.version} at {environment.python}", "everything", remedy, main_job=True)
+    remedy = (
+        "" if fits else f"make an environment with another one: python3 -m venv, of a Python that is {wanted}"
+    )
+    yield Finding(
+        "ok" if fits else "missing",
+        "Python",
+        f"{environment.version} at {environment.python}",
+        "everything",
+        remedy,
+        main_job=True,
+    )
 
 
 def packages(environment: Environment) -> Iterator[Finding]:
@@ -166,9 +198,19 @@ def packages(environment: Environment) -> Iterator[Finding]:
     lacking = environment.lacking()
     for group in environment.metadata.groups:
         versions = ", ".join(f"{one.name} {environment.installed(one.name)}" for one in group.requirements)
-        needed, main_job = NEEDED_FOR.get(group.name, f"what needs {group.name}"), group.name in OF_THE_MAIN_JOB
+        needed, main_job = (
+            NEEDED_FOR.get(group.name, f"what needs {group.name}"),
+            group.name in OF_THE_MAIN_JOB,
+        )
         if group in lacking:
-            yield Finding("missing", group.label, "; ".join(lacking[group].values()), needed, "the command at the end", main_job)
+            yield Finding(
+                "missing",
+                group.label,
+                "; ".join(lacking[group].values()),
+                needed,
+                "the command at the end",
+                main_job,
+            )
         else:
             yield Finding("ok", group.label, versions, needed, main_job=main_job)
 
@@ -178,15 +220,33 @@ def plugin(environment: Environment) -> Iterator[Finding]:
     needed = "every --tier0 option and fixture"
     conftest = environment.folder / "conftest.py"
     if environment.pytest_is_told(f"no:{PLUGIN}"):
-        yield Finding("missing", "the plugin", "it is switched off by pytest's options", needed, f"take -p no:{PLUGIN} out of them", main_job=True)
-    elif environment.pytest_is_told(PLUGIN) or (conftest.is_file() and PLUGIN in conftest.read_text(encoding="utf-8", errors="replace")):
+        yield Finding(
+            "missing",
+            "the plugin",
+            "it is switched off by pytest's options",
+            needed,
+            f"take -p no:{PLUGIN} out of them",
+            main_job=True,
+        )
+    elif environment.pytest_is_told(PLUGIN) or (
+        conftest.is_file() and PLUGIN in conftest.read_text(encoding="utf-8", errors="replace")
+    ):
         yield Finding("ok", "the plugin", "loaded by this folder's own configuration", needed)
     elif environment.variables.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
         remedy = f"unset it, or add -p {PLUGIN}"
-        yield Finding("missing", "the plugin", "PYTEST_DISABLE_PLUGIN_AUTOLOAD keeps pytest from loading it", needed, remedy, main_job=True)
+        yield Finding(
+            "missing",
+            "the plugin",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD keeps pytest from loading it",
+            needed,
+            remedy,
+            main_job=True,
+        )
     elif PLUGIN not in environment.plugins:
         remedy = f"install {DISTRIBUTION}, or add -p {PLUGIN}"
-        yield Finding("missing", "the plugin", f"no entry point {PLUGIN} is installed", needed, remedy, main_job=True)
+        yield Finding(
+            "missing", "the plugin", f"no entry point {PLUGIN} is installed", needed, remedy, main_job=True
+        )
     else:
         yield Finding("ok", "the plugin", f"pytest loads {PLUGIN} by itself", needed)
 
@@ -199,11 +259,23 @@ def bentoml_command(_: Environment) -> Iterator[Finding]:
     needed = "bentoml serve, which Tier0 calls as python -m bentoml"
     if any((Path(place) / "__main__.py").is_file() for place in found.submodule_search_locations or ()):
         on_path = shutil.which("bentoml")
-        yield Finding("ok", "python -m bentoml", f"bentoml is {f'at {on_path}' if on_path else 'not on PATH, and need not be'}", needed)
+        yield Finding(
+            "ok",
+            "python -m bentoml",
+            f"bentoml is {f'at {on_path}' if on_path else 'not on PATH, and need not be'}",
+            needed,
+        )
     else:
         found_at = found.origin or next(iter(found.submodule_search_locations or ()), "nowhere")
         remedy = "move what shadows it, or install bentoml again"
-        yield Finding("missing", "python -m bentoml", f"{found_at} is no BentoML that can be called", needed, remedy, main_job=True)
+        yield Finding(
+            "missing",
+            "python -m bentoml",
+            f"{found_at} is no BentoML that can be called",
+            needed,
+            remedy,
+            main_job=True,
+        )
 
 
 def opik_plugin(environment: Environment) -> Iterator[Finding]:
@@ -211,10 +283,18 @@ def opik_plugin(environment: Environment) -> Iterator[Finding]:
     if "opik" not in environment.plugins:
         return
     if environment.pytest_is_told("no:opik"):
-        yield Finding("ok", "Opik's pytest plugin", "switched off", "runs of pytest that do not import all of Opik")
+        yield Finding(
+            "ok", "Opik's pytest plugin", "switched off", "runs of pytest that do not import all of Opik"
+        )
     else:
         needed = "runs of pytest that begin seconds earlier"
-        yield Finding("warns", "Opik's pytest plugin", "it imports all of Opik in every run", needed, "add -p no:opik to addopts in pytest.ini")
+        yield Finding(
+            "warns",
+            "Opik's pytest plugin",
+            "it imports all of Opik in every run",
+            needed,
+            "add -p no:opik to addopts in pytest.ini",
+        )
 
 
 def litellm(environment: Environment) -> Iterator[Finding]:
@@ -227,16 +307,26 @@ def litellm(environment: Environment) -> Iterator[Finding]:
         yield Finding("ok", "LiteLLM", f"{name} is true", needed)
     else:
         yield Finding(
-            "warns", "LiteLLM", f"it fetches a table from the network when it is imported, unless {name} is true", needed, f"export {name}=True"
+            "warns",
+            "LiteLLM",
+            f"it fetches a table from the network when it is imported, unless {name} is true",
+            needed,
+            f"export {name}=True",
         )
 
 
 def bentoml_variables(environment: Environment) -> Iterator[Finding]:
     """Are there variables that `bentoml serve` would read?"""
-    names = sorted(name for name in environment.variables if name.startswith("BENTOML_") and name not in NOT_READ_BY_SERVE)
+    names = sorted(
+        name
+        for name in environment.variables
+        if name.startswith("BENTOML_") and name not in NOT_READ_BY_SERVE
+    )
     needed = "a bentoml serve of your own that does what its command says; Tier0 leaves them out of those that it starts"
     if names:
-        yield Finding("warns", "BENTOML_*", f"{', '.join(names)} in the environment", needed, f"unset {' '.join(names)}")
+        yield Finding(
+            "warns", "BENTOML_*", f"{', '.join(names)} in the environment", needed, f"unset {' '.join(names)}"
+        )
     else:
         yield Finding("ok", "BENTOML_*", "none that bentoml serve would read", needed)
 
@@ -264,12 +354,23 @@ def temporary_folder(_: Environment) -> Iterator[Finding]:
         room = shutil.disk_usage(tempfile.gettempdir()).free
     except OSError as problem:
         remedy = "set TMPDIR to a folder that you may write to"
-        yield Finding("missing", "temporary files", f"none can be written: {problem.strerror or problem}", needed, remedy, main_job=True)
+        yield Finding(
+            "missing",
+            "temporary files",
+            f"none can be written: {problem.strerror or problem}",
+            needed,
+            remedy,
+            main_job=True,
+        )
         return
     found = f"{tempfile.gettempdir()}, {room // 1_000_000:,} MB free"
     if room < MIN_FREE_BYTES:
         yield Finding(
-            "warns", "temporary files", found, needed, f"make room, or set TMPDIR: a run of large data takes {MIN_FREE_BYTES // 1_000_000} MB"
+            "warns",
+            "temporary files",
+            found,
+            needed,
+            f"make room, or set TMPDIR: a run of large data takes {MIN_FREE_BYTES // 1_000_000} MB",
         )
     else:
         yield Finding("ok", "temporary files", found, needed)
@@ -291,11 +392,21 @@ def loopback(_: Environment) -> Iterator[Finding]:
     """Can a process talk to another on this machine?"""
     needed = "every server that is started"
     try:
-        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), timeout=5):
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname(), timeout=5),
+        ):
             yield Finding("ok", "loopback", "127.0.0.1 can be listened on and connected to", needed)
     except OSError as problem:
         remedy = "allow sockets on 127.0.0.1: a sandbox or a network plugin of pytest forbids them"
-        yield Finding("missing", "loopback", f"127.0.0.1 cannot be used: {problem.strerror or problem}", needed, remedy, main_job=True)
+        yield Finding(
+            "missing",
+            "loopback",
+            f"127.0.0.1 cannot be used: {problem.strerror or problem}",
+            needed,
+            remedy,
+            main_job=True,
+        )
 
 
 def guard(environment: Environment) -> Iterator[Finding]:
@@ -305,7 +416,13 @@ def guard(environment: Environment) -> Iterator[Finding]:
         yield Finding("ok", "the guard", "Linux's subreaper adopts what a killed server leaves", needed)
     else:
         remedy = "nothing; or run on Linux, where it is certain"
-        yield Finding("warns", "the guard", "no subreaper: what is left is looked for with ps, which is less certain", needed, remedy)
+        yield Finding(
+            "warns",
+            "the guard",
+            "no subreaper: what is left is looked for with ps, which is less certain",
+            needed,
+            remedy,
+        )
 
 
 def _knows_subreapers() -> bool:
@@ -319,10 +436,20 @@ def shadowing_files(environment: Environment) -> Iterator[Finding]:
     modules = {path.stem: path for path in environment.folder.glob("*.py")} | {
         path.parent.name: path for path in environment.folder.glob("*/__init__.py")
     }
-    shadowing = [str(path.relative_to(environment.folder)) for name, path in sorted(modules.items()) if name in sys.stdlib_module_names]
+    shadowing = [
+        str(path.relative_to(environment.folder))
+        for name, path in sorted(modules.items())
+        if name in sys.stdlib_module_names
+    ]
     if shadowing:
         verb = "has the name" if len(shadowing) == 1 else "have names"
-        yield Finding("warns", "file names", f"{', '.join(shadowing)} {verb} of a module of the standard library", needed, "rename it")
+        yield Finding(
+            "warns",
+            "file names",
+            f"{', '.join(shadowing)} {verb} of a module of the standard library",
+            needed,
+            "rename it",
+        )
     else:
         yield Finding("ok", "file names", "none of this folder shadows the standard library", needed)
 

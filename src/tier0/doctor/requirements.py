@@ -78,7 +78,9 @@ class Metadata(NamedTuple):
         required = [Requirement(text) for text in importlib.metadata.requires(DISTRIBUTION) or []]
         by_extra = {"": [one for one in required if one.marker is None or one.marker.evaluate({"extra": ""})]}
         for extra in own.get_all("Provides-Extra") or []:
-            by_extra[extra] = [one for one in required if one.marker is not None and one.marker.evaluate({"extra": extra})]
+            by_extra[extra] = [
+                one for one in required if one.marker is not None and one.marker.evaluate({"extra": extra})
+            ]
         return cls(SpecifierSet(own["Requires-Python"]), _each_once(by_extra), (DISTRIBUTION,))
 
     @classmethod
@@ -97,7 +99,11 @@ def _each_once(by_extra: Mapping[str, Iterable[Requirement]]) -> tuple[Group, ..
     for extra in ["", *(name for name in NEEDED_FOR if name in by_extra), EVERYTHING]:
         new = tuple(one for one in by_extra.get(extra, ()) if one.name not in told)
         told |= {one.name for one in new}
-        groups += [Group(one.name, None, (one,)) for one in new] if extra == EVERYTHING else [Group(extra or BASE, extra, new)]
+        groups += (
+            [Group(one.name, None, (one,)) for one in new]
+            if extra == EVERYTHING
+            else [Group(extra or BASE, extra, new)]
+        )
     return tuple(groups)
 
 
@@ -113,16 +119,22 @@ def lacks(group: Group, installed: Callable[[str], str | None]) -> dict[Requirem
     return lacking
 
 
-def command_that_installs(lacking: Mapping[Group, Iterable[Requirement]], metadata: Metadata, python: str) -> str | None:
+def command_that_installs(
+    lacking: Mapping[Group, Iterable[Requirement]], metadata: Metadata, python: str
+) -> str | None:
     """Return the one command that installs all that is missing for *python*; None where nothing is."""
     if not lacking:
         return None
     extras = [group.extra for group in lacking if group.extra]
-    single = [without_markers(one) for group, missing in lacking.items() if group.extra is None for one in missing]
+    single = [
+        without_markers(one) for group, missing in lacking.items() if group.extra is None for one in missing
+    ]
     if lacking.keys() >= {group for group in metadata.groups if group.name != BASE}:
         extras, single = [EVERYTHING], []
     *flags, source = metadata.source
-    return shlex.join([*_installer(python), *flags, f"{source}[{','.join(extras)}]" if extras else source, *single])
+    return shlex.join(
+        [*_installer(python), *flags, f"{source}[{','.join(extras)}]" if extras else source, *single]
+    )
 
 
 def without_markers(requirement: Requirement) -> str:

@@ -77,7 +77,9 @@ class FaultLog:
             self._changed.notify_all()
         return noted
 
-    def arrive(self, connection: int, method: str, path: str, headers: dict[str, str], body: bytes) -> Arrival:
+    def arrive(
+        self, connection: int, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> Arrival:
         """Write a request down."""
         with self._changed:
             arrival = Arrival(len(self._arrivals), time.monotonic(), connection, method, path, headers, body)

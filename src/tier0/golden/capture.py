@@ -31,7 +31,9 @@ MARGIN_TOLERANCES = 64
 KIND_OF_DTYPE: dict[str, Kind] = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
 
 
-def infer_signature(model: Any, examples: Any, threshold: float | None, feature_names: Sequence[str] | None = None) -> Signature:
+def infer_signature(
+    model: Any, examples: Any, threshold: float | None, feature_names: Sequence[str] | None = None
+) -> Signature:
     """Infer what *model* takes from *examples*, and what it gives from what it is.
 
     Where a value may be missing is found by asking the model with that value missing.
@@ -39,16 +41,27 @@ def infer_signature(model: Any, examples: Any, threshold: float | None, feature_
     Raises:
         RegistrationError: the examples hold something that a request cannot, or the threshold does not fit the model.
     """
-    if not 0 < (count := examples.shape[0] if hasattr(examples, "shape") and examples.shape else len(examples)) <= MAX_EXAMPLES:
-        raise RegistrationError(f"examples has {count} rows: give 1 to {MAX_EXAMPLES} of them, since they are kept beside the model")
+    if (
+        not 0
+        < (count := examples.shape[0] if hasattr(examples, "shape") and examples.shape else len(examples))
+        <= MAX_EXAMPLES
+    ):
+        raise RegistrationError(
+            f"examples has {count} rows: give 1 to {MAX_EXAMPLES} of them, since they are kept beside the model"
+        )
     classes = tuple(np.asarray(getattr(model, "classes_", ())).tolist())
     has_probabilities = bool(classes) and hasattr(model, "predict_proba")
     _check_threshold(threshold, classes, has_probabilities=has_probabilities)
     features, array_dtype = _features_of(examples, feature_names)
     known = vocabularies(model, [feature.name for feature in features])
     if not array_dtype:
-        known = {name: values for name, values in known.items() if set(examples[name].dropna()) <= set(values)}  # else other steps spell it first
-    features = tuple(replace(feature, vocabulary=known[feature.name]) if _has_vocabulary(feature, known) else feature for feature in features)
+        known = {
+            name: values for name, values in known.items() if set(examples[name].dropna()) <= set(values)
+        }  # else other steps spell it first
+    features = tuple(
+        replace(feature, vocabulary=known[feature.name]) if _has_vocabulary(feature, known) else feature
+        for feature in features
+    )
     signature = Signature(
         features,
         container="csr" if _is_sparse(examples) else "ndarray" if array_dtype else "dataframe",
@@ -63,7 +76,9 @@ def infer_signature(model: Any, examples: Any, threshold: float | None, feature_
         return _with_missing(model, signature, _rows_of(examples, signature))
 
 
-def ask_in_memory(model: Any, signature: Signature, examples: Any, *, synthetic: int = 0, seed: int = 7) -> GoldenRows:
+def ask_in_memory(
+    model: Any, signature: Signature, examples: Any, *, synthetic: int = 0, seed: int = 7
+) -> GoldenRows:
     """Ask the model in memory about *examples*, as they are and as a request would bring them, and about what is harder than they.
 
     Args:
@@ -84,7 +99,9 @@ def _ask_in_memory(model: Any, signature: Signature, examples: Any, synthetic: i
     rows = _rows_of(examples, signature)
 
     def ask(asked: list[list[Any]]) -> Output:
-        return ask_model(model, signature, signature.to_container(signature.parse([list(row) for row in asked])))
+        return ask_model(
+            model, signature, signature.to_container(signature.parse([list(row) for row in asked]))
+        )
 
     direct = ask_model(model, signature, examples)
     try:
@@ -94,7 +111,9 @@ def _ask_in_memory(model: Any, signature: Signature, examples: Any, synthetic: i
     meter = measure(ask, rows, output)
     plain = _plain_rows(signature, rows, output, meter, EXAMPLE)
     # not to the bit: examples may lie column by column in memory, for which the linear algebra library picks other kernels
-    mismatch = plain.answered(vars(direct)).compare(vars(output), tolerance=plain.tolerances(same_arithmetic=False, same_batch=False))
+    mismatch = plain.answered(vars(direct)).compare(
+        vars(output), tolerance=plain.tolerances(same_arithmetic=False, same_batch=False)
+    )
     if mismatch is not None:
         raise RegistrationError(
             f"the model answers otherwise when the examples come as JSON: {mismatch}. "
@@ -114,16 +133,24 @@ def _ask_in_memory(model: Any, signature: Signature, examples: Any, synthetic: i
         plain,
         rows=[*rows, *edge_cases],
         predictions=[*output.predictions, *answers.predictions],
-        probabilities=None if output.probabilities is None else [*output.probabilities, *(answers.probabilities or [])],
+        probabilities=None
+        if output.probabilities is None
+        else [*output.probabilities, *(answers.probabilities or [])],
         intervals=None if output.intervals is None else [*output.intervals, *(answers.intervals or [])],
         origins=[*plain.origins, *origins],
         spreads=meter.known(),
-        categories={feature.name: list(known) for feature in signature.features if (known := feature.vocabulary or _text_categories(feature))},
+        categories={
+            feature.name: list(known)
+            for feature in signature.features
+            if (known := feature.vocabulary or _text_categories(feature))
+        },
         seconds=seconds,
     )
 
 
-def _plain_rows(signature: Signature, rows: list[list[Any]], output: Output, meter: Meter, origin: Origin) -> GoldenRows:
+def _plain_rows(
+    signature: Signature, rows: list[list[Any]], output: Output, meter: Meter, origin: Origin
+) -> GoldenRows:
     return GoldenRows(
         signature.names,
         rows,
@@ -138,7 +165,13 @@ def _plain_rows(signature: Signature, rows: list[list[Any]], output: Output, met
 
 
 def _answered_alike(
-    ask: Ask, plain: GoldenRows, meter: Meter, rows: list[list[Any]], origins: list[Origin], *, threshold: float | None
+    ask: Ask,
+    plain: GoldenRows,
+    meter: Meter,
+    rows: list[list[Any]],
+    origins: list[Origin],
+    *,
+    threshold: float | None,
 ) -> tuple[list[list[Any]], list[Origin], Output]:
     """Keep the edge cases to which the model gives one answer, together and alone: others would accuse every service.
 
@@ -150,7 +183,11 @@ def _answered_alike(
     while kept:
         together = ask([rows[index] for index in kept])
         batch = replace(plain, rows=[rows[index] for index in kept], origins=[]).answered(vars(together))
-        unlike = {index for position, index in enumerate(kept) if batch.take([position]).compare(vars(alone[index]), tolerance=tolerance)}
+        unlike = {
+            index
+            for position, index in enumerate(kept)
+            if batch.take([position]).compare(vars(alone[index]), tolerance=tolerance)
+        }
         unlike |= {index for position, index in enumerate(kept) if _is_close_call(batch, position, threshold)}
         if not unlike:
             for position, index in enumerate(kept):
@@ -164,12 +201,20 @@ def _decision_margin(plain: GoldenRows) -> float:
     """Return how far rows should be from the decision between two classes, as a share of the way from one example to another."""
     if plain.spreads.get("probabilities") == NO_SPREAD:
         return MARGIN
-    return max(MARGIN, MARGIN_TOLERANCES * plain.tolerance("probabilities", same_arithmetic=False, same_batch=False).relative)
+    return max(
+        MARGIN,
+        MARGIN_TOLERANCES
+        * plain.tolerance("probabilities", same_arithmetic=False, same_batch=False).relative,
+    )
 
 
 def _is_close_call(golden: GoldenRows, index: int, threshold: float | None) -> bool:
     """Return True if the model's rounding errors could give a row another label."""
-    if golden.probabilities is None or len(golden.classes) < 2 or golden.spreads.get("probabilities") == NO_SPREAD:
+    if (
+        golden.probabilities is None
+        or len(golden.classes) < 2
+        or golden.spreads.get("probabilities") == NO_SPREAD
+    ):
         return False
     row = sorted(golden.probabilities[index])
     decisive = (row[-1], row[-2]) if threshold is None else (golden.probabilities[index][1], threshold)
@@ -198,7 +243,13 @@ def golden_rows(
     Raises:
         RegistrationError: see `register_model_for_serving`.
     """
-    return ask_in_memory(model, infer_signature(model, examples, threshold, feature_names), examples, synthetic=synthetic, seed=seed)
+    return ask_in_memory(
+        model,
+        infer_signature(model, examples, threshold, feature_names),
+        examples,
+        synthetic=synthetic,
+        seed=seed,
+    )
 
 
 def vocabularies(model: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
@@ -206,14 +257,24 @@ def vocabularies(model: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]
     if hasattr(model, "transformers_"):
         found: dict[str, tuple[Any, ...]] = {}
         for _, transformer, chosen in model.transformers_:
-            columns = [chosen] if isinstance(chosen, str) else list(chosen) if isinstance(chosen, (list, tuple, np.ndarray)) else []
+            columns = (
+                [chosen]
+                if isinstance(chosen, str)
+                else list(chosen)
+                if isinstance(chosen, (list, tuple, np.ndarray))
+                else []
+            )
             if all(isinstance(column, str) for column in columns):
                 found |= vocabularies(transformer, columns)
         return found
     if type(model).__module__.startswith("tier0."):
         return vocabularies(model.estimator, names)
     if hasattr(model, "steps"):
-        return {name: known for _, step in reversed(model.steps) for name, known in vocabularies(step, names).items()}
+        return {
+            name: known
+            for _, step in reversed(model.steps)
+            for name, known in vocabularies(step, names).items()
+        }
     known = getattr(model, "categories_", None)
     if known is None or len(known) != len(names):
         return {}
@@ -251,12 +312,16 @@ def _check_threshold(threshold: float | None, classes: tuple[Any, ...], *, has_p
     if threshold is None:
         return
     if len(classes) != 2 or not has_probabilities:
-        raise RegistrationError(f"threshold = {threshold} needs a model with predict_proba and two classes, and this one has {len(classes)} classes")
+        raise RegistrationError(
+            f"threshold = {threshold} needs a model with predict_proba and two classes, and this one has {len(classes)} classes"
+        )
     if not 0 <= threshold <= 1:
         raise RegistrationError(f"threshold = {threshold} is not a probability: give a number from 0 to 1")
 
 
-def _features_of(examples: Any, feature_names: Sequence[str] | None) -> tuple[tuple[Feature, ...], str | None]:
+def _features_of(
+    examples: Any, feature_names: Sequence[str] | None
+) -> tuple[tuple[Feature, ...], str | None]:
     """Return the features, and the dtype of the array if the examples are one."""
     if hasattr(examples, "columns"):
         return tuple(_feature_of(name, examples[name]) for name in examples.columns), None
@@ -268,16 +333,22 @@ def _features_of(examples: Any, feature_names: Sequence[str] | None) -> tuple[tu
         )
     names = list(feature_names or (f"x{index}" for index in range(array.shape[1])))
     if len(names) != array.shape[1]:
-        raise RegistrationError(f"metadata['feature_names'] has {len(names)} names for {array.shape[1]} columns")
+        raise RegistrationError(
+            f"metadata['feature_names'] has {len(names)} names for {array.shape[1]} columns"
+        )
     if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
-        raise RegistrationError(f"metadata['feature_names'] = {names!r}: give different names, all of them text")
+        raise RegistrationError(
+            f"metadata['feature_names'] = {names!r}: give different names, all of them text"
+        )
     dtype = str(array.dtype)
     return tuple(Feature(name, KIND_OF_DTYPE[array.dtype.kind], dtype) for name in names), dtype
 
 
 def _feature_of(name: Any, column: Any) -> Feature:
     if not isinstance(name, str):
-        raise RegistrationError(f"examples has a column called {name!r}: names of columns must be text, as they are in JSON")
+        raise RegistrationError(
+            f"examples has a column called {name!r}: names of columns must be text, as they are in JSON"
+        )
     dtype = str(column.dtype)
     present = column.dropna()
     if dtype == "category":
@@ -319,18 +390,29 @@ def _json_value(value: Any) -> Any:
         return None
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float) and math.isinf(value):
-        raise RegistrationError("examples hold infinity, which JSON cannot. Leave those rows out, and let the pipeline replace infinities.")
+        raise RegistrationError(
+            "examples hold infinity, which JSON cannot. Leave those rows out, and let the pipeline replace infinities."
+        )
     return value
 
 
 def _with_missing(model: Any, signature: Signature, rows: list[list[Any]]) -> Signature:
     """Ask the model with each value missing in turn, and note where it gives an answer."""
-    everywhere = replace(signature, features=tuple(replace(feature, accepts_missing=True) for feature in signature.features))
+    everywhere = replace(
+        signature, features=tuple(replace(feature, accepts_missing=True) for feature in signature.features)
+    )
     features = []
     for position, feature in enumerate(signature.features):
-        probe = [[None if index == position else value for index, value in enumerate(row)] for row in rows[:PROBED_ROWS]]
-        is_id = feature.kind == "integer" and any(abs(row[position] or 0) > BEYOND_A_FLOAT for row in rows)  # lost beside a missing one
-        accepts = any(row[position] is None for row in rows) or (not is_id and _answers(model, everywhere, probe))
+        probe = [
+            [None if index == position else value for index, value in enumerate(row)]
+            for row in rows[:PROBED_ROWS]
+        ]
+        is_id = feature.kind == "integer" and any(
+            abs(row[position] or 0) > BEYOND_A_FLOAT for row in rows
+        )  # lost beside a missing one
+        accepts = any(row[position] is None for row in rows) or (
+            not is_id and _answers(model, everywhere, probe)
+        )
         features.append(replace(feature, accepts_missing=accepts))
     return replace(signature, features=tuple(features))
 

@@ -37,7 +37,9 @@ Ask = Callable[[list[Row]], "Output"]
 """Answers rows of JSON values; raises where the model has no answer."""
 
 
-def edge_case_rows(ask: Ask, signature: Signature, rows: list[Row], decision_margin: float = MARGIN) -> tuple[list[Row], list[Origin]]:
+def edge_case_rows(
+    ask: Ask, signature: Signature, rows: list[Row], decision_margin: float = MARGIN
+) -> tuple[list[Row], list[Origin]]:
     """Return rows like *rows* with something in them that is easily lost, and the origin of each.
 
     They have missing values, categories that were never seen, whole numbers that no float holds, values on both sides of a
@@ -47,7 +49,10 @@ def edge_case_rows(ask: Ask, signature: Signature, rows: list[Row], decision_mar
     """
     base = next((row for row in rows if None not in row), rows[0])
     found = _answered(ask, [*_missing(signature, base), *_unseen(signature, base), *_large(signature, base)])
-    lines = [*_lines_through_columns(signature, base, rows), *_line_between_classes(ask, signature, rows, decision_margin)]
+    lines = [
+        *_lines_through_columns(signature, base, rows),
+        *_line_between_classes(ask, signature, rows, decision_margin),
+    ]
     for line in _search(ask, lines):
         found += [(line.row_at(line.low), line.below), (line.row_at(line.high), line.above)]
     return [row for row, _ in found], [origin for _, origin in found]
@@ -64,7 +69,10 @@ def synthetic_rows(signature: Signature, rows: list[Row], count: int, seed: int)
                 "they may be names or addresses. Replace them in the sample, or give examples that may be kept."
             )
     columns = [[row[position] for row in rows] for position in range(len(signature.features))]
-    return [[_drawn(feature, column, draw) for feature, column in zip(signature.features, columns, strict=True)] for _ in range(count)]
+    return [
+        [_drawn(feature, column, draw) for feature, column in zip(signature.features, columns, strict=True)]
+        for _ in range(count)
+    ]
 
 
 def _drawn(feature: Feature, column: list[Any], draw: random.Random) -> Any:
@@ -87,7 +95,10 @@ def _missing(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
     for position in accepting[:MAX_COLUMNS]:
         yield _changed(base, position, None), Origin("missing", signature.features[position].name)
     if len(accepting) > 1:
-        yield [None if position in accepting else value for position, value in enumerate(base)], Origin("missing")
+        yield (
+            [None if position in accepting else value for position, value in enumerate(base)],
+            Origin("missing"),
+        )
 
 
 def _unseen(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
@@ -134,7 +145,10 @@ class _Line:
     margin: float = MARGIN
 
     def grid(self) -> list[Any]:
-        return sorted({self.as_value(value) for value in np.linspace(self.low, self.high, GRID + 1)[1:-1]} - {self.low, self.high})
+        return sorted(
+            {self.as_value(value) for value in np.linspace(self.low, self.high, GRID + 1)[1:-1]}
+            - {self.low, self.high}
+        )
 
     def close_in(self, grid: list[Any], at_low: Any, outputs: Sequence[Any]) -> None:
         first = next((index for index, output in enumerate(outputs) if output != at_low), None)
@@ -150,7 +164,9 @@ class _Line:
             self.high = self.as_value(self.high + self._step(self.high))
 
     def _step(self, value: float) -> float:
-        return self.margin if self.by_label else self.margin * max(abs(value), self.margin)  # a decision is at a share of the way: from 0 to 1
+        return (
+            self.margin if self.by_label else self.margin * max(abs(value), self.margin)
+        )  # a decision is at a share of the way: from 0 to 1
 
     def outputs(self, output: Output, start: int, count: int) -> Sequence[Any]:
         values = output.predictions if self.by_label or output.probabilities is None else output.probabilities
@@ -177,7 +193,11 @@ def _search(ask: Ask, lines: list[_Line]) -> list[_Line]:
                 lines.remove(line)
     for line in lines:
         line.step_back()
-    return [line for line, (below, above) in _ask_lines(ask, [(line, [line.low, line.high]) for line in lines]) if _jumps(below, above)]
+    return [
+        line
+        for line, (below, above) in _ask_lines(ask, [(line, [line.low, line.high]) for line in lines])
+        if _jumps(below, above)
+    ]
 
 
 def _ask_lines(ask: Ask, asked: list[tuple[_Line, list[Any]]]) -> list[tuple[_Line, Sequence[Any]]]:
@@ -220,16 +240,24 @@ def _line_between_classes(ask: Ask, signature: Signature, rows: list[Row], margi
     if signature.task != "classification" or not moving or len(complete) <= 1:
         return
     labels = ask(complete).predictions
-    start, others = complete[0], [row for row, label in zip(complete, labels, strict=True) if label != labels[0]]
+    start, others = (
+        complete[0],
+        [row for row, label in zip(complete, labels, strict=True) if label != labels[0]],
+    )
     for end in others[:PAIRS_TRIED]:
 
         def row_at(share: float, end: Row = end) -> Row:
             return [
-                _as_kind(signature.features[index], old + share * (end[index] - old)) if index in moving else old for index, old in enumerate(start)
+                _as_kind(signature.features[index], old + share * (end[index] - old))
+                if index in moving
+                else old
+                for index, old in enumerate(start)
             ]
 
         before, after = Origin("decision", side="before"), Origin("decision", side="after")
-        yield _Line(row_at, 0.0, 1.0, float, step_off=True, by_label=True, below=before, above=after, margin=margin)
+        yield _Line(
+            row_at, 0.0, 1.0, float, step_off=True, by_label=True, below=before, above=after, margin=margin
+        )
 
 
 def _numeric(signature: Signature) -> list[int]:

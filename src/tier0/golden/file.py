@@ -32,7 +32,9 @@ class InvalidFieldError(ValueError):
 
     def __init__(self, field: str, must: str, value: Any) -> None:
         shown = repr(value)
-        super().__init__(f"{field} must be {must}, got {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '…'}. {REMEDY}")
+        super().__init__(
+            f"{field} must be {must}, got {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '…'}. {REMEDY}"
+        )
 
 
 def as_document(golden: GoldenRows) -> dict[str, Any]:
@@ -41,7 +43,11 @@ def as_document(golden: GoldenRows) -> dict[str, Any]:
     for part in PARTS:
         if (values := getattr(golden, part)) is not None:
             spread = golden.spreads.get(part)
-            outputs[part] = {"values": values, "dtype": golden.dtypes.get(part), "spread": None if spread is None else asdict(spread)}
+            outputs[part] = {
+                "values": values,
+                "dtype": golden.dtypes.get(part),
+                "spread": None if spread is None else asdict(spread),
+            }
     return {
         "schema": SCHEMA,
         **{name: getattr(golden, name) for name in BESIDE_OUTPUTS},
@@ -60,14 +66,18 @@ def read_fields(path: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        json.dumps(document, allow_nan=False)  # Python reads NaN and Infinity, and 1e999 as infinity; no service could return them
+        json.dumps(
+            document, allow_nan=False
+        )  # Python reads NaN and Infinity, and 1e999 as infinity; no service could return them
     except RecursionError as problem:
         raise ValueError(f"its values are nested too deep. {REMEDY}") from problem
     if not isinstance(document, dict):
         raise InvalidFieldError("the document", "an object", document)
     schema = document.get("schema")
     if type(schema) is not int or schema not in {SCHEMA, *FLAT_SCHEMAS}:
-        raise InvalidFieldError("schema", f"a number from 1 to {SCHEMA}, which this version of Tier0 reads", schema)
+        raise InvalidFieldError(
+            "schema", f"a number from 1 to {SCHEMA}, which this version of Tier0 reads", schema
+        )
     return _fields_of(document if schema == SCHEMA else _with_outputs(document))
 
 
@@ -84,7 +94,11 @@ def _with_outputs(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fields_of(document: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(document.keys() - FIELDS):
-        raise InvalidFieldError("the document", f"without {unknown[0]!r}, which this version of Tier0 does not know", document[unknown[0]])
+        raise InvalidFieldError(
+            "the document",
+            f"without {unknown[0]!r}, which this version of Tier0 does not know",
+            document[unknown[0]],
+        )
     if absent := sorted(REQUIRED - document.keys()):
         raise InvalidFieldError(absent[0], "given", None)
     columns = _columns(document["columns"])
@@ -113,9 +127,13 @@ def _fields_of(document: Mapping[str, Any]) -> dict[str, Any]:
 def _output(output: Any, part: str, rows: int) -> dict[str, Any]:
     field = f"outputs.{part}"
     output = _object(output, field)
-    values = _list(output.get("values"), f"{field}.values", _any_value if part == "predictions" else _any_list)
+    values = _list(
+        output.get("values"), f"{field}.values", _any_value if part == "predictions" else _any_list
+    )
     if len(values) != rows:
-        raise InvalidFieldError(f"{field}.values", f"a list of {rows} values, one for each row", f"{len(values)} values")
+        raise InvalidFieldError(
+            f"{field}.values", f"a list of {rows} values, one for each row", f"{len(values)} values"
+        )
     return {
         "values": values,
         "dtype": _optional(output.get("dtype"), f"{field}.dtype", _text),
@@ -132,7 +150,9 @@ def _origin(value: Any, field: str) -> Origin:
     """Read an origin; fields that a later version may add to it are left out."""
     origin = _object(value, field)
     kind = _text(origin.get("kind"), f"{field}.kind")
-    return Origin(kind, *(_optional(origin.get(name), f"{field}.{name}", _text) for name in ("column", "side")))
+    return Origin(
+        kind, *(_optional(origin.get(name), f"{field}.{name}", _text) for name in ("column", "side"))
+    )
 
 
 def _columns(value: Any) -> list[str]:
@@ -143,7 +163,9 @@ def _columns(value: Any) -> list[str]:
 
 
 def _list(value: Any, field: str, read: Callable[[Any, str], Any]) -> list[Any]:
-    return list(starmap(read, ((item, f"{field}[{index}]") for index, item in enumerate(_any_list(value, field)))))
+    return list(
+        starmap(read, ((item, f"{field}[{index}]") for index, item in enumerate(_any_list(value, field))))
+    )
 
 
 def _lists(value: Any, field: str, read: Callable[[Any, str], Any]) -> dict[str, list[Any]]:

@@ -68,7 +68,11 @@ def read_sentences(sentences: Sequence[str], columns: Sequence[str]) -> list[Ori
     Each sentence that the old version wrote for *columns* is built again and looked up as a whole. A sentence that it did not write, or
     wrote for two origins, gets a kind that no check selects.
     """
-    origins = {"example": {EXAMPLE}, "synthetic": {SYNTHETIC}, "everything missing that may be": {Origin("missing")}}
+    origins = {
+        "example": {EXAMPLE},
+        "synthetic": {SYNTHETIC},
+        "everything missing that may be": {Origin("missing")},
+    }
     for side in ("before", "after"):
         origins[f"just {side} the decision changes"] = {Origin("decision", side=side)}
     for column in columns:
@@ -81,4 +85,7 @@ def read_sentences(sentences: Sequence[str], columns: Sequence[str]) -> list[Ori
         ):
             origins.setdefault(sentence, set()).add(origin)
     found = [origins.get(sentence, set()) for sentence in sentences]
-    return [next(iter(of)) if len(of) == 1 else Origin(UNRECOGNIZED + sentence) for of, sentence in zip(found, sentences, strict=True)]
+    return [
+        next(iter(of)) if len(of) == 1 else Origin(UNRECOGNIZED + sentence)
+        for of, sentence in zip(found, sentences, strict=True)
+    ]

@@ -87,7 +87,12 @@ def ask_model(model: Any, signature: Signature, container: Any, *, once: bool = 
         dtypes["intervals"] = bounds.dtype
         intervals = bounds.astype(float)
         _refuse_no_interval(predictions, intervals)
-    return Output(predictions, None if probabilities is None else probabilities.tolist(), None if intervals is None else intervals.tolist(), dtypes)
+    return Output(
+        predictions,
+        None if probabilities is None else probabilities.tolist(),
+        None if intervals is None else intervals.tolist(),
+        dtypes,
+    )
 
 
 def _one_a_row(predicted: Any) -> Any:
@@ -98,7 +103,12 @@ def _one_a_row(predicted: Any) -> Any:
 def labels_follow(model: Any) -> bool:
     """Tell whether the labels of *model* are by its own definition the most probable ones, so that it need not be asked twice."""
     packages = {type(part).__module__.partition(".")[0] for part in (model, estimator_of(model))}
-    return type(estimator_of(model)).__name__ in LABELS_ARE_THE_MOST_PROBABLE and packages <= {"sklearn", "xgboost", "lightgbm", "tier0"}
+    return type(estimator_of(model)).__name__ in LABELS_ARE_THE_MOST_PROBABLE and packages <= {
+        "sklearn",
+        "xgboost",
+        "lightgbm",
+        "tier0",
+    }
 
 
 def package_of(model: Any) -> str:
@@ -124,21 +134,29 @@ def use_one_thread(model: Any) -> dict[str, Any]:
 def _refuse_no_answer(predictions: list[Any], probabilities: Any, rows: int, classes: int) -> None:
     if len(predictions) != rows:
         raise Tier0Error(f"the model gave {len(predictions)} predictions for {rows} rows")
-    if float in set(map(type, predictions)) and any(isinstance(value, float) and not math.isfinite(value) for value in predictions):
+    if float in set(map(type, predictions)) and any(
+        isinstance(value, float) and not math.isfinite(value) for value in predictions
+    ):
         raise Tier0Error("the model predicted a number that is not finite")
     if probabilities is None:
         return
     if probabilities.ndim != 2 or probabilities.shape != (rows, classes):
-        raise Tier0Error(f"the model gave probabilities of shape {probabilities.shape} for {rows} rows and {classes} classes")
+        raise Tier0Error(
+            f"the model gave probabilities of shape {probabilities.shape} for {rows} rows and {classes} classes"
+        )
     if not np.isfinite(probabilities).all():
         raise Tier0Error("the model gave a probability that is not finite")
 
 
 def _refuse_no_interval(predictions: list[Any], intervals: Any) -> None:
     if intervals.shape != (len(predictions), 2):
-        raise Tier0Error(f"the model gave intervals of shape {intervals.shape} for {len(predictions)} rows: give (rows, 2), lower and upper")
+        raise Tier0Error(
+            f"the model gave intervals of shape {intervals.shape} for {len(predictions)} rows: give (rows, 2), lower and upper"
+        )
     if not np.isfinite(intervals).all():
         raise Tier0Error("the model gave a bound that is not finite")
     for row, (prediction, (lower, upper)) in enumerate(zip(predictions, intervals.tolist(), strict=True)):
         if prediction is not None and not lower <= prediction <= upper:
-            raise Tier0Error(f"the model predicted {prediction!r} for row {row}, which is not within its interval, {lower!r} to {upper!r}")
+            raise Tier0Error(
+                f"the model predicted {prediction!r} for row {row}, which is not within its interval, {lower!r} to {upper!r}"
+            )

@@ -12,9 +12,25 @@ from typing import Any
 from tier0.core.errors import RegistrationError
 from tier0.golden.file import PARTS, as_document, read_fields
 from tier0.golden.origins import EXAMPLE, EdgeCaseKind, Origin
-from tier0.golden.tolerance import EXACT, ROW_ALONE_TOLERANCE, Spread, Tolerance, largest_magnitude, tolerance_for
+from tier0.golden.tolerance import (
+    EXACT,
+    ROW_ALONE_TOLERANCE,
+    Spread,
+    Tolerance,
+    largest_magnitude,
+    tolerance_for,
+)
 
-__all__ = ["PARTS", "ROW_ALONE_TOLERANCE", "EdgeCaseKind", "GoldenRows", "Mismatch", "Origin", "Spread", "Tolerance"]
+__all__ = [
+    "PARTS",
+    "ROW_ALONE_TOLERANCE",
+    "EdgeCaseKind",
+    "GoldenRows",
+    "Mismatch",
+    "Origin",
+    "Spread",
+    "Tolerance",
+]
 
 MAX_REPORTED_MISMATCHES = 5
 
@@ -45,7 +61,9 @@ class Mismatch:
         """Return the difference in words, with the values as *show* writes them."""
         origin = "" if self.origin is None else f" ({self.origin})"
         more = f" ({self.count} of {self.rows} rows differ)" if self.rows > 1 else ""
-        return f"row {self.row}{origin}: {self.part}: expected {show(self.expected)}, got {show(self.got)}{more}"
+        return (
+            f"row {self.row}{origin}: {self.part}: expected {show(self.expected)}, got {show(self.got)}{more}"
+        )
 
     def __str__(self) -> str:
         return self.describe()
@@ -94,11 +112,14 @@ class GoldenRows:
             self,
             rows=[self.rows[index] for index in indices],
             predictions=[self.predictions[index] for index in indices],
-            probabilities=None if self.probabilities is None else [self.probabilities[index] for index in indices],
+            probabilities=None
+            if self.probabilities is None
+            else [self.probabilities[index] for index in indices],
             intervals=None if self.intervals is None else [self.intervals[index] for index in indices],
             origins=[self.origins[index] for index in indices] if self.origins else [],
             distinguishes={
-                defect: [position for position, index in enumerate(indices) if index in showing] for defect, showing in self.distinguishes.items()
+                defect: [position for position, index in enumerate(indices) if index in showing]
+                for defect, showing in self.distinguishes.items()
             },
         )
 
@@ -157,18 +178,34 @@ class GoldenRows:
             same_batch: `plain` or `edge_cases` are asked together, whole and in their order.
         """
         largest = largest_magnitude(getattr(self, part) or [])
-        as_asked = same_batch and all(origin.is_known for origin in self.origins)  # else the batches of that version are not known
-        return tolerance_for(self.dtypes.get(part), self.spreads.get(part), largest, same_arithmetic=same_arithmetic, same_batch=as_asked)
+        as_asked = same_batch and all(
+            origin.is_known for origin in self.origins
+        )  # else the batches of that version are not known
+        return tolerance_for(
+            self.dtypes.get(part),
+            self.spreads.get(part),
+            largest,
+            same_arithmetic=same_arithmetic,
+            same_batch=as_asked,
+        )
 
-    def tolerances(self, *, same_arithmetic: bool, same_batch: bool, relative: float = 0.0, absolute: float = 0.0) -> dict[str, Tolerance]:
+    def tolerances(
+        self, *, same_arithmetic: bool, same_batch: bool, relative: float = 0.0, absolute: float = 0.0
+    ) -> dict[str, Tolerance]:
         """Return the tolerance of every part (see `tolerance`), or what a user allows where that is more: *relative*, or *absolute*."""
         return {
-            part: self.tolerance(part, same_arithmetic=same_arithmetic, same_batch=same_batch).widened(relative=relative, absolute=absolute)
+            part: self.tolerance(part, same_arithmetic=same_arithmetic, same_batch=same_batch).widened(
+                relative=relative, absolute=absolute
+            )
             for part in PARTS
         }
 
     def compare(
-        self, answer: Mapping[str, Any], *, tolerance: float | Mapping[str, Tolerance] = 0.0, parts: Sequence[str] = PARTS
+        self,
+        answer: Mapping[str, Any],
+        *,
+        tolerance: float | Mapping[str, Tolerance] = 0.0,
+        parts: Sequence[str] = PARTS,
     ) -> Mismatch | None:
         """Compare a served *answer* with the trained model's outputs.
 
@@ -198,20 +235,39 @@ class GoldenRows:
         if not isinstance(got, list):
             return Mismatch(0, part, expected[0] if expected else None, got, len(self), len(self))
         if len(got) != len(expected):
-            return Mismatch(0, part, f"one for each of {len(expected)} rows", f"{len(got)} of them", len(self), len(self))
-        wrong = [index for index, pair in enumerate(zip(expected, got, strict=True)) if not _equal(*pair, tolerance)]
+            return Mismatch(
+                0, part, f"one for each of {len(expected)} rows", f"{len(got)} of them", len(self), len(self)
+            )
+        wrong = [
+            index
+            for index, pair in enumerate(zip(expected, got, strict=True))
+            if not _equal(*pair, tolerance)
+        ]
         if part == "predictions":
-            wrong = sorted({*wrong, *(index for index, pair in enumerate(zip(expected, got, strict=True)) if self._is_another_label(*pair))})
+            wrong = sorted(
+                {
+                    *wrong,
+                    *(
+                        index
+                        for index, pair in enumerate(zip(expected, got, strict=True))
+                        if self._is_another_label(*pair)
+                    ),
+                }
+            )
         if not wrong:
             return None
         first = wrong[0]
-        return Mismatch(first, part, expected[first], got[first], len(wrong), len(self), self._edge_origin(first))
+        return Mismatch(
+            first, part, expected[first], got[first], len(wrong), len(self), self._edge_origin(first)
+        )
 
     def _is_another_label(self, expected: Any, got: Any) -> bool:
         """Return True if a number is closer to another label: a tolerance that is wider than labels are apart must not join them."""
         if not isinstance(expected, float) or not _is_finite_number(got):
             return False
-        return any(abs(label - got) < abs(expected - got) for label in self.classes if isinstance(label, float))
+        return any(
+            abs(label - got) < abs(expected - got) for label in self.classes if isinstance(label, float)
+        )
 
     def beside(self, answer: Mapping[str, Any], *, parts: Sequence[str] = PARTS) -> dict[str, Any] | None:
         """Return what the in-memory model gave beside what was served, for a drawing.
@@ -227,25 +283,52 @@ class GoldenRows:
         """
         for part in ("probabilities", "predictions"):
             expected, served = getattr(self, part), answer.get(part)
-            if part not in parts or not expected or not isinstance(served, list) or len(served) != len(expected):
+            if (
+                part not in parts
+                or not expected
+                or not isinstance(served, list)
+                or len(served) != len(expected)
+            ):
                 continue
             columns = range(len(expected[0])) if isinstance(expected[0], list) else range(1)
             by_column = [
-                [(_number(before, column), _number(after, column)) for before, after in zip(expected, served, strict=True)] for column in columns
+                [
+                    (_number(before, column), _number(after, column))
+                    for before, after in zip(expected, served, strict=True)
+                ]
+                for column in columns
             ]
-            column = max(columns, key=lambda column: (sum(before != after for before, after in by_column[column]), column))
+            column = max(
+                columns,
+                key=lambda column: (sum(before != after for before, after in by_column[column]), column),
+            )
             pairs = by_column[column]
             if all(before is not None for before, _ in pairs):
-                label = f" of {self.classes[column]}" if part == "probabilities" and column < len(self.classes) else ""
+                label = (
+                    f" of {self.classes[column]}"
+                    if part == "probabilities" and column < len(self.classes)
+                    else ""
+                )
                 what = {"probabilities": "probability", "predictions": "prediction"}[part] + label
                 return {"part": part, "what": what, **_as_columns(pairs), "worst": self._worst(pairs)}
         return None
 
     def _worst(self, pairs: Sequence[tuple[float | None, float | None]]) -> list[dict[str, Any]]:
-        apart = {index: math.inf if after is None else abs(before - after) for index, (before, after) in enumerate(pairs) if before is not None}
-        ranked = sorted((index for index, difference in apart.items() if difference > 0), key=lambda index: -apart[index])
+        apart = {
+            index: math.inf if after is None else abs(before - after)
+            for index, (before, after) in enumerate(pairs)
+            if before is not None
+        }
+        ranked = sorted(
+            (index for index, difference in apart.items() if difference > 0), key=lambda index: -apart[index]
+        )
         return [
-            {"row": index, "origin": self.origin(index), "expected": pairs[index][0], "served": pairs[index][1]}
+            {
+                "row": index,
+                "origin": self.origin(index),
+                "expected": pairs[index][0],
+                "served": pairs[index][1],
+            }
             for index in ranked[:MAX_REPORTED_MISMATCHES]
         ]
 
@@ -263,18 +346,26 @@ class GoldenRows:
         try:
             rows = cls(**read_fields(Path(path)))
         except OSError as problem:
-            raise RegistrationError(f"cannot read golden rows from {path}: {problem}. They are written when a model is registered.") from problem
+            raise RegistrationError(
+                f"cannot read golden rows from {path}: {problem}. They are written when a model is registered."
+            ) from problem
         except ValueError as problem:
             raise RegistrationError(f"invalid golden rows in {path}: {problem}") from problem
         if (contradiction := rows.problem()) is not None:
-            raise RegistrationError(f"invalid golden rows in {path}: {contradiction}. Make them again, with tier0 golden or tier0.golden_rows.")
+            raise RegistrationError(
+                f"invalid golden rows in {path}: {contradiction}. Make them again, with tier0 golden or tier0.golden_rows."
+            )
         return rows
 
     def problem(self) -> str | None:
         """Return the first contradiction between the fields; None without one."""
         if not self.rows:
             return "rows is empty"
-        if wrong := [index for index, row in enumerate(self.rows) if not isinstance(row, list) or len(row) != len(self.columns)]:
+        if wrong := [
+            index
+            for index, row in enumerate(self.rows)
+            if not isinstance(row, list) or len(row) != len(self.columns)
+        ]:
             return f"rows[{wrong[0]}] is not a list of {len(self.columns)} values, one for each of columns"
         for name in (*PARTS, "origins"):
             values = getattr(self, name)
@@ -290,7 +381,11 @@ class GoldenRows:
 def _number(output: Any, column: int) -> float | None:
     """Return one of a row's probabilities, or its prediction; None for what is no finite number."""
     value = (output[column] if column < len(output) else None) if isinstance(output, list) else output
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
+    return (
+        float(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        else None
+    )
 
 
 def _is_finite_number(value: Any) -> bool:
@@ -303,10 +398,20 @@ def _as_columns(pairs: Sequence[tuple[float | None, float | None]]) -> dict[str,
 
 def _equal(expected: Any, got: Any, tolerance: Tolerance) -> bool:
     if isinstance(expected, list):
-        return isinstance(got, list) and len(got) == len(expected) and all(_equal(*pair, tolerance) for pair in zip(expected, got, strict=True))
+        return (
+            isinstance(got, list)
+            and len(got) == len(expected)
+            and all(_equal(*pair, tolerance) for pair in zip(expected, got, strict=True))
+        )
     if isinstance(expected, dict):
-        return isinstance(got, dict) and got.keys() == expected.keys() and all(_equal(expected[key], got[key], tolerance) for key in expected)
-    if isinstance(got, float) and math.isnan(got):  # how services write what JSON has no number for, and golden rows have as None
+        return (
+            isinstance(got, dict)
+            and got.keys() == expected.keys()
+            and all(_equal(expected[key], got[key], tolerance) for key in expected)
+        )
+    if isinstance(got, float) and math.isnan(
+        got
+    ):  # how services write what JSON has no number for, and golden rows have as None
         return expected is None or (isinstance(expected, float) and math.isnan(expected))
     if isinstance(expected, float):
         return isinstance(got, (int, float)) and not isinstance(got, bool) and tolerance.allows(expected, got)

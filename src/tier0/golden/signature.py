@@ -20,9 +20,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 2
-JSON_NAMES = {str: "text", bool: "true/false", int: "a whole number", float: "a number", type(None): "null", list: "a list", dict: "an object"}
+JSON_NAMES = {
+    str: "text",
+    bool: "true/false",
+    int: "a whole number",
+    float: "a number",
+    type(None): "null",
+    list: "a list",
+    dict: "an object",
+}
 KIND_NAMES = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "text": "text"}
-ALLOWED_TYPES: dict[str, set[type]] = {"number": {int, float}, "integer": {int, float}, "boolean": {bool}, "text": {str}}
+ALLOWED_TYPES: dict[str, set[type]] = {
+    "number": {int, float},
+    "integer": {int, float},
+    "boolean": {bool},
+    "text": {str},
+}
 BEYOND_A_FLOAT = 2**53
 Kind = Literal["number", "integer", "boolean", "text"]
 
@@ -98,7 +111,12 @@ class Signature:
             )
         values = {key: value for key, value in document.items() if key != "schema"}
         features = tuple(
-            Feature(**{**feature, **{name: tuple(value) for name, value in feature.items() if isinstance(value, list)}})
+            Feature(
+                **{
+                    **feature,
+                    **{name: tuple(value) for name, value in feature.items() if isinstance(value, list)},
+                }
+            )
             for feature in values.pop("features")
         )
         return cls(features=features, **{**values, "classes": tuple(values["classes"])})
@@ -118,7 +136,11 @@ class Signature:
         """
         if not isinstance(features, list) or not features:
             what = "is an empty list" if isinstance(features, list) else f"is {_json_name(features)}"
-            raise InvalidRowError("features", what, f"Send a list of rows, each with {len(self.features)} values, or a list of records")
+            raise InvalidRowError(
+                "features",
+                what,
+                f"Send a list of rows, each with {len(self.features)} values, or a list of records",
+            )
         read = self._rows_from_records if isinstance(features[0], dict) else self._rows_from_rows
         rows = read(features, columns)
         if not self._is_plain_matrix(rows):
@@ -140,17 +162,25 @@ class Signature:
         """Tell quickly whether every value is a finite float in a number column: the usual case, and nothing to check."""
         if not all(feature.kind == "number" and feature.dtype != "float32" for feature in self.features):
             return False
-        return set(map(type, chain.from_iterable(rows))) == {float} and math.isfinite(sum(chain.from_iterable(rows)))
+        return set(map(type, chain.from_iterable(rows))) == {float} and math.isfinite(
+            sum(chain.from_iterable(rows))
+        )
 
     def _rows_from_records(self, records: list[Any], columns: Any) -> list[list[Any]]:
         if columns is not None:
-            raise InvalidRowError("columns", "is given together with records", "Leave it out: a record names its own values")
+            raise InvalidRowError(
+                "columns", "is given together with records", "Leave it out: a record names its own values"
+            )
         names = self.names
         expected = set(names)
         rows = []
         for index, record in enumerate(records):
             if not isinstance(record, dict):
-                raise InvalidRowError(f"features[{index}]", f"is {_json_name(record)} among records", "Send either records or rows, not both")
+                raise InvalidRowError(
+                    f"features[{index}]",
+                    f"is {_json_name(record)} among records",
+                    "Send either records or rows, not both",
+                )
             if record.keys() != expected:
                 _refuse_names(f"features[{index}]", list(record), names)
             rows.append([record[name] for name in names])
@@ -162,18 +192,28 @@ class Signature:
         for index, row in enumerate(rows):
             if not isinstance(row, list):
                 remedy = (
-                    "Send a list of rows, each a list of values, even for a single row" if index == 0 else "Send either records or rows, not both"
+                    "Send a list of rows, each a list of values, even for a single row"
+                    if index == 0
+                    else "Send either records or rows, not both"
                 )
-                raise InvalidRowError(f"features[{index}]", f"is {_json_name(row)} where a row was expected", remedy)
+                raise InvalidRowError(
+                    f"features[{index}]", f"is {_json_name(row)} where a row was expected", remedy
+                )
             if len(row) != width:
                 names = ", ".join(self.names)
-                raise InvalidRowError(f"features[{index}]", f"has {len(row)} values, and the model takes {width}", f"In this order: {names}")
+                raise InvalidRowError(
+                    f"features[{index}]",
+                    f"has {len(row)} values, and the model takes {width}",
+                    f"In this order: {names}",
+                )
         return rows if order is None else [[row[position] for position in order] for row in rows]
 
     def _order_of(self, columns: Any) -> list[int]:
         names = self.names
         if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-            raise InvalidRowError("columns", "is not a list of names", f"The model's columns are: {', '.join(names)}")
+            raise InvalidRowError(
+                "columns", "is not a list of names", f"The model's columns are: {', '.join(names)}"
+            )
         if len(set(columns)) != len(columns):
             twice = next(name for name in columns if columns.count(name) > 1)
             raise InvalidRowError("columns", f"names {twice!r} twice", "Name each column once")
@@ -200,7 +240,10 @@ class Signature:
         import pandas as pd  # noqa: PLC0415 - a worker whose model takes arrays never loads pandas
 
         return pd.DataFrame(
-            {feature.name: _series(feature, [row[position] for row in rows]) for position, feature in enumerate(self.features)},
+            {
+                feature.name: _series(feature, [row[position] for row in rows])
+                for position, feature in enumerate(self.features)
+            },
             columns=self.names,
         )
 
@@ -230,27 +273,50 @@ def _check_column(rows: list[list[Any]], position: int, feature: Feature) -> Non
         where = f"features[{index}].{feature.name}"
         if value is None or (type(value) is float and math.isnan(value)):
             if not feature.accepts_missing:
-                raise InvalidRowError(where, "is missing, and the model gives no answer without it", f"Send {KIND_NAMES[feature.kind]}")
+                raise InvalidRowError(
+                    where,
+                    "is missing, and the model gives no answer without it",
+                    f"Send {KIND_NAMES[feature.kind]}",
+                )
             row[position] = None
         elif type(value) not in allowed:
             raise InvalidRowError(where, f"is {_json_name(value)}", f"Send {KIND_NAMES[feature.kind]}")
         elif feature.kind in {"number", "integer"}:
             row[position] = _checked_number(value, where, feature)
-        if feature.categories is not None and row[position] is not None and row[position] not in feature.categories:
+        if (
+            feature.categories is not None
+            and row[position] is not None
+            and row[position] not in feature.categories
+        ):
             vocabulary = ", ".join(map(str, feature.categories[:20]))
-            raise InvalidRowError(where, f"is {value!r}, which the model was never shown", f"Its categories are: {vocabulary}")
-        if feature.vocabulary is not None and (known := _known_spelling(row[position], feature.vocabulary)) is not None:
-            raise InvalidRowError(where, f"is {value!r}, and the model was trained on {known!r}", f"Send {known!r}")
+            raise InvalidRowError(
+                where, f"is {value!r}, which the model was never shown", f"Its categories are: {vocabulary}"
+            )
+        if (
+            feature.vocabulary is not None
+            and (known := _known_spelling(row[position], feature.vocabulary)) is not None
+        ):
+            raise InvalidRowError(
+                where, f"is {value!r}, and the model was trained on {known!r}", f"Send {known!r}"
+            )
 
 
 def _refuse_loss(rows: list[list[Any]], position: int, feature: Feature) -> None:
     """Refuse whole numbers beyond what a float holds beside a missing value: numpy's integers have none, and the column becomes float."""
-    if feature.kind != "integer" or not feature.dtype.startswith(("int", "uint")) or all(row[position] is not None for row in rows):
+    if (
+        feature.kind != "integer"
+        or not feature.dtype.startswith(("int", "uint"))
+        or all(row[position] is not None for row in rows)
+    ):
         return
     for index, row in enumerate(rows):
         if row[position] is not None and abs(row[position]) > BEYOND_A_FLOAT:
             where = f"features[{index}].{feature.name}"
-            raise InvalidRowError(where, "is beyond what a float holds, and missing in another row", "Send such rows in requests of their own")
+            raise InvalidRowError(
+                where,
+                "is beyond what a float holds, and missing in another row",
+                "Send such rows in requests of their own",
+            )
 
 
 def _known_spelling(value: Any, vocabulary: tuple[str, ...]) -> str | None:
@@ -279,10 +345,14 @@ def _checked_number(value: float, where: str, feature: Feature) -> float | int:
             raise InvalidRowError(where, "is not finite as a floating-point number", "Send a finite number")
         return number
     if math.isinf(value) or value != int(value):
-        raise InvalidRowError(where, f"is {value!r}, and the model was trained on whole numbers", "Send a whole number")
+        raise InvalidRowError(
+            where, f"is {value!r}, and the model was trained on whole numbers", "Send a whole number"
+        )
     limits = np.iinfo(feature.dtype.lower() if feature.dtype.lower().startswith(("int", "uint")) else "int64")
     if not limits.min <= value <= limits.max:
-        raise InvalidRowError(where, f"does not fit {feature.dtype}", f"Send a whole number from {limits.min} to {limits.max}")
+        raise InvalidRowError(
+            where, f"does not fit {feature.dtype}", f"Send a whole number from {limits.min} to {limits.max}"
+        )
     return int(value)
 
 
@@ -295,7 +365,9 @@ def _refuse_names(where: str, given: list[str], expected: list[str]) -> None:
     if unknown:
         parts.append(f"has unknown {', '.join(map(repr, unknown))}")
     field = f"{where}.{(missing or unknown)[0]}"
-    raise InvalidRowError(field, f"the set of names {' and '.join(parts)}", f"The model takes: {', '.join(expected)}")
+    raise InvalidRowError(
+        field, f"the set of names {' and '.join(parts)}", f"The model takes: {', '.join(expected)}"
+    )
 
 
 def _json_name(value: Any) -> str:

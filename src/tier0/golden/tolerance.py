@@ -58,7 +58,9 @@ class Tolerance:
     def allows(self, expected: float, got: float) -> bool:
         """Return True if *got* is *expected*, or within this tolerance of it."""
         try:
-            return expected == got or math.isclose(expected, got, rel_tol=self.relative, abs_tol=self.absolute)
+            return expected == got or math.isclose(
+                expected, got, rel_tol=self.relative, abs_tol=self.absolute
+            )
         except OverflowError:  # an integer beyond all floats
             return False
 
@@ -67,7 +69,9 @@ EXACT = Tolerance()
 NO_SPREAD = Spread()
 
 
-def tolerance_for(dtype: str | None, spread: Spread | None, largest: float, *, same_arithmetic: bool, same_batch: bool) -> Tolerance:
+def tolerance_for(
+    dtype: str | None, spread: Spread | None, largest: float, *, same_arithmetic: bool, same_batch: bool
+) -> Tolerance:
     """Return how far the served numbers of one part may be from the trained model's.
 
     Args:
@@ -81,7 +85,9 @@ def tolerance_for(dtype: str | None, spread: Spread | None, largest: float, *, s
         return EXACT
     epsilon = EPSILONS.get(dtype or "", 0.0)
     relative = max(ROW_ALONE_TOLERANCE, RELATIVE_EPSILONS * epsilon)
-    absolute = 0.0 if spread == NO_SPREAD else ABSOLUTE_EPSILONS * epsilon * largest  # trees add in one order, everywhere
+    absolute = (
+        0.0 if spread == NO_SPREAD else ABSOLUTE_EPSILONS * epsilon * largest
+    )  # trees add in one order, everywhere
     if spread is not None:
         absolute = max(absolute, min(spread.absolute * SAFETY, MAX_ROUNDING * largest))
     return Tolerance(relative, absolute)

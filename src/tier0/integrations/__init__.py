@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tier0.client import CallerError, CircuitOpenError, ClientError, ClientUsageError, InvalidDataError, PoolSaturatedError, TimedOutError
+from tier0.client import (
+    CallerError,
+    CircuitOpenError,
+    ClientError,
+    ClientUsageError,
+    InvalidDataError,
+    PoolSaturatedError,
+    TimedOutError,
+)
 
 CALLERS_MISTAKES = set(range(400, 500)) - {401, 403, 405, 407}
 """What was asked is wrong, and not how: that the application may not ask, or asks elsewhere, is its own mistake."""

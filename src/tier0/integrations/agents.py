@@ -54,12 +54,25 @@ class HTTPModelClient:
         name_of: from the model's name and the horizon to the name under which it is served.
     """
 
-    def __init__(self, client: BentoMLClient, model: str, *, name_of: Callable[[str, int | None], str] = name_with_horizon) -> None:
+    def __init__(
+        self,
+        client: BentoMLClient,
+        model: str,
+        *,
+        name_of: Callable[[str, int | None], str] = name_with_horizon,
+    ) -> None:
         self.model = model
         self._client = client
         self._name_of = name_of
 
-    async def predict(self, entity: str, features: Mapping[str, Any], horizon: int | None = None, *, timeout: float | None = None) -> ModelAnswer:
+    async def predict(
+        self,
+        entity: str,
+        features: Mapping[str, Any],
+        horizon: int | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> ModelAnswer:
         """Ask about one entity.
 
         Args:
@@ -75,8 +88,12 @@ class HTTPModelClient:
         answer = await self._client.predict([dict(features)], model=name, timeout=timeout)
         tag = answer.get("model_tag")
         if tag is not None and str(tag).partition(":")[0] != name:
-            raise InvalidAnswerError(f"{name} was asked, and {tag} answered. If that is right, let name_of give the name in the model's tag.")
-        predictions, probabilities, intervals = (answer.get(part) for part in ("predictions", "probabilities", "intervals"))
+            raise InvalidAnswerError(
+                f"{name} was asked, and {tag} answered. If that is right, let name_of give the name in the model's tag."
+            )
+        predictions, probabilities, intervals = (
+            answer.get(part) for part in ("predictions", "probabilities", "intervals")
+        )
         return ModelAnswer(
             entity,
             name,
@@ -125,7 +142,12 @@ class ModelOrchestrator:
         self._clients = {client.model: client for client in clients}
 
     async def predict(
-        self, entity: str, features: Mapping[str, Mapping[str, Any]], horizons: Mapping[str, int] | None = None, *, timeout: float = 10.0
+        self,
+        entity: str,
+        features: Mapping[str, Mapping[str, Any]],
+        horizons: Mapping[str, int] | None = None,
+        *,
+        timeout: float = 10.0,
     ) -> Synthesis:
         """Ask about one entity.
 
@@ -140,11 +162,16 @@ class ModelOrchestrator:
             ClientUsageError: the application's own mistake, such as a client that is closed: no failure of a model.
         """
         clients = {model: self._clients[model] for model in features}
-        calls = [client.predict(entity, features[model], (horizons or {}).get(model), timeout=timeout) for model, client in clients.items()]
+        calls = [
+            client.predict(entity, features[model], (horizons or {}).get(model), timeout=timeout)
+            for model, client in clients.items()
+        ]
         return Synthesis(*await _ask_all(clients, calls))
 
 
-async def _ask_all(models: Iterable[str], calls: Iterable[Awaitable[Answer]]) -> tuple[dict[str, Answer], dict[str, ClientError]]:
+async def _ask_all(
+    models: Iterable[str], calls: Iterable[Awaitable[Answer]]
+) -> tuple[dict[str, Answer], dict[str, ClientError]]:
     """Ask at once, and return what each of *models* answered, or why it did not; anything else that goes wrong is raised."""
     answers: dict[str, Answer] = {}
     failures: dict[str, ClientError] = {}
@@ -189,7 +216,12 @@ class ModelInferenceTool:
     def definition(self) -> dict[str, Any]:
         """Return the tool's name, description and JSON schema, as the Model Context Protocol lists tools."""
         takes = "; ".join(f"{model} takes {', '.join(names)}" for model, names in self._features.items())
-        rows = {"type": "array", "minItems": 1, "items": {"type": "object"}, "description": f"one object a row, feature name to value: {takes}"}
+        rows = {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "object"},
+            "description": f"one object a row, feature name to value: {takes}",
+        }
         return {
             "name": self.name,
             "description": "Ask a served machine-learning model for predictions, with probabilities or intervals where it has them.",
@@ -215,7 +247,9 @@ class ModelInferenceTool:
         if not isinstance(model, str) or model not in self._features:
             return _error("InvalidArguments", f"model = {model!r}: there is {', '.join(self._features)}")
         if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
-            return _error("InvalidArguments", f"rows: give a list of objects with {', '.join(self._features[model])}")
+            return _error(
+                "InvalidArguments", f"rows: give a list of objects with {', '.join(self._features[model])}"
+            )
         try:
             return dict(await self._client.predict_batch(rows, model=model))
         except ClientError as problem:

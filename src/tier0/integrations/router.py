@@ -14,7 +14,9 @@ from tier0.integrations import is_bug, to_http_error
 Answer = TypeVar("Answer")
 
 
-def make_router(client: BentoMLClient, *, authorize: Callable[..., Any] | None = None, prefix: str = "/api/models") -> APIRouter:
+def make_router(
+    client: BentoMLClient, *, authorize: Callable[..., Any] | None = None, prefix: str = "/api/models"
+) -> APIRouter:
     """Make the routes; the application closes the client when it ends.
 
     - ``POST {prefix}/predict/{model_name}`` and ``…/batch``: a body as the service takes it, or records; the service's answer.
@@ -28,7 +30,9 @@ def make_router(client: BentoMLClient, *, authorize: Callable[..., Any] | None =
         authorize: a dependency of FastAPI that raises where a caller may not ask; everybody may by default.
         prefix: of all routes.
     """
-    router = APIRouter(prefix=prefix, tags=["models"], dependencies=[] if authorize is None else [Depends(authorize)])
+    router = APIRouter(
+        prefix=prefix, tags=["models"], dependencies=[] if authorize is None else [Depends(authorize)]
+    )
 
     @router.post("/predict/{model_name}")
     async def predict(model_name: str, data: Annotated[Any, Body()]) -> Any:
@@ -52,7 +56,11 @@ def make_router(client: BentoMLClient, *, authorize: Callable[..., Any] | None =
     @router.get("/{model_name}/status")
     async def status(model_name: str) -> dict[str, str]:
         circuit = await _answered(_state_of(client, model_name))
-        return {"model": model_name, "circuit": circuit, "status": "unavailable" if circuit == "open" else "available"}
+        return {
+            "model": model_name,
+            "circuit": circuit,
+            "status": "unavailable" if circuit == "open" else "available",
+        }
 
     return router
 
@@ -75,5 +83,10 @@ def _as_http(problem: ClientError) -> HTTPException:
     status, message = to_http_error(problem)
     waits = problem.retry_after is not None and math.isfinite(problem.retry_after)
     headers = {"Retry-After": str(math.ceil(problem.retry_after or 0.0))} if waits else {}
-    detail = {"error": type(problem).__name__, "message": message, "request_id": problem.request_id, "attempts": problem.attempts}
+    detail = {
+        "error": type(problem).__name__,
+        "message": message,
+        "request_id": problem.request_id,
+        "attempts": problem.attempts,
+    }
     return HTTPException(status, detail, headers)

@@ -33,15 +33,21 @@ def dask_cluster(address: str) -> Iterator[Executor]:
         Tier0Error: nothing answers there, it has no workers, or they have other versions.
     """
     if not address.startswith(("tcp://", "tls://")):
-        raise Tier0Error(f"dask = {address!r} is no address of a scheduler: give one such as tcp://127.0.0.1:8786")
+        raise Tier0Error(
+            f"dask = {address!r} is no address of a scheduler: give one such as tcp://127.0.0.1:8786"
+        )
     try:
         import distributed  # noqa: PLC0415 - an optional extra
     except ImportError as problem:
-        raise MissingDependencyError("--dask needs the package distributed, which is not installed: pip install 'pytest-tier0[dask]'") from problem
+        raise MissingDependencyError(
+            "--dask needs the package distributed, which is not installed: pip install 'pytest-tier0[dask]'"
+        ) from problem
     try:
         client: Any = distributed.Client(address, timeout=CONNECT, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as problem:
-        raise Tier0Error(f"dask = {address!r} does not answer as a scheduler: {problem}. Start one with: dask scheduler") from problem
+        raise Tier0Error(
+            f"dask = {address!r} does not answer as a scheduler: {problem}. Start one with: dask scheduler"
+        ) from problem
     with client:
         _refuse_other_workers(client, address)
         yield _runner(client)
@@ -77,8 +83,12 @@ def _refuse_other_workers(client: Any, address: str) -> None:
     for worker, found in theirs.items():
         for name, version in ours.items():
             if found[name] != version:
-                message = f"dask = {address!r}: the worker {worker} has {name} {found[name]}, and here is {version}"
-                raise Tier0Error(f"{message}: with another version the outcome may be another one. Install the same there")
+                message = (
+                    f"dask = {address!r}: the worker {worker} has {name} {found[name]}, and here is {version}"
+                )
+                raise Tier0Error(
+                    f"{message}: with another version the outcome may be another one. Install the same there"
+                )
 
 
 def versions() -> dict[str, str | None]:

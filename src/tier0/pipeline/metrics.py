@@ -33,7 +33,12 @@ def minority_class(target: np.ndarray[Any, Any]) -> Any:
     return labels[len(labels) - 1 - int(np.argmin(counts[::-1]))]
 
 
-def choose_threshold(target: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any], classes: np.ndarray[Any, Any], minority: Any) -> float:
+def choose_threshold(
+    target: np.ndarray[Any, Any],
+    probabilities: np.ndarray[Any, Any],
+    classes: np.ndarray[Any, Any],
+    minority: Any,
+) -> float:
     """Choose the probability of ``classes[1]`` from which it is predicted, so that F1 of the minority class is highest.
 
     Args:
@@ -63,7 +68,11 @@ def choose_threshold(target: np.ndarray[Any, Any], probabilities: np.ndarray[Any
 
 
 def classification_metrics(
-    target: np.ndarray[Any, Any], predictions: list[Any], probabilities: np.ndarray[Any, Any] | None, classes: np.ndarray[Any, Any], minority: Any
+    target: np.ndarray[Any, Any],
+    predictions: list[Any],
+    probabilities: np.ndarray[Any, Any] | None,
+    classes: np.ndarray[Any, Any],
+    minority: Any,
 ) -> dict[str, float]:
     """Measure a classifier.
 
@@ -79,7 +88,13 @@ def classification_metrics(
         more), ``brier`` (two classes: Brier 1950 halved, as scikit-learn has it; more: the sum over classes, as Brier has it),
         ``accuracy``, ``recall_minority`` and ``precision_minority``.
     """
-    from sklearn.metrics import accuracy_score, average_precision_score, precision_score, recall_score, roc_auc_score  # noqa: PLC0415
+    from sklearn.metrics import (
+        accuracy_score,
+        average_precision_score,
+        precision_score,
+        recall_score,
+        roc_auc_score,
+    )  # noqa: PLC0415
 
     label = {"labels": [minority], "average": "macro", "zero_division": 0.0}
     of_labels = {
@@ -100,11 +115,19 @@ def classification_metrics(
         auc = roc_auc_score(one_hot, probabilities, average="macro")
         average_precision = average_precision_score(one_hot, probabilities, average="macro")
         brier = squared
-    return {"auc_roc": float(auc), "average_precision": float(average_precision), "brier": float(brier), **of_labels}
+    return {
+        "auc_roc": float(auc),
+        "average_precision": float(average_precision),
+        "brier": float(brier),
+        **of_labels,
+    }
 
 
 def spread_of(
-    measure: Callable[[np.ndarray[Any, Any]], dict[str, float]], strata: np.ndarray[Any, Any] | None, rows: int, seed: int
+    measure: Callable[[np.ndarray[Any, Any]], dict[str, float]],
+    strata: np.ndarray[Any, Any] | None,
+    rows: int,
+    seed: int,
 ) -> dict[str, float]:
     """Return how much each metric would vary with other test rows: its standard deviation over bootstrap samples (Efron 1979).
 
@@ -115,8 +138,14 @@ def spread_of(
         seed: of the draw.
     """
     rng = np.random.default_rng(seed)
-    parts = [np.arange(rows)] if strata is None else [np.flatnonzero(strata == label) for label in np.unique(strata)]
-    measured = [measure(np.concatenate([rng.choice(part, len(part)) for part in parts])) for _ in range(RESAMPLES)]
+    parts = (
+        [np.arange(rows)]
+        if strata is None
+        else [np.flatnonzero(strata == label) for label in np.unique(strata)]
+    )
+    measured = [
+        measure(np.concatenate([rng.choice(part, len(part)) for part in parts])) for _ in range(RESAMPLES)
+    ]
     return {name: float(np.std([one[name] for one in measured], ddof=1)) for name in measured[0]}
 
 
@@ -138,7 +167,13 @@ def refuse_useless(metrics: dict[str, float], what: str) -> None:
         UselessModelError: AUC-ROC under 0.55, recall of the minority class under 10 %, or R² under 0; with all the numbers.
     """
     limits = {"auc_roc": MIN_AUC, "recall_minority": MIN_RECALL, "r2": MIN_R2}
-    reasons = [f"{name} is {metrics[name]:.3f}, under {limit:g}" for name, limit in limits.items() if name in metrics and not metrics[name] >= limit]
+    reasons = [
+        f"{name} is {metrics[name]:.3f}, under {limit:g}"
+        for name, limit in limits.items()
+        if name in metrics and not metrics[name] >= limit
+    ]
     if reasons:
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        raise UselessModelError(f"{what} is useless on the test part: {'; '.join(reasons)} ({numbers}). Check the target and the features.")
+        raise UselessModelError(
+            f"{what} is useless on the test part: {'; '.join(reasons)} ({numbers}). Check the target and the features."
+        )

@@ -14,7 +14,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.core.events import TrainingDone, TrainingTrial
-from tier0.pipeline.metrics import choose_threshold, classification_metrics, minority_class, refuse_useless, regression_metrics, spread_of
+from tier0.pipeline.metrics import (
+    choose_threshold,
+    classification_metrics,
+    minority_class,
+    refuse_useless,
+    regression_metrics,
+    spread_of,
+)
 from tier0.pipeline.selection import fit_and_score, scoring_of
 
 if TYPE_CHECKING:
@@ -129,7 +136,13 @@ def train(
 
 
 def _search(
-    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: Candidate, trials: int, seed: int, events: EventLog, run: Executor
+    dataset: Dataset,
+    parts: dict[str, np.ndarray[Any, Any]],
+    candidate: Candidate,
+    trials: int,
+    seed: int,
+    events: EventLog,
+    run: Executor,
 ) -> tuple[dict[str, Any], float, Any]:
     """Return the best hyper-parameters, their score on the validation part, and the model that was fitted with them.
 
@@ -146,7 +159,9 @@ def _search(
         asked = [study.ask() for _ in range(min(AT_ONCE, trials - first))]
         drawn = [candidate.suggest(trial) for trial in asked]
         fitted = run(fit_and_score, [(candidate.build(**parameters), *rows) for parameters in drawn])
-        for number, (trial, parameters, (score, model)) in enumerate(zip(asked, drawn, fitted, strict=True), first + 1):
+        for number, (trial, parameters, (score, model)) in enumerate(
+            zip(asked, drawn, fitted, strict=True), first + 1
+        ):
             study.tell(trial, score)
             if score > best[1]:
                 best = (parameters, score, model)
@@ -155,7 +170,9 @@ def _search(
     return best
 
 
-def _threshold(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any) -> tuple[float | None, Any]:
+def _threshold(
+    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
+) -> tuple[float | None, Any]:
     """Return the decision threshold (two classes only), and the minority class."""
     if dataset.task == "regression":
         return None, None
@@ -168,7 +185,12 @@ def _threshold(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: 
 
 
 def measure(
-    dataset: Dataset, part: np.ndarray[Any, Any], model: Any, threshold: float | None, minority: Any, seed: int
+    dataset: Dataset,
+    part: np.ndarray[Any, Any],
+    model: Any,
+    threshold: float | None,
+    minority: Any,
+    seed: int,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Measure a fitted model on the rows at *part*; without probabilities, on what its labels say alone. Return the metrics and their spread."""
     features, target = dataset.take(part)
@@ -185,7 +207,13 @@ def measure(
         predictions = classes[(probabilities[:, 1] >= threshold).astype(int)]
 
     def of_classes(rows: np.ndarray[Any, Any]) -> dict[str, float]:
-        return classification_metrics(target[rows], predictions[rows], None if probabilities is None else probabilities[rows], classes, minority)
+        return classification_metrics(
+            target[rows],
+            predictions[rows],
+            None if probabilities is None else probabilities[rows],
+            classes,
+            minority,
+        )
 
     return of_classes(np.arange(len(target))), spread_of(of_classes, target, len(target), seed)
 

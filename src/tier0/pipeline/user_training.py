@@ -56,9 +56,13 @@ def call_user_training(function: Callable[[], Any], named: str) -> UserTraining:
         returned = function()
     except (Exception, SystemExit) as problem:
         where = traceback.extract_tb(problem.__traceback__)[-1]
-        raise Tier0Error(f"pipeline = {named!r} raised {type(problem).__name__}: {problem} ({where.filename}, line {where.lineno})") from problem
+        raise Tier0Error(
+            f"pipeline = {named!r} raised {type(problem).__name__}: {problem} ({where.filename}, line {where.lineno})"
+        ) from problem
     if not isinstance(returned, tuple) or len(returned) != 3:  # see `WANTED`
-        what = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
+        what = (
+            f"a tuple of {len(returned)}" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
+        )
         raise Tier0Error(f"pipeline = {named!r} returned {what}: {WANTED}")
     model, features, target = returned
     if not callable(getattr(model, "predict", None)) or not hasattr(model, "__sklearn_tags__"):
@@ -67,9 +71,13 @@ def call_user_training(function: Callable[[], Any], named: str) -> UserTraining:
             f"(sklearn.base.BaseEstimator): {WANTED}, with the preprocessing and the estimator in one sklearn.pipeline.Pipeline"
         )
     try:
-        return UserTraining(model, _as_dataset(model, features, target, named.partition(":")[2].lower().strip("_") or "own"))
+        return UserTraining(
+            model, _as_dataset(model, features, target, named.partition(":")[2].lower().strip("_") or "own")
+        )
     except DatasetError as problem:
-        raise DatasetError(f"pipeline = {named!r} returned held-out rows that cannot be used: {problem}") from problem
+        raise DatasetError(
+            f"pipeline = {named!r} returned held-out rows that cannot be used: {problem}"
+        ) from problem
 
 
 def _as_dataset(model: Any, features: Any, target: Any, name: str) -> Dataset:
@@ -87,18 +95,26 @@ def _as_dataset(model: Any, features: Any, target: Any, name: str) -> Dataset:
         names = [f"x{number}" for number in range(features.shape[1])]
     values = np.asarray(target)
     if values.ndim != 1 or len(values) != len(features):
-        raise DatasetError(f"the target has shape {values.shape}, and the features have {len(features)} rows: give one value a row")
+        raise DatasetError(
+            f"the target has shape {values.shape}, and the features have {len(features)} rows: give one value a row"
+        )
     if len(values) < MIN_ROWS:
         raise DatasetError(f"{len(values)} rows prove nothing: hold out more")
     if missing := int(pd.isna(values).sum()):
         raise DatasetError(f"the target is missing in {missing} of {len(values)} rows")
     classes = getattr(model, "classes_", None)
-    if classes is not None and (unseen := [label for label in np.asarray(classes).tolist() if label not in set(values.tolist())]):
-        raise DatasetError(f"no row has the class {unseen[0]!r} that the model knows: hold out rows of every class")
+    if classes is not None and (
+        unseen := [label for label in np.asarray(classes).tolist() if label not in set(values.tolist())]
+    ):
+        raise DatasetError(
+            f"no row has the class {unseen[0]!r} that the model knows: hold out rows of every class"
+        )
     target_name = str(getattr(target, "name", None) or "target")
     if target_name in names:
         target_name = "held-out target"
-    return Dataset(name, features, names, values, target_name, "regression" if classes is None else "classification")
+    return Dataset(
+        name, features, names, values, target_name, "regression" if classes is None else "classification"
+    )
 
 
 def measure_user_model(model: Any, dataset: Dataset, seed: int, events: EventLog) -> Training:
@@ -121,7 +137,10 @@ def measure_user_model(model: Any, dataset: Dataset, seed: int, events: EventLog
         **described(dataset, algorithm, {"test": len(rows)}),
     )
     numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-    events.emit(done, f"step 5 training: {algorithm}, trained by your own function: {numbers} on the rows that it held out")
+    events.emit(
+        done,
+        f"step 5 training: {algorithm}, trained by your own function: {numbers} on the rows that it held out",
+    )
     return Training(
         model=model,
         algorithm=algorithm,

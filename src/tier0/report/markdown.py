@@ -36,27 +36,48 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if model is not None:
         metrics = ", ".join(
-            f"{name} {metric['value']:.3f}" + (f" ± {metric['spread']:.3f}" if metric["spread"] is not None else "")
+            f"{name} {metric['value']:.3f}"
+            + (f" ± {metric['spread']:.3f}" if metric["spread"] is not None else "")
             for name, metric in model["metrics"].items()
         )
-        facts += [("model", f"{model['algorithm']} on {model['dataset']}: {model['why']}"), ("metrics", metrics)]
-    facts += [(name, str(target[key])) for name, key in (("tag", "model"), ("endpoint", "url"), ("golden rows", "golden_rows")) if target.get(key)]
+        facts += [
+            ("model", f"{model['algorithm']} on {model['dataset']}: {model['why']}"),
+            ("metrics", metrics),
+        ]
+    facts += [
+        (name, str(target[key]))
+        for name, key in (("tag", "model"), ("endpoint", "url"), ("golden rows", "golden_rows"))
+        if target.get(key)
+    ]
     if latency is not None:
-        facts.append(("latency of one row", f"p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms, p99 {latency['p99_ms']:.2f} ms"))
+        facts.append(
+            (
+                "latency of one row",
+                f"p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms, p99 {latency['p99_ms']:.2f} ms",
+            )
+        )
     return facts
 
 
 def _groups(checks: list[Mapping[str, Any]]) -> list[str]:
-    lines = [f"| checks | {' | '.join(WORDS[status] for status in COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
+    lines = [
+        f"| checks | {' | '.join(WORDS[status] for status in COLUMNS)} |",
+        f"|---|{'---|' * len(COLUMNS)}",
+    ]
     for group in dict.fromkeys(check["group"] for check in checks):
-        counts = [sum(check["group"] == group and check["status"] == status for check in checks) for status in COLUMNS]
+        counts = [
+            sum(check["group"] == group and check["status"] == status for check in checks)
+            for status in COLUMNS
+        ]
         lines.append(f"| {group} | {' | '.join(str(count or '') for count in counts)} |")
     return lines
 
 
 def plain(text: str) -> str:
     """Return text from data so that Markdown takes it as it is."""
-    flat = " ".join(text.split()).replace("@", "@\u200b")  # nobody is to be told because a name is in the data
+    flat = " ".join(text.split()).replace(
+        "@", "@\u200b"
+    )  # nobody is to be told because a name is in the data
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#~" else letter for letter in flat)
 
 

@@ -39,7 +39,19 @@ from tier0.serving.service import Tier0Service  # noqa: E402 - it reads where it
 __all__ = ["Tier0Service"]
 '''
 PACKAGE = Path(__file__).parents[1]
-NEEDED = ("bentoml", "numpy", "orjson", "cloudpickle", "threadpoolctl", "starlette", "httpx", "h11", "tenacity", "psutil", "filelock")
+NEEDED = (
+    "bentoml",
+    "numpy",
+    "orjson",
+    "cloudpickle",
+    "threadpoolctl",
+    "starlette",
+    "httpx",
+    "h11",
+    "tenacity",
+    "psutil",
+    "filelock",
+)
 """What the service imports, beside what its models do."""
 FAST_PARSER = "httptools"
 """What uvicorn takes for speed where it is installed."""
@@ -116,10 +128,15 @@ def build(
             unfinished.replace(output / name)
             port = first_port + (KINDS.index(name) if name in KINDS else 0)
             built.append(BuiltBento(name, tag, output / name, tuple(model.tag for model in models), port))
-            told.emit(BentoBuilt(tag=tag), f"{tag} serves the golden rows of all its models; it is in {output / name}")
+            told.emit(
+                BentoBuilt(tag=tag),
+                f"{tag} serves the golden rows of all its models; it is in {output / name}",
+            )
         (output / COMPOSE).write_text(as_compose(built), encoding="utf-8")
     except OSError as problem:
-        raise Tier0Error(f"output-dir = {str(output)!r} cannot be written to: {problem}. Give another one") from problem
+        raise Tier0Error(
+            f"output-dir = {str(output)!r} cannot be written to: {problem}. Give another one"
+        ) from problem
     finally:
         workspace.close()
     return built
@@ -128,10 +145,14 @@ def build(
 def _refuse_existing(output: Path, names: Iterable[str]) -> None:
     for name in (*names, COMPOSE):
         if (output / name).exists():
-            raise Tier0Error(f"output-dir = {str(output)!r} has {name!r} already, which is not overwritten: give another, or remove it")
+            raise Tier0Error(
+                f"output-dir = {str(output)!r} has {name!r} already, which is not overwritten: give another, or remove it"
+            )
 
 
-def _build_one(workspace: Workspace, name: str, models: Sequence[RegisteredModel], nonce: str) -> tuple[Path, str]:
+def _build_one(
+    workspace: Workspace, name: str, models: Sequence[RegisteredModel], nonce: str
+) -> tuple[Path, str]:
     """Build one service's Bento in the workspace; return its folder and its tag."""
     folder = workspace.folder("b")
     context, home, made = folder / "context", folder / "home", folder / "bento"
@@ -153,7 +174,9 @@ def _build_one(workspace: Workspace, name: str, models: Sequence[RegisteredModel
 
 def _packages(models: Sequence[RegisteredModel]) -> list[str]:
     """Return what the service and its models need, in the versions that are installed here: those that the models were proven with."""
-    trained_with = {DISTRIBUTIONS.get(name, name) for model in models for name in Entry.read(model.path).versions}
+    trained_with = {
+        DISTRIBUTIONS.get(name, name) for model in models for name in Entry.read(model.path).versions
+    }
     found = []
     for name in dict.fromkeys((*NEEDED, FAST_PARSER, *TABLES, *sorted(trained_with))):
         try:
@@ -163,12 +186,21 @@ def _packages(models: Sequence[RegisteredModel]) -> list[str]:
     return found
 
 
-def _prove(workspace: Workspace, made: Path, models: Sequence[RegisteredModel], nonce: str, timeout: float, events: EventLog) -> None:
+def _prove(
+    workspace: Workspace,
+    made: Path,
+    models: Sequence[RegisteredModel],
+    nonce: str,
+    timeout: float,
+    events: EventLog,
+) -> None:
     """Start what was built, with an empty store, and ask for the golden rows of all its models."""
     server = Server(workspace.folder("s"), Port(0), events, service=str(made), project=made)
     try:
         server.launch()
-        server.wait_until_ready(in_turn([golden_probe(model, nonce, model.name) for model in models]), timeout)
+        server.wait_until_ready(
+            in_turn([golden_probe(model, nonce, model.name) for model in models]), timeout
+        )
     finally:
         server.stop()
 

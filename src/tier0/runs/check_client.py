@@ -21,7 +21,14 @@ from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.errors import Tier0Error
 from tier0.core.import_object import import_named
 from tier0.core.secrets import Secrets
-from tier0.core.verdict import CheckFailedError, CheckResult, DoesNotHoldError, InconclusiveError, NotJudgedError, Verdict
+from tier0.core.verdict import (
+    CheckFailedError,
+    CheckResult,
+    DoesNotHoldError,
+    InconclusiveError,
+    NotJudgedError,
+    Verdict,
+)
 from tier0.faults import Reply
 
 AT_ONCE = 6
@@ -69,9 +76,15 @@ def check_client(
         DoesNotHoldError: see *on_fail*.
     """
     declared = read_declaration(declare)
-    name = factory if isinstance(factory, str) else f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', factory)}"
+    name = (
+        factory
+        if isinstance(factory, str)
+        else f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', factory)}"
+    )
     make = (
-        import_named("the client", factory, "of a function that makes a client when it is called with a URL") if isinstance(factory, str) else factory
+        import_named("the client", factory, "of a function that makes a client when it is called with a URL")
+        if isinstance(factory, str)
+        else factory
     )
     if not callable(make):
         raise Tier0Error(f"the client {name!r} is {type(make).__name__}, not something to call with a URL")
@@ -79,16 +92,23 @@ def check_client(
     again = _how_to_repeat(factory, declare)
     with mock.patch.dict(os.environ, TRACING_DISABLED):
         results = _run(_judge(Subject(make, declared, name), checks, again, tell or (lambda _: None)))
-    verdict = Verdict({"client": name, "declared": declared.promised, "knobs": sorted(declared.knobs)}, results)
+    verdict = Verdict(
+        {"client": name, "declared": declared.promised, "knobs": sorted(declared.knobs)}, results
+    )
     if on_fail == "raise" and verdict.verdict != "pass":
         wrong = [*verdict.with_status("fail"), *verdict.with_status("error")]
-        told = ["\n".join([result.explain(), *(f"  {line}" for line in result.evidence.get("timeline", ()))]) for result in wrong]
+        told = [
+            "\n".join([result.explain(), *(f"  {line}" for line in result.evidence.get("timeline", ()))])
+            for result in wrong
+        ]
         kind = DoesNotHoldError if verdict.verdict == "fail" else InconclusiveError
         raise kind("\n\n".join(told) or verdict.reason)
     return verdict
 
 
-def _how_to_repeat(factory: Callable[..., Any] | str, declare: Declaration | Mapping[str, Any] | Path | str | None) -> Callable[[str], str]:
+def _how_to_repeat(
+    factory: Callable[..., Any] | str, declare: Declaration | Mapping[str, Any] | Path | str | None
+) -> Callable[[str], str]:
     """Return what makes, for the id of a check, the command or the call that runs this check alone."""
     if not isinstance(factory, str):
         called = getattr(factory, "__qualname__", factory)
@@ -112,7 +132,12 @@ def _run(judging: Coroutine[Any, Any, list[CheckResult]]) -> list[CheckResult]:
         loop.close()
 
 
-async def _judge(subject: Subject, checks: list[ClientCheck], again: Callable[[str], str], tell: Callable[[CheckResult], None]) -> list[CheckResult]:
+async def _judge(
+    subject: Subject,
+    checks: list[ClientCheck],
+    again: Callable[[str], str],
+    tell: Callable[[CheckResult], None],
+) -> list[CheckResult]:
     made, subject = await _look_at(subject)
     results: dict[str, CheckResult] = {}
     places = asyncio.Semaphore(AT_ONCE)
@@ -125,7 +150,10 @@ async def _judge(subject: Subject, checks: list[ClientCheck], again: Callable[[s
     for check in checks:
         if check.alone:
             await judge(check)
-        if results[check.id].status in {"fail", "error"}:  # others ran beside it: it is asked once more before it is believed
+        if results[check.id].status in {
+            "fail",
+            "error",
+        }:  # others ran beside it: it is asked once more before it is believed
             await judge(check)
         tell(results[check.id])
     return [results[check.id] for check in checks]
@@ -140,7 +168,9 @@ async def _look_at(subject: Subject) -> tuple[Any, Subject]:
     delays = [min(look, 2 * look * subject.declared.longest_attempt) for look in LEAK_PROBE_DELAYS]
     async with AsyncExitStack() as stack:
         try:
-            caller = await stack.enter_async_context(subject.against([Reply(body=subject.declared.answer, delay=delay) for delay in delays]))
+            caller = await stack.enter_async_context(
+                subject.against([Reply(body=subject.declared.answer, delay=delay) for delay in delays])
+            )
         except Exception as problem:
             how = ", ".join(["URL", *(f"{key}={value!r}" for key, value in subject.declared.knobs.items())])
             raise Tier0Error(
@@ -148,8 +178,12 @@ async def _look_at(subject: Subject) -> tuple[Any, Subject]:
             ) from problem
         made = caller.made
         if not callable(made) and not callable(getattr(made, "predict", None)):
-            raise Tier0Error(f"{subject.name} makes {type(made).__name__}, which has no predict and cannot be called: give it one in a small adapter")
-        blocks = await _blocks(caller, subject.name, delays[0]) and await _blocks(caller, subject.name, delays[1])
+            raise Tier0Error(
+                f"{subject.name} makes {type(made).__name__}, which has no predict and cannot be called: give it one in a small adapter"
+            )
+        blocks = await _blocks(caller, subject.name, delays[0]) and await _blocks(
+            caller, subject.name, delays[1]
+        )
         return made, replace(subject, asynchronous=caller.is_asynchronous, blocks=blocks)
 
 
@@ -176,7 +210,9 @@ async def _ask(subject: Subject, check: ClientCheck, made: Any, again: Callable[
         message = f"{' and '.join(undeclared)} {'is' if len(undeclared) == 1 else 'are'} not declared"
         return CheckResult(check.id, "not_judged", message, code="undeclared")
     if lacking := [METHODS[method] for method in check.methods if subject.lacks(made, method)]:
-        return CheckResult(check.id, "not_judged", f"the client lacks {' and '.join(lacking)}", code="not_offered")
+        return CheckResult(
+            check.id, "not_judged", f"the client lacks {' and '.join(lacking)}", code="not_offered"
+        )
     body = getattr(import_module(f"tier0.checks.client.{check.group}"), check.id.partition(".")[2])
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
@@ -184,10 +220,14 @@ async def _ask(subject: Subject, check: ClientCheck, made: Any, again: Callable[
     except NotJudgedError as problem:
         result = CheckResult(check.id, "not_judged", str(problem), code=problem.code)
     except CheckFailedError as problem:
-        result = CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, again(check.id))
+        result = CheckResult(
+            check.id, "fail", problem.message, problem.evidence, problem.causes, again(check.id)
+        )
     except TimeoutError:
         message = f"the check took more than {CHECK_TIMEOUT:g} s: declare knobs that shorten the client's timeouts and its reset"
         result = CheckResult(check.id, "not_judged", message, code="timeout")
     except Exception as problem:  # noqa: BLE001 - a check that breaks must not hide what the others found
-        result = CheckResult(check.id, "error", f"unexpected error in the check: {type(problem).__name__}: {problem}")
+        result = CheckResult(
+            check.id, "error", f"unexpected error in the check: {type(problem).__name__}: {problem}"
+        )
     return replace(result, seconds=time.perf_counter() - start).without(Secrets(os.environ))

@@ -51,14 +51,21 @@ class Console:
         for line in found.lines:
             self._out.print(f"  {line}", markup=False)
         for problem in found.problems:
-            self._out.print(f"  {'NO' if found.status == 1 else 'NOT DONE'}: {problem}", markup=False, style="bold red")
+            self._out.print(
+                f"  {'NO' if found.status == 1 else 'NOT DONE'}: {problem}", markup=False, style="bold red"
+            )
         self._out.print(f"  ({seconds:.1f} s)", markup=False, style="dim")
 
-    def plan(self, options: Mapping[str, str], steps: Sequence[str], all_steps: Sequence[str], *, serve: bool) -> None:
+    def plan(
+        self, options: Mapping[str, str], steps: Sequence[str], all_steps: Sequence[str], *, serve: bool
+    ) -> None:
         """Print what would be done."""
         self.settings(options)
         for step in steps:
-            self.say(f"would do step {all_steps.index(step) + 1}: {step}" + (", and serve the model" if step == "deployment" and serve else ""))
+            self.say(
+                f"would do step {all_steps.index(step) + 1}: {step}"
+                + (", and serve the model" if step == "deployment" and serve else "")
+            )
 
     def settings(self, options: Mapping[str, str]) -> None:
         """Print what was asked for."""
@@ -78,5 +85,8 @@ class Console:
 
     def verdict(self, record: Any) -> None:
         """Print how it ended, and where everything is."""
-        self.say(f"\n{record.folder.name}: {record.verdict_text}" + (f": {record.problem}" if record.problem else ""))
+        self.say(
+            f"\n{record.folder.name}: {record.verdict_text}"
+            + (f": {record.problem}" if record.problem else "")
+        )
         self.say(f"report: {record.folder / 'report.md'}")

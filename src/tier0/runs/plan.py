@@ -48,7 +48,13 @@ class Plan:
 
 
 def plan_of(
-    options: Mapping[str, str | None], study: Path | None, scope: Mapping[str, Any], steps: str, imbalanced: float | None, *, serve: bool
+    options: Mapping[str, str | None],
+    study: Path | None,
+    scope: Mapping[str, Any],
+    steps: str,
+    imbalanced: float | None,
+    *,
+    serve: bool,
 ) -> Plan:
     """Return the plan of a new run, when every part of it can be used.
 
@@ -58,22 +64,32 @@ def plan_of(
         SettingsError: a setting cannot.
     """
     if imbalanced is not None and not 0 < imbalanced < 0.5:
-        raise RunError(f"imbalanced = {imbalanced:g} is no share of a rarer class: give more than 0 and less than 0.5, such as 0.1")
+        raise RunError(
+            f"imbalanced = {imbalanced:g} is no share of a rarer class: give more than 0 and less than 0.5, such as 0.1"
+        )
     asked = read_study(study, **scope)
     plan = Plan(_settled(options, asked.scope.target), asked, steps_of(steps), imbalanced, serve)
     own = plan.settings().pipeline
     if own is not None and imbalanced is not None:
-        raise RunError("imbalanced changes the rows that are trained on, and --pipeline brings its own model: leave one of the two out")
+        raise RunError(
+            "imbalanced changes the rows that are trained on, and --pipeline brings its own model: leave one of the two out"
+        )
     if own is not None and not callable(import_named("pipeline", own, TRAINS)):
         raise RunError(f"pipeline = {own!r} is no function: give one, {TRAINS}")
     if serve and "deployment" not in plan.steps:
-        raise RunError("--include-bentoml is about step 7 (deployment), which was not asked for: add it to --step")
+        raise RunError(
+            "--include-bentoml is about step 7 (deployment), which was not asked for: add it to --step"
+        )
     return plan
 
 
 def _settled(options: Mapping[str, str | None], target: str | None) -> dict[str, str]:
     """Return what the options, today's environment and the study's target say, so that a run means the same when it goes on from elsewhere."""
-    given = {row.name: value for row in TABLE if (value := _first_of(options.get(row.name), os.environ.get(row.variable)))}
+    given = {
+        row.name: value
+        for row in TABLE
+        if (value := _first_of(options.get(row.name), os.environ.get(row.variable)))
+    }
     if target is not None and "target" not in given and given.get("dataset", DATASETS[0]) not in DATASETS:
         options, given["target"] = {**options, "target": target}, target
     settings = merge_settings(options, os.environ, spelled="--")
@@ -83,7 +99,9 @@ def _settled(options: Mapping[str, str | None], target: str | None) -> dict[str,
             "ask `tier0 verify`, or leave it out"
         )
     if settings.target not in {None, target} and target is not None:
-        raise RunError(f"the study's target is {target!r}, and {settings.sources['target']} says {settings.target!r}: leave one of the two out")
+        raise RunError(
+            f"the study's target is {target!r}, and {settings.sources['target']} says {settings.target!r}: leave one of the two out"
+        )
     if settings.dataset not in DATASETS:
         given["dataset"] = settings.dataset
     if settings.store is not None:
@@ -109,7 +127,9 @@ def steps_of(text: str) -> tuple[str, ...]:
         if bounds[0] > bounds[1]:
             raise RunError(f"step = {text!r} goes backwards: write the smaller one first")
     if not chosen:
-        raise RunError(f"step = {text!r} names no step: give numbers or names, such as 4,5,7 or 4-8. There are {_all_steps()}")
+        raise RunError(
+            f"step = {text!r} names no step: give numbers or names, such as 4,5,7 or 4-8. There are {_all_steps()}"
+        )
     return tuple(step for step in STEPS if step in chosen)
 
 

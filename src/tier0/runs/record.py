@@ -60,7 +60,10 @@ class Record:
     @property
     def verdict_text(self) -> str:
         """How it ended, in words."""
-        return WORDS.get(self.verdict, f"not finished; so far {WORDS[self._conclusion.verdict]}" if self.done else "not finished")
+        return WORDS.get(
+            self.verdict,
+            f"not finished; so far {WORDS[self._conclusion.verdict]}" if self.done else "not finished",
+        )
 
     def conclude(self) -> None:
         """Take the verdict from what the steps found, in this part of the run and in those before it."""
@@ -94,7 +97,9 @@ class Record:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / name).mkdir(mode=0o700)
         except OSError as problem:
-            raise RunError(f"output-dir = {str(folder)!r} cannot be written to: {problem}. Give another with --output-dir") from problem
+            raise RunError(
+                f"output-dir = {str(folder)!r} cannot be written to: {problem}. Give another with --output-dir"
+            ) from problem
         record = cls(folder / name, plan)
         record.write()
         return record
@@ -121,14 +126,26 @@ class Record:
             content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             found = folder.stat()
         except (OSError, ValueError) as problem:
-            raise RunError(f"resume = {folder.name!r}: there is no run at {folder}: {problem}. See the folders in {folder.parent}") from problem
+            raise RunError(
+                f"resume = {folder.name!r}: there is no run at {folder}: {problem}. See the folders in {folder.parent}"
+            ) from problem
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:
-            raise RunError(f"resume = {folder.name!r} was written by another version of Tier0 (schema {schema!r}): run it anew")
+            raise RunError(
+                f"resume = {folder.name!r} was written by another version of Tier0 (schema {schema!r}): run it anew"
+            )
         if found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise RunError(f"resume = {folder.name!r}: others may write to {folder}, so nothing in it is loaded. Run it anew")
+            raise RunError(
+                f"resume = {folder.name!r}: others may write to {folder}, so nothing in it is loaded. Run it anew"
+            )
         try:
-            plan = Plan(content["options"], Study.model_validate(content["study"]), tuple(content["steps"]), content["imbalanced"], content["serve"])
+            plan = Plan(
+                content["options"],
+                Study.model_validate(content["study"]),
+                tuple(content["steps"]),
+                content["imbalanced"],
+                content["serve"],
+            )
             done = {
                 step: (StepResult(one["facts"], one["lines"], one["problems"], one["status"]), one["seconds"])
                 for step, one in content["done"].items()
@@ -136,7 +153,9 @@ class Record:
             started = {step: one["started"] for step, one in content["done"].items()}
             return cls(folder, plan, done, content["verdict"], content["problem"], started)
         except (KeyError, TypeError, AttributeError, ValueError) as problem:
-            raise RunError(f"resume = {folder.name!r}: {folder / RECORD} is damaged ({problem!r}): run it anew") from problem
+            raise RunError(
+                f"resume = {folder.name!r}: {folder / RECORD} is damaged ({problem!r}): run it anew"
+            ) from problem
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as it is written: the report as JSON."""
@@ -199,9 +218,13 @@ class Record:
         path = self.folder / STATE
         if path.exists():
             try:
-                kept = cloudpickle.loads(path.read_bytes())  # of a folder that only we may write to, see `read`
+                kept = cloudpickle.loads(
+                    path.read_bytes()
+                )  # of a folder that only we may write to, see `read`
             except Exception as problem:
-                raise RunError(f"resume = {self.folder.name!r}: {path} is damaged ({problem!r}): run it anew") from problem
+                raise RunError(
+                    f"resume = {self.folder.name!r}: {path} is damaged ({problem!r}): run it anew"
+                ) from problem
             for name, value in kept.items():
                 setattr(work, name, value)
 
@@ -212,7 +235,9 @@ def _replace(path: Path, content: bytes) -> None:
         unfinished.write_bytes(content)
         unfinished.replace(path)
     except OSError as problem:
-        raise RunError(f"{path} cannot be written: {problem.strerror}. Make room there, and go on with --resume {path.parent.name}") from problem
+        raise RunError(
+            f"{path} cannot be written: {problem.strerror}. Make room there, and go on with --resume {path.parent.name}"
+        ) from problem
 
 
 def as_markdown(record: Record) -> str:
@@ -222,8 +247,13 @@ def as_markdown(record: Record) -> str:
         lines += [f"**{plain(record.problem)}**", ""]
     lines += ["| step | seconds | |", "|---|---|---|"]
     for step, (found, seconds) in record.done.items():
-        lines.append(f"| {STEPS.index(step) + 1} {step} | {seconds:.1f} | {'no' if found.problems else 'yes'} |")
+        lines.append(
+            f"| {STEPS.index(step) + 1} {step} | {seconds:.1f} | {'no' if found.problems else 'yes'} |"
+        )
     for step, (found, _) in record.done.items():
-        told = [*(f"- {plain(line)}" for line in found.lines), *(f"- **{plain(one)}**" for one in found.problems)]
+        told = [
+            *(f"- {plain(line)}" for line in found.lines),
+            *(f"- **{plain(one)}**" for one in found.problems),
+        ]
         lines += ["", f"## {STEPS.index(step) + 1} {step}", "", *told]
     return "\n".join(lines) + "\n"

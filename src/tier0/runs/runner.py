@@ -52,7 +52,11 @@ def steps_to_do(plan: Plan, record: Record | None, asked: str | None) -> tuple[s
     held = [] if record is None else record.held
     chosen = {step for step in plan.steps if step not in held} if asked is None else set(steps_of(asked))
     outdated = {later for step in chosen for later in built_on(step)}
-    steps = tuple(step for step in STEPS if step in chosen or (asked is None and step in outdated.intersection(plan.steps)))
+    steps = tuple(
+        step
+        for step in STEPS
+        if step in chosen or (asked is None and step in outdated.intersection(plan.steps))
+    )
     there = {*steps, *(step for step in held if step not in outdated)}
     if plan.settings().pipeline is not None:
         there.add("selection")  # a training of one's own needs none
@@ -61,7 +65,9 @@ def steps_to_do(plan: Plan, record: Record | None, asked: str | None) -> tuple[s
         if needed is not None and needed not in there:
             number, other = STEPS.index(step) + 1, STEPS.index(needed) + 1
             message = f"step {number} ({step}) needs step {other} ({needed}), which was not asked for"
-            raise RunError(f"{message}: add it (--step {other},{number}), or go on with a run that did it (--resume RUN)")
+            raise RunError(
+                f"{message}: add it (--step {other},{number}), or go on with a run that did it (--resume RUN)"
+            )
     if record is not None:
         record.require_passed(steps)
     _refuse_unasked(plan.study, steps, there)
@@ -72,15 +78,26 @@ def _refuse_unasked(study: Study, steps: Sequence[str], there: set[str]) -> None
     """Refuse rules that no step holds anything against, neither one of *steps* nor one whose outcome is *there*."""
     later = set(steps) & set(STEPS[STEPS.index("cohort") + 1 :])
     if study.cohort and "cohort" not in there and later:
-        raise RunError("the study says who belongs to the cohort, which step 3 (cohort) sees to, and that was not asked for: add 3 to --step")
+        raise RunError(
+            "the study says who belongs to the cohort, which step 3 (cohort) sees to, and that was not asked for: add 3 to --step"
+        )
     if study.data.model_fields_set and "data" not in there and later:
-        raise RunError("the study says what the data must be like, which step 2 (data) sees to, and that was not asked for: add 2 to --step")
+        raise RunError(
+            "the study says what the data must be like, which step 2 (data) sees to, and that was not asked for: add 2 to --step"
+        )
     if study.scope.success is not None and "training" in steps and "deployment" not in there:
-        raise RunError("success is what step 7 (deployment) decides by, and that was not asked for: add 7 to --step, or leave success out")
+        raise RunError(
+            "success is what step 7 (deployment) decides by, and that was not asked for: add 7 to --step, or leave success out"
+        )
 
 
 def run_steps(
-    record: Record, steps: Sequence[str], telling: RunListener, *, hold: Callable[[RunContext], None] | None = None, run: Executor = itertools.starmap
+    record: Record,
+    steps: Sequence[str],
+    telling: RunListener,
+    *,
+    hold: Callable[[RunContext], None] | None = None,
+    run: Executor = itertools.starmap,
 ) -> int:
     """Do *steps* of a run, and write down each; whatever was started is stopped at the end.
 
@@ -107,14 +124,22 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RunError(f"run {folder.name} is being done by another process: wait until that has ended") from None
+        raise RunError(
+            f"run {folder.name} is being done by another process: wait until that has ended"
+        ) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def _run_steps(record: Record, steps: Sequence[str], telling: RunListener, hold: Callable[[RunContext], None] | None, run: Executor) -> int:
+def _run_steps(
+    record: Record,
+    steps: Sequence[str],
+    telling: RunListener,
+    hold: Callable[[RunContext], None] | None,
+    run: Executor,
+) -> int:
     session = Session(record.plan.settings(), EventLog(listeners=[telling.event]), run=run, failed=True)
     work = RunContext(session, record.plan.study, record.folder, record.plan.imbalanced, record.plan.serve)
     record.verdict, record.problem = "unfinished", ""
@@ -155,7 +180,10 @@ def _ending(session: Session) -> Iterator[None]:
 def _do_all(steps: Sequence[str], work: RunContext, record: Record, telling: RunListener) -> None:
     """Do the steps until one says no; only the deployment's no is told, too, where the model is looked up."""
     work.found = {step: found for step, (found, _) in record.done.items()}
-    work.times = {step: (record.started[step], record.started[step] + seconds) for step, (_, seconds) in record.done.items()}
+    work.times = {
+        step: (record.started[step], record.started[step] + seconds)
+        for step, (_, seconds) in record.done.items()
+    }
     for step in steps:
         found = _do(step, work, record, telling)
         if found.problems and step != "deployment":
@@ -165,13 +193,17 @@ def _do_all(steps: Sequence[str], work: RunContext, record: Record, telling: Run
 def _start_early(work: RunContext, steps: Sequence[str]) -> None:
     """Start what imports for seconds while the model trains: MLflow, BentoML, and the server's worker."""
     if "training" in steps:
-        folder = work.folder / "mlflow"  # a new one where there is one: whoever was killed may have left it half made
+        folder = (
+            work.folder / "mlflow"
+        )  # a new one where there is one: whoever was killed may have left it half made
         for number in itertools.count(2):
             if not folder.exists():
                 break
             folder = work.folder / f"mlflow-{number}"
         folder.mkdir()
-        work.session.prepare(folder, work.store if work.serve and "deployment" in steps else work.session.workspace.store)
+        work.session.prepare(
+            folder, work.store if work.serve and "deployment" in steps else work.session.workspace.store
+        )
     if "deployment" in steps and work.serve:
         work.server = work.session.launch()
 
@@ -194,7 +226,11 @@ def _do(step: str, work: RunContext, record: Record, telling: RunListener) -> St
             record.save(work)
         except Tier0Error as problem:
             found = StepResult(found.facts, found.lines, [str(problem)], problem.exit_status)
-    record.done = {one: record.done[one] if one != step else (found, seconds) for one in STEPS if one in record.done or one == step}
+    record.done = {
+        one: record.done[one] if one != step else (found, seconds)
+        for one in STEPS
+        if one in record.done or one == step
+    }
     record.write()
     telling.ends(step, found, seconds)
     return found
@@ -209,4 +245,6 @@ def _found(step: str, work: RunContext) -> StepResult:
     except (Exception, SystemExit) as problem:  # noqa: BLE001 - what a step did not expect is no verdict on the model
         path = work.folder / TRACEBACK
         path.write_text(traceback.format_exc(), encoding="utf-8")
-        return StepResult({}, [], [f"it broke: {type(problem).__name__}: {problem}. Where it came from stands in {path}"], 2)
+        return StepResult(
+            {}, [], [f"it broke: {type(problem).__name__}: {problem}. Where it came from stands in {path}"], 2
+        )

@@ -34,7 +34,12 @@ if TYPE_CHECKING:
     from tier0.serving.server import Server
 
 STEPS = ("scope", "data", "cohort", "selection", "training", "features", "deployment", "observability")
-NEEDED = {"training": "selection", "features": "training", "deployment": "training", "observability": "training"}
+NEEDED = {
+    "training": "selection",
+    "features": "training",
+    "deployment": "training",
+    "observability": "training",
+}
 """What a step cannot do without; the data is loaded by whichever step comes first."""
 MAX_SHOWN = 5
 STATUSES: tuple[Status, ...] = ("pass", "fail", "error")
@@ -121,7 +126,11 @@ class RunContext:
             else:
                 self.own = self.own or self.session.call_user_training()
                 dataset = self.own.dataset
-            self.dataset = dataset if self.imbalanced is None else make_rarer(dataset, self.imbalanced, self.session.settings.seed)
+            self.dataset = (
+                dataset
+                if self.imbalanced is None
+                else make_rarer(dataset, self.imbalanced, self.session.settings.seed)
+            )
             self._refuse_another_problem(self.dataset.target_name, self.dataset.task)
         return self.dataset
 
@@ -134,10 +143,14 @@ class RunContext:
     def _refuse_another_problem(self, target: str, task: str) -> None:
         asked = self.study.scope
         if asked.target not in {None, target}:
-            raise Tier0Error(f"scope.target = {asked.target!r} in the study, and {target!r} is what the data has as its target: correct one of them")
+            raise Tier0Error(
+                f"scope.target = {asked.target!r} in the study, and {target!r} is what the data has as its target: correct one of them"
+            )
         if asked.metric is not None and METRICS[asked.metric][0] != task:
             others = ", ".join(name for name, (of, *_) in METRICS.items() if of == task)
-            raise Tier0Error(f"scope.metric = {asked.metric!r} is for a {METRICS[asked.metric][0]}, and {target!r} is a {task}: give one of {others}")
+            raise Tier0Error(
+                f"scope.metric = {asked.metric!r} is for a {METRICS[asked.metric][0]}, and {target!r} is a {task}: give one of {others}"
+            )
 
     def split(self) -> dict[str, Any]:
         """Return the parts of the rows in use."""
@@ -145,14 +158,22 @@ class RunContext:
             from tier0.pipeline.data import split  # noqa: PLC0415
 
             rows = np.arange(len(self.data()))
-            self.parts = {"test": rows, "holdout": rows} if self.own is not None else split(self.data(), self.session.settings.seed)
+            self.parts = (
+                {"test": rows, "holdout": rows}
+                if self.own is not None
+                else split(self.data(), self.session.settings.seed)
+            )
         return self.parts
 
 
 def scope(work: RunContext) -> StepResult:
     """Step 1."""
     asked, settings = work.study.scope, work.session.settings
-    wanted = "whatever comes" if asked.success is None else f"{asked.metric} of {asked.success:g} or {'more' if _more(asked.metric) else 'less'}"
+    wanted = (
+        "whatever comes"
+        if asked.success is None
+        else f"{asked.metric} of {asked.success:g} or {'more' if _more(asked.metric) else 'less'}"
+    )
     rows = f"rows that {settings.pipeline} holds out" if settings.pipeline else settings.dataset
     target = settings.target or asked.target
     rarer = "" if work.imbalanced is None else f", with the rarest class made {work.imbalanced:g} of the rows"
@@ -162,7 +183,12 @@ def scope(work: RunContext) -> StepResult:
         f"population: {asked.population or 'not stated'}",
         f"success: {wanted}, with at least {asked.minimum_rows} rows and {asked.minimum_of_each_class} of each class",
         "checked: that metric, success, least sizes, rules and criteria can be used, and do not contradict each other",
-        "means: " + ("any model may go that is not useless" if asked.success is None else f"no model may go that does not reach {wanted}"),
+        "means: "
+        + (
+            "any model may go that is not useless"
+            if asked.success is None
+            else f"no model may go that does not reach {wanted}"
+        ),
     ]
     return StepResult.of(asked.model_dump(), lines)
 
@@ -185,7 +211,8 @@ def data(work: RunContext) -> StepResult:
         + (f", rules of the study for {len(rules.columns)} columns" if rules.columns else "")
         + (f", the pandera schema {rules.pandera}" if rules.pandera else ""),
         *(f"note: {note}" for note in quality.notes),
-        "means: " + ("the data may be trained on" if not quality.problems else "the data must not be trained on"),
+        "means: "
+        + ("the data may be trained on" if not quality.problems else "the data must not be trained on"),
     ]
     return StepResult.of(asdict(quality), lines, quality.problems)
 
@@ -201,11 +228,25 @@ def cohort(work: RunContext) -> StepResult:
         f"input: {len(everybody)} rows",
         *(f"{one.left:>8} left after: {one.criterion} (-{one.removed})" for one in chosen.attrition),
         *(["no criteria: everybody belongs to it"] if not chosen.attrition else []),
-        *(["classes: " + ", ".join(f"{label}: {count}" for label, count in chosen.classes.items())] if chosen.classes else []),
-        f"checked: at least {asked.minimum_rows} rows" + (f", and {asked.minimum_of_each_class} of each class" if chosen.classes else ""),
-        "means: " + ("too few are left to train on" if chosen.problems else f"{len(chosen.dataset)} rows are enough to train on"),
+        *(
+            ["classes: " + ", ".join(f"{label}: {count}" for label, count in chosen.classes.items())]
+            if chosen.classes
+            else []
+        ),
+        f"checked: at least {asked.minimum_rows} rows"
+        + (f", and {asked.minimum_of_each_class} of each class" if chosen.classes else ""),
+        "means: "
+        + (
+            "too few are left to train on"
+            if chosen.problems
+            else f"{len(chosen.dataset)} rows are enough to train on"
+        ),
     ]
-    facts = {"rows": len(chosen.dataset), "attrition": [asdict(one) for one in chosen.attrition], "classes": chosen.classes}
+    facts = {
+        "rows": len(chosen.dataset),
+        "attrition": [asdict(one) for one in chosen.attrition],
+        "classes": chosen.classes,
+    }
     return StepResult.of(facts, lines, chosen.problems)
 
 
@@ -215,7 +256,10 @@ def selection(work: RunContext) -> StepResult:
     if work.own is not None:
         algorithm = type(estimator_of(work.own.model)).__name__
         reason = f"{work.session.settings.pipeline} brings its own model, and nothing is compared"
-        return StepResult.of({"selected_algorithm": algorithm, "selection_score": None, "reason": reason}, [f"means: {algorithm} it is: {reason}"])
+        return StepResult.of(
+            {"selected_algorithm": algorithm, "selection_score": None, "reason": reason},
+            [f"means: {algorithm} it is: {reason}"],
+        )
     chosen = work.selection = work.session.select(work.data(), parts)
     rows = len(parts["train"])
     facts = {
@@ -223,13 +267,24 @@ def selection(work: RunContext) -> StepResult:
         "selection_score": chosen.scores[0].mean,
         "metric": chosen.metric,
         "rows": {"train": rows, "compared": chosen.rows},
-        "scores": [{"algorithm": one.candidate.estimator, "mean": one.mean, "spread": one.spread, "seconds": one.seconds} for one in chosen.scores],
+        "scores": [
+            {
+                "algorithm": one.candidate.estimator,
+                "mean": one.mean,
+                "spread": one.spread,
+                "seconds": one.seconds,
+            }
+            for one in chosen.scores
+        ],
         "reason": chosen.reason,
     }
     lines = [
         f"input: {f'{chosen.rows:,} of the ' if chosen.drawn else ''}{rows:,} rows of the training part{f', {chosen.drawn}' if chosen.drawn else ''}",
         f"checked: each algorithm on the same {CV_FOLDS} folds, by its mean {chosen.metric} on rows that it was not fitted on",
-        *(f"{one.candidate.estimator:30} {one.mean:.3f} ± {one.spread:.3f}   {one.seconds:.1f} s" for one in chosen.scores),
+        *(
+            f"{one.candidate.estimator:30} {one.mean:.3f} ± {one.spread:.3f}   {one.seconds:.1f} s"
+            for one in chosen.scores
+        ),
         f"means: {chosen.winner.estimator} is trained: {chosen.reason}",
     ]
     return StepResult.of(facts, lines)
@@ -260,7 +315,9 @@ def training(work: RunContext) -> StepResult:
         "model_uri": trained.model_uri,
         "tracking_uri": trained.tracking_uri,
     }
-    shares = ", ".join(f"{name} {count} ({count / sum(found.rows.values()):.0%})" for name, count in found.rows.items())
+    shares = ", ".join(
+        f"{name} {count} ({count / sum(found.rows.values()):.0%})" for name, count in found.rows.items()
+    )
     how = (
         f"hyper-parameters on the validation part (trials: {found.trials}); the best are fitted on both, and measured on the test part"
         if work.own is None
@@ -269,8 +326,15 @@ def training(work: RunContext) -> StepResult:
     lines = [
         f"input: {found.algorithm}; rows: {shares}",
         f"checked: {how}",
-        *(f"{name:20} {value:9.3f} ± {found.spread[name]:<8.3f} {MEANINGS[name]}" for name, value in found.metrics.items()),
-        *([f"decision threshold {found.threshold:.3f}, chosen on the validation part"] if found.threshold is not None else []),
+        *(
+            f"{name:20} {value:9.3f} ± {found.spread[name]:<8.3f} {MEANINGS[name]}"
+            for name, value in found.metrics.items()
+        ),
+        *(
+            [f"decision threshold {found.threshold:.3f}, chosen on the validation part"]
+            if found.threshold is not None
+            else []
+        ),
         "means: the model is worth more than chance; ± is by how much other rows would change a number",
         f"logged to MLflow as {trained.model_uri} in {trained.tracking_uri}",
     ]
@@ -283,13 +347,23 @@ def features(work: RunContext) -> StepResult:
 
     if work.trained is None:
         raise Tier0Error("the feature analysis needs a trained model, which is not there")
-    analysis: Analysis = analyse(work.data(), work.split(), work.trained.training.model, work.session.settings.seed)
+    analysis: Analysis = analyse(
+        work.data(), work.split(), work.trained.training.model, work.session.settings.seed
+    )
     shown = analysis.importances[:MAX_SHOWN]
     lines = [
         f"input: {work.trained.training.algorithm}, and {analysis.rows} rows of the test part",
         f"checked: by how much {analysis.metric} falls when one feature's values are shuffled ({REPEATS} times), and what each feature gives alone",
-        *(f"{one.feature:30} {one.mean:6.3f} ± {one.spread:.3f}" + (f"   SHAP {one.shap:.3f}" if one.shap is not None else "") for one in shown),
-        *([f"and {left} features that count less"] if (left := len(analysis.importances) - MAX_SHOWN) > 0 else []),
+        *(
+            f"{one.feature:30} {one.mean:6.3f} ± {one.spread:.3f}"
+            + (f"   SHAP {one.shap:.3f}" if one.shap is not None else "")
+            for one in shown
+        ),
+        *(
+            [f"and {left} features that count less"]
+            if (left := len(analysis.importances) - MAX_SHOWN) > 0
+            else []
+        ),
         *(f"warning: {warning}" for warning in analysis.warnings),
         f"means: the model goes by {shown[0].feature} most; a fall within its ± is chance"
         + ("" if analysis.warnings else "; no feature alone gives the target away"),
@@ -306,7 +380,11 @@ def deployment(work: RunContext) -> StepResult:
         raise Tier0Error("the deployment needs a trained model, which is not there")
     manifest = work.manifest = _manifest(work)
     why_not, asked = manifest["why_not"], work.study.scope
-    checked = "nothing was asked of its metrics" if asked.success is None else f"{asked.metric} against {asked.success:g}"
+    checked = (
+        "nothing was asked of its metrics"
+        if asked.success is None
+        else f"{asked.metric} against {asked.success:g}"
+    )
     lines = [
         f"input: {manifest['algorithm']}, {manifest['model_uri']}",
         f"checked: {checked}{', and whether what is served is what was trained' if work.serve else ''}",
@@ -336,7 +414,13 @@ def _manifest(work: RunContext) -> dict[str, Any]:
     assert trained is not None  # noqa: S101 - the caller has looked
     found, asked = trained.training, work.study.scope
     reached = asked.reached(found.metrics)
-    why_not = [] if reached is not False else [f"{asked.metric} is {found.metrics[asked.metric or '']:.3f}, and success was to be {asked.success:g}"]
+    why_not = (
+        []
+        if reached is not False
+        else [
+            f"{asked.metric} is {found.metrics[asked.metric or '']:.3f}, and success was to be {asked.success:g}"
+        ]
+    )
     return {
         "schema": 1,
         "name": f"tier0_{found.dataset}",
@@ -367,7 +451,12 @@ def _serve(work: RunContext) -> dict[str, Any]:
     verdict = check_serving(serving, disturb="none")
     asked: dict[str, Any] = asyncio.run(_ask_as_applications_do(serving))
     checks = {result.id: result.status for result in verdict.checks}
-    where = {"model_tag": model.tag, "store": str(work.store), "endpoint": serving.url, "golden_rows": len(model.golden)}
+    where = {
+        "model_tag": model.tag,
+        "store": str(work.store),
+        "endpoint": serving.url,
+        "golden_rows": len(model.golden),
+    }
     return {"status": "serving", **where, **asked, "checks": checks}
 
 
@@ -415,7 +504,11 @@ def observability(work: RunContext) -> StepResult:
     if work.trained is None:
         raise Tier0Error("observability needs a trained model, which is not there")
     verdict = conclude((), [STATUSES[found.status] for found in work.found.values()]).verdict
-    tags = {"tier0.run": work.folder.name, "tier0.problem": work.study.scope.problem, "tier0.verdict": verdict}
+    tags = {
+        "tier0.run": work.folder.name,
+        "tier0.problem": work.study.scope.problem,
+        "tier0.verdict": verdict,
+    }
     numbers: dict[str, float] = {}
     artifacts = [path for path in (work.folder / "manifest.json", work.folder / "report.md") if path.exists()]
     if work.manifest is not None:
@@ -423,7 +516,10 @@ def observability(work: RunContext) -> StepResult:
     served = (work.manifest or {}).get("served") or {}
     if served.get("status") == "serving":
         tags |= {"tier0.model_tag": served["model_tag"], "tier0.endpoint": served["endpoint"]}
-        numbers |= {"latency_ms_p50": served["latency_ms"]["p50"], "latency_ms_max": served["latency_ms"]["max"]}
+        numbers |= {
+            "latency_ms_p50": served["latency_ms"]["p50"],
+            "latency_ms_max": served["latency_ms"]["max"],
+        }
     trained = work.trained
     tracking = Tracking(work.session.workspace.folder("m"), trained.tracking_uri)
     try:
@@ -431,7 +527,10 @@ def observability(work: RunContext) -> StepResult:
     finally:
         tracking.close()
     facts = {"run_id": trained.run_id, "tracking_uri": trained.tracking_uri, "tags": tags, "metrics": numbers}
-    added = [name.removeprefix("tier0.") for name, value in tags.items() if value] + [*numbers, *(path.name for path in artifacts)]
+    added = [name.removeprefix("tier0.") for name, value in tags.items() if value] + [
+        *numbers,
+        *(path.name for path in artifacts),
+    ]
     lines = [
         f"input: MLflow run {trained.run_id}, which has the model, its parameters and its metrics",
         f"added: {', '.join(added)}",
@@ -449,21 +548,38 @@ def _trace_in_opik(work: RunContext, tags: Mapping[str, str]) -> tuple[dict[str,
     try:
         tracer = OpikTracer()
     except (ModuleNotFoundError, RuntimeError) as problem:
-        return {"status": "not sent", "why": str(problem)}, f"Opik is configured, and has no trace of this run: {problem}"
+        return {
+            "status": "not sent",
+            "why": str(problem),
+        }, f"Opik is configured, and has no trace of this run: {problem}"
     spans = []
     for step in (one for one in STEPS if one in work.times):
         found = work.found.get(step, StepResult({}, ()))
         started, ended = work.times[step]
         ended = ended if step in work.found else time.time()
-        spans.append(StepSpan(f"{STEPS.index(step) + 1} {step}", started, ended, {"lines": list(found.lines)}, "; ".join(found.problems)))
+        spans.append(
+            StepSpan(
+                f"{STEPS.index(step) + 1} {step}",
+                started,
+                ended,
+                {"lines": list(found.lines)},
+                "; ".join(found.problems),
+            )
+        )
     metadata = {**tags, "tier0.mlflow_run": work.trained.run_id, **work.trained.training.metrics}
     trace = RunTrace(f"tier0 run {work.trained.training.dataset}", metadata, spans)
     tracer.record_raw(trace.as_message())
     sent = tracer.flush(OPIK_WITHIN)
     tracer.close()
     if not sent:
-        return {"status": "not sent", "why": f"Opik did not answer within {OPIK_WITHIN:g} s"}, f"Opik did not take the trace within {OPIK_WITHIN:g} s"
-    return {"status": "sent", "trace_id": trace.trace_id}, f"Opik has the trace {trace.trace_id}, with a span for each of {len(spans)} steps"
+        return {
+            "status": "not sent",
+            "why": f"Opik did not answer within {OPIK_WITHIN:g} s",
+        }, f"Opik did not take the trace within {OPIK_WITHIN:g} s"
+    return {
+        "status": "sent",
+        "trace_id": trace.trace_id,
+    }, f"Opik has the trace {trace.trace_id}, with a span for each of {len(spans)} steps"
 
 
 BODIES: dict[str, Callable[[RunContext], StepResult]] = {

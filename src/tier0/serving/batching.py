@@ -96,7 +96,12 @@ class Batcher:
         if self.is_full():
             raise QueueFullError(f"{len(self._waiting)} requests wait")
         loop = asyncio.get_running_loop()
-        asked = _QueuedRequest(rows, self.joins and self.predictor.entry.signature.may_join(rows), loop.create_future(), time.monotonic())
+        asked = _QueuedRequest(
+            rows,
+            self.joins and self.predictor.entry.signature.may_join(rows),
+            loop.create_future(),
+            time.monotonic(),
+        )
         self._waiting.append(asked)
         self._count(asked)
         if not self._scheduled:
@@ -114,7 +119,9 @@ class Batcher:
         rows = sum(len(asked.rows) for asked in batch)
         if max(rows * self._seconds_a_row, self._seconds_a_call) <= INLINE_SECONDS:
             _settle(batch, self._outcomes(batch))
-            loop.call_soon(self._next, context=Context())  # health probes, and whoever has just come, have their turn in between
+            loop.call_soon(
+                self._next, context=Context()
+            )  # health probes, and whoever has just come, have their turn in between
             return
         asking = loop.run_in_executor(None, self._outcomes, batch)
         asking.add_done_callback(lambda done: self._resume(batch, done), context=Context())
@@ -129,7 +136,9 @@ class Batcher:
 
     def _take(self) -> list[_QueuedRequest]:
         """Take the next batch: the first that waits, and those behind it that may join."""
-        waiting = self._in_time([asked for asked in self._waiting if not asked.answer.done()])  # whose caller has gone is not asked about
+        waiting = self._in_time(
+            [asked for asked in self._waiting if not asked.answer.done()]
+        )  # whose caller has gone is not asked about
         batch, rows = waiting[:1], len(waiting[0].rows) if waiting else 0
         if batch and batch[0].may_join:
             for asked in waiting[1:]:
@@ -172,7 +181,11 @@ class Batcher:
             output = predictor.ask(rows)
         except BaseException as problem:  # noqa: BLE001 - told to those whom it concerns; a panic of a library's own is none of Exception
             half = len(batch) // 2
-            return [*self._outcomes(batch[:half]), *self._outcomes(batch[half:])] if half else [_as_answer(problem)]
+            return (
+                [*self._outcomes(batch[:half]), *self._outcomes(batch[half:])]
+                if half
+                else [_as_answer(problem)]
+            )
         seconds = time.perf_counter() - start
         self._learn(batch, len(rows), seconds)
         if len(batch) == 1:
@@ -185,7 +198,9 @@ class Batcher:
         return outcomes
 
     def _learn(self, batch: list[_QueuedRequest], rows: int, seconds: float) -> None:
-        self._seconds_a_batch += (seconds - self._seconds_a_batch) / (TYPICAL_OF if self._seconds_a_batch else 1)
+        self._seconds_a_batch += (seconds - self._seconds_a_batch) / (
+            TYPICAL_OF if self._seconds_a_batch else 1
+        )
         self._seconds_a_row += (seconds / rows - self._seconds_a_row) / 4
         if rows == 1:
             self._seconds_a_call = seconds
@@ -220,7 +235,10 @@ def _settle(batch: list[_QueuedRequest], outcomes: list[tuple[Output, float] | E
 def answers_alike(predictor: Predictor) -> bool:
     """Return True if the model's answer to each golden row is the same alone as together: only then may rows of several callers be joined."""
     kept = predictor.entry.golden_rows()
-    golden, tolerance = kept.plain, kept.tolerances(same_arithmetic=False, same_batch=False)  # rounding errors do not keep callers apart
+    golden, tolerance = (
+        kept.plain,
+        kept.tolerances(same_arithmetic=False, same_batch=False),
+    )  # rounding errors do not keep callers apart
 
     def ask(rows: list[list[Any]]) -> dict[str, Any]:
         return vars(predictor.ask(rows))
@@ -228,4 +246,7 @@ def answers_alike(predictor: Predictor) -> bool:
     if len(golden) == 1:
         return False  # one row proves nothing about a batch
     together = golden.answered(ask(golden.rows))
-    return all(together.take([index]).compare(ask([row]), tolerance=tolerance) is None for index, row in enumerate(golden.rows[:20]))
+    return all(
+        together.take([index]).compare(ask([row]), tolerance=tolerance) is None
+        for index, row in enumerate(golden.rows[:20])
+    )

@@ -114,7 +114,9 @@ def _is_gone(pid: int, descriptor: int | None) -> bool:
 
 def _start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
     with open(order["log"], "ab") as log:  # noqa: PTH123 - pathlib would double the time that this process takes to start
-        return subprocess.Popen(order["command"], cwd=order["cwd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
+        return subprocess.Popen(
+            order["command"], cwd=order["cwd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )  # noqa: S603
 
 
 def _end(child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[int, int | None]) -> None:
@@ -123,7 +125,13 @@ def _end(child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[in
         child.terminate()
     start = time.monotonic()
     while child.poll() is None:
-        grace = 0 if StopRequest.at_once else order["orphan_grace"] if _any_is_gone(watched) else order["stop_grace"]
+        grace = (
+            0
+            if StopRequest.at_once
+            else order["orphan_grace"]
+            if _any_is_gone(watched)
+            else order["stop_grace"]
+        )
         if time.monotonic() - start >= grace:
             break
         time.sleep(0.01)
@@ -160,7 +168,9 @@ def _processes() -> list[tuple[int, int]]:
         return [entry for name in os.listdir("/proc") if name.isdigit() and (entry := _read_stat(name))]  # noqa: PTH208
     listing = subprocess.run(["ps", "-axo", "pid=,ppid=,comm="], capture_output=True, text=True, check=True)  # noqa: S607
     rows = (line.split(None, 2) for line in listing.stdout.splitlines())
-    return [(int(pid), int(parent)) for pid, parent, command in rows if not command.endswith("ps")]  # ps lists itself
+    return [
+        (int(pid), int(parent)) for pid, parent, command in rows if not command.endswith("ps")
+    ]  # ps lists itself
 
 
 def _read_stat(name: str) -> tuple[int, int] | None:

@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOG = logging.getLogger("bentoml.service.tier0")
-METRICS, TRACE, ACCESS, LIMIT = "RunnerTrafficMetricsMiddleware", "OpenTelemetryMiddleware", "AccessLogMiddleware", "TimeoutMiddleware"
+METRICS, TRACE, ACCESS, LIMIT = (
+    "RunnerTrafficMetricsMiddleware",
+    "OpenTelemetryMiddleware",
+    "AccessLogMiddleware",
+    "TimeoutMiddleware",
+)
 MAX_REMEMBERED = 1000
 
 
@@ -57,7 +62,9 @@ def replace_middleware(stack: Any) -> None:
     def is_bentomls(pair: tuple[Any, Any]) -> bool:
         return type(pair[1]).__name__ in {METRICS, TRACE, ACCESS, LIMIT}
 
-    found = list(takewhile(is_bentomls, dropwhile(lambda pair: not is_bentomls(pair), iter_middleware(stack))))
+    found = list(
+        takewhile(is_bentomls, dropwhile(lambda pair: not is_bentomls(pair), iter_middleware(stack)))
+    )
     if not found:
         return
     outer, first, inner = *found[0], found[-1][1].app
@@ -75,7 +82,9 @@ def replace_middleware(stack: Any) -> None:
         _TimeLimit(layers[LIMIT].timeout if LIMIT in layers else math.inf),
     )
     uvicorn = logging.getLogger("uvicorn.access")
-    uvicorn.propagate = uvicorn.isEnabledFor(logging.INFO)  # else it puts together a line for every request that no level lets through
+    uvicorn.propagate = uvicorn.isEnabledFor(
+        logging.INFO
+    )  # else it puts together a line for every request that no level lets through
 
 
 class _CombinedMiddleware:
@@ -84,7 +93,15 @@ class _CombinedMiddleware:
     Anything else goes through BentoML's own layers, of which *theirs* is the first.
     """
 
-    def __init__(self, app: App, theirs: App, ids: _TraceContext | None, metrics: _Metrics | None, log: _AccessLog | None, limit: _TimeLimit) -> None:
+    def __init__(
+        self,
+        app: App,
+        theirs: App,
+        ids: _TraceContext | None,
+        metrics: _Metrics | None,
+        log: _AccessLog | None,
+        limit: _TimeLimit,
+    ) -> None:
         self.app = app
         self.theirs = theirs
         self.ids = ids
@@ -130,7 +147,9 @@ class _CombinedMiddleware:
             self.limit.end(asked)
         if asked.is_late:
             asked.task.uncancel()
-            late = JSONResponse({"error": f"Not able to process the request in {self.limit.timeout} seconds"}, 504)
+            late = JSONResponse(
+                {"error": f"Not able to process the request in {self.limit.timeout} seconds"}, 504
+            )
             await late(asked.scope, receive, asked.told)
 
     def write_soon(self) -> None:
@@ -150,7 +169,18 @@ class _CombinedMiddleware:
 class _RequestContext:
     """A request, and what has been answered so far."""
 
-    __slots__ = ("_around", "_head", "_send", "_status", "is_late", "metrics", "path", "scope", "start", "task")
+    __slots__ = (
+        "_around",
+        "_head",
+        "_send",
+        "_status",
+        "is_late",
+        "metrics",
+        "path",
+        "scope",
+        "start",
+        "task",
+    )
 
     def __init__(self, around: _CombinedMiddleware, scope: Message, send: Send) -> None:
         self.scope = scope
@@ -180,7 +210,9 @@ class _RequestContext:
             seconds = time.monotonic() - self.start
             if self.metrics is not None:
                 self.metrics.answered(self.path, self._status, seconds)
-                if self._around.limit.is_idle():  # whoever asks alone finds it counted, also by another worker
+                if (
+                    self._around.limit.is_idle()
+                ):  # whoever asks alone finds it counted, also by another worker
                     self.metrics.write()
             await self._send(message)
             log = self._around.log
@@ -212,7 +244,9 @@ class _TimeLimit:
         return not self._running
 
     def _set_timer(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up, context=Context())  # which keeps nothing of a request
+        self._timer = asyncio.get_running_loop().call_later(
+            seconds, self._give_up, context=Context()
+        )  # which keeps nothing of a request
 
     def _give_up(self) -> None:
         self._timer = None
@@ -259,8 +293,13 @@ class _Metrics:
             for path, change in changes.items():
                 self._of(layer.metrics_request_in_progress, endpoint=path).inc(change)
             for (path, status), seconds in answered.items():
-                self._of(layer.metrics_request_total, endpoint=path, http_response_code=status).inc(len(seconds))
-                observe(self._of(layer.metrics_request_duration, endpoint=path, http_response_code=status), seconds)
+                self._of(layer.metrics_request_total, endpoint=path, http_response_code=status).inc(
+                    len(seconds)
+                )
+                observe(
+                    self._of(layer.metrics_request_duration, endpoint=path, http_response_code=status),
+                    seconds,
+                )
         except Exception:  # such as a disk that is full: a prediction is worth more than its count
             LOG.exception("the metrics could not be written")
 
@@ -269,7 +308,10 @@ class _Metrics:
         key = (metric, *labels.values())
         child = self._remembered.get(key)
         if child is None:
-            service = {"service_name": server_context.bento_name, "service_version": server_context.bento_version}
+            service = {
+                "service_name": server_context.bento_name,
+                "service_version": server_context.bento_version,
+            }
             child = metric.labels(**service, **labels, runner_name=server_context.service_name)
             if len(self._remembered) < MAX_REMEMBERED:  # paths that nobody serves are endless
                 self._remembered[key] = child
@@ -301,12 +343,18 @@ class _AccessLog:
             return
         address = f"{client[0]}:{client[1]}" if client else "_"
         asked = f"scheme={scope['scheme']},method={scope['method']},path={scope['path']}"
-        asked += _described(scope["headers"], layer.has_request_content_type, layer.has_request_content_length)
-        answered = f"status={status}" + _described(headers, layer.has_response_content_type, layer.has_response_content_length)
+        asked += _described(
+            scope["headers"], layer.has_request_content_type, layer.has_request_content_length
+        )
+        answered = f"status={status}" + _described(
+            headers, layer.has_response_content_type, layer.has_response_content_length
+        )
         if self._handler is None:
             layer.logger.info("%s (%s) (%s) %.3fms", address, asked, answered, seconds * 1000)
         else:
-            self._lines.append(f"{self._begin(self._handler)}{address} ({asked}) ({answered}) {seconds * 1000:.3f}ms{self._end()}\n")
+            self._lines.append(
+                f"{self._begin(self._handler)}{address} ({asked}) ({answered}) {seconds * 1000:.3f}ms{self._end()}\n"
+            )
 
     def _begin(self, handler: logging.Handler) -> str:
         """Return how a line of this second begins, as the handler would write it."""
@@ -320,7 +368,13 @@ class _AccessLog:
     def _end(self) -> str:
         """Return how a line ends that belongs to a trace, as BentoML's TraceRecordFilter has it."""
         span = trace.get_current_span().get_span_context()
-        return self._ids.format(span.trace_id, span.span_id, span.trace_flags.sampled, trace_context.service_name) if span.trace_id else ""
+        return (
+            self._ids.format(
+                span.trace_id, span.span_id, span.trace_flags.sampled, trace_context.service_name
+            )
+            if span.trace_id
+            else ""
+        )
 
     def write(self) -> None:
         handler = self._handler
@@ -333,7 +387,9 @@ class _AccessLog:
             try:
                 handler.stream.write(text)
             except UnicodeEncodeError as problem:
-                handler.stream.write(text.encode(problem.encoding, "backslashreplace").decode(problem.encoding))
+                handler.stream.write(
+                    text.encode(problem.encoding, "backslashreplace").decode(problem.encoding)
+                )
             handler.flush()
         except Exception:  # noqa: BLE001 - a log that cannot be written harms nobody, as with the logging module
             handler.handleError(self._record(text))
@@ -354,10 +410,18 @@ def _only_handler(logger: logging.Logger) -> logging.StreamHandler[Any] | None:
             return None
         handlers += asked.handlers
         asked = asked.parent if asked.propagate else None
-    if len(handlers) != 1 or type(handlers[0]) is not logging.StreamHandler or handlers[0].level > logging.INFO:
+    if (
+        len(handlers) != 1
+        or type(handlers[0]) is not logging.StreamHandler
+        or handlers[0].level > logging.INFO
+    ):
         return None
     formatter, filters = handlers[0].formatter, handlers[0].filters
-    as_made = type(formatter) is logging.Formatter and formatter._fmt == TRACED_LOG_FORMAT and [type(one) for one in filters] == [TraceRecordFilter]  # noqa: SLF001
+    as_made = (
+        type(formatter) is logging.Formatter
+        and formatter._fmt == TRACED_LOG_FORMAT
+        and [type(one) for one in filters] == [TraceRecordFilter]
+    )  # noqa: SLF001
     return handlers[0] if as_made else None
 
 
@@ -402,7 +466,9 @@ class _TraceContext:
         carried = propagate.extract(scope, getter=getter)
         parent = trace.get_current_span(carried).get_span_context()
         trace_id = parent.trace_id if parent.is_valid else self._new.generate_trace_id()
-        own = trace.SpanContext(trace_id, self._new.generate_span_id(), False, parent.trace_flags, parent.trace_state)  # noqa: FBT003
+        own = trace.SpanContext(
+            trace_id, self._new.generate_span_id(), False, parent.trace_flags, parent.trace_state
+        )  # noqa: FBT003
         span = _Span(own)
         self._told(span, scope)
         return context.attach(trace.set_span_in_context(span, carried))

@@ -33,9 +33,14 @@ async def _ask(subject: Subject, what: str, reply: Reply) -> None:
         call = await caller.health()
         promised = subject.declared.health_timeout or PATIENCE
         if call.seconds > promised * 1.1 + 0.15:
-            raise caller.fail(f"with {what}, a health check took {call.seconds:.1f} s or more, and {promised:g} s are its limit")
+            raise caller.fail(
+                f"with {what}, a health check took {call.seconds:.1f} s or more, and {promised:g} s are its limit"
+            )
         if call.error is not None:
-            raise caller.fail(f"with {what}, a health check raises {call.outcome}", "the status is raised, and nobody catches it")
+            raise caller.fail(
+                f"with {what}, a health check raises {call.outcome}",
+                "the status is raised, and nobody catches it",
+            )
 
 
 async def while_saturated(subject: Subject) -> dict[str, Any]:
@@ -55,6 +60,8 @@ async def while_saturated(subject: Subject) -> dict[str, Any]:
             one.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         if call.error is not None or call.seconds > MAX_SECONDS:
-            message = f"while {len(calls)} calls waited, a health check took {call.seconds:.2f} s: {call.outcome}"
+            message = (
+                f"while {len(calls)} calls waited, a health check took {call.seconds:.2f} s: {call.outcome}"
+            )
             raise caller.fail(message, "health checks share the pool, or the lock, of predictions")
         return {"ms": call.seconds * 1000}

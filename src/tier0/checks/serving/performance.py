@@ -44,11 +44,19 @@ async def latency(target: Target) -> dict[str, Any]:
         "served_ms": [round(seconds * 1000, 3) for seconds in alone],
     }
     if target.contract.is_batchable:
-        return {**evidence, "batchable": "the service waits for other requests to batch with, as configured: latency is reported, but not checked"}
+        return {
+            **evidence,
+            "batchable": "the service waits for other requests to batch with, as configured: latency is reported, but not checked",
+        }
     if in_memory is not None and median > WORST_FACTOR * (in_memory + ALWAYS_ALLOWED):
         message = f"one row takes {median * 1000:.0f} ms (median of {len(alone)} requests), but the model in memory took {in_memory * 1000:.1f} ms"
-        causes = ["the model uses many threads for every single row (n_jobs)", "the model is loaded, or a client made, for every request"]
-        raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=f"time {target.curl(target.body(row))}")
+        causes = [
+            "the model uses many threads for every single row (n_jobs)",
+            "the model is loaded, or a client made, for every request",
+        ]
+        raise CheckFailedError(
+            message, evidence=evidence, causes=causes, reproduce=f"time {target.curl(target.body(row))}"
+        )
     return evidence
 
 
@@ -58,7 +66,9 @@ async def many_callers(target: Target) -> dict[str, Any]:
     alone = await _one_by_one(target, row, SEQUENTIAL_REQUESTS // 2)
     start = time.perf_counter()
     busy = target.under_load()
-    outcomes = await asyncio.gather(*(_seconds(busy, row) for _ in range(CALLERS * REQUESTS_PER_CALLER)), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(_seconds(busy, row) for _ in range(CALLERS * REQUESTS_PER_CALLER)), return_exceptions=True
+    )
     if unanswered := [outcome for outcome in outcomes if isinstance(outcome, UnansweredError)]:
         try:
             await target.ask(row)
@@ -75,7 +85,11 @@ async def many_callers(target: Target) -> dict[str, Any]:
     }
     if rate_together * WORST_FACTOR < rate_alone:
         message = f"{CALLERS} concurrent callers together get {rate_together:.0f} rows per second, but one caller alone gets {rate_alone:.0f}"
-        raise CheckFailedError(message, evidence=evidence, causes=["the model's own threads compete for the cores", "requests wait for one lock"])
+        raise CheckFailedError(
+            message,
+            evidence=evidence,
+            causes=["the model's own threads compete for the cores", "requests wait for one lock"],
+        )
     return evidence
 
 
@@ -88,13 +102,16 @@ async def memory(target: Target) -> dict[str, Any]:
     middle = _resident(pids)
     second = await _ask_often(target, row, MEASURED // 2)
     after = _resident(pids)
-    growth = min((middle - before) / first, (after - middle) / second)  # what grows once, such as a pool, is no leak
+    growth = min(
+        (middle - before) / first, (after - middle) / second
+    )  # what grows once, such as a pool, is no leak
     evidence = {"bytes_a_request": growth, "megabytes": after / 1e6}
     if growth > GROWTH:
-        message = (
-            f"memory grew by {(after - before) / 1e6:.0f} MB in {first + second} requests ({growth / 1024:.0f} KiB per request) and did not level off"
-        )
-        causes = ["responses or inputs are kept in a list", "a temporary file or folder is made for every request"]
+        message = f"memory grew by {(after - before) / 1e6:.0f} MB in {first + second} requests ({growth / 1024:.0f} KiB per request) and did not level off"
+        causes = [
+            "responses or inputs are kept in a list",
+            "a temporary file or folder is made for every request",
+        ]
         raise CheckFailedError(message, evidence=evidence, causes=causes)
     return evidence
 
@@ -105,7 +122,11 @@ async def _ask_often(target: Target, row: GoldenRows, times: int) -> int:
     for asked in range(0, times, AT_ONCE):
         if time.monotonic() > deadline:
             return asked
-        answered_of(await asyncio.gather(*(target.under_load().ask(row) for _ in range(AT_ONCE)), return_exceptions=True))
+        answered_of(
+            await asyncio.gather(
+                *(target.under_load().ask(row) for _ in range(AT_ONCE)), return_exceptions=True
+            )
+        )
     return times
 
 
@@ -134,7 +155,11 @@ async def _one_by_one(target: Target, row: GoldenRows, times: int) -> list[float
 def _stopped(problem: UnansweredError, answered: int) -> CheckFailedError:
     """Return the failure of a service that stopped responding under the load of this check."""
     message = f"the service responded to {answered} requests of this check, and then to none, also on new connections: {problem}"
-    return CheckFailedError(message, evidence={"responses": answered}, causes=[*NO_ANSWER, "a firewall or a gateway blocks the caller after so many"])
+    return CheckFailedError(
+        message,
+        evidence={"responses": answered},
+        causes=[*NO_ANSWER, "a firewall or a gateway blocks the caller after so many"],
+    )
 
 
 async def _seconds(target: Target, row: GoldenRows) -> float:

@@ -55,7 +55,9 @@ class Call:
         return f"nothing was sent, {said}" if self.rejected else said
 
 
-def outcome_of(running: asyncio.Future[Any], too_late: type[Exception], started: float) -> tuple[Any, BaseException | None]:
+def outcome_of(
+    running: asyncio.Future[Any], too_late: type[Exception], started: float
+) -> tuple[Any, BaseException | None]:
     """Return what came of a call until now: what it returned, and what it raised."""
     if not running.done():
         return None, too_late(f"no end after {time.monotonic() - started:.2f} s, and its caller gave up")

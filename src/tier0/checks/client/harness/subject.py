@@ -24,8 +24,23 @@ MARGIN = 0.05
 ENDS_WITHIN = 1.0
 """Seconds that a cancelled call is waited for."""
 MAX_AT_ONCE = 3000
-NAMES = {"health": ("health", "health_check"), "close": ("close", "aclose"), "predict_batch": ("predict_batch",), "predict": ("predict",)}
-MISTAKES_IN_CODE = (TypeError, AttributeError, KeyError, IndexError, OverflowError, ZeroDivisionError, NameError, UnboundLocalError, RecursionError)
+NAMES = {
+    "health": ("health", "health_check"),
+    "close": ("close", "aclose"),
+    "predict_batch": ("predict_batch",),
+    "predict": ("predict",),
+}
+MISTAKES_IN_CODE = (
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    ZeroDivisionError,
+    NameError,
+    UnboundLocalError,
+    RecursionError,
+)
 
 
 class Caller:
@@ -38,7 +53,9 @@ class Caller:
         blocks: whether its coroutines keep the event loop to themselves; then they run in threads, as synchronous functions do.
     """
 
-    def __init__(self, made: Any, server: FaultServer, declaration: Declaration, *, blocks: bool = False) -> None:
+    def __init__(
+        self, made: Any, server: FaultServer, declaration: Declaration, *, blocks: bool = False
+    ) -> None:
         self.made = made
         self.server = server
         self.declared = declaration
@@ -59,7 +76,9 @@ class Caller:
 
     async def predict(self, data: Any = None, *, give_up: float | None = None, **how: Any) -> Call:
         """Call it, and say what became of the call; a caller may give up after some seconds."""
-        return await self._call("predict", self.declared.data if data is None else data, give_up=give_up, **how)
+        return await self._call(
+            "predict", self.declared.data if data is None else data, give_up=give_up, **how
+        )
 
     async def predict_batch(self) -> Call:
         """Ask for many in its own way."""
@@ -86,7 +105,9 @@ class Caller:
             if inspect.iscoroutinefunction(method) and not self.blocks:
                 result = method(*arguments, **how)
             else:
-                result = await self._threads.run(lambda: _in_a_loop_of_its_own(method(*arguments, **how), self.blocks))
+                result = await self._threads.run(
+                    lambda: _in_a_loop_of_its_own(method(*arguments, **how), self.blocks)
+                )
             self.is_asynchronous = self.is_asynchronous or inspect.isawaitable(result)
             return await result if inspect.isawaitable(result) else result
 
@@ -102,15 +123,23 @@ class Caller:
         running = asyncio.ensure_future(self.run(name, *arguments, **how))
         try:
             await asyncio.wait({running}, timeout=self.patience if give_up is None else give_up)
-            call.answer, call.error = outcome_of(running, StillWaitingError if give_up is None else GivenUpError, call.started)
+            call.answer, call.error = outcome_of(
+                running, StillWaitingError if give_up is None else GivenUpError, call.started
+            )
         finally:
             running.cancel()
-            await asyncio.wait({running}, timeout=ENDS_WITHIN)  # one that refuses to be cancelled is left behind
+            await asyncio.wait(
+                {running}, timeout=ENDS_WITHIN
+            )  # one that refuses to be cancelled is left behind
             call.ended = time.monotonic()
             call.requests = self.log.arrivals[before:]
         earlier = [one for one in self.calls if one.ended and one.ended <= call.started]
-        if any(isinstance(one.error, StillWaitingError) for one in earlier) and isinstance(call.error, StillWaitingError):
-            raise NotJudgedError(f"its calls do not end within {self.patience:g} s: declare its timeout, and give knobs that shorten it")
+        if any(isinstance(one.error, StillWaitingError) for one in earlier) and isinstance(
+            call.error, StillWaitingError
+        ):
+            raise NotJudgedError(
+                f"its calls do not end within {self.patience:g} s: declare its timeout, and give knobs that shorten it"
+            )
         return call
 
     def refuse_too_many(self, calls: int) -> None:
@@ -120,7 +149,9 @@ class Caller:
             NotJudgedError: it would.
         """
         if calls > MAX_AT_ONCE:
-            raise NotJudgedError(f"it would take {calls:,} calls at once: give knobs that make its timeout shorter, or its connections fewer")
+            raise NotJudgedError(
+                f"it would take {calls:,} calls at once: give knobs that make its timeout shorter, or its connections fewer"
+            )
 
     async def together(self, number: int, **how: Any) -> list[Call]:
         """Make several calls at once."""
@@ -148,7 +179,9 @@ class Caller:
         """
         reset = self.declared.reset or 0.0
         if reset > MAX_RESET:
-            raise NotJudgedError(f"its reset takes {reset:g} s: give knobs that shorten it to {MAX_RESET:g} s or less")
+            raise NotJudgedError(
+                f"its reset takes {reset:g} s: give knobs that shorten it to {MAX_RESET:g} s or less"
+            )
         await asyncio.sleep(reset * 1.1 + MARGIN)
 
     def fail(self, message: str, *causes: str, **evidence: Any) -> CheckFailedError:
@@ -175,7 +208,9 @@ class Subject:
     """Whether that keeps the event loop to itself until it is answered."""
 
     @asynccontextmanager
-    async def against(self, script: Reply | Sequence[Reply] | Script | None = None, *, suffix: str = "") -> AsyncIterator[Caller]:
+    async def against(
+        self, script: Reply | Sequence[Reply] | Script | None = None, *, suffix: str = ""
+    ) -> AsyncIterator[Caller]:
         """Make a client of a server of its own, which answers as *script* says: with a prediction, by default."""
         with self.server(self.ok if script is None else script) as server:
             caller = Caller(await self._make(server.url + suffix), server, self.declared, blocks=self.blocks)
@@ -192,7 +227,9 @@ class Subject:
 
     def server(self, script: Reply | Sequence[Reply] | Script) -> FaultServer:
         """Return a server that also answers what the client asks for while it is made."""
-        return FaultServer(script, setup={path: Reply(body=body) for path, body in self.declared.setup.items()})
+        return FaultServer(
+            script, setup={path: Reply(body=body) for path, body in self.declared.setup.items()}
+        )
 
     @property
     def ok(self) -> Reply:
@@ -217,7 +254,9 @@ def method_of(made: Any, name: str) -> Callable[..., Any] | None:
     """Return a client's method; a bare function is a client that only predicts."""
     if name == "predict" and not hasattr(made, "predict") and callable(made):
         return made  # type: ignore[no-any-return]
-    return next((method for known in NAMES.get(name, (name,)) if callable(method := getattr(made, known, None))), None)
+    return next(
+        (method for known in NAMES.get(name, (name,)) if callable(method := getattr(made, known, None))), None
+    )
 
 
 def _in_a_loop_of_its_own(result: Any, is_wanted: bool) -> Any:  # noqa: FBT001

@@ -52,6 +52,10 @@ class Threads:
 def _done(outcome: Future[Any], work: Callable[[], Any]) -> Callable[[], object]:
     """Do the work, unless nobody waits for it any more, and return how its outcome is told."""
     try:
-        return partial(outcome.set_result, work()) if outcome.set_running_or_notify_cancel() else outcome.cancelled
+        return (
+            partial(outcome.set_result, work())
+            if outcome.set_running_or_notify_cancel()
+            else outcome.cancelled
+        )
     except BaseException as problem:  # noqa: BLE001 - whatever it raises is what its caller gets
         return partial(outcome.set_exception, problem)

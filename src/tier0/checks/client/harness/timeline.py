@@ -26,13 +26,19 @@ class Line(NamedTuple):
     is_state: bool = False
 
 
-def timeline(noted: Sequence[LogEntry], arrivals: Sequence[Arrival], calls: Sequence[Call], declared: Declaration) -> list[str]:
+def timeline(
+    noted: Sequence[LogEntry], arrivals: Sequence[Arrival], calls: Sequence[Call], declared: Declaration
+) -> list[str]:
     """Return what was declared, and then a line for each call, request, answer, sleep and state.
 
     A state is that of the circuit as it was declared, by what the server answered: nothing is read from the client.
     """
     slept = dict(_sleeps(calls))
-    lines = [Line(one.at, _in_words(one.what, one.detail, one.connection, slept)) for one in noted if one.what != "injected"]
+    lines = [
+        Line(one.at, _in_words(one.what, one.detail, one.connection, slept))
+        for one in noted
+        if one.what != "injected"
+    ]
     for number, call in enumerate(calls, 1):
         lines.append(Line(call.started, f"call {number}"))
         if call.ended:
@@ -58,12 +64,18 @@ def _states(arrivals: Sequence[Arrival], declared: Declaration, last: float) -> 
     """Tell when the circuit was to open first, and when it was to let a probe out."""
     failed_in_a_row = 0
     for arrival in sorted(arrivals, key=lambda one: one.ended_at or last):
-        if arrival.ended_at is None or arrival.ended == "given up":  # whether its caller counts that, it does not say
+        if (
+            arrival.ended_at is None or arrival.ended == "given up"
+        ):  # whether its caller counts that, it does not say
             continue
         failed = arrival.ended == "broken" or (arrival.status or SERVER_ERROR) >= SERVER_ERROR
         failed_in_a_row = failed_in_a_row + 1 if failed else 0
         if failed_in_a_row == declared.threshold:
-            yield Line(arrival.ended_at, f"{failed_in_a_row} failures in a row: as declared, the circuit is open", is_state=True)
+            yield Line(
+                arrival.ended_at,
+                f"{failed_in_a_row} failures in a row: as declared, the circuit is open",
+                is_state=True,
+            )
             if declared.reset is not None and (closed := arrival.ended_at + declared.reset) <= last:
                 yield Line(closed, "as declared, a probe may be sent", is_state=True)
             return
@@ -72,10 +84,18 @@ def _states(arrivals: Sequence[Arrival], declared: Declaration, last: float) -> 
 def _in_words(what: str, detail: Mapping[str, Any], connection: int, slept: Mapping[int, float]) -> str:
     match what:
         case "arrived":
-            pause = f", {slept[detail['request']] * 1000:.0f} ms after the last answer" if detail["request"] in slept else ""
+            pause = (
+                f", {slept[detail['request']] * 1000:.0f} ms after the last answer"
+                if detail["request"] in slept
+                else ""
+            )
             return f"request {detail['request'] + 1} arrived: {detail['method']} {detail['path']}{pause}"
         case "answered" | "given up" | "broken":
-            words = {"answered": f"answered {detail['status']}", "given up": "its caller has gone", "broken": "broken off"}[what]
+            words = {
+                "answered": f"answered {detail['status']}",
+                "given up": "its caller has gone",
+                "broken": "broken off",
+            }[what]
             return f"request {detail['request'] + 1} {words}"
         case _:
             return f"connection {connection} {what}"

@@ -35,9 +35,7 @@ TRANSIENT = OVERLOADED | UNREACHABLE
 """Statuses after which a caller tries again."""
 
 UNAUTHORIZED = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
-HOW_TO_AUTHORIZE = (
-    "the service requires credentials: pass --header 'Authorization: …', or --header 'Authorization: @FILE' to read the value from a file"
-)
+HOW_TO_AUTHORIZE = "the service requires credentials: pass --header 'Authorization: …', or --header 'Authorization: @FILE' to read the value from a file"
 
 
 def new_request_id() -> str:
@@ -69,7 +67,9 @@ class Sender:
     retries_refusals: bool = True
     tries: list[int] = field(default_factory=lambda: [0])
 
-    async def send(self, method: str, route: str, content: bytes | None = None, headers: dict[str, str] | None = None) -> httpx.Response:
+    async def send(
+        self, method: str, route: str, content: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
         """Send one request, again if the network failed it, each time with a request id of its own unless *headers* has one.
 
         Returns:
@@ -86,7 +86,10 @@ class Sender:
             try:
                 async with asyncio.timeout(MAX_SECONDS):
                     response = await self.http.request(
-                        method, f"{self.url}{route}", content=content, headers={REQUEST_ID: new_request_id(), **(headers or {})}
+                        method,
+                        f"{self.url}{route}",
+                        content=content,
+                        headers={REQUEST_ID: new_request_id(), **(headers or {})},
                     )
             except (httpx.HTTPError, TimeoutError) as problem:
                 timeouts += isinstance(problem, (httpx.TimeoutException, TimeoutError))
@@ -95,7 +98,10 @@ class Sender:
                     raise UnansweredError(f"no response to {method} {self.url}{route}: {what}") from problem
                 reason = type(problem).__name__
             else:
-                if response.status_code not in (TRANSIENT if self.retries_refusals else UNREACHABLE) or is_last:
+                if (
+                    response.status_code not in (TRANSIENT if self.retries_refusals else UNREACHABLE)
+                    or is_last
+                ):
                     return response
                 reason = str(response.status_code)
                 pause = _pause_asked_for(response, pause)

@@ -10,7 +10,15 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 
-from tier0.checks.serving.harness.sender import HOW_TO_AUTHORIZE, OVERLOADED, UNAUTHORIZED, UNREACHABLE, Sender, UnansweredError, decode_json
+from tier0.checks.serving.harness.sender import (
+    HOW_TO_AUTHORIZE,
+    OVERLOADED,
+    UNAUTHORIZED,
+    UNREACHABLE,
+    Sender,
+    UnansweredError,
+    decode_json,
+)
 from tier0.contract.contract import PARTS, SCHEMA, Contract, as_toml
 from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
@@ -24,7 +32,11 @@ MASK = "…"
 REFUSED = range(400, 500)
 NO_GOLDEN = f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}"
 REFUSALS = ["the service cannot handle rows that its model accepts", "the contract describes another service"]
-NO_ANSWER = ["the request crashed the worker", "the handler never returns", "the server's output is not read, and its pipe is full"]
+NO_ANSWER = [
+    "the request crashed the worker",
+    "the handler never returns",
+    "the server's output is not read, and its pipe is full",
+]
 
 
 class NoPredictionError(CheckFailedError):
@@ -48,7 +60,9 @@ def decode(response: httpx.Response) -> Any:
     Raises:
         ValueError: it is neither.
     """
-    if response.headers.get("content-type", "").startswith("text/plain") and not response.text.lstrip().startswith(("{", "[")):
+    if response.headers.get("content-type", "").startswith(
+        "text/plain"
+    ) and not response.text.lstrip().startswith(("{", "[")):
         return response.text
     return decode_json(response)
 
@@ -68,7 +82,10 @@ def answered_of(outcomes: Sequence[Answer | BaseException]) -> list[Answer]:
             raise outcome
         answered.append(outcome)
     if not answered:
-        raise NotJudgedError(f"all {len(outcomes)} concurrent requests were refused with 429 or 503 (too many requests)", code="overloaded")
+        raise NotJudgedError(
+            f"all {len(outcomes)} concurrent requests were refused with 429 or 503 (too many requests)",
+            code="overloaded",
+        )
     return answered
 
 
@@ -186,7 +203,9 @@ class Target:
             return self.golden
         chosen = as_served(self.rows, self.contract).of_kind(kind, column)
         if not chosen:
-            raise NotJudgedError("no golden rows cover this case (the model has none, or the file was written by hand)")
+            raise NotJudgedError(
+                "no golden rows cover this case (the model has none, or the file was written by hand)"
+            )
         return chosen
 
     def tolerances(self, *, same_batch: bool = False) -> dict[str, Tolerance]:
@@ -197,7 +216,9 @@ class Target:
         """
         rows = self.golden if self.rows is None else self.rows
         as_asked = same_batch and not self.contract.one_row
-        allowed = rows.tolerances(same_arithmetic=self.same_arithmetic, same_batch=as_asked, relative=self.tolerance)
+        allowed = rows.tolerances(
+            same_arithmetic=self.same_arithmetic, same_batch=as_asked, relative=self.tolerance
+        )
         return {part: allowed[part].widened(absolute=self.contract.tolerance_of(part)) for part in PARTS}
 
     async def expect_hard(self, golden: GoldenRows, what: str, causes: list[str]) -> None:
@@ -209,7 +230,9 @@ class Target:
         try:
             await self.expect(golden, what, causes)
         except RefusedError as refusal:
-            raise NotJudgedError(f"the service refuses {what} (status {refusal.evidence['status']}), which its model accepts") from refusal
+            raise NotJudgedError(
+                f"the service refuses {what} (status {refusal.evidence['status']}), which its model accepts"
+            ) from refusal
 
     @property
     def own_process(self) -> Process:
@@ -219,14 +242,18 @@ class Target:
             NotJudgedError: it is not ours.
         """
         if self.process is None:
-            raise NotJudgedError("checked only where this run started the service (--tier0-service)", code="no_process")
+            raise NotJudgedError(
+                "checked only where this run started the service (--tier0-service)", code="no_process"
+            )
         return self.process
 
     async def get(self, route: str, method: str = "GET") -> httpx.Response:
         """Ask a route without a body."""
         return await self.sender.send(method, route)
 
-    async def post(self, content: bytes, content_type: str = "application/json", headers: dict[str, str] | None = None) -> httpx.Response:
+    async def post(
+        self, content: bytes, content_type: str = "application/json", headers: dict[str, str] | None = None
+    ) -> httpx.Response:
         """Send a body to the prediction's route, whatever it is.
 
         Raises:
@@ -235,7 +262,9 @@ class Target:
         """
         if self.contract.why_not_asked:
             raise NotJudgedError(self.contract.why_not_asked, code="undeclared")
-        return await self.sender.send("POST", self.contract.route, content, {**(headers or {}), "Content-Type": content_type})
+        return await self.sender.send(
+            "POST", self.contract.route, content, {**(headers or {}), "Content-Type": content_type}
+        )
 
     def body(self, golden: GoldenRows) -> Any:
         """Return the body that asks for *golden*."""
@@ -253,12 +282,16 @@ class Target:
     async def ask_raw(self, golden: GoldenRows) -> list[Any]:
         """Ask for *golden*, and return the body of each response: one, or one for each request that the service needs."""
         most = 1 if self.contract.one_row else self.contract.max_rows or len(golden)
-        parts = [golden.take(range(start, min(start + most, len(golden)))) for start in range(0, len(golden), most)]
+        parts = [
+            golden.take(range(start, min(start + most, len(golden)))) for start in range(0, len(golden), most)
+        ]
         return [await self.ask_body(self.body(part)) for part in parts]
 
     def parts_of(self, answers: Sequence[Any], golden: GoldenRows) -> dict[str, Any]:
         """Return the parts of responses about *golden* as `ask` does."""
-        return in_model_terms(merged([self.contract.read(answer) for answer in answers]), golden, self.contract)
+        return in_model_terms(
+            merged([self.contract.read(answer) for answer in answers]), golden, self.contract
+        )
 
     async def golden_answer(self) -> dict[str, Any]:
         """Return the response to the golden rows, which is requested once for all checks that only look at it.
@@ -293,7 +326,9 @@ class Target:
         """Return what it means that a well-formed request got no response: of a process of ours it fails, elsewhere a network is between."""
         if self.process is None:
             return problem
-        return NoPredictionError(f"a well-formed request failed: {problem}", causes=NO_ANSWER, reproduce=self.curl(body))
+        return NoPredictionError(
+            f"a well-formed request failed: {problem}", causes=NO_ANSWER, reproduce=self.curl(body)
+        )
 
     def answer_of(self, response: httpx.Response, body: Any) -> Any:
         """Return the body of the response to a well-formed request; see `ask_body`."""
@@ -308,8 +343,14 @@ class Target:
             message = f"a well-formed request got status {response.status_code} and a body that is not JSON"
             causes = ["a proxy responded, not the service"]
             evidence["content_type"] = response.headers.get("content-type", "").partition(";")[0]
-            raise NoPredictionError(message, evidence=evidence, causes=causes, reproduce=self.curl(body)) from None
-        if is_refusal(answer, paths=(self.contract.predictions, self.contract.probabilities), labels=self.rows.classes if self.rows else ()):
+            raise NoPredictionError(
+                message, evidence=evidence, causes=causes, reproduce=self.curl(body)
+            ) from None
+        if is_refusal(
+            answer,
+            paths=(self.contract.predictions, self.contract.probabilities),
+            labels=self.rows.classes if self.rows else (),
+        ):
             message = f"a well-formed request was refused with status {response.status_code} and an error in the body: {self.said(response.text)}"
             raise RefusedError(message, evidence=evidence, causes=REFUSALS, reproduce=self.curl(body))
         self.on_prediction()
@@ -320,11 +361,19 @@ class Target:
         message = f"a well-formed request got status {status}: {self.said(response.text)}"
         if status in UNREACHABLE and self.process is None:
             return UnansweredError(message)
-        kind = OverloadedError if status in OVERLOADED else RefusedError if status in REFUSED else NoPredictionError
+        kind = (
+            OverloadedError
+            if status in OVERLOADED
+            else RefusedError
+            if status in REFUSED
+            else NoPredictionError
+        )
         causes = [HOW_TO_AUTHORIZE] if status in UNAUTHORIZED else REFUSALS
         return kind(message, evidence=evidence, causes=causes, reproduce=self.curl(body))
 
-    async def expect(self, golden: GoldenRows, what: str, causes: list[str], *, same_batch: bool = False, body: Any = None) -> dict[str, Any]:
+    async def expect(
+        self, golden: GoldenRows, what: str, causes: list[str], *, same_batch: bool = False, body: Any = None
+    ) -> dict[str, Any]:
         """Ask for *golden* (with another *body* that must mean the same), and compare.
 
         Args:
@@ -337,7 +386,9 @@ class Target:
         Raises:
             CheckFailedError: a row differs; with the one row that proves it.
         """
-        answer = await self.ask(golden) if body is None else self.parts_of([await self.ask_body(body)], golden)
+        answer = (
+            await self.ask(golden) if body is None else self.parts_of([await self.ask_body(body)], golden)
+        )
         self.refuse_difference(answer, golden, what, causes, same_batch=same_batch)
         self.require_declared()
         return answer
@@ -354,8 +405,13 @@ class Target:
     ) -> None:
         """Raise `CheckFailedError` where *answer* is not what the model in memory gave for *golden*."""
         allowed = self.tolerances(same_batch=same_batch)
-        unrounded = replace(self, contract=replace(self.contract, decimals=None)).tolerances(same_batch=same_batch)
-        allowed = {part: allowed[part] if is_rounded(answer.get(part), part, self.contract) else unrounded[part] for part in PARTS}
+        unrounded = replace(self, contract=replace(self.contract, decimals=None)).tolerances(
+            same_batch=same_batch
+        )
+        allowed = {
+            part: allowed[part] if is_rounded(answer.get(part), part, self.contract) else unrounded[part]
+            for part in PARTS
+        }
         mismatch = golden.compare({**answer, "classes": None}, tolerance=allowed, parts=parts or self.parts)
         if mismatch is not None:
             raise self.failed(what, mismatch, golden, causes)
@@ -363,7 +419,9 @@ class Target:
     def require_declared(self) -> None:
         """Raise `NotJudgedError` where a part of the response was not compared, because its meaning has to be declared first."""
         if self.undeclared:
-            raise NotJudgedError(f"the meaning of the response must be declared first: see {PARITY}", code="undeclared")
+            raise NotJudgedError(
+                f"the meaning of the response must be declared first: see {PARITY}", code="undeclared"
+            )
 
     @property
     def what_is_undeclared(self) -> str:
@@ -379,7 +437,9 @@ class Target:
         lines = as_toml({"schema": SCHEMA, **declare})
         return f"{what}. If that is intended, declare it in a file and pass --contract FILE; then it is checked:\n{lines}"
 
-    def failed(self, what: str, mismatch: Mismatch, golden: GoldenRows, causes: list[str]) -> CheckFailedError:
+    def failed(
+        self, what: str, mismatch: Mismatch, golden: GoldenRows, causes: list[str]
+    ) -> CheckFailedError:
         """Return the failure for one row that differs."""
         row = golden.take([mismatch.row])
         evidence = {
@@ -392,7 +452,9 @@ class Target:
             "rows_asked": len(golden),
         }
         message = f"{what}: {mismatch.describe(lambda value: self.said(repr(value)))}"
-        return CheckFailedError(message, evidence=evidence, causes=causes, reproduce=self.curl(self.body(row)))
+        return CheckFailedError(
+            message, evidence=evidence, causes=causes, reproduce=self.curl(self.body(row))
+        )
 
     def said(self, text: str) -> str:
         """Return the start of what a service or a client said, which may repeat what it was sent; nothing of it where rows are masked."""
