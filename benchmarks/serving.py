@@ -89,11 +89,9 @@ class Peer:
 
     def load(self, rows: Rows, callers: int, rate: float = 0.0) -> dict[str, Any]:
         """Ask it for a while from a process of its own, see load.py."""
-        return json.loads(
-            subprocess.run(
-                self._loading(rows, callers, rate), capture_output=True, text=True, check=True
-            ).stdout
-        )  # type: ignore[no-any-return]
+        command = self._loading(rows, callers, rate)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)  # type: ignore[no-any-return]
 
     def _loading(self, rows: Rows, callers: int, rate: float = 0.0) -> list[str]:
         return [

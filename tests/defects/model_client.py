@@ -369,8 +369,8 @@ class ModelClient:
                 isinstance(answer, (list, int, float))
                 or (isinstance(answer, dict) and answer.get("predictions"))
             )
-            or answer != answer
-        ):  # noqa: PLR0124 - NaN
+            or answer != answer  # noqa: PLR0124 - NaN
+        ):
             raise FailedError("no prediction")
         if isinstance(answer, list) and "no_bare_answers" in self.flaws:
             raise FailedError("a list")

@@ -115,8 +115,10 @@ async def test_what_arrives_together_is_asked_together_and_nobody_waits(tmp_path
 @pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.asyncio
 async def test_whatever_a_model_raises_nobody_waits_for_ever(
-    tmp_path: Path, model: Watched, slow: bool
-) -> None:  # noqa: FBT001
+    tmp_path: Path,
+    model: Watched,
+    slow: bool,  # noqa: FBT001
+) -> None:
     batcher = batcher_of(model.set_params(seconds=0.02 if slow else 0.0), tmp_path)
     async with asyncio.timeout(10):
         for _ in range(2):

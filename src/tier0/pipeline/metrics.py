@@ -88,13 +88,13 @@ def classification_metrics(
         more), ``brier`` (two classes: Brier 1950 halved, as scikit-learn has it; more: the sum over classes, as Brier has it),
         ``accuracy``, ``recall_minority`` and ``precision_minority``.
     """
-    from sklearn.metrics import (
+    from sklearn.metrics import (  # noqa: PLC0415
         accuracy_score,
         average_precision_score,
         precision_score,
         recall_score,
         roc_auc_score,
-    )  # noqa: PLC0415
+    )
 
     label = {"labels": [minority], "average": "macro", "zero_division": 0.0}
     of_labels = {

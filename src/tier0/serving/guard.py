@@ -114,9 +114,9 @@ def _is_gone(pid: int, descriptor: int | None) -> bool:
 
 def _start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
     with open(order["log"], "ab") as log:  # noqa: PTH123 - pathlib would double the time that this process takes to start
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603
             order["command"], cwd=order["cwd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )  # noqa: S603
+        )
 
 
 def _end(child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[int, int | None]) -> None:

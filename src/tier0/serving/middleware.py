@@ -419,9 +419,9 @@ def _only_handler(logger: logging.Logger) -> logging.StreamHandler[Any] | None:
     formatter, filters = handlers[0].formatter, handlers[0].filters
     as_made = (
         type(formatter) is logging.Formatter
-        and formatter._fmt == TRACED_LOG_FORMAT
+        and formatter._fmt == TRACED_LOG_FORMAT  # noqa: SLF001
         and [type(one) for one in filters] == [TraceRecordFilter]
-    )  # noqa: SLF001
+    )
     return handlers[0] if as_made else None
 
 
@@ -467,8 +467,12 @@ class _TraceContext:
         parent = trace.get_current_span(carried).get_span_context()
         trace_id = parent.trace_id if parent.is_valid else self._new.generate_trace_id()
         own = trace.SpanContext(
-            trace_id, self._new.generate_span_id(), False, parent.trace_flags, parent.trace_state
-        )  # noqa: FBT003
+            trace_id,
+            self._new.generate_span_id(),
+            False,
+            parent.trace_flags,
+            parent.trace_state,  # noqa: FBT003
+        )
         span = _Span(own)
         self._told(span, scope)
         return context.attach(trace.set_span_in_context(span, carried))

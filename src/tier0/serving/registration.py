@@ -229,9 +229,8 @@ class EntryWriter:
             RegistrationError: one could not be written, or its proof failed.
         """
         try:
-            return self._helper.carry_out({"entries": entries, "prove": prove}, close_after=close_after)[
-                "saved"
-            ]  # type: ignore[no-any-return]
+            reply = self._helper.carry_out({"entries": entries, "prove": prove}, close_after=close_after)
+            return reply["saved"]  # type: ignore[no-any-return]
         except Tier0Error as problem:
             kind = ModelChangedError if isinstance(problem, ModelChangedError) else RegistrationError
             raise kind(f"the model could not be registered in {self.store}: {problem}") from problem

@@ -478,9 +478,9 @@ class Zoo:
     @bentoml.api
     def hlt12(
         self,
-        features: list[list[float]] = [[13.0, 20.0, 90.0, 500.0, 0.1, 0.1]],
-        input_data: dict[str, Any] = {},
-    ) -> dict[str, Any]:  # noqa: B006
+        features: list[list[float]] = [[13.0, 20.0, 90.0, 500.0, 0.1, 0.1]],  # noqa: B006
+        input_data: dict[str, Any] = {},  # noqa: B006
+    ) -> dict[str, Any]:
         return self.answer(self.scaled, checked(input_data.get("features", features)))
 
     # ---- contract
