@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matrix import StepResult, as_page, as_text
-from peers import run_schemathesis
-from zoo_server import Trained, served, trained
 
+from tests.defects.matrix import StepResult, as_page, as_text
+from tests.defects.peers import run_schemathesis
+from tests.support.zoo_server import Trained, served, trained
 from tier0.core.verdict import Verdict
 from tier0.runs.deployment import Deployment
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from sorting import SORTED, Defect
-
+from tests.defects.sorting import SORTED, Defect
 from tier0.core.verdict import Verdict
 
 PEERS = ("plain", "bentoml", "mlflow", "schemathesis")

@@ -15,9 +15,8 @@ from tier0.contract.contract import Contract
 from tier0.contract.service_schema import OpenAnswerError, find_contract
 
 if TYPE_CHECKING:
-    from mutants import Case
-    from zoo_server import Trained
-
+    from tests.defects.mutants import Case
+    from tests.support.zoo_server import Trained
     from tier0.runs.deployment import Deployment
 
 TIMEOUT = 15.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from model_client import FLAWS, TRACED
+from tests.defects.model_client import FLAWS, TRACED
 
 Sort = Literal["mutant", "prevented", "out of reach", "judged"]
 
@@ -79,7 +79,7 @@ SORTED = (
     seen("REG24", "S", "the signature could not be inferred, and nothing is enforced"),
     out("REG25", "L", "a wheel of another name breaks saving", "loud, and of an environment that holds that wheel; our registration asks the loaded module for its version, not the wheel"),
     seen("PKG04", "L", "a file in the working folder shadows the standard library"),
-    prevented("PKG05", "LS", "another environment's bentoml is first on PATH", "tests/defects/zoo_server.py: the zoo is started with one there"),
+    prevented("PKG05", "LS", "another environment's bentoml is first on PATH", "tests/support/zoo_server.py: the zoo is started with one there"),
     seen("PKG06", "S", "two service files of one name in one process"),
     prevented("PKG07", "L", "a tag is scraped from printed text", "tests/unit/test_deployment.py::test_a_tag_that_is_none_is_refused_with_what_there_is"),
     seen("PKG08", "L", "a model that is loaded at import is not declared"),

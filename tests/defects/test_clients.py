@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from in_process import CONTRACT, GOLDEN, App, running
 
 import tier0
+from tests.support.in_process import CONTRACT, GOLDEN, App, running
 from tier0.contract.service_schema import find_contract
 from tier0.runs.deployment import Deployment
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from in_process import CONTRACT, GOLDEN, App, running
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 import tier0
+from tests.support.in_process import CONTRACT, GOLDEN, App, running
 from tier0.contract.service_schema import find_contract
 from tier0.core.verdict import DoesNotHoldError, Verdict
 from tier0.golden.rows import Origin

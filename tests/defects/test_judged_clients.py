@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from model_client import DECLARED, FLAWS, TRACED, make
 from opentelemetry.propagate import inject
 
 import tier0
+from tests.defects.model_client import DECLARED, FLAWS, TRACED, make
+from tests.support import ROOT
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import DoesNotHoldError, Verdict
@@ -37,7 +38,6 @@ TRACING = {"tracing.one_trace_a_call", "tracing.costs_nothing"}
 NOT_PROMISED = {"retry.asked_once", "breaker.slow_calls", *TRACING}
 TRACED_PROMISES = {"opik": True, "attempt_timeout": 0.4}
 RUNS = 20
-HERE = Path(__file__).parent
 
 
 def judge(flaw: str, only: tuple[str, ...] = (), declared: dict[str, Any] | None = None) -> Verdict:
@@ -188,7 +188,7 @@ def test_a_client_that_cannot_even_be_called_is_not_judged() -> None:
 @pytest.mark.parametrize("client", ["exits", "Exits", "ExitsLater"])
 def test_a_client_that_ends_the_process_does_not_end_the_judge(client: str) -> None:
     with pytest.raises(Tier0Error, match="LeftError: it ends the whole process, with status 0"):
-        tier0.check_client(f"stubborn_clients:{client}")
+        tier0.check_client(f"tests.defects.stubborn_clients:{client}")
 
 
 @pytest.mark.parametrize(
@@ -208,13 +208,13 @@ def test_a_call_that_gives_nothing_back_does_not_keep_the_judge(
         "-m",
         "tier0.cli",
         "check-client",
-        f"stubborn_clients:{client}",
+        f"tests.defects.stubborn_clients:{client}",
         "--declare",
         str(tmp_path / "client.toml"),
     ]
 
     done = subprocess.run(
-        [*command, "--only", only], cwd=HERE, capture_output=True, text=True, timeout=60, check=False
+        [*command, "--only", only], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
 
     assert done.returncode == 1, done
@@ -227,7 +227,10 @@ def test_a_call_that_gives_nothing_back_does_not_keep_the_judge(
 def test_a_client_that_traces_as_it_should_is_not_accused(client: str) -> None:
     ours = {"threshold": 5, "knobs": {"timeout": 1.0, "attempt_timeout": 0.4}} if client == "ours" else {}
     verdict = tier0.check_client(
-        f"traced_clients:{client}", {**TRACED_PROMISES, **ours}, only=["tracing"], on_fail="return"
+        f"tests.defects.traced_clients:{client}",
+        {**TRACED_PROMISES, **ours},
+        only=["tracing"],
+        on_fail="return",
     )
 
     assert verdict.verdict == "pass", told(verdict)
@@ -237,7 +240,7 @@ def test_a_client_that_traces_as_it_should_is_not_accused(client: str) -> None:
 @pytest.mark.parametrize("client", TRACED)
 def test_a_client_that_traces_badly_is_told(client: str) -> None:
     verdict = tier0.check_client(
-        f"traced_clients:{client}", TRACED_PROMISES, only=[TRACED[client]], on_fail="return"
+        f"tests.defects.traced_clients:{client}", TRACED_PROMISES, only=[TRACED[client]], on_fail="return"
     )
 
     assert verdict.verdict == "fail", verdict

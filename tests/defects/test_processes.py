@@ -17,10 +17,10 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from in_process import GOLDEN
 from sklearn.linear_model import LogisticRegression
 
 import tier0
+from tests.support.in_process import GOLDEN
 from tier0.core.worker_process import NO_TELEMETRY
 from tier0.runs import examination
 from tier0.runs.deployment import Deployment, OwnDeployment

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from public_clients import CLIENTS, DECLARED
 
 import tier0
+from tests.defects.public_clients import CLIENTS, DECLARED
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.verdict import Verdict
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +193,11 @@ def with_a_transformer_of_ones_own_module() -> Fitted:
     folder = str(Path(__file__).parent / "own_project")
     sys.path.insert(0, folder)
     try:
-        from own_features import WithRatio
+        with_ratio = import_module("own_features").WithRatio
     finally:
         sys.path.remove(folder)
     return fitted(
-        make_pipeline(WithRatio(), StandardScaler(), LogisticRegression()).fit(FRAME[TRAIN], Y[TRAIN]),
+        make_pipeline(with_ratio(), StandardScaler(), LogisticRegression()).fit(FRAME[TRAIN], Y[TRAIN]),
         FRAME[SHOWN],
     )
 

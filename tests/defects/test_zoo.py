@@ -9,11 +9,11 @@ from multiprocessing import get_context
 from typing import Any
 
 import pytest
-from mutants import HEALTHY, MUTANTS, Case
-from peers import ask_peers
-from zoo_server import Trained, case_in
 
 import tier0
+from tests.defects.mutants import HEALTHY, MUTANTS, Case
+from tests.defects.peers import ask_peers
+from tests.support.zoo_server import Trained, case_in
 from tier0.client import BentoMLClient
 from tier0.contract.service_schema import OpenAnswerError
 from tier0.golden.rows import ROW_ALONE_TOLERANCE
@@ -160,7 +160,7 @@ def _spin() -> None:
 
 
 def test_every_mutant_of_the_list_has_a_row() -> None:
-    from matrix import sorted_as
+    from tests.defects.matrix import sorted_as
 
     listed = {defect.id for defect in sorted_as("mutant")}
     assert {case.name.upper() for case in MUTANTS if case.on_the_list} <= listed

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 import yaml  # type: ignore[import-untyped]
-from session import Reader
-from snippets import PAGES, ROOT, Block, Command, blocks
 
+from tests.support import ROOT
+from tests.support.reader import Reader
+from tests.support.snippets import PAGES, Block, Command, blocks
 from tier0.core.verdict import CheckResult, Status, Verdict
 
 NOT_RUN = {

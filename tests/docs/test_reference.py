@@ -13,9 +13,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from snippets import PAGES, ROOT, Command, blocks, inline_commands
 from typer.main import get_command
 
+from tests.support import ROOT
+from tests.support.snippets import PAGES, Command, blocks, inline_commands
 from tier0 import cli
 from tier0.contract.contract import STYLES, Contract, check_declared
 from tier0.core.catalogue import CATALOGUE

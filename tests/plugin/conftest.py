@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pytest_run import Run
+
+from tests.support.pytest_run import Run
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from pytest_run import Run
 
+from tests.support.pytest_run import Run
 from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from pytest_run import FAST, Run
+
+from tests.support.pytest_run import FAST, Run
 
 pytestmark = pytest.mark.timeout(180)
 WAITING = """

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pytest_run import FAST, Run
 
+from tests.support.pytest_run import FAST, Run
 from tier0.core.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[2]

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_run import Run
 from typer.testing import CliRunner
 
 import tier0
+from tests.support.pytest_run import Run
 from tier0.checks.serving.harness.sender import UnansweredError
 from tier0.cli import app
 from tier0.contract.contract import ContractError

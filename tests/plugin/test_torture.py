@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pytest_run import FAST, Run
+
+from tests.support.pytest_run import FAST, Run
 
 pytestmark = pytest.mark.timeout(180)
 KILLS = int(os.environ.get("TIER0_KILLS", "10"))

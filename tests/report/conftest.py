@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
-from reporting_run import CASES, GROUPS, HERE, Reported, report, write_golden
+
+from tests.support.reporting_run import CASES, GROUPS, Reported, report, write_golden
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +17,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reported]:
     for name, service in CASES.items():
         folder = tmp_path_factory.mktemp(name)
         write_golden(folder)
-        shutil.copy(HERE / "services.py", folder)
+        shutil.copy(Path(__file__).with_name("services.py"), folder)
         judged = [
             "--tier0-service",
             f"services.py:{service}",

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
-from reporting_run import CASES, Reported
+
+from tests.support.reporting_run import CASES, Reported
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

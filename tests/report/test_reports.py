@@ -11,8 +11,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from reporting_run import CASES, PLANTED, SECRETS, Reported, report
 
+from tests.support.reporting_run import CASES, PLANTED, SECRETS, Reported, report
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.verdict import CheckResult, Verdict
 

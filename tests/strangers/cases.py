@@ -13,10 +13,10 @@ from functools import cache
 from typing import Any, Literal
 
 import httpx
-import models
 import numpy as np
 from PIL import Image
 
+from tests.strangers import models
 from tier0 import golden_rows
 from tier0.golden.rows import GoldenRows
 

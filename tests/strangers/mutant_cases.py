@@ -6,7 +6,7 @@ import itertools
 import json
 from dataclasses import dataclass
 
-from cases import (
+from tests.strangers.cases import (
     IRIS_NUMBERS,
     IRIS_WORDS,
     Body,

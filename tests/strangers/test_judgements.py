@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from gateway import Gateway
 
 import tier0
+from tests.support.gateway import Gateway
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
 from tier0.golden.rows import GoldenRows, Origin

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import models
 import numpy as np
 import pytest
-from cases import GOLDEN, SMALL, STRANGERS, Healthy, Parts, expected, golden
-from gateway import FAULTS, Fault, Gateway, HangsUpAfter500
-from mutant_cases import MUTANTS, Mutant
 
 import tier0
+from tests.strangers import models
+from tests.strangers.cases import GOLDEN, SMALL, STRANGERS, Healthy, Parts, expected, golden
+from tests.strangers.mutant_cases import MUTANTS, Mutant
+from tests.support.gateway import FAULTS, Fault, Gateway, HangsUpAfter500
 from tier0.contract.contract import ContractError
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import CheckResult, Verdict

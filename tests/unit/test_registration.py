@@ -20,6 +20,7 @@ from sklearn.svm import LinearSVC
 from xgboost import DMatrix, XGBClassifier
 from xgboost import train as train_booster
 
+from tests.support import ROOT
 from tier0 import register_model_for_serving
 from tier0.core.errors import ModelChangedError, RegistrationError
 from tier0.golden.capture import golden_rows
@@ -265,7 +266,7 @@ class Forgetful(LogisticRegression):  # type: ignore[misc]
 def test_a_model_that_comes_back_changed_is_refused_and_not_left_in_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     with pytest.raises(ModelChangedError, match="the model that was saved is not the model in memory: row"):
         asyncio.run(register_model_for_serving(Forgetful().fit(X, Y), "m", examples=X[:10], store=tmp_path))

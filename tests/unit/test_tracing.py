@@ -19,8 +19,9 @@ from typing import Any
 
 import httpx
 import pytest
-from recording_opik import Recording, recording_opik
 
+from tests.support import ROOT, SOURCE
+from tests.support.recording_opik import Recording, recording_opik
 from tier0.client import (
     BentoMLClient,
     CallerError,
@@ -37,7 +38,6 @@ from tier0.faults import Faults, FaultServer, Reply
 OK = Reply(200, {"predictions": [1], "probabilities": None})
 DOWN = Reply(503, b'{"error": {"field": "age", "message": "is 424242.125", "remedy": "wait"}}')
 SECRET = 424242.125
-SRC = Path(__file__).parents[2] / "src"
 
 
 @pytest.fixture
@@ -222,8 +222,8 @@ def test_an_opik_that_does_not_answer_costs_nothing_and_lets_the_process_end(
 ) -> None:
     """In a process of its own, which ends without closing the tracer."""
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("opik_that_does_not_answer.py")), kind],
-        env={**os.environ, **settings("", tmp_path), "PYTHONPATH": f"{SRC}:{Path(__file__).parent}"},
+        [sys.executable, str(ROOT / "tests" / "support" / "opik_that_does_not_answer.py"), kind],
+        env={**os.environ, **settings("", tmp_path), "PYTHONPATH": str(SOURCE)},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     ended = time.time()
@@ -248,7 +248,7 @@ assert dict(os.environ) == environment, set(os.environ.items()) ^ set(environmen
 import sys
 assert "opik" not in sys.modules
 """
-    environment = {**os.environ, **settings("http://127.0.0.1:9/api", tmp_path), "PYTHONPATH": str(SRC)}
+    environment = {**os.environ, **settings("http://127.0.0.1:9/api", tmp_path), "PYTHONPATH": str(SOURCE)}
     del environment["OPIK_SENTRY_ENABLE"], environment["OPIK_ANALYTICS_ENABLE"]
 
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
@@ -262,7 +262,7 @@ unwanted |= {"fastapi", "mlflow", "xgboost", "lightgbm", "optuna", "psutil", "ty
 assert not unwanted & set(sys.modules), sorted(unwanted & set(sys.modules))
 """
     subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SOURCE)}, check=True, timeout=60
     )
 
 
@@ -288,7 +288,7 @@ async def main():
 asyncio.run(main())
 """
     subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SOURCE)}, check=True, timeout=60
     )
 
 
@@ -413,7 +413,7 @@ async def main():
 asyncio.run(main())
 """
     subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SOURCE)}, check=True, timeout=60
     )
 
 
@@ -611,7 +611,7 @@ def test_a_run_of_the_pipeline_is_one_trace_with_a_span_for_each_step(
         "--json",
         "run.json",
     ]
-    environ = {**os.environ, **settings(opik_server.url, tmp_path), "PYTHONPATH": str(SRC)}
+    environ = {**os.environ, **settings(opik_server.url, tmp_path), "PYTHONPATH": str(SOURCE)}
     done = subprocess.run(
         command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False
     )
@@ -643,7 +643,7 @@ def test_an_opik_that_is_down_is_no_verdict_on_the_model(tmp_path: Path) -> None
         "--hpo-trials",
         "1",
     ]
-    environ = {**os.environ, **settings("http://127.0.0.1:1", tmp_path), "PYTHONPATH": str(SRC)}
+    environ = {**os.environ, **settings("http://127.0.0.1:1", tmp_path), "PYTHONPATH": str(SOURCE)}
     done = subprocess.run(
         command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False
     )

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tests.support import ROOT, SOURCE
 from tier0.core.worker_process import NO_TELEMETRY, ONE_THREAD
 from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 
-HERE = Path(__file__).parent
-SOURCE = HERE.parents[1] / "src"
+ZOO = ROOT / "tests" / "defects" / "zoo"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def trained() -> Iterator[Trained]:
         "PYTHONPATH": str(SOURCE),
     }
     try:
-        command = [sys.executable, "-W", "ignore", str(HERE / "zoo" / "train.py"), str(folder)]
+        command = [sys.executable, "-W", "ignore", str(ZOO / "train.py"), str(folder)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         yield Trained(folder)
@@ -77,9 +77,7 @@ def served(zoo: Trained) -> Iterator[Deployment]:
     path = os.environ["PATH"]
     os.environ["PATH"] = f"{impostor.parent}:{path}"
     try:
-        deployment = Deployment.from_service(
-            f"{HERE / 'zoo' / 'service.py'}:Zoo", store=zoo.store, startup_timeout=90
-        )
+        deployment = Deployment.from_service(f"{ZOO / 'service.py'}:Zoo", store=zoo.store, startup_timeout=90)
     finally:
         os.environ["PATH"] = path
     with deployment:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import SOURCE
 from tier0.golden.rows import GoldenRows
 
-HERE = Path(__file__).parent
-SOURCE = HERE.parents[1] / "src"
 PLANTED = {"PLANTED_API_KEY": "s3cr3t/planted+value", "PLANTED_DSN": "postgres://app:pl4nt3d-pw@db/x"}
 SECRETS = ("s3cr3t/planted+value", "s3cr3t%2Fplanted%2Bvalue", "pl4nt3d-pw", "planted-bearer-token")
 CASES = {"passes": "Right", "fails": "Wrong", "never": "NeverReady"}

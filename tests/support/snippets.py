@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import yaml  # type: ignore[import-untyped]
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"# (\S+\.(?:py|toml|yml|yaml|ini))\n")

@@ -18,8 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from snippets import Block, Command
-
+from tests.support.snippets import Block, Command
 from tier0.serving.processes import start_guard
 
 PORTS = re.compile(r"\b300[0-9]\b")
