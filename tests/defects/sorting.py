@@ -75,7 +75,7 @@ SORTED = (
     prevented("REG14", "S", "the model is loaded by another version of its library", "tests/e2e/test_startup_failures.py::test_another_library_version_is_not_served"),
     seen("REG16", "L", "a pickled wrapper lacks an attribute"),
     seen("REG17", "S", "start-up code fits the model again"),
-    prevented("REG19", "LS", "two registrations write one version", "tests/unit/test_registration.py::test_two_registrations_at_once_get_an_entry_each"),
+    prevented("REG19", "LS", "two registrations write one version", "tests/integration/test_registration.py::test_two_registrations_at_once_get_an_entry_each"),
     seen("REG24", "S", "the signature could not be inferred, and nothing is enforced"),
     out("REG25", "L", "a wheel of another name breaks saving", "loud, and of an environment that holds that wheel; our registration asks the loaded module for its version, not the wheel"),
     seen("PKG04", "L", "a file in the working folder shadows the standard library"),

@@ -80,7 +80,7 @@ def test_unit_tests_and_the_main_job_run_on_other_pythons(tmp_path: Path, versio
     )
 
     done = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "tests/unit", "tests/e2e", "-p", "no:cacheprovider", "-m", "not slow and not torture"],
+        [str(python), "-m", "pytest", "-q", "tests/unit", "tests/integration", "tests/e2e", "-p", "no:cacheprovider", "-m", "not slow and not torture"],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import traceback
 import typing
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
@@ -350,12 +348,3 @@ def test_a_command_that_repeats_a_check_is_made_and_not_edited(declare: str | Pa
         == "tier0 check-client tier0 …:make --only retry.once"
     )
     assert _how_to_repeat(make, declare)("retry.once") == "tier0.check_client(make, …, only=['retry.once'])"
-
-
-def test_foreign_texts_are_what_is_printed_here() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(OSError, match=PORT_IN_USE) as problem,
-    ):
-        socket.create_server(taken.getsockname())
-    assert TRACEBACK in "".join(traceback.format_exception(problem.value))

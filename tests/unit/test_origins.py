@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import httpx
@@ -10,13 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tier0
 from tier0.checks.serving.harness.sender import Sender
 from tier0.checks.serving.harness.target import Target
 from tier0.contract.contract import Contract
-from tier0.core.verdict import NotJudgedError, Status
-from tier0.faults import FaultServer, Reply
-from tier0.faults.log import Arrival
+from tier0.core.verdict import NotJudgedError
 from tier0.golden.origins import EDGE_CASE_KINDS, PLAIN_KINDS, UNRECOGNIZED, read_sentences
 from tier0.golden.rows import GoldenRows, Origin
 
@@ -45,14 +41,6 @@ SUFFIXES = [
 NAMES = st.lists(st.sampled_from(WORDS + SUFFIXES), min_size=1, max_size=3).map(" ".join)
 COLUMNS = st.lists(NAMES, min_size=1, max_size=5, unique=True)
 SIDES = {"boundary": ("below", "above"), "decision": ("before", "after")}
-CONTRACT = {
-    "route": "/predict",
-    "features": "features",
-    "columns": "columns",
-    "predictions": "predictions",
-    "style": "rows",
-    "probabilities": None,
-}
 
 
 @st.composite
@@ -184,67 +172,6 @@ def test_a_sentence_that_could_be_of_two_origins_is_read_as_neither() -> None:
     assert str(origin) == "unrecognized: just below a boundary of x missing"
 
 
-def statuses(golden: GoldenRows, reply: Reply | object, *checks: str) -> dict[str, Status]:
-    with FaultServer(reply) as server:  # type: ignore[arg-type]  # a reply, or what gives one
-        deployment = tier0.Deployment.from_url(
-            server.url, golden=golden, contract=CONTRACT, disturb="malformed"
-        )
-        verdict = tier0.check_serving(deployment, groups=list(checks), on_fail="return")
-    return {check.id: check.status for check in verdict.checks}
-
-
-@pytest.mark.parametrize(
-    "column", ["score", "decision_score", "decision", "just before the decision changes"]
-)
-def test_decisions_are_not_judged_without_a_row_near_a_decision(column: str) -> None:
-    golden = GoldenRows(
-        [column, "age"],
-        [[0.5, 30.0], [None, 30.0]],
-        [0, 1],
-        None,
-        [0, 1],
-        origins=[Origin("example"), Origin("missing", column)],
-    )
-
-    assert statuses(golden, Reply(body={"predictions": [1]}), "parity.decisions") == {
-        "parity.decisions": "not_judged"
-    }
-
-
-@pytest.mark.parametrize("columns", [["salary", "age"], ["wage", "age"], ["total_calls", "calls"]])
-def test_a_missing_column_is_compared_with_the_row_in_which_that_very_column_is_missing(
-    columns: list[str],
-) -> None:
-    def answer(arrival: Arrival) -> Reply:
-        if arrival.method != "POST":
-            return Reply(404)
-        body = json.loads(arrival.body)
-        records = [dict(zip(body["columns"], row, strict=False)) for row in body["features"]]
-        weights = {columns[0]: 1, columns[1]: 2}
-        return Reply(
-            body={
-                "predictions": [
-                    sum(weight for name, weight in weights.items() if record.get(name) is None)
-                    for record in records
-                ]
-            }
-        )
-
-    golden = GoldenRows(
-        columns,
-        [[1.0, 30.0], [None, 30.0], [1.0, None]],
-        [0, 1, 2],
-        None,
-        [0, 1, 2],
-        origins=[Origin("example"), *(Origin("missing", column) for column in columns)],
-    )
-
-    assert statuses(golden, answer, "contract.refuses_missing_column", "parity.missing_values") == {
-        "contract.refuses_missing_column": "pass",
-        "parity.missing_values": "pass",
-    }
-
-
 def test_origins_come_back_from_a_file(tmp_path: Path) -> None:
     golden = rows_with(
         ["age"],
@@ -254,21 +181,3 @@ def test_origins_come_back_from_a_file(tmp_path: Path) -> None:
     golden.write(tmp_path / "golden.json")
 
     assert GoldenRows.read(tmp_path / "golden.json").origins == golden.origins
-
-
-@pytest.mark.parametrize(
-    ("served", "status"), [([None, 3.0], "pass"), ([None, None], "fail"), ([2.0, 3.0], "pass")]
-)
-def test_null_is_an_answer_only_where_the_model_itself_gives_none(
-    served: list[float | None], status: Status
-) -> None:
-    golden = GoldenRows(["x"], [[1.0], [3.0]], [None, 3.0], None, [])
-
-    found = statuses(
-        golden, Reply(body={"predictions": served}), "contract.one_answer_a_row", "parity.golden_rows"
-    )
-
-    assert found == {
-        "contract.one_answer_a_row": status,
-        "parity.golden_rows": "pass" if served == [None, 3.0] else "fail",
-    }
