@@ -4,13 +4,274 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tier0.doctor import doctor, requirements
+from tier0.doctor.doctor import Environment, Finding
+
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def well(tmp_path: Path) -> Environment:
+    """An environment in which nothing is missing."""
+    metadata = requirements.Metadata.of_checkout(ROOT)
+    newest = dict.fromkeys((one.name for group in metadata.groups for one in group.requirements), "9999")
+    return Environment(
+        {}, tmp_path, "/venv/bin/python", "3.12.1", "linux", metadata, newest.get, frozenset({doctor.PLUGIN})
+    )
+
+
+def without(environment: Environment, *names: str) -> Environment:
+    return replace(environment, installed=lambda name: None if name in names else environment.installed(name))
+
+
+def only(environment: Environment, probe: Callable[[Environment], object]) -> Finding:
+    (finding,) = list(probe(environment))  # type: ignore[call-overload]  # every probe gives findings
+    assert isinstance(finding, Finding)
+    return finding
+
+
+def test_where_nothing_is_missing_all_is_well(well: Environment) -> None:
+    findings = doctor.examine(well)
+
+    assert {finding.name for finding in findings if finding.status == "missing"} == set()
+    assert doctor.exit_status(findings) == 0
+    assert doctor.command_that_mends(well) is None
+    assert doctor.conclusion(well, findings).endswith("pytest -m tier0_bentoml can run")
+
+
+def test_every_extra_says_what_it_is_for() -> None:
+    groups = requirements.Metadata.of_checkout(ROOT).groups
+
+    assert {group.name for group in groups} == requirements.NEEDED_FOR.keys()
+
+
+def test_the_installed_distribution_and_the_checkout_say_the_same() -> None:
+    installed, checkout = requirements.Metadata.read(), requirements.Metadata.of_checkout(ROOT)
+
+    assert installed.python == checkout.python
+    assert {group.name for group in installed.groups} == {group.name for group in checkout.groups}
+
+
+def test_what_the_main_job_needs_decides(well: Environment) -> None:
+    lacking = without(well, "lightgbm", "econml")
+    findings = doctor.examine(lacking)
+
+    told = {finding.name: finding.found for finding in findings if finding.status == "missing"}
+    assert told == {"[pipeline]": "lightgbm is not installed", "[causal]": "econml is not installed"}
+    assert doctor.exit_status(findings) == 2
+    assert doctor.exit_status(doctor.examine(without(well, "econml"))) == 0
+
+
+def test_what_is_too_old_is_told_with_what_is_needed(well: Environment) -> None:
+    old = replace(well, installed=lambda name: "1.2.3" if name == "pandas" else well.installed(name))
+
+    (told,) = [finding for finding in doctor.examine(old) if finding.status == "missing"]
+    assert told.found == "pandas is 1.2.3, and >=2.3 is needed"
+    assert doctor.command_that_mends(old) is not None
+
+
+@pytest.mark.parametrize(
+    ("missing", "installs"),
+    [
+        (["lightgbm"], ["-e", f"{ROOT}[pipeline]"]),
+        (["bentoml", "opik", "pytest-xdist"], ["-e", f"{ROOT}[bentoml,opik]", "pytest-xdist>=3.8"]),
+        (["httpx"], ["-e", str(ROOT)]),
+    ],
+)
+def test_one_command_mends_what_is_missing(
+    well: Environment, missing: list[str], installs: list[str]
+) -> None:
+    command = doctor.command_that_mends(without(well, *missing))
+
+    assert command is not None
+    assert command.replace("'", "").split()[-len(installs) :] == installs
+    assert "/venv/bin/python" in command
+
+
+def test_where_all_is_missing_all_is_installed(well: Environment) -> None:
+    nothing = replace(well, installed=lambda _: None)
+
+    command = doctor.command_that_mends(nothing)
+
+    assert command is not None
+    assert command.endswith(f"'{ROOT}[all]'")
+    assert "its owner needs this list" in doctor.conclusion(nothing, doctor.examine(nothing))
+    assert "'bentoml>=" in doctor.conclusion(nothing, doctor.examine(nothing))
+
+
+def test_python_may_be_too_old(well: Environment) -> None:
+    assert only(well, doctor.python).status == "ok"
+    old = only(replace(well, version="3.10.2"), doctor.python)
+    assert (old.status, old.main_job) == ("missing", True)
+    assert ">=3.11" in old.remedy
+
+
+@pytest.mark.parametrize(
+    ("variables", "plugins", "files", "status", "says"),
+    [
+        ({}, {doctor.PLUGIN}, {}, "ok", "by itself"),
+        ({}, set(), {}, "missing", "no entry point"),
+        (
+            {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            {doctor.PLUGIN},
+            {},
+            "missing",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD",
+        ),
+        (
+            {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": f"-p {doctor.PLUGIN}"},
+            set(),
+            {},
+            "ok",
+            "own configuration",
+        ),
+        ({}, set(), {"conftest.py": f'pytest_plugins = ["{doctor.PLUGIN}"]\n'}, "ok", "own configuration"),
+        (
+            {},
+            {doctor.PLUGIN},
+            {"pytest.ini": f"[pytest]\naddopts = -p no:{doctor.PLUGIN}\n"},
+            "missing",
+            "switched off",
+        ),
+    ],
+)
+def test_the_plugin_may_not_be_loaded(
+    well: Environment,
+    variables: dict[str, str],
+    plugins: set[str],
+    files: dict[str, str],
+    status: str,
+    says: str,
+) -> None:
+    for name, content in files.items():
+        (well.folder / name).write_text(content, encoding="utf-8")
+
+    found = only(replace(well, variables=variables, plugins=frozenset(plugins)), doctor.plugin)
+
+    assert (found.status, says in found.found) == (status, True), found
+
+
+def test_bentoml_may_be_something_else(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    (well.folder / "bentoml.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(well.folder)
+    monkeypatch.delitem(sys.modules, "bentoml", raising=False)
+
+    found = only(well, doctor.bentoml_command)
+
+    assert found.status == "missing"
+    assert str(well.folder / "bentoml.py") in found.found
+
+
+def test_bentoml_need_not_be_on_path(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bentoml")
+    monkeypatch.setenv("PATH", str(well.folder))
+
+    assert only(well, doctor.bentoml_command).found == "bentoml is not on PATH, and need not be"
+
+
+@pytest.mark.parametrize(
+    ("variables", "ini", "status"),
+    [
+        ({}, "", "warns"),
+        ({"PYTEST_ADDOPTS": "-p no:opik"}, "", "ok"),
+        ({}, "[pytest]\naddopts = -ra -p no:opik\n", "ok"),
+        ({}, "[pytest]\n# addopts = -p no:opik\n", "warns"),
+        ({}, "[pytest]\naddopts = -p no:opikish\n", "warns"),
+        ({}, '[tool.pytest.ini_options]\naddopts = ["-p", "no:opik"]\n', "ok"),
+    ],
+)
+def test_opik_may_cost_seconds_in_every_run(
+    well: Environment, variables: dict[str, str], ini: str, status: str
+) -> None:
+    (well.folder / "pytest.ini").write_text(ini, encoding="utf-8")
+    there = replace(well, variables=variables, plugins=frozenset({doctor.PLUGIN, "opik"}))
+
+    assert only(there, doctor.opik_plugin).status == status
+    assert list(doctor.opik_plugin(well)) == [], "where it is not installed, nothing is said of it"
+
+
+def test_litellm_may_ask_the_network(well: Environment) -> None:
+    there = replace(well, installed=lambda _: "1.80")
+
+    assert only(there, doctor.litellm).remedy == "export LITELLM_LOCAL_MODEL_COST_MAP=True"
+    assert (
+        only(replace(there, variables={"LITELLM_LOCAL_MODEL_COST_MAP": "True"}), doctor.litellm).status
+        == "ok"
+    )
+
+
+def test_bentomls_variables_are_named_and_their_values_hidden(well: Environment) -> None:
+    told = only(
+        replace(well, variables={"BENTOML_PORT": "planted-secret", "BENTOML_HOME": "/x", "HOME": "/y"}),
+        doctor.bentoml_variables,
+    )
+
+    assert (told.status, told.remedy) == ("warns", "unset BENTOML_PORT")
+    assert "planted-secret" not in str(told)
+    assert only(well, doctor.bentoml_variables).status == "ok"
+
+
+def test_bentomls_home_may_be_a_file(well: Environment) -> None:
+    file = well.folder / "file"
+    file.touch()
+
+    def look(home: Path) -> Finding:
+        return only(replace(well, variables={"BENTOML_HOME": str(home)}), doctor.bentoml_home)
+
+    assert look(well.folder / "new" / "store").found.endswith("which does not exist yet")
+    assert look(well.folder).status == "ok"
+    assert look(file).status == look(file / "store").status == "warns"
+
+
+def test_temporary_files_may_be_impossible(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert only(well, doctor.temporary_folder).status == "ok"
+    monkeypatch.setattr(doctor, "LEAST_ROOM", 10**18)
+    assert only(well, doctor.temporary_folder).status == "warns"
+    monkeypatch.setattr("tempfile.tempdir", str(well.folder / "nowhere"))
+    assert only(well, doctor.temporary_folder).status == "missing"
+
+
+def test_shared_memory_may_be_missing(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SHARED_MEMORY", well.folder)
+    assert only(well, doctor.shared_memory).status == "ok"
+    monkeypatch.setattr(doctor, "SHARED_MEMORY", well.folder / "nowhere")
+    assert only(well, doctor.shared_memory).status == "warns"
+    assert list(doctor.shared_memory(replace(well, system="darwin"))) == []
+
+
+def test_loopback_may_be_forbidden(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert only(well, doctor.loopback).status == "ok"
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(socket, "create_server", forbidden)
+    found = only(well, doctor.loopback)
+    assert (found.status, found.main_job) == ("missing", True)
+    assert "Operation not permitted" in found.found
+
+
+def test_the_guard_is_less_certain_elsewhere(well: Environment) -> None:
+    assert only(well, doctor.guard).status == ("ok" if sys.platform == "linux" else "warns")
+    assert only(replace(well, system="darwin"), doctor.guard).status == "warns"
+
+
+def test_a_file_may_shadow_the_standard_library(well: Environment) -> None:
+    (well.folder / "service.py").touch()
+    assert only(well, doctor.shadowing_files).status == "ok"
+    (well.folder / "types.py").touch()
+    (well.folder / "random").mkdir()
+    (well.folder / "random" / "__init__.py").touch()
+    assert only(well, doctor.shadowing_files).found.startswith("random/__init__.py, types.py have names")
 
 
 def run(
