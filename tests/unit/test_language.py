@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BANNED = {
     r"\b(whoever|nobody|somebody|anybody)\b": "the role: caller, client, load balancer, operator, user",
-    r"(?<!there )\b(is|are) no (?!longer\b|more than\b|later\b|less\b)": "'invalid …', 'must be …', 'is not a …'",
+    r"(?<!there )\b(is|are) no (?!longer\b|more than\b|later\b|less\b)": "'must be …', 'is not a …'",
     r"\b(it|this|that|everything|what) (holds|does not hold)\b": "passed, failed",
     r"\bit broke\b|\b\d+ broke\b": "error",
     r"\b(was|is|are) told\b|\btold to\b|\btell whether\b": "reported, printed, returned; 'return whether'",
