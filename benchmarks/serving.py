@@ -35,8 +35,8 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from xgboost import XGBClassifier
 
+from tier0.core.child_environment import NO_TELEMETRY
 from tier0.core.settings import Port
-from tier0.core.worker_process import NO_TELEMETRY
 from tier0.golden.prediction import labels_follow, use_one_thread
 from tier0.golden.rows import GoldenRows
 from tier0.runs.services import Services

@@ -29,7 +29,7 @@ from pathlib import Path
 
 os.environ.setdefault("TIER0_ANNOUNCEMENT", str(Path(__file__).with_name("models.json")))
 
-from tier0.core.worker_process import ONE_THREAD  # noqa: E402
+from tier0.core.child_environment import ONE_THREAD  # noqa: E402
 
 for name, value in ONE_THREAD.items():  # threads for each request would fight with their own callers for the cores
     os.environ.setdefault(name, value)
