@@ -18,10 +18,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier, XGBRegressor
 
+from tier0.core.outputs import PARTS
 from tier0.golden import spread as spread_module
 from tier0.golden.capture import golden_rows
 from tier0.golden.prediction import Output
-from tier0.golden.rows import PARTS, GoldenRows, Mismatch, Origin, Spread, Tolerance
+from tier0.golden.rows import GoldenRows, Mismatch, Origin, Spread, Tolerance
 from tier0.golden.tolerance import EXACT, MAX_ROUNDING, ROW_ALONE_TOLERANCE, largest_magnitude, spread_between
 from tier0.serving.registration import ModelSaver
 

@@ -10,6 +10,7 @@ from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tier0.core.outputs import PARTS
 from tier0.golden.origins import Origin, read_sentences
 from tier0.golden.tolerance import Spread
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 SCHEMA = 3
 FLAT_SCHEMAS = {1, 2}
 """Outputs stood beside rows and columns, and origins were sentences; schema 1 had no origins."""
-PARTS = ("predictions", "probabilities", "intervals")
 BESIDE_OUTPUTS = ("columns", "rows", "classes", "categories", "seconds", "tag")
 REQUIRED = {"columns", "rows", "outputs", "classes"}
 FIELDS = {"schema", "origins", "outputs", "distinguishes", *BESIDE_OUTPUTS}

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tier0.core.errors import RegistrationError
-from tier0.golden.file import PARTS, as_document, read_fields
+from tier0.core.outputs import PARTS
+from tier0.golden.file import as_document, read_fields
 from tier0.golden.origins import EXAMPLE, EdgeCaseKind, Origin
 from tier0.golden.tolerance import (
     EXACT,
@@ -22,7 +23,6 @@ from tier0.golden.tolerance import (
 )
 
 __all__ = [
-    "PARTS",
     "ROW_ALONE_TOLERANCE",
     "EdgeCaseKind",
     "GoldenRows",

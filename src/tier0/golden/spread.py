@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tier0.golden.rows import PARTS, Spread
-from tier0.golden.tolerance import NO_SPREAD, spread_between
+from tier0.core.outputs import PARTS
+from tier0.golden.tolerance import NO_SPREAD, Spread, spread_between
 
 if TYPE_CHECKING:
     from tier0.golden.prediction import Output

@@ -19,10 +19,11 @@ from tier0.checks.serving.harness.sender import (
     UnansweredError,
     decode_json,
 )
-from tier0.contract.contract import PARTS, SCHEMA, Contract, as_toml
+from tier0.contract.contract import SCHEMA, Contract, as_toml
 from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
 from tier0.contract.response import is_refusal
+from tier0.core.outputs import PARTS
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
 from tier0.golden.rows import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 
