@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.x
 
 
 def golden_of(services: Services) -> dict[str, GoldenRows]:
-    return {model.name: model.golden.plain for models in services.models.values() for model in models}
+    return {model.name: model.golden.examples for models in services.models.values() for model in models}
 
 
 def as_given(said: ModelAnswer) -> dict[str, Any]:

@@ -61,8 +61,8 @@ def test_a_tolerance_that_is_wider_than_labels_are_apart_does_not_join_them() ->
 def test_what_was_no_list_twice_is_the_same() -> None:
     rows = GoldenRows(["a"], [[1.0]], [10.0], None, [])
 
-    assert rows.answered({"predictions": {"a": 1}}).compare({"predictions": {"a": 1}}) is None
-    assert rows.answered({"predictions": {"a": 1}}).compare({"predictions": [1]}) is not None
+    assert rows.with_outputs({"predictions": {"a": 1}}).compare({"predictions": {"a": 1}}) is None
+    assert rows.with_outputs({"predictions": {"a": 1}}).compare({"predictions": [1]}) is not None
 
 
 @pytest.mark.parametrize(

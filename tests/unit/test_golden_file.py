@@ -69,11 +69,13 @@ def test_a_file_of_schema_2_reads_as_before(tmp_path: Path) -> None:
         {},
         {},
     )
-    assert golden.of_kind("missing", "age").rows == [[2.0, None]]
-    assert golden.of_kind("missing", "wage").rows == [[None, 30.0]]
-    assert len(golden.of_kind("missing")) == 3
-    assert golden.of_kind("boundary", "wage").predictions == ["no", "yes"]
-    assert golden.plain.rows == [[1.0, 30.0], [1.3, 31.0]], "what was not recognized is asked like an example"
+    assert golden.with_origin("missing", "age").rows == [[2.0, None]]
+    assert golden.with_origin("missing", "wage").rows == [[None, 30.0]]
+    assert len(golden.with_origin("missing")) == 3
+    assert golden.with_origin("boundary", "wage").predictions == ["no", "yes"]
+    assert golden.examples.rows == [[1.0, 30.0], [1.3, 31.0]], (
+        "what was not recognized is asked like an example"
+    )
     exact, alone = (
         golden.tolerance("probabilities", same_arithmetic=True, same_batch=same) for same in (True, False)
     )
@@ -95,7 +97,7 @@ def test_a_file_of_schema_1_has_no_origins(tmp_path: Path) -> None:
         },
     )
 
-    assert (golden.plain.rows, golden.origins) == ([[1.0]], [])
+    assert (golden.examples.rows, golden.origins) == ([[1.0]], [])
 
 
 def test_all_fields_of_schema_3_are_read(tmp_path: Path) -> None:

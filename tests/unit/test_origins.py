@@ -92,8 +92,8 @@ def test_a_selection_has_the_rows_of_that_kind_and_column_and_no_others(data: st
         if origin.kind == kind and (column is None or origin.column == column)
     ]
 
-    assert golden.of_kind(kind, column).predictions == expected
-    assert sorted(golden.plain.predictions + golden.edge_cases.predictions) == list(range(len(origins)))
+    assert golden.with_origin(kind, column).predictions == expected
+    assert sorted(golden.examples.predictions + golden.edge_cases.predictions) == list(range(len(origins)))
 
 
 @given(st.data())
@@ -113,7 +113,7 @@ def test_a_check_gets_the_rows_of_its_kind_or_is_not_judged(data: st.DataObject)
 def test_a_row_of_an_unknown_kind_is_asked_like_an_example() -> None:
     golden = rows_with(["age"], [Origin("example"), Origin("rounding", "age"), Origin("missing", "age")])
 
-    assert golden.plain.predictions == [0, 1]
+    assert golden.examples.predictions == [0, 1]
     assert golden.edge_cases.predictions == [2]
     assert golden.origin(1) == "row 1 (rounding of age)"
 

@@ -363,7 +363,7 @@ def test_hard_rows_are_found_by_asking_the_model() -> None:
 def test_a_model_without_jumps_has_no_boundaries_and_one_decision() -> None:
     golden = saver(LogisticRegression().fit(X, Y)).golden
 
-    assert not golden.of_kind("boundary")
+    assert not golden.with_origin("boundary")
     after = golden.origins.index(Origin("decision", side="after"))
     assert golden.predictions[after - 1] != golden.predictions[after]
 

@@ -26,7 +26,7 @@ Handler = Callable[[dict[str, Any]], dict[str, Any]]
 ERROR_LENGTH = 2000
 
 
-class Helper:
+class WorkerProcess:
     """A process that carries out orders, one after the other (see `main`).
 
     Args:
@@ -49,7 +49,7 @@ class Helper:
                 text=True,
             )
 
-    def carry_out(self, order: Mapping[str, Any], *, close_after: bool = True) -> dict[str, Any]:
+    def execute(self, order: Mapping[str, Any], *, close_after: bool = True) -> dict[str, Any]:
         """Give an order, and wait for its outcome; the process ends with the last one, and with any that goes wrong.
 
         Raises:
@@ -92,7 +92,7 @@ class Helper:
 
 
 def main() -> None:
-    """Be the process: import and prepare, carry out orders, and write the outcome of each; the other side of `Helper`.
+    """Be the process: import and prepare, carry out orders, and write the outcome of each; the other side of `WorkerProcess`.
 
     Whatever is printed goes to standard error. What goes wrong becomes the outcome's ``error``, and is the last. From the very start, a
     closed standard input ends the process: whoever would give an order is gone, or has none any more.

@@ -111,7 +111,7 @@ def _ask_in_memory(model: Any, signature: Signature, examples: Any, synthetic: i
     meter = measure(ask, rows, output)
     plain = _plain_rows(signature, rows, output, meter, EXAMPLE)
     # not to the bit: examples may lie column by column in memory, for which the linear algebra library picks other kernels
-    mismatch = plain.answered(vars(direct)).compare(
+    mismatch = plain.with_outputs(vars(direct)).compare(
         vars(output), tolerance=plain.tolerances(same_arithmetic=False, same_batch=False)
     )
     if mismatch is not None:
@@ -182,7 +182,7 @@ def _answered_alike(
     kept = list(range(len(rows)))
     while kept:
         together = ask([rows[index] for index in kept])
-        batch = replace(plain, rows=[rows[index] for index in kept], origins=[]).answered(vars(together))
+        batch = replace(plain, rows=[rows[index] for index in kept], origins=[]).with_outputs(vars(together))
         unlike = {
             index
             for position, index in enumerate(kept)

@@ -123,7 +123,7 @@ class GoldenRows:
             },
         )
 
-    def answered(self, answer: Mapping[str, Any]) -> GoldenRows:
+    def with_outputs(self, answer: Mapping[str, Any]) -> GoldenRows:
         """Return the same rows, with what was *answered* in the place of what must be."""
         return replace(
             self,
@@ -134,7 +134,7 @@ class GoldenRows:
         )
 
     @property
-    def plain(self) -> GoldenRows:
+    def examples(self) -> GoldenRows:
         """The rows that are not edge cases: one batch, as the model was asked in memory."""
         return self._where(lambda origin: not origin.is_edge_case)
 
@@ -143,7 +143,7 @@ class GoldenRows:
         """The rows that services easily get wrong: the other batch."""
         return self._where(lambda origin: origin.is_edge_case)
 
-    def of_kind(self, kind: str, column: str | None = None) -> GoldenRows:
+    def with_origin(self, kind: str, column: str | None = None) -> GoldenRows:
         """Return the rows of one kind (see `Origin`): those made for *column*, if it is given."""
         return self._where(lambda origin: origin.kind == kind and column in {None, origin.column})
 
@@ -269,7 +269,7 @@ class GoldenRows:
             abs(label - got) < abs(expected - got) for label in self.classes if isinstance(label, float)
         )
 
-    def beside(self, answer: Mapping[str, Any], *, parts: Sequence[str] = PARTS) -> dict[str, Any] | None:
+    def comparison(self, answer: Mapping[str, Any], *, parts: Sequence[str] = PARTS) -> dict[str, Any] | None:
         """Return what the in-memory model gave beside what was served, for a drawing.
 
         Args:
@@ -351,13 +351,13 @@ class GoldenRows:
             ) from problem
         except ValueError as problem:
             raise RegistrationError(f"invalid golden rows in {path}: {problem}") from problem
-        if (contradiction := rows.problem()) is not None:
+        if (contradiction := rows.contradiction()) is not None:
             raise RegistrationError(
                 f"invalid golden rows in {path}: {contradiction}. Make them again, with tier0 golden or tier0.golden_rows."
             )
         return rows
 
-    def problem(self) -> str | None:
+    def contradiction(self) -> str | None:
         """Return the first contradiction between the fields; None without one."""
         if not self.rows:
             return "rows is empty"

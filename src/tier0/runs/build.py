@@ -14,7 +14,7 @@ from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog
 from tier0.core.events import BentoBuilding, BentoBuilt
 from tier0.core.settings import Port
-from tier0.core.worker_process import Helper
+from tier0.core.worker_process import WorkerProcess
 from tier0.runs.deployment import golden_probe
 from tier0.runs.services import FIRST_PORT, KINDS, in_turn, registered_by_kind
 from tier0.serving.entry import Entry, link_entry
@@ -169,7 +169,9 @@ def _build_one(
         "packages": _packages(models),
         "output": str(made),
     }
-    return made, Helper("tier0.serving.build_bento", folder, BENTOML_HOME=str(home)).carry_out(order)["tag"]
+    return made, WorkerProcess("tier0.serving.build_bento", folder, BENTOML_HOME=str(home)).execute(order)[
+        "tag"
+    ]
 
 
 def _packages(models: Sequence[RegisteredModel]) -> list[str]:

@@ -72,7 +72,7 @@ def prove(path: Path) -> None:
     try:
         model = entry.load_model()
         batches = [
-            batch for batch in (golden.plain, golden.edge_cases) if batch
+            batch for batch in (golden.examples, golden.edge_cases) if batch
         ]  # as they were asked in memory
         outputs = [
             ask_model(model, signature, signature.to_container(signature.parse(batch.records())))

@@ -173,7 +173,7 @@ class Target:
         """
         if self.rows is None:
             raise NotJudgedError(NO_GOLDEN, code="no_golden")
-        plain = self.rows.plain
+        plain = self.rows.examples
         return plain.take(range(min(len(plain), MAX_SINGLE_ROWS))) if self.contract.one_row else plain
 
     @property
@@ -202,7 +202,7 @@ class Target:
         """
         if self.rows is None:
             return self.golden
-        chosen = as_served(self.rows, self.contract).of_kind(kind, column)
+        chosen = as_served(self.rows, self.contract).with_origin(kind, column)
         if not chosen:
             raise NotJudgedError(
                 "no golden rows cover this case (the model has none, or the file was written by hand)"
