@@ -318,7 +318,7 @@ class Counting(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
 
 
 def test_measuring_takes_few_calls_and_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread_module, "MOST_SECONDS", 0.05)
+    monkeypatch.setattr(spread_module, "MAX_SECONDS", 0.05)
     model = Counting(0.02)
 
     def ask(rows: list[list[Any]]) -> Output:
@@ -326,7 +326,7 @@ def test_measuring_takes_few_calls_and_little_time(monkeypatch: pytest.MonkeyPat
 
     slow = spread_module.measure(ask, X[:40].tolist(), ask(X[:40].tolist()))
     calls, model.seconds = model.calls, 0.0
-    monkeypatch.setattr(spread_module, "MOST_SECONDS", 60.0)
+    monkeypatch.setattr(spread_module, "MAX_SECONDS", 60.0)
     quick = spread_module.measure(ask, X[:40].tolist(), ask(X[:40].tolist()))
 
     assert calls <= 5
