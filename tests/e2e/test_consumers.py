@@ -210,7 +210,7 @@ async def test_the_tool_lists_its_models_and_gives_their_golden_rows(
     for arguments, says in (
         ({"model": "other", "rows": [{}]}, "there is churn"),
         ({"model": "churn", "rows": []}, "give a list of objects with tenure_months"),
-        ({"model": "churn", "rows": [{"tenure": 1}]}, "the set of names lacks 'tenure_months'"),
+        ({"model": "churn", "rows": [{"tenure": 1}]}, "missing columns: 'tenure_months'"),
         ({"model": "churn", "rows": [{}], "horizon": 3}, "horizon is no argument"),
     ):
         assert says in (await tool.call(arguments))["error"]["message"]

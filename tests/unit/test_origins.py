@@ -17,7 +17,7 @@ from tier0.contract.contract import Contract
 from tier0.core.verdict import NotJudgedError, Status
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
-from tier0.golden.origins import EDGE_CASE_KINDS, PLAIN_KINDS, UNRECOGNIZED, read_sentences
+from tier0.golden.origins import EDGE_CASE_KINDS, EXAMPLE_KINDS, UNRECOGNIZED, read_sentences
 from tier0.golden.rows import GoldenRows, Origin
 
 WORDS = [
@@ -57,10 +57,10 @@ CONTRACT = {
 
 @st.composite
 def origins_of(
-    draw: st.DrawFn, columns: list[str], kinds: frozenset[str] = EDGE_CASE_KINDS | PLAIN_KINDS
+    draw: st.DrawFn, columns: list[str], kinds: frozenset[str] = EDGE_CASE_KINDS | EXAMPLE_KINDS
 ) -> Origin:
     kind = draw(st.sampled_from(sorted(kinds)))
-    if kind in PLAIN_KINDS:
+    if kind in EXAMPLE_KINDS:
         return Origin(kind)
     side = draw(st.sampled_from(SIDES[kind])) if kind in SIDES else None
     if kind == "decision":

@@ -20,7 +20,7 @@ import cloudpickle
 
 from tier0.core.errors import ModelChangedError, RegistrationError, Tier0Error
 from tier0.core.worker_process import WorkerProcess
-from tier0.golden.capture import ask_in_memory, infer_signature
+from tier0.golden.capture import infer_signature, make_golden_rows
 from tier0.golden.prediction import package_of
 from tier0.golden.rows import GoldenRows
 from tier0.golden.signature import Signature
@@ -120,7 +120,7 @@ class ModelSaver:
         self.model = model if preprocessor is None else _as_one_pipeline(preprocessor, model)
         self.framework = framework or find_framework(model)
         self.signature = infer_signature(self.model, examples, threshold, self.metadata.get("feature_names"))
-        self.golden = ask_in_memory(self.model, self.signature, examples)
+        self.golden = make_golden_rows(self.model, self.signature, examples)
 
     def __call__(self, workspace: Workspace, writer: EntryWriter, *, prove: bool) -> RegisteredModel:
         """Save the model.
