@@ -107,3 +107,16 @@ def test_a_broken_file_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(RegistrationError) as refusal:
         GoldenRows.read(path)
     assert refusal.value.__cause__ is not None or "rows is empty" in str(refusal.value)
+
+
+def test_a_served_integer_larger_than_any_float_is_a_mismatch() -> None:
+    golden = GoldenRows(["x"], [[1.0]], [1.0], None, [])
+    served = {"predictions": [10**400]}
+
+    mismatch = golden.compare(served)
+    comparison = golden.comparison(served)
+
+    assert mismatch is not None
+    assert (mismatch.part, mismatch.expected) == ("predictions", 1.0)
+    assert comparison is not None
+    assert comparison["served"] == [None]

@@ -374,7 +374,12 @@ def _number(output: Any, column: int) -> float | None:
 
 
 def _is_finite_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer larger than any float
+        return False
 
 
 def _equal(expected: Any, got: Any, tolerance: Tolerance) -> bool:
