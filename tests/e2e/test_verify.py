@@ -140,7 +140,7 @@ def test_catalogue_page_is_the_catalogue() -> None:
 
 
 def test_masked_evidence_shows_no_values(tier0_deployment: OwnDeployment) -> None:
-    golden = tier0_deployment.model.golden.plain
+    golden = tier0_deployment.model.golden.examples
     wrong = replace(golden, predictions=[f"not {label}" for label in golden.predictions])
 
     verdict = tier0.check_serving(

@@ -27,7 +27,7 @@ import pytest
 @pytest.mark.parametrize("number", range(4))
 def test_it(tier0_deployment, tier0_trained, number):
     import httpx, tier0
-    golden = tier0_deployment.model.golden.plain
+    golden = tier0_deployment.model.golden.examples
     answer = httpx.post(f"{tier0_deployment.url}/predict", json=golden.body()).json()
     assert golden.compare(answer) is None
     facts = {"tag": tier0_deployment.model.tag, "url": tier0_deployment.url, "run_id": tier0_trained.run_id, "pid": os.getpid(),

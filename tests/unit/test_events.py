@@ -30,7 +30,7 @@ from tier0.core.events import (
     ServerReady,
     ServerStopped,
     TestDone,
-    event_of,
+    event_from,
 )
 from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
 from tier0.report import drawings
@@ -191,7 +191,7 @@ def test_an_event_cannot_be_changed() -> None:
 
 
 def test_an_event_of_a_users_test_needs_a_name_of_its_own() -> None:
-    assert event_of("mine", {"rows": 3}) == Custom("mine", {"rows": 3})
+    assert event_from("mine", {"rows": 3}) == Custom("mine", {"rows": 3})
     with pytest.raises(
         ValueError, match=r"'health\.checked' is an event of Tier0: use tier0\.core\.events\.HealthChecked"
     ):
@@ -203,12 +203,12 @@ def test_events_are_found_by_their_class() -> None:
     for mean in (0.5, 0.25):
         log.emit(SelectionScore(algorithm="Ridge", mean=mean))
 
-    assert [score.mean for score in log.of(SelectionScore)] == [0.5, 0.25]
+    assert [score.mean for score in log.with_type(SelectionScore)] == [0.5, 0.25]
     newest = log.last(SelectionScore)
     assert newest is not None
     assert newest.mean == 0.25
     assert log.last(HealthChecked) is None
-    assert log.of(HealthChecked) == []
+    assert log.with_type(HealthChecked) == []
 
 
 def test_every_class_is_emitted_somewhere() -> None:

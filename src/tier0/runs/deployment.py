@@ -376,7 +376,7 @@ async def verify_bentoml_predictions(client: BentoMLClient, deployment: OwnDeplo
         ClientError: there was none.
     """
     kept = deployment.model.golden
-    golden = kept.plain
+    golden = kept.examples
     as_asked, otherwise = (
         kept.tolerances(same_arithmetic=True, same_batch=same_batch) for same_batch in (True, False)
     )
@@ -414,7 +414,7 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
 
     def probe(url: str, timeout: float) -> Mapping[str, Any]:
         async def ask(client: BentoMLClient) -> Mapping[str, Any]:
-            golden = model.golden.plain
+            golden = model.golden.examples
             answer = await client.predict(golden.body(), model=route)
             health = await client.health_check(route)
             mismatch = golden.compare(

@@ -302,14 +302,14 @@ class Session:
             tag=model.tag,
             predictions=[] if self.settings.mask else answer["predictions"][:3],
             probabilities=[] if self.settings.mask else (answer["probabilities"] or [])[:3],
-            rows=len(model.golden.plain),
+            rows=len(model.golden.examples),
             latency_ms=answer["latency_ms"],
         )
         self.events.emit(verified, f"step 7 deployment: all {verified.rows} golden rows came back right")
         return OwnDeployment.of(server, model)
 
     def _tell_compared(self, model: RegisteredModel, answer: Mapping[str, Any]) -> None:
-        compared = None if self.settings.mask else model.golden.plain.beside(answer)
+        compared = None if self.settings.mask else model.golden.examples.comparison(answer)
         if compared is not None:
             self.events.emit(ParityCompared(**compared))
 

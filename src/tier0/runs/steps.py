@@ -463,7 +463,7 @@ def _serve(work: RunContext) -> dict[str, Any]:
 async def _ask_as_applications_do(serving: OwnDeployment) -> dict[str, Any]:
     from tier0.client import BentoMLClient  # noqa: PLC0415
 
-    golden = serving.model.golden.plain
+    golden = serving.model.golden.examples
     async with BentoMLClient(serving.url) as client:
         health = await client.health_check()
         answer = await client.predict(golden.body())
