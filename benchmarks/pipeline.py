@@ -82,7 +82,7 @@ def overhead() -> dict[str, Any]:
     from tier0.runs.record import Record  # noqa: PLC0415
     from tier0.runs.runner import RunListener, run_steps  # noqa: PLC0415
     from tier0.runs.session import Session  # noqa: PLC0415
-    from tier0.runs.steps import STEPS  # noqa: PLC0415
+    from tier0.runs.context import STEPS  # noqa: PLC0415
 
     stopping = []
     close = Session.close

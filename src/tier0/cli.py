@@ -370,7 +370,7 @@ def run(
     from tier0.runs.plan import plan_of  # noqa: PLC0415
     from tier0.runs.record import Record  # noqa: PLC0415
     from tier0.runs.runner import RunListener, run_steps, steps_to_do  # noqa: PLC0415
-    from tier0.runs.steps import STEPS  # noqa: PLC0415
+    from tier0.runs.context import STEPS  # noqa: PLC0415
 
     options = {
         "dataset": dataset, "target": target, "group": group, "date": date, "pipeline": pipeline, "algorithms": algorithms, "hpo_trials": hpo_trials,

@@ -14,10 +14,11 @@ from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog, Recorded
 from tier0.pipeline.cluster import Executor
 from tier0.pipeline.study import Study
+from tier0.runs.context import NEEDED, STEPS, RunContext, StepResult
 from tier0.runs.plan import Plan, RunError, built_on, steps_of
 from tier0.runs.record import Record
 from tier0.runs.session import Session
-from tier0.runs.steps import BODIES, NEEDED, STEPS, RunContext, StepResult
+from tier0.runs.steps import BODIES
 
 TRACEBACK = "traceback.txt"
 
