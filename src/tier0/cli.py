@@ -412,7 +412,7 @@ def run(
                 steps,
                 telling,
                 hold=partial(_serve_on, console, json_, record) if keep else None,
-                run=fits,
+                executor=fits,
             )
     except KeyboardInterrupt:
         console.say(

@@ -100,7 +100,7 @@ class Session:
         events: what happened.
         shared_id: names what several processes share (xdist's workers): they train and register once.
         controller: the process that started those; None where there is only ours.
-        run: where the fits of steps 4 and 5 run.
+        executor: runs the fits of steps 4 and 5.
         servers: that were launched.
         deployment: a service of the user's own that was started.
         failed: a test failed.
@@ -111,7 +111,7 @@ class Session:
     events: EventLog = field(default_factory=EventLog)
     shared_id: str | None = None
     controller: int | None = None
-    run: Executor = starmap
+    executor: Executor = starmap
     _workspace: Workspace | None = None
     _shared: Workspace | None = None
     servers: list[Server] = field(default_factory=list)
@@ -206,7 +206,7 @@ class Session:
             SelectionStart(), f"step 4 selection on {dataset.name}: {', '.join(settings.algorithms)}"
         )
         candidates = candidates_for(dataset, settings.algorithms, settings.seed)
-        return select(dataset, parts["train"], candidates, settings.seed, self.events, self.run)
+        return select(dataset, parts["train"], candidates, settings.seed, self.events, self.executor)
 
     def fit(self, dataset: Dataset, parts: Mapping[str, Any], selection: Selection) -> Trained:
         """Do step 5, with the algorithm that won."""
@@ -219,7 +219,7 @@ class Session:
             self.settings.hpo_trials,
             self.settings.seed,
             self.events,
-            self.run,
+            self.executor,
         )
         return self._log(training, selection.scores[0].mean, selection.reason)
 
