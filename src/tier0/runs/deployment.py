@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shlex
@@ -26,6 +25,7 @@ from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.event_log import EventLog
 from tier0.core.settings import Port, Settings
 from tier0.core.waivers import Waiver, read_waivers
+from tier0.faults.background import BackgroundLoop
 from tier0.golden.rows import GoldenRows, Mismatch
 from tier0.serving.entry import GOLDEN_FILE, Entry, find_entry
 from tier0.serving.server import Probe, Server
@@ -361,11 +361,18 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
     return probe
 
 
-def with_client(url: str, ask: Callable[[BentoMLClient], Awaitable[Result]], **knobs: Any) -> Result:
-    """Run *ask* with a client of its own, on an event loop of its own."""
+def with_client(url: str, use: Callable[[BentoMLClient], Awaitable[Result]], **options: Any) -> Result:
+    """Call *use* with a new client of the service at *url*, on a private event loop in a thread.
 
-    async def run() -> Result:
-        async with BentoMLClient(url, **knobs) as client:
-            return await ask(client)
+    `asyncio.run` would take the event loop away that the calling thread has set.
+    """
 
-    return asyncio.run(run())
+    async def call() -> Result:
+        async with BentoMLClient(url, **options) as client:
+            return await use(client)
+
+    loop = BackgroundLoop("tier0-client")
+    try:
+        return loop.run(call(), timeout=None)
+    finally:
+        loop.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import pickle
 import tempfile
@@ -408,9 +407,6 @@ class Session:
         with ExitStack() as endings:
             if self._workspace is not None:
                 endings.callback(self._workspace.close)
-            endings.callback(
-                gc.freeze
-            )  # what training imported stays to the end: pytest would search it for garbage, for seconds
             if self._writer is not None:
                 endings.callback(self._writer.close)
             if self._tracking is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import Tier0Error
@@ -21,6 +21,7 @@ from tier0.runs.context import RunContext, StepResult
 from tier0.runs.observability import observability
 
 if TYPE_CHECKING:
+    from tier0.client import BentoMLClient
     from tier0.pipeline.analysis import Analysis
     from tier0.pipeline.cohort import Cohort
     from tier0.runs.deployment import OwnDeployment
@@ -304,7 +305,8 @@ def _manifest(work: RunContext) -> dict[str, Any]:
 
 def _serve(work: RunContext) -> dict[str, Any]:
     """Register the model, serve it and ask it through the client that applications use."""
-    from tier0.runs.verify import check_serving  # noqa: PLC0415 - what other steps do not need
+    from tier0.runs.deployment import with_client  # noqa: PLC0415 - what other steps do not need
+    from tier0.runs.verify import check_serving  # noqa: PLC0415
 
     session, trained = work.session, work.trained
     assert trained is not None  # noqa: S101 - the caller has looked
@@ -313,7 +315,7 @@ def _serve(work: RunContext) -> dict[str, Any]:
     model = session.register(trained, work.store)
     serving = session.serve(work.server, model)
     verdict = check_serving(serving, disturb="none")
-    asked: dict[str, Any] = asyncio.run(_ask_as_applications_do(serving))
+    asked = with_client(serving.url, partial(_ask_as_applications_do, serving))
     checks = {result.id: result.status for result in verdict.checks}
     where = {
         "model_tag": model.tag,
@@ -324,19 +326,16 @@ def _serve(work: RunContext) -> dict[str, Any]:
     return {"status": "serving", **where, **asked, "checks": checks}
 
 
-async def _ask_as_applications_do(serving: OwnDeployment) -> dict[str, Any]:
-    from tier0.client import BentoMLClient  # noqa: PLC0415
-
+async def _ask_as_applications_do(serving: OwnDeployment, client: BentoMLClient) -> dict[str, Any]:
     golden = serving.model.golden.plain
-    async with BentoMLClient(serving.url) as client:
-        health = await client.health_check()
-        answer = await client.predict(golden.body())
-        milliseconds = []
-        for index in range(ASKED_ALONE):
-            start = time.perf_counter()
-            await client.predict(golden.take([index % len(golden)]).body())
-            milliseconds.append((time.perf_counter() - start) * 1000)
-        state = client.circuit_state()
+    health = await client.health_check()
+    answer = await client.predict(golden.body())
+    milliseconds = []
+    for index in range(ASKED_ALONE):
+        start = time.perf_counter()
+        await client.predict(golden.take([index % len(golden)]).body())
+        milliseconds.append((time.perf_counter() - start) * 1000)
+    state = client.circuit_state()
     if health["status"] != "healthy":
         raise Tier0Error(f"the service answers right, and says that it is {health['status']}")
     return {
