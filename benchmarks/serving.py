@@ -219,16 +219,16 @@ def tell_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
     use_one_thread(model)
     predictor = Predictor(saved.tag, model, entry, labels_follow(model))
     body = json.dumps({"features": rows[:1]}).encode()
-    batch = [row for _ in range(32) for row in predictor.rows_of(body)]
-    output = predictor.ask(batch)
+    batch = [row for _ in range(32) for row in predictor.parse_rows(body)]
+    output = predictor.predict(batch)
     container = microseconds(lambda: entry.signature.to_container(batch)) / 32
     stages = {
         "uvicorn: sockets and HTTP": http,
         "BentoML's layers and ours: metrics, log, trace, time limit, route": layers - http,
-        "the body's JSON, checked": microseconds(lambda: predictor.rows_of(body)),
+        "the body's JSON, checked": microseconds(lambda: predictor.parse_rows(body)),
         "rows to the model's container": container,
-        "the model, 32 rows at once": microseconds(lambda: predictor.ask(batch)) / 32 - container,
-        "the answer's JSON": microseconds(lambda: orjson.dumps(predictor.answer(output.part(0, 1), 0.1))),
+        "the model, 32 rows at once": microseconds(lambda: predictor.predict(batch)) / 32 - container,
+        "the response's JSON": microseconds(lambda: orjson.dumps(predictor.response(output.part(0, 1), 0.1))),
     }
     stages["the rest: tasks, waiting for the batch, sharing the answer out"] = everything - sum(
         stages.values()

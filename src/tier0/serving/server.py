@@ -58,7 +58,8 @@ class Server:
         watch: pids with any of which the server ends; ours by default.
         workspace: a folder that belongs to this server alone, and goes with it.
         service: what to serve, as `bentoml serve` is told.
-        project: the folder that a service of the user's own lives in, and is started in; None for ours, which waits for `announce`.
+        project: the folder that a service of the user's own lives in, and is started in; None for ours, which
+            waits for `announce`.
     """
 
     folder: Path
@@ -214,8 +215,8 @@ class Server:
             What the probe returned.
 
         Raises:
-            ServerError: the process exited, its worker was respawned, a traceback shows, the time is over, or the server
-                that answers is another one; with the end of the log.
+            ServerError: the process exited, its worker was respawned, a traceback shows, the time is over, or
+                the server that answers is another one; with the end of the log.
             PortInUseError: the port was taken between our look and the start, and no other one may be taken.
             PredictionMismatchError: the answer is not what the in-memory model gave.
         """
@@ -256,7 +257,8 @@ class Server:
 
         Raises:
             ServerError: it will not become ready any more; with the end of the log.
-            PortInUseError: somebody took the port between our look and its start, and no other one may be taken.
+            PortInUseError: somebody took the port between our look and its start, and no other one may be
+                taken.
         """
         problem = self._find_problem()
         if problem is None:
