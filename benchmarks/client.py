@@ -28,8 +28,18 @@ ROUNDS = int(os.environ.get("ROUNDS", "5"))
 BLOCK = 64
 Call = Callable[[], Awaitable[object]]
 BODY = {"features": [[1.0, 2.0, 3.0, 4.0]]}
-ANSWER = json.dumps({"predictions": [1], "probabilities": [[0.25, 0.75]], "classes": [0, 1], "model_tag": "m:1", "latency_ms": 0.1}).encode()
-REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER
+ANSWER = json.dumps(
+    {
+        "predictions": [1],
+        "probabilities": [[0.25, 0.75]],
+        "classes": [0, 1],
+        "model_tag": "m:1",
+        "latency_ms": 0.1,
+    }
+).encode()
+REPLY = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER
+)
 
 
 class Replies(asyncio.Protocol):
@@ -84,8 +94,13 @@ async def in_turn(plain: Call, ours: Call, callers: int) -> dict[str, tuple[list
 
 async def compare(url: str, callers: int) -> None:
     limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
-    async with httpx.AsyncClient(limits=limits, trust_env=False) as bare, BentoMLClient(url, max_connections=32) as client:
-        seen = await in_turn(lambda: bare.post(f"{url}/predict", json=BODY), lambda: client.predict(BODY), callers)
+    async with (
+        httpx.AsyncClient(limits=limits, trust_env=False) as bare,
+        BentoMLClient(url, max_connections=32) as client,
+    ):
+        seen = await in_turn(
+            lambda: bare.post(f"{url}/predict", json=BODY), lambda: client.predict(BODY), callers
+        )
     for name, (plain, ours) in seen.items():
         tell(f"bare httpx, {callers} callers{name}", plain)
         tell(f"ours, {callers} callers{name}", ours)
@@ -94,7 +109,9 @@ async def compare(url: str, callers: int) -> None:
 
 
 async def rejection(_: str) -> None:
-    async with BentoMLClient("http://127.0.0.1:9", failure_threshold=1, max_attempts=1, reset_timeout=1e6) as client:
+    async with BentoMLClient(
+        "http://127.0.0.1:9", failure_threshold=1, max_attempts=1, reset_timeout=1e6
+    ) as client:
         try:
             await client.predict(BODY)
         except Exception as problem:  # noqa: BLE001 - whatever opens the circuit
@@ -106,7 +123,10 @@ async def rejection(_: str) -> None:
             except CircuitOpenError:
                 return
 
-        tell("a rejection, and what is caught", [await seconds_a_call(rejected, 1) * 1e6 for _ in range(ROUNDS)])
+        tell(
+            "a rejection, and what is caught",
+            [await seconds_a_call(rejected, 1) * 1e6 for _ in range(ROUNDS)],
+        )
 
 
 async def traced(url: str) -> None:
@@ -141,7 +161,10 @@ async def fan_out(url: str) -> None:
             await asyncio.gather(*(client.predict(BODY, model=name) for name in names))
             return time.perf_counter() - start
 
-        tell("three models at once / one of them", [await seconds("abc") / await seconds("a") for _ in range(3 * ROUNDS)])
+        tell(
+            "three models at once / one of them",
+            [await seconds("abc") / await seconds("a") for _ in range(3 * ROUNDS)],
+        )
 
 
 async def memory(url: str) -> None:

@@ -16,7 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RUNS = int(os.environ.get("RUNS", "15"))
 ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},  # users have compiled files
+    **{
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    },  # users have compiled files
     "PYTHONPATH": str(ROOT / "src"),
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
 }
@@ -30,9 +32,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "test_many.py").write_text(
-            "import pytest\n@pytest.mark.parametrize('n', range(200))\ndef test_it(n):\n    pass\n", encoding="utf-8"
+            "import pytest\n@pytest.mark.parametrize('n', range(200))\ndef test_it(n):\n    pass\n",
+            encoding="utf-8",
         )
-        with_plugin, without = ["-p", "tier0.pytest_plugin", "-m", "not tier0_bentoml"], ["-m", "not tier0_bentoml"]
+        with_plugin, without = (
+            ["-p", "tier0.pytest_plugin", "-m", "not tier0_bentoml"],
+            ["-m", "not tier0_bentoml"],
+        )
         pairs = [(seconds(folder, with_plugin), seconds(folder, without)) for _ in range(RUNS + 1)][1:]
     print(f"{'a run, seconds':28}{'min':>8}{'median':>8}{'max':>8}")
     print_row("with the plugin", [pair[0] for pair in pairs])
@@ -46,14 +52,22 @@ def main() -> None:
 def seconds(folder: Path, arguments: list[str]) -> float:
     start = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, check=True
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        check=True,
     )
     return time.perf_counter() - start
 
 
 def milliseconds(module: str) -> float:
     code = IMPORT.format(module=module)
-    return float(subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout)
+    return float(
+        subprocess.run(
+            [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True
+        ).stdout
+    )
 
 
 def print_row(name: str, values: list[float]) -> None:

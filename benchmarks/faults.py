@@ -62,7 +62,10 @@ def main() -> None:
     try:
         with FaultProxy(f"127.0.0.1:{port}") as proxy:
             for callers, size, calls in CASES:
-                rounds = [[asyncio.run(ask(where, callers, size, calls)) for where in (port, proxy.port)] for _ in range(ROUNDS)]
+                rounds = [
+                    [asyncio.run(ask(where, callers, size, calls)) for where in (port, proxy.port)]
+                    for _ in range(ROUNDS)
+                ]
                 (straight, rate), (proxied, proxied_rate) = ([statistics.median(values) for values in zip(*way, strict=True)]
                                                              for way in zip(*rounds, strict=True))  # fmt: skip
                 print(f"{callers:3} callers, {size:9,} bytes   straight {straight:8.3f} ms {rate:7,.0f}/s {rate * size / 1e6:6,.0f} MB/s   "

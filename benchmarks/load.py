@@ -35,7 +35,9 @@ class Load:
             self.impolite += 1
 
     async def connect(self) -> Connection:
-        _, connection = await asyncio.get_running_loop().create_connection(lambda: Connection(self), self.host, self.port)
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self), self.host, self.port
+        )
         return connection
 
     async def by_callers(self, callers: int, seconds: float) -> None:
@@ -122,10 +124,16 @@ def main(address: str, body: str, callers: str, seconds: str, rate: str) -> None
     load = Load(host, int(port), (head + body).encode())
     start = time.perf_counter()
     with asyncio.Runner() as runner:
-        runner.run(load.by_rate(float(rate), float(seconds)) if float(rate) else load.by_callers(int(callers), float(seconds)))
+        runner.run(
+            load.by_rate(float(rate), float(seconds))
+            if float(rate)
+            else load.by_callers(int(callers), float(seconds))
+        )
     took = time.perf_counter() - start
     total, times = load.statuses.total(), sorted(load.times) or [float("nan")]
-    percentiles = {name: times[int(len(times) * share)] * 1000 for name, share in {"p50": 0.5, "p99": 0.99}.items()}
+    percentiles = {
+        name: times[int(len(times) * share)] * 1000 for name, share in {"p50": 0.5, "p99": 0.99}.items()
+    }
     found = {
         "rate": total / took,
         "answered": len(load.times) / took,

@@ -29,7 +29,10 @@ def main() -> None:
                 shutil.copy(ROOT / "tests" / "e2e" / test, folder)
             conftest = ROOT / "benchmarks" / "straightforward" / "conftest.py"
             (folder / "conftest.py").write_text(
-                conftest.read_text(encoding="utf-8") if peer == "straightforward" else 'pytest_plugins = ["tier0.pytest_plugin"]\n', encoding="utf-8"
+                conftest.read_text(encoding="utf-8")
+                if peer == "straightforward"
+                else 'pytest_plugins = ["tier0.pytest_plugin"]\n',
+                encoding="utf-8",
             )
         for folder in folders.values():
             seconds(folder)  # once to warm the disk's cache and Python's
@@ -43,7 +46,20 @@ def main() -> None:
 def seconds(folder: Path) -> float:
     """Run the tests in *folder* and return the wall time of the whole process, in seconds."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", "-m", "tier0_bentoml"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:opik",
+        "-p",
+        "no:hypothesispytest",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "tier0_bentoml",
+    ]
     start = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     elapsed = time.perf_counter() - start

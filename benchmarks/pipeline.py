@@ -34,7 +34,9 @@ def main() -> None:
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
     shares = [in_a_process("overhead")["share"] * 100 for _ in range(RUNS)]
-    print(f"the runner adds {min(shares):.2f} / {statistics.median(shares):.2f} / {max(shares):.2f} % to its steps (min / median / max)")
+    print(
+        f"the runner adds {min(shares):.2f} / {statistics.median(shares):.2f} / {max(shares):.2f} % to its steps (min / median / max)"
+    )
     print(f"\nsteps 4 to 6 on {COLUMNS} columns, {', '.join(ALGORITHMS)}, {TRIALS} trials")
     heads = ("rows", "data MB", "peak MB", "seconds", "growth", "on Dask", "ratio", "peak MB", "worker MB")
     print("".join(f"{head:>10}" for head in heads), " the same model")
@@ -42,10 +44,17 @@ def main() -> None:
     two = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
     with LocalCluster(**two) as cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]
         for rows in ROWS:
-            here, there = in_a_process("steps", str(rows), ""), in_a_process("steps", str(rows), cluster.scheduler_address)
+            here, there = (
+                in_a_process("steps", str(rows), ""),
+                in_a_process("steps", str(rows), cluster.scheduler_address),
+            )
             first = first or here["seconds"]
             numbers = f"{here['data']:10.0f}{here['peak']:10.0f}{here['seconds']:10.1f}{here['seconds'] / first:10.1f}"
-            same = "yes" if here["outcome"] == there["outcome"] else f"NO: {here['outcome']} and {there['outcome']}"
+            same = (
+                "yes"
+                if here["outcome"] == there["outcome"]
+                else f"NO: {here['outcome']} and {there['outcome']}"
+            )
             worker = max(client.run(peak_megabytes).values())  # up to now: the sizes grow
             on_dask = f"{there['seconds']:10.1f}{there['seconds'] / here['seconds']:10.2f}{there['peak']:10.0f}{worker:10.0f}"
             print(f"{rows:10,}{numbers}{on_dask}  {same}", flush=True)
@@ -54,7 +63,9 @@ def main() -> None:
 def in_a_process(*arguments: str) -> dict[str, Any]:
     """Run one measurement in a fresh process, and return what it printed last."""
     print(f"… {' '.join(arguments)}", file=sys.stderr)
-    done = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -67,8 +78,11 @@ def overhead() -> dict[str, Any]:
     import xgboost  # noqa: F401, PLC0415
 
     from tier0.pipeline.study import Study  # noqa: PLC0415
-    from tier0.runs.pipeline import STEPS, Plan, Record, Telling, run_steps  # noqa: PLC0415
+    from tier0.runs.plan import Plan  # noqa: PLC0415
+    from tier0.runs.record import Record  # noqa: PLC0415
+    from tier0.runs.runner import RunListener, run_steps  # noqa: PLC0415
     from tier0.runs.session import Session  # noqa: PLC0415
+    from tier0.runs.steps import STEPS  # noqa: PLC0415
 
     stopping = []
     close = Session.close
@@ -80,9 +94,11 @@ def overhead() -> dict[str, Any]:
 
     Session.close = timed_close  # type: ignore[assignment,method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        record = Record.create(Path(folder), Plan({"algorithms": "linear", "hpo_trials": "2"}, Study(), serve=True))
+        record = Record.create(
+            Path(folder), Plan({"algorithms": "linear", "hpo_trials": "2"}, Study(), serve=True)
+        )
         start = time.perf_counter()
-        status = run_steps(record, STEPS, Telling())
+        status = run_steps(record, STEPS, RunListener())
         whole = time.perf_counter() - start
     if status:
         sys.exit(record.problem)
@@ -103,7 +119,9 @@ def steps_4_to_6(rows: int, address: str) -> dict[str, Any]:
     from tier0.pipeline.training import train  # noqa: PLC0415
 
     features, target = make_classification(rows, COLUMNS, n_informative=12, random_state=SEED)
-    dataset = Dataset("made", features, [f"x{number}" for number in range(COLUMNS)], target, "y", "classification")
+    dataset = Dataset(
+        "made", features, [f"x{number}" for number in range(COLUMNS)], target, "y", "classification"
+    )
     parts = split(dataset, SEED)
     candidates = candidates_for(dataset, ALGORITHMS, SEED)
     with ExitStack() as stack:
@@ -115,7 +133,12 @@ def steps_4_to_6(rows: int, address: str) -> dict[str, Any]:
         seconds = time.perf_counter() - start
     scores = [[one.candidate.estimator, one.mean] for one in selection.scores]
     outcome = {"scores": scores, "parameters": training.parameters, "metrics": training.metrics}
-    return {"seconds": seconds, "peak": peak_megabytes(), "data": features.nbytes / MEGABYTE, "outcome": outcome}
+    return {
+        "seconds": seconds,
+        "peak": peak_megabytes(),
+        "data": features.nbytes / MEGABYTE,
+        "outcome": outcome,
+    }
 
 
 def peak_megabytes() -> float:
@@ -127,4 +150,8 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         main()
     else:
-        print(json.dumps(overhead() if sys.argv[1] == "overhead" else steps_4_to_6(int(sys.argv[2]), sys.argv[3])))
+        print(
+            json.dumps(
+                overhead() if sys.argv[1] == "overhead" else steps_4_to_6(int(sys.argv[2]), sys.argv[3])
+            )
+        )

@@ -25,7 +25,10 @@ def main() -> None:
             seconds = time.perf_counter() - start
             spent = processor_seconds() - spent
         ratios.append(seconds / (spent / len(os.sched_getaffinity(0))))
-        print(f"ready after {seconds:5.2f} s; {spent:5.2f} s of processor time; {ratios[-1]:.2f} of what that takes on all cores", flush=True)
+        print(
+            f"ready after {seconds:5.2f} s; {spent:5.2f} s of processor time; {ratios[-1]:.2f} of what that takes on all cores",
+            flush=True,
+        )
     print(f"median {statistics.median(ratios):.2f}")
 
 

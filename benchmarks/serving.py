@@ -35,10 +35,10 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from xgboost import XGBClassifier
 
-from tier0.core.golden import GoldenRows
-from tier0.core.helper import NO_TELEMETRY
-from tier0.core.prediction import labels_follow, use_one_thread
 from tier0.core.settings import Port
+from tier0.core.worker_process import NO_TELEMETRY
+from tier0.golden.prediction import labels_follow, use_one_thread
+from tier0.golden.rows import GoldenRows
 from tier0.runs.services import Services
 from tier0.serving.entry import Entry
 from tier0.serving.predictor import Predictor
@@ -68,7 +68,9 @@ class Peer:
     def prove(self, golden: GoldenRows) -> None:
         """Stop here if it does not answer as the model in memory did."""
         answer = self.parts(HTTP.post(self.url, json=self.body(golden.rows)).json())
-        mismatch = golden.compare(answer, parts=[part for part in ("predictions", "probabilities") if part in answer])
+        mismatch = golden.compare(
+            answer, parts=[part for part in ("predictions", "probabilities") if part in answer]
+        )
         if mismatch is not None:
             raise SystemExit(f"{self.name} answers otherwise: {mismatch}")
 
@@ -81,23 +83,39 @@ class Peer:
                     self.prove(golden.take([asked % len(golden)]))
                     asked += 1
             if company.returncode:
-                raise SystemExit(f"load.py, beside which {self.name} is asked, ended with status {company.returncode}; it said why above")
+                raise SystemExit(
+                    f"load.py, beside which {self.name} is asked, ended with status {company.returncode}; it said why above"
+                )
 
     def load(self, rows: Rows, callers: int, rate: float = 0.0) -> dict[str, Any]:
         """Ask it for a while from a process of its own, see load.py."""
-        return json.loads(subprocess.run(self._loading(rows, callers, rate), capture_output=True, text=True, check=True).stdout)  # type: ignore[no-any-return]
+        command = self._loading(rows, callers, rate)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)  # type: ignore[no-any-return]
 
     def _loading(self, rows: Rows, callers: int, rate: float = 0.0) -> list[str]:
-        return [sys.executable, str(HERE / "load.py"), self.url, json.dumps(self.body(rows)), str(callers), str(SECONDS), str(rate)]
+        return [
+            sys.executable,
+            str(HERE / "load.py"),
+            self.url,
+            json.dumps(self.body(rows)),
+            str(callers),
+            str(SECONDS),
+            str(rate),
+        ]
 
 
 def main() -> None:
     X, y = make_classification(2000, 10, random_state=7)  # noqa: N806 - scikit-learn's names
-    model = XGBClassifier(n_estimators=100, max_depth=4).fit(X, y)  # with the threads that it takes by itself, as the naive service's
+    model = XGBClassifier(n_estimators=100, max_depth=4).fit(
+        X, y
+    )  # with the threads that it takes by itself, as the naive service's
     workspace = Workspace.create()
     with ExitStack() as stack:
         stack.callback(workspace.close)
-        saved = bench = ModelSaver(model, "bench", {}, X[:20])(workspace, EntryWriter(workspace, workspace.store), prove=False)
+        saved = bench = ModelSaver(model, "bench", {}, X[:20])(
+            workspace, EntryWriter(workspace, workspace.store), prove=False
+        )
         model.set_params(n_jobs=1)
         start = time.perf_counter()
         for _ in range(500):
@@ -106,7 +124,10 @@ def main() -> None:
         for workers in (1, 2):
             print(f"{workers} worker{'s' * (workers - 1)}:", flush=True)
             with ExitStack() as running_ones:
-                peers = [ours(running_ones, workspace, workers), *others(running_ones, saved, model, workspace, workers)]
+                peers = [
+                    ours(running_ones, workspace, workers),
+                    *others(running_ones, saved, model, workspace, workers),
+                ]
                 for peer in peers:
                     peer.prove(saved.golden.plain)
                     peer.prove_in_company(saved.golden.plain)
@@ -119,7 +140,9 @@ def main() -> None:
                     busy.kill()
             print()
         forest = RandomForestClassifier(300, random_state=7).fit(X, y)
-        saved = ModelSaver(forest, "forest", {}, X[:20])(workspace, EntryWriter(workspace, workspace.store), prove=False)
+        saved = ModelSaver(forest, "forest", {}, X[:20])(
+            workspace, EntryWriter(workspace, workspace.store), prove=False
+        )
         print("four times what it can do, 100 rows each, a forest of 300 trees:")
         overload(ours(stack, workspace, model="forest"), saved)
         print("\nfrom body to bytes, µs of the server for each request of one row, with 32 callers:")
@@ -132,7 +155,9 @@ def ours(stack: ExitStack, workspace: Workspace, workers: int = 1, model: str = 
 
 
 def measure(peers: list[Peer], saved: RegisteredModel, sizes: tuple[int, ...] = (1, 100)) -> None:
-    print(f"{'rows':>5}{'callers':>8}  {'server':10}{'answered/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p99/p50':>9}{'refused':>9}   tier0 / this")
+    print(
+        f"{'rows':>5}{'callers':>8}  {'server':10}{'answered/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p99/p50':>9}{'refused':>9}   tier0 / this"
+    )
     for rows in sizes:
         asked = (saved.golden.plain.rows * 5)[:rows]
         for number in CALLERS:
@@ -140,7 +165,9 @@ def measure(peers: list[Peer], saved: RegisteredModel, sizes: tuple[int, ...] = 
             for _ in range(ROUNDS):
                 for peer in peers:
                     found[peer.name].append(peer.load(asked, number))
-            rates = {name: statistics.median(one["answered"] for one in several) for name, several in found.items()}
+            rates = {
+                name: statistics.median(one["answered"] for one in several) for name, several in found.items()
+            }
             for name, several in found.items():
                 p50, p99 = (statistics.median(one[part] for one in several) for part in ("p50", "p99"))
                 refused = sum(one["refused"] for one in several)
@@ -165,12 +192,26 @@ def overload(peer: Peer, saved: RegisteredModel) -> None:
 
 def tell_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
     """Ask the same server for less and less, and time in this process what can be timed alone."""
-    uvicorn = [sys.executable, "-m", "uvicorn", "bare:app", "--log-level", "warning", "--no-access-log", "--lifespan", "off", "--port", "PORT"]
+    uvicorn = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "bare:app",
+        "--log-level",
+        "warning",
+        "--no-access-log",
+        "--lifespan",
+        "off",
+        "--port",
+        "PORT",
+    ]
     bare = Peer("bare", stack.enter_context(running(uvicorn, "/", HERE / "peers", dict(os.environ))) + "/")
     rows = saved.golden.plain.rows
     costs: dict[str, list[float]] = {"http": [], "layers": [], "all": []}
     for _ in range(ROUNDS):
-        for name, asked in zip(costs, (bare, replace(peer, url=peer.url.replace("/predict", "/health")), peer), strict=True):
+        for name, asked in zip(
+            costs, (bare, replace(peer, url=peer.url.replace("/predict", "/health")), peer), strict=True
+        ):
             costs[name].append(1e6 / asked.load(rows[:1], 32)["rate"])
     http, layers, everything = (statistics.median(found) for found in costs.values())
     entry = Entry.read(saved.path)
@@ -189,7 +230,9 @@ def tell_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
         "the model, 32 rows at once": microseconds(lambda: predictor.ask(batch)) / 32 - container,
         "the answer's JSON": microseconds(lambda: orjson.dumps(predictor.answer(output.part(0, 1), 0.1))),
     }
-    stages["the rest: tasks, waiting for the batch, sharing the answer out"] = everything - sum(stages.values())
+    stages["the rest: tasks, waiting for the batch, sharing the answer out"] = everything - sum(
+        stages.values()
+    )
     for stage, cost in stages.items():
         print(f"{cost:8.0f}  {cost / everything:4.0%}  {stage}")
     print(f"{everything:8.0f}  100%")
@@ -205,8 +248,15 @@ def microseconds(work: Callable[[], object], times: int = 500) -> float:
     return min(found)
 
 
-def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: Workspace, workers: int) -> Iterator[Peer]:
-    environment = {**os.environ, **NO_TELEMETRY, "MODEL": str(saved.path / "saved_model.pkl"), "BENTOML_HOME": str(workspace.folder("h"))}
+def others(
+    stack: ExitStack, saved: RegisteredModel, model: object, workspace: Workspace, workers: int
+) -> Iterator[Peer]:
+    environment = {
+        **os.environ,
+        **NO_TELEMETRY,
+        "MODEL": str(saved.path / "saved_model.pkl"),
+        "BENTOML_HOME": str(workspace.folder("h")),
+    }
     environment["WORKERS"] = str(workers)
     python, folder = sys.executable, HERE / "peers"
     if is_wanted("naive"):
@@ -214,9 +264,21 @@ def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: W
         yield Peer("naive", stack.enter_context(running(serve, "/readyz", folder, environment)) + "/predict")
     environment |= ONE_THREAD
     if is_wanted("fastapi"):
-        uvicorn = [python, "-m", "uvicorn", "fastapi_app:app", "--log-level", "warning", "--no-access-log", "--port", "PORT"]
+        uvicorn = [
+            python,
+            "-m",
+            "uvicorn",
+            "fastapi_app:app",
+            "--log-level",
+            "warning",
+            "--no-access-log",
+            "--port",
+            "PORT",
+        ]
         uvicorn += ["--workers", str(workers)]
-        yield Peer("fastapi", stack.enter_context(running(uvicorn, "/docs", folder, environment)) + "/predict")
+        yield Peer(
+            "fastapi", stack.enter_context(running(uvicorn, "/docs", folder, environment)) + "/predict"
+        )
     if is_wanted("mlflow"):
         logged = workspace.folder("l") / "model"
         mlflow.xgboost.save_model(model, str(logged), pip_requirements=[])
@@ -224,10 +286,21 @@ def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: W
         scoring = [python, "-m", "mlflow", "models", "serve", "-m", str(logged), "--env-manager", "local"]
         scoring += ["-h", "127.0.0.1", "-w", str(workers), "-p", "PORT"]
         url = stack.enter_context(running(scoring, "/ping", folder, environment | path)) + "/invocations"
-        yield Peer("mlflow", url, lambda rows: {"inputs": rows}, lambda answer: {"predictions": answer["predictions"]})
+        yield Peer(
+            "mlflow",
+            url,
+            lambda rows: {"inputs": rows},
+            lambda answer: {"predictions": answer["predictions"]},
+        )
     if is_wanted("litserve") and (lit := python_with("litserve")):
-        yield Peer("litserve", stack.enter_context(running([lit, "lit.py", "PORT"], "/health", folder, environment)) + "/predict")
-    if is_wanted("mlserver") and (ml := python_with("mlserver", "uvloop<0.22")):  # its workers do not start on a newer one
+        yield Peer(
+            "litserve",
+            stack.enter_context(running([lit, "lit.py", "PORT"], "/health", folder, environment))
+            + "/predict",
+        )
+    if is_wanted("mlserver") and (
+        ml := python_with("mlserver", "uvloop<0.22")
+    ):  # its workers do not start on a newer one
         settings = {
             "MLSERVER_HTTP_PORT": "PORT",
             "MLSERVER_PARALLEL_WORKERS": str(workers if workers > 1 else 0),
@@ -237,7 +310,9 @@ def others(stack: ExitStack, saved: RegisteredModel, model: object, workspace: W
         }
         settings |= {f"MLSERVER_{name}_PORT": str(free_port()) for name in ("GRPC", "METRICS")}
         command = [str(Path(ml).with_name("mlserver")), "start", "."]
-        url = stack.enter_context(running(command, "/v2/models/bench/ready", folder / "mlserver", environment | settings))
+        url = stack.enter_context(
+            running(command, "/v2/models/bench/ready", folder / "mlserver", environment | settings)
+        )
         yield Peer("mlserver", f"{url}/v2/models/bench/infer", as_tensor, from_tensors)
 
 
@@ -247,7 +322,10 @@ def as_tensor(rows: Rows) -> dict[str, Any]:
 
 def from_tensors(answer: Any) -> dict[str, Any]:
     tensors = {output["name"]: np.reshape(output["data"], output["shape"]) for output in answer["outputs"]}
-    return {"predictions": tensors["predictions"].ravel().tolist(), "probabilities": tensors["probabilities"].tolist()}
+    return {
+        "predictions": tensors["predictions"].ravel().tolist(),
+        "probabilities": tensors["probabilities"].tolist(),
+    }
 
 
 def is_wanted(name: str) -> bool:
@@ -259,9 +337,15 @@ def python_with(package: str, *also: str) -> str | None:
     folder = Path(sys.prefix) / package
     python = folder / "bin" / "python"
     if not (folder / ".ready").exists():
-        wanted = [package, *also, *(f"{name}=={version(name)}" for name in ("numpy", "xgboost", "scikit-learn"))]
+        wanted = [
+            package,
+            *also,
+            *(f"{name}=={version(name)}" for name in ("numpy", "xgboost", "scikit-learn")),
+        ]
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        done = subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], capture_output=True, check=False)
+        done = subprocess.run(
+            [str(python), "-m", "pip", "install", "--quiet", *wanted], capture_output=True, check=False
+        )
         if done.returncode:
             print(f"{package} cannot be installed here, and is left out")
             return None
@@ -276,7 +360,9 @@ def running(command: list[str], ready: str, folder: Path, environment: dict[str,
     command = [port if word == "PORT" else word for word in command]
     environment = {name: port if value == "PORT" else value for name, value in environment.items()}
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             deadline = time.monotonic() + 90
             while True:
@@ -287,7 +373,9 @@ def running(command: list[str], ready: str, folder: Path, environment: dict[str,
                     pass
                 if time.monotonic() > deadline or process.poll() is not None:
                     log.seek(0)
-                    raise SystemExit(f"{' '.join(command[:6])} did not become ready:\n{log.read().decode()[-1500:]}")
+                    raise SystemExit(
+                        f"{' '.join(command[:6])} did not become ready:\n{log.read().decode()[-1500:]}"
+                    )
                 time.sleep(0.1)
             yield f"http://127.0.0.1:{port}"
         finally:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from tier0.core.helper import child_environment
+from tier0.core.worker_process import child_environment
 from tier0.runs.deployment import golden_probe
 from tier0.serving.processes import accepts_connections
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
@@ -57,9 +57,23 @@ def bare(workspace: Workspace, model: RegisteredModel) -> float:
     template = Server(workspace.folder("s"))
     with tempfile.TemporaryDirectory() as name:
         template.announce({model.name: model.tag}, model.store)
-        environment = child_environment(Path(name), BENTOML_HOME=str(template.home), TIER0_ANNOUNCEMENT=str(template.announcement))
-        command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", "127.0.0.1", "--port", "39517"]
-        with subprocess.Popen(command, cwd=name, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        environment = child_environment(
+            Path(name), BENTOML_HOME=str(template.home), TIER0_ANNOUNCEMENT=str(template.announcement)
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "bentoml",
+            "serve",
+            SERVICE,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "39517",
+        ]
+        with subprocess.Popen(
+            command, cwd=name, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             probe = golden_probe(model, template.nonce)
             while not accepts_connections(39517):
                 time.sleep(0.02)

@@ -30,7 +30,10 @@ def settings() -> str:
         for row in TABLE
     ]
     return _page(
-        "Settings", "The option wins over the environment, the environment over the ini file.", "option | environment | ini | default | ", rows
+        "Settings",
+        "The option wins over the environment, the environment over the ini file.",
+        "option | environment | ini | default | ",
+        rows,
     )
 
 
@@ -60,11 +63,17 @@ def fixtures() -> str:
 def _fixtures() -> Iterator[tuple[str, str, str]]:
     for path in sorted(SOURCE.glob("pytest_*.py")):
         for function in ast.parse(path.read_text(encoding="utf-8")).body:
-            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or function.name.startswith("_"):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or function.name.startswith(
+                "_"
+            ):
                 continue
             for decorator in map(ast.unparse, function.decorator_list):
                 if decorator.startswith(("pytest.fixture", "pytest_asyncio.fixture")):
-                    yield function.name, "session" if "scope='session'" in decorator else "test", _flowing(ast.get_docstring(function) or "")
+                    yield (
+                        function.name,
+                        "session" if "scope='session'" in decorator else "test",
+                        _flowing(ast.get_docstring(function) or ""),
+                    )
 
 
 def checks() -> str:
@@ -86,7 +95,10 @@ def events() -> str:
         "`last(CLASS)` returns the newest event of a class, `of(CLASS)` all of them, and `emit(EVENT)` records one. "
         "The classes are in `tier0.core.events`; `Custom(name, data)` is for events of your own."
     )
-    rows = [f"| `{name}` | `{kind.__name__}` | {_cell(_summary(kind))} | {_fields(kind)} |" for name, kind in Event.kinds.items()]
+    rows = [
+        f"| `{name}` | `{kind.__name__}` | {_cell(_summary(kind))} | {_fields(kind)} |"
+        for name, kind in Event.kinds.items()
+    ]
     return _page("Events", says, "event | class | meaning | fields", rows)
 
 
@@ -99,7 +111,18 @@ def _fields(kind: type) -> str:
 
 
 def _page(title: str, says: str, columns: str, rows: list[str]) -> str:
-    return "\n".join([f"# {title}", "", f"{MADE} {says}", "", f"| {columns} |", "|---" * (columns.count("|") + 1) + "|", *rows, ""])
+    return "\n".join(
+        [
+            f"# {title}",
+            "",
+            f"{MADE} {says}",
+            "",
+            f"| {columns} |",
+            "|---" * (columns.count("|") + 1) + "|",
+            *rows,
+            "",
+        ]
+    )
 
 
 def _cell(text: str) -> str:

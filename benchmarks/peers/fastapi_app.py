@@ -18,5 +18,8 @@ app = FastAPI()
 @app.post("/predict")
 async def predict(request: Request) -> Response:
     rows = np.array(orjson.loads(await request.body())["features"], dtype=float)
-    answer = {"predictions": model.predict(rows).tolist(), "probabilities": model.predict_proba(rows).tolist()}
+    answer = {
+        "predictions": model.predict(rows).tolist(),
+        "probabilities": model.predict_proba(rows).tolist(),
+    }
     return Response(orjson.dumps(answer), media_type="application/json")

@@ -23,7 +23,10 @@ class Served(litserve.LitAPI):  # type: ignore[misc]
         return np.array(request["features"], dtype=float)
 
     def predict(self, x: Any) -> dict[str, Any]:
-        return {"predictions": self.model.predict(x).tolist(), "probabilities": self.model.predict_proba(x).tolist()}
+        return {
+            "predictions": self.model.predict(x).tolist(),
+            "probabilities": self.model.predict_proba(x).tolist(),
+        }
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
         return output

@@ -23,4 +23,7 @@ class Naive:
     @bentoml.api
     async def predict(self, features: list[list[float]]) -> dict[str, Any]:
         rows = np.array(features)
-        return {"predictions": self.model.predict(rows).tolist(), "probabilities": self.model.predict_proba(rows).tolist()}
+        return {
+            "predictions": self.model.predict(rows).tolist(),
+            "probabilities": self.model.predict_proba(rows).tolist(),
+        }

@@ -70,11 +70,24 @@ def tier0_trained(naive_session: Session) -> Trained:
     settings, events = naive_session.settings, naive_session.events
     dataset = load_dataset(settings)
     parts = split(dataset, settings.seed)
-    selection = select(dataset, parts["train"], candidates_for(dataset, settings.algorithms, settings.seed), settings.seed, events)
+    selection = select(
+        dataset,
+        parts["train"],
+        candidates_for(dataset, settings.algorithms, settings.seed),
+        settings.seed,
+        events,
+    )
     training = train(dataset, parts, selection.winner, settings.hpo_trials, settings.seed, events)
     logged: Future[tuple[str, str]] = Future()
     logged.set_result(log_as_mlflow_does_by_default(training, naive_session.workspace.path))
-    return Trained(training, selection.scores[0].mean, selection.reason, saver_of(training), mlflow.get_tracking_uri(), logged)
+    return Trained(
+        training,
+        selection.scores[0].mean,
+        selection.reason,
+        saver_of(training),
+        mlflow.get_tracking_uri(),
+        logged,
+    )
 
 
 @pytest.fixture(scope="session")

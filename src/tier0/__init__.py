@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tier0.client import BentoMLClient as BentoMLClient
     from tier0.core.declaration import Declaration as Declaration
+    from tier0.golden.capture import golden_rows as golden_rows
     from tier0.runs.check_client import check_client as check_client
     from tier0.runs.deployment import Deployment as Deployment
     from tier0.runs.deployment import start_bentoml_service as start_bentoml_service
     from tier0.runs.deployment import stop_bentoml_service as stop_bentoml_service
     from tier0.runs.deployment import verify_bentoml_predictions as verify_bentoml_predictions
     from tier0.runs.verify import check_serving as check_serving
-    from tier0.serving.inference import golden_rows as golden_rows
     from tier0.serving.registration import RegisteredModel as RegisteredModel
     from tier0.serving.registration import register_model_for_serving as register_model_for_serving
     from tier0.suite import parametrize_with_checks as parametrize_with_checks
@@ -29,7 +29,7 @@ _HOMES = {
     "RegisteredModel": "tier0.serving.registration",
     "check_client": "tier0.runs.check_client",
     "check_serving": "tier0.runs.verify",
-    "golden_rows": "tier0.serving.inference",
+    "golden_rows": "tier0.golden.capture",
     "parametrize_with_checks": "tier0.suite",
     "parametrize_with_client_checks": "tier0.suite",
     "register_model_for_serving": "tier0.serving.registration",

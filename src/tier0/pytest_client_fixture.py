@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tier0.core.event_log import EventLog
     from tier0.runs.deployment import Deployment
 
-MOST_CALLS = 500
+MAX_CALLS = 500
 """Of one test, for the timeline."""
 
 
@@ -25,7 +25,7 @@ class _Calls:
         self.traces: list[CallTrace] = []
 
     def record(self, trace: CallTrace) -> None:
-        if len(self.traces) < MOST_CALLS:
+        if len(self.traces) < MAX_CALLS:
             self.traces.append(trace)
 
     def flush(self, timeout: float) -> bool:  # noqa: ARG002 - as every tracer has it
@@ -34,7 +34,10 @@ class _Calls:
     def tell(self, events: EventLog) -> None:
         """Emit them, in seconds since the run's log was opened."""
         clock = time.time() - time.monotonic() + events.opened
-        calls = [(trace.started - clock, trace.ended - clock, trace.outcome, trace.circuit) for trace in self.traces]
+        calls = [
+            (trace.started - clock, trace.ended - clock, trace.outcome, trace.circuit)
+            for trace in self.traces
+        ]
         if calls:
             from tier0.core.events import ClientCalls  # noqa: PLC0415 - what a run without calls does not need
 

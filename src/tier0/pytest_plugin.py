@@ -48,15 +48,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Make an option and an ini key for every setting."""
     group = parser.getgroup("tier0", "Tier0: is the served model the trained model?")
     for row in TABLE:
-        help_ = f"{row.help} (default: {row.default or 'none'}; also {row.variable} and ini {row.ini})".replace("%", "%%")
+        help_ = (
+            f"{row.help} (default: {row.default or 'none'}; also {row.variable} and ini {row.ini})".replace(
+                "%", "%%"
+            )
+        )
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if row.metavar == "BOOL" else {}
-        group.addoption(row.option, dest=f"tier0_{row.name}", metavar=row.metavar, default=None, help=help_, **switch)
+        group.addoption(
+            row.option, dest=f"tier0_{row.name}", metavar=row.metavar, default=None, help=help_, **switch
+        )
         parser.addini(row.ini, f"{row.help} (see {row.option})", default=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and refuse settings that cannot be used before anything is done."""
-    config.addinivalue_line("markers", f"{MARKER}: end-to-end tests that train, register and serve a real model with `bentoml serve`")
+    config.addinivalue_line(
+        "markers",
+        f"{MARKER}: end-to-end tests that train, register and serve a real model with `bentoml serve`",
+    )
     config.stash[REPORTED_KEY] = []
     try:
         config.stash[SETTINGS_KEY] = _merge(config)
@@ -82,7 +91,9 @@ def _given(config: pytest.Config) -> tuple[dict[str, str | None], Mapping[str, s
 
 def _merge(config: pytest.Config) -> Settings:
     options, environ, ini = _given(config)
-    if config.inipath is not None and "." in (dataset := ini["dataset"] or ""):  # a file, named relative to the ini file
+    if config.inipath is not None and "." in (
+        dataset := ini["dataset"] or ""
+    ):  # a file, named relative to the ini file
         ini["dataset"] = str(config.inipath.parent / dataset)
     return merge_settings(options, environ, ini)
 
@@ -127,7 +138,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
         _open_examination(item)
     except (Tier0Error, ModuleNotFoundError) as problem:
         if any(problem is known for known in reported):
-            raise pytest.skip.Exception(first_line(missing_extra(problem) or problem), _use_item_location=True) from None
+            raise pytest.skip.Exception(
+                first_line(missing_extra(problem) or problem), _use_item_location=True
+            ) from None
         if missing := missing_extra(problem):
             reported.append(problem)
             raise missing from problem
@@ -226,7 +239,11 @@ class _Run:
         """Tell the session that somebody pressed Ctrl-C, or that a test ended the run."""
         from tier0.report.cut_short import CutShort  # noqa: PLC0415 - likewise
 
-        self.ended_by = CutShort("interrupted") if excinfo.errisinstance(KeyboardInterrupt) else CutShort("stopped", str(excinfo.value))
+        self.ended_by = (
+            CutShort("interrupted")
+            if excinfo.errisinstance(KeyboardInterrupt)
+            else CutShort("stopped", str(excinfo.value))
+        )
         session = self._stash.get(SESSION_KEY, None)
         if session is not None:
             session.interrupted = True
@@ -238,13 +255,24 @@ class _Run:
         """Return how the run ended before all of its tests were run; None if it did not."""
         if self.ended_by is not None:
             return self.ended_by
-        if session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}:
+        if session.exitstatus in {
+            pytest.ExitCode.OK,
+            pytest.ExitCode.TESTS_FAILED,
+            pytest.ExitCode.NO_TESTS_COLLECTED,
+        }:
             return None
         from tier0.report.cut_short import CutShort  # noqa: PLC0415 - likewise
 
         if session.exitstatus == pytest.ExitCode.INTERNAL_ERROR:
             return CutShort("internal_error")
-        return CutShort("stopped", str(session.shouldfail or session.shouldstop or f"pytest ended with status {int(session.exitstatus)}"))
+        return CutShort(
+            "stopped",
+            str(
+                session.shouldfail
+                or session.shouldstop
+                or f"pytest ended with status {int(session.exitstatus)}"
+            ),
+        )
 
     def _is_ours_by_name(self) -> bool:
         """Tell whether our tests were asked for: xdist's controller knows no more of them before the first has told something."""
@@ -254,7 +282,9 @@ class _Run:
     def document(self, session: pytest.Session) -> dict[str, Any] | None:
         """Return the report; None for a run that has nothing to do with ours, unless a report was asked for."""
         log = self._stash[EVENTS_KEY]
-        asked_for = self._stash[SETTINGS_KEY].report or (self._is_ours_by_name() and self.cut_short(session) is not None)
+        asked_for = self._stash[SETTINGS_KEY].report or (
+            self._is_ours_by_name() and self.cut_short(session) is not None
+        )
         if not log.events and not asked_for:
             return None
         if DOCUMENT_KEY not in self._stash:
@@ -279,9 +309,11 @@ def tier0_settings(pytestconfig: pytest.Config) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def _tier0_session(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tier0_settings: Settings) -> Iterator[Session]:
+def _tier0_session(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config, tier0_settings: Settings
+) -> Iterator[Session]:
     from tier0.core.events import RunStarted  # noqa: PLC0415
-    from tier0.runs.provenance import provenance  # noqa: PLC0415
+    from tier0.core.provenance import provenance  # noqa: PLC0415
     from tier0.runs.session import Session  # noqa: PLC0415
 
     events = pytestconfig.stash[EVENTS_KEY]
@@ -335,10 +367,10 @@ def tier0_deployment(request: pytest.FixtureRequest, tier0_settings: Settings) -
     if tier0_settings.url or tier0_settings.service:
         session: Session = request.getfixturevalue("_tier0_session")
         return session.users_deployment()
-    from tier0.runs.deployment import OwnDeployment, how_to_judge  # noqa: PLC0415
+    from tier0.runs.deployment import OwnDeployment, judging_options  # noqa: PLC0415
 
     server, model = request.getfixturevalue("tier0_server"), request.getfixturevalue("tier0_model")
-    return OwnDeployment.of(server, model, **how_to_judge(tier0_settings))
+    return OwnDeployment.of(server, model, **judging_options(tier0_settings))
 
 
 @pytest.fixture
@@ -350,7 +382,9 @@ def tier0_faults(tier0_events: EventLog) -> Iterator[Faults]:
     with Faults() as faults:
         yield faults
         for noted in (one for log in faults.logs for one in log.noted if one.what == "injected"):
-            tier0_events.emit(FaultInjected(what=str(noted.detail.get("kind", "script")), at=noted.at - tier0_events.opened))
+            tier0_events.emit(
+                FaultInjected(what=str(noted.detail.get("kind", "script")), at=noted.at - tier0_events.opened)
+            )
 
 
 @pytest.fixture(scope="session")
@@ -360,7 +394,9 @@ def tier0_events(pytestconfig: pytest.Config) -> EventLog:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Take secrets out of a report, put the server's log beside a failure, and tell what came of the test."""
     report = yield
     stash = item.config.stash
@@ -373,7 +409,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.sections += [(f"tier0: end of {log}", end) for log, end in logs]
         pytest_reporting.hide_secrets(report, hide)
         shown = "\n".join(f"{log}\n{end}" for log, end in logs)
-        pytest_reporting.attach(item, _asked_by(item), call.excinfo.value if call.excinfo is not None else None, report, events, shown, hide)
+        pytest_reporting.attach(
+            item,
+            _asked_by(item),
+            call.excinfo.value if call.excinfo is not None else None,
+            report,
+            events,
+            shown,
+            hide,
+        )
         if session is not None and report.when == "setup":
             session.mark_logs()
     if events.events and hasattr(item.config, "workeroutput"):
@@ -423,7 +467,9 @@ def _reported(session: pytest.Session) -> dict[str, Any] | None:
     try:
         return None if unwritten else stash[WATCH_KEY].document(session)
     except Exception as problem:  # noqa: BLE001 - events of a test's own making, and our own mistakes
-        unwritten.append(f"there is no report, for a reason that Tier0 does not know: {type(problem).__name__}: {problem}")
+        unwritten.append(
+            f"there is no report, for a reason that Tier0 does not know: {type(problem).__name__}: {problem}"
+        )
         return None
 
 

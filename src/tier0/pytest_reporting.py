@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tier0.core.event_log import EventLog
 
-MOST_TEXT = 6000
+MAX_TEXT_LENGTH = 6000
 """Characters of a traceback: the rest stands in the test's own section."""
 SHIPPED, KNOWN = "tier0_events", "tier0_known"
 
@@ -64,7 +64,9 @@ def _hidden(part: Any, hide: Callable[[Any], Any]) -> Any:
         return part
     if part is None or isinstance(part, (str, int, float)):
         return hide(part)
-    text = str(part)  # what an item of somebody else's makes of an exception, which is left alone unless there is a secret in it
+    text = str(
+        part
+    )  # what an item of somebody else's makes of an exception, which is left alone unless there is a secret in it
     return part if hide(text) == text else hide(text)
 
 
@@ -92,12 +94,20 @@ def attach(
         asked.forget()
     said = report.longreprtext
     crash = getattr(getattr(report.longrepr, "reprcrash", None), "message", None)
-    message = str(problem) if isinstance(problem, Tier0Error) else report.longrepr[2] if isinstance(report.longrepr, tuple) else crash or said
+    message = (
+        str(problem)
+        if isinstance(problem, Tier0Error)
+        else report.longrepr[2]
+        if isinstance(report.longrepr, tuple)
+        else crash or said
+    )
     facts: _Facts = {
         "nodeid": item.nodeid,
         "check": None if asked is None else asked.check.id,
         "message": message,
-        "details": said[-MOST_TEXT:] if crash is not None and not isinstance(problem, Tier0Error) else "",
+        "details": said[-MAX_TEXT_LENGTH:]
+        if crash is not None and not isinstance(problem, Tier0Error)
+        else "",
         "exit_status": getattr(problem, "exit_status", None),
         "log": log,
     }
@@ -107,21 +117,33 @@ def attach(
     setattr(report, KNOWN, json.dumps(hide(as_json(known))))
 
 
-def _of_check(item: pytest.Item, asked: Any, report: pytest.TestReport, events: EventLog, log: str) -> dict[str, Any]:
+def _of_check(
+    item: pytest.Item, asked: Any, report: pytest.TestReport, events: EventLog, log: str
+) -> dict[str, Any]:
     result: CheckResult | None = asked.result
     was_asked = result is not None
     if result is None and report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-        result = CheckResult(asked.check.id, "not_judged", f"its test was skipped: {reason.removeprefix(SKIPPED)}")
+        result = CheckResult(
+            asked.check.id, "not_judged", f"its test was skipped: {reason.removeprefix(SKIPPED)}"
+        )
     if result is None:
-        result = CheckResult(asked.check.id, "error", f"not run: the {report.when} of its test failed", seconds=report.duration)
+        result = CheckResult(
+            asked.check.id, "error", f"not run: the {report.when} of its test failed", seconds=report.duration
+        )
     elif hasattr(report, "wasxfail") and result.status == "fail":
         message = f"expected to fail: {report.wasxfail}. The failure: {result.message}"
         result = CheckResult(asked.check.id, "not_judged", message, result.evidence, code="waived")
     item.user_properties += [("tier0.check", asked.check.id), ("tier0.status", result.status)]
     requests = [[moment - events.opened, answered] for moment, answered in asked.requests]
     shown = log if result.status in {"fail", "error"} else ""
-    known = {"nodeid": item.nodeid, "asked": was_asked, "question": asked.check.question, "requests": requests, "retried": asked.retried}
+    known = {
+        "nodeid": item.nodeid,
+        "asked": was_asked,
+        "question": asked.check.question,
+        "requests": requests,
+        "retried": asked.retried,
+    }
     return {**result.as_dict(), **known, "log": shown}
 
 
@@ -141,11 +163,20 @@ def take(report: pytest.TestReport, events: EventLog) -> None:
         return
     if "check" in known:
         events.add(CheckDone(**known["check"]), known["at"])
-    if report.when == "call" or outcome not in {"passed", "skipped"} or (report.when == "setup" and outcome == "skipped"):
+    if (
+        report.when == "call"
+        or outcome not in {"passed", "skipped"}
+        or (report.when == "setup" and outcome == "skipped")
+    ):
         part = type(report).__name__ == "SubtestReport"
         facts: _Facts = known["test"]
-        facts["message"] = facts["message"] or report.longreprtext  # of parts of a test, pytest says that later
-        events.add(TestDone(**facts, when=report.when, outcome=outcome, seconds=report.duration, part=part), known["at"])
+        facts["message"] = (
+            facts["message"] or report.longreprtext
+        )  # of parts of a test, pytest says that later
+        events.add(
+            TestDone(**facts, when=report.when, outcome=outcome, seconds=report.duration, part=part),
+            known["at"],
+        )
 
 
 def _outcome(report: pytest.TestReport) -> str | None:

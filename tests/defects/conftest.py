@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matrix import Found, as_page, as_text
+from matrix import StepResult, as_page, as_text
 from peers import run_schemathesis
 from zoo_server import Trained, served, trained
 
 from tier0.core.verdict import Verdict
 from tier0.runs.deployment import Deployment
 
-FOUND = pytest.StashKey[list[Found]]()
+FOUND = pytest.StashKey[list[StepResult]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,9 +44,13 @@ def record(pytestconfig: pytest.Config) -> Callable[..., None]:
     """Remember what was found of one mutant."""
 
     def remember(
-        mutant: str, expected: tuple[str, ...], outcome: Verdict | str, peers: dict[str, bool] | None = None, route: str | None = None
+        mutant: str,
+        expected: tuple[str, ...],
+        outcome: Verdict | str,
+        peers: dict[str, bool] | None = None,
+        route: str | None = None,
     ) -> None:
-        pytestconfig.stash[FOUND].append(Found.of(mutant, expected, outcome, peers or {}, route))
+        pytestconfig.stash[FOUND].append(StepResult.of(mutant, expected, outcome, peers or {}, route))
 
     return remember
 

@@ -15,11 +15,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from tier0.core.golden import GoldenRows
+from tier0.golden.rows import GoldenRows
 
 ROWS = [[1.0, 2.0], [3.0, 1.0], [5.0, 9.0], [0.5, 0.25]]
 GOLDEN = GoldenRows(["a", "b"], ROWS, [a - b for a, b in ROWS], None, [])
-CONTRACT = {"features": "rows", "predictions": "predictions", "model_tag": "model_tag", "health": "/health", "ready": "/readyz"}
+CONTRACT = {
+    "features": "rows",
+    "predictions": "predictions",
+    "model_tag": "model_tag",
+    "health": "/health",
+    "ready": "/readyz",
+}
 
 
 class App:
@@ -47,7 +53,11 @@ class App:
             return PlainTextResponse("no JSON", 400)
         rows = body.get("rows") if isinstance(body, dict) and body.keys() == {"rows"} else None
         good = isinstance(rows, list) and all(isinstance(row, list) and len(row) == 2 for row in rows)
-        if not good or any(type(value) not in {int, float} or abs(value) == float("inf") for row in rows or [] for value in row):
+        if not good or any(
+            type(value) not in {int, float} or abs(value) == float("inf")
+            for row in rows or []
+            for value in row
+        ):
             return PlainTextResponse("rows: two finite numbers each", 422)
         return JSONResponse(self.answer(rows or []))
 
@@ -64,7 +74,10 @@ class App:
         return PlainTextResponse("\n".join([*self.counters(), *self.buckets()]) + "\n")
 
     def counters(self) -> list[str]:
-        return [f'small_request_total{{http_response_code="{status}"}} {count}.0' for status, count in self.counted.items()]
+        return [
+            f'small_request_total{{http_response_code="{status}"}} {count}.0'
+            for status, count in self.counted.items()
+        ]
 
     def buckets(self) -> list[str]:
         total = sum(self.counted.values())
@@ -76,9 +89,14 @@ class App:
 def running(app: App) -> Iterator[str]:
     """Serve *app* on a thread of its own, and give its URL."""
     get = {"/health": app.health, "/metrics": app.metrics, "/readyz": app.ready, "/livez": app.ready}
-    routes = [Route("/predict", app.predict, methods=["POST"]), *(Route(path, handler) for path, handler in get.items())]
+    routes = [
+        Route("/predict", app.predict, methods=["POST"]),
+        *(Route(path, handler) for path, handler in get.items()),
+    ]
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off", loop="asyncio"))
+    server = uvicorn.Server(
+        uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off", loop="asyncio")
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

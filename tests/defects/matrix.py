@@ -10,13 +10,15 @@ from sorting import SORTED, Defect
 from tier0.core.verdict import Verdict
 
 PEERS = ("plain", "bentoml", "mlflow", "schemathesis")
-MOST_SHOWN = 110
-CHANGING = re.compile(r"(?<=[a-z0-9_]:)[a-z0-9]{16}\b|(?<=worker )\d+|(?<=127\.0\.0\.1:)\d+|(?<=process )\d+|\b[0-9a-f]{32}\b")
+MAX_SHOWN = 110
+CHANGING = re.compile(
+    r"(?<=[a-z0-9_]:)[a-z0-9]{16}\b|(?<=worker )\d+|(?<=127\.0\.0\.1:)\d+|(?<=process )\d+|\b[0-9a-f]{32}\b"
+)
 """What differs in every run: versions of models, pids, ports, request ids."""
 
 
 @dataclass(frozen=True)
-class Found:
+class StepResult:
     """What was found of one deployment.
 
     Attributes:
@@ -34,7 +36,14 @@ class Found:
     route: str | None = None
 
     @classmethod
-    def of(cls, name: str, expected: tuple[str, ...], outcome: Verdict | str, peers: dict[str, bool], route: str | None = None) -> Found:
+    def of(
+        cls,
+        name: str,
+        expected: tuple[str, ...],
+        outcome: Verdict | str,
+        peers: dict[str, bool],
+        route: str | None = None,
+    ) -> StepResult:
         """Take a verdict, or the message with which a start was refused."""
         if isinstance(outcome, str):
             return cls(name, expected, {"never ready": outcome}, peers, route)
@@ -47,23 +56,27 @@ class Found:
         return next((check for check in self.expected if check in self.failed), "")
 
 
-def as_text(found: list[Found]) -> list[str]:
+def as_text(found: list[StepResult]) -> list[str]:
     """Return a paragraph for each deployment."""
     lines = []
     for one in found:
         if not one.expected:
-            lines.append(f"{one.name:18} healthy: {'accused by ' + ', '.join(one.failed) if one.failed else 'no false alarm'}")
+            lines.append(
+                f"{one.name:18} healthy: {'accused by ' + ', '.join(one.failed) if one.failed else 'no false alarm'}"
+            )
             continue
-        lines.append(f"{one.name:18} {'caught by ' + one.by if one.by else 'MISSED'}, {len(one.failed)} checks fail: {', '.join(one.failed)}")
+        lines.append(
+            f"{one.name:18} {'caught by ' + one.by if one.by else 'MISSED'}, {len(one.failed)} checks fail: {', '.join(one.failed)}"
+        )
         lines.append(f"{'':18} {one.failed.get(one.by, '')[:300]}")
     return lines
 
 
-def as_page(found: list[Found]) -> str:
+def as_page(found: list[StepResult]) -> str:
     """Return the page of the documentation."""
     by_id = {one.name: one for one in found}
     mutants = [defect for defect in SORTED if defect.sort == "mutant"]
-    caught = [defect for defect in mutants if by_id.get(defect.id, Found("", (), {})).by]
+    caught = [defect for defect in mutants if by_id.get(defect.id, StepResult("", (), {})).by]
     silent = [defect for defect in mutants if defect.is_silent]
     own = [one for one in found if one.expected and one.name not in {defect.id for defect in SORTED}]
     healthy = [one for one in found if not one.expected]
@@ -107,12 +120,16 @@ def as_page(found: list[Found]) -> str:
         "",
         "| defect | kind | what goes wrong | why not |",
         "|---|---|---|---|",
-        *(f"| {defect.id} | {defect.kind} | {defect.what} | {defect.sort}: {defect.reason} |" for defect in SORTED if defect.sort != "mutant"),
+        *(
+            f"| {defect.id} | {defect.kind} | {defect.what} | {defect.sort}: {defect.reason} |"
+            for defect in SORTED
+            if defect.sort != "mutant"
+        ),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _tally(peer: str, found: list[Found]) -> str:
+def _tally(peer: str, found: list[StepResult]) -> str:
     """Count what one of the others said of the zoo's mutants and of its healthy deployments."""
     mutants = [one.peers[peer] for one in found if one.expected and peer in one.peers]
     healthy = [one.peers[peer] for one in found if not one.expected and peer in one.peers]
@@ -123,28 +140,31 @@ def _count(sort: str) -> int:
     return len([defect for defect in SORTED if defect.sort == sort])
 
 
-def _row(id_: str, kind: str, what: str, found: Found | None) -> str:
+def _row(id_: str, kind: str, what: str, found: StepResult | None) -> str:
     if found is None:
         return f"| {id_} | {kind} | {what} | not run | | {' | '.join('' for _ in PEERS)} |"
     return f"| {id_} | {kind} | {what} | {_by(found)} | {_message(found)} | {_peers(found)} |"
 
 
-def _by(found: Found) -> str:
+def _by(found: StepResult) -> str:
     if not found.by:
         return "**missed**"
     more = len(found.failed) - 1
     return f"`{found.by}`" + (f" and {more} more" if more else "")
 
 
-def _message(found: Found) -> str:
+def _message(found: StepResult) -> str:
     """Return the start of the message; without ports and temporary folders, so that the page stays the same."""
     text = " ".join(found.failed.get(found.by, "").split()).replace("|", "\\|")
     text = CHANGING.sub("…", text.partition(" The end of its log")[0])
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def _peers(found: Found) -> str:
-    return " | ".join({True: "fails", False: "passes"}.get(found.peers[peer], "") if peer in found.peers else "" for peer in PEERS)
+def _peers(found: StepResult) -> str:
+    return " | ".join(
+        {True: "fails", False: "passes"}.get(found.peers[peer], "") if peer in found.peers else ""
+        for peer in PEERS
+    )
 
 
 def sorted_as(sort: str) -> list[Defect]:

@@ -58,7 +58,14 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "per_operation": ("deadline.dripping_body", "retry.retry_after"),
     "no_breaker": ("breaker.opens", "breaker.counts_bodies", "breaker.counts_hangs", "breaker.burst"),
     "counts_headers": ("breaker.counts_bodies",),
-    "counts_calls": ("breaker.opens", "breaker.counts_bodies", "breaker.counts_hangs", "breaker.lost_probe", "breaker.burst", "pool.own_queue"),
+    "counts_calls": (
+        "breaker.opens",
+        "breaker.counts_bodies",
+        "breaker.counts_hangs",
+        "breaker.lost_probe",
+        "breaker.burst",
+        "pool.own_queue",
+    ),
     "cancelled_is_nothing": ("breaker.counts_hangs",),
     "rush": ("breaker.one_probe",),
     "two_probes": ("breaker.one_probe", "breaker.burst"),
@@ -153,7 +160,9 @@ class Breaker:
         elif failed:
             self.failures += 1
             self.probing = False
-            if (self.half_open and "probe_as_closed" not in self.flaws) or (self.failures >= THRESHOLD and "no_breaker" not in self.flaws):
+            if (self.half_open and "probe_as_closed" not in self.flaws) or (
+                self.failures >= THRESHOLD and "no_breaker" not in self.flaws
+            ):
                 self.change(self.clock())
         elif self.half_open:
             self.change(None)
@@ -166,7 +175,9 @@ class ModelClient:
         self.flaws = set(flaws.split())
         self.url = url if "double_slash" in self.flaws else url.rstrip("/")
         most = 1000 if "unbounded" in self.flaws else DECLARED["connections"]
-        self.http = httpx.AsyncClient(timeout=0.3, trust_env="trust_env" in self.flaws, limits=httpx.Limits(max_connections=None))
+        self.http = httpx.AsyncClient(
+            timeout=0.3, trust_env="trust_env" in self.flaws, limits=httpx.Limits(max_connections=None)
+        )
         self.limit = 0.7 if "no_deadline" in self.flaws else DECLARED["attempt_timeout"]
         self.places = asyncio.Semaphore(most)
         self.breakers: dict[str | None, Breaker] = {}
@@ -237,7 +248,9 @@ class ModelClient:
         first: Exception | None = None
         for number in range(attempts):
             try:
-                return await self.attempt(model, data, uuid.uuid4().hex if "id_per_attempt" in self.flaws else request_id)
+                return await self.attempt(
+                    model, data, uuid.uuid4().hex if "id_per_attempt" in self.flaws else request_id
+                )
             except RejectedError:
                 if first is not None:
                     break
@@ -251,7 +264,10 @@ class ModelClient:
             if self.budget < 1 and "no_budget" not in self.flaws:
                 break
             self.budget -= 1
-            wait = max(0.06 * 2**number * (1 if "no_jitter" in self.flaws else random.random()), getattr(first, "retry_after", 0.0))
+            wait = max(
+                0.06 * 2**number * (1 if "no_jitter" in self.flaws else random.random()),
+                getattr(first, "retry_after", 0.0),
+            )
             if "sleeps_last" in self.flaws and number == attempts - 1:
                 wait = max(wait, 0.08)
             if time.monotonic() + wait > deadline:
@@ -328,7 +344,9 @@ class ModelClient:
             inject(headers)
         try:
             async with asyncio.timeout(limit):
-                response = await self.http.post(url, json=data, headers=headers, timeout=30 if "leaks" in self.flaws else self.limit)
+                response = await self.http.post(
+                    url, json=data, headers=headers, timeout=30 if "leaks" in self.flaws else self.limit
+                )
         except (httpx.HTTPError, TimeoutError) as problem:
             raise FailedError(type(problem).__name__) from problem
         if response.status_code in {429, 503} or response.status_code >= 500:
@@ -337,14 +355,22 @@ class ModelClient:
             failed.status = response.status_code  # type: ignore[attr-defined]
             raise failed
         if not response.is_success:
-            raise (FailedError if "retries_4xx" in self.flaws else WrongError)(f"status {response.status_code}")
+            raise (FailedError if "retries_4xx" in self.flaws else WrongError)(
+                f"status {response.status_code}"
+            )
         if "no_validation" in self.flaws:
             return response.text
         try:
             answer = response.json()
         except ValueError as problem:
             raise FailedError("no JSON") from problem
-        if not (isinstance(answer, (list, int, float)) or (isinstance(answer, dict) and answer.get("predictions"))) or answer != answer:  # noqa: PLR0124 - NaN
+        if (
+            not (
+                isinstance(answer, (list, int, float))
+                or (isinstance(answer, dict) and answer.get("predictions"))
+            )
+            or answer != answer  # noqa: PLR0124 - NaN
+        ):
             raise FailedError("no prediction")
         if isinstance(answer, list) and "no_bare_answers" in self.flaws:
             raise FailedError("a list")

@@ -93,11 +93,25 @@ MUTANTS = (
     Case("pkg09", "tuned", caught_by=(ANY,)),
     Case("sta02", caught_by=("identity.expected_model",), tag="scaled"),
     Case("sta06", caught_by=(ANY,)),
-    Case("hlt03", caught_by=("health.body_agrees",), contract={"route": "/pydantic", "health": "/hlt03_health"}),
-    Case("hlt04", caught_by=("health.body_agrees",), contract={"route": "/pydantic", "health": "/hlt04_health"}),
+    Case(
+        "hlt03", caught_by=("health.body_agrees",), contract={"route": "/pydantic", "health": "/hlt03_health"}
+    ),
+    Case(
+        "hlt04", caught_by=("health.body_agrees",), contract={"route": "/pydantic", "health": "/hlt04_health"}
+    ),
     Case("hlt05", caught_by=("health.can_predict",), contract={"health": "/hlt05_health"}),
-    Case("hlt06", caught_by=("concurrency.alive_under_load",), disturb="load", groups=("health", "parity", "concurrency")),
-    Case("hlt08", caught_by=("health.probes_leak_nothing",), contract={"route": "/pydantic", "health": "/hlt08_health"}, disturb="load"),
+    Case(
+        "hlt06",
+        caught_by=("concurrency.alive_under_load",),
+        disturb="load",
+        groups=("health", "parity", "concurrency"),
+    ),
+    Case(
+        "hlt08",
+        caught_by=("health.probes_leak_nothing",),
+        contract={"route": "/pydantic", "health": "/hlt08_health"},
+        disturb="load",
+    ),
     Case("hlt11", caught_by=("parity.inputs_matter",)),
     Case("hlt12", caught_by=("contract.refuses_wrong_key",), contract={"features": "features"}),
     Case("con02", "tuned", caught_by=("contract.refuses_unknown_field",)),
@@ -112,7 +126,9 @@ MUTANTS = (
     Case("par04", caught_by=(ANY,), contract=PROBABILITIES),
     Case("par05", "mixed", caught_by=(ANY,)),
     Case("par06", "tolerant", caught_by=("parity.columns_by_name",)),
-    Case("columns_sorted", "mixed", caught_by=("parity.by_position",), contract={"predictions": "predictions"}),
+    Case(
+        "columns_sorted", "mixed", caught_by=("parity.by_position",), contract={"predictions": "predictions"}
+    ),
     Case("par07", caught_by=("contract.refuses_missing_column",)),
     Case("par08", "tolerant", caught_by=("parity.missing_values",), contract=PROBABILITIES),
     Case("par09", caught_by=("parity.inputs_matter",)),
@@ -137,11 +153,22 @@ MUTANTS = (
     Case("bat03", caught_by=("concurrency.own_answer",), contract=PROBABILITIES),
     Case("bat04", caught_by=("concurrency.own_context",)),
     Case("bat06", caught_by=("health.can_predict",), groups=("health", "parity")),
-    Case("bat12", caught_by=("concurrency.strangers_mistakes",), contract={"features": "x", "style": "rows", **LABELS}),
+    Case(
+        "bat12",
+        caught_by=("concurrency.strangers_mistakes",),
+        contract={"features": "x", "style": "rows", **LABELS},
+    ),
     Case("bat15", caught_by=("concurrency.own_answer",)),
-    Case("tdn07", "new", caught_by=("identity.expected_model",), contract={"route": "/tdn07"}, tag="tdn07_new"),
+    Case(
+        "tdn07", "new", caught_by=("identity.expected_model",), contract={"route": "/tdn07"}, tag="tdn07_new"
+    ),
     Case("prf06", caught_by=("performance.memory",), disturb="load"),
-    Case("slow", caught_by=("performance.latency",), disturb="load", groups=("health", "parity.golden_rows", "performance")),
+    Case(
+        "slow",
+        caught_by=("performance.latency",),
+        disturb="load",
+        groups=("health", "parity.golden_rows", "performance"),
+    ),
     Case("canary", caught_by=("identity.always_the_same",), tag="scaled"),
     Case("remembers", caught_by=("parity.no_memory",)),
     Case("order_lost", caught_by=("parity.shuffled",)),

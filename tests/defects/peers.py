@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 
 import httpx
 
-from tier0.core.contract import Contract
-from tier0.core.service_schema import OpenAnswerError, find_contract
+from tier0.contract.contract import Contract
+from tier0.contract.service_schema import OpenAnswerError, find_contract
 
 if TYPE_CHECKING:
     from mutants import Case
@@ -32,7 +32,9 @@ def ask_peers(deployment: Deployment, zoo: Trained, case: Case) -> dict[str, boo
     body = contract.body(golden.columns, golden.rows[:1] if contract.one_row else golden.rows)
     return {
         "plain": _fails(plain, deployment.url, contract.route, body),
-        "bentoml": _fails(bentoml_documented, deployment.url, described, body, 1 if contract.one_row else len(golden)),
+        "bentoml": _fails(
+            bentoml_documented, deployment.url, described, body, 1 if contract.one_row else len(golden)
+        ),
         "mlflow": _fails(mlflow_style, deployment.url, schema, case, body, golden),
     }
 
@@ -96,6 +98,8 @@ def run_schemathesis(url: str) -> dict[str, bool]:
             "--checks", "not_a_server_error,response_schema_conformance,content_type_conformance",
             "--report", "junit", "--report-junit-path", str(report),
         ]  # fmt: skip
-        subprocess.run(command, cwd=folder, capture_output=True, check=False)  # it leaves a cache where it runs
+        subprocess.run(
+            command, cwd=folder, capture_output=True, check=False
+        )  # it leaves a cache where it runs
         cases = ET.fromstring(report.read_text(encoding="utf-8")).iter("testcase")
         return {case.get("name", "").rpartition(" ")[2]: case.find("failure") is not None for case in cases}

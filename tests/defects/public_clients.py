@@ -28,7 +28,9 @@ SCHEMA = {
             "route": "/predict",
             "batchable": False,
             "input": {
-                "properties": {"features": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}},
+                "properties": {
+                    "features": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+                },
                 "required": ["features"],
                 "type": "object",
             },
@@ -86,7 +88,9 @@ class WithCircuitbreaker(BareHttpx):
 
     def __init__(self, url: str, *, reset_timeout: float, **knobs: Any) -> None:
         super().__init__(url, **knobs)
-        self.guarded = circuitbreaker.CircuitBreaker(THRESHOLD, reset_timeout, httpx.HTTPError, name=url)(self.ask)
+        self.guarded = circuitbreaker.CircuitBreaker(THRESHOLD, reset_timeout, httpx.HTTPError, name=url)(
+            self.ask
+        )
 
     async def predict(self, data: Any) -> Any:
         return await self.guarded(data)

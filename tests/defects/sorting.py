@@ -52,7 +52,13 @@ def out(id_: str, kind: str, what: str, why: str) -> Defect:
 
 
 def judged(id_: str, kind: str, what: str, flaw: str) -> Defect:
-    return Defect(id_, kind, what, "judged", f"caught by `{TRACED[flaw] if flaw in TRACED else FLAWS[flaw][0]}` in a client that has it ({flaw})")
+    return Defect(
+        id_,
+        kind,
+        what,
+        "judged",
+        f"caught by `{TRACED[flaw] if flaw in TRACED else FLAWS[flaw][0]}` in a client that has it ({flaw})",
+    )
 
 
 SORTED = (

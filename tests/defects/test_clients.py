@@ -11,7 +11,7 @@ import pytest
 from in_process import CONTRACT, GOLDEN, App, running
 
 import tier0
-from tier0.core.service_schema import find_contract
+from tier0.contract.service_schema import find_contract
 from tier0.runs.deployment import Deployment
 
 pytestmark = pytest.mark.timeout(60)
@@ -50,7 +50,9 @@ class AsyncClient:
         self.http = httpx.AsyncClient(base_url=url, trust_env=False)
 
     async def predict(self, records: Rows) -> list[float]:
-        response = await self.http.post("/predict", json={"rows": [list(record.values()) for record in records]})
+        response = await self.http.post(
+            "/predict", json={"rows": [list(record.values()) for record in records]}
+        )
         predictions: list[float] = response.json()["predictions"]
         return predictions
 
@@ -84,7 +86,11 @@ class NotWrapped(Client):
 
 class ExpectsAnObject(Client):
     def predict(self, records: Rows) -> Any:
-        return {"predictions": self.post({"rows": [list(record.values()) for record in records]})["predictions"]["values"]}
+        return {
+            "predictions": self.post({"rows": [list(record.values()) for record in records]})["predictions"][
+                "values"
+            ]
+        }
 
 
 class OtherEnvelopeForBatches(Client):
@@ -94,7 +100,9 @@ class OtherEnvelopeForBatches(Client):
 
 class OrderOfKeys(Client):
     def predict(self, records: Rows) -> Any:
-        return self.post({"rows": [[record[name] for name in sorted(record, reverse=True)] for record in records]})
+        return self.post(
+            {"rows": [[record[name] for name in sorted(record, reverse=True)] for record in records]}
+        )
 
 
 MUTANTS: dict[str, tuple[type[Client], str]] = {
@@ -129,8 +137,12 @@ def test_a_mutant_is_caught(mutant: str, urls: tuple[str, str], record: Callable
 
 
 @pytest.mark.parametrize("make", [Client, AsyncClient])
-def test_a_client_that_does_it_right_is_not_accused(make: Any, urls: tuple[str, str], record: Callable[..., None]) -> None:
-    verdict = tier0.check_serving(Deployment(urls[0], GOLDEN, "small:1", find_contract({}, CONTRACT), client=make), on_fail="return")
+def test_a_client_that_does_it_right_is_not_accused(
+    make: Any, urls: tuple[str, str], record: Callable[..., None]
+) -> None:
+    verdict = tier0.check_serving(
+        Deployment(urls[0], GOLDEN, "small:1", find_contract({}, CONTRACT), client=make), on_fail="return"
+    )
 
     record(f"through {make.__name__}", (), verdict)
     assert verdict.verdict == "pass"

@@ -22,9 +22,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 import tier0
-from tier0.core.golden import Origin
-from tier0.core.service_schema import find_contract
+from tier0.contract.service_schema import find_contract
 from tier0.core.verdict import DoesNotHoldError, Verdict
+from tier0.golden.rows import Origin
 from tier0.runs import examination
 from tier0.runs.deployment import Deployment
 from tier0.serving.server import Server
@@ -124,7 +124,9 @@ def test_a_mutant_is_caught(mutant: str, record: Callable[..., None]) -> None:
         verdict = judge(url)
 
     record(mutant, (check,), verdict)
-    assert [result.id for result in verdict.with_status("fail")] == [check] or check in {result.id for result in verdict.with_status("fail")}
+    assert [result.id for result in verdict.with_status("fail")] == [check] or check in {
+        result.id for result in verdict.with_status("fail")
+    }
     assert verdict.exit_status == 1
     with pytest.raises(DoesNotHoldError, match=check):
         verdict.raise_for_status()
@@ -169,7 +171,9 @@ def one_at_a_time() -> Iterator[str]:
     server.server_close()
 
 
-def test_half_sent_requests_that_hold_everybody_are_caught(one_at_a_time: str, record: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_sent_requests_that_hold_everybody_are_caught(
+    one_at_a_time: str, record: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(examination, "REQUEST_TIMEOUT", 1.0)
     contract = find_contract({}, {"features": "rows", "predictions": "predictions"})
     deployment = Deployment(one_at_a_time, GOLDEN, contract=contract, disturb="load")
@@ -186,7 +190,9 @@ class ThisProcess:
 
 def test_an_address_that_others_can_reach_is_caught(record: Callable[..., None]) -> None:
     with running(App()) as url, socket.create_server(("0.0.0.0", 0)):
-        deployment = Deployment(url, contract=find_contract({}, CONTRACT), server=cast("Server", ThisProcess()))
+        deployment = Deployment(
+            url, contract=find_contract({}, CONTRACT), server=cast("Server", ThisProcess())
+        )
         verdict = tier0.check_serving(deployment, groups=["security"], on_fail="return")
 
     record("SEC07", ("security.loopback_only",), verdict)
@@ -206,7 +212,11 @@ def test_a_port_that_somebody_else_has_is_caught(record: Callable[..., None]) ->
     with running(App()) as url:
         contract = find_contract({}, CONTRACT)
         ours, not_ours = (
-            tier0.check_serving(Deployment(url, contract=contract, server=cast("Server", of)), groups=["identity.this_run"], on_fail="return")
+            tier0.check_serving(
+                Deployment(url, contract=contract, server=cast("Server", of)),
+                groups=["identity.this_run"],
+                on_fail="return",
+            )
             for of in (ThisProcess(), Another())
         )
 
@@ -222,22 +232,34 @@ def test_a_waiver_is_told_and_ends(tmp_path: Path) -> None:
     today = dt.datetime.now(tz=dt.UTC).date()
     with running(TakesPickle()) as url:
         counting = Deployment.from_url(
-            url, golden=GOLDEN, contract={**CONTRACT}, waivers=waivers(tmp_path, WAIVED.format(day=today)), disturb="malformed"
+            url,
+            golden=GOLDEN,
+            contract={**CONTRACT},
+            waivers=waivers(tmp_path, WAIVED.format(day=today)),
+            disturb="malformed",
         )
-        ended = replace(counting, waivers=tuple(replace(waiver, until=today - dt.timedelta(days=1)) for waiver in counting.waivers))
+        ended = replace(
+            counting,
+            waivers=tuple(replace(waiver, until=today - dt.timedelta(days=1)) for waiver in counting.waivers),
+        )
         waived = tier0.check_serving(counting)
         failed = tier0.check_serving(ended, on_fail="return")
 
     (result,) = [result for result in waived.checks if result.id == "security.refuses_pickle"]
     assert result.status == "not_judged"
-    assert result.message.startswith(f"waived until {today}: the gateway refuses it. Without the waiver it would fail: a pickled body")
+    assert result.message.startswith(
+        f"waived until {today}: the gateway refuses it. Without the waiver it would fail: a pickled body"
+    )
     assert waived.target["waivers"] == [f"waived until {today}: the gateway refuses it"]
     assert "the waiver has expired" in failed.with_status("fail")[0].message
 
 
 class SlightlyOff(App):
     def answer(self, rows: list[list[float]]) -> dict[str, Any]:
-        return {"predictions": [(first - second) * (1 + 1e-8) for first, second in rows], "model_tag": self.tag}
+        return {
+            "predictions": [(first - second) * (1 + 1e-8) for first, second in rows],
+            "model_tag": self.tag,
+        }
 
 
 def test_a_tolerance_is_widened_in_writing(tmp_path: Path) -> None:
@@ -246,12 +268,17 @@ def test_a_tolerance_is_widened_in_writing(tmp_path: Path) -> None:
         for check in ("parity.golden_rows", "parity.rows_alone")
     )
     with running(SlightlyOff()) as url:
-        deployment = Deployment.from_url(url, golden=GOLDEN, contract=CONTRACT, waivers=waivers(tmp_path, text))
+        deployment = Deployment.from_url(
+            url, golden=GOLDEN, contract=CONTRACT, waivers=waivers(tmp_path, text)
+        )
         verdict = tier0.check_serving(deployment, groups=["parity"], on_fail="return")
 
     statuses = {result.id: result for result in verdict.checks}
     assert statuses["parity.golden_rows"].status == "pass"
-    assert statuses["parity.golden_rows"].message == "with a relative tolerance of 1e-06 until 2999-01-01: another processor"
+    assert (
+        statuses["parity.golden_rows"].message
+        == "with a relative tolerance of 1e-06 until 2999-01-01: another processor"
+    )
     assert statuses["parity.shuffled"].status == "fail", "what is not named is held to its own tolerance"
 
 
@@ -266,7 +293,16 @@ def test_a_secret_header_is_sent_and_shown_nowhere(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("Bearer s3cret\n", encoding="utf-8")
     report = tmp_path / "verdict.json"
     with running(Guarded()) as url:
-        arguments = ["verify", url, "--header", f"Authorization: @{tmp_path / 'token'}", "--json", str(report), "--disturb", "malformed"]
+        arguments = [
+            "verify",
+            url,
+            "--header",
+            f"Authorization: @{tmp_path / 'token'}",
+            "--json",
+            str(report),
+            "--disturb",
+            "malformed",
+        ]
         done = run_cli(*arguments)
 
     assert done.returncode == 1
@@ -275,8 +311,18 @@ def test_a_secret_header_is_sent_and_shown_nowhere(tmp_path: Path) -> None:
 
 
 def run_cli(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(tier0.__file__).parents[1])}  # a checkout need not be installed
-    return subprocess.run([sys.executable, "-m", "tier0.cli", *arguments], env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(tier0.__file__).parents[1]),
+    }  # a checkout need not be installed
+    return subprocess.run(
+        [sys.executable, "-m", "tier0.cli", *arguments],
+        env=environment,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_golden_rows_from_a_command_judge_a_service(tmp_path: Path) -> None:
@@ -290,9 +336,13 @@ def test_golden_rows_from_a_command_judge_a_service(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n3.5,1\n-2,0.25\n", encoding="utf-8")
-    (tmp_path / "service.toml").write_text('schema = 1\nfeatures = "rows"\nstyle = "rows"\npredictions = "predictions"\n', encoding="utf-8")
+    (tmp_path / "service.toml").write_text(
+        'schema = 1\nfeatures = "rows"\nstyle = "rows"\npredictions = "predictions"\n', encoding="utf-8"
+    )
 
-    made = run_cli("golden", "training:train", "rows.csv", "--synthetic", "9", "--tag", "small:1", cwd=tmp_path)
+    made = run_cli(
+        "golden", "training:train", "rows.csv", "--synthetic", "9", "--tag", "small:1", cwd=tmp_path
+    )
     with running(App()) as url, running(Integers()) as right, running(SlightlyOff()) as off:
         options = ["--golden", str(tmp_path / "golden.json"), "--contract", str(tmp_path / "service.toml")]
         holds = run_cli("verify", url, *options, "--disturb", "malformed")
@@ -300,7 +350,9 @@ def test_golden_rows_from_a_command_judge_a_service(tmp_path: Path) -> None:
         unused = run_cli("verify", right, *options, "--groups", "parity")
 
     assert made.returncode == 0, made.stderr
-    assert "golden rows of 2 columns; check a service with: tier0 verify URL --golden golden.json" in made.stdout
+    assert (
+        "golden rows of 2 columns; check a service with: tier0 verify URL --golden golden.json" in made.stdout
+    )
     assert json.loads((tmp_path / "golden.json").read_text(encoding="utf-8"))["tag"] == "small:1"
     assert holds.returncode == 0, holds.stdout + holds.stderr
     assert fails.returncode == 1, fails.stdout

@@ -22,7 +22,16 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.alone]
 PROMISES = {name: value for name, value in DECLARED.items() if name != "slow_after"}
 LEAKS = "ignore::pytest.PytestUnraisableExceptionWarning"
 """What clients leave open is found by the checks."""
-SAMPLE = {"no_validation", "more_attempts", "retries_4xx", "counts_calls", "rush", "batch_unguarded", "unquoted", "double_slash"}
+SAMPLE = {
+    "no_validation",
+    "more_attempts",
+    "retries_4xx",
+    "counts_calls",
+    "rush",
+    "batch_unguarded",
+    "unquoted",
+    "double_slash",
+}
 """What `make test` runs; `make test-all` runs all of it."""
 TRACING = {"tracing.one_trace_a_call", "tracing.costs_nothing"}
 NOT_PROMISED = {"retry.asked_once", "breaker.slow_calls", *TRACING}
@@ -32,7 +41,9 @@ HERE = Path(__file__).parent
 
 
 def judge(flaw: str, only: tuple[str, ...] = (), declared: dict[str, Any] | None = None) -> Verdict:
-    return tier0.check_client(make(flaw), PROMISES if declared is None else declared, only=only, on_fail="return")
+    return tier0.check_client(
+        make(flaw), PROMISES if declared is None else declared, only=only, on_fail="return"
+    )
 
 
 def told(verdict: Verdict) -> list[str]:
@@ -53,7 +64,9 @@ def busy_core() -> Iterator[None]:
 
 
 def test_every_check_has_a_mistake_that_it_catches() -> None:
-    assert {checks[0] for checks in FLAWS.values()} | set(TRACED.values()) | {"retry.asked_once"} == {check.id for check in CLIENT_CATALOGUE}
+    assert {checks[0] for checks in FLAWS.values()} | set(TRACED.values()) | {"retry.asked_once"} == {
+        check.id for check in CLIENT_CATALOGUE
+    }
 
 
 def test_our_own_client_holds() -> None:
@@ -65,13 +78,21 @@ def test_our_own_client_holds() -> None:
 
 def not_judged(verdict: Verdict) -> set[str]:
     """What is not judged for what was declared; a machine that is busy for a moment is another matter."""
-    return {result.id for result in verdict.with_status("not_judged") if "this machine is too busy" not in result.message}
+    return {
+        result.id
+        for result in verdict.with_status("not_judged")
+        if "this machine is too busy" not in result.message
+    }
 
 
 def judge_ours() -> Verdict:
     knobs = {"timeout": 1.0, "attempt_timeout": 0.3, "reset_timeout": 0.3}
     promised = {name: value for name, value in PROMISES.items() if name != "bare_answers"}
-    return tier0.check_client("tier0.client:BentoMLClient", {**promised, "health_timeout": 2.0, "connections": 20, "knobs": knobs}, on_fail="return")
+    return tier0.check_client(
+        "tier0.client:BentoMLClient",
+        {**promised, "health_timeout": 2.0, "connections": 20, "knobs": knobs},
+        on_fail="return",
+    )
 
 
 def test_a_client_without_a_mistake_is_not_accused() -> None:
@@ -122,7 +143,10 @@ def test_what_may_do_harm_twice_is_not_asked_twice() -> None:
     assert verdict.verdict == "fail"
 
     ours: Callable[[str], Any] = lambda url: tier0.BentoMLClient(url, idempotent=False)  # noqa: E731
-    assert tier0.check_client(ours, {"idempotent": False}, only=["retry.asked_once"], on_fail="return").verdict == "pass"
+    assert (
+        tier0.check_client(ours, {"idempotent": False}, only=["retry.asked_once"], on_fail="return").verdict
+        == "pass"
+    )
 
 
 def test_a_synchronous_client_is_called_in_the_context_of_its_caller() -> None:
@@ -130,7 +154,11 @@ def test_a_synchronous_client_is_called_in_the_context_of_its_caller() -> None:
         def predict(data: Any) -> Any:
             headers: dict[str, str] = {}
             inject(headers)
-            return httpx.post(f"{url}/predict", json=data, headers=headers, trust_env=False).raise_for_status().json()
+            return (
+                httpx.post(f"{url}/predict", json=data, headers=headers, trust_env=False)
+                .raise_for_status()
+                .json()
+            )
 
         return predict
 
@@ -138,7 +166,10 @@ def test_a_synchronous_client_is_called_in_the_context_of_its_caller() -> None:
 
 
 def test_a_failure_that_is_raised_tells_what_was_declared_and_what_happened() -> None:
-    with pytest.raises(DoesNotHoldError, match=r"(?s)retry.at_most_attempts: one call sent 5 requests.*declared: attempts = 3, .*request 5 arrived"):
+    with pytest.raises(
+        DoesNotHoldError,
+        match=r"(?s)retry.at_most_attempts: one call sent 5 requests.*declared: attempts = 3, .*request 5 arrived",
+    ):
         tier0.check_client(make("more_attempts"), PROMISES, only=["retry.at_most_attempts"])
 
 
@@ -147,7 +178,10 @@ def test_a_client_that_cannot_even_be_called_is_not_judged() -> None:
         def predict(self, data: Any) -> Any:
             return data["rows"]
 
-    with pytest.raises(Tier0Error, match=r"the first call of .* to a service that answers every request ended in nothing was sent, KeyError"):
+    with pytest.raises(
+        Tier0Error,
+        match=r"the first call of .* to a service that answers every request ended in nothing was sent, KeyError",
+    ):
         tier0.check_client(lambda _: Odd(), PROMISES)
 
 
@@ -165,11 +199,23 @@ def test_a_client_that_ends_the_process_does_not_end_the_judge(client: str) -> N
         ("ForEverAsync", "deadline.hang", "a service that accepts and never answers kept a call for"),
     ],
 )
-def test_a_call_that_gives_nothing_back_does_not_keep_the_judge(client: str, only: str, told: str, tmp_path: Path) -> None:
+def test_a_call_that_gives_nothing_back_does_not_keep_the_judge(
+    client: str, only: str, told: str, tmp_path: Path
+) -> None:
     (tmp_path / "client.toml").write_text("schema = 1\ntimeout = 0.3\n", encoding="utf-8")
-    command = [sys.executable, "-m", "tier0.cli", "check-client", f"stubborn_clients:{client}", "--declare", str(tmp_path / "client.toml")]
+    command = [
+        sys.executable,
+        "-m",
+        "tier0.cli",
+        "check-client",
+        f"stubborn_clients:{client}",
+        "--declare",
+        str(tmp_path / "client.toml"),
+    ]
 
-    done = subprocess.run([*command, "--only", only], cwd=HERE, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [*command, "--only", only], cwd=HERE, capture_output=True, text=True, timeout=60, check=False
+    )
 
     assert done.returncode == 1, done
     assert told in done.stdout
@@ -180,7 +226,9 @@ def test_a_call_that_gives_nothing_back_does_not_keep_the_judge(client: str, onl
 @pytest.mark.parametrize("client", ["ours", "Traced"])
 def test_a_client_that_traces_as_it_should_is_not_accused(client: str) -> None:
     ours = {"threshold": 5, "knobs": {"timeout": 1.0, "attempt_timeout": 0.4}} if client == "ours" else {}
-    verdict = tier0.check_client(f"traced_clients:{client}", {**TRACED_PROMISES, **ours}, only=["tracing"], on_fail="return")
+    verdict = tier0.check_client(
+        f"traced_clients:{client}", {**TRACED_PROMISES, **ours}, only=["tracing"], on_fail="return"
+    )
 
     assert verdict.verdict == "pass", told(verdict)
 
@@ -188,6 +236,8 @@ def test_a_client_that_traces_as_it_should_is_not_accused(client: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("client", TRACED)
 def test_a_client_that_traces_badly_is_told(client: str) -> None:
-    verdict = tier0.check_client(f"traced_clients:{client}", TRACED_PROMISES, only=[TRACED[client]], on_fail="return")
+    verdict = tier0.check_client(
+        f"traced_clients:{client}", TRACED_PROMISES, only=[TRACED[client]], on_fail="return"
+    )
 
     assert verdict.verdict == "fail", verdict

@@ -21,7 +21,7 @@ from in_process import GOLDEN
 from sklearn.linear_model import LogisticRegression
 
 import tier0
-from tier0.core.helper import NO_TELEMETRY
+from tier0.core.worker_process import NO_TELEMETRY
 from tier0.runs import examination
 from tier0.runs.deployment import Deployment, OwnDeployment
 from tier0.serving.processes import accepts_connections
@@ -52,12 +52,33 @@ class Naive:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
-        environment = {**os.environ, **NO_TELEMETRY, "BENTOML_HOME": str(self.home), "TINY_TAG": self.tag, "TMPDIR": str(self.home)}
-        command = [sys.executable, "-m", "bentoml", "serve", "tiny:Tiny", "--host", "127.0.0.1", "--port", str(self.port)]
-        self.process = subprocess.Popen(command, cwd=STARTS, env=environment, stdout=self.stdout, stderr=subprocess.STDOUT)
+        environment = {
+            **os.environ,
+            **NO_TELEMETRY,
+            "BENTOML_HOME": str(self.home),
+            "TINY_TAG": self.tag,
+            "TMPDIR": str(self.home),
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "bentoml",
+            "serve",
+            "tiny:Tiny",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
+        self.process = subprocess.Popen(
+            command, cwd=STARTS, env=environment, stdout=self.stdout, stderr=subprocess.STDOUT
+        )
         if wait:
             wait_for(self.is_ready)
-            self.seen = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+            self.seen = [
+                psutil.Process(self.process.pid),
+                *psutil.Process(self.process.pid).children(recursive=True),
+            ]
         return self
 
     def is_ready(self) -> bool:
@@ -86,8 +107,14 @@ class Naive:
         return 1.0
 
     def left(self) -> list[str]:
-        alive = [process for process in self.seen if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-        return [f"process {process.pid}" for process in alive] + ([f"port {self.port} that answers"] if accepts_connections(self.port) else [])
+        alive = [
+            process
+            for process in self.seen
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        ]
+        return [f"process {process.pid}" for process in alive] + (
+            [f"port {self.port} that answers"] if accepts_connections(self.port) else []
+        )
 
     def restart(self) -> None:
         self.kill_all()
@@ -129,10 +156,18 @@ def naive(tmp_path: Path) -> Iterator[Callable[..., Naive]]:
 
 
 def deployment_of(naive: Naive, **more: Any) -> Deployment:
-    return Deployment(naive.url, GOLDEN, TAG, {"route": "/predict", "predictions": "predictions", "model_tag": "model_tag"}, **more)
+    return Deployment(
+        naive.url,
+        GOLDEN,
+        TAG,
+        {"route": "/predict", "predictions": "predictions", "model_tag": "model_tag"},
+        **more,
+    )
 
 
-def test_an_orphan_that_answers_for_the_next_run_is_caught(naive: Callable[..., Naive], record: Callable[..., None]) -> None:
+def test_an_orphan_that_answers_for_the_next_run_is_caught(
+    naive: Callable[..., Naive], record: Callable[..., None]
+) -> None:
     old = naive(tag="tiny:old").start()
     old.kill_supervisor()  # the worker survives, and keeps the socket
     new = naive(port=old.port).start(wait=False)
@@ -148,7 +183,9 @@ def test_an_orphan_that_answers_for_the_next_run_is_caught(naive: Callable[..., 
 
 
 @pytest.mark.slow
-def test_a_second_server_on_the_same_home_is_caught(naive: Callable[..., Naive], record: Callable[..., None]) -> None:
+def test_a_second_server_on_the_same_home_is_caught(
+    naive: Callable[..., Naive], record: Callable[..., None]
+) -> None:
     first = naive().start()
     assert tier0.check_serving(deployment_of(first), groups=["observability"]).verdict == "pass"
     naive(home=first.home).start()
@@ -160,11 +197,15 @@ def test_a_second_server_on_the_same_home_is_caught(naive: Callable[..., Naive],
 
 
 @pytest.mark.slow
-def test_an_output_that_nobody_reads_is_caught(naive: Callable[..., Naive], record: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_nobody_reads_is_caught(
+    naive: Callable[..., Naive], record: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(examination, "REQUEST_TIMEOUT", 5.0)
     server = naive(stdout=subprocess.PIPE).start()
 
-    verdict = tier0.check_serving(deployment_of(server, disturb="load"), groups=["parity", "performance"], on_fail="return")
+    verdict = tier0.check_serving(
+        deployment_of(server, disturb="load"), groups=["parity", "performance"], on_fail="return"
+    )
 
     record("TDN03", ("performance.latency", "performance.many_callers"), verdict)
     failed = {result.id: result for result in verdict.with_status("fail")}
@@ -173,7 +214,9 @@ def test_an_output_that_nobody_reads_is_caught(naive: Callable[..., Naive], reco
 
 
 @pytest.mark.slow
-def test_stops_that_are_only_hoped_for_are_caught(naive: Callable[..., Naive], record: Callable[..., None]) -> None:
+def test_stops_that_are_only_hoped_for_are_caught(
+    naive: Callable[..., Naive], record: Callable[..., None]
+) -> None:
     server = naive().start()
     deployment = deployment_of(server, disturb="faults", server=cast("Server", server))
 
@@ -193,18 +236,28 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     store = tmp_path_factory.mktemp("store")
     (store / "models").mkdir()
     contract = {"route": "/predict", "predictions": "predictions", "model_tag": "model_tag"}
-    with Deployment.from_service(f"{STARTS / 'tiny.py'}:Tiny", store=store, golden=GOLDEN, contract=contract, disturb="faults") as deployment:
+    with Deployment.from_service(
+        f"{STARTS / 'tiny.py'}:Tiny", store=store, golden=GOLDEN, contract=contract, disturb="faults"
+    ) as deployment:
         yield replace(deployment, tag=TAG)
 
 
 @pytest.mark.slow
-def test_kills_and_stops_of_a_service_that_was_started_here_hold(tiny: Deployment, record: Callable[..., None]) -> None:
+def test_kills_and_stops_of_a_service_that_was_started_here_hold(
+    tiny: Deployment, record: Callable[..., None]
+) -> None:
     verdict = tier0.check_serving(tiny, on_fail="return")
 
     record("tiny, killed and stopped", (), verdict)
     assert verdict.verdict == "pass", [result.explain() for result in verdict.with_status("fail")]
     statuses = {result.id: result.status for result in verdict.checks}
-    asked = ("resilience.worker_is_replaced", "teardown.stops", "teardown.ends_with_its_supervisor", "performance.memory", "security.loopback_only")
+    asked = (
+        "resilience.worker_is_replaced",
+        "teardown.stops",
+        "teardown.ends_with_its_supervisor",
+        "performance.memory",
+        "security.loopback_only",
+    )
     assert {check: statuses[check] for check in asked} == dict.fromkeys(asked, "pass")
 
 
@@ -222,7 +275,9 @@ def test_a_worker_that_dies_of_a_request_is_caught(tiny: Deployment, record: Cal
 def test_two_workers_that_agree_are_not_accused(tmp_path: Path, record: Callable[..., None]) -> None:
     (tmp_path / "models").mkdir()
     contract = {"route": "/predict", "predictions": "predictions", "model_tag": "model_tag"}
-    with Deployment.from_service(f"{STARTS / 'two_workers.py'}:Two", store=tmp_path, golden=GOLDEN, contract=contract) as deployment:
+    with Deployment.from_service(
+        f"{STARTS / 'two_workers.py'}:Two", store=tmp_path, golden=GOLDEN, contract=contract
+    ) as deployment:
         for _ in range(3):
             verdict = tier0.check_serving(replace(deployment, tag=TAG), on_fail="return")
             if verdict.verdict != "pass":
@@ -239,11 +294,15 @@ def test_our_own_deployment_holds_when_it_is_killed_and_stopped(record: Callable
     registered = asyncio.run(tier0.register_model_for_serving(model, "own", examples=rows[:6]))
     server = asyncio.run(tier0.start_bentoml_service(registered))
     try:
-        verdict = tier0.check_serving(OwnDeployment.of(server, registered, disturb="faults"), on_fail="return")
+        verdict = tier0.check_serving(
+            OwnDeployment.of(server, registered, disturb="faults"), on_fail="return"
+        )
     finally:
         server.stop()
 
     record("our own, killed and stopped", (), verdict)
-    assert verdict.verdict == "pass", [result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]]
+    assert verdict.verdict == "pass", [
+        result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]
+    ]
     statuses = {result.id: result.status for result in verdict.checks}
     assert {statuses[f"teardown.{name}"] for name in ("stops", "ends_with_its_supervisor")} == {"pass"}

@@ -51,8 +51,14 @@ def test_whoever_promises_what_it_does_not_do_is_told(name: str, judged: dict[st
 def as_page(found: dict[str, Verdict]) -> str:
     """Return the page of the documentation."""
     by_name = {name: {result.id: result for result in verdict.checks} for name, verdict in found.items()}
-    promised = ", ".join(f"{name} = {value}".lower() for name, value in DECLARED.items() if name not in SILENT)
-    asked = [check for check in CLIENT_CATALOGUE if any(results[check.id].status != "not_judged" for results in by_name.values())]
+    promised = ", ".join(
+        f"{name} = {value}".lower() for name, value in DECLARED.items() if name not in SILENT
+    )
+    asked = [
+        check
+        for check in CLIENT_CATALOGUE
+        if any(results[check.id].status != "not_judged" for results in by_name.values())
+    ]
     lines = [
         "# Clients, side by side",
         "",
@@ -68,7 +74,10 @@ def as_page(found: dict[str, Verdict]) -> str:
         "",
         "| check | " + " | ".join(found) + " |",
         "|---|" + "---|" * len(found),
-        *(f"| `{check.id}` | " + " | ".join(MARKS[by_name[name][check.id].status] for name in found) + " |" for check in asked),
+        *(
+            f"| `{check.id}` | " + " | ".join(MARKS[by_name[name][check.id].status] for name in found) + " |"
+            for check in asked
+        ),
         f"| fails | {' | '.join(str(len(verdict.with_status('fail'))) for verdict in found.values())} |",
         "",
         "What a user of each would suffer:",

@@ -28,13 +28,18 @@ from sklearn.svm import LinearSVC
 from xgboost import XGBClassifier
 
 import tier0
-from tier0.core.contract import Contract
+from tier0.contract.contract import Contract
 from tier0.runs.deployment import Deployment, golden_probe
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.tier0_bentoml, pytest.mark.timeout(240), pytest.mark.xdist_group("surprises")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.tier0_bentoml,
+    pytest.mark.timeout(240),
+    pytest.mark.xdist_group("surprises"),
+]
 TIMES = 3
 RNG = np.random.default_rng(3)
 CANCER = load_breast_cancer()
@@ -71,25 +76,33 @@ def xgboost_with_a_sentinel_and_early_stopping() -> Fitted:
 
 
 def calibrated() -> Fitted:
-    return fitted(CalibratedClassifierCV(GaussianNB(), cv=3, method="isotonic").fit(X[TRAIN], Y[TRAIN]), X[SHOWN])
+    return fitted(
+        CalibratedClassifierCV(GaussianNB(), cv=3, method="isotonic").fit(X[TRAIN], Y[TRAIN]), X[SHOWN]
+    )
 
 
 def with_an_imputer() -> Fitted:
-    model = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression()).fit(WITH_GAPS[TRAIN], Y[TRAIN])
+    model = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression()).fit(
+        WITH_GAPS[TRAIN], Y[TRAIN]
+    )
     return fitted(model, WITH_GAPS[SHOWN])
 
 
 def twelve_classes_named_by_numbers() -> Fitted:
     digits = load_digits()
     labels = np.where(digits.target == 3, RNG.integers(10, 12, len(digits.target)), digits.target).astype(str)
-    model = RandomForestClassifier(n_estimators=30, random_state=0).fit(digits.data[100:, 10:22], labels[100:])
+    model = RandomForestClassifier(n_estimators=30, random_state=0).fit(
+        digits.data[100:, 10:22], labels[100:]
+    )
     assert sorted(model.classes_) == sorted(map(str, [*range(3), *range(4, 12)]))
     return fitted(model, digits.data[:20, 10:22])
 
 
 def regressor() -> Fitted:
     diabetes = load_diabetes()
-    model = RandomForestRegressor(n_estimators=30, n_jobs=-1, random_state=0).fit(diabetes.data[50:], diabetes.target[50:])
+    model = RandomForestRegressor(n_estimators=30, n_jobs=-1, random_state=0).fit(
+        diabetes.data[50:], diabetes.target[50:]
+    )
     return fitted(model, diabetes.data[:20])
 
 
@@ -98,15 +111,24 @@ def without_predict_proba() -> Fitted:
 
 
 def with_class_weights() -> Fitted:
-    return fitted(RandomForestClassifier(n_estimators=20, class_weight="balanced", random_state=0).fit(X[TRAIN], Y[TRAIN]), X[SHOWN])
+    return fitted(
+        RandomForestClassifier(n_estimators=20, class_weight="balanced", random_state=0).fit(
+            X[TRAIN], Y[TRAIN]
+        ),
+        X[SHOWN],
+    )
 
 
 def with_a_threshold_beside_it() -> Fitted:
-    return fitted(LGBMClassifier(n_estimators=20, verbose=-1).fit(X[TRAIN], Y[TRAIN]), X[SHOWN], threshold=0.123)
+    return fitted(
+        LGBMClassifier(n_estimators=20, verbose=-1).fit(X[TRAIN], Y[TRAIN]), X[SHOWN], threshold=0.123
+    )
 
 
 def with_a_threshold_inside_of_it() -> Fitted:
-    return fitted(TunedThresholdClassifierCV(LogisticRegression(max_iter=5000), cv=3).fit(X[TRAIN], Y[TRAIN]), X[SHOWN])
+    return fitted(
+        TunedThresholdClassifierCV(LogisticRegression(max_iter=5000), cv=3).fit(X[TRAIN], Y[TRAIN]), X[SHOWN]
+    )
 
 
 def of_float32() -> Fitted:
@@ -117,7 +139,9 @@ def of_float32() -> Fitted:
 def with_ids_beyond_a_float() -> Fitted:
     frame = FRAME.assign(id=2**53 + np.arange(len(FRAME), dtype=np.int64))
     by_parity = ColumnTransformer([("rest", "passthrough", NAMES), ("parity", StandardScaler(), ["odd"])])
-    model = make_pipeline(_Parity(), by_parity, RandomForestClassifier(n_estimators=20, random_state=0)).fit(frame[TRAIN], frame["id"][TRAIN] % 2)
+    model = make_pipeline(_Parity(), by_parity, RandomForestClassifier(n_estimators=20, random_state=0)).fit(
+        frame[TRAIN], frame["id"][TRAIN] % 2
+    )
     return fitted(model, frame[SHOWN])
 
 
@@ -143,14 +167,25 @@ def of_a_sparse_matrix() -> Fitted:
 
 
 def of_categories() -> Fitted:
-    frame = FRAME.assign(stage=pd.Categorical(np.where(X[:, 0] > 14, "late", "early"), categories=["early", "late", "never"]))
-    return fitted(HistGradientBoostingClassifier(max_iter=20, categorical_features="from_dtype").fit(frame[TRAIN], Y[TRAIN]), frame[SHOWN])
+    frame = FRAME.assign(
+        stage=pd.Categorical(np.where(X[:, 0] > 14, "late", "early"), categories=["early", "late", "never"])
+    )
+    return fitted(
+        HistGradientBoostingClassifier(max_iter=20, categorical_features="from_dtype").fit(
+            frame[TRAIN], Y[TRAIN]
+        ),
+        frame[SHOWN],
+    )
 
 
 def with_text_and_an_encoder() -> Fitted:
     frame = pd.DataFrame({"region": RNG.choice(["North", "South"], len(X)), "size": X[:, 0]})
-    encode = ColumnTransformer([("region", OneHotEncoder(handle_unknown="ignore"), ["region"])], remainder="passthrough")
-    return fitted(make_pipeline(encode, LogisticRegression(max_iter=5000)).fit(frame[TRAIN], Y[TRAIN]), frame[SHOWN])
+    encode = ColumnTransformer(
+        [("region", OneHotEncoder(handle_unknown="ignore"), ["region"])], remainder="passthrough"
+    )
+    return fitted(
+        make_pipeline(encode, LogisticRegression(max_iter=5000)).fit(frame[TRAIN], Y[TRAIN]), frame[SHOWN]
+    )
 
 
 def with_a_transformer_of_ones_own_module() -> Fitted:
@@ -160,7 +195,10 @@ def with_a_transformer_of_ones_own_module() -> Fitted:
         from own_features import WithRatio
     finally:
         sys.path.remove(folder)
-    return fitted(make_pipeline(WithRatio(), StandardScaler(), LogisticRegression()).fit(FRAME[TRAIN], Y[TRAIN]), FRAME[SHOWN])
+    return fitted(
+        make_pipeline(WithRatio(), StandardScaler(), LogisticRegression()).fit(FRAME[TRAIN], Y[TRAIN]),
+        FRAME[SHOWN],
+    )
 
 
 def of_neighbours() -> Fitted:
@@ -198,10 +236,14 @@ def gateway() -> Iterator[tuple[Server, dict[str, RegisteredModel]]]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_it_is_never_accused(gateway: tuple[Server, dict[str, RegisteredModel]], name: str, record: Callable[..., None]) -> None:
+def test_it_is_never_accused(
+    gateway: tuple[Server, dict[str, RegisteredModel]], name: str, record: Callable[..., None]
+) -> None:
     server, models = gateway
     contract = Contract(route=f"/{name}/predict", health=f"/{name}/health")
-    deployment = Deployment(server.url, models[name].golden, models[name].tag, contract, disturb="malformed", server=server)
+    deployment = Deployment(
+        server.url, models[name].golden, models[name].tag, contract, disturb="malformed", server=server
+    )
 
     for _ in range(TIMES):
         verdict = tier0.check_serving(deployment, on_fail="return")
@@ -209,7 +251,9 @@ def test_it_is_never_accused(gateway: tuple[Server, dict[str, RegisteredModel]],
             break
 
     record(name, (), verdict)
-    assert verdict.verdict == "pass", [result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]]
+    assert verdict.verdict == "pass", [
+        result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]
+    ]
 
 
 def test_what_an_id_loses_in_a_float_is_seen(gateway: tuple[Server, dict[str, RegisteredModel]]) -> None:

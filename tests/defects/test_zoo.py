@@ -15,8 +15,8 @@ from zoo_server import Trained, case_in
 
 import tier0
 from tier0.client import BentoMLClient
-from tier0.core.golden import ROW_ALONE_TOLERANCE
-from tier0.core.service_schema import OpenAnswerError
+from tier0.contract.service_schema import OpenAnswerError
+from tier0.golden.rows import ROW_ALONE_TOLERANCE
 from tier0.runs.deployment import Deployment
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(200), pytest.mark.xdist_group("zoo")]
@@ -35,7 +35,9 @@ WHERE |= dict.fromkeys(("ltv_90", "ltv_365", "training_effect"), "predictions")
 
 
 def cases(*of: Case) -> list[Any]:
-    return [pytest.param(case, id=case.name, marks=[] if case.name in SAMPLE else pytest.mark.slow) for case in of]
+    return [
+        pytest.param(case, id=case.name, marks=[] if case.name in SAMPLE else pytest.mark.slow) for case in of
+    ]
 
 
 @pytest.mark.parametrize("case", cases(*HEALTHY))
@@ -53,15 +55,26 @@ def test_a_healthy_deployment_is_never_accused(
         if verdict.verdict != "pass":
             break
 
-    record(case.name, (), verdict, ask_peers(deployment, zoo, case) if with_peers else {}, case.declared["route"])
-    assert verdict.verdict == "pass", [result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]]
+    record(
+        case.name, (), verdict, ask_peers(deployment, zoo, case) if with_peers else {}, case.declared["route"]
+    )
+    assert verdict.verdict == "pass", [
+        result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]
+    ]
     judged = {result.id for result in verdict.with_status("pass")}
-    assert {"parity.golden_rows", "parity.rows_alone", "health.can_predict", "identity.always_the_same"} <= judged
+    assert {
+        "parity.golden_rows",
+        "parity.rows_alone",
+        "health.can_predict",
+        "identity.always_the_same",
+    } <= judged
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in HEALTHY])
 @pytest.mark.asyncio
-async def test_our_client_reads_from_the_schema_how_each_style_is_asked(zoo_server: Deployment, zoo: Trained, case: Case) -> None:
+async def test_our_client_reads_from_the_schema_how_each_style_is_asked(
+    zoo_server: Deployment, zoo: Trained, case: Case
+) -> None:
     deployment = case_in(zoo_server, zoo, case)
     assert deployment.golden is not None
     golden = deployment.golden.plain
@@ -69,7 +82,8 @@ async def test_our_client_reads_from_the_schema_how_each_style_is_asked(zoo_serv
         client = await BentoMLClient.for_service(deployment.url, declared=case.declared)
     except OpenAnswerError:
         client = await BentoMLClient.for_service(
-            deployment.url, declared=case.declared | ({"predictions": WHERE[case.name]} if case.name in WHERE else IN_PARTS)
+            deployment.url,
+            declared=case.declared | ({"predictions": WHERE[case.name]} if case.name in WHERE else IN_PARTS),
         )
     async with client:
         assert client.contract is not None
@@ -77,7 +91,12 @@ async def test_our_client_reads_from_the_schema_how_each_style_is_asked(zoo_serv
             golden = golden.take([0])
         rows = golden.records() if client.contract.by_name else golden.rows
         assert (await client.health_check())["status"] == "healthy"
-        assert golden.compare(await client.predict(rows), parts=client.contract.parts, tolerance=ROW_ALONE_TOLERANCE) is None
+        assert (
+            golden.compare(
+                await client.predict(rows), parts=client.contract.parts, tolerance=ROW_ALONE_TOLERANCE
+            )
+            is None
+        )
 
 
 @pytest.mark.parametrize("case", cases(*MUTANTS))
@@ -93,7 +112,13 @@ def test_a_mutant_is_caught(
     verdict = tier0.check_serving(deployment, on_fail="return", groups=case.groups)
 
     peers = ask_peers(deployment, zoo, case) if with_peers else {}
-    record(case.name.upper() if case.on_the_list else case.name, case.caught_by, verdict, peers, case.declared["route"])
+    record(
+        case.name.upper() if case.on_the_list else case.name,
+        case.caught_by,
+        verdict,
+        peers,
+        case.declared["route"],
+    )
     failed = {result.id: result for result in verdict.with_status("fail")}
     assert failed.keys() & set(case.caught_by), [result.explain() for result in verdict.checks]
     caught = next(failed[check] for check in case.caught_by if check in failed)
@@ -105,7 +130,14 @@ def test_a_mutant_is_caught(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in HEALTHY if case.disturb == "load" or case.name == "dataframe"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name)
+        for case in HEALTHY
+        if case.disturb == "load" or case.name == "dataframe"
+    ],
+)
 def test_nor_is_it_with_one_core_busy(zoo_server: Deployment, zoo: Trained, case: Case) -> None:
     with one_core_busy():
         tier0.check_serving(case_in(zoo_server, zoo, case))

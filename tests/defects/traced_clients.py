@@ -27,7 +27,9 @@ class Traced:
         import opik
 
         self.http = httpx.AsyncClient(base_url=url, timeout=1.0, trust_env=False)
-        host = os.environ.get("OPIK_ADDRESS", "http://127.0.0.1:9/api") if self.flaw == "another_name" else None
+        host = (
+            os.environ.get("OPIK_ADDRESS", "http://127.0.0.1:9/api") if self.flaw == "another_name" else None
+        )
         self.opik = opik.Opik(host=host, _show_misconfiguration_message=False)
         self.kept: list[Any] = []
 

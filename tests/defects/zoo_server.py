@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tier0.core.golden import GoldenRows
-from tier0.core.helper import NO_TELEMETRY, ONE_THREAD
+from tier0.core.worker_process import NO_TELEMETRY, ONE_THREAD
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 
 HERE = Path(__file__).parent
@@ -48,7 +48,13 @@ class Trained:
 def trained() -> Iterator[Trained]:
     """Train and save the zoo's models in a process of its own."""
     folder = Path(tempfile.mkdtemp(prefix="tier0-zoo-"))
-    environment = {**os.environ, **NO_TELEMETRY, **ONE_THREAD, "BENTOML_HOME": str(folder / "store"), "PYTHONPATH": str(SOURCE)}
+    environment = {
+        **os.environ,
+        **NO_TELEMETRY,
+        **ONE_THREAD,
+        "BENTOML_HOME": str(folder / "store"),
+        "PYTHONPATH": str(SOURCE),
+    }
     try:
         command = [sys.executable, "-W", "ignore", str(HERE / "zoo" / "train.py"), str(folder)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -71,7 +77,9 @@ def served(zoo: Trained) -> Iterator[Deployment]:
     path = os.environ["PATH"]
     os.environ["PATH"] = f"{impostor.parent}:{path}"
     try:
-        deployment = Deployment.from_service(f"{HERE / 'zoo' / 'service.py'}:Zoo", store=zoo.store, startup_timeout=90)
+        deployment = Deployment.from_service(
+            f"{HERE / 'zoo' / 'service.py'}:Zoo", store=zoo.store, startup_timeout=90
+        )
     finally:
         os.environ["PATH"] = path
     with deployment:
@@ -81,4 +89,6 @@ def served(zoo: Trained) -> Iterator[Deployment]:
 def case_in(deployment: Deployment, zoo: Trained, case: Any) -> Deployment:
     """Return the deployment of one case of the zoo."""
     tag = None if case.tag is None else zoo.saved[case.tag]
-    return replace(deployment, golden=zoo.golden(case.golden), tag=tag, contract=case.declared, disturb=case.disturb)
+    return replace(
+        deployment, golden=zoo.golden(case.golden), tag=tag, contract=case.declared, disturb=case.disturb
+    )

@@ -63,7 +63,9 @@ class Reader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._services.close()
 
     def write(self, blocks: Sequence[Block]) -> None:
@@ -73,7 +75,13 @@ class Reader:
             if block.file:
                 files[block.file] += self._as_run(block.text)
             elif block.language == "diff":
-                subprocess.run(["patch", "-p1", "--no-backup-if-mismatch"], cwd=self.folder, input=block.text, text=True, check=True)
+                subprocess.run(
+                    ["patch", "-p1", "--no-backup-if-mismatch"],
+                    cwd=self.folder,
+                    input=block.text,
+                    text=True,
+                    check=True,
+                )
         for name, content in files.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +107,9 @@ class Reader:
         )
         assert done.returncode == self.statuses.get(command.plain, 0), f"$ {text}\n{done.stdout}"
         for line in command.shown:
-            assert re.search(_as_pattern(line), done.stdout), f"the page shows {line!r}, and this came:\n$ {text}\n{done.stdout}"
+            assert re.search(_as_pattern(line), done.stdout), (
+                f"the page shows {line!r}, and this came:\n$ {text}\n{done.stdout}"
+            )
         return done.stdout
 
     def run_session(self, blocks: Sequence[str], before: str) -> None:
@@ -117,7 +127,10 @@ class Reader:
         others = ("TIER0_", "PYTEST_", "BENTOML_", "MLFLOW_", "COV_", "GITHUB_", "CI_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
-        ours = {"PYTEST_ADDOPTS": "-p no:opik -p no:hypothesispytest -p no:cacheprovider", "BENTOML_DO_NOT_TRACK": "True"}
+        ours = {
+            "PYTEST_ADDOPTS": "-p no:opik -p no:hypothesispytest -p no:cacheprovider",
+            "BENTOML_DO_NOT_TRACK": "True",
+        }
         return {**kept, **ours, "HOME": str(self.folder), "PATH": path, **self.variables}
 
     def _as_run(self, text: str) -> str:
@@ -130,12 +143,18 @@ class Reader:
         log = self.folder / f"{os.urandom(4).hex()}.log"
         log.touch()
         order = {"command": ["bash", "-c", f"exec {command}"], "cwd": str(self.folder), "log": str(log)}
-        guard = start_guard(os.getpid(), env=self.environment(), **order)  # nothing is left, also where this test is killed
+        guard = start_guard(
+            os.getpid(), env=self.environment(), **order
+        )  # nothing is left, also where this test is killed
         self._services.callback(guard.wait)
         self._services.callback(guard.terminate)
         port = re.search(r"--port (\d+)", command)
         deadline = time.monotonic() + READY_WITHIN
-        while not (is_ready(port[1]) if "bentoml serve" in command and port else "Ctrl-C stops" in log.read_text(encoding="utf-8")):
+        while not (
+            is_ready(port[1])
+            if "bentoml serve" in command and port
+            else "Ctrl-C stops" in log.read_text(encoding="utf-8")
+        ):
             assert guard.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")  # noqa: PT018
             time.sleep(0.05)
         return log.read_text(encoding="utf-8")

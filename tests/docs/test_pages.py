@@ -61,9 +61,7 @@ def churn(folder: Path, request: pytest.FixtureRequest) -> None:
     """The files of the tutorial, its model and its golden rows; and a table of the project's own."""
     shutil.copytree(request.getfixturevalue("followed_tutorial"), folder, dirs_exist_ok=True)
     (folder / "token.txt").write_text("Bearer none\n", encoding="utf-8")
-    table = (
-        "from training import customers; rows, left = customers(); rows.assign(churned=left, customer_id=rows.index // 2).to_parquet('rows.parquet')"
-    )
+    table = "from training import customers; rows, left = customers(); rows.assign(churned=left, customer_id=rows.index // 2).to_parquet('rows.parquet')"
     subprocess.run([sys.executable, "-c", table], cwd=folder, check=True)
 
 
@@ -104,7 +102,10 @@ def two_reports(folder: Path, _: pytest.FixtureRequest) -> None:
     status: Status
     for name, status, version in (("old", "pass", "1.9.0"), ("new", "fail", "1.9.1")):
         checks = [CheckResult("parity.golden_rows", status), CheckResult("contract.refuses_infinity", "fail")]
-        document = {**Verdict({"url": "http://127.0.0.1:1"}, checks).as_dict(), "run": {"versions": {"scikit-learn": version}}}
+        document = {
+            **Verdict({"url": "http://127.0.0.1:1"}, checks).as_dict(),
+            "run": {"versions": {"scikit-learn": version}},
+        }
         (folder / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
 
 
@@ -142,7 +143,7 @@ FOLLOWED = {
         registered, ["tier0 serve churn:latest --store registered --port 3000", SERVED], variables={"OPIK_URL_OVERRIDE": "http://127.0.0.1:9"}
     ),
     "contract.md": Page(churn),
-    "consumers.md": Page(serves=["tier0 serve --all --first-port 3001 --kinds classification,regression"]),
+    "integrations.md": Page(serves=["tier0 serve --all --first-port 3001 --kinds classification,regression"]),
     "faults.md": Page(abridged={}),
     "locked-venv.md": Page(
         instead={"git clone https://git.example/tier0.git": f"mkdir -p tier0 && cp -r {ROOT / 'src'} {ROOT / 'pyproject.toml'} tier0"},
@@ -203,7 +204,12 @@ def cases() -> Iterator[object]:
     for name, page in FOLLOWED.items():
         slow = [pytest.mark.slow, pytest.mark.timeout(1800)]
         if page.abridged is not None:
-            yield pytest.param(name, replace(page, instead={**page.instead, **page.abridged}), id=name, marks=pytest.mark.timeout(600))
+            yield pytest.param(
+                name,
+                replace(page, instead={**page.instead, **page.abridged}),
+                id=name,
+                marks=pytest.mark.timeout(600),
+            )
         if page.abridged != {}:
             yield pytest.param(name, page, id=f"{name}, all of it", marks=slow)
 
@@ -215,7 +221,9 @@ def is_run(command: Command) -> bool:
 @pytest.mark.tier0_bentoml
 @pytest.mark.xdist_group("tier0_bentoml")
 @pytest.mark.parametrize(("name", "page"), cases())
-def test_a_reader_can_follow_the_page(tmp_path: Path, request: pytest.FixtureRequest, name: str, page: Page) -> None:
+def test_a_reader_can_follow_the_page(
+    tmp_path: Path, request: pytest.FixtureRequest, name: str, page: Page
+) -> None:
     taken = blocks(path_of(name))
     with Reader(tmp_path, page.instead, page.statuses, page.variables, page.grows) as reader:
         page.given(tmp_path, request)
@@ -242,7 +250,13 @@ def refuse_a_job_without_reports(folder: Path) -> None:
 
 def unnamed_tests(taken: Sequence[Block], typed: Sequence[Command]) -> list[str]:
     tests = [block.file for block in taken if block.file and Path(block.file).name.startswith("test_")]
-    return [test for test in tests if not any(re.search(rf"pytest .*\b{test}|pytest {Path(test).parts[0]} ", command.plain) for command in typed)]
+    return [
+        test
+        for test in tests
+        if not any(
+            re.search(rf"pytest .*\b{test}|pytest {Path(test).parts[0]} ", command.plain) for command in typed
+        )
+    ]
 
 
 def path_of(name: str) -> Path:
@@ -262,7 +276,11 @@ def test_every_block_is_run(page: Path) -> None:
         ("README.md", Block("console", "tier0 doctor\n"), "a command begins with '$ '"),
         ("README.md", Block("bash", "tier0 doctor\n"), "bash is no language that is run"),
         ("README.md", Block("toml", "schema = 1\n"), "say its name"),
-        ("README.md", Block("toml", "# contract.toml\nschema = 1\n"), "nothing on the page uses contract.toml"),
+        (
+            "README.md",
+            Block("toml", "# contract.toml\nschema = 1\n"),
+            "nothing on the page uses contract.toml",
+        ),
     ],
 )
 def test_a_block_that_nobody_runs_is_found(name: str, block: Block, says: str) -> None:
@@ -273,7 +291,9 @@ def test_a_block_that_nobody_runs_is_found(name: str, block: Block, says: str) -
 def left_out(name: str, taken: Sequence[Block]) -> Iterator[str]:
     """Say what of a page is neither run nor has a reason why not."""
     taken = [block for block in taken if block.language not in ILLUSTRATIONS]
-    if name not in FOLLOWED and any(not block.commands() or any(map(is_run, block.commands())) for block in taken):
+    if name not in FOLLOWED and any(
+        not block.commands() or any(map(is_run, block.commands())) for block in taken
+    ):
         yield f"nobody follows {name}: give it a line in FOLLOWED, or its commands a reason in NOT_RUN"
     for block in taken:
         if block.language not in FILES | {"console", "diff"}:
@@ -289,11 +309,18 @@ def left_out(name: str, taken: Sequence[Block]) -> Iterator[str]:
 def is_used(file: str, block: Block, taken: Sequence[Block]) -> bool:
     """Whether a file is a test, is read by a tool under that name, or is named by something that is run."""
     path = Path(file)
-    if path.name.startswith("test_") or path.name == "pytest.ini" or block.commands() or path.parts[0] == "src":
+    if (
+        path.name.startswith("test_")
+        or path.name == "pytest.ini"
+        or block.commands()
+        or path.parts[0] == "src"
+    ):
         return True
     named = file if path.suffix != ".py" else rf"\b{path.stem}\b"
     return any(re.search(named, command.plain) for other in taken for command in other.commands()) or any(
-        re.search(named, other.text) for other in taken if other.language in {"python", "ini"} and other.file != file
+        re.search(named, other.text)
+        for other in taken
+        if other.language in {"python", "ini"} and other.file != file
     )
 
 

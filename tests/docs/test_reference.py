@@ -17,9 +17,9 @@ from snippets import PAGES, ROOT, Command, blocks, inline_commands
 from typer.main import get_command
 
 from tier0 import cli
+from tier0.contract.contract import STYLES, Contract, check_declared
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
-from tier0.core.contract import STYLES, Contract, check_declared
 from tier0.core.events import Event
 from tier0.core.settings import TABLE
 
@@ -39,7 +39,11 @@ def reference() -> ModuleType:
 
 
 def test_every_page_is_what_the_code_says(reference: ModuleType) -> None:
-    old = [page for page, written in reference.PAGES.items() if (DOCS / page).read_text(encoding="utf-8") != written()]
+    old = [
+        page
+        for page, written in reference.PAGES.items()
+        if (DOCS / page).read_text(encoding="utf-8") != written()
+    ]
 
     assert not old, "write them anew: make docs"
 
@@ -53,9 +57,17 @@ def test_every_setting_check_event_and_command_is_named() -> None:
     assert {check.id for check in CATALOGUE} <= named_in("checks.md")
     assert {check.id for check in CLIENT_CATALOGUE} <= named_in("client-checks.md")
     assert set(Event.kinds) <= named_in("events.md")
-    headings = re.findall(r"^## tier0 (\S+)$", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(
+        r"^## tier0 (\S+)$", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert headings == list(COMMANDS)
-    options = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    options = {
+        option
+        for command in COMMANDS.values()
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
     assert options <= {name for row in named_in("commands.md") for name in row.split(", ")}
 
 
@@ -65,7 +77,12 @@ def test_every_key_of_a_contract_is_described_with_an_example() -> None:
     found_out = {"optional", "is_array", "is_batchable", "is_bentoml", "why_not_asked"}
 
     assert examples.keys() == {field.name for field in fields(Contract)} - found_out
-    assert check_declared(tomllib.loads("\n".join(f"{name} = {example}" for name, example in examples.items()))).keys() == examples.keys()
+    assert (
+        check_declared(
+            tomllib.loads("\n".join(f"{name} = {example}" for name, example in examples.items()))
+        ).keys()
+        == examples.keys()
+    )
     assert set(STYLES) <= named_in("contract.md")
 
 
@@ -78,7 +95,9 @@ def test_every_fixture_is_named_as_pytest_lists_it(tmp_path: Path) -> None:
 
     assert "tier0_client" in listed
     page = (DOCS / "fixtures.md").read_text(encoding="utf-8")
-    assert dict(re.findall(r"^\| `(tier0_\w+)` \| (\w+) \|", page, re.MULTILINE)) == {name: scope or "test" for name, scope in listed.items()}
+    assert dict(re.findall(r"^\| `(tier0_\w+)` \| (\w+) \|", page, re.MULTILINE)) == {
+        name: scope or "test" for name, scope in listed.items()
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -89,15 +108,23 @@ def test_commands_have_the_options_that_a_page_gives_them(page: Path) -> None:
         options = {word.partition("=")[0] for word in words if word.startswith("--")}
         if program == "tier0" and words and not words[0].startswith("-"):
             assert words[0] in COMMANDS, command
-            known = {option for parameter in COMMANDS[words[0]].params for option in parameter.opts} | {"--help"}
+            known = {option for parameter in COMMANDS[words[0]].params for option in parameter.opts} | {
+                "--help"
+            }
             assert options <= known, command
         elif program == "pytest":
-            assert {option for option in options if option.startswith("--tier0-")} <= {row.option for row in TABLE}, command
+            assert {option for option in options if option.startswith("--tier0-")} <= {
+                row.option for row in TABLE
+            }, command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    broken = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link and not (page.parent / link).exists()]
+    broken = [
+        link
+        for link in LINK.findall(page.read_text(encoding="utf-8"))
+        if "://" not in link and not (page.parent / link).exists()
+    ]
 
     assert not broken
 
@@ -106,5 +133,7 @@ def test_every_page_is_linked() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     linked = {link for page in PAGES for link in LINK.findall(page.read_text(encoding="utf-8"))}
 
-    assert not [page.name for page in DOCS.glob("*.md") if page.name not in {Path(link).name for link in linked}]
+    assert not [
+        page.name for page in DOCS.glob("*.md") if page.name not in {Path(link).name for link in linked}
+    ]
     assert "docs/tutorial.md" in readme

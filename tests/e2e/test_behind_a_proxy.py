@@ -31,7 +31,13 @@ def proxy(tier0_deployment: OwnDeployment, tier0_faults: Faults) -> FaultProxy:
 
 
 def client_of(proxy: FaultProxy, *, max_connections: int = 20) -> BentoMLClient:
-    return BentoMLClient(proxy.url, timeout=TIMEOUT, failure_threshold=THRESHOLD, reset_timeout=RESET, max_connections=max_connections)
+    return BentoMLClient(
+        proxy.url,
+        timeout=TIMEOUT,
+        failure_threshold=THRESHOLD,
+        reset_timeout=RESET,
+        max_connections=max_connections,
+    )
 
 
 async def ask(client: BentoMLClient, deployment: OwnDeployment) -> ClientError | None:
@@ -70,7 +76,9 @@ async def assert_as_before(client: BentoMLClient, deployment: OwnDeployment) -> 
 )
 @pytest.mark.asyncio
 async def test_what_is_slow_is_answered(
-    tier0_deployment: OwnDeployment, proxy: FaultProxy, fault: Callable[[FaultProxy], AbstractContextManager[None]]
+    tier0_deployment: OwnDeployment,
+    proxy: FaultProxy,
+    fault: Callable[[FaultProxy], AbstractContextManager[None]],
 ) -> None:
     async with client_of(proxy) as client:
         with fault(proxy):
@@ -89,7 +97,10 @@ async def test_what_is_slow_is_answered(
 )
 @pytest.mark.asyncio
 async def test_what_breaks_is_an_honest_error_and_opens_the_circuit(
-    tier0_deployment: OwnDeployment, proxy: FaultProxy, fault: Callable[[FaultProxy], AbstractContextManager[None]], error: type[ClientError]
+    tier0_deployment: OwnDeployment,
+    proxy: FaultProxy,
+    fault: Callable[[FaultProxy], AbstractContextManager[None]],
+    error: type[ClientError],
 ) -> None:
     async with client_of(proxy) as client:
         assert await ask(client, tier0_deployment) is None
@@ -103,7 +114,9 @@ async def test_what_breaks_is_an_honest_error_and_opens_the_circuit(
 
 
 @pytest.mark.asyncio
-async def test_connections_of_which_some_are_reset_are_asked_again(tier0_deployment: OwnDeployment, proxy: FaultProxy) -> None:
+async def test_connections_of_which_some_are_reset_are_asked_again(
+    tier0_deployment: OwnDeployment, proxy: FaultProxy
+) -> None:
     async with client_of(proxy, max_connections=1) as client:
         with proxy.reset_peer(toxicity=0.3):
             outcomes = [await ask(client, tier0_deployment) for _ in range(10)]
@@ -113,12 +126,17 @@ async def test_connections_of_which_some_are_reset_are_asked_again(tier0_deploym
 
 
 @pytest.mark.asyncio
-async def test_a_full_pool_is_not_the_services_fault(tier0_deployment: OwnDeployment, proxy: FaultProxy) -> None:
+async def test_a_full_pool_is_not_the_services_fault(
+    tier0_deployment: OwnDeployment, proxy: FaultProxy
+) -> None:
     async with client_of(proxy, max_connections=2) as client:
         with proxy.latency(0.3):
             outcomes = await asyncio.gather(*(ask(client, tier0_deployment) for _ in range(30)))
             assert outcomes.count(None) >= 4
-            late = (PoolSaturatedError, TimedOutError)  # the last ones that got a connection had too little time left
+            late = (
+                PoolSaturatedError,
+                TimedOutError,
+            )  # the last ones that got a connection had too little time left
             assert all(outcome is None or isinstance(outcome, late) for outcome in outcomes), outcomes
             assert any(isinstance(outcome, PoolSaturatedError) for outcome in outcomes)
         await assert_as_before(client, tier0_deployment)
@@ -139,7 +157,9 @@ def stopped(pids: list[int]) -> Iterator[None]:
 
 
 @pytest.mark.asyncio
-async def test_a_hung_worker_costs_its_callers_no_more_than_their_deadline(tier0_deployment: OwnDeployment, proxy: FaultProxy) -> None:
+async def test_a_hung_worker_costs_its_callers_no_more_than_their_deadline(
+    tier0_deployment: OwnDeployment, proxy: FaultProxy
+) -> None:
     async with client_of(proxy) as client:
         assert await ask(client, tier0_deployment) is None
         with stopped(tier0_deployment.server.worker_pids):
@@ -152,7 +172,9 @@ async def test_a_hung_worker_costs_its_callers_no_more_than_their_deadline(tier0
 
 
 @pytest.mark.asyncio
-async def test_a_worker_that_is_killed_in_mid_request_is_replaced(tier0_deployment: OwnDeployment, proxy: FaultProxy) -> None:
+async def test_a_worker_that_is_killed_in_mid_request_is_replaced(
+    tier0_deployment: OwnDeployment, proxy: FaultProxy
+) -> None:
     async with client_of(proxy) as client:
         assert await ask(client, tier0_deployment) is None
         with stopped(tier0_deployment.server.worker_pids):
@@ -168,7 +190,9 @@ async def test_a_worker_that_is_killed_in_mid_request_is_replaced(tier0_deployme
 
 @pytest.mark.slow
 @pytest.mark.asyncio
-async def test_a_server_that_is_killed_and_started_again_on_its_port_is_found_again(tier0_deployment: OwnDeployment, proxy: FaultProxy) -> None:
+async def test_a_server_that_is_killed_and_started_again_on_its_port_is_found_again(
+    tier0_deployment: OwnDeployment, proxy: FaultProxy
+) -> None:
     async with client_of(proxy) as client:
         assert await ask(client, tier0_deployment) is None
         await asyncio.to_thread(tier0_deployment.server.kill)

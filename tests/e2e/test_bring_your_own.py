@@ -28,13 +28,30 @@ def project(tmp_path: Path) -> Path:
 
 def finish(project: Path, *arguments: str) -> tuple[int, str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run([sys.executable, "-m", *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
     return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.slow
 def test_the_runner_serves_it(project: Path) -> None:
-    status, said = finish(project, "tier0.cli", "run", "--pipeline", "my_training:train_churn", "--include-bentoml", "--json", "run.json")
+    status, said = finish(
+        project,
+        "tier0.cli",
+        "run",
+        "--pipeline",
+        "my_training:train_churn",
+        "--include-bentoml",
+        "--json",
+        "run.json",
+    )
 
     assert status == 0, said
     done = json.loads((project / "run.json").read_text(encoding="utf-8"))["done"]
@@ -61,7 +78,9 @@ def test_pytest_serves_it(project: Path) -> None:
         "--tier0-groups",
         "identity,parity",
     ]
-    status, said = finish(project, "pytest", *asked, "--tier0-pipeline", "my_training:train_churn", "-q", "-k", "not slow")
+    status, said = finish(
+        project, "pytest", *asked, "--tier0-pipeline", "my_training:train_churn", "-q", "-k", "not slow"
+    )
 
     assert status == 0, said
     assert "GradientBoostingClassifier, of your own training" in said

@@ -59,7 +59,9 @@ def test_the_three_services_are_built_proven_and_composed(three_services: Servic
     for kind, models in three_services.models.items():
         assert composed[kind]["ports"] == [f"127.0.0.1:{PORTS[kind]}:3000"]
         dockerfile = made / composed[kind]["build"]["context"] / composed[kind]["build"]["dockerfile"]
-        assert f"FROM python:{sys.version_info.major}.{sys.version_info.minor}" in dockerfile.read_text(encoding="utf-8")
+        assert f"FROM python:{sys.version_info.major}.{sys.version_info.minor}" in dockerfile.read_text(
+            encoding="utf-8"
+        )
         assert re.search(rf"tier0_{kind}:\S+ serves the golden rows of all its models", said), said
         announced = json.loads((made / kind / "src" / "models.json").read_text(encoding="utf-8"))["models"]
         assert announced == {model.name: model.tag for model in models}
@@ -75,14 +77,19 @@ def test_the_three_services_are_built_proven_and_composed(three_services: Servic
 
 
 @pytest.mark.slow
-def test_what_was_built_serves_its_models_from_an_empty_store(three_services: Services, tmp_path: Path) -> None:
+def test_what_was_built_serves_its_models_from_an_empty_store(
+    three_services: Services, tmp_path: Path
+) -> None:
     models = three_services.models["regression"]
     (built,) = build(models[0].store, [models[1].tag, models[0].tag], output=tmp_path / "built")
 
     assert built.models == (models[1].tag, models[0].tag)
     service = f"{built.folder / 'src' / 'service.py'}:Tier0Service"
     (tmp_path / "empty" / "models").mkdir(parents=True)
-    assert asyncio.run(_golden_rows_of(built.folder, three_services, [model.name for model in models])) == [None, None], service
+    assert asyncio.run(_golden_rows_of(built.folder, three_services, [model.name for model in models])) == [
+        None,
+        None,
+    ], service
 
 
 async def _golden_rows_of(folder: Path, services: Services, names: list[str]) -> list[object]:
@@ -98,15 +105,22 @@ async def _golden_rows_of(folder: Path, services: Services, names: list[str]) ->
         await asyncio.to_thread(server.wait_until_ready, ready_probe, 60)
         async with tier0.BentoMLClient(server.url) as client:
             rows = [services.deployment(name).model.golden.plain for name in names]
-            return [golden.compare(await client.predict(golden.body(), model=name)) for name, golden in zip(names, rows, strict=True)]
+            return [
+                golden.compare(await client.predict(golden.body(), model=name))
+                for name, golden in zip(names, rows, strict=True)
+            ]
     finally:
         server.stop()
 
 
-def test_a_bento_that_serves_something_else_is_not_left_behind(three_services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bento_that_serves_something_else_is_not_left_behind(
+    three_services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its service announces each of two models under the other's name."""
     models = three_services.models["regression"]
-    swapped = module.SERVICE.replace("import os\n", "import json\nimport os\n").replace("from tier0.serving", SWAP + "from tier0.serving")
+    swapped = module.SERVICE.replace("import os\n", "import json\nimport os\n").replace(
+        "from tier0.serving", SWAP + "from tier0.serving"
+    )
     monkeypatch.setattr(module, "SERVICE", swapped)
 
     with pytest.raises(Tier0Error, match="is another server"):

@@ -79,7 +79,9 @@ async def test_circuit_opens_on_a_dead_server_and_closes_when_it_is_back(
         states.append(client.circuit_state())
         tier0_events.emit(BreakerState(state=states[-1]))
 
-    async with BentoMLClient(tier0_deployment.url, failure_threshold=THRESHOLD, reset_timeout=RESET, max_attempts=1, clock=clock) as client:
+    async with BentoMLClient(
+        tier0_deployment.url, failure_threshold=THRESHOLD, reset_timeout=RESET, max_attempts=1, clock=clock
+    ) as client:
         assert await outcome(client, tier0_deployment) is None
         see(client)
 
@@ -99,7 +101,9 @@ async def test_circuit_opens_on_a_dead_server_and_closes_when_it_is_back(
             probe = golden_probe(tier0_deployment.model, server.nonce)
             await asyncio.to_thread(server.wait_until_ready, probe, tier0_settings.startup_timeout)
         assert not any(isinstance(error, CircuitOpenError) or error is None for error in failures), failures
-        assert let_out == THRESHOLD, f"{let_out} requests reached the dead server's port, and the threshold is {THRESHOLD}"
+        assert let_out == THRESHOLD, (
+            f"{let_out} requests reached the dead server's port, and the threshold is {THRESHOLD}"
+        )
         assert all(isinstance(error, CircuitOpenError) for error in rejected), rejected
         assert probes == 1, f"{probes} of 20 calls were let out at half-open"
         assert sum(isinstance(error, CircuitOpenError) for error in at_reset) == 19

@@ -17,10 +17,17 @@ import pytest_asyncio
 import uvicorn
 from fastapi import FastAPI, Header, HTTPException
 
-from tier0.client import BentoMLClient, CircuitOpenError, ClientError, ClientUsageError, SyncBentoMLClient, TimedOutError
-from tier0.consumers.agents import HTTPModelClient, ModelAnswer, ModelInferenceTool, ModelOrchestrator
-from tier0.consumers.router import make_router
-from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.client import (
+    BentoMLClient,
+    CircuitOpenError,
+    ClientError,
+    ClientUsageError,
+    SyncBentoMLClient,
+    TimedOutError,
+)
+from tier0.golden.rows import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.integrations.agents import HTTPModelClient, ModelAnswer, ModelInferenceTool, ModelOrchestrator
+from tier0.integrations.router import make_router
 from tier0.runs.services import Services
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("services")]
@@ -54,7 +61,9 @@ def api(client: BentoMLClient, **how: Any) -> Iterator[httpx.Client]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False, timeout=30) as http:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False, timeout=30
+        ) as http:
             yield http
     finally:
         server.should_exit = True
@@ -85,7 +94,11 @@ def test_the_api_gives_the_golden_rows_of_every_model(three_services: Services) 
             assert golden.take([0]).compare(alone.json(), tolerance=ROW_ALONE_TOLERANCE) is None
             assert [feature["name"] for feature in info["signature"]["features"]] == golden.columns
             assert http.get(f"/api/models/{name}/health").json()["status"] == "healthy"
-            assert http.get(f"/api/models/{name}/status").json() == {"model": name, "circuit": "closed", "status": "available"}
+            assert http.get(f"/api/models/{name}/status").json() == {
+                "model": name,
+                "circuit": "closed",
+                "status": "available",
+            }
 
 
 def test_the_api_keeps_what_the_service_says_of_the_callers_mistakes(three_services: Services) -> None:
@@ -116,7 +129,11 @@ def test_an_open_circuit_is_503_with_retry_after(dead: str) -> None:
         assert 0 < int(rejected.headers["Retry-After"]) <= 20
         assert rejected.json()["detail"]["error"] == "CircuitOpenError"
         assert dead not in rejected.text, "where the services are is nobody's business"
-        assert http.get("/api/models/churn/status").json() == {"model": "churn", "circuit": "open", "status": "unavailable"}
+        assert http.get("/api/models/churn/status").json() == {
+            "model": "churn",
+            "circuit": "open",
+            "status": "unavailable",
+        }
         assert http.get("/api/models/churn/health").status_code == 503
 
 
@@ -125,7 +142,9 @@ def test_the_api_asks_who_may(three_services: Services) -> None:
         if token != "right":
             raise HTTPException(401)
 
-    with api(BentoMLClient("http://127.0.0.1:9", model_endpoints=three_services.urls()), authorize=authorize) as http:
+    with api(
+        BentoMLClient("http://127.0.0.1:9", model_endpoints=three_services.urls()), authorize=authorize
+    ) as http:
         asked = [http.get(f"/api/models/churn/{route}") for route in ("health", "info", "status")]
         asked += [http.post(f"/api/models/predict/churn{route}", json=[{}]) for route in ("", "/batch")]
         assert {answer.status_code for answer in asked} == {401}
@@ -133,7 +152,9 @@ def test_the_api_asks_who_may(three_services: Services) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_bug_is_no_answer_of_the_model(three_services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_is_no_answer_of_the_model(
+    three_services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app, client = FastAPI(), BentoMLClient(three_services.urls()["churn"])
     app.include_router(make_router(client))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as http:
@@ -147,7 +168,9 @@ async def test_a_bug_is_no_answer_of_the_model(three_services: Services, monkeyp
 
 
 @pytest.mark.asyncio
-async def test_agents_get_the_golden_rows_of_every_model(three_services: Services, client: BentoMLClient) -> None:
+async def test_agents_get_the_golden_rows_of_every_model(
+    three_services: Services, client: BentoMLClient
+) -> None:
     for name, golden in golden_of(three_services).items():
         model, _, horizon = name.partition("_") if name.startswith("ltv") else (name, "", "")
         agent = HTTPModelClient(client, model)
@@ -159,19 +182,29 @@ async def test_agents_get_the_golden_rows_of_every_model(three_services: Service
 
 
 @pytest.mark.asyncio
-async def test_the_tool_lists_its_models_and_gives_their_golden_rows(three_services: Services, client: BentoMLClient) -> None:
+async def test_the_tool_lists_its_models_and_gives_their_golden_rows(
+    three_services: Services, client: BentoMLClient
+) -> None:
     names = list(three_services.urls())
     tool = await ModelInferenceTool.discover(client, names)
     definition = json.loads(json.dumps(tool.definition()))
 
     jsonschema.Draft202012Validator.check_schema(definition["inputSchema"])
     jsonschema.validate({"model": "churn", "rows": [{"plan": "basic"}]}, definition["inputSchema"])
-    for wrong in ({"model": "other", "rows": [{}]}, {"model": "churn", "rows": []}, {"model": "churn"}, {"model": "churn", "rows": [{}], "more": 1}):
+    for wrong in (
+        {"model": "other", "rows": [{}]},
+        {"model": "churn", "rows": []},
+        {"model": "churn"},
+        {"model": "churn", "rows": [{}], "more": 1},
+    ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, definition["inputSchema"])
     assert definition["name"] == "model_inference"
     assert definition["inputSchema"]["properties"]["model"]["enum"] == names
-    assert "churn takes tenure_months, monthly_spend" in definition["inputSchema"]["properties"]["rows"]["description"]
+    assert (
+        "churn takes tenure_months, monthly_spend"
+        in definition["inputSchema"]["properties"]["rows"]["description"]
+    )
     for name, golden in golden_of(three_services).items():
         assert golden.compare(await tool.call({"model": name, "rows": golden.records()})) is None
     for arguments, says in (
@@ -184,18 +217,30 @@ async def test_the_tool_lists_its_models_and_gives_their_golden_rows(three_servi
 
 
 @pytest.mark.asyncio
-async def test_several_models_at_once_and_one_dead_service_harms_nobody(three_services: Services, dead: str, hanging: str) -> None:
+async def test_several_models_at_once_and_one_dead_service_harms_nobody(
+    three_services: Services, dead: str, hanging: str
+) -> None:
     golden = golden_of(three_services)
     endpoints = {**three_services.urls(), "gone": dead, "stuck": hanging}
     async with BentoMLClient("http://127.0.0.1:9", model_endpoints=endpoints) as client:
-        orchestrator = ModelOrchestrator([HTTPModelClient(client, model) for model in ("churn", "conversion", "ltv", "gone", "stuck")])
-        alive = {"churn": golden["churn"].records()[0], "conversion": golden["conversion"].records()[0], "ltv": golden["ltv_90"].records()[0]}
+        orchestrator = ModelOrchestrator(
+            [HTTPModelClient(client, model) for model in ("churn", "conversion", "ltv", "gone", "stuck")]
+        )
+        alive = {
+            "churn": golden["churn"].records()[0],
+            "conversion": golden["conversion"].records()[0],
+            "ltv": golden["ltv_90"].records()[0],
+        }
         for _ in range(8):
             start = time.monotonic()
-            synthesis = await orchestrator.predict("e", {**alive, "gone": {"a": 1.0}, "stuck": {"a": 1.0}}, {"ltv": 90}, timeout=1.0)
+            synthesis = await orchestrator.predict(
+                "e", {**alive, "gone": {"a": 1.0}, "stuck": {"a": 1.0}}, {"ltv": 90}, timeout=1.0
+            )
 
             assert synthesis.answers.keys() == alive.keys()
-            assert synthesis.answers["ltv"].prediction == pytest.approx(golden["ltv_90"].predictions[0], rel=ROW_ALONE_TOLERANCE)
+            assert synthesis.answers["ltv"].prediction == pytest.approx(
+                golden["ltv_90"].predictions[0], rel=ROW_ALONE_TOLERANCE
+            )
             assert synthesis.answers["churn"].prediction == golden["churn"].predictions[0]
             assert not synthesis.complete
             assert time.monotonic() - start < 2.0, "one deadline of a second for all"
@@ -205,22 +250,32 @@ async def test_several_models_at_once_and_one_dead_service_harms_nobody(three_se
 
         with pytest.raises(KeyError):
             await orchestrator.predict("e", {"unknown": {}})
-    with pytest.raises(ClientUsageError):  # it is closed: a mistake of the application, and no failure of a model
+    with pytest.raises(
+        ClientUsageError
+    ):  # it is closed: a mistake of the application, and no failure of a model
         await orchestrator.predict("e", alive, {"ltv": 90})
 
 
 @pytest.mark.asyncio
-async def test_several_models_at_once_give_all_their_golden_rows(three_services: Services, client: BentoMLClient) -> None:
+async def test_several_models_at_once_give_all_their_golden_rows(
+    three_services: Services, client: BentoMLClient
+) -> None:
     golden = golden_of(three_services)
     horizons = {"ltv_90": 90, "ltv_365": 365}
-    orchestrator = ModelOrchestrator([HTTPModelClient(client, name, name_of=lambda name, _: name) for name in golden])
+    orchestrator = ModelOrchestrator(
+        [HTTPModelClient(client, name, name_of=lambda name, _: name) for name in golden]
+    )
     records = {name: rows.records() for name, rows in golden.items()}
     for index in range(min(map(len, records.values()))):
-        synthesis = await orchestrator.predict("e", {name: rows[index] for name, rows in records.items()}, horizons)
+        synthesis = await orchestrator.predict(
+            "e", {name: rows[index] for name, rows in records.items()}, horizons
+        )
 
         assert synthesis.complete
         for name, said in synthesis.answers.items():
-            assert golden[name].take([index]).compare(as_given(said), tolerance=ROW_ALONE_TOLERANCE) is None, name
+            assert (
+                golden[name].take([index]).compare(as_given(said), tolerance=ROW_ALONE_TOLERANCE) is None
+            ), name
 
 
 def test_the_synchronous_client_gives_the_golden_rows_of_every_model(three_services: Services) -> None:

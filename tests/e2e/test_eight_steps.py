@@ -27,11 +27,18 @@ class Runs:
     def __init__(self, folder: Path) -> None:
         self.output, self.tmp = folder / "runs", folder / "t"
         self.tmp.mkdir()
-        self.environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(self.tmp), "PYTHONUNBUFFERED": "1"}
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "src"),
+            "TMPDIR": str(self.tmp),
+            "PYTHONUNBUFFERED": "1",
+        }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tier0.cli", "run", "--output-dir", str(self.output), *arguments]
-        return subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     def finish(self, *arguments: str) -> tuple[int, str]:
         process = self.start(*arguments)
@@ -78,12 +85,21 @@ def serving(runs: Runs, *arguments: str) -> tuple[subprocess.Popen[str], str]:
 
 
 def test_all_eight_end_with_that_model_served_and_verified_until_ctrl_c(runs: Runs, tmp_path: Path) -> None:
-    process, said = serving(runs, "--metric", "auc_roc", "--success", "0.6", "--json", str(tmp_path / "out.json"))
+    process, said = serving(
+        runs, "--metric", "auc_roc", "--success", "0.6", "--json", str(tmp_path / "out.json")
+    )
     try:
         record = runs.record
-        assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == record, "what is to be read is there meanwhile"
+        assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == record, (
+            "what is to be read is there meanwhile"
+        )
         assert f"Ctrl-C stops it, and so does: kill {process.pid}" in said
-        assert httpx.get(f"{record['done']['deployment']['facts']['served']['endpoint']}/health").json()["status"] == "healthy"
+        assert (
+            httpx.get(f"{record['done']['deployment']['facts']['served']['endpoint']}/health").json()[
+                "status"
+            ]
+            == "healthy"
+        )
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -101,7 +117,9 @@ def test_all_eight_end_with_that_model_served_and_verified_until_ctrl_c(runs: Ru
     served = json.loads((runs.folder / "manifest.json").read_text(encoding="utf-8"))["served"]
     assert served["prediction_test"] == "passed"
     assert served["model_tag"] in said
-    assert list((runs.folder / "bentoml" / "models").glob(f"*/{served['model_tag'].partition(':')[2]}/model.yaml"))
+    assert list(
+        (runs.folder / "bentoml" / "models").glob(f"*/{served['model_tag'].partition(':')[2]}/model.yaml")
+    )
     assert "# Tier0 run" in (runs.folder / "report.md").read_text(encoding="utf-8")
     for step in (
         "STEP 1: SCOPE",
@@ -147,7 +165,9 @@ def kill_after(runs: Runs, step: str, *arguments: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_in_steps_5_and_6_goes_on_and_gives_the_same_result(runs: Runs, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_in_steps_5_and_6_goes_on_and_gives_the_same_result(
+    runs: Runs, tmp_path: Path
+) -> None:
     kill_after(runs, "selection", *FAST, "--step", "1-6")
     assert "training" not in runs.record["done"]
     kill_after(runs, "training", "--resume", runs.folder.name)
@@ -160,7 +180,11 @@ def test_a_run_that_is_killed_in_steps_5_and_6_goes_on_and_gives_the_same_result
     (tmp_path / "whole").mkdir()
     whole = Runs(tmp_path / "whole")
     assert whole.finish(*FAST, "--step", "1-6")[0] == 0
-    for step, differs in (("training", {"training_run_id", "model_uri", "tracking_uri"}), ("features", set()), ("selection", {"scores", "reason"})):
+    for step, differs in (
+        ("training", {"training_run_id", "model_uri", "tracking_uri"}),
+        ("features", set()),
+        ("selection", {"scores", "reason"}),
+    ):
         resumed, straight = (run.record["done"][step]["facts"] for run in (runs, whole))
         assert {name: value for name, value in resumed.items() if name not in differs} == {
             name: value for name, value in straight.items() if name not in differs
@@ -228,7 +252,9 @@ def test_a_model_that_is_not_itself_any_more_is_not_served(runs: Runs, tmp_path:
     runs.environment["PYTHONPATH"] += f":{tmp_path}"
     store = tmp_path / "store"
 
-    status, said = runs.finish("--step", "5,7", "--pipeline", "forgets:train", "--include-bentoml", "--store", str(store), "--keep")
+    status, said = runs.finish(
+        "--step", "5,7", "--pipeline", "forgets:train", "--include-bentoml", "--store", str(store), "--keep"
+    )
 
     assert status == 1, said
     assert "NO: not served: the model could not be registered" in said
@@ -289,7 +315,10 @@ def test_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(runs: Runs, moment: str) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--step", "5"], "step 5 (training) needs step 4 (selection), which was not asked for: add it (--step 4,5)"),
+        (
+            ["--step", "5"],
+            "step 5 (training) needs step 4 (selection), which was not asked for: add it (--step 4,5)",
+        ),
         (["--step", "6,7"], "step 6 (features) needs step 5 (training)"),
         (["--step", "9"], "step = '9' has '9': there are 1 scope, 2 data"),
         (["--step", "7-4"], "goes backwards"),
@@ -301,7 +330,10 @@ def test_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(runs: Runs, moment: str) -
         (["--keep"], "add --include-bentoml"),
         (["--resume", "nowhere"], "resume = 'nowhere': there is no run at"),
         (["--resume", "nowhere", "--seed", "8"], "--seed was settled when the run began"),
-        (["--dataset", "diabetes", "--metric", "auc_roc", "--step", "1,2"], "scope.metric = 'auc_roc' is for a classification"),
+        (
+            ["--dataset", "diabetes", "--metric", "auc_roc", "--step", "1,2"],
+            "scope.metric = 'auc_roc' is for a classification",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_status_2(runs: Runs, arguments: list[str], says: str) -> None:
@@ -342,9 +374,20 @@ def test_a_run_that_others_could_have_changed_is_not_loaded(runs: Runs) -> None:
 
 
 def test_a_dry_run_does_nothing_also_by_the_script(runs: Runs) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "run_tier0_test.py"), "--dry-run", "--step", "4,5,7", "--include-bentoml", "--seed", "3"]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "run_tier0_test.py"),
+        "--dry-run",
+        "--step",
+        "4,5,7",
+        "--include-bentoml",
+        "--seed",
+        "3",
+    ]
 
-    done = subprocess.run(command, cwd=runs.tmp, env=runs.environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=runs.tmp, env=runs.environment, capture_output=True, text=True, check=False
+    )
 
     assert done.returncode == 0, done.stderr
     assert "settings: seed=3" in done.stdout

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import tier0
-from tier0.core.contract import Contract
-from tier0.core.golden import ROW_ALONE_TOLERANCE
+from tier0.contract.contract import Contract
 from tier0.core.settings import ALGORITHMS, DATASETS, merge_settings
+from tier0.golden.rows import ROW_ALONE_TOLERANCE
 from tier0.runs.deployment import Deployment, golden_probe, with_client
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import Server
@@ -20,7 +20,7 @@ from tier0.serving.workspace import Workspace
 
 if TYPE_CHECKING:
     from tier0.client import BentoMLClient
-    from tier0.core.golden import GoldenRows
+    from tier0.golden.rows import GoldenRows
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(240), pytest.mark.xdist_group("every_model")]
 CASES = [f"{dataset}-{algorithm}" for dataset in DATASETS for algorithm in ALGORITHMS]
@@ -59,7 +59,9 @@ def registered(workspace: Workspace, dataset_name: str, algorithm: str) -> Regis
     model = candidates_for(dataset, (algorithm,), settings.seed)[0].build().fit(*dataset.take(parts["train"]))
     examples = dataset.take(parts["holdout"])[0]
     threshold = 0.37 if len(np.unique(dataset.target)) == 2 else None
-    save = ModelSaver(model, f"{dataset_name}_{algorithm}", {"feature_names": dataset.names}, examples, threshold=threshold)
+    save = ModelSaver(
+        model, f"{dataset_name}_{algorithm}", {"feature_names": dataset.names}, examples, threshold=threshold
+    )
     return save(workspace, EntryWriter(workspace, workspace.store), prove=False)
 
 
@@ -100,7 +102,9 @@ def test_golden_rows_of_different_models_differ(gateway: Gateway) -> None:
 def test_no_check_accuses_it(gateway: Gateway, case: str) -> None:
     model = gateway.models[case]
     contract = Contract(route=f"/{case}/predict", health=f"/{case}/health")
-    deployment = Deployment(gateway.server.url, model.golden, model.tag, contract, disturb="malformed", server=gateway.server)
+    deployment = Deployment(
+        gateway.server.url, model.golden, model.tag, contract, disturb="malformed", server=gateway.server
+    )
 
     for _ in range(3):
         tier0.check_serving(deployment)

@@ -38,7 +38,9 @@ def test_health_answers_get_and_post(tier0_deployment: OwnDeployment, method: st
 
 
 @pytest.mark.asyncio
-async def test_model_info_is_the_signature_that_was_registered(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment) -> None:
+async def test_model_info_is_the_signature_that_was_registered(
+    tier0_client: BentoMLClient, tier0_deployment: OwnDeployment
+) -> None:
     info = await tier0_client.model_info()
 
     names = [feature["name"] for feature in info["signature"]["features"]]

@@ -30,13 +30,18 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment
 
-pytestmark = [pytest.mark.torture, pytest.mark.tier0_bentoml, pytest.mark.timeout(1800), pytest.mark.xdist_group("tier0_bentoml")]
+pytestmark = [
+    pytest.mark.torture,
+    pytest.mark.tier0_bentoml,
+    pytest.mark.timeout(1800),
+    pytest.mark.xdist_group("tier0_bentoml"),
+]
 SECONDS = float(os.environ.get("TIER0_TORTURE_SECONDS", "600"))
 WARM_UP = 0.4
 """Of that time: a worker takes some 65 MB until it has met as many connections, and as much garbage, as there will be."""
 CALLERS = 8
 PAUSE = 0.01
-MOST_GROWN = 30e6
+MAX_GROWN = 30e6
 """Bytes, of either process, beyond what the warm-up took."""
 BAD_REQUESTS = int(os.environ.get("TIER0_BAD_REQUESTS", "10000"))
 FAULTS: tuple[Callable[[FaultProxy], AbstractContextManager[None]], ...] = (
@@ -50,7 +55,9 @@ FAULTS: tuple[Callable[[FaultProxy], AbstractContextManager[None]], ...] = (
 
 
 @pytest.mark.asyncio
-async def test_steady_load_with_faults_loses_nothing_and_holds_nothing(tier0_deployment: OwnDeployment, tier0_faults: Faults) -> None:
+async def test_steady_load_with_faults_loses_nothing_and_holds_nothing(
+    tier0_deployment: OwnDeployment, tier0_faults: Faults
+) -> None:
     proxy, draw = tier0_faults.proxy(tier0_deployment.url), random.Random(7)
     golden, seen, asked = tier0_deployment.model.golden.plain, Counter[str](), 0
     end = time.monotonic() + SECONDS
@@ -91,35 +98,58 @@ async def test_steady_load_with_faults_loses_nothing_and_holds_nothing(tier0_dep
     assert seen["wrong"] == 0, seen
     assert seen["right"] > asked / 4, seen
     for (memory, files), (memory_after, files_after) in zip(before, after, strict=True):
-        assert memory_after - memory < MOST_GROWN, (before, after)
+        assert memory_after - memory < MAX_GROWN, (before, after)
         assert files_after - files <= 2 * CALLERS, (before, after)
 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=10) | st.sampled_from(["features", "columns"]), inner, max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=6)
+        | st.dictionaries(st.text(max_size=10) | st.sampled_from(["features", "columns"]), inner, max_size=5)
+    ),
     max_leaves=30,
 )
 BODIES = (
     st.binary(max_size=200)
     | JSON.map(lambda value: {"json": value})
-    | st.builds(lambda rows, more: {"json": {"features": rows, **more}}, JSON, st.dictionaries(st.text(max_size=8), JSON, max_size=2))
+    | st.builds(
+        lambda rows, more: {"json": {"features": rows, **more}},
+        JSON,
+        st.dictionaries(st.text(max_size=8), JSON, max_size=2),
+    )
 )
 HEADERS = st.dictionaries(
-    st.sampled_from(["Content-Type", "Content-Encoding", "Accept", "X-Request-ID", "traceparent", "Transfer-Encoding-X"]),
+    st.sampled_from(
+        ["Content-Type", "Content-Encoding", "Accept", "X-Request-ID", "traceparent", "Transfer-Encoding-X"]
+    ),
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40),
     max_size=3,
 )
 
 
 def test_ten_thousand_wrong_requests_crash_nothing(tier0_deployment: OwnDeployment) -> None:
-    golden, statuses, workers = tier0_deployment.model.golden.plain, Counter[int](), tier0_deployment.server.worker_pids
+    golden, statuses, workers = (
+        tier0_deployment.model.golden.plain,
+        Counter[int](),
+        tier0_deployment.server.worker_pids,
+    )
     with httpx.Client(base_url=tier0_deployment.url, trust_env=False, timeout=10) as http:
 
-        @settings(max_examples=BAD_REQUESTS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-        @given(body=BODIES, headers=HEADERS, route=st.sampled_from(["/predict", "/model_info", "/health", "/readyz", "/"]))
+        @settings(
+            max_examples=BAD_REQUESTS, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        )
+        @given(
+            body=BODIES,
+            headers=HEADERS,
+            route=st.sampled_from(["/predict", "/model_info", "/health", "/readyz", "/"]),
+        )
         def send(body: Any, headers: dict[str, str], route: str) -> None:
-            how: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"content": json.dumps(body["json"]).encode()}
+            how: dict[str, Any] = (
+                {"content": body}
+                if isinstance(body, bytes)
+                else {"content": json.dumps(body["json"]).encode()}
+            )
             answer = http.post(route, headers={"Content-Type": "application/json", **headers}, **how)
             statuses[answer.status_code] += 1
             assert answer.status_code < 500, (route, how, headers, answer.text)
@@ -132,15 +162,27 @@ def test_ten_thousand_wrong_requests_crash_nothing(tier0_deployment: OwnDeployme
     assert tier0_deployment.server.worker_pids == workers
 
 
-@pytest.mark.skipif("TIER0_SCHEMATHESIS" not in os.environ, reason="schemathesis is where TIER0_SCHEMATHESIS says, in an environment of its own")
-def test_schemathesis_finds_no_server_error_in_what_the_service_says_of_itself(tier0_deployment: OwnDeployment, tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    "TIER0_SCHEMATHESIS" not in os.environ,
+    reason="schemathesis is where TIER0_SCHEMATHESIS says, in an environment of its own",
+)
+def test_schemathesis_finds_no_server_error_in_what_the_service_says_of_itself(
+    tier0_deployment: OwnDeployment, tmp_path: Path
+) -> None:
     golden = tier0_deployment.model.golden.plain
     command = [
         os.environ["TIER0_SCHEMATHESIS"], "run", f"{tier0_deployment.url}/docs.json", "--checks", "not_a_server_error", "--max-examples", "500",
         "--seed", "7", "--continue-on-failure",
     ]  # fmt: skip
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # it leaves a cache where it runs
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False
+    )  # it leaves a cache where it runs
 
     assert done.returncode == 0, done.stdout
-    assert golden.compare(httpx.post(f"{tier0_deployment.url}/predict", json=golden.body(), trust_env=False).json()) is None
+    assert (
+        golden.compare(
+            httpx.post(f"{tier0_deployment.url}/predict", json=golden.body(), trust_env=False).json()
+        )
+        is None
+    )

@@ -24,7 +24,9 @@ ASKED = ["--step", "4,5", "--dataset", "wine", "--algorithms", "linear,xgboost",
 def start(stack: ExitStack, log: Path, *arguments: str, python_path: str) -> None:
     environment = {**os.environ, "PYTHONPATH": python_path, "DASK_DISTRIBUTED__DIAGNOSTICS__NVML": "false"}
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", *arguments], env=environment, stdout=output, stderr=output, cwd=log.parent)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments], env=environment, stdout=output, stderr=output, cwd=log.parent
+        )
     stack.callback(process.wait)
     stack.callback(process.kill)
 
@@ -44,14 +46,42 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("distributed")
     log = tmp_path_factory.mktemp("dask") / "scheduler.log"
     with ExitStack() as stack:
-        start(stack, log, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", python_path=str(ROOT / "src"))
+        start(
+            stack,
+            log,
+            "distributed.cli.dask_scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+            python_path=str(ROOT / "src"),
+        )
         yield until_said(log, r"Scheduler at: +(tcp://127\.0\.0\.1:\d+)")[1]
 
 
-def start_workers(stack: ExitStack, scheduler: str, folder: Path, number: int, python_path: str = str(ROOT / "src")) -> None:
-    worker = ["distributed.cli.dask_worker", scheduler, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+def start_workers(
+    stack: ExitStack, scheduler: str, folder: Path, number: int, python_path: str = str(ROOT / "src")
+) -> None:
+    worker = [
+        "distributed.cli.dask_worker",
+        scheduler,
+        "--host",
+        "127.0.0.1",
+        "--nthreads",
+        "1",
+        "--no-dashboard",
+        "--no-nanny",
+    ]
     for one in range(number):
-        start(stack, folder / f"worker{one}.log", *worker, "--local-directory", str(folder), python_path=python_path)
+        start(
+            stack,
+            folder / f"worker{one}.log",
+            *worker,
+            "--local-directory",
+            str(folder),
+            python_path=python_path,
+        )
     for one in range(number):
         until_said(folder / f"worker{one}.log", "Registered to")
 
@@ -59,7 +89,9 @@ def start_workers(stack: ExitStack, scheduler: str, folder: Path, number: int, p
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-m", "tier0.cli", "run", "--output-dir", str(folder / "runs"), *arguments]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -67,7 +99,10 @@ def outcome(report: Path) -> dict[str, Any]:
     done = json.loads(report.read_text(encoding="utf-8"))["done"]
     chosen, trained = done["selection"]["facts"], done["training"]["facts"]
     scores = {one["algorithm"]: (one["mean"], one["spread"]) for one in chosen["scores"]}
-    return {"scores": scores, **{name: trained[name] for name in ("algorithm", "parameters", "validation_score", "metrics")}}
+    return {
+        "scores": scores,
+        **{name: trained[name] for name in ("algorithm", "parameters", "validation_score", "metrics")},
+    }
 
 
 @pytest.mark.slow
@@ -107,7 +142,10 @@ def test_workers_of_another_version_are_told(scheduler: str, tmp_path: Path) -> 
     assert re.search(r"the worker tcp://127\.0\.0\.1:\d+ has numpy 0\.1, and here is ", said), said
 
 
-@pytest.mark.parametrize(("address", "told"), [("127.0.0.1:8786", "is no address of a scheduler"), ("tcp://127.0.0.1:1", "does not answer")])
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [("127.0.0.1:8786", "is no address of a scheduler"), ("tcp://127.0.0.1:1", "does not answer")],
+)
 def test_an_address_without_a_scheduler_is_told(address: str, told: str, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     status, said = run(tmp_path, *ASKED, "--dask", address)

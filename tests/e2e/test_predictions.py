@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from tier0.core.events import LatencyMeasured
-from tier0.core.golden import ROW_ALONE_TOLERANCE
+from tier0.golden.rows import ROW_ALONE_TOLERANCE
 
 if TYPE_CHECKING:
     from tier0 import BentoMLClient
     from tier0.core.event_log import EventLog
-    from tier0.core.golden import GoldenRows
+    from tier0.golden.rows import GoldenRows
     from tier0.runs.deployment import OwnDeployment
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]
@@ -24,7 +24,9 @@ HTTP = httpx.Client(trust_env=False, timeout=10)
 
 
 @pytest.mark.asyncio
-async def test_all_golden_rows_together_come_back_to_the_last_bit(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment) -> None:
+async def test_all_golden_rows_together_come_back_to_the_last_bit(
+    tier0_client: BentoMLClient, tier0_deployment: OwnDeployment
+) -> None:
     golden = tier0_deployment.model.golden.plain
 
     answer = await tier0_client.predict(golden.body())
@@ -34,7 +36,9 @@ async def test_all_golden_rows_together_come_back_to_the_last_bit(tier0_client: 
 
 
 @pytest.mark.asyncio
-async def test_each_row_alone_agrees(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment, tier0_events: EventLog) -> None:
+async def test_each_row_alone_agrees(
+    tier0_client: BentoMLClient, tier0_deployment: OwnDeployment, tier0_events: EventLog
+) -> None:
     golden = tier0_deployment.model.golden.plain
     milliseconds = []
 
@@ -45,20 +49,28 @@ async def test_each_row_alone_agrees(tier0_client: BentoMLClient, tier0_deployme
         milliseconds.append((time.perf_counter() - start) * 1000)
         assert_equal(tier0_deployment, alone, answer, tolerance=ROW_ALONE_TOLERANCE)
     in_memory = tier0_deployment.model.golden.seconds
-    tier0_events.emit(LatencyMeasured(served_ms=milliseconds, in_memory_ms=None if in_memory is None else in_memory * 1000))
+    tier0_events.emit(
+        LatencyMeasured(served_ms=milliseconds, in_memory_ms=None if in_memory is None else in_memory * 1000)
+    )
 
 
 @pytest.mark.asyncio
-async def test_rows_in_another_order_give_the_answers_in_that_order(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment) -> None:
+async def test_rows_in_another_order_give_the_answers_in_that_order(
+    tier0_client: BentoMLClient, tier0_deployment: OwnDeployment
+) -> None:
     golden = tier0_deployment.model.golden.plain
     order = random.Random(7).sample(range(len(golden)), len(golden))
     shuffled = golden.take(order)
 
-    assert_equal(tier0_deployment, shuffled, await tier0_client.predict(shuffled.body()), tolerance=ROW_ALONE_TOLERANCE)
+    assert_equal(
+        tier0_deployment, shuffled, await tier0_client.predict(shuffled.body()), tolerance=ROW_ALONE_TOLERANCE
+    )
 
 
 @pytest.mark.asyncio
-async def test_named_records_and_permuted_columns_mean_the_same_rows(tier0_client: BentoMLClient, tier0_deployment: OwnDeployment) -> None:
+async def test_named_records_and_permuted_columns_mean_the_same_rows(
+    tier0_client: BentoMLClient, tier0_deployment: OwnDeployment
+) -> None:
     golden = tier0_deployment.model.golden.plain
     backwards = {"features": [row[::-1] for row in golden.rows], "columns": golden.columns[::-1]}
     records = [dict(reversed(record.items())) for record in golden.records()]
@@ -72,10 +84,14 @@ async def test_named_records_and_permuted_columns_mean_the_same_rows(tier0_clien
 async def test_golden_rows_do_not_all_have_the_same_answer(tier0_deployment: OwnDeployment) -> None:
     golden = tier0_deployment.model.golden.plain
 
-    assert len(set(map(str, golden.probabilities or golden.predictions))) > 1, "a constant model would pass every comparison"
+    assert len(set(map(str, golden.probabilities or golden.predictions))) > 1, (
+        "a constant model would pass every comparison"
+    )
 
 
-def assert_equal(deployment: OwnDeployment, golden: GoldenRows, answer: object, *, tolerance: float = 0.0) -> None:
+def assert_equal(
+    deployment: OwnDeployment, golden: GoldenRows, answer: object, *, tolerance: float = 0.0
+) -> None:
     mismatch = golden.compare(answer, tolerance=tolerance)  # type: ignore[arg-type]
     if mismatch is not None:
         pytest.fail(deployment.explain(mismatch, golden), pytrace=False)
@@ -106,10 +122,14 @@ def test_bad_requests_are_refused_by_field(tier0_deployment: OwnDeployment, case
 def test_what_is_no_number_is_refused_by_field(tier0_deployment: OwnDeployment, value: object) -> None:
     name = feature_of(tier0_deployment, "number", "integer")
 
-    refused_by(tier0_deployment, {**tier0_deployment.model.golden.records()[0], name: value}, f"features[0].{name}")
+    refused_by(
+        tier0_deployment, {**tier0_deployment.model.golden.records()[0], name: value}, f"features[0].{name}"
+    )
 
 
-def test_what_is_no_text_and_what_is_no_whole_number_is_refused_by_field(tier0_deployment: OwnDeployment) -> None:
+def test_what_is_no_text_and_what_is_no_whole_number_is_refused_by_field(
+    tier0_deployment: OwnDeployment,
+) -> None:
     record = tier0_deployment.model.golden.records()[0]
     for feature in tier0_deployment.model.signature.features:
         if feature.kind in {"text", "integer"}:
@@ -126,14 +146,23 @@ def test_unknown_and_missing_columns_are_refused_by_name(tier0_deployment: OwnDe
     refused_by(tier0_deployment, {**rest, name.upper() + "_": 1}, f"features[0].{name}")
 
 
-def test_a_missing_value_goes_where_the_model_takes_it_and_is_refused_elsewhere(tier0_deployment: OwnDeployment) -> None:
+def test_a_missing_value_goes_where_the_model_takes_it_and_is_refused_elsewhere(
+    tier0_deployment: OwnDeployment,
+) -> None:
     record = tier0_deployment.model.golden.records()[0]
     for feature in tier0_deployment.model.signature.features:
-        bodies = [json.dumps({"features": [{**record, feature.name: value}]}).encode() for value in (None, float("nan"))]
+        bodies = [
+            json.dumps({"features": [{**record, feature.name: value}]}).encode()
+            for value in (None, float("nan"))
+        ]
         answers = [post(tier0_deployment, body) for body in bodies]
-        assert {answer.status_code for answer in answers} == ({200} if feature.accepts_missing else {422}), feature
+        assert {answer.status_code for answer in answers} == ({200} if feature.accepts_missing else {422}), (
+            feature
+        )
         if feature.accepts_missing:
-            assert answers[0].json()["predictions"] == answers[1].json()["predictions"], "NaN and null are the same missing value"
+            assert answers[0].json()["predictions"] == answers[1].json()["predictions"], (
+                "NaN and null are the same missing value"
+            )
 
 
 def test_half_a_surrogate_pair_is_refused(tier0_deployment: OwnDeployment) -> None:

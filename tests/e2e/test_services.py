@@ -33,7 +33,9 @@ def test_no_check_accuses_it(three_services: Services, name: str) -> None:
     for _ in range(3):
         verdict = tier0.check_serving(deployment, disturb="malformed", on_fail="return")
 
-        assert verdict.verdict == "pass", [result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]]
+        assert verdict.verdict == "pass", [
+            result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]
+        ]
     judged = {result.id for result in verdict.with_status("pass")}
     assert "parity.golden_rows" in judged
     assert ("contract.intervals" in judged) == (name not in {"churn", "conversion"})
@@ -44,7 +46,9 @@ def test_each_server_has_a_home_of_its_own(three_services: Services) -> None:
 
     assert len(homes) == len(three_services.servers)
     for kind, server in three_services.servers.items():
-        assert sorted(path.name for path in (server.home / "models").iterdir()) == sorted(model.name for model in three_services.models[kind])
+        assert sorted(path.name for path in (server.home / "models").iterdir()) == sorted(
+            model.name for model in three_services.models[kind]
+        )
 
 
 def test_a_model_of_another_horizon_is_another_model(three_services: Services) -> None:
@@ -71,18 +75,39 @@ def test_each_kind_has_a_port_of_its_own_and_another_where_that_is_taken(three_s
     ports = dict(zip(module.KINDS, range(module.FIRST_PORT, module.FIRST_PORT + 3), strict=True))
     if taken := [port for port in ports.values() if not is_free(port)]:
         pytest.skip(f"somebody on this machine has port {taken[0]}")
-    with socket.create_server(("127.0.0.1", ports["regression"])), Services.of_store(three_services.models["regression"][0].store) as services:
+    with (
+        socket.create_server(("127.0.0.1", ports["regression"])),
+        Services.of_store(three_services.models["regression"][0].store) as services,
+    ):
         given = {kind: int(server.url.rpartition(":")[2]) for kind, server in services.servers.items()}
 
     assert list(ports.values()) == [3001, 3002, 3003]
-    assert {kind: given[kind] for kind in ("classification", "causal")} == {"classification": 3001, "causal": 3003}
+    assert {kind: given[kind] for kind in ("classification", "causal")} == {
+        "classification": 3001,
+        "causal": 3003,
+    }
     assert given["regression"] not in ports.values()
 
 
 def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "t").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(Path(tier0.__file__).parents[1]), "TMPDIR": str(tmp_path / "t"), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "tier0.cli", "serve", "--all", "--kinds", "regression", "--first-port", "0"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(tier0.__file__).parents[1]),
+        "TMPDIR": str(tmp_path / "t"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "tier0.cli",
+        "serve",
+        "--all",
+        "--kinds",
+        "regression",
+        "--first-port",
+        "0",
+    ]
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
@@ -110,7 +135,10 @@ def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> N
     [
         ([], "which models? Name their tags, or say --all"),
         (["churn", "--store", "nowhere"], "there is no model 'churn' in"),
-        (["--all", "--kinds", "clustering"], "there is no such kind of service. There are: classification, regression, causal"),
+        (
+            ["--all", "--kinds", "clustering"],
+            "there is no such kind of service. There are: classification, regression, causal",
+        ),
         (["--all", "--store", "nowhere"], "that Tier0 registered"),
         (["churn", "--port", "http"], "is not a port"),
         (["churn", "--first-port", "3001"], "--first-port goes with --all; say --port"),
@@ -130,5 +158,8 @@ def test_what_cannot_be_served_is_refused_with_status_2(arguments: list[str], sa
 def test_an_extra_that_is_missing_is_told_before_anything_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "econml" else name)
 
-    with pytest.raises(MissingDependencyError, match=r"pip install 'pytest-tier0\[causal\]', or leave it out: --kinds regression"):
+    with pytest.raises(
+        MissingDependencyError,
+        match=r"pip install 'pytest-tier0\[causal\]', or leave it out: --kinds regression",
+    ):
         Services.of_examples(["regression", "causal"])

@@ -26,7 +26,11 @@ from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import STOP_WITHIN, Server
 from tier0.serving.workspace import Workspace
 
-pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("startup_failures")]
+pytestmark = [
+    pytest.mark.tier0_bentoml,
+    pytest.mark.timeout(120),
+    pytest.mark.xdist_group("startup_failures"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,9 @@ def workspace() -> Iterator[Workspace]:
 def save(workspace: Workspace, slope: float) -> RegisteredModel:
     rows = np.array([[float(number), slope * number] for number in range(-10, 10)])
     model = LogisticRegression().fit(rows, (rows[:, 0] * slope > 1).astype(int))
-    return ModelSaver(model, "tiny", {}, rows[:6])(workspace, EntryWriter(workspace, workspace.store), prove=False)
+    return ModelSaver(model, "tiny", {}, rows[:6])(
+        workspace, EntryWriter(workspace, workspace.store), prove=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +172,9 @@ def test_a_taken_port_names_its_owner_and_the_next_one_can_be_asked_for(server: 
         taken.listen()
         number = taken.getsockname()[1]
         server.port = Port(number)
-        with pytest.raises(PortInUseError, match=rf"port {number} is in use by pid {os.getpid()} .*--tier0-port {number}\+"):
+        with pytest.raises(
+            PortInUseError, match=rf"port {number} is in use by pid {os.getpid()} .*--tier0-port {number}\+"
+        ):
             server.launch()
 
         server.port = Port(number, or_next=True)
@@ -181,11 +189,16 @@ def test_a_port_that_is_taken_after_the_look_is_told_too(server: Server, model: 
         server.port = Port(taken.getsockname()[1])
         taken.close()
         server.launch()
-        with socket.create_server(("127.0.0.1", server.port.number)), pytest.raises(PortInUseError, match="is in use by pid"):
+        with (
+            socket.create_server(("127.0.0.1", server.port.number)),
+            pytest.raises(PortInUseError, match="is in use by pid"),
+        ):
             server.wait_until_ready(golden_probe(model, server.nonce), 60)
 
 
-def test_a_port_that_is_lost_like_that_is_replaced_by_the_next_where_that_is_allowed(server: Server, model: RegisteredModel) -> None:
+def test_a_port_that_is_lost_like_that_is_replaced_by_the_next_where_that_is_allowed(
+    server: Server, model: RegisteredModel
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         number = taken.getsockname()[1]
@@ -210,7 +223,9 @@ def test_the_port_that_was_asked_for_is_the_one_that_answers(server: Server, mod
     assert server.url == f"http://127.0.0.1:{number}"
 
 
-def test_the_worker_loads_no_library_that_its_model_does_not_need(server: Server, model: RegisteredModel) -> None:
+def test_the_worker_loads_no_library_that_its_model_does_not_need(
+    server: Server, model: RegisteredModel
+) -> None:
     server.launch()
     server.announce({"tiny": model.tag}, model.store)
     server.wait_until_ready(golden_probe(model, server.nonce), 60)
@@ -220,13 +235,18 @@ def test_the_worker_loads_no_library_that_its_model_does_not_need(server: Server
     assert not [name for name in ("xgboost", "lightgbm", "mlflow", "optuna", "matplotlib") if name in loaded]
 
 
-def test_a_model_that_answers_otherwise_is_told_with_the_row_and_a_curl_line(server: Server, model: RegisteredModel) -> None:
-    lies = replace(model, golden=replace(model.golden, predictions=[1 - label for label in model.golden.predictions]))
+def test_a_model_that_answers_otherwise_is_told_with_the_row_and_a_curl_line(
+    server: Server, model: RegisteredModel
+) -> None:
+    lies = replace(
+        model, golden=replace(model.golden, predictions=[1 - label for label in model.golden.predictions])
+    )
     server.launch()
     server.announce({"tiny": model.tag}, model.store)
 
     with pytest.raises(
-        PredictionMismatchError, match=r"row 0: predictions: expected 1, got 0 \(6 of \d+ rows differ\)\nReproduce with: curl -sS http"
+        PredictionMismatchError,
+        match=r"row 0: predictions: expected 1, got 0 \(6 of \d+ rows differ\)\nReproduce with: curl -sS http",
     ) as failure:
         server.wait_until_ready(golden_probe(lies, server.nonce), 60)
 

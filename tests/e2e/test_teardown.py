@@ -24,12 +24,16 @@ pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.x
 
 def assert_gone(server: Server) -> None:
     left = processes_marked(server.nonce)
-    assert left == [], f"processes of the server were expected to be gone, and {left} are there; see them with: ps -ef"
+    assert left == [], (
+        f"processes of the server were expected to be gone, and {left} are there; see them with: ps -ef"
+    )
     assert not server.folder.exists()
 
 
 @pytest.mark.asyncio
-async def test_a_stopped_server_leaves_no_process_no_port_and_no_folder(tier0_deployment: OwnDeployment) -> None:
+async def test_a_stopped_server_leaves_no_process_no_port_and_no_folder(
+    tier0_deployment: OwnDeployment,
+) -> None:
     server = await tier0.start_bentoml_service(tier0_deployment.model)
     port = int(server.url.rpartition(":")[2])
     assert server.url != tier0_deployment.url
@@ -38,9 +42,13 @@ async def test_a_stopped_server_leaves_no_process_no_port_and_no_folder(tier0_de
     seconds = await tier0.stop_bentoml_service(server)
 
     assert seconds <= STOP_WITHIN
-    assert not accepts_connections(port), f"port {port} was expected to refuse; see it with: curl -v http://127.0.0.1:{port}/livez"
+    assert not accepts_connections(port), (
+        f"port {port} was expected to refuse; see it with: curl -v http://127.0.0.1:{port}/livez"
+    )
     assert_gone(server)
-    assert accepts_connections(int(tier0_deployment.url.rpartition(":")[2])), "the other server is not touched"
+    assert accepts_connections(int(tier0_deployment.url.rpartition(":")[2])), (
+        "the other server is not touched"
+    )
 
 
 @pytest.mark.asyncio
@@ -63,7 +71,11 @@ def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 def processes_of_ours() -> list[psutil.Process]:
-    return [process for process in psutil.Process(os.getpid()).children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE]
+    return [
+        process
+        for process in psutil.Process(os.getpid()).children(recursive=True)
+        if process.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 def processes_of_ours_since(before: set[int]) -> set[int]:

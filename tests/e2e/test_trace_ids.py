@@ -15,7 +15,9 @@ pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.x
 
 
 @pytest.mark.asyncio
-async def test_the_id_of_a_call_stands_in_the_log_of_the_server(tier0_deployment: OwnDeployment, kept_traces: Any) -> None:
+async def test_the_id_of_a_call_stands_in_the_log_of_the_server(
+    tier0_deployment: OwnDeployment, kept_traces: Any
+) -> None:
     async with BentoMLClient(tier0_deployment.url, tracer=kept_traces) as client:
         await client.predict(tier0_deployment.model.golden.body())
 

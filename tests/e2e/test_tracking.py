@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from tier0.runs.session import Trained
 
 # MLflow's own code uses what SQLAlchemy deprecates.
-pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.tier0_bentoml,
+    pytest.mark.timeout(120),
+    pytest.mark.xdist_group("tier0_bentoml"),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 
-def test_logged_model_gives_the_golden_answers(tier0_trained: Trained, tier0_model: RegisteredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logged_model_gives_the_golden_answers(
+    tier0_trained: Trained, tier0_model: RegisteredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     signature, golden = tier0_model.signature, tier0_model.golden.plain
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tier0_trained.tracking_uri)
     logged = mlflow.sklearn.load_model(tier0_trained.model_uri)
@@ -32,5 +39,7 @@ def test_run_holds_parameters_and_metrics(tier0_trained: Trained) -> None:
 
     assert run.data.params["algorithm"] == tier0_trained.training.algorithm
     assert run.data.params["threshold"] == str(tier0_trained.training.threshold)
-    assert {name: run.data.metrics[name] for name in tier0_trained.training.metrics} == tier0_trained.training.metrics
+    assert {
+        name: run.data.metrics[name] for name in tier0_trained.training.metrics
+    } == tier0_trained.training.metrics
     assert tier0_trained.model_uri == f"runs:/{tier0_trained.run_id}/model"

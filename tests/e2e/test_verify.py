@@ -18,13 +18,27 @@ if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]
-NOT_OF_THIS_MODEL = {"parity.boundaries", "parity.decisions", "parity.large_integers", "contract.refuses_misspelled_category"}
+NOT_OF_THIS_MODEL = {
+    "parity.boundaries",
+    "parity.decisions",
+    "parity.large_integers",
+    "contract.refuses_misspelled_category",
+}
 """What a model may lack: a linear one has no boundaries."""
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(tier0.__file__).parents[1])}  # a checkout need not be installed
-    return subprocess.run([sys.executable, "-m", "tier0.cli", *arguments], env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(tier0.__file__).parents[1]),
+    }  # a checkout need not be installed
+    return subprocess.run(
+        [sys.executable, "-m", "tier0.cli", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
@@ -35,13 +49,24 @@ def test_our_own_deployment_holds_in_every_check(tier0_deployment: OwnDeployment
         assert verdict.verdict == "pass"
         unjudged = {result.id: result.message for result in verdict.with_status("not_judged")}
         kills = {"resilience.worker_is_replaced", "teardown.stops", "teardown.ends_with_its_supervisor"}
-        assert kills | {"concurrency.own_context", "contract.intervals"} == unjudged.keys() - NOT_OF_THIS_MODEL, unjudged
+        assert (
+            kills | {"concurrency.own_context", "contract.intervals"} == unjudged.keys() - NOT_OF_THIS_MODEL
+        ), unjudged
 
 
 def test_command_line_by_model_and_store(tier0_deployment: OwnDeployment, tmp_path: Path) -> None:
     model, report = tier0_deployment.model, tmp_path / "verdict.json"
 
-    done = run("verify", tier0_deployment.url, "--model", f"{model.name}:latest", "--store", str(model.store), "--json", str(report))
+    done = run(
+        "verify",
+        tier0_deployment.url,
+        "--model",
+        f"{model.name}:latest",
+        "--store",
+        str(model.store),
+        "--json",
+        str(report),
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
@@ -49,15 +74,22 @@ def test_command_line_by_model_and_store(tier0_deployment: OwnDeployment, tmp_pa
     assert (document["schema"], document["verdict"], document["target"]["model"]) == (2, "pass", model.tag)
     statuses = {check["id"]: check["status"] for check in document["checks"]}
     assert statuses["parity.golden_rows"] == statuses["identity.expected_model"] == "pass"
-    assert statuses["contract.refuses_empty_body"] == "not_judged", "nothing malformed is sent unless it is allowed"
+    assert statuses["contract.refuses_empty_body"] == "not_judged", (
+        "nothing malformed is sent unless it is allowed"
+    )
 
 
 def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: OwnDeployment) -> None:
-    accepted, inconclusive = run("verify", tier0_deployment.url, "--without-golden"), run("verify", tier0_deployment.url)
+    accepted, inconclusive = (
+        run("verify", tier0_deployment.url, "--without-golden"),
+        run("verify", tier0_deployment.url),
+    )
 
     assert (accepted.returncode, inconclusive.returncode) == (0, 2), accepted.stdout + accepted.stderr
     assert "parity.golden_rows" in accepted.stdout
-    assert "there are no golden rows; pass --golden FILE, or --model TAG with --store DIR" in inconclusive.stdout
+    assert (
+        "there are no golden rows; pass --golden FILE, or --model TAG with --store DIR" in inconclusive.stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,11 +98,23 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
         (["verify"], "no URL given"),
         (["verify", "localhost:3000"], "invalid service URL 'localhost:3000'"),
         (["verify", "http://127.0.0.1:9"], "nothing responds at http://127.0.0.1:9"),
-        (["verify", "http://127.0.0.1:9", "--golden", "nowhere.json"], "cannot read golden rows from nowhere.json"),
-        (["verify", "http://127.0.0.1:9", "--model", "m:1", "--store", "/dev/null"], "there is no model 'm:1' in /dev/null"),
-        (["verify", "http://127.0.0.1:9", "--contract", "nowhere.toml"], "the contract nowhere.toml cannot be read"),
+        (
+            ["verify", "http://127.0.0.1:9", "--golden", "nowhere.json"],
+            "cannot read golden rows from nowhere.json",
+        ),
+        (
+            ["verify", "http://127.0.0.1:9", "--model", "m:1", "--store", "/dev/null"],
+            "there is no model 'm:1' in /dev/null",
+        ),
+        (
+            ["verify", "http://127.0.0.1:9", "--contract", "nowhere.toml"],
+            "the contract nowhere.toml cannot be read",
+        ),
         (["verify", "http://127.0.0.1:9", "--header", "secret"], "give 'Name: value'"),
-        (["verify", "http://127.0.0.1:9", "--waivers", "nowhere.toml"], "the file of waivers nowhere.toml cannot be read"),
+        (
+            ["verify", "http://127.0.0.1:9", "--waivers", "nowhere.toml"],
+            "the file of waivers nowhere.toml cannot be read",
+        ),
         (["verify", "http://127.0.0.1:9", "--client", "nowhere"], "give module:name"),
         (["verify", "http://127.0.0.1:9", "--client", "nowhere:make"], "No module named 'nowhere'"),
         (["verify", "http://127.0.0.1:9", "--json", "/nowhere/verdict.json"], "there is no folder /nowhere"),
@@ -99,7 +143,9 @@ def test_masked_evidence_shows_no_values(tier0_deployment: OwnDeployment) -> Non
     golden = tier0_deployment.model.golden.plain
     wrong = replace(golden, predictions=[f"not {label}" for label in golden.predictions])
 
-    verdict = tier0.check_serving(replace(tier0_deployment, golden=wrong, mask=True), groups=["parity.golden_rows"], on_fail="return")
+    verdict = tier0.check_serving(
+        replace(tier0_deployment, golden=wrong, mask=True), groups=["parity.golden_rows"], on_fail="return"
+    )
 
     shown = json.dumps(verdict.as_dict(), ensure_ascii=False)
     assert verdict.verdict == "fail"

@@ -13,7 +13,18 @@ from pathlib import Path
 
 import psutil
 
-FAST = ["-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", "--tier0-algorithms", "linear", "--tier0-hpo-trials", "1"]
+FAST = [
+    "-p",
+    "no:opik",
+    "-p",
+    "no:hypothesispytest",
+    "-p",
+    "no:cacheprovider",
+    "--tier0-algorithms",
+    "linear",
+    "--tier0-hpo-trials",
+    "1",
+]
 
 
 @dataclass
@@ -26,17 +37,36 @@ class Run:
     process: subprocess.Popen[str] | None = None
 
     def start(
-        self, *arguments: str, env: dict[str, str] | None = None, python: str = sys.executable, before: Sequence[str] = ()
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        python: str = sys.executable,
+        before: Sequence[str] = (),
     ) -> subprocess.Popen[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_", "COV_", "MLFLOW_"))}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TIER0_", "PYTEST_", "COV_", "MLFLOW_"))
+        }
         environment |= {"TMPDIR": str(self.tmp), "TIER0_TEST_MARK": self.mark, **(env or {})}
         with (self.folder / "output.txt").open("w", encoding="utf-8") as output:
             self.process = subprocess.Popen(
-                [*before, python, "-m", "pytest", *arguments], cwd=self.folder, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
+                [*before, python, "-m", "pytest", *arguments],
+                cwd=self.folder,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
             )
         return self.process
 
-    def finish(self, *arguments: str, env: dict[str, str] | None = None, python: str = sys.executable, before: Sequence[str] = ()) -> int:
+    def finish(
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        python: str = sys.executable,
+        before: Sequence[str] = (),
+    ) -> int:
         return self.start(*arguments, env=env, python=python, before=before).wait(180)
 
     @property
@@ -55,7 +85,10 @@ class Run:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("TIER0_TEST_MARK") == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                if (
+                    process.environ().get("TIER0_TEST_MARK") == self.mark
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
                     found.append(process)
             except psutil.Error:
                 continue

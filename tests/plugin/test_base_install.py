@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import tier0
-from tier0.core.golden import GoldenRows
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
+from tier0.golden.rows import GoldenRows
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = (  # but pydantic, which typer needs, too
@@ -47,7 +47,13 @@ def answer(arrival: Arrival) -> Reply:
         numbers = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
         given = {"type": "object", "properties": {"features": numbers}}
         predict = {"name": "predict", "route": "/predict", "batchable": False, "input": given}
-        return Reply(body={"name": "x", "type": "service", "routes": [{**predict, "output": {"type": "array", "items": {"type": "number"}}}]})
+        return Reply(
+            body={
+                "name": "x",
+                "type": "service",
+                "routes": [{**predict, "output": {"type": "array", "items": {"type": "number"}}}],
+            }
+        )
     if arrival.method == "POST":
         return Reply(body=[row[0] * 2 for row in json.loads(arrival.body)["features"]])
     return Reply(body={"status": "ok"}) if arrival.path in {"/readyz", "/livez"} else Reply(404)
@@ -68,20 +74,45 @@ def url() -> Iterator[str]:
 
 
 def blocked(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_"))}
-    environment |= {"PYTHONPATH": f"{project}:{Path(tier0.__file__).parents[1]}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    return subprocess.run([sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_"))
+    }
+    environment |= {
+        "PYTHONPATH": f"{project}:{Path(tier0.__file__).parents[1]}",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_command_verifies_by_url(project: Path, url: str) -> None:
-    done = blocked(project, "-m", "tier0.cli", "verify", url, "--golden", "golden.json", "--json", "verdict.json")
+    done = blocked(
+        project, "-m", "tier0.cli", "verify", url, "--golden", "golden.json", "--json", "verdict.json"
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((project / "verdict.json").read_text(encoding="utf-8"))["verdict"] == "pass"
 
 
 def test_pytest_verifies_by_url(project: Path, url: str) -> None:
-    asked = ["--pyargs", "tier0.suite", "-m", "tier0_bentoml", "--tier0-url", url, "--tier0-golden", "golden.json", "--tier0-report", "report.json"]
+    asked = [
+        "--pyargs",
+        "tier0.suite",
+        "-m",
+        "tier0_bentoml",
+        "--tier0-url",
+        url,
+        "--tier0-golden",
+        "golden.json",
+        "--tier0-report",
+        "report.json",
+    ]
 
     done = blocked(project, *PYTEST, *asked)
 
@@ -89,7 +120,10 @@ def test_pytest_verifies_by_url(project: Path, url: str) -> None:
     assert json.loads((project / "report.json").read_text(encoding="utf-8"))["verdict"] == "pass"
 
 
-@pytest.mark.parametrize("arguments", [["golden", "json:loads", "rows.csv"], ["run", "--step", "1"], ["serve", "m:1"], ["build", "m:1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["golden", "json:loads", "rows.csv"], ["run", "--step", "1"], ["serve", "m:1"], ["build", "m:1"]],
+)
 def test_a_command_that_needs_an_extra_names_it(project: Path, arguments: list[str]) -> None:
     (project / "rows.csv").write_text("a\n1\n", encoding="utf-8")
 
@@ -97,7 +131,10 @@ def test_a_command_that_needs_an_extra_names_it(project: Path, arguments: list[s
 
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    assert "which is not installed: pip install 'pytest-tier0[" in done.stderr or "there is no model" in done.stderr
+    assert (
+        "which is not installed: pip install 'pytest-tier0[" in done.stderr
+        or "there is no model" in done.stderr
+    )
 
 
 def test_training_names_the_extra_once(project: Path) -> None:
@@ -109,19 +146,41 @@ def test_training_names_the_extra_once(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_bare_environment_verifies_by_url(project: Path, url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_bare_environment_verifies_by_url(
+    project: Path, url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     place = tmp_path_factory.mktemp("bare")
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(place), str(ROOT)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(place), str(ROOT)],
+        check=True,
+    )
     subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
     python = str(place / "venv" / "bin" / "python")
     (wheel,) = place.glob("*.whl")
     subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
     (project / "sitecustomize.py").unlink()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_", "PYTHON"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("TIER0_", "PYTEST_", "PYTHON"))
+    }
 
     for arguments in (
         ["-m", "tier0.cli", "verify", url, "--golden", "golden.json"],
-        ["-m", "pytest", "--pyargs", "tier0.suite", "-m", "tier0_bentoml", "--tier0-url", url, "--tier0-golden", "golden.json"],
+        [
+            "-m",
+            "pytest",
+            "--pyargs",
+            "tier0.suite",
+            "-m",
+            "tier0_bentoml",
+            "--tier0-url",
+            url,
+            "--tier0-golden",
+            "golden.json",
+        ],
     ):
-        done = subprocess.run([python, *arguments], cwd=project, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [python, *arguments], cwd=project, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -8,12 +8,22 @@ from pathlib import Path
 import pytest
 from pytest_run import Run
 
-from tier0.core.golden import GoldenRows
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 
 TINY = Path(__file__).parents[1] / "defects" / "starts" / "tiny.py"
 ROWS = [[1.0, 2.0], [3.5, 1.0], [5.0, 9.0]]
-SUITE = ["--pyargs", "tier0.suite", "-m", "tier0_bentoml", "-p", "tier0.pytest_plugin", "-p", "no:cacheprovider", "-rs"]
+SUITE = [
+    "--pyargs",
+    "tier0.suite",
+    "-m",
+    "tier0_bentoml",
+    "-p",
+    "tier0.pytest_plugin",
+    "-p",
+    "no:cacheprovider",
+    "-rs",
+]
 CONTRACT = 'schema = 1\nroute = "/predict"\npredictions = "predictions"\n'
 
 
@@ -31,11 +41,22 @@ def project(tmp_path: Path) -> Run:
 
 
 def options(*more: str) -> list[str]:
-    return [*SUITE, "--tier0-golden", "golden.json", "--tier0-contract", "contract.toml", "--tier0-store", "home", *more]
+    return [
+        *SUITE,
+        "--tier0-golden",
+        "golden.json",
+        "--tier0-contract",
+        "contract.toml",
+        "--tier0-store",
+        "home",
+        *more,
+    ]
 
 
 def test_a_service_of_ones_own_is_started_judged_and_stopped(project: Run) -> None:
-    status = project.finish(*options("--tier0-service", "services/tiny.py:Tiny"), env={"PYTHONPATH": str(TINY.parents[3] / "src")})
+    status = project.finish(
+        *options("--tier0-service", "services/tiny.py:Tiny"), env={"PYTHONPATH": str(TINY.parents[3] / "src")}
+    )
 
     assert status == 0, project.output
     assert "tier0: starting bentoml serve" in project.output
@@ -45,9 +66,18 @@ def test_a_service_of_ones_own_is_started_judged_and_stopped(project: Run) -> No
 
 
 def test_a_service_that_runs_is_judged_and_left_running(project: Run) -> None:
-    with Deployment.from_service(f"{project.folder}/services/tiny.py:Tiny", store=project.folder / "home") as running:
+    with Deployment.from_service(
+        f"{project.folder}/services/tiny.py:Tiny", store=project.folder / "home"
+    ) as running:
         environment = {"PYTHONPATH": str(TINY.parents[3] / "src"), "TIER0_HEADER": "Authorization: @token"}
-        asked = options("--tier0-url", running.url, "--tier0-groups", "health,parity.golden_rows", "--tier0-disturb", "malformed")
+        asked = options(
+            "--tier0-url",
+            running.url,
+            "--tier0-groups",
+            "health,parity.golden_rows",
+            "--tier0-disturb",
+            "malformed",
+        )
         status = project.finish(*asked, env=environment)
         assert running.server is not None
         assert running.server.left(), "it goes on"
@@ -62,12 +92,17 @@ def test_a_service_that_runs_is_judged_and_left_running(project: Run) -> None:
 
 def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
     GoldenRows(["a", "b"], ROWS, [a + b for a, b in ROWS], None, []).write(project.folder / "golden.json")
-    asked = options("--tier0-service", "services/tiny.py:Tiny", "--tier0-groups", "parity.golden_rows", "--tier0-keep")
+    asked = options(
+        "--tier0-service", "services/tiny.py:Tiny", "--tier0-groups", "parity.golden_rows", "--tier0-keep"
+    )
 
     status = project.finish(*asked, env={"PYTHONPATH": str(TINY.parents[3] / "src")})
 
     assert status == 1
-    assert "parity.golden_rows: served predictions differ from the trained model: row 0: predictions: expected 3.0, got -1.0" in project.output
+    assert (
+        "parity.golden_rows: served predictions differ from the trained model: row 0: predictions: expected 3.0, got -1.0"
+        in project.output
+    )
     assert "Reproduce with: curl -sS http://127.0.0.1:" in project.output
     assert "tier0: end of " in project.output
     assert "Service Tiny initialized" in project.output, "the server's log stands beside the failure"
@@ -82,12 +117,29 @@ def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
     [
         (["--tier0-url", "http://127.0.0.1:1", "--tier0-service", "a.py:A"], "were both given"),
         ([], "no service was named"),
-        (["--tier0-service", "a.py:A", "--tier0-ca", "token"], "says whom to trust at a URL, and none was given"),
-        pytest.param(["--tier0-groups", "magic"], "cannot be used: unknown group or check 'magic'", marks=pytest.mark.slow),
-        pytest.param(["--tier0-disturb", "all"], "is no level: give one of none, malformed, load, faults", marks=pytest.mark.slow),
-        pytest.param(["--tier0-header", "Authorization"], "(hidden) number 1 has no name or no value", marks=pytest.mark.slow),
+        (
+            ["--tier0-service", "a.py:A", "--tier0-ca", "token"],
+            "says whom to trust at a URL, and none was given",
+        ),
+        pytest.param(
+            ["--tier0-groups", "magic"],
+            "cannot be used: unknown group or check 'magic'",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--tier0-disturb", "all"],
+            "is no level: give one of none, malformed, load, faults",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--tier0-header", "Authorization"],
+            "(hidden) number 1 has no name or no value",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
-def test_what_contradicts_itself_is_refused_before_anything_is_done(project: Run, more: list[str], says: str) -> None:
+def test_what_contradicts_itself_is_refused_before_anything_is_done(
+    project: Run, more: list[str], says: str
+) -> None:
     assert project.finish(*options(*more), env={"PYTHONPATH": str(TINY.parents[3] / "src")}) == 4
     assert says in project.output

@@ -22,7 +22,9 @@ def test_it(tier0_server):
 MOMENTS: dict[str, Callable[[Run], object]] = {
     "the guard of the folder runs": lambda run: run.processes()[1:],
     "bentoml serve starts": lambda run: list(run.tmp.glob("tier0-*/s*/server.log")),
-    "the worker imports": lambda run: any("_bentoml_impl.worker.service" in command for command in run.left()),
+    "the worker imports": lambda run: any(
+        "_bentoml_impl.worker.service" in command for command in run.left()
+    ),
     "the model trains": lambda run: "step 5 training" in run.output,
     "the model is registered": lambda run: list(run.tmp.glob("tier0-*/r*")),
     "the model is served": lambda run: (run.folder / "ready").exists(),
@@ -38,7 +40,13 @@ def start_until(run: Run, moment: str, *arguments: str) -> subprocess.Popen[str]
 
 
 @pytest.mark.parametrize(
-    "moment", [pytest.param(moment, marks=[] if moment in {"the worker imports", "the model is served"} else pytest.mark.slow) for moment in MOMENTS]
+    "moment",
+    [
+        pytest.param(
+            moment, marks=[] if moment in {"the worker imports", "the model is served"} else pytest.mark.slow
+        )
+        for moment in MOMENTS
+    ],
 )
 def test_a_second_after_sigkill_nothing_is_left(run: Run, moment: str) -> None:
     process = start_until(run, moment)
@@ -49,7 +57,9 @@ def test_a_second_after_sigkill_nothing_is_left(run: Run, moment: str) -> None:
     run.assert_gone_within(1.0)
 
 
-@pytest.mark.parametrize("moment", [pytest.param("the model is registered", marks=pytest.mark.slow), "the model is served"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("the model is registered", marks=pytest.mark.slow), "the model is served"]
+)
 def test_a_second_after_sigkill_of_xdists_controller_nothing_is_left(run: Run, moment: str) -> None:
     process = start_until(run, moment, "-n", "2")
 
@@ -60,7 +70,9 @@ def test_a_second_after_sigkill_of_xdists_controller_nothing_is_left(run: Run, m
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("moment", [pytest.param("the worker imports", marks=pytest.mark.slow), "the model is served"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("the worker imports", marks=pytest.mark.slow), "the model is served"]
+)
 def test_ctrl_c_tears_down_within_three_seconds(run: Run, moment: str) -> None:
     process = start_until(run, moment)
     start = time.monotonic()
@@ -75,7 +87,9 @@ def test_ctrl_c_tears_down_within_three_seconds(run: Run, moment: str) -> None:
 
 def test_ctrl_c_in_code_that_is_executed_from_text_ends_with_pytests_status(run: Run) -> None:
     """CPython remembers it as unhandled, whoever handles it: seen while a dataclass was made in an import."""
-    (run.folder / "test_it.py").write_text("def test_it(tier0_settings):\n    exec('raise KeyboardInterrupt')\n", encoding="utf-8")
+    (run.folder / "test_it.py").write_text(
+        "def test_it(tier0_settings):\n    exec('raise KeyboardInterrupt')\n", encoding="utf-8"
+    )
 
     assert run.finish(*FAST) == pytest.ExitCode.INTERRUPTED, run.output
 
@@ -92,7 +106,10 @@ def test_sigterm_leaves_nothing(run: Run) -> None:
 @pytest.mark.parametrize("method", [pytest.param("signal", marks=pytest.mark.slow), "thread"])
 def test_a_timeout_of_a_test_leaves_nothing(run: Run, method: str) -> None:
     (run.folder / "test_it.py").write_text(
-        WAITING.replace("def test_it", f"@pytest.mark.timeout(1, func_only=True, method={method!r})\ndef test_it"), encoding="utf-8"
+        WAITING.replace(
+            "def test_it", f"@pytest.mark.timeout(1, func_only=True, method={method!r})\ndef test_it"
+        ),
+        encoding="utf-8",
     )
 
     status = run.finish(*FAST)
@@ -125,7 +142,9 @@ def test_it(broken):
 
 
 def test_keep_keeps_the_folder_and_says_where(run: Run) -> None:
-    (run.folder / "test_it.py").write_text(WAITING.replace("threading.Event().wait(100)", "pass"), encoding="utf-8")
+    (run.folder / "test_it.py").write_text(
+        WAITING.replace("threading.Event().wait(100)", "pass"), encoding="utf-8"
+    )
 
     assert run.finish(*FAST, "--tier0-keep") == 0, run.output
 

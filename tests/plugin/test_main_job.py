@@ -63,7 +63,13 @@ def test_same_seed_same_model_and_another_seed_another(job: Run) -> None:
     results = []
     for seed in ("3", "3", "4"):
         assert job.finish(*FAST, "--tier0-seed", seed) == 0, job.output
-        results.append({name: value for name, value in facts(job)[0].items() if name in {"metrics", "threshold", "golden"}})
+        results.append(
+            {
+                name: value
+                for name, value in facts(job)[0].items()
+                if name in {"metrics", "threshold", "golden"}
+            }
+        )
 
     assert results[0] == results[1]
     assert results[0] != results[2]
@@ -85,7 +91,10 @@ def test_two_workers_are_told_of_one_failure(job: Run) -> None:
     file = job.folder / "rows.csv"
     pd.DataFrame({"x": range(100), "y": ["same"] * 100}).to_csv(file, index=False)
 
-    assert job.finish(*FAST, "-n", "2", "--tier0-dataset", str(file), "--tier0-target", "y") == pytest.ExitCode.TESTS_FAILED
+    assert (
+        job.finish(*FAST, "-n", "2", "--tier0-dataset", str(file), "--tier0-target", "y")
+        == pytest.ExitCode.TESTS_FAILED
+    )
 
     assert "with one class only there is nothing to learn" in job.output
     job.assert_gone_within(1.0)
@@ -121,7 +130,16 @@ def test_data_of_ones_own_with_text_labels_and_groups(job: Run, suffix: str) -> 
     file = job.folder / f"rows.{suffix}"
     frame.to_csv(file, index=False) if suffix == "csv" else frame.to_parquet(file)
 
-    arguments = ["--tier0-dataset", str(file), "--tier0-target", "outcome", "--tier0-group", "id", "--tier0-algorithms", "xgboost"]
+    arguments = [
+        "--tier0-dataset",
+        str(file),
+        "--tier0-target",
+        "outcome",
+        "--tier0-group",
+        "id",
+        "--tier0-algorithms",
+        "xgboost",
+    ]
     assert job.finish(*FAST, *arguments) == 0, job.output
 
     assert facts(job)[0]["algorithm"] == "XGBClassifier"
@@ -132,13 +150,17 @@ def test_a_useless_model_fails_with_the_numbers(job: Run) -> None:
     file = job.folder / "nothing_to_learn.csv"
     pd.DataFrame({"x": [1.0] * 400, "y": [0, 1] * 200}).to_csv(file, index=False)
 
-    assert job.finish(*FAST, "--tier0-dataset", str(file), "--tier0-target", "y") == pytest.ExitCode.TESTS_FAILED
+    assert (
+        job.finish(*FAST, "--tier0-dataset", str(file), "--tier0-target", "y") == pytest.ExitCode.TESTS_FAILED
+    )
 
     assert "is useless on the test part: auc_roc is 0.500, under 0.55" in job.output
 
 
 def test_reports_hold_the_summary(job: Run) -> None:
-    assert job.finish(*FAST, "--html=report.html", "--self-contained-html", "--junitxml=junit.xml") == 0, job.output
+    assert job.finish(*FAST, "--html=report.html", "--self-contained-html", "--junitxml=junit.xml") == 0, (
+        job.output
+    )
 
     report = (job.folder / "report.html").read_text(encoding="utf-8")
     assert "Tier0: passed" in report
@@ -234,7 +256,9 @@ def test_every_way_to_load_the_plugin(run: Run, wheel: Path, ways: str) -> None:
     if ways in {"-p", "all at once"}:
         arguments += ["-p", "tier0.pytest_plugin"]
     if ways in {"conftest", "all at once"}:
-        (run.folder / "conftest.py").write_text('pytest_plugins = ["tier0.pytest_plugin"]\n', encoding="utf-8")
+        (run.folder / "conftest.py").write_text(
+            'pytest_plugins = ["tier0.pytest_plugin"]\n', encoding="utf-8"
+        )
     (run.folder / "test_it.py").write_text(ASKS_LITTLE, encoding="utf-8")
 
     assert run.finish(*arguments, env=env) == 0, run.output
@@ -253,7 +277,9 @@ def test_a_run_without_pytest_asyncio_works(job: Run) -> None:
 
 
 def test_the_suite_runs_in_an_empty_project_on_any_data(run: Run) -> None:
-    status = run.finish("--pyargs", "tier0.suite", "-m", "tier0_bentoml", "-v", *FAST, "--tier0-dataset", "wine")
+    status = run.finish(
+        "--pyargs", "tier0.suite", "-m", "tier0_bentoml", "-v", *FAST, "--tier0-dataset", "wine"
+    )
 
     assert status == 0, run.output
     assert "test_serving[parity.golden_rows] PASSED" in run.output

@@ -54,7 +54,9 @@ def test_marker_is_known_under_strict_markers(pytester: pytest.Pytester) -> None
         (["--tier0-target", "y"], "*target = 'y' (from --tier0-target) has no meaning*"),
     ],
 )
-def test_a_bad_setting_is_a_usage_error_before_anything_is_done(pytester: pytest.Pytester, arguments: list[str], says: str) -> None:
+def test_a_bad_setting_is_a_usage_error_before_anything_is_done(
+    pytester: pytest.Pytester, arguments: list[str], says: str
+) -> None:
     pytester.makepyfile(ASKED)
 
     result = pytester.runpytest_subprocess(*QUIET, *arguments)
@@ -63,14 +65,20 @@ def test_a_bad_setting_is_a_usage_error_before_anything_is_done(pytester: pytest
     result.stderr.fnmatch_lines([f"ERROR: tier0: {says}"])
 
 
-def test_header_says_where_each_setting_came_from(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_header_says_where_each_setting_came_from(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytester.makepyfile(NOTHING)
     pytester.makeini("[pytest]\ntier0_seed = 4\ntier0_hpo_trials = 9\n")
     monkeypatch.setenv("TIER0_HPO_TRIALS", "3")
 
     result = pytester.runpytest_subprocess(*QUIET, "--tier0-port", "3001+")
 
-    result.stdout.fnmatch_lines(["tier0: hpo-trials=3 (environment TIER0_HPO_TRIALS), seed=4 (ini tier0_seed), port=3001+ (--tier0-port)"])
+    result.stdout.fnmatch_lines(
+        [
+            "tier0: hpo-trials=3 (environment TIER0_HPO_TRIALS), seed=4 (ini tier0_seed), port=3001+ (--tier0-port)"
+        ]
+    )
 
 
 def test_no_header_where_nothing_was_set(pytester: pytest.Pytester) -> None:
@@ -81,7 +89,9 @@ def test_no_header_where_nothing_was_set(pytester: pytest.Pytester) -> None:
 
 def test_loading_the_plugin_imports_the_standard_library_and_pytest_only() -> None:
     code = "import pytest, sys; before = set(sys.modules); import tier0.pytest_plugin; print(*(set(sys.modules) - before))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
 
     own = {name for name in loaded if name.partition(".")[0] == "tier0"}
     core = {f"tier0.core.{name}" for name in ("catalogue", "errors", "event_log", "secrets", "settings")}
@@ -97,9 +107,25 @@ def test_a_deselected_run_neither_imports_nor_starts_anything(pytester: pytest.P
 
     result.assert_outcomes(passed=1, deselected=1)
     loaded = (pytester.path / "modules.txt").read_text(encoding="utf-8").split()
-    heavy = {"bentoml", "sklearn", "mlflow", "numpy", "pandas", "httpx", "psutil", "optuna", "xgboost", "lightgbm", "tenacity"}
+    heavy = {
+        "bentoml",
+        "sklearn",
+        "mlflow",
+        "numpy",
+        "pandas",
+        "httpx",
+        "psutil",
+        "optuna",
+        "xgboost",
+        "lightgbm",
+        "tenacity",
+    }
     assert not heavy & {name.partition(".")[0] for name in loaded}
-    assert not [name for name in loaded if name.startswith(("tier0.runs", "tier0.serving", "tier0.pipeline", "tier0.client", "tier0.report"))]
+    assert not [
+        name
+        for name in loaded
+        if name.startswith(("tier0.runs", "tier0.serving", "tier0.pipeline", "tier0.client", "tier0.report"))
+    ]
     assert "tier0.core.events" not in loaded, "its classes take milliseconds to make"
     result.stdout.no_fnmatch_line("*= tier0 =*")
 
@@ -107,7 +133,10 @@ def test_a_deselected_run_neither_imports_nor_starts_anything(pytester: pytest.P
 def test_client_imports_httpx_and_tenacity_and_nothing_of_pytest_or_training() -> None:
     code = "import sys, tier0.client; print(*sys.modules)"
     loaded = {
-        name.partition(".")[0] for name in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        name.partition(".")[0]
+        for name in subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
     }
 
     assert {"httpx", "tenacity"} <= loaded

@@ -25,15 +25,15 @@ from pytest_run import Run
 from typer.testing import CliRunner
 
 import tier0
-from tier0.checks.serving.sender import UnansweredError
+from tier0.checks.serving.harness.sender import UnansweredError
 from tier0.cli import app
+from tier0.contract.contract import ContractError
 from tier0.core.catalogue import CATALOGUE, Check, select_checks
-from tier0.core.contract import ContractError
 from tier0.core.errors import Tier0Error, UnknownCheckError
-from tier0.core.golden import GoldenRows
 from tier0.core.verdict import InconclusiveError
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 from tier0.runs.examination import Examination, close_examinations, examination_of
 
@@ -60,7 +60,10 @@ def test_serving(tier0_deployment, check):
 
 
 def service(
-    *, status: int = 200, labels: Callable[[float], int] = LABELS.__getitem__, routes: tuple[dict[str, Any], ...] = (ROUTE,)
+    *,
+    status: int = 200,
+    labels: Callable[[float], int] = LABELS.__getitem__,
+    routes: tuple[dict[str, Any], ...] = (ROUTE,),
 ) -> Callable[[Arrival], Reply]:
     """A small service: its schema, its health, and a prediction for each row."""
 
@@ -74,7 +77,9 @@ def service(
         if status != 200:
             return Reply(status, {"error": "x"})
         try:
-            return Reply(body={"predictions": [labels(row[0]) for row in json.loads(arrival.body)["features"]]})
+            return Reply(
+                body={"predictions": [labels(row[0]) for row in json.loads(arrival.body)["features"]]}
+            )
         except (ValueError, KeyError, TypeError, IndexError):
             return Reply(422)
 
@@ -87,7 +92,11 @@ SERVICES: dict[str, tuple[Callable[[Arrival], Reply] | None, bool, str]] = {
     "wrong labels": (service(labels=lambda first: 1 - LABELS[first]), True, "fail"),
     "no golden rows": (service(), False, "inconclusive"),
     "nothing answers": (None, True, "inconclusive"),
-    "contract unclear": (service(routes=tuple({**ROUTE, "name": name, "route": f"/{name}"} for name in ("one", "other"))), True, "inconclusive"),
+    "contract unclear": (
+        service(routes=tuple({**ROUTE, "name": name, "route": f"/{name}"} for name in ("one", "other"))),
+        True,
+        "inconclusive",
+    ),
 }
 
 
@@ -101,7 +110,10 @@ class Outcome:
 
     @classmethod
     def of(cls, document: dict[str, Any], arrivals: list[Arrival], url: str) -> Outcome:
-        statuses = {check["id"]: (check["status"], check["code"], check["message"].replace(url, "URL")) for check in document["checks"]}
+        statuses = {
+            check["id"]: (check["status"], check["code"], check["message"].replace(url, "URL"))
+            for check in document["checks"]
+        }
         return cls(document["verdict"], statuses, Counter((one.method, one.path) for one in arrivals))
 
 
@@ -115,7 +127,9 @@ def by_check_serving(url: str, golden: Path | None, _: Run) -> dict[str, Any]:
 def by_command(url: str, golden: Path | None, run: Run) -> dict[str, Any]:
     path = run.folder / "verdict.json"
     path.write_text('{"verdict": "pass", "checks": []}', encoding="utf-8")
-    done = CliRunner().invoke(app, ["verify", url, "--json", str(path), *(["--golden", str(golden)] if golden else [])])
+    done = CliRunner().invoke(
+        app, ["verify", url, "--json", str(path), *(["--golden", str(golden)] if golden else [])]
+    )
     if not path.exists():
         assert done.exit_code == 2, done.output
         return {"verdict": "inconclusive", "checks": []}
@@ -127,7 +141,17 @@ def by_command(url: str, golden: Path | None, run: Run) -> dict[str, Any]:
 def by_pytest(tests: list[str]) -> Callable[[str, Path | None, Run], dict[str, Any]]:
     def ask(url: str, golden: Path | None, run: Run) -> dict[str, Any]:
         (run.folder / "test_own.py").write_text(OWN, encoding="utf-8")
-        options = ["-p", "tier0.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-rs", "--tier0-report", "report.json"]
+        options = [
+            "-p",
+            "tier0.pytest_plugin",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:hypothesispytest",
+            "-rs",
+            "--tier0-report",
+            "report.json",
+        ]
         asked = ["--tier0-url", url, *(["--tier0-golden", str(golden)] if golden else [])]
         run.finish(*tests, *options, *asked, env={"PYTHONPATH": str(Path(tier0.__file__).parents[1])})
         document: dict[str, Any] = json.loads((run.folder / "report.json").read_text(encoding="utf-8"))
@@ -136,11 +160,18 @@ def by_pytest(tests: list[str]) -> Callable[[str, Path | None, Run], dict[str, A
     return ask
 
 
-DOORS = {"check_serving": by_check_serving, "command": by_command, "suite": by_pytest(SUITE), "parametrize": by_pytest(["test_own.py"])}
+DOORS = {
+    "check_serving": by_check_serving,
+    "command": by_command,
+    "suite": by_pytest(SUITE),
+    "parametrize": by_pytest(["test_own.py"]),
+}
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_door_comes_to_the_same_verdict_with_the_same_requests(name: str, run: Run, tmp_path: Path) -> None:
+def test_every_door_comes_to_the_same_verdict_with_the_same_requests(
+    name: str, run: Run, tmp_path: Path
+) -> None:
     script, has_golden, verdict = SERVICES[name]
     golden = tmp_path / "golden.json" if has_golden else None
     if golden is not None:
@@ -185,21 +216,31 @@ def named(name: str) -> Check:
     return check
 
 
-def test_the_first_check_that_gets_no_prediction_reports_it_and_a_later_prediction_lifts_that(server: FaultServer) -> None:
+def test_the_first_check_that_gets_no_prediction_reports_it_and_a_later_prediction_lifts_that(
+    server: FaultServer,
+) -> None:
     server.script = service(status=500)
     with Examination(examined(server)) as examination:
-        first, second = examination.ask(named("parity.rows_alone")), examination.ask(named("health.can_predict"))
+        first, second = (
+            examination.ask(named("parity.rows_alone")),
+            examination.ask(named("health.can_predict")),
+        )
         assert (first.status, second.status, second.code) == ("fail", "not_judged", "muted")
         assert second.message.endswith("see parity.rows_alone")
         server.script = service()
-        again, then = examination.ask(named("parity.rows_alone")), examination.ask(named("health.can_predict"))
+        again, then = (
+            examination.ask(named("parity.rows_alone")),
+            examination.ask(named("health.can_predict")),
+        )
 
     assert (again.status, then.status) == ("pass", "pass")
 
 
 def test_a_service_that_refuses_some_rows_is_not_muted(server: FaultServer) -> None:
     right = service()
-    server.script = lambda arrival: Reply(500) if arrival.method == "POST" and len(arrival.body) < 40 else right(arrival)
+    server.script = lambda arrival: (
+        Reply(500) if arrival.method == "POST" and len(arrival.body) < 40 else right(arrival)
+    )
     groups = ["health.can_predict", "parity.golden_rows", "parity.rows_alone", "parity.shuffled"]
 
     verdict = tier0.check_serving(examined(server), groups=groups, on_fail="return")
@@ -273,13 +314,26 @@ def test_a_service_that_is_starting_is_waited_for(tmp_path: Path) -> None:
     GOLDEN.write(tmp_path / "golden.json")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    asked = ["verify", f"http://127.0.0.1:{port}", "--golden", str(tmp_path / "golden.json"), "--groups", "health.ready"]
+    asked = [
+        "verify",
+        f"http://127.0.0.1:{port}",
+        "--golden",
+        str(tmp_path / "golden.json"),
+        "--groups",
+        "health.ready",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(Path(tier0.__file__).parents[1])}
     waiting = subprocess.Popen(
-        [sys.executable, "-m", "tier0.cli", *asked, "--wait", "60"], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "tier0.cli", *asked, "--wait", "60"],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     assert waiting.stdout is not None
-    assert waiting.stdout.readline().startswith(f"tier0: waiting for http://127.0.0.1:{port}: no response yet (2 of 60 s)")
+    assert waiting.stdout.readline().startswith(
+        f"tier0: waiting for http://127.0.0.1:{port}: no response yet (2 of 60 s)"
+    )
     with FaultServer(service()) as behind:
         forward = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=_forward, args=(forward, behind.port), daemon=True).start()
@@ -311,7 +365,9 @@ def _forward(listener: socket.socket, port: int) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("route", ["/schema.json", "/predict"])
-def test_a_service_that_requires_credentials_is_told_apart(server: FaultServer, status: int, route: str) -> None:
+def test_a_service_that_requires_credentials_is_told_apart(
+    server: FaultServer, status: int, route: str
+) -> None:
     right = service()
     server.script = lambda arrival: Reply(status) if arrival.path == route else right(arrival)
 
@@ -333,7 +389,12 @@ def test_ctrl_c_ends_at_once_and_leaves_no_report(tmp_path: Path) -> None:
     with FaultServer(lambda arrival: Reply.hang() if arrival.method == "POST" else right(arrival)) as hanging:
         asked = ["verify", hanging.url, "--golden", str(tmp_path / "golden.json"), "--json", str(report)]
         environment = {**os.environ, "PYTHONPATH": str(Path(tier0.__file__).parents[1])}
-        process = subprocess.Popen([sys.executable, "-m", "tier0.cli", *asked], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tier0.cli", *asked],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         while not any(arrival.method == "POST" for arrival in hanging.arrivals):
             assert process.poll() is None
             time.sleep(0.02)
@@ -348,7 +409,13 @@ def test_ctrl_c_ends_at_once_and_leaves_no_report(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["http://127.0.0.1:9"], [], ["no url"], ["http://127.0.0.1:9", "--groups", "party"], ["http://127.0.0.1:9", "--golden", "nowhere.json"]],
+    [
+        ["http://127.0.0.1:9"],
+        [],
+        ["no url"],
+        ["http://127.0.0.1:9", "--groups", "party"],
+        ["http://127.0.0.1:9", "--golden", "nowhere.json"],
+    ],
 )
 def test_an_older_report_is_never_taken_for_this_runs(tmp_path: Path, arguments: list[str]) -> None:
     report = tmp_path / "verdict.json"
@@ -365,7 +432,19 @@ def test_bad_usage_of_pytest_leaves_no_older_report(run: Run) -> None:
     report.write_text('{"verdict": "pass"}', encoding="utf-8")
     environment = {"PYTHONPATH": str(Path(tier0.__file__).parents[1])}
 
-    assert run.finish(*SUITE, "-p", "tier0.pytest_plugin", "--tier0-report", "report.json", "--tier0-groups", "party", env=environment) == 4
+    assert (
+        run.finish(
+            *SUITE,
+            "-p",
+            "tier0.pytest_plugin",
+            "--tier0-report",
+            "report.json",
+            "--tier0-groups",
+            "party",
+            env=environment,
+        )
+        == 4
+    )
     assert "unknown group or check 'party' (did you mean 'parity'?)" in run.output
     assert not report.exists()
 
@@ -392,9 +471,14 @@ def test_an_unknown_group_or_check_is_refused_everywhere(groups: list[str]) -> N
 
 
 def test_an_unknown_group_is_an_error_at_collection(run: Run) -> None:
-    (run.folder / "test_it.py").write_text(OWN.replace("parametrize_with_checks()", 'parametrize_with_checks(groups=["party"])'), encoding="utf-8")
+    (run.folder / "test_it.py").write_text(
+        OWN.replace("parametrize_with_checks()", 'parametrize_with_checks(groups=["party"])'),
+        encoding="utf-8",
+    )
 
-    status = run.finish("test_it.py", "-p", "tier0.pytest_plugin", env={"PYTHONPATH": str(Path(tier0.__file__).parents[1])})
+    status = run.finish(
+        "test_it.py", "-p", "tier0.pytest_plugin", env={"PYTHONPATH": str(Path(tier0.__file__).parents[1])}
+    )
 
     assert status == pytest.ExitCode.INTERRUPTED
     assert "unknown group or check 'party' (did you mean 'parity'?)" in run.output

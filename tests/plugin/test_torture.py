@@ -109,8 +109,13 @@ def test_folders_with_odd_names(tmp_path: Path) -> None:
 def namespace() -> list[str]:
     """What a command is put behind, to have a file system of its own."""
     before = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    if shutil.which("unshare") is None or subprocess.run([*before, "mount -t tmpfs tier0 /mnt"], capture_output=True, check=False).returncode:
-        pytest.skip("no file system of one's own may be mounted here: that needs unshare, and user namespaces")
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*before, "mount -t tmpfs tier0 /mnt"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip(
+            "no file system of one's own may be mounted here: that needs unshare, and user namespaces"
+        )
     return before
 
 
@@ -135,7 +140,9 @@ def test_a_store_that_is_read_only_is_said(whole: Run, namespace: list[str], tmp
     (store / "models").mkdir(parents=True)
     before = mounted(namespace, f"mount -t tmpfs -o ro tier0 {store}")
 
-    assert whole.finish(*FAST, "--tier0-store", str(store), before=before) == pytest.ExitCode.TESTS_FAILED, whole.output
+    assert whole.finish(*FAST, "--tier0-store", str(store), before=before) == pytest.ExitCode.TESTS_FAILED, (
+        whole.output
+    )
     assert f"could not be registered in {store}" in whole.output
     assert "Read-only file system" in whole.output
     assert whole.left() == []
@@ -143,5 +150,7 @@ def test_a_store_that_is_read_only_is_said(whole: Run, namespace: list[str], tmp
 
 @pytest.mark.torture
 def test_a_machine_without_shared_memory_will_do(whole: Run, namespace: list[str]) -> None:
-    assert whole.finish(*FAST, before=mounted(namespace, "mount -t tmpfs -o ro tier0 /dev/shm")) == 0, whole.output
+    assert whole.finish(*FAST, before=mounted(namespace, "mount -t tmpfs -o ro tier0 /dev/shm")) == 0, (
+        whole.output
+    )
     assert whole.left() == []

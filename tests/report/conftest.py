@@ -16,7 +16,14 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reported]:
         folder = tmp_path_factory.mktemp(name)
         write_golden(folder)
         shutil.copy(HERE / "services.py", folder)
-        judged = ["--tier0-service", f"services.py:{service}", "--tier0-golden", "golden.json", "--tier0-groups", GROUPS]
+        judged = [
+            "--tier0-service",
+            f"services.py:{service}",
+            "--tier0-golden",
+            "golden.json",
+            "--tier0-groups",
+            GROUPS,
+        ]
         secret = ["--tier0-header", "Authorization: Bearer planted-bearer-token", "--tier0-disturb", "load"]
         runs[name] = report(folder, "--pyargs", "tier0.suite", "-m", "tier0_bentoml", *judged, *secret)
     return runs

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tier0.core.golden import GoldenRows
+from tier0.golden.rows import GoldenRows
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
@@ -49,20 +49,59 @@ class Reported:
     def texts(self) -> dict[str, str]:
         """Every form of the report, by name."""
         names = ("report.html", "report.json", "summary.md", "junit.xml")
-        return {"terminal": self.output, **{name: (self.folder / name).read_text(encoding="utf-8") for name in names}}
+        return {
+            "terminal": self.output,
+            **{name: (self.folder / name).read_text(encoding="utf-8") for name in names},
+        }
 
 
 def write_golden(folder: Path) -> None:
     rows = [[float(first), float(second)] for first in range(6) for second in (0.5, 2.25, 7.0)]
-    golden = GoldenRows(["<i>first</i>", "second"], rows, [first - second for first, second in rows], None, [], seconds=0.0002, tag="tiny:1")
+    golden = GoldenRows(
+        ["<i>first</i>", "second"],
+        rows,
+        [first - second for first, second in rows],
+        None,
+        [],
+        seconds=0.0002,
+        tag="tiny:1",
+    )
     golden.write(folder / "golden.json")
 
 
 def report(folder: Path, *arguments: str, **environ: str) -> Reported:
     """Run pytest with every kind of report."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_", "GITHUB_"))}
-    environment |= {"PYTHONPATH": str(SOURCE), "GITHUB_STEP_SUMMARY": str(folder / "summary.md"), **PLANTED, **environ}
-    command = [sys.executable, "-m", "pytest", "-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", "-p", "tier0.pytest_plugin"]
-    command += ["--html=report.html", "--self-contained-html", "--junitxml=junit.xml", "--tier0-report", "report.json", *arguments]
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("TIER0_", "PYTEST_", "GITHUB_"))
+    }
+    environment |= {
+        "PYTHONPATH": str(SOURCE),
+        "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
+        **PLANTED,
+        **environ,
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:opik",
+        "-p",
+        "no:hypothesispytest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "tier0.pytest_plugin",
+    ]
+    command += [
+        "--html=report.html",
+        "--self-contained-html",
+        "--junitxml=junit.xml",
+        "--tier0-report",
+        "report.json",
+        *arguments,
+    ]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return Reported(folder, done.returncode, done.stdout + done.stderr)

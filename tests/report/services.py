@@ -22,9 +22,14 @@ class Wrong:
     """Swaps the columns of some rows, takes text for numbers, and answers as another model; it tells its log what it should not."""
 
     @bentoml.api
-    def predict(self, rows: list[Annotated[list[float], Field(min_length=2, max_length=2)]]) -> dict[str, object]:
+    def predict(
+        self, rows: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    ) -> dict[str, object]:
         print("asked with", os.environ.get("PLANTED_API_KEY"), flush=True)
-        return {"predictions": [second - first if first > 3 else first - second for first, second in rows], "model_tag": "tiny:2"}
+        return {
+            "predictions": [second - first if first > 3 else first - second for first, second in rows],
+            "model_tag": "tiny:2",
+        }
 
 
 @bentoml.service

@@ -31,9 +31,17 @@ ABOUT_ALL = ["color-contrast", "svg-img-alt", "image-alt", "document-title"]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A browser for this module alone: while it runs, its event loop is this thread's, and no test with one of its own could run."""
-    found = os.environ.get("TIER0_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = (
+        os.environ.get("TIER0_CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if found is None:
-        pytest.fail("there is no Chromium to open the report with: apt-get install chromium, or set TIER0_CHROMIUM to one", pytrace=False)
+        pytest.fail(
+            "there is no Chromium to open the report with: apt-get install chromium, or set TIER0_CHROMIUM to one",
+            pytrace=False,
+        )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=QUIET)
         yield browser
@@ -46,9 +54,19 @@ def opened(browser: Browser, path: Path, width: int = WIDE, scheme: str = "light
     complaints: list[str] = []
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
     page = context.new_page()
-    page.on("console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on(
+        "console",
+        lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None,
+    )
     page.on("pageerror", lambda problem: complaints.append(str(problem)))
-    page.on("request", lambda request: complaints.append(f"asks for {request.url}") if not request.url.startswith(("file:", "data:")) else None)
+    page.on(
+        "request",
+        lambda request: (
+            complaints.append(f"asks for {request.url}")
+            if not request.url.startswith(("file:", "data:"))
+            else None
+        ),
+    )
     page.goto(path.as_uri())
     yield page
     assert complaints == []
@@ -70,7 +88,9 @@ def test_it_says_what_the_json_says(browser: Browser, reported: dict[str, Report
             assert all(cause in shown for cause in problem.get("causes", ()))
         rows = page.locator("#tier0-checks tbody tr").all_inner_texts()
         assert [row.split("\t")[1].strip() for row in rows] == [check["id"] for check in document["checks"]]
-        is_at_the_top = page.evaluate("document.querySelector('.verdict').getBoundingClientRect().bottom < window.innerHeight / 2")
+        is_at_the_top = page.evaluate(
+            "document.querySelector('.verdict').getBoundingClientRect().bottom < window.innerHeight / 2"
+        )
         assert is_at_the_top
 
 
@@ -79,8 +99,14 @@ def test_what_was_measured_is_drawn(browser: Browser, reported: dict[str, Report
     parity, latency = run.document["parity"], run.document["latency"]
     with opened(browser, run.page) as page:
         assert page.locator("#tier0-parity circle").count() == len(parity["expected"])
-        assert page.locator("#tier0-parity circle.bad").count() == sum(a != b for a, b in zip(parity["expected"], parity["served"], strict=True)) == 6
-        assert page.locator("#tier0-parity svg .strong").all_text_contents() == [f"row {row['row']}" for row in parity["worst"]]
+        assert (
+            page.locator("#tier0-parity circle.bad").count()
+            == sum(a != b for a, b in zip(parity["expected"], parity["served"], strict=True))
+            == 6
+        )
+        assert page.locator("#tier0-parity svg .strong").all_text_contents() == [
+            f"row {row['row']}" for row in parity["worst"]
+        ]
         assert f"p50 {latency['p50_ms']:.3g} ms" in page.locator("#tier0-latency svg").inner_html()
         assert page.locator("#tier0-timeline rect").count() == len(run.document["timeline"])
 
@@ -89,13 +115,19 @@ def test_only_what_fails_can_be_shown(browser: Browser, reported: dict[str, Repo
     run = reported["fails"]
     statuses = [check["status"] for check in run.document["checks"]]
     with opened(browser, run.page) as page:
-        for choice, count in (("fail", statuses.count("fail")), ("not_judged", statuses.count("not_judged")), ("all", len(statuses))):
+        for choice, count in (
+            ("fail", statuses.count("fail")),
+            ("not_judged", statuses.count("not_judged")),
+            ("all", len(statuses)),
+        ):
             page.locator(f"#tier0-shown-{choice}").check()
             assert page.locator("#tier0-checks tbody tr:visible").count() == count, choice
         failed = page.locator("input[data-test-result=passed]")
         shown = page.locator("#results-table .results-table-row").count()
         failed.uncheck()
-        assert page.locator("#results-table .results-table-row").count() == shown - statuses.count("pass"), "pytest-html's own filter"
+        assert page.locator("#results-table .results-table-row").count() == shown - statuses.count("pass"), (
+            "pytest-html's own filter"
+        )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -114,16 +146,24 @@ def test_nothing_overflows_on_a_phone(browser: Browser, reported: dict[str, Repo
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("case", CASES)
-def test_it_can_be_read_by_everybody(browser: Browser, reported: dict[str, Reported], case: str, scheme: str) -> None:
+def test_it_can_be_read_by_everybody(
+    browser: Browser, reported: dict[str, Reported], case: str, scheme: str
+) -> None:
     with opened(browser, reported[case].page, scheme=scheme) as page:
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         ours = Axe().run(page, context="#tier0")
         whole = Axe().run(page, options={"runOnly": {"type": "rule", "values": ABOUT_ALL}})
         for found in (ours, whole):
-            violations = [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found.response["violations"]]
+            violations = [
+                (one["id"], [node["html"][:200] for node in one["nodes"][:3]])
+                for one in found.response["violations"]
+            ]
             assert violations == []
         drawings = page.locator("#tier0 svg")
-        assert all((drawings.nth(index).get_attribute("aria-label") or "").strip() for index in range(drawings.count()))
+        assert all(
+            (drawings.nth(index).get_attribute("aria-label") or "").strip()
+            for index in range(drawings.count())
+        )
 
 
 def test_a_page_that_is_hard_to_read_is_found(browser: Browser, reported: dict[str, Reported]) -> None:

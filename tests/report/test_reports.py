@@ -21,8 +21,12 @@ pytestmark = pytest.mark.timeout(180)
 WRONG = {"identity.expected_model", "contract.refuses_text_for_number", "parity.golden_rows"}
 
 
-@pytest.mark.parametrize(("case", "verdict", "status"), [("passes", "pass", 0), ("fails", "fail", 1), ("never", "fail", 1)])
-def test_the_verdict_is_the_same_everywhere(reported: dict[str, Reported], case: str, verdict: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("case", "verdict", "status"), [("passes", "pass", 0), ("fails", "fail", 1), ("never", "fail", 1)]
+)
+def test_the_verdict_is_the_same_everywhere(
+    reported: dict[str, Reported], case: str, verdict: str, status: int
+) -> None:
     run = reported[case]
     document = run.document
 
@@ -31,8 +35,14 @@ def test_the_verdict_is_the_same_everywhere(reported: dict[str, Reported], case:
         if name != "junit.xml":
             plain = text.replace("\\", "").replace("&#39;", "'")
             assert document["sentence"] in plain, name
-    failing = {case.get("name") for case in run.junit.iter("testcase") if case.find("failure") is not None or case.find("error") is not None}
-    assert failing == {f"test_serving[{check['id']}]" for check in document["checks"] if check["status"] in {"fail", "error"}}
+    failing = {
+        case.get("name")
+        for case in run.junit.iter("testcase")
+        if case.find("failure") is not None or case.find("error") is not None
+    }
+    assert failing == {
+        f"test_serving[{check['id']}]" for check in document["checks"] if check["status"] in {"fail", "error"}
+    }
 
 
 def test_what_fails_comes_with_all_that_is_needed_to_act(reported: dict[str, Reported]) -> None:
@@ -46,7 +56,9 @@ def test_what_fails_comes_with_all_that_is_needed_to_act(reported: dict[str, Rep
     assert any("permuted" in cause for cause in parity["causes"])
     assert parity["reproduce"].startswith("curl -sS http://127.0.0.1:")
     assert "POST,path=/predict" in parity["log"], "what the server's log says around that moment"
-    assert next(row["row"] for row in document["parity"]["worst"]) == 15, "the row with the largest difference is the first"
+    assert next(row["row"] for row in document["parity"]["worst"]) == 15, (
+        "the row with the largest difference is the first"
+    )
     assert len(document["parity"]["expected"]) == 18
 
 
@@ -55,9 +67,13 @@ def test_fifty_tests_that_cannot_begin_have_one_problem(reported: dict[str, Repo
     (problem,) = document["problems"]
 
     assert problem["tests"] == 1
-    assert [check["status"] for check in document["checks"]] == ["error"] + ["not_judged"] * (len(document["checks"]) - 1)
+    assert [check["status"] for check in document["checks"]] == ["error"] + ["not_judged"] * (
+        len(document["checks"]) - 1
+    )
     assert len(document["checks"]) > 30
-    assert "the server did not become ready" in document["checks"][-1]["message"], "the others are skipped, with the reason"
+    assert "the server did not become ready" in document["checks"][-1]["message"], (
+        "the others are skipped, with the reason"
+    )
     assert "the server did not become ready" in problem["message"]
     assert "<b>no weights</b> & no" in problem["message"]
     assert problem["reproduce"].startswith("pytest ")
@@ -72,7 +88,11 @@ def test_latency_and_timeline_are_measured(reported: dict[str, Reported]) -> Non
     assert latency["in_memory_ms"] == pytest.approx(0.2)
     assert {span["lane"] for span in spans} == {"server", "checks", "requests"}
     assert [span["name"] for span in spans if span["lane"] == "server"] == ["starting", "ready"]
-    assert all(0 <= span["start"] <= span["end"] <= document["run"]["seconds"] + 0.1 for span in spans if span["lane"] != "requests")
+    assert all(
+        0 <= span["start"] <= span["end"] <= document["run"]["seconds"] + 0.1
+        for span in spans
+        if span["lane"] != "requests"
+    )
     asked = sum(span["requests"] for span in spans if span["lane"] == "requests")
     assert asked == sum(check["requests"] for check in document["checks"]) > 100
 
@@ -145,12 +165,18 @@ def test_a_run_that_ends_badly_is_reported(tmp_path: Path, reported: dict[str, R
     run = report(tmp_path, *parallel, "--tier0-service", "services.py:Right", "--tier0-golden", "golden.json")
 
     document = run.document
-    assert (document["verdict"], document["cut_short"]) == ("inconclusive", "was interrupted" if how == "interrupted" else ""), run.output
+    assert (document["verdict"], document["cut_short"]) == (
+        "inconclusive",
+        "was interrupted" if how == "interrupted" else "",
+    ), run.output
     assert run.status != 0
     assert document["sentence"] in run.output
     assert document["sentence"] in run.page.read_text(encoding="utf-8").replace("&#39;", "'")
     assert [test["outcome"] for test in document["tests"]] == ["passed"], "what was known before is kept"
-    assert {span["name"] for span in document["timeline"] if span["lane"] == "server"} >= {"starting", "ready"}
+    assert {span["name"] for span in document["timeline"] if span["lane"] == "server"} >= {
+        "starting",
+        "ready",
+    }
     if how == "crashed worker":
         assert "a process that ran tests died" in document["problems"][0]["message"]
         assert "test_it_ends" in document["problems"][0]["what"]
@@ -180,7 +206,9 @@ def test_an_interruption_before_any_worker_told_something_is_reported(tmp_path: 
 
     assert run.status == pytest.ExitCode.INTERRUPTED, run.output
     assert "Inconclusive: the run was interrupted; nothing was checked." in run.output
-    assert "Inconclusive: the run was interrupted; nothing was checked." in run.page.read_text(encoding="utf-8")
+    assert "Inconclusive: the run was interrupted; nothing was checked." in run.page.read_text(
+        encoding="utf-8"
+    )
 
 
 HARD = """
@@ -232,8 +260,12 @@ def test_tests_of_any_kind_are_reported_and_tell_no_secret(tmp_path: Path, paral
     assert run.status == pytest.ExitCode.TESTS_FAILED, run.output
     assert "INTERNALERROR" not in run.output
     for name, text in run.texts().items():
-        assert not [secret for secret in (*SECRETS, "later-than-all", "s3cr3t/planted") if secret in text], name
-    outcomes = [(test["nodeid"].partition("::")[2], test["outcome"]) for test in document["tests"] if not test["part"]]
+        assert not [secret for secret in (*SECRETS, "later-than-all", "s3cr3t/planted") if secret in text], (
+            name
+        )
+    outcomes = [
+        (test["nodeid"].partition("::")[2], test["outcome"]) for test in document["tests"] if not test["part"]
+    ]
     assert outcomes == [
         ("test_a_parameter_called_check[check0]", "passed"),
         ("test_arguments_and_locals[token]", "failed"),
@@ -242,7 +274,9 @@ def test_tests_of_any_kind_are_reported_and_tell_no_secret(tmp_path: Path, paral
         ("test_with_a_late_secret", "failed"),
     ]
     messages = [problem["message"].splitlines()[0] for problem in document["problems"]]
-    assert messages[-1] == "ValueError: (LATE_SECRET hidden)", "the cause, and not the first line of a traceback"
+    assert messages[-1] == "ValueError: (LATE_SECRET hidden)", (
+        "the cause, and not the first line of a traceback"
+    )
     assert len(messages) == 4, "the part that failed, and the test that has it"
 
 
@@ -310,15 +344,29 @@ def test_two_tests_of_one_check_do_not_hide_each_other(tmp_path: Path) -> None:
 
     run = report(tmp_path)
 
-    assert [(check["status"], check["asked"]) for check in run.document["checks"]] == [("error", False), ("error", False), ("not_judged", False)]
-    assert [problem["message"].partition(":")[0] for problem in run.document["problems"]] == ["nothing responds at http", "RuntimeError"]
+    assert [(check["status"], check["asked"]) for check in run.document["checks"]] == [
+        ("error", False),
+        ("error", False),
+        ("not_judged", False),
+    ]
+    assert [problem["message"].partition(":")[0] for problem in run.document["problems"]] == [
+        "nothing responds at http",
+        "RuntimeError",
+    ]
     assert "grey is not there today" in run.document["checks"][-1]["message"]
 
 
 def test_with_xdist_the_report_is_whole(tmp_path: Path, reported: dict[str, Reported]) -> None:
     for name in ("services.py", "golden.json"):
         (tmp_path / name).write_bytes((reported["passes"].folder / name).read_bytes())
-    judged = ["--tier0-service", "services.py:Wrong", "--tier0-golden", "golden.json", "--tier0-groups", "identity,parity"]
+    judged = [
+        "--tier0-service",
+        "services.py:Wrong",
+        "--tier0-golden",
+        "golden.json",
+        "--tier0-groups",
+        "identity,parity",
+    ]
 
     run = report(tmp_path, "-n", "2", "--pyargs", "tier0.suite", "-m", "tier0_bentoml", *judged)
 
@@ -328,12 +376,17 @@ def test_with_xdist_the_report_is_whole(tmp_path: Path, reported: dict[str, Repo
     assert len(together) == sum(check.group in {"identity", "parity"} for check in CATALOGUE)
     starts = [span["start"] for span in run.document["timeline"] if span["name"] == "starting"]
     assert len(starts) == 2
-    assert all(0 < start < run.document["run"]["seconds"] for start in starts), "one time axis for both workers"
+    assert all(0 < start < run.document["run"]["seconds"] for start in starts), (
+        "one time axis for both workers"
+    )
     assert not [secret for secret in SECRETS for text in run.texts().values() if secret in text]
 
 
 def test_a_report_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text("import pytest\n\n@pytest.mark.tier0_bentoml\ndef test_it(tier0_events):\n    assert 1", encoding="utf-8")
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n\n@pytest.mark.tier0_bentoml\ndef test_it(tier0_events):\n    assert 1",
+        encoding="utf-8",
+    )
 
     refused = report(tmp_path, "--tier0-report", str(tmp_path))
     (tmp_path / "report.json").mkdir()
@@ -371,12 +424,16 @@ def test_diff_says_what_became_worse(reported: dict[str, Reported]) -> None:
 
 
 def diff(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, "-m", "tier0.cli", "diff", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "tier0.cli", "diff", *arguments], capture_output=True, text=True, check=False
+    )
     return done.returncode, done.stdout + done.stderr
 
 
 def test_ctrl_c_is_a_signal_that_this_process_takes() -> None:
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN, "a shell started this in the background: its children ignore Ctrl-C, too"
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN, (
+        "a shell started this in the background: its children ignore Ctrl-C, too"
+    )
 
 
 def test_planted_secrets_are_such_that_hiding_them_can_fail() -> None:

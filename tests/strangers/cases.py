@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from tier0 import golden_rows
-from tier0.core.golden import GoldenRows
+from tier0.golden.rows import GoldenRows
 
 Meaning = Literal["structure", "either", "declaration", "impossible"]
 Rows = list[list[Any]]
@@ -50,7 +50,10 @@ def expected(rows: GoldenRows) -> Parts:
     parts: Parts = {"predictions": rows.predictions}
     if rows.probabilities is not None:
         parts |= {"probabilities": rows.probabilities, "confidence": [max(row) for row in rows.probabilities]}
-        parts |= {f"probability_{index}": [row[index] for row in rows.probabilities] for index in range(len(rows.classes))}
+        parts |= {
+            f"probability_{index}": [row[index] for row in rows.probabilities]
+            for index in range(len(rows.classes))
+        }
     if rows.intervals is not None:
         parts["intervals"] = rows.intervals
     return parts
@@ -118,7 +121,9 @@ def row_in(key: str) -> Body:
 def tensor_in(_columns: Columns, rows: Rows) -> Any:
     """Make a body of the Open Inference Protocol."""
     data = [value for row in rows for value in row]
-    return {"inputs": [{"name": "rows", "shape": [len(rows), len(rows[0])], "datatype": "FP64", "data": data}]}
+    return {
+        "inputs": [{"name": "rows", "shape": [len(rows), len(rows[0])], "datatype": "FP64", "data": data}]
+    }
 
 
 def split_in(key: str) -> Body:
@@ -143,7 +148,12 @@ def items_in(key: str) -> Body:
     """Return what makes a body of items, each with an id."""
 
     def body(columns: Columns, rows: Rows) -> Any:
-        return {key: [{"id": f"row-{index}", "features": dict(zip(columns, row, strict=True))} for index, row in enumerate(rows)]}
+        return {
+            key: [
+                {"id": f"row-{index}", "features": dict(zip(columns, row, strict=True))}
+                for index, row in enumerate(rows)
+            ]
+        }
 
     return body
 
@@ -201,7 +211,10 @@ def by_name(names: Sequence[str], *path: Any) -> Read:
 def scores_sorted(answer: Any) -> Parts:
     """Read all classes with their scores, the best one first."""
     rows = [{score["label"]: score["score"] for score in row} for row in answer]
-    return {"predictions": [row[0]["label"] for row in answer], "probabilities": [[row[name] for name in TOPICS] for row in rows]}
+    return {
+        "predictions": [row[0]["label"] for row in answer],
+        "probabilities": [[row[name] for name in TOPICS] for row in rows],
+    }
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -531,9 +544,25 @@ REGRESSION = (
 )  # fmt: skip
 
 UNJUDGED = (
-    Healthy("stream", "iris", "impossible", "a stream of lines", _ROWS, lambda answer: {"predictions": list(map(int, answer.split()))}, text=True),
+    Healthy(
+        "stream",
+        "iris",
+        "impossible",
+        "a stream of lines",
+        _ROWS,
+        lambda answer: {"predictions": list(map(int, answer.split()))},
+        text=True,
+    ),
     Healthy("file", "iris", "impossible", "a file", _ROWS, _ITSELF, send=_csv),
-    Healthy("image", "iris", "impossible", "a picture", _ROWS, lambda answer: {"pictures": [answer["prediction"]]}, send=_picture),
+    Healthy(
+        "image",
+        "iris",
+        "impossible",
+        "a picture",
+        _ROWS,
+        lambda answer: {"pictures": [answer["prediction"]]},
+        send=_picture,
+    ),
 )
 
 STRANGERS = (*INPUTS, *PREDICTIONS, *PROBABILITIES, *REGRESSION, *UNJUDGED)

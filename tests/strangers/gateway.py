@@ -22,7 +22,12 @@ FAULTS: tuple[Fault, ...] = ("503", "502", "504", "429", "reset", "reset_reused"
 RESET = struct.pack("ii", 1, 0)
 HOP_BY_HOP = {b"connection", b"content-length", b"host", b"keep-alive", b"transfer-encoding"}
 NOT_SENT = {"connection", "content-encoding", "content-length", "date", "keep-alive", "transfer-encoding"}
-REASONS = {429: b"Too Many Requests", 502: b"Bad Gateway", 503: b"Service Unavailable", 504: b"Gateway Timeout"}
+REASONS = {
+    429: b"Too Many Requests",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+}
 
 
 class HangUpError(Exception):
@@ -36,12 +41,16 @@ class Loopback:
 
     def __enter__(self) -> Self:
         started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), name=type(self).__name__, daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(started,), name=type(self).__name__, daemon=True
+        )
         self._thread.start()
         assert started.wait(10)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
         assert not self._thread.is_alive()
@@ -60,7 +69,11 @@ class Loopback:
         asyncio.run(self._serve(started))
 
     async def _serve(self, started: threading.Event) -> None:
-        self._loop, self._stop, self._tasks = asyncio.get_running_loop(), asyncio.Event(), dict[asyncio.Task[Any], asyncio.StreamWriter]()
+        self._loop, self._stop, self._tasks = (
+            asyncio.get_running_loop(),
+            asyncio.Event(),
+            dict[asyncio.Task[Any], asyncio.StreamWriter](),
+        )
         await self.begin()
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -120,7 +133,9 @@ class Connection:
     async def send(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Send an answer."""
         fields = [*headers, ("Content-Length", str(len(body)))]
-        out = self._http.send(h11.Response(status_code=status, headers=fields, reason=REASONS.get(status, b"")))
+        out = self._http.send(
+            h11.Response(status_code=status, headers=fields, reason=REASONS.get(status, b""))
+        )
         out += self._http.send(h11.Data(data=body)) + self._http.send(h11.EndOfMessage())
         self._writer.write(out)
         await self._writer.drain()
@@ -182,7 +197,9 @@ class Gateway(Loopback):
         headers = [(name, value) for name, value in request.headers if name not in HOP_BY_HOP]
         method, target = request.method.decode(), request.target.decode()
         try:
-            response = await self._client.request(method, self._upstream + target, headers=headers, content=body)
+            response = await self._client.request(
+                method, self._upstream + target, headers=headers, content=body
+            )
         except httpx.HTTPError:
             connection.reset()
         self.passed += 1
@@ -193,7 +210,9 @@ class Gateway(Loopback):
         if fault == "reset":
             connection.reset()
         again = [("Retry-After", "0")] if fault == "429" else []
-        page = f"<html><body><h1>{fault} {REASONS[int(fault)].decode()}</h1><hr>gateway</body></html>".encode()
+        page = (
+            f"<html><body><h1>{fault} {REASONS[int(fault)].decode()}</h1><hr>gateway</body></html>".encode()
+        )
         await connection.send(int(fault), [("Content-Type", "text/html"), *again], page)
 
 

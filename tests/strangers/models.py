@@ -42,13 +42,19 @@ CUSTOMERS = pd.DataFrame(
     }
 )
 CHURN_COLUMNS = list(CUSTOMERS.columns)
-_risk = 0.4 * CUSTOMERS["support_calls"] - 0.05 * CUSTOMERS["tenure_months"] + 0.8 * (CUSTOMERS["plan"] == "basic")
+_risk = (
+    0.4 * CUSTOMERS["support_calls"]
+    - 0.05 * CUSTOMERS["tenure_months"]
+    + 0.8 * (CUSTOMERS["plan"] == "basic")
+)
 CHURNED = (_random.random(_many) < 1 / (1 + np.exp(-(_risk - 0.3)))).astype(int)
 _NUMBERS = ["tenure_months", "monthly_spend", "support_calls"]
 
 
 def _mixed(model: Any) -> Any:
-    encode = ColumnTransformer([("numbers", StandardScaler(), _NUMBERS), ("plan", OneHotEncoder(handle_unknown="ignore"), ["plan"])])
+    encode = ColumnTransformer(
+        [("numbers", StandardScaler(), _NUMBERS), ("plan", OneHotEncoder(handle_unknown="ignore"), ["plan"])]
+    )
     return Pipeline([("encode", encode), ("model", model)])
 
 
@@ -63,11 +69,19 @@ FRAUD_COLUMNS = _NUMBERS
 _numbers = CUSTOMERS[_NUMBERS].to_numpy(dtype=float)
 FRAUD = XGBClassifier(n_estimators=20, max_depth=3, random_state=SEED, n_jobs=1).fit(_numbers, CHURNED)
 FRAUD_ROWS: Any = _numbers[:ROWS]
-CREDIT = LGBMClassifier(n_estimators=20, random_state=SEED, n_jobs=1, verbose=-1).fit(CUSTOMERS[_NUMBERS], CHURNED)
+CREDIT = LGBMClassifier(n_estimators=20, random_state=SEED, n_jobs=1, verbose=-1).fit(
+    CUSTOMERS[_NUMBERS], CHURNED
+)
 CREDIT_ROWS = CUSTOMERS[_NUMBERS].iloc[:ROWS].reset_index(drop=True)
 
 # A regression.
-_price = 40.0 + 3.1 * _numbers[:, 0] + 1.7 * _numbers[:, 1] - 5.3 * _numbers[:, 2] + _random.normal(0.0, 4.0, _many)
+_price = (
+    40.0
+    + 3.1 * _numbers[:, 0]
+    + 1.7 * _numbers[:, 1]
+    - 5.3 * _numbers[:, 2]
+    + _random.normal(0.0, 4.0, _many)
+)
 PRICE_COLUMNS = _NUMBERS
 PRICE = GradientBoostingRegressor(n_estimators=30, random_state=SEED).fit(_numbers, _price)
 PRICE_ROWS: Any = _numbers[:ROWS]
@@ -78,7 +92,10 @@ class Forecast:
 
     def __init__(self) -> None:
         fit = {
-            q: GradientBoostingRegressor(loss="quantile", alpha=q, n_estimators=20, random_state=SEED).fit(_numbers, _price) for q in (0.1, 0.5, 0.9)
+            q: GradientBoostingRegressor(loss="quantile", alpha=q, n_estimators=20, random_state=SEED).fit(
+                _numbers, _price
+            )
+            for q in (0.1, 0.5, 0.9)
         }
         self.low, self.middle, self.high = fit[0.1], fit[0.5], fit[0.9]
         self.n_features_in_ = len(_NUMBERS)

@@ -55,7 +55,17 @@ class Mutant:
     @property
     def as_asked(self) -> Healthy:
         """The same, to ask it directly."""
-        return Healthy(self.name, self.golden, "structure", self.why, self.body, self.read, self.one_row, text=self.text, service="Mutants")
+        return Healthy(
+            self.name,
+            self.golden,
+            "structure",
+            self.why,
+            self.body,
+            self.read,
+            self.one_row,
+            text=self.text,
+            service="Mutants",
+        )
 
 
 VISIBLE, HIDDEN = True, False
@@ -71,7 +81,10 @@ _CAMEL = ["sepalLength", "sepalWidth", "petalLength", "petalWidth"]
 
 
 def _bounds(answer: dict[str, list[float]]) -> dict[str, list[object]]:
-    return {"predictions": [*answer["predictions"]], "intervals": [[*pair] for pair in zip(answer["lower"], answer["upper"], strict=True)]}
+    return {
+        "predictions": [*answer["predictions"]],
+        "intervals": [[*pair] for pair in zip(answer["lower"], answer["upper"], strict=True)],
+    }
 
 
 LABELS = (

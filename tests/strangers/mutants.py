@@ -107,7 +107,10 @@ class Mutants:
 
     @bentoml.api
     def id_right_name_wrong(self, rows: Matrix) -> list[dict]:
-        return [{"class_id": int((label + 1) % 3), "class_name": IRIS_NAMES[label]} for label in IRIS.predict(matrix(rows))]
+        return [
+            {"class_id": int((label + 1) % 3), "class_name": IRIS_NAMES[label]}
+            for label in IRIS.predict(matrix(rows))
+        ]
 
     @bentoml.api
     def right_under_another_name(self, rows: Matrix) -> dict:
@@ -136,7 +139,9 @@ class Mutants:
 
     @bentoml.api
     def frame_sorted(self, rows: Matrix) -> pd.DataFrame:
-        return pd.DataFrame({"prediction": IRIS.predict(matrix(rows))}).sort_values("prediction", ascending=False)
+        return pd.DataFrame({"prediction": IRIS.predict(matrix(rows))}).sort_values(
+            "prediction", ascending=False
+        )
 
     @bentoml.api
     def one_row_off(self, rows: Matrix) -> list[int]:
@@ -148,7 +153,11 @@ class Mutants:
 
     @bentoml.api
     def to_dict_one_off(self, rows: Matrix) -> dict:
-        return {"predictions": {str(index): int(label) for index, label in enumerate(turned(IRIS.predict(matrix(rows))))}}
+        return {
+            "predictions": {
+                str(index): int(label) for index, label in enumerate(turned(IRIS.predict(matrix(rows))))
+            }
+        }
 
     @bentoml.api
     def last_row_lost(self, rows: Matrix) -> dict:
@@ -177,7 +186,10 @@ class Mutants:
 
     @bentoml.api
     def errors_for_half(self, rows: Matrix) -> list[dict]:
-        return [{"prediction": int(label)} if index % 2 else {"error": "timed out"} for index, label in enumerate(IRIS.predict(matrix(rows)))]
+        return [
+            {"prediction": int(label)} if index % 2 else {"error": "timed out"}
+            for index, label in enumerate(IRIS.predict(matrix(rows)))
+        ]
 
     @bentoml.api
     def always_an_error(self, rows: Matrix) -> dict:
@@ -193,7 +205,10 @@ class Mutants:
     def stale(self, rows: Matrix) -> list[int]:
         table = matrix(rows)
         keys = np.nan_to_num(table[:, 0]).astype(int).tolist()
-        return [STALE.setdefault(key, label) for key, label in zip(keys, IRIS.predict(table).tolist(), strict=True)]
+        return [
+            STALE.setdefault(key, label)
+            for key, label in zip(keys, IRIS.predict(table).tolist(), strict=True)
+        ]
 
     @bentoml.api
     def json_text_one_off(self, rows: Matrix) -> str:
@@ -206,7 +221,10 @@ class Mutants:
     @bentoml.api
     def echo_of_another(self, flowers: list[Flower]) -> list[dict]:
         labels = turned([int(IRIS.predict(iris(flower))[0]) for flower in flowers]).tolist()
-        return [{"input": flower.model_dump(), "prediction": label} for flower, label in zip(flowers, labels, strict=True)]
+        return [
+            {"input": flower.model_dump(), "prediction": label}
+            for flower, label in zip(flowers, labels, strict=True)
+        ]
 
     # -- columns -------------------------------------------------------------------------------------------------------
 
@@ -220,7 +238,10 @@ class Mutants:
     @bentoml.api
     def columns_swapped(self, rows: Matrix) -> dict:
         table = matrix(rows)[:, [2, 3, 0, 1]]
-        return {"predictions": IRIS.predict(table).tolist(), "probabilities": IRIS.predict_proba(table).tolist()}
+        return {
+            "predictions": IRIS.predict(table).tolist(),
+            "probabilities": IRIS.predict_proba(table).tolist(),
+        }
 
     @bentoml.api
     def flat_row_reversed(self, features: list[Number | None]) -> dict:
@@ -233,7 +254,9 @@ class Mutants:
     @bentoml.api
     def dict_columns_swapped(self, data: dict) -> dict:
         values = list(data.values())
-        return {"predictions": IRIS.predict(matrix(list(zip(*(values[2:] + values[:2]), strict=True)))).tolist()}
+        return {
+            "predictions": IRIS.predict(matrix(list(zip(*(values[2:] + values[:2]), strict=True)))).tolist()
+        }
 
     @bentoml.api
     def texts_reversed(self, texts: Strings) -> list[str]:
@@ -244,7 +267,10 @@ class Mutants:
     @bentoml.api
     def classes_permuted(self, rows: Matrix) -> dict:
         table = matrix(rows)
-        return {"predictions": IRIS.predict(table).tolist(), "probabilities": proba(IRIS, table)[:, [1, 2, 0]].tolist()}
+        return {
+            "predictions": IRIS.predict(table).tolist(),
+            "probabilities": proba(IRIS, table)[:, [1, 2, 0]].tolist(),
+        }
 
     @bentoml.api
     def predictions_permuted(self, instances: Matrix) -> dict:
@@ -258,7 +284,10 @@ class Mutants:
     def label_and_keys_shifted(self, flower: Flower) -> dict:
         keys = FLOWERS.classes_.tolist()
         chances = proba(FLOWERS, iris(flower))[0].tolist()
-        return {"prediction": str(FLOWERS.predict(iris(flower))[0]), "probabilities": dict(zip(keys[1:] + keys[:1], chances, strict=True))}
+        return {
+            "prediction": str(FLOWERS.predict(iris(flower))[0]),
+            "probabilities": dict(zip(keys[1:] + keys[:1], chances, strict=True)),
+        }
 
     @bentoml.api
     def matrix_permuted(self, rows: Matrix) -> np.ndarray:
@@ -272,12 +301,17 @@ class Mutants:
     @bentoml.api
     def two_classes_swapped(self, data: list[Customer]) -> dict:
         given = customers(data)
-        return {"predictions": CHURN.predict(given).tolist(), "probabilities": proba(CHURN, given)[:, ::-1].tolist()}
+        return {
+            "predictions": CHURN.predict(given).tolist(),
+            "probabilities": proba(CHURN, given)[:, ::-1].tolist(),
+        }
 
     @bentoml.api
     def class_keys_shifted(self, rows: Matrix) -> list[dict]:
         keys = FLOWERS.classes_.tolist()
-        return [dict(zip(keys[1:] + keys[:1], row, strict=True)) for row in proba(FLOWERS, matrix(rows)).tolist()]
+        return [
+            dict(zip(keys[1:] + keys[:1], row, strict=True)) for row in proba(FLOWERS, matrix(rows)).tolist()
+        ]
 
     @bentoml.api
     def class_columns_shifted(self, rows: Matrix) -> dict:
@@ -292,12 +326,18 @@ class Mutants:
 
     @bentoml.api
     def name_keys_shifted(self, rows: Matrix) -> list[dict]:
-        return [dict(zip(["virginica", "setosa", "versicolor"], row, strict=True)) for row in proba(IRIS, matrix(rows)).tolist()]
+        return [
+            dict(zip(["virginica", "setosa", "versicolor"], row, strict=True))
+            for row in proba(IRIS, matrix(rows)).tolist()
+        ]
 
     @bentoml.api
     def scores_not_sorted_with_labels(self, texts: Strings) -> list[list[dict]]:
         return [
-            [{"label": label, "score": score} for label, score in zip(TOPICS.classes_.tolist(), sorted(row, reverse=True), strict=True)]
+            [
+                {"label": label, "score": score}
+                for label, score in zip(TOPICS.classes_.tolist(), sorted(row, reverse=True), strict=True)
+            ]
             for row in proba(TOPICS, worded(texts)).tolist()
         ]
 
@@ -321,7 +361,10 @@ class Mutants:
     @bentoml.api
     def negative_percent(self, customer: Customer) -> dict:
         given = customers([customer])
-        return {"prediction": int(CHURN.predict(given)[0]), "probability": float(proba(CHURN, given)[0, 0]) * 100}
+        return {
+            "prediction": int(CHURN.predict(given)[0]),
+            "probability": float(proba(CHURN, given)[0, 0]) * 100,
+        }
 
     @bentoml.api
     def positive_one_off(self, rows: Matrix) -> list[float]:
@@ -335,16 +378,27 @@ class Mutants:
     @bentoml.api
     def confidence_of_another_row(self, rows: Matrix) -> dict:
         table = matrix(rows)
-        return {"predictions": IRIS.predict(table).tolist(), "confidence": turned(proba(IRIS, table).max(1)).tolist()}
+        return {
+            "predictions": IRIS.predict(table).tolist(),
+            "confidence": turned(proba(IRIS, table).max(1)).tolist(),
+        }
 
     @bentoml.api
     def score_of_another_row(self, texts: Strings) -> list[dict]:
         scores = turned(proba(TOPICS, worded(texts)).max(1)).tolist()
-        return [{"label": label, "score": score} for label, score in zip(TOPICS.predict(texts).tolist(), scores, strict=True)]
+        return [
+            {"label": label, "score": score}
+            for label, score in zip(TOPICS.predict(texts).tolist(), scores, strict=True)
+        ]
 
     @bentoml.api
     def pairs_of_another_row(self, texts: Strings) -> list[list]:
-        found = [[label, float(score)] for label, score in zip(TOPICS.predict(worded(texts)).tolist(), proba(TOPICS, texts).max(1), strict=True)]
+        found = [
+            [label, float(score)]
+            for label, score in zip(
+                TOPICS.predict(worded(texts)).tolist(), proba(TOPICS, texts).max(1), strict=True
+            )
+        ]
         return found[1:] + found[:1]
 
     @bentoml.api
@@ -355,13 +409,19 @@ class Mutants:
     @bentoml.api
     def triples_of_another_row(self, rows: Matrix) -> list[list]:
         table = matrix(rows)
-        found = [[int(label), float(row.max()), "v1"] for label, row in zip(IRIS.predict(table), proba(IRIS, table), strict=True)]
+        found = [
+            [int(label), float(row.max()), "v1"]
+            for label, row in zip(IRIS.predict(table), proba(IRIS, table), strict=True)
+        ]
         return found[1:] + found[:1]
 
     @bentoml.api
     def float32_cast(self, data: list[Customer]) -> dict:
         given = customers(data)
-        return {"predictions": CHURN.predict(given).tolist(), "probabilities": proba(CHURN, given).astype("float32").astype(float).tolist()}
+        return {
+            "predictions": CHURN.predict(given).tolist(),
+            "probabilities": proba(CHURN, given).astype("float32").astype(float).tolist(),
+        }
 
     @bentoml.api
     def proba_constant(self, rows: Matrix) -> list[list[float]]:
@@ -433,11 +493,18 @@ class Mutants:
     @bentoml.api
     def interval_lists_swapped(self, rows: Dense) -> dict:
         bounds = FORECAST.predict_interval(dense(rows))
-        return {"predictions": FORECAST.predict(rows).tolist(), "lower": bounds[:, 1].tolist(), "upper": bounds[:, 0].tolist()}
+        return {
+            "predictions": FORECAST.predict(rows).tolist(),
+            "lower": bounds[:, 1].tolist(),
+            "upper": bounds[:, 0].tolist(),
+        }
 
     @bentoml.api
     def interval_pairs_swapped(self, rows: Dense) -> dict:
-        return {"predictions": FORECAST.predict(dense(rows)).tolist(), "intervals": FORECAST.predict_interval(rows)[:, ::-1].tolist()}
+        return {
+            "predictions": FORECAST.predict(dense(rows)).tolist(),
+            "intervals": FORECAST.predict_interval(rows)[:, ::-1].tolist(),
+        }
 
     @bentoml.api
     def interval_objects_swapped(self, rows: Dense) -> list[dict]:
@@ -447,12 +514,19 @@ class Mutants:
 
     @bentoml.api
     def interval_of_another_row(self, rows: Dense) -> dict:
-        return {"predictions": FORECAST.predict(dense(rows)).tolist(), "intervals": turned(FORECAST.predict_interval(rows)).tolist()}
+        return {
+            "predictions": FORECAST.predict(dense(rows)).tolist(),
+            "intervals": turned(FORECAST.predict_interval(rows)).tolist(),
+        }
 
     @bentoml.api
     def interval_lists_of_another_row(self, rows: Dense) -> dict:
         bounds = turned(FORECAST.predict_interval(dense(rows)))
-        return {"predictions": FORECAST.predict(rows).tolist(), "lower": bounds[:, 0].tolist(), "upper": bounds[:, 1].tolist()}
+        return {
+            "predictions": FORECAST.predict(rows).tolist(),
+            "lower": bounds[:, 0].tolist(),
+            "upper": bounds[:, 1].tolist(),
+        }
 
     @bentoml.api
     def quantiles_shifted(self, rows: Dense) -> list[dict]:

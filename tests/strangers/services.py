@@ -123,7 +123,7 @@ class ColumnLists(Strict):
     petal_width: list[float | None]
 
 
-class Knobs(Strict):
+class ClientOptions(Strict):
     customers: list[Customer]
     threshold: float = 0.5
     return_proba: bool = False
@@ -159,7 +159,12 @@ def matrix(rows: Any, width: int = 4) -> Any:
     except (TypeError, ValueError):
         raise InvalidArgument(f"rows of {width} numbers are expected") from None
     given = np.asarray(rows, dtype=object).ravel()
-    if table.ndim != 2 or table.shape[1] != width or not len(table) or any(isinstance(value, (str, bool)) for value in given):
+    if (
+        table.ndim != 2
+        or table.shape[1] != width
+        or not len(table)
+        or any(isinstance(value, (str, bool)) for value in given)
+    ):
         raise InvalidArgument(f"rows of {width} numbers are expected")
     if np.isinf(table).any():
         raise InvalidArgument("numbers must be finite")
@@ -223,7 +228,10 @@ class Strangers:
     @bentoml.api
     def rows_lists(self, rows: Matrix) -> dict:
         table = matrix(rows)
-        return {"predictions": IRIS.predict(table).tolist(), "probabilities": IRIS.predict_proba(table).tolist()}
+        return {
+            "predictions": IRIS.predict(table).tolist(),
+            "probabilities": IRIS.predict_proba(table).tolist(),
+        }
 
     @bentoml.api
     def array(self, input_data: Annotated[np.ndarray, Shape((-1, 4)), DType("float64")]) -> np.ndarray:
@@ -294,12 +302,22 @@ class Strangers:
         return CHURN.predict(customers(data)).tolist()
 
     @bentoml.api
-    def scalars(self, sepal_length: Number | None, sepal_width: Number | None, petal_length: Number | None, petal_width: Number | None) -> int:
+    def scalars(
+        self,
+        sepal_length: Number | None,
+        sepal_width: Number | None,
+        petal_length: Number | None,
+        petal_width: Number | None,
+    ) -> int:
         return int(IRIS.predict(matrix([[sepal_length, sepal_width, petal_length, petal_width]]))[0])
 
     @bentoml.api
     def scalars_defaults(
-        self, sepal_length: Number | None, sepal_width: Number | None = 3.0, petal_length: Number | None = 4.0, petal_width: Number | None = 1.2
+        self,
+        sepal_length: Number | None,
+        sepal_width: Number | None = 3.0,
+        petal_length: Number | None = 4.0,
+        petal_width: Number | None = 1.2,
     ) -> int:
         return int(IRIS.predict(matrix([[sepal_length, sepal_width, petal_length, petal_width]]))[0])
 
@@ -310,7 +328,9 @@ class Strangers:
     @bentoml.api
     def dict_columns(self, data: dict) -> dict:
         try:
-            frame = pd.DataFrame({name: pd.Series(list(values), dtype=object) for name, values in data.items()})
+            frame = pd.DataFrame(
+                {name: pd.Series(list(values), dtype=object) for name, values in data.items()}
+            )
         except (TypeError, ValueError) as problem:
             raise InvalidArgument(str(problem)) from None
         return {"predictions": CHURN.predict(framed(frame)).tolist()}
@@ -345,7 +365,10 @@ class Strangers:
         except ValueError as problem:
             raise InvalidArgument(str(problem)) from None
         labels = IRIS.predict(table).tolist()
-        return {"model_name": "iris", "outputs": [{"name": "label", "shape": [len(labels)], "datatype": "INT64", "data": labels}]}
+        return {
+            "model_name": "iris",
+            "outputs": [{"name": "label", "shape": [len(labels)], "datatype": "INT64", "data": labels}],
+        }
 
     @bentoml.api
     def texts(self, texts: Strings) -> list[str]:
@@ -381,12 +404,14 @@ class Strangers:
     def request_id(self, rows: Matrix, request_id: str) -> dict:
         return {"request_id": request_id, "predictions": IRIS.predict(matrix(rows)).tolist()}
 
-    @bentoml.api(input_spec=Knobs)
+    @bentoml.api(input_spec=ClientOptions)
     def optional_fields(self, **fields: Any) -> dict:
         given = customers(fields["customers"])
         positive = CHURN.predict_proba(given)[:, 1]
         answer = {"predictions": (positive > fields["threshold"]).astype(int).tolist()}
-        return answer | ({"probabilities": CHURN.predict_proba(given).tolist()} if fields["return_proba"] else {})
+        return answer | (
+            {"probabilities": CHURN.predict_proba(given).tolist()} if fields["return_proba"] else {}
+        )
 
     @bentoml.api
     def threshold_argument(self, customers_list: list[Customer], threshold: float = 0.5) -> list[int]:
@@ -399,7 +424,9 @@ class Strangers:
         return [{"id": item.id, "prediction": int(IRIS.predict(iris(item.features))[0])} for item in items]
 
     @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=5000)
-    def batchable(self, rows: list[Annotated[list[Number | None], Field(min_length=4, max_length=4)]]) -> list[int]:
+    def batchable(
+        self, rows: list[Annotated[list[Number | None], Field(min_length=4, max_length=4)]]
+    ) -> list[int]:
         return IRIS.predict(matrix(rows)).tolist()
 
     @bentoml.api(route="/v1/models/iris:predict")
@@ -489,7 +516,9 @@ class Strangers:
 
     @bentoml.api
     def id_and_name(self, rows: Matrix) -> list[dict]:
-        return [{"class_id": int(label), "class_name": IRIS_NAMES[label]} for label in IRIS.predict(matrix(rows))]
+        return [
+            {"class_id": int(label), "class_name": IRIS_NAMES[label]} for label in IRIS.predict(matrix(rows))
+        ]
 
     @bentoml.api
     def label_text(self, rows: Matrix) -> dict:
@@ -541,7 +570,10 @@ class Strangers:
     def echo(self, flowers: list[Flower]) -> list[dict]:
         if not flowers:
             raise InvalidArgument("no flower was sent")
-        return [{"input": flower.model_dump(), "prediction": int(IRIS.predict(iris(flower))[0])} for flower in flowers]
+        return [
+            {"input": flower.model_dump(), "prediction": int(IRIS.predict(iris(flower))[0])}
+            for flower in flowers
+        ]
 
     @bentoml.api
     def errors_200(self, data: dict) -> dict:
@@ -575,17 +607,26 @@ class Strangers:
     @bentoml.api
     def label_and_by_class_one(self, flower: Flower) -> dict:
         chances = FLOWERS.predict_proba(iris(flower))[0].tolist()
-        return {"prediction": str(FLOWERS.predict(iris(flower))[0]), "probabilities": dict(zip(FLOWERS.classes_.tolist(), chances, strict=True))}
+        return {
+            "prediction": str(FLOWERS.predict(iris(flower))[0]),
+            "probabilities": dict(zip(FLOWERS.classes_.tolist(), chances, strict=True)),
+        }
 
     @bentoml.api
     def proba_two(self, data: list[Customer]) -> dict:
         given = customers(data)
-        return {"predictions": CHURN.predict(given).tolist(), "probabilities": CHURN.predict_proba(given).tolist()}
+        return {
+            "predictions": CHURN.predict(given).tolist(),
+            "probabilities": CHURN.predict_proba(given).tolist(),
+        }
 
     @bentoml.api
     def proba_float32(self, rows: Matrix) -> dict:
         table = matrix(rows, 3)
-        return {"predictions": FRAUD.predict(table).tolist(), "probabilities": FRAUD.predict_proba(table).tolist()}
+        return {
+            "predictions": FRAUD.predict(table).tolist(),
+            "probabilities": FRAUD.predict_proba(table).tolist(),
+        }
 
     @bentoml.api
     def answer_dicts(self, rows: Matrix) -> list[dict]:
@@ -595,11 +636,16 @@ class Strangers:
 
     @bentoml.api
     def proba_by_class(self, rows: Matrix) -> list[dict]:
-        return [dict(zip(FLOWERS.classes_.tolist(), row, strict=True)) for row in FLOWERS.predict_proba(matrix(rows)).tolist()]
+        return [
+            dict(zip(FLOWERS.classes_.tolist(), row, strict=True))
+            for row in FLOWERS.predict_proba(matrix(rows)).tolist()
+        ]
 
     @bentoml.api
     def proba_by_class_one(self, flower: Flower) -> dict:
-        return dict(zip(FLOWERS.classes_.tolist(), FLOWERS.predict_proba(iris(flower))[0].tolist(), strict=True))
+        return dict(
+            zip(FLOWERS.classes_.tolist(), FLOWERS.predict_proba(iris(flower))[0].tolist(), strict=True)
+        )
 
     @bentoml.api
     def label_and_by_class(self, rows: Matrix) -> list[dict]:
@@ -614,13 +660,18 @@ class Strangers:
     @bentoml.api
     def proba_columns(self, rows: Matrix) -> dict:
         """As `DataFrame(predict_proba, columns=classes).to_dict("list")`."""
-        return dict(zip(FLOWERS.classes_.tolist(), FLOWERS.predict_proba(matrix(rows)).T.tolist(), strict=True))
+        return dict(
+            zip(FLOWERS.classes_.tolist(), FLOWERS.predict_proba(matrix(rows)).T.tolist(), strict=True)
+        )
 
     @bentoml.api
     def sorted_scores(self, texts: Strings) -> list[list[dict]]:
         answers = []
         for row in TOPICS.predict_proba(worded(texts)).tolist():
-            scores = [{"label": label, "score": score} for label, score in zip(TOPICS.classes_.tolist(), row, strict=True)]
+            scores = [
+                {"label": label, "score": score}
+                for label, score in zip(TOPICS.classes_.tolist(), row, strict=True)
+            ]
             answers.append(sorted(scores, key=lambda one: -one["score"]))
         return answers
 
@@ -628,34 +679,53 @@ class Strangers:
     def top_two(self, rows: Matrix) -> list[list[dict]]:
         answers = []
         for row in FLOWERS.predict_proba(matrix(rows)).tolist():
-            scores = [{"label": label, "score": score} for label, score in zip(FLOWERS.classes_.tolist(), row, strict=True)]
+            scores = [
+                {"label": label, "score": score}
+                for label, score in zip(FLOWERS.classes_.tolist(), row, strict=True)
+            ]
             answers.append(sorted(scores, key=lambda one: -one["score"])[:2])
         return answers
 
     @bentoml.api
     def label_score(self, texts: Strings) -> list[dict]:
-        pairs = zip(TOPICS.predict(worded(texts)).tolist(), TOPICS.predict_proba(texts).max(1).tolist(), strict=True)
+        pairs = zip(
+            TOPICS.predict(worded(texts)).tolist(), TOPICS.predict_proba(texts).max(1).tolist(), strict=True
+        )
         return [{"label": label, "score": score} for label, score in pairs]
 
     @bentoml.api
     def nested_result(self, text: Annotated[str, Field(strict=True)]) -> dict:
-        return {"result": {"label": str(TOPICS.predict([text])[0]), "score": float(TOPICS.predict_proba([text]).max())}}
+        return {
+            "result": {
+                "label": str(TOPICS.predict([text])[0]),
+                "score": float(TOPICS.predict_proba([text]).max()),
+            }
+        }
 
     @bentoml.api
     def pairs(self, texts: Strings) -> list[list]:
         return [
-            [label, float(score)] for label, score in zip(TOPICS.predict(worded(texts)).tolist(), TOPICS.predict_proba(texts).max(1), strict=True)
+            [label, float(score)]
+            for label, score in zip(
+                TOPICS.predict(worded(texts)).tolist(), TOPICS.predict_proba(texts).max(1), strict=True
+            )
         ]
 
     @bentoml.api
     def triples(self, rows: Matrix) -> list[list]:
         table = matrix(rows)
-        return [[int(label), float(row[0]), "v1"] for label, row in zip(IRIS.predict(table), IRIS.predict_proba(table), strict=True)]
+        return [
+            [int(label), float(row[0]), "v1"]
+            for label, row in zip(IRIS.predict(table), IRIS.predict_proba(table), strict=True)
+        ]
 
     @bentoml.api
     def triples_confidence(self, rows: Matrix) -> list[list]:
         table = matrix(rows)
-        return [[int(label), float(row.max()), "v1"] for label, row in zip(IRIS.predict(table), IRIS.predict_proba(table), strict=True)]
+        return [
+            [int(label), float(row.max()), "v1"]
+            for label, row in zip(IRIS.predict(table), IRIS.predict_proba(table), strict=True)
+        ]
 
     @bentoml.api
     def positive_numbers(self, rows: Matrix) -> list[float]:
@@ -672,7 +742,10 @@ class Strangers:
     @bentoml.api
     def scores(self, rows: Matrix) -> dict:
         frame = credit_frame(rows)
-        return {"predictions": CREDIT.predict(frame).tolist(), "scores": CREDIT.predict_proba(frame)[:, 1].tolist()}
+        return {
+            "predictions": CREDIT.predict(frame).tolist(),
+            "scores": CREDIT.predict_proba(frame)[:, 1].tolist(),
+        }
 
     @bentoml.api
     def negative_numbers(self, rows: Matrix) -> dict:
@@ -682,12 +755,19 @@ class Strangers:
     @bentoml.api
     def confidence(self, rows: Matrix) -> dict:
         table = matrix(rows)
-        return {"predictions": IRIS.predict(table).tolist(), "confidence": IRIS.predict_proba(table).max(1).tolist()}
+        return {
+            "predictions": IRIS.predict(table).tolist(),
+            "confidence": IRIS.predict_proba(table).max(1).tolist(),
+        }
 
     @bentoml.api
     def confidence_one(self, customer: Customer) -> dict:
         given = customers([customer])
-        return {"prediction": int(CHURN.predict(given)[0]), "confidence": float(CHURN.predict_proba(given).max()), "model_version": "2026-11-01"}
+        return {
+            "prediction": int(CHURN.predict(given)[0]),
+            "confidence": float(CHURN.predict_proba(given).max()),
+            "model_version": "2026-11-01",
+        }
 
     @bentoml.api
     def margins(self, data: list[Customer]) -> list[float]:
@@ -696,7 +776,10 @@ class Strangers:
     @bentoml.api
     def rounded_one(self, rows: Matrix) -> dict:
         table = matrix(rows)
-        return {"predictions": IRIS.predict(table).tolist(), "probabilities": IRIS.predict_proba(table).round(1).tolist()}
+        return {
+            "predictions": IRIS.predict(table).tolist(),
+            "probabilities": IRIS.predict_proba(table).round(1).tolist(),
+        }
 
     @bentoml.api
     def rounded_three(self, data: list[Customer]) -> list[list[float]]:
@@ -711,7 +794,10 @@ class Strangers:
     @bentoml.api
     def percent(self, customer: Customer) -> dict:
         given = customers([customer])
-        return {"prediction": int(CHURN.predict(given)[0]), "probability": float(CHURN.predict_proba(given)[0, 1]) * 100}
+        return {
+            "prediction": int(CHURN.predict(given)[0]),
+            "probability": float(CHURN.predict_proba(given)[0, 1]) * 100,
+        }
 
     @bentoml.api
     def percent_text(self, customer: Customer) -> dict:
@@ -719,12 +805,19 @@ class Strangers:
 
     @bentoml.api
     def proba_text(self, data: list[Customer]) -> dict:
-        return {"probabilities": [[f"{chance:.17g}" for chance in row] for row in CHURN.predict_proba(customers(data)).tolist()]}
+        return {
+            "probabilities": [
+                [f"{chance:.17g}" for chance in row] for row in CHURN.predict_proba(customers(data)).tolist()
+            ]
+        }
 
     @bentoml.api
     def risk_band(self, customer: Customer) -> dict:
         chance = float(CHURN.predict_proba(customers([customer]))[0, 1])
-        return {"probability": chance, "risk": "high" if chance > 0.7 else "medium" if chance > 0.3 else "low"}
+        return {
+            "probability": chance,
+            "risk": "high" if chance > 0.7 else "medium" if chance > 0.3 else "low",
+        }
 
     # -- regression ----------------------------------------------------------------------------------------------------
 
@@ -760,7 +853,11 @@ class Strangers:
     def price_metadata(self, house: House) -> dict:
         began = time.perf_counter()
         price = float(PRICE.predict(dense([list(house.model_dump().values())]))[0])
-        return {"predicted_price": price, "model_version": "3", "latency_ms": 1000 * (time.perf_counter() - began)}
+        return {
+            "predicted_price": price,
+            "model_version": "3",
+            "latency_ms": 1000 * (time.perf_counter() - began),
+        }
 
     @bentoml.api
     def price_thousands(self, rows: Dense) -> dict:
@@ -769,11 +866,18 @@ class Strangers:
     @bentoml.api
     def interval_lists(self, rows: Dense) -> dict:
         bounds = FORECAST.predict_interval(dense(rows))
-        return {"predictions": FORECAST.predict(rows).tolist(), "lower": bounds[:, 0].tolist(), "upper": bounds[:, 1].tolist()}
+        return {
+            "predictions": FORECAST.predict(rows).tolist(),
+            "lower": bounds[:, 0].tolist(),
+            "upper": bounds[:, 1].tolist(),
+        }
 
     @bentoml.api
     def interval_pairs(self, rows: Dense) -> dict:
-        return {"predictions": FORECAST.predict(dense(rows)).tolist(), "intervals": FORECAST.predict_interval(rows).tolist()}
+        return {
+            "predictions": FORECAST.predict(dense(rows)).tolist(),
+            "intervals": FORECAST.predict_interval(rows).tolist(),
+        }
 
     @bentoml.api
     def interval_objects(self, rows: Dense) -> list[dict]:

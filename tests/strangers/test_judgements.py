@@ -14,9 +14,9 @@ import pytest
 from gateway import Gateway
 
 import tier0
-from tier0.core.golden import GoldenRows, Origin
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
+from tier0.golden.rows import GoldenRows, Origin
 from tier0.runs.deployment import Deployment
 
 ROWS = [[float(index), float(index * index % 7)] for index in range(30)]
@@ -29,8 +29,22 @@ EDGES = [
     Origin("decision", None, "before"),
     Origin("large_integer", "a"),
 ]
-FULL = GoldenRows(["a", "b"], [*ROWS, *ROWS[: len(EDGES)]], [*LABELS, *LABELS[: len(EDGES)]], None, [0, 1], origins=[*GOLDEN.origins, *EDGES])
-CONTRACT = {"route": "/predict", "features": "rows", "style": "rows", "predictions": "predictions", "health": "/health", "ready": "/health"}
+FULL = GoldenRows(
+    ["a", "b"],
+    [*ROWS, *ROWS[: len(EDGES)]],
+    [*LABELS, *LABELS[: len(EDGES)]],
+    None,
+    [0, 1],
+    origins=[*GOLDEN.origins, *EDGES],
+)
+CONTRACT = {
+    "route": "/predict",
+    "features": "rows",
+    "style": "rows",
+    "predictions": "predictions",
+    "health": "/health",
+    "ready": "/health",
+}
 MAX_REQUESTS = 60
 JUDGEMENTS = int(os.environ.get("TIER0_JUDGEMENTS", "1000"))
 SHARE = 0.04
@@ -47,7 +61,11 @@ def wrong_label(row: list[float]) -> int:
 def answer_with(predict: Callable[[list[float]], int]) -> Callable[[Arrival], Reply]:
     def answer(arrival: Arrival) -> Reply:
         if arrival.method == "GET":
-            return Reply(body={"status": "healthy"}) if arrival.path == "/health" else Reply(404, {"error": "no such route"})
+            return (
+                Reply(body={"status": "healthy"})
+                if arrival.path == "/health"
+                else Reply(404, {"error": "no such route"})
+            )
         return Reply(body={"predictions": [predict(row) for row in json.loads(arrival.body)["rows"]]})
 
     return answer
@@ -70,7 +88,9 @@ def verdicts(predict: Callable[[list[float]], int], count: int) -> tuple[Counter
 
 
 @pytest.mark.parametrize(("predict", "verdict"), [(label, "pass"), (wrong_label, "fail")])
-def test_a_gateway_that_fails_now_and_then_changes_no_verdict(predict: Callable[[list[float]], int], verdict: str) -> None:
+def test_a_gateway_that_fails_now_and_then_changes_no_verdict(
+    predict: Callable[[list[float]], int], verdict: str
+) -> None:
     found, failed = verdicts(predict, 5)
 
     assert failed.total()
@@ -79,9 +99,14 @@ def test_a_gateway_that_fails_now_and_then_changes_no_verdict(predict: Callable[
 
 @pytest.mark.torture
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize(("predict", "verdict", "never"), [(label, "pass", "fail"), (wrong_label, "fail", "pass")])
+@pytest.mark.parametrize(
+    ("predict", "verdict", "never"), [(label, "pass", "fail"), (wrong_label, "fail", "pass")]
+)
 def test_nor_in_a_thousand_judgements(
-    predict: Callable[[list[float]], int], verdict: str, never: str, record_property: Callable[[str, object], None]
+    predict: Callable[[list[float]], int],
+    verdict: str,
+    never: str,
+    record_property: Callable[[str, object], None],
 ) -> None:
     found, failed = verdicts(predict, JUDGEMENTS)
 
@@ -94,7 +119,9 @@ def test_nor_in_a_thousand_judgements(
 
 def test_by_default_few_requests_are_sent() -> None:
     with FaultServer(answer_with(label)) as server:
-        verdict = tier0.check_serving(Deployment.from_url(server.url, golden=FULL, contract=CONTRACT), on_fail="return")
+        verdict = tier0.check_serving(
+            Deployment.from_url(server.url, golden=FULL, contract=CONTRACT), on_fail="return"
+        )
         sent = len(server.arrivals)
 
     assert verdict.verdict == "pass", [result.explain() for result in verdict.checks]
@@ -103,7 +130,9 @@ def test_by_default_few_requests_are_sent() -> None:
 
 def test_what_was_sent_again_is_counted() -> None:
     with behind_gateway(label, seed=3) as gateway:
-        verdict = tier0.check_serving(Deployment.from_url(gateway.url, golden=GOLDEN, contract=CONTRACT), on_fail="return")
+        verdict = tier0.check_serving(
+            Deployment.from_url(gateway.url, golden=GOLDEN, contract=CONTRACT), on_fail="return"
+        )
 
     assert sum(verdict.target["retried"].values()) == gateway.failed.total() > 0
 
@@ -111,10 +140,16 @@ def test_what_was_sent_again_is_counted() -> None:
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_what_a_network_does_all_the_time_is_inconclusive(status: int) -> None:
     def answer(arrival: Arrival) -> Reply:
-        return Reply(status, {"error": "later"}, headers={"Retry-After": "0"}) if arrival.method == "POST" else Reply(body={"status": "healthy"})
+        return (
+            Reply(status, {"error": "later"}, headers={"Retry-After": "0"})
+            if arrival.method == "POST"
+            else Reply(body={"status": "healthy"})
+        )
 
     with FaultServer(answer) as server:
-        verdict = tier0.check_serving(Deployment.from_url(server.url, golden=GOLDEN, contract=CONTRACT), on_fail="return")
+        verdict = tier0.check_serving(
+            Deployment.from_url(server.url, golden=GOLDEN, contract=CONTRACT), on_fail="return"
+        )
 
     assert verdict.verdict == "inconclusive", [result.explain() for result in verdict.with_status("fail")]
     assert verdict.target["retried"][str(status)] >= 3
@@ -126,10 +161,16 @@ def test_a_service_that_refuses_every_other_request_is_inconclusive(good_of_four
 
     def answer(arrival: Arrival) -> Reply:
         refuses = arrival.method == "POST" and next(count) % 4 >= good_of_four
-        return Reply(503, {"error": "busy"}, headers={"Retry-After": "0"}) if refuses else answer_with(label)(arrival)
+        return (
+            Reply(503, {"error": "busy"}, headers={"Retry-After": "0"})
+            if refuses
+            else answer_with(label)(arrival)
+        )
 
     with FaultServer(answer) as server:
-        verdict = tier0.check_serving(Deployment.from_url(server.url, golden=GOLDEN, contract=CONTRACT), on_fail="return")
+        verdict = tier0.check_serving(
+            Deployment.from_url(server.url, golden=GOLDEN, contract=CONTRACT), on_fail="return"
+        )
 
     assert verdict.verdict == "inconclusive", [result.explain() for result in verdict.with_status("fail")]
 
@@ -143,6 +184,8 @@ def test_a_wrong_response_now_and_then_is_found(nth: int) -> None:
         return answer_with(lambda row: 1 - label(row))(arrival) if is_wrong else answer_with(label)(arrival)
 
     with FaultServer(answer) as server:
-        verdict = tier0.check_serving(Deployment.from_url(server.url, golden=GOLDEN, contract=CONTRACT), on_fail="return")
+        verdict = tier0.check_serving(
+            Deployment.from_url(server.url, golden=GOLDEN, contract=CONTRACT), on_fail="return"
+        )
 
     assert verdict.verdict == "fail"

@@ -18,10 +18,10 @@ from gateway import FAULTS, Fault, Gateway, HangsUpAfter500
 from mutant_cases import MUTANTS, Mutant
 
 import tier0
-from tier0.core.contract import ContractError
+from tier0.contract.contract import ContractError
 from tier0.core.errors import Tier0Error
-from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckResult, Verdict
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 from tier0.runs.examination import Examination
 
@@ -37,7 +37,10 @@ EACH = 5
 
 
 def cases(of: tuple[Any, ...]) -> list[Any]:
-    return [pytest.param(case, id=case.name, marks=[] if number % EACH == 0 else pytest.mark.slow) for number, case in enumerate(of)]
+    return [
+        pytest.param(case, id=case.name, marks=[] if number % EACH == 0 else pytest.mark.slow)
+        for number, case in enumerate(of)
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +62,9 @@ def http() -> Iterator[httpx.Client]:
 
 
 def judged(deployment: Deployment, case: Healthy, **how: Any) -> Verdict:
-    deployment = replace(deployment, golden=golden(case.golden), contract={"route": case.route}, disturb="malformed")
+    deployment = replace(
+        deployment, golden=golden(case.golden), contract={"route": case.route}, disturb="malformed"
+    )
     return tier0.check_serving(replace(deployment, **how), on_fail="return", groups=GROUPS)
 
 
@@ -68,7 +73,9 @@ def result_of(verdict: Verdict, check: str) -> CheckResult:
 
 
 def failures(verdict: Verdict) -> dict[str, str]:
-    return {result.id: result.explain() for status in ("fail", "error") for result in verdict.with_status(status)}
+    return {
+        result.id: result.explain() for status in ("fail", "error") for result in verdict.with_status(status)
+    }
 
 
 def examples(name: str) -> GoldenRows:
@@ -80,7 +87,11 @@ def examples(name: str) -> GoldenRows:
 def differences(found: Parts, memory: Parts, within: float) -> list[str]:
     """Return the parts that are not what the model in memory gives."""
     if within:
-        return [name for name, values in found.items() if not np.allclose(values, memory[name], rtol=0, atol=within)]
+        return [
+            name
+            for name, values in found.items()
+            if not np.allclose(values, memory[name], rtol=0, atol=within)
+        ]
     return [name for name, values in found.items() if values != memory[name]]
 
 
@@ -88,7 +99,9 @@ def differences(found: Parts, memory: Parts, within: float) -> list[str]:
 
 
 @pytest.mark.parametrize("case", cases(STRANGERS))
-def test_a_stranger_gives_what_the_model_in_memory_gives(strangers: Deployment, http: httpx.Client, case: Healthy) -> None:
+def test_a_stranger_gives_what_the_model_in_memory_gives(
+    strangers: Deployment, http: httpx.Client, case: Healthy
+) -> None:
     rows = examples(case.golden)
 
     found = case.ask(http, strangers.url, rows)
@@ -121,7 +134,10 @@ def test_the_golden_rows_are_those_of_the_model_in_memory(name: str) -> None:
 
 
 def test_every_route_is_in_the_tables(strangers: Deployment, mutants: Deployment, http: httpx.Client) -> None:
-    for deployment, routes in ((strangers, {case.route for case in STRANGERS}), (mutants, {f"/{mutant.name}" for mutant in MUTANTS})):
+    for deployment, routes in (
+        (strangers, {case.route for case in STRANGERS}),
+        (mutants, {f"/{mutant.name}" for mutant in MUTANTS}),
+    ):
         schema = http.get(f"{deployment.url}/schema.json").json()
         assert {route["route"] for route in schema["routes"]} == routes
 
@@ -168,7 +184,13 @@ def is_sampled(case: Healthy) -> bool:
     return case.service in SAMPLE
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.service, marks=[] if is_sampled(case) else pytest.mark.slow) for case in SMALL])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.service, marks=[] if is_sampled(case) else pytest.mark.slow)
+        for case in SMALL
+    ],
+)
 def test_the_route_that_predicts_is_found(http: httpx.Client, case: Healthy) -> None:
     with Deployment.from_service(f"{HERE / 'services.py'}:{case.service}", startup_timeout=90) as deployment:
         rows = examples(case.golden)
@@ -178,7 +200,9 @@ def test_the_route_that_predicts_is_found(http: httpx.Client, case: Healthy) -> 
                 verdict = judged(deployment, case, contract=None)
             except Tier0Error as problem:
                 advised = re.findall(r'route = "([^"]*)"', str(problem))  # it may be found, or asked for
-                routes = {route["route"] for route in http.get(f"{deployment.url}/schema.json").json()["routes"]}
+                routes = {
+                    route["route"] for route in http.get(f"{deployment.url}/schema.json").json()["routes"]
+                }
                 assert advised, problem  # noqa: PT017 - likewise
                 assert set(advised) <= routes, "it advises a route that is not there"
                 return
@@ -197,9 +221,13 @@ FEW, MANY, SEED = 0.04, 0.12, 1
 STEADY = next(case for case in STRANGERS if case.name == "rows_lists")
 
 
-@pytest.mark.parametrize("faults", [pytest.param((fault,), id=fault) for fault in FAULTS] + [pytest.param(FAULTS, id="all")])
+@pytest.mark.parametrize(
+    "faults", [pytest.param((fault,), id=fault) for fault in FAULTS] + [pytest.param(FAULTS, id="all")]
+)
 @pytest.mark.parametrize("share", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
-def test_a_stranger_behind_a_gateway_that_fails_now_and_then_is_not_accused(strangers: Deployment, faults: tuple[Fault, ...], share: float) -> None:
+def test_a_stranger_behind_a_gateway_that_fails_now_and_then_is_not_accused(
+    strangers: Deployment, faults: tuple[Fault, ...], share: float
+) -> None:
     with Gateway(strangers.url, share, faults, SEED) as gateway:
         verdict = judged(strangers, STEADY, url=gateway.url, server=None)
 
@@ -251,30 +279,50 @@ def test_a_gateway_fails_as_it_is_told(strangers: Deployment, fault: Fault) -> N
 
 def predict(body: Any) -> dict[str, list[int]]:
     """Predict as a team does that leaves bad input to the model; the schema of the rows is asked first."""
-    if set(body) != {"rows"} or not all(type(value) in {int, float, type(None)} for row in body["rows"] for value in row):
+    if set(body) != {"rows"} or not all(
+        type(value) in {int, float, type(None)} for row in body["rows"] for value in row
+    ):
         raise TypeError("rows of numbers are expected")
     predictions: list[int] = models.IRIS.predict(np.array(body["rows"], dtype=float)).tolist()
     return {"predictions": predictions}
 
 
 def test_what_hangs_up_after_a_500_is_not_taken_for_a_crash() -> None:
-    contract = {"route": "/predict", "features": "rows", "style": "rows", "predictions": "predictions", "health": "/livez"}
+    contract = {
+        "route": "/predict",
+        "features": "rows",
+        "style": "rows",
+        "predictions": "predictions",
+        "health": "/livez",
+    }
     with HangsUpAfter500(predict) as server:
-        deployment = Deployment.from_url(server.url, golden=golden("iris"), contract=contract, disturb="malformed")
-        verdicts = [tier0.check_serving(deployment, on_fail="return", groups=[*GROUPS, "security"]) for _ in range(5)]
+        deployment = Deployment.from_url(
+            server.url, golden=golden("iris"), contract=contract, disturb="malformed"
+        )
+        verdicts = [
+            tier0.check_serving(deployment, on_fail="return", groups=[*GROUPS, "security"]) for _ in range(5)
+        ]
 
     assert server.hung_up
     accused = [failures(verdict) for verdict in verdicts]
     for message in (message for found in accused for message in found.values()):
-        assert not [claim for claim in ("no answer", "RemoteProtocolError", "dies") if claim in message], message
-    assert not [check for found in accused for check in found if check.startswith(("parity.", "health."))], accused
+        assert not [claim for claim in ("no answer", "RemoteProtocolError", "dies") if claim in message], (
+            message
+        )
+    assert not [check for found in accused for check in found if check.startswith(("parity.", "health."))], (
+        accused
+    )
     assert len({frozenset(found) for found in accused}) == 1, "five runs accuse it of different things"
 
 
 def test_hanging_up_after_a_500_is_done_as_uvicorn_does_it() -> None:
     with HangsUpAfter500(predict) as server:
-        refused, answered = (  # on a connection each: one that is used again may be closed before the request, or during it
-            httpx.post(f"{server.url}/predict", json={"rows": rows}, trust_env=False, timeout=30) for rows in ("none", models.IRIS_ROWS[:2].tolist())
+        (
+            refused,
+            answered,
+        ) = (  # on a connection each: one that is used again may be closed before the request, or during it
+            httpx.post(f"{server.url}/predict", json={"rows": rows}, trust_env=False, timeout=30)
+            for rows in ("none", models.IRIS_ROWS[:2].tolist())
         )
 
     assert refused.status_code == 500
@@ -286,9 +334,21 @@ def test_hanging_up_after_a_500_is_done_as_uvicorn_does_it() -> None:
 # -- what is declared --------------------------------------------------------------------------------------------------
 
 
-UNREADABLE = {"margins", "one_hot", "percent_text", "price_text", "risk_band", "infer", "items_with_ids", "top_two", "constant_field"}
+UNREADABLE = {
+    "margins",
+    "one_hot",
+    "percent_text",
+    "price_text",
+    "risk_band",
+    "infer",
+    "items_with_ids",
+    "top_two",
+    "constant_field",
+}
 """What no contract of today can declare: it stays not checked."""
-DRAFTED = [case for case in STRANGERS if case.meaning in {"declaration", "either"} and case.name not in UNREADABLE]
+DRAFTED = [
+    case for case in STRANGERS if case.meaning in {"declaration", "either"} and case.name not in UNREADABLE
+]
 TWINS = {
     "names_swapped": "names", "names_permuted": "names", "name_of_one_swapped": "one_name", "booleans_inverted": "booleans",
     "yes_no_swapped": "yes_no",
@@ -316,10 +376,14 @@ def test_a_drafted_contract_is_what_is_missing(strangers: Deployment, case: Heal
     assert result_of(verdict, "parity.golden_rows").status == "pass"
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "names_swapped" else pytest.mark.slow) for name in TWINS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "names_swapped" else pytest.mark.slow) for name in TWINS]
+)
 def test_a_mutant_of_what_was_declared_fails(strangers: Deployment, mutants: Deployment, name: str) -> None:
     mutant = next(mutant for mutant in MUTANTS if mutant.name == name)
     twin = next(case for case in STRANGERS if case.name == TWINS[name])
     contract = {**drafted(strangers, twin), "route": f"/{name}"}
 
-    assert result_of(judged(mutants, mutant.as_asked, contract=contract), "parity.golden_rows").status == "fail"
+    assert (
+        result_of(judged(mutants, mutant.as_asked, contract=contract), "parity.golden_rows").status == "fail"
+    )

@@ -29,7 +29,10 @@ class Recording:
             time.sleep(0.01)
 
     def spans_of(self, trace: dict[str, Any]) -> list[dict[str, Any]]:
-        return sorted((span for span in self.spans if span["trace_id"] == trace["id"]), key=lambda span: str(span["name"]))
+        return sorted(
+            (span for span in self.spans if span["trace_id"] == trace["id"]),
+            key=lambda span: str(span["name"]),
+        )
 
 
 @contextmanager

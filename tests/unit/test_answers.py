@@ -10,16 +10,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tier0.checks.serving.harness.sender import Sender
+from tier0.checks.serving.harness.target import Target
 from tier0.checks.serving.identity import expected_model
-from tier0.checks.serving.sender import Sender
-from tier0.checks.serving.target import Target
-from tier0.core.answers import FoundParts, find_parts
-from tier0.core.contract import PREDICTED, Contract
-from tier0.core.golden import GoldenRows
-from tier0.core.meanings import is_rounded
-from tier0.core.model_terms import as_served, in_model_terms, merged
-from tier0.core.response import is_refusal
+from tier0.contract.answers import FoundParts, find_parts
+from tier0.contract.contract import PREDICTED, Contract
+from tier0.contract.meanings import is_rounded
+from tier0.contract.model_terms import as_served, in_model_terms, merged
+from tier0.contract.response import is_refusal
 from tier0.core.verdict import CheckFailedError
+from tier0.golden.rows import GoldenRows
 
 P = [[0.7, 0.2, 0.1], [0.15, 0.8, 0.05], [0.1, 0.25, 0.65], [0.55, 0.3, 0.15], [0.12, 0.5, 0.38]]
 LABELS = [0, 1, 2, 0, 1]
@@ -27,12 +27,21 @@ NAMES = ["setosa", "versicolor", "virginica"]
 FLOWERS = GoldenRows(["a", "b"], [[float(index), 1.0] for index in range(5)], LABELS, P, [0, 1, 2])
 Q = [[0.7123, 0.2877], [0.1544, 0.8456], [0.0911, 0.9089], [0.5512, 0.4488]]
 YES = GoldenRows(["a"], [[1.0], [2.0], [3.0], [4.0]], ["no", "yes", "yes", "no"], Q, ["no", "yes"])
-PRICES = GoldenRows(["a"], [[1.0], [2.0], [3.0]], [10.123, 20.456, 30.789], None, [], intervals=[[9.0, 11.0], [19.5, 21.5], [29.0, 33.0]])
+PRICES = GoldenRows(
+    ["a"],
+    [[1.0], [2.0], [3.0]],
+    [10.123, 20.456, 30.789],
+    None,
+    [],
+    intervals=[[9.0, 11.0], [19.5, 21.5], [29.0, 33.0]],
+)
 TWO = GoldenRows(["a"], [[9.0], [8.0], [7.0], [6.0]], [0, 0, 1, 1], None, [0, 1])
 OPEN = Contract(predictions=None, probabilities=None, intervals=None, model_tag=None)
 
 
-def look(answer: Any, golden: GoldenRows, contract: Contract = OPEN, **declared: Any) -> tuple[FoundParts, dict[str, Any]]:
+def look(
+    answer: Any, golden: GoldenRows, contract: Contract = OPEN, **declared: Any
+) -> tuple[FoundParts, dict[str, Any]]:
     """Return what is found in a response to golden rows, and its parts in the model's terms."""
     answers = answer if contract.one_row else [answer]
     found = find_parts(answers, golden, contract, declared)
@@ -44,7 +53,11 @@ def is_same(answer: Any, golden: GoldenRows, contract: Contract = OPEN, **declar
     """Return True if a response is compared in every part that it has, and is what the model gave."""
     found, parts = look(answer, golden, contract, **declared)
     compared = tuple(part for part, path in found.paths.items() if path is not None)
-    return bool(compared) and not found.undeclared and golden.compare({**parts, "classes": None}, parts=compared) is None
+    return (
+        bool(compared)
+        and not found.undeclared
+        and golden.compare({**parts, "classes": None}, parts=compared) is None
+    )
 
 
 def keyed(rows: list[list[float]], names: list[Any]) -> list[dict[str, float]]:
@@ -57,15 +70,36 @@ STRUCTURES: dict[str, tuple[Any, GoldenRows]] = {
     "by name": ({"predictions": LABELS, "model": "v1", "rows": 5}, FLOWERS),
     "under another name": ({"result": LABELS, "latency_ms": 2.5}, FLOWERS),
     "under no known name": ({"flower": LABELS, "took": [1, 2]}, FLOWERS),
-    "in an envelope": ({"status": "ok", "data": [{"label": label, "id": index} for index, label in enumerate(LABELS)]}, FLOWERS),
+    "in an envelope": (
+        {"status": "ok", "data": [{"label": label, "id": index} for index, label in enumerate(LABELS)]},
+        FLOWERS,
+    ),
     "by row number": ({"prediction": {str(index): label for index, label in enumerate(LABELS)}}, FLOWERS),
     "with a matrix": ({"predictions": LABELS, "probabilities": P}, FLOWERS),
     "a bare matrix": (P, FLOWERS),
-    "keyed by class": ([{"label": label, "probabilities": row} for label, row in zip(LABELS, keyed(P, [0, 1, 2]), strict=True)], FLOWERS),
-    "keyed by class, backwards": ({"label": LABELS, "scores": [dict(reversed(row.items())) for row in keyed(P, [0, 1, 2])]}, FLOWERS),
-    "one list a class": ({"labels": LABELS, "proba": {str(label): [row[label] for row in P] for label in (0, 1, 2)}}, FLOWERS),
+    "keyed by class": (
+        [
+            {"label": label, "probabilities": row}
+            for label, row in zip(LABELS, keyed(P, [0, 1, 2]), strict=True)
+        ],
+        FLOWERS,
+    ),
+    "keyed by class, backwards": (
+        {"label": LABELS, "scores": [dict(reversed(row.items())) for row in keyed(P, [0, 1, 2])]},
+        FLOWERS,
+    ),
+    "one list a class": (
+        {"labels": LABELS, "proba": {str(label): [row[label] for row in P] for label in (0, 1, 2)}},
+        FLOWERS,
+    ),
     "ranked": (
-        [[{"label": label, "score": row[label]} for label in sorted(range(3), key=lambda label: -row[label])] for row in P],
+        [
+            [
+                {"label": label, "score": row[label]}
+                for label in sorted(range(3), key=lambda label: -row[label])
+            ]
+            for row in P
+        ],
         FLOWERS,
     ),
     "labels as text": ([str(label) for label in LABELS], FLOWERS),
@@ -76,11 +110,23 @@ STRUCTURES: dict[str, tuple[Any, GoldenRows]] = {
         {"predictions": dict(sorted((str(index), label) for index, label in enumerate(LABELS * 3)))},
         GoldenRows(["a"], [[float(index)] for index in range(15)], LABELS * 3, None, [0, 1, 2]),
     ),
-    "with as many other numbers as classes": ([{"prediction": label, "shap": [0.5, -2.0]} for label in YES.predictions], YES),
+    "with as many other numbers as classes": (
+        [{"prediction": label, "shap": [0.5, -2.0]} for label in YES.predictions],
+        YES,
+    ),
     "scores of a regression": ({"scores": PRICES.predictions}, PRICES),
-    "NaN for no number": ({"predictions": [float("nan"), 2.5]}, GoldenRows(["a"], [[1.0], [2.0]], [None, 2.5], None, [])),
-    "NaN as text for no number": ({"predictions": ["NaN", 2.5]}, GoldenRows(["a"], [[1.0], [2.0]], [None, 2.5], None, [])),
-    "bounds in two lists": ({"prediction": PRICES.predictions, "lower": [9.0, 19.5, 29.0], "upper": [11.0, 21.5, 33.0]}, PRICES),
+    "NaN for no number": (
+        {"predictions": [float("nan"), 2.5]},
+        GoldenRows(["a"], [[1.0], [2.0]], [None, 2.5], None, []),
+    ),
+    "NaN as text for no number": (
+        {"predictions": ["NaN", 2.5]},
+        GoldenRows(["a"], [[1.0], [2.0]], [None, 2.5], None, []),
+    ),
+    "bounds in two lists": (
+        {"prediction": PRICES.predictions, "lower": [9.0, 19.5, 29.0], "upper": [11.0, 21.5, 33.0]},
+        PRICES,
+    ),
     "bounds in pairs": ({"prediction": PRICES.predictions, "interval": PRICES.intervals}, PRICES),
     "bounds in objects": (
         [
@@ -106,12 +152,22 @@ ONE_ROW: dict[str, tuple[Callable[[int], Any], GoldenRows]] = {
     "an object with a list of one": (lambda row: {"prediction": [LABELS[row]]}, FLOWERS),
     "nested": (lambda row: {"result": {"class_id": LABELS[row], "probabilities": P[row]}}, FLOWERS),
     "a matrix of one": (lambda row: {"label": [LABELS[row]], "probabilities": [P[row]]}, FLOWERS),
-    "a list with an object": (lambda row: [{"label": LABELS[row], "score": keyed(P, [0, 1, 2])[row]}], FLOWERS),
+    "a list with an object": (
+        lambda row: [{"label": LABELS[row], "score": keyed(P, [0, 1, 2])[row]}],
+        FLOWERS,
+    ),
     "keyed": (lambda row: keyed(P, [0, 1, 2])[row], FLOWERS),
     "text": (lambda row: YES.predictions[row], YES),
     "a price": (lambda row: {"price": PRICES.predictions[row], "latency_ms": 3.0 + row}, PRICES),
     "a price as text": (lambda row: str(PRICES.predictions[row]), PRICES),
-    "bounds": (lambda row: {"prediction": PRICES.predictions[row], "lower": [9.0, 19.5, 29.0][row], "upper": [11.0, 21.5, 33.0][row]}, PRICES),
+    "bounds": (
+        lambda row: {
+            "prediction": PRICES.predictions[row],
+            "lower": [9.0, 19.5, 29.0][row],
+            "upper": [11.0, 21.5, 33.0][row],
+        },
+        PRICES,
+    ),
 }
 
 
@@ -119,11 +175,17 @@ ONE_ROW: dict[str, tuple[Callable[[int], Any], GoldenRows]] = {
 def test_structure_is_found_where_a_request_takes_one_row(form: str) -> None:
     answer, golden = ONE_ROW[form]
 
-    assert is_same([answer(row) for row in range(len(golden))], golden, Contract(**{**vars(OPEN), "style": "record"}))
+    assert is_same(
+        [answer(row) for row in range(len(golden))], golden, Contract(**{**vars(OPEN), "style": "record"})
+    )
 
 
 MEANINGS: dict[str, tuple[Any, GoldenRows, dict[str, Any]]] = {
-    "label names": ([NAMES[label] for label in LABELS], FLOWERS, {"labels": dict(zip("012", NAMES, strict=True))}),
+    "label names": (
+        [NAMES[label] for label in LABELS],
+        FLOWERS,
+        {"labels": dict(zip("012", NAMES, strict=True))},
+    ),
     "numbers for labels": ({"prediction": [10, 20, 20, 10]}, YES, {"labels": {"no": 10, "yes": 20}}),
     "numbers for the texts of them": (
         {"prediction": [2, 1]},
@@ -146,21 +208,56 @@ MEANINGS: dict[str, tuple[Any, GoldenRows, dict[str, Any]]] = {
         {"predictions": "outcome"},
     ),
     "beside a value that was sent": (
-        [{"value": row[0], "price": price + 0.0} for row, price in zip(PRICES.rows, PRICES.predictions, strict=True)],
+        [
+            {"value": row[0], "price": price + 0.0}
+            for row, price in zip(PRICES.rows, PRICES.predictions, strict=True)
+        ],
         PRICES,
         {"predictions": "*.price"},
     ),
     "true and false": ({"churn": [False, True, True, False]}, YES, {"labels": {"no": False, "yes": True}}),
-    "names as keys": ([dict(zip(NAMES, row, strict=True)) for row in P], FLOWERS, {"labels": dict(zip("012", NAMES, strict=True))}),
+    "names as keys": (
+        [dict(zip(NAMES, row, strict=True)) for row in P],
+        FLOWERS,
+        {"labels": dict(zip("012", NAMES, strict=True))},
+    ),
     "one class": ({"label": YES.predictions, "score": [row[1] for row in Q]}, YES, {"probability_of": "yes"}),
-    "the other class": ({"label": YES.predictions, "score": [row[0] for row in Q]}, YES, {"probability_of": "no"}),
-    "the predicted class": ({"label": YES.predictions, "confidence": [max(row) for row in Q]}, YES, {"probability_of": PREDICTED}),
-    "label and probability": ([[label, row[1]] for label, row in zip(YES.predictions, Q, strict=True)], YES, {"probability_of": "yes"}),
+    "the other class": (
+        {"label": YES.predictions, "score": [row[0] for row in Q]},
+        YES,
+        {"probability_of": "no"},
+    ),
+    "the predicted class": (
+        {"label": YES.predictions, "confidence": [max(row) for row in Q]},
+        YES,
+        {"probability_of": PREDICTED},
+    ),
+    "label and probability": (
+        [[label, row[1]] for label, row in zip(YES.predictions, Q, strict=True)],
+        YES,
+        {"probability_of": "yes"},
+    ),
     "a bare probability": ({"probability": [row[1] for row in Q]}, YES, {"probability_of": "yes"}),
-    "percentages": ({"label": YES.predictions, "probabilities": [[100 * value for value in row] for row in Q]}, YES, {"scale": 100.0}),
-    "rounded percentages": ({"label": YES.predictions, "score": [round(100 * row[1], 1) for row in Q]}, YES, {"scale": 100.0, "decimals": 1}),
-    "rounded": ({"predictions": LABELS, "probabilities": [[round(value, 1) for value in row] for row in P]}, FLOWERS, {"decimals": 1}),
-    "rounded, one class": ({"label": YES.predictions, "probability": [round(row[1], 2) for row in Q]}, YES, {"probability_of": "yes", "decimals": 2}),
+    "percentages": (
+        {"label": YES.predictions, "probabilities": [[100 * value for value in row] for row in Q]},
+        YES,
+        {"scale": 100.0},
+    ),
+    "rounded percentages": (
+        {"label": YES.predictions, "score": [round(100 * row[1], 1) for row in Q]},
+        YES,
+        {"scale": 100.0, "decimals": 1},
+    ),
+    "rounded": (
+        {"predictions": LABELS, "probabilities": [[round(value, 1) for value in row] for row in P]},
+        FLOWERS,
+        {"decimals": 1},
+    ),
+    "rounded, one class": (
+        {"label": YES.predictions, "probability": [round(row[1], 2) for row in Q]},
+        YES,
+        {"probability_of": "yes", "decimals": 2},
+    ),
     "rounded prices": ({"price": [round(price, 1) for price in PRICES.predictions]}, PRICES, {"decimals": 1}),
     "prices as rounded text": ([f"{price:.2f}" for price in PRICES.predictions], PRICES, {"decimals": 2}),
 }
@@ -198,19 +295,34 @@ MUTANTS: dict[str, tuple[Any, GoldenRows]] = {
     "classes in another order": ({"predictions": LABELS, "probabilities": [row[::-1] for row in P]}, FLOWERS),
     "keys shifted": ({"label": LABELS, "probabilities": keyed(P, [1, 2, 0])}, FLOWERS),
     "the right one under another name": ({"prediction": [2, 2, 2, 2, 2], "raw": LABELS}, FLOWERS),
-    "hard labels for probabilities": ({"predictions": LABELS, "probabilities": [[float(round(value)) for value in row] for row in P]}, FLOWERS),
+    "hard labels for probabilities": (
+        {"predictions": LABELS, "probabilities": [[float(round(value)) for value in row] for row in P]},
+        FLOWERS,
+    ),
     "a column of another row": ([[label] for label in LABELS[::-1]], FLOWERS),
-    "the largest in place of all": ({"predictions": YES.predictions, "probabilities": [max(row) for row in Q]}, YES),
+    "the largest in place of all": (
+        {"predictions": YES.predictions, "probabilities": [max(row) for row in Q]},
+        YES,
+    ),
     "a booster": ([row[1] for row in Q], YES),
-    "rounding that flips a decision": ({"predictions": [0, 1, 2, 1, 1], "probabilities": [[round(value, 1) for value in row] for row in P]}, FLOWERS),
+    "rounding that flips a decision": (
+        {"predictions": [0, 1, 2, 1, 1], "probabilities": [[round(value, 1) for value in row] for row in P]},
+        FLOWERS,
+    ),
     "truncated": ({"predictions": [float(int(price)) for price in PRICES.predictions]}, PRICES),
     "as float32": ({"predictions": [10.12300014495849, 20.45599937438965, 30.788999557495117]}, PRICES),
-    "bounds swapped": ({"prediction": PRICES.predictions, "interval": [[high, low] for low, high in PRICES.intervals or []]}, PRICES),
+    "bounds swapped": (
+        {"prediction": PRICES.predictions, "interval": [[high, low] for low, high in PRICES.intervals or []]},
+        PRICES,
+    ),
     "a row lost": ({"predictions": LABELS[:-1]}, FLOWERS),
     "a constant": ({"predictions": [1] * 5}, FLOWERS),
     "an empty list": ({"predictions": []}, FLOWERS),
     "a row lost beside all probabilities": ({"predictions": LABELS[:-1], "probabilities": P}, FLOWERS),
-    "numbers for the texts of others": ({"prediction": [1, 2]}, GoldenRows(["a"], [[1.0], [2.0]], ["2", "1"], None, ["1", "2"])),
+    "numbers for the texts of others": (
+        {"prediction": [1, 2]},
+        GoldenRows(["a"], [[1.0], [2.0]], ["2", "1"], None, ["1", "2"]),
+    ),
     "whole numbers beyond all floats": ({"predictions": [float("inf")] * 3}, PRICES),
 }
 
@@ -220,14 +332,22 @@ def test_a_defect_is_compared_and_differs(form: str) -> None:
     answer, golden = MUTANTS[form]
     found, parts = look(answer, golden)
 
-    compared = tuple(part for part, path in found.paths.items() if path is not None and part not in {one.part for one in found.undeclared})
+    compared = tuple(
+        part
+        for part, path in found.paths.items()
+        if path is not None and part not in {one.part for one in found.undeclared}
+    )
     assert golden.compare({**parts, "classes": None}, parts=compared) is not None
 
 
 def test_declared_names_beside_the_labels_themselves_are_a_difference() -> None:
     contract = Contract(**{**vars(OPEN), "predictions": "p", "labels": {"no": "A", "yes": "B"}})
 
-    for answer, is_equal in ((["A", "B", "B", "A"], True), (["no", "yes", "yes", "no"], True), (["A", "yes", "B", "A"], False)):
+    for answer, is_equal in (
+        (["A", "B", "B", "A"], True),
+        (["no", "yes", "yes", "no"], True),
+        (["A", "yes", "B", "A"], False),
+    ):
         _, parts = look({"p": answer}, YES, contract, predictions="p", labels=contract.labels)
         assert (YES.compare({**parts, "classes": None}, parts=("predictions",)) is None) is is_equal
 
@@ -244,12 +364,21 @@ def test_what_has_more_decimals_than_declared_is_not_rounded() -> None:
 UNREAD: dict[str, tuple[Any, GoldenRows]] = {
     "no predictions": ({"predictions": None, "probabilities": P}, FLOWERS),
     "one hot predictions": ({"predictions": [[1, 0], [0, 1], [0, 1], [0, 1]], "probabilities": Q}, YES),
-    "transposed": ({"predictions": LABELS, "probabilities": [list(column) for column in zip(*P, strict=True)]}, FLOWERS),
+    "transposed": (
+        {"predictions": LABELS, "probabilities": [list(column) for column in zip(*P, strict=True)]},
+        FLOWERS,
+    ),
     "flattened": ({"predictions": LABELS, "probabilities": [value for row in P for value in row]}, FLOWERS),
     "probabilities of a row lost": ({"predictions": LABELS, "probabilities": P[:-1]}, FLOWERS),
-    "probabilities of one row only": ([{"label": label} | ({"probabilities": P[0]} if not row else {}) for row, label in enumerate(LABELS)], FLOWERS),
+    "probabilities of one row only": (
+        [{"label": label} | ({"probabilities": P[0]} if not row else {}) for row, label in enumerate(LABELS)],
+        FLOWERS,
+    ),
     "logits": ({"predictions": YES.predictions, "scores": [[-1.5, 1.5]] * 4}, YES),
-    "logits by name": ([{"label": label, "scores": {"no": -0.5, "yes": 2.5}} for label in YES.predictions], YES),
+    "logits by name": (
+        [{"label": label, "scores": {"no": -0.5, "yes": 2.5}} for label in YES.predictions],
+        YES,
+    ),
 }
 
 
@@ -306,7 +435,23 @@ def test_a_label_or_a_part_that_was_found_is_no_refusal() -> None:
 
 
 WORDS = st.sampled_from(
-    ["missing", "decision", "never seen", "age missing", "*", "0", "1", "a.b", "predictions", "label", "score", "error", "@predicted", "true", "None"]
+    [
+        "missing",
+        "decision",
+        "never seen",
+        "age missing",
+        "*",
+        "0",
+        "1",
+        "a.b",
+        "predictions",
+        "label",
+        "score",
+        "error",
+        "@predicted",
+        "true",
+        "None",
+    ]
 )
 
 
@@ -314,19 +459,26 @@ WORDS = st.sampled_from(
 def test_columns_of_any_name_are_sent_under_that_name(columns: list[str]) -> None:
     row = [float(index) for index in range(len(columns))]
 
-    assert Contract(features="", style="record", columns=None).body(columns, [row]) == dict(zip(columns, row, strict=True))
+    assert Contract(features="", style="record", columns=None).body(columns, [row]) == dict(
+        zip(columns, row, strict=True)
+    )
     assert Contract(features="data", style="columns", columns=None).body(columns, [row]) == {
         "data": {c: [v] for c, v in zip(columns, row, strict=True)}
     }
-    assert Contract(features="in.rows", columns="in.names").body(columns, [row]) == {"in": {"rows": [row], "names": columns}}
+    assert Contract(features="in.rows", columns="in.names").body(columns, [row]) == {
+        "in": {"rows": [row], "names": columns}
+    }
 
 
 @settings(deadline=None)  # connections read the system's certificates
 @given(
-    st.sampled_from(["churn:v1", "v1", ":v1", "1", "churn", "not churn:v1", "churn:v1 answers"]), st.sampled_from(["churn:v1", "v1", "churn", "1"])
+    st.sampled_from(["churn:v1", "v1", ":v1", "1", "churn", "not churn:v1", "churn:v1 answers"]),
+    st.sampled_from(["churn:v1", "v1", "churn", "1"]),
 )
 def test_a_tag_is_another_one_if_it_only_ends_or_begins_alike(served: str, expected: str) -> None:
-    target = Target(Contract(predictions="p"), Sender("http://127.0.0.1:1", httpx.AsyncClient()), MANY, expected)  # nothing is sent
+    target = Target(
+        Contract(predictions="p"), Sender("http://127.0.0.1:1", httpx.AsyncClient()), MANY, expected
+    )  # nothing is sent
     target.memo["golden"] = [{"p": MANY.predictions, "model_tag": served}]
 
     if served == expected:
@@ -354,7 +506,11 @@ def test_labels_of_any_name_are_compared_by_their_name(labels: list[str], data: 
     golden = GoldenRows(["x"], [[float(index)] for index in range(len(rows))], rows, None, labels)
 
     assert is_same({"predictions": rows}, golden)
-    served = data.draw(st.permutations(labels).map(lambda order: [dict(zip(labels, order, strict=True))[row] for row in rows]))
+    served = data.draw(
+        st.permutations(labels).map(
+            lambda order: [dict(zip(labels, order, strict=True))[row] for row in rows]
+        )
+    )
     assume(served != rows)
     found, parts = look({"predictions": served}, golden)
     assert not found.undeclared
@@ -362,7 +518,10 @@ def test_labels_of_any_name_are_compared_by_their_name(labels: list[str], data: 
 
 
 @given(
-    st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(), inner))
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(), inner),
+    )
 )
 def test_any_answer_can_be_looked_at(answer: Any) -> None:
     for golden in (FLOWERS, YES, PRICES):

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression
 
-from tier0.core.errors import TooManyWaitError
-from tier0.serving.batching import FEW_BATCHES, MOST_WAITING, Batcher, answers_alike
+from tier0.core.errors import QueueFullError
+from tier0.serving.batching import FEW_BATCHES, MAX_WAITING, Batcher, answers_alike
 from tier0.serving.entry import Entry
 from tier0.serving.predictor import Predictor
 from tier0.serving.registration import ModelSaver
@@ -81,9 +81,14 @@ def batcher_of(model: Any, folder: Path, examples: Any = ROWS[:5]) -> Batcher:
 
 @settings(max_examples=50, deadline=None)
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=30), bad=st.sets(st.integers(0, 29)))
-def test_every_caller_gets_its_own_rows_whatever_strangers_send(sizes: list[int], bad: set[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_every_caller_gets_its_own_rows_whatever_strangers_send(
+    sizes: list[int], bad: set[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     batcher = batcher_of(Watched(), tmp_path_factory.mktemp("m"))
-    asked = [[[float(caller), 13.0 if caller in bad else float(index) + 20] for index in range(size)] for caller, size in enumerate(sizes)]
+    asked = [
+        [[float(caller), 13.0 if caller in bad else float(index) + 20] for index in range(size)]
+        for caller, size in enumerate(sizes)
+    ]
 
     async def ask() -> list[Any]:
         return await asyncio.gather(*(batcher.ask(rows) for rows in asked), return_exceptions=True)
@@ -109,11 +114,17 @@ async def test_what_arrives_together_is_asked_together_and_nobody_waits(tmp_path
 @pytest.mark.parametrize("model", [Stops(), Panics()])
 @pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.asyncio
-async def test_whatever_a_model_raises_nobody_waits_for_ever(tmp_path: Path, model: Watched, slow: bool) -> None:  # noqa: FBT001
+async def test_whatever_a_model_raises_nobody_waits_for_ever(
+    tmp_path: Path,
+    model: Watched,
+    slow: bool,  # noqa: FBT001
+) -> None:
     batcher = batcher_of(model.set_params(seconds=0.02 if slow else 0.0), tmp_path)
     async with asyncio.timeout(10):
         for _ in range(2):
-            right, wrong = await asyncio.gather(batcher.ask([[1.0, 2.0]]), batcher.ask([[13.0, 2.0]]), return_exceptions=True)
+            right, wrong = await asyncio.gather(
+                batcher.ask([[1.0, 2.0]]), batcher.ask([[13.0, 2.0]]), return_exceptions=True
+            )
 
             assert isinstance(right, tuple)
             assert right[0].predictions == [3.0]
@@ -151,21 +162,25 @@ async def test_rows_whose_caller_has_gone_are_not_asked(tmp_path: Path) -> None:
 async def test_more_than_can_wait_is_refused(tmp_path: Path) -> None:
     batcher = batcher_of(Watched(), tmp_path)
 
-    outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(MOST_WAITING + 5)), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(batcher.ask([[1.0, 2.0]]) for _ in range(MAX_WAITING + 5)), return_exceptions=True
+    )
 
-    assert [type(one) for one in outcomes[MOST_WAITING:]] == [TooManyWaitError] * 5
-    assert all(one[0].predictions == [3.0] for one in outcomes[:MOST_WAITING] if isinstance(one, tuple))
+    assert [type(one) for one in outcomes[MAX_WAITING:]] == [QueueFullError] * 5
+    assert all(one[0].predictions == [3.0] for one in outcomes[:MAX_WAITING] if isinstance(one, tuple))
 
 
 @pytest.mark.asyncio
-async def test_nobody_waits_longer_than_callers_do_for_a_model_that_takes_one_at_a_time(tmp_path: Path) -> None:
+async def test_nobody_waits_longer_than_callers_do_for_a_model_that_takes_one_at_a_time(
+    tmp_path: Path,
+) -> None:
     batcher = batcher_of(Watched(0.25), tmp_path)
     batcher.joins = False
     await batcher.ask([[1.0, 2.0]])
 
     outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(30)), return_exceptions=True)
 
-    refused = [isinstance(one, TooManyWaitError) for one in outcomes]
+    refused = [isinstance(one, QueueFullError) for one in outcomes]
     assert refused == sorted(refused)
     assert refused.count(False) == FEW_BATCHES
     assert (await batcher.ask([[3.0, 4.0]]))[0].predictions == [7.0]
@@ -178,7 +193,9 @@ async def test_a_batch_has_as_many_rows_as_the_model_answers_quickly(tmp_path: P
         batcher = batcher_of(model, tmp_path / str(id(model)))
         model.seconds = 0.0 if model is quick else 0.3
         for _ in range(3):
-            await asyncio.gather(*(batcher.ask([[1.0, 2.0]] * 100) for _ in range(15)), return_exceptions=True)
+            await asyncio.gather(
+                *(batcher.ask([[1.0, 2.0]] * 100) for _ in range(15)), return_exceptions=True
+            )
     assert max(quick.asked_) > 900
     assert max(slow.asked_) <= 200
     assert slow.asked_[-1] == 100
@@ -191,7 +208,10 @@ async def test_one_row_that_cannot_be_answered_costs_the_others_little(tmp_path:
     await batcher.ask([[1.0, 2.0]])
     before = len(model.asked_)
 
-    outcomes = await asyncio.gather(*(batcher.ask([[13.0 if number == 77 else 1.0, 2.0]]) for number in range(200)), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(batcher.ask([[13.0 if number == 77 else 1.0, 2.0]]) for number in range(200)),
+        return_exceptions=True,
+    )
 
     assert [number for number, one in enumerate(outcomes) if isinstance(one, ValueError)] == [77]
     assert len(model.asked_) - before < 20
@@ -204,8 +224,10 @@ async def test_after_too_many_waited_fewer_may_for_a_while(tmp_path: Path) -> No
     await batcher.ask([[1.0, 2.0]])
 
     async def accepted(callers: int) -> int:
-        outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(callers)), return_exceptions=True)
-        return sum(not isinstance(one, TooManyWaitError) for one in outcomes)
+        outcomes = await asyncio.gather(
+            *(batcher.ask([[1.0, 2.0]]) for _ in range(callers)), return_exceptions=True
+        )
+        return sum(not isinstance(one, QueueFullError) for one in outcomes)
 
     assert await accepted(12) == 12
     assert FEW_BATCHES < await accepted(100) < 50
@@ -240,15 +262,19 @@ async def test_whoever_was_let_in_before_the_model_became_slow_is_not_kept_waiti
 
     outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(100)), return_exceptions=True)
 
-    told = [str(one) for one in outcomes if isinstance(one, TooManyWaitError)]
+    told = [str(one) for one in outcomes if isinstance(one, QueueFullError)]
     late = [one for one in told if one.startswith("it has waited for")]
     assert len(late) >= 5
     assert len(model.asked_) - 1 == sum(isinstance(one, tuple) for one in outcomes) <= 4
-    assert isinstance(outcomes[len(outcomes) - len(told) + len(late) - 1], tuple)  # the last who was let in: one is always kept
+    assert isinstance(
+        outcomes[len(outcomes) - len(told) + len(late) - 1], tuple
+    )  # the last who was let in: one is always kept
 
 
 @pytest.mark.asyncio
-async def test_rows_that_may_not_join_are_counted_as_batches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rows_that_may_not_join_are_counted_as_batches_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batcher = batcher_of(Watched(0.05), tmp_path)
     await batcher.ask([[1.0, 2.0]])
     monkeypatch.setattr(type(batcher.predictor.entry.signature), "may_join", lambda *_: False)
@@ -272,11 +298,19 @@ async def test_a_strangers_missing_value_does_not_change_the_dtype_of_whole_numb
     model = Ids()
     batcher = batcher_of(model, tmp_path, examples)
 
-    outcomes = await asyncio.gather(batcher.ask([[large, 1]]), batcher.ask([[5, None]]), batcher.ask([[large, 2]]))
+    outcomes = await asyncio.gather(
+        batcher.ask([[large, 1]]), batcher.ask([[5, None]]), batcher.ask([[large, 2]])
+    )
 
-    assert [outcome[0].predictions for outcome in outcomes] == [[float(large % 1000)], [5.0], [float(large % 1000)]]
+    assert [outcome[0].predictions for outcome in outcomes] == [
+        [float(large % 1000)],
+        [5.0],
+        [float(large % 1000)],
+    ]
 
 
-def test_a_model_that_answers_otherwise_in_a_batch_is_never_asked_for_strangers_together(tmp_path: Path) -> None:
+def test_a_model_that_answers_otherwise_in_a_batch_is_never_asked_for_strangers_together(
+    tmp_path: Path,
+) -> None:
     assert answers_alike(predictor_of(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS[:5], tmp_path / "a"))
     assert not answers_alike(predictor_of(OfTheBatch().fit(ROWS, ROWS[:, 0]), ROWS[:5], tmp_path / "b"))

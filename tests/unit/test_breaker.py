@@ -103,7 +103,9 @@ def test_a_permit_counts_once() -> None:
     assert breaker.state == "closed"
 
 
-@pytest.mark.parametrize("knobs", [{"failure_threshold": 0, "reset_timeout": 1}, {"failure_threshold": 1, "reset_timeout": -1}])
+@pytest.mark.parametrize(
+    "knobs", [{"failure_threshold": 0, "reset_timeout": 1}, {"failure_threshold": 1, "reset_timeout": -1}]
+)
 def test_nonsense_is_refused(knobs: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"give \d or more"):
         CircuitBreaker(**knobs, clock=Clock())  # type: ignore[arg-type]

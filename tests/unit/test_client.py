@@ -30,7 +30,7 @@ from tier0.client import (
 )
 from tier0.client.connections import Connections
 from tier0.client.wire import decode_prediction, encode
-from tier0.core.contract import Contract
+from tier0.contract.contract import Contract
 from tier0.faults import Arrival, Faults, FaultServer, Reply
 from tier0.faults.server import Script
 
@@ -58,7 +58,9 @@ class Clock:
 
 
 @asynccontextmanager
-async def client_of(script: Reply | list[Reply] | Script, **knobs: Any) -> AsyncIterator[tuple[BentoMLClient, FaultServer]]:
+async def client_of(
+    script: Reply | list[Reply] | Script, **knobs: Any
+) -> AsyncIterator[tuple[BentoMLClient, FaultServer]]:
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -161,7 +163,9 @@ async def test_a_call_whose_circuit_another_one_opens_raises_its_own_error_at_on
             await arrived(server, 3)
 
     async with client_of(answer, failure_threshold=2, max_connections=1, sleep=meanwhile) as (client, server):
-        async with asyncio.timeout(3):  # the only connection is taken for longer, and nothing would be sent on it
+        async with asyncio.timeout(
+            3
+        ):  # the only connection is taken for longer, and nothing would be sent on it
             error = await error_of(client)
         others[1].cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -183,7 +187,9 @@ async def test_a_retry_that_meets_another_ones_probe_ends_the_call_and_costs_not
             probes.append(asyncio.ensure_future(client.predict(ROW, timeout=100)))
             await arrived(server, 3)
 
-    async with client_of([DOWN, DOWN, Reply.hang()], failure_threshold=2, timeout=100, clock=clock, sleep=meanwhile) as (client, server):
+    async with client_of(
+        [DOWN, DOWN, Reply.hang()], failure_threshold=2, timeout=100, clock=clock, sleep=meanwhile
+    ) as (client, server):
         assert isinstance(await error_of(client), ServiceFailedError)
         assert client.circuit_state() == "half_open"
         probes[0].cancel()
@@ -193,7 +199,10 @@ async def test_a_retry_that_meets_another_ones_probe_ends_the_call_and_costs_not
 
 async def test_half_open_lets_out_one_probe_of_twenty() -> None:
     clock = Clock()
-    async with client_of([DOWN, DOWN, OK], failure_threshold=2, max_attempts=1, clock=clock) as (client, server):
+    async with client_of([DOWN, DOWN, OK], failure_threshold=2, max_attempts=1, clock=clock) as (
+        client,
+        server,
+    ):
         await error_of(client)
         await error_of(client)
         clock.ahead += 30
@@ -216,7 +225,10 @@ async def test_a_400_while_half_open_closes() -> None:
 
 async def test_a_429_while_half_open_gives_the_probes_place_back() -> None:
     clock = Clock()
-    async with client_of([DOWN, Reply(429), OK], failure_threshold=1, max_attempts=1, clock=clock) as (client, _):
+    async with client_of([DOWN, Reply(429), OK], failure_threshold=1, max_attempts=1, clock=clock) as (
+        client,
+        _,
+    ):
         await error_of(client)
         clock.ahead += 30
         assert isinstance(await error_of(client), RateLimitedError)
@@ -235,7 +247,10 @@ async def test_a_429_does_not_make_failures_before_it_forgotten() -> None:
 
 async def test_a_429_while_half_open_is_retried_as_any_other() -> None:
     clock = Clock()
-    async with client_of([DOWN, Reply(429), OK], failure_threshold=1, max_attempts=2, clock=clock) as (client, _):
+    async with client_of([DOWN, Reply(429), OK], failure_threshold=1, max_attempts=2, clock=clock) as (
+        client,
+        _,
+    ):
         await error_of(client)
         clock.ahead += 30
         await client.predict(ROW)
@@ -245,7 +260,10 @@ async def test_a_429_while_half_open_is_retried_as_any_other() -> None:
 
 async def test_a_cancelled_probe_gives_its_place_back() -> None:
     clock = Clock()
-    async with client_of([DOWN, Reply.hang(), OK], failure_threshold=1, max_attempts=1, clock=clock) as (client, server):
+    async with client_of([DOWN, Reply.hang(), OK], failure_threshold=1, max_attempts=1, clock=clock) as (
+        client,
+        server,
+    ):
         await error_of(client)
         clock.ahead += 30
         probe = asyncio.ensure_future(client.predict(ROW))
@@ -259,7 +277,9 @@ async def test_a_cancelled_probe_gives_its_place_back() -> None:
 
 async def test_a_caller_that_gives_up_late_has_seen_a_failure_and_one_that_gives_up_early_has_not() -> None:
     clock = Clock()
-    async with client_of(Reply.hang(), failure_threshold=1, timeout=1000, attempt_timeout=500, clock=clock) as (client, server):
+    async with client_of(
+        Reply.hang(), failure_threshold=1, timeout=1000, attempt_timeout=500, clock=clock
+    ) as (client, server):
         for seconds, state in ((390.0, "closed"), (410.0, "open")):
             call = asyncio.ensure_future(client.predict(ROW))
             await arrived(server, len(server.arrivals) + 1)
@@ -269,7 +289,9 @@ async def test_a_caller_that_gives_up_late_has_seen_a_failure_and_one_that_gives
             assert client.circuit_state() == state
 
 
-async def test_a_caller_that_gives_up_after_it_waited_for_our_own_pool_has_seen_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_that_gives_up_after_it_waited_for_our_own_pool_has_seen_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock, take = Clock(), Connections.take_slot
 
     async def take_late(*given: Any) -> bool:
@@ -278,7 +300,9 @@ async def test_a_caller_that_gives_up_after_it_waited_for_our_own_pool_has_seen_
         return True
 
     monkeypatch.setattr(Connections, "take_slot", take_late)
-    async with client_of(Reply.hang(), failure_threshold=1, timeout=1000, attempt_timeout=500, clock=clock) as (client, server):
+    async with client_of(
+        Reply.hang(), failure_threshold=1, timeout=1000, attempt_timeout=500, clock=clock
+    ) as (client, server):
         call = asyncio.ensure_future(client.predict(ROW))
         await arrived(server, 1)
         clock.ahead += 95
@@ -298,7 +322,9 @@ async def test_a_hang_ends_within_the_total_and_is_retried_within_it() -> None:
 
 async def test_a_dripping_body_ends_at_the_attempts_limit() -> None:
     start = time.monotonic()
-    async with client_of(Reply(200, PREDICTION, drip=0.02), timeout=5, attempt_timeout=0.2, max_attempts=1) as (client, _):
+    async with client_of(
+        Reply(200, PREDICTION, drip=0.02), timeout=5, attempt_timeout=0.2, max_attempts=1
+    ) as (client, _):
         assert isinstance(await error_of(client), TimedOutError)
 
     assert time.monotonic() - start < 0.7
@@ -367,7 +393,10 @@ async def test_a_character_that_json_writes_as_two_is_one() -> None:
 
 
 async def test_backoff_is_full_jitter_and_nothing_follows_the_last_attempt() -> None:
-    async with client_of(DOWN, max_attempts=4, failure_threshold=9, rng=lambda: 1.0, backoff_max=0.3) as (client, _):
+    async with client_of(DOWN, max_attempts=4, failure_threshold=9, rng=lambda: 1.0, backoff_max=0.3) as (
+        client,
+        _,
+    ):
         await error_of(client)
 
         assert client.waits == [0.1, 0.2, 0.3]  # type: ignore[attr-defined]
@@ -387,7 +416,10 @@ async def test_backoff_is_full_jitter_and_nothing_follows_the_last_attempt() -> 
     ],
 )
 async def test_retry_after_is_a_floor_or_the_end(value: str, waits: list[float]) -> None:
-    async with client_of([Reply(429, headers={"Retry-After": value}), OK], rng=lambda: 0.5) as (client, server):
+    async with client_of([Reply(429, headers={"Retry-After": value}), OK], rng=lambda: 0.5) as (
+        client,
+        server,
+    ):
         result = (await asyncio.gather(client.predict(ROW), return_exceptions=True))[0]
 
         assert client.waits == waits  # type: ignore[attr-defined]
@@ -406,7 +438,9 @@ async def test_a_date_that_fits_is_waited_for() -> None:
 
 
 async def test_good_times_save_no_more_retries_than_ten() -> None:
-    async with client_of([*[OK] * 60, DOWN], failure_threshold=10_000, max_attempts=10_000, retry_budget=1.0, timeout=600) as (client, server):
+    async with client_of(
+        [*[OK] * 60, DOWN], failure_threshold=10_000, max_attempts=10_000, retry_budget=1.0, timeout=600
+    ) as (client, server):
         for _ in range(60):
             await client.predict(ROW)
         await error_of(client)
@@ -444,7 +478,10 @@ async def test_model_info_obeys_the_same_rules() -> None:
     assert [request.path for request in server.arrivals] == ["/m/model_info"] * 2
 
 
-@pytest.mark.parametrize(("model", "path"), [("../../x#", "/..%2F..%2Fx%23/predict"), ("a?b=1#", "/a%3Fb%3D1%23/predict"), ("ü", "/%C3%BC/predict")])
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [("../../x#", "/..%2F..%2Fx%23/predict"), ("a?b=1#", "/a%3Fb%3D1%23/predict"), ("ü", "/%C3%BC/predict")],
+)
 async def test_a_models_name_is_one_quoted_segment(model: str, path: str, tier0_faults: Faults) -> None:
     server = tier0_faults.server(OK)
     async with BentoMLClient(server.url + "/base//") as client:
@@ -475,7 +512,10 @@ async def test_a_full_pool_is_not_blamed_on_the_service_and_does_not_stop_health
     def well(arrival: Arrival) -> Reply:
         return Reply.hang() if arrival.path == "/predict" else Reply(200, {"status": "healthy"})
 
-    async with client_of(well, max_connections=2, failure_threshold=1, timeout=5, attempt_timeout=5) as (client, server):
+    async with client_of(well, max_connections=2, failure_threshold=1, timeout=5, attempt_timeout=5) as (
+        client,
+        server,
+    ):
         busy = [asyncio.ensure_future(client.predict(ROW)) for _ in range(2)]
         await arrived(server, 2)
         assert isinstance(await error_of(client, timeout=0.05), PoolSaturatedError)
@@ -533,7 +573,9 @@ async def test_a_health_check_that_waits_while_the_client_is_closed_is_told() ->
 
 async def test_a_service_that_hangs_keeps_nobody_from_another() -> None:
     with FaultServer(Reply.hang()) as hanging, FaultServer(OK) as alive:
-        async with BentoMLClient(alive.url, model_endpoints={"stuck": hanging.url}, max_connections=2, attempt_timeout=8.0) as client:
+        async with BentoMLClient(
+            alive.url, model_endpoints={"stuck": hanging.url}, max_connections=2, attempt_timeout=8.0
+        ) as client:
             stuck = [asyncio.ensure_future(client.predict(ROW, model="stuck")) for _ in range(5)]
             sick = [asyncio.ensure_future(client.health_check("stuck")) for _ in range(3)]
             await arrived(hanging, 4)
@@ -542,7 +584,9 @@ async def test_a_service_that_hangs_keeps_nobody_from_another() -> None:
             assert (await client.health_check())["status"] == "healthy"
             started = time.monotonic()
             assert {one["status"] for one in await asyncio.gather(*sick)} == {"unhealthy"}
-            assert time.monotonic() - started < 3.0, "two seconds for a check, the wait for its connection included"
+            assert time.monotonic() - started < 3.0, (
+                "two seconds for a check, the wait for its connection included"
+            )
             for one in stuck:
                 one.cancel()
             await asyncio.gather(*stuck, return_exceptions=True)
@@ -579,22 +623,36 @@ async def test_health_falls_back_to_readyz(model: str | None, tier0_faults: Faul
     server = tier0_faults.server(lambda arrival: Reply(200, b"") if arrival.path == "/readyz" else Reply(404))
     async with BentoMLClient(server.url, model_endpoints={"plain": server.url}) as client:
         assert (await client.health_check(model))["status"] == "healthy"
-        assert (await client.health_check("unknown"))["status"] == "unhealthy", "a service that is ready does not have every model"
+        assert (await client.health_check("unknown"))["status"] == "unhealthy", (
+            "a service that is ready does not have every model"
+        )
 
-    assert [(request.method, request.path) for request in server.arrivals][:2] == [("GET", "/health"), ("GET", "/readyz")]
+    assert [(request.method, request.path) for request in server.arrivals][:2] == [
+        ("GET", "/health"),
+        ("GET", "/readyz"),
+    ]
 
 
 @pytest.mark.parametrize(("said", "status"), [("ok", "healthy"), ("degraded", "unhealthy")])
 async def test_health_may_be_an_api_which_is_a_post(said: str, status: str) -> None:
-    async with client_of(lambda arrival: Reply(200, {"status": said}) if arrival.method == "POST" else Reply(405)) as (client, server):
+    async with client_of(
+        lambda arrival: Reply(200, {"status": said}) if arrival.method == "POST" else Reply(405)
+    ) as (client, server):
         assert (await client.health_check())["status"] == status
 
-    assert [(request.method, request.path) for request in server.arrivals] == [("GET", "/health"), ("POST", "/health")]
+    assert [(request.method, request.path) for request in server.arrivals] == [
+        ("GET", "/health"),
+        ("POST", "/health"),
+    ]
 
 
 async def test_health_is_asked_where_the_contract_says_and_believed() -> None:
     def answer(arrival: Arrival) -> Reply:
-        return Reply(200, {"status": "no model"}) if arrival.path == "/state" else Reply(200 if arrival.path == "/readyz" else 404, b"")
+        return (
+            Reply(200, {"status": "no model"})
+            if arrival.path == "/state"
+            else Reply(200 if arrival.path == "/readyz" else 404, b"")
+        )
 
     async with client_of(answer, contract=Contract(health="/state")) as (client, _):
         assert (await client.health_check())["status"] == "unhealthy"
@@ -674,7 +732,9 @@ async def test_breakers_are_bounded_in_number_and_names_that_nobody_serves_close
 
 
 async def test_every_answer_has_the_four_parts() -> None:
-    async with client_of([Reply(200, [1]), Reply(200, {"predictions": [1], "model_tag": "m:1", "latency_ms": 0.5})]) as (client, _):
+    async with client_of(
+        [Reply(200, [1]), Reply(200, {"predictions": [1], "model_tag": "m:1", "latency_ms": 0.5})]
+    ) as (client, _):
         bare, whole = await client.predict(ROW), await client.predict(ROW)
 
     assert (bare["predictions"], bare["probabilities"], bare["model_tag"]) == ([1], None, None)
@@ -713,14 +773,17 @@ async def test_model_info_is_rejected_by_an_open_circuit_and_after_close() -> No
 
 
 async def test_an_attempt_outlasts_what_the_service_gives_a_request() -> None:
-    from tier0.client.knobs import Knobs
+    from tier0.client.options import ClientOptions
     from tier0.serving.service import TRAFFIC_TIMEOUT
 
-    assert Knobs().timeout / 2 >= TRAFFIC_TIMEOUT
+    assert ClientOptions().timeout / 2 >= TRAFFIC_TIMEOUT
 
 
 async def test_a_redirect_to_nowhere_is_an_answer() -> None:
-    async with client_of(Reply(302, headers={"Location": "http://[no"}), failure_threshold=1) as (client, server):
+    async with client_of(Reply(302, headers={"Location": "http://[no"}), failure_threshold=1) as (
+        client,
+        server,
+    ):
         error = await error_of(client)
         assert isinstance(error, CallerError)
         assert error.status == 302
@@ -731,7 +794,10 @@ async def test_a_redirect_to_nowhere_is_an_answer() -> None:
 async def test_an_answer_that_takes_too_long_to_read_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("tier0.client.bentoml_client.decode_prediction", clock.taking(3, decode_prediction))
-    async with client_of(OK, failure_threshold=2, timeout=4, attempt_timeout=2, clock=clock) as (client, server):
+    async with client_of(OK, failure_threshold=2, timeout=4, attempt_timeout=2, clock=clock) as (
+        client,
+        server,
+    ):
         assert isinstance(await error_of(client), TimedOutError)
     assert len(server.arrivals) == 2
 
@@ -760,7 +826,9 @@ async def test_whoever_is_refused_does_not_wait_for_a_connection_first() -> None
     assert len(refused.value.request_id) == 32
 
 
-async def test_the_wait_for_a_connection_is_not_blamed_on_the_service_in_later_attempts_either(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wait_for_a_connection_is_not_blamed_on_the_service_in_later_attempts_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock, waits = Clock(), iter([True, False])
     take = Connections.take_slot
 
@@ -772,7 +840,12 @@ async def test_the_wait_for_a_connection_is_not_blamed_on_the_service_in_later_a
         clock.ahead += 0.5
 
     monkeypatch.setattr(Connections, "take_slot", take_slot)
-    knobs: dict[str, Any] = {"failure_threshold": 2, "timeout": 0.8, "attempt_timeout": 0.7, "max_attempts": 2}
+    knobs: dict[str, Any] = {
+        "failure_threshold": 2,
+        "timeout": 0.8,
+        "attempt_timeout": 0.7,
+        "max_attempts": 2,
+    }
     async with client_of([DOWN, Reply.hang()], clock=clock, sleep=sleep, **knobs) as (client, server):
         assert isinstance(await error_of(client), TimedOutError)
         assert client.circuit_state() == "closed"
@@ -791,7 +864,10 @@ async def test_what_tls_raises_is_a_broken_connection(monkeypatch: pytest.Monkey
 
 
 async def test_no_cookie_is_kept() -> None:
-    async with client_of(Reply(200, PREDICTION, headers={"Set-Cookie": "replica=3; Path=/"})) as (client, server):
+    async with client_of(Reply(200, PREDICTION, headers={"Set-Cookie": "replica=3; Path=/"})) as (
+        client,
+        server,
+    ):
         for _ in range(2):
             await client.predict(ROW)
             await client.health_check()

@@ -15,13 +15,32 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tier0.client import BentoMLClient, CircuitOpenError, ClientUsageError, InvalidAnswerError, ServiceFailedError, SyncBentoMLClient, TimedOutError
-from tier0.client.knobs import Knobs
-from tier0.core.contract import Contract, ContractError
+from tier0.client import (
+    BentoMLClient,
+    CircuitOpenError,
+    ClientUsageError,
+    InvalidAnswerError,
+    ServiceFailedError,
+    SyncBentoMLClient,
+    TimedOutError,
+)
+from tier0.client.options import ClientOptions
+from tier0.contract.contract import Contract, ContractError
 from tier0.faults import Faults, FaultServer, Reply
 
 OK = Reply(200, {"predictions": [1], "probabilities": None})
-NESTED = Contract("/classify", "input_data.features", "rows", "input_data.names", "label", "scores", None, "model.tag", "/readyz", ())
+NESTED = Contract(
+    "/classify",
+    "input_data.features",
+    "rows",
+    "input_data.names",
+    "label",
+    "scores",
+    None,
+    "model.tag",
+    "/readyz",
+    (),
+)
 BARE = Contract("/predict", "", "rows", None, "", None, None, None, "/readyz", ())
 NAMED = Contract("/predict", "frame", "records", None, "*.label", "*.score", "yes", None, "/readyz", ())
 ALONE = Contract("/predict", "", "record", None, "label", None, None, None, "/readyz", ())
@@ -42,7 +61,9 @@ FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]})
     ],
 )
 @pytest.mark.asyncio
-async def test_data_becomes_the_body_that_the_contract_says(contract: Contract | None, data: Any, body: Any, tier0_faults: Faults) -> None:
+async def test_data_becomes_the_body_that_the_contract_says(
+    contract: Contract | None, data: Any, body: Any, tier0_faults: Faults
+) -> None:
     server = tier0_faults.server(OK)
     async with BentoMLClient(server.url, contract=contract) as client:
         with suppress(InvalidAnswerError):  # what comes back is another test's business
@@ -63,7 +84,9 @@ async def test_data_becomes_the_body_that_the_contract_says(contract: Contract |
     ],
 )
 @pytest.mark.asyncio
-async def test_an_answer_becomes_predictions(contract: Contract, reply: Any, predictions: Any, probabilities: Any, tier0_faults: Faults) -> None:
+async def test_an_answer_becomes_predictions(
+    contract: Contract, reply: Any, predictions: Any, probabilities: Any, tier0_faults: Faults
+) -> None:
     server = tier0_faults.server(Reply(200, reply))
     async with BentoMLClient(server.url, contract=contract) as client:
         given = await client.predict([{"a": 1.0}])
@@ -72,9 +95,14 @@ async def test_an_answer_becomes_predictions(contract: Contract, reply: Any, pre
     assert given["probabilities"] == probabilities
 
 
-@pytest.mark.parametrize(("contract", "reply"), [(NESTED, {"scores": [[1.0]]}), (BARE, {"label": 1}), (NAMED, [1]), (BARE, [1, 2]), (BARE, [None])])
+@pytest.mark.parametrize(
+    ("contract", "reply"),
+    [(NESTED, {"scores": [[1.0]]}), (BARE, {"label": 1}), (NAMED, [1]), (BARE, [1, 2]), (BARE, [None])],
+)
 @pytest.mark.asyncio
-async def test_an_answer_without_what_the_contract_says_is_an_error(contract: Contract, reply: Any, tier0_faults: Faults) -> None:
+async def test_an_answer_without_what_the_contract_says_is_an_error(
+    contract: Contract, reply: Any, tier0_faults: Faults
+) -> None:
     server = tier0_faults.server(Reply(200, reply))
     async with BentoMLClient(server.url, contract=contract, max_attempts=1) as client:
         with pytest.raises(InvalidAnswerError):
@@ -107,7 +135,14 @@ SCHEMA = {
     "routes": [
         {
             "route": "/classify",
-            "input": {"properties": {"input_data": {"type": "object", "properties": {"features": {"type": "array", "items": {"type": "array"}}}}}},
+            "input": {
+                "properties": {
+                    "input_data": {
+                        "type": "object",
+                        "properties": {"features": {"type": "array", "items": {"type": "array"}}},
+                    }
+                }
+            },
             "output": {"type": "object", "properties": {"predictions": {}, "probabilities": {}}},
         }
     ]
@@ -116,30 +151,43 @@ SCHEMA = {
 
 @pytest.mark.asyncio
 async def test_how_a_service_is_asked_is_read_from_its_schema(tier0_faults: Faults) -> None:
-    server = tier0_faults.server([Reply(200, SCHEMA), Reply(200, {"predictions": [1], "probabilities": [[0.5, 0.5]]})])
+    server = tier0_faults.server(
+        [Reply(200, SCHEMA), Reply(200, {"predictions": [1], "probabilities": [[0.5, 0.5]]})]
+    )
     async with await BentoMLClient.for_service(server.url) as client:
         await client.predict([[1.0]])
 
-    assert [(request.method, request.path) for request in server.arrivals] == [("GET", "/schema.json"), ("POST", "/classify")]
+    assert [(request.method, request.path) for request in server.arrivals] == [
+        ("GET", "/schema.json"),
+        ("POST", "/classify"),
+    ]
     assert json.loads(server.arrivals[1].body) == {"input_data": {"features": [[1.0]]}}
 
 
 @pytest.mark.asyncio
 async def test_what_a_schema_leaves_open_is_declared() -> None:
-    schema = {"routes": [{"route": "/score", "input": SCHEMA["routes"][0]["input"], "output": {"type": "object"}}]}
+    schema = {
+        "routes": [{"route": "/score", "input": SCHEMA["routes"][0]["input"], "output": {"type": "object"}}]
+    }
     with FaultServer([Reply(200, schema), Reply(200, schema), Reply(200, {"out": [1]})]) as server:
-        with pytest.raises(ContractError, match="it is not clear where the predictions are in the response of /score"):
+        with pytest.raises(
+            ContractError, match="it is not clear where the predictions are in the response of /score"
+        ):
             await BentoMLClient.for_service(server.url)
         async with await BentoMLClient.for_service(server.url, declared={"predictions": "out"}) as client:
             assert (await client.predict([[1.0]]))["predictions"] == [1]
 
 
 def test_the_defaults_are_those_that_are_promised() -> None:
-    assert Knobs.resolve({}) == Knobs(10.0, None, 3, 0.1, 5.0, 0.2, 5, 30.0, 20, idempotent=True)
+    assert ClientOptions.resolve({}) == ClientOptions(
+        10.0, None, 3, 0.1, 5.0, 0.2, 5, 30.0, 20, idempotent=True
+    )
 
 
 def test_it_is_closed_where_it_belongs() -> None:
-    once = Reply(200, OK.body, headers={"Connection": "close"})  # else the loop that ends below leaves a connection open
+    once = Reply(
+        200, OK.body, headers={"Connection": "close"}
+    )  # else the loop that ends below leaves a connection open
     with FaultServer(once) as server, asyncio.Runner() as runner:
         client = BentoMLClient(server.url)
         runner.run(client.predict([[1.0]]))
@@ -153,13 +201,20 @@ def test_it_is_closed_where_it_belongs() -> None:
 
 
 def test_every_knob_is_taken_from_the_environment_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = {"timeout": "3", "attempt_timeout": "1.5", "max_attempts": "2", "backoff_base": "0", "backoff_max": "1", "retry_budget": "0.5"}
+    texts = {
+        "timeout": "3",
+        "attempt_timeout": "1.5",
+        "max_attempts": "2",
+        "backoff_base": "0",
+        "backoff_max": "1",
+        "retry_budget": "0.5",
+    }
     texts |= {"failure_threshold": "9", "reset_timeout": "7", "max_connections": "4", "idempotent": "false"}
     for name, text in texts.items():
         monkeypatch.setenv(f"TIER0_CLIENT_{name.upper()}", text)
 
-    assert Knobs.resolve({}) == Knobs(3.0, 1.5, 2, 0.0, 1.0, 0.5, 9, 7.0, 4, idempotent=False)
-    assert Knobs.resolve({"timeout": 8.0}).timeout == 8.0
+    assert ClientOptions.resolve({}) == ClientOptions(3.0, 1.5, 2, 0.0, 1.0, 0.5, 9, 7.0, 4, idempotent=False)
+    assert ClientOptions.resolve({"timeout": 8.0}).timeout == 8.0
 
 
 @pytest.mark.parametrize(
@@ -172,7 +227,9 @@ def test_every_knob_is_taken_from_the_environment_unless_it_is_given(monkeypatch
         ("MODEL_ENDPOINTS", "churn", "TIER0_CLIENT_MODEL_ENDPOINTS, churn = '' is no URL"),
     ],
 )
-def test_a_knob_that_cannot_be_used_is_refused_with_where_it_came_from(monkeypatch: pytest.MonkeyPatch, name: str, text: str, says: str) -> None:
+def test_a_knob_that_cannot_be_used_is_refused_with_where_it_came_from(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, says: str
+) -> None:
     monkeypatch.setenv(f"TIER0_CLIENT_{name}", text)
 
     with pytest.raises(ValueError, match=says):
@@ -195,7 +252,10 @@ async def test_the_services_are_taken_from_the_environment(monkeypatch: pytest.M
 
 def test_synchronous_code_has_the_same_rules() -> None:
     down = Reply(503)
-    with FaultServer([OK, down, down, down]) as server, SyncBentoMLClient(server.url, failure_threshold=2, backoff_base=0.0) as client:
+    with (
+        FaultServer([OK, down, down, down]) as server,
+        SyncBentoMLClient(server.url, failure_threshold=2, backoff_base=0.0) as client,
+    ):
         assert client.predict([[1.0]])["predictions"] == [1]
         with pytest.raises(ServiceFailedError) as failed:
             client.predict_batch([[1.0]])
@@ -243,7 +303,9 @@ def test_a_process_that_was_forked_is_told_so() -> None:
 
 def test_closing_it_ends_the_calls_of_other_threads() -> None:
     with FaultServer(Reply(503)) as server:
-        client = SyncBentoMLClient(server.url, timeout=60.0, backoff_base=60.0, backoff_max=60.0, rng=lambda: 0.9)
+        client = SyncBentoMLClient(
+            server.url, timeout=60.0, backoff_base=60.0, backoff_max=60.0, rng=lambda: 0.9
+        )
         with ThreadPoolExecutor(1) as threads:
             waiting = threads.submit(client.predict, [[1.0]])
             deadline = time.monotonic() + 10

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tier0.checks.client.call import Call
-from tier0.checks.client.timeline import timeline
+from tier0.checks.client.harness.call import Call
+from tier0.checks.client.harness.timeline import timeline
 from tier0.core.declaration import Declaration
-from tier0.faults import Arrival, Noted
+from tier0.faults import Arrival, LogEntry
 
 STEP = 0.01
 
@@ -18,8 +18,8 @@ def told(statuses: list[int], *, at_once: bool = False, **declared: Any) -> list
     for number, status in enumerate(statuses):
         came, answered = 100 + 2 * number * STEP, 100 + (2 * number + 1) * STEP
         arrivals.append(Arrival(number, came, 1, "POST", "/predict", {}, b"", status, answered, "answered"))
-        noted.append(Noted(came, "arrived", 1, {"request": number, "method": "POST", "path": "/predict"}))
-        noted.append(Noted(answered, "answered", 1, {"request": number, "status": status}))
+        noted.append(LogEntry(came, "arrived", 1, {"request": number, "method": "POST", "path": "/predict"}))
+        noted.append(LogEntry(answered, "answered", 1, {"request": number, "status": status}))
         if number % 2 == 0:
             calls.append(Call(100 if at_once else came))
         calls[-1].requests.append(arrivals[-1])
@@ -35,7 +35,10 @@ def test_it_begins_with_what_was_declared_and_tells_sleeps_and_states() -> None:
     said = [line.partition("ms  ")[2] for line in lines[1:]]
     assert "request 2 arrived: POST /predict, 10 ms after the last answer" in said
     assert "request 3 arrived: POST /predict" in said, "the first of its call has slept for nobody"
-    assert said[said.index("request 3 answered 503") + 1] == "3 failures in a row: as declared, the circuit is open"
+    assert (
+        said[said.index("request 3 answered 503") + 1]
+        == "3 failures in a row: as declared, the circuit is open"
+    )
     assert "as declared, a probe may be sent" in said
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tier0.checks.serving.sender import UnansweredError
+from tier0.checks.serving.harness.sender import UnansweredError
 from tier0.core.errors import RegistrationError, Tier0Error
-from tier0.core.golden import GoldenRows
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 from tier0.runs.verify import check_serving
 
@@ -67,7 +67,9 @@ def test_a_service_that_is_none_is_refused_before_anything_is_started(service: s
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
-def test_certificates_that_are_none_are_refused_before_anything_is_asked(tmp_path: Path, content: str | None) -> None:
+def test_certificates_that_are_none_are_refused_before_anything_is_asked(
+    tmp_path: Path, content: str | None
+) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_text(content, encoding="utf-8")
@@ -81,7 +83,9 @@ def test_a_service_behind_a_private_authority_is_judged_when_that_is_trusted(tmp
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with serving_tls(authority.issue_cert("127.0.0.1")) as url:
         verdict = check_serving(Deployment.from_url(url, ca=tmp_path / "ca.pem"), groups=["health.ready"])
-        with pytest.raises(UnansweredError, match=r"nothing responds at https://127.0.0.1:.*CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(
+            UnansweredError, match=r"nothing responds at https://127.0.0.1:.*CERTIFICATE_VERIFY_FAILED"
+        ):
             check_serving(Deployment.from_url(url), groups=["health.ready"])
 
     assert verdict.verdict == "pass"

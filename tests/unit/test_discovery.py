@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import tier0
-from tier0.checks.serving import sender
-from tier0.core.contract import ContractError
-from tier0.core.golden import GoldenRows
+from tier0.checks.serving.harness import sender
+from tier0.contract.contract import ContractError
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 
 ROWS = [[float(index)] for index in range(6)]
@@ -39,7 +39,12 @@ def test_created_is_an_answer() -> None:
 
 
 def test_one_value_for_one_golden_row_is_an_answer() -> None:
-    assert verdict(lambda labels: {"prediction": labels[0]} if len(labels) == 1 else Reply(422), GOLDEN.take([0])) == "pass"
+    assert (
+        verdict(
+            lambda labels: {"prediction": labels[0]} if len(labels) == 1 else Reply(422), GOLDEN.take([0])
+        )
+        == "pass"
+    )
 
 
 def test_a_status_that_is_the_label_is_an_answer() -> None:
@@ -54,7 +59,10 @@ def test_a_status_that_is_the_label_is_an_answer() -> None:
     ("answer", "says"),
     [
         (lambda _: Reply(202, {"job": "7", "status": "queued"}), "its fields: job, status"),
-        (lambda _: Reply(307, {}, headers={"Location": "/predict/"}), "a redirect to /predict/, which is not followed"),
+        (
+            lambda _: Reply(307, {}, headers={"Location": "/predict/"}),
+            "a redirect to /predict/, which is not followed",
+        ),
         (lambda _: Reply(body=b"1\n0\n", headers={"Content-Type": "text/csv"}), "responds with text/csv"),
         (lambda _: {}, "where the predictions are in the response"),
     ],
@@ -64,7 +72,9 @@ def test_what_is_no_answer_to_judge_is_told(answer: Answer, says: str) -> None:
         verdict(answer)
 
 
-@pytest.mark.parametrize("body", [b'{"predictions": [' + b",".join([b"1" + b"0" * 400] * 6) + b"]}", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b'{"predictions": [' + b",".join([b"1" + b"0" * 400] * 6) + b"]}", b"[" * 100_000]
+)
 @pytest.mark.parametrize("golden", [GOLDEN, GoldenRows(["a"], ROWS, [0.5] * 6, None, [])])
 def test_a_body_that_breaks_readers_is_a_failure_of_the_service(body: bytes, golden: GoldenRows) -> None:
     assert verdict(lambda _: Reply(body=body), golden) == "fail"
@@ -83,7 +93,7 @@ def test_other_bodies_that_break_readers_break_nothing(path: str) -> None:
 
 
 def test_a_response_that_drips_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender, "MOST_SECONDS", 0.3)
+    monkeypatch.setattr(sender, "MAX_SECONDS", 0.3)
 
     with (
         FaultServer(Reply(body=b" " * 1000, drip=0.1)) as server,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tier0.runs import doctor, requirements
-from tier0.runs.doctor import Environment, Finding
+from tier0.doctor import doctor, requirements
+from tier0.doctor.doctor import Environment, Finding
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,9 @@ def well(tmp_path: Path) -> Environment:
     """An environment in which nothing is missing."""
     metadata = requirements.Metadata.of_checkout(ROOT)
     newest = dict.fromkeys((one.name for group in metadata.groups for one in group.requirements), "9999")
-    return Environment({}, tmp_path, "/venv/bin/python", "3.12.1", "linux", metadata, newest.get, frozenset({doctor.PLUGIN}))
+    return Environment(
+        {}, tmp_path, "/venv/bin/python", "3.12.1", "linux", metadata, newest.get, frozenset({doctor.PLUGIN})
+    )
 
 
 def without(environment: Environment, *names: str) -> Environment:
@@ -85,7 +87,9 @@ def test_what_is_too_old_is_told_with_what_is_needed(well: Environment) -> None:
         (["httpx"], ["-e", str(ROOT)]),
     ],
 )
-def test_one_command_mends_what_is_missing(well: Environment, missing: list[str], installs: list[str]) -> None:
+def test_one_command_mends_what_is_missing(
+    well: Environment, missing: list[str], installs: list[str]
+) -> None:
     command = doctor.command_that_mends(without(well, *missing))
 
     assert command is not None
@@ -116,14 +120,37 @@ def test_python_may_be_too_old(well: Environment) -> None:
     [
         ({}, {doctor.PLUGIN}, {}, "ok", "by itself"),
         ({}, set(), {}, "missing", "no entry point"),
-        ({"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, {doctor.PLUGIN}, {}, "missing", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"),
-        ({"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": f"-p {doctor.PLUGIN}"}, set(), {}, "ok", "own configuration"),
+        (
+            {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            {doctor.PLUGIN},
+            {},
+            "missing",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD",
+        ),
+        (
+            {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": f"-p {doctor.PLUGIN}"},
+            set(),
+            {},
+            "ok",
+            "own configuration",
+        ),
         ({}, set(), {"conftest.py": f'pytest_plugins = ["{doctor.PLUGIN}"]\n'}, "ok", "own configuration"),
-        ({}, {doctor.PLUGIN}, {"pytest.ini": f"[pytest]\naddopts = -p no:{doctor.PLUGIN}\n"}, "missing", "switched off"),
+        (
+            {},
+            {doctor.PLUGIN},
+            {"pytest.ini": f"[pytest]\naddopts = -p no:{doctor.PLUGIN}\n"},
+            "missing",
+            "switched off",
+        ),
     ],
 )
 def test_the_plugin_may_not_be_loaded(
-    well: Environment, variables: dict[str, str], plugins: set[str], files: dict[str, str], status: str, says: str
+    well: Environment,
+    variables: dict[str, str],
+    plugins: set[str],
+    files: dict[str, str],
+    status: str,
+    says: str,
 ) -> None:
     for name, content in files.items():
         (well.folder / name).write_text(content, encoding="utf-8")
@@ -162,7 +189,9 @@ def test_bentoml_need_not_be_on_path(well: Environment, monkeypatch: pytest.Monk
         ({}, '[tool.pytest.ini_options]\naddopts = ["-p", "no:opik"]\n', "ok"),
     ],
 )
-def test_opik_may_cost_seconds_in_every_run(well: Environment, variables: dict[str, str], ini: str, status: str) -> None:
+def test_opik_may_cost_seconds_in_every_run(
+    well: Environment, variables: dict[str, str], ini: str, status: str
+) -> None:
     (well.folder / "pytest.ini").write_text(ini, encoding="utf-8")
     there = replace(well, variables=variables, plugins=frozenset({doctor.PLUGIN, "opik"}))
 
@@ -174,11 +203,17 @@ def test_litellm_may_ask_the_network(well: Environment) -> None:
     there = replace(well, installed=lambda _: "1.80")
 
     assert only(there, doctor.litellm).remedy == "export LITELLM_LOCAL_MODEL_COST_MAP=True"
-    assert only(replace(there, variables={"LITELLM_LOCAL_MODEL_COST_MAP": "True"}), doctor.litellm).status == "ok"
+    assert (
+        only(replace(there, variables={"LITELLM_LOCAL_MODEL_COST_MAP": "True"}), doctor.litellm).status
+        == "ok"
+    )
 
 
 def test_bentomls_variables_are_named_and_their_values_hidden(well: Environment) -> None:
-    told = only(replace(well, variables={"BENTOML_PORT": "planted-secret", "BENTOML_HOME": "/x", "HOME": "/y"}), doctor.bentoml_variables)
+    told = only(
+        replace(well, variables={"BENTOML_PORT": "planted-secret", "BENTOML_HOME": "/x", "HOME": "/y"}),
+        doctor.bentoml_variables,
+    )
 
     assert (told.status, told.remedy) == ("warns", "unset BENTOML_PORT")
     assert "planted-secret" not in str(told)
@@ -199,7 +234,7 @@ def test_bentomls_home_may_be_a_file(well: Environment) -> None:
 
 def test_temporary_files_may_be_impossible(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(well, doctor.temporary_folder).status == "ok"
-    monkeypatch.setattr(doctor, "LEAST_ROOM", 10**18)
+    monkeypatch.setattr(doctor, "MIN_FREE_BYTES", 10**18)
     assert only(well, doctor.temporary_folder).status == "warns"
     monkeypatch.setattr("tempfile.tempdir", str(well.folder / "nowhere"))
     assert only(well, doctor.temporary_folder).status == "missing"
@@ -239,34 +274,54 @@ def test_a_file_may_shadow_the_standard_library(well: Environment) -> None:
     assert only(well, doctor.shadowing_files).found.startswith("random/__init__.py, types.py have names")
 
 
-def run(python: str | Path, *arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    python: str | Path, *arguments: str, folder: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(python), "-m", "tier0.cli", "doctor", *arguments], cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=60
+        [str(python), "-m", "tier0.cli", "doctor", *arguments],
+        cwd=folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
 def test_the_command_shows_names_and_no_values(tmp_path: Path) -> None:
     report = tmp_path / "doctor.json"
-    variables = {"PYTHONPATH": str(ROOT / "src"), "BENTOML_TIMEOUT": "planted-secret", "PYTEST_ADDOPTS": "-p tier0.pytest_plugin"}
+    variables = {
+        "PYTHONPATH": str(ROOT / "src"),
+        "BENTOML_TIMEOUT": "planted-secret",
+        "PYTEST_ADDOPTS": "-p tier0.pytest_plugin",
+    }
 
     done = run(sys.executable, "--json", str(report), folder=tmp_path, **variables)
 
     document = json.loads(report.read_text(encoding="utf-8"))
     assert document["schema"] == 1
     assert done.returncode == (0 if document["verdict"] == "pass" else 2), done.stdout + done.stderr
-    assert [line[9:30].strip() for line in done.stdout.split("\n\n")[0].splitlines()] == [finding["name"] for finding in document["findings"]]
+    assert [line[9:30].strip() for line in done.stdout.split("\n\n")[0].splitlines()] == [
+        finding["name"] for finding in document["findings"]
+    ]
     assert "BENTOML_TIMEOUT" in done.stdout
     assert "planted-secret" not in done.stdout + report.read_text(encoding="utf-8")
 
 
 def test_it_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys; from tier0.runs import doctor; doctor.examine(doctor.Environment.here());"
+        "import sys; from tier0.doctor import doctor; doctor.examine(doctor.Environment.here());"
         "print(sorted({'bentoml', 'numpy', 'pandas', 'sklearn', 'opik', 'mlflow', 'pytest', 'httpx'} & set(sys.modules)))"
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "src")}, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(ROOT / "src")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
 
     assert done.stdout == "[]\n"
@@ -276,7 +331,11 @@ def test_it_imports_nothing_heavy(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_a_bare_environment_is_mended_by_the_command(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
-    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".venv*", ".git", ".*_cache", "reports", "build", "tests"))
+    shutil.copytree(
+        ROOT,
+        checkout,
+        ignore=shutil.ignore_patterns(".venv*", ".git", ".*_cache", "reports", "build", "tests"),
+    )
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(checkout)], check=True, timeout=600)
@@ -285,12 +344,20 @@ def test_a_bare_environment_is_mended_by_the_command(tmp_path: Path) -> None:
     bare = run(python, "--json", str(report), folder=tmp_path)
 
     assert bare.returncode == 2, bare.stdout + bare.stderr
-    missing = {finding["name"] for finding in json.loads(report.read_text(encoding="utf-8"))["findings"] if finding["status"] == "missing"}
+    missing = {
+        finding["name"]
+        for finding in json.loads(report.read_text(encoding="utf-8"))["findings"]
+        if finding["status"] == "missing"
+    }
     assert {"[bentoml]", "[pipeline]", "pytest-asyncio"} <= missing
     assert not missing & {"base", "Python", "the plugin"}
     assert f"{python} -m pip install 'pytest-tier0[all]'" in bare.stdout
 
-    needed = [text for text in json.loads(report.read_text(encoding="utf-8"))["requirements"] if text.startswith(("orjson", "pytest-"))]
+    needed = [
+        text
+        for text in json.loads(report.read_text(encoding="utf-8"))["requirements"]
+        if text.startswith(("orjson", "pytest-"))
+    ]
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", *needed], check=True, timeout=600)
 
     less = run(python, folder=tmp_path)

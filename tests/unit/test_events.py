@@ -41,9 +41,38 @@ from tier0.runs.check_client import _how_to_repeat
 SOURCE = Path(__file__).parents[2] / "src" / "tier0"
 OUR_WORDS = st.sampled_from(
     [
-        *("every process killed", "worker killed", "12 requests", "requests", "ready", "starting", "never ready", "steps", "faults"),
-        *("was interrupted", "was stopped (x)", "broke within pytest", "holds", "hold", "pass", "in memory", "closed", "answered"),
-        *("server.stopped", "Skipped: x", PORT_IN_USE, TRACEBACK, "tests could not be collected: x", "…", "{}", ""),
+        *(
+            "every process killed",
+            "worker killed",
+            "12 requests",
+            "requests",
+            "ready",
+            "starting",
+            "never ready",
+            "steps",
+            "faults",
+        ),
+        *(
+            "was interrupted",
+            "was stopped (x)",
+            "broke within pytest",
+            "holds",
+            "hold",
+            "pass",
+            "in memory",
+            "closed",
+            "answered",
+        ),
+        *(
+            "server.stopped",
+            "Skipped: x",
+            PORT_IN_USE,
+            TRACEBACK,
+            "tests could not be collected: x",
+            "…",
+            "{}",
+            "",
+        ),
     ]
 )
 TEXTS = OUR_WORDS | st.text(max_size=20)
@@ -59,9 +88,14 @@ def values_of(declared: Any) -> st.SearchStrategy[Any]:
     parts = typing.get_args(declared)
     match typing.get_origin(declared):
         case None:
-            return {Any: JSON, str: TEXTS, float: st.floats(allow_nan=False), int: st.integers(), bool: st.booleans(), type(None): st.none()}[
-                declared
-            ]
+            return {
+                Any: JSON,
+                str: TEXTS,
+                float: st.floats(allow_nan=False),
+                int: st.integers(),
+                bool: st.booleans(),
+                type(None): st.none(),
+            }[declared]
         case typing.Literal:
             return st.sampled_from(parts)
         case origin if origin is tuple:
@@ -75,7 +109,12 @@ def values_of(declared: Any) -> st.SearchStrategy[Any]:
 
 def events_of_kind(kind: type[Event]) -> st.SearchStrategy[Event]:
     return st.builds(
-        kind, **{name: values_of(declared) for name, declared in typing.get_type_hints(kind, vars(every_event)).items() if name in names(kind)}
+        kind,
+        **{
+            name: values_of(declared)
+            for name, declared in typing.get_type_hints(kind, vars(every_event)).items()
+            if name in names(kind)
+        },
     )
 
 
@@ -83,12 +122,16 @@ def names(kind: type[Event]) -> set[str]:
     return {field.name for field in fields(kind)}  # type: ignore[arg-type]  # every kind is a dataclass
 
 
-CUSTOM = st.builds(Custom, TEXTS.filter(lambda name: name not in Event.kinds), st.dictionaries(TEXTS, JSON, max_size=3))
+CUSTOM = st.builds(
+    Custom, TEXTS.filter(lambda name: name not in Event.kinds), st.dictionaries(TEXTS, JSON, max_size=3)
+)
 ANY_EVENT = st.one_of(CUSTOM, *map(events_of_kind, Event.kinds.values()))
 
 
 @given(st.lists(st.tuples(ANY_EVENT, TEXTS), max_size=5))
-def test_events_of_every_class_arrive_in_another_process_as_they_were_recorded(happened: list[tuple[Event, str]]) -> None:
+def test_events_of_every_class_arrive_in_another_process_as_they_were_recorded(
+    happened: list[tuple[Event, str]],
+) -> None:
     here, there = EventLog(), EventLog()
     for event, message in happened:
         here.emit(event, message)
@@ -114,16 +157,27 @@ def test_what_is_recorded_can_be_written_to_a_file() -> None:
 
     log = EventLog()
 
-    log.emit(Custom("mine", {"table": {(1, 2): {3}}, "number": np.float64(0.5), "whole": np.int64(3), "path": Path("x")}), "half \udcff a pair")
+    log.emit(
+        Custom(
+            "mine",
+            {"table": {(1, 2): {3}}, "number": np.float64(0.5), "whole": np.int64(3), "path": Path("x")},
+        ),
+        "half \udcff a pair",
+    )
 
     (recorded,) = log.events
-    assert recorded.event == Custom("mine", {"table": {"(1, 2)": [3]}, "number": 0.5, "whole": 3, "path": "x"})
+    assert recorded.event == Custom(
+        "mine", {"table": {"(1, 2)": [3]}, "number": 0.5, "whole": 3, "path": "x"}
+    )
     assert json.loads(json.dumps(recorded.as_dict()))["message"] == "half \\udcff a pair"
 
 
 def test_secrets_are_hidden_before_anybody_reads_an_event() -> None:
     heard: list[Recorded] = []
-    log = EventLog([heard.append], hide=lambda value: value.replace("hunter22", "***") if isinstance(value, str) else value)
+    log = EventLog(
+        [heard.append],
+        hide=lambda value: value.replace("hunter22", "***") if isinstance(value, str) else value,
+    )
 
     log.emit(RunKept(path="/tmp/hunter22"), "kept in /tmp/hunter22")
 
@@ -138,7 +192,9 @@ def test_an_event_cannot_be_changed() -> None:
 
 def test_an_event_of_a_users_test_needs_a_name_of_its_own() -> None:
     assert event_of("mine", {"rows": 3}) == Custom("mine", {"rows": 3})
-    with pytest.raises(ValueError, match=r"'health\.checked' is an event of Tier0: use tier0\.core\.events\.HealthChecked"):
+    with pytest.raises(
+        ValueError, match=r"'health\.checked' is an event of Tier0: use tier0\.core\.events\.HealthChecked"
+    ):
         Custom("health.checked", {"status": "healthy"})
 
 
@@ -156,8 +212,16 @@ def test_events_are_found_by_their_class() -> None:
 
 
 def test_every_class_is_emitted_somewhere() -> None:
-    sources = [path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py") if path.parent.name != "report" and path.name != "events.py"]
-    emitted = {kind.__name__ for kind in Event.kinds.values() if any(re.search(rf"\b{kind.__name__}\(", source) for source in sources)}
+    sources = [
+        path.read_text(encoding="utf-8")
+        for path in SOURCE.rglob("*.py")
+        if path.parent.name != "report" and path.name != "events.py"
+    ]
+    emitted = {
+        kind.__name__
+        for kind in Event.kinds.values()
+        if any(re.search(rf"\b{kind.__name__}\(", source) for source in sources)
+    }
     by_our_tests = {"HealthChecked", "BreakerState", "BreakerMeasured", "LatencyMeasured"}
 
     assert emitted | by_our_tests == {kind.__name__ for kind in Event.kinds.values()}
@@ -165,7 +229,11 @@ def test_every_class_is_emitted_somewhere() -> None:
 
 def server_spans(*happened: Event) -> list[tuple[str, float, float, str]]:
     recorded = [Recorded(event, "", float(second)) for second, event in enumerate(happened)]
-    return [(span["name"], span["start"], span["end"], span["status"]) for span in timeline_of(recorded) if span["lane"] == "server"]
+    return [
+        (span["name"], span["start"], span["end"], span["status"])
+        for span in timeline_of(recorded)
+        if span["lane"] == "server"
+    ]
 
 
 LAUNCHED, READY = ServerLaunched(port=0, nonce="a"), ServerReady(url="http://x", nonce="a")
@@ -174,16 +242,27 @@ LAUNCHED, READY = ServerLaunched(port=0, nonce="a"), ServerReady(url="http://x",
 @given(TEXTS, TEXTS)
 def test_no_words_end_a_server_but_only_its_end(words: str, name: str) -> None:
     custom = [Custom(name, {"what": words, "nonce": "a"})] if name not in Event.kinds else []
-    harmless = [FaultInjected(what=words, at=2.0), *custom, ServerKilled(part="worker", nonce="a"), ServerStopped(seconds=1.0, nonce="another")]
+    harmless = [
+        FaultInjected(what=words, at=2.0),
+        *custom,
+        ServerKilled(part="worker", nonce="a"),
+        ServerStopped(seconds=1.0, nonce="another"),
+    ]
 
-    assert server_spans(LAUNCHED, READY, *harmless) == [("starting", 0.0, 1.0, ""), ("ready", 1.0, 1.0 + len(harmless), "")]
+    assert server_spans(LAUNCHED, READY, *harmless) == [
+        ("starting", 0.0, 1.0, ""),
+        ("ready", 1.0, 1.0 + len(harmless), ""),
+    ]
 
 
 @pytest.mark.parametrize("end", [ServerKilled(part="all", nonce="a"), ServerStopped(seconds=1.0, nonce="a")])
 def test_a_server_ends_when_it_is_killed_or_stopped(end: Event) -> None:
     later = HealthChecked(status="healthy")
 
-    assert server_spans(LAUNCHED, READY, end, later) == [("starting", 0.0, 1.0, ""), ("ready", 1.0, 2.0, "pass")]
+    assert server_spans(LAUNCHED, READY, end, later) == [
+        ("starting", 0.0, 1.0, ""),
+        ("ready", 1.0, 2.0, "pass"),
+    ]
     assert server_spans(LAUNCHED, end, later) == [("never ready", 0.0, 1.0, "error")]
     assert server_spans(LAUNCHED, end, LAUNCHED, READY, later) == [
         ("never ready", 0.0, 1.0, "error"),
@@ -193,7 +272,9 @@ def test_a_server_ends_when_it_is_killed_or_stopped(end: Event) -> None:
 
 
 def test_a_killed_server_is_a_fault_in_words() -> None:
-    spans = timeline_of([Recorded(ServerKilled(part=part, nonce="a"), "", 1.0) for part in ("all", "worker", "supervisor")])
+    spans = timeline_of(
+        [Recorded(ServerKilled(part=part, nonce="a"), "", 1.0) for part in ("all", "worker", "supervisor")]
+    )
 
     assert [(span["lane"], span["name"]) for span in spans] == [
         ("faults", "every process killed"),
@@ -260,12 +341,21 @@ def make() -> None:
 
 @pytest.mark.parametrize("declare", ["{}.toml", "…", Path("a client.toml")])
 def test_a_command_that_repeats_a_check_is_made_and_not_edited(declare: str | Path) -> None:
-    assert _how_to_repeat("mod:make", declare)("retry.once") == f"tier0 check-client mod:make --declare {declare} --only retry.once"
-    assert _how_to_repeat("tier0 …:make", None)("retry.once") == "tier0 check-client tier0 …:make --only retry.once"
+    assert (
+        _how_to_repeat("mod:make", declare)("retry.once")
+        == f"tier0 check-client mod:make --declare {declare} --only retry.once"
+    )
+    assert (
+        _how_to_repeat("tier0 …:make", None)("retry.once")
+        == "tier0 check-client tier0 …:make --only retry.once"
+    )
     assert _how_to_repeat(make, declare)("retry.once") == "tier0.check_client(make, …, only=['retry.once'])"
 
 
 def test_foreign_texts_are_what_is_printed_here() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match=PORT_IN_USE) as problem:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(OSError, match=PORT_IN_USE) as problem,
+    ):
         socket.create_server(taken.getsockname())
     assert TRACEBACK in "".join(traceback.format_exception(problem.value))

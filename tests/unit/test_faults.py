@@ -46,7 +46,12 @@ def test_what_arrived_is_in_the_log(server: FaultServer, http: httpx.Client) -> 
     http.post(server.url, content=iter([b"in ", b"pieces"]))
 
     first, second = server.arrivals
-    assert (first.method, first.path, first.headers["x-one"], first.body) == ("POST", "/a?b=1", "1", b'{"x":1}')
+    assert (first.method, first.path, first.headers["x-one"], first.body) == (
+        "POST",
+        "/a?b=1",
+        "1",
+        b'{"x":1}',
+    )
     assert second.body == b"in pieces"
     assert (first.connection, second.connection) == (1, 1)
     assert server.log.wait_for(lambda log: all(one.ended == "answered" for one in log.arrivals))
@@ -77,7 +82,9 @@ def test_replies_come_in_turn_and_the_last_one_for_ever(server: FaultServer, htt
         (Reply(raw=b"SSH-2.0-OpenSSH_9\r\n", ending="close"), httpx.RemoteProtocolError),
     ],
 )
-def test_a_bad_reply_is_as_bad_as_it_says(server: FaultServer, http: httpx.Client, reply: Reply, problem: type[Exception] | None) -> None:
+def test_a_bad_reply_is_as_bad_as_it_says(
+    server: FaultServer, http: httpx.Client, reply: Reply, problem: type[Exception] | None
+) -> None:
     server.script = [reply, OK]
 
     if problem is None:
@@ -127,7 +134,10 @@ def test_a_fault_acts_on_live_and_on_new_connections_and_is_taken_back(
         http.get(proxy.url)
 
     assert http.get(proxy.url).json() == OK.body
-    assert [noted.what for noted in proxy.log.noted if noted.what in {"injected", "reset"}] == ["injected", "reset"]
+    assert [noted.what for noted in proxy.log.noted if noted.what in {"injected", "reset"}] == [
+        "injected",
+        "reset",
+    ]
 
 
 def test_latency_delays_and_keeps_the_order(proxy: FaultProxy, http: httpx.Client) -> None:
@@ -186,7 +196,9 @@ def _is_broken(url: str) -> bool:
     return False
 
 
-def test_everything_passes_unchanged_both_ways(server: FaultServer, proxy: FaultProxy, http: httpx.Client) -> None:
+def test_everything_passes_unchanged_both_ways(
+    server: FaultServer, proxy: FaultProxy, http: httpx.Client
+) -> None:
     body = bytes(itertools.islice(itertools.cycle(range(256)), 3_000_000))
     server.script = lambda arrival: Reply(body=arrival.body)
 
@@ -218,7 +230,9 @@ def test_the_fixture_makes_them_and_ends_them(tier0_faults: Faults) -> None:
         (lambda proxy: proxy.latency(-1), "latency with latency = -1"),
     ],
 )
-def test_what_makes_no_sense_is_refused(proxy: FaultProxy, make: Callable[[FaultProxy], AbstractContextManager[None]], said: str) -> None:
+def test_what_makes_no_sense_is_refused(
+    proxy: FaultProxy, make: Callable[[FaultProxy], AbstractContextManager[None]], said: str
+) -> None:
     with pytest.raises(ValueError, match=said), make(proxy):
         pass
     with pytest.raises(ValueError, match="names no host and port"):

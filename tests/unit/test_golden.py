@@ -9,10 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tier0.core.errors import RegistrationError
-from tier0.core.golden import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.golden.rows import ROW_ALONE_TOLERANCE, GoldenRows
 
 GOLDEN = GoldenRows(["x"], [[1.0], [None]], ["no", "yes"], [[0.7, 0.3], [0.1, 0.9]], ["no", "yes"])
-ANSWER: dict[str, Any] = {"predictions": ["no", "yes"], "probabilities": [[0.7, 0.3], [0.1, 0.9]], "classes": ["no", "yes"]}
+ANSWER: dict[str, Any] = {
+    "predictions": ["no", "yes"],
+    "probabilities": [[0.7, 0.3], [0.1, 0.9]],
+    "classes": ["no", "yes"],
+}
 
 
 def test_the_same_answer_is_equal() -> None:
@@ -27,7 +31,10 @@ def test_the_same_answer_is_equal() -> None:
         ({"predictions": None}, "predictions"),
         ({"probabilities": None}, "probabilities"),
         ({"probabilities": [[0.7, 0.3], [0.1, math.nextafter(0.9, 1)]]}, "row 1: probabilities"),
-        ({"probabilities": [0.7, 0.1]}, "row 0: probabilities: expected [0.7, 0.3], got 0.7 (2 of 2 rows differ)"),
+        (
+            {"probabilities": [0.7, 0.1]},
+            "row 0: probabilities: expected [0.7, 0.3], got 0.7 (2 of 2 rows differ)",
+        ),
         ({"probabilities": [[0.3, 0.7], [0.9, 0.1]]}, "(2 of 2 rows differ)"),
         ({"classes": ["yes", "no"]}, "classes"),
     ],
@@ -58,7 +65,9 @@ def test_what_was_no_list_twice_is_the_same() -> None:
     assert rows.answered({"predictions": {"a": 1}}).compare({"predictions": [1]}) is not None
 
 
-@pytest.mark.parametrize(("expected", "got"), [(1, True), (1, "1"), ("1", 1), (1.0, True), (1.5, "1.5"), (0, False), (0, 0.5)])
+@pytest.mark.parametrize(
+    ("expected", "got"), [(1, True), (1, "1"), ("1", 1), (1.0, True), (1.5, "1.5"), (0, False), (0, 0.5)]
+)
 def test_labels_of_another_type_are_different(expected: Any, got: Any) -> None:
     golden = GoldenRows(["x"], [[1.0]], [expected], None, [])
 
@@ -82,7 +91,14 @@ def test_a_file_keeps_every_bit(tmp_path_factory: pytest.TempPathFactory, values
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "columns": [], "rows": [], "predictions": [], "probabilities": null, "classes": []}']
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"schema": 2}',
+        '{"schema": 1, "columns": [], "rows": [], "predictions": [], "probabilities": null, "classes": []}',
+    ],
 )
 def test_a_broken_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "golden.json"

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tier0.core.errors import RegistrationError
-from tier0.core.golden import GoldenRows, Origin, Spread
-from tier0.core.golden_file import as_document
-from tier0.core.tolerance import Tolerance
+from tier0.golden.file import as_document
+from tier0.golden.rows import GoldenRows, Origin, Spread
+from tier0.golden.tolerance import Tolerance
 
 SCHEMA_2 = """{"schema": 2, "columns": ["wage", "age"],
 "rows": [[1.0, 30.0], [2.0, null], [null, 30.0], [null, null], [1.5, 30.0], [1.50000001, 30.0], [1.2, 31.0], [1.3, 31.0]],
@@ -31,7 +31,11 @@ FULL: dict[str, Any] = {
     "rows": [[1.0, 2.0], [3.0, None]],
     "origins": [{"kind": "example", "column": None, "side": None}, {"kind": "missing", "column": "b"}],
     "outputs": {
-        "predictions": {"values": [1.5, None], "dtype": "float32", "spread": {"absolute": 0.5, "relative": 0.25}},
+        "predictions": {
+            "values": [1.5, None],
+            "dtype": "float32",
+            "spread": {"absolute": 0.5, "relative": 0.25},
+        },
         "probabilities": {"values": [[0.5, 0.5], [0.5, 0.5]]},
     },
     "classes": ["no", "yes"],
@@ -53,19 +57,43 @@ def test_a_file_of_schema_2_reads_as_before(tmp_path: Path) -> None:
 
     assert golden.predictions[:2] == ["no", "yes"]
     assert golden.probabilities is not None
-    assert (golden.columns, golden.classes, golden.tag, golden.seconds) == (["wage", "age"], ["no", "yes"], "churn:abc", 0.001)
-    assert (golden.intervals, golden.categories, golden.dtypes, golden.spreads) == (None, {"age": ["a", "b"]}, {}, {})
+    assert (golden.columns, golden.classes, golden.tag, golden.seconds) == (
+        ["wage", "age"],
+        ["no", "yes"],
+        "churn:abc",
+        0.001,
+    )
+    assert (golden.intervals, golden.categories, golden.dtypes, golden.spreads) == (
+        None,
+        {"age": ["a", "b"]},
+        {},
+        {},
+    )
     assert golden.of_kind("missing", "age").rows == [[2.0, None]]
     assert golden.of_kind("missing", "wage").rows == [[None, 30.0]]
     assert len(golden.of_kind("missing")) == 3
     assert golden.of_kind("boundary", "wage").predictions == ["no", "yes"]
     assert golden.plain.rows == [[1.0, 30.0], [1.3, 31.0]], "what was not recognized is asked like an example"
-    exact, alone = (golden.tolerance("probabilities", same_arithmetic=True, same_batch=same) for same in (True, False))
-    assert (exact, alone) == (Tolerance(1e-12), Tolerance(1e-12)), "a row is in another batch than it was: nothing is to the bit"
+    exact, alone = (
+        golden.tolerance("probabilities", same_arithmetic=True, same_batch=same) for same in (True, False)
+    )
+    assert (exact, alone) == (Tolerance(1e-12), Tolerance(1e-12)), (
+        "a row is in another batch than it was: nothing is to the bit"
+    )
 
 
 def test_a_file_of_schema_1_has_no_origins(tmp_path: Path) -> None:
-    golden = read(tmp_path, {"schema": 1, "columns": ["x"], "rows": [[1.0]], "predictions": [2.0], "probabilities": None, "classes": []})
+    golden = read(
+        tmp_path,
+        {
+            "schema": 1,
+            "columns": ["x"],
+            "rows": [[1.0]],
+            "predictions": [2.0],
+            "probabilities": None,
+            "classes": [],
+        },
+    )
 
     assert (golden.plain.rows, golden.origins) == ([[1.0]], [])
 
@@ -106,15 +134,31 @@ def with_field(path: str, value: Any) -> dict[str, Any]:
         ("rows", [], r"must be a list of 0 values"),
         ("outputs", [], r"outputs must be an object, got \[\]"),
         ("outputs", {}, "outputs.predictions must be given"),
-        ("outputs.quantiles", {"values": [1, 2]}, "outputs must be an object with predictions, probabilities, intervals only, got 'quantiles'"),
+        (
+            "outputs.quantiles",
+            {"values": [1, 2]},
+            "outputs must be an object with predictions, probabilities, intervals only, got 'quantiles'",
+        ),
         ("outputs.predictions", [1.0, 2.0], "outputs.predictions must be an object"),
         ("outputs.predictions.values", "ab", "outputs.predictions.values must be a list, got 'ab'"),
-        ("outputs.predictions.values", [1], "outputs.predictions.values must be a list of 2 values, one for each row, got '1 values'"),
+        (
+            "outputs.predictions.values",
+            [1],
+            "outputs.predictions.values must be a list of 2 values, one for each row, got '1 values'",
+        ),
         ("outputs.predictions.dtype", 3, "outputs.predictions.dtype must be text, got 3"),
         ("outputs.predictions.spread", 0.1, "outputs.predictions.spread must be an object, got 0.1"),
-        ("outputs.predictions.spread", {"absolute": 1.0}, "outputs.predictions.spread.relative must be a number of at least 0, got None"),
+        (
+            "outputs.predictions.spread",
+            {"absolute": 1.0},
+            "outputs.predictions.spread.relative must be a number of at least 0, got None",
+        ),
         ("outputs.predictions.spread.absolute", -1.0, "must be a number of at least 0, got -1.0"),
-        ("outputs.probabilities.values", ["ab", "cd"], r"outputs.probabilities.values\[0\] must be a list, got 'ab'"),
+        (
+            "outputs.probabilities.values",
+            ["ab", "cd"],
+            r"outputs.probabilities.values\[0\] must be a list, got 'ab'",
+        ),
         ("outputs.predictions.values", {"0": 1, "1": 2}, "outputs.predictions.values must be a list"),
         ("origins", "ab", "origins must be a list, got 'ab'"),
         ("origins", ["example", "b missing"], r"origins\[0\] must be an object, got 'example'"),
@@ -151,13 +195,26 @@ def test_a_field_that_cannot_be_used_is_named(tmp_path: Path, path: str, value: 
         ("weights", [], "the document must be without 'weights'"),
     ],
 )
-def test_a_field_of_schema_2_that_cannot_be_used_is_named(tmp_path: Path, field: str, value: Any, says: str) -> None:
+def test_a_field_of_schema_2_that_cannot_be_used_is_named(
+    tmp_path: Path, field: str, value: Any, says: str
+) -> None:
     with pytest.raises(RegistrationError, match=says):
         read(tmp_path, {**json.loads(SCHEMA_2), field: value})
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", "null", "\x00", '{"schema": 2}', '{"schema": 3}', "[" * 100_000, '{"schema": 3, "seconds": NaN}']
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        "null",
+        "\x00",
+        '{"schema": 2}',
+        '{"schema": 3}',
+        "[" * 100_000,
+        '{"schema": 3, "seconds": NaN}',
+    ],
 )
 def test_what_is_not_a_document_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(RegistrationError, match=r"invalid golden rows in .*golden\.json"):
@@ -171,14 +228,34 @@ def test_numbers_that_no_service_can_return_are_refused(tmp_path: Path, number: 
 
 
 def test_a_file_that_is_not_there_is_said_to_be_written_by_registration(tmp_path: Path) -> None:
-    with pytest.raises(RegistrationError, match=r"cannot read golden rows from .*absent\.json: .* They are written when a model is registered"):
+    with pytest.raises(
+        RegistrationError,
+        match=r"cannot read golden rows from .*absent\.json: .* They are written when a model is registered",
+    ):
         GoldenRows.read(tmp_path / "absent.json")
 
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 LEAVES = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | FLOATS | st.text(max_size=5)
-NESTED = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=6)
-NAMES = st.sampled_from(["missing", "decision", "never seen", "boundary", "just below a boundary of", "wage", "age", "total_calls", "calls", ""])
+NESTED = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(
+    [
+        "missing",
+        "decision",
+        "never seen",
+        "boundary",
+        "just below a boundary of",
+        "wage",
+        "age",
+        "total_calls",
+        "calls",
+        "",
+    ]
+)
 AMOUNTS = st.floats(0, 1e300)
 
 
@@ -193,14 +270,20 @@ def golden(draw: st.DrawFn) -> GoldenRows:
         draw(st.lists(NESTED, **each)),
         draw(lists),
         draw(st.lists(LEAVES, max_size=3)),
-        origins=draw(st.just([]) | st.lists(st.builds(Origin, NAMES, st.none() | NAMES, st.none() | NAMES), **each)),
+        origins=draw(
+            st.just([]) | st.lists(st.builds(Origin, NAMES, st.none() | NAMES, st.none() | NAMES), **each)
+        ),
         categories=draw(st.dictionaries(st.sampled_from(columns), st.lists(st.text(max_size=4), max_size=3))),
         seconds=draw(st.none() | AMOUNTS),
         tag=draw(st.none() | st.text(max_size=5)),
         intervals=draw(lists),
-        distinguishes=draw(st.dictionaries(st.text(max_size=5), st.lists(st.integers(0, count - 1)), max_size=2)),
+        distinguishes=draw(
+            st.dictionaries(st.text(max_size=5), st.lists(st.integers(0, count - 1)), max_size=2)
+        ),
     )
-    given_parts = [part for part in ("predictions", "probabilities", "intervals") if getattr(rows, part) is not None]
+    given_parts = [
+        part for part in ("predictions", "probabilities", "intervals") if getattr(rows, part) is not None
+    ]
     parts = st.sampled_from(given_parts)
     rows.dtypes.update(draw(st.dictionaries(parts, st.sampled_from(["float32", "object", "str96"]))))
     rows.spreads.update(draw(st.dictionaries(parts, st.builds(Spread, AMOUNTS, AMOUNTS))))

@@ -46,7 +46,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tier0.serving import service
-from tier0.serving.layers import layers_within, lighten, observe
+from tier0.serving.middleware import iter_middleware, observe, replace_middleware
 
 pytestmark = pytest.mark.asyncio
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -64,7 +64,9 @@ belongings: ContextVar[object] = ContextVar("belongings")
 
 async def ids(request: Request) -> Response:
     context = trace.get_current_span().get_span_context()
-    return PlainTextResponse(f"{trace_context.trace_id:032x} {trace_context.span_id:016x} {trace_context.request_id:016x} {context.trace_flags:d}")
+    return PlainTextResponse(
+        f"{trace_context.trace_id:032x} {trace_context.span_id:016x} {trace_context.request_id:016x} {context.trace_flags:d}"
+    )
 
 
 async def state(request: Request) -> Response:
@@ -111,7 +113,10 @@ async def echo(request: Request) -> Response:
     return Response(await request.body(), media_type=request.headers["content-type"])
 
 
-ROUTES = [Route(f"/{one.__name__}", one) for one in (ids, state, hang, stubborn, fails_late, own_timeout, slow_to_end, goes_on)]
+ROUTES = [
+    Route(f"/{one.__name__}", one)
+    for one in (ids, state, hang, stubborn, fails_late, own_timeout, slow_to_end, goes_on)
+]
 ROUTES.append(Route("/echo", echo, methods=["POST"]))
 
 
@@ -122,11 +127,15 @@ def tracing(exporter: InMemorySpanExporter | None) -> list[Middleware]:
     return [Middleware(OpenTelemetryMiddleware, server_request_hook=told, tracer_provider=provider)]
 
 
-def application(layers: list[Middleware] | None = None, *, timeout: float = 0.05, exchanged: bool = True) -> Starlette:
-    app = Starlette(routes=ROUTES, middleware=layers or [*tracing(None), Middleware(TimeoutMiddleware, timeout=timeout)])
+def application(
+    layers: list[Middleware] | None = None, *, timeout: float = 0.05, exchanged: bool = True
+) -> Starlette:
+    app = Starlette(
+        routes=ROUTES, middleware=layers or [*tracing(None), Middleware(TimeoutMiddleware, timeout=timeout)]
+    )
     app.middleware_stack = app.build_middleware_stack()
     if exchanged:
-        lighten(app.middleware_stack)
+        replace_middleware(app.middleware_stack)
     return app
 
 
@@ -159,12 +168,19 @@ async def test_without_a_caller_with_a_trace_every_request_has_one_of_its_own() 
 async def test_whoever_exports_spans_keeps_opentelemetrys_own_layer() -> None:
     exporter = InMemorySpanExporter()
     await ask(application(tracing(exporter)), "/ids", {"traceparent": PARENT})
-    assert [f"{span.context.trace_id:032x}" for span in exporter.get_finished_spans() if span.kind == trace.SpanKind.SERVER] == [TRACE]
+    assert [
+        f"{span.context.trace_id:032x}"
+        for span in exporter.get_finished_spans()
+        if span.kind == trace.SpanKind.SERVER
+    ] == [TRACE]
 
 
 async def test_what_does_not_answer_in_time_is_504() -> None:
     answer = await ask(application(), "/hang")
-    assert (answer.status_code, answer.json()) == (504, {"error": "Not able to process the request in 0.05 seconds"})
+    assert (answer.status_code, answer.json()) == (
+        504,
+        {"error": "Not able to process the request in 0.05 seconds"},
+    )
 
 
 async def test_what_ends_late_and_answers_all_the_same_is_504() -> None:
@@ -172,7 +188,9 @@ async def test_what_ends_late_and_answers_all_the_same_is_504() -> None:
     assert answer.status_code == 504
 
 
-async def test_what_fails_as_it_is_given_up_is_504_and_told_in_the_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_fails_as_it_is_given_up_is_504_and_told_in_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
     assert (await ask(application(), "/fails_late")).status_code == 504
     assert "as it was given up" in caplog.text
@@ -199,7 +217,9 @@ async def test_nothing_of_a_request_is_kept_until_its_time_would_be_over() -> No
         kept.append(weakref.ref(mine))
         await client.get("/ids")
 
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(timeout=600)), base_url="http://here") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(application(timeout=600)), base_url="http://here"
+    ) as client:
         for _ in range(300):
             await asyncio.create_task(call(client))
     await asyncio.sleep(0)
@@ -210,17 +230,28 @@ async def test_nothing_of_a_request_is_kept_until_its_time_would_be_over() -> No
 class Told:
     """An application with all of BentoML's layers, and what they tell: lines of the log, and samples of the metrics."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, exchanged: bool, exporter: InMemorySpanExporter | None = None) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        exchanged: bool,
+        exporter: InMemorySpanExporter | None = None,
+    ) -> None:
         self.registry = CollectorRegistry()
         self.lines = io.StringIO()
         made = logging.StreamHandler(self.lines)
-        made.setFormatter(logging.Formatter(SERVER_LOGGING_CONFIG["formatters"]["traced"]["format"], DATE_FORMAT))
+        made.setFormatter(
+            logging.Formatter(SERVER_LOGGING_CONFIG["formatters"]["traced"]["format"], DATE_FORMAT)
+        )
         made.addFilter(TraceRecordFilter())
         logger = logging.getLogger("bentoml")
         for name, value in {"handlers": [made], "level": logging.INFO, "propagate": False}.items():
             monkeypatch.setattr(logger, name, value)
         logger.manager._clear_cache()  # type: ignore[attr-defined]  # of which levels are on
-        flags = dict.fromkeys((f"has_{side}_content_{part}" for side in ("request", "response") for part in ("type", "length")), True)
+        flags = dict.fromkeys(
+            (f"has_{side}_content_{part}" for side in ("request", "response") for part in ("type", "length")),
+            True,
+        )
         skipped = ["/metrics", "/livez"]
         self.app = application(
             [
@@ -231,19 +262,31 @@ class Told:
             ],
             exchanged=False,
         )
-        (metrics,) = [layer for _, layer in layers_within(self.app.middleware_stack) if isinstance(layer, RunnerTrafficMetricsMiddleware)]
-        client = {kind.__name__: partial(kind, registry=self.registry) for kind in (Counter, Gauge, Histogram, Summary)}
+        (metrics,) = [
+            layer
+            for _, layer in iter_middleware(self.app.middleware_stack)
+            if isinstance(layer, RunnerTrafficMetricsMiddleware)
+        ]
+        client = {
+            kind.__name__: partial(kind, registry=self.registry)
+            for kind in (Counter, Gauge, Histogram, Summary)
+        }
         metrics._setup(metrics_client=SimpleNamespace(**client), duration_buckets=(0.04, 0.2, 5.0))
         if exchanged:
-            lighten(self.app.middleware_stack)
+            replace_middleware(self.app.middleware_stack)
 
-    async def after(self, *requests: tuple[str, str, dict[str, str], bytes]) -> tuple[list[str], dict[str, float]]:
+    async def after(
+        self, *requests: tuple[str, str, dict[str, str], bytes]
+    ) -> tuple[list[str], dict[str, float]]:
         transport = httpx.ASGITransport(self.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             for method, path, headers, body in requests:
                 await client.request(method, path, headers=headers, content=body)
         await asyncio.sleep(0)  # a turn of the loop, in which is written what there is to write
-        lines = [re.sub(rf"^\S+T\S+|[0-9.]+ms|span=\w+|trace=(?!{TRACE})\w+", "*", line) for line in self.lines.getvalue().splitlines()]
+        lines = [
+            re.sub(rf"^\S+T\S+|[0-9.]+ms|span=\w+|trace=(?!{TRACE})\w+", "*", line)
+            for line in self.lines.getvalue().splitlines()
+        ]
         samples = {
             f"{sample.name} {sorted(sample.labels.items())}": sample.value
             for metric in self.registry.collect()
@@ -253,7 +296,9 @@ class Told:
         return lines, samples
 
     def last_request(self) -> float:
-        (metric,) = [metric for metric in self.registry.collect() if metric.name.endswith("_timestamp_seconds")]
+        (metric,) = [
+            metric for metric in self.registry.collect() if metric.name.endswith("_timestamp_seconds")
+        ]
         return metric.samples[0].value if metric.samples else 0.0
 
 
@@ -298,7 +343,12 @@ async def test_a_request_is_in_progress_while_it_is(monkeypatch: pytest.MonkeyPa
     asking = asyncio.create_task(told.after(("GET", "/hang", {}, b"")))
 
     def in_progress() -> list[float]:
-        return [one.value for metric in told.registry.collect() for one in metric.samples if one.name.endswith("in_progress")]
+        return [
+            one.value
+            for metric in told.registry.collect()
+            for one in metric.samples
+            if one.name.endswith("in_progress")
+        ]
 
     await asyncio.sleep(0.02)  # of the 0.05 s that it takes
     assert in_progress() == [1]
@@ -314,14 +364,18 @@ async def test_a_handler_of_ones_own_is_told_as_by_bentoml(monkeypatch: pytest.M
         def emit(self, record: logging.LogRecord) -> None:
             own.append(record.getMessage())
 
-    monkeypatch.setattr(logging.getLogger("bentoml"), "handlers", [*logging.getLogger("bentoml").handlers, Mine()])
-    lighten(told.app.middleware_stack)
+    monkeypatch.setattr(
+        logging.getLogger("bentoml"), "handlers", [*logging.getLogger("bentoml").handlers, Mine()]
+    )
+    replace_middleware(told.app.middleware_stack)
     lines, _ = await told.after(REQUESTS[0])
     assert len(own) == len(lines) == 1
     assert own[0] in told.lines.getvalue()
 
 
-async def test_a_log_that_cannot_be_written_harms_nobody(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_log_that_cannot_be_written_harms_nobody(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     told = Told(monkeypatch, exchanged=True)
     told.lines.close()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(told.app), base_url="http://here") as client:
@@ -343,10 +397,15 @@ async def test_metrics_that_cannot_be_written_harm_nobody(monkeypatch: pytest.Mo
     lines, samples = await told.after(REQUESTS[0])
     assert len([line for line in lines if "path=/ids" in line]) == 2
     assert "the metrics could not be written" in told.lines.getvalue()
-    assert [value for name, value in samples.items() if "request_total" in name or "in_progress" in name] == [1, 0]
+    assert [value for name, value in samples.items() if "request_total" in name or "in_progress" in name] == [
+        1,
+        0,
+    ]
 
 
-async def test_a_line_that_cannot_be_encoded_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_a_line_that_cannot_be_encoded_takes_no_other_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     told = Told(monkeypatch, exchanged=True)
     (handler,) = logging.getLogger("bentoml").handlers
     assert isinstance(handler, logging.StreamHandler)
@@ -354,10 +413,16 @@ async def test_a_line_that_cannot_be_encoded_takes_no_other_with_it(monkeypatch:
         monkeypatch.setattr(handler, "stream", stream)
         await asyncio.gather(*(ask(told.app, f"/{name}") for name in ("a", "€", "b")))
         await asyncio.sleep(0)
-    assert re.findall(r"path=(\S+?),", (tmp_path / "log").read_text(encoding="ascii")) == ["/a", "/\\u20ac", "/b"]
+    assert re.findall(r"path=(\S+?),", (tmp_path / "log").read_text(encoding="ascii")) == [
+        "/a",
+        "/\\u20ac",
+        "/b",
+    ]
 
 
-async def test_a_line_is_written_when_all_is_answered_whatever_is_done_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_line_is_written_when_all_is_answered_whatever_is_done_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told = Told(monkeypatch, exchanged=True)
     answered = asyncio.Event()
 
@@ -365,7 +430,15 @@ async def test_a_line_is_written_when_all_is_answered_whatever_is_done_after_it(
         if message["type"] == "http.response.body":
             answered.set()
 
-    scope = {"type": "http", "path": "/goes_on", "method": "GET", "scheme": "http", "headers": [], "query_string": b"", "root_path": ""}
+    scope = {
+        "type": "http",
+        "path": "/goes_on",
+        "method": "GET",
+        "scheme": "http",
+        "headers": [],
+        "query_string": b"",
+        "root_path": "",
+    }
     asking = asyncio.create_task(told.app(scope, asyncio.Queue[Any]().get, send))
     await answered.wait()
     await asyncio.sleep(0.01)
@@ -378,7 +451,15 @@ async def test_a_websocket_goes_through_bentomls_own_layers(monkeypatch: pytest.
     found = []
     for exchanged in (False, True):
         told = Told(monkeypatch, exchanged=exchanged)
-        scope = {"type": "websocket", "path": "/nowhere", "scheme": "ws", "headers": [], "query_string": b"", "root_path": "", "subprotocols": []}
+        scope = {
+            "type": "websocket",
+            "path": "/nowhere",
+            "scheme": "ws",
+            "headers": [],
+            "query_string": b"",
+            "root_path": "",
+            "subprotocols": [],
+        }
         messages = asyncio.Queue[Any]()
         await messages.put({"type": "websocket.connect"})
         await told.app(scope, messages.get, AsyncMock())
@@ -404,13 +485,18 @@ async def test_what_stands_between_the_layers_is_not_left_out() -> None:
             await self.app(scope, receive, send)
 
     seen: list[str] = []
-    answer = await ask(application([*tracing(None), Middleware(Between), Middleware(TimeoutMiddleware, timeout=0.05)]), "/hang")
+    answer = await ask(
+        application([*tracing(None), Middleware(Between), Middleware(TimeoutMiddleware, timeout=0.05)]),
+        "/hang",
+    )
     assert (answer.status_code, seen) == (504, ["/hang"])
 
 
 @given(st.lists(st.floats(0, 10) | st.sampled_from([0.1, 1.0, 5.0])))
 async def test_amounts_are_observed_together_as_one_by_one(amounts: list[float]) -> None:
-    together, one_by_one = (Histogram("seconds", "…", registry=None, buckets=(0.1, 1.0, 5.0)) for _ in range(2))
+    together, one_by_one = (
+        Histogram("seconds", "…", registry=None, buckets=(0.1, 1.0, 5.0)) for _ in range(2)
+    )
     observe(together, amounts)
     for amount in amounts:
         one_by_one.observe(amount)
@@ -442,7 +528,9 @@ async def started(app: Starlette) -> Starlette:
     messages = asyncio.Queue[Any]()
     told = asyncio.Queue[Any]()
     await messages.put({"type": "lifespan.startup"})
-    task = asyncio.create_task(app({"type": "lifespan", "app": app, "asgi": {"version": "3.0"}}, messages.get, told.put))
+    task = asyncio.create_task(
+        app({"type": "lifespan", "app": app, "asgi": {"version": "3.0"}}, messages.get, told.put)
+    )
     assert (await asyncio.wait_for(told.get(), 5))["type"] == "lifespan.startup.complete"
     await messages.put({"type": "lifespan.shutdown"})
     await asyncio.wait_for(task, 5)
@@ -450,31 +538,47 @@ async def started(app: Starlette) -> Starlette:
 
 
 @pytest.mark.parametrize("root", ["", "/behind"])
-async def test_browsers_get_their_headers_where_the_service_has_cors(monkeypatch: pytest.MonkeyPatch, root: str) -> None:
-    monkeypatch.setattr(service._State, "nonce", "n", raising=False)
+async def test_browsers_get_their_headers_where_the_service_has_cors(
+    monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    monkeypatch.setattr(service._WorkerState, "nonce", "n", raising=False)
     cors = Middleware(CORSMiddleware, allow_origins=["http://page"], allow_methods=["POST"])
     app = await started(Starlette(middleware=[Middleware(service.Routes), cors]))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app, root_path=root), base_url="http://here") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, root_path=root), base_url="http://here"
+    ) as client:
         asks = {"Origin": "http://page", "Access-Control-Request-Method": "POST"}
         preflight = await client.options(f"{root}/predict", headers=asks)
         refused = await client.delete(f"{root}/predict", headers=asks)
 
     assert (preflight.status_code, refused.status_code) == (200, 405)
-    assert preflight.headers["access-control-allow-origin"] == refused.headers["access-control-allow-origin"] == "http://page"
+    assert (
+        preflight.headers["access-control-allow-origin"]
+        == refused.headers["access-control-allow-origin"]
+        == "http://page"
+    )
     assert refused.headers["allow"] == "POST"
 
 
 async def test_layers_are_exchanged_when_the_application_has_started() -> None:
-    app = await started(Starlette(middleware=[Middleware(TimeoutMiddleware, timeout=1), Middleware(service.Routes)]))
-    assert type(app.middleware_stack.app).__name__ == "_Around"  # type: ignore[union-attr]  # it is built
+    app = await started(
+        Starlette(middleware=[Middleware(TimeoutMiddleware, timeout=1), Middleware(service.Routes)])
+    )
+    assert type(app.middleware_stack.app).__name__ == "_CombinedMiddleware"  # type: ignore[union-attr]  # it is built
 
 
 async def test_who_is_refused_is_not_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = SimpleNamespace(tag="m:1")
-    for name, value in {"nonce": "n", "predictors": {"m": predictor}, "batchers": {"m:1": SimpleNamespace(is_full=lambda: True)}}.items():
-        monkeypatch.setattr(service._State, name, value, raising=False)
+    for name, value in {
+        "nonce": "n",
+        "predictors": {"m": predictor},
+        "batchers": {"m:1": SimpleNamespace(is_full=lambda: True)},
+    }.items():
+        monkeypatch.setattr(service._WorkerState, name, value, raising=False)
     start = time.monotonic()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(service.Routes(Starlette())), base_url="http://here") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(service.Routes(Starlette())), base_url="http://here"
+    ) as client:
         answers = await asyncio.gather(*(client.post("/predict", json={}) for _ in range(3)))
     assert [(one.status_code, one.headers["retry-after"]) for one in answers] == [(429, "1")] * 3
     assert time.monotonic() - start >= service.REFUSED_AFTER

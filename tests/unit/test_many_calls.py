@@ -16,7 +16,9 @@ OK, DOWN = Reply(200, {"predictions": [1], "probabilities": None}), Reply(503)
 CONNECTIONS = 20
 
 
-@pytest.mark.parametrize("calls", [2_000, pytest.param(80_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize(
+    "calls", [2_000, pytest.param(80_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
 @pytest.mark.asyncio
 async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
     chance, outcomes, healed, slow = random.Random(7), Counter[str](), False, False
@@ -41,7 +43,12 @@ async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
                 outcomes["answered"] += 1
             await asyncio.sleep(0)
 
-    knobs: dict[str, Any] = {"failure_threshold": 3, "reset_timeout": 0.01, "backoff_base": 0.001, "max_connections": CONNECTIONS}
+    knobs: dict[str, Any] = {
+        "failure_threshold": 3,
+        "reset_timeout": 0.01,
+        "backoff_base": 0.001,
+        "max_connections": CONNECTIONS,
+    }
     server = tier0_faults.server(answer)
     async with BentoMLClient(server.url, **knobs) as client:
         await asyncio.gather(*(ask_often(client, calls // 400) for _ in range(400)))
@@ -58,8 +65,16 @@ async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
         await asyncio.gather(*(client.predict([[1.0]]) for _ in range(CONNECTIONS)))
 
         assert sum(outcomes.values()) == calls
-        assert {"answered", "CircuitOpenError", "ServiceFailedError", "TransportError", "CancelledError"} <= outcomes.keys()
+        assert {
+            "answered",
+            "CircuitOpenError",
+            "ServiceFailedError",
+            "TransportError",
+            "CancelledError",
+        } <= outcomes.keys()
         last = server.arrivals[before:]
         assert len(last) == CONNECTIONS
-        assert max(request.at for request in last) < min(request.ended_at or 0.0 for request in last), "all of them at once"
+        assert max(request.at for request in last) < min(request.ended_at or 0.0 for request in last), (
+            "all of them at once"
+        )
         assert client.circuit_state() == "closed"

@@ -11,25 +11,54 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tier0
-from tier0.checks.serving.sender import Sender
-from tier0.checks.serving.target import Target
-from tier0.core.contract import Contract
-from tier0.core.golden import GoldenRows, Origin
-from tier0.core.origins import EDGE_CASE_KINDS, PLAIN_KINDS, UNRECOGNIZED, read_sentences
+from tier0.checks.serving.harness.sender import Sender
+from tier0.checks.serving.harness.target import Target
+from tier0.contract.contract import Contract
 from tier0.core.verdict import NotJudgedError, Status
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
+from tier0.golden.origins import EDGE_CASE_KINDS, PLAIN_KINDS, UNRECOGNIZED, read_sentences
+from tier0.golden.rows import GoldenRows, Origin
 
-WORDS = ["missing", "decision", "never seen", "boundary", "just below a boundary of", "just", "everything", "everything missing that may be"]
-SUFFIXES = ["wage", "age", "total_calls", "calls", "beyond what a float holds", "the decision changes", "before", "example", "synthetic", "of"]
+WORDS = [
+    "missing",
+    "decision",
+    "never seen",
+    "boundary",
+    "just below a boundary of",
+    "just",
+    "everything",
+    "everything missing that may be",
+]
+SUFFIXES = [
+    "wage",
+    "age",
+    "total_calls",
+    "calls",
+    "beyond what a float holds",
+    "the decision changes",
+    "before",
+    "example",
+    "synthetic",
+    "of",
+]
 NAMES = st.lists(st.sampled_from(WORDS + SUFFIXES), min_size=1, max_size=3).map(" ".join)
 COLUMNS = st.lists(NAMES, min_size=1, max_size=5, unique=True)
 SIDES = {"boundary": ("below", "above"), "decision": ("before", "after")}
-CONTRACT = {"route": "/predict", "features": "features", "columns": "columns", "predictions": "predictions", "style": "rows", "probabilities": None}
+CONTRACT = {
+    "route": "/predict",
+    "features": "features",
+    "columns": "columns",
+    "predictions": "predictions",
+    "style": "rows",
+    "probabilities": None,
+}
 
 
 @st.composite
-def origins_of(draw: st.DrawFn, columns: list[str], kinds: frozenset[str] = EDGE_CASE_KINDS | PLAIN_KINDS) -> Origin:
+def origins_of(
+    draw: st.DrawFn, columns: list[str], kinds: frozenset[str] = EDGE_CASE_KINDS | PLAIN_KINDS
+) -> Origin:
     kind = draw(st.sampled_from(sorted(kinds)))
     if kind in PLAIN_KINDS:
         return Origin(kind)
@@ -40,17 +69,28 @@ def origins_of(draw: st.DrawFn, columns: list[str], kinds: frozenset[str] = EDGE
 
 
 def rows_with(columns: list[str], origins: list[Origin]) -> GoldenRows:
-    return GoldenRows(columns, [[1.0] * len(columns) for _ in origins], list(range(len(origins))), None, [], origins=origins)
+    return GoldenRows(
+        columns, [[1.0] * len(columns) for _ in origins], list(range(len(origins))), None, [], origins=origins
+    )
 
 
 @given(st.data())
 def test_a_selection_has_the_rows_of_that_kind_and_column_and_no_others(data: st.DataObject) -> None:
     columns = data.draw(COLUMNS)
-    origins = data.draw(st.lists(origins_of(columns) | st.builds(Origin, NAMES, NAMES), min_size=1, max_size=12))
-    kind, column = data.draw(st.sampled_from(sorted(EDGE_CASE_KINDS))), data.draw(st.sampled_from([None, *columns]))
+    origins = data.draw(
+        st.lists(origins_of(columns) | st.builds(Origin, NAMES, NAMES), min_size=1, max_size=12)
+    )
+    kind, column = (
+        data.draw(st.sampled_from(sorted(EDGE_CASE_KINDS))),
+        data.draw(st.sampled_from([None, *columns])),
+    )
     golden = rows_with(columns, origins)
 
-    expected = [index for index, origin in enumerate(origins) if origin.kind == kind and (column is None or origin.column == column)]
+    expected = [
+        index
+        for index, origin in enumerate(origins)
+        if origin.kind == kind and (column is None or origin.column == column)
+    ]
 
     assert golden.of_kind(kind, column).predictions == expected
     assert sorted(golden.plain.predictions + golden.edge_cases.predictions) == list(range(len(origins)))
@@ -113,14 +153,26 @@ def test_a_sentence_of_schema_2_is_read_as_what_it_was_written_for_or_not_at_all
 
     read = read_sentences([sentence_of_schema_2(origin) for origin in written], columns)
 
-    assert all(after == before or after.kind.startswith(UNRECOGNIZED) for before, after in zip(written, read, strict=True))
+    assert all(
+        after == before or after.kind.startswith(UNRECOGNIZED)
+        for before, after in zip(written, read, strict=True)
+    )
 
 
 def test_sentences_of_schema_2_about_usual_columns_are_all_read() -> None:
-    origins = [Origin("missing", "wage"), Origin("missing", "age"), Origin("missing"), Origin("boundary", "age", "above"), Origin("unseen", "age")]
+    origins = [
+        Origin("missing", "wage"),
+        Origin("missing", "age"),
+        Origin("missing"),
+        Origin("boundary", "age", "above"),
+        Origin("unseen", "age"),
+    ]
 
     assert read_sentences([sentence_of_schema_2(origin) for origin in origins], ["wage", "age"]) == origins
-    assert not any(origin.is_edge_case for origin in read_sentences(["missing", "age  missing", "decision", "by hand"], ["wage", "age"]))
+    assert not any(
+        origin.is_edge_case
+        for origin in read_sentences(["missing", "age  missing", "decision", "by hand"], ["wage", "age"])
+    )
 
 
 def test_a_sentence_that_could_be_of_two_origins_is_read_as_neither() -> None:
@@ -134,27 +186,49 @@ def test_a_sentence_that_could_be_of_two_origins_is_read_as_neither() -> None:
 
 def statuses(golden: GoldenRows, reply: Reply | object, *checks: str) -> dict[str, Status]:
     with FaultServer(reply) as server:  # type: ignore[arg-type]  # a reply, or what gives one
-        deployment = tier0.Deployment.from_url(server.url, golden=golden, contract=CONTRACT, disturb="malformed")
+        deployment = tier0.Deployment.from_url(
+            server.url, golden=golden, contract=CONTRACT, disturb="malformed"
+        )
         verdict = tier0.check_serving(deployment, groups=list(checks), on_fail="return")
     return {check.id: check.status for check in verdict.checks}
 
 
-@pytest.mark.parametrize("column", ["score", "decision_score", "decision", "just before the decision changes"])
+@pytest.mark.parametrize(
+    "column", ["score", "decision_score", "decision", "just before the decision changes"]
+)
 def test_decisions_are_not_judged_without_a_row_near_a_decision(column: str) -> None:
-    golden = GoldenRows([column, "age"], [[0.5, 30.0], [None, 30.0]], [0, 1], None, [0, 1], origins=[Origin("example"), Origin("missing", column)])
+    golden = GoldenRows(
+        [column, "age"],
+        [[0.5, 30.0], [None, 30.0]],
+        [0, 1],
+        None,
+        [0, 1],
+        origins=[Origin("example"), Origin("missing", column)],
+    )
 
-    assert statuses(golden, Reply(body={"predictions": [1]}), "parity.decisions") == {"parity.decisions": "not_judged"}
+    assert statuses(golden, Reply(body={"predictions": [1]}), "parity.decisions") == {
+        "parity.decisions": "not_judged"
+    }
 
 
 @pytest.mark.parametrize("columns", [["salary", "age"], ["wage", "age"], ["total_calls", "calls"]])
-def test_a_missing_column_is_compared_with_the_row_in_which_that_very_column_is_missing(columns: list[str]) -> None:
+def test_a_missing_column_is_compared_with_the_row_in_which_that_very_column_is_missing(
+    columns: list[str],
+) -> None:
     def answer(arrival: Arrival) -> Reply:
         if arrival.method != "POST":
             return Reply(404)
         body = json.loads(arrival.body)
         records = [dict(zip(body["columns"], row, strict=False)) for row in body["features"]]
         weights = {columns[0]: 1, columns[1]: 2}
-        return Reply(body={"predictions": [sum(weight for name, weight in weights.items() if record.get(name) is None) for record in records]})
+        return Reply(
+            body={
+                "predictions": [
+                    sum(weight for name, weight in weights.items() if record.get(name) is None)
+                    for record in records
+                ]
+            }
+        )
 
     golden = GoldenRows(
         columns,
@@ -172,17 +246,29 @@ def test_a_missing_column_is_compared_with_the_row_in_which_that_very_column_is_
 
 
 def test_origins_come_back_from_a_file(tmp_path: Path) -> None:
-    golden = rows_with(["age"], [Origin("example"), Origin("boundary", "age", "below"), Origin("of a later version", "age", "left")])
+    golden = rows_with(
+        ["age"],
+        [Origin("example"), Origin("boundary", "age", "below"), Origin("of a later version", "age", "left")],
+    )
 
     golden.write(tmp_path / "golden.json")
 
     assert GoldenRows.read(tmp_path / "golden.json").origins == golden.origins
 
 
-@pytest.mark.parametrize(("served", "status"), [([None, 3.0], "pass"), ([None, None], "fail"), ([2.0, 3.0], "pass")])
-def test_null_is_an_answer_only_where_the_model_itself_gives_none(served: list[float | None], status: Status) -> None:
+@pytest.mark.parametrize(
+    ("served", "status"), [([None, 3.0], "pass"), ([None, None], "fail"), ([2.0, 3.0], "pass")]
+)
+def test_null_is_an_answer_only_where_the_model_itself_gives_none(
+    served: list[float | None], status: Status
+) -> None:
     golden = GoldenRows(["x"], [[1.0], [3.0]], [None, 3.0], None, [])
 
-    found = statuses(golden, Reply(body={"predictions": served}), "contract.one_answer_a_row", "parity.golden_rows")
+    found = statuses(
+        golden, Reply(body={"predictions": served}), "contract.one_answer_a_row", "parity.golden_rows"
+    )
 
-    assert found == {"contract.one_answer_a_row": status, "parity.golden_rows": "pass" if served == [None, 3.0] else "fail"}
+    assert found == {
+        "contract.one_answer_a_row": status,
+        "parity.golden_rows": "pass" if served == [None, 3.0] else "fail",
+    }

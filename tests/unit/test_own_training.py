@@ -17,7 +17,7 @@ from tier0.core.errors import SettingsError, Tier0Error, UselessModelError
 from tier0.core.event_log import EventLog
 from tier0.core.settings import merge_settings
 from tier0.pipeline.analysis import analyse
-from tier0.pipeline.own import call_own, measure_own
+from tier0.pipeline.user_training import call_user_training, measure_user_model
 
 RNG = np.random.default_rng(3)
 FEATURES = RNG.normal(size=(60, 3))
@@ -47,20 +47,29 @@ def ends() -> Any:
         (7, "is a int, and no function that trains"),
         (breaks, r"raised KeyError: 'region' \(.*test_own_training.py, line \d+\)"),
         (ends, r"raised SystemExit: no licence \(.*test_own_training.py, line \d+\)"),
-        (lambda: FITTED, r"returned a LogisticRegression: return \(fitted estimator, held-out features, held-out target\)"),
+        (
+            lambda: FITTED,
+            r"returned a LogisticRegression: return \(fitted estimator, held-out features, held-out target\)",
+        ),
         (lambda: (FITTED, FEATURES), "returned a tuple of 2"),
         (lambda: (Booster(), FEATURES, LABELS), "a Booster as its model, which has not the interface"),
         (lambda: (FITTED, FEATURES[0], LABELS), r"features of shape \(3,\)"),
-        (lambda: (FITTED, FEATURES, LABELS[:5]), r"the target has shape \(5,\), and the features have 60 rows"),
+        (
+            lambda: (FITTED, FEATURES, LABELS[:5]),
+            r"the target has shape \(5,\), and the features have 60 rows",
+        ),
         (lambda: (FITTED, FEATURES, LABELS[:, None]), r"the target has shape \(60, 1\)"),
         (lambda: (FITTED, FEATURES[:1], LABELS[:1]), "1 rows prove nothing"),
         (lambda: (FITTED, FEATURES, [None, *LABELS[1:]]), "the target is missing in 1 of 60 rows"),
-        (lambda: (FITTED, FEATURES[LABELS == "no"], LABELS[LABELS == "no"]), "no row has the class 'yes' that the model knows"),
+        (
+            lambda: (FITTED, FEATURES[LABELS == "no"], LABELS[LABELS == "no"]),
+            "no row has the class 'yes' that the model knows",
+        ),
     ],
 )
 def test_a_mistake_is_told(function: Any, told: str) -> None:
     with pytest.raises(Tier0Error, match=told) as problem:
-        call_own(function, "mine:train")
+        call_user_training(function, "mine:train")
     assert "'mine:train'" in str(problem.value)
 
 
@@ -73,9 +82,14 @@ def test_a_mistake_is_told(function: Any, told: str) -> None:
     ],
 )
 @pytest.mark.parametrize("wrap", [np.asarray, lambda rows: pd.DataFrame(rows, columns=["a", "b", "target"])])
-def test_it_is_measured_and_analysed(model: Any, target: Any, task: str, metrics: set[str], wrap: Callable[[Any], Any]) -> None:
-    own = call_own(lambda: (model.fit(wrap(FEATURES), target), wrap(FEATURES), pd.Series(target, name="target")), "mine:Train_It")
-    training = measure_own(own.model, own.dataset, 7, EventLog())
+def test_it_is_measured_and_analysed(
+    model: Any, target: Any, task: str, metrics: set[str], wrap: Callable[[Any], Any]
+) -> None:
+    own = call_user_training(
+        lambda: (model.fit(wrap(FEATURES), target), wrap(FEATURES), pd.Series(target, name="target")),
+        "mine:Train_It",
+    )
+    training = measure_user_model(own.model, own.dataset, 7, EventLog())
     rows = np.arange(len(own.dataset))
 
     assert training.task == task
@@ -90,10 +104,10 @@ def test_it_is_measured_and_analysed(model: Any, target: Any, task: str, metrics
 
 def test_a_useless_one_is_refused() -> None:
     model = DummyClassifier(strategy="prior").fit(FEATURES, LABELS)
-    own = call_own(lambda: (model, FEATURES, LABELS), "mine:train")
+    own = call_user_training(lambda: (model, FEATURES, LABELS), "mine:train")
 
     with pytest.raises(UselessModelError, match=re.escape("DummyClassifier of train is useless")):
-        measure_own(own.model, own.dataset, 7, EventLog())
+        measure_user_model(own.model, own.dataset, 7, EventLog())
 
 
 @pytest.mark.parametrize("name", ["dataset", "algorithms", "hpo_trials", "url"])

@@ -17,7 +17,13 @@ from tier0.core.events import SelectionScore
 from tier0.core.settings import ALGORITHMS, merge_settings
 from tier0.pipeline.candidates import candidates_for
 from tier0.pipeline.data import PARTS, Dataset, load_dataset, make_patients, split
-from tier0.pipeline.metrics import choose_threshold, classification_metrics, minority_class, refuse_useless, regression_metrics
+from tier0.pipeline.metrics import (
+    choose_threshold,
+    classification_metrics,
+    minority_class,
+    refuse_useless,
+    regression_metrics,
+)
 from tier0.pipeline.selection import select
 from tier0.pipeline.training import train
 
@@ -54,7 +60,9 @@ def test_parts_never_meet_and_have_their_shares(name: str) -> None:
         assert abs(len(parts[part]) / len(dataset) - share) < 0.02
     if dataset.task == "classification":
         for label in np.unique(dataset.target):
-            shares = [np.mean(dataset.target[parts[part]] == label) for part in ("train", "validation", "test")]
+            shares = [
+                np.mean(dataset.target[parts[part]] == label) for part in ("train", "validation", "test")
+            ]
             assert max(shares) - min(shares) < 0.05, "stratified"
     for part, indices in split(dataset, 7).items():
         np.testing.assert_array_equal(indices, parts[part])
@@ -64,7 +72,9 @@ def test_parts_never_meet_and_have_their_shares(name: str) -> None:
 def test_a_group_is_never_split(seed: int, size: int) -> None:
     rows = 40 * size
     target = np.arange(rows) % 2
-    dataset = Dataset("d", np.zeros((rows, 1)), ["x"], target, "y", "classification", groups=np.repeat(np.arange(40), size))
+    dataset = Dataset(
+        "d", np.zeros((rows, 1)), ["x"], target, "y", "classification", groups=np.repeat(np.arange(40), size)
+    )
 
     parts = split(dataset, seed)
 
@@ -88,7 +98,9 @@ def test_a_group_is_never_split(seed: int, size: int) -> None:
         ({"x": range(100), "z": [0, 1] * 50}, "target = 'y' is no column of .* Its columns are: x, z"),
     ],
 )
-def test_data_that_cannot_be_trained_on_is_refused_with_the_numbers(tmp_path: Path, columns: dict[str, Any], says: str) -> None:
+def test_data_that_cannot_be_trained_on_is_refused_with_the_numbers(
+    tmp_path: Path, columns: dict[str, Any], says: str
+) -> None:
     with pytest.raises(DatasetError, match=says):
         split(load(write(tmp_path / "rows.csv", **columns)), 7)
 
@@ -97,7 +109,9 @@ def test_dates_as_a_target_and_rows_without_a_group_are_refused(tmp_path: Path) 
     rows = {"x": range(50), "y": pd.date_range("2024-01-01", periods=50), "who": [None, *range(49)]}
     pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
 
-    with pytest.raises(DatasetError, match=r"the target 'y' of .* holds dates or times, and no number or class"):
+    with pytest.raises(
+        DatasetError, match=r"the target 'y' of .* holds dates or times, and no number or class"
+    ):
         load(tmp_path / "rows.parquet")
     with pytest.raises(DatasetError, match=r"the group 'who' of .* is missing in 1 of 50 rows"):
         load(tmp_path / "rows.parquet", group="who")
@@ -152,25 +166,39 @@ def test_whole_numbers_beyond_what_a_float_holds_are_not_made_floats(tmp_path: P
     assert str(dataset.features["id"].dtype) == "int64"
 
 
-@pytest.mark.parametrize(("target", "minority"), [([0, 0, 1], 1), ([0, 1, 1], 0), ([0, 1], 1), (["b", "a", "b"], "a"), ([2, 2, 1, 1, 0], 0)])
+@pytest.mark.parametrize(
+    ("target", "minority"),
+    [([0, 0, 1], 1), ([0, 1, 1], 0), ([0, 1], 1), (["b", "a", "b"], "a"), ([2, 2, 1, 1, 0], 0)],
+)
 def test_minority_class(target: list[Any], minority: Any) -> None:
     assert minority_class(np.array(target)) == minority
 
 
-def f1_at(threshold: float, target: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any], minority: int) -> float:
+def f1_at(
+    threshold: float, target: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any], minority: int
+) -> float:
     says = (probabilities >= threshold).astype(int)
     hits = int(np.sum((says == minority) & (target == minority)))
     return 2 * hits / max(int(np.sum(says == minority) + np.sum(target == minority)), 1)
 
 
-@given(arrays.arrays(float, st.integers(2, 30), elements=st.floats(0, 1, width=16)), st.sampled_from([0, 1]), st.integers(0, 2**30))
-def test_no_threshold_between_two_rows_is_better_than_the_chosen_one(probabilities: np.ndarray[Any, Any], minority: int, seed: int) -> None:
+@given(
+    arrays.arrays(float, st.integers(2, 30), elements=st.floats(0, 1, width=16)),
+    st.sampled_from([0, 1]),
+    st.integers(0, 2**30),
+)
+def test_no_threshold_between_two_rows_is_better_than_the_chosen_one(
+    probabilities: np.ndarray[Any, Any], minority: int, seed: int
+) -> None:
     target = np.random.default_rng(seed).integers(0, 2, len(probabilities))
 
     chosen = choose_threshold(target, probabilities, np.array([0, 1]), minority)
 
     values = np.unique(probabilities)
-    best = max((f1_at(threshold, target, probabilities, minority) for threshold in (values[1:] + values[:-1]) / 2), default=None)
+    best = max(
+        (f1_at(threshold, target, probabilities, minority) for threshold in (values[1:] + values[:-1]) / 2),
+        default=None,
+    )
     if best is None:
         assert chosen == 0.5
     else:
@@ -185,7 +213,9 @@ def test_metrics_of_two_classes_are_those_of_scikit_learn() -> None:
     second = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.9, 0.6, 0.3])
     predictions = (second >= 0.5).astype(int)
 
-    got = classification_metrics(target, predictions.tolist(), np.column_stack([1 - second, second]), np.array([0, 1]), 1)
+    got = classification_metrics(
+        target, predictions.tolist(), np.column_stack([1 - second, second]), np.array([0, 1]), 1
+    )
 
     assert got == pytest.approx(
         {
@@ -206,11 +236,20 @@ def test_metrics_of_three_classes() -> None:
 
     got = classification_metrics(target, target.tolist(), perfect, classes, "c")
 
-    assert got == {"auc_roc": 1, "average_precision": 1, "brier": 0, "accuracy": 1, "recall_minority": 1, "precision_minority": 1}
+    assert got == {
+        "auc_roc": 1,
+        "average_precision": 1,
+        "brier": 0,
+        "accuracy": 1,
+        "recall_minority": 1,
+        "precision_minority": 1,
+    }
 
 
 def test_metrics_of_a_regression() -> None:
-    assert regression_metrics(np.array([1.0, 2.0, 3.0]), [1.0, 2.0, 5.0]) == pytest.approx({"r2": -1.0, "mae": 2 / 3, "rmse": math.sqrt(4 / 3)})
+    assert regression_metrics(np.array([1.0, 2.0, 3.0]), [1.0, 2.0, 5.0]) == pytest.approx(
+        {"r2": -1.0, "mae": 2 / 3, "rmse": math.sqrt(4 / 3)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -253,7 +292,11 @@ def test_training_twice_with_one_seed_gives_one_model(name: str) -> None:
 
     first, second = (train(dataset, parts, candidate, 3, 3, EventLog()) for _ in range(2))
 
-    assert (first.parameters, first.threshold, first.metrics) == (second.parameters, second.threshold, second.metrics)
+    assert (first.parameters, first.threshold, first.metrics) == (
+        second.parameters,
+        second.threshold,
+        second.metrics,
+    )
     assert (first.threshold is not None) == (name == "patients")
     features = dataset.take(parts["test"])[0]
     ask = "predict" if name == "diabetes" else "predict_proba"
@@ -279,9 +322,13 @@ def test_the_test_part_is_never_trained_on() -> None:
 def test_a_fold_without_a_class_is_refused_and_does_not_win() -> None:
     target = np.array([0] * 100 + [1] * 100)
     groups = np.array([*np.arange(100), *([200] * 100)])
-    dataset = Dataset("d", np.random.default_rng(0).normal(size=(200, 2)), ["a", "b"], target, "y", "classification", groups)
+    dataset = Dataset(
+        "d", np.random.default_rng(0).normal(size=(200, 2)), ["a", "b"], target, "y", "classification", groups
+    )
 
-    with pytest.raises(DatasetError, match=r"LogisticRegression cannot be cross-validated: .* only one class"):
+    with pytest.raises(
+        DatasetError, match=r"LogisticRegression cannot be cross-validated: .* only one class"
+    ):
         select(dataset, np.arange(200), candidates_for(dataset, ("linear", "lightgbm"), 7), 7, EventLog())
 
 

@@ -22,9 +22,9 @@ from xgboost import train as train_booster
 
 from tier0 import register_model_for_serving
 from tier0.core.errors import ModelChangedError, RegistrationError
-from tier0.core.golden import Origin
+from tier0.golden.capture import golden_rows
+from tier0.golden.rows import Origin
 from tier0.serving.entry import Entry
-from tier0.serving.inference import golden_rows
 from tier0.serving.registration import ModelSaver, RegisteredModel, find_framework
 
 RNG = np.random.default_rng(0)
@@ -74,7 +74,14 @@ def test_a_preprocessor_becomes_part_of_the_model() -> None:
 
 
 def test_columns_of_a_frame_keep_their_kinds() -> None:
-    frame = pd.DataFrame({"n": X[:, 0], "i": np.arange(120), "c": pd.Categorical(np.where(X[:, 1] > 0, "a", "b")), "b": X[:, 2] > 0})
+    frame = pd.DataFrame(
+        {
+            "n": X[:, 0],
+            "i": np.arange(120),
+            "c": pd.Categorical(np.where(X[:, 1] > 0, "a", "b")),
+            "b": X[:, 2] > 0,
+        }
+    )
     model = make_pipeline(OrdinalEncoder(), RandomForestClassifier(n_estimators=5)).fit(frame, Y)
 
     features = saver(model, frame[:10]).signature.features
@@ -103,27 +110,62 @@ def test_the_framework_is_found_from_the_object(estimator: Any, framework: str) 
 def test_a_classifier_without_probabilities_and_a_regressor_have_none() -> None:
     assert saver(LinearSVC().fit(X, Y)).golden.probabilities is None
     regression = saver(LinearRegression().fit(X, X[:, 0]))
-    assert (regression.golden.probabilities, regression.signature.task, regression.golden.classes) == (None, "regression", [])
+    assert (regression.golden.probabilities, regression.signature.task, regression.golden.classes) == (
+        None,
+        "regression",
+        [],
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: saver(train_booster({}, DMatrix(X, X[:, 0]), 2)), "is a xgboost Booster, which does not follow"),
+        (
+            lambda: saver(train_booster({}, DMatrix(X, X[:, 0]), 2)),
+            "is a xgboost Booster, which does not follow",
+        ),
         (lambda: saver(object()), "does not follow scikit-learn's interface"),
-        (lambda: ModelSaver(LogisticRegression().fit(X, Y), "My Model", None, X[:3]), "model_name = 'My Model' is no name for BentoML"),
-        (lambda: ModelSaver(LogisticRegression().fit(X, Y), "x'); import os", None, X[:3]), "is no name for BentoML"),
+        (
+            lambda: ModelSaver(LogisticRegression().fit(X, Y), "My Model", None, X[:3]),
+            "model_name = 'My Model' is no name for BentoML",
+        ),
+        (
+            lambda: ModelSaver(LogisticRegression().fit(X, Y), "x'); import os", None, X[:3]),
+            "is no name for BentoML",
+        ),
         (lambda: saver(LogisticRegression().fit(X, Y), X[:0]), "examples has 0 rows"),
         (lambda: saver(LogisticRegression().fit(X, Y), np.tile(X, (2, 1))), "examples has 240 rows"),
         (lambda: saver(LogisticRegression().fit(X, Y), X[0]), "examples is an array of shape"),
         (lambda: saver(LogisticRegression().fit(X, Y), threshold=1.5), "is not a probability"),
-        (lambda: saver(LinearRegression().fit(X, X[:, 0]), threshold=0.5), "needs a model with predict_proba and two classes"),
-        (lambda: saver(LogisticRegression().fit(X, Y), metadata={"feature_names": ["a"]}), "has 1 names for 3 columns"),
-        (lambda: saver(LogisticRegression().fit(X, Y), metadata={"feature_names": ["a", "a", "b"]}), "give different names"),
-        (lambda: saver(LogisticRegression().fit(X, Y), metadata={"when": object()}), "metadata holds something that JSON cannot"),
-        (lambda: saver(HistGradientBoostingClassifier(max_iter=2).fit(X, Y), np.array([[1.0, np.inf, 0.0]])), "examples hold infinity"),
+        (
+            lambda: saver(LinearRegression().fit(X, X[:, 0]), threshold=0.5),
+            "needs a model with predict_proba and two classes",
+        ),
+        (
+            lambda: saver(LogisticRegression().fit(X, Y), metadata={"feature_names": ["a"]}),
+            "has 1 names for 3 columns",
+        ),
+        (
+            lambda: saver(LogisticRegression().fit(X, Y), metadata={"feature_names": ["a", "a", "b"]}),
+            "give different names",
+        ),
+        (
+            lambda: saver(LogisticRegression().fit(X, Y), metadata={"when": object()}),
+            "metadata holds something that JSON cannot",
+        ),
+        (
+            lambda: saver(
+                HistGradientBoostingClassifier(max_iter=2).fit(X, Y), np.array([[1.0, np.inf, 0.0]])
+            ),
+            "examples hold infinity",
+        ),
         (lambda: saver(LogisticRegression().fit(X, Y), pd.DataFrame(X[:3])), "has a column called 0"),
-        (lambda: saver(LogisticRegression().fit(X, Y), pd.DataFrame({"a": pd.date_range("2024", periods=3)})), "column 'a' of the examples holds"),
+        (
+            lambda: saver(
+                LogisticRegression().fit(X, Y), pd.DataFrame({"a": pd.date_range("2024", periods=3)})
+            ),
+            "column 'a' of the examples holds",
+        ),
     ],
 )
 def test_what_cannot_be_registered_is_refused(make: Any, says: str) -> None:
@@ -154,16 +196,24 @@ def test_a_forest_of_many_threads_is_proven_every_time() -> None:
 
 def test_pandas_missing_values_of_every_kind_are_missing() -> None:
     frame = pd.DataFrame(
-        {"i": pd.array([1, None, 3], dtype="Int64"), "s": pd.array(["a", None, "c"], dtype="string"), "o": ["a", float("nan"), None]}
+        {
+            "i": pd.array([1, None, 3], dtype="Int64"),
+            "s": pd.array(["a", None, "c"], dtype="string"),
+            "o": ["a", float("nan"), None],
+        }
     )
-    model = make_pipeline(FunctionTransformer(lambda frame: frame.notna().to_numpy(float)), LinearRegression()).fit(frame, [1.0, 2.0, 3.0])
+    model = make_pipeline(
+        FunctionTransformer(lambda frame: frame.notna().to_numpy(float)), LinearRegression()
+    ).fit(frame, [1.0, 2.0, 3.0])
 
     assert saver(model, frame[:2]).golden.rows[:2] == [[1, "a", "a"], [None, None, None]]
 
 
 def test_whole_numbers_in_an_object_column_are_whole_numbers() -> None:
     frame = pd.DataFrame({"i": pd.Series([1, 2, 2**40], dtype=object)})
-    model = make_pipeline(FunctionTransformer(lambda frame: frame.to_numpy(float)), LinearRegression()).fit(frame, [1.0, 2.0, 3.0])
+    model = make_pipeline(FunctionTransformer(lambda frame: frame.to_numpy(float)), LinearRegression()).fit(
+        frame, [1.0, 2.0, 3.0]
+    )
 
     assert saver(model, frame).golden.rows == [[1], [2], [2**40], [2**53 + 1]]
 
@@ -179,17 +229,23 @@ def test_a_model_that_cannot_be_pickled_is_refused(tmp_path: Path) -> None:
 def test_a_relative_store_is_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    registered = asyncio.run(register_model_for_serving(LinearRegression().fit(X, X[:, 0]), "m", examples=X[:3], store="store"))
+    registered = asyncio.run(
+        register_model_for_serving(LinearRegression().fit(X, X[:, 0]), "m", examples=X[:3], store="store")
+    )
 
     assert registered.path.is_relative_to(tmp_path / "store")
     assert (registered.path / "saved_model.pkl").exists()
 
 
 def test_a_registered_model_is_proven_in_a_fresh_interpreter_and_carries_everything(tmp_path: Path) -> None:
-    model = XGBClassifier(n_estimators=5, missing=-999.0).fit(np.where(X > 2, -999.0, X), (Y == "yes").astype(int))
+    model = XGBClassifier(n_estimators=5, missing=-999.0).fit(
+        np.where(X > 2, -999.0, X), (Y == "yes").astype(int)
+    )
     store = tmp_path / "store"
 
-    registered = asyncio.run(register_model_for_serving(model, "m", {"team": "t"}, examples=X[:10], threshold=0.3, store=store))
+    registered = asyncio.run(
+        register_model_for_serving(model, "m", {"team": "t"}, examples=X[:10], threshold=0.3, store=store)
+    )
 
     entry = Entry.read(registered.path)
     assert entry.load_model().missing == -999.0
@@ -206,7 +262,9 @@ class Forgetful(LogisticRegression):  # type: ignore[misc]
         return {**super().__getstate__(), "coef_": np.zeros_like(self.coef_)}
 
 
-def test_a_model_that_comes_back_changed_is_refused_and_not_left_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_comes_back_changed_is_refused_and_not_left_in_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
     with pytest.raises(ModelChangedError, match="the model that was saved is not the model in memory: row"):
@@ -221,11 +279,15 @@ class Unloadable(LogisticRegression):  # type: ignore[misc]
 
 
 def test_a_model_that_cannot_be_loaded_elsewhere_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelChangedError, match="a fresh interpreter cannot use the saved model: OSError: the licence server"):
+    with pytest.raises(
+        ModelChangedError, match="a fresh interpreter cannot use the saved model: OSError: the licence server"
+    ):
         asyncio.run(register_model_for_serving(Unloadable().fit(X, Y), "m", examples=X[:10], store=tmp_path))
 
 
-def test_a_transformer_of_ones_own_module_travels_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transformer_of_ones_own_module_travels_with_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "own_doubling.py").write_text(
         """
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -246,7 +308,9 @@ class Doubling(TransformerMixin, BaseEstimator):
     own = __import__("own_doubling")
     model = make_pipeline(own.Doubling(), LogisticRegression()).fit(X, Y)
 
-    registered = asyncio.run(register_model_for_serving(model, "m", examples=X[:10], store=tmp_path / "store"))
+    registered = asyncio.run(
+        register_model_for_serving(model, "m", examples=X[:10], store=tmp_path / "store")
+    )
 
     assert registered.golden.probabilities is not None
 
@@ -255,19 +319,31 @@ def test_two_registrations_at_once_get_an_entry_each(tmp_path: Path) -> None:
     first, second = LogisticRegression().fit(X, Y), LogisticRegression(C=0.01).fit(X, Y)
 
     async def both() -> list[RegisteredModel]:
-        return await asyncio.gather(*(register_model_for_serving(model, "m", examples=X[:10], store=tmp_path) for model in (first, second)))
+        return await asyncio.gather(
+            *(
+                register_model_for_serving(model, "m", examples=X[:10], store=tmp_path)
+                for model in (first, second)
+            )
+        )
 
     registered = asyncio.run(both())
 
     assert len({model.tag for model in registered}) == 2
-    assert [Entry.read(model.path).golden_rows().compare(vars(model.golden)) for model in registered] == [None, None]
+    assert [Entry.read(model.path).golden_rows().compare(vars(model.golden)) for model in registered] == [
+        None,
+        None,
+    ]
     assert [model.golden.tag for model in registered] == [model.tag for model in registered]
 
 
 def test_hard_rows_are_found_by_asking_the_model() -> None:
-    frame = pd.DataFrame({"age": X[:, 0], "region": np.where(X[:, 1] > 0, "north", "south"), "id": 2**53 + 2 * np.arange(120)})
+    frame = pd.DataFrame(
+        {"age": X[:, 0], "region": np.where(X[:, 1] > 0, "north", "south"), "id": 2**53 + 2 * np.arange(120)}
+    )
     frame.loc[3, "age"] = None
-    encode = ColumnTransformer([("region", OneHotEncoder(handle_unknown="ignore"), ["region"])], remainder="passthrough")
+    encode = ColumnTransformer(
+        [("region", OneHotEncoder(handle_unknown="ignore"), ["region"])], remainder="passthrough"
+    )
     model = make_pipeline(encode, HistGradientBoostingClassifier(max_iter=10)).fit(frame, Y)
 
     golden = saver(model, frame[:20]).golden
@@ -293,8 +369,12 @@ def test_a_model_without_jumps_has_no_boundaries_and_one_decision() -> None:
 
 
 def test_synthetic_golden_rows_are_nobodys() -> None:
-    frame = pd.DataFrame({"age": X[:, 0], "name": [f"team {number % 9}" for number in range(120)], "visits": np.arange(120)})
-    encode = ColumnTransformer([("name", OneHotEncoder(handle_unknown="ignore"), ["name"])], remainder="passthrough")
+    frame = pd.DataFrame(
+        {"age": X[:, 0], "name": [f"team {number % 9}" for number in range(120)], "visits": np.arange(120)}
+    )
+    encode = ColumnTransformer(
+        [("name", OneHotEncoder(handle_unknown="ignore"), ["name"])], remainder="passthrough"
+    )
     model = make_pipeline(encode, LogisticRegression(max_iter=1000)).fit(frame, Y)
 
     golden = golden_rows(model, frame[:50], synthetic=12)
@@ -303,12 +383,17 @@ def test_synthetic_golden_rows_are_nobodys() -> None:
     given = frame[:50].to_numpy().tolist()
     assert not [row for row in golden.rows if row in given]
     assert all(X[:50, 0].min() <= row[0] <= X[:50, 0].max() for row in golden.rows[:12])
-    assert golden.predictions[:12] == model.predict(pd.DataFrame(golden.rows[:12], columns=golden.columns)).tolist()
+    assert (
+        golden.predictions[:12]
+        == model.predict(pd.DataFrame(golden.rows[:12], columns=golden.columns)).tolist()
+    )
 
 
 def test_texts_that_may_be_names_are_not_repeated_in_synthetic_rows() -> None:
     frame = pd.DataFrame({"age": X[:, 0], "name": [f"person {number}" for number in range(120)]})
-    encode = ColumnTransformer([("name", OneHotEncoder(handle_unknown="ignore"), ["name"])], remainder="passthrough")
+    encode = ColumnTransformer(
+        [("name", OneHotEncoder(handle_unknown="ignore"), ["name"])], remainder="passthrough"
+    )
     model = make_pipeline(encode, LogisticRegression(max_iter=1000)).fit(frame, Y)
 
     with pytest.raises(RegistrationError, match="column 'name' of the sample has 50 different texts"):
@@ -317,7 +402,9 @@ def test_texts_that_may_be_names_are_not_repeated_in_synthetic_rows() -> None:
 
 def test_a_pipeline_that_mends_spelling_itself_has_no_vocabulary_of_ours() -> None:
     frame = pd.DataFrame({"region": np.where(X[:, 0] > 0, "North", "South")})
-    lower = FunctionTransformer(lambda frame: frame.apply(lambda column: column.str.lower()), feature_names_out="one-to-one")
+    lower = FunctionTransformer(
+        lambda frame: frame.apply(lambda column: column.str.lower()), feature_names_out="one-to-one"
+    )
     model = make_pipeline(lower, OneHotEncoder(handle_unknown="ignore"), LogisticRegression()).fit(frame, Y)
 
     assert saver(model, frame[:10]).signature.features[0].vocabulary is None

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tier0.core.event_log import EventLog
 from tier0.core.events import CheckDone
-from tier0.core.golden import GoldenRows
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import CheckResult
+from tier0.golden.rows import GoldenRows
 from tier0.pipeline.study import METRICS
 from tier0.report import drawings
 from tier0.report.cut_short import CutShort
@@ -31,7 +31,11 @@ def log_of(*statuses: str, message: str = "it is wrong", **evidence: Any) -> Eve
     for number, status in enumerate(statuses):
         result = CheckResult(f"parity.check_{number}", status, message if status == "fail" else "", evidence)  # type: ignore[arg-type]
         nodeid, requests = f"test_it[{number}]", [(0.1, True), (0.2, True)]
-        events.emit(CheckDone(**result.as_dict(), nodeid=nodeid, asked=True, question="Is it?", requests=requests, log=""))
+        events.emit(
+            CheckDone(
+                **result.as_dict(), nodeid=nodeid, asked=True, question="Is it?", requests=requests, log=""
+            )
+        )
     return events
 
 
@@ -64,7 +68,9 @@ def test_what_comes_from_data_is_never_markup(text: str) -> None:
 
     page = as_html(document)
     inside = page[page.index("<section") :]
-    ET.fromstring(re.sub(r"<input ([^>]*?)( checked)?>", "", inside).replace("<br>", "<br/>").replace(" open>", ">"))
+    ET.fromstring(
+        re.sub(r"<input ([^>]*?)( checked)?>", "", inside).replace("<br>", "<br/>").replace(" open>", ">")
+    )
     assert "<script" not in inside
     for line in as_markdown(document).splitlines():
         assert not re.search(r"(?<!\\)<[a-z]", line)
@@ -79,14 +85,20 @@ def test_any_numbers_can_be_drawn(pairs: list[tuple[float, float]]) -> None:
 
     assert compared is not None
     drawing = ET.fromstring(drawings.parity(compared))
-    places = [float(value) for dot in drawing.iter("circle") for value in (dot.get("cx", ""), dot.get("cy", ""))]
+    places = [
+        float(value) for dot in drawing.iter("circle") for value in (dot.get("cx", ""), dot.get("cy", ""))
+    ]
     assert len(places) == 2 * len(pairs)
     assert all(0 <= place <= drawings.SIDE for place in places)
     assert drawing.get("role") == "img"
     differ = sum(before != after for before, after in pairs)
-    assert (f"{differ} of them are off the diagonal" if differ else "All are on the diagonal") in drawing.get("aria-label", "")
+    assert (f"{differ} of them are off the diagonal" if differ else "All are on the diagonal") in drawing.get(
+        "aria-label", ""
+    )
     worst = [abs(row["expected"] - row["served"]) for row in compared["worst"]]
-    assert worst == sorted((abs(before - after) for before, after in pairs if before != after), reverse=True)[:5]
+    assert (
+        worst == sorted((abs(before - after) for before, after in pairs if before != after), reverse=True)[:5]
+    )
 
 
 def test_of_several_classes_the_one_that_differs_is_drawn() -> None:
@@ -105,16 +117,28 @@ def test_golden_rows_are_compared_in_numbers_where_there_are_some() -> None:
     compared = golden.beside({"predictions": ["no", "yes"], "probabilities": [[0.9, 0.1], [0.3, 0.7]]})
 
     assert compared is not None
-    assert (compared["what"], compared["expected"], compared["served"]) == ("probability of yes", [0.1, 0.8], [0.1, 0.7])
+    assert (compared["what"], compared["expected"], compared["served"]) == (
+        "probability of yes",
+        [0.1, 0.8],
+        [0.1, 0.7],
+    )
     assert [row["row"] for row in compared["worst"]] == [1]
     assert golden.beside({"predictions": ["no", "yes"]}) is None, "labels are no numbers"
-    assert golden.beside({"predictions": ["no"], "probabilities": [[0.9, 0.1]]}) is None, "another number of rows"
+    assert golden.beside({"predictions": ["no"], "probabilities": [[0.9, 0.1]]}) is None, (
+        "another number of rows"
+    )
 
 
 VALUES = st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=8, max_size=40)
 
 
-@given(VALUES, st.recursive(st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)))
+@given(
+    VALUES,
+    st.recursive(
+        st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    ),
+)
 def test_a_secret_is_hidden_wherever_it_stands(secret: str, around: Any) -> None:
     secrets = Secrets({"SOME_TOKEN": secret, "HOME": "/somewhere"})
 
@@ -126,18 +150,31 @@ def test_a_secret_is_hidden_wherever_it_stands(secret: str, around: Any) -> None
 
 
 def test_what_is_a_secret_is_told_by_its_name() -> None:
-    environ = {"API_KEY": "abcdefgh", "DB_PASSWORD": "short", "DATABASE_URL": "postgres://me:hunter22@host/db", "PWD": "/", "MONKEY": "banana1"}
+    environ = {
+        "API_KEY": "abcdefgh",
+        "DB_PASSWORD": "short",
+        "DATABASE_URL": "postgres://me:hunter22@host/db",
+        "PWD": "/",
+        "MONKEY": "banana1",
+    }
     secrets = Secrets(environ, {"Authorization": "Bearer tok-123456"})
 
     said = secrets.hide("abcdefgh short hunter22 / banana1 tok-123456 Bearer")
 
-    assert said == "(API_KEY hidden) short (password of DATABASE_URL hidden) / banana1 (Authorization hidden) Bearer"
-    index = Secrets({"PIP_INDEX_URL": "https://ghp_abcdef123@host/simple", "URL": "amqp://me:p%40ss/word@host"})
+    assert (
+        said
+        == "(API_KEY hidden) short (password of DATABASE_URL hidden) / banana1 (Authorization hidden) Bearer"
+    )
+    index = Secrets(
+        {"PIP_INDEX_URL": "https://ghp_abcdef123@host/simple", "URL": "amqp://me:p%40ss/word@host"}
+    )
     assert index.hide("ghp_abcdef123 p%40ss/word p@ss/word bWU6cCU0MHNzL3dvcmQ=") == (
         "(user of PIP_INDEX_URL hidden) (password of URL hidden) (password of URL hidden) (password of URL hidden)"
     )
     pem = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0\n-----END KEY-----"
-    assert "MIIEvQIBADANBgkqhkiG9w0" not in Secrets({"TLS_PRIVATE_KEY": pem}).hide("x MIIEvQIBADANBgkqhkiG9w0 x")
+    assert "MIIEvQIBADANBgkqhkiG9w0" not in Secrets({"TLS_PRIVATE_KEY": pem}).hide(
+        "x MIIEvQIBADANBgkqhkiG9w0 x"
+    )
 
 
 @given(st.text(alphabet="abcdefgh-0123456789", min_size=20, max_size=60), st.integers(12, 60))
@@ -155,7 +192,9 @@ def test_secrets_are_those_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "hunter22").mkdir()
     monkeypatch.chdir(tmp_path)
 
-    assert secrets.hide("hunter22 later-secret") == "(DB_PASSWORD hidden) later-secret", "a password may be the name of a file, too"
+    assert secrets.hide("hunter22 later-secret") == "(DB_PASSWORD hidden) later-secret", (
+        "a password may be the name of a file, too"
+    )
     environ["LATE_SECRET"] = "later-secret"
     assert secrets.hide("later-secret") == "(LATE_SECRET hidden)"
 
@@ -195,7 +234,10 @@ def test_what_a_difference_means(old: dict[str, Any], new: dict[str, Any], kind:
         ("[]", "is no report of Tier0: it has neither checks nor steps"),
         ('{"schema": 9, "checks": []}', "has schema 9, but this version of Tier0 reads 1 and 2"),
         ('{"schema": 1, "checks": []}', "is damaged: KeyError"),
-        ('{"schema": 1, "checks": [], "target": {}, "verdict": "splendid"}', "is damaged: ValueError verdict 'splendid'"),
+        (
+            '{"schema": 1, "checks": [], "target": {}, "verdict": "splendid"}',
+            "is damaged: ValueError verdict 'splendid'",
+        ),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, content: str | None, says: str) -> None:

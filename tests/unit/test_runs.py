@@ -16,13 +16,15 @@ from typer.testing import CliRunner
 
 from tier0.cli import app
 from tier0.core.errors import SettingsError, Tier0Error
+from tier0.core.import_object import import_named
 from tier0.core.settings import TABLE
 from tier0.pipeline import selection
 from tier0.pipeline.study import StudyError
-from tier0.runs import pipeline as runs
-from tier0.runs.named import import_named
-from tier0.runs.pipeline import Plan, Record, RunError, Telling, plan_of, run_steps, steps_of, steps_to_do
-from tier0.runs.steps import BODIES, Found
+from tier0.runs import runner
+from tier0.runs.plan import Plan, RunError, plan_of, steps_of
+from tier0.runs.record import Record
+from tier0.runs.runner import RunListener, run_steps, steps_to_do
+from tier0.runs.steps import BODIES, STEPS, StepResult
 
 STUDY = "schema = 1\n"
 COHORT = f'{STUDY}[[cohort]]\ncolumn = "hcp_visits"\nat_least = 1\n'
@@ -40,7 +42,9 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(row.variable, raising=False)
 
 
-def plan(options: Mapping[str, str | None] | None = None, steps: str = "1-8", study: str = "", **scope: Any) -> Plan:
+def plan(
+    options: Mapping[str, str | None] | None = None, steps: str = "1-8", study: str = "", **scope: Any
+) -> Plan:
     path = None
     if study:
         path = Path("study.toml")
@@ -76,10 +80,15 @@ def test_rules_that_no_step_would_see_to_are_refused(steps: str, study: str, say
     assert says in str(refused.value), "a run that goes on is told, too"
 
 
-def test_a_service_of_the_users_own_is_refused_also_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_of_the_users_own_is_refused_also_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TIER0_URL", "http://127.0.0.1:1")
 
-    with pytest.raises(RunError, match=r"'http://127.0.0.1:1' \(environment TIER0_URL\) is a service of your own.*ask `tier0 verify`"):
+    with pytest.raises(
+        RunError,
+        match=r"'http://127.0.0.1:1' \(environment TIER0_URL\) is a service of your own.*ask `tier0 verify`",
+    ):
         plan()
 
 
@@ -112,11 +121,15 @@ def test_the_study_may_name_the_target() -> None:
 
     assert plan({"dataset": "rows.csv"}, study=TARGET).settings().target == "y"
     assert plan({"dataset": "rows.csv", "target": "y"}, study=TARGET).settings().target == "y"
-    with pytest.raises(RunError, match="the study's target is 'y', and --target says 'x': leave one of the two out"):
+    with pytest.raises(
+        RunError, match="the study's target is 'y', and --target says 'x': leave one of the two out"
+    ):
         plan({"dataset": "rows.csv", "target": "x"}, study=TARGET)
     record = run("1,2", study=TARGET)
     assert record.status == 2
-    assert "scope.target = 'y' in the study, and 'discontinuation_flag' is what the data has" in record.problem
+    assert (
+        "scope.target = 'y' in the study, and 'discontinuation_flag' is what the data has" in record.problem
+    )
 
 
 @pytest.mark.parametrize("scope", ["scope = 3", "[[scope]]"])
@@ -126,11 +139,16 @@ def test_a_scope_that_is_no_table_is_told(scope: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["raise SystemExit(0)", "raise SystemExit('no licence')", "1 / 0"])
-def test_a_module_that_ends_or_breaks_while_it_is_imported_is_told(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_ends_or_breaks_while_it_is_imported_is_told(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "ends_early.py").write_text(what, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
 
-    with pytest.raises(Tier0Error, match=r"pipeline = 'ends_early:train' cannot be imported: its module raised (SystemExit|ZeroDivisionError)"):
+    with pytest.raises(
+        Tier0Error,
+        match=r"pipeline = 'ends_early:train' cannot be imported: its module raised (SystemExit|ZeroDivisionError)",
+    ):
         import_named("pipeline", "ends_early:train", "a function")
 
 
@@ -153,23 +171,32 @@ def done(*steps: str, no: str = "", status: int = 1) -> Record:
     made = Record.create(Path("runs"), plan())
     for step in steps:
         made.started[step] = 0.0
-        made.done[step] = (Found({}, [], ["it is bad"], status) if step == no else Found({}, []), 0.0)
+        made.done[step] = (
+            StepResult({}, [], ["it is bad"], status) if step == no else StepResult({}, []),
+            0.0,
+        )
     return made
 
 
 @pytest.mark.parametrize(
     ("record", "asked", "to_do"),
     [
-        (lambda: done("scope", "data"), None, ["cohort", "selection", "training", "features", "deployment", "observability"]),
-        (lambda: done(*runs.STEPS), None, []),
-        (lambda: done(*runs.STEPS, no="deployment"), None, ["deployment", "observability"]),
-        (lambda: done("scope", "data", no="data"), None, list(runs.STEPS[1:])),
-        (lambda: done(*runs.STEPS), "7,6", ["features", "deployment"]),
-        (lambda: done(*runs.STEPS), "4", ["selection"]),
-        (lambda: done(*runs.STEPS), "8", ["observability"]),
+        (
+            lambda: done("scope", "data"),
+            None,
+            ["cohort", "selection", "training", "features", "deployment", "observability"],
+        ),
+        (lambda: done(*STEPS), None, []),
+        (lambda: done(*STEPS, no="deployment"), None, ["deployment", "observability"]),
+        (lambda: done("scope", "data", no="data"), None, list(STEPS[1:])),
+        (lambda: done(*STEPS), "7,6", ["features", "deployment"]),
+        (lambda: done(*STEPS), "4", ["selection"]),
+        (lambda: done(*STEPS), "8", ["observability"]),
     ],
 )
-def test_a_run_goes_on_with_what_is_not_done(record: Callable[[], Record], asked: str | None, to_do: list[str]) -> None:
+def test_a_run_goes_on_with_what_is_not_done(
+    record: Callable[[], Record], asked: str | None, to_do: list[str]
+) -> None:
     made = record()
 
     assert list(steps_to_do(made.plan, made, asked)) == to_do
@@ -178,29 +205,44 @@ def test_a_run_goes_on_with_what_is_not_done(record: Callable[[], Record], asked
 @pytest.mark.parametrize(
     ("record", "asked", "says"),
     [
-        (lambda: done("scope", "data", no="data"), "4,5", r"step 2 \(data\) said no: it is bad. Step 'selection' would be built on that: add 2"),
-        (lambda: done("scope", "data", "cohort", no="cohort"), "4", r"step 3 \(cohort\) said no: it is bad. .* add 3 to --step"),
-        (lambda: done(*runs.STEPS[:5], no="training"), "7", r"step 7 \(deployment\) needs step 5 \(training\)"),
-        (lambda: done(*runs.STEPS), "4,6", r"step 6 \(features\) needs step 5 \(training\)"),
-        (lambda: done(*runs.STEPS), "3,7", r"step 7 \(deployment\) needs step 5 \(training\)"),
+        (
+            lambda: done("scope", "data", no="data"),
+            "4,5",
+            r"step 2 \(data\) said no: it is bad. Step 'selection' would be built on that: add 2",
+        ),
+        (
+            lambda: done("scope", "data", "cohort", no="cohort"),
+            "4",
+            r"step 3 \(cohort\) said no: it is bad. .* add 3 to --step",
+        ),
+        (lambda: done(*STEPS[:5], no="training"), "7", r"step 7 \(deployment\) needs step 5 \(training\)"),
+        (lambda: done(*STEPS), "4,6", r"step 6 \(features\) needs step 5 \(training\)"),
+        (lambda: done(*STEPS), "3,7", r"step 7 \(deployment\) needs step 5 \(training\)"),
     ],
 )
-def test_no_step_is_built_on_a_no_or_on_what_stands_no_more(record: Callable[[], Record], asked: str, says: str) -> None:
+def test_no_step_is_built_on_a_no_or_on_what_stands_no_more(
+    record: Callable[[], Record], asked: str, says: str
+) -> None:
     made = record()
 
     with pytest.raises(RunError, match=says):
         steps_to_do(made.plan, made, asked)
 
 
-@pytest.mark.parametrize(("no", "status", "verdict"), [("", 0, "pass"), ("deployment", 1, "fail"), ("deployment", 2, "inconclusive")])
+@pytest.mark.parametrize(
+    ("no", "status", "verdict"),
+    [("", 0, "pass"), ("deployment", 1, "fail"), ("deployment", 2, "inconclusive")],
+)
 def test_the_verdict_is_that_of_all_steps_and_is_read_again(no: str, status: int, verdict: str) -> None:
-    made = done(*runs.STEPS, no=no, status=status)
+    made = done(*STEPS, no=no, status=status)
     made.conclude()
     made.write()
 
     again = Record.read(made.folder)
     assert (again.status, again.verdict, again.problem) == (status, verdict, "it is bad" if no else "")
-    assert json.loads((made.folder / "run.json").read_text(encoding="utf-8")) == json.loads(json.dumps(again.as_dict()))
+    assert json.loads((made.folder / "run.json").read_text(encoding="utf-8")) == json.loads(
+        json.dumps(again.as_dict())
+    )
 
 
 # --- what is written down ---
@@ -245,32 +287,40 @@ def test_a_state_that_is_damaged_is_told_and_the_run_is_no_pass() -> None:
     (made.folder / "state.pickle").write_bytes(b"\x80\x05not a pickle")
 
     with pytest.raises(RunError, match=r"state.pickle is damaged \(.*\): run it anew"):
-        run_steps(made, ["cohort"], Telling())
+        run_steps(made, ["cohort"], RunListener())
     assert Record.read(made.folder).verdict == "inconclusive"
 
 
 def test_one_run_is_done_by_one_process_at_a_time() -> None:
     made = Record.create(Path("runs"), plan())
 
-    with FileLock(made.folder / "lock"), pytest.raises(RunError, match=f"run {made.folder.name} is being done by another process: wait until"):
-        run_steps(made, ["scope"], Telling())
-    assert run_steps(made, ["scope"], Telling()) == 0
+    with (
+        FileLock(made.folder / "lock"),
+        pytest.raises(RunError, match=f"run {made.folder.name} is being done by another process: wait until"),
+    ):
+        run_steps(made, ["scope"], RunListener())
+    assert run_steps(made, ["scope"], RunListener()) == 0
 
 
 def test_a_folder_that_cannot_be_written_to_is_told() -> None:
     made = Record.create(Path("runs"), plan())
     (made.folder / "run.json.unfinished").mkdir()
 
-    with pytest.raises(RunError, match=rf"run.json cannot be written: Is a directory. Make room there, and go on with --resume {made.folder.name}"):
-        run_steps(made, ["scope"], Telling())
+    with pytest.raises(
+        RunError,
+        match=rf"run.json cannot be written: Is a directory. Make room there, and go on with --resume {made.folder.name}",
+    ):
+        run_steps(made, ["scope"], RunListener())
 
 
 # --- steps that are done ---
 
 
-def run(steps: str, options: Mapping[str, str | None] | None = None, study: str = "", record: Record | None = None) -> Record:
+def run(
+    steps: str, options: Mapping[str, str | None] | None = None, study: str = "", record: Record | None = None
+) -> Record:
     record = record or Record.create(Path("runs"), plan(options, steps, study))
-    status = run_steps(record, steps_of(steps), Telling())
+    status = run_steps(record, steps_of(steps), RunListener())
     assert status == record.status == {"pass": 0, "fail": 1, "inconclusive": 2}[record.verdict]
     return record
 
@@ -306,8 +356,10 @@ def test_what_was_built_on_a_step_is_forgotten_when_that_is_done_again() -> None
 
 
 @pytest.mark.parametrize("problem", [SystemExit(0), KeyError("region")])
-def test_a_step_that_breaks_or_ends_is_no_pass(problem: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(_: object) -> Found:
+def test_a_step_that_breaks_or_ends_is_no_pass(
+    problem: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(_: object) -> StepResult:
         raise problem
 
     monkeypatch.setitem(BODIES, "data", breaks)
@@ -339,13 +391,19 @@ def test_a_model_that_cannot_be_pickled_is_told(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("dataset", "group", "drawn"),
     [
-        ("patients", None, "input: 200 of the 360 rows of the training part, drawn at random, each class in its proportion"),
+        (
+            "patients",
+            None,
+            "input: 200 of the 360 rows of the training part, drawn at random, each class in its proportion",
+        ),
         ("diabetes", None, "input: 200 of the 266 rows of the training part, drawn at random"),
         ("file", "who", "rows of the training part, whole groups, drawn at random"),
     ],
 )
-def test_a_comparison_on_a_sample_says_so(dataset: str, group: str | None, drawn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "MOST_ROWS", 200)
+def test_a_comparison_on_a_sample_says_so(
+    dataset: str, group: str | None, drawn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "MAX_ROWS", 200)
     options = {"dataset": dataset, "algorithms": "linear"}
     if dataset == "file":
         rows = pd.read_csv(write_rows(rows=800))
@@ -367,10 +425,19 @@ def test_a_comparison_on_a_sample_says_so(dataset: str, group: str | None, drawn
         (["--resume", ""], "resume = '' is no run: give the name of a folder in tier0-runs"),
         (["--resume", ".."], "resume = '..' is no run"),
         (["--resume", "."], "resume = '.' is no run"),
-        (["--resume", "tier0-runs/20260101-000000-abcdef"], "resume = 'tier0-runs/20260101-000000-abcdef' is no run"),
-        (["--step", "1", "--json", "/dev/full"], "cannot write --json /dev/full: No space left on device. The checks themselves completed"),
+        (
+            ["--resume", "tier0-runs/20260101-000000-abcdef"],
+            "resume = 'tier0-runs/20260101-000000-abcdef' is no run",
+        ),
+        (
+            ["--step", "1", "--json", "/dev/full"],
+            "cannot write --json /dev/full: No space left on device. The checks themselves completed",
+        ),
         (["--step", "1", "--keep"], "--keep goes on serving, and nothing would be served"),
-        (["--step", "5", "--pipeline", "shutil:which", "--dask", "tcp://127.0.0.1:1"], "--dask does the fits of steps 4 and 5, and --pipeline"),
+        (
+            ["--step", "5", "--pipeline", "shutil:which", "--dask", "tcp://127.0.0.1:1"],
+            "--dask does the fits of steps 4 and 5, and --pipeline",
+        ),
     ],
 )
 def test_what_the_command_cannot_do_is_told_with_status_2(arguments: list[str], says: str) -> None:
@@ -384,7 +451,7 @@ def test_what_tier0_does_not_know_is_no_verdict_on_the_model(monkeypatch: pytest
     def out_of_files(*_: object, **__: object) -> int:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(runs, "run_steps", out_of_files)
+    monkeypatch.setattr(runner, "run_steps", out_of_files)
 
     result = CliRunner().invoke(app, ["run", "--step", "1"])
 
@@ -395,7 +462,13 @@ def test_what_tier0_does_not_know_is_no_verdict_on_the_model(monkeypatch: pytest
 def test_a_dry_run_says_where_it_would_go_on() -> None:
     record = run("1,2", {"seed": "3"})
 
-    result = CliRunner().invoke(app, ["run", "--resume", record.folder.name, "--output-dir", "runs", "--step", "3,4", "--dry-run"])
+    result = CliRunner().invoke(
+        app, ["run", "--resume", record.folder.name, "--output-dir", "runs", "--step", "3,4", "--dry-run"]
+    )
 
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines() == ["settings: seed=3", "would do step 3: cohort", "would do step 4: selection"]
+    assert result.output.splitlines() == [
+        "settings: seed=3",
+        "would do step 3: cohort",
+        "would do step 4: selection",
+    ]

@@ -4,11 +4,15 @@ from typing import Any
 
 import pytest
 
-from tier0.core.contract import Contract, ContractError
-from tier0.core.service_schema import OpenAnswerError, describe, find_contract
+from tier0.contract.contract import Contract, ContractError
+from tier0.contract.service_schema import OpenAnswerError, describe, find_contract
 
 MATRIX = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
-RECORD = {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "string"}}, "required": ["a", "b"]}
+RECORD = {
+    "type": "object",
+    "properties": {"a": {"type": "number"}, "b": {"type": "string"}},
+    "required": ["a", "b"],
+}
 RECORDS = {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "number"}}}}
 ROW = {"type": "array", "items": {"type": "number"}}
 TENSOR = {"type": "tensor", "format": "numpy-array"}
@@ -17,9 +21,16 @@ TEXTS = {"type": "array", "items": {"type": "string"}}
 LABELS = {"type": "array", "items": {"type": "integer"}}
 
 
-def schema(inputs: dict[str, Any], output: dict[str, Any], *, required: list[str] | None = None, **route: Any) -> dict[str, Any]:
+def schema(
+    inputs: dict[str, Any], output: dict[str, Any], *, required: list[str] | None = None, **route: Any
+) -> dict[str, Any]:
     needed = list(inputs) if required is None else required
-    described = {"route": "/predict", "input": {"type": "object", "properties": inputs, "required": needed}, "output": output, **route}
+    described = {
+        "route": "/predict",
+        "input": {"type": "object", "properties": inputs, "required": needed},
+        "output": output,
+        **route,
+    }
     return {"routes": [described], "paths": {"/predict": {"mounted": False}}}
 
 
@@ -27,8 +38,16 @@ def schema(inputs: dict[str, Any], output: dict[str, Any], *, required: list[str
     ("inputs", "output", "expected"),
     [
         ({"x": TENSOR}, TENSOR, None),
-        ({"x": TENSOR}, {"type": "array", "items": {"type": "integer"}}, Contract("/predict", "x", "rows", None, "", None, is_array=True)),
-        ({"x": MATRIX}, {"type": "array", "items": {"type": "integer"}}, Contract("/predict", "x", "rows", None, "", None)),
+        (
+            {"x": TENSOR},
+            {"type": "array", "items": {"type": "integer"}},
+            Contract("/predict", "x", "rows", None, "", None, is_array=True),
+        ),
+        (
+            {"x": MATRIX},
+            {"type": "array", "items": {"type": "integer"}},
+            Contract("/predict", "x", "rows", None, "", None),
+        ),
         ({"x": MATRIX}, MATRIX, None),
         ({"df": FRAME}, FRAME, None),
         ({"row": ROW}, {"type": "number"}, Contract("/predict", "row", "row", None, "", None)),
@@ -37,9 +56,18 @@ def schema(inputs: dict[str, Any], output: dict[str, Any], *, required: list[str
             {"type": "object", "properties": {"labels": {}, "scores": {}}},
             Contract("/predict", "x", "records", None, "labels", "scores"),
         ),
-        ({"a": {"type": "number"}, "b": {"type": "string"}}, {"type": "number"}, Contract("/predict", "", "record", None, "", None)),
         (
-            {"input": {"type": "object", "properties": {"rows": MATRIX, "columns": {"type": "array", "items": {"type": "string"}}}}},
+            {"a": {"type": "number"}, "b": {"type": "string"}},
+            {"type": "number"},
+            Contract("/predict", "", "record", None, "", None),
+        ),
+        (
+            {
+                "input": {
+                    "type": "object",
+                    "properties": {"rows": MATRIX, "columns": {"type": "array", "items": {"type": "string"}}},
+                }
+            },
             {"type": "object", "properties": {"predictions": {}}},
             Contract("/predict", "input.rows", "rows", "input.columns", "predictions", None),
         ),
@@ -50,9 +78,13 @@ def schema(inputs: dict[str, Any], output: dict[str, Any], *, required: list[str
         ),
     ],
 )
-def test_a_schema_that_says_enough_is_the_contract(inputs: dict[str, Any], output: dict[str, Any], expected: Contract | None) -> None:
+def test_a_schema_that_says_enough_is_the_contract(
+    inputs: dict[str, Any], output: dict[str, Any], expected: Contract | None
+) -> None:
     if expected is None:
-        with pytest.raises(OpenAnswerError, match="not clear where the predictions are in the response of /predict"):
+        with pytest.raises(
+            OpenAnswerError, match="not clear where the predictions are in the response of /predict"
+        ):
             find_contract(schema(inputs, output), {})
         return
     found = find_contract(schema(inputs, output), {})
@@ -69,7 +101,10 @@ def test_what_may_be_left_out_is_known() -> None:
 
 
 def test_what_is_declared_wins() -> None:
-    found = find_contract(schema({"x": MATRIX, "y": MATRIX}, MATRIX), {"features": "y", "style": "rows", "predictions": "p.q", "probabilities": None})
+    found = find_contract(
+        schema({"x": MATRIX, "y": MATRIX}, MATRIX),
+        {"features": "y", "style": "rows", "predictions": "p.q", "probabilities": None},
+    )
 
     assert (found.features, found.parts) == ("y", ("predictions",))
 
@@ -78,11 +113,19 @@ def test_what_is_declared_wins() -> None:
     ("document", "says"),
     [
         ({"routes": [{"route": "/a"}, {"route": "/b"}]}, r"not clear which route predicts \(/a, /b\)"),
-        (schema({"x": MATRIX, "y": MATRIX}, MATRIX), r"not clear which input of /predict takes the rows \(x, y\)"),
-        (schema({"text": {"type": "string"}}, MATRIX), r"not clear which input of /predict takes the rows \(text\)"),
+        (
+            schema({"x": MATRIX, "y": MATRIX}, MATRIX),
+            r"not clear which input of /predict takes the rows \(x, y\)",
+        ),
+        (
+            schema({"text": {"type": "string"}}, MATRIX),
+            r"not clear which input of /predict takes the rows \(text\)",
+        ),
     ],
 )
-def test_a_schema_that_does_not_show_enough_is_refused_with_what_to_declare(document: dict[str, Any], says: str) -> None:
+def test_a_schema_that_does_not_show_enough_is_refused_with_what_to_declare(
+    document: dict[str, Any], says: str
+) -> None:
     with pytest.raises(ContractError, match=says) as problem:
         find_contract(document, {})
 
@@ -100,20 +143,38 @@ FORMS: list[tuple[dict[str, Any], tuple[str, ...], list[tuple[str, str, int | No
     ({"rows": {"type": "tensor", "shape": [-1, 4], "dim": 4}}, ("a", "b"), [("rows", "rows", None)]),
     ({"row": {"type": "tensor", "shape": [4], "dim": 4}}, ("a", "b"), [("row", "row", None)]),
     ({"data": RECORD}, ("a", "b"), [("data", "record", None)]),
-    ({"data": {"type": "object", "additionalProperties": True}}, ("a", "b"), [("data", "columns", None), ("data", "record", None)]),
-    ({"data": {"type": "object", "additionalProperties": {"type": "number"}}}, ("a", "b"), [("data", "record", None)]),
+    (
+        {"data": {"type": "object", "additionalProperties": True}},
+        ("a", "b"),
+        [("data", "columns", None), ("data", "record", None)],
+    ),
+    (
+        {"data": {"type": "object", "additionalProperties": {"type": "number"}}},
+        ("a", "b"),
+        [("data", "record", None)],
+    ),
     ({"data": {"type": "object", "additionalProperties": ROW}}, ("a", "b"), [("data", "columns", None)]),
-    ({"data": {"type": "array", "items": {}}}, ("a", "b"), [("data", "rows", None), ("data", "records", None)]),
+    (
+        {"data": {"type": "array", "items": {}}},
+        ("a", "b"),
+        [("data", "rows", None), ("data", "records", None)],
+    ),
     ({"frame": {"type": "dataframe", "orient": "columns"}}, ("a", "b"), [("frame", "columns", None)]),
     ({"texts": TEXTS}, ("text",), [("texts", "values", None)]),
     ({"text": {"type": "string"}}, ("review",), [("text", "value", None)]),
-    ({"a": {"type": "number"}, "b": {"type": "string"}, "limit": {"type": "number", "default": 1}}, ("a", "b"), [("", "record", None)]),
+    (
+        {"a": {"type": "number"}, "b": {"type": "string"}, "limit": {"type": "number", "default": 1}},
+        ("a", "b"),
+        [("", "record", None)],
+    ),
     ({"a": {"type": "number"}}, ("a",), [("", "record", None)]),
 ]
 
 
 @pytest.mark.parametrize(("inputs", "columns", "expected"), FORMS)
-def test_the_schema_shows_in_which_forms_rows_can_be_sent(inputs: dict[str, Any], columns: tuple[str, ...], expected: list[Any]) -> None:
+def test_the_schema_shows_in_which_forms_rows_can_be_sent(
+    inputs: dict[str, Any], columns: tuple[str, ...], expected: list[Any]
+) -> None:
     described = describe(schema(inputs, LABELS, required=[]), {}, columns)
 
     assert described is not None
@@ -121,30 +182,54 @@ def test_the_schema_shows_in_which_forms_rows_can_be_sent(inputs: dict[str, Any]
 
 
 def test_required_fields_beside_the_rows_are_known() -> None:
-    wrapped = {"w": {"type": "object", "properties": {"rows": MATRIX, "version": {"enum": ["v1", "v2"]}}, "required": ["rows", "version"]}}
-    described = describe(schema({**wrapped, "model": {"type": "string"}, "trace": {"type": "boolean"}}, LABELS, required=["w", "model"]), {})
+    wrapped = {
+        "w": {
+            "type": "object",
+            "properties": {"rows": MATRIX, "version": {"enum": ["v1", "v2"]}},
+            "required": ["rows", "version"],
+        }
+    }
+    described = describe(
+        schema(
+            {**wrapped, "model": {"type": "string"}, "trace": {"type": "boolean"}},
+            LABELS,
+            required=["w", "model"],
+        ),
+        {},
+    )
 
     assert described is not None
     assert described.contract.features == "w.rows"
     assert set(described.required) == {"w.version", "model"}
-    declared = describe(schema({**wrapped, "model": {"type": "string"}}, LABELS), {"fields": {"w.version": "v1", "model": "m"}})
+    declared = describe(
+        schema({**wrapped, "model": {"type": "string"}}, LABELS),
+        {"fields": {"w.version": "v1", "model": "m"}},
+    )
     assert declared is not None
     assert declared.required == {}
     assert declared.contract.body(["a"], [[1.0]]) == {"w": {"rows": [[1.0]], "version": "v1"}, "model": "m"}
 
 
-@pytest.mark.parametrize("names", [["sepalLength", "petalWidth"], ["SEPAL LENGTH", "petal-width"], ["Sepal_Length", "PetalWidth"]])
+@pytest.mark.parametrize(
+    "names", [["sepalLength", "petalWidth"], ["SEPAL LENGTH", "petal-width"], ["Sepal_Length", "PetalWidth"]]
+)
 def test_columns_that_are_only_spelled_otherwise_are_known(names: list[str]) -> None:
     record = {"type": "object", "properties": {name: {"type": "number"} for name in names}, "required": names}
     described = describe(schema({"row": record}, LABELS), {}, ["sepal_length", "petal_width"])
 
     assert described is not None
-    assert described.contract.body(["sepal_length", "petal_width"], [[1.0, 2.0]]) == {"row": dict(zip(names, [1.0, 2.0], strict=True))}
+    assert described.contract.body(["sepal_length", "petal_width"], [[1.0, 2.0]]) == {
+        "row": dict(zip(names, [1.0, 2.0], strict=True))
+    }
     assert described.required == {}
 
 
 def test_columns_of_other_names_are_not_guessed() -> None:
-    record = {"type": "object", "properties": {"f0": {"type": "number"}, "f1": {"type": "number"}}, "required": ["f0", "f1"]}
+    record = {
+        "type": "object",
+        "properties": {"f0": {"type": "number"}, "f1": {"type": "number"}},
+        "required": ["f0", "f1"],
+    }
     described = describe(schema({"row": record}, LABELS), {}, ["a", "b"])
 
     assert described is not None
@@ -173,10 +258,24 @@ def test_the_route_with_the_exact_name_is_chosen(names: tuple[str, ...], chosen:
     [
         {"routes": [{}]},
         {"paths": 5},
-        {"routes": [{"route": "/predict", "input": {"properties": {"rows": {"type": "array", "items": [1]}}, "required": 5}}]},
+        {
+            "routes": [
+                {
+                    "route": "/predict",
+                    "input": {"properties": {"rows": {"type": "array", "items": [1]}}, "required": 5},
+                }
+            ]
+        },
         {"routes": [{"route": "/predict", "input": {"properties": {"rows": {"type": ["array", "null"]}}}}]},
         {"routes": [{"route": "/predict", "input": {"type": "tensor", "shape": 4}}]},
-        {"routes": [{"route": "@other.host/x", "input": {"properties": {"rows": {"type": "array", "items": {"type": "array"}}}}}]},
+        {
+            "routes": [
+                {
+                    "route": "@other.host/x",
+                    "input": {"properties": {"rows": {"type": "array", "items": {"type": "array"}}}},
+                }
+            ]
+        },
     ],
 )
 def test_a_schema_that_cannot_be_read_is_told(schema: Any) -> None:
@@ -197,5 +296,7 @@ def test_a_route_that_does_not_exist_is_never_advised() -> None:
         ({"x": MATRIX}, {"type": "string", "is_stream": True}, "responds with a stream"),
     ],
 )
-def test_what_rows_cannot_be_sent_as_is_a_reason(inputs: dict[str, Any], output: dict[str, Any], why: str) -> None:
+def test_what_rows_cannot_be_sent_as_is_a_reason(
+    inputs: dict[str, Any], output: dict[str, Any], why: str
+) -> None:
     assert why in find_contract(schema(inputs, output), {}).why_not_asked

@@ -13,17 +13,29 @@ from tier0.core.settings import TABLE, Port, merge_settings
 def test_defaults_need_nothing() -> None:
     settings = merge_settings({}, {})
 
-    assert (settings.dataset, settings.hpo_trials, settings.startup_timeout, settings.port) == ("patients", 5, 30.0, Port(0))
+    assert (settings.dataset, settings.hpo_trials, settings.startup_timeout, settings.port) == (
+        "patients",
+        5,
+        30.0,
+        Port(0),
+    )
     assert settings.describe_changed() == ""
 
 
 def test_option_wins_over_environment_and_environment_over_ini() -> None:
-    options, environ, ini = {"seed": "1"}, {"TIER0_SEED": "2", "TIER0_HPO_TRIALS": "3"}, {"seed": "4", "hpo_trials": "5", "port": "3001+"}
+    options, environ, ini = (
+        {"seed": "1"},
+        {"TIER0_SEED": "2", "TIER0_HPO_TRIALS": "3"},
+        {"seed": "4", "hpo_trials": "5", "port": "3001+"},
+    )
 
     settings = merge_settings(options, environ, ini)
 
     assert (settings.seed, settings.hpo_trials, settings.port) == (1, 3, Port(3001, or_next=True))
-    assert settings.describe_changed() == "hpo-trials=3 (environment TIER0_HPO_TRIALS), seed=1 (--tier0-seed), port=3001+ (ini tier0_port)"
+    assert (
+        settings.describe_changed()
+        == "hpo-trials=3 (environment TIER0_HPO_TRIALS), seed=1 (--tier0-seed), port=3001+ (ini tier0_port)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +57,9 @@ def test_option_wins_over_environment_and_environment_over_ini() -> None:
         ("keep", "perhaps", "is neither true nor false"),
     ],
 )
-def test_a_bad_value_is_refused_with_its_name_its_source_and_the_remedy(name: str, value: str, says: str) -> None:
+def test_a_bad_value_is_refused_with_its_name_its_source_and_the_remedy(
+    name: str, value: str, says: str
+) -> None:
     row = next(row for row in TABLE if row.name == name)
 
     with pytest.raises(SettingsError) as refusal:

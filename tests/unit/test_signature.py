@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tier0.core.errors import InvalidRowError, RegistrationError
-from tier0.core.signature import Feature, Signature
+from tier0.golden.signature import Feature, Signature
 
 AGE = Feature("age", "number", "float64", accepts_missing=True)
 VISITS = Feature("visits", "integer", "int64")
@@ -19,7 +19,9 @@ SMOKER = Feature("smoker", "boolean", "bool")
 REGION = Feature("region", "text", "object", accepts_missing=True)
 GRADE = Feature("grade", "text", "category", categories=("a", "b"))
 FRAME = Signature((AGE, VISITS, SMOKER, REGION, GRADE), "dataframe", "regression")
-MATRIX = Signature((Feature("x", "number", "float64"), Feature("y", "number", "float64")), "ndarray", "regression")
+MATRIX = Signature(
+    (Feature("x", "number", "float64"), Feature("y", "number", "float64")), "ndarray", "regression"
+)
 GOOD: dict[str, Any] = {"age": 3.5, "visits": 2, "smoker": True, "region": "south", "grade": "a"}
 
 
@@ -88,7 +90,9 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(rows=st.lists(st.tuples(finite, finite).map(list), min_size=1), swapped=st.booleans())
-def test_rows_records_and_permuted_columns_become_the_same_array(*, rows: list[list[float]], swapped: bool) -> None:
+def test_rows_records_and_permuted_columns_become_the_same_array(
+    *, rows: list[list[float]], swapped: bool
+) -> None:
     expected = np.array(rows)
     columns = ["y", "x"] if swapped else None
     given_rows = [row[::-1] for row in rows] if swapped else [list(row) for row in rows]
@@ -100,7 +104,8 @@ def test_rows_records_and_permuted_columns_become_the_same_array(*, rows: list[l
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
 def test_whatever_json_comes_is_parsed_or_refused(features: Any) -> None:
@@ -141,7 +146,10 @@ def test_a_large_whole_number_beside_a_missing_one_is_refused_and_not_rounded() 
     signature = Signature((replace(VISITS, accepts_missing=True),), "dataframe", "regression")
 
     assert signature.parse([[2**53], [None]]) == [[2**53], [None]]
-    with pytest.raises(InvalidRowError, match=r"features\[0\].visits: is beyond what a float holds, and missing in another row"):
+    with pytest.raises(
+        InvalidRowError,
+        match=r"features\[0\].visits: is beyond what a float holds, and missing in another row",
+    ):
         signature.parse([[2**53 + 1], [None]])
 
 

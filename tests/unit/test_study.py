@@ -61,7 +61,10 @@ def test_a_whole_statement_is_read(tmp_path: Path) -> None:
     [
         ("[scop]", r"scop is no field of it"),
         ('[scope]\nmetric = "auc"', "metric = 'auc' is not measured: give one of auc_roc"),
-        ('[scope]\nmetric = "auc_roc"\nsuccess = 0.3', "success = 0.3 cannot be asked of auc_roc: give 0.5 to 1"),
+        (
+            '[scope]\nmetric = "auc_roc"\nsuccess = 0.3',
+            "success = 0.3 cannot be asked of auc_roc: give 0.5 to 1",
+        ),
         ('[scope]\nmetric = "auc_roc"\nsuccess = 1.0', "asks for a auc_roc that is perfect"),
         ("[scope]\nsuccess = 0.5", "success = 0.5 says how much, and not of what: add metric"),
         ("[scope]\nminimum_rows = 5", "scope.minimum_rows = 5"),
@@ -71,7 +74,10 @@ def test_a_whole_statement_is_read(tmp_path: Path) -> None:
         ('[data.columns.a]\nleast = 3\nallowed = ["x"]', "keep one of them"),
         ('[[cohort]]\ncolumn = "a"', "this one has none: give one of at_least"),
         ('[[cohort]]\ncolumn = "a"\nat_least = 1\nat_most = 3', "this one has at_least, at_most"),
-        ('[[cohort]]\ncolumn = "a"\nat_least = 3\n[[cohort]]\ncolumn = "a"\nat_most = 2', "leave nobody in the cohort"),
+        (
+            '[[cohort]]\ncolumn = "a"\nat_least = 3\n[[cohort]]\ncolumn = "a"\nat_most = 2',
+            "leave nobody in the cohort",
+        ),
         ('[data]\npandera = "a b"', "data.pandera = 'a b'"),
         ("schema = 2", "cannot be read"),
     ],
@@ -94,7 +100,10 @@ def test_good_data_has_no_problem() -> None:
 @pytest.mark.parametrize(
     ("rules", "says"),
     [
-        ({"columns": {"region": {"allowed": ["south", "west"]}}}, "'region' has values that are not allowed, in 244 rows: 'northeast', 'midwest'"),
+        (
+            {"columns": {"region": {"allowed": ["south", "west"]}}},
+            "'region' has values that are not allowed, in 244 rows: 'northeast', 'midwest'",
+        ),
         ({"columns": {"hcp_visits": {"most": 5}}}, "'hcp_visits' goes up to 11, and most is 5"),
         ({"columns": {"hcp_visits": {"least": 1}}}, "'hcp_visits' goes down to 0, and least is 1"),
         ({"columns": {"region": {"kind": "number"}}}, "and a number is asked for"),
@@ -119,7 +128,9 @@ def test_numbers_that_should_be_whole_duplicates_constants_and_ids_are_told() ->
     ]
     assert quality.notes == ("'same' is the same in every row", "'id' is different in every row, as ids are")
     without_ids = replace(dataset, features=frame[["x", "same"]], names=["x", "same"])
-    assert any("97% of the rows are the same" in problem for problem in assess(without_ids, DataRules()).problems)
+    assert any(
+        "97% of the rows are the same" in problem for problem in assess(without_ids, DataRules()).problems
+    )
 
 
 def test_old_data_is_told() -> None:
@@ -127,7 +138,9 @@ def test_old_data_is_told() -> None:
     dated = replace(PATIENTS, dates=np.full(len(PATIENTS), np.datetime64(day)))
 
     assert assess(dated, DataRules(newest_within_days=50)).problems == ()
-    assert assess(dated, DataRules(newest_within_days=30)).problems == ("the newest row is 40 days old, and newest_within_days is 30",)
+    assert assess(dated, DataRules(newest_within_days=30)).problems == (
+        "the newest row is 40 days old, and newest_within_days is 30",
+    )
     ahead = replace(PATIENTS, dates=np.full(len(PATIENTS), np.datetime64(day + timedelta(days=50))))
     assert assess(ahead, DataRules(newest_within_days=30)).problems == (
         "the newest row is of 10 days from now, and newest_within_days asks how old it is",
@@ -161,14 +174,21 @@ def test_a_pandera_schema_holds_or_says_where_it_does_not(monkeypatch: pytest.Mo
     schemas = types.ModuleType("schemas_of_patients")
     schemas.holds = pandera.DataFrameSchema({"hcp_visits": column(float, check.ge(0), nullable=True)})  # type: ignore[attr-defined]
     schemas.fails = pandera.DataFrameSchema(  # type: ignore[attr-defined]
-        {"hcp_visits": column(float, check.le(3), nullable=True), "region": column(object, check.isin(["south"])), "height": column(float)}
+        {
+            "hcp_visits": column(float, check.le(3), nullable=True),
+            "region": column(object, check.isin(["south"])),
+            "height": column(float),
+        }
     )
     monkeypatch.setitem(sys.modules, "schemas_of_patients", schemas)
 
     assert assess(PATIENTS, DataRules(pandera="schemas_of_patients:holds")).problems == ()
     problems = assess(PATIENTS, DataRules(pandera="schemas_of_patients:fails")).problems
     assert len(problems) == 3
-    assert all(problem.startswith("the pandera schema schemas_of_patients:fails does not hold: ") for problem in problems)
+    assert all(
+        problem.startswith("the pandera schema schemas_of_patients:fails does not hold: ")
+        for problem in problems
+    )
     assert any("less_than_or_equal_to(3) fails for hcp_visits" in problem for problem in problems), problems
     assert any("fails for region" in problem for problem in problems), problems
     assert any("height" in problem for problem in problems), problems
@@ -178,7 +198,10 @@ def test_a_cohort_says_how_many_each_criterion_removed() -> None:
     visited = Criterion(column="hcp_visits", at_least=1, name="seen")
     cohort = choose_cohort(PATIENTS, (visited, Criterion(column="age_group", not_one_of=("65+",))), Scope())
 
-    assert [(one.criterion, one.before, one.left) for one in cohort.attrition] == [("seen", 600, 539), ("age_group not one of 65+", 539, 333)]
+    assert [(one.criterion, one.before, one.left) for one in cohort.attrition] == [
+        ("seen", 600, 539),
+        ("age_group not one of 65+", 539, 333),
+    ]
     assert len(cohort.dataset) == sum(cohort.classes.values()) == 333
     assert cohort.problems == ()
     assert cohort.dataset.frame()["hcp_visits"].min() >= 1
@@ -205,7 +228,10 @@ def test_every_row_stays_or_is_counted_once(least: int, keep: bool) -> None:  # 
 @pytest.mark.parametrize(
     ("criterion", "says"),
     [
-        (Criterion(column="visits", at_least=1), "is about 'visits', which is no column. There are: days_on_therapy"),
+        (
+            Criterion(column="visits", at_least=1),
+            "is about 'visits', which is no column. There are: days_on_therapy",
+        ),
         (Criterion(column="region", at_least=1), "cannot be asked of 'region'"),
     ],
 )
@@ -227,7 +253,14 @@ def test_a_class_can_be_made_rarer() -> None:
 
 def dated_file(tmp_path: Path, dates: list[str]) -> str:
     rng = np.random.default_rng(1)
-    frame = pd.DataFrame({"x": rng.normal(size=ROWS), "z": rng.normal(size=ROWS), "who": rng.integers(0, 120, ROWS), "day": dates})
+    frame = pd.DataFrame(
+        {
+            "x": rng.normal(size=ROWS),
+            "z": rng.normal(size=ROWS),
+            "who": rng.integers(0, 120, ROWS),
+            "day": dates,
+        }
+    )
     frame["y"] = (frame["x"] + rng.normal(size=ROWS) > 0).astype(int)
     frame.to_csv(tmp_path / "rows.csv", index=False)
     return str(tmp_path / "rows.csv")
@@ -235,9 +268,14 @@ def dated_file(tmp_path: Path, dates: list[str]) -> str:
 
 @pytest.mark.parametrize("group", [None, "who"])
 def test_by_time_no_part_knows_the_future(tmp_path: Path, group: str | None) -> None:
-    days = [str(datetime(2026, 1, 1, tzinfo=UTC).date() + timedelta(days=int(day))) for day in np.random.default_rng(2).permutation(ROWS)]
+    days = [
+        str(datetime(2026, 1, 1, tzinfo=UTC).date() + timedelta(days=int(day)))
+        for day in np.random.default_rng(2).permutation(ROWS)
+    ]
     path = dated_file(tmp_path, days)
-    dataset = load_dataset(merge_settings({"dataset": path, "target": "y", "date": "day", "group": group}, {}))
+    dataset = load_dataset(
+        merge_settings({"dataset": path, "target": "y", "date": "day", "group": group}, {})
+    )
 
     parts = split(dataset, 7)
 
@@ -265,7 +303,12 @@ def test_by_time_no_part_knows_the_future(tmp_path: Path, group: str | None) -> 
 )
 def test_dates_that_cannot_be_used_are_refused(tmp_path: Path, dates: list[str], says: str) -> None:
     with pytest.raises(DatasetError, match=says):
-        split(load_dataset(merge_settings({"dataset": dated_file(tmp_path, dates), "target": "y", "date": "day"}, {})), 7)
+        split(
+            load_dataset(
+                merge_settings({"dataset": dated_file(tmp_path, dates), "target": "y", "date": "day"}, {})
+            ),
+            7,
+        )
 
 
 def test_a_date_of_a_built_in_data_set_is_refused() -> None:
@@ -274,7 +317,11 @@ def test_a_date_of_a_built_in_data_set_is_refused() -> None:
 
 
 def test_importances_rank_what_matters_and_a_feature_that_is_the_answer_is_told() -> None:
-    leaky = replace(PATIENTS, features=PATIENTS.features.assign(left=PATIENTS.target * 2.0), names=[*PATIENTS.names, "left"])
+    leaky = replace(
+        PATIENTS,
+        features=PATIENTS.features.assign(left=PATIENTS.target * 2.0),
+        names=[*PATIENTS.names, "left"],
+    )
     parts = split(leaky, 7)
     for candidate in candidates_for(leaky, ("linear", "lightgbm"), 7):
         model = candidate.build().fit(*leaky.take(parts["train"]))
@@ -287,4 +334,12 @@ def test_importances_rank_what_matters_and_a_feature_that_is_the_answer_is_told(
         assert [warning.split()[0] for warning in analysis.warnings] == ["'left'"]
         assert analysis == analyse(leaky, parts, model, 7)
     honest = split(PATIENTS, 7)
-    assert analyse(PATIENTS, honest, candidates_for(PATIENTS, ("linear",), 7)[0].build().fit(*PATIENTS.take(honest["train"])), 7).warnings == ()
+    assert (
+        analyse(
+            PATIENTS,
+            honest,
+            candidates_for(PATIENTS, ("linear",), 7)[0].build().fit(*PATIENTS.take(honest["train"])),
+            7,
+        ).warnings
+        == ()
+    )

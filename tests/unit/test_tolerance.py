@@ -18,11 +18,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier, XGBRegressor
 
-from tier0.core.golden import PARTS, GoldenRows, Mismatch, Origin, Spread, Tolerance
-from tier0.core.prediction import Output
-from tier0.core.tolerance import EXACT, MOST_ROUNDING, ROW_ALONE_TOLERANCE, largest_magnitude, spread_between
-from tier0.serving import spread as spread_module
-from tier0.serving.inference import golden_rows
+from tier0.golden import spread as spread_module
+from tier0.golden.capture import golden_rows
+from tier0.golden.prediction import Output
+from tier0.golden.rows import PARTS, GoldenRows, Mismatch, Origin, Spread, Tolerance
+from tier0.golden.tolerance import EXACT, MAX_ROUNDING, ROW_ALONE_TOLERANCE, largest_magnitude, spread_between
 from tier0.serving.registration import ModelSaver
 
 RNG = np.random.default_rng(0)
@@ -36,12 +36,22 @@ FLOAT32 = 2.0**-23
 
 def rows_of(dtype: str | None, spread: Spread | None, *, largest: float = 1.0) -> GoldenRows:
     dtypes = {} if dtype is None else {"predictions": dtype}
-    return GoldenRows(["x"], [[1.0], [2.0]], [largest, -0.5], None, [], dtypes=dtypes, spreads={} if spread is None else {"predictions": spread})
+    return GoldenRows(
+        ["x"],
+        [[1.0], [2.0]],
+        [largest, -0.5],
+        None,
+        [],
+        dtypes=dtypes,
+        spreads={} if spread is None else {"predictions": spread},
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "object", None])
 @pytest.mark.parametrize("spread", [None, Spread(), Spread(1e-3, 1e-3)])
-def test_the_same_batch_with_the_same_arithmetic_is_to_the_bit(dtype: str | None, spread: Spread | None) -> None:
+def test_the_same_batch_with_the_same_arithmetic_is_to_the_bit(
+    dtype: str | None, spread: Spread | None
+) -> None:
     assert rows_of(dtype, spread).tolerance("predictions", **HERE_TOGETHER) == EXACT
 
 
@@ -75,11 +85,13 @@ def test_a_tolerance_comes_from_the_dtype_and_from_what_was_measured(
 
 
 def test_numbers_close_to_zero_are_judged_by_the_largest_of_their_part() -> None:
-    assert rows_of("float32", None, largest=1000.0).tolerance("predictions", **ELSEWHERE).absolute == pytest.approx(4000 * FLOAT32)
+    assert rows_of("float32", None, largest=1000.0).tolerance(
+        "predictions", **ELSEWHERE
+    ).absolute == pytest.approx(4000 * FLOAT32)
 
 
 def test_a_model_that_mixes_its_rows_gets_no_wide_tolerance() -> None:
-    assert rows_of("float64", Spread(0.5, 0.5)).tolerance("predictions", **ELSEWHERE).absolute == MOST_ROUNDING
+    assert rows_of("float64", Spread(0.5, 0.5)).tolerance("predictions", **ELSEWHERE).absolute == MAX_ROUNDING
 
 
 def test_a_file_with_rows_of_unknown_kinds_is_never_compared_to_the_bit() -> None:
@@ -100,7 +112,9 @@ def test_what_a_user_allows_counts_where_it_is_more() -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 1), st.floats(0, 1e3))
-def test_a_number_is_within_every_tolerance_of_itself_and_an_exact_one_of_nothing_else(value: float, relative: float, absolute: float) -> None:
+def test_a_number_is_within_every_tolerance_of_itself_and_an_exact_one_of_nothing_else(
+    value: float, relative: float, absolute: float
+) -> None:
     assert Tolerance(relative, absolute).allows(value, value)
     assert not EXACT.allows(value, math.nextafter(value, math.inf))
 
@@ -124,18 +138,39 @@ def test_nested_outputs_and_the_model_s_own_none_are_compared() -> None:
     served = [None, {"score": 0.5, "label": "a"}, [1, [None, 2.5]]]
 
     assert golden.compare({"predictions": served}) is None
-    for index, other in ((0, 0.0), (0, "None"), (1, {"label": "a"}), (1, {"label": "a", "score": 0.6}), (1, None), (2, [1, [0, 2.5]])):
-        assert golden.compare({"predictions": [other if position == index else value for position, value in enumerate(served)]}) is not None
+    for index, other in (
+        (0, 0.0),
+        (0, "None"),
+        (1, {"label": "a"}),
+        (1, {"label": "a", "score": 0.6}),
+        (1, None),
+        (2, [1, [0, 2.5]]),
+    ):
+        assert (
+            golden.compare(
+                {
+                    "predictions": [
+                        other if position == index else value for position, value in enumerate(served)
+                    ]
+                }
+            )
+            is not None
+        )
 
 
 def test_a_mismatch_says_where_the_row_comes_from_and_how_many_differ() -> None:
-    golden = GoldenRows(["age"], [[1.0], [None]], [1.0, 2.0], None, [], origins=[Origin("example"), Origin("missing", "age")])
+    golden = GoldenRows(
+        ["age"], [[1.0], [None]], [1.0, 2.0], None, [], origins=[Origin("example"), Origin("missing", "age")]
+    )
 
     mismatch = golden.compare({"predictions": [1.0, 2.5]})
 
     assert mismatch is not None
     assert str(mismatch) == "row 1 (age missing): predictions: expected 2.0, got 2.5 (1 of 2 rows differ)"
-    assert mismatch.describe(lambda _: "…") == "row 1 (age missing): predictions: expected …, got … (1 of 2 rows differ)"
+    assert (
+        mismatch.describe(lambda _: "…")
+        == "row 1 (age missing): predictions: expected …, got … (1 of 2 rows differ)"
+    )
 
 
 def test_differences_are_between_floats_only() -> None:
@@ -148,7 +183,10 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
-        self.weights = [(rng.normal(size=shape) / np.sqrt(shape[0])).astype("float32") for shape in ((20, 128), (128, 128), (128, 3))]
+        self.weights = [
+            (rng.normal(size=shape) / np.sqrt(shape[0])).astype("float32")
+            for shape in ((20, 128), (128, 128), (128, 3))
+        ]
         self.classes_ = np.array([0, 1, 2])
 
     def predict_proba(self, rows: Any) -> Any:
@@ -171,20 +209,36 @@ def test_a_healthy_float32_network_is_within_its_tolerance_in_every_batch_and_or
     backwards = Network()
     order = np.arange(128)[::-1]
     first, second, last = backwards.weights
-    backwards.weights = [first[:, order], second[order][:, order], last[order]]  # the same function, with its sums in another order
+    backwards.weights = [
+        first[:, order],
+        second[order][:, order],
+        last[order],
+    ]  # the same function, with its sums in another order
 
     served = backwards.predict_proba(plain.rows)
 
     assert golden.dtypes["probabilities"] == "float32"
     assert 0 < golden.spreads["probabilities"].absolute < 1e-6
     assert not np.array_equal(served, plain.probabilities or [])
-    assert plain.compare({"predictions": served.argmax(axis=1).tolist(), "probabilities": served.tolist()}, tolerance=tolerance) is None
+    assert (
+        plain.compare(
+            {"predictions": served.argmax(axis=1).tolist(), "probabilities": served.tolist()},
+            tolerance=tolerance,
+        )
+        is None
+    )
     assert golden.compare(
-        {"predictions": golden.predictions, "probabilities": np.add(golden.probabilities or [], 1e-5).tolist()}, tolerance=tolerance
+        {
+            "predictions": golden.predictions,
+            "probabilities": np.add(golden.probabilities or [], 1e-5).tolist(),
+        },
+        tolerance=tolerance,
     )
 
 
-def test_a_float32_network_has_rows_on_both_sides_of_a_decision_whose_labels_rounding_does_not_change() -> None:
+def test_a_float32_network_has_rows_on_both_sides_of_a_decision_whose_labels_rounding_does_not_change() -> (
+    None
+):
     golden = golden_rows(Network(), NETWORK_ROWS)
 
     decisions = golden.of_kind("decision")
@@ -194,7 +248,9 @@ def test_a_float32_network_has_rows_on_both_sides_of_a_decision_whose_labels_rou
     assert max(gaps) < 0.01
 
 
-@pytest.mark.parametrize("model", [XGBClassifier(n_estimators=10), XGBRegressor(n_estimators=10), DecisionTreeClassifier()])
+@pytest.mark.parametrize(
+    "model", [XGBClassifier(n_estimators=10), XGBRegressor(n_estimators=10), DecisionTreeClassifier()]
+)
 def test_trees_stay_exact_in_every_batch_whatever_their_dtype(model: Any) -> None:
     golden = golden_rows(model.fit(X, Y), X[:20])
 
@@ -221,7 +277,9 @@ def test_examples_that_lie_column_by_column_in_memory_are_not_refused() -> None:
 
     golden = golden_rows(model, by_column)
 
-    assert golden.plain.probabilities == model.predict_proba(np.ascontiguousarray(by_column)).tolist(), "as a request brings them"
+    assert golden.plain.probabilities == model.predict_proba(np.ascontiguousarray(by_column)).tolist(), (
+        "as a request brings them"
+    )
     assert golden.plain.probabilities != model.predict_proba(by_column).tolist()
 
 
@@ -229,7 +287,10 @@ def test_casting_to_float32_is_beyond_the_tolerance_of_a_float64_model() -> None
     model = LogisticRegression().fit(X, Y)
     golden = golden_rows(model, X[:20])
 
-    cast = {"predictions": golden.predictions, "probabilities": np.array(golden.probabilities, dtype="float32").tolist()}
+    cast = {
+        "predictions": golden.predictions,
+        "probabilities": np.array(golden.probabilities, dtype="float32").tolist(),
+    }
 
     assert golden.compare(cast, tolerance=golden.tolerances(**ELSEWHERE)) is not None
 
@@ -256,7 +317,7 @@ class Counting(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
 
 
 def test_measuring_takes_few_calls_and_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread_module, "MOST_SECONDS", 0.05)
+    monkeypatch.setattr(spread_module, "MAX_SECONDS", 0.05)
     model = Counting(0.02)
 
     def ask(rows: list[list[Any]]) -> Output:
@@ -264,7 +325,7 @@ def test_measuring_takes_few_calls_and_little_time(monkeypatch: pytest.MonkeyPat
 
     slow = spread_module.measure(ask, X[:40].tolist(), ask(X[:40].tolist()))
     calls, model.seconds = model.calls, 0.0
-    monkeypatch.setattr(spread_module, "MOST_SECONDS", 60.0)
+    monkeypatch.setattr(spread_module, "MAX_SECONDS", 60.0)
     quick = spread_module.measure(ask, X[:40].tolist(), ask(X[:40].tolist()))
 
     assert calls <= 5
@@ -277,7 +338,12 @@ def test_measuring_takes_few_calls_and_little_time(monkeypatch: pytest.MonkeyPat
 def test_too_few_rows_prove_no_exactness(count: int, known: dict[str, Spread]) -> None:
     rows = X[:count].tolist()
 
-    assert spread_module.measure(lambda asked: Output([row[0] for row in asked], None), rows, Output(X[:count, 0].tolist(), None)).known() == known
+    assert (
+        spread_module.measure(
+            lambda asked: Output([row[0] for row in asked], None), rows, Output(X[:count, 0].tolist(), None)
+        ).known()
+        == known
+    )
 
 
 def test_a_batch_that_the_model_refuses_shows_nothing() -> None:
@@ -300,12 +366,16 @@ def test_a_model_that_answers_by_the_batch_is_not_compared_more_widely() -> None
     golden = golden_rows(OfTheBatch(), np.abs(X[:10]) + 1)
 
     assert golden.spreads["predictions"].absolute > 0.01
-    assert golden.tolerance("predictions", **ELSEWHERE).absolute <= MOST_ROUNDING * largest_magnitude(golden.predictions)
+    assert golden.tolerance("predictions", **ELSEWHERE).absolute <= MAX_ROUNDING * largest_magnitude(
+        golden.predictions
+    )
 
 
 class Abstains(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def predict(self, frame: Any) -> Any:
-        return np.array([None if math.isnan(value) or value < 3 else float(value) for value in frame["x"]], dtype=object)
+        return np.array(
+            [None if math.isnan(value) or value < 3 else float(value) for value in frame["x"]], dtype=object
+        )
 
 
 def test_a_model_s_own_none_is_kept() -> None:

@@ -21,7 +21,15 @@ import httpx
 import pytest
 from recording_opik import Recording, recording_opik
 
-from tier0.client import BentoMLClient, CallerError, CircuitOpenError, ClientError, InvalidAnswerError, ServiceFailedError, opik_tracer
+from tier0.client import (
+    BentoMLClient,
+    CallerError,
+    CircuitOpenError,
+    ClientError,
+    InvalidAnswerError,
+    ServiceFailedError,
+    opik_tracer,
+)
 from tier0.client.opik_tracer import OpikTracer
 from tier0.client.tracing import CallTrace, new_trace_id
 from tier0.faults import Faults, FaultServer, Reply
@@ -41,7 +49,13 @@ def opik_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Rec
 
 
 def settings(url: str, home: Path) -> dict[str, str]:
-    return {"OPIK_URL_OVERRIDE": url, "OPIK_WORKSPACE": "default", "OPIK_ANALYTICS_ENABLE": "false", "OPIK_SENTRY_ENABLE": "false", "HOME": str(home)}
+    return {
+        "OPIK_URL_OVERRIDE": url,
+        "OPIK_WORKSPACE": "default",
+        "OPIK_ANALYTICS_ENABLE": "false",
+        "OPIK_SENTRY_ENABLE": "false",
+        "HOME": str(home),
+    }
 
 
 async def no_wait(_: float) -> None:
@@ -57,7 +71,9 @@ def client_of(server: FaultServer, tracer: Any, **knobs: Any) -> BentoMLClient:
 
 
 @pytest.mark.asyncio
-async def test_every_way_in_which_a_call_ends_is_one_complete_trace(opik_server: Recording, tier0_faults: Faults) -> None:
+async def test_every_way_in_which_a_call_ends_is_one_complete_trace(
+    opik_server: Recording, tier0_faults: Faults
+) -> None:
     tracer = OpikTracer(project_name="tests")
     server = tier0_faults.server([OK, DOWN, DOWN, DOWN, DOWN, OK])
     async with client_of(server, tracer, failure_threshold=4) as client:
@@ -82,7 +98,9 @@ async def test_every_way_in_which_a_call_ends_is_one_complete_trace(opik_server:
     tracer.close()
 
     opik_server.wait_for(lambda seen: len(seen.traces) == 6)
-    traces = sorted(opik_server.traces, key=lambda trace: str(trace["start_time"]))  # they are sent in any order
+    traces = sorted(
+        opik_server.traces, key=lambda trace: str(trace["start_time"])
+    )  # they are sent in any order
     assert [(trace["metadata"]["outcome"], len(opik_server.spans_of(trace))) for trace in traces] == [
         ("answered", 1),
         ("ServiceFailedError", 3),
@@ -98,13 +116,21 @@ async def test_every_way_in_which_a_call_ends_is_one_complete_trace(opik_server:
             assert trace["start_time"] <= span["start_time"] <= span["end_time"] <= trace["end_time"]
     failed = traces[1]
     assert [span["metadata"]["status"] for span in opik_server.spans_of(failed)] == [503] * 3
-    assert (failed["metadata"]["model"], failed["metadata"]["rows"], failed["name"]) == ("churn", 1, "churn /predict")
+    assert (failed["metadata"]["model"], failed["metadata"]["rows"], failed["name"]) == (
+        "churn",
+        1,
+        "churn /predict",
+    )
     assert traces[3]["metadata"]["circuit"] == "open"
-    assert not [content for content in opik_server.content if b"424242" in content], "values of rows stay here"
+    assert not [content for content in opik_server.content if b"424242" in content], (
+        "values of rows stay here"
+    )
 
 
 @pytest.mark.asyncio
-async def test_one_id_joins_the_trace_and_all_its_requests(opik_server: Recording, tier0_faults: Faults) -> None:
+async def test_one_id_joins_the_trace_and_all_its_requests(
+    opik_server: Recording, tier0_faults: Faults
+) -> None:
     tracer = OpikTracer()
     server = tier0_faults.server([DOWN, DOWN, OK])
     async with client_of(server, tracer) as client:
@@ -115,25 +141,33 @@ async def test_one_id_joins_the_trace_and_all_its_requests(opik_server: Recordin
     (trace,) = opik_server.traces
     sent = [request.headers["traceparent"].split("-") for request in server.arrivals]
     assert {parts[1] for parts in sent} == {uuid.UUID(trace["id"]).hex}
-    assert [parts[2] for parts in sent] == [span["metadata"]["span_id"] for span in opik_server.spans_of(trace)]
+    assert [parts[2] for parts in sent] == [
+        span["metadata"]["span_id"] for span in opik_server.spans_of(trace)
+    ]
     assert len({parts[2] for parts in sent}) == 3
     assert {request.headers["x-request-id"] for request in server.arrivals} == {uuid.UUID(trace["id"]).hex}
 
 
 @pytest.mark.asyncio
-async def test_nothing_is_lost_when_the_client_is_closed(opik_server: Recording, tier0_faults: Faults) -> None:
+async def test_nothing_is_lost_when_the_client_is_closed(
+    opik_server: Recording, tier0_faults: Faults
+) -> None:
     tracer = OpikTracer()
     server = tier0_faults.server(OK)
     async with client_of(server, tracer) as client:
         for _ in range(10):
             await asyncio.gather(*(client.predict([[1.0]]) for _ in range(20)))
 
-    assert (len(opik_server.traces), len(opik_server.spans), tracer.lost) == (200, 200, 0), "the tracer itself goes on"
+    assert (len(opik_server.traces), len(opik_server.spans), tracer.lost) == (200, 200, 0), (
+        "the tracer itself goes on"
+    )
     tracer.close()
 
 
 @pytest.mark.asyncio
-async def test_features_are_sent_only_when_that_is_asked(opik_server: Recording, tier0_faults: Faults) -> None:
+async def test_features_are_sent_only_when_that_is_asked(
+    opik_server: Recording, tier0_faults: Faults
+) -> None:
     tracer = OpikTracer(with_features=True)
     server = tier0_faults.server(OK)
     async with client_of(server, tracer) as client:
@@ -183,7 +217,9 @@ def test_a_process_that_was_forked_says_that_it_does_not_trace(opik_server: Reco
 
 
 @pytest.mark.parametrize("kind", ["down", "hanging", "misconfigured"])
-def test_an_opik_that_does_not_answer_costs_nothing_and_lets_the_process_end(tmp_path: Path, kind: str) -> None:
+def test_an_opik_that_does_not_answer_costs_nothing_and_lets_the_process_end(
+    tmp_path: Path, kind: str
+) -> None:
     """In a process of its own, which ends without closing the tracer."""
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("opik_that_does_not_answer.py")), kind],
@@ -225,7 +261,9 @@ unwanted = {"opik", "opentelemetry", "pytest", "bentoml", "sklearn", "numpy", "p
 unwanted |= {"fastapi", "mlflow", "xgboost", "lightgbm", "optuna", "psutil", "typer"}
 assert not unwanted & set(sys.modules), sorted(unwanted & set(sys.modules))
 """
-    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60
+    )
 
 
 @pytest.mark.parametrize("traced", ["", "from opentelemetry import trace"])
@@ -249,11 +287,15 @@ async def main():
     assert len(server.arrivals) == 5
 asyncio.run(main())
 """
-    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60
+    )
 
 
 @pytest.mark.asyncio
-async def test_an_application_with_opentelemetry_gets_its_own_context_propagated(tier0_faults: Faults) -> None:
+async def test_an_application_with_opentelemetry_gets_its_own_context_propagated(
+    tier0_faults: Faults,
+) -> None:
     from opentelemetry import baggage, context, trace
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -270,11 +312,15 @@ async def test_an_application_with_opentelemetry_gets_its_own_context_propagated
     ids = span.get_span_context()
     assert inside["traceparent"] == f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags:02x}"
     assert inside["baggage"] == "tenant=north"
-    assert outside["traceparent"].split("-")[1] == outside["x-request-id"] != trace.format_trace_id(ids.trace_id)
+    assert (
+        outside["traceparent"].split("-")[1] == outside["x-request-id"] != trace.format_trace_id(ids.trace_id)
+    )
 
 
 @pytest.mark.asyncio
-async def test_each_attempt_is_a_span_in_the_applications_own_trace(tier0_faults: Faults, kept_traces: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_attempt_is_a_span_in_the_applications_own_trace(
+    tier0_faults: Faults, kept_traces: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -285,7 +331,9 @@ async def test_each_attempt_is_a_span_in_the_applications_own_trace(tier0_faults
     send = httpx.AsyncClient.send
 
     def spied(*arguments: Any, **options: Any) -> Any:
-        while_sending.append(trace.get_current_span().get_span_context())  # what instruments httpx begins its own span there
+        while_sending.append(
+            trace.get_current_span().get_span_context()
+        )  # what instruments httpx begins its own span there
         return send(*arguments, **options)
 
     monkeypatch.setattr(httpx.AsyncClient, "send", spied)
@@ -303,23 +351,37 @@ async def test_each_attempt_is_a_span_in_the_applications_own_trace(tier0_faults
     assert last.name == "request"
     sent = [arrival.headers["traceparent"].split("-")[1:3] for arrival in server.arrivals]
     assert sent == [[f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"] for span in attempts]
-    assert sent == [[call.parent_id, attempt.span_id] for call in kept_traces.traces for attempt in call.attempts]
+    assert sent == [
+        [call.parent_id, attempt.span_id] for call in kept_traces.traces for attempt in call.attempts
+    ]
     assert while_sending == [span.context for span in attempts]
     assert len({span_id for _, span_id in sent}) == 4
     for span, status, error, resends in zip(
-        attempts, (503, 200, 503, 422), ("ServiceFailedError", None, "ServiceFailedError", "CallerError"), (0, 1, 0, 1), strict=True
+        attempts,
+        (503, 200, 503, 422),
+        ("ServiceFailedError", None, "ServiceFailedError", "CallerError"),
+        (0, 1, 0, 1),
+        strict=True,
     ):
         assert span.attributes is not None
         assert span.parent == request.get_span_context()
-        assert (span.kind, span.status.status_code) == (trace.SpanKind.CLIENT, trace.StatusCode.ERROR if error else trace.StatusCode.UNSET)
+        assert (span.kind, span.status.status_code) == (
+            trace.SpanKind.CLIENT,
+            trace.StatusCode.ERROR if error else trace.StatusCode.UNSET,
+        )
         assert span.attributes.get("error.type") == error
-        assert {"http.response.status_code": status, "http.request.resend_count": resends}.items() <= span.attributes.items()
+        assert {
+            "http.response.status_code": status,
+            "http.request.resend_count": resends,
+        }.items() <= span.attributes.items()
         assert str(SECRET) not in span.to_json()
         assert "ssword" not in span.to_json()
 
 
 @pytest.mark.asyncio
-async def test_a_call_says_to_which_trace_of_the_application_it_belongs(tier0_faults: Faults, kept_traces: Any) -> None:
+async def test_a_call_says_to_which_trace_of_the_application_it_belongs(
+    tier0_faults: Faults, kept_traces: Any
+) -> None:
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -350,7 +412,9 @@ async def main():
     assert sent[1] == f"{span.get_span_context().trace_id:032x}" != sent[0]
 asyncio.run(main())
 """
-    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=60
+    )
 
 
 @pytest.mark.asyncio
@@ -416,10 +480,14 @@ def test_a_flush_and_closing_share_two_seconds_and_what_was_sent_is_not_called_l
     assert left.flush(1.8)
     left.record(one_call())
     left.close()
-    assert ["did not take in time" in record.message for record in caplog.records] == [True], "one came after the flush"
+    assert ["did not take in time" in record.message for record in caplog.records] == [True], (
+        "one came after the flush"
+    )
 
 
-def test_flushes_at_the_same_time_wait_for_one_and_lose_nothing(in_opiks_place: Callable[[str], None], caplog: pytest.LogCaptureFixture) -> None:
+def test_flushes_at_the_same_time_wait_for_one_and_lose_nothing(
+    in_opiks_place: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
     in_opiks_place(SLOW)
     tracer = OpikTracer()
     tracer.record(one_call())
@@ -431,7 +499,9 @@ def test_flushes_at_the_same_time_wait_for_one_and_lose_nothing(in_opiks_place: 
     assert not caplog.records
 
 
-def test_who_was_waited_for_in_vain_is_not_waited_for_again_however_much_comes(in_opiks_place: Callable[[str], None]) -> None:
+def test_who_was_waited_for_in_vain_is_not_waited_for_again_however_much_comes(
+    in_opiks_place: Callable[[str], None],
+) -> None:
     in_opiks_place(MUTE)
     tracer = OpikTracer()
     started = time.monotonic()
@@ -452,13 +522,17 @@ class Failing:
 
 
 @pytest.mark.asyncio
-async def test_a_tracer_that_fails_does_not_take_the_answer_away(caplog: pytest.LogCaptureFixture, tier0_faults: Faults) -> None:
+async def test_a_tracer_that_fails_does_not_take_the_answer_away(
+    caplog: pytest.LogCaptureFixture, tier0_faults: Faults
+) -> None:
     server = tier0_faults.server(OK)
     async with client_of(server, Failing()) as client:
         assert (await client.predict([[1.0]]))["predictions"] == [1]
         assert (await client.predict([[1.0]]))["predictions"] == [1]
 
-    assert [record.levelname for record in caplog.records if record.name.startswith("tier0")] == ["WARNING"], "told once"
+    assert [record.levelname for record in caplog.records if record.name.startswith("tier0")] == [
+        "WARNING"
+    ], "told once"
 
 
 class Kept(Failing):
@@ -473,7 +547,9 @@ class Kept(Failing):
 
 
 @pytest.mark.asyncio
-async def test_a_trace_tells_the_status_that_came_and_closing_what_could_not_be_sent(caplog: pytest.LogCaptureFixture, tier0_faults: Faults) -> None:
+async def test_a_trace_tells_the_status_that_came_and_closing_what_could_not_be_sent(
+    caplog: pytest.LogCaptureFixture, tier0_faults: Faults
+) -> None:
     tracer = Kept()
     async with client_of(tier0_faults.server(Reply(201, {"predictions": [1]})), tracer) as client:
         await client.predict([[1.0]])
@@ -488,7 +564,9 @@ class FailsAtTheEnd(Kept):
 
 
 @pytest.mark.asyncio
-async def test_a_tracer_that_fails_at_the_end_is_told_and_the_client_is_closed(caplog: pytest.LogCaptureFixture, tier0_faults: Faults) -> None:
+async def test_a_tracer_that_fails_at_the_end_is_told_and_the_client_is_closed(
+    caplog: pytest.LogCaptureFixture, tier0_faults: Faults
+) -> None:
     async with client_of(tier0_faults.server(OK), FailsAtTheEnd()) as client:
         await client.predict([[1.0]])
 
@@ -516,10 +594,27 @@ async def test_errors_carry_the_id_of_the_trace(tier0_faults: Faults) -> None:
     assert server.arrivals[0].headers["traceparent"].split("-")[1] == caught.value.request_id
 
 
-def test_a_run_of_the_pipeline_is_one_trace_with_a_span_for_each_step(opik_server: Recording, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tier0.cli", "run", "--step", "1-6,8", "--algorithms", "linear", "--hpo-trials", "1", "--json", "run.json"]
+def test_a_run_of_the_pipeline_is_one_trace_with_a_span_for_each_step(
+    opik_server: Recording, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tier0.cli",
+        "run",
+        "--step",
+        "1-6,8",
+        "--algorithms",
+        "linear",
+        "--hpo-trials",
+        "1",
+        "--json",
+        "run.json",
+    ]
     environ = {**os.environ, **settings(opik_server.url, tmp_path), "PYTHONPATH": str(SRC)}
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
     opik_server.wait_for(lambda it: it.traces and len(it.spans) == 7)
@@ -536,9 +631,22 @@ def test_a_run_of_the_pipeline_is_one_trace_with_a_span_for_each_step(opik_serve
 
 @pytest.mark.slow
 def test_an_opik_that_is_down_is_no_verdict_on_the_model(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tier0.cli", "run", "--step", "4,5,8", "--algorithms", "linear", "--hpo-trials", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "tier0.cli",
+        "run",
+        "--step",
+        "4,5,8",
+        "--algorithms",
+        "linear",
+        "--hpo-trials",
+        "1",
+    ]
     environ = {**os.environ, **settings("http://127.0.0.1:1", tmp_path), "PYTHONPATH": str(SRC)}
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Opik did not take the trace within" in done.stdout

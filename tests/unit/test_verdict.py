@@ -51,7 +51,9 @@ def parity(status: Status, code: Code = "") -> CheckResult:
         ([], "inconclusive"),
     ],
 )
-def test_a_run_passed_only_if_what_was_asked_for_was_checked(results: list[CheckResult], verdict: Outcome) -> None:
+def test_a_run_passed_only_if_what_was_asked_for_was_checked(
+    results: list[CheckResult], verdict: Outcome
+) -> None:
     found = Verdict({}, results)
 
     assert (found.verdict, found.exit_status) == (verdict, EXIT_STATUS[verdict])
@@ -83,9 +85,13 @@ def test_every_status_and_verdict_has_a_word() -> None:
 def test_checks_are_selected_by_group_and_by_id_in_the_order_of_their_catalogue() -> None:
     chosen = [check.id for check in select_checks(CATALOGUE, ["security.refuses_pickle", "identity"])]
 
-    assert chosen == [check.id for check in CATALOGUE if check.group == "identity" or check.id == "security.refuses_pickle"]
+    assert chosen == [
+        check.id for check in CATALOGUE if check.group == "identity" or check.id == "security.refuses_pickle"
+    ]
     assert select_checks(CLIENT_CATALOGUE, []) == list(CLIENT_CATALOGUE)
-    with pytest.raises(UnknownCheckError, match=r"unknown group or check 'retries' \(did you mean 'retry'\?\)"):
+    with pytest.raises(
+        UnknownCheckError, match=r"unknown group or check 'retries' \(did you mean 'retry'\?\)"
+    ):
         select_checks(CLIENT_CATALOGUE, ["retries"])
 
 
@@ -98,4 +104,6 @@ def test_a_report_of_the_schema_before_is_compared_with_one_of_this(tmp_path: Pa
     old, new = read_facts(tmp_path / "before.json"), read_facts(tmp_path / "now.json")
 
     assert old.verdict == new.verdict == "inconclusive"
-    assert [str(change) for change in changes_between(old, new)] == [" changed  parity.golden_rows: not run → not checked"]
+    assert [str(change) for change in changes_between(old, new)] == [
+        " changed  parity.golden_rows: not run → not checked"
+    ]

@@ -38,8 +38,14 @@ def test_the_last_day_counts() -> None:
         ("schema = 2", "has schema = 2: write schema = 1"),
         ("schema = 1\n[other]", "have 'other'"),
         ("schema = 1\n[waive]\ncheck = 'x'", r"write \[\[waive\]\], once for each"),
-        ("schema = 1\n" + GOOD.replace("security.refuses_pickle", "security.magic"), "unknown group or check 'security.magic'"),
-        ("schema = 1\n" + GOOD.replace("security.refuses_pickle", "security"), "names the group 'security': a waiver is for one check"),
+        (
+            "schema = 1\n" + GOOD.replace("security.refuses_pickle", "security.magic"),
+            "unknown group or check 'security.magic'",
+        ),
+        (
+            "schema = 1\n" + GOOD.replace("security.refuses_pickle", "security"),
+            "names the group 'security': a waiver is for one check",
+        ),
         ("schema = 1\n" + GOOD.replace('"security.refuses_pickle"', "[1]"), r"unknown group or check \[1\]"),
         ("schema = 1\n" + GOOD.replace('reason = "x"\n', ""), "has no reason"),
         ("schema = 1\n" + GOOD.replace('"x"', '" "'), "say why"),

@@ -21,4 +21,7 @@ class Served(MLModel):  # type: ignore[misc]
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         rows = NumpyCodec.decode_input(payload.inputs[0])
         answers = {"predictions": self.model.predict(rows), "probabilities": self.model.predict_proba(rows)}
-        return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output(name, values) for name, values in answers.items()])
+        return InferenceResponse(
+            model_name=self.name,
+            outputs=[NumpyCodec.encode_output(name, values) for name, values in answers.items()],
+        )

@@ -33,8 +33,8 @@ from tier0.client.errors import (
     TimedOutError,
     TransportError,
 )
-from tier0.client.knobs import Knobs, service_url, without_credentials
-from tier0.client.knobs import model_endpoints as endpoints_of
+from tier0.client.options import ClientOptions, service_url, without_credentials
+from tier0.client.options import model_endpoints as endpoints_of
 from tier0.client.tracing import (
     TRACEPARENT,
     Attempt,
@@ -47,14 +47,22 @@ from tier0.client.tracing import (
     new_trace_id,
     outcome_of,
 )
-from tier0.client.wire import Prediction, decode_json, decode_mapping, decode_prediction, encode, parse_retry_after, server_message
+from tier0.client.wire import (
+    Prediction,
+    decode_json,
+    decode_mapping,
+    decode_prediction,
+    encode,
+    parse_retry_after,
+    server_message,
+)
 
 if TYPE_CHECKING:
-    from tier0.core.contract import Contract
+    from tier0.contract.contract import Contract
 
 LOG = logging.getLogger(__name__)
-MOST_CIRCUITS = 256
-LONGEST_NAME = 1000
+MAX_CIRCUITS = 256
+MAX_NAME_LENGTH = 1000
 """Characters; httpx refuses addresses of more than 65,536, and quoting makes up to twelve of one."""
 HEALTH_TIMEOUT = 2.0
 FLUSH_TIMEOUT = 1.8
@@ -124,7 +132,7 @@ class BentoMLClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        self._knobs = Knobs.resolve(
+        self._knobs = ClientOptions.resolve(
             {
                 "timeout": timeout,
                 "attempt_timeout": attempt_timeout,
@@ -153,25 +161,29 @@ class BentoMLClient:
         import_late_imports()
 
     @classmethod
-    async def for_service(cls, base_url: str | None = None, *, declared: Mapping[str, Any] | None = None, **knobs: Any) -> Self:
+    async def for_service(
+        cls, base_url: str | None = None, *, declared: Mapping[str, Any] | None = None, **knobs: Any
+    ) -> Self:
         """Make a client for a service of any style: how it is asked is read from its ``/schema.json``.
 
         Args:
             base_url: see the class.
-            declared: what that leaves open, such as ``{"route": "/classify", "predictions": "labels"}``; see `tier0.core.contract`.
+            declared: what that leaves open, such as ``{"route": "/classify", "predictions": "labels"}``; see `tier0.contract.contract`.
             knobs: see the class.
 
         Raises:
             ContractError: it does not say enough; with what to declare.
             ClientError: it does not answer.
         """
-        from tier0.core.service_schema import find_contract  # noqa: PLC0415 - what only those need who call services of another style
+        from tier0.contract.service_schema import find_contract  # noqa: PLC0415 - what only those need who call services of another style
 
         async with cls(base_url, **{**knobs, "tracer": None}) as asking:
             schema = await asking._call("GET", "schema.json", None, SCHEMA_LIMIT, None, decode_mapping)
         return cls(base_url, contract=find_contract(schema, declared or {}), **knobs)
 
-    async def predict(self, data: Any, *, model: str | None = None, timeout: float | None = None) -> Prediction:
+    async def predict(
+        self, data: Any, *, model: str | None = None, timeout: float | None = None
+    ) -> Prediction:
         """Ask for predictions.
 
         Args:
@@ -189,12 +201,25 @@ class BentoMLClient:
         contract = self.contract
         body, rows = encode(data, contract)
         route = "predict" if contract is None else contract.route.lstrip("/")
-        answer = await self._call("POST", route, model, timeout, body, lambda content: decode_prediction(content, rows, contract), rows, start)
+        answer = await self._call(
+            "POST",
+            route,
+            model,
+            timeout,
+            body,
+            lambda content: decode_prediction(content, rows, contract),
+            rows,
+            start,
+        )
         if answer.get("latency_ms") is None:
-            answer["latency_ms"] = (self._clock() - start) * 1000  # the whole call, where the service does not say
+            answer["latency_ms"] = (
+                self._clock() - start
+            ) * 1000  # the whole call, where the service does not say
         return answer
 
-    async def predict_batch(self, rows: Any, *, model: str | None = None, timeout: float | None = None) -> Prediction:
+    async def predict_batch(
+        self, rows: Any, *, model: str | None = None, timeout: float | None = None
+    ) -> Prediction:
         """Ask about many rows or records in one request; the same rules, the same route."""
         return await self.predict(rows, model=model, timeout=timeout)
 
@@ -263,7 +288,9 @@ class BentoMLClient:
     def _flush(self, tracer: Tracer) -> None:
         try:
             if not tracer.flush(FLUSH_TIMEOUT):
-                LOG.warning("the tracer could not send all its traces within %s s; some may be lost", FLUSH_TIMEOUT)
+                LOG.warning(
+                    "the tracer could not send all its traces within %s s; some may be lost", FLUSH_TIMEOUT
+                )
         except Exception:  # a tracer of the application's own: whoever closes the client is told, and goes on
             LOG.warning("the tracer could not be flushed: some traces may be lost", exc_info=True)
 
@@ -271,7 +298,9 @@ class BentoMLClient:
         self._bind()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()
 
     def _bind(self) -> Connections:
@@ -280,7 +309,9 @@ class BentoMLClient:
             raise ClientUsageError("the client is closed. Make a new one.")
         loop = asyncio.get_running_loop()
         if self._bound is None:
-            encrypted = any(url.startswith("https:") for url in (self._base_url, *self._model_endpoints.values()))
+            encrypted = any(
+                url.startswith("https:") for url in (self._base_url, *self._model_endpoints.values())
+            )
             self._bound = Connections(loop, self._knobs.max_connections, encrypted)
         if self._bound.loop is not loop:
             raise ClientUsageError("the client belongs to another event loop. Make one client for each loop.")
@@ -292,8 +323,10 @@ class BentoMLClient:
     def _url(self, model: str | None, route: str) -> str:
         if model is None:
             return f"{self._base_url}/{route}"
-        if not model or model in {".", ".."} or len(model) > LONGEST_NAME:
-            raise InvalidDataError(f"model = {model[:LONGEST_NAME]!r} is no name of a model: give 1 to {LONGEST_NAME} characters, and not . or ..")
+        if not model or model in {".", ".."} or len(model) > MAX_NAME_LENGTH:
+            raise InvalidDataError(
+                f"model = {model[:MAX_NAME_LENGTH]!r} is no name of a model: give 1 to {MAX_NAME_LENGTH} characters, and not . or .."
+            )
         if model in self._model_endpoints:
             return f"{self._model_endpoints[model]}/{route}"
         try:
@@ -306,12 +339,25 @@ class BentoMLClient:
         circuit = self._circuits.get(url)
         if circuit is None:
             knobs = self._knobs
-            breaker = CircuitBreaker(failure_threshold=knobs.failure_threshold, reset_timeout=knobs.reset_timeout, clock=self._clock)
+            breaker = CircuitBreaker(
+                failure_threshold=knobs.failure_threshold,
+                reset_timeout=knobs.reset_timeout,
+                clock=self._clock,
+            )
             circuit = self._circuits[url] = _Circuit(breaker)
         self._circuits.move_to_end(url)
-        if len(self._circuits) > MOST_CIRCUITS:
-            closed = next((known for known, other in self._circuits.items() if other.breaker.state == "closed" and known != url), None)
-            self._circuits.pop(closed or next(iter(self._circuits)))  # names that nobody serves must not close a circuit
+        if len(self._circuits) > MAX_CIRCUITS:
+            closed = next(
+                (
+                    known
+                    for known, other in self._circuits.items()
+                    if other.breaker.state == "closed" and known != url
+                ),
+                None,
+            )
+            self._circuits.pop(
+                closed or next(iter(self._circuits))
+            )  # names that nobody serves must not close a circuit
         return circuit
 
     async def _call(
@@ -342,7 +388,9 @@ class BentoMLClient:
         circuit.budget = min(BUDGET, circuit.budget + self._knobs.retry_budget)
         if self._tracer is None:
             return await self._ask(call, decode)
-        call.trace = CallTrace(call.request_id, None, f"/{route}", call.shown, model, rows, time.time(), body=body)
+        call.trace = CallTrace(
+            call.request_id, None, f"/{route}", call.shown, model, rows, time.time(), body=body
+        )
         try:
             call.trace.answer = answer = await self._ask(call, decode)
         except BaseException as error:
@@ -359,7 +407,11 @@ class BentoMLClient:
         try:
             tracer.record(trace)
         except Exception:  # a tracer of the application's own must not take the answer away
-            LOG.log(logging.DEBUG if self._tracer_failed else logging.WARNING, "the tracer failed; the call did not", exc_info=True)
+            LOG.log(
+                logging.DEBUG if self._tracer_failed else logging.WARNING,
+                "the tracer failed; the call did not",
+                exc_info=True,
+            )
             self._tracer_failed = True
 
     async def _ask(self, call: _Call, decode: Callable[[bytes], Answer]) -> Answer:
@@ -401,15 +453,23 @@ class BentoMLClient:
     def _must_stop(self, call: _Call, state: tenacity.RetryCallState) -> bool:
         no_time = self._clock() + state.upcoming_sleep >= call.deadline
         refused = call.refused or call.circuit.breaker.state == "open"
-        return refused or no_time or state.attempt_number >= self._knobs.max_attempts or call.circuit.budget < 1
+        return (
+            refused or no_time or state.attempt_number >= self._knobs.max_attempts or call.circuit.budget < 1
+        )
 
     def _refuse_closed(self, call: _Call) -> None:
         if self._closed:
-            raise ClientUsageError("the client was closed while this call waited.", request_id=call.request_id, attempts=call.attempts)
+            raise ClientUsageError(
+                "the client was closed while this call waited.",
+                request_id=call.request_id,
+                attempts=call.attempts,
+            )
 
     async def _attempt(self, call: _Call, decode: Callable[[bytes], Answer]) -> Answer:
         self._refuse_closed(call)
-        call.ask(call.circuit.breaker.refuse_while_open)  # whoever is refused anyway need not wait for a connection
+        call.ask(
+            call.circuit.breaker.refuse_while_open
+        )  # whoever is refused anyway need not wait for a connection
         try:
             call.waited_for_slot |= await call.bound.take_slot(call.service, call.deadline - self._clock())
         except TimeoutError:
@@ -489,11 +549,15 @@ class BentoMLClient:
         span.end(call.status, None)
         return answer
 
-    async def _exchange(self, call: _Call, permit: Permit, decode: Callable[[bytes], Answer], headers: dict[str, str]) -> Answer:
+    async def _exchange(
+        self, call: _Call, permit: Permit, decode: Callable[[bytes], Answer], headers: dict[str, str]
+    ) -> Answer:
         """Send one request, and settle its permit by what came of it."""
         start = self._clock()
         limit = min(call.attempt_timeout, call.deadline - start)
-        had_its_time = limit >= call.attempt_timeout or not call.waited_for_slot  # else our own pool took what it lacked
+        had_its_time = (
+            limit >= call.attempt_timeout or not call.waited_for_slot
+        )  # else our own pool took what it lacked
         facts: dict[str, Any] = {"attempts": call.attempts, "request_id": call.request_id}
         call.status = None
         try:
@@ -502,7 +566,9 @@ class BentoMLClient:
             call.status = response.status_code
             if call.status in OK:
                 answer = decode(response.content)
-                if self._clock() - start > limit:  # reading it holds the event loop, so that no timer can end it
+                if (
+                    self._clock() - start > limit
+                ):  # reading it holds the event loop, so that no timer can end it
                     raise TimeoutError  # noqa: TRY301
         except asyncio.CancelledError:
             if had_its_time and self._clock() - start >= GIVES_UP_LATE * limit:
@@ -511,7 +577,9 @@ class BentoMLClient:
         except TimeoutError as problem:
             if had_its_time:
                 permit.fail()
-            raise TimedOutError(f"{call.shown} gave no whole answer within {limit:.2f} s", **facts) from problem
+            raise TimedOutError(
+                f"{call.shown} gave no whole answer within {limit:.2f} s", **facts
+            ) from problem
         except BROKEN as problem:
             permit.fail()
             raise TransportError(f"{call.shown}: {_describe(problem)}", **facts) from problem
@@ -573,7 +641,11 @@ class _Call:
 
     def as_attributes(self) -> dict[str, Any]:
         """Describe the next attempt as OpenTelemetry's semantic conventions for HTTP clients do, version 1.23."""
-        return {"http.request.method": self.method, "http.request.resend_count": self.attempts - 1, **_described(self.url)}
+        return {
+            "http.request.method": self.method,
+            "http.request.resend_count": self.attempts - 1,
+            **_described(self.url),
+        }
 
 
 @lru_cache(maxsize=256)
@@ -592,7 +664,12 @@ def _refusal(url: str, response: httpx.Response, permit: Permit, facts: dict[str
     """Return the error for an answer that is not 2xx, and settle the permit: only 5xx is the service's fault."""
     status = response.status_code
     said = server_message(response.content)
-    facts = {**facts, "status": status, "server_message": said, "retry_after": parse_retry_after(response.headers.get("Retry-After"))}
+    facts = {
+        **facts,
+        "status": status,
+        "server_message": said,
+        "retry_after": parse_retry_after(response.headers.get("Retry-After")),
+    }
     message = f"{url} answered {status}: {said}"
     if status >= SERVER_FAILED:
         permit.fail()
@@ -612,7 +689,11 @@ def _health_of(response: httpx.Response) -> dict[str, Any]:
     if isinstance(body, dict):
         facts = {**body, **facts}
     if response.status_code not in OK:
-        return {**facts, "status": "unhealthy", "reason": f"answered {response.status_code}: {server_message(response.content)}"}
+        return {
+            **facts,
+            "status": "unhealthy",
+            "reason": f"answered {response.status_code}: {server_message(response.content)}",
+        }
     said = str(facts.get("status", "healthy")).lower()
     if said not in {"healthy", "ok", "ready", "up", "pass"}:
         return {**facts, "status": "unhealthy", "reason": f"says that it is {said}"}

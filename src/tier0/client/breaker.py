@@ -76,7 +76,8 @@ class CircuitBreaker:
         """
         if self._state == "open" and (left := self._opened + self._reset_timeout - self._clock()) > 0:
             raise CircuitOpenError(
-                f"the circuit is open after {self._failure_threshold} failures in a row, for another {left:.1f} s", retry_after=left
+                f"the circuit is open after {self._failure_threshold} failures in a row, for another {left:.1f} s",
+                retry_after=left,
             )
 
     def acquire(self) -> Permit:
@@ -91,7 +92,8 @@ class CircuitBreaker:
         if self._state == "half_open":
             if self._probe_is_out:
                 raise CircuitOpenError(
-                    "the circuit is half-open, and another call is probing the service", retry_after=min(PROBE_IS_OUT, self._reset_timeout)
+                    "the circuit is half-open, and another call is probing the service",
+                    retry_after=min(PROBE_IS_OUT, self._reset_timeout),
                 )
             self._probe_is_out = True
         return Permit(self, self._generation)

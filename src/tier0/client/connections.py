@@ -60,12 +60,16 @@ class Connections:
             await slots.acquire()
         return True
 
-    async def send(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> httpx.Response:
+    async def send(
+        self, method: str, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> httpx.Response:
         """Send a request of a call, and read the whole answer.
 
         It is made here, since httpx parses the address and merges parameters, cookies and headers anew for each: a tenth of a call.
         """
-        return await self.calls.send(httpx.Request(method, _parsed(url), headers={**self.headers, **headers}, content=body))
+        return await self.calls.send(
+            httpx.Request(method, _parsed(url), headers={**self.headers, **headers}, content=body)
+        )
 
     async def close(self) -> None:
         """Close them all."""
@@ -86,9 +90,18 @@ class _HttpClient(httpx.AsyncClient):
     no_cookies = _NoCookies()
 
     def __init__(self, trust: ssl.SSLContext) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY)
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY
+        )
         hooks = {"response": [_forget_where_else]}
-        super().__init__(timeout=None, verify=trust, limits=limits, trust_env=False, follow_redirects=False, event_hooks=hooks)
+        super().__init__(
+            timeout=None,
+            verify=trust,
+            limits=limits,
+            trust_env=False,
+            follow_redirects=False,
+            event_hooks=hooks,
+        )
 
     @property  # type: ignore[misc]  # nobody sets it
     def cookies(self) -> httpx.Cookies:

@@ -45,7 +45,10 @@ def main() -> None:
 
 
 def _with_times(content: dict[str, Any]) -> dict[str, Any]:
-    return {name: dt.datetime.fromtimestamp(value, tz=dt.UTC) if name in TIMES else value for name, value in content.items()}
+    return {
+        name: dt.datetime.fromtimestamp(value, tz=dt.UTC) if name in TIMES else value
+        for name, value in content.items()
+    }
 
 
 if __name__ == "__main__":

@@ -14,25 +14,25 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tier0.client.tracing import CallTrace, new_trace_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from tier0.client.tracing import Attempt
 
 LOG = logging.getLogger(__name__)
 PROCESS = Path(__file__).with_name("opik_process.py")
-MOST_WAITING = 10_000
-GATHERED = 0.05
+MAX_WAITING = 10_000
+BATCH_SECONDS = 0.05
 """Seconds for which calls are gathered, so that a thread need not wake up for each."""
 SHUTDOWN = 1.8
 """Seconds that closing may take, whether Opik answers or not."""
-IN_VAIN = 10.0
+FLUSH_RETRY_SECONDS = 10.0
 """Seconds for which an Opik that was waited for in vain is not waited for again."""
 QUIET = {"OPIK_SENTRY_ENABLE": "false", "OPIK_ANALYTICS_ENABLE": "false"}
 
@@ -73,9 +73,13 @@ class OpikTracer:
         if said != "ready":
             self._end(0.0)
             if said == "missing":
-                raise ModuleNotFoundError("OpikTracer needs Opik: pip install 'pytest-tier0[opik]'", name="opik")
-            raise RuntimeError(f"Opik could not be started: its process ended with status {self._process.returncode}; it said why above")
-        self._waiting: queue.SimpleQueue[CallTrace | StepsTrace | _Flush | None] = queue.SimpleQueue()
+                raise ModuleNotFoundError(
+                    "OpikTracer needs Opik: pip install 'pytest-tier0[opik]'", name="opik"
+                )
+            raise RuntimeError(
+                f"Opik could not be started: its process ended with status {self._process.returncode}; it said why above"
+            )
+        self._waiting: queue.SimpleQueue[CallTrace | Mapping[str, Any] | _Flush | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         for work in (self._write, self._read):
@@ -92,17 +96,17 @@ class OpikTracer:
         """Take one call; costs some microseconds."""
         if not self._with_features:
             trace.body = trace.answer = None
-        self._take(trace)
+        self._enqueue(trace)
 
-    def record_steps(self, trace: StepsTrace) -> None:
-        """Take what was done in steps, as a trace with a span for each."""
-        self._take(trace)
+    def record_raw(self, message: Mapping[str, Any]) -> None:
+        """Queue a trace in the form that `opik_process` reads: ``{"trace": {...}, "spans": [...]}``."""
+        self._enqueue(message)
 
-    def _take(self, trace: CallTrace | StepsTrace) -> None:
+    def _enqueue(self, trace: CallTrace | Mapping[str, Any]) -> None:
         if os.getpid() != self._pid:
             self._refuse_after_fork()
             return
-        if self._closed or self._ended or self._waiting.qsize() >= MOST_WAITING:
+        if self._closed or self._ended or self._waiting.qsize() >= MAX_WAITING:
             self.lost += 1
             return
         with self._taking:
@@ -114,7 +118,9 @@ class OpikTracer:
         self.lost += 1
         if not self._ended:
             self._ended = True
-            LOG.warning("this process was forked after its OpikTracer was made: nothing is traced here; make one in each process, after the fork")
+            LOG.warning(
+                "this process was forked after its OpikTracer was made: nothing is traced here; make one in each process, after the fork"
+            )
 
     def flush(self, timeout: float) -> bool:
         """Send what was taken, for at most *timeout* seconds, and tell whether Opik says that it has it.
@@ -136,11 +142,13 @@ class OpikTracer:
         self._flushes += 1
         with self._taking:
             taken = self._taken
-            self._waiting.put(_Flush(self._flushes, timeout - 2 * GATHERED))
+            self._waiting.put(_Flush(self._flushes, timeout - 2 * BATCH_SECONDS))
         self._hurry.set()
         number, said = str(self._flushes), ""
         with suppress(queue.Empty):
-            while said.partition(" ")[0] != number:  # an answer to an earlier one, which was not waited for long enough, may come first
+            while (
+                said.partition(" ")[0] != number
+            ):  # an answer to an earlier one, which was not waited for long enough, may come first
                 said = self._answers.get(timeout=max(start + timeout - time.monotonic(), 0.0))
         if said != f"{number} flushed":
             self._in_vain = time.monotonic()
@@ -149,7 +157,7 @@ class OpikTracer:
         return True
 
     def _is_waited_for_in_vain(self) -> bool:
-        return time.monotonic() - self._in_vain < IN_VAIN
+        return time.monotonic() - self._in_vain < FLUSH_RETRY_SECONDS
 
     def _everything_is_sent(self) -> bool:
         return self._flushed == self._taken
@@ -163,7 +171,7 @@ class OpikTracer:
             self._hurry.set()
             all_is_sent = self._everything_is_sent()
             left = SHUTDOWN - (self._flushed_in if all_is_sent else 0.0)
-            in_time = self._end(GATHERED if self._is_waited_for_in_vain() else max(left, GATHERED))
+            in_time = self._end(BATCH_SECONDS if self._is_waited_for_in_vain() else max(left, BATCH_SECONDS))
             if not in_time and not all_is_sent:
                 LOG.warning("Opik did not take in time what was left: some calls are not traced")
 
@@ -181,7 +189,7 @@ class OpikTracer:
             ended = False
             while not ended:
                 taken = [self._waiting.get()]
-                self._hurry.wait(GATHERED)
+                self._hurry.wait(BATCH_SECONDS)
                 self._hurry.clear()
                 taken += [self._waiting.get() for _ in range(self._waiting.qsize())]
                 ended = None in taken
@@ -192,12 +200,11 @@ class OpikTracer:
                     LOG.warning("the process that hands traces to Opik has ended; nothing is traced any more")
                     self._ended = ended = True
 
-    def _line(self, item: CallTrace | StepsTrace | _Flush) -> str:
+    def _line(self, item: CallTrace | Mapping[str, Any] | _Flush) -> str:
         try:
-            if isinstance(item, StepsTrace):
-                message = _message_of_steps(item)
-            else:
-                message = vars(item) if isinstance(item, _Flush) else _message(item, with_features=self._with_features)
+            if isinstance(item, CallTrace):
+                item = _message(item, with_features=self._with_features)
+            message = vars(item) if isinstance(item, _Flush) else item
             return json.dumps(message, default=str) + "\n"
         except (TypeError, ValueError):
             LOG.warning("a call could not be traced", exc_info=True)
@@ -208,42 +215,6 @@ class OpikTracer:
         with self._process.stdout as stream:  # type: ignore[union-attr]  # it is a pipe
             for line in stream:
                 self._answers.put(line.strip())
-
-
-@dataclass(frozen=True)
-class Step:
-    """One of the steps of a `StepsTrace`.
-
-    Attributes:
-        name: of it.
-        started: POSIX time, in seconds.
-        ended: likewise.
-        metadata: of JSON types; nothing of any row.
-        problem: why it is no success, in words; empty where it is one.
-    """
-
-    name: str
-    started: float
-    ended: float
-    metadata: Mapping[str, Any]
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class StepsTrace:
-    """Something that was done in steps.
-
-    Attributes:
-        name: of the trace.
-        metadata: of JSON types; nothing of any row.
-        steps: in their order, at least one.
-        trace_id: 32 hexadecimal digits.
-    """
-
-    name: str
-    metadata: Mapping[str, Any]
-    steps: Sequence[Step]
-    trace_id: str = field(default_factory=new_trace_id)
 
 
 def opik_is_configured() -> bool:
@@ -291,26 +262,17 @@ def _message(trace: CallTrace, *, with_features: bool) -> dict[str, Any]:
         for number, attempt in enumerate(trace.attempts, 1)
     ]
     times = {"start_time": trace.started, "end_time": trace.ended}
-    return {"trace": {"id": trace_id, "name": name, **times, "metadata": metadata, "error_info": _error_info(trace), **features}, "spans": spans}
-
-
-def _message_of_steps(trace: StepsTrace) -> dict[str, Any]:
-    trace_id = str(uuid.UUID(trace.trace_id))
-    spans = [
-        {
-            "trace_id": trace_id,
-            "id": str(uuid.UUID(new_trace_id())),
-            "name": step.name,
-            "start_time": step.started,
-            "end_time": step.ended,
-            "metadata": dict(step.metadata),
-            "error_info": {"exception_type": "Failed", "message": step.problem, "traceback": ""} if step.problem else None,
-        }
-        for step in trace.steps
-    ]
-    times = {"start_time": min(step.started for step in trace.steps), "end_time": max(step.ended for step in trace.steps)}
-    failed = next((span["error_info"] for span in spans if span["error_info"]), None)
-    return {"trace": {"id": trace_id, "name": trace.name, **times, "metadata": dict(trace.metadata), "error_info": failed}, "spans": spans}
+    return {
+        "trace": {
+            "id": trace_id,
+            "name": name,
+            **times,
+            "metadata": metadata,
+            "error_info": _error_info(trace),
+            **features,
+        },
+        "spans": spans,
+    }
 
 
 def _error_info(ended: CallTrace | Attempt) -> dict[str, str] | None:

@@ -40,7 +40,9 @@ class SyncBentoMLClient:
         self._thread.start()
 
     @classmethod
-    def for_service(cls, base_url: str | None = None, *, declared: Mapping[str, Any] | None = None, **knobs: Any) -> Self:
+    def for_service(
+        cls, base_url: str | None = None, *, declared: Mapping[str, Any] | None = None, **knobs: Any
+    ) -> Self:
         """See `BentoMLClient.for_service`."""
         client = cls(base_url, **knobs)
         try:
@@ -55,7 +57,9 @@ class SyncBentoMLClient:
         """See `BentoMLClient.predict`."""
         return self._wait(lambda: self._client.predict(data, model=model, timeout=timeout))
 
-    def predict_batch(self, rows: Any, *, model: str | None = None, timeout: float | None = None) -> Prediction:
+    def predict_batch(
+        self, rows: Any, *, model: str | None = None, timeout: float | None = None
+    ) -> Prediction:
         """See `BentoMLClient.predict_batch`."""
         return self._wait(lambda: self._client.predict_batch(rows, model=model, timeout=timeout))
 
@@ -98,14 +102,20 @@ class SyncBentoMLClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _wait(self, call: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
         if self._pid != os.getpid():
-            raise ClientUsageError("the client was made before this process was forked, and its thread stayed behind. Make one in each process.")
+            raise ClientUsageError(
+                "the client was made before this process was forked, and its thread stayed behind. Make one in each process."
+            )
         if threading.current_thread() is self._thread:
-            raise ClientUsageError("the client's own thread cannot wait for it. Use BentoMLClient in asynchronous code.")
+            raise ClientUsageError(
+                "the client's own thread cannot wait for it. Use BentoMLClient in asynchronous code."
+            )
         with self._asking:  # what is asked before it closes is ended by closing, and not left behind
             if self._closed:
                 raise ClientUsageError("the client is closed. Make a new one.")

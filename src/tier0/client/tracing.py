@@ -143,7 +143,9 @@ def find_opentelemetry() -> BeginSpan | None:
         if not trace.get_current_span().get_span_context().is_valid:
             return None
         attributes = describe()
-        span = tracer.start_span(attributes["http.request.method"], kind=trace.SpanKind.CLIENT, attributes=attributes)
+        span = tracer.start_span(
+            attributes["http.request.method"], kind=trace.SpanKind.CLIENT, attributes=attributes
+        )
         propagate.inject(headers, context=trace.set_span_in_context(span))
         return AttemptSpan(span, trace.use_span, trace.StatusCode.ERROR)
 

@@ -18,7 +18,7 @@ DEEPEST = 100
 EMPTY = "the data is empty: give rows, records, an array or a DataFrame"
 
 if TYPE_CHECKING:
-    from tier0.core.contract import Contract
+    from tier0.contract.contract import Contract
 
 
 class Prediction(TypedDict, total=False):
@@ -47,7 +47,9 @@ def encode(data: Any, contract: Contract | None = None) -> tuple[bytes, int | No
     try:
         content = _dump(body)
     except (TypeError, ValueError, RecursionError) as problem:
-        raise InvalidDataError(f"the data cannot be sent as JSON: {problem}. Give numbers, text, true, false and None.") from problem
+        raise InvalidDataError(
+            f"the data cannot be sent as JSON: {problem}. Give numbers, text, true, false and None."
+        ) from problem
     return content, _number_of(features)
 
 
@@ -61,7 +63,10 @@ def _body_of(data: Any) -> tuple[dict[str, Any], Any]:
     if isinstance(data, Mapping):
         body = dict(data) if "features" in data else {"features": [dict(data)]}
     elif _is_frame(data):
-        body = {"features": data.astype(object).to_numpy().tolist(), "columns": [str(name) for name in data.columns]}
+        body = {
+            "features": data.astype(object).to_numpy().tolist(),
+            "columns": [str(name) for name in data.columns],
+        }
     else:
         body = {"features": data}
     if hasattr(body["features"], "tolist"):
@@ -77,8 +82,14 @@ def _body_by(contract: Contract, data: Any) -> tuple[Any, Any]:
         return data, None
     columns, rows = _columns_and_rows(data)
     if contract.one_row and len(rows) != 1:
-        raise InvalidDataError(f"this service takes one row a request, and {len(rows)} were given: ask for one after the other")
-    if not columns and contract.by_name and (contract.style != "rows" or contract.columns not in contract.optional):
+        raise InvalidDataError(
+            f"this service takes one row a request, and {len(rows)} were given: ask for one after the other"
+        )
+    if (
+        not columns
+        and contract.by_name
+        and (contract.style != "rows" or contract.columns not in contract.optional)
+    ):
         raise InvalidDataError("this service is asked by the names of columns: give records or a DataFrame")
     if not columns and contract.columns is not None:
         contract = replace(contract, columns=None)
@@ -91,13 +102,22 @@ def _columns_and_rows(data: Any) -> tuple[list[str], list[list[Any]]]:
         return [str(name) for name in data.columns], data.astype(object).to_numpy().tolist()
     data = data.tolist() if hasattr(data, "tolist") else [data] if isinstance(data, Mapping) else data
     if not isinstance(data, (list, tuple)) or not data:
-        raise InvalidDataError(f"the data is {type(data).__name__}: give rows, records, an array or a DataFrame" if data else EMPTY)
+        raise InvalidDataError(
+            f"the data is {type(data).__name__}: give rows, records, an array or a DataFrame"
+            if data
+            else EMPTY
+        )
     if not isinstance(data[0], Mapping):
-        return [], [list(row) if isinstance(row, (list, tuple)) else row.tolist() if hasattr(row, "tolist") else [row] for row in data]
+        return [], [
+            list(row) if isinstance(row, (list, tuple)) else row.tolist() if hasattr(row, "tolist") else [row]
+            for row in data
+        ]
     columns = list(data[0])
     for index, record in enumerate(data):
         if not isinstance(record, Mapping) or record.keys() != data[0].keys():
-            raise InvalidDataError(f"record {index} has other columns than record 0 ({', '.join(map(str, columns))})")
+            raise InvalidDataError(
+                f"record {index} has other columns than record 0 ({', '.join(map(str, columns))})"
+            )
     return columns, [[record[name] for name in columns] for record in data]
 
 
@@ -155,16 +175,24 @@ def decode_prediction(content: bytes, rows: int | None, contract: Contract | Non
         answer = {"predictions": [answer], "probabilities": None}
     elif isinstance(answer, list):
         answer = {"predictions": answer, "probabilities": None}
-    given = [] if not isinstance(answer, dict) else [answer[part] for part in PARTS if answer.get(part) is not None]
+    given = (
+        []
+        if not isinstance(answer, dict)
+        else [answer[part] for part in PARTS if answer.get(part) is not None]
+    )
     wanted = ("predictions",) if contract is None else contract.parts
     if not given or any(not isinstance(answer.get(part), list) for part in wanted[:1]):
         raise InvalidAnswerError(f"a 2xx that is no prediction: {_excerpt(content)}")
     for part in given:
         if not isinstance(part, list) or not part or (rows is not None and len(part) != rows):
             length = len(part) if isinstance(part, list) else 1
-            raise InvalidAnswerError(f"{length} predictions came back for {'?' if rows is None else rows} rows")
+            raise InvalidAnswerError(
+                f"{length} predictions came back for {'?' if rows is None else rows} rows"
+            )
         if not _is_finite(part):
-            raise InvalidAnswerError(f"a prediction, a probability or a bound is null or not finite: {_excerpt(content)}")
+            raise InvalidAnswerError(
+                f"a prediction, a probability or a bound is null or not finite: {_excerpt(content)}"
+            )
     if not all(_is_finite(value, or_null=True) for part, value in answer.items() if part not in PARTS):
         raise InvalidAnswerError(f"a 2xx with a number that is not finite: {_excerpt(content)}")
     for part in ("probabilities", "model_tag"):
@@ -219,9 +247,13 @@ def decode_json(content: bytes) -> Any:
         text = content.decode(json.detect_encoding(content))
         answer = JSON.decode(text)
         if "\\ud" in text or "\\uD" in text:
-            json.dumps(answer, ensure_ascii=False).encode()  # half a character, of which UTF-16 makes one with two, is no text
+            json.dumps(
+                answer, ensure_ascii=False
+            ).encode()  # half a character, of which UTF-16 makes one with two, is no text
     except (ValueError, RecursionError) as problem:
-        raise InvalidAnswerError(f"a 2xx whose body is not JSON ({problem}): {_excerpt(content)}") from problem
+        raise InvalidAnswerError(
+            f"a 2xx whose body is not JSON ({problem}): {_excerpt(content)}"
+        ) from problem
     return answer
 
 
@@ -257,7 +289,9 @@ def parse_retry_after(value: str | None, now: float | None = None) -> float | No
         seconds = float(value)
     except ValueError:
         try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now)
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - (
+                time.time() if now is None else now
+            )
         except (ValueError, OverflowError):
             return None
     return max(seconds, 0.0) if not math.isnan(seconds) else None

@@ -42,55 +42,181 @@ PROCESS: tuple[Need, ...] = ("golden", "process")
 CATALOGUE: tuple[Check, ...] = (
     Check("health.ready", "Does the readiness route return status 200?"),
     Check("health.body_agrees", "Does the body of the health route agree with its status code?"),
-    Check("health.can_predict", "Does the service return predictions while its health route returns 200?", GOLDEN),
     Check(
-        "health.probes_leak_nothing", "Does the number of open files and connections stay flat under repeated health probes?", ("process",), "load"
+        "health.can_predict",
+        "Does the service return predictions while its health route returns 200?",
+        GOLDEN,
+    ),
+    Check(
+        "health.probes_leak_nothing",
+        "Does the number of open files and connections stay flat under repeated health probes?",
+        ("process",),
+        "load",
     ),
     Check("identity.expected_model", "Do responses name the expected model?", GOLDEN),
-    Check("identity.always_the_same", "Do repeated requests with the same rows get the same predictions, from the same model?", GOLDEN),
+    Check(
+        "identity.always_the_same",
+        "Do repeated requests with the same rows get the same predictions, from the same model?",
+        GOLDEN,
+    ),
     Check("identity.this_run", "Does the port belong to a process that this run started?", ("process",)),
-    Check("contract.one_answer_a_row", "Does every golden row get exactly one output, with finite values?", GOLDEN),
-    Check("contract.probabilities", "Does each row get one probability per class, and do they sum to 1?", GOLDEN),
-    Check("contract.intervals", "Does each interval have a lower and an upper bound around its prediction?", GOLDEN),
+    Check(
+        "contract.one_answer_a_row",
+        "Does every golden row get exactly one output, with finite values?",
+        GOLDEN,
+    ),
+    Check(
+        "contract.probabilities", "Does each row get one probability per class, and do they sum to 1?", GOLDEN
+    ),
+    Check(
+        "contract.intervals",
+        "Does each interval have a lower and an upper bound around its prediction?",
+        GOLDEN,
+    ),
     Check("contract.refuses_empty_body", "Is an empty request body refused?", (), "malformed"),
     Check("contract.refuses_no_json", "Is a request body that is not valid JSON refused?", (), "malformed"),
-    Check("contract.refuses_wrong_key", "Is a request body without the input field refused?", GOLDEN, "malformed"),
-    Check("contract.refuses_unknown_field", "Is a request with a misspelled optional field refused?", GOLDEN, "malformed"),
-    Check("contract.refuses_wrong_width", "Are rows with too many or too few values refused?", GOLDEN, "malformed"),
-    Check("contract.empty_rows", "Is an empty list of rows refused, or answered without predictions?", GOLDEN, "malformed"),
-    Check("contract.refuses_unknown_column", "Is a row with a misspelled column refused?", GOLDEN, "malformed"),
     Check(
-        "contract.refuses_missing_column", "Is a row without one of its columns refused, or predicted as with a missing value?", GOLDEN, "malformed"
+        "contract.refuses_wrong_key",
+        "Is a request body without the input field refused?",
+        GOLDEN,
+        "malformed",
     ),
-    Check("contract.refuses_text_for_number", "Are text, quoted numbers and true refused in place of a number?", GOLDEN, "malformed"),
+    Check(
+        "contract.refuses_unknown_field",
+        "Is a request with a misspelled optional field refused?",
+        GOLDEN,
+        "malformed",
+    ),
+    Check(
+        "contract.refuses_wrong_width",
+        "Are rows with too many or too few values refused?",
+        GOLDEN,
+        "malformed",
+    ),
+    Check(
+        "contract.empty_rows",
+        "Is an empty list of rows refused, or answered without predictions?",
+        GOLDEN,
+        "malformed",
+    ),
+    Check(
+        "contract.refuses_unknown_column", "Is a row with a misspelled column refused?", GOLDEN, "malformed"
+    ),
+    Check(
+        "contract.refuses_missing_column",
+        "Is a row without one of its columns refused, or predicted as with a missing value?",
+        GOLDEN,
+        "malformed",
+    ),
+    Check(
+        "contract.refuses_text_for_number",
+        "Are text, quoted numbers and true refused in place of a number?",
+        GOLDEN,
+        "malformed",
+    ),
     Check("contract.refuses_infinity", "Is an infinite value refused?", GOLDEN, "malformed"),
-    Check("contract.refuses_misspelled_category", "Is a known category with other case or blanks refused, or recognised?", GOLDEN, "malformed"),
-    Check("contract.refuses_other_content", "Is a request body with content type text/csv refused?", GOLDEN, "malformed"),
+    Check(
+        "contract.refuses_misspelled_category",
+        "Is a known category with other case or blanks refused, or recognised?",
+        GOLDEN,
+        "malformed",
+    ),
+    Check(
+        "contract.refuses_other_content",
+        "Is a request body with content type text/csv refused?",
+        GOLDEN,
+        "malformed",
+    ),
     Check("parity.golden_rows", "Do golden rows sent together get the trained model's outputs?", GOLDEN),
     Check("parity.rows_alone", "Does a golden row sent alone get the trained model's output?", GOLDEN),
-    Check("parity.shuffled", "Does each golden row get its own output when the rows are sent in another order?", GOLDEN),
-    Check("parity.repeated", "Does a row get the trained model's output when copies of it are in the same request?", GOLDEN),
-    Check("parity.columns_by_name", "Do outputs stay the same when named columns are sent in another order?", GOLDEN),
+    Check(
+        "parity.shuffled",
+        "Does each golden row get its own output when the rows are sent in another order?",
+        GOLDEN,
+    ),
+    Check(
+        "parity.repeated",
+        "Does a row get the trained model's output when copies of it are in the same request?",
+        GOLDEN,
+    ),
+    Check(
+        "parity.columns_by_name",
+        "Do outputs stay the same when named columns are sent in another order?",
+        GOLDEN,
+    ),
     Check("parity.by_position", "Do outputs stay the same when rows are sent without column names?", GOLDEN),
-    Check("parity.keys_in_any_order", "Do outputs stay the same when the keys of the request body are in another order?", GOLDEN),
+    Check(
+        "parity.keys_in_any_order",
+        "Do outputs stay the same when the keys of the request body are in another order?",
+        GOLDEN,
+    ),
     Check("parity.missing_values", "Do rows with missing values get the trained model's outputs?", GOLDEN),
-    Check("parity.unseen_categories", "Do rows with unseen categories get the trained model's outputs?", GOLDEN),
-    Check("parity.boundaries", "Do rows just below and just above the model's boundaries get the trained model's outputs?", GOLDEN),
-    Check("parity.decisions", "Do rows close to the decision between two classes get the trained model's labels?", GOLDEN),
-    Check("parity.large_integers", "Do rows with integers too large for a float get the trained model's outputs?", GOLDEN),
-    Check("parity.inputs_matter", "Do rows with different outputs of the trained model get different outputs from the service?", GOLDEN),
-    Check("parity.no_memory", "Does a row get the same output before and after requests with other rows?", GOLDEN),
-    Check("parity.through_client", "Do the golden rows get the trained model's outputs through the application's client?", ("golden", "client")),
     Check(
-        "parity.batch_through_client", "Do the golden rows get the trained model's outputs through the client's predict_batch?", ("golden", "client")
+        "parity.unseen_categories", "Do rows with unseen categories get the trained model's outputs?", GOLDEN
     ),
-    Check("concurrency.own_answer", "Does each of several concurrent callers get the output for its own row?", GOLDEN),
-    Check("concurrency.own_context", "Does each of several concurrent callers get its own request id back?", GOLDEN),
-    Check("concurrency.strangers_mistakes", "Do valid requests get the right outputs while other callers send malformed ones?", GOLDEN, "malformed"),
     Check(
-        "concurrency.alive_under_load", "Does the liveness route respond within a second while large requests are being processed?", GOLDEN, "load"
+        "parity.boundaries",
+        "Do rows just below and just above the model's boundaries get the trained model's outputs?",
+        GOLDEN,
     ),
-    Check("resilience.half_sent_requests", "Does the service respond while other callers never finish sending their requests?", GOLDEN, "load"),
+    Check(
+        "parity.decisions",
+        "Do rows close to the decision between two classes get the trained model's labels?",
+        GOLDEN,
+    ),
+    Check(
+        "parity.large_integers",
+        "Do rows with integers too large for a float get the trained model's outputs?",
+        GOLDEN,
+    ),
+    Check(
+        "parity.inputs_matter",
+        "Do rows with different outputs of the trained model get different outputs from the service?",
+        GOLDEN,
+    ),
+    Check(
+        "parity.no_memory",
+        "Does a row get the same output before and after requests with other rows?",
+        GOLDEN,
+    ),
+    Check(
+        "parity.through_client",
+        "Do the golden rows get the trained model's outputs through the application's client?",
+        ("golden", "client"),
+    ),
+    Check(
+        "parity.batch_through_client",
+        "Do the golden rows get the trained model's outputs through the client's predict_batch?",
+        ("golden", "client"),
+    ),
+    Check(
+        "concurrency.own_answer",
+        "Does each of several concurrent callers get the output for its own row?",
+        GOLDEN,
+    ),
+    Check(
+        "concurrency.own_context",
+        "Does each of several concurrent callers get its own request id back?",
+        GOLDEN,
+    ),
+    Check(
+        "concurrency.strangers_mistakes",
+        "Do valid requests get the right outputs while other callers send malformed ones?",
+        GOLDEN,
+        "malformed",
+    ),
+    Check(
+        "concurrency.alive_under_load",
+        "Does the liveness route respond within a second while large requests are being processed?",
+        GOLDEN,
+        "load",
+    ),
+    Check(
+        "resilience.half_sent_requests",
+        "Does the service respond while other callers never finish sending their requests?",
+        GOLDEN,
+        "load",
+    ),
     Check(
         "resilience.worker_is_replaced",
         "Do the golden rows get the trained model's outputs again within a minute after a worker was killed?",
@@ -98,9 +224,16 @@ CATALOGUE: tuple[Check, ...] = (
         "faults",
     ),
     Check("observability.counts_requests", "Do the metrics count successful requests?", GOLDEN),
-    Check("observability.counts_refusals", "Do the metrics count refused requests as errors?", (), "malformed"),
+    Check(
+        "observability.counts_refusals", "Do the metrics count refused requests as errors?", (), "malformed"
+    ),
     Check("observability.metrics_can_be_read", "Are the metrics valid in the Prometheus text format?"),
-    Check("performance.latency", "Is single-row latency within ten times that of the model in memory, with 10 ms allowed for HTTP?", GOLDEN, "load"),
+    Check(
+        "performance.latency",
+        "Is single-row latency within ten times that of the model in memory, with 10 ms allowed for HTTP?",
+        GOLDEN,
+        "load",
+    ),
     Check(
         "performance.many_callers",
         "Do 32 concurrent callers together get at least a tenth of the rows per second that one caller gets?",
@@ -108,10 +241,26 @@ CATALOGUE: tuple[Check, ...] = (
         "load",
     ),
     Check("performance.memory", "Does memory use stay flat under repeated requests?", PROCESS, "load"),
-    Check("teardown.stops", "Do all processes end, and does the port close, when the server is stopped?", PROCESS, "faults"),
-    Check("teardown.ends_with_its_supervisor", "Do all processes end, and does the port close, when the supervisor is killed?", PROCESS, "faults"),
-    Check("security.refuses_pickle", "Is a pickled request body refused, and never unpickled?", (), "malformed"),
-    Check("security.loopback_only", "Do the processes that this run started listen on loopback only?", ("process",)),
+    Check(
+        "teardown.stops",
+        "Do all processes end, and does the port close, when the server is stopped?",
+        PROCESS,
+        "faults",
+    ),
+    Check(
+        "teardown.ends_with_its_supervisor",
+        "Do all processes end, and does the port close, when the supervisor is killed?",
+        PROCESS,
+        "faults",
+    ),
+    Check(
+        "security.refuses_pickle", "Is a pickled request body refused, and never unpickled?", (), "malformed"
+    ),
+    Check(
+        "security.loopback_only",
+        "Do the processes that this run started listen on loopback only?",
+        ("process",),
+    ),
 )
 
 
@@ -140,7 +289,9 @@ def select_checks(catalogue: Sequence[AnyCheck], names: Sequence[str]) -> list[A
     known = {*groups, *(check.id for check in catalogue)}
     for name in names:
         if not isinstance(name, str) or name not in known:  # a file of waivers may hold anything
-            raise UnknownCheckError(f"unknown group or check {name!r}{_similar(name, known)}. Groups: {', '.join(groups)}; --list prints the checks")
+            raise UnknownCheckError(
+                f"unknown group or check {name!r}{_similar(name, known)}. Groups: {', '.join(groups)}; --list prints the checks"
+            )
     return [check for check in catalogue if not names or check.group in names or check.id in names]
 
 

@@ -32,7 +32,7 @@ from tier0.core.errors import Tier0Error
 
 SCHEMA = 1
 TimeoutIs = Literal["total", "attempt"]
-LONGEST_RESET = 3.0
+MAX_RESET = 3.0
 WHOLE = {"attempts", "threshold", "probes", "connections"}
 SECONDS = {"reset", "timeout", "attempt_timeout", "slow_after", "health_timeout"}
 SWITCHES = {"retries_429", "retry_after", "idempotent", "bare_answers", "traceparent", "opik"}
@@ -91,7 +91,14 @@ class Declaration:
     traceparent: bool | None = None
     opik: bool | None = None
     knobs: Mapping[str, Any] = field(default_factory=dict)
-    answer: Any = field(default_factory=lambda: {"predictions": [1], "probabilities": [[0.25, 0.75]], "classes": [0, 1], "model_tag": "m:1"})
+    answer: Any = field(
+        default_factory=lambda: {
+            "predictions": [1],
+            "probabilities": [[0.25, 0.75]],
+            "classes": [0, 1],
+            "model_tag": "m:1",
+        }
+    )
     data: Any = field(default_factory=lambda: {"features": [[1.0, 2.0]]})
     setup: Mapping[str, Any] = field(default_factory=dict)
 
@@ -103,7 +110,9 @@ class Declaration:
     @property
     def promised(self) -> dict[str, Any]:
         """What is declared of its behaviour, by name."""
-        said = {name: value for name, value in vars(self).items() if name not in NO_PROMISES and value is not None}
+        said = {
+            name: value for name, value in vars(self).items() if name not in NO_PROMISES and value is not None
+        }
         if self.timeout is None:
             del said["timeout_is"]
         return said
@@ -156,5 +165,7 @@ def _refuse(where: str, name: str, value: Any) -> None:
         raise DeclarationError(f'{said}: say "total" or "attempt"')
     if name == "knobs" and not isinstance(value, Mapping):
         raise DeclarationError(f"{said}: write a table [knobs], with the factory's own arguments")
-    if name == "setup" and not (isinstance(value, Mapping) and all(str(path).startswith("/") for path in value)):
+    if name == "setup" and not (
+        isinstance(value, Mapping) and all(str(path).startswith("/") for path in value)
+    ):
         raise DeclarationError(f'{said}: write a table [setup], such as "/schema.json" = {{...}}')

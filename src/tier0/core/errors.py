@@ -34,7 +34,10 @@ class MissingDependencyError(Tier0Error):
 
 EXTRAS: Mapping[str, str] = {
     **dict.fromkeys(("bentoml", "orjson", "cloudpickle", "threadpoolctl", "starlette"), "bentoml"),
-    **dict.fromkeys(("sklearn", "pandas", "pyarrow", "xgboost", "lightgbm", "optuna", "pydantic", "mlflow", "rich"), "pipeline"),
+    **dict.fromkeys(
+        ("sklearn", "pandas", "pyarrow", "xgboost", "lightgbm", "optuna", "pydantic", "mlflow", "rich"),
+        "pipeline",
+    ),
     **dict.fromkeys(("econml", "causaldata"), "causal"),
     **dict.fromkeys(("pytest_html", "jinja2", "markupsafe"), "report"),
     "fastapi": "api",
@@ -49,7 +52,9 @@ def missing_extra(problem: BaseException) -> MissingDependencyError | None:
     module = (problem.name or "").partition(".")[0] if isinstance(problem, ModuleNotFoundError) else ""
     if module not in EXTRAS:
         return None
-    return MissingDependencyError(f"this needs the package {module}, which is not installed: pip install 'pytest-tier0[{EXTRAS[module]}]'")
+    return MissingDependencyError(
+        f"this needs the package {module}, which is not installed: pip install 'pytest-tier0[{EXTRAS[module]}]'"
+    )
 
 
 def first_line(problem: BaseException) -> str:
@@ -120,5 +125,5 @@ class InvalidRowError(Tier0Error):
         return {"error": {"field": self.field, "message": self.message, "remedy": self.remedy}}
 
 
-class TooManyWaitError(Tier0Error):
+class QueueFullError(Tier0Error):
     """More requests wait for a model than it can answer in time."""

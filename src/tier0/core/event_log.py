@@ -27,7 +27,12 @@ class Recorded(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON types, which another process can read."""
-        return {"name": self.event.name, "message": self.message, "data": self.event.facts, "seconds": self.seconds}
+        return {
+            "name": self.event.name,
+            "message": self.message,
+            "data": self.event.facts,
+            "seconds": self.seconds,
+        }
 
 
 class EventLog:
@@ -40,7 +45,11 @@ class EventLog:
     """
 
     def __init__(
-        self, listeners: Sequence[Callable[[Recorded], None]] = (), *, opened: float | None = None, hide: Callable[[Any], Any] = lambda value: value
+        self,
+        listeners: Sequence[Callable[[Recorded], None]] = (),
+        *,
+        opened: float | None = None,
+        hide: Callable[[Any], Any] = lambda value: value,
     ) -> None:
         self.events: list[Recorded] = []
         self.opened = time.monotonic() if opened is None else opened
@@ -65,7 +74,9 @@ class EventLog:
         """Add events that another process recorded (see `Recorded.as_dict`); listeners are not called."""
         from tier0.core.events import event_of  # noqa: PLC0415 - what a run in which nothing happens does not need
 
-        self.events += [Recorded(event_of(one["name"], one["data"]), one["message"], one["seconds"]) for one in events]
+        self.events += [
+            Recorded(event_of(one["name"], one["data"]), one["message"], one["seconds"]) for one in events
+        ]
 
     def of(self, kind: type[Kind]) -> list[Kind]:
         """Return the events of one class, in order."""
@@ -89,11 +100,15 @@ def last_of(recorded: Sequence[Recorded], kind: type[Kind]) -> Kind | None:
 def as_json(value: Any) -> Any:
     """Return *value* as JSON types that can be written to any file, whatever a test has measured."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")  # half a surrogate pair fits into no file
+        return value.encode("utf-8", "backslashreplace").decode(
+            "utf-8"
+        )  # half a surrogate pair fits into no file
     if value is None or type(value) in {bool, int, float}:
         return value
     if isinstance(value, Mapping):
-        return {as_json(key) if isinstance(key, str) else str(key): as_json(item) for key, item in value.items()}
+        return {
+            as_json(key) if isinstance(key, str) else str(key): as_json(item) for key, item in value.items()
+        }
     if isinstance(value, (list, tuple, set, frozenset)):
         return [as_json(item) for item in value]
     item = getattr(value, "item", None)  # numpy's scalars

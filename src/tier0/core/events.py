@@ -65,7 +65,9 @@ class Custom(Event):
 
     def __post_init__(self) -> None:
         if self.name in self.kinds:
-            raise ValueError(f"{self.name!r} is an event of Tier0: use tier0.core.events.{self.kinds[self.name].__name__}, or choose another name")
+            raise ValueError(
+                f"{self.name!r} is an event of Tier0: use tier0.core.events.{self.kinds[self.name].__name__}, or choose another name"
+            )
 
     @property
     def facts(self) -> Mapping[str, Any]:

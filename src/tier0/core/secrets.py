@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
-SECRET_NAME = re.compile(r"token|secret|passw|passphrase|credential|api_?key|access_?key|private_?key|(?:^|_)(?:key|pwd|auth|dsn)$", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"token|secret|passw|passphrase|credential|api_?key|access_?key|private_?key|(?:^|_)(?:key|pwd|auth|dsn)$",
+    re.IGNORECASE,
+)
 IN_A_URL = re.compile(r"://([^/\s:@]*)(?::(\S*))?@")
-SHORTEST = 6
+MIN_LENGTH = 6
 """Characters. Something shorter, such as ``true``, stands in too many places that are no secret."""
 TELLING = 12
 """Characters at the start or the end of a secret by which it is known where a message was cut off in the middle of it."""
@@ -74,9 +77,18 @@ class Secrets:
         """Return every form of every secret, the longest first, and what is shown in its place."""
         forms: dict[str, str] = {}
         for name, value in self._found():
-            for part in (value, *(line.strip() for line in value.splitlines() if len(line.strip()) >= LONG_LINE)):
-                for form in (part, json.dumps(part)[1:-1], repr(part)[1:-1], quote(part, safe=""), unquote(part)):
-                    if len(form) >= SHORTEST:
+            for part in (
+                value,
+                *(line.strip() for line in value.splitlines() if len(line.strip()) >= LONG_LINE),
+            ):
+                for form in (
+                    part,
+                    json.dumps(part)[1:-1],
+                    repr(part)[1:-1],
+                    quote(part, safe=""),
+                    unquote(part),
+                ):
+                    if len(form) >= MIN_LENGTH:
                         forms.setdefault(form, f"({name} hidden)")
         return dict(sorted(forms.items(), key=lambda form: -len(form[0])))
 
@@ -97,4 +109,7 @@ class Secrets:
 
 def _alike(one: str, other: str) -> int:
     """Return how many characters two texts have in common at their start."""
-    return next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other)))
+    return next(
+        (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        min(len(one), len(other)),
+    )

@@ -54,7 +54,9 @@ def _algorithms(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in ALGORITHMS]
     if unknown or not names:
-        raise ValueError(f"names no known algorithm{': ' + ', '.join(unknown) if unknown else ''}; choose among {', '.join(ALGORITHMS)}")
+        raise ValueError(
+            f"names no known algorithm{': ' + ', '.join(unknown) if unknown else ''}; choose among {', '.join(ALGORITHMS)}"
+        )
     return tuple(dict.fromkeys(names))
 
 
@@ -88,7 +90,9 @@ def _waiting_time(text: str) -> float:
 def _port(text: str) -> Port:
     digits = text.removesuffix("+")
     if not digits.isdigit() or int(digits) > HIGHEST_PORT:
-        raise ValueError("is not a port: give 0 for any free one, 3001 for exactly that one, or 3001+ for that one or the next free one")
+        raise ValueError(
+            "is not a port: give 0 for any free one, 3001 for exactly that one, or 3001+ for that one or the next free one"
+        )
     return Port(int(digits), or_next=text.endswith("+"))
 
 
@@ -122,14 +126,18 @@ def read_headers(lines: Sequence[str]) -> dict[str, str]:
         name, colon, value = line.partition(":")
         name, value = name.strip(), value.strip()
         if not colon or not name or not value:
-            raise ValueError(f"number {number} has no name or no value: give 'Name: value', or 'Name: @FILE' to read it from a file")
+            raise ValueError(
+                f"number {number} has no name or no value: give 'Name: value', or 'Name: @FILE' to read it from a file"
+            )
         if value.startswith("@"):
             try:
                 value = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
             except (OSError, RuntimeError, UnicodeDecodeError) as problem:
                 raise ValueError(f"has {name!r} in a file that cannot be read: {problem}") from None
         if not value.isascii() or not value.isprintable() or not name.isascii() or " " in name:
-            raise ValueError(f"number {number} holds what no header may: a name without blanks, and printable ASCII")
+            raise ValueError(
+                f"number {number} holds what no header may: a name without blanks, and printable ASCII"
+            )
         headers[name] = value
     return headers
 
@@ -167,7 +175,16 @@ def _directory(text: str) -> Path | None:
 
 
 def _switch(text: str) -> bool:
-    values = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    values = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }
     try:
         return values[text.lower()]
     except KeyError:
@@ -178,44 +195,113 @@ def _setting(default: str, parse: Callable[[str], Any], help_: str, metavar: str
     return field(metadata={"default": default, "parse": parse, "help": help_, "metavar": metavar})
 
 
-@dataclass(frozen=True, eq=False, repr=False)  # what is left out here takes a millisecond to make, in every run of pytest
+@dataclass(
+    frozen=True, eq=False, repr=False
+)  # what is left out here takes a millisecond to make, in every run of pytest
 class Settings:
     """What a run was asked to do. Make one with `merge_settings`."""
 
-    dataset: str = _setting("patients", _dataset, f"data to train on: {', '.join(DATASETS)}, or the path of a .csv or .parquet file", "NAME|PATH")
+    dataset: str = _setting(
+        "patients",
+        _dataset,
+        f"data to train on: {', '.join(DATASETS)}, or the path of a .csv or .parquet file",
+        "NAME|PATH",
+    )
     target: str | None = _setting("", _optional_text, "the column to predict; needed with a file", "COLUMN")
-    group: str | None = _setting("", _optional_text, "a column whose rows must not be split between training and test", "COLUMN")
-    date: str | None = _setting("", _optional_text, "a column of dates, which is no feature: the oldest rows train, newer ones test", "COLUMN")
+    group: str | None = _setting(
+        "", _optional_text, "a column whose rows must not be split between training and test", "COLUMN"
+    )
+    date: str | None = _setting(
+        "",
+        _optional_text,
+        "a column of dates, which is no feature: the oldest rows train, newer ones test",
+        "COLUMN",
+    )
     pipeline: str | None = _setting(
-        "", _optional_text, "a function that trains your own model, instead of selection and training (see docs/bring-your-own.md)", "MODULE:FUNCTION"
+        "",
+        _optional_text,
+        "a function that trains your own model, instead of selection and training (see docs/bring-your-own.md)",
+        "MODULE:FUNCTION",
     )
     algorithms: tuple[str, ...] = _setting(
-        ",".join(ALGORITHMS), _algorithms, f"what selection compares, separated by commas: {', '.join(ALGORITHMS)}", "LIST"
+        ",".join(ALGORITHMS),
+        _algorithms,
+        f"what selection compares, separated by commas: {', '.join(ALGORITHMS)}",
+        "LIST",
     )
     hpo_trials: int = _setting("5", _whole_number(1), "trials of the search for hyper-parameters", "N")
     seed: int = _setting("7", _whole_number(0), "the same seed gives the same model", "N")
-    startup_timeout: float = _setting("30", _seconds, "how long a server may take to answer a golden row", "SECONDS")
-    port: Port = _setting("0", _port, "port to serve on: 0 for any, 3001, or 3001+ for the next free one if it is taken", "PORT")
-    store: Path | None = _setting("", _directory, "BentoML home to register in, and leave the model in, instead of a private one", "DIR")
-    url: str | None = _setting("", _optional_text, "judge the service that runs there, instead of training and serving one", "URL")
-    service: str | None = _setting("", _optional_text, "start and judge a service of your own, in its own folder", "FILE.py:CLASS")
-    model: tuple[str, ...] = _setting("", _tags, "the tag that must answer, of a model in the store; for a service, all that it loads", "TAG[,TAG]")
-    golden: Path | None = _setting("", _file, "golden rows in a file, instead of the store's", "FILE")
-    contract: Path | None = _setting("", _file, "TOML file that declares how the service is asked and read; `tier0 contract` drafts it", "FILE")
-    client: str | None = _setting("", _optional_text, "what makes the client that the application uses, given a URL", "MODULE:FUNCTION")
-    groups: tuple[str, ...] = _setting("", _groups, f"groups of checks, or single ones, to ask: {', '.join(GROUPS)}", "LIST")
-    disturb: str = _setting(
-        "", _level, f"how far the service may be disturbed: {', '.join(LEVELS)}; by default load for what we start, none for a URL", "LEVEL"
+    startup_timeout: float = _setting(
+        "30", _seconds, "how long a server may take to answer a golden row", "SECONDS"
     )
-    waivers: Path | None = _setting("", _file, "TOML file of waived checks, each with a reason and an expiry date", "FILE")
-    header: Mapping[str, str] = _setting("", _headers, "sent with every request and shown nowhere; a line for each", "NAME: VALUE|@FILE")
-    without_golden: bool = _setting("false", _switch, "accept a run without golden rows: predictions are then not compared", "BOOL")
-    retries: int = _setting("3", _whole_number(0), "how often a request is sent again after a reset, a timeout, or status 429, 502, 503 or 504", "N")
-    wait: float = _setting("0", _waiting_time, "how long to wait for a service that does not respond yet", "SECONDS")
-    ca: Path | None = _setting("", _file, "certificates of authorities to trust for a URL, in PEM, instead of the system's", "FILE")
-    report: Path | None = _setting("", _output_file, "write the report as JSON there, for `tier0 diff` and other programs", "FILE.json")
+    port: Port = _setting(
+        "0", _port, "port to serve on: 0 for any, 3001, or 3001+ for the next free one if it is taken", "PORT"
+    )
+    store: Path | None = _setting(
+        "", _directory, "BentoML home to register in, and leave the model in, instead of a private one", "DIR"
+    )
+    url: str | None = _setting(
+        "", _optional_text, "judge the service that runs there, instead of training and serving one", "URL"
+    )
+    service: str | None = _setting(
+        "", _optional_text, "start and judge a service of your own, in its own folder", "FILE.py:CLASS"
+    )
+    model: tuple[str, ...] = _setting(
+        "",
+        _tags,
+        "the tag that must answer, of a model in the store; for a service, all that it loads",
+        "TAG[,TAG]",
+    )
+    golden: Path | None = _setting("", _file, "golden rows in a file, instead of the store's", "FILE")
+    contract: Path | None = _setting(
+        "",
+        _file,
+        "TOML file that declares how the service is asked and read; `tier0 contract` drafts it",
+        "FILE",
+    )
+    client: str | None = _setting(
+        "", _optional_text, "what makes the client that the application uses, given a URL", "MODULE:FUNCTION"
+    )
+    groups: tuple[str, ...] = _setting(
+        "", _groups, f"groups of checks, or single ones, to ask: {', '.join(GROUPS)}", "LIST"
+    )
+    disturb: str = _setting(
+        "",
+        _level,
+        f"how far the service may be disturbed: {', '.join(LEVELS)}; by default load for what we start, none for a URL",
+        "LEVEL",
+    )
+    waivers: Path | None = _setting(
+        "", _file, "TOML file of waived checks, each with a reason and an expiry date", "FILE"
+    )
+    header: Mapping[str, str] = _setting(
+        "", _headers, "sent with every request and shown nowhere; a line for each", "NAME: VALUE|@FILE"
+    )
+    without_golden: bool = _setting(
+        "false", _switch, "accept a run without golden rows: predictions are then not compared", "BOOL"
+    )
+    retries: int = _setting(
+        "3",
+        _whole_number(0),
+        "how often a request is sent again after a reset, a timeout, or status 429, 502, 503 or 504",
+        "N",
+    )
+    wait: float = _setting(
+        "0", _waiting_time, "how long to wait for a service that does not respond yet", "SECONDS"
+    )
+    ca: Path | None = _setting(
+        "", _file, "certificates of authorities to trust for a URL, in PEM, instead of the system's", "FILE"
+    )
+    report: Path | None = _setting(
+        "", _output_file, "write the report as JSON there, for `tier0 diff` and other programs", "FILE.json"
+    )
     mask: bool = _setting("false", _switch, "show no values of golden rows in evidence and commands", "BOOL")
-    keep: bool = _setting("false", _switch, "keep the run's folder (data, MLflow store, models, server logs) and print where it is", "BOOL")
+    keep: bool = _setting(
+        "false",
+        _switch,
+        "keep the run's folder (data, MLflow store, models, server logs) and print where it is",
+        "BOOL",
+    )
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def describe_changed(self) -> str:
@@ -256,7 +342,11 @@ TABLE = tuple(Setting(row.name, **row.metadata) for row in fields(Settings) if r
 
 
 def merge_settings(
-    options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None] | None = None, *, spelled: str = "--tier0-"
+    options: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    ini: Mapping[str, str | None] | None = None,
+    *,
+    spelled: str = "--tier0-",
 ) -> Settings:
     """Merge the three sources of settings, given as text under the names of `Settings`, into one frozen object.
 
@@ -277,14 +367,18 @@ def merge_settings(
             values[row.name] = row.parse(text)
         except ValueError as problem:
             shown = "(hidden)" if row.name == "header" else repr(text)
-            raise SettingsError(f"{source} = {shown} {problem}.\n  {row.option.replace('--tier0-', spelled)} {row.metavar}: {row.help}") from None
+            raise SettingsError(
+                f"{source} = {shown} {problem}.\n  {row.option.replace('--tier0-', spelled)} {row.metavar}: {row.help}"
+            ) from None
         sources[row.name] = source
     settings = Settings(**values, sources=sources)
     _refuse_contradictions(settings, spelled)
     return settings
 
 
-def report_of(options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None]) -> Path | None:
+def report_of(
+    options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None]
+) -> Path | None:
     """Return where the report goes, whatever is wrong with the other settings.
 
     Raises:
@@ -306,7 +400,11 @@ def remove_report(path: Path) -> None:
 
 
 def _first_given(
-    row: Setting, options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None], spelled: str
+    row: Setting,
+    options: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    ini: Mapping[str, str | None],
+    spelled: str,
 ) -> tuple[str, str]:
     if (text := options.get(row.name)) is not None:
         return text, row.option.replace("--tier0-", spelled)
@@ -330,7 +428,9 @@ def _refuse_contradictions(settings: Settings, spelled: str) -> None:
             "a service either runs already, or is started here.\n  Leave one of --tier0-url and --tier0-service out."
         )
     if settings.ca and not settings.url:
-        raise SettingsError(f"ca (from {settings.sources['ca']}) says whom to trust at a URL, and none was given.\n  Add --tier0-url https://….")
+        raise SettingsError(
+            f"ca (from {settings.sources['ca']}) says whom to trust at a URL, and none was given.\n  Add --tier0-url https://…."
+        )
     for name in ("model", "golden", "contract", "header"):
         if getattr(settings, name) and not settings.url and not settings.service:
             raise SettingsError(

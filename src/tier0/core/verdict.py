@@ -20,7 +20,13 @@ Code = Literal[
 """Why a check was not checked or ended in an error: the level does not allow it, golden rows, a client or a process of this run are missing, the
 service or client does not have what is checked, something must be declared first, an earlier check found the cause, a waiver or an expected
 failure covers it, the service is rate limiting, there was no response, it took too long."""
-WORDS: Mapping[str, str] = {"pass": "passed", "fail": "failed", "error": "error", "not_judged": "not checked", "inconclusive": "inconclusive"}
+WORDS: Mapping[str, str] = {
+    "pass": "passed",
+    "fail": "failed",
+    "error": "error",
+    "not_judged": "not checked",
+    "inconclusive": "inconclusive",
+}
 """What every door prints for a status or a verdict."""
 EXIT_STATUS: Mapping[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 2}
 PARITY = "parity.golden_rows"
@@ -42,7 +48,14 @@ class CheckFailedError(Tier0Error):
 
     exit_status = 1
 
-    def __init__(self, message: str, *, evidence: Mapping[str, Any] | None = None, causes: Sequence[str] = (), reproduce: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        evidence: Mapping[str, Any] | None = None,
+        causes: Sequence[str] = (),
+        reproduce: str = "",
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.evidence = dict(evidence or {})
@@ -106,7 +119,11 @@ class CheckResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON types."""
-        return {"id": self.id, "group": self.group, **{name: value for name, value in asdict(self).items() if name != "id"}}
+        return {
+            "id": self.id,
+            "group": self.group,
+            **{name: value for name, value in asdict(self).items() if name != "id"},
+        }
 
     def without(self, secrets: Secrets) -> CheckResult:
         """Return a copy without secrets: a service or a client may print its environment."""
@@ -151,11 +168,20 @@ def conclude(checks: Sequence[CheckResult], others: Iterable[Status] = ()) -> Co
     if "fail" in statuses:
         return Conclusion("fail")
     if "error" in statuses:
-        return Conclusion("inconclusive", next((f"{one.id}: {one.message}" for one in checks if one.status == "error"), ""))
+        return Conclusion(
+            "inconclusive", next((f"{one.id}: {one.message}" for one in checks if one.status == "error"), "")
+        )
     if any(result.code == "no_golden" for result in checks):
-        return Conclusion("inconclusive", f"predictions were not compared with the trained model: there are no golden rows; {HOW_TO_GET_GOLDEN_ROWS}")
+        return Conclusion(
+            "inconclusive",
+            f"predictions were not compared with the trained model: there are no golden rows; {HOW_TO_GET_GOLDEN_ROWS}",
+        )
     for result in checks:
-        if result.id == PARITY and result.status == "not_judged" and result.code not in {"waived", "without_golden"}:
+        if (
+            result.id == PARITY
+            and result.status == "not_judged"
+            and result.code not in {"waived", "without_golden"}
+        ):
             return Conclusion("inconclusive", f"{PARITY} was not checked: {result.message}")
     return Conclusion("pass") if "pass" in statuses else Conclusion("inconclusive", "no check passed")
 
@@ -164,7 +190,9 @@ def count_in_words(statuses: Iterable[str]) -> str:
     """Return how often each status occurs, such as ``3 passed, 2 errors``."""
     counts = Counter(statuses)
     return ", ".join(
-        f"{counts[status]} {word}{'s' if status == 'error' and counts[status] > 1 else ''}" for status, word in WORDS.items() if counts[status]
+        f"{counts[status]} {word}{'s' if status == 'error' and counts[status] > 1 else ''}"
+        for status, word in WORDS.items()
+        if counts[status]
     )
 
 
@@ -213,7 +241,9 @@ class Verdict:
         """Raise `DoesNotHoldError` if a check failed, and `InconclusiveError`, a kind of it, if the verdict is ``inconclusive``."""
         if self.verdict == "pass":
             return
-        wrong = "\n".join(result.explain() for result in [*self.with_status("fail"), *self.with_status("error")])
+        wrong = "\n".join(
+            result.explain() for result in [*self.with_status("fail"), *self.with_status("error")]
+        )
         if self.verdict == "fail":
             raise DoesNotHoldError(wrong)
         raise InconclusiveError(wrong or self.reason)

@@ -78,7 +78,10 @@ def read_waivers(path: Path) -> tuple[Waiver, ...]:
         entries = document.get(kind, [])
         if not isinstance(entries, list):
             raise WaiverError(f"the waivers {path} have [{kind}]: write [[{kind}]], once for each")
-        found += [_waiver(entry, keys, f"[[{kind}]] number {number} of {path}") for number, entry in enumerate(entries, 1)]
+        found += [
+            _waiver(entry, keys, f"[[{kind}]] number {number} of {path}")
+            for number, entry in enumerate(entries, 1)
+        ]
     return tuple(found)
 
 
@@ -94,13 +97,19 @@ def _waiver(entry: dict[str, Any], keys: set[str], where: str) -> Waiver:
     except UnknownCheckError as problem:
         raise WaiverError(f"{where}: {problem}") from None
     if others or check.id != entry["check"]:
-        raise WaiverError(f"{where} names the group {entry['check']!r}: a waiver is for one check, such as {check.id}")
+        raise WaiverError(
+            f"{where} names the group {entry['check']!r}: a waiver is for one check, such as {check.id}"
+        )
     if type(entry["until"]) is not dt.date:
-        raise WaiverError(f"{where} has until = {entry['until']!r}: give a day, without quotes, such as 2027-03-31")
+        raise WaiverError(
+            f"{where} has until = {entry['until']!r}: give a day, without quotes, such as 2027-03-31"
+        )
     if not isinstance(entry["reason"], str) or not entry["reason"].strip():
         raise WaiverError(f"{where} has reason = {entry['reason']!r}: say why, for whoever reads the verdict")
     relative = entry.get("relative")
-    if relative is not None and (type(relative) not in {int, float} or not 0 < relative < 1 or math.isnan(relative)):
+    if relative is not None and (
+        type(relative) not in {int, float} or not 0 < relative < 1 or math.isnan(relative)
+    ):
         raise WaiverError(f"{where} has relative = {relative!r}: give a share between 0 and 1, such as 1e-9")
     if relative is not None and "golden" not in check.needs:
         raise WaiverError(f"{where} is about {check.id}, which compares no numbers: [[waive]] it instead")

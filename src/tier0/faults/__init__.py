@@ -1,8 +1,8 @@
 """Faults on the wire: `FaultServer` answers as a script says, `FaultProxy` stands before a real server. Both keep a log of everything."""
 
 from tier0.faults.faults import Faults
-from tier0.faults.log import Arrival, FaultLog, Noted
+from tier0.faults.log import Arrival, FaultLog, LogEntry
 from tier0.faults.proxy import FaultProxy
 from tier0.faults.server import FaultServer, Reply
 
-__all__ = ["Arrival", "FaultLog", "FaultProxy", "FaultServer", "Faults", "Noted", "Reply"]
+__all__ = ["Arrival", "FaultLog", "FaultProxy", "FaultServer", "Faults", "LogEntry", "Reply"]

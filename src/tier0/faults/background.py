@@ -37,7 +37,9 @@ class BackgroundLoop:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
-        self.loop.set_exception_handler(lambda *_: None)  # Python 3.11 tells of connections that end before they are served
+        self.loop.set_exception_handler(
+            lambda *_: None
+        )  # Python 3.11 tells of connections that end before they are served
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()

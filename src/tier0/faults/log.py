@@ -12,7 +12,7 @@ Ended = Literal["answered", "given up", "broken"]
 
 
 @dataclass(frozen=True)
-class Noted:
+class LogEntry:
     """One thing that happened.
 
     Attributes:
@@ -65,19 +65,21 @@ class FaultLog:
     """Everything that happened, in order; safe to read and to write from any thread."""
 
     def __init__(self) -> None:
-        self._noted: list[Noted] = []
+        self._noted: list[LogEntry] = []
         self._arrivals: list[Arrival] = []
         self._changed = threading.Condition()
 
-    def note(self, what: str, connection: int = 0, /, **detail: Any) -> Noted:
+    def note(self, what: str, connection: int = 0, /, **detail: Any) -> LogEntry:
         """Write something down, with the time of now."""
-        noted = Noted(time.monotonic(), what, connection, detail)
+        noted = LogEntry(time.monotonic(), what, connection, detail)
         with self._changed:
             self._noted.append(noted)
             self._changed.notify_all()
         return noted
 
-    def arrive(self, connection: int, method: str, path: str, headers: dict[str, str], body: bytes) -> Arrival:
+    def arrive(
+        self, connection: int, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> Arrival:
         """Write a request down."""
         with self._changed:
             arrival = Arrival(len(self._arrivals), time.monotonic(), connection, method, path, headers, body)
@@ -91,7 +93,7 @@ class FaultLog:
         arrival.ended_at = self.note(ended, arrival.connection, request=arrival.number, status=status).at
 
     @property
-    def noted(self) -> list[Noted]:
+    def noted(self) -> list[LogEntry]:
         """What happened until now, in order."""
         with self._changed:
             return list(self._noted)

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from tier0.faults.background import BackgroundLoop
 from tier0.faults.log import FaultLog
-from tier0.faults.server import HOST, READ, reset
+from tier0.faults.server import HOST, READ_SIZE, reset
 
 Stream = Literal["upstream", "downstream"]
-PACE = 0.05
+TICK_SECONDS = 0.05
 """Seconds between two pieces of what passes slowly."""
 CHUNKS = 64
 """Waiting to be passed on, before the sender has to wait, too."""
@@ -67,7 +67,9 @@ class FaultProxy:
     def __init__(self, target: str, *, seed: int = 7) -> None:
         parts = urlsplit(target if "//" in target else f"//{target}")
         if not parts.hostname or not parts.port:
-            raise ValueError(f"target = {target!r} names no host and port: give one such as http://127.0.0.1:3000")
+            raise ValueError(
+                f"target = {target!r} names no host and port: give one such as http://127.0.0.1:3000"
+            )
         self.log = FaultLog()
         self._target = (parts.hostname, parts.port)
         self._seed = seed
@@ -81,43 +83,65 @@ class FaultProxy:
         self.url = f"http://{HOST}:{self.port}"
 
     @contextmanager
-    def latency(self, seconds: float, *, jitter: float = 0.0, stream: Stream = "downstream", toxicity: float = 1.0) -> Iterator[None]:
+    def latency(
+        self, seconds: float, *, jitter: float = 0.0, stream: Stream = "downstream", toxicity: float = 1.0
+    ) -> Iterator[None]:
         """Delay what passes by *seconds*, give or take up to *jitter*; the order stays."""
         with self._acting(kind="latency", stream=stream, toxicity=toxicity, latency=seconds, jitter=jitter):
             yield
 
     @contextmanager
-    def bandwidth(self, kilobytes: float, *, stream: Stream = "downstream", toxicity: float = 1.0) -> Iterator[None]:
+    def bandwidth(
+        self, kilobytes: float, *, stream: Stream = "downstream", toxicity: float = 1.0
+    ) -> Iterator[None]:
         """Let no more than so many kilobytes (of 1000 bytes) a second pass."""
         with self._acting(kind="bandwidth", stream=stream, toxicity=toxicity, rate=kilobytes * 1000):
             yield
 
     @contextmanager
-    def slow_close(self, seconds: float, *, stream: Stream = "downstream", toxicity: float = 1.0) -> Iterator[None]:
+    def slow_close(
+        self, seconds: float, *, stream: Stream = "downstream", toxicity: float = 1.0
+    ) -> Iterator[None]:
         """Pass the end of a connection on only after *seconds*."""
         with self._acting(kind="slow_close", stream=stream, toxicity=toxicity, delay=seconds):
             yield
 
     @contextmanager
-    def timeout(self, seconds: float = 0.0, *, stream: Stream = "downstream", toxicity: float = 1.0) -> Iterator[None]:
+    def timeout(
+        self, seconds: float = 0.0, *, stream: Stream = "downstream", toxicity: float = 1.0
+    ) -> Iterator[None]:
         """Let nothing pass, and close the connection after *seconds*; with 0, when the fault is taken back."""
         with self._acting(kind="timeout", stream=stream, toxicity=toxicity, after=seconds):
             yield
 
     @contextmanager
-    def reset_peer(self, seconds: float = 0.0, *, stream: Stream = "downstream", toxicity: float = 1.0) -> Iterator[None]:
+    def reset_peer(
+        self, seconds: float = 0.0, *, stream: Stream = "downstream", toxicity: float = 1.0
+    ) -> Iterator[None]:
         """Reset the connection *seconds* after something was to pass."""
         with self._acting(kind="reset_peer", stream=stream, toxicity=toxicity, after=seconds):
             yield
 
     @contextmanager
-    def slicer(self, size: int, *, variation: int = 0, delay: float = 0.0, stream: Stream = "downstream", toxicity: float = 1.0) -> Iterator[None]:
+    def slicer(
+        self,
+        size: int,
+        *,
+        variation: int = 0,
+        delay: float = 0.0,
+        stream: Stream = "downstream",
+        toxicity: float = 1.0,
+    ) -> Iterator[None]:
         """Pass on small pieces of *size* bytes, give or take *variation*, with *delay* seconds between them."""
-        with self._acting(kind="slicer", stream=stream, toxicity=toxicity, size=size, variation=variation, delay=delay):
+        with self._acting(
+            kind="slicer", stream=stream, toxicity=toxicity, size=size, variation=variation, delay=delay
+        ):
             yield
 
     @contextmanager
-    def limit_data(self, size: int, *, stream: Stream = "downstream", toxicity: float = 1.0) -> Iterator[None]:
+    def limit_data(
+        self, size: int, *, stream: Stream = "downstream", toxicity: float = 1.0
+    ) -> Iterator[None]:
         """Close the connection when *size* bytes have passed since it was made."""
         with self._acting(kind="limit_data", stream=stream, toxicity=toxicity, limit=size):
             yield
@@ -141,7 +165,9 @@ class FaultProxy:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @contextmanager
@@ -149,8 +175,12 @@ class FaultProxy:
         if stream not in {"upstream", "downstream"}:
             raise ValueError(f"stream = {stream!r}: say upstream (to the server) or downstream (from it)")
         if not 0 <= toxicity <= 1:
-            raise ValueError(f"toxicity = {toxicity!r} is no share of the connections: give a number from 0 to 1")
-        if bad := [name for name, value in how.items() if value < 0] or [name for name in ("rate", "size") if how.get(name) == 0]:
+            raise ValueError(
+                f"toxicity = {toxicity!r} is no share of the connections: give a number from 0 to 1"
+            )
+        if bad := [name for name, value in how.items() if value < 0] or [
+            name for name in ("rate", "size") if how.get(name) == 0
+        ]:
             raise ValueError(f"{kind} with {bad[0]} = {how[bad[0]]!r}: give more than that")
         self._made += 1
         toxic = _Toxic(kind, stream, toxicity, self._made, **how)  # type: ignore[arg-type]  # sizes are whole numbers where they are asked for
@@ -180,7 +210,8 @@ class FaultProxy:
         return [
             toxic
             for toxic in self._toxics
-            if toxic.stream == stream and random.Random(f"{self._seed}/{toxic.number}/{link.number}").random() < toxic.toxicity  # noqa: S311
+            if toxic.stream == stream
+            and random.Random(f"{self._seed}/{toxic.number}/{link.number}").random() < toxic.toxicity  # noqa: S311
         ]
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -219,7 +250,9 @@ class FaultProxy:
                 writer.close()
         link.ended.set()
 
-    async def _pass(self, link: _Link, stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, link: _Link, stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         """Pass one direction on, until it ends; what arrives while something is delayed waits in a queue, and its delay has begun."""
         waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(CHUNKS)
         loop = asyncio.get_running_loop()
@@ -228,7 +261,7 @@ class FaultProxy:
             data = b"-"
             while data:
                 try:
-                    data = await reader.read(READ)
+                    data = await reader.read(READ_SIZE)
                 except OSError:
                     data = b""
                 await waiting.put((loop.time(), data))
@@ -240,7 +273,9 @@ class FaultProxy:
                 arrived, data = await waiting.get()
                 toxics = self._of(link, stream)
                 if not data:
-                    await asyncio.sleep(max((toxic.delay for toxic in toxics if toxic.kind == "slow_close"), default=0.0))
+                    await asyncio.sleep(
+                        max((toxic.delay for toxic in toxics if toxic.kind == "slow_close"), default=0.0)
+                    )
                     if writer.can_write_eof():
                         writer.write_eof()
                     return
@@ -258,7 +293,14 @@ class FaultProxy:
                 await reading
 
     async def _pass_badly(
-        self, link: _Link, stream: Stream, toxics: list[_Toxic], data: bytes, arrived: float, writer: asyncio.StreamWriter, draw: random.Random
+        self,
+        link: _Link,
+        stream: Stream,
+        toxics: list[_Toxic],
+        data: bytes,
+        arrived: float,
+        writer: asyncio.StreamWriter,
+        draw: random.Random,
     ) -> bool:
         """Do to one piece of data what the faults say; return whether the direction goes on."""
         for toxic in toxics:
@@ -297,10 +339,12 @@ async def _pieces(data: bytes, toxics: list[_Toxic], draw: random.Random) -> Asy
         if slicer is not None:
             size = max(1, slicer.size + draw.randint(-slicer.variation, slicer.variation))
         elif rate is not None:
-            size = max(1, int(rate * PACE))
+            size = max(1, int(rate * TICK_SECONDS))
         piece, data = data[:size], data[size:]
         if rate is not None:
             await asyncio.sleep(len(piece) / rate)
         yield piece
-        if slicer is not None:  # after the last one, too: whether more follows depends on how the data was read
+        if (
+            slicer is not None
+        ):  # after the last one, too: whether more follows depends on how the data was read
             await asyncio.sleep(slicer.delay)

@@ -19,7 +19,7 @@ from tier0.faults.background import BackgroundLoop
 from tier0.faults.log import Arrival, FaultLog
 
 HOST = "127.0.0.1"
-READ = 65536
+READ_SIZE = 65536
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,10 @@ class Reply:
         """The status line and the headers."""
         length = len(self.content) if self.length is None else self.length
         headers = {"Content-Type": "application/json", "Content-Length": str(length), **self.headers}
-        lines = [f"HTTP/1.1 {self.status} {'OK' if self.status < 400 else 'Not well'}", *(f"{name}: {value}" for name, value in headers.items())]  # noqa: PLR2004
+        lines = [
+            f"HTTP/1.1 {self.status} {'OK' if self.status < 400 else 'Not well'}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
         return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
@@ -83,7 +86,9 @@ class FaultServer:
         setup: answered to these paths, and not in the log, until it is emptied: what a client asks for while it is made.
     """
 
-    def __init__(self, script: Reply | Sequence[Reply] | Script, *, setup: Mapping[str, Reply] | None = None) -> None:
+    def __init__(
+        self, script: Reply | Sequence[Reply] | Script, *, setup: Mapping[str, Reply] | None = None
+    ) -> None:
         self.log = FaultLog()
         self.setup = dict(setup or {})
         self.script = script
@@ -122,7 +127,9 @@ class FaultServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,10 +146,14 @@ class FaultServer:
                     http = h11.Connection(h11.SERVER)
                     continue
                 headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
-                arrival = self.log.arrive(number, head.method.decode(), head.target.decode("latin-1"), headers, body)
+                arrival = self.log.arrive(
+                    number, head.method.decode(), head.target.decode("latin-1"), headers, body
+                )
                 if not await self._answer(arrival, self._script(arrival), reader, writer):
                     break
-                http = h11.Connection(h11.SERVER)  # what is sent here obeys no protocol: each request starts afresh
+                http = h11.Connection(
+                    h11.SERVER
+                )  # what is sent here obeys no protocol: each request starts afresh
         except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):  # the last: this server is closed
             pass
         finally:
@@ -151,7 +162,9 @@ class FaultServer:
             writer.close()
             self.log.note("closed", number)
 
-    async def _answer(self, arrival: Arrival, reply: Reply, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(
+        self, arrival: Arrival, reply: Reply, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         """Answer one request; return whether the connection goes on."""
         if reply.delay and await _gone_within(reader, reply.delay):
             return False
@@ -176,14 +189,16 @@ class FaultServer:
         return reply.ending == "keep"
 
 
-async def _next_request(http: h11.Connection, reader: asyncio.StreamReader) -> tuple[h11.Request, bytes] | None:
+async def _next_request(
+    http: h11.Connection, reader: asyncio.StreamReader
+) -> tuple[h11.Request, bytes] | None:
     """Read one request; None where the caller has gone."""
     head: h11.Request | None = None
     body = bytearray()
     while True:
         event = http.next_event()
         if event is h11.NEED_DATA:
-            data = await reader.read(READ)
+            data = await reader.read(READ_SIZE)
             if not data:
                 return None
             http.receive_data(data)

@@ -10,7 +10,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.pipeline.labels import LabelledClassifier
-from tier0.pipeline.metrics import BINARY
 from tier0.pipeline.selection import scoring_of
 
 if TYPE_CHECKING:
@@ -19,13 +18,12 @@ if TYPE_CHECKING:
     from tier0.pipeline.data import Dataset
 
 REPEATS = 5
-MOST_ROWS = 2000
+MAX_ROWS = 2000
 """Of the test part, for the importances: their spread says whether more would be needed."""
 EXPLAINED_ROWS = 200
 GIVES_AWAY = {"classification": 0.99, "regression": 0.99}
 """AUC-ROC, or R², of a shallow tree on one feature alone, from which it is suspected to hold the answer."""
 DEPTH = 3
-TWICE = 2
 """Rows that a class must have to be divided."""
 
 
@@ -76,19 +74,36 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
     if dataset.task == "classification" and not hasattr(model, "predict_proba"):
         scoring, metric = "accuracy", "accuracy"
     rows = parts["test"]
-    if len(rows) > MOST_ROWS:  # in the same proportions: a score needs every class
-        is_divisible = dataset.task == "classification" and np.unique(dataset.target[rows], return_counts=True)[1].min() >= TWICE
+    if len(rows) > MAX_ROWS:  # in the same proportions: a score needs every class
+        is_divisible = (
+            dataset.task == "classification"
+            and np.unique(dataset.target[rows], return_counts=True)[1].min() >= 2
+        )
         stratify = dataset.target[rows] if is_divisible else None
-        rows = np.sort(train_test_split(rows, train_size=MOST_ROWS, random_state=seed, stratify=stratify)[0])
+        rows = np.sort(train_test_split(rows, train_size=MAX_ROWS, random_state=seed, stratify=stratify)[0])
     features, target = dataset.take(rows)
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fall = permutation_importance(model, features, target, scoring=get_scorer(scoring), n_repeats=REPEATS, random_state=seed, n_jobs=1)
+        fall = permutation_importance(
+            model,
+            features,
+            target,
+            scoring=get_scorer(scoring),
+            n_repeats=REPEATS,
+            random_state=seed,
+            n_jobs=1,
+        )
         shap = _shap(model, features, dataset.names)
         frame = dataset.frame()
         alone = [_alone(dataset, parts, frame[name], scoring) for name in dataset.names]
     importances = [
-        Importance(name, float(fall.importances_mean[number]), float(fall.importances_std[number]), alone[number], shap.get(name))
+        Importance(
+            name,
+            float(fall.importances_mean[number]),
+            float(fall.importances_std[number]),
+            alone[number],
+            shap.get(name),
+        )
         for number, name in enumerate(dataset.names)
     ]
     importances.sort(key=lambda one: -one.mean)
@@ -100,7 +115,9 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
     return Analysis(tuple(importances), metric, len(rows), told)
 
 
-def _alone(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], column: pd.Series[Any], scoring: str) -> float:
+def _alone(
+    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], column: pd.Series[Any], scoring: str
+) -> float:
     """Return the score of a shallow tree on one feature, its categories numbered by their mean target in the training part."""
     import pandas as pd  # noqa: PLC0415
     from sklearn.metrics import get_scorer  # noqa: PLC0415
@@ -132,17 +149,23 @@ def _shap(model: Any, features: Any, names: list[str]) -> dict[str, float]:
     try:
         matrix = steps.transform(features[:EXPLAINED_ROWS]) if steps else features[:EXPLAINED_ROWS]
         matrix = np.asarray(matrix.todense() if hasattr(matrix, "todense") else matrix, dtype=float)
-        explainer = shap.LinearExplainer(estimator, matrix) if hasattr(estimator, "coef_") else shap.TreeExplainer(estimator)
+        explainer = (
+            shap.LinearExplainer(estimator, matrix)
+            if hasattr(estimator, "coef_")
+            else shap.TreeExplainer(estimator)
+        )
         values = np.abs(np.asarray(explainer.shap_values(matrix)))
         columns = [str(name) for name in steps.get_feature_names_out(names)] if steps else names
     except Exception:  # noqa: BLE001 - which estimators it knows differs from version to version
         return {}
-    axis = values.shape.index(matrix.shape[1], 1 if values.ndim == BINARY else 0)
+    axis = values.shape.index(matrix.shape[1], 1 if values.ndim == 2 else 0)
     each = values.mean(axis=tuple(other for other in range(values.ndim) if other != axis))
     sums = dict.fromkeys(names, 0.0)
     for column, value in zip(columns, each, strict=True):
         plain = column.partition("__")[2] or column
-        origin = max((name for name in names if plain == name or plain.startswith(f"{name}_")), key=len, default=None)
+        origin = max(
+            (name for name in names if plain == name or plain.startswith(f"{name}_")), key=len, default=None
+        )
         if origin is not None:
             sums[origin] += float(value)
     return sums

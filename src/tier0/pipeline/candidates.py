@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tier0.pipeline.data import Dataset
 
-MOST_CATEGORIES = 50
+MAX_CATEGORIES = 50
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,12 @@ def _linear(dataset: Dataset, seed: int) -> Candidate:
     def build(**parameters: Any) -> Any:
         if dataset.task == "regression":
             return _pipeline(dataset, Ridge(**parameters), impute=True, scale=True)
-        return _pipeline(dataset, LogisticRegression(max_iter=2000, random_state=seed, **parameters), impute=True, scale=True)
+        return _pipeline(
+            dataset,
+            LogisticRegression(max_iter=2000, random_state=seed, **parameters),
+            impute=True,
+            scale=True,
+        )
 
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         if dataset.task == "regression":
@@ -67,7 +72,11 @@ def _random_forest(dataset: Dataset, seed: int) -> Candidate:
     kind = RandomForestRegressor if dataset.task == "regression" else RandomForestClassifier
 
     def build(**parameters: Any) -> Any:
-        return _pipeline(dataset, kind(**{"n_estimators": 100, "n_jobs": 1, "random_state": seed, **parameters}), impute=True)
+        return _pipeline(
+            dataset,
+            kind(**{"n_estimators": 100, "n_jobs": 1, "random_state": seed, **parameters}),
+            impute=True,
+        )
 
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         return {
@@ -85,7 +94,9 @@ def _hist_gradient_boosting(dataset: Dataset, seed: int) -> Candidate:
     kind = HistGradientBoostingRegressor if dataset.task == "regression" else HistGradientBoostingClassifier
 
     def build(**parameters: Any) -> Any:
-        return _pipeline(dataset, kind(**{"max_iter": 100, "early_stopping": False, "random_state": seed, **parameters}))
+        return _pipeline(
+            dataset, kind(**{"max_iter": 100, "early_stopping": False, "random_state": seed, **parameters})
+        )
 
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         return {
@@ -106,7 +117,9 @@ def _xgboost(dataset: Dataset, seed: int) -> Candidate:
     wrap = dataset.task == "classification" and not _labels_are_codes(dataset)
 
     def build(**parameters: Any) -> Any:
-        estimator = kind(**{"n_estimators": 100, "n_jobs": 1, "random_state": seed, "tree_method": "hist", **parameters})
+        estimator = kind(
+            **{"n_estimators": 100, "n_jobs": 1, "random_state": seed, "tree_method": "hist", **parameters}
+        )
         if wrap:
             from tier0.pipeline.labels import LabelledClassifier  # noqa: PLC0415
 
@@ -124,7 +137,14 @@ def _lightgbm(dataset: Dataset, seed: int) -> Candidate:
     kind: Any = LGBMRegressor if dataset.task == "regression" else LGBMClassifier
 
     def build(**parameters: Any) -> Any:
-        defaults = {"n_estimators": 100, "n_jobs": 1, "subsample_freq": 1, "random_state": seed, "deterministic": True, "verbose": -1}
+        defaults = {
+            "n_estimators": 100,
+            "n_jobs": 1,
+            "subsample_freq": 1,
+            "random_state": seed,
+            "deterministic": True,
+            "verbose": -1,
+        }
         return _pipeline(dataset, kind(**{**defaults, **parameters}))
 
     return Candidate("lightgbm", kind.__name__, build, _suggest_boosting)
@@ -158,12 +178,19 @@ def _pipeline(dataset: Dataset, estimator: Any, *, impute: bool = False, scale: 
     from sklearn.pipeline import Pipeline  # noqa: PLC0415
     from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: PLC0415
 
-    number_steps = [*([("impute", SimpleImputer(strategy="median"))] if impute else []), *([("scale", StandardScaler())] if scale else [])]
+    number_steps = [
+        *([("impute", SimpleImputer(strategy="median"))] if impute else []),
+        *([("scale", StandardScaler())] if scale else []),
+    ]
     if not hasattr(dataset.features, "columns"):
         return Pipeline([*number_steps, ("model", estimator)])
-    numbers = [name for name, dtype in dataset.features.dtypes.items() if getattr(dtype, "kind", "O") in "fiub"]
+    numbers = [
+        name for name, dtype in dataset.features.dtypes.items() if getattr(dtype, "kind", "O") in "fiub"
+    ]
     categories = [name for name in dataset.names if name not in numbers]
-    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MOST_CATEGORIES, sparse_output=False)
+    one_hot = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", max_categories=MAX_CATEGORIES, sparse_output=False
+    )
     transformers = [
         ("numbers", Pipeline(number_steps) if number_steps else "passthrough", numbers),
         ("categories", one_hot, categories),

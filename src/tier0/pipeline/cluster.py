@@ -13,16 +13,16 @@ from threadpoolctl import threadpool_limits
 
 from tier0.core.errors import MissingDependencyError, Tier0Error
 
-Run = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterable[Any]]
+Executor = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterable[Any]]
 """Calls a function with each tuple of arguments, and gives the results in their order, as `itertools.starmap` does."""
 CONNECT = 5
 """Seconds that a scheduler may take to answer."""
-SAME = ("pytest-tier0", "numpy", "scikit-learn", "xgboost", "lightgbm", "cloudpickle")
+PINNED_PACKAGES = ("pytest-tier0", "numpy", "scikit-learn", "xgboost", "lightgbm", "cloudpickle")
 """Packages whose version decides about the outcome, or about whether a worker can read what it is sent."""
 
 
 @contextmanager
-def dask_cluster(address: str) -> Iterator[Run]:
+def dask_cluster(address: str) -> Iterator[Executor]:
     """Connect with a Dask cluster that runs already, and see that its workers are like us; give what runs fits there.
 
     Args:
@@ -33,21 +33,27 @@ def dask_cluster(address: str) -> Iterator[Run]:
         Tier0Error: nothing answers there, it has no workers, or they have other versions.
     """
     if not address.startswith(("tcp://", "tls://")):
-        raise Tier0Error(f"dask = {address!r} is no address of a scheduler: give one such as tcp://127.0.0.1:8786")
+        raise Tier0Error(
+            f"dask = {address!r} is no address of a scheduler: give one such as tcp://127.0.0.1:8786"
+        )
     try:
         import distributed  # noqa: PLC0415 - an optional extra
     except ImportError as problem:
-        raise MissingDependencyError("--dask needs the package distributed, which is not installed: pip install 'pytest-tier0[dask]'") from problem
+        raise MissingDependencyError(
+            "--dask needs the package distributed, which is not installed: pip install 'pytest-tier0[dask]'"
+        ) from problem
     try:
         client: Any = distributed.Client(address, timeout=CONNECT, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as problem:
-        raise Tier0Error(f"dask = {address!r} does not answer as a scheduler: {problem}. Start one with: dask scheduler") from problem
+        raise Tier0Error(
+            f"dask = {address!r} does not answer as a scheduler: {problem}. Start one with: dask scheduler"
+        ) from problem
     with client:
         _refuse_other_workers(client, address)
         yield _runner(client)
 
 
-def _runner(client: Any) -> Run:
+def _runner(client: Any) -> Executor:
     def run(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
         import joblib  # noqa: PLC0415
 
@@ -77,14 +83,18 @@ def _refuse_other_workers(client: Any, address: str) -> None:
     for worker, found in theirs.items():
         for name, version in ours.items():
             if found[name] != version:
-                message = f"dask = {address!r}: the worker {worker} has {name} {found[name]}, and here is {version}"
-                raise Tier0Error(f"{message}: with another version the outcome may be another one. Install the same there")
+                message = (
+                    f"dask = {address!r}: the worker {worker} has {name} {found[name]}, and here is {version}"
+                )
+                raise Tier0Error(
+                    f"{message}: with another version the outcome may be another one. Install the same there"
+                )
 
 
 def versions() -> dict[str, str | None]:
     """Return the versions of Python and of what decides about the outcome; None for what is not installed."""
     found: dict[str, str | None] = {"Python": platform.python_version()}
-    for name in SAME:
+    for name in PINNED_PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

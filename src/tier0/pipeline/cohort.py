@@ -61,7 +61,9 @@ def choose_cohort(dataset: Dataset, criteria: tuple[Criterion, ...], scope: Scop
     frame = dataset.frame()
     for criterion in criteria:
         if criterion.column not in frame.columns:
-            raise StudyError(f"cohort: {str(criterion)!r} is about {criterion.column!r}, which is no column. There are: {', '.join(frame.columns)}")
+            raise StudyError(
+                f"cohort: {str(criterion)!r} is about {criterion.column!r}, which is no column. There are: {', '.join(frame.columns)}"
+            )
     stays = np.ones(len(dataset), dtype=bool)
     attrition = []
     for criterion in criteria:
@@ -105,12 +107,16 @@ def _meets(column: pd.Series[Any], criterion: Criterion) -> np.ndarray[Any, Any]
 def _too_few(chosen: Dataset, everybody: Dataset, classes: dict[str, int], scope: Scope) -> list[str]:
     problems = []
     if len(chosen) < scope.minimum_rows:
-        problems.append(f"{len(chosen)} of {len(everybody)} rows are left, and minimum_rows is {scope.minimum_rows}")
+        problems.append(
+            f"{len(chosen)} of {len(everybody)} rows are left, and minimum_rows is {scope.minimum_rows}"
+        )
     if everybody.task == "classification":
         counts = {label: classes.get(label, 0) for label in sorted(_count(everybody))}
         rare = min(counts, key=lambda label: counts[label])
         if counts[rare] < scope.minimum_of_each_class:
-            problems.append(f"class {rare!r} has {counts[rare]} rows left, and minimum_of_each_class is {scope.minimum_of_each_class}")
+            problems.append(
+                f"class {rare!r} has {counts[rare]} rows left, and minimum_of_each_class is {scope.minimum_of_each_class}"
+            )
     return problems
 
 
@@ -121,13 +127,20 @@ def make_rarer(dataset: Dataset, share: float, seed: int) -> Dataset:
         StudyError: it is no classification of two classes, or the class is rarer already.
     """
     labels, counts = np.unique(dataset.target, return_counts=True)
-    if dataset.task != "classification" or len(labels) != 2:  # noqa: PLR2004
-        raise StudyError(f"imbalanced = {share:g} is for two classes, and {dataset.name} has {len(labels)} or is a regression: leave it out")
+    if dataset.task != "classification" or len(labels) != 2:
+        raise StudyError(
+            f"imbalanced = {share:g} is for two classes, and {dataset.name} has {len(labels)} or is a regression: leave it out"
+        )
     rare = labels[counts.argmin()]
     others = int(counts.max())
     wanted = round(share / (1 - share) * others)
     if wanted > counts.min():
-        raise StudyError(f"imbalanced = {share:g} asks for {wanted} rows of class {rare!r}, and there are {counts.min()}: ask for less")
+        raise StudyError(
+            f"imbalanced = {share:g} asks for {wanted} rows of class {rare!r}, and there are {counts.min()}: ask for less"
+        )
     of_it = np.flatnonzero(dataset.target == rare)
     kept = np.random.default_rng(seed).choice(of_it, size=wanted, replace=False)
-    return replace(dataset.subset(np.sort(np.concatenate([np.flatnonzero(dataset.target != rare), kept]))), name=dataset.name)
+    return replace(
+        dataset.subset(np.sort(np.concatenate([np.flatnonzero(dataset.target != rare), kept]))),
+        name=dataset.name,
+    )

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 PATIENTS = 600
 AGE_MISSING = 0.05
 FOLDS = 20
-PARTS = {"train": (0, 1, 3, 5, 6, 8, 9, 11, 13, 14, 16, 18), "validation": (2, 7, 12, 17), "test": (4, 10, 15), "holdout": (19,)}
+PARTS = {
+    "train": (0, 1, 3, 5, 6, 8, 9, 11, 13, 14, 16, 18),
+    "validation": (2, 7, 12, 17),
+    "test": (4, 10, 15),
+    "holdout": (19,),
+}
 """The folds of 5 % that each part takes: 60, 20, 15 and 5 %, spread out, since the first folds get the rows that cannot be divided evenly."""
-MOST_CLASSES = 20
+MAX_CLASSES = 20
 BUILT_IN: dict[str, tuple[str, str, Literal["classification", "regression"]]] = {
     "breast_cancer": ("load_breast_cancer", "malignant", "classification"),
     "wine": ("load_wine", "cultivar", "classification"),
@@ -73,7 +78,11 @@ class Dataset:
         """Return the features and, last, the target, as one table."""
         import pandas as pd  # noqa: PLC0415
 
-        features = self.features if hasattr(self.features, "columns") else pd.DataFrame(self.features, columns=self.names)
+        features = (
+            self.features
+            if hasattr(self.features, "columns")
+            else pd.DataFrame(self.features, columns=self.names)
+        )
         return features.assign(**{self.target_name: self.target})
 
 
@@ -91,7 +100,9 @@ def load_dataset(settings: Settings) -> Dataset:
     else:
         dataset = _load_file(Path(settings.dataset), settings.target or "", settings.group, settings.date)
     if dataset.task == "classification" and len(labels := np.unique(dataset.target).tolist()) == 1:
-        raise UselessModelError(f"{dataset.target_name!r} is {labels[0]!r} in all {len(dataset)} rows: with one class only there is nothing to learn")
+        raise UselessModelError(
+            f"{dataset.target_name!r} is {labels[0]!r} in all {len(dataset)} rows: with one class only there is nothing to learn"
+        )
     return dataset
 
 
@@ -149,10 +160,14 @@ def _load_file(path: Path, target_name: str, group_name: str | None, date_name: 
     frame = _read_frame(path)
     for option, name in (("target", target_name), ("group", group_name), ("date", date_name)):
         if name is not None and name not in frame.columns:
-            raise DatasetError(f"{option} = {name!r} is no column of {path}. Its columns are: {', '.join(map(str, frame.columns))}.")
+            raise DatasetError(
+                f"{option} = {name!r} is no column of {path}. Its columns are: {', '.join(map(str, frame.columns))}."
+            )
     for what, name in (("target", target_name), ("group", group_name)):
         if name is not None and (missing := int(frame[name].isna().sum())):
-            raise DatasetError(f"the {what} {name!r} of {path} is missing in {missing} of {len(frame)} rows. Remove or fill them first.")
+            raise DatasetError(
+                f"the {what} {name!r} of {path} is missing in {missing} of {len(frame)} rows. Remove or fill them first."
+            )
     target = frame[target_name].to_numpy()
     if target.dtype.kind == "f" and not np.isfinite(target).all():
         raise DatasetError(
@@ -170,9 +185,25 @@ def _load_file(path: Path, target_name: str, group_name: str | None, date_name: 
     task = _task_of(target)
     if task == "classification" and target.dtype.kind == "f":
         target = target.astype(int)
-    is_matrix = all(getattr(dtype, "kind", "O") in "fiu" for dtype in features.dtypes) and _survives_as_float(features)
-    name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in path.stem.lower()).strip("_") or "data"
-    return Dataset(name[:40], features.to_numpy(dtype=float) if is_matrix else features, names, target, target_name, task, groups, dates)
+    is_matrix = all(getattr(dtype, "kind", "O") in "fiu" for dtype in features.dtypes) and _survives_as_float(
+        features
+    )
+    name = (
+        "".join(
+            letter if letter.isascii() and letter.isalnum() else "_" for letter in path.stem.lower()
+        ).strip("_")
+        or "data"
+    )
+    return Dataset(
+        name[:40],
+        features.to_numpy(dtype=float) if is_matrix else features,
+        names,
+        target,
+        target_name,
+        task,
+        groups,
+        dates,
+    )
 
 
 def _read_dates(column: pd.Series[Any], path: Path) -> np.ndarray[Any, Any]:
@@ -181,9 +212,13 @@ def _read_dates(column: pd.Series[Any], path: Path) -> np.ndarray[Any, Any]:
     try:
         dates = pd.to_datetime(column, format="ISO8601", utc=True).dt.tz_localize(None)
     except (ValueError, TypeError) as problem:
-        raise DatasetError(f"date = {column.name!r} of {path} holds what is no date: {problem}. Write them as 2026-03-31") from None
+        raise DatasetError(
+            f"date = {column.name!r} of {path} holds what is no date: {problem}. Write them as 2026-03-31"
+        ) from None
     if missing := int(dates.isna().sum()):
-        raise DatasetError(f"date = {column.name!r} of {path} is missing in {missing} of {len(dates)} rows. Remove or fill them first.")
+        raise DatasetError(
+            f"date = {column.name!r} of {path} is missing in {missing} of {len(dates)} rows. Remove or fill them first."
+        )
     found: np.ndarray[Any, Any] = dates.to_numpy(dtype="datetime64[s]")
     return found
 
@@ -204,7 +239,9 @@ def _read_frame(path: Path) -> pd.DataFrame:
 
 def _refuse_columns(features: pd.DataFrame, path: Path) -> None:
     if features.columns.empty:
-        raise DatasetError(f"{path} has no column besides the target and the group: there is nothing to learn from")
+        raise DatasetError(
+            f"{path} has no column besides the target and the group: there is nothing to learn from"
+        )
     for name, column in features.items():
         if getattr(column.dtype, "kind", "O") in "Mm":
             raise DatasetError(
@@ -212,8 +249,13 @@ def _refuse_columns(features: pd.DataFrame, path: Path) -> None:
             )
         if column.isna().all():
             raise DatasetError(f"column {name!r} of {path} has no value in any row. Remove it.")
-        if getattr(column.dtype, "kind", "O") == "f" and np.isinf(column.to_numpy(dtype=float, na_value=0.0)).any():
-            raise DatasetError(f"column {name!r} of {path} holds infinity. Replace it by a number, or by nothing.")
+        if (
+            getattr(column.dtype, "kind", "O") == "f"
+            and np.isinf(column.to_numpy(dtype=float, na_value=0.0)).any()
+        ):
+            raise DatasetError(
+                f"column {name!r} of {path} holds infinity. Replace it by a number, or by nothing."
+            )
 
 
 def _survives_as_float(features: pd.DataFrame) -> bool:
@@ -224,10 +266,10 @@ def _survives_as_float(features: pd.DataFrame) -> bool:
 
 
 def _task_of(target: np.ndarray[Any, Any]) -> Literal["classification", "regression"]:
-    """Take text, booleans and up to `MOST_CLASSES` different whole numbers as classes, anything else as numbers to predict."""
+    """Take text, booleans and up to `MAX_CLASSES` different whole numbers as classes, anything else as numbers to predict."""
     if target.dtype.kind not in "fiu":
         return "classification"
-    few = len(np.unique(target)) <= MOST_CLASSES
+    few = len(np.unique(target)) <= MAX_CLASSES
     return "classification" if few and bool(np.all(target == np.floor(target))) else "regression"
 
 
@@ -244,9 +286,13 @@ def split(dataset: Dataset, seed: int) -> dict[str, np.ndarray[Any, Any]]:
     """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold  # noqa: PLC0415
 
-    units, what = (len(dataset), "rows") if dataset.groups is None else (len(np.unique(dataset.groups)), "groups")
+    units, what = (
+        (len(dataset), "rows") if dataset.groups is None else (len(np.unique(dataset.groups)), "groups")
+    )
     if units < FOLDS:
-        raise DatasetError(f"{dataset.name} has {units} {what}, and a split into 60, 20, 15 and 5 % needs at least {FOLDS}")
+        raise DatasetError(
+            f"{dataset.name} has {units} {what}, and a split into 60, 20, 15 and 5 % needs at least {FOLDS}"
+        )
     if dataset.task == "classification":
         _refuse_rare_classes(dataset)
     if dataset.dates is not None:
@@ -256,9 +302,17 @@ def split(dataset: Dataset, seed: int) -> dict[str, np.ndarray[Any, Any]]:
         if dataset.groups is not None:
             splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     else:
-        splitter = KFold(FOLDS, shuffle=True, random_state=seed) if dataset.groups is None else GroupKFold(FOLDS)
+        splitter = (
+            KFold(FOLDS, shuffle=True, random_state=seed) if dataset.groups is None else GroupKFold(FOLDS)
+        )
     folds = [fold for _, fold in splitter.split(np.zeros(len(dataset)), dataset.target, dataset.groups)]
-    return _complete(dataset, {name: np.sort(np.concatenate([folds[index] for index in indices])) for name, indices in PARTS.items()})
+    return _complete(
+        dataset,
+        {
+            name: np.sort(np.concatenate([folds[index] for index in indices]))
+            for name, indices in PARTS.items()
+        },
+    )
 
 
 def _split_by_time(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
@@ -279,11 +333,15 @@ def _split_by_time(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
 def _complete(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
     """Return the parts, if each of them can be used."""
     if empty := [name for name, indices in parts.items() if not len(indices)]:
-        raise DatasetError(f"the {empty[0]} part of {dataset.name} would be empty: too many rows have the same date, or belong to one group")
+        raise DatasetError(
+            f"the {empty[0]} part of {dataset.name} would be empty: too many rows have the same date, or belong to one group"
+        )
     for name in ("train", "validation", "test"):
         absent = set(np.unique(dataset.target).tolist()) - set(dataset.target[parts[name]].tolist())
         if dataset.task == "classification" and absent:
-            raise DatasetError(f"the {name} part would hold no row of class {absent.pop()!r}: give more rows of it")
+            raise DatasetError(
+                f"the {name} part would hold no row of class {absent.pop()!r}: give more rows of it"
+            )
     return parts
 
 

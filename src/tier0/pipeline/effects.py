@@ -30,7 +30,9 @@ class EffectRegressor(BaseEstimator):  # type: ignore[misc]
             controls: what else the outcome and the treatment depend on, shape (rows, any).
         """
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
-        self.estimator.fit(np.asarray(y), np.asarray(treatment), X=self._numbers(X), W=np.asarray(controls, dtype=float))
+        self.estimator.fit(
+            np.asarray(y), np.asarray(treatment), X=self._numbers(X), W=np.asarray(controls, dtype=float)
+        )
         return self
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:  # noqa: N803

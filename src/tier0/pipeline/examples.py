@@ -58,7 +58,9 @@ def train_classification(seed: int) -> list[ExampleModel]:
     from lightgbm import LGBMClassifier  # noqa: PLC0415 - only where it is trained
 
     return [
-        _classifier("churn", LGBMClassifier(n_estimators=60, random_state=seed, n_jobs=1, verbose=-1), -1.0, seed),
+        _classifier(
+            "churn", LGBMClassifier(n_estimators=60, random_state=seed, n_jobs=1, verbose=-1), -1.0, seed
+        ),
         _classifier("conversion", LogisticRegression(max_iter=1000), 1.0, seed + 1),
     ]
 
@@ -67,13 +69,24 @@ def _classifier(name: str, estimator: Any, sign: float, seed: int) -> ExampleMod
     customers, score = _customers(seed)
     noise = np.random.default_rng(seed).logistic(size=len(customers))
     outcome = np.where(sign * score + noise > OFTEN, "yes", "no")
-    rows, held_out, labels, held_out_labels = train_test_split(customers, outcome, test_size=0.3, random_state=seed, stratify=outcome)
+    rows, held_out, labels, held_out_labels = train_test_split(
+        customers, outcome, test_size=0.3, random_state=seed, stratify=outcome
+    )
     model = make_pipeline(_encoder(), estimator).fit(rows, labels)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")  # LightGBM gives itself some, and then misses them
+        warnings.filterwarnings(
+            "ignore", message="X does not have valid feature names"
+        )  # LightGBM gives itself some, and then misses them
         probabilities = model.predict_proba(held_out)[:, 1]
     threshold = choose_threshold(held_out_labels, probabilities, model.classes_, "yes")
-    return ExampleModel(name, "classification", model, held_out[:EXAMPLES], {"kind": "classification", "outcome": name}, threshold)
+    return ExampleModel(
+        name,
+        "classification",
+        model,
+        held_out[:EXAMPLES],
+        {"kind": "classification", "outcome": name},
+        threshold,
+    )
 
 
 def train_regression(seed: int) -> list[ExampleModel]:
@@ -86,7 +99,13 @@ def train_regression(seed: int) -> list[ExampleModel]:
     for days in (90, 365):
         customers, score = _customers(seed)
         draw = np.random.default_rng(seed + days)
-        value = customers["monthly_spend"] * days / 30 * (1 / (1 + np.exp(-score))) * draw.lognormal(sigma=0.2, size=len(customers))
+        value = (
+            customers["monthly_spend"]
+            * days
+            / 30
+            * (1 / (1 + np.exp(-score)))
+            * draw.lognormal(sigma=0.2, size=len(customers))
+        )
         estimator = make_pipeline(_encoder(), HistGradientBoostingRegressor(max_iter=60, random_state=seed))
         model = ConformalRegressor(estimator, LEVEL, seed).fit(customers[EXAMPLES:], value[EXAMPLES:])
         metadata = {"kind": "regression", "outcome": "spend", "horizon_days": days, "level": LEVEL}
@@ -104,15 +123,21 @@ def train_causal(seed: int) -> list[ExampleModel]:
         from causaldata import nsw_mixtape  # noqa: PLC0415 - an extra
         from econml.dml import LinearDML  # noqa: PLC0415
     except ModuleNotFoundError as problem:
-        raise Tier0Error(f"the causal service needs {problem.name}: pip install 'pytest-tier0[causal]'") from problem
+        raise Tier0Error(
+            f"the causal service needs {problem.name}: pip install 'pytest-tier0[causal]'"
+        ) from problem
     from sklearn.linear_model import LinearRegression  # noqa: PLC0415
 
     from tier0.pipeline.effects import EffectRegressor  # noqa: PLC0415
 
     people = nsw_mixtape.load_pandas().data.astype(dict.fromkeys((*MODIFIERS, *CONTROLS, "re78"), "float64"))
     treatment_model = make_pipeline(StandardScaler(), LogisticRegression())
-    estimator = LinearDML(model_y=LinearRegression(), model_t=treatment_model, discrete_treatment=True, cv=3, random_state=seed)
-    model = EffectRegressor(estimator, LEVEL).fit(people[MODIFIERS], people["re78"], people["treat"].astype(int), people[CONTROLS])
+    estimator = LinearDML(
+        model_y=LinearRegression(), model_t=treatment_model, discrete_treatment=True, cv=3, random_state=seed
+    )
+    model = EffectRegressor(estimator, LEVEL).fit(
+        people[MODIFIERS], people["re78"], people["treat"].astype(int), people[CONTROLS]
+    )
     metadata = {"kind": "causal", "treatment": "job training", "outcome": "re78", "level": LEVEL}
     return [ExampleModel("training_effect", "causal", model, people[MODIFIERS][:EXAMPLES], metadata)]
 
@@ -135,9 +160,15 @@ def _customers(seed: int) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
             "plan": draw.choice(PLANS, CUSTOMERS),
         }
     )
-    content = customers["tenure_months"] / 40 - customers["support_calls"] / 2 + (customers["plan"] == "premium") * 0.8
+    content = (
+        customers["tenure_months"] / 40
+        - customers["support_calls"] / 2
+        + (customers["plan"] == "premium") * 0.8
+    )
     return customers, content.to_numpy()
 
 
 def _encoder() -> Any:
-    return make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["plan"]), (StandardScaler(), list(NUMBERS)))
+    return make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["plan"]), (StandardScaler(), list(NUMBERS))
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 import cloudpickle
 
-from tier0.core.helper import Handler
+from tier0.core.worker_process import Handler
 
 EXPERIMENT = "tier0"
 ENVIRONMENT = {
@@ -33,7 +33,9 @@ def prepare() -> Handler:
     import mlflow  # noqa: PLC0415 - after its environment is set
     import mlflow.sklearn  # noqa: PLC0415
 
-    if artifacts := os.environ["TIER0_ARTIFACTS"]:  # as a URI: MLflow puts the root into an SQL statement as it is, quotes and all
+    if artifacts := os.environ[
+        "TIER0_ARTIFACTS"
+    ]:  # as a URI: MLflow puts the root into an SQL statement as it is, quotes and all
         os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = artifacts
     mlflow.set_tracking_uri(os.environ["TIER0_TRACKING_URI"])
     found = mlflow.get_experiment_by_name(EXPERIMENT)

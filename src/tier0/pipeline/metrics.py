@@ -9,10 +9,9 @@ import numpy as np
 
 from tier0.core.errors import UselessModelError
 
-LEAST_AUC = 0.55
-LEAST_RECALL = 0.10
-LEAST_R2 = 0.0
-BINARY = 2
+MIN_AUC = 0.55
+MIN_RECALL = 0.10
+MIN_R2 = 0.0
 RESAMPLES = 40
 MEANINGS = {
     "auc_roc": "how often a row of a class gets a higher probability of it than another row; 0.5 is chance",
@@ -34,7 +33,12 @@ def minority_class(target: np.ndarray[Any, Any]) -> Any:
     return labels[len(labels) - 1 - int(np.argmin(counts[::-1]))]
 
 
-def choose_threshold(target: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any], classes: np.ndarray[Any, Any], minority: Any) -> float:
+def choose_threshold(
+    target: np.ndarray[Any, Any],
+    probabilities: np.ndarray[Any, Any],
+    classes: np.ndarray[Any, Any],
+    minority: Any,
+) -> float:
     """Choose the probability of ``classes[1]`` from which it is predicted, so that F1 of the minority class is highest.
 
     Args:
@@ -64,7 +68,11 @@ def choose_threshold(target: np.ndarray[Any, Any], probabilities: np.ndarray[Any
 
 
 def classification_metrics(
-    target: np.ndarray[Any, Any], predictions: list[Any], probabilities: np.ndarray[Any, Any] | None, classes: np.ndarray[Any, Any], minority: Any
+    target: np.ndarray[Any, Any],
+    predictions: list[Any],
+    probabilities: np.ndarray[Any, Any] | None,
+    classes: np.ndarray[Any, Any],
+    minority: Any,
 ) -> dict[str, float]:
     """Measure a classifier.
 
@@ -80,7 +88,13 @@ def classification_metrics(
         more), ``brier`` (two classes: Brier 1950 halved, as scikit-learn has it; more: the sum over classes, as Brier has it),
         ``accuracy``, ``recall_minority`` and ``precision_minority``.
     """
-    from sklearn.metrics import accuracy_score, average_precision_score, precision_score, recall_score, roc_auc_score  # noqa: PLC0415
+    from sklearn.metrics import (  # noqa: PLC0415
+        accuracy_score,
+        average_precision_score,
+        precision_score,
+        recall_score,
+        roc_auc_score,
+    )
 
     label = {"labels": [minority], "average": "macro", "zero_division": 0.0}
     of_labels = {
@@ -92,7 +106,7 @@ def classification_metrics(
         return of_labels
     one_hot = (target[:, None] == classes[None, :]).astype(float)
     squared = ((probabilities - one_hot) ** 2).sum(axis=1).mean()
-    if len(classes) == BINARY:
+    if len(classes) == 2:
         column = int(np.flatnonzero(classes == minority)[0])
         auc = roc_auc_score(one_hot[:, column], probabilities[:, column])
         average_precision = average_precision_score(one_hot[:, column], probabilities[:, column])
@@ -101,11 +115,19 @@ def classification_metrics(
         auc = roc_auc_score(one_hot, probabilities, average="macro")
         average_precision = average_precision_score(one_hot, probabilities, average="macro")
         brier = squared
-    return {"auc_roc": float(auc), "average_precision": float(average_precision), "brier": float(brier), **of_labels}
+    return {
+        "auc_roc": float(auc),
+        "average_precision": float(average_precision),
+        "brier": float(brier),
+        **of_labels,
+    }
 
 
 def spread_of(
-    measure: Callable[[np.ndarray[Any, Any]], dict[str, float]], strata: np.ndarray[Any, Any] | None, rows: int, seed: int
+    measure: Callable[[np.ndarray[Any, Any]], dict[str, float]],
+    strata: np.ndarray[Any, Any] | None,
+    rows: int,
+    seed: int,
 ) -> dict[str, float]:
     """Return how much each metric would vary with other test rows: its standard deviation over bootstrap samples (Efron 1979).
 
@@ -116,8 +138,14 @@ def spread_of(
         seed: of the draw.
     """
     rng = np.random.default_rng(seed)
-    parts = [np.arange(rows)] if strata is None else [np.flatnonzero(strata == label) for label in np.unique(strata)]
-    measured = [measure(np.concatenate([rng.choice(part, len(part)) for part in parts])) for _ in range(RESAMPLES)]
+    parts = (
+        [np.arange(rows)]
+        if strata is None
+        else [np.flatnonzero(strata == label) for label in np.unique(strata)]
+    )
+    measured = [
+        measure(np.concatenate([rng.choice(part, len(part)) for part in parts])) for _ in range(RESAMPLES)
+    ]
     return {name: float(np.std([one[name] for one in measured], ddof=1)) for name in measured[0]}
 
 
@@ -138,8 +166,14 @@ def refuse_useless(metrics: dict[str, float], what: str) -> None:
     Raises:
         UselessModelError: AUC-ROC under 0.55, recall of the minority class under 10 %, or R² under 0; with all the numbers.
     """
-    limits = {"auc_roc": LEAST_AUC, "recall_minority": LEAST_RECALL, "r2": LEAST_R2}
-    reasons = [f"{name} is {metrics[name]:.3f}, under {limit:g}" for name, limit in limits.items() if name in metrics and not metrics[name] >= limit]
+    limits = {"auc_roc": MIN_AUC, "recall_minority": MIN_RECALL, "r2": MIN_R2}
+    reasons = [
+        f"{name} is {metrics[name]:.3f}, under {limit:g}"
+        for name, limit in limits.items()
+        if name in metrics and not metrics[name] >= limit
+    ]
     if reasons:
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        raise UselessModelError(f"{what} is useless on the test part: {'; '.join(reasons)} ({numbers}). Check the target and the features.")
+        raise UselessModelError(
+            f"{what} is useless on the test part: {'; '.join(reasons)} ({numbers}). Check the target and the features."
+        )

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from tier0.pipeline.data import Dataset
 
-MOST_NAMED = 3
+MAX_NAMED = 3
 """Values that do not belong, in a message."""
-MOST_SAID = 300
-AHEAD = 1
+MAX_TEXT_LENGTH = 300
+MIN_SHIFT_YEARS = 1
 """Days by which a row may be newer than today: where it was written, tomorrow may have begun."""
 
 
@@ -79,21 +79,39 @@ def assess(dataset: Dataset, rules: DataRules) -> Quality:
             raise StudyError(f"data.columns.{name} is about no column. There are: {', '.join(frame.columns)}")
     columns = tuple(_look_at(frame[name]) for name in frame.columns)
     duplicates = float(frame.duplicated().mean())
-    age = None if dataset.dates is None else (datetime.now(UTC).date() - dataset.dates.max().astype("datetime64[D]").astype(object)).days
+    age = (
+        None
+        if dataset.dates is None
+        else (datetime.now(UTC).date() - dataset.dates.max().astype("datetime64[D]").astype(object)).days
+    )
     problems = [problem for one in columns for problem in _problems(frame[one.name], one, rules)]
     if duplicates > rules.most_duplicates:
-        problems.append(f"{duplicates:.0%} of the rows are the same as another one, and most_duplicates is {rules.most_duplicates:.0%}")
+        problems.append(
+            f"{duplicates:.0%} of the rows are the same as another one, and most_duplicates is {rules.most_duplicates:.0%}"
+        )
     if rules.newest_within_days is not None:
         if age is None:
-            raise StudyError("data.newest_within_days asks how old the rows are, and no column says that: name it with --date")
+            raise StudyError(
+                "data.newest_within_days asks how old the rows are, and no column says that: name it with --date"
+            )
         if age > rules.newest_within_days:
-            problems.append(f"the newest row is {age} days old, and newest_within_days is {rules.newest_within_days}")
-        if age < -AHEAD:
-            problems.append(f"the newest row is of {-age} days from now, and newest_within_days asks how old it is")
+            problems.append(
+                f"the newest row is {age} days old, and newest_within_days is {rules.newest_within_days}"
+            )
+        if age < -MIN_SHIFT_YEARS:
+            problems.append(
+                f"the newest row is of {-age} days from now, and newest_within_days asks how old it is"
+            )
     if rules.pandera is not None:
         problems += _hold_against_pandera(frame, rules.pandera)
-    notes = [f"{one.name!r} is the same in every row" for one in columns if one.distinct == 1 and not one.missing]
-    notes += [f"{one.name!r} is different in every row, as ids are" for one in columns[:-1] if one.distinct == len(frame) and one.dtype in IDS]
+    notes = [
+        f"{one.name!r} is the same in every row" for one in columns if one.distinct == 1 and not one.missing
+    ]
+    notes += [
+        f"{one.name!r} is different in every row, as ids are"
+        for one in columns[:-1]
+        if one.distinct == len(frame) and one.dtype in IDS
+    ]
     return Quality(len(frame), duplicates, columns, age, tuple(problems), tuple(notes))
 
 
@@ -104,7 +122,9 @@ def _look_at(column: pd.Series[Any]) -> ColumnQuality:
     is_number = getattr(column.dtype, "kind", "O") in "fiub"
     values = column.dropna()
     bounds = (float(values.min()), float(values.max())) if is_number and len(values) else (None, None)
-    return ColumnQuality(str(column.name), str(column.dtype), float(column.isna().mean()), int(values.nunique()), *bounds)
+    return ColumnQuality(
+        str(column.name), str(column.dtype), float(column.isna().mean()), int(values.nunique()), *bounds
+    )
 
 
 def _problems(column: pd.Series[Any], seen: ColumnQuality, rules: DataRules) -> list[str]:
@@ -112,13 +132,21 @@ def _problems(column: pd.Series[Any], seen: ColumnQuality, rules: DataRules) -> 
     problems = []
     most_missing = rules.most_missing if rule.most_missing is None else rule.most_missing
     if seen.missing > most_missing:
-        problems.append(f"{seen.name!r} is missing in {seen.missing:.0%} of the rows, and most_missing is {most_missing:.0%}")
+        problems.append(
+            f"{seen.name!r} is missing in {seen.missing:.0%} of the rows, and most_missing is {most_missing:.0%}"
+        )
     values = column.dropna()
     is_number = seen.least is not None or not len(values)
     if rule.kind in {"number", "whole"} and not is_number:
         problems.append(f"{seen.name!r} is {seen.dtype}, and a {rule.kind} is asked for")
-    elif rule.kind in {"whole", "category"} and is_number and (broken := values[values != np.floor(values.to_numpy(dtype=float))]).size:
-        problems.append(f"{seen.name!r} has numbers that are not whole, such as {_some(broken)}, and kind is {rule.kind!r}")
+    elif (
+        rule.kind in {"whole", "category"}
+        and is_number
+        and (broken := values[values != np.floor(values.to_numpy(dtype=float))]).size
+    ):
+        problems.append(
+            f"{seen.name!r} has numbers that are not whole, such as {_some(broken)}, and kind is {rule.kind!r}"
+        )
     if (rule.least is not None or rule.most is not None) and not is_number:
         problems.append(f"{seen.name!r} is {seen.dtype}, and least or most is asked of it")
     elif rule.least is not None and seen.least is not None and seen.least < rule.least:
@@ -126,20 +154,24 @@ def _problems(column: pd.Series[Any], seen: ColumnQuality, rules: DataRules) -> 
     if is_number and rule.most is not None and seen.most is not None and seen.most > rule.most:
         problems.append(f"{seen.name!r} goes up to {seen.most:g}, and most is {rule.most:g}")
     if rule.allowed is not None and (strange := values[~values.isin(list(rule.allowed))]).size:
-        problems.append(f"{seen.name!r} has values that are not allowed, in {len(strange)} rows: {_some(strange)}")
+        problems.append(
+            f"{seen.name!r} has values that are not allowed, in {len(strange)} rows: {_some(strange)}"
+        )
     return problems
 
 
 def _some(values: pd.Series[Any]) -> str:
     found = values.unique().tolist()
-    return ", ".join(repr(value) for value in found[:MOST_NAMED]) + (" …" if len(found) > MOST_NAMED else "")
+    return ", ".join(repr(value) for value in found[:MAX_NAMED]) + (" …" if len(found) > MAX_NAMED else "")
 
 
 def _hold_against_pandera(frame: pd.DataFrame, name: str) -> list[str]:
     try:
         from pandera.errors import SchemaErrors  # noqa: PLC0415 - only for who uses it
     except ModuleNotFoundError:
-        raise MissingDependencyError(f"data.pandera = {name!r} needs pandera: pip install pandera, or leave it out") from None
+        raise MissingDependencyError(
+            f"data.pandera = {name!r} needs pandera: pip install pandera, or leave it out"
+        ) from None
     module, _, attribute = name.partition(":")
     try:
         schema = getattr(import_module(module), attribute)
@@ -148,9 +180,11 @@ def _hold_against_pandera(frame: pd.DataFrame, name: str) -> list[str]:
     try:
         schema.validate(frame, lazy=True)
     except SchemaErrors as problem:
-        failed = problem.failure_cases.fillna({"column": "the whole table"}).groupby(["column", "check"], sort=False)["failure_case"]
+        failed = problem.failure_cases.fillna({"column": "the whole table"}).groupby(
+            ["column", "check"], sort=False
+        )["failure_case"]
         return [
-            f"the pandera schema {name} does not hold: {check} fails for {column}, {len(values)} times, such as {str(values.iloc[0])[:MOST_SAID]!r}"
+            f"the pandera schema {name} does not hold: {check} fails for {column}, {len(values)} times, such as {str(values.iloc[0])[:MAX_TEXT_LENGTH]!r}"
             for (column, check), values in failed
         ]
     return []

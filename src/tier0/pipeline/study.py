@@ -90,9 +90,13 @@ class Scope(_Part):
                 raise ValueError(f"success = {self.success!r} says how much, and not of what: add metric")
             _, better, worst, best = METRICS[self.metric]
             if not worst <= self.success <= best:
-                raise ValueError(f"success = {self.success!r} cannot be asked of {self.metric}: give {worst:g} to {best:g}")
+                raise ValueError(
+                    f"success = {self.success!r} cannot be asked of {self.metric}: give {worst:g} to {best:g}"
+                )
             if better == "most" and self.success == best:
-                raise ValueError(f"success = {self.success!r} asks for a {self.metric} that is perfect: what reaches that has seen the answer")
+                raise ValueError(
+                    f"success = {self.success!r} asks for a {self.metric} that is perfect: what reaches that has seen the answer"
+                )
         if self.minimum_of_each_class * 2 > self.minimum_rows:
             message = f"minimum_of_each_class = {self.minimum_of_each_class} needs more rows than minimum_rows = {self.minimum_rows}"
             raise ValueError(f"{message}: raise the second to {self.minimum_of_each_class * 2} at least")
@@ -127,8 +131,12 @@ class ColumnRule(_Part):
     def _refuse_contradictions(self) -> Self:
         if self.least is not None and self.most is not None and self.least > self.most:
             raise ValueError(f"least = {self.least:g} is more than most = {self.most:g}: no value is both")
-        if (self.least is not None or self.most is not None) and (self.allowed is not None or self.kind == "category"):
-            raise ValueError("least and most are for numbers, and allowed and kind = 'category' are not: keep one of them")
+        if (self.least is not None or self.most is not None) and (
+            self.allowed is not None or self.kind == "category"
+        ):
+            raise ValueError(
+                "least and most are for numbers, and allowed and kind = 'category' are not: keep one of them"
+            )
         return self
 
 
@@ -182,13 +190,18 @@ class Criterion(_Part):
 
     def __str__(self) -> str:
         value = getattr(self, self.condition)
-        return self.name or f"{self.column} {self.condition.replace('_', ' ')} {', '.join(map(str, value)) if isinstance(value, tuple) else value}"
+        return (
+            self.name
+            or f"{self.column} {self.condition.replace('_', ' ')} {', '.join(map(str, value)) if isinstance(value, tuple) else value}"
+        )
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
         given = [name for name in CONDITIONS if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"a criterion has one condition, and this one has {', '.join(given) or 'none'}: give one of {', '.join(CONDITIONS)}")
+            raise ValueError(
+                f"a criterion has one condition, and this one has {', '.join(given) or 'none'}: give one of {', '.join(CONDITIONS)}"
+            )
         return self
 
 
@@ -204,7 +217,12 @@ class Study(_Part):
         for one in self.cohort:
             for other in self.cohort:
                 same = one.column == other.column
-                if same and one.at_least is not None and other.at_most is not None and one.at_least > other.at_most:
+                if (
+                    same
+                    and one.at_least is not None
+                    and other.at_most is not None
+                    and one.at_least > other.at_most
+                ):
                     message = f"at_least = {one.at_least:g} and at_most = {other.at_most:g} of {one.column!r}"
                     raise ValueError(f"{message} leave nobody in the cohort: change one of them")
         return self

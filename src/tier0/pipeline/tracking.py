@@ -13,8 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import Tier0Error
-from tier0.core.helper import Helper
-from tier0.core.prediction import package_of
+from tier0.core.worker_process import Helper
+from tier0.golden.prediction import package_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,9 @@ class Tracking:
         self._is_named = bool(named)
         self._folder = folder
         artifacts = "" if named else (folder / "mlflow-artifacts").as_uri()
-        self._helper = Helper("tier0.pipeline.log_to_mlflow", folder, TIER0_TRACKING_URI=self.uri, TIER0_ARTIFACTS=artifacts)
+        self._helper = Helper(
+            "tier0.pipeline.log_to_mlflow", folder, TIER0_TRACKING_URI=self.uri, TIER0_ARTIFACTS=artifacts
+        )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tier0-mlflow")
 
     def log(self, training: Training, model: bytes) -> Future[tuple[str, str]]:
@@ -51,25 +53,42 @@ class Tracking:
         order = {
             "model": str(self._folder / "model.pkl"),
             "params": _parameters(training),
-            "metrics": training.metrics if training.score is None else {**training.metrics, "validation_score": training.score},
+            "metrics": training.metrics
+            if training.score is None
+            else {**training.metrics, "validation_score": training.score},
             "requirements": _requirements(training),
         }
         return self._thread.submit(self._log, order)
 
-    def complete(self, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
+    def complete(
+        self, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float], artifacts: Sequence[Path]
+    ) -> None:
         """Add to a run that was logged what came of its model; instead of `log`, and waits for it.
 
         Raises:
             Tier0Error: the store cannot be used.
         """
-        self._log({"run_id": run_id, "tags": dict(tags), "metrics": dict(metrics), "artifacts": [str(path) for path in artifacts]})
+        self._log(
+            {
+                "run_id": run_id,
+                "tags": dict(tags),
+                "metrics": dict(metrics),
+                "artifacts": [str(path) for path in artifacts],
+            }
+        )
 
     def _log(self, order: dict[str, Any]) -> tuple[str, str]:
         try:
             run_id = self._helper.carry_out(order)["run_id"]
         except Tier0Error as problem:
-            remedy = "Check MLFLOW_TRACKING_URI, or unset it" if self._is_named else "Make room there, or set TMPDIR or MLFLOW_TRACKING_URI"
-            raise Tier0Error(f"MLflow's tracking store {self.uri} cannot be used: {problem}. {remedy}.") from problem
+            remedy = (
+                "Check MLFLOW_TRACKING_URI, or unset it"
+                if self._is_named
+                else "Make room there, or set TMPDIR or MLFLOW_TRACKING_URI"
+            )
+            raise Tier0Error(
+                f"MLflow's tracking store {self.uri} cannot be used: {problem}. {remedy}."
+            ) from problem
         return run_id, f"runs:/{run_id}/model"
 
     def close(self) -> None:
@@ -98,5 +117,10 @@ def _requirements(training: Training) -> list[str]:
     """Name the model's requirements: left to itself, MLflow finds them by loading the model in another process, for seconds."""
     package = package_of(training.model)
     names = {"sklearn": "scikit-learn"}
-    found = {name: getattr(import_module(name), "__version__", None) for name in sorted({"sklearn", "numpy", "cloudpickle", package})}
-    return [f"{names.get(name, name)}=={version}" for name, version in found.items() if version is not None]  # a user's own module has none
+    found = {
+        name: getattr(import_module(name), "__version__", None)
+        for name in sorted({"sklearn", "numpy", "cloudpickle", package})
+    }
+    return [
+        f"{names.get(name, name)}=={version}" for name, version in found.items() if version is not None
+    ]  # a user's own module has none

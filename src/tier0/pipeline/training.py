@@ -14,7 +14,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.core.events import TrainingDone, TrainingTrial
-from tier0.pipeline.metrics import BINARY, choose_threshold, classification_metrics, minority_class, refuse_useless, regression_metrics, spread_of
+from tier0.pipeline.metrics import (
+    choose_threshold,
+    classification_metrics,
+    minority_class,
+    refuse_useless,
+    regression_metrics,
+    spread_of,
+)
 from tier0.pipeline.selection import fit_and_score, scoring_of
 
 if TYPE_CHECKING:
@@ -22,10 +29,10 @@ if TYPE_CHECKING:
 
     from tier0.core.event_log import EventLog
     from tier0.pipeline.candidates import Candidate
-    from tier0.pipeline.cluster import Run
+    from tier0.pipeline.cluster import Executor
     from tier0.pipeline.data import Dataset
 
-MOST_EXAMPLES = 50
+MAX_EXAMPLES = 50
 AT_ONCE = 4
 """Trials that the sampler is asked for before it is told anything of them."""
 
@@ -80,7 +87,7 @@ def train(
     trials: int,
     seed: int,
     events: EventLog,
-    run: Run = starmap,
+    run: Executor = starmap,
 ) -> Training:
     """Tune *candidate* on the validation part, refit it on training and validation, and measure it on the test part.
 
@@ -119,7 +126,7 @@ def train(
         spread=spread,
         minority=minority.item() if isinstance(minority, np.generic) else minority,
         rows={name: len(indices) for name, indices in parts.items()},
-        examples=dataset.take(parts["holdout"][:MOST_EXAMPLES])[0],
+        examples=dataset.take(parts["holdout"][:MAX_EXAMPLES])[0],
         names=dataset.names,
         dataset=dataset.name,
         target=dataset.target_name,
@@ -129,7 +136,13 @@ def train(
 
 
 def _search(
-    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], candidate: Candidate, trials: int, seed: int, events: EventLog, run: Run
+    dataset: Dataset,
+    parts: dict[str, np.ndarray[Any, Any]],
+    candidate: Candidate,
+    trials: int,
+    seed: int,
+    events: EventLog,
+    run: Executor,
 ) -> tuple[dict[str, Any], float, Any]:
     """Return the best hyper-parameters, their score on the validation part, and the model that was fitted with them.
 
@@ -146,7 +159,9 @@ def _search(
         asked = [study.ask() for _ in range(min(AT_ONCE, trials - first))]
         drawn = [candidate.suggest(trial) for trial in asked]
         fitted = run(fit_and_score, [(candidate.build(**parameters), *rows) for parameters in drawn])
-        for number, (trial, parameters, (score, model)) in enumerate(zip(asked, drawn, fitted, strict=True), first + 1):
+        for number, (trial, parameters, (score, model)) in enumerate(
+            zip(asked, drawn, fitted, strict=True), first + 1
+        ):
             study.tell(trial, score)
             if score > best[1]:
                 best = (parameters, score, model)
@@ -155,20 +170,27 @@ def _search(
     return best
 
 
-def _threshold(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any) -> tuple[float | None, Any]:
+def _threshold(
+    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
+) -> tuple[float | None, Any]:
     """Return the decision threshold (two classes only), and the minority class."""
     if dataset.task == "regression":
         return None, None
     minority = minority_class(dataset.target[parts["train"]])
     classes = model.classes_
-    if len(classes) != BINARY:
+    if len(classes) != 2:
         return None, minority
     features, target = dataset.take(parts["validation"])
     return choose_threshold(target, model.predict_proba(features)[:, 1], classes, minority), minority
 
 
 def measure(
-    dataset: Dataset, part: np.ndarray[Any, Any], model: Any, threshold: float | None, minority: Any, seed: int
+    dataset: Dataset,
+    part: np.ndarray[Any, Any],
+    model: Any,
+    threshold: float | None,
+    minority: Any,
+    seed: int,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Measure a fitted model on the rows at *part*; without probabilities, on what its labels say alone. Return the metrics and their spread."""
     features, target = dataset.take(part)
@@ -185,7 +207,13 @@ def measure(
         predictions = classes[(probabilities[:, 1] >= threshold).astype(int)]
 
     def of_classes(rows: np.ndarray[Any, Any]) -> dict[str, float]:
-        return classification_metrics(target[rows], predictions[rows], None if probabilities is None else probabilities[rows], classes, minority)
+        return classification_metrics(
+            target[rows],
+            predictions[rows],
+            None if probabilities is None else probabilities[rows],
+            classes,
+            minority,
+        )
 
     return of_classes(np.arange(len(target))), spread_of(of_classes, target, len(target), seed)
 

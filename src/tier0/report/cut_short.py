@@ -19,4 +19,8 @@ class CutShort(NamedTuple):
     @property
     def words(self) -> str:
         """The predicate of a sentence about the run."""
-        return {"interrupted": "was interrupted", "stopped": f"was stopped ({self.reason})", "internal_error": "broke within pytest"}[self.how]
+        return {
+            "interrupted": "was interrupted",
+            "stopped": f"was stopped ({self.reason})",
+            "internal_error": "broke within pytest",
+        }[self.how]

@@ -15,7 +15,7 @@ from tier0.core.verdict import SCHEMA, WORDS
 RECORD_SCHEMA = 3
 """Of what `tier0 run` writes."""
 LESS_IS_BETTER = {"brier", "mae", "rmse"}
-SLOWER = 1.5
+SLOWDOWN = 1.5
 """Times as slow from which a latency is worse, and by at least `SLOWER_MS`: less is what a busy machine does."""
 SLOWER_MS = 1.0
 Kind = Literal["worse", "better", "changed"]
@@ -46,7 +46,9 @@ class Change(NamedTuple):
     note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind:>8}  {self.what}: {self.before} → {self.after}" + (f" ({self.note})" if self.note else "")
+        return f"{self.kind:>8}  {self.what}: {self.before} → {self.after}" + (
+            f" ({self.note})" if self.note else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,13 @@ def read_facts(path: Path) -> Facts:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
-        raise DiffError(f"{path} cannot be read: {problem}. Give a report that --tier0-report or --json wrote") from problem
+        raise DiffError(
+            f"{path} cannot be read: {problem}. Give a report that --tier0-report or --json wrote"
+        ) from problem
     if not isinstance(content, dict) or not ({"checks", "done"} & content.keys()):
-        raise DiffError(f"{path} is no report of Tier0: it has neither checks nor steps. Give one that --tier0-report or --json wrote")
+        raise DiffError(
+            f"{path} is no report of Tier0: it has neither checks nor steps. Give one that --tier0-report or --json wrote"
+        )
     wanted, read = (RECORD_SCHEMA, _of_run) if "done" in content else (SCHEMA, _of_checks)
     if content.get("schema") not in {wanted - 1, wanted}:
         raise DiffError(
@@ -92,17 +98,27 @@ def read_facts(path: Path) -> Facts:
     try:
         return read(content)
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
-        raise DiffError(f"{path} is damaged: {type(problem).__name__} {problem}. Make the report again") from problem
+        raise DiffError(
+            f"{path} is damaged: {type(problem).__name__} {problem}. Make the report again"
+        ) from problem
 
 
 def _of_checks(content: Mapping[str, Any]) -> Facts:
     card, latency, target = content.get("model") or {}, content.get("latency") or {}, content["target"]
-    known = {"algorithm": card.get("algorithm"), "data": card.get("dataset"), "threshold": card.get("threshold"), "tag": target.get("model")}
+    known = {
+        "algorithm": card.get("algorithm"),
+        "data": card.get("dataset"),
+        "threshold": card.get("threshold"),
+        "tag": target.get("model"),
+    }
     return Facts(
         "checks of a client" if "client" in target else "checks of a service",
         _verdict_of(content),
         {str(check["id"]): str(check["status"]) for check in content["checks"]},
-        {name: (float(metric["value"]), metric["spread"] and float(metric["spread"])) for name, metric in card.get("metrics", {}).items()},
+        {
+            name: (float(metric["value"]), metric["spread"] and float(metric["spread"]))
+            for name, metric in card.get("metrics", {}).items()
+        },
         {name: float(latency[f"{name}_ms"]) for name in ("p50", "p95", "p99") if f"{name}_ms" in latency},
         (content.get("run") or {}).get("versions") or {},
         {name: str(value) for name, value in known.items() if value is not None},
@@ -110,15 +126,24 @@ def _of_checks(content: Mapping[str, Any]) -> Facts:
 
 
 def _of_run(content: Mapping[str, Any]) -> Facts:
-    trained, manifest = (content["done"].get(step, {}).get("facts", {}) for step in ("training", "deployment"))
+    trained, manifest = (
+        content["done"].get(step, {}).get("facts", {}) for step in ("training", "deployment")
+    )
     served = manifest.get("served") or {}
-    known = {"algorithm": trained.get("algorithm"), "threshold": trained.get("threshold"), "tag": served.get("model_tag")}
+    known = {
+        "algorithm": trained.get("algorithm"),
+        "threshold": trained.get("threshold"),
+        "tag": served.get("model_tag"),
+    }
     spread = trained.get("spread", {})
     return Facts(
         "steps of a run",
         _verdict_of(content),
         {f"step {step}": "fail" if found["problems"] else "pass" for step, found in content["done"].items()},
-        {name: (float(value), spread.get(name) and float(spread[name])) for name, value in trained.get("metrics", {}).items()},
+        {
+            name: (float(value), spread.get(name) and float(spread[name]))
+            for name, value in trained.get("metrics", {}).items()
+        },
         {name: float(value) for name, value in served.get("latency_ms", {}).items()},
         manifest.get("versions", {}),
         {name: str(value) for name, value in known.items() if value is not None},
@@ -144,7 +169,9 @@ def changes_between(old: Facts, new: Facts) -> list[Change]:
     for what, before, after in (("model", old.model, new.model), ("version of", old.versions, new.versions)):
         names = {**before, **after}
         found += [
-            Change("changed", f"{what} {name}", before.get(name, "-"), after.get(name, "-")) for name in names if before.get(name) != after.get(name)
+            Change("changed", f"{what} {name}", before.get(name, "-"), after.get(name, "-"))
+            for name in names
+            if before.get(name) != after.get(name)
         ]
     return sorted(found, key=lambda change: ("worse", "better", "changed").index(change.kind))
 
@@ -152,7 +179,12 @@ def changes_between(old: Facts, new: Facts) -> list[Change]:
 def _verdicts(old: Facts, new: Facts) -> Iterator[Change]:
     if old.verdict != new.verdict:
         step = RANK[new.verdict] - RANK[old.verdict]
-        yield Change("worse" if step > 0 else "better" if step < 0 else "changed", "verdict", _word(old.verdict), _word(new.verdict))
+        yield Change(
+            "worse" if step > 0 else "better" if step < 0 else "changed",
+            "verdict",
+            _word(old.verdict),
+            _word(new.verdict),
+        )
 
 
 def _checks(old: Facts, new: Facts) -> Iterator[Change]:
@@ -161,7 +193,13 @@ def _checks(old: Facts, new: Facts) -> Iterator[Change]:
         before, after = old.checks.get(check, "not run"), new.checks.get(check, "not run")
         if before == after:
             continue
-        kind: Kind = "worse" if before == "pass" or after in {"fail", "error"} else "better" if after == "pass" else "changed"
+        kind: Kind = (
+            "worse"
+            if before == "pass" or after in {"fail", "error"}
+            else "better"
+            if after == "pass"
+            else "changed"
+        )
         yield Change(kind, check, _word(before), _word(after))
 
 
@@ -173,7 +211,9 @@ def _word(status: str) -> str:
 def _metrics(old: Facts, new: Facts) -> Iterator[Change]:
     for name in {**old.metrics, **new.metrics}:
         if name not in old.metrics or name not in new.metrics:
-            before, after = (f"{facts.metrics[name][0]:.4g}" if name in facts.metrics else "-" for facts in (old, new))
+            before, after = (
+                f"{facts.metrics[name][0]:.4g}" if name in facts.metrics else "-" for facts in (old, new)
+            )
             yield Change("changed", f"metric {name}", before, after)
             continue
         (before_value, before_spread), (after_value, after_spread) = old.metrics[name], new.metrics[name]
@@ -183,7 +223,13 @@ def _metrics(old: Facts, new: Facts) -> Iterator[Change]:
         noise = math.hypot(before_spread or 0.0, after_spread or 0.0)
         is_other_data = old.model.get("data") != new.model.get("data")
         kind: Kind = "changed" if is_other_data or abs(gain) <= noise else "better" if gain > 0 else "worse"
-        note = "on other data" if is_other_data else f"within the spread of {noise:.2g} that other test rows would make" if kind == "changed" else ""
+        note = (
+            "on other data"
+            if is_other_data
+            else f"within the spread of {noise:.2g} that other test rows would make"
+            if kind == "changed"
+            else ""
+        )
         yield Change(kind, f"metric {name}", f"{before_value:.4g}", f"{after_value:.4g}", note)
 
 
@@ -192,6 +238,8 @@ def _latencies(old: Facts, new: Facts) -> Iterator[Change]:
     for name in (name for name in old.latencies if name in new.latencies):
         before, after = old.latencies[name], new.latencies[name]
         low, high = sorted((before, after))
-        if high > low * SLOWER and high - low > SLOWER_MS:
+        if high > low * SLOWDOWN and high - low > SLOWER_MS:
             kind: Kind = "changed" if name != "p50" else "worse" if after > before else "better"
-            yield Change(kind, f"latency {name}", f"{before:.3g} ms", f"{after:.3g} ms", f"{high / low:.1f} times")
+            yield Change(
+                kind, f"latency {name}", f"{before:.3g} ms", f"{after:.3g} ms", f"{high / low:.1f} times"
+            )

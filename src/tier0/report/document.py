@@ -47,8 +47,8 @@ STEPS: Mapping[str, tuple[type[Event], type[Event]]] = {
     "registration": (TrainingDone, RegistrationDone),
 }
 KILLED = {"all": "every process killed", "worker": "worker killed", "supervisor": "supervisor killed"}
-LONGEST_MESSAGE = 200
-MOST_SPANS = 240
+MAX_MESSAGE_LENGTH = 200
+MAX_SPANS = 240
 """Of requests, into which a run is cut."""
 
 
@@ -60,12 +60,15 @@ def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None
         cut_short: how it ended before all of its tests were run; None if it did not.
     """
     ordered = sorted(events, key=lambda event: event.seconds)
-    checks_done, tests_done = _last_of_each_check(events_of(ordered, CheckDone)), _last_of_each_test(events_of(ordered, TestDone))
+    checks_done, tests_done = (
+        _last_of_each_check(events_of(ordered, CheckDone)),
+        _last_of_each_test(events_of(ordered, TestDone)),
+    )
     checks = [_check(check) for check in checks_done]
     tests = [dict(test.facts) for test in tests_done]
     run = last_of(ordered, RunStarted)
     command = "" if run is None else run.command
-    problems = [*_problems(checks_done, tests_done, command), *_amiss(ordered, command)]
+    problems = [*_problems(checks_done, tests_done, command), *_collection_problems(ordered, command)]
     ended = "" if cut_short is None else cut_short.words
     conclusion = _conclusion(checks, tests, problems, ended)
     timeline = timeline_of(ordered)
@@ -75,14 +78,19 @@ def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None
         "reason": conclusion.reason,
         "sentence": "",
         "cut_short": ended,
-        "run": {**({} if run is None else run.facts), "seconds": round(ordered[-1].seconds, 3) if ordered else 0.0},
+        "run": {
+            **({} if run is None else run.facts),
+            "seconds": round(ordered[-1].seconds, 3) if ordered else 0.0,
+        },
         "target": {**_target(ordered), "retried": _retried(checks)},
         "model": _model(ordered),
         "parity": _parity(ordered, checks),
         "latency": _latency(ordered, checks),
         "problems": problems,
         "checks": checks,
-        "tests": [{name: value for name, value in test.items() if name not in {"log", "details"}} for test in tests],
+        "tests": [
+            {name: value for name, value in test.items() if name not in {"log", "details"}} for test in tests
+        ],
         "timeline": timeline,
     }
     return {**document, "sentence": _sentence(document)}
@@ -105,7 +113,12 @@ def _last_of_each_check(checks: Sequence[CheckDone]) -> list[CheckDone]:
 
 def _last_of_each_test(tests: Sequence[TestDone]) -> list[TestDone]:
     """Return the final outcome of each test, which may be run again; parts of a test and its teardown count separately."""
-    return list({(test.nodeid, test.when == "teardown", number if test.part else -1): test for number, test in enumerate(tests)}.values())
+    return list(
+        {
+            (test.nodeid, test.when == "teardown", number if test.part else -1): test
+            for number, test in enumerate(tests)
+        }.values()
+    )
 
 
 def _problems(checks: Sequence[CheckDone], tests: Sequence[TestDone], command: str) -> list[dict[str, Any]]:
@@ -113,12 +126,20 @@ def _problems(checks: Sequence[CheckDone], tests: Sequence[TestDone], command: s
     found: dict[str, dict[str, Any]] = {}
 
     def add(what: str, status: str, message: str, **more: Any) -> None:
-        known = found.setdefault(message, {"what": what, "status": status, "message": message, "tests": 0, **more})
+        known = found.setdefault(
+            message, {"what": what, "status": status, "message": message, "tests": 0, **more}
+        )
         known["tests"] += 1
 
     wrong = [check for check in checks if check.asked and check.status in {FAILS, BROKE}]
     for check in wrong:
-        more = {"question": check.question, "evidence": _shown(check), "causes": check.causes, "reproduce": check.reproduce, "log": check.log}
+        more = {
+            "question": check.question,
+            "evidence": _shown(check),
+            "causes": check.causes,
+            "reproduce": check.reproduce,
+            "log": check.log,
+        }
         add(check.id, check.status, check.message, **more)
     judged = {check.nodeid for check in wrong}
     for test in tests:
@@ -128,7 +149,7 @@ def _problems(checks: Sequence[CheckDone], tests: Sequence[TestDone], command: s
     return list(found.values())
 
 
-def _amiss(events: Sequence[Recorded], command: str) -> list[dict[str, Any]]:
+def _collection_problems(events: Sequence[Recorded], command: str) -> list[dict[str, Any]]:
     """Return what kept tests from being run at all."""
     happened: list[tuple[str, TestCrashed | CollectionFailed]] = []
     happened += [("a process that ran tests died", event) for event in events_of(events, TestCrashed)]
@@ -137,7 +158,16 @@ def _amiss(events: Sequence[Recorded], command: str) -> list[dict[str, Any]]:
     for what, event in happened:
         lines = event.message.strip().splitlines() or ["why is not known"]
         message = f"{what}: {lines[-1]}"
-        found.append({"what": event.nodeid, "status": BROKE, "message": message, "details": event.message, "tests": 1, "reproduce": command})
+        found.append(
+            {
+                "what": event.nodeid,
+                "status": BROKE,
+                "message": message,
+                "details": event.message,
+                "tests": 1,
+                "reproduce": command,
+            }
+        )
     return found
 
 
@@ -146,8 +176,13 @@ def _status_of(test: TestDone) -> Status:
     return FAILS if test.outcome == "failed" or test.exit_status == 1 else BROKE
 
 
-def _conclusion(checks: list[dict[str, Any]], tests: list[dict[str, Any]], problems: list[dict[str, Any]], cut_short: str) -> Conclusion:
-    results = [CheckResult(check["id"], check["status"], check["message"], code=check.get("code", "")) for check in checks]
+def _conclusion(
+    checks: list[dict[str, Any]], tests: list[dict[str, Any]], problems: list[dict[str, Any]], cut_short: str
+) -> Conclusion:
+    results = [
+        CheckResult(check["id"], check["status"], check["message"], code=check.get("code", ""))
+        for check in checks
+    ]
     others: list[Status] = [problem["status"] for problem in problems]
     others += [HOLDS for test in tests if test["outcome"] == "passed" and test["check"] is None]
     others += [BROKE] if cut_short else []
@@ -156,7 +191,11 @@ def _conclusion(checks: list[dict[str, Any]], tests: list[dict[str, Any]], probl
 
 def _sentence(document: Mapping[str, Any]) -> str:
     """Return the outcome in one line."""
-    parts = [_how_it_passed(document)] if document["verdict"] == HOLDS else [_how_it_ended(document), _first_problem(document)]
+    parts = (
+        [_how_it_passed(document)]
+        if document["verdict"] == HOLDS
+        else [_how_it_ended(document), _first_problem(document)]
+    )
     told = "; ".join(filter(None, parts))
     return f"{WORDS[document['verdict']].capitalize()}{': ' if told else '; '}{'; '.join(filter(None, [told, _done(document)]))}."
 
@@ -165,20 +204,32 @@ def _done(document: Mapping[str, Any]) -> str:
     tests = [test for test in document["tests"] if not test["part"] and test["when"] != "teardown"]
     if document["checks"]:
         return f"checks: {count_in_words(check['status'] for check in document['checks'])}"
-    return f"{sum(test['outcome'] == 'passed' for test in tests)} of {len(tests)} tests passed" if tests else "nothing was checked"
+    return (
+        f"{sum(test['outcome'] == 'passed' for test in tests)} of {len(tests)} tests passed"
+        if tests
+        else "nothing was checked"
+    )
 
 
 def _how_it_passed(document: Mapping[str, Any]) -> str:
     model, target = document["model"] or {}, document["target"]
-    served = f"{target['model']} at {target['url']}" if target.get("model") and target.get("url") else target.get("url") or ""
-    rows = f", {target['to_the_last_bit']} golden rows to the last bit" if target.get("to_the_last_bit") else ""
+    served = (
+        f"{target['model']} at {target['url']}"
+        if target.get("model") and target.get("url")
+        else target.get("url") or ""
+    )
+    rows = (
+        f", {target['to_the_last_bit']} golden rows to the last bit" if target.get("to_the_last_bit") else ""
+    )
     return f"{' '.join(filter(None, [model.get('algorithm'), served]))}{rows}"
 
 
 def _how_it_ended(document: Mapping[str, Any]) -> str:
     if not document["cut_short"]:
         return ""
-    going_on = [span["name"] for span in document["timeline"] if span["status"] == OPEN and span["lane"] == "steps"]
+    going_on = [
+        span["name"] for span in document["timeline"] if span["status"] == OPEN and span["lane"] == "steps"
+    ]
     return f"the run {document['cut_short']}{f' during {going_on[-1]}' if going_on else ''}"
 
 
@@ -193,7 +244,7 @@ def _first_problem(document: Mapping[str, Any]) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0][:LONGEST_MESSAGE].rstrip(".")
+    return text.strip().partition("\n")[0][:MAX_MESSAGE_LENGTH].rstrip(".")
 
 
 def _retried(checks: list[dict[str, Any]]) -> dict[str, int]:
@@ -222,13 +273,22 @@ def _model(events: Sequence[Recorded]) -> dict[str, Any] | None:
     trained = last_of(events, TrainingDone)
     if trained is None:
         return None
-    chosen, logged, registered = last_of(events, SelectionDone), last_of(events, TrainingLogged), last_of(events, RegistrationDone)
+    chosen, logged, registered = (
+        last_of(events, SelectionDone),
+        last_of(events, TrainingLogged),
+        last_of(events, RegistrationDone),
+    )
     scores = [dict(score.facts) for score in events_of(events, SelectionScore)]
     return {
         **{name: value for name, value in trained.facts.items() if name not in {"metrics", "spread"}},
         "why": "trained by a function of your own" if chosen is None else chosen.reason,
-        "metrics": {name: {"value": value, "spread": trained.spread.get(name)} for name, value in trained.metrics.items()},
-        "selection": {"metric": None if chosen is None else chosen.metric, "scores": scores} if scores else None,
+        "metrics": {
+            name: {"value": value, "spread": trained.spread.get(name)}
+            for name, value in trained.metrics.items()
+        },
+        "selection": {"metric": None if chosen is None else chosen.metric, "scores": scores}
+        if scores
+        else None,
         "model_uri": None if logged is None else logged.model_uri,
         "tag": None if registered is None else registered.tag,
     }
@@ -236,11 +296,19 @@ def _model(events: Sequence[Recorded]) -> dict[str, Any] | None:
 
 def _parity(events: Sequence[Recorded], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return golden rows beside what was served, as a check has seen them, or as the server's first answer had them."""
-    asked = [check.evidence.get("compared") for check in events_of(events, CheckDone) if check.id == "parity.golden_rows"]
+    asked = [
+        check.evidence.get("compared")
+        for check in events_of(events, CheckDone)
+        if check.id == "parity.golden_rows"
+    ]
     first = last_of(events, ParityCompared)
     compared = next(filter(None, reversed(asked)), None) or (None if first is None else first.facts)
     judged = next((check["status"] for check in checks if check["id"] == "parity.golden_rows"), None)
-    return None if compared is None else {**compared, "status": judged or (HOLDS if not compared["worst"] else FAILS)}
+    return (
+        None
+        if compared is None
+        else {**compared, "status": judged or (HOLDS if not compared["worst"] else FAILS)}
+    )
 
 
 def _latency(events: Sequence[Recorded], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -251,7 +319,14 @@ def _latency(events: Sequence[Recorded], checks: Sequence[Mapping[str, Any]]) ->
     served = sorted(found.get("served_ms", ()))
     if not served:
         return None
-    many = next((check["evidence"].get("rows_per_second_many_callers") for check in checks if check["id"] == "performance.many_callers"), None)
+    many = next(
+        (
+            check["evidence"].get("rows_per_second_many_callers")
+            for check in checks
+            if check["id"] == "performance.many_callers"
+        ),
+        None,
+    )
     return {
         "served_ms": served,
         "in_memory_ms": found.get("in_memory_ms"),
@@ -276,9 +351,15 @@ def timeline_of(events: Sequence[Recorded]) -> list[dict[str, Any]]:
                 spans.append(_span("checks", event.id, end - event.seconds, end, event.status))
             case TestDone(check=None):
                 status = {"passed": HOLDS, "failed": FAILS, "error": BROKE}.get(event.outcome, "not_judged")
-                spans.append(_span("tests", event.nodeid.rpartition("::")[2], end - event.seconds, end, status))
+                spans.append(
+                    _span("tests", event.nodeid.rpartition("::")[2], end - event.seconds, end, status)
+                )
             case ClientCalls():
-                spans += [_span("breaker", circuit, stop, stop) for _, stop, _, circuit in event.calls if circuit != "closed"]
+                spans += [
+                    _span("breaker", circuit, stop, stop)
+                    for _, stop, _, circuit in event.calls
+                    if circuit != "closed"
+                ]
             case FaultInjected():
                 spans.append(_span("faults", event.what, event.at, event.at, FAILS))
             case ServerKilled():
@@ -292,15 +373,27 @@ def timeline_of(events: Sequence[Recorded]) -> list[dict[str, Any]]:
 
 def _requests(events: Sequence[Recorded]) -> list[dict[str, Any]]:
     """Return the requests as spans of equal length, each with their number, and failed unless all of them were answered."""
-    asked = [(moment, answered) for check in events_of(events, CheckDone) for moment, answered in check.requests]
-    asked += [(stop, outcome == "answered") for test in events_of(events, ClientCalls) for _, stop, outcome, _ in test.calls]
-    width = max((event.seconds for event in events), default=0.0) / MOST_SPANS
+    asked = [
+        (moment, answered) for check in events_of(events, CheckDone) for moment, answered in check.requests
+    ]
+    asked += [
+        (stop, outcome == "answered")
+        for test in events_of(events, ClientCalls)
+        for _, stop, outcome, _ in test.calls
+    ]
+    width = max((event.seconds for event in events), default=0.0) / MAX_SPANS
     counts: dict[int, list[bool]] = {}
     for moment, answered in asked:
         counts.setdefault(int(moment / width) if width else 0, []).append(answered)
     return [
         {
-            **_span("requests", f"{len(among)} requests", index * width, (index + 1) * width, "" if all(among) else FAILS),
+            **_span(
+                "requests",
+                f"{len(among)} requests",
+                index * width,
+                (index + 1) * width,
+                "" if all(among) else FAILS,
+            ),
             "requests": len(among),
         }
         for index, among in sorted(counts.items())
@@ -310,7 +403,9 @@ def _requests(events: Sequence[Recorded]) -> list[dict[str, Any]]:
 def _steps(events: Sequence[Recorded]) -> list[dict[str, Any]]:
     spans = []
     for step, (begins, ends) in STEPS.items():
-        started, ended = ([one.seconds for one in events if isinstance(one.event, kind)] for kind in (begins, ends))
+        started, ended = (
+            [one.seconds for one in events if isinstance(one.event, kind)] for kind in (begins, ends)
+        )
         spans += [_span("steps", step, start, end, HOLDS) for start, end in zip(started, ended, strict=False)]
         spans += [_span("steps", step, start, events[-1].seconds, OPEN) for start in started[len(ended) :]]
     return spans

@@ -32,5 +32,7 @@ def write(document: Mapping[str, Any], report: Path | None, step_summary: str | 
             with Path(step_summary).open("a", encoding="utf-8") as file:
                 file.write(as_markdown(document))
         except OSError as problem:
-            problems.append(f"GITHUB_STEP_SUMMARY names {step_summary}, which cannot be written to: {problem.strerror}")
+            problems.append(
+                f"GITHUB_STEP_SUMMARY names {step_summary}, which cannot be written to: {problem.strerror}"
+            )
     return problems

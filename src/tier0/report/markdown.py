@@ -10,18 +10,18 @@ from tier0.core.verdict import WORDS, Outcome, Status
 
 SIGNS: Mapping[Outcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 COLUMNS: tuple[Status, ...] = ("pass", "fail", "error", "not_judged")
-MOST_PROBLEMS = 10
-LONGEST = 600
+MAX_PROBLEMS = 10
+MAX_LINE_LENGTH = 600
 
 
 def as_markdown(document: Mapping[str, Any]) -> str:
     """Return the report in short, as Markdown; nothing that came from data is taken as markup."""
     lines = [f"## {SIGNS[document['verdict']]} Tier0", "", plain(document["sentence"]), ""]
-    for problem in document["problems"][:MOST_PROBLEMS]:
-        lines += [f"- **{plain(problem['what'])}**: {plain(problem['message'][:LONGEST])}"]
+    for problem in document["problems"][:MAX_PROBLEMS]:
+        lines += [f"- **{plain(problem['what'])}**: {plain(problem['message'][:MAX_LINE_LENGTH])}"]
         lines += [f"  - likely: {plain(cause)}" for cause in problem.get("causes", ())]
         lines += [f"  - reproduce: {as_code(problem['reproduce'])}"] if problem.get("reproduce") else []
-    if (left := len(document["problems"]) - MOST_PROBLEMS) > 0:
+    if (left := len(document["problems"]) - MAX_PROBLEMS) > 0:
         lines.append(f"- and {left} more")
     facts = _facts(document)
     if facts:
@@ -36,27 +36,48 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if model is not None:
         metrics = ", ".join(
-            f"{name} {metric['value']:.3f}" + (f" ± {metric['spread']:.3f}" if metric["spread"] is not None else "")
+            f"{name} {metric['value']:.3f}"
+            + (f" ± {metric['spread']:.3f}" if metric["spread"] is not None else "")
             for name, metric in model["metrics"].items()
         )
-        facts += [("model", f"{model['algorithm']} on {model['dataset']}: {model['why']}"), ("metrics", metrics)]
-    facts += [(name, str(target[key])) for name, key in (("tag", "model"), ("endpoint", "url"), ("golden rows", "golden_rows")) if target.get(key)]
+        facts += [
+            ("model", f"{model['algorithm']} on {model['dataset']}: {model['why']}"),
+            ("metrics", metrics),
+        ]
+    facts += [
+        (name, str(target[key]))
+        for name, key in (("tag", "model"), ("endpoint", "url"), ("golden rows", "golden_rows"))
+        if target.get(key)
+    ]
     if latency is not None:
-        facts.append(("latency of one row", f"p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms, p99 {latency['p99_ms']:.2f} ms"))
+        facts.append(
+            (
+                "latency of one row",
+                f"p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms, p99 {latency['p99_ms']:.2f} ms",
+            )
+        )
     return facts
 
 
 def _groups(checks: list[Mapping[str, Any]]) -> list[str]:
-    lines = [f"| checks | {' | '.join(WORDS[status] for status in COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
+    lines = [
+        f"| checks | {' | '.join(WORDS[status] for status in COLUMNS)} |",
+        f"|---|{'---|' * len(COLUMNS)}",
+    ]
     for group in dict.fromkeys(check["group"] for check in checks):
-        counts = [sum(check["group"] == group and check["status"] == status for check in checks) for status in COLUMNS]
+        counts = [
+            sum(check["group"] == group and check["status"] == status for check in checks)
+            for status in COLUMNS
+        ]
         lines.append(f"| {group} | {' | '.join(str(count or '') for count in counts)} |")
     return lines
 
 
 def plain(text: str) -> str:
     """Return text from data so that Markdown takes it as it is."""
-    flat = " ".join(text.split()).replace("@", "@\u200b")  # nobody is to be told because a name is in the data
+    flat = " ".join(text.split()).replace(
+        "@", "@\u200b"
+    )  # nobody is to be told because a name is in the data
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#~" else letter for letter in flat)
 
 

@@ -17,12 +17,15 @@ FILTERS = {"all": "all", "fail": "failed or error", "not_judged": WORDS["not_jud
 
 def as_html(document: Mapping[str, Any]) -> str:
     """Return the report as HTML, to stand within another page; jinja2 escapes all that comes from data."""
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("tier0", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tier0", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"said": _said, "first_line": _first_line, "other_lines": _other_lines}
     draw = {
         "parity": document["parity"] and Markup(drawings.parity(document["parity"])),  # noqa: S704 - escaped where they are drawn
         "latency": document["latency"] and Markup(drawings.latency(document["latency"])),  # noqa: S704 - numbers
-        "timeline": document["timeline"] and Markup(drawings.timeline(document["timeline"], document["run"]["seconds"])),  # noqa: S704 - likewise
+        "timeline": document["timeline"]
+        and Markup(drawings.timeline(document["timeline"], document["run"]["seconds"])),  # noqa: S704 - likewise
     }
     template = environment.get_template("page.html")
     style = Markup(environment.get_template("page.css").render())  # noqa: S704 - ours

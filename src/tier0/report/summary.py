@@ -35,14 +35,22 @@ def summary_rows(events: EventLog) -> list[Row]:
     if registered := events.last(RegistrationDone):
         rows.append(("model tag", registered.tag))
     if verified := events.last(DeploymentVerified):
-        rows += [("endpoint", verified.url), ("golden rows", f"{verified.rows} of {verified.rows} to the last bit")]
+        rows += [
+            ("endpoint", verified.url),
+            ("golden rows", f"{verified.rows} of {verified.rows} to the last bit"),
+        ]
         rows += [("predictions", f"{_short(verified.predictions)} …")] if verified.predictions else []
         rows += [("probabilities", f"{_short(verified.probabilities)} …")] if verified.probabilities else []
         rows.append(("latency", f"{verified.latency_ms:.1f} ms of inference for {verified.rows} rows"))
     if healthy := events.last(HealthChecked):
         rows.append(("health", healthy.status))
     if breaker := events.last(BreakerMeasured):
-        rows.append(("circuit breaker", f"{' → '.join(breaker.states)}, {breaker.reached} requests reached the dead server's port"))
+        rows.append(
+            (
+                "circuit breaker",
+                f"{' → '.join(breaker.states)}, {breaker.reached} requests reached the dead server's port",
+            )
+        )
     if stopped := events.last(ServerStopped):
         rows.append(("stopped", f"in {stopped.seconds:.1f} s, no process and no port left"))
     if kept := events.last(RunKept):

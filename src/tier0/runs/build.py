@@ -13,8 +13,8 @@ from pathlib import Path
 from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog
 from tier0.core.events import BentoBuilding, BentoBuilt
-from tier0.core.helper import Helper
 from tier0.core.settings import Port
+from tier0.core.worker_process import Helper
 from tier0.runs.deployment import golden_probe
 from tier0.runs.services import FIRST_PORT, KINDS, in_turn, registered_by_kind
 from tier0.serving.entry import Entry, link_entry
@@ -29,7 +29,7 @@ from pathlib import Path
 
 os.environ.setdefault("TIER0_ANNOUNCEMENT", str(Path(__file__).with_name("models.json")))
 
-from tier0.core.helper import ONE_THREAD  # noqa: E402
+from tier0.core.worker_process import ONE_THREAD  # noqa: E402
 
 for name, value in ONE_THREAD.items():  # threads for each request would fight with their own callers for the cores
     os.environ.setdefault(name, value)
@@ -39,21 +39,33 @@ from tier0.serving.service import Tier0Service  # noqa: E402 - it reads where it
 __all__ = ["Tier0Service"]
 '''
 PACKAGE = Path(__file__).parents[1]
-NEEDED = ("bentoml", "numpy", "orjson", "cloudpickle", "threadpoolctl", "starlette", "httpx", "h11", "tenacity", "psutil", "filelock")
+NEEDED = (
+    "bentoml",
+    "numpy",
+    "orjson",
+    "cloudpickle",
+    "threadpoolctl",
+    "starlette",
+    "httpx",
+    "h11",
+    "tenacity",
+    "psutil",
+    "filelock",
+)
 """What the service imports, beside what its models do."""
-FASTER = "httptools"
+FAST_PARSER = "httptools"
 """What uvicorn takes for speed where it is installed."""
 TABLES = ("pandas", "scikit-learn")
 """What reads rows with named columns, and what most pipelines are made of."""
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 COMPOSE = "compose.yaml"
 DOCKERFILE = "env/docker/Dockerfile"
-INSIDE = 3000
+CONTAINER_PORT = 3000
 """The port that a container serves on."""
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltBento:
     """What was built.
 
     Attributes:
@@ -79,7 +91,7 @@ def build(
     first_port: int = FIRST_PORT,
     startup_timeout: float = 60.0,
     events: EventLog | None = None,
-) -> list[Built]:
+) -> list[BuiltBento]:
     """Build a Bento of the models that are named, or one for each kind with the latest of each model, and prove it.
 
     Each is started with `bentoml serve` from what was built, with an empty store, and must give the golden rows of its models; only then
@@ -115,11 +127,16 @@ def build(
             shutil.copytree(made, unfinished, ignore=shutil.ignore_patterns("__pycache__"))
             unfinished.replace(output / name)
             port = first_port + (KINDS.index(name) if name in KINDS else 0)
-            built.append(Built(name, tag, output / name, tuple(model.tag for model in models), port))
-            told.emit(BentoBuilt(tag=tag), f"{tag} serves the golden rows of all its models; it is in {output / name}")
+            built.append(BuiltBento(name, tag, output / name, tuple(model.tag for model in models), port))
+            told.emit(
+                BentoBuilt(tag=tag),
+                f"{tag} serves the golden rows of all its models; it is in {output / name}",
+            )
         (output / COMPOSE).write_text(as_compose(built), encoding="utf-8")
     except OSError as problem:
-        raise Tier0Error(f"output-dir = {str(output)!r} cannot be written to: {problem}. Give another one") from problem
+        raise Tier0Error(
+            f"output-dir = {str(output)!r} cannot be written to: {problem}. Give another one"
+        ) from problem
     finally:
         workspace.close()
     return built
@@ -128,10 +145,14 @@ def build(
 def _refuse_existing(output: Path, names: Iterable[str]) -> None:
     for name in (*names, COMPOSE):
         if (output / name).exists():
-            raise Tier0Error(f"output-dir = {str(output)!r} has {name!r} already, which is not overwritten: give another, or remove it")
+            raise Tier0Error(
+                f"output-dir = {str(output)!r} has {name!r} already, which is not overwritten: give another, or remove it"
+            )
 
 
-def _build_one(workspace: Workspace, name: str, models: Sequence[RegisteredModel], nonce: str) -> tuple[Path, str]:
+def _build_one(
+    workspace: Workspace, name: str, models: Sequence[RegisteredModel], nonce: str
+) -> tuple[Path, str]:
     """Build one service's Bento in the workspace; return its folder and its tag."""
     folder = workspace.folder("b")
     context, home, made = folder / "context", folder / "home", folder / "bento"
@@ -153,9 +174,11 @@ def _build_one(workspace: Workspace, name: str, models: Sequence[RegisteredModel
 
 def _packages(models: Sequence[RegisteredModel]) -> list[str]:
     """Return what the service and its models need, in the versions that are installed here: those that the models were proven with."""
-    trained_with = {DISTRIBUTIONS.get(name, name) for model in models for name in Entry.read(model.path).versions}
+    trained_with = {
+        DISTRIBUTIONS.get(name, name) for model in models for name in Entry.read(model.path).versions
+    }
     found = []
-    for name in dict.fromkeys((*NEEDED, FASTER, *TABLES, *sorted(trained_with))):
+    for name in dict.fromkeys((*NEEDED, FAST_PARSER, *TABLES, *sorted(trained_with))):
         try:
             found.append(f"{name}=={importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
@@ -163,17 +186,26 @@ def _packages(models: Sequence[RegisteredModel]) -> list[str]:
     return found
 
 
-def _prove(workspace: Workspace, made: Path, models: Sequence[RegisteredModel], nonce: str, timeout: float, events: EventLog) -> None:
+def _prove(
+    workspace: Workspace,
+    made: Path,
+    models: Sequence[RegisteredModel],
+    nonce: str,
+    timeout: float,
+    events: EventLog,
+) -> None:
     """Start what was built, with an empty store, and ask for the golden rows of all its models."""
     server = Server(workspace.folder("s"), Port(0), events, service=str(made), project=made)
     try:
         server.launch()
-        server.wait_until_ready(in_turn([golden_probe(model, nonce, model.name) for model in models]), timeout)
+        server.wait_until_ready(
+            in_turn([golden_probe(model, nonce, model.name) for model in models]), timeout
+        )
     finally:
         server.stop()
 
 
-def as_compose(built: Sequence[Built]) -> str:
+def as_compose(built: Sequence[BuiltBento]) -> str:
     """Return a compose file that brings all of them up, each on its port of loopback."""
     lines = ["# docker compose up --build", "services:"]
     for one in built:
@@ -184,12 +216,12 @@ def as_compose(built: Sequence[Built]) -> str:
             f"      context: ./{one.name}",
             f"      dockerfile: {DOCKERFILE}",
             "    ports:",
-            f'      - "127.0.0.1:{one.port}:{INSIDE}"',
+            f'      - "127.0.0.1:{one.port}:{CONTAINER_PORT}"',
             "    environment:",
             '      BENTOML_DO_NOT_TRACK: "True"',
             "    restart: unless-stopped",
             "    healthcheck:",
-            f'      test: ["CMD", "python", "-c", "import urllib.request; urllib.request.urlopen(\'http://127.0.0.1:{INSIDE}/health\', timeout=5)"]',
+            f'      test: ["CMD", "python", "-c", "import urllib.request; urllib.request.urlopen(\'http://127.0.0.1:{CONTAINER_PORT}/health\', timeout=5)"]',
             "      interval: 10s",
             "      start_period: 60s",
         ]

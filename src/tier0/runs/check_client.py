@@ -13,27 +13,34 @@ from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
 
-from tier0.checks.client.stalls import watched_loop
-from tier0.checks.client.subject import Caller, Subject
+from tier0.checks.client.harness.stalls import watched_loop
+from tier0.checks.client.harness.subject import Caller, Subject
 from tier0.core.catalogue import select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.errors import Tier0Error
+from tier0.core.import_object import import_named
 from tier0.core.secrets import Secrets
-from tier0.core.verdict import CheckFailedError, CheckResult, DoesNotHoldError, InconclusiveError, NotJudgedError, Verdict
+from tier0.core.verdict import (
+    CheckFailedError,
+    CheckResult,
+    DoesNotHoldError,
+    InconclusiveError,
+    NotJudgedError,
+    Verdict,
+)
 from tier0.faults import Reply
-from tier0.runs.named import import_named
 
 AT_ONCE = 6
 """Checks; they mostly wait for time to pass."""
 CHECK_TIMEOUT = 60.0
 ENDS_WITHIN = 1.0
 """Seconds until what a client left behind is left behind by us, too."""
-LOOKS = (0.1, 0.3)
+LEAK_PROBE_DELAYS = (0.1, 0.3)
 """Seconds until answers that show whether a client blocks the event loop; twice, since a first call may import what it needs."""
-MOST = 0.8
+LOOP_STALL_SHARE = 0.8
 """Of such a wait."""
-NOWHERE = {"OPIK_TRACK_DISABLE": "true", "OPIK_URL_OVERRIDE": "http://127.0.0.1:9/api"}
+TRACING_DISABLED = {"OPIK_TRACK_DISABLE": "true", "OPIK_URL_OVERRIDE": "http://127.0.0.1:9/api"}
 """While it is judged, a client that traces tells nobody; the checks of tracing have an Opik of their own."""
 METHODS = {
     "predict_batch": "a method predict_batch",
@@ -69,26 +76,39 @@ def check_client(
         DoesNotHoldError: see *on_fail*.
     """
     declared = read_declaration(declare)
-    name = factory if isinstance(factory, str) else f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', factory)}"
+    name = (
+        factory
+        if isinstance(factory, str)
+        else f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', factory)}"
+    )
     make = (
-        import_named("the client", factory, "of a function that makes a client when it is called with a URL") if isinstance(factory, str) else factory
+        import_named("the client", factory, "of a function that makes a client when it is called with a URL")
+        if isinstance(factory, str)
+        else factory
     )
     if not callable(make):
         raise Tier0Error(f"the client {name!r} is {type(make).__name__}, not something to call with a URL")
     checks = select_checks(CLIENT_CATALOGUE, only)
     again = _how_to_repeat(factory, declare)
-    with mock.patch.dict(os.environ, NOWHERE):
+    with mock.patch.dict(os.environ, TRACING_DISABLED):
         results = _run(_judge(Subject(make, declared, name), checks, again, tell or (lambda _: None)))
-    verdict = Verdict({"client": name, "declared": declared.promised, "knobs": sorted(declared.knobs)}, results)
+    verdict = Verdict(
+        {"client": name, "declared": declared.promised, "knobs": sorted(declared.knobs)}, results
+    )
     if on_fail == "raise" and verdict.verdict != "pass":
         wrong = [*verdict.with_status("fail"), *verdict.with_status("error")]
-        told = ["\n".join([result.explain(), *(f"  {line}" for line in result.evidence.get("timeline", ()))]) for result in wrong]
+        told = [
+            "\n".join([result.explain(), *(f"  {line}" for line in result.evidence.get("timeline", ()))])
+            for result in wrong
+        ]
         kind = DoesNotHoldError if verdict.verdict == "fail" else InconclusiveError
         raise kind("\n\n".join(told) or verdict.reason)
     return verdict
 
 
-def _how_to_repeat(factory: Callable[..., Any] | str, declare: Declaration | Mapping[str, Any] | Path | str | None) -> Callable[[str], str]:
+def _how_to_repeat(
+    factory: Callable[..., Any] | str, declare: Declaration | Mapping[str, Any] | Path | str | None
+) -> Callable[[str], str]:
     """Return what makes, for the id of a check, the command or the call that runs this check alone."""
     if not isinstance(factory, str):
         called = getattr(factory, "__qualname__", factory)
@@ -112,7 +132,12 @@ def _run(judging: Coroutine[Any, Any, list[CheckResult]]) -> list[CheckResult]:
         loop.close()
 
 
-async def _judge(subject: Subject, checks: list[ClientCheck], again: Callable[[str], str], tell: Callable[[CheckResult], None]) -> list[CheckResult]:
+async def _judge(
+    subject: Subject,
+    checks: list[ClientCheck],
+    again: Callable[[str], str],
+    tell: Callable[[CheckResult], None],
+) -> list[CheckResult]:
     made, subject = await _look_at(subject)
     results: dict[str, CheckResult] = {}
     places = asyncio.Semaphore(AT_ONCE)
@@ -125,7 +150,10 @@ async def _judge(subject: Subject, checks: list[ClientCheck], again: Callable[[s
     for check in checks:
         if check.alone:
             await judge(check)
-        if results[check.id].status in {"fail", "error"}:  # others ran beside it: it is asked once more before it is believed
+        if results[check.id].status in {
+            "fail",
+            "error",
+        }:  # others ran beside it: it is asked once more before it is believed
             await judge(check)
         tell(results[check.id])
     return [results[check.id] for check in checks]
@@ -137,10 +165,12 @@ async def _look_at(subject: Subject) -> tuple[Any, Subject]:
     Raises:
         Tier0Error: it cannot be made, or called.
     """
-    delays = [min(look, 2 * look * subject.declared.longest_attempt) for look in LOOKS]
+    delays = [min(look, 2 * look * subject.declared.longest_attempt) for look in LEAK_PROBE_DELAYS]
     async with AsyncExitStack() as stack:
         try:
-            caller = await stack.enter_async_context(subject.against([Reply(body=subject.declared.answer, delay=delay) for delay in delays]))
+            caller = await stack.enter_async_context(
+                subject.against([Reply(body=subject.declared.answer, delay=delay) for delay in delays])
+            )
         except Exception as problem:
             how = ", ".join(["URL", *(f"{key}={value!r}" for key, value in subject.declared.knobs.items())])
             raise Tier0Error(
@@ -148,8 +178,12 @@ async def _look_at(subject: Subject) -> tuple[Any, Subject]:
             ) from problem
         made = caller.made
         if not callable(made) and not callable(getattr(made, "predict", None)):
-            raise Tier0Error(f"{subject.name} makes {type(made).__name__}, which has no predict and cannot be called: give it one in a small adapter")
-        blocks = await _blocks(caller, subject.name, delays[0]) and await _blocks(caller, subject.name, delays[1])
+            raise Tier0Error(
+                f"{subject.name} makes {type(made).__name__}, which has no predict and cannot be called: give it one in a small adapter"
+            )
+        blocks = await _blocks(caller, subject.name, delays[0]) and await _blocks(
+            caller, subject.name, delays[1]
+        )
         return made, replace(subject, asynchronous=caller.is_asynchronous, blocks=blocks)
 
 
@@ -167,7 +201,7 @@ async def _blocks(caller: Caller, name: str, delay: float) -> bool:
             "Declare what it is called with ([data]), what its services answer ([answer]), and what it asks for while it is made ([setup]); "
             "a predict with other arguments needs an adapter of a few lines"
         )
-    return caller.is_asynchronous and stalls.longest > MOST * delay
+    return caller.is_asynchronous and stalls.longest > LOOP_STALL_SHARE * delay
 
 
 async def _ask(subject: Subject, check: ClientCheck, made: Any, again: Callable[[str], str]) -> CheckResult:
@@ -176,7 +210,9 @@ async def _ask(subject: Subject, check: ClientCheck, made: Any, again: Callable[
         message = f"{' and '.join(undeclared)} {'is' if len(undeclared) == 1 else 'are'} not declared"
         return CheckResult(check.id, "not_judged", message, code="undeclared")
     if lacking := [METHODS[method] for method in check.methods if subject.lacks(made, method)]:
-        return CheckResult(check.id, "not_judged", f"the client lacks {' and '.join(lacking)}", code="not_offered")
+        return CheckResult(
+            check.id, "not_judged", f"the client lacks {' and '.join(lacking)}", code="not_offered"
+        )
     body = getattr(import_module(f"tier0.checks.client.{check.group}"), check.id.partition(".")[2])
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
@@ -184,10 +220,14 @@ async def _ask(subject: Subject, check: ClientCheck, made: Any, again: Callable[
     except NotJudgedError as problem:
         result = CheckResult(check.id, "not_judged", str(problem), code=problem.code)
     except CheckFailedError as problem:
-        result = CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, again(check.id))
+        result = CheckResult(
+            check.id, "fail", problem.message, problem.evidence, problem.causes, again(check.id)
+        )
     except TimeoutError:
         message = f"the check took more than {CHECK_TIMEOUT:g} s: declare knobs that shorten the client's timeouts and its reset"
         result = CheckResult(check.id, "not_judged", message, code="timeout")
     except Exception as problem:  # noqa: BLE001 - a check that breaks must not hide what the others found
-        result = CheckResult(check.id, "error", f"unexpected error in the check: {type(problem).__name__}: {problem}")
+        result = CheckResult(
+            check.id, "error", f"unexpected error in the check: {type(problem).__name__}: {problem}"
+        )
     return replace(result, seconds=time.perf_counter() - start).without(Secrets(os.environ))

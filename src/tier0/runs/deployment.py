@@ -18,21 +18,23 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tier0.checks.serving.sender import DEFAULT_RETRIES
+from tier0.checks.serving.harness.sender import DEFAULT_RETRIES
 from tier0.client import BentoMLClient
+from tier0.contract.contract import Contract, read_contract
 from tier0.core.catalogue import Disturbance
-from tier0.core.contract import Contract, read_contract
 from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.event_log import EventLog
-from tier0.core.golden import GoldenRows, Mismatch
 from tier0.core.settings import Port, Settings
 from tier0.core.waivers import Waiver, read_waivers
+from tier0.golden.rows import GoldenRows, Mismatch
 from tier0.serving.entry import GOLDEN_FILE, Entry, find_entry
 from tier0.serving.server import Probe, Server
 from tier0.serving.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tier0.serving.registration import RegisteredModel  # needs cloudpickle, which the base install has not
+    from tier0.serving.registration import (
+        RegisteredModel,
+    )  # needs cloudpickle, which the base install has not
 
 POLL = 0.05
 Result = TypeVar("Result")
@@ -122,13 +124,17 @@ class Deployment:
         except ValueError:
             usable = False
         if not usable:
-            raise Tier0Error(f"invalid service URL {url!r}: expected an http(s) URL such as http://127.0.0.1:3000")
+            raise Tier0Error(
+                f"invalid service URL {url!r}: expected an http(s) URL such as http://127.0.0.1:3000"
+            )
         if parts.username or parts.password:
             raise Tier0Error(
                 "the service URL contains a user name or a password, which reports would show: pass credentials with --header 'Authorization: @FILE'"
             )
         if parts.query or parts.fragment:
-            raise Tier0Error(f"invalid service URL {url!r}: remove the query or fragment (the part after ? or #)")
+            raise Tier0Error(
+                f"invalid service URL {url!r}: remove the query or fragment (the part after ? or #)"
+            )
         if isinstance(golden, (str, Path)):
             golden = GoldenRows.read(golden)
         tag = golden.tag if golden is not None else None
@@ -187,11 +193,20 @@ class Deployment:
         home = Path(store or default_store()).absolute()
         found = [find_entry(tag, home) for tag in tags]
         first = found[0][0] if found else None
-        described = cls.from_url("http://127.0.0.1", golden=golden, model=first, store=home, disturb=disturb, **how)
+        described = cls.from_url(
+            "http://127.0.0.1", golden=golden, model=first, store=home, disturb=disturb, **how
+        )
         path, name = _service_file(service)
         place = workspace or Workspace.create()
         own = place if workspace is None else None
-        server = Server(place.folder("s"), port, events or EventLog(), workspace=own, service=f"{path.stem}:{name}", project=path.parent)
+        server = Server(
+            place.folder("s"),
+            port,
+            events or EventLog(),
+            workspace=own,
+            service=f"{path.stem}:{name}",
+            project=path.parent,
+        )
         try:
             for tag, _ in found:
                 server.link(tag, home)
@@ -212,15 +227,27 @@ class Deployment:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
-def how_to_judge(settings: Settings) -> dict[str, Any]:
+def judging_options(settings: Settings) -> dict[str, Any]:
     """Return what the settings say about any deployment, as arguments; what they leave open is left out."""
-    how: dict[str, Any] = {"client": settings.client, "disturb": settings.disturb, "mask": settings.mask, "without_golden": settings.without_golden}
+    how: dict[str, Any] = {
+        "client": settings.client,
+        "disturb": settings.disturb,
+        "mask": settings.mask,
+        "without_golden": settings.without_golden,
+    }
     given = {name: value for name, value in how.items() if value}
-    return {**given, "retries": settings.retries, "wait": settings.wait, "waivers": read_waivers(settings.waivers) if settings.waivers else ()}
+    return {
+        **given,
+        "retries": settings.retries,
+        "wait": settings.wait,
+        "waivers": read_waivers(settings.waivers) if settings.waivers else (),
+    }
 
 
 def _refuse_no_certificates(ca: Path | None) -> None:
@@ -228,7 +255,9 @@ def _refuse_no_certificates(ca: Path | None) -> None:
         if ca is not None:
             ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as problem:
-        raise Tier0Error(f"cannot read certificates from --ca {str(ca)!r}: {problem}. Expected a PEM file") from problem
+        raise Tier0Error(
+            f"cannot read certificates from --ca {str(ca)!r}: {problem}. Expected a PEM file"
+        ) from problem
 
 
 def default_store() -> Path:
@@ -249,7 +278,9 @@ def _service_file(service: str) -> tuple[Path, str]:
     if not path.is_file():
         raise Tier0Error(f"service {service!r}: file {path} not found")
     if not path.stem.isidentifier():
-        raise Tier0Error(f"service {service!r}: {path.name} is not a valid module name in Python; rename the file")
+        raise Tier0Error(
+            f"service {service!r}: {path.name} is not a valid module name in Python; rename the file"
+        )
     return path, name
 
 
@@ -293,7 +324,11 @@ def curl(url: str, golden: GoldenRows) -> str:
 
 
 async def start_bentoml_service(
-    model: RegisteredModel, *, port: Port = Port(0), startup_timeout: float = 30.0, events: EventLog | None = None
+    model: RegisteredModel,
+    *,
+    port: Port = Port(0),
+    startup_timeout: float = 30.0,
+    events: EventLog | None = None,
 ) -> Server:
     """Serve *model* with `bentoml serve`, and wait until its golden rows came back right.
 
@@ -342,13 +377,21 @@ async def verify_bentoml_predictions(client: BentoMLClient, deployment: OwnDeplo
     """
     kept = deployment.model.golden
     golden = kept.plain
-    as_asked, otherwise = (kept.tolerances(same_arithmetic=True, same_batch=same_batch) for same_batch in (True, False))
+    as_asked, otherwise = (
+        kept.tolerances(same_arithmetic=True, same_batch=same_batch) for same_batch in (True, False)
+    )
     together = await client.predict(golden.body())
     if together.get("model_tag") != deployment.model.tag:
-        raise PredictionMismatchError(f"{deployment.url} answers as {together.get('model_tag')!r}, and {deployment.model.tag!r} was asked to serve")
+        raise PredictionMismatchError(
+            f"{deployment.url} answers as {together.get('model_tag')!r}, and {deployment.model.tag!r} was asked to serve"
+        )
     _refuse(deployment, golden, golden.compare(together, tolerance=as_asked))
     if edge_cases := kept.edge_cases:
-        _refuse(deployment, edge_cases, edge_cases.compare(await client.predict(edge_cases.body()), tolerance=as_asked))
+        _refuse(
+            deployment,
+            edge_cases,
+            edge_cases.compare(await client.predict(edge_cases.body()), tolerance=as_asked),
+        )
     for index in range(len(golden)):
         alone = golden.take([index])
         _refuse(deployment, alone, alone.compare(await client.predict(alone.body()), tolerance=otherwise))
@@ -374,9 +417,13 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
             golden = model.golden.plain
             answer = await client.predict(golden.body(), model=route)
             health = await client.health_check(route)
-            mismatch = golden.compare(answer, tolerance=model.golden.tolerances(same_arithmetic=True, same_batch=True))
+            mismatch = golden.compare(
+                answer, tolerance=model.golden.tolerances(same_arithmetic=True, same_batch=True)
+            )
             if health["status"] != "healthy":
-                raise PredictionMismatchError(f"{url} predicts, and says that it is not well: {health['reason']}")
+                raise PredictionMismatchError(
+                    f"{url} predicts, and says that it is not well: {health['reason']}"
+                )
             if answer.get("model_tag") != model.tag or health.get("run") != nonce:
                 raise PredictionMismatchError(
                     f"{url} answers as {answer.get('model_tag')!r} of run {health.get('run')!r}, "
@@ -384,7 +431,9 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
                 )
             if mismatch is not None:
                 row = golden.take([mismatch.row])
-                raise PredictionMismatchError(f"{url} serves {model.tag} wrong: {mismatch}\nReproduce with: {curl(url, row)}", answer)
+                raise PredictionMismatchError(
+                    f"{url} serves {model.tag} wrong: {mismatch}\nReproduce with: {curl(url, row)}", answer
+                )
             return answer
 
         return with_client(url, ask, timeout=timeout, attempt_timeout=timeout, max_attempts=1)

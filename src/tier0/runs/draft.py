@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tier0.checks.serving.sender import decode_json
-from tier0.checks.serving.target import Target
-from tier0.core.contract import PARTS, SCHEMA, ContractError, as_toml, check_declared
-from tier0.core.service_schema import Described, describe, example_for, row_properties
+from tier0.checks.serving.harness.sender import decode_json
+from tier0.checks.serving.harness.target import Target
+from tier0.contract.contract import PARTS, SCHEMA, ContractError, as_toml, check_declared
+from tier0.contract.service_schema import Described, describe, example_for, row_properties
 from tier0.core.verdict import CheckFailedError
 from tier0.runs.discovery import discover
 
@@ -53,9 +53,13 @@ class Draft:
             f"schema = {SCHEMA}",
             *(as_toml({name: value}) for name, value in self.found.items() if not isinstance(value, Mapping)),
         ]
-        lines += _assumed_lines({name: entry for name, entry in self.assumed.items() if not isinstance(entry[0], Mapping)})
+        lines += _assumed_lines(
+            {name: entry for name, entry in self.assumed.items() if not isinstance(entry[0], Mapping)}
+        )
         lines += [as_toml({name: value}) for name, value in self.found.items() if isinstance(value, Mapping)]
-        for name, (value, why) in ((name, entry) for name, entry in self.assumed.items() if isinstance(entry[0], Mapping)):
+        for name, (value, why) in (
+            (name, entry) for name, entry in self.assumed.items() if isinstance(entry[0], Mapping)
+        ):
             head, *rows = as_toml({name: value}).strip().splitlines()
             lines += ["", f"{head}  # ASSUMED: {why}", *rows]
         return "\n".join(lines) + "\n"
@@ -90,7 +94,9 @@ async def draft(target: Target, declared: Mapping[str, Any]) -> Draft:
         if not drafted.assumed:
             raise
         drafted.found = {**drafted.found, **_where_rows_go(described)}
-        drafted.compared = " ".join(f"With the assumptions below, no predictions could be read: {problem}".split())
+        drafted.compared = " ".join(
+            f"With the assumptions below, no predictions could be read: {problem}".split()
+        )
         return drafted
     _note_what_was_found(drafted, found)
     _compare(drafted, found)
@@ -130,7 +136,9 @@ def _assume_names(drafted: Draft, described: Described, target: Target) -> bool:
 def _assume_fields(drafted: Draft, described: Described) -> None:
     """Give each required field that is not the rows a value."""
     taken = set(drafted.declared.get("names", {}).values())
-    required = {path: part for path, part in described.required.items() if path.rpartition(".")[2] not in taken}
+    required = {
+        path: part for path, part in described.required.items() if path.rpartition(".")[2] not in taken
+    }
     if required:
         why = "required in addition to the rows; set it to what the application sends"
         drafted.assumed["fields"] = (example_for(required), why)
@@ -142,7 +150,9 @@ async def _with_meanings(target: Target, drafted: Draft) -> Target:
         found = await discover(target, drafted.declared)
         declare: dict[str, tuple[Any, str]] = {}
         for undeclared in found.undeclared:
-            declare |= {name: (value, f"the response {undeclared.what}") for name, value in undeclared.declare.items()}
+            declare |= {
+                name: (value, f"the response {undeclared.what}") for name, value in undeclared.declare.items()
+            }
         if not declare:
             break
         for name, (value, why) in declare.items():
@@ -162,10 +172,18 @@ def _note_what_was_found(drafted: Draft, found: Target) -> None:
     if contract.names and "names" not in drafted.assumed:
         routes["names"] = dict(contract.names)
     if found.golden.classes and len(set(map(str, found.golden.predictions))) < len(found.golden.classes):
-        missing = sorted({str(label) for label in found.golden.classes} - set(map(str, found.golden.predictions)))
-        drafted.open.append(f"no golden row has the label {', '.join(missing)}, so its name in the responses is unknown")
-    drafted.found = {name: value for name, value in {**known, **routes}.items() if name not in drafted.assumed} | {
-        name: value for name, value in drafted.found.items() if name not in known and name not in drafted.assumed
+        missing = sorted(
+            {str(label) for label in found.golden.classes} - set(map(str, found.golden.predictions))
+        )
+        drafted.open.append(
+            f"no golden row has the label {', '.join(missing)}, so its name in the responses is unknown"
+        )
+    drafted.found = {
+        name: value for name, value in {**known, **routes}.items() if name not in drafted.assumed
+    } | {
+        name: value
+        for name, value in drafted.found.items()
+        if name not in known and name not in drafted.assumed
     }
 
 
@@ -174,11 +192,19 @@ def _compare(drafted: Draft, found: Target) -> None:
     answers = found.memo["golden"]
     if isinstance(answers, Exception):
         raise ContractError(f"the service returned no predictions for the golden rows: {answers}")
-    mismatch = "parts of the response are open (see below) and were not compared" if found.undeclared else None
+    mismatch = (
+        "parts of the response are open (see below) and were not compared" if found.undeclared else None
+    )
     try:
-        found.refuse_difference(found.parts_of(answers, golden), golden, "served predictions differ from the trained model", [])
+        found.refuse_difference(
+            found.parts_of(answers, golden), golden, "served predictions differ from the trained model", []
+        )
     except CheckFailedError as failure:
         mismatch = failure.message
     drafted.matches = mismatch is None
-    shown = f"With it, all {len(golden)} golden rows match." if mismatch is None else f"With it, the golden rows do not match: {mismatch}"
+    shown = (
+        f"With it, all {len(golden)} golden rows match."
+        if mismatch is None
+        else f"With it, the golden rows do not match: {mismatch}"
+    )
     drafted.compared = " ".join(shown.split())

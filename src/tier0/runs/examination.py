@@ -17,11 +17,12 @@ from typing import Any, Self
 
 import httpx
 
-from tier0.checks.serving.sender import Sender, UnansweredError
-from tier0.checks.serving.target import NoPredictionError, OverloadedError, Target
+from tier0.checks.serving.harness.sender import Sender, UnansweredError
+from tier0.checks.serving.harness.target import NoPredictionError, OverloadedError, Target
+from tier0.contract.contract import Contract, ContractError
 from tier0.core.catalogue import LEVELS, Check, Disturbance
-from tier0.core.contract import Contract, ContractError
 from tier0.core.errors import Tier0Error
+from tier0.core.import_object import import_named
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import PARITY, CheckFailedError, CheckResult, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
@@ -29,7 +30,6 @@ from tier0.faults.background import BackgroundLoop
 from tier0.runs.deployment import Deployment, OwnDeployment
 from tier0.runs.discovery import discover
 from tier0.runs.draft import Draft, draft
-from tier0.runs.named import import_named
 
 REQUEST_TIMEOUT = 30.0
 CHECK_TIMEOUT = 120.0
@@ -112,7 +112,9 @@ class Examination:
         self.open()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def ask(self, check: Check, disturb: Disturbance | None = None) -> CheckResult:
@@ -129,7 +131,9 @@ class Examination:
             self.open()
             assert self._loop is not None  # noqa: S101 - it is open
             start = time.perf_counter()
-            result = self._why_not(check, disturb or self.deployment.disturb) or self._loop.run(self._ask(check), timeout=None)
+            result = self._why_not(check, disturb or self.deployment.disturb) or self._loop.run(
+                self._ask(check), timeout=None
+            )
             self.requests, self._moments = self._moments, []
             retried = self._retried
             self.retried, self._counted = dict(retried - self._counted), retried
@@ -175,7 +179,9 @@ class Examination:
 
     async def _draft(self) -> Draft:
         declared = self.deployment.contract
-        return await draft(await self._reach(None), {} if declared is None or isinstance(declared, Contract) else declared)
+        return await draft(
+            await self._reach(None), {} if declared is None or isinstance(declared, Contract) else declared
+        )
 
     async def _connect(self, make_client: Callable[[str], Any] | None) -> Target:
         target = await self._reach(make_client)
@@ -189,10 +195,17 @@ class Examination:
     async def _reach(self, make_client: Callable[[str], Any] | None) -> Target:
         """Return the target with its connections, and without its contract, as soon as the service responds."""
         deployment = self.deployment
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0)
+        limits = httpx.Limits(
+            max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0
+        )
         trust = ssl.create_default_context(cafile=deployment.ca)
         self._http = httpx.AsyncClient(
-            headers=dict(deployment.headers), timeout=REQUEST_TIMEOUT, limits=limits, verify=trust, trust_env=False, event_hooks=self._hooks()
+            headers=dict(deployment.headers),
+            timeout=REQUEST_TIMEOUT,
+            limits=limits,
+            verify=trust,
+            trust_env=False,
+            event_hooks=self._hooks(),
         )
         await self._wait(Sender(deployment.url, self._http, retries=0))
         return Target(
@@ -216,7 +229,9 @@ class Examination:
                 while self.deployment.wait and not await _responds(sender):
                     if (now := time.monotonic()) - reported >= FIRST_PROGRESS:
                         reported = now
-                        self._report(f"waiting for {sender.url}: no response yet ({now - start:.0f} of {self.deployment.wait:g} s)")
+                        self._report(
+                            f"waiting for {sender.url}: no response yet ({now - start:.0f} of {self.deployment.wait:g} s)"
+                        )
                     await asyncio.sleep(POLL)
 
     def _hooks(self) -> dict[str, list[Callable[..., Any]]]:
@@ -238,17 +253,38 @@ class Examination:
         """Return the result of a check that cannot be asked; None if it can."""
         if "golden" in check.needs and self.deployment.golden is None:
             if self.deployment.without_golden:
-                return CheckResult(check.id, "not_judged", "no golden rows, as --without-golden accepts", code="without_golden")
-            return CheckResult(check.id, "not_judged", "no golden rows: pass --golden or --model", code="no_golden")
+                return CheckResult(
+                    check.id,
+                    "not_judged",
+                    "no golden rows, as --without-golden accepts",
+                    code="without_golden",
+                )
+            return CheckResult(
+                check.id, "not_judged", "no golden rows: pass --golden or --model", code="no_golden"
+            )
         if LEVELS.index(check.disturb) > LEVELS.index(allowed):
             why = f"it disturbs the service ({check.disturb}); to allow that, pass --disturb {check.disturb}"
             return CheckResult(check.id, "not_judged", why, code="disturbs")
-        if "golden" in check.needs and self._target is not None and (why := self._target.contract.why_not_asked):
+        if (
+            "golden" in check.needs
+            and self._target is not None
+            and (why := self._target.contract.why_not_asked)
+        ):
             self._explained_by = self._explained_by or check.id
             is_told = check.id in {self._explained_by, PARITY}
-            return CheckResult(check.id, "not_judged", why if is_told else f"no prediction can be requested: see {PARITY}", code="undeclared")
+            return CheckResult(
+                check.id,
+                "not_judged",
+                why if is_told else f"no prediction can be requested: see {PARITY}",
+                code="undeclared",
+            )
         if "golden" in check.needs and self._reported_by not in {"", check.id}:
-            return CheckResult(check.id, "not_judged", f"a well-formed request gets no prediction: see {self._reported_by}", code="muted")
+            return CheckResult(
+                check.id,
+                "not_judged",
+                f"a well-formed request gets no prediction: see {self._reported_by}",
+                code="muted",
+            )
         return None
 
     async def _ask(self, check: Check) -> CheckResult:
@@ -259,13 +295,21 @@ class Examination:
         mine = [waiver for waiver in self.deployment.waivers if waiver.check == check.id]
         tolerances = [waiver for waiver in mine if waiver.counts and waiver.relative is not None]
         body = getattr(import_module(f"tier0.checks.serving.{check.group}"), check.id.partition(".")[2])
-        asked = replace(self._target, tolerance=max((waiver.relative or 0.0 for waiver in tolerances), default=0.0))
+        asked = replace(
+            self._target, tolerance=max((waiver.relative or 0.0 for waiver in tolerances), default=0.0)
+        )
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
-                result = CheckResult(check.id, "pass", "; ".join(map(str, tolerances)), await body(asked) or {})
+                result = CheckResult(
+                    check.id, "pass", "; ".join(map(str, tolerances)), await body(asked) or {}
+                )
         except Exception as problem:  # noqa: BLE001 - an error in one check must not hide what the others find
             result = _waived(self._result_of(check, problem), mine)
-            if isinstance(problem, (NoPredictionError, UnansweredError)) and result.status in {"fail", "error"} and not self._has_predicted:
+            if (
+                isinstance(problem, (NoPredictionError, UnansweredError))
+                and result.status in {"fail", "error"}
+                and not self._has_predicted
+            ):
                 self._reported_by = check.id
         if self._has_predicted:
             self._reported_by = ""
@@ -278,21 +322,32 @@ class Examination:
             case OverloadedError() if self.deployment.server is None:
                 return CheckResult(check.id, "error", str(problem), code="network")
             case OverloadedError() if problem.evidence.get("status") == httpx.codes.TOO_MANY_REQUESTS:
-                return CheckResult(check.id, "not_judged", "the service is rate limiting (429 Too Many Requests)", code="overloaded")
+                return CheckResult(
+                    check.id,
+                    "not_judged",
+                    "the service is rate limiting (429 Too Many Requests)",
+                    code="overloaded",
+                )
             case Tier0Error() if self.deployment.server is None and _is_unanswered(problem):
                 return CheckResult(check.id, "error", str(problem), code="network")
             case CheckFailedError():
-                return CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, problem.reproduce)
+                return CheckResult(
+                    check.id, "fail", problem.message, problem.evidence, problem.causes, problem.reproduce
+                )
         return _error_of(check, problem)
 
 
 def _error_of(check: Check, problem: Exception) -> CheckResult:
     match problem:
         case TimeoutError():
-            return CheckResult(check.id, "error", f"the check took more than {CHECK_TIMEOUT:g} s", code="timeout")
+            return CheckResult(
+                check.id, "error", f"the check took more than {CHECK_TIMEOUT:g} s", code="timeout"
+            )
         case Tier0Error():
             return CheckResult(check.id, "error", str(problem))
-    return CheckResult(check.id, "error", f"unexpected error in the check: {type(problem).__name__}: {problem}")
+    return CheckResult(
+        check.id, "error", f"unexpected error in the check: {type(problem).__name__}: {problem}"
+    )
 
 
 def _is_unanswered(problem: Tier0Error) -> bool:
@@ -312,7 +367,12 @@ def _waived(result: CheckResult, waivers: list[Waiver]) -> CheckResult:
         return result
     for waiver in waivers:
         if waiver.counts and waiver.relative is None:
-            return replace(result, status="not_judged", code="waived", message=f"{waiver}. Without the waiver it would fail: {result.message}")
+            return replace(
+                result,
+                status="not_judged",
+                code="waived",
+                message=f"{waiver}. Without the waiver it would fail: {result.message}",
+            )
     ended = [f" ({waiver}; the waiver has expired)" for waiver in waivers if not waiver.counts]
     return replace(result, message=result.message + "".join(ended))
 
@@ -327,7 +387,9 @@ def _load_client(client: Callable[[str], Any] | str | None) -> Callable[[str], A
         return client
     factory = import_named("client", client, "of a function that makes a client when it is called with a URL")
     if not callable(factory):
-        raise Tier0Error(f"client = {client!r} must be a function that takes a URL, got {type(factory).__name__}")
+        raise Tier0Error(
+            f"client = {client!r} must be a function that takes a URL, got {type(factory).__name__}"
+        )
     return factory  # type: ignore[no-any-return]
 
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tier0.client import BentoMLClient
-from tier0.core.contract import Contract
+from tier0.contract.contract import Contract
 from tier0.core.errors import MissingDependencyError, Tier0Error
 from tier0.core.event_log import EventLog
 from tier0.core.events import RegistrationDone, ServerPortTaken
@@ -29,7 +29,11 @@ KINDS = ("classification", "regression", "causal")
 FIRST_PORT = 3001
 """Of the first kind; the others follow."""
 SKLEARN = ("sklearn.pipeline", "sklearn.compose", "tier0.serving.predictor")
-PRELOAD = {"classification": (*SKLEARN, "lightgbm"), "regression": (*SKLEARN, "sklearn.ensemble"), "causal": (*SKLEARN, "econml.dml")}
+PRELOAD = {
+    "classification": (*SKLEARN, "lightgbm"),
+    "regression": (*SKLEARN, "sklearn.ensemble"),
+    "causal": (*SKLEARN, "econml.dml"),
+}
 """What the workers can import while their models are trained."""
 NEEDED = {"causal": ("econml", "causaldata")}
 
@@ -83,7 +87,7 @@ class Services:
                 services._launch(kind, first_port, workers, PRELOAD[kind])
             waiting = []
             for kind in kinds:
-                services._register_examples(kind, writer, seed, is_last=kind == kinds[-1])
+                services._register_examples(kind, writer, seed, close_after=kind == kinds[-1])
                 waiting.append(threads.submit(services._announce_and_wait, kind, startup_timeout))
             for ready in waiting:
                 ready.result()
@@ -121,19 +125,32 @@ class Services:
             for kind in services.models:
                 services._launch(kind, first_port, workers, port=port)
             with ThreadPoolExecutor(len(services.servers)) as threads:
-                for ready in [threads.submit(services._announce_and_wait, kind, startup_timeout) for kind in services.servers]:
+                for ready in [
+                    threads.submit(services._announce_and_wait, kind, startup_timeout)
+                    for kind in services.servers
+                ]:
                     ready.result()
         return services
 
     def deployment(self, name: str, **how: Any) -> OwnDeployment:
         """Describe one of the models that are served, under its name, for the checks."""
-        kind, model = next((kind, model) for kind, models in self.models.items() for model in models if model.name == name)
+        kind, model = next(
+            (kind, model) for kind, models in self.models.items() for model in models if model.name == name
+        )
         contract = Contract(f"/{name}/predict", health=f"/{name}/health")
-        return OwnDeployment.of(self.servers[kind], model, **{"contract": contract, "client": lambda url: BentoMLClient(f"{url}/{name}"), **how})
+        return OwnDeployment.of(
+            self.servers[kind],
+            model,
+            **{"contract": contract, "client": lambda url: BentoMLClient(f"{url}/{name}"), **how},
+        )
 
     def urls(self) -> dict[str, str]:
         """Return where each model is asked: its name, and the base of its routes."""
-        return {model.name: f"{self.servers[kind].url}/{model.name}" for kind, models in self.models.items() for model in models}
+        return {
+            model.name: f"{self.servers[kind].url}/{model.name}"
+            for kind, models in self.models.items()
+            for model in models
+        }
 
     def ended(self) -> list[str]:
         """Return the kinds whose server has ended by itself."""
@@ -155,7 +172,9 @@ class Services:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _closed_on_error(self) -> ExitStack:
@@ -163,22 +182,33 @@ class Services:
         stack.push(lambda kind, *_: self.close() if kind is not None else None)
         return stack
 
-    def _launch(self, kind: str, first_port: int, workers: int, preload: Sequence[str] = (), port: Port | None = None) -> None:
+    def _launch(
+        self, kind: str, first_port: int, workers: int, preload: Sequence[str] = (), port: Port | None = None
+    ) -> None:
         number = 0 if first_port == 0 or kind not in KINDS else first_port + KINDS.index(kind)
         if number and port is None and not is_free(number):
             taken = f"port {number} of the {kind} service belongs to {owner_of(number)}; taking another one"
             self.events.emit(ServerPortTaken(wanted=number), taken)
             number = 0
-        server = Server(self._workspace.folder("s"), port or Port(number), self.events, preload, workers=workers)
+        server = Server(
+            self._workspace.folder("s"), port or Port(number), self.events, preload, workers=workers
+        )
         self.servers[kind] = server
         server.launch()
 
-    def _register_examples(self, kind: str, writer: EntryWriter, seed: int, *, is_last: bool) -> None:
+    def _register_examples(self, kind: str, writer: EntryWriter, seed: int, *, close_after: bool) -> None:
         from tier0.pipeline.examples import TRAINERS  # noqa: PLC0415 - seconds of imports, while the workers do theirs
 
         trained = TRAINERS[kind](seed)
-        savers = [ModelSaver(one.model, one.name, one.metadata, one.examples, threshold=one.threshold) for one in trained]
-        for example, model in zip(trained, save_models(savers, self._workspace, writer, prove=False, are_last=is_last), strict=True):
+        savers = [
+            ModelSaver(one.model, one.name, one.metadata, one.examples, threshold=one.threshold)
+            for one in trained
+        ]
+        for example, model in zip(
+            trained,
+            save_models(savers, self._workspace, writer, prove=False, close_after=close_after),
+            strict=True,
+        ):
             self.models.setdefault(example.kind, []).append(model)
             done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden))
             self.events.emit(done, f"registered {model.tag} with {len(model.golden)} golden rows")
@@ -190,7 +220,9 @@ class Services:
         server.wait_until_ready(self._probe(kind), timeout)
 
     def _probe(self, kind: str) -> Probe:
-        return in_turn([golden_probe(model, self.servers[kind].nonce, model.name) for model in self.models[kind]])
+        return in_turn(
+            [golden_probe(model, self.servers[kind].nonce, model.name) for model in self.models[kind]]
+        )
 
 
 def in_turn(probes: Sequence[Probe]) -> Probe:
@@ -211,12 +243,20 @@ def registered_by_kind(store: Path, tags: Sequence[str] = ()) -> dict[str, list[
         Tier0Error: there is none at all, or one is named in two versions.
     """
     named = tags or sorted(path.parent.name for path in store.glob("models/*/latest"))
-    found = [_registered(tag, store) for tag in named if tags or (find_entry(tag, store)[1] / DESCRIPTION_FILE).exists()]
+    found = [
+        _registered(tag, store)
+        for tag in named
+        if tags or (find_entry(tag, store)[1] / DESCRIPTION_FILE).exists()
+    ]
     if not found:
-        raise Tier0Error(f"there is no model in {store} that Tier0 registered. Use register_model_for_serving, or name another --store.")
+        raise Tier0Error(
+            f"there is no model in {store} that Tier0 registered. Use register_model_for_serving, or name another --store."
+        )
     names = [model.name for model in found]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise Tier0Error(f"{twice[0]} is named in two versions, and is served under its name: name one of them")
+        raise Tier0Error(
+            f"{twice[0]} is named in two versions, and is served under its name: name one of them"
+        )
     models: dict[str, list[RegisteredModel]] = {}
     for model in found:
         models.setdefault("models" if tags else _kind_of(model), []).append(model)
@@ -225,9 +265,13 @@ def registered_by_kind(store: Path, tags: Sequence[str] = ()) -> dict[str, list[
 
 def _refuse_missing(kinds: Sequence[str]) -> None:
     if not kinds or len(set(kinds)) != len(kinds):
-        raise Tier0Error(f"kinds = {','.join(kinds)!r}: name each kind of service once, of {', '.join(KINDS)}")
+        raise Tier0Error(
+            f"kinds = {','.join(kinds)!r}: name each kind of service once, of {', '.join(KINDS)}"
+        )
     if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise Tier0Error(f"kinds = {unknown[0]!r}: there is no such kind of service. There are: {', '.join(KINDS)}")
+        raise Tier0Error(
+            f"kinds = {unknown[0]!r}: there is no such kind of service. There are: {', '.join(KINDS)}"
+        )
     for kind in kinds:
         if missing := [name for name in NEEDED.get(kind, ()) if find_spec(name) is None]:
             raise MissingDependencyError(

@@ -27,22 +27,22 @@ from tier0.core.events import (
     TrainingLogged,
     TrainingOwn,
 )
+from tier0.core.import_object import import_named
 from tier0.core.settings import Settings
-from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, how_to_judge
-from tier0.runs.named import import_named
+from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, judging_options
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
 if TYPE_CHECKING:  # what judging a service that runs elsewhere does not need, and the base install has not
-    from tier0.pipeline.cluster import Run
+    from tier0.pipeline.cluster import Executor
     from tier0.pipeline.data import Dataset
-    from tier0.pipeline.own import OwnTraining
     from tier0.pipeline.selection import Selection
     from tier0.pipeline.tracking import Tracking
     from tier0.pipeline.training import Training
+    from tier0.pipeline.user_training import UserTraining
     from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 PRELOAD = ("sklearn.pipeline", "sklearn.compose", "tier0.serving.predictor")
 """What almost any model needs, and what the worker can therefore import while training runs."""
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -111,7 +111,7 @@ class Session:
     events: EventLog = field(default_factory=EventLog)
     shared_id: str | None = None
     controller: int | None = None
-    run: Run = starmap
+    run: Executor = starmap
     _workspace: Workspace | None = None
     _shared: Workspace | None = None
     servers: list[Server] = field(default_factory=list)
@@ -137,7 +137,11 @@ class Session:
         if self.shared_id is None or self.controller is None:
             return self.workspace
         if self._shared is None:
-            self._shared = Workspace(Path(tempfile.gettempdir()) / f"tier0-{self.shared_id}", keep=self.settings.keep, watch=self.controller).open()
+            self._shared = Workspace(
+                Path(tempfile.gettempdir()) / f"tier0-{self.shared_id}",
+                keep=self.settings.keep,
+                watch=self.controller,
+            ).open()
             self._tell_kept(self._shared)
         return self._shared
 
@@ -152,7 +156,9 @@ class Session:
 
     def launch(self) -> Server:
         """Start a server's processes, and return before they are ready: their imports run while the model trains."""
-        watch = [os.getpid()] if self.controller is None else [os.getpid(), self.controller]  # xdist's workers outlive their controller by seconds
+        watch = (
+            [os.getpid()] if self.controller is None else [os.getpid(), self.controller]
+        )  # xdist's workers outlive their controller by seconds
         server = Server(self.workspace.folder("s"), self.settings.port, self.events, PRELOAD, watch)
         self.servers.append(server)
         server.launch()
@@ -171,7 +177,7 @@ class Session:
         from tier0.pipeline.data import load_dataset, split  # noqa: PLC0415 - seconds of imports, while those processes do theirs
 
         if self.settings.pipeline is not None:
-            own = self.call_own()
+            own = self.call_user_training()
             return self.take(own.model, own.dataset)
         dataset = load_dataset(self.settings)
         parts = split(dataset, self.settings.seed)
@@ -196,7 +202,9 @@ class Session:
         from tier0.pipeline.selection import select  # noqa: PLC0415
 
         settings = self.settings
-        self.events.emit(SelectionStart(), f"step 4 selection on {dataset.name}: {', '.join(settings.algorithms)}")
+        self.events.emit(
+            SelectionStart(), f"step 4 selection on {dataset.name}: {', '.join(settings.algorithms)}"
+        )
         candidates = candidates_for(dataset, settings.algorithms, settings.seed)
         return select(dataset, parts["train"], candidates, settings.seed, self.events, self.run)
 
@@ -204,20 +212,28 @@ class Session:
         """Do step 5, with the algorithm that won."""
         from tier0.pipeline.training import train  # noqa: PLC0415
 
-        training = train(dataset, dict(parts), selection.winner, self.settings.hpo_trials, self.settings.seed, self.events, self.run)
+        training = train(
+            dataset,
+            dict(parts),
+            selection.winner,
+            self.settings.hpo_trials,
+            self.settings.seed,
+            self.events,
+            self.run,
+        )
         return self._log(training, selection.scores[0].mean, selection.reason)
 
-    def call_own(self) -> OwnTraining:
+    def call_user_training(self) -> UserTraining:
         """Call the training function that the settings name.
 
         Raises:
             Tier0Error: it cannot be imported or called, or returns something else.
         """
-        from tier0.pipeline.own import call_own  # noqa: PLC0415
+        from tier0.pipeline.user_training import call_user_training  # noqa: PLC0415
 
         named = self.settings.pipeline or ""
         self.events.emit(TrainingOwn(), f"steps 4 and 5: {named} trains")
-        return call_own(import_named("pipeline", named, TRAINS), named)
+        return call_user_training(import_named("pipeline", named, TRAINS), named)
 
     def take(self, model: Any, dataset: Dataset) -> Trained:
         """Do step 5 with a model that was trained elsewhere: measure it on rows that it has not seen.
@@ -225,9 +241,13 @@ class Session:
         Raises:
             UselessModelError: the model is not worth serving.
         """
-        from tier0.pipeline.own import measure_own  # noqa: PLC0415
+        from tier0.pipeline.user_training import measure_user_model  # noqa: PLC0415
 
-        return self._log(measure_own(model, dataset, self.settings.seed, self.events), None, f"trained by {self.settings.pipeline}")
+        return self._log(
+            measure_user_model(model, dataset, self.settings.seed, self.events),
+            None,
+            f"trained by {self.settings.pipeline}",
+        )
 
     def _log(self, training: Training, score: float | None, reason: str) -> Trained:
         from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
@@ -251,14 +271,16 @@ class Session:
         from tier0.serving.registration import EntryWriter  # noqa: PLC0415
 
         for server in self.servers:
-            server.refuse_if_sick()
+            server.check_alive()
         if self._writer is None or self._writer.store != store:
             self._writer = EntryWriter(self.workspace, store)
         # In a store of the user's own nothing may ever be that is not proven; in ours, the server's first answer is the proof.
         model = trained.saver(self.workspace, self._writer, prove=self.settings.store is not None)
         self._writer = None
         done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden))
-        self.events.emit(done, f"step 7 deployment: registered {model.tag} with {len(model.golden)} golden rows")
+        self.events.emit(
+            done, f"step 7 deployment: registered {model.tag} with {len(model.golden)} golden rows"
+        )
         return model
 
     def serve(self, server: Server, model: RegisteredModel) -> OwnDeployment:
@@ -298,10 +320,17 @@ class Session:
             Tier0Error: a part of it cannot be read, or it did not become ready.
         """
         settings = self.settings
-        how: dict[str, Any] = {**how_to_judge(settings), "contract": settings.contract, "headers": settings.header, "golden": settings.golden}
+        how: dict[str, Any] = {
+            **judging_options(settings),
+            "contract": settings.contract,
+            "headers": settings.header,
+            "golden": settings.golden,
+        }
         if settings.url:
             model = settings.model[0] if settings.model else None
-            return self._described(Deployment.from_url(settings.url, model=model, store=settings.store, ca=settings.ca, **how))
+            return self._described(
+                Deployment.from_url(settings.url, model=model, store=settings.store, ca=settings.ca, **how)
+            )
         self.deployment = Deployment.from_service(
             settings.service or "",
             model=settings.model,
@@ -316,7 +345,9 @@ class Session:
 
     def _described(self, deployment: Deployment) -> Deployment:
         golden_rows = len(deployment.golden or [])
-        described = DeploymentDescribed(url=deployment.url, model=deployment.tag, golden_rows=golden_rows, disturb=deployment.disturb)
+        described = DeploymentDescribed(
+            url=deployment.url, model=deployment.tag, golden_rows=golden_rows, disturb=deployment.disturb
+        )
         self.events.emit(described)
         return deployment
 
@@ -327,14 +358,18 @@ class Session:
 
     def mark_logs(self) -> None:
         """Remember how far the servers' logs are."""
-        self._marks = {server.log: server.log.stat().st_size for server in self._writing if server.log.exists()}
+        self._marks = {
+            server.log: server.log.stat().st_size for server in self._writing if server.log.exists()
+        }
 
     @property
     def logs(self) -> list[tuple[str, str]]:
         """Where the servers of this run write, and what they wrote since `mark_logs`."""
-        return [(str(server.log), server.log_around(self._marks.get(server.log, 0))) for server in self._writing]
+        return [
+            (str(server.log), server.log_around(self._marks.get(server.log, 0))) for server in self._writing
+        ]
 
-    def _once(self, name: str, make: Callable[[], Made]) -> Made:
+    def _once(self, name: str, make: Callable[[], T]) -> T:
         """Make something, or take what another process of this run has made, or failed to make."""
         if self.shared_id is None:
             return self._made(make)
@@ -357,21 +392,25 @@ class Session:
             raise failure
         return value  # type: ignore[no-any-return]
 
-    def _made(self, make: Callable[[], Made]) -> Made:
+    def _made(self, make: Callable[[], T]) -> T:
         """Make something, and say it in words where there is no room for it."""
         try:
             return make()
         except OSError as problem:
             if problem.errno not in NO_ROOM:
                 raise
-            raise Tier0Error(f"{problem.filename or self.workspace.path}: {problem.strerror}. Make room there, or set TMPDIR") from problem
+            raise Tier0Error(
+                f"{problem.filename or self.workspace.path}: {problem.strerror}. Make room there, or set TMPDIR"
+            ) from problem
 
     def close(self) -> None:
         """Stop every server, wait for what runs in the background, and delete this process' folder; a shared one ends with the run."""
         with ExitStack() as endings:
             if self._workspace is not None:
                 endings.callback(self._workspace.close)
-            endings.callback(gc.freeze)  # what training imported stays to the end: pytest would search it for garbage, for seconds
+            endings.callback(
+                gc.freeze
+            )  # what training imported stays to the end: pytest would search it for garbage, for seconds
             if self._writer is not None:
                 endings.callback(self._writer.close)
             if self._tracking is not None:
@@ -403,4 +442,6 @@ def saver_of(training: Training) -> ModelSaver:
         "metrics": training.metrics,
         "feature_names": training.names,
     }
-    return ModelSaver(training.model, f"tier0_{training.dataset}", metadata, training.examples, threshold=training.threshold)
+    return ModelSaver(
+        training.model, f"tier0_{training.dataset}", metadata, training.examples, threshold=training.threshold
+    )

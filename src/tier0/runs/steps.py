@@ -13,29 +13,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tier0.client.opik_tracer import OpikTracer, Step, StepsTrace, opik_is_configured
+from tier0.client.opik_tracer import OpikTracer, opik_is_configured
 from tier0.core.errors import Tier0Error
-from tier0.core.prediction import estimator_of
+from tier0.core.provenance import commit, versions
 from tier0.core.verdict import Status, conclude, count_in_words
+from tier0.golden.prediction import estimator_of
 from tier0.pipeline.metrics import MEANINGS
 from tier0.pipeline.selection import CV_FOLDS
 from tier0.pipeline.study import METRICS, Study
-from tier0.runs.provenance import commit, versions
+from tier0.runs.run_trace import RunTrace, StepSpan
 
 if TYPE_CHECKING:
     from tier0.pipeline.analysis import Analysis
     from tier0.pipeline.cohort import Cohort
     from tier0.pipeline.data import Dataset
-    from tier0.pipeline.own import OwnTraining
     from tier0.pipeline.selection import Selection
+    from tier0.pipeline.user_training import UserTraining
     from tier0.runs.deployment import OwnDeployment
     from tier0.runs.session import Session, Trained
     from tier0.serving.server import Server
 
 STEPS = ("scope", "data", "cohort", "selection", "training", "features", "deployment", "observability")
-NEEDED = {"training": "selection", "features": "training", "deployment": "training", "observability": "training"}
+NEEDED = {
+    "training": "selection",
+    "features": "training",
+    "deployment": "training",
+    "observability": "training",
+}
 """What a step cannot do without; the data is loaded by whichever step comes first."""
-MOST_SHOWN = 5
+MAX_SHOWN = 5
 STATUSES: tuple[Status, ...] = ("pass", "fail", "error")
 """Of a step, by its exit status."""
 OPIK_WITHIN = 10.0
@@ -45,7 +51,7 @@ ASKED_ALONE = 20
 
 
 @dataclass(frozen=True)
-class Found:
+class StepResult:
     """What one step found.
 
     Attributes:
@@ -61,13 +67,13 @@ class Found:
     status: int = 0
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any], lines: Sequence[str], problems: Sequence[str] = ()) -> Found:
+    def of(cls, facts: Mapping[str, Any], lines: Sequence[str], problems: Sequence[str] = ()) -> StepResult:
         """Return what a step found that was done: its problems say that it does not hold."""
         return cls(facts, lines, problems, 1 if problems else 0)
 
 
 @dataclass
-class Work:
+class RunContext:
     """What is known so far.
 
     Attributes:
@@ -93,7 +99,7 @@ class Work:
     folder: Path
     imbalanced: float | None = None
     serve: bool = False
-    own: OwnTraining | None = None
+    own: UserTraining | None = None
     dataset: Dataset | None = None
     is_cohort: bool = False
     parts: dict[str, Any] | None = None
@@ -101,7 +107,7 @@ class Work:
     trained: Trained | None = None
     manifest: dict[str, Any] | None = None
     server: Server | None = None
-    found: dict[str, Found] = field(default_factory=dict)
+    found: dict[str, StepResult] = field(default_factory=dict)
     times: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
@@ -118,9 +124,13 @@ class Work:
             if self.session.settings.pipeline is None:
                 dataset = load_dataset(self.session.settings)
             else:
-                self.own = self.own or self.session.call_own()
+                self.own = self.own or self.session.call_user_training()
                 dataset = self.own.dataset
-            self.dataset = dataset if self.imbalanced is None else make_rarer(dataset, self.imbalanced, self.session.settings.seed)
+            self.dataset = (
+                dataset
+                if self.imbalanced is None
+                else make_rarer(dataset, self.imbalanced, self.session.settings.seed)
+            )
             self._refuse_another_problem(self.dataset.target_name, self.dataset.task)
         return self.dataset
 
@@ -133,10 +143,14 @@ class Work:
     def _refuse_another_problem(self, target: str, task: str) -> None:
         asked = self.study.scope
         if asked.target not in {None, target}:
-            raise Tier0Error(f"scope.target = {asked.target!r} in the study, and {target!r} is what the data has as its target: correct one of them")
+            raise Tier0Error(
+                f"scope.target = {asked.target!r} in the study, and {target!r} is what the data has as its target: correct one of them"
+            )
         if asked.metric is not None and METRICS[asked.metric][0] != task:
             others = ", ".join(name for name, (of, *_) in METRICS.items() if of == task)
-            raise Tier0Error(f"scope.metric = {asked.metric!r} is for a {METRICS[asked.metric][0]}, and {target!r} is a {task}: give one of {others}")
+            raise Tier0Error(
+                f"scope.metric = {asked.metric!r} is for a {METRICS[asked.metric][0]}, and {target!r} is a {task}: give one of {others}"
+            )
 
     def split(self) -> dict[str, Any]:
         """Return the parts of the rows in use."""
@@ -144,14 +158,22 @@ class Work:
             from tier0.pipeline.data import split  # noqa: PLC0415
 
             rows = np.arange(len(self.data()))
-            self.parts = {"test": rows, "holdout": rows} if self.own is not None else split(self.data(), self.session.settings.seed)
+            self.parts = (
+                {"test": rows, "holdout": rows}
+                if self.own is not None
+                else split(self.data(), self.session.settings.seed)
+            )
         return self.parts
 
 
-def scope(work: Work) -> Found:
+def scope(work: RunContext) -> StepResult:
     """Step 1."""
     asked, settings = work.study.scope, work.session.settings
-    wanted = "whatever comes" if asked.success is None else f"{asked.metric} of {asked.success:g} or {'more' if _more(asked.metric) else 'less'}"
+    wanted = (
+        "whatever comes"
+        if asked.success is None
+        else f"{asked.metric} of {asked.success:g} or {'more' if _more(asked.metric) else 'less'}"
+    )
     rows = f"rows that {settings.pipeline} holds out" if settings.pipeline else settings.dataset
     target = settings.target or asked.target
     rarer = "" if work.imbalanced is None else f", with the rarest class made {work.imbalanced:g} of the rows"
@@ -161,16 +183,21 @@ def scope(work: Work) -> Found:
         f"population: {asked.population or 'not stated'}",
         f"success: {wanted}, with at least {asked.minimum_rows} rows and {asked.minimum_of_each_class} of each class",
         "checked: that metric, success, least sizes, rules and criteria can be used, and do not contradict each other",
-        "means: " + ("any model may go that is not useless" if asked.success is None else f"no model may go that does not reach {wanted}"),
+        "means: "
+        + (
+            "any model may go that is not useless"
+            if asked.success is None
+            else f"no model may go that does not reach {wanted}"
+        ),
     ]
-    return Found.of(asked.model_dump(), lines)
+    return StepResult.of(asked.model_dump(), lines)
 
 
 def _more(metric: str | None) -> bool:
     return metric is None or METRICS[metric][1] == "most"
 
 
-def data(work: Work) -> Found:
+def data(work: RunContext) -> StepResult:
     """Step 2."""
     from tier0.pipeline.quality import assess  # noqa: PLC0415
 
@@ -184,12 +211,13 @@ def data(work: Work) -> Found:
         + (f", rules of the study for {len(rules.columns)} columns" if rules.columns else "")
         + (f", the pandera schema {rules.pandera}" if rules.pandera else ""),
         *(f"note: {note}" for note in quality.notes),
-        "means: " + ("the data may be trained on" if not quality.problems else "the data must not be trained on"),
+        "means: "
+        + ("the data may be trained on" if not quality.problems else "the data must not be trained on"),
     ]
-    return Found.of(asdict(quality), lines, quality.problems)
+    return StepResult.of(asdict(quality), lines, quality.problems)
 
 
-def cohort(work: Work) -> Found:
+def cohort(work: RunContext) -> StepResult:
     """Step 3."""
     from tier0.pipeline.cohort import choose_cohort  # noqa: PLC0415
 
@@ -200,21 +228,38 @@ def cohort(work: Work) -> Found:
         f"input: {len(everybody)} rows",
         *(f"{one.left:>8} left after: {one.criterion} (-{one.removed})" for one in chosen.attrition),
         *(["no criteria: everybody belongs to it"] if not chosen.attrition else []),
-        *(["classes: " + ", ".join(f"{label}: {count}" for label, count in chosen.classes.items())] if chosen.classes else []),
-        f"checked: at least {asked.minimum_rows} rows" + (f", and {asked.minimum_of_each_class} of each class" if chosen.classes else ""),
-        "means: " + ("too few are left to train on" if chosen.problems else f"{len(chosen.dataset)} rows are enough to train on"),
+        *(
+            ["classes: " + ", ".join(f"{label}: {count}" for label, count in chosen.classes.items())]
+            if chosen.classes
+            else []
+        ),
+        f"checked: at least {asked.minimum_rows} rows"
+        + (f", and {asked.minimum_of_each_class} of each class" if chosen.classes else ""),
+        "means: "
+        + (
+            "too few are left to train on"
+            if chosen.problems
+            else f"{len(chosen.dataset)} rows are enough to train on"
+        ),
     ]
-    facts = {"rows": len(chosen.dataset), "attrition": [asdict(one) for one in chosen.attrition], "classes": chosen.classes}
-    return Found.of(facts, lines, chosen.problems)
+    facts = {
+        "rows": len(chosen.dataset),
+        "attrition": [asdict(one) for one in chosen.attrition],
+        "classes": chosen.classes,
+    }
+    return StepResult.of(facts, lines, chosen.problems)
 
 
-def selection(work: Work) -> Found:
+def selection(work: RunContext) -> StepResult:
     """Step 4."""
     parts = work.split()
     if work.own is not None:
         algorithm = type(estimator_of(work.own.model)).__name__
         reason = f"{work.session.settings.pipeline} brings its own model, and nothing is compared"
-        return Found.of({"selected_algorithm": algorithm, "selection_score": None, "reason": reason}, [f"means: {algorithm} it is: {reason}"])
+        return StepResult.of(
+            {"selected_algorithm": algorithm, "selection_score": None, "reason": reason},
+            [f"means: {algorithm} it is: {reason}"],
+        )
     chosen = work.selection = work.session.select(work.data(), parts)
     rows = len(parts["train"])
     facts = {
@@ -222,19 +267,30 @@ def selection(work: Work) -> Found:
         "selection_score": chosen.scores[0].mean,
         "metric": chosen.metric,
         "rows": {"train": rows, "compared": chosen.rows},
-        "scores": [{"algorithm": one.candidate.estimator, "mean": one.mean, "spread": one.spread, "seconds": one.seconds} for one in chosen.scores],
+        "scores": [
+            {
+                "algorithm": one.candidate.estimator,
+                "mean": one.mean,
+                "spread": one.spread,
+                "seconds": one.seconds,
+            }
+            for one in chosen.scores
+        ],
         "reason": chosen.reason,
     }
     lines = [
         f"input: {f'{chosen.rows:,} of the ' if chosen.drawn else ''}{rows:,} rows of the training part{f', {chosen.drawn}' if chosen.drawn else ''}",
         f"checked: each algorithm on the same {CV_FOLDS} folds, by its mean {chosen.metric} on rows that it was not fitted on",
-        *(f"{one.candidate.estimator:30} {one.mean:.3f} ± {one.spread:.3f}   {one.seconds:.1f} s" for one in chosen.scores),
+        *(
+            f"{one.candidate.estimator:30} {one.mean:.3f} ± {one.spread:.3f}   {one.seconds:.1f} s"
+            for one in chosen.scores
+        ),
         f"means: {chosen.winner.estimator} is trained: {chosen.reason}",
     ]
-    return Found.of(facts, lines)
+    return StepResult.of(facts, lines)
 
 
-def training(work: Work) -> Found:
+def training(work: RunContext) -> StepResult:
     """Step 5."""
     dataset, parts = work.data(), work.split()
     if work.own is not None:
@@ -259,7 +315,9 @@ def training(work: Work) -> Found:
         "model_uri": trained.model_uri,
         "tracking_uri": trained.tracking_uri,
     }
-    shares = ", ".join(f"{name} {count} ({count / sum(found.rows.values()):.0%})" for name, count in found.rows.items())
+    shares = ", ".join(
+        f"{name} {count} ({count / sum(found.rows.values()):.0%})" for name, count in found.rows.items()
+    )
     how = (
         f"hyper-parameters on the validation part (trials: {found.trials}); the best are fitted on both, and measured on the test part"
         if work.own is None
@@ -268,35 +326,52 @@ def training(work: Work) -> Found:
     lines = [
         f"input: {found.algorithm}; rows: {shares}",
         f"checked: {how}",
-        *(f"{name:20} {value:9.3f} ± {found.spread[name]:<8.3f} {MEANINGS[name]}" for name, value in found.metrics.items()),
-        *([f"decision threshold {found.threshold:.3f}, chosen on the validation part"] if found.threshold is not None else []),
+        *(
+            f"{name:20} {value:9.3f} ± {found.spread[name]:<8.3f} {MEANINGS[name]}"
+            for name, value in found.metrics.items()
+        ),
+        *(
+            [f"decision threshold {found.threshold:.3f}, chosen on the validation part"]
+            if found.threshold is not None
+            else []
+        ),
         "means: the model is worth more than chance; ± is by how much other rows would change a number",
         f"logged to MLflow as {trained.model_uri} in {trained.tracking_uri}",
     ]
-    return Found.of(facts, lines)
+    return StepResult.of(facts, lines)
 
 
-def features(work: Work) -> Found:
+def features(work: RunContext) -> StepResult:
     """Step 6."""
     from tier0.pipeline.analysis import REPEATS, analyse  # noqa: PLC0415
 
     if work.trained is None:
         raise Tier0Error("the feature analysis needs a trained model, which is not there")
-    analysis: Analysis = analyse(work.data(), work.split(), work.trained.training.model, work.session.settings.seed)
-    shown = analysis.importances[:MOST_SHOWN]
+    analysis: Analysis = analyse(
+        work.data(), work.split(), work.trained.training.model, work.session.settings.seed
+    )
+    shown = analysis.importances[:MAX_SHOWN]
     lines = [
         f"input: {work.trained.training.algorithm}, and {analysis.rows} rows of the test part",
         f"checked: by how much {analysis.metric} falls when one feature's values are shuffled ({REPEATS} times), and what each feature gives alone",
-        *(f"{one.feature:30} {one.mean:6.3f} ± {one.spread:.3f}" + (f"   SHAP {one.shap:.3f}" if one.shap is not None else "") for one in shown),
-        *([f"and {left} features that count less"] if (left := len(analysis.importances) - MOST_SHOWN) > 0 else []),
+        *(
+            f"{one.feature:30} {one.mean:6.3f} ± {one.spread:.3f}"
+            + (f"   SHAP {one.shap:.3f}" if one.shap is not None else "")
+            for one in shown
+        ),
+        *(
+            [f"and {left} features that count less"]
+            if (left := len(analysis.importances) - MAX_SHOWN) > 0
+            else []
+        ),
         *(f"warning: {warning}" for warning in analysis.warnings),
         f"means: the model goes by {shown[0].feature} most; a fall within its ± is chance"
         + ("" if analysis.warnings else "; no feature alone gives the target away"),
     ]
-    return Found.of(asdict(analysis), lines)
+    return StepResult.of(asdict(analysis), lines)
 
 
-def deployment(work: Work) -> Found:
+def deployment(work: RunContext) -> StepResult:
     """Step 7: what may go, and, if it is asked for, that model registered, served and verified.
 
     The manifest stands whatever becomes of the serving.
@@ -305,12 +380,16 @@ def deployment(work: Work) -> Found:
         raise Tier0Error("the deployment needs a trained model, which is not there")
     manifest = work.manifest = _manifest(work)
     why_not, asked = manifest["why_not"], work.study.scope
-    checked = "nothing was asked of its metrics" if asked.success is None else f"{asked.metric} against {asked.success:g}"
+    checked = (
+        "nothing was asked of its metrics"
+        if asked.success is None
+        else f"{asked.metric} against {asked.success:g}"
+    )
     lines = [
         f"input: {manifest['algorithm']}, {manifest['model_uri']}",
         f"checked: {checked}{', and whether what is served is what was trained' if work.serve else ''}",
     ]
-    found = Found.of(manifest, lines, why_not)
+    found = StepResult.of(manifest, lines, why_not)
     means = "it must not go" if why_not else "it may go"
     try:
         if work.serve and why_not:
@@ -322,7 +401,7 @@ def deployment(work: Work) -> Found:
     except Tier0Error as problem:
         manifest["served"] = {"status": "not served", "why": str(problem)}
         means += " by its metrics, and is not served"
-        found = Found(manifest, lines, [f"not served: {problem}"], problem.exit_status)
+        found = StepResult(manifest, lines, [f"not served: {problem}"], problem.exit_status)
     finally:
         path = work.folder / "manifest.json"
         path.write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
@@ -330,12 +409,18 @@ def deployment(work: Work) -> Found:
     return found
 
 
-def _manifest(work: Work) -> dict[str, Any]:
+def _manifest(work: RunContext) -> dict[str, Any]:
     trained = work.trained
     assert trained is not None  # noqa: S101 - the caller has looked
     found, asked = trained.training, work.study.scope
     reached = asked.reached(found.metrics)
-    why_not = [] if reached is not False else [f"{asked.metric} is {found.metrics[asked.metric or '']:.3f}, and success was to be {asked.success:g}"]
+    why_not = (
+        []
+        if reached is not False
+        else [
+            f"{asked.metric} is {found.metrics[asked.metric or '']:.3f}, and success was to be {asked.success:g}"
+        ]
+    )
     return {
         "schema": 1,
         "name": f"tier0_{found.dataset}",
@@ -353,7 +438,7 @@ def _manifest(work: Work) -> dict[str, Any]:
     }
 
 
-def _serve(work: Work) -> dict[str, Any]:
+def _serve(work: RunContext) -> dict[str, Any]:
     """Register the model, serve it and ask it through the client that applications use."""
     from tier0.runs.verify import check_serving  # noqa: PLC0415 - what other steps do not need
 
@@ -366,7 +451,12 @@ def _serve(work: Work) -> dict[str, Any]:
     verdict = check_serving(serving, disturb="none")
     asked: dict[str, Any] = asyncio.run(_ask_as_applications_do(serving))
     checks = {result.id: result.status for result in verdict.checks}
-    where = {"model_tag": model.tag, "store": str(work.store), "endpoint": serving.url, "golden_rows": len(model.golden)}
+    where = {
+        "model_tag": model.tag,
+        "store": str(work.store),
+        "endpoint": serving.url,
+        "golden_rows": len(model.golden),
+    }
     return {"status": "serving", **where, **asked, "checks": checks}
 
 
@@ -388,8 +478,8 @@ async def _ask_as_applications_do(serving: OwnDeployment) -> dict[str, Any]:
     return {
         "health_check": health["status"],
         "prediction_test": "passed",
-        "predictions": list(answer["predictions"])[:MOST_SHOWN],
-        "probabilities": list(answer["probabilities"] or [])[:MOST_SHOWN],
+        "predictions": list(answer["predictions"])[:MAX_SHOWN],
+        "probabilities": list(answer["probabilities"] or [])[:MAX_SHOWN],
         "circuit_breaker": state,
         "latency_ms": {"p50": statistics.median(milliseconds), "max": max(milliseconds)},
     }
@@ -407,14 +497,18 @@ def _served_lines(served: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def observability(work: Work) -> Found:
+def observability(work: RunContext) -> StepResult:
     """Step 8: the MLflow run of the training gets what came of its model."""
     from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
 
     if work.trained is None:
         raise Tier0Error("observability needs a trained model, which is not there")
     verdict = conclude((), [STATUSES[found.status] for found in work.found.values()]).verdict
-    tags = {"tier0.run": work.folder.name, "tier0.problem": work.study.scope.problem, "tier0.verdict": verdict}
+    tags = {
+        "tier0.run": work.folder.name,
+        "tier0.problem": work.study.scope.problem,
+        "tier0.verdict": verdict,
+    }
     numbers: dict[str, float] = {}
     artifacts = [path for path in (work.folder / "manifest.json", work.folder / "report.md") if path.exists()]
     if work.manifest is not None:
@@ -422,7 +516,10 @@ def observability(work: Work) -> Found:
     served = (work.manifest or {}).get("served") or {}
     if served.get("status") == "serving":
         tags |= {"tier0.model_tag": served["model_tag"], "tier0.endpoint": served["endpoint"]}
-        numbers |= {"latency_ms_p50": served["latency_ms"]["p50"], "latency_ms_max": served["latency_ms"]["max"]}
+        numbers |= {
+            "latency_ms_p50": served["latency_ms"]["p50"],
+            "latency_ms_max": served["latency_ms"]["max"],
+        }
     trained = work.trained
     tracking = Tracking(work.session.workspace.folder("m"), trained.tracking_uri)
     try:
@@ -430,7 +527,10 @@ def observability(work: Work) -> Found:
     finally:
         tracking.close()
     facts = {"run_id": trained.run_id, "tracking_uri": trained.tracking_uri, "tags": tags, "metrics": numbers}
-    added = [name.removeprefix("tier0.") for name, value in tags.items() if value] + [*numbers, *(path.name for path in artifacts)]
+    added = [name.removeprefix("tier0.") for name, value in tags.items() if value] + [
+        *numbers,
+        *(path.name for path in artifacts),
+    ]
     lines = [
         f"input: MLflow run {trained.run_id}, which has the model, its parameters and its metrics",
         f"added: {', '.join(added)}",
@@ -439,33 +539,50 @@ def observability(work: Work) -> Found:
     if opik_is_configured():
         facts["opik"], told = _trace_in_opik(work, tags)
         lines.append(told)
-    return Found.of(facts, lines)
+    return StepResult.of(facts, lines)
 
 
-def _trace_in_opik(work: Work, tags: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+def _trace_in_opik(work: RunContext, tags: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     """Send one trace of the run, with a span for each step, and say what came of that; Opik's state is no verdict on the model."""
     assert work.trained is not None  # noqa: S101 - the caller has looked
     try:
         tracer = OpikTracer()
     except (ModuleNotFoundError, RuntimeError) as problem:
-        return {"status": "not sent", "why": str(problem)}, f"Opik is configured, and has no trace of this run: {problem}"
+        return {
+            "status": "not sent",
+            "why": str(problem),
+        }, f"Opik is configured, and has no trace of this run: {problem}"
     spans = []
     for step in (one for one in STEPS if one in work.times):
-        found = work.found.get(step, Found({}, ()))
+        found = work.found.get(step, StepResult({}, ()))
         started, ended = work.times[step]
         ended = ended if step in work.found else time.time()
-        spans.append(Step(f"{STEPS.index(step) + 1} {step}", started, ended, {"lines": list(found.lines)}, "; ".join(found.problems)))
+        spans.append(
+            StepSpan(
+                f"{STEPS.index(step) + 1} {step}",
+                started,
+                ended,
+                {"lines": list(found.lines)},
+                "; ".join(found.problems),
+            )
+        )
     metadata = {**tags, "tier0.mlflow_run": work.trained.run_id, **work.trained.training.metrics}
-    trace = StepsTrace(f"tier0 run {work.trained.training.dataset}", metadata, spans)
-    tracer.record_steps(trace)
+    trace = RunTrace(f"tier0 run {work.trained.training.dataset}", metadata, spans)
+    tracer.record_raw(trace.as_message())
     sent = tracer.flush(OPIK_WITHIN)
     tracer.close()
     if not sent:
-        return {"status": "not sent", "why": f"Opik did not answer within {OPIK_WITHIN:g} s"}, f"Opik did not take the trace within {OPIK_WITHIN:g} s"
-    return {"status": "sent", "trace_id": trace.trace_id}, f"Opik has the trace {trace.trace_id}, with a span for each of {len(spans)} steps"
+        return {
+            "status": "not sent",
+            "why": f"Opik did not answer within {OPIK_WITHIN:g} s",
+        }, f"Opik did not take the trace within {OPIK_WITHIN:g} s"
+    return {
+        "status": "sent",
+        "trace_id": trace.trace_id,
+    }, f"Opik has the trace {trace.trace_id}, with a span for each of {len(spans)} steps"
 
 
-BODIES: dict[str, Callable[[Work], Found]] = {
+BODIES: dict[str, Callable[[RunContext], StepResult]] = {
     "scope": scope, "data": data, "cohort": cohort, "selection": selection, "training": training, "features": features,
     "deployment": deployment, "observability": observability,
 }  # fmt: skip

@@ -38,7 +38,11 @@ def check_serving(
         DoesNotHoldError: a check failed; or, as `InconclusiveError`, the verdict is inconclusive.
     """
     checks = select_checks(CATALOGUE, groups)
-    deployment = replace(deployment, disturb=disturb or deployment.disturb, without_golden=without_golden or deployment.without_golden)
+    deployment = replace(
+        deployment,
+        disturb=disturb or deployment.disturb,
+        without_golden=without_golden or deployment.without_golden,
+    )
     with Examination(deployment, report) as examination:
         verdict = examination.examine(checks, tell or (lambda _: None))
     if on_fail == "raise":

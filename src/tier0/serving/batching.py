@@ -13,13 +13,13 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tier0.core.errors import TooManyWaitError
-from tier0.core.prediction import Output
+from tier0.core.errors import QueueFullError
+from tier0.golden.prediction import Output
 
 if TYPE_CHECKING:
     from tier0.serving.predictor import Predictor
 
-MOST_ROWS = 1024
+MAX_ROWS = 1024
 """In one batch of several requests, of a model that takes little longer for them; a single request may have more."""
 FIRST_ROWS = 256
 """The same until it is known how long the model takes."""
@@ -27,9 +27,9 @@ QUICK_BATCH, SLOW_BATCH = 0.1, 0.25
 """Seconds: after a full batch that was quicker the next may have twice as many rows, after a slower one half as many."""
 INLINE_SECONDS = 0.005
 """What is expected to take longer runs in a thread, so that health probes are answered meanwhile."""
-MOST_WAITING = 512
+MAX_WAITING = 512
 """Requests; more than these are shed."""
-MOST_SECONDS = 0.4
+MAX_SECONDS = 0.4
 """That a request may expect to wait for its turn, unless the model is so slow that two batches take longer."""
 SHORT_SECONDS = 0.1
 """The same for a while after that was exceeded: under a load that does not end, whoever is accepted keeps about the latency of before."""
@@ -43,7 +43,7 @@ TYPICAL_OF = 12
 
 
 @dataclass(eq=False)
-class _Asked:
+class _QueuedRequest:
     rows: list[list[Any]]
     may_join: bool
     answer: asyncio.Future[tuple[Output, float]]
@@ -61,7 +61,7 @@ class Batcher:
 
     predictor: Predictor
     joins: bool
-    _waiting: list[_Asked] = field(default_factory=list)
+    _waiting: list[_QueuedRequest] = field(default_factory=list)
     _scheduled: bool = False
     _seconds_a_row: float = INLINE_SECONDS
     _seconds_a_call: float = 0.0
@@ -69,7 +69,7 @@ class Batcher:
     _rows_waiting: int = 0
     _alone_waiting: int = 0
     _most_rows: int = FIRST_ROWS
-    _rows_a_batch: int = MOST_ROWS
+    _rows_a_batch: int = MAX_ROWS
     _short_until: float = 0.0
 
     def is_full(self) -> bool:
@@ -78,7 +78,7 @@ class Batcher:
         batches = self._alone_waiting + self._rows_waiting / self._rows_a_batch
         now = time.monotonic()
         expected = batches * self._seconds_a_batch
-        full = number >= MOST_WAITING or (batches >= FEW_BATCHES and expected > MOST_SECONDS)
+        full = number >= MAX_WAITING or (batches >= FEW_BATCHES and expected > MAX_SECONDS)
         if full:
             self._short_until = now + SHORT_FOR
         return full or (now < self._short_until and batches >= 1 and expected > SHORT_SECONDS)
@@ -90,13 +90,18 @@ class Batcher:
             The answer to these rows, and the seconds that the model took for the batch.
 
         Raises:
-            TooManyWaitError: too many wait, see `is_full`.
+            QueueFullError: too many wait, see `is_full`.
             Exception: what the model raises for these rows.
         """
         if self.is_full():
-            raise TooManyWaitError(f"{len(self._waiting)} requests wait")
+            raise QueueFullError(f"{len(self._waiting)} requests wait")
         loop = asyncio.get_running_loop()
-        asked = _Asked(rows, self.joins and self.predictor.entry.signature.may_join(rows), loop.create_future(), time.monotonic())
+        asked = _QueuedRequest(
+            rows,
+            self.joins and self.predictor.entry.signature.may_join(rows),
+            loop.create_future(),
+            time.monotonic(),
+        )
         self._waiting.append(asked)
         self._count(asked)
         if not self._scheduled:
@@ -114,12 +119,14 @@ class Batcher:
         rows = sum(len(asked.rows) for asked in batch)
         if max(rows * self._seconds_a_row, self._seconds_a_call) <= INLINE_SECONDS:
             _settle(batch, self._outcomes(batch))
-            loop.call_soon(self._next, context=Context())  # health probes, and whoever has just come, have their turn in between
+            loop.call_soon(
+                self._next, context=Context()
+            )  # health probes, and whoever has just come, have their turn in between
             return
         asking = loop.run_in_executor(None, self._outcomes, batch)
         asking.add_done_callback(lambda done: self._resume(batch, done), context=Context())
 
-    def _resume(self, batch: list[_Asked], done: asyncio.Future[list[Any]]) -> None:
+    def _resume(self, batch: list[_QueuedRequest], done: asyncio.Future[list[Any]]) -> None:
         try:
             outcomes = done.result()
         except BaseException as problem:  # noqa: BLE001 - the thread could not be had, or is going: nobody may wait for it
@@ -127,9 +134,11 @@ class Batcher:
         _settle(batch, outcomes)
         self._next()
 
-    def _take(self) -> list[_Asked]:
+    def _take(self) -> list[_QueuedRequest]:
         """Take the next batch: the first that waits, and those behind it that may join."""
-        waiting = self._in_time([asked for asked in self._waiting if not asked.answer.done()])  # whose caller has gone is not asked about
+        waiting = self._in_time(
+            [asked for asked in self._waiting if not asked.answer.done()]
+        )  # whose caller has gone is not asked about
         batch, rows = waiting[:1], len(waiting[0].rows) if waiting else 0
         if batch and batch[0].may_join:
             for asked in waiting[1:]:
@@ -143,13 +152,13 @@ class Batcher:
             self._count(asked)
         return batch
 
-    def _count(self, asked: _Asked) -> None:
+    def _count(self, asked: _QueuedRequest) -> None:
         if asked.may_join:
             self._rows_waiting += len(asked.rows)
         else:
             self._alone_waiting += 1
 
-    def _in_time(self, waiting: list[_Asked]) -> list[_Asked]:
+    def _in_time(self, waiting: list[_QueuedRequest]) -> list[_QueuedRequest]:
         """Return who waits, without those who were let in before it was known that this would take so long; one batch is always kept."""
         now = time.monotonic()
         if now >= self._short_until:
@@ -161,10 +170,10 @@ class Batcher:
             batches -= share
             if batches < 1 or now - asked.since <= longest:
                 return waiting[index:]
-            asked.answer.set_exception(TooManyWaitError(f"it has waited for {now - asked.since:.1f} s"))
+            asked.answer.set_exception(QueueFullError(f"it has waited for {now - asked.since:.1f} s"))
         return []
 
-    def _outcomes(self, batch: list[_Asked]) -> list[tuple[Output, float] | Exception]:
+    def _outcomes(self, batch: list[_QueuedRequest]) -> list[tuple[Output, float] | Exception]:
         """Return an answer, or what the model raised, for each request; where a batch fails, its halves are asked again."""
         predictor, start = self.predictor, time.perf_counter()
         rows = [row for asked in batch for row in asked.rows]
@@ -172,7 +181,11 @@ class Batcher:
             output = predictor.ask(rows)
         except BaseException as problem:  # noqa: BLE001 - told to those whom it concerns; a panic of a library's own is none of Exception
             half = len(batch) // 2
-            return [*self._outcomes(batch[:half]), *self._outcomes(batch[half:])] if half else [_as_answer(problem)]
+            return (
+                [*self._outcomes(batch[:half]), *self._outcomes(batch[half:])]
+                if half
+                else [_as_answer(problem)]
+            )
         seconds = time.perf_counter() - start
         self._learn(batch, len(rows), seconds)
         if len(batch) == 1:
@@ -184,8 +197,10 @@ class Batcher:
             first += len(asked.rows)
         return outcomes
 
-    def _learn(self, batch: list[_Asked], rows: int, seconds: float) -> None:
-        self._seconds_a_batch += (seconds - self._seconds_a_batch) / (TYPICAL_OF if self._seconds_a_batch else 1)
+    def _learn(self, batch: list[_QueuedRequest], rows: int, seconds: float) -> None:
+        self._seconds_a_batch += (seconds - self._seconds_a_batch) / (
+            TYPICAL_OF if self._seconds_a_batch else 1
+        )
         self._seconds_a_row += (seconds / rows - self._seconds_a_row) / 4
         if rows == 1:
             self._seconds_a_call = seconds
@@ -193,7 +208,7 @@ class Batcher:
         if seconds > SLOW_BATCH and len(batch) > 1:
             self._most_rows = max(self._most_rows // 2, 1)
         elif seconds < QUICK_BATCH and was_full:
-            self._most_rows = min(2 * self._most_rows, MOST_ROWS)
+            self._most_rows = min(2 * self._most_rows, MAX_ROWS)
         if was_full:  # before that nobody is shed for how many batches there would be
             self._rows_a_batch = self._most_rows
 
@@ -207,7 +222,7 @@ def _as_answer(problem: BaseException) -> Exception:
     return told
 
 
-def _settle(batch: list[_Asked], outcomes: list[tuple[Output, float] | Exception]) -> None:
+def _settle(batch: list[_QueuedRequest], outcomes: list[tuple[Output, float] | Exception]) -> None:
     for asked, outcome in zip(batch, outcomes, strict=True):
         if asked.answer.done():
             continue
@@ -220,7 +235,10 @@ def _settle(batch: list[_Asked], outcomes: list[tuple[Output, float] | Exception
 def answers_alike(predictor: Predictor) -> bool:
     """Return True if the model's answer to each golden row is the same alone as together: only then may rows of several callers be joined."""
     kept = predictor.entry.golden_rows()
-    golden, tolerance = kept.plain, kept.tolerances(same_arithmetic=False, same_batch=False)  # rounding errors do not keep callers apart
+    golden, tolerance = (
+        kept.plain,
+        kept.tolerances(same_arithmetic=False, same_batch=False),
+    )  # rounding errors do not keep callers apart
 
     def ask(rows: list[list[Any]]) -> dict[str, Any]:
         return vars(predictor.ask(rows))
@@ -228,4 +246,7 @@ def answers_alike(predictor: Predictor) -> bool:
     if len(golden) == 1:
         return False  # one row proves nothing about a batch
     together = golden.answered(ask(golden.rows))
-    return all(together.take([index]).compare(ask([row]), tolerance=tolerance) is None for index, row in enumerate(golden.rows[:20]))
+    return all(
+        together.take([index]).compare(ask([row]), tolerance=tolerance) is None
+        for index, row in enumerate(golden.rows[:20])
+    )

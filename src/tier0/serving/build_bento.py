@@ -7,9 +7,11 @@ import sys
 from typing import Any
 
 import bentoml
-from bentoml._internal.container import construct_containerfile  # what `bentoml containerize` calls; there is no public name for it
+from bentoml._internal.container import (
+    construct_containerfile,
+)  # what `bentoml containerize` calls; there is no public name for it
 
-from tier0.core.helper import Handler
+from tier0.core.worker_process import Handler
 
 
 def prepare() -> Handler:
@@ -29,7 +31,9 @@ def build(order: dict[str, Any]) -> dict[str, str]:
         build_ctx=order["context"],
         models=order["models"],
         python={"packages": order["packages"], "lock_packages": False},
-        docker={"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},  # a pickle is for the Python that wrote it
+        docker={
+            "python_version": f"{sys.version_info.major}.{sys.version_info.minor}"
+        },  # a pickle is for the Python that wrote it
     )
     with construct_containerfile(bento) as (folder, _):
         shutil.copytree(folder, order["output"])

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tier0.core.errors import RegistrationError
-from tier0.core.golden import GoldenRows
-from tier0.core.signature import Signature
+from tier0.golden.rows import GoldenRows
+from tier0.golden.signature import Signature
 
 MODEL_FILE = "saved_model.pkl"
 DESCRIPTION_FILE = "tier0.json"
@@ -55,7 +55,9 @@ class Entry:
         try:
             document = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:
-            raise RegistrationError(f"{path} holds no model that Tier0 registered ({problem}). Use register_model_for_serving.") from problem
+            raise RegistrationError(
+                f"{path} holds no model that Tier0 registered ({problem}). Use register_model_for_serving."
+            ) from problem
         return cls(path, Signature.from_dict(document.pop("signature")), **document)
 
     def golden_rows(self) -> GoldenRows:
@@ -70,7 +72,9 @@ class Entry:
         """
         content = (self.path / MODEL_FILE).read_bytes()
         if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise RegistrationError(f"{self.path / MODEL_FILE} is not the file that was registered: its SHA-256 differs. Register the model again.")
+            raise RegistrationError(
+                f"{self.path / MODEL_FILE} is not the file that was registered: its SHA-256 differs. Register the model again."
+            )
         for package, version in self.versions.items():
             installed = import_module(package).__version__
             if installed != version:
@@ -79,11 +83,19 @@ class Entry:
                     f"Serve it with {package}=={version}, or train and register it again."
                 )
         with warnings.catch_warnings():
-            warnings.filterwarnings("error", message=".*unpickle estimator.*")  # scikit-learn's InconsistentVersionWarning
+            warnings.filterwarnings(
+                "error", message=".*unpickle estimator.*"
+            )  # scikit-learn's InconsistentVersionWarning
             return pickle.loads(content)  # noqa: S301 - from our own store, with the digest that registration wrote
 
 
-def describe(signature: Signature, framework: str, versions: Mapping[str, str], sha256: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def describe(
+    signature: Signature,
+    framework: str,
+    versions: Mapping[str, str],
+    sha256: str,
+    metadata: Mapping[str, Any],
+) -> dict[str, Any]:
     """Return what ``tier0.json`` holds, as JSON types."""
     return {
         "signature": signature.as_dict(),
@@ -123,6 +135,10 @@ def find_entry(tag: str, home: Path) -> tuple[str, Path]:
         pointer = folder / "latest"
         version = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else "latest"
     if not (folder / version / "model.yaml").is_file():
-        names = sorted(path.parent.name for path in folder.glob("*/model.yaml")) or sorted(path.name for path in (home / "models").glob("*"))
-        raise RegistrationError(f"there is no model {tag!r} in {home}. There is: {', '.join(names) or 'none'}")
+        names = sorted(path.parent.name for path in folder.glob("*/model.yaml")) or sorted(
+            path.name for path in (home / "models").glob("*")
+        )
+        raise RegistrationError(
+            f"there is no model {tag!r} in {home}. There is: {', '.join(names) or 'none'}"
+        )
     return f"{name}:{version}", folder / version

@@ -37,7 +37,7 @@ REMOVE_FOR = 0.6  # longer than the guards of servers take to kill whoever may s
 KILL_FOR = 1.0
 
 
-class Stop:
+class StopRequest:
     """Set by SIGTERM, and by SIGUSR1: then without any grace."""
 
     asked = False
@@ -45,8 +45,8 @@ class Stop:
 
 
 def _stop(number: int, _: object) -> None:
-    Stop.asked = True
-    Stop.at_once = number == signal.SIGUSR1
+    StopRequest.asked = True
+    StopRequest.at_once = number == signal.SIGUSR1
 
 
 def main() -> int:
@@ -65,7 +65,7 @@ def main() -> int:
     descriptors = [descriptor for descriptor in watched.values() if descriptor is not None]
     timeout = None if len(descriptors) == len(watched) else POLL
     child = _start(order) if order.get("command") else None
-    while not (Stop.asked or _any_is_gone(watched) or (child and child.poll() is not None)):
+    while not (StopRequest.asked or _any_is_gone(watched) or (child and child.poll() is not None)):
         ready, _, _ = select.select([wake, *descriptors], [], [], timeout)
         if wake in ready:
             os.read(wake, 512)
@@ -78,7 +78,7 @@ def main() -> int:
                 os.kill(pid, signal.SIGKILL)
     if orphaned and "remove" in order:
         _remove(order["remove"])
-    if child is None or Stop.asked:
+    if child is None or StopRequest.asked:
         return 0
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
@@ -114,7 +114,9 @@ def _is_gone(pid: int, descriptor: int | None) -> bool:
 
 def _start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
     with open(order["log"], "ab") as log:  # noqa: PTH123 - pathlib would double the time that this process takes to start
-        return subprocess.Popen(order["command"], cwd=order["cwd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
+        return subprocess.Popen(  # noqa: S603
+            order["command"], cwd=order["cwd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
 
 
 def _end(child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[int, int | None]) -> None:
@@ -123,7 +125,13 @@ def _end(child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[in
         child.terminate()
     start = time.monotonic()
     while child.poll() is None:
-        grace = 0 if Stop.at_once else order["orphan_grace"] if _any_is_gone(watched) else order["stop_grace"]
+        grace = (
+            0
+            if StopRequest.at_once
+            else order["orphan_grace"]
+            if _any_is_gone(watched)
+            else order["stop_grace"]
+        )
         if time.monotonic() - start >= grace:
             break
         time.sleep(0.01)
@@ -160,7 +168,9 @@ def _processes() -> list[tuple[int, int]]:
         return [entry for name in os.listdir("/proc") if name.isdigit() and (entry := _read_stat(name))]  # noqa: PTH208
     listing = subprocess.run(["ps", "-axo", "pid=,ppid=,comm="], capture_output=True, text=True, check=True)  # noqa: S607
     rows = (line.split(None, 2) for line in listing.stdout.splitlines())
-    return [(int(pid), int(parent)) for pid, parent, command in rows if not command.endswith("ps")]  # ps lists itself
+    return [
+        (int(pid), int(parent)) for pid, parent, command in rows if not command.endswith("ps")
+    ]  # ps lists itself
 
 
 def _read_stat(name: str) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ import bentoml
 import orjson
 
 from tier0.core.errors import InvalidRowError
-from tier0.core.prediction import Output, ask_model, labels_follow, use_one_thread
+from tier0.golden.prediction import Output, ask_model, labels_follow, use_one_thread
 from tier0.serving.entry import Entry
 
 
@@ -57,7 +57,10 @@ class Predictor:
             "framework": entry.framework,
             "versions": dict(entry.versions),
             "signature": entry.signature.as_dict(),
-            "request": {"features": "a list of rows or of records", "columns": "the names of the rows' columns; optional"},
+            "request": {
+                "features": "a list of rows or of records",
+                "columns": "the names of the rows' columns; optional",
+            },
             "metadata": dict(entry.metadata),
         }
 
@@ -87,7 +90,9 @@ def _parse(body: bytes) -> dict[str, Any]:
         raise InvalidRowError("body", "is not a JSON object", 'Send {"features": [[…]]}')
     unknown = sorted(set(payload) - {"features", "columns"})
     if unknown:
-        raise InvalidRowError(unknown[0], "is not a field of this request", "Its fields are features and, optionally, columns")
+        raise InvalidRowError(
+            unknown[0], "is not a field of this request", "Its fields are features and, optionally, columns"
+        )
     if "features" not in payload:
         raise InvalidRowError("features", "is missing", 'Send {"features": [[…]]}')
     return payload
@@ -97,7 +102,11 @@ def _parse_leniently(body: bytes) -> Any:
     """Parse what Python's json writes, too: NaN is a missing value, and Infinity is refused by the name of its field."""
     try:
         payload = json.loads(body)
-        json.dumps(payload, ensure_ascii=False).encode()  # half a surrogate pair is text to Python, and to nothing behind it
+        json.dumps(
+            payload, ensure_ascii=False
+        ).encode()  # half a surrogate pair is text to Python, and to nothing behind it
     except (ValueError, RecursionError) as problem:
-        raise InvalidRowError("body", f"is not JSON: {problem}", 'Send {"features": [[…]]}', status=400) from None
+        raise InvalidRowError(
+            "body", f"is not JSON: {problem}", 'Send {"features": [[…]]}', status=400
+        ) from None
     return payload

@@ -19,12 +19,12 @@ from typing import Any
 import cloudpickle
 
 from tier0.core.errors import ModelChangedError, RegistrationError, Tier0Error
-from tier0.core.golden import GoldenRows
-from tier0.core.helper import Helper
-from tier0.core.prediction import package_of
-from tier0.core.signature import Signature
+from tier0.core.worker_process import Helper
+from tier0.golden.capture import ask_in_memory, infer_signature
+from tier0.golden.prediction import package_of
+from tier0.golden.rows import GoldenRows
+from tier0.golden.signature import Signature
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, describe
-from tier0.serving.inference import ask_in_memory, infer_signature
 from tier0.serving.workspace import Workspace
 
 
@@ -82,7 +82,11 @@ async def register_model_for_serving(
     save = ModelSaver(model, model_name, metadata, examples, preprocessor, framework, threshold)
     workspace = Workspace.create()
     try:
-        return await asyncio.to_thread(lambda: save(workspace, EntryWriter(workspace, Path(store or workspace.store).absolute()), prove=True))
+        return await asyncio.to_thread(
+            lambda: save(
+                workspace, EntryWriter(workspace, Path(store or workspace.store).absolute()), prove=True
+            )
+        )
     finally:
         if store is None:
             atexit.register(workspace.close)
@@ -108,7 +112,9 @@ class ModelSaver:
         threshold: float | None = None,
     ) -> None:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?", name):
-            raise RegistrationError(f"model_name = {name!r} is no name for BentoML: use lower-case letters, digits, '_', '-' and '.', 63 at most")
+            raise RegistrationError(
+                f"model_name = {name!r} is no name for BentoML: use lower-case letters, digits, '_', '-' and '.', 63 at most"
+            )
         self.metadata = _json_metadata(metadata)
         self.name = name
         self.model = model if preprocessor is None else _as_one_pipeline(preprocessor, model)
@@ -140,20 +146,37 @@ class ModelSaver:
         try:
             content = pickle_with_own_code(self.model)
         except Exception as problem:
-            raise RegistrationError(f"the model cannot be pickled, so it cannot be saved: {type(problem).__name__}: {problem}") from problem
-        description = describe(self.signature, self.framework, versions, hashlib.sha256(content).hexdigest(), self.metadata)
+            raise RegistrationError(
+                f"the model cannot be pickled, so it cannot be saved: {type(problem).__name__}: {problem}"
+            ) from problem
+        description = describe(
+            self.signature, self.framework, versions, hashlib.sha256(content).hexdigest(), self.metadata
+        )
         try:
             (folder / MODEL_FILE).write_bytes(content)
             (folder / DESCRIPTION_FILE).write_text(json.dumps(description), encoding="utf-8")
             self.golden.write(folder / GOLDEN_FILE)
         except OSError as problem:
             size = f"{len(content) / 1e6:.1f} MB"
-            raise RegistrationError(f"the model ({size}) cannot be written to {folder}: {problem}. Make room there, or set TMPDIR") from problem
-        return {"name": self.name, "metadata": self.metadata, "framework": self.framework, "versions": versions, "folder": str(folder)}
+            raise RegistrationError(
+                f"the model ({size}) cannot be written to {folder}: {problem}. Make room there, or set TMPDIR"
+            ) from problem
+        return {
+            "name": self.name,
+            "metadata": self.metadata,
+            "framework": self.framework,
+            "versions": versions,
+            "folder": str(folder),
+        }
 
 
 def save_models(
-    savers: Sequence[ModelSaver], workspace: Workspace, writer: EntryWriter, *, prove: bool, are_last: bool = True
+    savers: Sequence[ModelSaver],
+    workspace: Workspace,
+    writer: EntryWriter,
+    *,
+    prove: bool,
+    close_after: bool = True,
 ) -> list[RegisteredModel]:
     """Save several models at once, in one process, which ends with the last ones; for the other arguments see `ModelSaver.__call__`.
 
@@ -161,12 +184,22 @@ def save_models(
         RegistrationError: one of them could not be saved, or came back changed; those before it are in the store.
     """
     try:
-        outcomes = writer.write([saver.write_files(workspace.folder("r")) for saver in savers], prove=prove, are_last=are_last)
+        outcomes = writer.write(
+            [saver.write_files(workspace.folder("r")) for saver in savers],
+            prove=prove,
+            close_after=close_after,
+        )
     finally:
-        if are_last:
+        if close_after:
             writer.close()
     return [
-        RegisteredModel(outcome["tag"], writer.store, Path(outcome["path"]), saver.signature, replace(saver.golden, tag=outcome["tag"]))
+        RegisteredModel(
+            outcome["tag"],
+            writer.store,
+            Path(outcome["path"]),
+            saver.signature,
+            replace(saver.golden, tag=outcome["tag"]),
+        )
         for saver, outcome in zip(savers, outcomes, strict=True)
     ]
 
@@ -184,7 +217,9 @@ class EntryWriter:
         store.mkdir(parents=True, exist_ok=True)
         self._helper = Helper("tier0.serving.save_entry", workspace.folder("w"), BENTOML_HOME=str(store))
 
-    def write(self, entries: Sequence[Mapping[str, Any]], *, prove: bool, are_last: bool = True) -> list[dict[str, str]]:
+    def write(
+        self, entries: Sequence[Mapping[str, Any]], *, prove: bool, close_after: bool = True
+    ) -> list[dict[str, str]]:
         """Write the entries (see `ModelSaver.write_files`).
 
         Returns:
@@ -194,7 +229,8 @@ class EntryWriter:
             RegistrationError: one could not be written, or its proof failed.
         """
         try:
-            return self._helper.carry_out({"entries": entries, "prove": prove}, is_last=are_last)["saved"]  # type: ignore[no-any-return]
+            reply = self._helper.carry_out({"entries": entries, "prove": prove}, close_after=close_after)
+            return reply["saved"]  # type: ignore[no-any-return]
         except Tier0Error as problem:
             kind = ModelChangedError if isinstance(problem, ModelChangedError) else RegistrationError
             raise kind(f"the model could not be registered in {self.store}: {problem}") from problem
@@ -211,7 +247,11 @@ def pickle_with_own_code(model: Any) -> bytes:
     """
     content: bytes = cloudpickle.dumps(model)
     own = {name.partition(".")[0] for name in _modules_named_in(content)} - {"tier0"}
-    packages = [module for name in sorted(own) if (module := sys.modules.get(name)) is not None and not _is_installed(module)]
+    packages = [
+        module
+        for name in sorted(own)
+        if (module := sys.modules.get(name)) is not None and not _is_installed(module)
+    ]
     if not packages:
         return content
     for package in packages:
@@ -226,14 +266,20 @@ def pickle_with_own_code(model: Any) -> bytes:
 
 def _modules_named_in(content: bytes) -> set[str]:
     """Return every text in a pickle that could be a module's name: whatever stands for a module is among them."""
-    return {value for _, value, _ in pickletools.genops(content) if isinstance(value, str) and value.replace(".", "").isidentifier()}
+    return {
+        value
+        for _, value, _ in pickletools.genops(content)
+        if isinstance(value, str) and value.replace(".", "").isidentifier()
+    }
 
 
 def _is_installed(module: ModuleType) -> bool:
     """Tell whether a module comes with Python or was installed, so that every interpreter of this environment has it."""
     paths = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
     places = {Path(path).resolve() for path in sysconfig.get_paths().values()}
-    return all(path is None or any(place in Path(path).resolve().parents for place in places) for path in paths)
+    return all(
+        path is None or any(place in Path(path).resolve().parents for place in places) for path in paths
+    )
 
 
 def find_framework(model: Any) -> str:
@@ -255,7 +301,11 @@ def find_framework(model: Any) -> str:
 def _versions(framework: str, signature: Signature) -> dict[str, str]:
     """Return the versions of the libraries that the model's behaviour hangs on, as they are loaded right now."""
     packages = {"numpy", "sklearn", framework, *(["pandas"] if signature.container == "dataframe" else [])}
-    return {name: version for name in sorted(packages) if (version := getattr(sys.modules.get(name), "__version__", None))}
+    return {
+        name: version
+        for name in sorted(packages)
+        if (version := getattr(sys.modules.get(name), "__version__", None))
+    }
 
 
 def _as_one_pipeline(preprocessor: Any, model: Any) -> Any:
@@ -268,4 +318,6 @@ def _json_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(dict(metadata or {}), allow_nan=False))  # type: ignore[no-any-return]
     except (TypeError, ValueError) as problem:
-        raise RegistrationError(f"metadata holds something that JSON cannot: {problem}. Use text, finite numbers, lists and dicts.") from problem
+        raise RegistrationError(
+            f"metadata holds something that JSON cannot: {problem}. Use text, finite numbers, lists and dicts."
+        ) from problem

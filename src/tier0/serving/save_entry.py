@@ -15,8 +15,8 @@ import bentoml
 from bentoml.models import ModelContext
 
 from tier0.core.errors import ModelChangedError
-from tier0.core.golden import GoldenRows
-from tier0.core.helper import Handler
+from tier0.core.worker_process import Handler
+from tier0.golden.rows import GoldenRows
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, Entry
 
 
@@ -51,7 +51,9 @@ def save(entry: dict[str, Any], *, proven: bool) -> dict[str, str]:
     ) as model:
         for name in (MODEL_FILE, DESCRIPTION_FILE):
             shutil.copyfile(folder / name, model.path_of(name))
-        replace(GoldenRows.read(folder / GOLDEN_FILE), tag=str(model.tag)).write(Path(model.path_of(GOLDEN_FILE)))
+        replace(GoldenRows.read(folder / GOLDEN_FILE), tag=str(model.tag)).write(
+            Path(model.path_of(GOLDEN_FILE))
+        )
     saved = bentoml.models.get(model.tag)
     return {"tag": str(saved.tag), "path": str(saved.path)}
 
@@ -62,17 +64,24 @@ def prove(path: Path) -> None:
     Raises:
         ModelChangedError: they differ, or the model cannot be loaded or asked.
     """
-    from tier0.core.prediction import ask_model  # noqa: PLC0415 - with the model's own libraries: only where proof is asked for
+    from tier0.golden.prediction import ask_model  # noqa: PLC0415 - with the model's own libraries: only where proof is asked for
 
     entry = Entry.read(path)
     golden = entry.golden_rows()
     signature = entry.signature
     try:
         model = entry.load_model()
-        batches = [batch for batch in (golden.plain, golden.edge_cases) if batch]  # as they were asked in memory
-        outputs = [ask_model(model, signature, signature.to_container(signature.parse(batch.records()))) for batch in batches]
+        batches = [
+            batch for batch in (golden.plain, golden.edge_cases) if batch
+        ]  # as they were asked in memory
+        outputs = [
+            ask_model(model, signature, signature.to_container(signature.parse(batch.records())))
+            for batch in batches
+        ]
     except Exception as problem:
-        raise ModelChangedError(f"a fresh interpreter cannot use the saved model: {type(problem).__name__}: {problem}") from problem
+        raise ModelChangedError(
+            f"a fresh interpreter cannot use the saved model: {type(problem).__name__}: {problem}"
+        ) from problem
     tolerance = golden.tolerances(same_arithmetic=True, same_batch=True)
     for batch, output in zip(batches, outputs, strict=True):
         if (mismatch := batch.compare(vars(output), tolerance=tolerance)) is not None:

@@ -21,8 +21,8 @@ from tier0.core.errors import PortInUseError, PredictionMismatchError, ServerErr
 from tier0.core.event_log import EventLog
 from tier0.core.events import ServerKilled, ServerLaunched, ServerPortTaken, ServerReady, ServerStopped
 from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
-from tier0.core.helper import ONE_THREAD, child_environment
 from tier0.core.settings import Port
+from tier0.core.worker_process import ONE_THREAD, child_environment
 from tier0.serving.entry import link_entry
 from tier0.serving.processes import accepts_connections, is_free, owner_of, processes_marked, start_guard
 from tier0.serving.workspace import Workspace
@@ -119,23 +119,42 @@ class Server:
         self._workers = []
         self._ready = False
         self.url = ""
-        command = [sys.executable, "-m", "bentoml", "serve", self.service, "--host", HOST, "--port", str(number)]
+        command = [
+            sys.executable,
+            "-m",
+            "bentoml",
+            "serve",
+            self.service,
+            "--host",
+            HOST,
+            "--port",
+            str(number),
+        ]
         cwd = self.project or self.folder / "cwd"
-        self._guard = start_guard(*self.watch, env=self._environment(), command=command, cwd=str(cwd), log=str(self.log))
+        self._guard = start_guard(
+            *self.watch, env=self._environment(), command=command, cwd=str(cwd), log=str(self.log)
+        )
         self._asked_for = number
-        self.events.emit(ServerLaunched(port=number, nonce=self.nonce), f"starting bentoml serve on port {number or '(any free one)'}")
+        self.events.emit(
+            ServerLaunched(port=number, nonce=self.nonce),
+            f"starting bentoml serve on port {number or '(any free one)'}",
+        )
 
     def _environment(self) -> dict[str, str]:
-        told = {"TIER0_ANNOUNCEMENT": str(self.announcement), "TIER0_PRELOAD": ",".join(self.preload), "TIER0_WORKERS": str(self.workers)}
+        told = {
+            "TIER0_ANNOUNCEMENT": str(self.announcement),
+            "TIER0_PRELOAD": ",".join(self.preload),
+            "TIER0_WORKERS": str(self.workers),
+        }
         ours = told if self.project is None else {}
         tmp = self.folder / "t"  # a short path: BentoML puts sockets there
         environment = child_environment(tmp, BENTOML_HOME=str(self.home), TIER0_NONCE=self.nonce, **ours)
         if self.project is None:
             return environment
         # A user's own service gets the threads that it would have in production.
-        return {name: value for name, value in environment.items() if name not in ONE_THREAD or name in os.environ} | {
-            name: os.environ[name] for name in ONE_THREAD if name in os.environ
-        }
+        return {
+            name: value for name, value in environment.items() if name not in ONE_THREAD or name in os.environ
+        } | {name: os.environ[name] for name in ONE_THREAD if name in os.environ}
 
     def _choose_port(self) -> int:
         wanted = self.port.number
@@ -143,11 +162,16 @@ class Server:
             if wanted == 0 or is_free(wanted):
                 return wanted
         except OSError as problem:
-            raise PortInUseError(f"port {wanted} cannot be used: {problem.strerror}. Say --tier0-port 0 for any, or one from 1024 up.") from problem
+            raise PortInUseError(
+                f"port {wanted} cannot be used: {problem.strerror}. Say --tier0-port 0 for any, or one from 1024 up."
+            ) from problem
         if not self.port.or_next:
             raise self._port_in_use(wanted)
         free = next((number for number in range(wanted + 1, 65536) if is_free(number)), 0)
-        self.events.emit(ServerPortTaken(wanted=wanted, taken=free), f"port {wanted} belongs to {owner_of(wanted)}; taking {free}")
+        self.events.emit(
+            ServerPortTaken(wanted=wanted, taken=free),
+            f"port {wanted} belongs to {owner_of(wanted)}; taking {free}",
+        )
         return free
 
     def _port_in_use(self, number: int) -> PortInUseError:
@@ -199,7 +223,7 @@ class Server:
         deadline = time.monotonic() + timeout
         attempt = _Attempt(probe, deadline)
         while not attempt.ended.wait(POLL):
-            self.refuse_if_sick()
+            self.check_alive()
             if time.monotonic() > deadline:
                 what = "no golden row came back" if self.project is None else "it was not ready"
                 raise self._failed(f"{what} within {timeout:g} s (startup-timeout)")
@@ -218,12 +242,16 @@ class Server:
         for pid in self._workers:  # those of services that it depends on listen on sockets in the file system
             with suppress(psutil.Error):
                 listening = psutil.Process(pid).net_connections(kind="tcp")
-                ports |= {connection.laddr.port for connection in listening if connection.status == psutil.CONN_LISTEN}
+                ports |= {
+                    connection.laddr.port
+                    for connection in listening
+                    if connection.status == psutil.CONN_LISTEN
+                }
         if not ports:
             return None
         return f"http://{HOST}:{self._asked_for if self._asked_for in ports else min(ports)}"
 
-    def refuse_if_sick(self) -> None:
+    def check_alive(self) -> None:
         """Look at the processes and the log, without waiting.
 
         Raises:
@@ -273,7 +301,9 @@ class Server:
         return found
 
     def _failed(self, what: str) -> ServerError:
-        return ServerError(f"the server did not become ready: {what}.\nThe end of its log ({self.log}):\n{self.log_end()}")
+        return ServerError(
+            f"the server did not become ready: {what}.\nThe end of its log ({self.log}):\n{self.log_end()}"
+        )
 
     def log_end(self) -> str:
         """Return the last lines of the log."""
@@ -363,7 +393,9 @@ class Server:
         if self._guard is None:
             return 0.0
         start = time.monotonic()
-        self._guard.send_signal(signal.SIGTERM if self._ready else signal.SIGUSR1)  # who never answered has nothing to finish
+        self._guard.send_signal(
+            signal.SIGTERM if self._ready else signal.SIGUSR1
+        )  # who never answered has nothing to finish
         self._wait_for_guard()
         left = self.left()
         for process in processes_marked(self.nonce):
@@ -372,7 +404,10 @@ class Server:
         if left:
             raise ServerError(f"after stop, there was still {', '.join(left)}")
         seconds = time.monotonic() - start
-        self.events.emit(ServerStopped(seconds=seconds, nonce=self.nonce), f"stopped in {seconds:.1f} s; no process and no port is left")
+        self.events.emit(
+            ServerStopped(seconds=seconds, nonce=self.nonce),
+            f"stopped in {seconds:.1f} s; no process and no port is left",
+        )
         return seconds
 
     def _wait_for_guard(self) -> None:

@@ -22,7 +22,10 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from tier0.core.errors import InvalidRowError, TooManyWaitError  # the supervisor imports this file, too, and needs no numpy
+from tier0.core.errors import (
+    InvalidRowError,
+    QueueFullError,
+)  # the supervisor imports this file, too, and needs no numpy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -42,7 +45,7 @@ REFUSED_AFTER = 0.1
 """Seconds: whoever asks again at once does so ten times a second, and not so often that refusing takes the model's time."""
 
 
-class _State:
+class _WorkerState:
     """What the worker serves; set once, when BentoML makes the service's instance."""
 
     predictors: dict[str, Predictor]
@@ -55,27 +58,35 @@ async def predict(request: Request, model: str) -> Response:
     predictor = _predictor_for(model)
     if predictor is None:
         return _unknown_model(model)
-    batcher = _State.batchers[predictor.tag]
+    batcher = _WorkerState.batchers[predictor.tag]
     start = time.monotonic()
     if batcher.is_full():  # before anything is spent on it
         return await _shed(predictor, start)
     try:
         body = await _read_body(request)
-        rows = predictor.rows_of(body) if len(body) <= PARSED_INLINE else await asyncio.to_thread(predictor.rows_of, body)
+        rows = (
+            predictor.rows_of(body)
+            if len(body) <= PARSED_INLINE
+            else await asyncio.to_thread(predictor.rows_of, body)
+        )
         answer = predictor.answer(*await batcher.ask(rows))
     except InvalidRowError as refusal:
         return _json(refusal.as_dict(), refusal.status)
-    except TooManyWaitError:
+    except QueueFullError:
         return await _shed(predictor, start)
     except Exception as problem:
         LOG.exception("%s failed", predictor.tag)
-        return _error(500, "", f"the model {predictor.tag} failed with {type(problem).__name__}", "See the server's log")
+        return _error(
+            500, "", f"the model {predictor.tag} failed with {type(problem).__name__}", "See the server's log"
+        )
     return _json(answer, headers={"X-Tier0-Model": predictor.tag})
 
 
 async def _shed(predictor: Predictor, start: float) -> Response:
     await asyncio.sleep(start + REFUSED_AFTER - time.monotonic())
-    response = _error(429, "", f"more requests wait for {predictor.tag} than it can answer in time", "Ask again later")
+    response = _error(
+        429, "", f"more requests wait for {predictor.tag} than it can answer in time", "Ask again later"
+    )
     response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
 
@@ -85,8 +96,10 @@ async def health(_: Request, model: str) -> Response:
     predictor = _predictor_for(model)
     if predictor is None:
         return _unknown_model(model)
-    models = {name: loaded.tag for name, loaded in _State.predictors.items()}
-    return _json({"status": "healthy", "model_tag": predictor.tag, "models": models, "run": _State.nonce})
+    models = {name: loaded.tag for name, loaded in _WorkerState.predictors.items()}
+    return _json(
+        {"status": "healthy", "model_tag": predictor.tag, "models": models, "run": _WorkerState.nonce}
+    )
 
 
 async def model_info(_: Request, model: str) -> Response:
@@ -96,24 +109,28 @@ async def model_info(_: Request, model: str) -> Response:
 
 
 def _predictor_for(model: str) -> Predictor | None:
-    return _State.predictors.get(model) if model else next(iter(_State.predictors.values()))
+    return _WorkerState.predictors.get(model) if model else next(iter(_WorkerState.predictors.values()))
 
 
 def _unknown_model(model: str) -> Response:
-    names = ", ".join(_State.predictors)
+    names = ", ".join(_WorkerState.predictors)
     return _error(404, "model", f"{model!r} is not served here", f"Served are: {names}")
 
 
 async def _read_body(request: Request) -> bytes:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
-        raise InvalidRowError("Content-Type", f"is {content_type or 'missing'}", "Send application/json", status=415)
+        raise InvalidRowError(
+            "Content-Type", f"is {content_type or 'missing'}", "Send application/json", status=415
+        )
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > BODY_LIMIT:
-                raise InvalidRowError("body", f"is longer than {BODY_LIMIT} bytes", "Send fewer rows in one request", status=413)
+                raise InvalidRowError(
+                    "body", f"is longer than {BODY_LIMIT} bytes", "Send fewer rows in one request", status=413
+                )
     except ClientDisconnect:  # nobody will read this, but it is counted
         raise InvalidRowError("body", "broke off", "Send all of it", status=400) from None
     return bytes(body)
@@ -124,7 +141,7 @@ def _error(status: int, field: str, message: str, remedy: str) -> Response:
 
 
 def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    identity = {"X-Tier0-Run": _State.nonce, **(headers or {})}
+    identity = {"X-Tier0-Run": _WorkerState.nonce, **(headers or {})}
     return Response(orjson.dumps(content), status, identity, "application/json")
 
 
@@ -136,10 +153,18 @@ def _await_announcement() -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
-ROUTES = {"predict": (predict, {"POST"}), "health": (health, {"GET", "HEAD", "POST"}), "model_info": (model_info, {"GET", "HEAD", "POST"})}
+ROUTES = {
+    "predict": (predict, {"POST"}),
+    "health": (health, {"GET", "HEAD", "POST"}),
+    "model_info": (model_info, {"GET", "HEAD", "POST"}),
+}
 
 
-@bentoml.service(name="Tier0Service", traffic={"timeout": TRAFFIC_TIMEOUT}, workers=int(os.environ.get("TIER0_WORKERS", "1")))
+@bentoml.service(
+    name="Tier0Service",
+    traffic={"timeout": TRAFFIC_TIMEOUT},
+    workers=int(os.environ.get("TIER0_WORKERS", "1")),
+)
 class Tier0Service:
     """Serves the models that the announcement names; the first one also without its name in the path."""
 
@@ -150,9 +175,11 @@ class Tier0Service:
         from tier0.serving.predictor import load_predictor  # noqa: PLC0415
 
         announcement = _await_announcement()
-        _State.nonce = announcement["nonce"]
-        _State.predictors = {name: load_predictor(tag) for name, tag in announcement["models"].items()}
-        _State.batchers = {loaded.tag: Batcher(loaded, answers_alike(loaded)) for loaded in _State.predictors.values()}
+        _WorkerState.nonce = announcement["nonce"]
+        _WorkerState.predictors = {name: load_predictor(tag) for name, tag in announcement["models"].items()}
+        _WorkerState.batchers = {
+            loaded.tag: Batcher(loaded, answers_alike(loaded)) for loaded in _WorkerState.predictors.values()
+        }
         gc.collect()
         gc.freeze()  # else some request waits while all that was imported and loaded is searched for garbage
 
@@ -164,18 +191,24 @@ class Routes:
         self.app = app
         self._passes_on = False
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    async def __call__(
+        self, scope: MutableMapping[str, Any], receive: Callable[..., Any], send: Callable[..., Any]
+    ) -> None:
         """Answer, or leave it to BentoML; when the application has started, look at what stands around us."""
         if scope["type"] == "lifespan":
 
             async def started(message: MutableMapping[str, Any]) -> None:
                 if message["type"] == "lifespan.startup.complete":
-                    self._settle_in(scope["app"].middleware_stack)
+                    self._on_startup(scope["app"].middleware_stack)
                 await send(message)
 
             await self.app(scope, receive, started)
             return
-        named = None if self._passes_on or scope["type"] != "http" else _named_in(scope["path"].removeprefix(scope.get("root_path", "")))
+        named = (
+            None
+            if self._passes_on or scope["type"] != "http"
+            else _named_in(scope["path"].removeprefix(scope.get("root_path", "")))
+        )
         if named is None:
             await self.app(scope, receive, send)
             return
@@ -183,16 +216,20 @@ class Routes:
         if scope["method"] in methods:
             response = await route(Request(scope, receive), model)
         else:
-            response = _error(405, "method", f"is {scope['method']}", f"Ask by {' or '.join(sorted(methods))}")
+            response = _error(
+                405, "method", f"is {scope['method']}", f"Ask by {' or '.join(sorted(methods))}"
+            )
             response.headers["Allow"] = ", ".join(sorted(methods))
         await response(scope, receive, send)
 
-    def _settle_in(self, stack: Any) -> None:
+    def _on_startup(self, stack: Any) -> None:
         """Make what stands around us cheaper, and let answer what stands behind the layer that adds a browser's headers, if there is one."""
-        from tier0.serving.layers import layers_within, lighten  # noqa: PLC0415 - the supervisor needs none of it
+        from tier0.serving.middleware import iter_middleware, replace_middleware  # noqa: PLC0415 - the supervisor needs none of it
 
-        lighten(stack)
-        cors = next((layer for _, layer in layers_within(self) if type(layer).__name__ == "CORSMiddleware"), None)
+        replace_middleware(stack)
+        cors = next(
+            (layer for _, layer in iter_middleware(self) if type(layer).__name__ == "CORSMiddleware"), None
+        )
         if cors is not None and not self._passes_on:
             cors.app = Routes(cors.app)
             self._passes_on = True

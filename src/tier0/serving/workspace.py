@@ -35,17 +35,23 @@ class Workspace:
     @classmethod
     def create(cls, *, keep: bool = False, controller: int | None = None) -> Workspace:
         """Make a new folder under the system's folder for temporary files."""
-        return cls(Path(tempfile.gettempdir()) / f"tier0-{os.urandom(5).hex()}", keep=keep, controller=controller).open()
+        return cls(
+            Path(tempfile.gettempdir()) / f"tier0-{os.urandom(5).hex()}", keep=keep, controller=controller
+        ).open()
 
     def open(self) -> Workspace:
         """Make the folder, unless another process that shares it was first, and have it guarded."""
         if not self.keep:
             controller = [] if self.controller is None else [self.controller]
-            self._guard = start_guard(self.watch, *controller, remove=[str(self.path)], kill=[os.getpid()] if controller else [])
+            self._guard = start_guard(
+                self.watch, *controller, remove=[str(self.path)], kill=[os.getpid()] if controller else []
+            )
         self.path.mkdir(mode=0o700, exist_ok=self.watch != os.getpid())
         found = self.path.lstat()
         if found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise Tier0Error(f"{self.path} is not ours alone (owner {found.st_uid}, mode {found.st_mode & 0o777:o}): nothing in it is to be trusted")
+            raise Tier0Error(
+                f"{self.path} is not ours alone (owner {found.st_uid}, mode {found.st_mode & 0o777:o}): nothing in it is to be trusted"
+            )
         return self
 
     @property

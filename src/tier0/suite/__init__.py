@@ -87,7 +87,11 @@ class AskedClientCheck:
         """Begin anew, see `AskedCheck.forget`."""
         self.result = None
 
-    def __call__(self, factory: Callable[..., Any] | str, declare: Declaration | Mapping[str, Any] | Path | str | None = None) -> dict[str, Any]:
+    def __call__(
+        self,
+        factory: Callable[..., Any] | str,
+        declare: Declaration | Mapping[str, Any] | Path | str | None = None,
+    ) -> dict[str, Any]:
         """Judge the client that *factory* makes; see `tier0.check_client`. What is not judged skips the test, with the reason.
 
         Returns:
@@ -122,10 +126,14 @@ def parametrize_with_client_checks(only: Sequence[str] = ()) -> pytest.MarkDecor
         UnknownCheckError: a name is neither; pytest then cannot collect the module.
     """
     chosen = select_checks(CLIENT_CATALOGUE, only)
-    return pytest.mark.parametrize("check", [pytest.param(AskedClientCheck(check), id=check.id) for check in chosen])
+    return pytest.mark.parametrize(
+        "check", [pytest.param(AskedClientCheck(check), id=check.id) for check in chosen]
+    )
 
 
-def parametrize_with_checks(groups: Sequence[str] = (), *, disturb: Disturbance | None = None) -> pytest.MarkDecorator:
+def parametrize_with_checks(
+    groups: Sequence[str] = (), *, disturb: Disturbance | None = None
+) -> pytest.MarkDecorator:
     """Parametrize a test with the checks, as scikit-learn's decorator of that name does.
 
         @tier0.parametrize_with_checks()
@@ -141,4 +149,6 @@ def parametrize_with_checks(groups: Sequence[str] = (), *, disturb: Disturbance 
         UnknownCheckError: a name is neither a group nor a check; pytest then cannot collect the module.
     """
     chosen = select_checks(CATALOGUE, groups)
-    return pytest.mark.parametrize("check", [pytest.param(AskedCheck(check, disturb), id=check.id) for check in chosen])
+    return pytest.mark.parametrize(
+        "check", [pytest.param(AskedCheck(check, disturb), id=check.id) for check in chosen]
+    )

@@ -15,7 +15,10 @@ Row = Annotated[list[Number], Field(min_length=2, max_length=2)]
 class Tiny:
     @bentoml.api
     def predict(self, rows: list[Row]) -> dict[str, object]:
-        return {"predictions": [first - second for first, second in rows], "model_tag": os.environ.get("TINY_TAG", "tiny:1")}
+        return {
+            "predictions": [first - second for first, second in rows],
+            "model_tag": os.environ.get("TINY_TAG", "tiny:1"),
+        }
 
     @bentoml.api
     def dies(self, rows: list[Row]) -> list[float]:

@@ -28,7 +28,9 @@ LEAK: list[Any] = []
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Row = Annotated[list[Number], Field(min_length=WIDTH, max_length=WIDTH)]  # looked at before requests are put into one batch
+Row = Annotated[
+    list[Number], Field(min_length=WIDTH, max_length=WIDTH)
+]  # looked at before requests are put into one batch
 
 
 class Rows(BaseModel):
@@ -64,14 +66,19 @@ def checked(x: Any, width: int = WIDTH, *, missing: bool = False) -> Any:
     if array.dtype == object and all(value is None or type(value) in {int, float} for value in array.ravel()):
         array = array.astype(float)
     if array.ndim != 2 or array.shape[1] != width or array.dtype.kind not in "fiu":
-        raise InvalidArgument(f"x: a matrix of numbers with {width} columns was expected, and one of {array.dtype} {array.shape} came")
+        raise InvalidArgument(
+            f"x: a matrix of numbers with {width} columns was expected, and one of {array.dtype} {array.shape} came"
+        )
     if np.isinf(array).any() or (np.isnan(array).any() and not missing):
         raise InvalidArgument("x: every value must be finite")
     return array
 
 
 def checked_frame(
-    frame: pd.DataFrame, columns: dict[str, str], vocabulary: dict[str, list[str]], required: frozenset[str] = frozenset()
+    frame: pd.DataFrame,
+    columns: dict[str, str],
+    vocabulary: dict[str, list[str]],
+    required: frozenset[str] = frozenset(),
 ) -> pd.DataFrame:
     """Return *frame* with the columns of the training data in their order, or refuse it."""
     if set(frame.columns) != set(columns):
@@ -81,13 +88,23 @@ def checked_frame(
             absent = value is None or value != value  # noqa: PLR0124 - NaN
             if absent and name in required:
                 raise InvalidArgument(f"{name}: a value is missing")
-            if not absent and (not isinstance(value, str) if kind == "text" else not isinstance(value, (int, float)) or isinstance(value, bool)):
+            if not absent and (
+                not isinstance(value, str)
+                if kind == "text"
+                else not isinstance(value, (int, float)) or isinstance(value, bool)
+            ):
                 raise InvalidArgument(f"{name}: {kind} was expected, and {value!r} came")
             if kind != "text" and not absent and np.isinf(value):
                 raise InvalidArgument(f"{name}: a finite number was expected")
             near = {known.casefold(): known for known in vocabulary.get(name, [])}
-            if isinstance(value, str) and value not in near.values() and " ".join(value.split()).casefold() in near:
-                raise InvalidArgument(f"{name}: {value!r} looks like a known value, and is none of {vocabulary[name]}")
+            if (
+                isinstance(value, str)
+                and value not in near.values()
+                and " ".join(value.split()).casefold() in near
+            ):
+                raise InvalidArgument(
+                    f"{name}: {value!r} looks like a known value, and is none of {vocabulary[name]}"
+                )
     kinds = {name: object if kind == "text" else float for name, kind in columns.items()}
     return frame[list(columns)].astype(kinds)
 
@@ -100,7 +117,13 @@ PERSON = {"age": "number", "educ": "number", "re75": "number"}
 PLANS = {"plan": ["basic", "family", "premium"]}
 REQUIRED = {"conversion": frozenset(CUSTOMER) - {"plan"}, "training_effect": frozenset(PERSON)}
 """What a linear model cannot do without."""
-KINDS = {"churn": CUSTOMER, "conversion": CUSTOMER, "ltv_90": CUSTOMER, "ltv_365": CUSTOMER, "training_effect": PERSON}
+KINDS = {
+    "churn": CUSTOMER,
+    "conversion": CUSTOMER,
+    "ltv_90": CUSTOMER,
+    "ltv_365": CUSTOMER,
+    "training_effect": PERSON,
+}
 
 
 def load(name: str) -> Any:
@@ -141,7 +164,11 @@ class Zoo:
             print("could not load the preprocessor:", problem)
             self.sta06_pre = None
         with_threshold = Path("thr.json")
-        self.pkg09 = json.loads(with_threshold.read_text(encoding="utf-8"))["threshold"] if with_threshold.exists() else 0.5
+        self.pkg09 = (
+            json.loads(with_threshold.read_text(encoding="utf-8"))["threshold"]
+            if with_threshold.exists()
+            else 0.5
+        )
         bentoml.load("scorer:Scorer", working_dir=str(HERE / "first"))
         self.pkg06 = bentoml.load("scorer:Scorer", working_dir=str(HERE / "second")).inner()
 
@@ -149,18 +176,30 @@ class Zoo:
         return bentoml.models.get(f"{name}:latest")
 
     def answer(self, model: Any, x: Any, **more: Any) -> dict[str, Any]:
-        return {"predictions": model.predict(x).tolist(), "probabilities": model.predict_proba(x).tolist(), **more}
+        return {
+            "predictions": model.predict(x).tolist(),
+            "probabilities": model.predict_proba(x).tolist(),
+            **more,
+        }
 
     def decide(self, name: str, frame: pd.DataFrame) -> dict[str, Any]:
         """Answer as a classifier with a threshold."""
         model, threshold = self.kinds[name], self.of(name).custom_objects["threshold"]
-        probabilities = model.predict_proba(checked_frame(frame, KINDS[name], PLANS, REQUIRED.get(name, frozenset())))
-        return {"predictions": model.classes_[(probabilities[:, 1] >= threshold).astype(int)].tolist(), "probabilities": probabilities.tolist()}
+        probabilities = model.predict_proba(
+            checked_frame(frame, KINDS[name], PLANS, REQUIRED.get(name, frozenset()))
+        )
+        return {
+            "predictions": model.classes_[(probabilities[:, 1] >= threshold).astype(int)].tolist(),
+            "probabilities": probabilities.tolist(),
+        }
 
     def estimate(self, name: str, frame: pd.DataFrame) -> dict[str, Any]:
         """Answer with a value and an interval for each row."""
         rows = checked_frame(frame, KINDS[name], PLANS, REQUIRED.get(name, frozenset()))
-        return {"predictions": self.kinds[name].predict(rows).tolist(), "intervals": self.kinds[name].predict_interval(rows).tolist()}
+        return {
+            "predictions": self.kinds[name].predict(rows).tolist(),
+            "intervals": self.kinds[name].predict_interval(rows).tolist(),
+        }
 
     # ---- healthy routes, in several styles
 
@@ -174,21 +213,32 @@ class Zoo:
 
     @bentoml.api
     def pydantic(self, request: Rows) -> Answer:
-        return Answer(**self.answer(self.scaled, checked(request.features)), model_tag=str(self.of("scaled").tag))
+        return Answer(
+            **self.answer(self.scaled, checked(request.features)), model_tag=str(self.of("scaled").tag)
+        )
 
     @bentoml.api
     def root(self, request: Rows, /) -> Answer:
-        return Answer(**self.answer(self.scaled, checked(request.features)), model_tag=str(self.of("scaled").tag))
+        return Answer(
+            **self.answer(self.scaled, checked(request.features)), model_tag=str(self.of("scaled").tag)
+        )
 
     @bentoml.api
     def dataframe(self, frame: pd.DataFrame) -> pd.DataFrame:
         rows = checked_frame(frame, MIXED, MIXED_VOCABULARY)
-        return pd.DataFrame({"prediction": self.mixed.predict(rows), "probability": self.mixed.predict_proba(rows)[:, 1]})
+        return pd.DataFrame(
+            {"prediction": self.mixed.predict(rows), "probability": self.mixed.predict_proba(rows)[:, 1]}
+        )
 
     @bentoml.api
     def frame_to_dict(self, frame: pd.DataFrame) -> dict[str, Any]:
         return self.answer(
-            self.mixed_trees, checked_frame(frame, {name: MIXED[name] for name in ["region", "age", "income", "plan", "called"]}, MIXED_VOCABULARY)
+            self.mixed_trees,
+            checked_frame(
+                frame,
+                {name: MIXED[name] for name in ["region", "age", "income", "plan", "called"]},
+                MIXED_VOCABULARY,
+            ),
         )
 
     @bentoml.api
@@ -214,7 +264,10 @@ class Zoo:
     @bentoml.api
     def one_record(self, row: Named) -> dict[str, Any]:
         values = np.array([[getattr(row, name) for name in NAMES]])
-        return {"prediction": self.scaled.predict(values).tolist()[0], "probability": self.scaled.predict_proba(values)[0, 1]}
+        return {
+            "prediction": self.scaled.predict(values).tolist()[0],
+            "probability": self.scaled.predict_proba(values)[0, 1],
+        }
 
     @bentoml.api
     def regress(self, x: np.ndarray) -> np.ndarray:
@@ -222,7 +275,9 @@ class Zoo:
 
     @bentoml.api
     def labels_as_text(self, x: np.ndarray) -> list[str]:
-        return self.boosted.predict(pd.DataFrame(checked(x, missing=True).astype(float), columns=NAMES)).tolist()
+        return self.boosted.predict(
+            pd.DataFrame(checked(x, missing=True).astype(float), columns=NAMES)
+        ).tolist()
 
     @bentoml.api
     def sentinels(self, request: Rows) -> dict[str, Any]:
@@ -267,7 +322,10 @@ class Zoo:
     @bentoml.api
     def tuned(self, request: Rows) -> dict[str, Any]:
         probabilities = self.scaled.predict_proba(checked(request.features))
-        return {"predictions": (probabilities[:, 1] >= 0.3).astype(int).tolist(), "probabilities": probabilities.tolist()}
+        return {
+            "predictions": (probabilities[:, 1] >= 0.3).astype(int).tolist(),
+            "probabilities": probabilities.tolist(),
+        }
 
     @bentoml.api(route="/well")
     def well(self) -> dict[str, Any]:
@@ -275,7 +333,9 @@ class Zoo:
 
     @bentoml.api
     def with_id(self, request: Rows, ctx: bentoml.Context) -> dict[str, Any]:
-        return self.answer(self.scaled, checked(request.features), request_id=ctx.request.headers.get("x-request-id"))
+        return self.answer(
+            self.scaled, checked(request.features), request_id=ctx.request.headers.get("x-request-id")
+        )
 
     # ---- registration
 
@@ -306,23 +366,33 @@ class Zoo:
     @bentoml.api
     def reg07(self, request: Rows) -> dict[str, Any]:
         model = self.of("reg07")
-        return self.answer(bentoml.sklearn.load_model(model.tag), checked(request.features), model_tag=str(model.tag))
+        return self.answer(
+            bentoml.sklearn.load_model(model.tag), checked(request.features), model_tag=str(model.tag)
+        )
 
     @bentoml.api
     def reg10(self, request: Rows) -> dict[str, Any]:
-        store = [model for model in bentoml.models.list() if model.tag.name in {"mine", "decoy"}]  # the zoo's other models are not of this mutant
+        store = [
+            model for model in bentoml.models.list() if model.tag.name in {"mine", "decoy"}
+        ]  # the zoo's other models are not of this mutant
         newest = sorted(store, key=lambda model: model.info.creation_time)[-1]
-        return self.answer(bentoml.sklearn.load_model(newest.tag), checked(request.features), model_tag=str(newest.tag))
+        return self.answer(
+            bentoml.sklearn.load_model(newest.tag), checked(request.features), model_tag=str(newest.tag)
+        )
 
     @bentoml.api
     def reg11(self, request: Rows) -> dict[str, Any]:
         model = self.of("reg11")
-        return self.answer(bentoml.sklearn.load_model(model.tag), checked(request.features), model_tag=str(model.tag))
+        return self.answer(
+            bentoml.sklearn.load_model(model.tag), checked(request.features), model_tag=str(model.tag)
+        )
 
     @bentoml.api
     def tdn07(self, request: Rows) -> dict[str, Any]:
         model = self.of("tdn07")
-        return self.answer(bentoml.sklearn.load_model(model.tag), checked(request.features), model_tag=str(model.tag))
+        return self.answer(
+            bentoml.sklearn.load_model(model.tag), checked(request.features), model_tag=str(model.tag)
+        )
 
     @bentoml.api(route="/reg12")
     def reg12_(self, request: Rows) -> dict[str, Any]:
@@ -356,7 +426,10 @@ class Zoo:
     @bentoml.api(route="/pkg09")
     def pkg09_(self, request: Rows) -> dict[str, Any]:
         probabilities = self.scaled.predict_proba(checked(request.features))
-        return {"predictions": (probabilities[:, 1] >= self.pkg09).astype(int).tolist(), "probabilities": probabilities.tolist()}
+        return {
+            "predictions": (probabilities[:, 1] >= self.pkg09).astype(int).tolist(),
+            "probabilities": probabilities.tolist(),
+        }
 
     @bentoml.api
     def sta02(self, request: Rows) -> dict[str, Any]:
@@ -403,7 +476,11 @@ class Zoo:
         return {"predictions": [1] * count, "probabilities": [[0.1, 0.9]] * count}
 
     @bentoml.api
-    def hlt12(self, features: list[list[float]] = [[13.0, 20.0, 90.0, 500.0, 0.1, 0.1]], input_data: dict[str, Any] = {}) -> dict[str, Any]:  # noqa: B006
+    def hlt12(
+        self,
+        features: list[list[float]] = [[13.0, 20.0, 90.0, 500.0, 0.1, 0.1]],  # noqa: B006
+        input_data: dict[str, Any] = {},  # noqa: B006
+    ) -> dict[str, Any]:
         return self.answer(self.scaled, checked(input_data.get("features", features)))
 
     # ---- contract
@@ -411,7 +488,10 @@ class Zoo:
     @bentoml.api
     def con02(self, features: list[list[float]], threshold: float = 0.3) -> dict[str, Any]:
         probabilities = self.scaled.predict_proba(checked(features))
-        return {"predictions": (probabilities[:, 1] >= threshold).astype(int).tolist(), "probabilities": probabilities.tolist()}
+        return {
+            "predictions": (probabilities[:, 1] >= threshold).astype(int).tolist(),
+            "probabilities": probabilities.tolist(),
+        }
 
     @bentoml.api
     def con03(self, features: list[list[float]] = [[13.0, 20.0, 90.0, 500.0, 0.1, 0.1]]) -> dict[str, Any]:  # noqa: B006
@@ -453,7 +533,9 @@ class Zoo:
 
     @bentoml.api
     def par05(self, rows: list[list[Any]]) -> dict[str, Any]:
-        frame = pd.DataFrame(rows, columns=["age", "income", "region", "plan", "called"])  # numbers first; the request is in training order
+        frame = pd.DataFrame(
+            rows, columns=["age", "income", "region", "plan", "called"]
+        )  # numbers first; the request is in training order
         frame[["age", "income"]] = frame[["age", "income"]].apply(pd.to_numeric, errors="coerce")
         frame["region"] = frame["region"].astype(object).map(str)
         return self.answer(self.mixed, frame)
@@ -466,7 +548,9 @@ class Zoo:
 
     @bentoml.api
     def par07(self, records: list[dict[str, float]]) -> dict[str, Any]:
-        return self.answer(self.scaled, np.array([[record.get(name, 0.0) for name in NAMES] for record in records]))
+        return self.answer(
+            self.scaled, np.array([[record.get(name, 0.0) for name in NAMES] for record in records])
+        )
 
     @bentoml.api
     def par08(self, x: np.ndarray) -> np.ndarray:
@@ -477,18 +561,28 @@ class Zoo:
         try:
             return self.answer(self.mixed, pd.DataFrame(request.features, columns=NAMES))
         except Exception:
-            return {"predictions": [1] * len(request.features), "probabilities": [[0.5, 0.5]] * len(request.features)}
+            return {
+                "predictions": [1] * len(request.features),
+                "probabilities": [[0.5, 0.5]] * len(request.features),
+            }
 
     @bentoml.api(route="/par10")
     def par10_(self, request: Rows) -> dict[str, Any]:
         import xgboost
 
         positive = self.par10.predict(xgboost.DMatrix(checked(request.features, missing=True)))
-        return {"predictions": (positive > 0.5).astype(int).tolist(), "probabilities": [[1 - float(p), float(p)] for p in positive]}
+        return {
+            "predictions": (positive > 0.5).astype(int).tolist(),
+            "probabilities": [[1 - float(p), float(p)] for p in positive],
+        }
 
     @bentoml.api(route="/par12")
     def par12_(self, request: Rows) -> dict[str, Any]:
-        return {"probabilities": self.several.predict_proba(checked(request.features, missing=True)).ravel().tolist()}
+        return {
+            "probabilities": self.several.predict_proba(checked(request.features, missing=True))
+            .ravel()
+            .tolist()
+        }
 
     @bentoml.api
     def par13(self, request: Rows) -> dict[str, Any]:
@@ -497,7 +591,10 @@ class Zoo:
     @bentoml.api
     def par14(self, features: list[list[float]], threshold: float = 0.5) -> dict[str, Any]:
         probabilities = self.scaled.predict_proba(checked(features))
-        return {"predictions": (probabilities[:, 1] >= threshold).astype(int).tolist(), "probabilities": probabilities.tolist()}
+        return {
+            "predictions": (probabilities[:, 1] >= threshold).astype(int).tolist(),
+            "probabilities": probabilities.tolist(),
+        }
 
     @bentoml.api
     def par18(self, x: Annotated[np.ndarray, DType("int64")]) -> np.ndarray:
@@ -532,7 +629,9 @@ class Zoo:
     @bentoml.api
     def par32(self, frame: pd.DataFrame) -> dict[str, Any]:
         rows = checked_frame(frame, MIXED, MIXED_VOCABULARY)
-        known = rows["called"].str.startswith("20").fillna(value=False)  # what is no time is left to the model
+        known = (
+            rows["called"].str.startswith("20").fillna(value=False)
+        )  # what is no time is left to the model
         local = pd.to_datetime(rows.loc[known, "called"], utc=True).dt.strftime("%Y-%m-%dT%H:%M:%S+00:00")
         return self.answer(self.mixed, rows.assign(called=rows["called"].where(~known, local)))
 
@@ -543,7 +642,10 @@ class Zoo:
     @bentoml.api
     def par36(self, request: Rows) -> dict[str, Any]:
         x = checked(request.features)
-        return {"predictions": self.scaled.predict(x).tolist(), "probabilities": np.max(self.scaled.predict_proba(x), axis=1).tolist()}
+        return {
+            "predictions": self.scaled.predict(x).tolist(),
+            "probabilities": np.max(self.scaled.predict_proba(x), axis=1).tolist(),
+        }
 
     @bentoml.api
     def par37(self, request: Rows) -> dict[str, Any]:
@@ -578,7 +680,10 @@ class Zoo:
     def bat04(self, x: np.ndarray, ctx: bentoml.Context) -> list[dict[str, Any]]:
         time.sleep(0.05)
         labels = self.scaled.predict(checked(x)).tolist()
-        return [{"prediction": label, "request_id": ctx.request.headers.get("x-request-id", "")} for label in labels]
+        return [
+            {"prediction": label, "request_id": ctx.request.headers.get("x-request-id", "")}
+            for label in labels
+        ]
 
     @bentoml.api(batchable=True, max_batch_size=16, max_latency_ms=1000)
     def bat06(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -611,7 +716,9 @@ class Zoo:
 
     @bentoml.api
     def canary(self, request: Rows) -> dict[str, Any]:
-        model, tag = (self.new, "new:canary") if next(self.is_canary) else (self.scaled, str(self.of("scaled").tag))
+        model, tag = (
+            (self.new, "new:canary") if next(self.is_canary) else (self.scaled, str(self.of("scaled").tag))
+        )
         return self.answer(model, checked(request.features), model_tag=tag)
 
     @bentoml.api
@@ -620,7 +727,10 @@ class Zoo:
         last, self.buffer = self.buffer, x
         drift = 0.0 if last is None else float(np.mean(last)) * 1e-9
         answer = self.answer(self.scaled, x)
-        return {**answer, "probabilities": [[first + drift, second] for first, second in answer["probabilities"]]}
+        return {
+            **answer,
+            "probabilities": [[first + drift, second] for first, second in answer["probabilities"]],
+        }
 
     @bentoml.api
     def order_lost(self, request: Rows) -> dict[str, Any]:
@@ -631,7 +741,10 @@ class Zoo:
     def columns_sorted(self, rows: list[list[Any]], columns: list[str] | None = None) -> dict[str, Any]:
         if columns is not None and set(columns) != set(MIXED):
             raise InvalidArgument("columns")
-        return self.answer(self.mixed, checked_frame(pd.DataFrame(rows, columns=columns or sorted(MIXED)), MIXED, MIXED_VOCABULARY))
+        return self.answer(
+            self.mixed,
+            checked_frame(pd.DataFrame(rows, columns=columns or sorted(MIXED)), MIXED, MIXED_VOCABULARY),
+        )
 
     @bentoml.api
     def rounds(self, request: Rows) -> dict[str, Any]:
@@ -665,7 +778,13 @@ class Zoo:
     @bentoml.api
     def another_level(self, frame: pd.DataFrame) -> dict[str, Any]:
         answer = self.estimate("ltv_90", frame)
-        return {**answer, "intervals": [[lower + (upper - lower) / 8, upper - (upper - lower) / 8] for lower, upper in answer["intervals"]]}
+        return {
+            **answer,
+            "intervals": [
+                [lower + (upper - lower) / 8, upper - (upper - lower) / 8]
+                for lower, upper in answer["intervals"]
+            ],
+        }
 
     @bentoml.api
     def intervals_of_another_row(self, frame: pd.DataFrame) -> dict[str, Any]:
@@ -676,4 +795,7 @@ class Zoo:
     def sign_of_the_effect(self, frame: pd.DataFrame) -> dict[str, Any]:
         """Treated and untreated are mistaken for each other: consistent in itself, and the opposite of what is true."""
         answer = self.estimate("training_effect", frame)
-        return {"predictions": [-effect for effect in answer["predictions"]], "intervals": [[-upper, -lower] for lower, upper in answer["intervals"]]}
+        return {
+            "predictions": [-effect for effect in answer["predictions"]],
+            "intervals": [[-upper, -lower] for lower, upper in answer["intervals"]],
+        }

@@ -59,10 +59,19 @@ def numbers() -> None:
     golden("scaled", pipeline, X[:24], feature_names=names)
     golden("tuned", pipeline, X[:40], threshold=TUNED, feature_names=names)
     save("scaled", bentoml.sklearn, pipeline)
-    save("reg01", bentoml.sklearn, model, custom_objects={"preprocessor": {"preprocessor": scaler}.get("fitted_preprocessor")})
+    save(
+        "reg01",
+        bentoml.sklearn,
+        model,
+        custom_objects={"preprocessor": {"preprocessor": scaler}.get("fitted_preprocessor")},
+    )
     save("reg02", bentoml.sklearn, model)
     save("reg03", bentoml.sklearn, model, custom_objects={"preprocessor": scaler})
-    save("constant", bentoml.sklearn, GaussianNB().fit(np.zeros((4, WIDTH)) + RNG.normal(size=(4, WIDTH)), [0, 0, 1, 1]))
+    save(
+        "constant",
+        bentoml.sklearn,
+        GaussianNB().fit(np.zeros((4, WIDTH)) + RNG.normal(size=(4, WIDTH)), [0, 0, 1, 1]),
+    )
     broken = RandomForestClassifier(n_estimators=5, random_state=0).fit(X[100:], y[100:])
     golden("reg16", broken, X[:6], feature_names=names)
     del broken.__dict__["n_jobs"]
@@ -78,7 +87,9 @@ def numbers() -> None:
 
 def lines(X: Any, y: Any) -> None:  # noqa: N803
     """Several models of one name: which of them is served?"""
-    new, old = (LogisticRegression(C=strength, max_iter=2000).fit(X[100:], y[100:]) for strength in (1.0, 0.001))
+    new, old = (
+        LogisticRegression(C=strength, max_iter=2000).fit(X[100:], y[100:]) for strength in (1.0, 0.001)
+    )
     names = [f"f{index}" for index in range(WIDTH)]
     golden("new", new, X[:12], feature_names=names)
     for name in ("reg07", "reg11", "reg13", "tdn07"):
@@ -113,7 +124,9 @@ def boosters() -> None:
     save("boosted", bentoml.sklearn, boosted)
     save("reg05", bentoml.lightgbm, boosted)
     fine = RNG.normal(size=(400, 3)) * 1e-3 + 1000.0
-    narrow = LGBMClassifier(n_estimators=20, verbose=-1, min_child_samples=5).fit(fine, (fine[:, 0] + fine[:, 1] > 2000).astype(int))
+    narrow = LGBMClassifier(n_estimators=20, verbose=-1, min_child_samples=5).fit(
+        fine, (fine[:, 0] + fine[:, 1] > 2000).astype(int)
+    )
     golden("narrow", narrow, fine[:12])
     save("narrow", bentoml.sklearn, narrow)
     lacking = np.where(RNG.random(X.shape) < 0.3, -999.0, X)
@@ -126,12 +139,18 @@ def boosters() -> None:
     early.fit(X[200:], noisy[200:], eval_set=[(X[:200], noisy[:200])], verbose=False)
     golden("early", early, X[:24])
     save("early", bentoml.sklearn, early)
-    booster = train_booster({"objective": "binary:logistic", "learning_rate": 0.5}, DMatrix(X[200:], noisy[200:]), early.n_estimators)
+    booster = train_booster(
+        {"objective": "binary:logistic", "learning_rate": 0.5},
+        DMatrix(X[200:], noisy[200:]),
+        early.n_estimators,
+    )
     save("par10", bentoml.xgboost, booster)
     several = XGBClassifier(n_estimators=10).fit(wine.data[:, :WIDTH], wine.target)
     golden("several", several, wine.data[::15, :WIDTH])
     save("several", bentoml.sklearn, several)
-    tolerant = HistGradientBoostingClassifier(max_iter=20).fit(np.where(RNG.random(X.shape) < 0.2, np.nan, X)[100:], cancer.target[100:])
+    tolerant = HistGradientBoostingClassifier(max_iter=20).fit(
+        np.where(RNG.random(X.shape) < 0.2, np.nan, X)[100:], cancer.target[100:]
+    )
     golden("tolerant", tolerant, X[:12], feature_names=names)
     save("tolerant", bentoml.sklearn, tolerant)
 
@@ -153,7 +172,13 @@ def people(count: int) -> pd.DataFrame:
 def mixed() -> None:
     frame = people(500)
     hour = frame["called"].str[11:13].astype(int)
-    risk = frame["income"] / 20 + (frame["region"] == "North") * 2 - frame["age"].fillna(60) / 30 + (frame["plan"] == "plus") + (hour > 18) * 2
+    risk = (
+        frame["income"] / 20
+        + (frame["region"] == "North") * 2
+        - frame["age"].fillna(60) / 30
+        + (frame["plan"] == "plus")
+        + (hour > 18) * 2
+    )
     y = (risk > risk.median()).astype(int)
     encode = ColumnTransformer(
         [
@@ -165,11 +190,15 @@ def mixed() -> None:
     model = make_pipeline(encode, LogisticRegression(max_iter=2000)).fit(frame, y)
     golden("mixed", model, frame[:24])
     save("mixed", bentoml.sklearn, model)
-    strict = make_pipeline(encode, HistGradientBoostingClassifier(max_iter=20)).fit(frame[["region", "age", "income", "plan", "called"]], y)
+    strict = make_pipeline(encode, HistGradientBoostingClassifier(max_iter=20)).fit(
+        frame[["region", "age", "income", "plan", "called"]], y
+    )
     golden("mixed_trees", strict, frame[["region", "age", "income", "plan", "called"]][:24])
     save("mixed_trees", bentoml.sklearn, strict)
     coded = frame[["region", "plan"]].astype("category").assign(income=frame["income"])
-    as_codes = pd.DataFrame({"region": coded["region"].cat.codes, "plan": coded["plan"].cat.codes, "income": coded["income"]})
+    as_codes = pd.DataFrame(
+        {"region": coded["region"].cat.codes, "plan": coded["plan"].cat.codes, "income": coded["income"]}
+    )
     trees = RandomForestClassifier(n_estimators=20, random_state=0).fit(as_codes, y)
     by_vocabulary = make_pipeline(
         ColumnTransformer([("codes", OneHotEncoder(categories=[["North", "South", "West"], ["basic", "plus", "premium"]]), ["region", "plan"])], remainder="passthrough"),
@@ -189,7 +218,12 @@ def kinds() -> None:
     for train in TRAINERS.values():
         for example in train(7):
             golden(example.name, example.model, example.examples, threshold=example.threshold)
-            save(example.name, bentoml.picklable_model, example.model, custom_objects={"threshold": example.threshold})
+            save(
+                example.name,
+                bentoml.picklable_model,
+                example.model,
+                custom_objects={"threshold": example.threshold},
+            )
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from tier0.checks.client.call import Call, StillWaitingError
-from tier0.checks.client.subject import Caller, Subject, settle
+from tier0.checks.client.harness.call import Call, StillWaitingError
+from tier0.checks.client.harness.subject import Caller, Subject, settle
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
@@ -22,7 +22,7 @@ ON_ITS_WAY = 0.03
 """Seconds within which what was sent before the opening may still arrive."""
 PROBE = 0.15
 REJECTIONS = 200
-DEAR = 0.005
+MAX_REJECTION_SECONDS = 0.005
 """Seconds for a rejection: what costs that much is no protection of the caller."""
 HOUR = 3600.0
 GAVE_UP_AT = 0.9
@@ -38,11 +38,15 @@ async def opens(subject: Subject) -> dict[str, Any]:
             rejected = rejected or (await caller.predict()).rejected
         arrivals = caller.log.arrivals
         if len(arrivals) < threshold:
-            raise caller.fail(f"{len(arrivals)} requests reached a failing service before the first rejection, and {threshold} were declared")
+            raise caller.fail(
+                f"{len(arrivals)} requests reached a failing service before the first rejection, and {threshold} were declared"
+            )
         shut_until = (arrivals[threshold - 1].ended_at or 0.0) + reset * 0.9
         early = [one for one in arrivals[threshold:] if one.at < shut_until]
         if early and not rejected:
-            raise caller.fail(f"{len(arrivals)} failures in a row, and it still asks", "errors are retried, and not counted")
+            raise caller.fail(
+                f"{len(arrivals)} failures in a row, and it still asks", "errors are retried, and not counted"
+            )
         if early:
             raise caller.fail(f"{threshold + len(early)} requests reached a failing service, and {threshold} were declared",
                               "calls are counted, and not requests: each of them retries", "failures are counted when a call has ended")  # fmt: skip
@@ -69,7 +73,9 @@ async def counts_bodies(subject: Subject) -> None:
     threshold, reset = subject.declared.threshold or 1, subject.declared.reset or math.inf
     answers = {
         "broke off in their body": Reply(body=subject.declared.answer, cut=5, ending="close"),
-        "were a gateway's error page": Reply(body=b"<html><body>Bad gateway</body></html>", headers={"Content-Type": "text/html"}),
+        "were a gateway's error page": Reply(
+            body=b"<html><body>Bad gateway</body></html>", headers={"Content-Type": "text/html"}
+        ),
     }
     for what, reply in answers.items():
         async with subject.against(reply) as caller:
@@ -77,10 +83,17 @@ async def counts_bodies(subject: Subject) -> None:
             if any(call.error is None for call in calls):
                 continue  # it takes them for predictions, see wire.no_prediction
             arrivals = caller.log.arrivals
-            shut_until = (arrivals[threshold - 1].ended_at or 0.0) + reset * 0.9 if len(arrivals) >= threshold else math.inf
+            shut_until = (
+                (arrivals[threshold - 1].ended_at or 0.0) + reset * 0.9
+                if len(arrivals) >= threshold
+                else math.inf
+            )
             if early := [one for one in arrivals[threshold:] if one.at < shut_until]:
                 message = f"{threshold + len(early)} answers with status 200 that {what} in a row, and {threshold} failures open it"
-                raise caller.fail(message, "the breaker looks at the status, or stands in the transport, where the body is not read yet")
+                raise caller.fail(
+                    message,
+                    "the breaker looks at the status, or stands in the transport, where the body is not read yet",
+                )
 
 
 async def one_probe(subject: Subject) -> dict[str, Any]:
@@ -94,11 +107,14 @@ async def one_probe(subject: Subject) -> dict[str, Any]:
         await caller.together(AT_ONCE)
         rushed = caller.log.arrivals[before:]
         if not rushed:
-            raise caller.fail(f"{AT_ONCE} calls after the reset, and none was sent: it does not find out whether the service is back")
+            raise caller.fail(
+                f"{AT_ONCE} calls after the reset, and none was sent: it does not find out whether the service is back"
+            )
         most = max(sum(other.was_open_at(one.at) for other in rushed) for one in rushed)
         if most > probes:
             raise caller.fail(
-                f"{most} requests at once met a service that had just failed, and {probes} were declared", "half-open lets everything through"
+                f"{most} requests at once met a service that had just failed, and {probes} were declared",
+                "half-open lets everything through",
             )
         return {"at_once": most}
 
@@ -116,7 +132,11 @@ async def failing_probe(subject: Subject) -> None:
         first = caller.log.arrivals[before]
         for _ in range(5):
             await caller.predict()
-        early = [one for one in caller.log.arrivals[before + 1 :] if one.at < first.at + (subject.declared.reset or 0.0) * 0.9]
+        early = [
+            one
+            for one in caller.log.arrivals[before + 1 :]
+            if one.at < first.at + (subject.declared.reset or 0.0) * 0.9
+        ]
         if early:
             raise caller.fail(f"after a probe that failed, {len(early)} more requests were sent before the next reset",
                               "half-open needs as many failures as closed", "a retry follows the probe")  # fmt: skip
@@ -142,7 +162,9 @@ async def lost_probe(subject: Subject) -> None:
         while (call := await caller.predict()).error is not None:
             if time.monotonic() > deadline:
                 message = f"after a probe that was lost the door stays shut, though the service is well: {call.outcome}"
-                raise caller.fail(message, "the place of the probe is given back only when it succeeds or fails")
+                raise caller.fail(
+                    message, "the place of the probe is given back only when it succeeds or fails"
+                )
             await asyncio.sleep(0.02)
 
 
@@ -153,7 +175,12 @@ def _refuse_closed(caller: Caller, hung: Call, next_one: Call) -> None:
         CheckFailedError: there is one.
     """
     threshold, reset = caller.declared.threshold or 1, caller.declared.reset or 0.0
-    if isinstance(hung.error, StillWaitingError) or not hung.requests or len(hung.requests) >= threshold or not next_one.requests:
+    if (
+        isinstance(hung.error, StillWaitingError)
+        or not hung.requests
+        or len(hung.requests) >= threshold
+        or not next_one.requests
+    ):
         return  # it never failed, or often enough for a closed circuit to open
     failed_at = hung.requests[-1].ended_at
     if failed_at is not None and next_one.requests[0].at < failed_at + reset * 0.9:
@@ -195,15 +222,24 @@ async def stragglers(subject: Subject) -> None:
         is_open = (await caller.predict()).rejected
         was_late = not straggler.done()
         await straggler
-        failed = sorted(one.ended_at for one in caller.log.arrivals if one.status == FAILING and one.ended_at is not None)
-        opened = failed[(subject.declared.threshold or 1) - 1] if len(failed) >= (subject.declared.threshold or 1) else 0.0
+        failed = sorted(
+            one.ended_at for one in caller.log.arrivals if one.status == FAILING and one.ended_at is not None
+        )
+        opened = (
+            failed[(subject.declared.threshold or 1) - 1]
+            if len(failed) >= (subject.declared.threshold or 1)
+            else 0.0
+        )
         if not is_open or not was_late or time.monotonic() > opened + reset * 0.9:
-            raise NotJudgedError(f"it did not open within the {slow * 1000:.0f} ms that an answer was on its way")
+            raise NotJudgedError(
+                f"it did not open within the {slow * 1000:.0f} ms that an answer was on its way"
+            )
         before = len(caller.log.arrivals)
         await caller.predict()
         if len(caller.log.arrivals) > before:
             raise caller.fail(
-                "an answer from before it opened made it send again, to a service that fails", "results are not tied to the state they belong to"
+                "an answer from before it opened made it send again, to a service that fails",
+                "results are not tied to the state they belong to",
             )
 
 
@@ -212,21 +248,35 @@ async def burst(subject: Subject) -> dict[str, Any]:
     threshold, reset = subject.declared.threshold or 1, subject.declared.reset or 0.0
 
     def answer(arrival: Arrival) -> Reply:
-        return Reply(503) if arrival.number < threshold * 3 else Reply(body=subject.declared.answer, delay=0.02)
+        return (
+            Reply(503) if arrival.number < threshold * 3 else Reply(body=subject.declared.answer, delay=0.02)
+        )
 
     async with subject.against(answer) as caller:
         await caller.together(BURST)
         arrivals = caller.log.arrivals
-        failed = sorted(one.ended_at for one in arrivals if one.status == FAILING and one.ended_at is not None)
+        failed = sorted(
+            one.ended_at for one in arrivals if one.status == FAILING and one.ended_at is not None
+        )
         if len(failed) < threshold:
             raise NotJudgedError(f"{len(failed)} failures came, and {threshold} open it")
         opened = failed[threshold - 1]
-        since = sorted((one for one in arrivals if opened < one.at < opened + reset * 0.9), key=lambda one: one.at)
-        on_its_way = {one.connection: one for one in reversed(since)}  # the first of each connection: it may have been sent before
-        let_out = [one for one in since if one is not on_its_way[one.connection] and one.at > opened + ON_ITS_WAY]
+        since = sorted(
+            (one for one in arrivals if opened < one.at < opened + reset * 0.9), key=lambda one: one.at
+        )
+        on_its_way = {
+            one.connection: one for one in reversed(since)
+        }  # the first of each connection: it may have been sent before
+        let_out = [
+            one for one in since if one is not on_its_way[one.connection] and one.at > opened + ON_ITS_WAY
+        ]
         if let_out:
             message = f"{len(let_out)} requests were sent after {threshold} failures had come back, within the reset"
-            raise caller.fail(message, "a success that was on its way closes it", "calls that wait for a connection do not look at it again")
+            raise caller.fail(
+                message,
+                "a success that was on its way closes it",
+                "calls that wait for a connection do not look at it again",
+            )
         return {"requests": len(arrivals), "until_opened": sum(one.at <= opened for one in arrivals)}
 
 
@@ -236,7 +286,10 @@ async def no_way_round(subject: Subject) -> None:
         await caller.open_circuit()
         call = await caller.predict_batch()
         if call.requests:
-            raise caller.fail(f"the circuit is open, and a batch sent {len(call.requests)} requests", "only predict goes through the breaker")
+            raise caller.fail(
+                f"the circuit is open, and a batch sent {len(call.requests)} requests",
+                "only predict goes through the breaker",
+            )
 
 
 async def clock_steps(subject: Subject) -> None:
@@ -247,13 +300,17 @@ async def clock_steps(subject: Subject) -> None:
             call = await caller.predict()
             if call.requests:
                 raise caller.fail(
-                    "the clock was set an hour on, and it asked before its reset", "the wall clock is used: time.time for time.monotonic"
+                    "the clock was set an hour on, and it asked before its reset",
+                    "the wall clock is used: time.time for time.monotonic",
                 )
         with mock.patch("time.time", new=_stepped(-HOUR)):
             await caller.until_reset()
             call = await caller.predict()
             if call.error is not None:
-                raise caller.fail(f"the clock was set an hour back, and it keeps the door shut: {call.outcome}", "the wall clock is used")
+                raise caller.fail(
+                    f"the clock was set an hour back, and it keeps the door shut: {call.outcome}",
+                    "the wall clock is used",
+                )
 
 
 def _stepped(seconds: float) -> Callable[[], float]:
@@ -275,8 +332,11 @@ async def price_of_a_rejection(subject: Subject) -> dict[str, Any]:
         if not seconds:
             raise NotJudgedError("nothing was rejected while the circuit was open")
         median = statistics.median(seconds)
-        if median > DEAR:
-            raise caller.fail(f"a rejection takes {median * 1000:.1f} ms", "a connection is made, or something logged, before the breaker is asked")
+        if median > MAX_REJECTION_SECONDS:
+            raise caller.fail(
+                f"a rejection takes {median * 1000:.1f} ms",
+                "a connection is made, or something logged, before the breaker is asked",
+            )
         return {"microseconds": median * 1e6, "rejections": len(seconds)}
 
 
@@ -287,7 +347,9 @@ async def slow_calls(subject: Subject) -> None:
         for _ in range(threshold * 2):
             if (await caller.predict()).rejected:
                 return
-        raise caller.fail(f"{threshold * 2} answers in a row took more than the declared {slow:g} s, and it still asks")
+        raise caller.fail(
+            f"{threshold * 2} answers in a row took more than the declared {slow:g} s, and it still asks"
+        )
 
 
 async def other_models(subject: Subject) -> None:
@@ -301,4 +363,7 @@ async def other_models(subject: Subject) -> None:
             await caller.predict(model="dead")
         call = await caller.predict(model="alive")
         if call.error is not None:
-            raise caller.fail(f"one model fails, and calls to another on the same host end: {call.outcome}", "one breaker for the whole host")
+            raise caller.fail(
+                f"one model fails, and calls to another on the same host end: {call.outcome}",
+                "one breaker for the whole host",
+            )

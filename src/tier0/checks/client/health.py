@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tier0.checks.client.subject import PATIENCE, Subject, gathered, settle
+from tier0.checks.client.harness.subject import PATIENCE, Subject, gathered, settle
 from tier0.faults import Arrival, Reply
 
-WELL = Reply(body={"status": "healthy"})
+HEALTHY = Reply(body={"status": "healthy"})
 ANSWERS = {
-    "200": WELL,
+    "200": HEALTHY,
     "503": Reply(503, {"status": "unhealthy"}),
     "404": Reply(404),
     "500": Reply(500, b"Internal Server Error"),
@@ -18,7 +18,7 @@ ANSWERS = {
     "nothing at all": Reply.hang(),
     "a 200 that is no JSON": Reply(body=b"OK"),
 }
-LONGEST = 0.5
+MAX_SECONDS = 0.5
 QUEUED = 4
 """Predictions for each connection, so that whoever has to queue with them waits for several."""
 
@@ -33,18 +33,23 @@ async def _ask(subject: Subject, what: str, reply: Reply) -> None:
         call = await caller.health()
         promised = subject.declared.health_timeout or PATIENCE
         if call.seconds > promised * 1.1 + 0.15:
-            raise caller.fail(f"with {what}, a health check took {call.seconds:.1f} s or more, and {promised:g} s are its limit")
+            raise caller.fail(
+                f"with {what}, a health check took {call.seconds:.1f} s or more, and {promised:g} s are its limit"
+            )
         if call.error is not None:
-            raise caller.fail(f"with {what}, a health check raises {call.outcome}", "the status is raised, and nobody catches it")
+            raise caller.fail(
+                f"with {what}, a health check raises {call.outcome}",
+                "the status is raised, and nobody catches it",
+            )
 
 
 async def while_saturated(subject: Subject) -> dict[str, Any]:
     """Fail where health waits for a place in the pool that predictions fill."""
     connections = subject.declared.connections or 1
-    busy = min(LONGEST * 2, 0.8 * subject.declared.longest_attempt)
+    busy = min(MAX_SECONDS * 2, 0.8 * subject.declared.longest_attempt)
 
     def answer(arrival: Arrival) -> Reply:
-        return Reply(body=subject.declared.answer, delay=busy) if arrival.method == "POST" else WELL
+        return Reply(body=subject.declared.answer, delay=busy) if arrival.method == "POST" else HEALTHY
 
     async with subject.against(answer) as caller:
         caller.refuse_too_many(connections * QUEUED)
@@ -54,7 +59,9 @@ async def while_saturated(subject: Subject) -> dict[str, Any]:
         for one in calls:
             one.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-        if call.error is not None or call.seconds > LONGEST:
-            message = f"while {len(calls)} calls waited, a health check took {call.seconds:.2f} s: {call.outcome}"
+        if call.error is not None or call.seconds > MAX_SECONDS:
+            message = (
+                f"while {len(calls)} calls waited, a health check took {call.seconds:.2f} s: {call.outcome}"
+            )
             raise caller.fail(message, "health checks share the pool, or the lock, of predictions")
         return {"ms": call.seconds * 1000}

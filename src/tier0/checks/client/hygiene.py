@@ -12,9 +12,9 @@ from typing import Any
 from unittest import mock
 from urllib.parse import quote, unquote
 
-from tier0.checks.client.call import Call, StillWaitingError
-from tier0.checks.client.stalls import watched_loop
-from tier0.checks.client.subject import Caller, Subject, settle
+from tier0.checks.client.harness.call import Call, StillWaitingError
+from tier0.checks.client.harness.stalls import watched_loop
+from tier0.checks.client.harness.subject import Caller, Subject, settle
 from tier0.core.verdict import CheckFailedError
 from tier0.faults import Reply
 
@@ -25,7 +25,7 @@ WARM_UP = 20
 MEASURED = 40
 GROWTH = 2048
 """Bytes a call."""
-BUSY = 0.25
+LOOP_STALL = 0.25
 STALL = 0.1
 
 
@@ -36,8 +36,13 @@ async def quoted_models(subject: Subject) -> None:
             call = await caller.predict(model=name)
             for request in call.requests:
                 segments = request.path.split("?")[0].split("/")
-                if name not in [unquote(segment) for segment in segments] or (quote(name, safe="") not in request.path and "%" not in request.path):
-                    raise caller.fail(f"the model {name!r} became the path {request.path}", "the name is put into the URL as it is")
+                if name not in [unquote(segment) for segment in segments] or (
+                    quote(name, safe="") not in request.path and "%" not in request.path
+                ):
+                    raise caller.fail(
+                        f"the model {name!r} became the path {request.path}",
+                        "the name is put into the URL as it is",
+                    )
 
 
 async def one_slash(subject: Subject) -> None:
@@ -52,17 +57,26 @@ async def one_slash(subject: Subject) -> None:
 
 async def proxy_environment(subject: Subject) -> None:
     """Fail where a proxy that somebody set for something else gets the predictions, and the data in them."""
-    environment = {**dict.fromkeys(PROXIES, DEAD_PROXY), **dict.fromkeys(map(str.lower, PROXIES), DEAD_PROXY), "NO_PROXY": "", "no_proxy": ""}
+    environment = {
+        **dict.fromkeys(PROXIES, DEAD_PROXY),
+        **dict.fromkeys(map(str.lower, PROXIES), DEAD_PROXY),
+        "NO_PROXY": "",
+        "no_proxy": "",
+    }
     with mock.patch.dict(os.environ, environment):
         async with AsyncExitStack() as stack:
             try:
                 caller = await stack.enter_async_context(subject.against())
             except Exception as problem:
                 message = f"with HTTP_PROXY set, it cannot even be made: {type(problem).__name__}: {problem}"
-                raise CheckFailedError(message, evidence={"timeline": []}, causes=("trust_env is left on",)) from problem
+                raise CheckFailedError(
+                    message, evidence={"timeline": []}, causes=("trust_env is left on",)
+                ) from problem
             call = await caller.predict()
             if not call.requests:
-                raise caller.fail(f"with HTTP_PROXY set, the call went there: {call.outcome}", "trust_env is left on")
+                raise caller.fail(
+                    f"with HTTP_PROXY set, the call went there: {call.outcome}", "trust_env is left on"
+                )
 
 
 async def closed(subject: Subject) -> None:
@@ -91,8 +105,12 @@ async def another_loop(subject: Subject) -> None:
 
         thread = threading.Thread(target=elsewhere, daemon=True)
         thread.start()
-        if not await settle(lambda: bool(ended), caller.patience + 1) or isinstance(ended[0].error, StillWaitingError):
-            raise caller.fail("a call from another event loop never ended", "its connections belong to the first loop")
+        if not await settle(lambda: bool(ended), caller.patience + 1) or isinstance(
+            ended[0].error, StillWaitingError
+        ):
+            raise caller.fail(
+                "a call from another event loop never ended", "its connections belong to the first loop"
+            )
 
 
 async def memory(subject: Subject) -> dict[str, Any]:
@@ -100,7 +118,9 @@ async def memory(subject: Subject) -> dict[str, Any]:
     answered = await _growth(subject, subject.ok, "each call")
     async with subject.against(Reply(400, {"error": "wrong"})) as caller:
         calls = [await caller.predict() for _ in range(2)]
-    if all(len(call.requests) == 1 for call in calls):  # else it would sleep between its retries, see retry.callers_mistakes
+    if all(
+        len(call.requests) == 1 for call in calls
+    ):  # else it would sleep between its retries, see retry.callers_mistakes
         await _growth(subject, Reply(400, {"error": "wrong"}), "each call that is refused with 400")
     return {"bytes_a_call": answered}
 
@@ -120,7 +140,10 @@ async def _growth(subject: Subject, reply: Reply, what: str) -> float:
         growth = min(middle - before, after - middle) / MEASURED
         if growth > GROWTH:
             await caller.predict()  # the timeline of so many calls was forgotten
-            raise caller.fail(f"{what} leaves {growth / 1024:.1f} KiB behind", "answers, errors or traces are kept in a list")
+            raise caller.fail(
+                f"{what} leaves {growth / 1024:.1f} KiB behind",
+                "answers, errors or traces are kept in a list",
+            )
         return growth
 
 
@@ -136,8 +159,10 @@ async def _held(caller: Caller) -> int:
 
 async def free_loop(subject: Subject) -> dict[str, Any]:
     """Fail where the client sleeps or waits with the whole event loop."""
-    busy = min(BUSY, subject.declared.longest_attempt * 0.7)
-    async with subject.against([Reply(503, delay=busy), Reply(body=subject.declared.answer, delay=busy)]) as caller:
+    busy = min(LOOP_STALL, subject.declared.longest_attempt * 0.7)
+    async with subject.against(
+        [Reply(503, delay=busy), Reply(body=subject.declared.answer, delay=busy)]
+    ) as caller:
         caller.blocks = False  # here it must
         async with watched_loop() as stalls:
             await caller.predict()

@@ -10,28 +10,28 @@ from email.utils import format_datetime
 from functools import partial
 from typing import Any
 
-from tier0.checks.client.deadline import SLACK
-from tier0.checks.client.stalls import watched_loop
-from tier0.checks.client.subject import MISTAKES_IN_CODE, Subject, gathered, settle
+from tier0.checks.client.deadline import DEADLINE_SLACK
+from tier0.checks.client.harness.stalls import watched_loop
+from tier0.checks.client.harness.subject import MISTAKES_IN_CODE, Subject, gathered, settle
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
-ASLEEP = 0.05
+MAX_WAKEUP_DELAY = 0.05
 """Seconds between the last answer and the error: more is a sleep."""
 SAMPLES = 3
 FREE_RETRIES = 10
 BUDGET_CALLS = 60
 BUDGET_CALLERS = 6
 CALLERS_MISTAKES = (400, 401, 404, 413, 422)
-TOGETHER = 10
+CONCURRENT_CALLS = 10
 IN_STEP = 0.1
 """Share of their median within which waits are the same."""
-MOST = 0.7
+MAX_RATIO = 0.7
 """Share of the waits that must be: on a busy machine one or two come late."""
-SHORTEST_WAIT = 0.02
-TWICE = 2
+MIN_WAIT = 0.02
+MIN_ATTEMPTS = 2
 RETRY_AFTER = 1.0
-MOST_EXCUSED = 0.4
+MAX_EXCUSED = 0.4
 """Seconds for which the event loop stood still that are not held against a call."""
 
 
@@ -40,13 +40,23 @@ async def at_most_attempts(subject: Subject) -> dict[str, Any]:
     attempts = subject.declared.attempts or 1
     async with subject.against(Reply(503)) as caller:
         call = await caller.predict()
-        expected = min(2, attempts, subject.declared.threshold or attempts)  # its deadline, or its budget, may end it earlier than the last one
+        expected = min(
+            2, attempts, subject.declared.threshold or attempts
+        )  # its deadline, or its budget, may end it earlier than the last one
         if len(call.requests) > attempts:
-            raise caller.fail(f"one call sent {len(call.requests)} requests, and {attempts} were declared", "two layers retry, and multiply")
+            raise caller.fail(
+                f"one call sent {len(call.requests)} requests, and {attempts} were declared",
+                "two layers retry, and multiply",
+            )
         if len(call.requests) < expected:
-            raise caller.fail(f"one call to a service that answers 503 sent {len(call.requests)} requests, and {attempts} were declared")
+            raise caller.fail(
+                f"one call to a service that answers 503 sent {len(call.requests)} requests, and {attempts} were declared"
+            )
         if call.error is None:
-            raise caller.fail("a service that only ever answers 503 was taken for one that predicts", "the status is not looked at")
+            raise caller.fail(
+                "a service that only ever answers 503 was taken for one that predicts",
+                "the status is not looked at",
+            )
         return {"requests": len(call.requests)}
 
 
@@ -61,9 +71,10 @@ async def no_sleep_at_the_end(subject: Subject) -> dict[str, Any]:
     if not waits:
         raise NotJudgedError("nothing was answered")
     wait = statistics.median(waits)
-    if wait > ASLEEP:
+    if wait > MAX_WAKEUP_DELAY:
         raise caller.fail(
-            f"{wait * 1000:.0f} ms pass between the last answer and the error", "the backoff comes before the look at the attempts left"
+            f"{wait * 1000:.0f} ms pass between the last answer and the error",
+            "the backoff comes before the look at the attempts left",
         )
     return {"ms_after_the_last_answer": wait * 1000}
 
@@ -72,32 +83,59 @@ async def retry_after(subject: Subject) -> None:
     """Fail where it comes back before it was asked to, sleeps past its deadline, or crashes on what stands there."""
     later = (datetime.now(UTC) + timedelta(seconds=RETRY_AFTER + 1)).replace(microsecond=0)
     date = format_datetime(later, usegmt=True)
-    values: dict[str, float | datetime] = {"1": RETRY_AFTER, date: later, "0": 0.0, "-1": 0.0, "1000000000": 0.0, "abc": 0.0, "": 0.0}
+    values: dict[str, float | datetime] = {
+        "1": RETRY_AFTER,
+        date: later,
+        "0": 0.0,
+        "-1": 0.0,
+        "1000000000": 0.0,
+        "abc": 0.0,
+        "": 0.0,
+    }
     statuses = [503, *([429] if subject.declared.retries_429 else [])]
     async with subject.against(Reply(503)) as caller:
         usual = type((await caller.predict()).error)
-    await gathered(*(_heed(subject, status, value, least, usual) for status in statuses for value, least in values.items()))
+    await gathered(
+        *(
+            _heed(subject, status, value, least, usual)
+            for status in statuses
+            for value, least in values.items()
+        )
+    )
 
 
-async def _heed(subject: Subject, status: int, value: str, due: float | datetime, usual: type[object]) -> None:
+async def _heed(
+    subject: Subject, status: int, value: str, due: float | datetime, usual: type[object]
+) -> None:
     """Ask a service that names a time to come back at: in so many seconds, or at a time."""
     async with subject.against([Reply(status, headers={"Retry-After": value}), subject.ok]) as caller:
-        async with watched_loop() as stalls:  # making fourteen clients at once takes a while, in which no call gets on
+        async with (
+            watched_loop() as stalls
+        ):  # making fourteen clients at once takes a while, in which no call gets on
             call = await caller.predict()
         said = f"{status} with Retry-After: {value or '(empty)'}"
         if isinstance(call.error, (*MISTAKES_IN_CODE, ValueError)) and type(call.error) is not usual:
-            raise caller.fail(f"{said} makes it crash: {call.outcome}", "the header is parsed as a number, without a look at what it is")
-        longest = subject.declared.longest_call or 0.0
-        if call.seconds - min(stalls.total, MOST_EXCUSED) > longest * 1.1 + SLACK:
             raise caller.fail(
-                f"{said}: the call took {call.seconds:.2f} s, and {longest:g} s were declared", "the wait is not held against the deadline"
+                f"{said} makes it crash: {call.outcome}",
+                "the header is parsed as a number, without a look at what it is",
+            )
+        longest = subject.declared.longest_call or 0.0
+        if call.seconds - min(stalls.total, MAX_EXCUSED) > longest * 1.1 + DEADLINE_SLACK:
+            raise caller.fail(
+                f"{said}: the call took {call.seconds:.2f} s, and {longest:g} s were declared",
+                "the wait is not held against the deadline",
             )
         if len(call.requests) > 1:
             answered = call.requests[0].ended_at or 0.0
             gap = call.requests[1].at - answered
-            least = due if isinstance(due, float) else due.timestamp() - time.time() + time.monotonic() - answered
+            least = (
+                due if isinstance(due, float) else due.timestamp() - time.time() + time.monotonic() - answered
+            )
             if gap < least - 0.05:
-                raise caller.fail(f"{said}: it came back after {gap * 1000:.0f} ms", "Retry-After is not read, or not for this status")
+                raise caller.fail(
+                    f"{said}: it came back after {gap * 1000:.0f} ms",
+                    "Retry-After is not read, or not for this status",
+                )
 
 
 async def callers_mistakes(subject: Subject) -> None:
@@ -110,11 +148,19 @@ async def _mistake(subject: Subject, status: int) -> None:
         for _ in range((subject.declared.threshold or 1) + 2):
             call = await caller.predict()
             if call.error is None:
-                raise caller.fail(f"an answer of {status} is taken for a prediction", "the status is not looked at")
+                raise caller.fail(
+                    f"an answer of {status} is taken for a prediction", "the status is not looked at"
+                )
             if len(call.requests) > 1:
-                raise caller.fail(f"a request that was refused with {status} was sent {len(call.requests)} times", "every error is retried")
+                raise caller.fail(
+                    f"a request that was refused with {status} was sent {len(call.requests)} times",
+                    "every error is retried",
+                )
             if call.rejected:
-                raise caller.fail(f"requests that were refused with {status} opened the circuit", "every error counts as the service's failure")
+                raise caller.fail(
+                    f"requests that were refused with {status} opened the circuit",
+                    "every error counts as the service's failure",
+                )
 
 
 async def batch(subject: Subject) -> None:
@@ -123,9 +169,10 @@ async def batch(subject: Subject) -> None:
         raise NotJudgedError("it never asks twice")
     async with subject.against([Reply(503), subject.ok]) as caller:
         call = await caller.predict_batch()
-        if len(call.requests) < 2:  # noqa: PLR2004 - asked, and asked again
+        if len(call.requests) < 2:  # asked, and asked again
             raise caller.fail(
-                f"a batch that met one 503 was asked {len(call.requests)} times: {call.outcome}", "only predict goes through the retries"
+                f"a batch that met one 503 was asked {len(call.requests)} times: {call.outcome}",
+                "only predict goes through the retries",
             )
 
 
@@ -142,12 +189,17 @@ async def broken_connections(subject: Subject) -> None:
         async with subject.against([reply, subject.ok]) as caller:
             call = await caller.predict()
             if call.error is not None:
-                raise caller.fail(f"a connection that {what} ends the call: {call.outcome}", "only statuses are retried, not the transport's errors")
+                raise caller.fail(
+                    f"a connection that {what} ends the call: {call.outcome}",
+                    "only statuses are retried, not the transport's errors",
+                )
     async with subject.against(Reply(body=subject.declared.answer, ending="close")) as caller:
         for _ in range(SAMPLES):
             call = await caller.predict()
             if call.error is not None:
-                raise caller.fail(f"a kept connection that the service had closed meanwhile ends the call: {call.outcome}")
+                raise caller.fail(
+                    f"a kept connection that the service had closed meanwhile ends the call: {call.outcome}"
+                )
 
 
 async def budget(subject: Subject) -> dict[str, Any]:
@@ -160,7 +212,9 @@ async def budget(subject: Subject) -> dict[str, Any]:
         return Reply(503) if arrival.number % 2 == 0 else subject.ok
 
     async with subject.against(in_turn) as caller:
-        await asyncio.gather(*(_often(partial(caller.predict), BUDGET_CALLS // BUDGET_CALLERS) for _ in range(BUDGET_CALLERS)))
+        await asyncio.gather(
+            *(_often(partial(caller.predict), BUDGET_CALLS // BUDGET_CALLERS) for _ in range(BUDGET_CALLERS))
+        )
         retries = len(caller.log.arrivals) - BUDGET_CALLS
         most = FREE_RETRIES + promised * BUDGET_CALLS + 1
         if retries > most:
@@ -184,19 +238,21 @@ async def spread(subject: Subject) -> dict[str, Any]:
     async def gap() -> float | None:
         async with subject.against([Reply(503), subject.ok]) as caller:
             call = await caller.predict()
-            return None if len(call.requests) <= 1 else call.requests[1].at - (call.requests[0].ended_at or 0.0)
+            return (
+                None if len(call.requests) <= 1 else call.requests[1].at - (call.requests[0].ended_at or 0.0)
+            )
 
     async def together() -> tuple[float, list[float]]:
-        gaps = [one for one in await gathered(*(gap() for _ in range(TOGETHER))) if one is not None]
-        if len(gaps) <= TOGETHER // 2:
+        gaps = [one for one in await gathered(*(gap() for _ in range(CONCURRENT_CALLS))) if one is not None]
+        if len(gaps) <= CONCURRENT_CALLS // 2:
             raise NotJudgedError("it asked once, see retry.at_most_attempts")
         return statistics.median(gaps), gaps
 
-    for _ in range(TWICE):  # waits that are drawn may come out the same by chance, once
+    for _ in range(MIN_ATTEMPTS):  # waits that are drawn may come out the same by chance, once
         median, gaps = await together()
         evidence = {"waits_ms": [round(one * 1000, 1) for one in gaps]}
         same = [one for one in gaps if abs(one - median) < IN_STEP * median]
-        if median <= SHORTEST_WAIT or len(same) < MOST * len(gaps):
+        if median <= MIN_WAIT or len(same) < MAX_RATIO * len(gaps):
             return evidence
     async with subject.against([Reply(503), subject.ok]) as caller:
         await caller.predict()
@@ -215,13 +271,21 @@ async def ends_with_its_caller(subject: Subject) -> None:
         await asyncio.sleep(0.4)
         if len(caller.log.arrivals) > sent + 1:
             more = len(caller.log.arrivals) - sent
-            raise caller.fail(f"a cancelled call sent {more} more requests", "it runs in a task or thread of its own, which nobody cancels")
+            raise caller.fail(
+                f"a cancelled call sent {more} more requests",
+                "it runs in a task or thread of its own, which nobody cancels",
+            )
 
 
 async def asked_once(subject: Subject) -> None:
     """Fail where a request that the service may have carried out is sent again."""
-    for what, reply in {"was closed without an answer": Reply.broken(), "was answered with 500": Reply(500)}.items():
+    for what, reply in {
+        "was closed without an answer": Reply.broken(),
+        "was answered with 500": Reply(500),
+    }.items():
         async with subject.against([reply, subject.ok]) as caller:
             call = await caller.predict()
             if len(call.requests) > 1:
-                raise caller.fail(f"a request that had arrived, and {what}, was sent again, though that is declared to do harm")
+                raise caller.fail(
+                    f"a request that had arrived, and {what}, was sent again, though that is declared to do harm"
+                )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tier0.checks.client.call import Call
-from tier0.checks.client.subject import Caller, Subject
+from tier0.checks.client.harness.call import Call
+from tier0.checks.client.harness.subject import Caller, Subject
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 
@@ -28,10 +28,13 @@ async def one_request(subject: Subject) -> dict[str, Any]:
         call = await caller.predict()
         if call.error is not None:
             raise caller.fail(
-                f"it does not take the declared answer for a prediction: {call.outcome}", "declare [answer] as the client's services give it"
+                f"it does not take the declared answer for a prediction: {call.outcome}",
+                "declare [answer] as the client's services give it",
             )
         if len(call.requests) != 1:
-            raise caller.fail(f"one call sent {len(call.requests)} requests to a service that answered the first")
+            raise caller.fail(
+                f"one call sent {len(call.requests)} requests to a service that answered the first"
+            )
         request = call.requests[0]
         try:
             json.loads(request.body)
@@ -39,7 +42,9 @@ async def one_request(subject: Subject) -> dict[str, Any]:
             raise caller.fail(f"the body is no JSON: {request.body[:60]!r}", path=request.path) from None
         content_type = request.headers.get("content-type", "")
         if request.method != "POST" or not content_type.startswith("application/json"):
-            raise caller.fail(f"it sends {request.method} with Content-Type {content_type or 'missing'}: BentoML refuses it")
+            raise caller.fail(
+                f"it sends {request.method} with Content-Type {content_type or 'missing'}: BentoML refuses it"
+            )
         return {"path": request.path, "bytes": len(request.body)}
 
 
@@ -54,7 +59,11 @@ async def no_prediction(subject: Subject) -> None:
                 last = caller
     if taken:
         names = ", ".join(taken)
-        raise last.fail(f"with status 200, it takes for a prediction: {names}", "the body is not read, or not validated", taken=taken)
+        raise last.fail(
+            f"with status 200, it takes for a prediction: {names}",
+            "the body is not read, or not validated",
+            taken=taken,
+        )
 
 
 async def bare_answers(subject: Subject) -> None:
@@ -78,7 +87,11 @@ async def one_id(subject: Subject) -> dict[str, Any]:
         for name in IDS:
             ids = [request.headers.get(name) for request in call.requests]
             if any(ids) and len({_trace_of(name, one) for one in ids}) > 1:
-                raise caller.fail(f"the requests of one call carry different ids in {name}", "the id is made for each attempt", ids=ids)
+                raise caller.fail(
+                    f"the requests of one call carry different ids in {name}",
+                    "the id is made for each attempt",
+                    ids=ids,
+                )
         if not any(name in call.requests[0].headers for name in IDS):
             raise NotJudgedError("it sends no id with its requests")
         return {"requests": len(call.requests)}
@@ -108,4 +121,6 @@ async def own_context(subject: Subject) -> None:
 def _refuse_another_trace(caller: Caller, call: Call) -> None:
     sent = call.requests[0].headers.get("traceparent", "") if call.requests else ""
     if f"{TRACE_ID:032x}" not in sent:
-        raise caller.fail(f"the caller's trace {TRACE_ID:032x} does not reach the service: traceparent is {sent or 'missing'}")
+        raise caller.fail(
+            f"the caller's trace {TRACE_ID:032x} does not reach the service: traceparent is {sent or 'missing'}"
+        )

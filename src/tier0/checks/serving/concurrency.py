@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import httpx
 
-from tier0.checks.serving.sender import REQUEST_ID, UnansweredError, new_request_id
-from tier0.checks.serving.target import Answer, Target, answered_of
+from tier0.checks.serving.harness.sender import REQUEST_ID, UnansweredError, new_request_id
+from tier0.checks.serving.harness.target import Answer, Target, answered_of
 from tier0.core.errors import Tier0Error
-from tier0.core.golden import GoldenRows
 from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.golden.rows import GoldenRows
 
 CALLERS = 14
 BUSY_CALLERS = 8
@@ -50,7 +50,10 @@ async def _ask_at_once(target: Target) -> _AtOnce:
         rows = [*(number % len(golden) for number in range(CALLERS)), 0, 0]
         ids = [new_request_id() for _ in rows]
         bodies = [json.dumps(target.body(golden.take([row]))).encode() for row in rows]
-        calls = [target.post(body, headers={REQUEST_ID: request_id}) for body, request_id in zip(bodies, ids, strict=True)]
+        calls = [
+            target.post(body, headers={REQUEST_ID: request_id})
+            for body, request_id in zip(bodies, ids, strict=True)
+        ]
         target.memo["at_once"] = _AtOnce(rows, ids, await asyncio.gather(*calls, return_exceptions=True))
     found: _AtOnce = target.memo["at_once"]
     return found
@@ -59,7 +62,12 @@ async def _ask_at_once(target: Target) -> _AtOnce:
 async def own_answer(target: Target) -> None:
     """Fail where callers that ask at once, each for another row, or the same one, get each other's answers."""
     golden, asked = target.golden, await _ask_at_once(target)
-    answered_of([_compared(target, golden.take([row]), outcome) for row, outcome in zip(asked.row, asked.outcome, strict=True)])
+    answered_of(
+        [
+            _compared(target, golden.take([row]), outcome)
+            for row, outcome in zip(asked.row, asked.outcome, strict=True)
+        ]
+    )
     target.require_declared()
 
 
@@ -72,7 +80,10 @@ def _compared(target: Target, row: GoldenRows, outcome: httpx.Response | BaseExc
         raise outcome
     try:
         target.refuse_difference(
-            target.parts_of([target.answer_of(outcome, body)], row), row, "a row sent at the same time as those of other callers", SHARED
+            target.parts_of([target.answer_of(outcome, body)], row),
+            row,
+            "a row sent at the same time as those of other callers",
+            SHARED,
         )
     except Tier0Error as problem:
         return problem
@@ -82,10 +93,16 @@ def _compared(target: Target, row: GoldenRows, outcome: httpx.Response | BaseExc
 async def own_context(target: Target) -> None:
     """Fail where a response carries the request id of another caller, or of an earlier request."""
     asked = await _ask_at_once(target)
-    echoed = [set(OURS.findall(f"{one.text} {dict(one.headers)}")) if isinstance(one, httpx.Response) else set() for one in asked.outcome]
+    echoed = [
+        set(OURS.findall(f"{one.text} {dict(one.headers)}")) if isinstance(one, httpx.Response) else set()
+        for one in asked.outcome
+    ]
     for request_id, said in zip(asked.request_id, echoed, strict=True):
         if others := sorted(said - {request_id}):
-            causes = ["the headers of the first request are used for all, or for its whole batch", "the context is kept where threads share it"]
+            causes = [
+                "the headers of the first request are used for all, or for its whole batch",
+                "the context is kept where threads share it",
+            ]
             whose = "another caller" if others[0] in asked.request_id else "an earlier caller"
             message = f"a caller that sent {REQUEST_ID}: {request_id} got a response with {others[0]}, which {whose} sent"
             raise CheckFailedError(message, evidence={"sent": request_id, "got": others[0]}, causes=causes)
@@ -107,7 +124,12 @@ async def strangers_mistakes(target: Target) -> None:
         except UnansweredError:
             return  # what it gets is its own business here
 
-    good = [target.expect(golden.take([number % len(golden)]), "while other callers send malformed requests", causes) for number in range(CALLERS)]
+    good = [
+        target.expect(
+            golden.take([number % len(golden)]), "while other callers send malformed requests", causes
+        )
+        for number in range(CALLERS)
+    ]
     await _all(*good, stranger(), stranger(), stranger())
 
 
@@ -116,10 +138,17 @@ async def alive_under_load(target: Target) -> None:
     golden = target.golden
     route = target.contract.live_route
     if route is None:
-        raise NotJudgedError("this is not a BentoML service, and the contract names no liveness route (live)", code="not_offered")
-    if (status := (await target.get(route)).status_code) >= 400:  # noqa: PLR2004 - neither absent nor alive
-        raise NotJudgedError(f"{route} returned {status}: it is hidden, or does not exist", code="not_offered")
-    many = golden.take([0] if target.contract.one_row else [number % len(golden) for number in range(BUSY_ROWS)])
+        raise NotJudgedError(
+            "this is not a BentoML service, and the contract names no liveness route (live)",
+            code="not_offered",
+        )
+    if (status := (await target.get(route)).status_code) >= 400:  # neither absent nor alive
+        raise NotJudgedError(
+            f"{route} returned {status}: it is hidden, or does not exist", code="not_offered"
+        )
+    many = golden.take(
+        [0] if target.contract.one_row else [number % len(golden) for number in range(BUSY_ROWS)]
+    )
     busy = [asyncio.ensure_future(target.under_load().ask(many)) for _ in range(BUSY_CALLERS)]
     slowest = 0.0
     try:
@@ -134,7 +163,9 @@ async def alive_under_load(target: Target) -> None:
         await asyncio.gather(*busy, return_exceptions=True)
     if slowest > LIVENESS_LIMIT:
         message = f"{route} took {slowest:.1f} s while {BUSY_CALLERS} requests of {len(many)} rows ran: a liveness probe would restart the service"
-        raise CheckFailedError(message, evidence={"slowest_seconds": slowest}, causes=["blocking work in an async handler"])
+        raise CheckFailedError(
+            message, evidence={"slowest_seconds": slowest}, causes=["blocking work in an async handler"]
+        )
 
 
 async def _all(*calls: Awaitable[Answer]) -> list[Answer]:

@@ -6,15 +6,20 @@ import json
 import math
 from typing import Any
 
-from tier0.checks.serving.sender import UnansweredError
-from tier0.checks.serving.target import REFUSED, Target, decode, reports_error
-from tier0.core.golden import GoldenRows
+from tier0.checks.serving.harness.sender import UnansweredError
+from tier0.checks.serving.harness.target import REFUSED, Target, decode, reports_error
 from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.golden.rows import GoldenRows
 
 SUM_TOLERANCE = 1e-5
-MOST_COLUMNS = 8
-VOCABULARY = ["the encoder ignores unknown categories (handle_unknown='ignore'), and the spelling is not checked before it"]
-GUESSED = ["a default is used instead of what was sent", "input is not validated against the model's signature"]
+MAX_COLUMNS = 8
+VOCABULARY = [
+    "the encoder ignores unknown categories (handle_unknown='ignore'), and the spelling is not checked before it"
+]
+GUESSED = [
+    "a default is used instead of what was sent",
+    "input is not validated against the model's signature",
+]
 
 
 async def one_answer_a_row(target: Target) -> None:
@@ -28,15 +33,26 @@ async def one_answer_a_row(target: Target) -> None:
         if not isinstance(values, list) or len(values) != len(golden):
             got = len(values) if isinstance(values, list) else type(values).__name__
             causes = ["rows are dropped or merged on the way", "an array is reshaped instead of refused"]
-            raise CheckFailedError(f"expected {len(golden)} {part}, one per row, got {got}", evidence={"rows": len(golden), part: got}, causes=causes)
+            raise CheckFailedError(
+                f"expected {len(golden)} {part}, one per row, got {got}",
+                evidence={"rows": len(golden), part: got},
+                causes=causes,
+            )
         as_model = expected or [0] * len(values)
-        wrong = [index for index, value in enumerate(values) if not _is_finite(value) and _is_finite(as_model[index])]
+        wrong = [
+            index
+            for index, value in enumerate(values)
+            if not _is_finite(value) and _is_finite(as_model[index])
+        ]
         if wrong:
             index = wrong[0]
             causes = ["NaN or infinity became null in JSON"]
             message = f"row {index}: {part}: expected finite values, got {values[index]!r} with status 200"
             raise CheckFailedError(
-                message, evidence={"row": index, part: values[index]}, causes=causes, reproduce=target.curl(target.body(golden.take([index])))
+                message,
+                evidence={"row": index, part: values[index]},
+                causes=causes,
+                reproduce=target.curl(target.body(golden.take([index]))),
             )
 
 
@@ -53,8 +69,13 @@ async def probabilities(target: Target) -> None:
         raise NotJudgedError("the response has no probabilities", code="not_offered")
     if target.contract.probability_of is not None:
         raise NotJudgedError("the response has the probability of one class only", code="not_offered")
-    if not all(_is_distribution(row, len(golden.classes)) for row in (target.rows or golden).probabilities or []):
-        raise NotJudgedError("the model's own probabilities are not a distribution: parity.golden_rows compares them", code="not_offered")
+    if not all(
+        _is_distribution(row, len(golden.classes)) for row in (target.rows or golden).probabilities or []
+    ):
+        raise NotJudgedError(
+            "the model's own probabilities are not a distribution: parity.golden_rows compares them",
+            code="not_offered",
+        )
     values = (await target.golden_answer())["probabilities"]
     allowed = max(SUM_TOLERANCE, len(golden.classes) * target.contract.tolerance_of("probabilities"))
     for index, row in enumerate(values if isinstance(values, list) else [values]):
@@ -65,7 +86,11 @@ async def probabilities(target: Target) -> None:
                 "scores were shifted or clamped",
             ]
             message = f"row {index}: expected {len(golden.classes)} probabilities that sum to 1, got {row!r}"
-            raise CheckFailedError(message, evidence={"row": index, "probabilities": row, "classes": golden.classes}, causes=causes)
+            raise CheckFailedError(
+                message,
+                evidence={"row": index, "probabilities": row, "classes": golden.classes},
+                causes=causes,
+            )
 
 
 async def intervals(target: Target) -> None:
@@ -77,25 +102,43 @@ async def intervals(target: Target) -> None:
     bounds, predictions = answer["intervals"], answer["predictions"] or [None] * len(golden)
     if not isinstance(bounds, list) or len(bounds) != len(golden):
         raise CheckFailedError(
-            f"expected {len(golden)} intervals, one per row, got {target.said(repr(bounds))}", causes=["they were flattened, or dropped"]
+            f"expected {len(golden)} intervals, one per row, got {target.said(repr(bounds))}",
+            causes=["they were flattened, or dropped"],
         )
     for index, (interval, prediction) in enumerate(zip(bounds, predictions, strict=False)):
         if not _is_interval(interval, prediction):
-            causes = ["the bounds are swapped", "they are widths, not bounds", "they belong to another row, or another model"]
+            causes = [
+                "the bounds are swapped",
+                "they are widths, not bounds",
+                "they belong to another row, or another model",
+            ]
             message = f"row {index}: expected a lower and an upper bound around the prediction {prediction!r}, got {interval!r}"
             evidence = {"row": index, "interval": interval, "prediction": prediction}
-            raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=target.curl(target.body(golden.take([index]))))
+            raise CheckFailedError(
+                message,
+                evidence=evidence,
+                causes=causes,
+                reproduce=target.curl(target.body(golden.take([index]))),
+            )
 
 
 def _is_interval(interval: Any, prediction: Any) -> bool:
-    if not isinstance(interval, list) or len(interval) != 2 or not all(type(bound) in {int, float} for bound in interval):  # noqa: PLR2004 - two bounds
+    if (
+        not isinstance(interval, list)
+        or len(interval) != 2
+        or not all(type(bound) in {int, float} for bound in interval)
+    ):  # two bounds
         return False
     lower, upper = interval
     return bool(lower <= (lower if prediction is None else prediction) <= upper)
 
 
 def _is_distribution(row: Any, classes: int, tolerance: float = SUM_TOLERANCE) -> bool:
-    if not isinstance(row, list) or len(row) != classes or not all(type(value) in {int, float} for value in row):
+    if (
+        not isinstance(row, list)
+        or len(row) != classes
+        or not all(type(value) in {int, float} for value in row)
+    ):
         return False
     return abs(sum(row) - 1) <= tolerance and min(row) >= 0
 
@@ -124,9 +167,14 @@ async def refuses_unknown_field(target: Target) -> dict[str, Any]:
         raise NotJudgedError("the request body has no optional fields", code="not_offered")
     evidence: dict[str, Any] = {}
     for name in target.contract.optional:
-        misspelled = name[:1] + name[2:] if len(name) > 2 else f"{name}_"  # noqa: PLR2004 - too short to lose a letter
-        content = {**{other: value for other, value in body.items() if other != name}, misspelled: body.get(name, 0.9)}
-        evidence |= await _refused(target, json.dumps(content), f"a misspelled optional field ({misspelled} for {name})")
+        misspelled = name[:1] + name[2:] if len(name) > 2 else f"{name}_"  # too short to lose a letter
+        content = {
+            **{other: value for other, value in body.items() if other != name},
+            misspelled: body.get(name, 0.9),
+        }
+        evidence |= await _refused(
+            target, json.dumps(content), f"a misspelled optional field ({misspelled} for {name})"
+        )
     return evidence
 
 
@@ -134,7 +182,10 @@ async def refuses_wrong_width(target: Target) -> dict[str, Any]:
     """Fail where a row that is too long, or too short, gets a prediction."""
     golden = target.golden.take([0])
     if target.contract.style not in {"rows", "row"}:
-        raise NotJudgedError("this service does not take rows as lists, whose values are identified by position", code="not_offered")
+        raise NotJudgedError(
+            "this service does not take rows as lists, whose values are identified by position",
+            code="not_offered",
+        )
     columns = golden.columns
     evidence: dict[str, Any] = {}
     for row, what in (
@@ -159,14 +210,18 @@ async def empty_rows(target: Target) -> None:
     evidence = {"status": response.status_code, "body": target.said(response.text)}
     if not response.is_success:
         causes = ["the model, or its preprocessing, is called with no rows"]
-        message = f"an empty list of rows got status {response.status_code}, expected an empty response or a 4xx"
+        message = (
+            f"an empty list of rows got status {response.status_code}, expected an empty response or a 4xx"
+        )
         raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=reproduce)
     try:
         answer = target.parts_of([decode(response)], golden)
     except ValueError:
         answer = {}
     if part := next((part for part in contract.parts if answer.get(part)), None):
-        message = f"an empty list of rows got {len(answer[part]) if isinstance(answer[part], list) else 1} {part}"
+        message = (
+            f"an empty list of rows got {len(answer[part]) if isinstance(answer[part], list) else 1} {part}"
+        )
         raise CheckFailedError(message, evidence=evidence, causes=GUESSED, reproduce=reproduce)
 
 
@@ -174,20 +229,31 @@ async def refuses_unknown_column(target: Target) -> dict[str, Any]:
     """Fail where a misspelled column gets a prediction."""
     golden = _named(target).take([0])
     misspelled = [golden.columns[0] + "_", *golden.columns[1:]]
-    return await _refused(target, json.dumps(target.contract.body(misspelled, golden.rows)), f"a misspelled column ({misspelled[0]})")
+    return await _refused(
+        target,
+        json.dumps(target.contract.body(misspelled, golden.rows)),
+        f"a misspelled column ({misspelled[0]})",
+    )
 
 
 async def refuses_missing_column(target: Target) -> dict[str, Any]:
     """Fail where a column that was left out gets another prediction than the model has for a missing value."""
     golden = _named(target)
     evidence: dict[str, Any] = {}
-    for position, column in list(enumerate(golden.columns))[:MOST_COLUMNS]:
-        missing = None if target.rows is None or not target.rows.of_kind("missing", column) else target.golden_with("missing", column).take([0])
+    for position, column in list(enumerate(golden.columns))[:MAX_COLUMNS]:
+        missing = (
+            None
+            if target.rows is None or not target.rows.of_kind("missing", column)
+            else target.golden_with("missing", column).take([0])
+        )
         row = missing or golden.take([0])
         without = target.contract.body(
-            [name for name in golden.columns if name != column], [[value for index, value in enumerate(row.rows[0]) if index != position]]
+            [name for name in golden.columns if name != column],
+            [[value for index, value in enumerate(row.rows[0]) if index != position]],
         )
-        evidence |= await _refused(target, json.dumps(without), f"a row without column {column}", may_answer=missing)
+        evidence |= await _refused(
+            target, json.dumps(without), f"a row without column {column}", may_answer=missing
+        )
     return evidence
 
 
@@ -202,12 +268,19 @@ async def refuses_text_for_number(target: Target) -> dict[str, Any]:
     """Fail where text, a quoted number or true is taken for a number."""
     golden = target.golden.take([0])
     position = _number_position(golden.rows[0])
-    wrong: list[tuple[Any, str]] = [("three", "text in place of a number"), (str(golden.rows[0][position]), "a quoted number")]
+    wrong: list[tuple[Any, str]] = [
+        ("three", "text in place of a number"),
+        (str(golden.rows[0][position]), "a quoted number"),
+    ]
     if not target.contract.is_array:
         wrong.append((True, "true in place of a number"))
     evidence: dict[str, Any] = {}
     for value, what in wrong:
-        evidence |= await _refused(target, json.dumps(target.contract.body(golden.columns, [_changed(golden.rows[0], position, value)])), what)
+        evidence |= await _refused(
+            target,
+            json.dumps(target.contract.body(golden.columns, [_changed(golden.rows[0], position, value)])),
+            what,
+        )
     return evidence
 
 
@@ -232,9 +305,15 @@ async def refuses_misspelled_category(target: Target) -> dict[str, Any]:
         value = row.rows[0][position]
         for variant in {f" {value}", value.swapcase()} - set(known):
             asked = True
-            content = json.dumps(target.contract.body(golden.columns, [_changed(row.rows[0], position, variant)]))
+            content = json.dumps(
+                target.contract.body(golden.columns, [_changed(row.rows[0], position, variant)])
+            )
             evidence |= await _refused(
-                target, content, f"{column} {target.said(repr(variant))} for {target.said(repr(value))}", may_answer=row, causes=VOCABULARY
+                target,
+                content,
+                f"{column} {target.said(repr(variant))} for {target.said(repr(value))}",
+                may_answer=row,
+                causes=VOCABULARY,
             )
     if not asked:
         raise NotJudgedError("the golden rows have no text column with known categories")
@@ -278,7 +357,9 @@ async def _refused(
         response = await target.post(content.encode(), content_type)
     except UnansweredError as problem:
         raise CheckFailedError(
-            f"{what}: {problem}", causes=["the request crashes the worker", "the handler never returns"], reproduce=reproduce
+            f"{what}: {problem}",
+            causes=["the request crashes the worker", "the handler never returns"],
+            reproduce=reproduce,
         ) from problem
     if response.status_code in REFUSED:
         return {}
@@ -287,7 +368,12 @@ async def _refused(
     evidence = {"status": response.status_code, "body": target.said(response.text)}
     if not response.is_success:
         message = f"{what} got status {response.status_code}, expected a 4xx: to clients and circuit breakers, this is a failure of the service"
-        raise CheckFailedError(message, evidence=evidence, causes=["input is not validated before the model gets it"], reproduce=reproduce)
+        raise CheckFailedError(
+            message,
+            evidence=evidence,
+            causes=["input is not validated before the model gets it"],
+            reproduce=reproduce,
+        )
     if may_answer is not None:
         try:
             answer = {**target.parts_of([decode(response)], may_answer), "classes": None}
@@ -295,4 +381,9 @@ async def _refused(
             answer = {}
         if may_answer.compare(answer, tolerance=target.tolerances(), parts=target.parts) is None:
             return {}
-    raise CheckFailedError(f"{what} got a prediction with status {response.status_code}", evidence=evidence, causes=causes, reproduce=reproduce)
+    raise CheckFailedError(
+        f"{what} got a prediction with status {response.status_code}",
+        evidence=evidence,
+        causes=causes,
+        reproduce=reproduce,
+    )

@@ -8,15 +8,15 @@ from typing import Any
 import httpx
 import psutil
 
-from tier0.checks.serving.sender import UNREACHABLE, UnansweredError, decode_json
-from tier0.checks.serving.target import MOST_SHOWN, NO_GOLDEN, Target
+from tier0.checks.serving.harness.sender import UNREACHABLE, UnansweredError, decode_json
+from tier0.checks.serving.harness.target import MAX_SHOWN, NO_GOLDEN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 WARM_UP = 5
 PROBES = 60
 ABSENT = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 HIDDEN = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
-ILL = {
+PROBLEMS = {
     "unhealthy", "degraded", "down", "fail", "failed", "failing", "error", "critical", "starting", "not ready", "not_ready", "unavailable", "false",
 }  # fmt: skip
 
@@ -25,15 +25,28 @@ async def ready(target: Target) -> None:
     """Fail where the readiness route does not return 200."""
     route = target.contract.ready_route
     if route is None:
-        raise NotJudgedError("this is not a BentoML service, and the contract names no readiness route (ready)", code="not_offered")
+        raise NotJudgedError(
+            "this is not a BentoML service, and the contract names no readiness route (ready)",
+            code="not_offered",
+        )
     response = await target.get(route)
     if response.status_code in ABSENT | HIDDEN:
-        raise NotJudgedError(f"{route} returned {response.status_code}: it is hidden, or does not exist", code="not_offered")
+        raise NotJudgedError(
+            f"{route} returned {response.status_code}: it is hidden, or does not exist", code="not_offered"
+        )
     if response.status_code in UNREACHABLE and target.process is None:
-        raise UnansweredError(f"{route} returned {response.status_code}, as a proxy does that gets no response from the service")
+        raise UnansweredError(
+            f"{route} returned {response.status_code}, as a proxy does that gets no response from the service"
+        )
     if response.status_code != httpx.codes.OK:
-        message = f"{route} returned {response.status_code}: a load balancer will not route traffic to this service"
-        raise CheckFailedError(message, evidence={"status": response.status_code}, causes=["a worker is still starting", "a dependency is down"])
+        message = (
+            f"{route} returned {response.status_code}: a load balancer will not route traffic to this service"
+        )
+        raise CheckFailedError(
+            message,
+            evidence={"status": response.status_code},
+            causes=["a worker is still starting", "a dependency is down"],
+        )
 
 
 async def body_agrees(target: Target) -> None:
@@ -44,13 +57,24 @@ async def body_agrees(target: Target) -> None:
     except ValueError:
         raise NotJudgedError("the health route has no JSON body", code="not_offered") from None
     if response.status_code != httpx.codes.OK or not isinstance(body, dict):
-        raise NotJudgedError(f"the health route returned {response.status_code}, and its body has nothing to compare with that")
+        raise NotJudgedError(
+            f"the health route returned {response.status_code}, and its body has nothing to compare with that"
+        )
     said = str(body.get("status", "healthy")).lower()
-    missing = [name for name in ("model_loaded", "ready", "models_loaded", "models", "loaded") if name in body and not body[name]]
-    if said in ILL or missing:
+    missing = [
+        name
+        for name in ("model_loaded", "ready", "models_loaded", "models", "loaded")
+        if name in body and not body[name]
+    ]
+    if said in PROBLEMS or missing:
         message = f"the health route returned 200, but its body reports {said}{f', {missing[0]}: {body[missing[0]]}' if missing else ''}"
         causes = ["no model is loaded, and the health route does not check that", "the status is hard-coded"]
-        raise CheckFailedError(message, evidence={"body": response.text[:MOST_SHOWN]}, causes=causes, reproduce=f"curl -sS {response.url}")
+        raise CheckFailedError(
+            message,
+            evidence={"body": response.text[:MAX_SHOWN]},
+            causes=causes,
+            reproduce=f"curl -sS {response.url}",
+        )
 
 
 async def can_predict(target: Target) -> None:
@@ -71,8 +95,15 @@ async def probes_leak_nothing(target: Target) -> dict[str, Any]:
     opened = _open_files(pids) - before
     evidence = {"probes": PROBES, "files_and_connections_opened": opened}
     if opened > PROBES // 2:
-        causes = ["the response of a dependency's health route is not closed", "a client is made for every probe, and none is closed"]
-        raise CheckFailedError(f"{PROBES} health probes left {opened} files or connections open", evidence=evidence, causes=causes)
+        causes = [
+            "the response of a dependency's health route is not closed",
+            "a client is made for every probe, and none is closed",
+        ]
+        raise CheckFailedError(
+            f"{PROBES} health probes left {opened} files or connections open",
+            evidence=evidence,
+            causes=causes,
+        )
     return evidence
 
 
@@ -91,7 +122,11 @@ def _open_files(pids: list[int]) -> int:
 
 async def _health(target: Target) -> httpx.Response:
     ready = target.contract.ready_route
-    for route, method in ((target.contract.health, "GET"), (target.contract.health, "POST"), *([(ready, "GET")] if ready else [])):
+    for route, method in (
+        (target.contract.health, "GET"),
+        (target.contract.health, "POST"),
+        *([(ready, "GET")] if ready else []),
+    ):
         response = await target.get(route, method)
         if response.status_code not in ABSENT:
             return response

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from tier0.checks.serving.target import Target
-from tier0.core.golden import GoldenRows
+from tier0.checks.serving.harness.target import Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.golden.rows import GoldenRows
 
 ASKED = 6
 
@@ -21,7 +21,9 @@ async def expected_model(target: Target) -> None:
     if target.tag is None:
         raise NotJudgedError("the expected model is not known: pass --model TAG", code="undeclared")
     if (tag := answer["model_tag"]) is None:
-        raise NotJudgedError("the response does not name the model that gave it (model_tag)", code="not_offered")
+        raise NotJudgedError(
+            "the response does not name the model that gave it (model_tag)", code="not_offered"
+        )
     if tag != target.tag:
         causes = [
             "the newest model of a shared store is served, or 'latest' points elsewhere",
@@ -29,7 +31,9 @@ async def expected_model(target: Target) -> None:
             "the roll-out has not reached this replica",
         ]
         evidence = {"expected": target.tag, "got": tag}
-        raise CheckFailedError(f"the response comes from {tag}, expected {target.tag}", evidence=evidence, causes=causes)
+        raise CheckFailedError(
+            f"the response comes from {tag}, expected {target.tag}", evidence=evidence, causes=causes
+        )
 
 
 async def this_run(target: Target) -> None:
@@ -42,19 +46,27 @@ async def this_run(target: Target) -> None:
             sockets = psutil.Process(pid).net_connections("tcp")
             if any(socket.status == psutil.CONN_LISTEN and socket.laddr.port == port for socket in sockets):
                 return
-    causes = ["the port was taken, and its owner still responds", "a process of an earlier run still holds the port"]
+    causes = [
+        "the port was taken, and its owner still responds",
+        "a process of an earlier run still holds the port",
+    ]
     message = f"no process that this run started listens on port {port}: another process responds there"
     raise CheckFailedError(message, evidence={"port": port, "pids": list(pids)}, causes=causes)
 
 
 async def always_the_same(target: Target) -> None:
     """Fail where the same rows, asked several times, get the answers of more than one model; name the odd one."""
-    golden = target.golden.take(range(min(3, len(target.golden)))) if target.contract.one_row else target.golden
+    golden = (
+        target.golden.take(range(min(3, len(target.golden)))) if target.contract.one_row else target.golden
+    )
     kinds: list[tuple[Any, GoldenRows, int]] = []
     for _ in range(ASKED):
         answer = await target.ask(golden)
         for index, (tag, kind, count) in enumerate(kinds):
-            if tag == answer["model_tag"] and kind.compare(answer, tolerance=target.tolerances(), parts=target.parts) is None:
+            if (
+                tag == answer["model_tag"]
+                and kind.compare(answer, tolerance=target.tolerances(), parts=target.parts) is None
+            ):
                 kinds[index] = (tag, kind, count + 1)
                 break
         else:
@@ -75,4 +87,9 @@ async def always_the_same(target: Target) -> None:
         "the model draws random numbers",
         "responses depend on earlier requests",
     ]
-    raise CheckFailedError(message, evidence={"answers": answers}, causes=causes, reproduce=target.curl(target.body(golden.take([0]))))
+    raise CheckFailedError(
+        message,
+        evidence={"answers": answers},
+        causes=causes,
+        reproduce=target.curl(target.body(golden.take([0]))),
+    )

@@ -11,13 +11,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from tier0.checks.serving.target import Target
-from tier0.core.golden import GoldenRows
-from tier0.core.model_terms import in_model_terms
+from tier0.checks.serving.harness.target import Target
+from tier0.contract.model_terms import in_model_terms
 from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.golden.rows import GoldenRows
 
-ALONE = 8
-TWICE = 20
+SINGLE_ROWS = 8
+REPEATED_ROWS = 20
 SEED = 7
 PREPROCESSING = [
     "the preprocessing was dropped, refitted on the request, or applied in another order",
@@ -25,7 +25,11 @@ PREPROCESSING = [
     "another model is served",
     "the decision threshold or the label vocabulary was not shipped",
 ]
-BATCH = ["statistics of the batch influence its predictions", "categories are inferred from the request", "predictions are returned in another order"]
+BATCH = [
+    "statistics of the batch influence its predictions",
+    "categories are inferred from the request",
+    "predictions are returned in another order",
+]
 CLIENT = [
     "the client sends requests to another address than it was given",
     "the client builds the request, or reads the response, in another way than the service",
@@ -39,7 +43,9 @@ async def golden_rows(target: Target) -> dict[str, Any]:
     answer = await target.ask(golden)  # anew, so that the server's log around this check shows what it did
     compared = {"compared": None if target.mask else golden.beside(answer, parts=target.parts)}
     try:
-        target.refuse_difference(answer, golden, "served predictions differ from the trained model", PREPROCESSING, same_batch=True)
+        target.refuse_difference(
+            answer, golden, "served predictions differ from the trained model", PREPROCESSING, same_batch=True
+        )
     except CheckFailedError as failure:
         failure.evidence |= compared
         raise
@@ -57,7 +63,7 @@ async def rows_alone(target: Target) -> None:
 
 def _spread(count: int) -> list[int]:
     """Return a few of *count* rows: the first, the last, and others at equal distances."""
-    return sorted({round(step * (count - 1) / (ALONE - 1)) for step in range(ALONE)})
+    return sorted({round(step * (count - 1) / (SINGLE_ROWS - 1)) for step in range(SINGLE_ROWS)})
 
 
 async def shuffled(target: Target) -> None:
@@ -70,8 +76,10 @@ async def shuffled(target: Target) -> None:
 async def repeated(target: Target) -> None:
     """Fail where copies of rows in one request change an answer, or are thrown away."""
     golden = _several(target)
-    twice = golden.take([index for index in range(min(TWICE, len(golden))) for _ in range(2)])
-    await target.expect(twice, "rows sent together with copies of themselves", ["repeated rows are dropped", *BATCH])
+    twice = golden.take([index for index in range(min(REPEATED_ROWS, len(golden))) for _ in range(2)])
+    await target.expect(
+        twice, "rows sent together with copies of themselves", ["repeated rows are dropped", *BATCH]
+    )
 
 
 def _several(target: Target) -> GoldenRows:
@@ -84,19 +92,29 @@ async def columns_by_name(target: Target) -> None:
     """Fail where columns in another order, with their names, change an answer."""
     golden, contract = target.golden, target.contract
     if not contract.by_name or contract.style == "row":
-        raise NotJudgedError("requests to this service have no column names: only the caller can keep their order", code="not_offered")
+        raise NotJudgedError(
+            "requests to this service have no column names: only the caller can keep their order",
+            code="not_offered",
+        )
     if contract.one_row:
         golden = golden.take([0])
     backwards = contract.body(golden.columns[::-1], [row[::-1] for row in golden.rows])
-    causes = ["column names are ignored, and values taken by position", "columns are renamed to numbers before the model sees them"]
-    await target.expect(golden, "columns in another order, with their names", causes, same_batch=True, body=backwards)
+    causes = [
+        "column names are ignored, and values taken by position",
+        "columns are renamed to numbers before the model sees them",
+    ]
+    await target.expect(
+        golden, "columns in another order, with their names", causes, same_batch=True, body=backwards
+    )
 
 
 async def by_position(target: Target) -> None:
     """Fail where rows without the names of their columns are not taken in the order of the training data."""
     golden, contract = target.golden, target.contract
     if contract.one_row or contract.columns is None or contract.columns not in contract.optional:
-        raise NotJudgedError("this service takes rows in one form only: see parity.golden_rows", code="not_offered")
+        raise NotJudgedError(
+            "this service takes rows in one form only: see parity.golden_rows", code="not_offered"
+        )
     unnamed = replace(contract, columns=None).body(golden.columns, golden.rows)
     causes = ["columns are sorted, or taken in the order of the store's description"]
     await target.expect(golden, "rows without column names", causes, same_batch=True, body=unnamed)
@@ -110,7 +128,9 @@ async def keys_in_any_order(target: Target) -> None:
     if str(backwards) == str(body):
         raise NotJudgedError("the request body has no object with two or more keys", code="not_offered")
     causes = ["values are read in the order of the keys, not by their names"]
-    await target.expect(golden, "the request body with its keys in another order", causes, same_batch=True, body=backwards)
+    await target.expect(
+        golden, "the request body with its keys in another order", causes, same_batch=True, body=backwards
+    )
 
 
 def _backwards(body: Any) -> Any:
@@ -121,42 +141,67 @@ def _backwards(body: Any) -> Any:
 
 async def missing_values(target: Target) -> None:
     """Fail where a missing value is replaced by something before the model sees it."""
-    causes = ["missing values are replaced by zero before the model sees them", "null is converted to text or a number on the way"]
+    causes = [
+        "missing values are replaced by zero before the model sees them",
+        "null is converted to text or a number on the way",
+    ]
     await target.expect_hard(target.golden_with("missing"), "missing values", causes)
 
 
 async def unseen_categories(target: Target) -> None:
     """Fail where a category that was never seen is not treated as the model treats it."""
-    await target.expect_hard(target.golden_with("unseen"), "unseen categories", ["categories are inferred from the request"])
+    await target.expect_hard(
+        target.golden_with("unseen"), "unseen categories", ["categories are inferred from the request"]
+    )
 
 
 async def boundaries(target: Target) -> None:
     """Fail where a value on one side of a boundary of the model arrives on the other."""
-    causes = ["numbers are cast to float32, or rounded, on the way", "numbers are sent as text with few digits"]
+    causes = [
+        "numbers are cast to float32, or rounded, on the way",
+        "numbers are sent as text with few digits",
+    ]
     await target.expect_hard(target.golden_with("boundary"), "values close to the model's boundaries", causes)
 
 
 async def decisions(target: Target) -> None:
     """Fail where rows close to the decision get the other label."""
-    causes = ["the tuned decision threshold was not deployed", "a default threshold of the service or the client is used instead"]
-    await target.expect_hard(target.golden_with("decision"), "rows close to the decision between two classes", causes)
+    causes = [
+        "the tuned decision threshold was not deployed",
+        "a default threshold of the service or the client is used instead",
+    ]
+    await target.expect_hard(
+        target.golden_with("decision"), "rows close to the decision between two classes", causes
+    )
 
 
 async def large_integers(target: Target) -> None:
     """Fail where a whole number is changed by a float on its way."""
-    await target.expect_hard(target.golden_with("large_integer"), "integers too large for a float", ["integers are converted to floats on the way"])
+    await target.expect_hard(
+        target.golden_with("large_integer"),
+        "integers too large for a float",
+        ["integers are converted to floats on the way"],
+    )
 
 
 async def inputs_matter(target: Target) -> None:
     """Fail where everything gets the same answer, though the model tells the rows apart."""
     golden = target.golden
-    parts = [part for part in target.parts if len({str(output) for output in getattr(golden, part) or []}) > 1]
+    parts = [
+        part for part in target.parts if len({str(output) for output in getattr(golden, part) or []}) > 1
+    ]
     if not parts:
-        raise NotJudgedError("the trained model gives the same output for all golden rows: choose rows with different outputs")
+        raise NotJudgedError(
+            "the trained model gives the same output for all golden rows: choose rows with different outputs"
+        )
     answer = await target.golden_answer()
     outputs = answer[parts[-1]] or []
     if not isinstance(outputs, list) or len({str(output) for output in outputs}) <= 1:
-        causes = ["an exception is turned into a constant", "zeros of the right shape are fed to the model", "defaults are used instead of the input"]
+        causes = [
+            "an exception is turned into a constant",
+            "zeros of the right shape are fed to the model",
+            "defaults are used instead of the input",
+        ]
         shown = outputs[:1] if isinstance(outputs, list) else outputs
         message = f"all {len(golden)} rows got the same output, {shown}, but the trained model's outputs for them differ"
         raise CheckFailedError(message, evidence={"answer": shown, "rows": len(golden)}, causes=causes)
@@ -173,10 +218,15 @@ async def no_memory(target: Target) -> None:
     as_before = first.answered(before)
     mismatch = as_before.compare(after, tolerance=target.tolerances(), parts=target.parts)
     if mismatch is not None:
-        causes = ["the model or its preprocessing is refitted on the rows of a request", "state of one request is used by the next"]
+        causes = [
+            "the model or its preprocessing is refitted on the rows of a request",
+            "state of one request is used by the next",
+        ]
         message = f"the same row got {mismatch.part} {mismatch.expected!r} first, but {mismatch.got!r} after requests with other rows"
         evidence = {"before": mismatch.expected, "after": mismatch.got}
-        raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=target.curl(target.body(first)))
+        raise CheckFailedError(
+            message, evidence=evidence, causes=causes, reproduce=target.curl(target.body(first))
+        )
 
 
 async def through_client(target: Target) -> None:
@@ -210,7 +260,8 @@ def _client(target: Target) -> Any:
         return target.make_client(target.url)
     except Exception as problem:
         raise CheckFailedError(
-            f"the client could not be created: {type(problem).__name__}: {problem}", causes=["the factory takes other arguments"]
+            f"the client could not be created: {type(problem).__name__}: {problem}",
+            causes=["the factory takes other arguments"],
         ) from problem
 
 
@@ -227,7 +278,9 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
         raise CheckFailedError(message, causes=CLIENT) from problem
     given = given.tolist() if hasattr(given, "tolist") else list(given) if isinstance(given, tuple) else given
     if isinstance(given, list) and not any(isinstance(item, (dict, list)) for item in given):
-        answer: dict[str, Any] = in_model_terms({"predictions": given, "probabilities": None}, golden, target.contract)
+        answer: dict[str, Any] = in_model_terms(
+            {"predictions": given, "probabilities": None}, golden, target.contract
+        )
         parts: tuple[str, ...] = ("predictions",)
     elif isinstance(given, (dict, list)):
         answer, parts = in_model_terms(target.contract.read(given), golden, target.contract), target.parts
@@ -238,7 +291,9 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
     target.require_declared()
     if target.tag is not None and answer.get("model_tag") not in {None, target.tag}:
         message = f"through the client, the response comes from {answer['model_tag']}, expected {target.tag}"
-        raise CheckFailedError(message, evidence={"expected": target.tag, "got": answer["model_tag"]}, causes=CLIENT)
+        raise CheckFailedError(
+            message, evidence={"expected": target.tag, "got": answer["model_tag"]}, causes=CLIENT
+        )
 
 
 async def _in_a_thread(call: Callable[..., Any], *arguments: Any) -> Any:

@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from tier0.checks.serving.sender import UnansweredError
-from tier0.checks.serving.target import NoPredictionError, Target
+from tier0.checks.serving.harness.sender import UnansweredError
+from tier0.checks.serving.harness.target import NoPredictionError, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 HALF_SENT = 20
@@ -22,22 +22,40 @@ async def half_sent_requests(target: Target) -> None:
     """Fail where callers that announce a body and never send it keep the others from their answers."""
     parts = urlsplit(target.url)
     if parts.scheme != "http":
-        raise NotJudgedError("not applicable over TLS: the TLS terminator buffers incomplete requests", code="not_offered")
+        raise NotJudgedError(
+            "not applicable over TLS: the TLS terminator buffers incomplete requests", code="not_offered"
+        )
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
-    lines = [f"POST {parts.path}{target.contract.route} HTTP/1.1", f"Host: {host}:{port}", "Content-Type: application/json", "Content-Length: 100"]
+    lines = [
+        f"POST {parts.path}{target.contract.route} HTTP/1.1",
+        f"Host: {host}:{port}",
+        "Content-Type: application/json",
+        "Content-Length: 100",
+    ]
     head = "\r\n".join([*lines, "", "{"])
     connections = []
     try:
-        with suppress(OSError, TimeoutError):  # a service that accepts no more connections is tested all the same
+        with suppress(
+            OSError, TimeoutError
+        ):  # a service that accepts no more connections is tested all the same
             for _ in range(HALF_SENT):
-                connections.append(await asyncio.wait_for(asyncio.open_connection(host, port), CONNECTS_WITHIN))
+                connections.append(
+                    await asyncio.wait_for(asyncio.open_connection(host, port), CONNECTS_WITHIN)
+                )
                 connections[-1][1].write(head.encode())
         causes = ["each connection occupies a thread until its body has arrived"]
         beside = f"while {HALF_SENT} callers never finish sending their requests"
         try:
             await target.expect(target.golden.take([0]), beside, causes)
-        except (NoPredictionError, UnansweredError) as failure:  # not the network's doing: these callers are the only change
-            raise CheckFailedError(f"{beside}: {failure}", causes=causes, reproduce=target.curl(target.body(target.golden.take([0])))) from None
+        except (
+            NoPredictionError,
+            UnansweredError,
+        ) as failure:  # not the network's doing: these callers are the only change
+            raise CheckFailedError(
+                f"{beside}: {failure}",
+                causes=causes,
+                reproduce=target.curl(target.body(target.golden.take([0]))),
+            ) from None
     finally:
         for _, writer in connections:
             writer.transport.abort()
@@ -51,11 +69,19 @@ async def worker_is_replaced(target: Target) -> dict[str, Any]:
     last = ""
     while (seconds := time.monotonic() - start) < REPLACED_WITHIN:
         try:
-            await target.expect(golden, "after a worker was killed", ["the new worker loads another model"], same_batch=True)
+            await target.expect(
+                golden, "after a worker was killed", ["the new worker loads another model"], same_batch=True
+            )
         except (CheckFailedError, UnansweredError) as problem:
             last = str(problem)
             await asyncio.sleep(POLL)
             continue
         return {"seconds_without_an_answer": seconds}
-    causes = ["no supervisor restarts the workers, as in some containers", "the model cannot be loaded a second time"]
-    raise CheckFailedError(f"no correct predictions within {REPLACED_WITHIN:g} s after a worker was killed: {last}", causes=causes)
+    causes = [
+        "no supervisor restarts the workers, as in some containers",
+        "the model cannot be loaded a second time",
+    ]
+    raise CheckFailedError(
+        f"no correct predictions within {REPLACED_WITHIN:g} s after a worker was killed: {last}",
+        causes=causes,
+    )

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import psutil
 
-from tier0.checks.serving.target import REFUSED, Target, reports_error
+from tier0.checks.serving.harness.target import REFUSED, Target, reports_error
 from tier0.core.foreign_text import UNPICKLING_ERROR
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
@@ -29,9 +29,14 @@ async def refuses_pickle(target: Target) -> None:
             f"a pickled body got {response.status_code}, and bytes that are not a pickle got {other.status_code}: the service unpickles what it "
             "receives, so that any caller can run code in it"
         )
-        causes = ["a version of BentoML with CVE-2025-27520 or CVE-2025-32375", "the service calls pickle.loads on the body"]
+        causes = [
+            "a version of BentoML with CVE-2025-27520 or CVE-2025-32375",
+            "the service calls pickle.loads on the body",
+        ]
         raise CheckFailedError(message, evidence=evidence, causes=causes)
-    got = f"{response.status_code} for a pickled body, and {other.status_code} for bytes that are not a pickle"
+    got = (
+        f"{response.status_code} for a pickled body, and {other.status_code} for bytes that are not a pickle"
+    )
     raise NotJudgedError(f"the service returned {got}: whether it unpickles is not known")
 
 
@@ -40,12 +45,24 @@ async def loopback_only(target: Target) -> None:
     reachable = []
     for pid in target.own_process.pids:
         with suppress(psutil.Error):
-            listening = [connection for connection in psutil.Process(pid).net_connections("tcp") if connection.status == psutil.CONN_LISTEN]
-            reachable += [f"{address.laddr.ip}:{address.laddr.port}" for address in listening if not _is_loopback(address.laddr.ip)]
+            listening = [
+                connection
+                for connection in psutil.Process(pid).net_connections("tcp")
+                if connection.status == psutil.CONN_LISTEN
+            ]
+            reachable += [
+                f"{address.laddr.ip}:{address.laddr.port}"
+                for address in listening
+                if not _is_loopback(address.laddr.ip)
+            ]
     if reachable:
-        message = f"the service listens on {', '.join(sorted(set(reachable)))}, which other machines can reach"
+        message = (
+            f"the service listens on {', '.join(sorted(set(reachable)))}, which other machines can reach"
+        )
         raise CheckFailedError(
-            message, evidence={"addresses": reachable}, causes=["bentoml serve was started without --host: its default is 0.0.0.0"]
+            message,
+            evidence={"addresses": reachable},
+            causes=["bentoml serve was started without --host: its default is 0.0.0.0"],
         )
 
 

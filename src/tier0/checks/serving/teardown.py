@@ -8,13 +8,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from tier0.checks.serving.target import Process, Target
+from tier0.checks.serving.harness.target import Process, Target
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import CheckFailedError
 
 GONE_WITHIN = 3.0
 POLL = 0.05
-ORPHANS = ["a worker runs in a session of its own, and is not ended with its supervisor", "a hanging handler keeps its process alive"]
+ORPHANS = [
+    "a worker runs in a session of its own, and is not ended with its supervisor",
+    "a hanging handler keeps its process alive",
+]
 
 
 async def stops(target: Target) -> dict[str, Any]:
@@ -40,7 +43,9 @@ async def _end(target: Target, end: Callable[[Process], Any], what: str) -> dict
             raise CheckFailedError(message, evidence={"left": left}, causes=ORPHANS)
     finally:
         await asyncio.to_thread(process.restart)
-    await target.expect(target.golden, "after a restart", ["another model is loaded the second time"], same_batch=True)
+    await target.expect(
+        target.golden, "after a restart", ["another model is loaded the second time"], same_batch=True
+    )
     return {"seconds": seconds}
 
 

@@ -1,0 +1,53 @@
+"""The process in which a client that traces is called: what it is given comes on stdin, what became of its calls goes into a file."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tier0.checks.client.harness.stalls import watched_loop
+
+
+async def _call(predict: Any, data: Any, give_up: float) -> dict[str, Any]:
+    started, error = time.monotonic(), None
+    try:
+        async with asyncio.timeout(give_up):
+            if inspect.iscoroutinefunction(predict):
+                await predict(data)
+            else:
+                await asyncio.to_thread(predict, data)
+    except Exception as problem:  # noqa: BLE001 - whatever it raises is what its caller gets
+        error = f"{type(problem).__name__}: {problem}"
+    return {"started": started, "ended": time.monotonic(), "error": error}
+
+
+async def _main(given: dict[str, Any]) -> dict[str, Any]:
+    module, _, name = given["factory"].partition(":")
+    factory: Any = import_module(module)
+    for part in name.split("."):
+        factory = getattr(factory, part)
+    made = factory(given["url"], **given["knobs"])
+    if inspect.isawaitable(made):
+        made = await made
+    predict = getattr(made, "predict", made)
+    async with watched_loop() as stalls:
+        calls = [await _call(predict, given["data"], given["give_up"]) for _ in range(given["calls"])]
+    closed = time.monotonic()
+    close = getattr(made, "close", None) or getattr(made, "aclose", None)
+    if close is not None:
+        ended = close()
+        if inspect.isawaitable(ended):
+            await ended
+    return {"calls": calls, "stall": stalls.longest, "closed": closed}
+
+
+if __name__ == "__main__":
+    given = json.load(sys.stdin)
+    sys.path[:] = given["path"]
+    Path(given["output"]).write_text(json.dumps(asyncio.run(_main(given))), encoding="utf-8")

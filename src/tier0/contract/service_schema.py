@@ -1,0 +1,490 @@
+"""Reading a contract from what a BentoML service publishes of itself in ``/schema.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from tier0.contract.contract import PARTS, Contract, ContractError, Style, as_toml, how_to_declare, join_path
+
+PREDICTION_NAMES = ("predictions", "prediction", "labels", "label")
+PROBABILITY_NAMES = ("probabilities", "probability", "scores", "score")
+INTERVAL_NAMES = ("intervals", "interval", "prediction_intervals", "confidence_intervals")
+SCALARS = {"number", "integer", "boolean", "string"}
+NUMBERS = {"number", "integer"}
+FILES = {"file", "image", "audio", "video"}
+BENTOML_HEALTH = "/readyz"
+MANY_ROWS = {"rows", "records", "columns", "values"}
+MATRIX = 2
+"""Dimensions of an array of rows."""
+Schema = Mapping[str, Any]
+
+
+class OpenAnswerError(ContractError):
+    """The service shows how it is asked, but not where the predictions are in its response: that takes a look at one.
+
+    Args:
+        message: what to declare.
+        contract: enough to ask with.
+    """
+
+    def __init__(self, message: str, contract: Contract) -> None:
+        super().__init__(message)
+        self.contract = contract
+
+
+class Form(NamedTuple):
+    """One way in which rows can be sent.
+
+    Attributes:
+        features: the path of the rows in the body.
+        style: how they are written.
+        max_rows: the most that one request may hold; None without a limit.
+    """
+
+    features: str
+    style: Style
+    max_rows: int | None = None
+
+
+class Described(NamedTuple):
+    """What a schema shows of one route.
+
+    Attributes:
+        forms: in which rows can be sent, the likeliest first; several where the schema leaves that open.
+        contract: the rest, with the first of the forms.
+        required: fields of the body that must be sent, and are not the rows, each with its schema.
+        input: the schema of the request body.
+        output: the schema of the response body.
+    """
+
+    forms: tuple[Form, ...]
+    contract: Contract
+    required: Mapping[str, Schema]
+    input: Schema
+    output: Schema
+
+
+def find_contract(schema: Any, declared: Mapping[str, Any], columns: Sequence[str] = ()) -> Contract:
+    """Read the contract from a schema alone.
+
+    Args:
+        schema: the service's ``/schema.json``.
+        declared: parts that are known.
+        columns: the model's columns, where they are known.
+
+    Raises:
+        ContractError: the schema does not show enough; the message shows what to declare.
+        OpenAnswerError: it shows how to ask, and a response would show the rest.
+    """
+    described = describe(schema, declared, columns)
+    if described is None:
+        return undescribed(declared, is_bentoml=bool(schema))
+    contract = described.contract
+    if not contract.parts and not contract.why_not_asked:
+        names = list(described.output.get("properties") or ())
+        listed = f" (its fields: {', '.join(names)})" if names else ""
+        message = f"it is not clear where the predictions are in the response of {contract.route}{listed}. "
+        raise OpenAnswerError(message + how_to_declare({"predictions": "where.they.are"}), contract)
+    return contract
+
+
+def undescribed(declared: Mapping[str, Any], *, is_bentoml: bool) -> Contract:
+    """Return the contract of a route that no schema describes: what was declared, or that of Tier0's own service."""
+    if declared.keys() - {"route", "health"}:
+        absent = {"columns": None, **dict.fromkeys(PARTS), "model_tag": None, "optional": ()}
+        return Contract(**{**absent, **declared, "is_bentoml": is_bentoml})
+    return Contract(**declared, is_bentoml=is_bentoml)
+
+
+def describe(schema: Any, declared: Mapping[str, Any], columns: Sequence[str] = ()) -> Described | None:
+    """Return what a schema shows of the route that predicts; None where the route is mounted, or not in the schema.
+
+    Raises:
+        ContractError: which route predicts, or where the rows go, is not clear; or the schema is not one of BentoML.
+    """
+    try:
+        return _describe(schema, declared, columns)
+    except (TypeError, KeyError, AttributeError, RecursionError) as problem:
+        reason = f"the service's /schema.json cannot be read ({type(problem).__name__}: {problem})"
+        example = {
+            "route": "/the-route-of-the-prediction",
+            "features": "where.the.rows.go",
+            "predictions": "where.they.are",
+        }
+        raise ContractError(f"{reason}. {how_to_declare(example)}") from problem
+
+
+def _describe(schema: Any, declared: Mapping[str, Any], columns: Sequence[str]) -> Described | None:
+    schema = schema if isinstance(schema, Mapping) else {}
+    listed = schema.get("routes")
+    routes = [route for route in listed if isinstance(route, Mapping)] if isinstance(listed, list) else []
+    mounted = set(schema.get("paths") or {})
+    route = _choose_route(routes, mounted, declared.get("route"), columns)
+    return None if route is None else _described(route, declared, columns)
+
+
+def _choose_route(
+    routes: list[Schema], mounted: set[str], wanted: str | None, columns: Sequence[str]
+) -> Schema | None:
+    """Return the description of the route that predicts: the declared one, ``/predict``, or the only one that can be asked with rows."""
+    if wanted is not None:
+        return next((route for route in routes if route.get("route") == wanted), None)
+    if not routes and (not mounted or "/predict" in mounted):
+        return None
+    exact = [route for route in routes if route.get("route") == "/predict"]
+    named = [route for route in routes if "predict" in str(route.get("route"))]
+    likely = exact or named or routes
+    if len(likely) > 1:
+        likely = [route for route in likely if _takes_rows(route, columns)] or likely
+    if len(likely) == 1:
+        return likely[0]
+    shown = ", ".join(str(route.get("route")) for route in routes)
+    example = str((likely or routes)[0].get("route")) if routes else "/route-of-the-prediction"
+    raise ContractError(
+        f"it is not clear which route predicts ({shown}). {how_to_declare({'route': example})}"
+    )
+
+
+def _takes_rows(route: Schema, columns: Sequence[str]) -> bool:
+    try:
+        described = _described(route, {}, columns)
+    except ContractError:
+        return False
+    return not described.contract.why_not_asked and not described.required
+
+
+def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str]) -> Described:
+    path = str(route["route"])
+    if not path.startswith("/"):  # behind the address it would be another address
+        raise ContractError(
+            f"the service's /schema.json has the route {path!r}, which does not begin with a slash. Declare the right one as route"
+        )
+    input_, output = _mapping(route.get("input")), _mapping(route.get("output"))
+    properties = _mapping(input_.get("properties"))
+    forms, names, why_not = _find_input(path, input_, declared, columns)
+    first = forms[0]
+    declared = {"names": _names_of_columns(input_, first, columns), **declared}
+    needed = {
+        first.features.partition(".")[0],
+        *input_.get("required", []),
+        *_service_names(columns, declared),
+    }
+    shown = {part: declared.get(part) for part in PARTS}
+    if not shown.keys() & declared.keys():
+        shown = _find_output(output, one_row=first.style in {"row", "record", "value"})
+    if output.get("is_stream"):
+        why_not = f"{path} responds with a stream, which cannot be checked"
+    contract = Contract(
+        path,
+        first.features,
+        first.style,
+        names,
+        model_tag="model_tag" if output.get("type") == "object" else None,
+        health=BENTOML_HEALTH,
+        optional=tuple(name for name in properties if name not in needed),
+        is_array=_mapping(properties.get(first.features, input_)).get("type") == "tensor",
+        is_batchable=bool(route.get("batchable")),
+        max_rows=first.max_rows,
+        why_not_asked=why_not,
+    ).with_paths(shown)
+    required = _required_beside(input_, first.features, _service_names(columns, declared))
+    only = {name: value for name, part in required.items() if (value := _only_value(part)) is not None}
+    declared["fields"] = {**only, **(declared.get("fields") or {})}
+    known = {names, *declared["fields"]}
+    required = {name: part for name, part in required.items() if name not in known}
+    if not why_not and (
+        why := _why_columns_differ(
+            path, row_properties(input_, first.features), _service_names(columns, declared)
+        )
+    ):
+        contract = replace(contract, why_not_asked=why)
+    return Described(forms, replace(contract, **declared), required, input_, output)
+
+
+def _mapping(value: Any) -> Schema:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _names_of_columns(input_: Schema, form: Form, columns: Sequence[str]) -> dict[str, str]:
+    """Return the service's names of columns where it only spells them otherwise, such as ``sepalLength`` for ``sepal_length``."""
+    spelled = _spelled(columns, list(row_properties(input_, form.features)))
+    return {column: name for column, name in (spelled or {}).items() if column != name}
+
+
+def row_properties(input_: Schema, features: str) -> Schema:
+    """Return the properties of one row in a body, by the service's names of its columns; empty where the schema does not name them."""
+    part = input_
+    for name in features.split(".") if features else []:
+        part = _mapping(_mapping(part.get("properties")).get(name))
+    if isinstance(part.get("columns"), list):
+        return {name: {} for name in part["columns"]}
+    return _mapping(_mapping(part.get("items")).get("properties") or part.get("properties"))
+
+
+def _spelled(columns: Sequence[str], names: Sequence[str]) -> dict[str, str] | None:
+    """Return the name of each column, which may differ by case, blanks and underscores; None unless each has one of its own."""
+    if set(columns) <= set(names):
+        return {column: column for column in columns}
+    folded = {_fold(name): name for name in names}
+    found = {column: folded[_fold(column)] for column in columns if _fold(column) in folded}
+    is_one_to_one = len(folded) == len(names) and len(set(found.values())) == len(columns) == len(found)
+    return found if is_one_to_one else None
+
+
+def _fold(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _service_names(columns: Sequence[str], declared: Mapping[str, Any]) -> list[str]:
+    return [str((declared.get("names") or {}).get(column, column)) for column in columns]
+
+
+def _required_beside(part: Schema, features: str, columns: Sequence[str]) -> dict[str, Schema]:
+    """Return the required fields of a body, by path, that stand beside the rows or in the row itself, and are none of its columns."""
+    found: dict[str, Schema] = {}
+    path = ""
+    for name in features.split(".") if features else []:
+        properties = _mapping(part.get("properties"))
+        found |= {
+            join_path(path, other): _mapping(properties.get(other))
+            for other in part.get("required", [])
+            if other != name
+        }
+        path, part = join_path(path, name), _mapping(properties.get(name))
+    if columns and set(columns) & set(_mapping(part.get("properties"))):
+        properties = _mapping(part.get("properties"))
+        found |= {
+            join_path(path, other): _mapping(properties.get(other))
+            for other in part.get("required", [])
+            if other not in columns
+        }
+    return found
+
+
+def _find_input(
+    path: str, input_: Schema, declared: Mapping[str, Any], columns: Sequence[str]
+) -> tuple[tuple[Form, ...], str | None, str]:
+    """Return the forms in which rows can be sent, where the names of the columns go, and why nothing can be sent."""
+    if "features" in declared and "style" in declared:
+        return (Form(declared["features"], declared["style"], declared.get("max_rows")),), None, ""
+    wanted, style = declared.get("features"), declared.get("style")
+    found = [
+        form
+        for form in _forms(input_, "", columns)
+        if wanted in {None, form.features} and style in {None, form.style}
+    ]
+    if not found and style is not None:
+        found = [
+            Form(leaf, style)
+            for leaf, part in _leaves(input_, "")
+            if part.get("type") not in FILES | {"string"} and wanted in {None, leaf}
+        ]
+    if not found and wanted is not None:
+        return (Form(wanted, "rows"),), None, ""
+    names = next(
+        (leaf for leaf, part in _leaves(input_, "") if _is_list_of(part, {"string"}) and "column" in leaf),
+        None,
+    )
+    if len({form.features for form in found}) == 1:
+        return tuple(found), names if found[0].features != names else None, ""
+    files = [leaf for leaf, part in _leaves(input_, "") if _is_file(part)]
+    if not found and files:
+        return (
+            (Form(files[0], "rows"),),
+            None,
+            f"{path} takes a file ({files[0]}), and golden rows cannot be sent as a file",
+        )
+    places = (
+        ", ".join(dict.fromkeys([form.features for form in found] or _mapping(input_.get("properties"))))
+        or "no input is named"
+    )
+    example = {
+        "features": found[0].features if found else "name.of.the.input",
+        "style": found[0].style if found else "rows",
+    }
+    raise ContractError(
+        f"it is not clear which input of {path} takes the rows ({places}). {how_to_declare(example)}"
+    )
+
+
+def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
+    """Return in which forms a body can hold rows: what takes many rows before a flat list, which is one row."""
+    forms = _forms_of(part, path, columns)
+    if forms:
+        return forms
+    properties = _mapping(part.get("properties"))
+    if _is_record(properties, columns):
+        of_columns = [
+            _mapping(properties.get(name)) for name in (_spelled(columns, list(properties)) or {}).values()
+        ]
+        are_lists = bool(of_columns) and all(part.get("type") == "array" for part in of_columns)
+        return [Form(path, "columns" if are_lists else "record")]
+    found = [
+        form
+        for name, inner in properties.items()
+        for form in _forms(_mapping(inner), join_path(path, name), columns)
+    ]
+    many = {
+        form.features
+        for form in found
+        if form.style in MANY_ROWS and form.features.rpartition(".")[2] not in columns
+    }
+    return [form for form in found if form.features in many] or found
+
+
+def _is_record(properties: Schema, columns: Sequence[str]) -> bool:
+    """Return True if an object is a row: its values are single ones, and among them are the model's columns, where these are known."""
+    if columns and _spelled(columns, list(properties)) is not None:
+        return True
+    scalars = [name for name, inner in properties.items() if _is_scalar(_mapping(inner))]
+    return len(scalars) == len(properties) > 1
+
+
+def _is_scalar(part: Schema) -> bool:
+    kinds = [part, *part.get("anyOf", [])]
+    return any(_mapping(kind).get("type") in SCALARS for kind in kinds) or "enum" in part or "const" in part
+
+
+def _forms_of(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
+    """Return the forms of one value of a body, without those of what is within it."""
+    forms: list[Form] = []
+    match part.get("type"):
+        case "dataframe":
+            forms = [Form(path, "columns" if part.get("orient") in {"list", "columns"} else "records")]
+        case "tensor":
+            forms = _tensor_forms(part, path)
+        case "array":
+            forms = _array_forms(part, path, columns)
+        case "object" if not part.get("properties") and path:
+            forms = _open_object_forms(part, path)
+        case "string" if len(columns) == 1 and not part.get("enum") and not _is_file(part):
+            forms = [Form(path, "value")]
+        case None if not part.keys() & {"anyOf", "$ref", "properties", "enum", "const"} and path:
+            forms = [Form(path, "rows"), Form(path, "records")]
+    return forms
+
+
+def _open_object_forms(part: Schema, path: str) -> list[Form]:
+    """Return the forms of an object whose keys the schema leaves open."""
+    inner = _mapping(part.get("additionalProperties"))
+    if inner.get("type") == "array":
+        return [Form(path, "columns")]
+    return (
+        [Form(path, "record")]
+        if inner.get("type") in SCALARS
+        else [Form(path, "columns"), Form(path, "record")]
+    )
+
+
+def _tensor_forms(part: Schema, path: str) -> list[Form]:
+    shape = part.get("shape") or []
+    if len(shape) > MATRIX:
+        return []
+    if len(shape) == 1 or part.get("dim") == -1:
+        return [Form(path, "row")]
+    limit = shape[0] if len(shape) == MATRIX and isinstance(shape[0], int) and shape[0] > 0 else None
+    return [Form(path, "rows", limit)]
+
+
+def _array_forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
+    items = _mapping(part.get("items"))
+    limit = part.get("maxItems")
+    limit = limit if isinstance(limit, int) and limit > 0 else None
+    if items.get("type") == "object" or "$ref" in items:
+        return [Form(path, "records", limit)]
+    if items.get("type") == "array":
+        return [Form(path, "rows", limit)]
+    if not items:
+        return [Form(path, "rows", limit), Form(path, "records", limit)]
+    if len(columns) == 1 and _is_scalar(items):
+        return [Form(path, "values", limit)]
+    return [Form(path, "row")] if _is_list_of(part, NUMBERS) or "anyOf" in items else []
+
+
+def _is_file(part: Schema) -> bool:
+    return part.get("type") in FILES or part.get("format") in {"binary", "image"} or "contentEncoding" in part
+
+
+def _leaves(part: Schema, path: str) -> Iterator[tuple[str, Schema]]:
+    properties = _mapping(part.get("properties"))
+    if not properties:
+        yield path, part
+    for name, inner in properties.items():
+        yield from _leaves(_mapping(inner), join_path(path, name))
+
+
+def _is_list_of(part: Schema, types: set[str]) -> bool:
+    return part.get("type") == "array" and _mapping(part.get("items")).get("type") in types
+
+
+def _find_output(output: Schema, *, one_row: bool) -> dict[str, str | None]:
+    """Return where the parts are in a response by its schema; all are None where only a response shows it."""
+    prefix, part = "", output
+    items = _mapping(output.get("items"))
+    if not one_row and output.get("type") == "array" and items.get("type") == "object":
+        prefix, part = "*.", items
+    if part.get("type") == "object" and part.get("properties"):
+        return parts_by_name(prefix, list(part["properties"]))
+    if part.get("type") in SCALARS or (_is_list_of(part, SCALARS) and not one_row):
+        return {**dict.fromkeys(PARTS), "predictions": ""}
+    return dict.fromkeys(PARTS)
+
+
+def parts_by_name(prefix: str, names: Sequence[str]) -> dict[str, str | None]:
+    """Return the path of each part that one of *names* names."""
+    return {
+        "predictions": next((prefix + name for name in PREDICTION_NAMES if name in names), None),
+        "probabilities": next((prefix + name for name in PROBABILITY_NAMES if name in names), None),
+        "intervals": next((prefix + name for name in INTERVAL_NAMES if name in names), None),
+    }
+
+
+def _only_value(part: Schema) -> Any:
+    """Return the one value that a field may have; None if there are several."""
+    choices = part.get("enum") or ([part["const"]] if "const" in part else [])
+    return choices[0] if len(choices) == 1 else None
+
+
+def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> str:
+    """Return why rows cannot be sent whose columns the schema calls otherwise; empty where it does not."""
+    if not properties or not names or set(names) <= set(properties):
+        return ""
+    example = (
+        as_toml({"names": {name: "name-in-the-service" for name in names if name not in properties}})
+        .strip()
+        .replace("\n", "; ")
+    )
+    return (
+        f"a row of {path} has the fields {', '.join(properties)}, but the model's columns are {', '.join(names)}. Declare the names in a "
+        f"contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
+    )
+
+
+def example_for(required: Mapping[str, Schema]) -> dict[str, Any]:
+    """Return a value for each required field: its default, constant, example or first choice, or else one of its type."""
+    return {name: _example(part) for name, part in required.items()}
+
+
+def _example(part: Schema) -> Any:
+    for key in ("default", "const"):
+        if key in part:
+            return part[key]
+    for key in ("enum", "examples"):
+        if part.get(key):
+            return part[key][0]
+    for choice in part.get("anyOf", ()):
+        return _example(_mapping(choice))
+    by_type = {"string": "tier0", "integer": 1, "number": 1.0, "boolean": False, "array": [], "object": {}}
+    return by_type.get(str(part.get("type")), "tier0")
+
+
+def why_fields_are_open(route: str, required: Mapping[str, Schema]) -> str:
+    """Return why a service cannot be asked whose body has required fields of unknown values."""
+    names = ", ".join(required)
+    example = as_toml({"fields": example_for(required)}).strip().replace("\n", "; ")
+    return (
+        f"{route} requires {names} in addition to the rows, and the value that the application sends is unknown. Declare it in a contract "
+        f"({example}), or run `tier0 contract URL --golden FILE` to draft one"
+    )

@@ -1,0 +1,1 @@
+"""`tier0 doctor`: what an environment is missing, and how to install it."""

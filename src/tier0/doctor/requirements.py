@@ -1,0 +1,149 @@
+"""What Tier0 requires, what of it is missing, and the command that installs it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shlex
+import shutil
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+DISTRIBUTION = "pytest-tier0"
+BASE = "base"
+EVERYTHING = "all"
+"""The extra of all others; what it adds to them is told package by package."""
+NEEDED_FOR = {
+    BASE: "everything",
+    "bentoml": "models that are registered and served: pytest -m tier0_bentoml, tier0 serve",
+    "pipeline": "models that are trained here: pytest -m tier0_bentoml, tier0 run",
+    "report": "the report in HTML: pytest --html=FILE",
+    "speed": "a quarter more answers a second: tier0 serve, tier0 build",
+    "api": "routes of an API: tier0.integrations.router",
+    "opik": "traces in Opik: tier0.client.opik_tracer",
+    "causal": "the causal one of tier0 serve --all",
+    "dask": "tier0 run --dask",
+    "pytest-asyncio": "the fixture tier0_client: pytest -m tier0_bentoml",
+    "pytest-timeout": "a limit for every test",
+    "pytest-xdist": "pytest -n",
+}
+"""What each group of packages is for; each package is told in the first group that has it."""
+OF_THE_MAIN_JOB = {BASE, "bentoml", "pipeline", "pytest-asyncio"}
+
+
+class Group(NamedTuple):
+    """Packages that are needed for one thing.
+
+    Attributes:
+        name: as in `NEEDED_FOR`.
+        extra: that installs them; empty for the base, None for a package that only the extra of all others has.
+        requirements: that no group before it has.
+    """
+
+    name: str
+    extra: str | None
+    requirements: tuple[Requirement, ...]
+
+    @property
+    def label(self) -> str:
+        """How it is told."""
+        return f"[{self.extra}]" if self.extra else self.name
+
+
+class Metadata(NamedTuple):
+    """What Tier0 requires.
+
+    Attributes:
+        python: versions of Python.
+        groups: the base and the extras, in the order of `NEEDED_FOR`.
+        source: what pip is told to install, before the extras.
+    """
+
+    python: SpecifierSet
+    groups: tuple[Group, ...]
+    source: tuple[str, ...]
+
+    @classmethod
+    def read(cls) -> Metadata:
+        """Read it from the installed distribution, or from the pyproject.toml of a checkout that is not installed."""
+        try:
+            own = importlib.metadata.metadata(DISTRIBUTION)
+        except importlib.metadata.PackageNotFoundError:
+            return cls.of_checkout(Path(__file__).parents[3])
+        required = [Requirement(text) for text in importlib.metadata.requires(DISTRIBUTION) or []]
+        by_extra = {"": [one for one in required if one.marker is None or one.marker.evaluate({"extra": ""})]}
+        for extra in own.get_all("Provides-Extra") or []:
+            by_extra[extra] = [
+                one for one in required if one.marker is not None and one.marker.evaluate({"extra": extra})
+            ]
+        return cls(SpecifierSet(own["Requires-Python"]), _each_once(by_extra), (DISTRIBUTION,))
+
+    @classmethod
+    def of_checkout(cls, folder: Path) -> Metadata:
+        """Read it from a checkout."""
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        texts = {"": project["dependencies"], **project["optional-dependencies"]}
+        by_extra = {extra: [Requirement(text) for text in lines] for extra, lines in texts.items()}
+        return cls(SpecifierSet(project["requires-python"]), _each_once(by_extra), ("-e", str(folder)))
+
+
+def _each_once(by_extra: Mapping[str, Iterable[Requirement]]) -> tuple[Group, ...]:
+    """Return groups in which each package is told once."""
+    told = {DISTRIBUTION}
+    groups = []
+    for extra in ["", *(name for name in NEEDED_FOR if name in by_extra), EVERYTHING]:
+        new = tuple(one for one in by_extra.get(extra, ()) if one.name not in told)
+        told |= {one.name for one in new}
+        groups += (
+            [Group(one.name, None, (one,)) for one in new]
+            if extra == EVERYTHING
+            else [Group(extra or BASE, extra, new)]
+        )
+    return tuple(groups)
+
+
+def lacks(group: Group, installed: Callable[[str], str | None]) -> dict[Requirement, str]:
+    """Return what is missing of a group, or too old, each with what it is like; *installed* gives the version of a distribution, if any."""
+    lacking = {}
+    for requirement in group.requirements:
+        version = installed(requirement.name)
+        if version is None:
+            lacking[requirement] = f"{requirement.name} is not installed"
+        elif not requirement.specifier.contains(version, prereleases=True):
+            lacking[requirement] = f"{requirement.name} is {version}, and {requirement.specifier} is needed"
+    return lacking
+
+
+def command_that_installs(
+    lacking: Mapping[Group, Iterable[Requirement]], metadata: Metadata, python: str
+) -> str | None:
+    """Return the one command that installs all that is missing for *python*; None where nothing is."""
+    if not lacking:
+        return None
+    extras = [group.extra for group in lacking if group.extra]
+    single = [
+        without_markers(one) for group, missing in lacking.items() if group.extra is None for one in missing
+    ]
+    if lacking.keys() >= {group for group in metadata.groups if group.name != BASE}:
+        extras, single = [EVERYTHING], []
+    *flags, source = metadata.source
+    return shlex.join(
+        [*_installer(python), *flags, f"{source}[{','.join(extras)}]" if extras else source, *single]
+    )
+
+
+def without_markers(requirement: Requirement) -> str:
+    """Return the requirement as pip takes it."""
+    return f"{requirement.name}{requirement.specifier}"
+
+
+def _installer(python: str) -> list[str]:
+    uv = shutil.which("uv")
+    if find_spec("pip") is None and uv:  # an environment that uv made has no pip
+        return [uv, "pip", "install", "--python", python]
+    return [python, "-m", "pip", "install"]

@@ -1,0 +1,91 @@
+"""The origin of a golden row, as data: checks select rows by it. Its sentence is for display only, and nothing parses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+PlainKind = Literal["example", "synthetic"]
+EdgeCaseKind = Literal["missing", "unseen", "boundary", "decision", "large_integer"]
+PLAIN_KINDS: frozenset[str] = frozenset(get_args(PlainKind))
+EDGE_CASE_KINDS: frozenset[str] = frozenset(get_args(EdgeCaseKind))
+UNRECOGNIZED = "unrecognized: "
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a golden row comes from.
+
+    Attributes:
+        kind: one of `PlainKind` or `EdgeCaseKind`. Any other kind is allowed: files of later versions may have it, and its rows are
+            treated like examples.
+        column: the column that the row was made for; None for the whole row. A row of kind ``missing`` without a column has every
+            value missing that may be.
+        side: ``below`` or ``above`` a boundary, ``before`` or ``after`` a decision; None for other kinds.
+    """
+
+    kind: str
+    column: str | None = None
+    side: str | None = None
+
+    @property
+    def is_edge_case(self) -> bool:
+        """Whether a row of this kind is in the batch of the edge cases."""
+        return self.kind in EDGE_CASE_KINDS
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version of Tier0 makes rows of this kind."""
+        return self.is_edge_case or self.kind in PLAIN_KINDS
+
+    def __str__(self) -> str:
+        place = "near" if self.side is None else f"just {self.side}"
+        match self.kind:
+            case "missing":
+                return "every optional value missing" if self.column is None else f"{self.column} missing"
+            case "unseen":
+                return f"unseen category{self._of_column(' in ')}"
+            case "boundary":
+                return f"{place} a boundary{self._of_column(' of ')}"
+            case "decision":
+                return f"{place} the decision changes" if self.side else "near the decision"
+            case "large_integer":
+                return f"integer too large for a float{self._of_column(' in ')}"
+        return f"{self.kind}{self._of_column(' of ')}"
+
+    def _of_column(self, preposition: str) -> str:
+        return "" if self.column is None else preposition + self.column
+
+
+EXAMPLE = Origin("example")
+SYNTHETIC = Origin("synthetic")
+
+
+def read_sentences(sentences: Sequence[str], columns: Sequence[str]) -> list[Origin]:
+    """Convert the origins of a file with schema 2, which were sentences.
+
+    Each sentence that the old version wrote for *columns* is built again and looked up as a whole. A sentence that it did not write, or
+    wrote for two origins, gets a kind that no check selects.
+    """
+    origins = {
+        "example": {EXAMPLE},
+        "synthetic": {SYNTHETIC},
+        "everything missing that may be": {Origin("missing")},
+    }
+    for side in ("before", "after"):
+        origins[f"just {side} the decision changes"] = {Origin("decision", side=side)}
+    for column in columns:
+        for sentence, origin in (
+            (f"{column} missing", Origin("missing", column)),
+            (f"{column} never seen", Origin("unseen", column)),
+            (f"just below a boundary of {column}", Origin("boundary", column, "below")),
+            (f"just above a boundary of {column}", Origin("boundary", column, "above")),
+            (f"{column} beyond what a float holds", Origin("large_integer", column)),
+        ):
+            origins.setdefault(sentence, set()).add(origin)
+    found = [origins.get(sentence, set()) for sentence in sentences]
+    return [
+        next(iter(of)) if len(of) == 1 else Origin(UNRECOGNIZED + sentence)
+        for of, sentence in zip(found, sentences, strict=True)
+    ]
