@@ -1,9 +1,9 @@
-"""Runs the unit tests and the main job on each supported Python, with the oldest and the newest dependencies: ``make matrix``.
+"""Runs the unit tests and the main job on each supported Python, with the oldest and the newest dependencies.
 
-Each combination gets an environment of its own in .venv/matrix, which is removed after its tests passed and kept after a failure, with the
-log of its output beside it. *oldest* are the lowest versions that pyproject.toml allows, with whatever they depend on; *newest* are the
-highest versions that can be installed together. Exit status 0: all that could be checked passed, 1: a combination failed, or none could be
-checked.
+``make matrix`` calls it. Each combination gets an environment of its own in .venv/matrix, which is removed after
+its tests passed and kept after a failure, beside a log of the output. *oldest* are the lowest versions that
+pyproject.toml allows, with whatever they depend on; *newest* are the highest versions that can be installed
+together. Exit status 0: all that could be checked passed, 1: a combination failed, or none could be checked.
 """
 
 from __future__ import annotations
@@ -24,15 +24,35 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".venv" / "matrix"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PYTHONS = tuple(found[1] for text in PROJECT["classifiers"] if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", text)))
+PYTHONS = tuple(
+    found[1]
+    for text in PROJECT["classifiers"]
+    if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", text))
+)
 DEPENDENCIES = ("oldest", "newest")
 TESTS = {
-    "unit tests": ("-n", "2", "--dist", "loadfile", "-m", "not alone and not slow and not torture", "tests/unit"),
-    "main job": ("-p", "no:hypothesispytest", "-m", "tier0_bentoml and not slow and not torture", "tests/e2e"),
+    "unit tests": (
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "-m",
+        "not alone and not slow and not torture",
+        "tests/unit",
+    ),
+    "main job": (
+        "-p",
+        "no:hypothesispytest",
+        "-m",
+        "tier0_bentoml and not slow and not torture",
+        "tests/e2e",
+    ),
 }
 SHOWN = ("numpy", "scikit-learn", "bentoml", "mlflow", "pytest")
 """Packages whose versions are printed, to show what was installed."""
-NO_LOCAL_SETTINGS = {name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_", "PYTHON"))}
+NO_LOCAL_SETTINGS = {
+    name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_", "PYTHON"))
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +78,9 @@ class StepError(Exception):
 
 def main() -> int:
     """Check the combinations one after the other, and print a table of their outcomes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--python", choices=PYTHONS, help="only this version of Python")
     parser.add_argument("--dependencies", choices=DEPENDENCIES, help="only these dependencies")
     chosen = parser.parse_args()
@@ -77,7 +99,12 @@ def check(version: str, dependencies: str) -> Outcome:
     name = f"{version}-{dependencies}"
     interpreter = find_python(version)
     if interpreter is None:
-        return Outcome(name, "not checked", 0, f"no Python {version} found: looked for python{version} on the PATH, in pyenv and with uv")
+        return Outcome(
+            name,
+            "not checked",
+            0,
+            f"no Python {version} found: looked for python{version} on the PATH, in pyenv and with uv",
+        )
     start = time.monotonic()
     environment = FOLDER / name
     log = FOLDER / f"{name}.log"
@@ -108,19 +135,24 @@ def find_python(version: str) -> Path | None:
 
 
 def candidates(version: str) -> Iterator[Path]:
-    """Yield possible interpreters of this version; a shim of pyenv on the PATH may be there without working."""
+    """Yield possible interpreters of this version; a shim of pyenv may be there without working."""
     if on_path := shutil.which(f"python{version}"):
         yield Path(on_path)
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     yield from sorted(pyenv.glob(f"versions/{version}.*/bin/python"), reverse=True)
     if uv := shutil.which("uv"):
-        done = subprocess.run([uv, "python", "find", "--no-python-downloads", version], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [uv, "python", "find", "--no-python-downloads", version],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode == 0:
             yield Path(done.stdout.strip())
 
 
 def install(interpreter: Path, environment: Path, dependencies: str, log: Path) -> Path:
-    """Install this checkout, its extras and the packages of the tests, and return the environment's interpreter."""
+    """Install this checkout, its extras and the packages of the tests, and return the interpreter."""
     constraints = environment.with_suffix(f"{environment.suffix}.txt")
     constraints.write_text("\n".join(lowest_versions() if dependencies == "oldest" else ()), encoding="utf-8")
     wanted = ["--constraint", constraints, "--editable", f"{ROOT}[all]", *test_packages()]
@@ -135,21 +167,26 @@ def install(interpreter: Path, environment: Path, dependencies: str, log: Path) 
 
 
 def lowest_versions() -> list[str]:
-    """Return a constraint for each dependency of the package and of its extras: the lowest version that is allowed."""
-    declared = [*PROJECT["dependencies"], *(line for lines in PROJECT["optional-dependencies"].values() for line in lines)]
+    """Return a constraint for each dependency, also of the extras: the lowest version that is allowed."""
+    declared = [
+        *PROJECT["dependencies"],
+        *(line for lines in PROJECT["optional-dependencies"].values() for line in lines),
+    ]
     return sorted({line.replace(">=", "==") for line in declared if ">=" in line})
 
 
 def test_packages() -> list[str]:
-    """Return the names of the packages that the tests need beside the extras, without the versions that ``make test`` pins."""
+    """Return the names of the packages in requirements-test.txt, without the versions that it pins."""
     lines = (ROOT / "requirements-test.txt").read_text(encoding="utf-8").splitlines()
     return [line.partition("==")[0] for line in lines if "==" in line]
 
 
 def installed_versions(python: Path) -> str:
     """Return the versions of some packages in an environment, in one line."""
-    code = f"import importlib.metadata as m; print(', '.join(f'{{name}} {{m.version(name)}}' for name in {SHOWN!r}))"
-    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    code = "import sys, importlib.metadata as m; print(', '.join(f'{name} {m.version(name)}' for name in sys.argv[1:]))"
+    return subprocess.run(
+        [python, "-c", code, *SHOWN], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def run(command: Sequence[str | Path], log: Path) -> None:
@@ -160,10 +197,14 @@ def run(command: Sequence[str | Path], log: Path) -> None:
     """
     with log.open("a", encoding="utf-8") as output:
         begin = output.tell()
-        done = subprocess.run(command, cwd=ROOT, env=NO_LOCAL_SETTINGS, stdout=output, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, env=NO_LOCAL_SETTINGS, stdout=output, stderr=subprocess.STDOUT, check=False
+        )
     if done.returncode:
         printed = log.read_bytes()[begin:].decode(errors="replace")
-        raise StepError(f"{' '.join(map(str, command))} ended with status {done.returncode}:\n{printed[-3000:]}")
+        raise StepError(
+            f"{' '.join(map(str, command))} ended with status {done.returncode}:\n{printed[-3000:]}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Checks that a release can be made of this checkout: ``make release-check``.
 
-Builds the source distribution, and from it the wheel, as a release does. The wheel is then installed without extras in an environment of
-its own and used there; the source distribution is unpacked and runs its own unit tests. Nothing is uploaded. Exit status 0: all steps
-passed, 1: one failed.
+Builds the source distribution, and from it the wheel, as a release does. The wheel is then installed without
+extras in an environment of its own and used there; the source distribution is unpacked and runs its own unit tests.
+Nothing is uploaded. Exit status 0: all steps passed, 1: one failed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LICENSE = (ROOT / "LICENSE").read_bytes()
-UNIT_TESTS = ("-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", "-m", "not alone and not slow and not torture", "tests/unit")
+UNIT_TESTS = (
+    "-q",
+    "-n",
+    "2",
+    "--dist",
+    "loadfile",
+    "-p",
+    "no:cacheprovider",
+    "-m",
+    "not alone and not slow and not torture",
+    "tests/unit",
+)
 SMOKE_TEST = """
 import tier0
 from tier0.faults import Reply
@@ -46,8 +57,15 @@ class ReleaseError(Exception):
 
 def main() -> int:
     """Run every step, and print what was checked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tools", type=Path, required=True, help="the folder of executables of an environment with build and twine")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--tools",
+        type=Path,
+        required=True,
+        help="the folder of executables of an environment with build and twine",
+    )
     tools = parser.parse_args().tools.absolute()
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tier0-release-") as name:
@@ -69,7 +87,11 @@ def main() -> int:
 
 def checked_version() -> str:
     """Return the version of the package, after a look for its section in the changelog."""
-    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "src" / "tier0" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(
+        r'^__version__ = "(.+)"$',
+        (ROOT / "src" / "tier0" / "__init__.py").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     if found is None:
         raise ReleaseError('src/tier0/__init__.py has no line __version__ = "…"')
     step(f"version {found[1]}: CHANGELOG.md has a section for it")
@@ -100,9 +122,16 @@ def check_sdist(sdist: Path) -> None:
     step("the source distribution has the licence and the documents")
     with tarfile.open(sdist) as archive:
         members = {member.name.partition("/")[2]: member for member in archive.getmembers()}
-        missing = [name for name in ("LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "Makefile", "PKG-INFO") if name not in members]
+        missing = [
+            name
+            for name in ("LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "Makefile", "PKG-INFO")
+            if name not in members
+        ]
         if missing:
-            raise ReleaseError(f"the source distribution lacks {', '.join(missing)}: add them to tool.hatch.build.targets.sdist in pyproject.toml")
+            raise ReleaseError(
+                f"the source distribution lacks {', '.join(missing)}: "
+                "add them to tool.hatch.build.targets.sdist in pyproject.toml"
+            )
         packed = archive.extractfile(members["LICENSE"])
         if packed is None or packed.read() != LICENSE:
             raise ReleaseError("LICENSE in the source distribution differs from the one in this checkout")
@@ -115,22 +144,30 @@ def check_wheel(wheel: Path, version: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         if f"{info}/licenses/LICENSE" not in names or archive.read(f"{info}/licenses/LICENSE") != LICENSE:
-            raise ReleaseError("the wheel has no licenses/LICENSE that equals LICENSE: check license-files in pyproject.toml")
+            raise ReleaseError(
+                "the wheel has no licenses/LICENSE that equals LICENSE: check license-files in pyproject.toml"
+            )
         metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
     if metadata["License-Expression"] != "Apache-2.0":
-        raise ReleaseError(f"the licence in the wheel's metadata is {metadata['License-Expression']!r}, expected 'Apache-2.0'")
+        raise ReleaseError(
+            "the wheel's metadata must have License-Expression 'Apache-2.0', "
+            f"got {metadata['License-Expression']!r}"
+        )
     tracked = run(["git", "ls-files", "src/tier0"], cwd=ROOT).split()
     expected = {path.removeprefix("src/") for path in tracked}
     packed = {name for name in names if not name.startswith(info)}
     if packed != expected:
         lacking, foreign = sorted(expected - packed), sorted(packed - expected)
-        raise ReleaseError(f"the wheel differs from the package in git: missing {lacking or 'nothing'}, too many {foreign or 'none'}")
+        raise ReleaseError(
+            "the wheel differs from the package in git: "
+            f"missing {lacking or 'nothing'}, too many {foreign or 'none'}"
+        )
     if not metadata.get_all("Project-URL"):
         print("  note: no project URLs yet; fill in [project.urls] in pyproject.toml before the first upload")
 
 
 def use_wheel(wheel: Path, folder: Path) -> None:
-    """Install the wheel without extras in a new environment, and use the command, the package and the plugin there."""
+    """Install the wheel without extras in a new environment, and use the package there."""
     step("install the wheel, without extras, in a new environment")
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
@@ -155,11 +192,20 @@ def test_sdist(sdist: Path, folder: Path) -> None:
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     (unpacked,) = folder.iterdir()
-    sources = {"PYTHONPATH": str(unpacked / "src")}  # before the checkout's, which this environment has installed
-    imported = run([sys.executable, "-c", "import tier0; print(tier0.__file__)"], cwd=unpacked, variables=sources).strip()
+    sources = {
+        "PYTHONPATH": str(unpacked / "src")
+    }  # before the checkout's, which this environment has installed
+    imported = run(
+        [sys.executable, "-c", "import tier0; print(tier0.__file__)"], cwd=unpacked, variables=sources
+    ).strip()
     if not imported.startswith(str(unpacked)):
         raise ReleaseError(f"the unpacked tests would test {imported}, not the unpacked sources")
-    print("  " + run([sys.executable, "-m", "pytest", *UNIT_TESTS], cwd=unpacked, variables=sources).strip().rpartition("\n")[2])
+    print(
+        "  "
+        + run([sys.executable, "-m", "pytest", *UNIT_TESTS], cwd=unpacked, variables=sources)
+        .strip()
+        .rpartition("\n")[2]
+    )
 
 
 def step(title: str) -> None:
@@ -167,16 +213,31 @@ def step(title: str) -> None:
     print(f"- {title}", flush=True)
 
 
-def run(command: Sequence[str | Path], cwd: Path | None = None, variables: Mapping[str, str] | None = None) -> str:
+def run(
+    command: Sequence[str | Path], cwd: Path | None = None, variables: Mapping[str, str] | None = None
+) -> str:
     """Run a command without the settings of this environment, and return its standard output.
 
     Raises:
         ReleaseError: its exit status was not 0; with all that it printed.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIER0_", "PYTEST_", "PYTHON"))}
-    done = subprocess.run(command, cwd=cwd, env={**environment, **(variables or {})}, capture_output=True, text=True, check=False)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("TIER0_", "PYTEST_", "PYTHON"))
+    }
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**environment, **(variables or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        raise ReleaseError(f"{' '.join(map(str, command))} ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise ReleaseError(
+            f"{' '.join(map(str, command))} ended with status {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
     return done.stdout
 
 
