@@ -1,7 +1,7 @@
 """Runs the unit tests and the main job on each supported Python, with the oldest and the newest dependencies.
 
-``make matrix`` calls it. Each combination gets an environment of its own in .venv/matrix, which is removed after
-its tests passed and kept after a failure, beside a log of the output. *oldest* are the lowest versions that
+``make matrix`` calls it. Each combination gets an environment of its own in .venv/matrix, which is removed
+after its tests passed and kept after a failure, beside a log of the output. *oldest* are the lowest versions that
 pyproject.toml allows, with whatever they depend on; *newest* are the highest versions that can be installed
 together. Exit status 0: all that could be checked passed, 1: a combination failed, or none could be checked.
 """
@@ -155,7 +155,7 @@ def install(interpreter: Path, environment: Path, dependencies: str, log: Path) 
     """Install this checkout, its extras and the packages of the tests, and return the interpreter."""
     constraints = environment.with_suffix(f"{environment.suffix}.txt")
     constraints.write_text("\n".join(lowest_versions() if dependencies == "oldest" else ()), encoding="utf-8")
-    wanted = ["--constraint", constraints, "--editable", f"{ROOT}[all]", *test_packages()]
+    wanted: list[str | Path] = ["--constraint", constraints, "--editable", f"{ROOT}[all]", *test_packages()]
     python = environment / "bin" / "python"
     if uv := shutil.which("uv"):
         run([uv, "venv", "--clear", "--python", interpreter, environment], log)
@@ -183,7 +183,7 @@ def test_packages() -> list[str]:
 
 def installed_versions(python: Path) -> str:
     """Return the versions of some packages in an environment, in one line."""
-    code = "import sys, importlib.metadata as m; print(', '.join(f'{name} {m.version(name)}' for name in sys.argv[1:]))"
+    code = "import sys, importlib.metadata as m; print(*(f'{name} {m.version(name)}' for name in sys.argv[1:]), sep=', ')"
     return subprocess.run(
         [python, "-c", code, *SHOWN], capture_output=True, text=True, check=True
     ).stdout.strip()
