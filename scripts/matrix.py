@@ -1,7 +1,7 @@
 """Runs the unit tests and the main job on each supported Python, with the oldest and the newest dependencies.
 
-``make matrix`` calls it. Each combination gets an environment of its own in .venv/matrix, which is removed
-after its tests passed and kept after a failure, beside a log of the output. *oldest* are the lowest versions that
+``make matrix`` calls it. Each combination gets an environment of its own in .venv/matrix. It is removed after
+its tests passed, and kept after a failure, beside a log of the output. *oldest* are the lowest versions that
 pyproject.toml allows, with whatever they depend on; *newest* are the highest versions that can be installed
 together. Exit status 0: all that could be checked passed, 1: a combination failed, or none could be checked.
 """
@@ -30,6 +30,7 @@ PYTHONS = tuple(
     if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", text))
 )
 DEPENDENCIES = ("oldest", "newest")
+UV = "uv==0.13.8"
 TESTS = {
     "unit tests": (
         "-n",
@@ -86,7 +87,9 @@ def main() -> int:
     chosen = parser.parse_args()
     versions = PYTHONS if chosen.python is None else (chosen.python,)
     kinds = DEPENDENCIES if chosen.dependencies is None else (chosen.dependencies,)
-    outcomes = [check(version, dependencies) for version in versions for dependencies in kinds]
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    uv = find_uv()
+    outcomes = [check(uv, version, dependencies) for version in versions for dependencies in kinds]
     print(f"\n{'combination':<14} {'status':<12} {'time':>6}  detail")
     for outcome in outcomes:
         print(f"{outcome.name:<14} {outcome.status:<12} {outcome.seconds:>4.0f} s  {outcome.detail}")
@@ -94,39 +97,46 @@ def main() -> int:
     return 0 if "passed" in statuses and "failed" not in statuses else 1
 
 
-def check(version: str, dependencies: str) -> Outcome:
+def check(uv: Path, version: str, dependencies: str) -> Outcome:
     """Set up one combination and run its tests."""
     name = f"{version}-{dependencies}"
-    interpreter = find_python(version)
+    interpreter = find_python(uv, version)
     if interpreter is None:
-        return Outcome(
-            name,
-            "not checked",
-            0,
-            f"no Python {version} found: looked for python{version} on the PATH, in pyenv and with uv",
-        )
+        reason = f"no Python {version} found: looked for python{version} on the PATH, in pyenv and with uv"
+        return Outcome(name, "not checked", 0, reason)
     start = time.monotonic()
-    environment = FOLDER / name
     log = FOLDER / f"{name}.log"
-    FOLDER.mkdir(parents=True, exist_ok=True)
     log.write_text("", encoding="utf-8")
     print(f"{name}: installing for {interpreter}", flush=True)
     try:
-        python = install(interpreter, environment, dependencies, log)
+        python = install(uv, interpreter, name, log)
+        versions = installed_versions(python)
         for title, arguments in TESTS.items():
             print(f"{name}: {title}", flush=True)
             run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments], log)
     except StepError as problem:
         print(problem, file=sys.stderr)
         return Outcome(name, "failed", time.monotonic() - start, f"see {log.relative_to(ROOT)}")
-    versions = installed_versions(python)
-    shutil.rmtree(environment)
+    shutil.rmtree(FOLDER / name)
     return Outcome(name, "passed", time.monotonic() - start, versions)
 
 
-def find_python(version: str) -> Path | None:
+def find_uv() -> Path:
+    """Return uv, which can resolve to the lowest versions; install it in .venv/matrix where it is missing."""
+    if found := shutil.which("uv"):
+        return Path(found)
+    tools = FOLDER / "tools"
+    uv = tools / "bin" / "uv"
+    if not uv.exists():
+        log = FOLDER / "tools.log"
+        run([sys.executable, "-m", "venv", "--clear", tools], log)
+        run([tools / "bin" / "python", "-m", "pip", "install", "--quiet", UV], log)
+    return uv
+
+
+def find_python(uv: Path, version: str) -> Path | None:
     """Return an interpreter of this version that can make environments, or None."""
-    for candidate in candidates(version):
+    for candidate in candidates(uv, version):
         test = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"
         done = subprocess.run([candidate, "-c", test], capture_output=True, text=True, check=False)
         if done.returncode == 0 and done.stdout.strip() == version:
@@ -134,45 +144,30 @@ def find_python(version: str) -> Path | None:
     return None
 
 
-def candidates(version: str) -> Iterator[Path]:
+def candidates(uv: Path, version: str) -> Iterator[Path]:
     """Yield possible interpreters of this version; a shim of pyenv may be there without working."""
     if on_path := shutil.which(f"python{version}"):
         yield Path(on_path)
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     yield from sorted(pyenv.glob(f"versions/{version}.*/bin/python"), reverse=True)
-    if uv := shutil.which("uv"):
-        done = subprocess.run(
-            [uv, "python", "find", "--no-python-downloads", version],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 0:
-            yield Path(done.stdout.strip())
+    find: list[str | Path] = [uv, "python", "find", "--no-python-downloads", version]
+    done = subprocess.run(find, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        yield Path(done.stdout.strip())
 
 
-def install(interpreter: Path, environment: Path, dependencies: str, log: Path) -> Path:
+def install(uv: Path, interpreter: Path, name: str, log: Path) -> Path:
     """Install this checkout, its extras and the packages of the tests, and return the interpreter."""
-    constraints = environment.with_suffix(f"{environment.suffix}.txt")
-    constraints.write_text("\n".join(lowest_versions() if dependencies == "oldest" else ()), encoding="utf-8")
-    wanted: list[str | Path] = ["--constraint", constraints, "--editable", f"{ROOT}[all]", *test_packages()]
-    python = environment / "bin" / "python"
-    if uv := shutil.which("uv"):
-        run([uv, "venv", "--clear", "--python", interpreter, environment], log)
-        run([uv, "pip", "install", "--python", python, *wanted], log)
-    else:
-        run([interpreter, "-m", "venv", "--clear", environment], log)
-        run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted], log)
+    constraints = FOLDER / f"{name}.txt"
+    constraints.write_text("", encoding="utf-8")
+    if name.endswith("oldest"):
+        resolve = [uv, "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--extra", "all"]
+        run([*resolve, "--python", interpreter, "--output-file", constraints, ROOT / "pyproject.toml"], log)
+    python = FOLDER / name / "bin" / "python"
+    run([uv, "venv", "--clear", "--seed", "--python", interpreter, FOLDER / name], log)
+    add = [uv, "pip", "install", "--python", python, "--constraint", constraints]
+    run([*add, "--editable", f"{ROOT}[all]", *test_packages()], log)
     return python
-
-
-def lowest_versions() -> list[str]:
-    """Return a constraint for each dependency, also of the extras: the lowest version that is allowed."""
-    declared = [
-        *PROJECT["dependencies"],
-        *(line for lines in PROJECT["optional-dependencies"].values() for line in lines),
-    ]
-    return sorted({line.replace(">=", "==") for line in declared if ">=" in line})
 
 
 def test_packages() -> list[str]:
@@ -183,7 +178,9 @@ def test_packages() -> list[str]:
 
 def installed_versions(python: Path) -> str:
     """Return the versions of some packages in an environment, in one line."""
-    code = "import sys, importlib.metadata as m; print(*(f'{name} {m.version(name)}' for name in sys.argv[1:]), sep=', ')"
+    code = (
+        "import sys, importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), sep=', ')"
+    )
     return subprocess.run(
         [python, "-c", code, *SHOWN], capture_output=True, text=True, check=True
     ).stdout.strip()

@@ -2,8 +2,7 @@
 
 Builds the source distribution, and from it the wheel, as a release does. The wheel is then installed without
 extras in an environment of its own and used there; the source distribution is unpacked and runs its own unit
-tests.
-Nothing is uploaded. Exit status 0: all steps passed, 1: one failed.
+tests. Nothing is uploaded. Exit status 0: all steps passed, 1: one failed.
 """
 
 from __future__ import annotations
