@@ -36,7 +36,7 @@ $(READY): pyproject.toml requirements-test.txt
 # Chromium is installed while .venv is set up. Whether it can be had is checked before either begins.
 prepared:
 	@scripts/install_chromium.sh --check
-	@scripts/install_chromium.sh & installation=$$!; $(MAKE) --no-print-directory $(READY); status=$$?; wait $$installation && exit $$status
+	@scripts/install_chromium.sh & installation=$$!; $(MAKE) --silent $(READY); status=$$?; wait $$installation && exit $$status
 
 tier0: $(READY) ## the main job: train, register, serve and verify a real model; prints the path of its report
 	@mkdir -p $(dir $(REPORT))

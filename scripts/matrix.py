@@ -161,11 +161,20 @@ def install(uv: Path, interpreter: Path, name: str, log: Path) -> Path:
     constraints = FOLDER / f"{name}.txt"
     constraints.write_text("", encoding="utf-8")
     if name.endswith("oldest"):
-        resolve = [uv, "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--extra", "all"]
+        resolve: list[str | Path] = [
+            uv,
+            "pip",
+            "compile",
+            "--quiet",
+            "--resolution",
+            "lowest-direct",
+            "--extra",
+            "all",
+        ]
         run([*resolve, "--python", interpreter, "--output-file", constraints, ROOT / "pyproject.toml"], log)
     python = FOLDER / name / "bin" / "python"
     run([uv, "venv", "--clear", "--seed", "--python", interpreter, FOLDER / name], log)
-    add = [uv, "pip", "install", "--python", python, "--constraint", constraints]
+    add: list[str | Path] = [uv, "pip", "install", "--python", python, "--constraint", constraints]
     run([*add, "--editable", f"{ROOT}[all]", *test_packages()], log)
     return python
 
