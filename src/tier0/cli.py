@@ -367,10 +367,10 @@ def run(
     """
     _begin_json(json_)
     from tier0.runs.console import Console  # noqa: PLC0415 - what --help does not need
+    from tier0.runs.context import STEPS  # noqa: PLC0415
     from tier0.runs.plan import plan_of  # noqa: PLC0415
     from tier0.runs.record import Record  # noqa: PLC0415
     from tier0.runs.runner import RunListener, run_steps, steps_to_do  # noqa: PLC0415
-    from tier0.runs.steps import STEPS  # noqa: PLC0415
 
     options = {
         "dataset": dataset, "target": target, "group": group, "date": date, "pipeline": pipeline, "algorithms": algorithms, "hpo_trials": hpo_trials,
@@ -412,7 +412,7 @@ def run(
                 steps,
                 telling,
                 hold=partial(_serve_on, console, json_, record) if keep else None,
-                run=fits,
+                executor=fits,
             )
     except KeyboardInterrupt:
         console.say(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tier0.core.worker_process import NO_TELEMETRY, ONE_THREAD
+from tier0.core.child_environment import NO_TELEMETRY, ONE_THREAD
 from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 

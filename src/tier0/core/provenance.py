@@ -66,7 +66,7 @@ def commit() -> str | None:
             capture_output=True,
             text=True,
             timeout=5,
-            check=False,  # noqa: S607
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

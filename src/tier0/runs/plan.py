@@ -12,8 +12,8 @@ from tier0.core.errors import Tier0Error
 from tier0.core.import_object import import_named
 from tier0.core.settings import DATASETS, TABLE, Settings, merge_settings
 from tier0.pipeline.study import Study, read_study
+from tier0.runs.context import STEPS
 from tier0.runs.session import TRAINS
-from tier0.runs.steps import STEPS
 
 
 class RunError(Tier0Error):

@@ -236,7 +236,7 @@ def answers_alike(predictor: Predictor) -> bool:
     """Return True if the model's answer to each golden row is the same alone as together: only then may rows of several callers be joined."""
     kept = predictor.entry.golden_rows()
     golden, tolerance = (
-        kept.plain,
+        kept.examples,
         kept.tolerances(same_arithmetic=False, same_batch=False),
     )  # rounding errors do not keep callers apart
 
@@ -245,7 +245,7 @@ def answers_alike(predictor: Predictor) -> bool:
 
     if len(golden) == 1:
         return False  # one row proves nothing about a batch
-    together = golden.answered(ask(golden.rows))
+    together = golden.with_outputs(ask(golden.rows))
     return all(
         together.take([index]).compare(ask([row]), tolerance=tolerance) is None
         for index, row in enumerate(golden.rows[:20])

@@ -471,7 +471,7 @@ class _TraceContext:
             self._new.generate_span_id(),
             False,
             parent.trace_flags,
-            parent.trace_state,  # noqa: FBT003
+            parent.trace_state,
         )
         span = _Span(own)
         self._told(span, scope)

@@ -11,7 +11,7 @@ import bentoml
 import orjson
 
 from tier0.core.errors import InvalidRowError
-from tier0.golden.prediction import Output, ask_model, labels_follow, use_one_thread
+from tier0.golden.prediction import Output, compute_output, labels_follow, use_one_thread
 from tier0.serving.entry import Entry
 
 
@@ -36,7 +36,7 @@ class Predictor:
     def ask(self, rows: list[list[Any]]) -> Output:
         """Ask the model about checked rows."""
         signature = self.entry.signature
-        return ask_model(self.model, signature, signature.to_container(rows), once=self.asks_once)
+        return compute_output(self.model, signature, signature.to_container(rows), once=self.asks_once)
 
     def answer(self, output: Output, seconds: float) -> dict[str, Any]:
         """Return what a caller gets."""

@@ -19,8 +19,8 @@ from typing import Any
 import cloudpickle
 
 from tier0.core.errors import ModelChangedError, RegistrationError, Tier0Error
-from tier0.core.worker_process import Helper
-from tier0.golden.capture import ask_in_memory, infer_signature
+from tier0.core.worker_process import WorkerProcess
+from tier0.golden.capture import infer_signature, make_golden_rows
 from tier0.golden.prediction import package_of
 from tier0.golden.rows import GoldenRows
 from tier0.golden.signature import Signature
@@ -120,7 +120,7 @@ class ModelSaver:
         self.model = model if preprocessor is None else _as_one_pipeline(preprocessor, model)
         self.framework = framework or find_framework(model)
         self.signature = infer_signature(self.model, examples, threshold, self.metadata.get("feature_names"))
-        self.golden = ask_in_memory(self.model, self.signature, examples)
+        self.golden = make_golden_rows(self.model, self.signature, examples)
 
     def __call__(self, workspace: Workspace, writer: EntryWriter, *, prove: bool) -> RegisteredModel:
         """Save the model.
@@ -215,7 +215,9 @@ class EntryWriter:
     def __init__(self, workspace: Workspace, store: Path) -> None:
         self.store = store
         store.mkdir(parents=True, exist_ok=True)
-        self._helper = Helper("tier0.serving.save_entry", workspace.folder("w"), BENTOML_HOME=str(store))
+        self._worker = WorkerProcess(
+            "tier0.serving.save_entry", workspace.folder("w"), BENTOML_HOME=str(store)
+        )
 
     def write(
         self, entries: Sequence[Mapping[str, Any]], *, prove: bool, close_after: bool = True
@@ -229,7 +231,7 @@ class EntryWriter:
             RegistrationError: one could not be written, or its proof failed.
         """
         try:
-            reply = self._helper.carry_out({"entries": entries, "prove": prove}, close_after=close_after)
+            reply = self._worker.execute({"entries": entries, "prove": prove}, close_after=close_after)
             return reply["saved"]  # type: ignore[no-any-return]
         except Tier0Error as problem:
             kind = ModelChangedError if isinstance(problem, ModelChangedError) else RegistrationError
@@ -237,7 +239,7 @@ class EntryWriter:
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        self._helper.close()
+        self._worker.close()
 
 
 def pickle_with_own_code(model: Any) -> bytes:

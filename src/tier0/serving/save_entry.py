@@ -64,7 +64,7 @@ def prove(path: Path) -> None:
     Raises:
         ModelChangedError: they differ, or the model cannot be loaded or asked.
     """
-    from tier0.golden.prediction import ask_model  # noqa: PLC0415 - with the model's own libraries: only where proof is asked for
+    from tier0.golden.prediction import compute_output  # noqa: PLC0415 - with the model's own libraries: only where proof is asked for
 
     entry = Entry.read(path)
     golden = entry.golden_rows()
@@ -72,10 +72,10 @@ def prove(path: Path) -> None:
     try:
         model = entry.load_model()
         batches = [
-            batch for batch in (golden.plain, golden.edge_cases) if batch
+            batch for batch in (golden.examples, golden.edge_cases) if batch
         ]  # as they were asked in memory
         outputs = [
-            ask_model(model, signature, signature.to_container(signature.parse(batch.records())))
+            compute_output(model, signature, signature.to_container(signature.parse(batch.records())))
             for batch in batches
         ]
     except Exception as problem:

@@ -17,12 +17,12 @@ from typing import Any
 
 import psutil
 
+from tier0.core.child_environment import ONE_THREAD, child_environment
 from tier0.core.errors import PortInUseError, PredictionMismatchError, ServerError
 from tier0.core.event_log import EventLog
 from tier0.core.events import ServerKilled, ServerLaunched, ServerPortTaken, ServerReady, ServerStopped
 from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
 from tier0.core.settings import Port
-from tier0.core.worker_process import ONE_THREAD, child_environment
 from tier0.serving.entry import link_entry
 from tier0.serving.processes import accepts_connections, is_free, owner_of, processes_marked, start_guard
 from tier0.serving.workspace import Workspace
