@@ -1,11 +1,5 @@
-# Everything is set up by the first target that needs it, into .venv, and nowhere else.
-#   make tier0     train, register, serve and verify a real model; the report's path is printed at the end
-#   make test      lint, types, layers, and every test that belongs in 15 minutes on two cores
-#   make test-all  the same, and what takes longer: other Pythons, the locked environment
-#   make defects   put every defect of our list into a deployment, and say which check catches it; writes docs/defects.md and docs/clients.md
-#   make torture   kills at any moment, full disks, eight runs at once, load with faults, wrong requests: half an hour
-#   make docs      the reference in docs/, written anew from the code
-#   make bench     the benchmarks, each beside its peer
+# Everything is set up by the first target that needs it, into .venv, and nowhere else; only Chromium is a package of the system.
+# A line of `make help` is the text after ## beside a target.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?=
@@ -15,16 +9,22 @@ READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 # Two processes: what is waited for in one, such as a server's start, is time for the other.
 BY_TWO := -n 2 --dist loadfile
+# Two targets at a time, and the output of each in one piece where this make can do that.
+TWO_JOBS := $(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help tier0 test test-all lint defects torture docs bench clean
+.PHONY: help tier0 quick test test-all prepared lint ruff types layers unit defects torture docs bench release-check matrix clean
 
-help:
-	@sed -n '2,8s/^# //p' Makefile
+help: ## this list
+	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+define find_python
+python=; for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; done; \
+if [ -z "$$python" ]; then echo "Tier0 needs Python 3.11 or newer, but none was found. Name one: make $@ PYTHON=/path/to/python3.12" >&2; exit 2; fi
+endef
 
 $(READY): pyproject.toml requirements-test.txt
-	@python=; for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
-		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; done; \
-	if [ -z "$$python" ]; then echo "tier0 needs Python 3.11 or newer, and found none; name one: make tier0 PYTHON=/path/to/python3.12" >&2; exit 2; fi; \
+	@$(find_python); \
 	echo "setting up .venv with $$($$python --version) (once; two to five minutes)"; \
 	if command -v uv >/dev/null 2>&1; then \
 		uv venv --quiet --seed --clear --python "$$python" .venv && uv pip install --quiet --python .venv -r requirements-test.txt -e '.[all]'; \
@@ -33,21 +33,38 @@ $(READY): pyproject.toml requirements-test.txt
 	fi
 	@touch $(READY)
 
-tier0: $(READY)
+# Chromium is installed while .venv is set up. Whether it can be had is checked before either begins.
+prepared:
+	@scripts/install_chromium.sh --check
+	@scripts/install_chromium.sh & installation=$$!; $(MAKE) --silent $(READY); status=$$?; wait $$installation && exit $$status
+
+tier0: $(READY) ## the main job: train, register, serve and verify a real model; prints the path of its report
 	@mkdir -p $(dir $(REPORT))
 	@$(PYTEST) -p no:hypothesispytest -m "tier0_bentoml and not slow and not torture" tests/e2e --html=$(REPORT) --self-contained-html $(ARGS); status=$$?; echo "report: $(CURDIR)/$(REPORT)"; exit $$status
 
-lint: $(READY)
+quick: $(READY) ## the inner loop: lint, types, layers and unit tests
+	@$(TWO_JOBS) types ruff layers unit
+
+lint: ruff types layers ## ruff, mypy and the layers of ARCHITECTURE.md
+
+ruff: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(READY)
 	$(BIN)/mypy
+
+layers: $(READY)
 	$(BIN)/lint-imports
 
-test: lint
+unit: $(READY)
+	$(PYTEST) -q tests/unit -m "not alone and not slow and not torture" $(ARGS)
+
+test: prepared lint ## the test command: lint, and every test that belongs in 15 minutes on two cores
 	$(PYTEST) $(BY_TWO) -m "not alone and not slow and not torture" $(ARGS)
 	$(PYTEST) -m "alone and not slow and not torture" $(ARGS)
 
-test-all: lint
+test-all: prepared lint ## the same, and the tests that take longer than a minute
 	$(PYTEST) $(BY_TWO) -m "not alone and not torture" $(ARGS)
 	$(PYTEST) -m "alone and not torture" $(ARGS)
 
@@ -57,17 +74,28 @@ PEER := .venv/peers/bin/schemathesis
 $(PEER): $(READY)
 	@$(BIN)/python -m venv .venv/peers && .venv/peers/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
 
-torture: $(READY) $(PEER)
-	TIER0_KILLS=$${TIER0_KILLS:-100} TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/plugin/test_torture.py tests/e2e/test_long_ones.py -o timeout=0 $(ARGS)
-
-defects: $(READY) $(PEER)
+defects: $(READY) $(PEER) ## every defect of the list in a deployment, and the check that catches it; writes docs/defects.md and docs/clients.md
 	TIER0_DEFECTS_PAGE=docs/defects.md TIER0_CLIENTS_PAGE=docs/clients.md TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/defects -W default $(ARGS)
 
-docs: $(READY)
+torture: $(READY) $(PEER) ## kills at any moment, full disks, eight runs at once, load with faults, wrong requests: half an hour
+	TIER0_KILLS=$${TIER0_KILLS:-100} TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/plugin/test_torture.py tests/e2e/test_long_ones.py -o timeout=0 $(ARGS)
+
+docs: $(READY) ## the reference in docs/, written anew from the code
 	@$(BIN)/python docs/reference.py
 
-bench: $(READY)
+bench: $(READY) ## the benchmarks, each beside its peer
 	@for script in benchmarks/main_job.py benchmarks/deselected.py benchmarks/stop.py benchmarks/client.py benchmarks/faults.py benchmarks/services.py benchmarks/serving.py benchmarks/pipeline.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-clean:
+# The tools of a release have dependencies that the tests should not see.
+RELEASE_TOOLS := .venv/release/bin/twine
+$(RELEASE_TOOLS): $(READY)
+	@$(BIN)/python -m venv --clear .venv/release && .venv/release/bin/python -m pip install --quiet --disable-pip-version-check build==1.6.1 twine==7.0.0
+
+release-check: $(READY) $(RELEASE_TOOLS) ## build sdist and wheel, check both, and run each in an environment of its own
+	@$(BIN)/python scripts/release_check.py --tools .venv/release/bin
+
+matrix: ## unit tests and the main job on each supported Python, with the oldest and the newest dependencies
+	@$(find_python); nice "$$python" scripts/matrix.py $(ARGS)
+
+clean: ## remove .venv, reports and caches
 	rm -rf .venv reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

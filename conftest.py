@@ -2,7 +2,7 @@
 
 import os
 
-from tier0.core.worker_process import NO_TELEMETRY
+from tier0.core.child_environment import NO_TELEMETRY
 
 os.environ.update(NO_TELEMETRY)  # some tests import MLflow and BentoML themselves
 pytest_plugins = ["tier0.pytest_plugin", "pytester"]

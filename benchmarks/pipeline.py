@@ -78,11 +78,11 @@ def overhead() -> dict[str, Any]:
     import xgboost  # noqa: F401, PLC0415
 
     from tier0.pipeline.study import Study  # noqa: PLC0415
+    from tier0.runs.context import STEPS  # noqa: PLC0415
     from tier0.runs.plan import Plan  # noqa: PLC0415
     from tier0.runs.record import Record  # noqa: PLC0415
     from tier0.runs.runner import RunListener, run_steps  # noqa: PLC0415
     from tier0.runs.session import Session  # noqa: PLC0415
-    from tier0.runs.steps import STEPS  # noqa: PLC0415
 
     stopping = []
     close = Session.close

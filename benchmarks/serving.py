@@ -35,8 +35,8 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from xgboost import XGBClassifier
 
+from tier0.core.child_environment import NO_TELEMETRY
 from tier0.core.settings import Port
-from tier0.core.worker_process import NO_TELEMETRY
 from tier0.golden.prediction import labels_follow, use_one_thread
 from tier0.golden.rows import GoldenRows
 from tier0.runs.services import Services
@@ -129,8 +129,8 @@ def main() -> None:
                     *others(running_ones, saved, model, workspace, workers),
                 ]
                 for peer in peers:
-                    peer.prove(saved.golden.plain)
-                    peer.prove_in_company(saved.golden.plain)
+                    peer.prove(saved.golden.examples)
+                    peer.prove_in_company(saved.golden.examples)
                 measure(peers, saved)
                 if workers == 1:
                     print("\n1 worker, and one core busy elsewhere:")
@@ -159,7 +159,7 @@ def measure(peers: list[Peer], saved: RegisteredModel, sizes: tuple[int, ...] = 
         f"{'rows':>5}{'callers':>8}  {'server':10}{'answered/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p99/p50':>9}{'refused':>9}   tier0 / this"
     )
     for rows in sizes:
-        asked = (saved.golden.plain.rows * 5)[:rows]
+        asked = (saved.golden.examples.rows * 5)[:rows]
         for number in CALLERS:
             found: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in peers}
             for _ in range(ROUNDS):
@@ -177,10 +177,10 @@ def measure(peers: list[Peer], saved: RegisteredModel, sizes: tuple[int, ...] = 
 
 def overload(peer: Peer, saved: RegisteredModel) -> None:
     """Ask four times as often as it can answer, on a clock and not when an answer has come; then ask as before."""
-    rows = saved.golden.plain.rows * 5
+    rows = saved.golden.examples.rows * 5
     before = peer.load(rows, 32)
     during = peer.load(rows, 0, rate=4 * before["answered"])
-    peer.prove(saved.golden.plain)
+    peer.prove(saved.golden.examples)
     after = peer.load(rows, 32)
     print(f"asked {4 * before['answered']:.0f} times a second:")
     for name, found in (("before, 32 callers", before), ("overload", during), ("after, 32 callers", after)):
@@ -206,7 +206,7 @@ def tell_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
         "PORT",
     ]
     bare = Peer("bare", stack.enter_context(running(uvicorn, "/", HERE / "peers", dict(os.environ))) + "/")
-    rows = saved.golden.plain.rows
+    rows = saved.golden.examples.rows
     costs: dict[str, list[float]] = {"http": [], "layers": [], "all": []}
     for _ in range(ROUNDS):
         for name, asked in zip(
@@ -219,16 +219,16 @@ def tell_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
     use_one_thread(model)
     predictor = Predictor(saved.tag, model, entry, labels_follow(model))
     body = json.dumps({"features": rows[:1]}).encode()
-    batch = [row for _ in range(32) for row in predictor.rows_of(body)]
-    output = predictor.ask(batch)
+    batch = [row for _ in range(32) for row in predictor.parse_rows(body)]
+    output = predictor.predict(batch)
     container = microseconds(lambda: entry.signature.to_container(batch)) / 32
     stages = {
         "uvicorn: sockets and HTTP": http,
         "BentoML's layers and ours: metrics, log, trace, time limit, route": layers - http,
-        "the body's JSON, checked": microseconds(lambda: predictor.rows_of(body)),
+        "the body's JSON, checked": microseconds(lambda: predictor.parse_rows(body)),
         "rows to the model's container": container,
-        "the model, 32 rows at once": microseconds(lambda: predictor.ask(batch)) / 32 - container,
-        "the answer's JSON": microseconds(lambda: orjson.dumps(predictor.answer(output.part(0, 1), 0.1))),
+        "the model, 32 rows at once": microseconds(lambda: predictor.predict(batch)) / 32 - container,
+        "the response's JSON": microseconds(lambda: orjson.dumps(predictor.response(output.part(0, 1), 0.1))),
     }
     stages["the rest: tasks, waiting for the batch, sharing the answer out"] = everything - sum(
         stages.values()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from tier0.core.worker_process import child_environment
+from tier0.core.child_environment import child_environment
 from tier0.runs.deployment import golden_probe
 from tier0.serving.processes import accepts_connections
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel

@@ -78,21 +78,27 @@ def _fixtures() -> Iterator[tuple[str, str, str]]:
 
 def checks() -> str:
     """Every check of a service."""
-    says = "`tier0 verify` asks those that disturb nothing, unless `--disturb` allows more; `tier0 verify --list` prints this table."
-    return f"# The checks\n\n{MADE} {says}\n\n{cli.catalogue_table()}\n"
+    says = (
+        "`tier0 verify` runs the checks that disturb nothing, unless `--disturb` allows more; "
+        "`tier0 verify --list` prints this table."
+    )
+    return f"# Checks of a served model\n\n{MADE} {says}\n\n{cli.catalogue_table()}\n"
 
 
 def client_checks() -> str:
     """Every check of a client."""
-    says = "What they need is declared; see [how a client is judged](check-client.md). `tier0 check-client --list` prints this table."
-    return f"# The checks of clients\n\n{MADE} {says}\n\n{cli.client_catalogue_table()}\n"
+    says = (
+        "The column *needs* lists the fields that must be [declared](check-client.md) and the methods that the client "
+        "must have; without them, a check is not run. `tier0 check-client --list` prints this table."
+    )
+    return f"# Checks of a client\n\n{MADE} {says}\n\n{cli.client_catalogue_table()}\n"
 
 
 def events() -> str:
     """Every event."""
     says = (
         "Every event of a run is recorded once, and every report is made from these records. `tier0_events` is their log: "
-        "`last(CLASS)` returns the newest event of a class, `of(CLASS)` all of them, and `emit(EVENT)` records one. "
+        "`last(CLASS)` returns the newest event of a class, `with_type(CLASS)` all of them, and `emit(EVENT)` records one. "
         "The classes are in `tier0.core.events`; `Custom(name, data)` is for events of your own."
     )
     rows = [

@@ -1,4 +1,4 @@
-"""The eight steps from a checkout, where nothing may be installed: the same as `tier0 run`, with the same options."""
+"""Run the eight steps from a checkout that is not installed: `tier0 run`, with the same options."""
 
 from __future__ import annotations
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from tier0.client.tracing import CallTrace
+
+settings.register_profile("tier0", deadline=None)  # the machine may be busy: an example's time says nothing
+settings.load_profile("tier0")
 
 
 class KeptTraces:

@@ -1,19 +1,21 @@
-"""Tier0 proves that the model you serve is the model you trained, and that your application's calls to it fail safely."""
+"""Tier0 verifies that a served model is the trained model, and that calls to it fail safely."""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from tier0.client import BentoMLClient as BentoMLClient
     from tier0.core.declaration import Declaration as Declaration
     from tier0.golden.capture import golden_rows as golden_rows
+    from tier0.runs.bentoml_service import start_bentoml_service as start_bentoml_service
+    from tier0.runs.bentoml_service import stop_bentoml_service as stop_bentoml_service
+    from tier0.runs.bentoml_service import verify_bentoml_predictions as verify_bentoml_predictions
     from tier0.runs.check_client import check_client as check_client
     from tier0.runs.deployment import Deployment as Deployment
-    from tier0.runs.deployment import start_bentoml_service as start_bentoml_service
-    from tier0.runs.deployment import stop_bentoml_service as stop_bentoml_service
-    from tier0.runs.deployment import verify_bentoml_predictions as verify_bentoml_predictions
     from tier0.runs.verify import check_serving as check_serving
     from tier0.serving.registration import RegisteredModel as RegisteredModel
     from tier0.serving.registration import register_model_for_serving as register_model_for_serving
@@ -33,15 +35,15 @@ _HOMES = {
     "parametrize_with_checks": "tier0.suite",
     "parametrize_with_client_checks": "tier0.suite",
     "register_model_for_serving": "tier0.serving.registration",
-    "start_bentoml_service": "tier0.runs.deployment",
-    "stop_bentoml_service": "tier0.runs.deployment",
-    "verify_bentoml_predictions": "tier0.runs.deployment",
+    "start_bentoml_service": "tier0.runs.bentoml_service",
+    "stop_bentoml_service": "tier0.runs.bentoml_service",
+    "verify_bentoml_predictions": "tier0.runs.bentoml_service",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, and nothing imported to make it
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, and no imports
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for."""
+    """Import a public name at its first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'tier0' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

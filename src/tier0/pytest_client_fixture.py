@@ -1,4 +1,4 @@
-"""The one asynchronous fixture; the plugin registers this module where pytest-asyncio is loaded."""
+"""The asynchronous fixture; the plugin registers this module if pytest-asyncio is loaded."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from tier0.runs.deployment import Deployment
 
 MAX_CALLS = 500
-"""Of one test, for the timeline."""
+"""Maximum number of calls of one test in the timeline."""
 
 
-class _Calls:
-    """A tracer that remembers when the calls of a client began and ended."""
+class _CallRecorder:
+    """A tracer that records when the calls of a client began and ended."""
 
     def __init__(self) -> None:
         self.traces: list[CallTrace] = []
@@ -28,28 +28,28 @@ class _Calls:
         if len(self.traces) < MAX_CALLS:
             self.traces.append(trace)
 
-    def flush(self, timeout: float) -> bool:  # noqa: ARG002 - as every tracer has it
+    def flush(self, timeout: float) -> bool:  # noqa: ARG002 - the signature of tracers
         return True
 
-    def tell(self, events: EventLog) -> None:
-        """Emit them, in seconds since the run's log was opened."""
+    def emit(self, events: EventLog) -> None:
+        """Emit the calls as an event, in seconds since the run's log was opened."""
         clock = time.time() - time.monotonic() + events.opened
         calls = [
             (trace.started - clock, trace.ended - clock, trace.outcome, trace.circuit)
             for trace in self.traces
         ]
         if calls:
-            from tier0.core.events import ClientCalls  # noqa: PLC0415 - what a run without calls does not need
+            from tier0.core.events import ClientCalls  # noqa: PLC0415 - only calls need it
 
             events.emit(ClientCalls(calls=calls))
 
 
 @pytest_asyncio.fixture
 async def tier0_client(tier0_deployment: Deployment, tier0_events: EventLog) -> AsyncIterator[BentoMLClient]:
-    """A client of the deployment, for one test: a client belongs to one event loop."""
+    """A client of the deployment, for one test, since a client belongs to one event loop."""
     from tier0.client import BentoMLClient  # noqa: PLC0415
 
-    calls = _Calls()
+    calls = _CallRecorder()
     async with BentoMLClient(tier0_deployment.url, tracer=calls) as client:
         yield client
-    calls.tell(tier0_events)
+    calls.emit(tier0_events)

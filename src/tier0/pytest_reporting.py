@@ -1,8 +1,9 @@
-"""What a test that ended tells: facts for the report, properties for JUnit, and no secret in either.
+"""Facts about a test, attached to pytest's report of it, and the events that are made from them.
 
-Whoever runs a test knows what was asked and what a server printed; whoever reports, in another process under xdist, knows what became of the
-test in the end (it may be run again, or be part of another). So the first puts what it knows onto pytest's report, as text, and the second
-makes events of it.
+The process that runs a test knows the check, its requests and the server's log. The process that reports,
+another one under xdist, knows the final outcome (a test may be run again, or be a part of another). So the
+first attaches its facts to pytest's report, as text, and the second makes events from them. Secrets are
+removed before that.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from tier0.core.event_log import EventLog
 
 MAX_TEXT_LENGTH = 6000
-"""Characters of a traceback: the rest stands in the test's own section."""
-SHIPPED, KNOWN = "tier0_events", "tier0_known"
+"""Maximum number of characters of a traceback; pytest's own output has the rest."""
+EVENTS, FACTS = "tier0_events", "tier0_facts"
+"""Attributes of pytest's report."""
 
 
 class _Facts(TypedDict):
-    """What is known of a test before pytest has decided what became of it."""
+    """Facts about a test that are known before pytest decides its outcome."""
 
     nodeid: str
     check: str | None
@@ -41,7 +43,7 @@ class _Facts(TypedDict):
 
 
 def hide_secrets(report: pytest.TestReport, hide: Callable[[Any], Any]) -> None:
-    """Take secrets out of what pytest will show of a test: why it failed, what it printed, and what it recorded."""
+    """Remove secrets from what pytest shows of a test: failure, output and recorded properties."""
     report.sections = [(hide(title), hide(text)) for title, text in report.sections]
     report.user_properties = [(hide(name), hide(value)) for name, value in report.user_properties]
     for name in ("wasxfail", "extras"):
@@ -55,7 +57,10 @@ def hide_secrets(report: pytest.TestReport, hide: Callable[[Any], Any]) -> None:
 
 
 def _hidden(part: Any, hide: Callable[[Any], Any]) -> Any:
-    """Hide them in each text of what pytest made of an exception, and keep its form: other reports read that, and xdist ships it."""
+    """Return a part of pytest's representation of an exception without secrets.
+
+    The structure is kept, because other reports read it and xdist sends it.
+    """
     if isinstance(part, (list, tuple)):
         return type(part)(_hidden(item, hide) for item in part)
     if type(part).__module__ == "_pytest._code.code":
@@ -64,123 +69,121 @@ def _hidden(part: Any, hide: Callable[[Any], Any]) -> Any:
         return part
     if part is None or isinstance(part, (str, int, float)):
         return hide(part)
-    text = str(
-        part
-    )  # what an item of somebody else's makes of an exception, which is left alone unless there is a secret in it
+    text = str(part)  # another plugin's representation, which is left alone unless it contains a secret
     return part if hide(text) == text else hide(text)
 
 
-def attach(
+def attach_facts(
     item: pytest.Item,
-    asked: Any,
+    check: Any,
     problem: BaseException | None,
     report: pytest.TestReport,
     events: EventLog,
     log: str,
     hide: Callable[[Any], Any],
 ) -> None:
-    """Put what is known of a test onto its report.
+    """Attach the facts about one phase of a test to pytest's report.
 
     Args:
         item: the test.
-        asked: the check that it is parametrized with.
-        problem: what it raised.
-        report: of one of its phases.
-        events: of this process, for its clock.
-        log: what the servers printed meanwhile, where it failed.
-        hide: takes secrets out of all that.
+        check: the `tier0.suite.ParametrizedCheck` of the test; None for any other test.
+        problem: the exception that the test raised, if any.
+        report: pytest's report of the phase.
+        events: events of this process, whose clock dates the facts.
+        log: the servers' output during a failed test.
+        hide: removes secrets from JSON types.
     """
-    if report.when == "setup" and asked is not None:
-        asked.forget()
-    said = report.longreprtext
+    if report.when == "setup" and check is not None:
+        check.reset()
     crash = getattr(getattr(report.longrepr, "reprcrash", None), "message", None)
-    message = (
-        str(problem)
-        if isinstance(problem, Tier0Error)
-        else report.longrepr[2]
-        if isinstance(report.longrepr, tuple)
-        else crash or said
-    )
+    is_unexpected = crash is not None and not isinstance(problem, Tier0Error)
     facts: _Facts = {
         "nodeid": item.nodeid,
-        "check": None if asked is None else asked.check.id,
-        "message": message,
-        "details": said[-MAX_TEXT_LENGTH:]
-        if crash is not None and not isinstance(problem, Tier0Error)
-        else "",
+        "check": None if check is None else check.check.id,
+        "message": _message(report, problem, crash),
+        "details": report.longreprtext[-MAX_TEXT_LENGTH:] if is_unexpected else "",
         "exit_status": getattr(problem, "exit_status", None),
         "log": log,
     }
-    known: dict[str, Any] = {"test": facts, "at": time.monotonic() - events.opened}
-    if asked is not None and report.when != "teardown" and (report.when == "call" or not report.passed):
-        known["check"] = _of_check(item, asked, report, events, log)
-    setattr(report, KNOWN, json.dumps(hide(as_json(known))))
+    attached: dict[str, Any] = {"test": facts, "at": time.monotonic() - events.opened}
+    if check is not None and report.when != "teardown" and (report.when == "call" or not report.passed):
+        attached["check"] = _facts_of_check(item, check, report, events, log)
+    setattr(report, FACTS, json.dumps(hide(as_json(attached))))
 
 
-def _of_check(
-    item: pytest.Item, asked: Any, report: pytest.TestReport, events: EventLog, log: str
+def _message(report: pytest.TestReport, problem: BaseException | None, crash: str | None) -> str:
+    """Return why a test failed or was skipped, as short as it is known."""
+    if isinstance(problem, Tier0Error):
+        return str(problem)
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2]
+    return crash or report.longreprtext
+
+
+def _facts_of_check(
+    item: pytest.Item, check: Any, report: pytest.TestReport, events: EventLog, log: str
 ) -> dict[str, Any]:
-    result: CheckResult | None = asked.result
-    was_asked = result is not None
+    """Return the result of a check, with its requests, as JSON types."""
+    result: CheckResult | None = check.result
+    has_run = result is not None
     if result is None and report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-        result = CheckResult(
-            asked.check.id, "not_judged", f"its test was skipped: {reason.removeprefix(SKIPPED)}"
-        )
+        message = f"its test was skipped: {reason.removeprefix(SKIPPED)}"
+        result = CheckResult(check.check.id, "not_judged", message)
     if result is None:
-        result = CheckResult(
-            asked.check.id, "error", f"not run: the {report.when} of its test failed", seconds=report.duration
-        )
+        message = f"not run: the {report.when} of its test failed"
+        result = CheckResult(check.check.id, "error", message, seconds=report.duration)
     elif hasattr(report, "wasxfail") and result.status == "fail":
         message = f"expected to fail: {report.wasxfail}. The failure: {result.message}"
-        result = CheckResult(asked.check.id, "not_judged", message, result.evidence, code="waived")
-    item.user_properties += [("tier0.check", asked.check.id), ("tier0.status", result.status)]
-    requests = [[moment - events.opened, answered] for moment, answered in asked.requests]
-    shown = log if result.status in {"fail", "error"} else ""
-    known = {
+        result = CheckResult(check.check.id, "not_judged", message, result.evidence, code="waived")
+    item.user_properties += [("tier0.check", check.check.id), ("tier0.status", result.status)]
+    return {
+        **result.as_dict(),
         "nodeid": item.nodeid,
-        "asked": was_asked,
-        "question": asked.check.question,
-        "requests": requests,
-        "retried": asked.retried,
+        "asked": has_run,
+        "question": check.check.question,
+        "requests": [[moment - events.opened, answered] for moment, answered in check.requests],
+        "retried": check.retried,
+        "log": log if result.status in {"fail", "error"} else "",
     }
-    return {**result.as_dict(), **known, "log": shown}
 
 
-def ship(report: pytest.TestReport, events: EventLog, shipped: int) -> int:
-    """Put what happened since *shipped* events onto a report that xdist takes to the controller, as text; return how many there are now."""
-    if new := events.events[shipped:]:
-        setattr(report, SHIPPED, json.dumps([event.as_dict() for event in new]))
+def attach_events(report: pytest.TestReport, events: EventLog, sent: int) -> int:
+    """Attach new events, as text, to a report that xdist sends to the controller.
+
+    Args:
+        report: pytest's report.
+        events: events of this process.
+        sent: number of events that were sent before.
+
+    Returns:
+        The number of events that have been sent now.
+    """
+    if new := events.events[sent:]:
+        setattr(report, EVENTS, json.dumps([event.as_dict() for event in new]))
     return len(events.events)
 
 
-def take(report: pytest.TestReport, events: EventLog) -> None:
-    """Make events of what is known of a test whose report has arrived; and of what a worker of xdist put onto it."""
-    events.extend(json.loads(getattr(report, SHIPPED, "[]")))
-    known = json.loads(getattr(report, KNOWN, "null"))
+def record_report(report: pytest.TestReport, events: EventLog) -> None:
+    """Record the events and the facts that are attached to a report."""
+    events.extend(json.loads(getattr(report, EVENTS, "[]")))
+    attached = json.loads(getattr(report, FACTS, "null"))
     outcome = _outcome(report)
-    if known is None or outcome is None:
+    if attached is None or outcome is None:
         return
-    if "check" in known:
-        events.add(CheckDone(**known["check"]), known["at"])
-    if (
-        report.when == "call"
-        or outcome not in {"passed", "skipped"}
-        or (report.when == "setup" and outcome == "skipped")
-    ):
-        part = type(report).__name__ == "SubtestReport"
-        facts: _Facts = known["test"]
-        facts["message"] = (
-            facts["message"] or report.longreprtext
-        )  # of parts of a test, pytest says that later
-        events.add(
-            TestDone(**facts, when=report.when, outcome=outcome, seconds=report.duration, part=part),
-            known["at"],
-        )
+    if "check" in attached:
+        events.add(CheckDone(**attached["check"]), attached["at"])
+    is_skipped_in_setup = report.when == "setup" and outcome == "skipped"
+    if report.when == "call" or outcome not in {"passed", "skipped"} or is_skipped_in_setup:
+        is_part = type(report).__name__ == "SubtestReport"
+        facts: _Facts = attached["test"]
+        facts["message"] = facts["message"] or report.longreprtext  # of a subtest it is known only now
+        done = TestDone(**facts, when=report.when, outcome=outcome, seconds=report.duration, part=is_part)
+        events.add(done, attached["at"])
 
 
 def _outcome(report: pytest.TestReport) -> str | None:
-    """Return what became of a test; None where it is run again."""
+    """Return the outcome of a test; None if the test is run again."""
     if hasattr(report, "wasxfail"):
         return "xfailed" if report.skipped else "xpassed"
     if report.outcome not in {"passed", "failed", "skipped"}:

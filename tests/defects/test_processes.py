@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 import tier0
 from tests.support.in_process import GOLDEN
-from tier0.core.worker_process import NO_TELEMETRY
+from tier0.core.child_environment import NO_TELEMETRY
 from tier0.runs import examination
 from tier0.runs.deployment import Deployment, OwnDeployment
 from tier0.serving.processes import accepts_connections

@@ -77,7 +77,7 @@ async def test_our_client_reads_from_the_schema_how_each_style_is_asked(
 ) -> None:
     deployment = case_in(zoo_server, zoo, case)
     assert deployment.golden is not None
-    golden = deployment.golden.plain
+    golden = deployment.golden.examples
     try:
         client = await BentoMLClient.for_service(deployment.url, declared=case.declared)
     except OpenAnswerError:

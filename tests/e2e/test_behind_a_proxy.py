@@ -42,7 +42,7 @@ def client_of(proxy: FaultProxy, *, max_connections: int = 20) -> BentoMLClient:
 
 async def ask(client: BentoMLClient, deployment: OwnDeployment) -> ClientError | None:
     """Ask for the golden rows; the answer is right, or there is an error, and either comes within the deadline."""
-    golden, started = deployment.model.golden.plain, time.monotonic()
+    golden, started = deployment.model.golden.examples, time.monotonic()
     try:
         answer = await client.predict(golden.body())
     except ClientError as error:

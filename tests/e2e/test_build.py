@@ -104,7 +104,7 @@ async def _golden_rows_of(folder: Path, services: Services, names: list[str]) ->
         server.launch()
         await asyncio.to_thread(server.wait_until_ready, ready_probe, 60)
         async with tier0.BentoMLClient(server.url) as client:
-            rows = [services.deployment(name).model.golden.plain for name in names]
+            rows = [services.deployment(name).model.golden.examples for name in names]
             return [
                 golden.compare(await client.predict(golden.body(), model=name))
                 for name, golden in zip(names, rows, strict=True)

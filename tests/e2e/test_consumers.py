@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.x
 
 
 def golden_of(services: Services) -> dict[str, GoldenRows]:
-    return {model.name: model.golden.plain for models in services.models.values() for model in models}
+    return {model.name: model.golden.examples for models in services.models.values() for model in models}
 
 
 def as_given(said: ModelAnswer) -> dict[str, Any]:
@@ -210,7 +210,7 @@ async def test_the_tool_lists_its_models_and_gives_their_golden_rows(
     for arguments, says in (
         ({"model": "other", "rows": [{}]}, "there is churn"),
         ({"model": "churn", "rows": []}, "give a list of objects with tenure_months"),
-        ({"model": "churn", "rows": [{"tenure": 1}]}, "the set of names lacks 'tenure_months'"),
+        ({"model": "churn", "rows": [{"tenure": 1}]}, "missing columns: 'tenure_months'"),
         ({"model": "churn", "rows": [{}], "horizon": 3}, "horizon is no argument"),
     ):
         assert says in (await tool.call(arguments))["error"]["message"]

@@ -68,7 +68,7 @@ def registered(workspace: Workspace, dataset_name: str, algorithm: str) -> Regis
 @pytest.mark.parametrize("case", CASES)
 def test_served_model_is_the_model_in_memory(gateway: Gateway, case: str) -> None:
     model = gateway.models[case]
-    golden = model.golden.plain
+    golden = model.golden.examples
     backwards = golden.take(range(len(golden))[::-1])
 
     between_batches = ROW_ALONE_TOLERANCE if "linear" in case else 0.0

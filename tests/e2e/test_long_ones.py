@@ -59,7 +59,7 @@ async def test_steady_load_with_faults_loses_nothing_and_holds_nothing(
     tier0_deployment: OwnDeployment, tier0_faults: Faults
 ) -> None:
     proxy, draw = tier0_faults.proxy(tier0_deployment.url), random.Random(7)
-    golden, seen, asked = tier0_deployment.model.golden.plain, Counter[str](), 0
+    golden, seen, asked = tier0_deployment.model.golden.examples, Counter[str](), 0
     end = time.monotonic() + SECONDS
     processes = [psutil.Process(), *map(psutil.Process, tier0_deployment.server.worker_pids)]
 
@@ -130,7 +130,7 @@ HEADERS = st.dictionaries(
 
 def test_ten_thousand_wrong_requests_crash_nothing(tier0_deployment: OwnDeployment) -> None:
     golden, statuses, workers = (
-        tier0_deployment.model.golden.plain,
+        tier0_deployment.model.golden.examples,
         Counter[int](),
         tier0_deployment.server.worker_pids,
     )
@@ -169,7 +169,7 @@ def test_ten_thousand_wrong_requests_crash_nothing(tier0_deployment: OwnDeployme
 def test_schemathesis_finds_no_server_error_in_what_the_service_says_of_itself(
     tier0_deployment: OwnDeployment, tmp_path: Path
 ) -> None:
-    golden = tier0_deployment.model.golden.plain
+    golden = tier0_deployment.model.golden.examples
     command = [
         os.environ["TIER0_SCHEMATHESIS"], "run", f"{tier0_deployment.url}/docs.json", "--checks", "not_a_server_error", "--max-examples", "500",
         "--seed", "7", "--continue-on-failure",

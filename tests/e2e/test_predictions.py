@@ -27,7 +27,7 @@ HTTP = httpx.Client(trust_env=False, timeout=10)
 async def test_all_golden_rows_together_come_back_to_the_last_bit(
     tier0_client: BentoMLClient, tier0_deployment: OwnDeployment
 ) -> None:
-    golden = tier0_deployment.model.golden.plain
+    golden = tier0_deployment.model.golden.examples
 
     answer = await tier0_client.predict(golden.body())
 
@@ -39,7 +39,7 @@ async def test_all_golden_rows_together_come_back_to_the_last_bit(
 async def test_each_row_alone_agrees(
     tier0_client: BentoMLClient, tier0_deployment: OwnDeployment, tier0_events: EventLog
 ) -> None:
-    golden = tier0_deployment.model.golden.plain
+    golden = tier0_deployment.model.golden.examples
     milliseconds = []
 
     for index in range(len(golden)):
@@ -58,7 +58,7 @@ async def test_each_row_alone_agrees(
 async def test_rows_in_another_order_give_the_answers_in_that_order(
     tier0_client: BentoMLClient, tier0_deployment: OwnDeployment
 ) -> None:
-    golden = tier0_deployment.model.golden.plain
+    golden = tier0_deployment.model.golden.examples
     order = random.Random(7).sample(range(len(golden)), len(golden))
     shuffled = golden.take(order)
 
@@ -71,7 +71,7 @@ async def test_rows_in_another_order_give_the_answers_in_that_order(
 async def test_named_records_and_permuted_columns_mean_the_same_rows(
     tier0_client: BentoMLClient, tier0_deployment: OwnDeployment
 ) -> None:
-    golden = tier0_deployment.model.golden.plain
+    golden = tier0_deployment.model.golden.examples
     backwards = {"features": [row[::-1] for row in golden.rows], "columns": golden.columns[::-1]}
     records = [dict(reversed(record.items())) for record in golden.records()]
 
@@ -82,7 +82,7 @@ async def test_named_records_and_permuted_columns_mean_the_same_rows(
 
 @pytest.mark.asyncio
 async def test_golden_rows_do_not_all_have_the_same_answer(tier0_deployment: OwnDeployment) -> None:
-    golden = tier0_deployment.model.golden.plain
+    golden = tier0_deployment.model.golden.examples
 
     assert len(set(map(str, golden.probabilities or golden.predictions))) > 1, (
         "a constant model would pass every comparison"

@@ -24,7 +24,7 @@ pytestmark = [
 def test_logged_model_gives_the_golden_answers(
     tier0_trained: Trained, tier0_model: RegisteredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    signature, golden = tier0_model.signature, tier0_model.golden.plain
+    signature, golden = tier0_model.signature, tier0_model.golden.examples
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tier0_trained.tracking_uri)
     logged = mlflow.sklearn.load_model(tier0_trained.model_uri)
 

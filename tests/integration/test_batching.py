@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression
 
 from tier0.core.errors import QueueFullError
-from tier0.serving.batching import FEW_BATCHES, MAX_WAITING, Batcher, answers_alike
+from tier0.serving.batching import FEW_BATCHES, MAX_WAITING, Batcher, has_batch_independent_outputs
 from tier0.serving.entry import Entry
 from tier0.serving.predictor import Predictor
 from tier0.serving.registration import ModelSaver
@@ -76,7 +76,7 @@ def batcher_of(model: Any, folder: Path, examples: Any = ROWS[:5]) -> Batcher:
     predictor = predictor_of(model.fit(examples, np.zeros(len(examples))), examples, folder)
     model.seconds = seconds
     model.asked_.clear()
-    return Batcher(predictor, joins=True)
+    return Batcher(predictor, can_batch=True)
 
 
 @settings(max_examples=50, deadline=None)
@@ -91,7 +91,7 @@ def test_every_caller_gets_its_own_rows_whatever_strangers_send(
     ]
 
     async def ask() -> list[Any]:
-        return await asyncio.gather(*(batcher.ask(rows) for rows in asked), return_exceptions=True)
+        return await asyncio.gather(*(batcher.predict(rows) for rows in asked), return_exceptions=True)
 
     for caller, (rows, outcome) in enumerate(zip(asked, asyncio.run(ask()), strict=True)):
         if caller in bad or caller == 13:
@@ -105,8 +105,8 @@ async def test_what_arrives_together_is_asked_together_and_nobody_waits(tmp_path
     model = Watched()
     batcher = batcher_of(model, tmp_path)
 
-    await batcher.ask([[1.0, 2.0]])
-    await asyncio.gather(*(batcher.ask([[float(index), 2.0]]) for index in range(10)))
+    await batcher.predict([[1.0, 2.0]])
+    await asyncio.gather(*(batcher.predict([[float(index), 2.0]]) for index in range(10)))
 
     assert model.asked_ == [1, 10]
 
@@ -123,7 +123,7 @@ async def test_whatever_a_model_raises_nobody_waits_for_ever(
     async with asyncio.timeout(10):
         for _ in range(2):
             right, wrong = await asyncio.gather(
-                batcher.ask([[1.0, 2.0]]), batcher.ask([[13.0, 2.0]]), return_exceptions=True
+                batcher.predict([[1.0, 2.0]]), batcher.predict([[13.0, 2.0]]), return_exceptions=True
             )
 
             assert isinstance(right, tuple)
@@ -134,8 +134,8 @@ async def test_whatever_a_model_raises_nobody_waits_for_ever(
 @pytest.mark.asyncio
 async def test_a_slow_model_does_not_keep_the_loop(tmp_path: Path) -> None:
     batcher = batcher_of(Watched(0.05), tmp_path)
-    await batcher.ask([[1.0, 2.0]])
-    asking = asyncio.ensure_future(batcher.ask([[3.0, 4.0]]))
+    await batcher.predict([[1.0, 2.0]])
+    asking = asyncio.ensure_future(batcher.predict([[3.0, 4.0]]))
     turns = 0
     while not asking.done():
         await asyncio.sleep(0)
@@ -149,8 +149,10 @@ async def test_a_slow_model_does_not_keep_the_loop(tmp_path: Path) -> None:
 async def test_rows_whose_caller_has_gone_are_not_asked(tmp_path: Path) -> None:
     model = Watched(0.05)
     batcher = batcher_of(model, tmp_path)
-    await batcher.ask([[1.0, 2.0]])  # by now it is known as slow, and runs in a thread
-    first, gone, last = (asyncio.ensure_future(batcher.ask([[value, value]])) for value in (1.0, 2.0, 3.0))
+    await batcher.predict([[1.0, 2.0]])  # by now it is known as slow, and runs in a thread
+    first, gone, last = (
+        asyncio.ensure_future(batcher.predict([[value, value]])) for value in (1.0, 2.0, 3.0)
+    )
     await asyncio.sleep(0)
     gone.cancel()
 
@@ -163,7 +165,7 @@ async def test_more_than_can_wait_is_refused(tmp_path: Path) -> None:
     batcher = batcher_of(Watched(), tmp_path)
 
     outcomes = await asyncio.gather(
-        *(batcher.ask([[1.0, 2.0]]) for _ in range(MAX_WAITING + 5)), return_exceptions=True
+        *(batcher.predict([[1.0, 2.0]]) for _ in range(MAX_WAITING + 5)), return_exceptions=True
     )
 
     assert [type(one) for one in outcomes[MAX_WAITING:]] == [QueueFullError] * 5
@@ -175,15 +177,17 @@ async def test_nobody_waits_longer_than_callers_do_for_a_model_that_takes_one_at
     tmp_path: Path,
 ) -> None:
     batcher = batcher_of(Watched(0.25), tmp_path)
-    batcher.joins = False
-    await batcher.ask([[1.0, 2.0]])
+    batcher.can_batch = False
+    await batcher.predict([[1.0, 2.0]])
 
-    outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(30)), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(batcher.predict([[1.0, 2.0]]) for _ in range(30)), return_exceptions=True
+    )
 
     refused = [isinstance(one, QueueFullError) for one in outcomes]
     assert refused == sorted(refused)
     assert refused.count(False) == FEW_BATCHES
-    assert (await batcher.ask([[3.0, 4.0]]))[0].predictions == [7.0]
+    assert (await batcher.predict([[3.0, 4.0]]))[0].predictions == [7.0]
 
 
 @pytest.mark.asyncio
@@ -194,7 +198,7 @@ async def test_a_batch_has_as_many_rows_as_the_model_answers_quickly(tmp_path: P
         model.seconds = 0.0 if model is quick else 0.3
         for _ in range(3):
             await asyncio.gather(
-                *(batcher.ask([[1.0, 2.0]] * 100) for _ in range(15)), return_exceptions=True
+                *(batcher.predict([[1.0, 2.0]] * 100) for _ in range(15)), return_exceptions=True
             )
     assert max(quick.asked_) > 900
     assert max(slow.asked_) <= 200
@@ -205,11 +209,11 @@ async def test_a_batch_has_as_many_rows_as_the_model_answers_quickly(tmp_path: P
 async def test_one_row_that_cannot_be_answered_costs_the_others_little(tmp_path: Path) -> None:
     model = Watched()
     batcher = batcher_of(model, tmp_path)
-    await batcher.ask([[1.0, 2.0]])
+    await batcher.predict([[1.0, 2.0]])
     before = len(model.asked_)
 
     outcomes = await asyncio.gather(
-        *(batcher.ask([[13.0 if number == 77 else 1.0, 2.0]]) for number in range(200)),
+        *(batcher.predict([[13.0 if number == 77 else 1.0, 2.0]]) for number in range(200)),
         return_exceptions=True,
     )
 
@@ -220,12 +224,12 @@ async def test_one_row_that_cannot_be_answered_costs_the_others_little(tmp_path:
 @pytest.mark.asyncio
 async def test_after_too_many_waited_fewer_may_for_a_while(tmp_path: Path) -> None:
     batcher = batcher_of(Watched(0.02), tmp_path)
-    batcher.joins = False
-    await batcher.ask([[1.0, 2.0]])
+    batcher.can_batch = False
+    await batcher.predict([[1.0, 2.0]])
 
     async def accepted(callers: int) -> int:
         outcomes = await asyncio.gather(
-            *(batcher.ask([[1.0, 2.0]]) for _ in range(callers)), return_exceptions=True
+            *(batcher.predict([[1.0, 2.0]]) for _ in range(callers)), return_exceptions=True
         )
         return sum(not isinstance(one, QueueFullError) for one in outcomes)
 
@@ -241,13 +245,13 @@ async def test_after_too_many_waited_fewer_may_for_a_while(tmp_path: Path) -> No
 async def test_one_batch_that_was_held_up_sends_nobody_away(tmp_path: Path) -> None:
     model = Watched(0.005)
     batcher = batcher_of(model, tmp_path)
-    batcher.joins = False
+    batcher.can_batch = False
     for seconds in (0.005, 0.005, 0.1):
         model.seconds = seconds
-        await batcher.ask([[1.0, 2.0]])
+        await batcher.predict([[1.0, 2.0]])
     model.seconds = 0.005
 
-    answers = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(20)))
+    answers = await asyncio.gather(*(batcher.predict([[1.0, 2.0]]) for _ in range(20)))
 
     assert len(answers) == 20
 
@@ -256,11 +260,13 @@ async def test_one_batch_that_was_held_up_sends_nobody_away(tmp_path: Path) -> N
 async def test_whoever_was_let_in_before_the_model_became_slow_is_not_kept_waiting(tmp_path: Path) -> None:
     model = Watched(0.03)
     batcher = batcher_of(model, tmp_path)
-    batcher.joins = False
-    await batcher.ask([[1.0, 2.0]])
+    batcher.can_batch = False
+    await batcher.predict([[1.0, 2.0]])
     model.seconds = 0.3
 
-    outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(100)), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(batcher.predict([[1.0, 2.0]]) for _ in range(100)), return_exceptions=True
+    )
 
     told = [str(one) for one in outcomes if isinstance(one, QueueFullError)]
     late = [one for one in told if one.startswith("it has waited for")]
@@ -276,10 +282,12 @@ async def test_rows_that_may_not_join_are_counted_as_batches_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batcher = batcher_of(Watched(0.05), tmp_path)
-    await batcher.ask([[1.0, 2.0]])
+    await batcher.predict([[1.0, 2.0]])
     monkeypatch.setattr(type(batcher.predictor.entry.signature), "may_join", lambda *_: False)
 
-    outcomes = await asyncio.gather(*(batcher.ask([[1.0, 2.0]]) for _ in range(100)), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(batcher.predict([[1.0, 2.0]]) for _ in range(100)), return_exceptions=True
+    )
 
     assert sum(isinstance(one, tuple) for one in outcomes) < 10
 
@@ -299,7 +307,7 @@ async def test_a_strangers_missing_value_does_not_change_the_dtype_of_whole_numb
     batcher = batcher_of(model, tmp_path, examples)
 
     outcomes = await asyncio.gather(
-        batcher.ask([[large, 1]]), batcher.ask([[5, None]]), batcher.ask([[large, 2]])
+        batcher.predict([[large, 1]]), batcher.predict([[5, None]]), batcher.predict([[large, 2]])
     )
 
     assert [outcome[0].predictions for outcome in outcomes] == [
@@ -312,5 +320,9 @@ async def test_a_strangers_missing_value_does_not_change_the_dtype_of_whole_numb
 def test_a_model_that_answers_otherwise_in_a_batch_is_never_asked_for_strangers_together(
     tmp_path: Path,
 ) -> None:
-    assert answers_alike(predictor_of(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS[:5], tmp_path / "a"))
-    assert not answers_alike(predictor_of(OfTheBatch().fit(ROWS, ROWS[:, 0]), ROWS[:5], tmp_path / "b"))
+    assert has_batch_independent_outputs(
+        predictor_of(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS[:5], tmp_path / "a")
+    )
+    assert not has_batch_independent_outputs(
+        predictor_of(OfTheBatch().fit(ROWS, ROWS[:, 0]), ROWS[:5], tmp_path / "b")
+    )

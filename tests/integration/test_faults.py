@@ -1,4 +1,4 @@
-"""The faults do what Toxiproxy's words say, on live connections, and are always taken back."""
+"""Fault servers and proxies: each fault affects open and new connections, and ends with its block."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def http() -> Iterator[httpx.Client]:
         yield http
 
 
-def seconds_of(ask: Callable[[], Any]) -> float:
+def seconds_of(call: Callable[[], Any]) -> float:
     start = time.monotonic()
-    ask()
+    call()
     return time.monotonic() - start
 
 
-def test_what_arrived_is_in_the_log(server: FaultServer, http: httpx.Client) -> None:
+def test_the_log_has_every_request(server: FaultServer, http: httpx.Client) -> None:
     http.post(f"{server.url}/a?b=1", json={"x": 1}, headers={"X-One": "1"})
     http.post(server.url, content=iter([b"in ", b"pieces"]))
 
@@ -61,12 +61,12 @@ def test_what_arrived_is_in_the_log(server: FaultServer, http: httpx.Client) -> 
     assert server.log.wait_for(lambda log: log.open_connections == 0)
 
 
-def test_replies_come_in_turn_and_the_last_one_for_ever(server: FaultServer, http: httpx.Client) -> None:
+def test_replies_are_sent_in_turn_and_the_last_is_repeated(server: FaultServer, http: httpx.Client) -> None:
     server.script = [Reply(503), Reply(429, headers={"Retry-After": "3"}), OK]
 
     assert [http.get(server.url).status_code for _ in range(4)] == [503, 429, 200, 200]
-    server.script = lambda arrival: Reply(body={"asked": arrival.path})
-    assert http.get(f"{server.url}/x").json() == {"asked": "/x"}
+    server.script = lambda arrival: Reply(body={"path": arrival.path})
+    assert http.get(f"{server.url}/x").json() == {"path": "/x"}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_replies_come_in_turn_and_the_last_one_for_ever(server: FaultServer, htt
         (Reply(raw=b"SSH-2.0-OpenSSH_9\r\n", ending="close"), httpx.RemoteProtocolError),
     ],
 )
-def test_a_bad_reply_is_as_bad_as_it_says(
+def test_a_faulty_reply_has_the_declared_fault(
     server: FaultServer, http: httpx.Client, reply: Reply, problem: type[Exception] | None
 ) -> None:
     server.script = [reply, OK]
@@ -95,12 +95,12 @@ def test_a_bad_reply_is_as_bad_as_it_says(
     assert http.get(server.url).json() == OK.body
 
 
-def test_head_is_answered_without_a_body(server: FaultServer, http: httpx.Client) -> None:
+def test_the_response_to_head_has_no_body(server: FaultServer, http: httpx.Client) -> None:
     assert http.head(server.url).headers["content-length"] != "0"
     assert http.get(server.url).json() == OK.body
 
 
-def test_a_caller_that_gives_up_is_seen(server: FaultServer, http: httpx.Client) -> None:
+def test_the_log_has_the_disconnect_of_a_client(server: FaultServer, http: httpx.Client) -> None:
     server.script = Reply.hang()
     with pytest.raises(httpx.ReadTimeout):
         http.get(server.url)
@@ -121,7 +121,7 @@ def test_a_caller_that_gives_up_is_seen(server: FaultServer, http: httpx.Client)
     ],
 )
 @pytest.mark.parametrize("live", [True, False])
-def test_a_fault_acts_on_live_and_on_new_connections_and_is_taken_back(
+def test_a_fault_affects_open_and_new_connections_until_its_block_ends(
     proxy: FaultProxy,
     http: httpx.Client,
     fault: Callable[[FaultProxy], AbstractContextManager[None]],
@@ -177,7 +177,7 @@ def test_a_slow_close(server: FaultServer, proxy: FaultProxy) -> None:
     assert asyncio.run(until_closed()) < 0.39
 
 
-def test_a_share_of_the_connections_the_same_ones_by_the_same_seed(server: FaultServer) -> None:
+def test_the_seed_decides_which_share_of_the_connections_is_affected(server: FaultServer) -> None:
     def hit(seed: int) -> list[bool]:
         with FaultProxy(server.url, seed=seed) as proxy, proxy.reset_peer(toxicity=0.5):
             return [_is_broken(proxy.url) for _ in range(20)]
@@ -196,7 +196,7 @@ def _is_broken(url: str) -> bool:
     return False
 
 
-def test_everything_passes_unchanged_both_ways(
+def test_data_passes_unchanged_in_both_directions(
     server: FaultServer, proxy: FaultProxy, http: httpx.Client
 ) -> None:
     body = bytes(itertools.islice(itertools.cycle(range(256)), 3_000_000))
@@ -205,14 +205,14 @@ def test_everything_passes_unchanged_both_ways(
     assert http.post(proxy.url, content=body, timeout=10).content == body
 
 
-def test_nothing_is_left_of_a_closed_one(server: FaultServer) -> None:
+def test_a_closed_proxy_refuses_connections(server: FaultServer) -> None:
     with FaultProxy(server.url) as proxy:
         httpx.get(proxy.url, trust_env=False)
     with pytest.raises(httpx.ConnectError):
         httpx.get(proxy.url, trust_env=False)
 
 
-def test_the_fixture_makes_them_and_ends_them(tier0_faults: Faults) -> None:
+def test_the_fixture_creates_and_closes_servers_and_proxies(tier0_faults: Faults) -> None:
     proxy = tier0_faults.proxy(tier0_faults.server(OK).url)
 
     assert httpx.get(proxy.url, trust_env=False).json() == OK.body
@@ -222,18 +222,37 @@ def test_the_fixture_makes_them_and_ends_them(tier0_faults: Faults) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("inject", "field", "value"),
     [
-        (lambda proxy: proxy.latency(0.1, stream="down"), "stream = 'down': say upstream"),
-        (lambda proxy: proxy.latency(0.1, toxicity=2), "toxicity = 2 is no share"),
-        (lambda proxy: proxy.bandwidth(0), "bandwidth with rate = 0"),
-        (lambda proxy: proxy.latency(-1), "latency with latency = -1"),
+        (lambda proxy: proxy.latency(0.1, stream="down"), "stream", "'down'"),
+        (lambda proxy: proxy.latency(0.1, toxicity=2), "toxicity", "2"),
+        (lambda proxy: proxy.bandwidth(0), "rate", "0"),
+        (lambda proxy: proxy.latency(-1), "latency", "-1"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
-    proxy: FaultProxy, make: Callable[[FaultProxy], AbstractContextManager[None]], said: str
+def test_an_invalid_argument_is_rejected_by_name_and_value(
+    proxy: FaultProxy,
+    inject: Callable[[FaultProxy], AbstractContextManager[None]],
+    field: str,
+    value: str,
 ) -> None:
-    with pytest.raises(ValueError, match=said), make(proxy):
+    with pytest.raises(ValueError, match=f"{field}.*{value}"), inject(proxy):
         pass
-    with pytest.raises(ValueError, match="names no host and port"):
+    assert proxy.log.noted == []
+
+
+def test_a_target_without_a_port_is_rejected() -> None:
+    with pytest.raises(ValueError, match=r"target.*http://127\.0\.0\.1"):
         FaultProxy("http://127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("status", "phrase"),
+    [(200, "OK"), (404, "Not Found"), (503, "Service Unavailable"), (599, "")],
+)
+def test_the_reason_phrase_is_that_of_the_status(
+    server: FaultServer, http: httpx.Client, status: int, phrase: str
+) -> None:
+    server.script = Reply(status)
+
+    assert http.get(server.url).reason_phrase == phrase

@@ -27,7 +27,7 @@ import pytest
 @pytest.mark.parametrize("number", range(4))
 def test_it(tier0_deployment, tier0_trained, number):
     import httpx, tier0
-    golden = tier0_deployment.model.golden.plain
+    golden = tier0_deployment.model.golden.examples
     answer = httpx.post(f"{tier0_deployment.url}/predict", json=golden.body()).json()
     assert golden.compare(answer) is None
     facts = {"tag": tier0_deployment.model.tag, "url": tier0_deployment.url, "run_id": tier0_trained.run_id, "pid": os.getpid(),
@@ -287,3 +287,48 @@ def test_the_suite_runs_in_an_empty_project_on_any_data(run: Run) -> None:
     assert passed + skipped == len(CATALOGUE)
     assert skipped <= 10, run.output
     assert run.left() == []
+
+
+LEAVES_THE_PROCESS_ALONE = """
+import asyncio, atexit, gc, os, pathlib, pytest, tier0
+
+LOOP = asyncio.new_event_loop()
+if os.environ.get("SETS_A_LOOP"):
+    asyncio.set_event_loop(LOOP)
+CHANGED_BY_OTHERS = ("PYTEST_CURRENT_TEST", "KMP_")  # pytest; scikit-learn sets KMP_… when it is imported
+def environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith(CHANGED_BY_OTHERS)}
+ENVIRONMENT = environment()
+atexit.register(lambda: pathlib.Path("frozen.txt").write_text(str(gc.get_freeze_count())))
+
+@pytest.mark.tier0_bentoml
+@tier0.parametrize_with_checks(["health", "identity", "parity"])
+def test_serving(tier0_deployment, check):
+    check(tier0_deployment)
+
+@pytest.mark.tier0_bentoml
+def test_from_python(tier0_deployment):
+    from tier0.runs.deployment import with_client
+    tier0.check_serving(tier0_deployment, groups=["parity"])
+    with_client(tier0_deployment.url, lambda client: client.health_check())
+
+def test_event_loop():
+    loop = asyncio.get_event_loop()
+    assert loop is LOOP or not os.environ.get("SETS_A_LOOP")
+    assert loop.run_until_complete(asyncio.sleep(0, "done")) == "done"
+
+def test_environment():
+    assert environment() == ENVIRONMENT
+"""
+
+
+@pytest.mark.parametrize("sets_a_loop", ["", "1"])
+def test_the_users_event_loop_environment_and_garbage_collector_are_left_alone(
+    run: Run, sets_a_loop: str
+) -> None:
+    (run.folder / "test_job.py").write_text(LEAVES_THE_PROCESS_ALONE, encoding="utf-8")
+
+    status = run.finish(*FAST, "-p", "no:asyncio", env={"SETS_A_LOOP": sets_a_loop})
+
+    assert status == pytest.ExitCode.OK, run.output
+    assert (run.folder / "frozen.txt").read_text(encoding="utf-8") == "0"

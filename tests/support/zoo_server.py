@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import ROOT, SOURCE
-from tier0.core.worker_process import NO_TELEMETRY, ONE_THREAD
+from tier0.core.child_environment import NO_TELEMETRY, ONE_THREAD
 from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 

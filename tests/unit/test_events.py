@@ -28,13 +28,13 @@ from tier0.core.events import (
     ServerReady,
     ServerStopped,
     TestDone,
-    event_of,
+    event_from,
 )
 from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
 from tier0.report import drawings
 from tier0.report.cut_short import CutShort
 from tier0.report.document import document_of, timeline_of
-from tier0.runs.check_client import _how_to_repeat
+from tier0.runs.check_client import _reproduction
 
 SOURCE = Path(__file__).parents[2] / "src" / "tier0"
 OUR_WORDS = st.sampled_from(
@@ -189,7 +189,7 @@ def test_an_event_cannot_be_changed() -> None:
 
 
 def test_an_event_of_a_users_test_needs_a_name_of_its_own() -> None:
-    assert event_of("mine", {"rows": 3}) == Custom("mine", {"rows": 3})
+    assert event_from("mine", {"rows": 3}) == Custom("mine", {"rows": 3})
     with pytest.raises(
         ValueError, match=r"'health\.checked' is an event of Tier0: use tier0\.core\.events\.HealthChecked"
     ):
@@ -201,12 +201,12 @@ def test_events_are_found_by_their_class() -> None:
     for mean in (0.5, 0.25):
         log.emit(SelectionScore(algorithm="Ridge", mean=mean))
 
-    assert [score.mean for score in log.of(SelectionScore)] == [0.5, 0.25]
+    assert [score.mean for score in log.with_type(SelectionScore)] == [0.5, 0.25]
     newest = log.last(SelectionScore)
     assert newest is not None
     assert newest.mean == 0.25
     assert log.last(HealthChecked) is None
-    assert log.of(HealthChecked) == []
+    assert log.with_type(HealthChecked) == []
 
 
 def test_every_class_is_emitted_somewhere() -> None:
@@ -340,11 +340,11 @@ def make() -> None:
 @pytest.mark.parametrize("declare", ["{}.toml", "…", Path("a client.toml")])
 def test_a_command_that_repeats_a_check_is_made_and_not_edited(declare: str | Path) -> None:
     assert (
-        _how_to_repeat("mod:make", declare)("retry.once")
+        _reproduction("mod:make", declare)("retry.once")
         == f"tier0 check-client mod:make --declare {declare} --only retry.once"
     )
     assert (
-        _how_to_repeat("tier0 …:make", None)("retry.once")
+        _reproduction("tier0 …:make", None)("retry.once")
         == "tier0 check-client tier0 …:make --only retry.once"
     )
-    assert _how_to_repeat(make, declare)("retry.once") == "tier0.check_client(make, …, only=['retry.once'])"
+    assert _reproduction(make, declare)("retry.once") == "tier0.check_client(make, …, only=['retry.once'])"

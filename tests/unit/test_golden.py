@@ -61,8 +61,8 @@ def test_a_tolerance_that_is_wider_than_labels_are_apart_does_not_join_them() ->
 def test_what_was_no_list_twice_is_the_same() -> None:
     rows = GoldenRows(["a"], [[1.0]], [10.0], None, [])
 
-    assert rows.answered({"predictions": {"a": 1}}).compare({"predictions": {"a": 1}}) is None
-    assert rows.answered({"predictions": {"a": 1}}).compare({"predictions": [1]}) is not None
+    assert rows.with_outputs({"predictions": {"a": 1}}).compare({"predictions": {"a": 1}}) is None
+    assert rows.with_outputs({"predictions": {"a": 1}}).compare({"predictions": [1]}) is not None
 
 
 @pytest.mark.parametrize(
@@ -104,5 +104,19 @@ def test_a_broken_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "golden.json"
     path.write_text(content, encoding="utf-8")
 
-    with pytest.raises(RegistrationError, match="golden"):
+    with pytest.raises(RegistrationError) as refusal:
         GoldenRows.read(path)
+    assert refusal.value.__cause__ is not None or "rows is empty" in str(refusal.value)
+
+
+def test_a_served_integer_larger_than_any_float_is_a_mismatch() -> None:
+    golden = GoldenRows(["x"], [[1.0]], [1.0], None, [])
+    served = {"predictions": [10**400]}
+
+    mismatch = golden.compare(served)
+    comparison = golden.comparison(served)
+
+    assert mismatch is not None
+    assert (mismatch.part, mismatch.expected) == ("predictions", 1.0)
+    assert comparison is not None
+    assert comparison["served"] == [None]

@@ -13,7 +13,7 @@ from tier0.checks.serving.harness.sender import Sender
 from tier0.checks.serving.harness.target import Target
 from tier0.contract.contract import Contract
 from tier0.core.verdict import NotJudgedError
-from tier0.golden.origins import EDGE_CASE_KINDS, PLAIN_KINDS, UNRECOGNIZED, read_sentences
+from tier0.golden.origins import EDGE_CASE_KINDS, EXAMPLE_KINDS, UNRECOGNIZED, read_sentences
 from tier0.golden.rows import GoldenRows, Origin
 
 WORDS = [
@@ -45,10 +45,10 @@ SIDES = {"boundary": ("below", "above"), "decision": ("before", "after")}
 
 @st.composite
 def origins_of(
-    draw: st.DrawFn, columns: list[str], kinds: frozenset[str] = EDGE_CASE_KINDS | PLAIN_KINDS
+    draw: st.DrawFn, columns: list[str], kinds: frozenset[str] = EDGE_CASE_KINDS | EXAMPLE_KINDS
 ) -> Origin:
     kind = draw(st.sampled_from(sorted(kinds)))
-    if kind in PLAIN_KINDS:
+    if kind in EXAMPLE_KINDS:
         return Origin(kind)
     side = draw(st.sampled_from(SIDES[kind])) if kind in SIDES else None
     if kind == "decision":
@@ -80,8 +80,8 @@ def test_a_selection_has_the_rows_of_that_kind_and_column_and_no_others(data: st
         if origin.kind == kind and (column is None or origin.column == column)
     ]
 
-    assert golden.of_kind(kind, column).predictions == expected
-    assert sorted(golden.plain.predictions + golden.edge_cases.predictions) == list(range(len(origins)))
+    assert golden.with_origin(kind, column).predictions == expected
+    assert sorted(golden.examples.predictions + golden.edge_cases.predictions) == list(range(len(origins)))
 
 
 @given(st.data())
@@ -101,7 +101,7 @@ def test_a_check_gets_the_rows_of_its_kind_or_is_not_judged(data: st.DataObject)
 def test_a_row_of_an_unknown_kind_is_asked_like_an_example() -> None:
     golden = rows_with(["age"], [Origin("example"), Origin("rounding", "age"), Origin("missing", "age")])
 
-    assert golden.plain.predictions == [0, 1]
+    assert golden.examples.predictions == [0, 1]
     assert golden.edge_cases.predictions == [2]
     assert golden.origin(1) == "row 1 (rounding of age)"
 

@@ -281,7 +281,7 @@ def test_selection_picks_the_highest_mean_and_says_why() -> None:
     assert len(means) == len(ALGORITHMS)
     assert selection.scores[0].candidate.estimator in selection.reason
     assert "above" in selection.reason
-    assert len(events.of(SelectionScore)) == len(ALGORITHMS)
+    assert len(events.with_type(SelectionScore)) == len(ALGORITHMS)
 
 
 @pytest.mark.parametrize("name", ["patients", "wine", "diabetes"])

@@ -81,7 +81,7 @@ def test_what_comes_from_data_is_never_markup(text: str) -> None:
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=30))
 def test_any_numbers_can_be_drawn(pairs: list[tuple[float, float]]) -> None:
     golden = GoldenRows(["x"], [[0.0]] * len(pairs), [before for before, _ in pairs], None, [])
-    compared = golden.beside({"predictions": [after for _, after in pairs]})
+    compared = golden.comparison({"predictions": [after for _, after in pairs]})
 
     assert compared is not None
     drawing = ET.fromstring(drawings.parity(compared))
@@ -104,7 +104,9 @@ def test_any_numbers_can_be_drawn(pairs: list[tuple[float, float]]) -> None:
 def test_of_several_classes_the_one_that_differs_is_drawn() -> None:
     golden = GoldenRows(["x"], [[1], [2]], ["a", "a"], [[0.5, 0.3, 0.2], [0.6, 0.2, 0.2]], ["a", "b", "c"])
 
-    compared = golden.beside({"predictions": ["b", "b"], "probabilities": [[0.3, 0.5, 0.2], [0.2, 0.6, 0.2]]})
+    compared = golden.comparison(
+        {"predictions": ["b", "b"], "probabilities": [[0.3, 0.5, 0.2], [0.2, 0.6, 0.2]]}
+    )
 
     assert compared is not None
     assert compared["what"] in {"probability of a", "probability of b"}
@@ -114,7 +116,7 @@ def test_of_several_classes_the_one_that_differs_is_drawn() -> None:
 def test_golden_rows_are_compared_in_numbers_where_there_are_some() -> None:
     golden = GoldenRows(["x"], [[1], [2]], ["no", "yes"], [[0.9, 0.1], [0.2, 0.8]], ["no", "yes"])
 
-    compared = golden.beside({"predictions": ["no", "yes"], "probabilities": [[0.9, 0.1], [0.3, 0.7]]})
+    compared = golden.comparison({"predictions": ["no", "yes"], "probabilities": [[0.9, 0.1], [0.3, 0.7]]})
 
     assert compared is not None
     assert (compared["what"], compared["expected"], compared["served"]) == (
@@ -123,8 +125,8 @@ def test_golden_rows_are_compared_in_numbers_where_there_are_some() -> None:
         [0.1, 0.7],
     )
     assert [row["row"] for row in compared["worst"]] == [1]
-    assert golden.beside({"predictions": ["no", "yes"]}) is None, "labels are no numbers"
-    assert golden.beside({"predictions": ["no"], "probabilities": [[0.9, 0.1]]}) is None, (
+    assert golden.comparison({"predictions": ["no", "yes"]}) is None, "labels are no numbers"
+    assert golden.comparison({"predictions": ["no"], "probabilities": [[0.9, 0.1]]}) is None, (
         "another number of rows"
     )
 

@@ -21,10 +21,11 @@ from tier0.core.settings import TABLE
 from tier0.pipeline import selection
 from tier0.pipeline.study import StudyError
 from tier0.runs import runner
+from tier0.runs.context import STEPS, StepResult
 from tier0.runs.plan import Plan, RunError, plan_of, steps_of
 from tier0.runs.record import Record
 from tier0.runs.runner import RunListener, run_steps, steps_to_do
-from tier0.runs.steps import BODIES, STEPS, StepResult
+from tier0.runs.steps import BODIES
 
 STUDY = "schema = 1\n"
 COHORT = f'{STUDY}[[cohort]]\ncolumn = "hcp_visits"\nat_least = 1\n'
@@ -403,7 +404,7 @@ def test_a_model_that_cannot_be_pickled_is_told(tmp_path: Path, monkeypatch: pyt
 def test_a_comparison_on_a_sample_says_so(
     dataset: str, group: str | None, drawn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "MOST_ROWS", 200)
+    monkeypatch.setattr(selection, "MAX_ROWS", 200)
     options = {"dataset": dataset, "algorithms": "linear"}
     if dataset == "file":
         rows = pd.read_csv(write_rows(rows=800))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
 
 from tier0.core.errors import InvalidRowError, RegistrationError
 from tier0.golden.signature import Feature, Signature
@@ -26,30 +27,32 @@ GOOD: dict[str, Any] = {"age": 3.5, "visits": 2, "smoker": True, "region": "sout
 
 
 @pytest.mark.parametrize(
-    ("change", "field", "says"),
+    ("change", "column"),
     [
-        ({"age": "3"}, "features[0].age", "is text ('3')"),
-        ({"age": True}, "features[0].age", "is true/false"),
-        ({"age": math.inf}, "features[0].age", "is not finite"),
-        ({"age": 10**400}, "features[0].age", "is not finite"),
-        ({"age": [1]}, "features[0].age", "is a list"),
-        ({"visits": 2.5}, "features[0].visits", "trained on whole numbers"),
-        ({"visits": None}, "features[0].visits", "is missing"),
-        ({"visits": math.nan}, "features[0].visits", "is missing"),
-        ({"visits": 2**63}, "features[0].visits", "does not fit int64"),
-        ({"smoker": 1}, "features[0].smoker", "is a whole number"),
-        ({"region": 4}, "features[0].region", "is a whole number"),
-        ({"grade": "c"}, "features[0].grade", "never shown"),
+        ({"age": "3"}, "age"),
+        ({"age": True}, "age"),
+        ({"age": math.inf}, "age"),
+        ({"age": 10**400}, "age"),
+        ({"age": [1]}, "age"),
+        ({"visits": 2.5}, "visits"),
+        ({"visits": None}, "visits"),
+        ({"visits": math.nan}, "visits"),
+        ({"visits": 2**63}, "visits"),
+        ({"smoker": 1}, "smoker"),
+        ({"region": 4}, "region"),
+        ({"grade": "c"}, "grade"),
     ],
 )
-def test_a_bad_value_is_refused_by_field(change: dict[str, Any], field: str, says: str) -> None:
+def test_a_bad_value_is_refused_by_field(
+    change: dict[str, Any], column: str, snapshot: SnapshotAssertion
+) -> None:
     with pytest.raises(InvalidRowError) as refusal:
         FRAME.parse([{**GOOD, **change}])
 
-    assert refusal.value.field == field
-    assert says in refusal.value.message
+    assert refusal.value.field == f"features[0].{column}"
     assert refusal.value.remedy
     assert refusal.value.status == 422
+    assert str(refusal.value) == snapshot
 
 
 @pytest.mark.parametrize(
@@ -72,11 +75,14 @@ def test_a_bad_value_is_refused_by_field(change: dict[str, Any], field: str, say
         ([[1, 2]], ["x"], "columns.y"),
     ],
 )
-def test_a_bad_shape_is_refused_by_field(features: Any, columns: Any, field: str) -> None:
+def test_a_bad_shape_is_refused_by_field(
+    features: Any, columns: Any, field: str, snapshot: SnapshotAssertion
+) -> None:
     with pytest.raises(InvalidRowError) as refusal:
         MATRIX.parse(features, columns)
 
     assert refusal.value.field == field
+    assert str(refusal.value) == snapshot
 
 
 def test_a_column_is_refused_after_many_good_rows() -> None:
@@ -146,11 +152,9 @@ def test_a_large_whole_number_beside_a_missing_one_is_refused_and_not_rounded() 
     signature = Signature((replace(VISITS, accepts_missing=True),), "dataframe", "regression")
 
     assert signature.parse([[2**53], [None]]) == [[2**53], [None]]
-    with pytest.raises(
-        InvalidRowError,
-        match=r"features\[0\].visits: is beyond what a float holds, and missing in another row",
-    ):
+    with pytest.raises(InvalidRowError) as refusal:
         signature.parse([[2**53 + 1], [None]])
+    assert refusal.value.field == "features[0].visits"
 
 
 def test_another_spelling_of_a_known_value_is_refused_and_an_unknown_one_is_the_models_business() -> None:
@@ -159,8 +163,10 @@ def test_another_spelling_of_a_known_value_is_refused_and_an_unknown_one_is_the_
 
     assert signature.parse([["North East"], ["west"]]) == [["North East"], ["west"]]
     for value in (" south", "South", "north  east"):
-        with pytest.raises(InvalidRowError, match="and the model was trained on"):
+        with pytest.raises(InvalidRowError) as refusal:
             signature.parse([[value]])
+        assert refusal.value.field == "features[0].region"
+        assert refusal.value.remedy.startswith("Send ")
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "boolean", "string"])

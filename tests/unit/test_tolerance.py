@@ -18,10 +18,12 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier, XGBRegressor
 
+from tier0.core.errors import Tier0Error
+from tier0.core.outputs import PARTS
 from tier0.golden import spread as spread_module
 from tier0.golden.capture import golden_rows
 from tier0.golden.prediction import Output
-from tier0.golden.rows import PARTS, GoldenRows, Mismatch, Origin, Spread, Tolerance
+from tier0.golden.rows import GoldenRows, Mismatch, Origin, Spread, Tolerance
 from tier0.golden.tolerance import EXACT, MAX_ROUNDING, ROW_ALONE_TOLERANCE, largest_magnitude, spread_between
 from tier0.serving.registration import ModelSaver
 
@@ -205,7 +207,7 @@ NETWORK_ROWS = np.random.default_rng(1).normal(size=(30, 20)).astype("float32")
 
 def test_a_healthy_float32_network_is_within_its_tolerance_in_every_batch_and_order_of_sums() -> None:
     golden = golden_rows(Network(), NETWORK_ROWS)
-    plain, tolerance = golden.plain, golden.tolerances(**ELSEWHERE)
+    plain, tolerance = golden.examples, golden.tolerances(**ELSEWHERE)
     backwards = Network()
     order = np.arange(128)[::-1]
     first, second, last = backwards.weights
@@ -241,7 +243,7 @@ def test_a_float32_network_has_rows_on_both_sides_of_a_decision_whose_labels_rou
 ):
     golden = golden_rows(Network(), NETWORK_ROWS)
 
-    decisions = golden.of_kind("decision")
+    decisions = golden.with_origin("decision")
     assert {origin.side for origin in decisions.origins} == {"before", "after"}
     gaps = [np.diff(np.sort(row)[-2:])[0] for row in decisions.probabilities or []]
     assert min(gaps) > 5e-6
@@ -256,7 +258,7 @@ def test_trees_stay_exact_in_every_batch_whatever_their_dtype(model: Any) -> Non
 
     assert set(golden.spreads.values()) == {Spread()}
     assert set(golden.tolerances(**HERE_OTHERWISE).values()) - {Tolerance(ROW_ALONE_TOLERANCE)} == {EXACT}
-    assert len(golden.of_kind("boundary")) > 0
+    assert len(golden.with_origin("boundary")) > 0
     assert {"float32", "float64", "int64"} >= set(golden.dtypes.values())
 
 
@@ -277,10 +279,10 @@ def test_examples_that_lie_column_by_column_in_memory_are_not_refused() -> None:
 
     golden = golden_rows(model, by_column)
 
-    assert golden.plain.probabilities == model.predict_proba(np.ascontiguousarray(by_column)).tolist(), (
+    assert golden.examples.probabilities == model.predict_proba(np.ascontiguousarray(by_column)).tolist(), (
         "as a request brings them"
     )
-    assert golden.plain.probabilities != model.predict_proba(by_column).tolist()
+    assert golden.examples.probabilities != model.predict_proba(by_column).tolist()
 
 
 def test_casting_to_float32_is_beyond_the_tolerance_of_a_float64_model() -> None:
@@ -317,7 +319,7 @@ class Counting(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
 
 
 def test_measuring_takes_few_calls_and_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread_module, "MOST_SECONDS", 0.05)
+    monkeypatch.setattr(spread_module, "MAX_SECONDS", 0.05)
     model = Counting(0.02)
 
     def ask(rows: list[list[Any]]) -> Output:
@@ -325,7 +327,7 @@ def test_measuring_takes_few_calls_and_little_time(monkeypatch: pytest.MonkeyPat
 
     slow = spread_module.measure(ask, X[:40].tolist(), ask(X[:40].tolist()))
     calls, model.seconds = model.calls, 0.0
-    monkeypatch.setattr(spread_module, "MOST_SECONDS", 60.0)
+    monkeypatch.setattr(spread_module, "MAX_SECONDS", 60.0)
     quick = spread_module.measure(ask, X[:40].tolist(), ask(X[:40].tolist()))
 
     assert calls <= 5
@@ -382,9 +384,9 @@ def test_a_model_s_own_none_is_kept() -> None:
     golden = golden_rows(Abstains(), pd.DataFrame({"x": np.arange(10.0)}))
 
     assert golden.predictions[:5] == [None, None, None, 3.0, 4.0]
-    assert golden.of_kind("missing", "x").predictions == [None]
+    assert golden.with_origin("missing", "x").predictions == [None]
     assert golden.dtypes == {"predictions": "object"}
-    below, above = golden.of_kind("boundary", "x").predictions
+    below, above = golden.with_origin("boundary", "x").predictions
     assert below is None
     assert above == pytest.approx(3.0)
 
@@ -394,7 +396,7 @@ def test_a_nan_is_refused_also_among_objects() -> None:
         def predict(self, rows: Any) -> Any:
             return np.array([math.nan] * len(rows), dtype=object)
 
-    with pytest.raises(Exception, match="the model predicted a number that is not finite"):
+    with pytest.raises(Tier0Error):
         golden_rows(Silent(), X[:5])
 
 

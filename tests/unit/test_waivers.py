@@ -17,15 +17,15 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_waivers_and_tolerances_are_read(tmp_path: Path) -> None:
-    text = f'schema = 1\n{GOOD}\n[[tolerate]]\ncheck = "parity.golden_rows"\nrelative = 1e-9\nreason = "y"\nuntil = 2999-01-01\n'
+    tolerance = 'check = "parity.golden_rows"\nrelative = 1e-9\nreason = "y"\nuntil = 2999-01-01\n'
 
-    assert read_waivers(write(tmp_path, text)) == (
+    assert read_waivers(write(tmp_path, f"schema = 1\n{GOOD}\n[[tolerate]]\n{tolerance}")) == (
         Waiver("security.refuses_pickle", "x", dt.date(2999, 1, 1)),
         Waiver("parity.golden_rows", "y", dt.date(2999, 1, 1), 1e-9),
     )
 
 
-def test_the_last_day_counts() -> None:
+def test_a_waiver_is_active_on_its_last_day() -> None:
     today = dt.datetime.now(tz=dt.UTC).date()
 
     assert Waiver("c", "r", today).counts
@@ -33,29 +33,32 @@ def test_the_last_day_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "entry_and_value"),
     [
-        ("schema = 2", "has schema = 2: write schema = 1"),
-        ("schema = 1\n[other]", "have 'other'"),
-        ("schema = 1\n[waive]\ncheck = 'x'", r"write \[\[waive\]\], once for each"),
+        ("schema = 2", "schema = 2"),
+        ("schema = 1\n[other]", "'other'"),
+        ("schema = 1\n[waive]\ncheck = 'x'", r"\[waive\]"),
         (
             "schema = 1\n" + GOOD.replace("security.refuses_pickle", "security.magic"),
-            "unknown group or check 'security.magic'",
+            r"\[\[waive\]\] number 1 .*'security.magic'",
         ),
+        ("schema = 1\n" + GOOD.replace("security.refuses_pickle", "security"), "check = 'security'"),
+        ("schema = 1\n" + GOOD.replace('"security.refuses_pickle"', "[1]"), r"number 1 .*\[1\]"),
+        ("schema = 1\n" + GOOD.replace('reason = "x"\n', ""), "number 1 .*reason"),
+        ("schema = 1\n" + GOOD.replace('"x"', '" "'), "reason = ' '"),
+        ("schema = 1\n" + GOOD.replace("2999-01-01", '"2999-01-01"'), "until = '2999-01-01'"),
+        ("schema = 1\n" + GOOD + "relative = 1e-9", "'relative'"),
+        ("schema = 1\n" + GOOD.replace("waive", "tolerate") + "relative = 2", "relative = 2"),
+        ("schema = 1\n" + GOOD.replace("waive", "tolerate") + "relative = nan", "relative = nan"),
         (
-            "schema = 1\n" + GOOD.replace("security.refuses_pickle", "security"),
-            "names the group 'security': a waiver is for one check",
+            "schema = 1\n" + GOOD.replace("waive", "tolerate") + "relative = 0.1",
+            r"\[\[tolerate\]\] number 1 .*'security.refuses_pickle'",
         ),
-        ("schema = 1\n" + GOOD.replace('"security.refuses_pickle"', "[1]"), r"unknown group or check \[1\]"),
-        ("schema = 1\n" + GOOD.replace('reason = "x"\n', ""), "has no reason"),
-        ("schema = 1\n" + GOOD.replace('"x"', '" "'), "say why"),
-        ("schema = 1\n" + GOOD.replace("2999-01-01", '"2999-01-01"'), "give a day, without quotes"),
-        ("schema = 1\n" + GOOD + "relative = 1e-9", "has relative = 1e-09"),
-        ("schema = 1\n" + GOOD.replace("waive", "tolerate") + "relative = 2", "give a share between 0 and 1"),
-        ("schema = 1\n" + GOOD.replace("waive", "tolerate") + "relative = 0.1", "compares no numbers"),
-        ("schema = ", "cannot be read"),
+        ("schema = ", "waivers.toml"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(WaiverError, match=says):
+def test_an_invalid_file_is_rejected_with_entry_and_value(
+    tmp_path: Path, text: str, entry_and_value: str
+) -> None:
+    with pytest.raises(WaiverError, match=entry_and_value):
         read_waivers(write(tmp_path, text))

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from tier0.client.errors import InvalidAnswerError, InvalidDataError
+from tier0.core.outputs import PARTS
 
-PARTS = ("predictions", "probabilities", "intervals")
 DEEPEST = 100
 """Lists within lists; whoever writes an answer as JSON calls itself for each, and Python ends that at a thousand."""
 EMPTY = "the data is empty: give rows, records, an array or a DataFrame"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tier0.contract.contract import BOUNDS, PARTS, Contract, as_list, get_path, join_path
+from tier0.contract.contract import BOUNDS, Contract, as_list, get_path, join_path
 from tier0.contract.meanings import (
     PATHS,
     Undeclared,
@@ -32,6 +32,7 @@ from tier0.contract.response import (
     values_called,
 )
 from tier0.contract.service_schema import INTERVAL_NAMES, PREDICTION_NAMES, PROBABILITY_NAMES
+from tier0.core.outputs import PARTS
 from tier0.golden.rows import GoldenRows
 
 ABOUT_REQUESTS = {

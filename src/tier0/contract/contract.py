@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error
+from tier0.core.outputs import PARTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,6 @@ SCHEMA = 1
 Style = Literal["rows", "records", "columns", "values", "row", "record", "value"]
 STYLES: tuple[str, ...] = get_args(Style)
 ONE_ROW_STYLES = {"row", "record", "value"}
-PARTS = ("predictions", "probabilities", "intervals")
 PREDICTED = "@predicted"
 """In place of a class: the probability is that of the class which is predicted."""
 MAX_DECIMALS = 15

@@ -11,10 +11,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tier0.contract.contract import PARTS, PREDICTED, Contract
+from tier0.contract.contract import PREDICTED, Contract
 from tier0.contract.model_terms import as_labels, by_class, expected_of, merged, of_predicted
 from tier0.contract.response import is_number, is_plain, keyed_scores, last_name, unwrapped
 from tier0.contract.service_schema import PREDICTION_NAMES
+from tier0.core.outputs import PARTS
 from tier0.golden.rows import GoldenRows
 
 PATHS = set(PARTS)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tier0.contract.contract import PARTS, PREDICTED, Contract
+from tier0.contract.contract import PREDICTED, Contract
 from tier0.contract.response import is_number, is_plain, keyed_scores
+from tier0.core.outputs import PARTS
 from tier0.golden.rows import GoldenRows
 
 

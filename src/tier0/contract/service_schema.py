@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from tier0.contract.contract import PARTS, Contract, ContractError, Style, as_toml, how_to_declare, join_path
+from tier0.contract.contract import Contract, ContractError, Style, as_toml, how_to_declare, join_path
+from tier0.core.outputs import PARTS
 
 PREDICTION_NAMES = ("predictions", "prediction", "labels", "label")
 PROBABILITY_NAMES = ("probabilities", "probability", "scores", "score")

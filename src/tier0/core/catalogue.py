@@ -1,4 +1,4 @@
-"""The catalogue of checks: the question, needs and disturbance of each. The functions are imported when they are run."""
+"""Catalogue of the checks of a served model: the question, the needs and the disturbance of each check."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from tier0.core.errors import UnknownCheckError
 
 Disturbance = Literal["none", "malformed", "load", "faults"]
 LEVELS: tuple[Disturbance, ...] = ("none", "malformed", "load", "faults")
-"""How far a deployment may be disturbed; each level includes those before it."""
+"""How far a deployment may be disturbed; each level includes the levels before it."""
 GROUPS = (
-    "health", "identity", "contract", "parity", "concurrency", "resilience", "observability", "performance", "teardown", "security",
+    "health", "identity", "contract", "parity", "concurrency", "resilience", "observability", "performance",
+    "teardown", "security",
 )  # fmt: skip
 Need = Literal["golden", "client", "process"]
 
 
 class Check(NamedTuple):
-    """One named question.
+    """One named check of a served model.
 
     Attributes:
-        id: its group, a dot, and its function in ``tier0.checks.serving.<group>``.
-        question: on one line.
-        needs: ``golden`` rows, the application's ``client``, a ``process`` that we started; or nothing.
-        disturb: what the user must allow: nothing, badly formed requests, load, faults and kills.
+        id: ``<group>.<name>``; its function is ``<name>`` in ``tier0.checks.serving.<group>``, imported when
+            it runs.
+        question: yes/no question on one line; yes is good.
+        needs: prerequisites: ``golden`` rows, the application's ``client``, a ``process`` that this run
+            started.
+        disturb: level of disturbance that the user must allow: none, malformed requests, load, or faults
+            (killed processes).
     """
 
     id: str
@@ -41,7 +45,7 @@ GOLDEN: tuple[Need, ...] = ("golden",)
 PROCESS: tuple[Need, ...] = ("golden", "process")
 CATALOGUE: tuple[Check, ...] = (
     Check("health.ready", "Does the readiness route return status 200?"),
-    Check("health.body_agrees", "Does the body of the health route agree with its status code?"),
+    Check("health.body_agrees", "Does the body of the health response agree with its status code?"),
     Check(
         "health.can_predict",
         "Does the service return predictions while its health route returns 200?",
@@ -59,7 +63,9 @@ CATALOGUE: tuple[Check, ...] = (
         "Do repeated requests with the same rows get the same predictions, from the same model?",
         GOLDEN,
     ),
-    Check("identity.this_run", "Does the port belong to a process that this run started?", ("process",)),
+    Check(
+        "identity.this_run", "Is the service's port owned by a process that this run started?", ("process",)
+    ),
     Check(
         "contract.one_answer_a_row",
         "Does every golden row get exactly one output, with finite values?",
@@ -104,20 +110,20 @@ CATALOGUE: tuple[Check, ...] = (
     ),
     Check(
         "contract.refuses_missing_column",
-        "Is a row without one of its columns refused, or predicted as with a missing value?",
+        "Is a row without one of its columns refused, or predicted like a row with a missing value?",
         GOLDEN,
         "malformed",
     ),
     Check(
         "contract.refuses_text_for_number",
-        "Are text, quoted numbers and true refused in place of a number?",
+        "Are text, quoted numbers and booleans refused in place of a number?",
         GOLDEN,
         "malformed",
     ),
     Check("contract.refuses_infinity", "Is an infinite value refused?", GOLDEN, "malformed"),
     Check(
         "contract.refuses_misspelled_category",
-        "Is a known category with other case or blanks refused, or recognised?",
+        "Is a known category with different case or extra blanks refused, or recognised?",
         GOLDEN,
         "malformed",
     ),
@@ -136,7 +142,7 @@ CATALOGUE: tuple[Check, ...] = (
     ),
     Check(
         "parity.repeated",
-        "Does a row get the trained model's output when copies of it are in the same request?",
+        "Does a row get the trained model's output if the request also contains copies of it?",
         GOLDEN,
     ),
     Check(
@@ -161,17 +167,17 @@ CATALOGUE: tuple[Check, ...] = (
     ),
     Check(
         "parity.decisions",
-        "Do rows close to the decision between two classes get the trained model's labels?",
+        "Do rows close to the decision threshold get the trained model's labels?",
         GOLDEN,
     ),
     Check(
         "parity.large_integers",
-        "Do rows with integers too large for a float get the trained model's outputs?",
+        "Do rows with integers that a float cannot represent get the trained model's outputs?",
         GOLDEN,
     ),
     Check(
         "parity.inputs_matter",
-        "Do rows with different outputs of the trained model get different outputs from the service?",
+        "Do rows with different trained-model outputs get different outputs from the service?",
         GOLDEN,
     ),
     Check(
@@ -191,12 +197,12 @@ CATALOGUE: tuple[Check, ...] = (
     ),
     Check(
         "concurrency.own_answer",
-        "Does each of several concurrent callers get the output for its own row?",
+        "Does each concurrent caller get the output for its own row?",
         GOLDEN,
     ),
     Check(
         "concurrency.own_context",
-        "Does each of several concurrent callers get its own request id back?",
+        "Does each concurrent caller get back its own request id, and no other caller's?",
         GOLDEN,
     ),
     Check(
@@ -219,7 +225,7 @@ CATALOGUE: tuple[Check, ...] = (
     ),
     Check(
         "resilience.worker_is_replaced",
-        "Do the golden rows get the trained model's outputs again within a minute after a worker was killed?",
+        "After a worker is killed, does the service return correct outputs again within a minute?",
         PROCESS,
         "faults",
     ),
@@ -230,46 +236,49 @@ CATALOGUE: tuple[Check, ...] = (
     Check("observability.metrics_can_be_read", "Are the metrics valid in the Prometheus text format?"),
     Check(
         "performance.latency",
-        "Is single-row latency within ten times that of the model in memory, with 10 ms allowed for HTTP?",
+        "Is single-row latency at most ten times that of the model in memory, plus 100 ms?",
         GOLDEN,
         "load",
     ),
     Check(
         "performance.many_callers",
-        "Do 32 concurrent callers together get at least a tenth of the rows per second that one caller gets?",
+        "Do 32 concurrent callers together get at least a tenth of one caller's rows per second?",
         GOLDEN,
         "load",
     ),
     Check("performance.memory", "Does memory use stay flat under repeated requests?", PROCESS, "load"),
     Check(
         "teardown.stops",
-        "Do all processes end, and does the port close, when the server is stopped?",
+        "Do all processes end, and the port close, when the server is stopped?",
         PROCESS,
         "faults",
     ),
     Check(
         "teardown.ends_with_its_supervisor",
-        "Do all processes end, and does the port close, when the supervisor is killed?",
+        "Do all processes end, and the port close, when the supervisor is killed?",
         PROCESS,
         "faults",
     ),
     Check(
-        "security.refuses_pickle", "Is a pickled request body refused, and never unpickled?", (), "malformed"
+        "security.refuses_pickle",
+        "Is a pickled request body refused without being unpickled?",
+        (),
+        "malformed",
     ),
     Check(
         "security.loopback_only",
-        "Do the processes that this run started listen on loopback only?",
+        "Do the processes started by this run listen only on loopback addresses?",
         ("process",),
     ),
 )
 
 
 class Named(Protocol):
-    """A check of any catalogue."""
+    """A check of either catalogue."""
 
     @property
     def id(self) -> str:
-        """Its group, a dot, and its name."""
+        """The id: group, dot, name."""
 
     @property
     def group(self) -> str:
@@ -280,7 +289,11 @@ AnyCheck = TypeVar("AnyCheck", bound=Named)
 
 
 def select_checks(catalogue: Sequence[AnyCheck], names: Sequence[str]) -> list[AnyCheck]:
-    """Return the checks of *catalogue* whose id or group is in *names*, in the catalogue's order; all of them if *names* is empty.
+    """Return the checks of *catalogue* whose id or group is in *names*, in the order of the catalogue.
+
+    Args:
+        catalogue: checks to select from.
+        names: ids and groups; with none, all checks are selected.
 
     Raises:
         UnknownCheckError: a name is neither a group nor a check.
@@ -288,15 +301,16 @@ def select_checks(catalogue: Sequence[AnyCheck], names: Sequence[str]) -> list[A
     groups = list(dict.fromkeys(check.group for check in catalogue))
     known = {*groups, *(check.id for check in catalogue)}
     for name in names:
-        if not isinstance(name, str) or name not in known:  # a file of waivers may hold anything
+        if not isinstance(name, str) or name not in known:  # a value in a waiver file may have any type
             raise UnknownCheckError(
-                f"unknown group or check {name!r}{_similar(name, known)}. Groups: {', '.join(groups)}; --list prints the checks"
+                f"unknown group or check {name!r}{_did_you_mean(name, known)}. "
+                f"Groups: {', '.join(groups)}; --list prints the checks"
             )
     return [check for check in catalogue if not names or check.group in names or check.id in names]
 
 
-def _similar(name: str, known: set[str]) -> str:
+def _did_you_mean(name: str, known: set[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only mistakes need it
 
-    found = get_close_matches(str(name), sorted(known), n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
+    similar = get_close_matches(str(name), sorted(known), n=1)
+    return f" (did you mean {similar[0]!r}?)" if similar else ""

@@ -1,4 +1,4 @@
-"""Every question that a client is asked, and what it must have declared for it. The bodies are imported when they are asked."""
+"""Catalogue of the checks of a client: the question, the required declarations and methods of each check."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from typing import NamedTuple
 
 
 class ClientCheck(NamedTuple):
-    """One named question about a client.
+    """One named check of a client.
 
     Attributes:
-        id: its group, a dot, and its function in ``tier0.checks.client.<group>``.
-        question: on one line.
-        declared: what the client must have promised, fields of `tier0.core.declaration.Declaration`; else it is not judged.
-        methods: what it must have beside ``predict``: ``predict_batch``, ``health``, ``close``, ``model`` (predict takes one), or be
-            ``asynchronous``, be ``importable`` by another process, or have ``coroutines``, be they asynchronous or block the event loop.
-        alone: whether it is asked while nothing else is: it measures small times, needs many calls at once, or changes the process.
+        id: ``<group>.<name>``; its function is ``<name>`` in ``tier0.checks.client.<group>``, imported when
+            it runs.
+        question: yes/no question on one line; yes is good.
+        declared: required fields of `tier0.core.declaration.Declaration`; without them, the check does not
+            run.
+        methods: what the client must have in addition to ``predict``: ``predict_batch``, ``health``,
+            ``close``, ``model`` (a parameter of ``predict``), ``asynchronous`` (a ``predict`` that does not
+            block the event loop), ``coroutines`` (a ``predict`` that is a coroutine function, even if it
+            blocks the event loop) or ``importable`` (a name by which another process can import the factory).
+        alone: whether the check runs alone: it measures short times, makes many concurrent calls, or changes
+            the process.
     """
 
     id: str
@@ -32,50 +37,229 @@ class ClientCheck(NamedTuple):
 BREAKER = ("threshold", "reset")
 HANGS = ("threshold", "attempt_timeout")
 CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
-    ClientCheck("wire.one_request", "Does a call that is answered send one request, in JSON?"),
-    ClientCheck("wire.no_prediction", "Is a 200 that is no prediction an error?"),
-    ClientCheck("wire.bare_answers", "Are a bare list and a bare number predictions?", ("bare_answers",)),
-    ClientCheck("wire.one_id", "Do all requests of a call carry the same id?", ("attempts",)),
-    ClientCheck("wire.own_context", "Does the caller's own trace context reach the service?", ("traceparent",)),
-    ClientCheck("retry.at_most_attempts", "Does a call send no more requests than declared, and more than one if so declared?", ("attempts",)),
-    ClientCheck("retry.no_sleep_at_the_end", "Does a call end when its last attempt has failed, without sleeping once more?", ("attempts",)),
-    ClientCheck("retry.retry_after", "Is Retry-After honoured, or the call ended at once, whatever it says?", ("retry_after", "timeout")),
-    ClientCheck("retry.callers_mistakes", "Is a 4xx asked once, and never held against the service?"),
-    ClientCheck("retry.batch", "Is a batch retried as a prediction is?", ("attempts",), ("predict_batch",)),
-    ClientCheck("retry.broken_connections", "Is a connection that breaks, or was dead already, retried?", ("attempts",)),
-    ClientCheck("retry.budget", "Do retries stay within the declared budget?", ("budget", "attempts")),
-    ClientCheck("retry.spread", "Do clients that failed together not come back in step?", ("attempts",), alone=True),
-    ClientCheck("retry.ends_with_its_caller", "Does a call that was cancelled send nothing more?", ("attempts",), ("asynchronous",)),
-    ClientCheck("retry.asked_once", "Is what may have been received not sent again, if it was declared not to be?", ("idempotent",)),
-    ClientCheck("deadline.hang", "Does a call to a service that hangs end in time?", ("timeout",)),
-    ClientCheck("deadline.dripping_body", "Does a call end in time when the body comes byte by byte?", ("timeout",)),
-    ClientCheck("breaker.opens", "Is nothing sent any more after as many failures as declared?", ("threshold",)),
-    ClientCheck("breaker.counts_bodies", "Does it open on answers that break off, or are no predictions, with status 200?", ("threshold",)),
-    ClientCheck("breaker.counts_hangs", "Does it open when callers of a service that hangs give up first?", HANGS, ("asynchronous",)),
-    ClientCheck("breaker.one_probe", "Are no more probes sent after the reset than declared?", (*BREAKER, "probes")),
-    ClientCheck("breaker.failing_probe", "Does a failing probe close the door again at once?", BREAKER),
-    ClientCheck("breaker.lost_probe", "Does a probe that hangs, or is cancelled, give its place back, and no more?", BREAKER),
-    ClientCheck("breaker.closes", "Is everything sent again after a probe that was answered, be it with 400?", BREAKER),
-    ClientCheck("breaker.stragglers", "Does an answer from before it opened leave it open?", BREAKER, alone=True),
-    ClientCheck("breaker.burst", "Is nothing let out after a burst of failures but what was on its way?", BREAKER, alone=True),
-    ClientCheck("breaker.no_way_round", "Does an open circuit hold for every method?", ("threshold",), ("predict_batch",)),
-    ClientCheck("breaker.clock_steps", "Does a step of the wall clock neither open nor close the door?", BREAKER, alone=True),
-    ClientCheck("breaker.price_of_a_rejection", "Does a rejection cost next to nothing?", ("threshold",), alone=True),
-    ClientCheck("breaker.slow_calls", "Does it open on answers that come too slowly?", ("slow_after", "threshold")),
-    ClientCheck("breaker.other_models", "Do calls to one model not suffer from another that is dead?", ("threshold",), ("model",)),
-    ClientCheck("pool.cancelled_calls", "Do cancelled calls leave no connection, and no place taken?", (), ("asynchronous",)),
-    ClientCheck("pool.own_queue", "Is the client's own full pool not taken for a sick service?", ("connections",), alone=True),
-    ClientCheck("pool.bounded", "Are no more connections open than declared?", ("connections",)),
-    ClientCheck("health.never_raises", "Does a health check end in time, whatever comes back?", (), ("health",)),
-    ClientCheck("health.while_saturated", "Is health answered while all connections are busy?", ("connections",), ("health",), alone=True),
-    ClientCheck("tracing.one_trace_a_call", "Does each call become one complete trace in Opik, with a span a request?", ("opik",), ("importable",)),
-    ClientCheck("tracing.costs_nothing", "Does an Opik that hangs cost calls nothing?", ("opik",), ("importable",), alone=True),
-    ClientCheck("hygiene.quoted_models", "Does a model's name stay within its segment of the path?", (), ("model",)),
-    ClientCheck("hygiene.one_slash", "Is there no double slash when the URL ends in one?"),
-    ClientCheck("hygiene.proxy_environment", "Are proxies of the environment left aside?", alone=True),
-    ClientCheck("hygiene.closed", "Does a closed client send nothing, and leave no connection?", (), ("close",)),
-    ClientCheck("hygiene.another_loop", "Does it work from another event loop, or say that it does not?", (), ("asynchronous",)),
-    ClientCheck("hygiene.memory", "Does memory not grow with the calls?", alone=True),
-    ClientCheck("hygiene.free_loop", "Does the event loop go on while it waits?", (), ("coroutines",), alone=True),
-)  # fmt: skip
+    ClientCheck("wire.one_request", "Does a successful call send exactly one request, with a JSON body?"),
+    ClientCheck(
+        "wire.no_prediction",
+        "Does the client raise an error for a response with status 200 that contains no prediction?",
+    ),
+    ClientCheck(
+        "wire.bare_answers",
+        "Does the client accept a bare list and a bare number as predictions?",
+        ("bare_answers",),
+    ),
+    ClientCheck("wire.one_id", "Do all requests of a call carry the same request id?", ("attempts",)),
+    ClientCheck(
+        "wire.own_context",
+        "Does the service receive the caller's OpenTelemetry trace context?",
+        ("traceparent",),
+    ),
+    ClientCheck(
+        "retry.at_most_attempts",
+        "Does a failing call send at most the declared number of requests, and more than one if declared?",
+        ("attempts",),
+    ),
+    ClientCheck(
+        "retry.no_sleep_at_the_end",
+        "Does a call end without another backoff after its last attempt has failed?",
+        ("attempts",),
+    ),
+    ClientCheck(
+        "retry.retry_after",
+        "Does a call either wait as long as Retry-After requires or end early, whatever the header's value?",
+        ("retry_after", "timeout"),
+    ),
+    ClientCheck(
+        "retry.callers_mistakes",
+        "Is a request that gets a 4xx response sent only once, and not counted as a failure of the service?",
+    ),
+    ClientCheck(
+        "retry.batch",
+        "Does predict_batch retry failed requests, as predict does?",
+        ("attempts",),
+        ("predict_batch",),
+    ),
+    ClientCheck(
+        "retry.broken_connections",
+        "Are requests retried after a broken connection, or on a stale one?",
+        ("attempts",),
+    ),
+    ClientCheck(
+        "retry.budget", "Does the number of retries stay within the declared budget?", ("budget", "attempts")
+    ),
+    ClientCheck(
+        "retry.spread",
+        "Are the retries of clients that failed at the same time spread over time?",
+        ("attempts",),
+        alone=True,
+    ),
+    ClientCheck(
+        "retry.ends_with_its_caller",
+        "Does a cancelled call stop sending requests?",
+        ("attempts",),
+        ("asynchronous",),
+    ),
+    ClientCheck(
+        "retry.asked_once",
+        "Is a request that the service may have received sent only once, if retries are declared unsafe?",
+        ("idempotent",),
+    ),
+    ClientCheck(
+        "deadline.hang",
+        "Does a call to a service that never responds end within the declared timeout?",
+        ("timeout",),
+    ),
+    ClientCheck(
+        "deadline.dripping_body",
+        "Does a call end within the declared timeout if the response body arrives byte by byte?",
+        ("timeout",),
+    ),
+    ClientCheck(
+        "breaker.opens", "Does the circuit open after the declared number of failures?", ("threshold",)
+    ),
+    ClientCheck(
+        "breaker.counts_bodies",
+        "Do truncated and invalid responses with status 200 open the circuit?",
+        ("threshold",),
+    ),
+    ClientCheck(
+        "breaker.counts_hangs",
+        "Does a service that never responds open the circuit even if callers give up first?",
+        HANGS,
+        ("asynchronous",),
+    ),
+    ClientCheck(
+        "breaker.one_probe",
+        "Does the half-open circuit send at most the declared number of concurrent probes?",
+        (*BREAKER, "probes"),
+    ),
+    ClientCheck(
+        "breaker.failing_probe", "Does a failed half-open probe re-open the circuit immediately?", BREAKER
+    ),
+    ClientCheck(
+        "breaker.lost_probe",
+        "After a cancelled or hanging half-open probe, does the circuit allow another one, and nothing else?",
+        BREAKER,
+    ),
+    ClientCheck(
+        "breaker.closes",
+        "Does a half-open probe that gets a response, even status 400, close the circuit?",
+        BREAKER,
+    ),
+    ClientCheck(
+        "breaker.stragglers",
+        "Does the circuit stay open when a request from before its opening succeeds?",
+        BREAKER,
+        alone=True,
+    ),
+    ClientCheck(
+        "breaker.burst",
+        "After a burst of failures, are only in-flight requests still sent?",
+        BREAKER,
+        alone=True,
+    ),
+    ClientCheck(
+        "breaker.no_way_round",
+        "Does an open circuit also block predict_batch?",
+        ("threshold",),
+        ("predict_batch",),
+    ),
+    ClientCheck(
+        "breaker.clock_steps",
+        "Is the circuit unaffected by changes of the system clock?",
+        BREAKER,
+        alone=True,
+    ),
+    ClientCheck(
+        "breaker.price_of_a_rejection",
+        "Does an open circuit reject a call within 5 ms?",
+        ("threshold",),
+        alone=True,
+    ),
+    ClientCheck(
+        "breaker.slow_calls",
+        "Do responses slower than the declared limit open the circuit?",
+        ("slow_after", "threshold"),
+    ),
+    ClientCheck(
+        "breaker.other_models",
+        "Can other models still be called while the circuit of a failing model is open?",
+        ("threshold",),
+        ("model",),
+    ),
+    ClientCheck(
+        "pool.cancelled_calls",
+        "Do cancelled calls release their connections and their places in the pool?",
+        (),
+        ("asynchronous",),
+    ),
+    ClientCheck(
+        "pool.own_queue",
+        "Does the circuit stay closed when calls time out in the queue for the client's own connections?",
+        ("connections",),
+        alone=True,
+    ),
+    ClientCheck(
+        "pool.bounded",
+        "Does the number of open connections stay within the declared limit?",
+        ("connections",),
+    ),
+    ClientCheck(
+        "health.never_raises",
+        "Does a health check return in time and without an exception, whatever the service's response?",
+        (),
+        ("health",),
+    ),
+    ClientCheck(
+        "health.while_saturated",
+        "Does a health check return within 0.5 s while predictions occupy all connections?",
+        ("connections",),
+        ("health",),
+        alone=True,
+    ),
+    ClientCheck(
+        "tracing.one_trace_a_call",
+        "Does Opik receive one complete trace per call, with one span per request?",
+        ("opik",),
+        ("importable",),
+    ),
+    ClientCheck(
+        "tracing.costs_nothing",
+        "Do calls stay fast if the Opik server never responds?",
+        ("opik",),
+        ("importable",),
+        alone=True,
+    ),
+    ClientCheck(
+        "hygiene.quoted_models",
+        "Does a model name with special characters stay within its path segment?",
+        (),
+        ("model",),
+    ),
+    ClientCheck("hygiene.one_slash", "Is the path free of double slashes if the base URL ends with a slash?"),
+    ClientCheck(
+        "hygiene.proxy_environment",
+        "Does the client ignore HTTP_PROXY and the other proxy variables?",
+        alone=True,
+    ),
+    ClientCheck(
+        "hygiene.closed",
+        "Does a closed client close all connections, and reject further calls with a clear error?",
+        (),
+        ("close",),
+    ),
+    ClientCheck(
+        "hygiene.another_loop",
+        "Does a call from another event loop end, with a response or an error?",
+        (),
+        ("asynchronous",),
+    ),
+    ClientCheck("hygiene.memory", "Does memory use stay flat under repeated calls?", alone=True),
+    ClientCheck(
+        "hygiene.free_loop",
+        "Does the event loop stay responsive while the client waits?",
+        (),
+        ("coroutines",),
+        alone=True,
+    ),
+)
 CLIENT_GROUPS = tuple(dict.fromkeys(check.group for check in CLIENT_CATALOGUE))

@@ -1,21 +1,21 @@
-"""What a client promises. What it does not promise is not judged.
+"""The declaration of a client: the behaviour that its author promises. Only declared behaviour is checked.
 
-A few lines of TOML::
+A declaration in TOML::
 
     schema = 1
-    attempts = 3             # requests that one call may send
-    threshold = 5            # failures in a row that open the circuit
-    reset = 0.3              # seconds until a probe is let out
-    probes = 1               # at a time
-    timeout = 1.0            # seconds of a call …
-    timeout_is = "total"     # … or of each "attempt"
+    attempts = 3             # maximum number of requests per call
+    threshold = 5            # consecutive failures that open the circuit
+    reset = 0.3              # seconds from the opening of the circuit to the first probe
+    probes = 1               # concurrent probes
+    timeout = 1.0            # seconds per call …
+    timeout_is = "total"     # … or per "attempt"
     retry_after = true
 
-    [knobs]                  # given to the factory, so that judging takes seconds and not minutes
+    [options]                # keyword arguments of the factory; short times keep the checks fast
     reset_timeout = 0.3
     timeout = 1.0
 
-    [answer]                 # a prediction, as the client's services give it
+    [answer]                 # a response of the client's services
     predictions = [1]
 """
 
@@ -33,44 +33,45 @@ from tier0.core.errors import Tier0Error
 SCHEMA = 1
 TimeoutIs = Literal["total", "attempt"]
 MAX_RESET = 3.0
-WHOLE = {"attempts", "threshold", "probes", "connections"}
+COUNTS = {"attempts", "threshold", "probes", "connections"}
 SECONDS = {"reset", "timeout", "attempt_timeout", "slow_after", "health_timeout"}
 SWITCHES = {"retries_429", "retry_after", "idempotent", "bare_answers", "traceparent", "opik"}
-
-
-NO_PROMISES = {"knobs", "answer", "data", "setup"}
+TEST_SETTINGS = {"options", "answer", "data", "setup"}
+"""Fields that describe how to call the client, and promise nothing about its behaviour."""
+FORMER_NAMES = {"knobs": "options"}
+"""Names of fields in earlier declarations, which are still read."""
 
 
 class DeclarationError(Tier0Error):
-    """It promises something that no client can, or cannot be read; the message names the field, the value and the remedy."""
+    """A declaration cannot be read or is invalid; the message gives the field, its value and the remedy."""
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What is promised; None (or nothing) is not.
+    """The declared behaviour of a client, and how to call it; a field that is None is not declared.
 
     Attributes:
-        attempts: requests that one call may send.
-        threshold: failing requests in a row that open the circuit.
-        reset: seconds until it lets a probe out; judged up to 3 of them.
-        probes: that may be on their way at once.
-        timeout: seconds of a call, or of each attempt, see *timeout_is*.
+        attempts: maximum number of requests per call.
+        threshold: consecutive failed requests that open the circuit.
+        reset: seconds from the opening of the circuit to the first probe; checked up to 3 s.
+        probes: maximum number of concurrent probes.
+        timeout: seconds per call, or per attempt; see *timeout_is*.
         timeout_is: ``total`` or ``attempt``.
-        attempt_timeout: seconds of one attempt, where *timeout* is the total.
+        attempt_timeout: seconds per attempt, if *timeout* is the total.
         retries_429: whether 429 is retried.
         retry_after: whether Retry-After is honoured.
-        budget: retries for each call, in the long run; a start of 10 is free.
-        connections: that may be open at once.
-        idempotent: False promises that what may have been received is not sent again.
-        slow_after: seconds after which an answer counts as a failure.
-        health_timeout: seconds of a health check; 5 where nothing is declared.
-        bare_answers: whether a bare list and number are predictions to it.
-        traceparent: whether OpenTelemetry's context of the caller is passed on.
-        opik: whether its calls are traced to Opik, with what Opik's own settings say.
-        knobs: given to the factory beside the URL.
-        answer: a prediction, as the client's services give it.
-        data: what ``predict`` is called with.
-        setup: answers (JSON) to what the client asks for while it is made, by path, such as ``/schema.json``.
+        budget: retries per call in the long run, in addition to 10 retries at the start.
+        connections: maximum number of open connections.
+        idempotent: False if a request that the service may have received is never sent again.
+        slow_after: seconds after which a response counts as a failure.
+        health_timeout: seconds per health check; 5 if it is not declared.
+        bare_answers: whether a bare list or number counts as a prediction.
+        traceparent: whether the caller's OpenTelemetry context is sent to the service.
+        opik: whether calls are traced to Opik, configured through Opik's own settings.
+        options: keyword arguments of the factory, in addition to the URL.
+        answer: a response of the client's services with predictions.
+        data: argument of ``predict``.
+        setup: JSON responses, by path, to the requests that the client sends while it is created.
     """
 
     attempts: int | None = None
@@ -90,7 +91,7 @@ class Declaration:
     bare_answers: bool | None = None
     traceparent: bool | None = None
     opik: bool | None = None
-    knobs: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     answer: Any = field(
         default_factory=lambda: {
             "predictions": [1],
@@ -103,38 +104,47 @@ class Declaration:
     setup: Mapping[str, Any] = field(default_factory=dict)
 
     def promises(self, name: str) -> bool:
-        """Tell whether *name* is declared; what is declared to be off is not, but for ``idempotent``."""
+        """Return True if the behaviour *name* is promised.
+
+        A switch that is declared false promises nothing, except ``idempotent = false``, which promises that
+        no request is repeated.
+        """
         value = getattr(self, name)
         return value is False if name == "idempotent" else value is not None and value is not False
 
     @property
     def promised(self) -> dict[str, Any]:
-        """What is declared of its behaviour, by name."""
-        said = {
-            name: value for name, value in vars(self).items() if name not in NO_PROMISES and value is not None
+        """All declared fields that concern the client's behaviour, with their values."""
+        promised = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in TEST_SETTINGS and value is not None
         }
         if self.timeout is None:
-            del said["timeout_is"]
-        return said
+            del promised["timeout_is"]
+        return promised
 
     @property
     def longest_call(self) -> float | None:
-        """Seconds after which every call must have ended; None if nothing is promised."""
+        """Seconds within which every call must end; None if no timeout is declared."""
         if self.timeout is None:
             return None
         return self.timeout if self.timeout_is == "total" else self.timeout * (self.attempts or 1)
 
     @property
     def longest_attempt(self) -> float:
-        """Seconds within which an answer is in time; 1 if nothing is promised."""
+        """Seconds within which a response is in time; 1 if no timeout is declared."""
         return self.attempt_timeout or self.timeout or 1.0
 
 
 def read_declaration(source: Declaration | Mapping[str, Any] | Path | str | None) -> Declaration:
-    """Return what a client promises: as it is, from a mapping, or from a TOML file.
+    """Return the declaration in *source*.
+
+    Args:
+        source: a declaration, a mapping of its fields, or the path of a TOML file; None declares nothing.
 
     Raises:
-        DeclarationError: it cannot be used.
+        DeclarationError: the file cannot be read, or a field is unknown or has an invalid value.
     """
     if isinstance(source, Declaration):
         return source
@@ -143,29 +153,38 @@ def read_declaration(source: Declaration | Mapping[str, Any] | Path | str | None
         where = f"the declaration {source}"
         source = read_document(Path(source), "the declaration", SCHEMA, DeclarationError)
     given = dict(source or {})
-    known = [one.name for one in fields(Declaration)]
+    for former, name in FORMER_NAMES.items():
+        if former in given and name in given:
+            raise DeclarationError(f"{where} has both {former!r} and {name!r}: keep only {name!r}")
+        if former in given:
+            given[name] = given.pop(former)
+    known = [field.name for field in fields(Declaration)]
     if unknown := sorted(given.keys() - set(known)):
-        raise DeclarationError(f"{where} has {unknown[0]!r}: there are {', '.join(known)}")
+        raise DeclarationError(f"unknown field {unknown[0]!r} in {where}: choose from {', '.join(known)}")
     for name, value in given.items():
-        _refuse(where, name, value)
+        _validate(where, name, value)
     return Declaration(**given)
 
 
-def _refuse(where: str, name: str, value: Any) -> None:
-    said = f"{where} has {name} = {value!r}"
-    if name in WHOLE and (type(value) is not int or value < 1):
-        raise DeclarationError(f"{said}: give a whole number, 1 or more")
-    if name in SECONDS and (type(value) not in {int, float} or not 0 < value < math.inf):
-        raise DeclarationError(f"{said}: give seconds, more than 0")
-    if name == "budget" and (type(value) not in {int, float} or not 0 <= value < math.inf):
-        raise DeclarationError(f"{said}: give retries for each call, such as 0.2")
-    if name in SWITCHES and type(value) is not bool:
-        raise DeclarationError(f"{said}: say true or false")
-    if name == "timeout_is" and value not in get_args(TimeoutIs):
-        raise DeclarationError(f'{said}: say "total" or "attempt"')
-    if name == "knobs" and not isinstance(value, Mapping):
-        raise DeclarationError(f"{said}: write a table [knobs], with the factory's own arguments")
-    if name == "setup" and not (
-        isinstance(value, Mapping) and all(str(path).startswith("/") for path in value)
-    ):
-        raise DeclarationError(f'{said}: write a table [setup], such as "/schema.json" = {{...}}')
+def _validate(where: str, name: str, value: Any) -> None:
+    expected = ""
+    if name in COUNTS and (type(value) is not int or value < 1):
+        expected = "a whole number of at least 1"
+    elif name in SECONDS and (type(value) not in {int, float} or not 0 < value < math.inf):
+        expected = "a number of seconds greater than 0"
+    elif name == "budget" and (type(value) not in {int, float} or not 0 <= value < math.inf):
+        expected = "a number of retries per call, such as 0.2"
+    elif name in SWITCHES and type(value) is not bool:
+        expected = "true or false"
+    elif name == "timeout_is" and value not in get_args(TimeoutIs):
+        expected = '"total" or "attempt"'
+    elif name == "options" and not isinstance(value, Mapping):
+        expected = "a table [options] with keyword arguments of the factory"
+    elif name == "setup" and not _has_paths(value):
+        expected = 'a table [setup] with paths as keys, such as "/schema.json" = {...}'
+    if expected:
+        raise DeclarationError(f"invalid {name} {value!r} in {where}: expected {expected}")
+
+
+def _has_paths(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(str(path).startswith("/") for path in value)

@@ -1,7 +1,7 @@
-"""Every error that Tier0 raises on purpose.
+"""Errors that Tier0 raises on purpose.
 
-Each says what is wrong, where it came from and how to mend it, and carries the exit status that the command
-line gives for it: 1 "failed", 2 "inconclusive".
+Each names what is wrong, where it came from and the remedy, and has the exit status of the command line:
+1 for "failed", 2 for "inconclusive".
 """
 
 from __future__ import annotations
@@ -11,25 +11,35 @@ from typing import Any
 
 
 class Tier0Error(Exception):
-    """Base of all errors raised by Tier0."""
+    """Base class of all errors raised by Tier0."""
 
     exit_status = 2
 
 
 class SettingsError(Tier0Error):
-    """A setting has a value that cannot be used; raised before any work is done."""
+    """A setting is invalid; raised before any work is done.
+
+    Attributes:
+        setting: name of the setting, such as ``hpo_trials``; empty if the error is about several.
+        source: source of the value, such as ``--tier0-seed`` or ``environment variable TIER0_SEED``.
+    """
+
+    def __init__(self, message: str, *, setting: str = "", source: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting
+        self.source = source
 
 
 class UnknownCheckError(SettingsError):
-    """A group or check was named that does not exist."""
+    """The name of a group or check is unknown."""
 
 
 class DatasetError(Tier0Error):
-    """The data cannot be read, or cannot be trained on."""
+    """The data cannot be read, or no model can be trained on it."""
 
 
 class MissingDependencyError(Tier0Error):
-    """An optional library is needed and not installed."""
+    """An optional library is required but not installed."""
 
 
 EXTRAS: Mapping[str, str] = {
@@ -44,57 +54,58 @@ EXTRAS: Mapping[str, str] = {
     "opik": "opik",
     "distributed": "dask",
 }
-"""Module to the extra that installs it."""
+"""The extra that installs a module, by the module's name."""
 
 
 def missing_extra(problem: BaseException) -> MissingDependencyError | None:
-    """Return what to install, where *problem* is a library of an extra that is not installed; None for anything else."""
+    """Return an error that names the extra to install if an optional library is missing, None otherwise."""
     module = (problem.name or "").partition(".")[0] if isinstance(problem, ModuleNotFoundError) else ""
     if module not in EXTRAS:
         return None
     return MissingDependencyError(
-        f"this needs the package {module}, which is not installed: pip install 'pytest-tier0[{EXTRAS[module]}]'"
+        f"this needs the package {module}, which is not installed: "
+        f"pip install 'pytest-tier0[{EXTRAS[module]}]'"
     )
 
 
 def first_line(problem: BaseException) -> str:
-    """Return the first line of what an error says."""
+    """Return the first line of an error's message."""
     return str(problem).strip().partition("\n")[0]
 
 
 class UselessModelError(Tier0Error):
-    """The trained model is not worth serving; the message holds the numbers."""
+    """The trained model is not better than a trivial one; the message contains the numbers."""
 
     exit_status = 1
 
 
 class RegistrationError(Tier0Error):
-    """The model cannot be put into the store."""
+    """The model cannot be registered in the store."""
 
 
 class ModelChangedError(RegistrationError):
-    """The model that was saved is not the model in memory any more."""
+    """The saved model differs from the model in memory."""
 
     exit_status = 1
 
 
 class ServerError(Tier0Error):
-    """The server did not start, died, or could not be stopped."""
+    """The server did not start, exited, or could not be stopped."""
 
     exit_status = 1
 
 
 class PortInUseError(ServerError):
-    """The port that was asked for belongs to somebody else."""
+    """The requested port is used by another process."""
 
     exit_status = 2
 
 
 class PredictionMismatchError(Tier0Error):
-    """What was served is not what the in-memory model gave.
+    """The served predictions differ from those of the model in memory.
 
     Attributes:
-        answer: what was served, where that is known.
+        answer: the response, if it is known.
     """
 
     exit_status = 1
@@ -105,12 +116,12 @@ class PredictionMismatchError(Tier0Error):
 
 
 class InvalidRowError(Tier0Error):
-    """A request that the model cannot be asked: the caller's fault, answered with a 4xx.
+    """A request that the model cannot process: an error of the caller, which gets a 4xx response.
 
     Attributes:
         field: where in the request the problem is, such as ``features[3].age``.
         remedy: what the caller can do about it.
-        status: the HTTP status to answer with.
+        status: HTTP status of the response.
     """
 
     def __init__(self, field: str, message: str, remedy: str, *, status: int = 422) -> None:
@@ -121,9 +132,9 @@ class InvalidRowError(Tier0Error):
         self.status = status
 
     def as_dict(self) -> dict[str, dict[str, str]]:
-        """Return the JSON body of the 4xx answer."""
+        """Return the JSON body of the 4xx response."""
         return {"error": {"field": self.field, "message": self.message, "remedy": self.remedy}}
 
 
 class QueueFullError(Tier0Error):
-    """More requests wait for a model than it can answer in time."""
+    """More requests are waiting for a model than it can process in time."""

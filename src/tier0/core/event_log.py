@@ -72,27 +72,27 @@ class EventLog:
 
     def extend(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Add events that another process recorded (see `Recorded.as_dict`); listeners are not called."""
-        from tier0.core.events import event_of  # noqa: PLC0415 - what a run in which nothing happens does not need
+        from tier0.core.events import event_from  # noqa: PLC0415 - what a run in which nothing happens does not need
 
         self.events += [
-            Recorded(event_of(one["name"], one["data"]), one["message"], one["seconds"]) for one in events
+            Recorded(event_from(one["name"], one["data"]), one["message"], one["seconds"]) for one in events
         ]
 
-    def of(self, kind: type[Kind]) -> list[Kind]:
+    def with_type(self, kind: type[Kind]) -> list[Kind]:
         """Return the events of one class, in order."""
-        return events_of(self.events, kind)
+        return events_with_type(self.events, kind)
 
     def last(self, kind: type[Kind]) -> Kind | None:
         """Return the newest event of one class; None if there is none."""
-        return last_of(self.events, kind)
+        return last_with_type(self.events, kind)
 
 
-def events_of(recorded: Sequence[Recorded], kind: type[Kind]) -> list[Kind]:
+def events_with_type(recorded: Sequence[Recorded], kind: type[Kind]) -> list[Kind]:
     """Return the events of one class, in order."""
     return [one.event for one in recorded if isinstance(one.event, kind)]
 
 
-def last_of(recorded: Sequence[Recorded], kind: type[Kind]) -> Kind | None:
+def last_with_type(recorded: Sequence[Recorded], kind: type[Kind]) -> Kind | None:
     """Return the newest event of one class; None if there is none."""
     return next((one.event for one in reversed(recorded) if isinstance(one.event, kind)), None)
 

@@ -42,7 +42,7 @@ class Event:
         return replace(self, **{name: clean(value) for name, value in vars(self).items()})  # type: ignore[type-var]  # all are dataclasses
 
 
-def event_of(name: str, facts: Mapping[str, Any]) -> Event:
+def event_from(name: str, facts: Mapping[str, Any]) -> Event:
     """Return the event that has this name and these facts; a `Custom` one where Tier0 has no such event."""
     kind = Event.kinds.get(name)
     return Custom(name, facts) if kind is None else kind(**facts)

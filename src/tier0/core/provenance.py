@@ -8,7 +8,8 @@ import subprocess
 from datetime import UTC, datetime
 from typing import TypedDict
 
-PACKAGES = ("numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "mlflow", "bentoml", "pytest-tier0")
+PROJECT = "pytest-tier0"
+PACKAGES = ("numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "mlflow", "bentoml", PROJECT)
 
 
 class Provenance(TypedDict):
@@ -43,6 +44,20 @@ def version_of(package: str) -> str | None:
         return None
 
 
+def project_url(label: str) -> str | None:
+    """Return the address that ``[project.urls]`` of pyproject.toml has for *label*, such as ``Issues``.
+
+    Returns:
+        None where it has none, or where the package runs from a checkout without being installed.
+    """
+    try:
+        entries = importlib.metadata.metadata(PROJECT).get_all("Project-URL") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    urls = dict(entry.split(", ", 1) for entry in entries)
+    return urls.get(label)
+
+
 def commit() -> str | None:
     """Return the commit of the folder that this runs in, if git knows one."""
     try:
@@ -51,7 +66,7 @@ def commit() -> str | None:
             capture_output=True,
             text=True,
             timeout=5,
-            check=False,  # noqa: S607
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -1,311 +1,204 @@
-"""One table of settings, from which options, environment variables and ini keys are made.
+"""The table of settings: pytest's options, the commands' options, variables and ini keys are made from it.
 
-An option wins over the environment, the environment over the ini file, all of them over the default. The merge
-happens once, into a frozen `Settings` that remembers where each value came from.
+An option takes precedence over an environment variable, a variable over the ini file, and all of them over
+the default. They are merged once, into a frozen `Settings` object that records the source of each value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tier0.core.catalogue import CATALOGUE, GROUPS, LEVELS, select_checks
-from tier0.core.errors import SettingsError, UnknownCheckError
+from tier0.core import setting_parsers as parsers
+from tier0.core.catalogue import GROUPS, LEVELS
+from tier0.core.errors import SettingsError
+from tier0.core.setting_parsers import ALGORITHMS, DATASETS, Port
 
-DATASETS = ("patients", "breast_cancer", "wine", "diabetes")
-HIGHEST_PORT = 65535
-ALGORITHMS = ("linear", "random_forest", "hist_gradient_boosting", "xgboost", "lightgbm")
+__all__ = [
+    "ALGORITHMS", "DATASETS", "NOT_GIVEN", "PYTEST", "TABLE", "Port", "Setting", "Settings",
+    "merge_settings", "read_setting", "remove_report", "rows_for",
+]  # fmt: skip
 NOT_GIVEN = "default"
 """The source of a setting that is at its default."""
+PYTEST = "pytest"
+DATA, TRAINING, SERVICE, MODEL, CHECKS, REPORT = "Data", "Training", "Service", "Model", "Checks", "Report"
+"""Sections of a command's help."""
 
 
-class Port(NamedTuple):
-    """A TCP port on loopback: 0 takes any free one; with *or_next*, the next free one if it is taken."""
-
-    number: int
-    or_next: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.number}{'+' if self.or_next else ''}"
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path(text).expanduser().absolute()
-    except RuntimeError:
-        raise ValueError("begins with the home of a user who is not known here") from None
+def _setting(
+    default: str,
+    parse: Callable[[str], Any],
+    metavar: str,
+    section: str,
+    commands: str,
+    help_: str,
+    **other: Any,
+) -> Any:
+    row = {"default": default, "parse": parse, "metavar": metavar, "section": section, "help": help_}
+    return field(metadata={**row, "commands": tuple(commands.split()), **other})
 
 
-def _dataset(text: str) -> str:
-    if text in DATASETS:
-        return text
-    path = _path(text)
-    if path.suffix.lower() not in {".csv", ".parquet"}:
-        names = ", ".join(DATASETS)
-        raise ValueError(f"is neither a built-in data set ({names}) nor the path of a .csv or .parquet file")
-    if not path.is_file():
-        raise ValueError(f"does not exist (looked at {path})")
-    return str(path)
-
-
-def _algorithms(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    unknown = [name for name in names if name not in ALGORITHMS]
-    if unknown or not names:
-        raise ValueError(
-            f"names no known algorithm{': ' + ', '.join(unknown) if unknown else ''}; choose among {', '.join(ALGORITHMS)}"
-        )
-    return tuple(dict.fromkeys(names))
-
-
-def _whole_number(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise ValueError("is not a whole number") from None
-        if number < least:
-            raise ValueError(f"is less than {least}")
-        return number
-
-    return parse
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise ValueError("is not a number of seconds") from None
-    if not 0 < seconds < float("inf"):
-        raise ValueError("is not a positive, finite number of seconds")
-    return seconds
-
-
-def _waiting_time(text: str) -> float:
-    return 0.0 if text == "0" else _seconds(text)
-
-
-def _port(text: str) -> Port:
-    digits = text.removesuffix("+")
-    if not digits.isdigit() or int(digits) > HIGHEST_PORT:
-        raise ValueError(
-            "is not a port: give 0 for any free one, 3001 for exactly that one, or 3001+ for that one or the next free one"
-        )
-    return Port(int(digits), or_next=text.endswith("+"))
-
-
-def _tags(text: str) -> tuple[str, ...]:
-    return tuple(tag.strip() for tag in text.split(",") if tag.strip())
-
-
-def _groups(text: str) -> tuple[str, ...]:
-    names = _tags(text)
-    try:
-        select_checks(CATALOGUE, names)
-    except UnknownCheckError as problem:
-        raise ValueError(f"cannot be used: {problem}") from None
-    return names
-
-
-def _level(text: str) -> str:
-    if text and text not in LEVELS:
-        raise ValueError(f"is no level: give one of {', '.join(LEVELS)}")
-    return text
-
-
-def read_headers(lines: Sequence[str]) -> dict[str, str]:
-    """Read headers as a user gives them: ``Name: value``, or ``Name: @FILE`` to read the value from a file.
-
-    Raises:
-        ValueError: one has no name or no value, or its file cannot be read; its value is not shown.
-    """
-    headers = {}
-    for number, line in enumerate(lines, 1):
-        name, colon, value = line.partition(":")
-        name, value = name.strip(), value.strip()
-        if not colon or not name or not value:
-            raise ValueError(
-                f"number {number} has no name or no value: give 'Name: value', or 'Name: @FILE' to read it from a file"
-            )
-        if value.startswith("@"):
-            try:
-                value = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
-            except (OSError, RuntimeError, UnicodeDecodeError) as problem:
-                raise ValueError(f"has {name!r} in a file that cannot be read: {problem}") from None
-        if not value.isascii() or not value.isprintable() or not name.isascii() or " " in name:
-            raise ValueError(
-                f"number {number} holds what no header may: a name without blanks, and printable ASCII"
-            )
-        headers[name] = value
-    return headers
-
-
-def _headers(text: str) -> dict[str, str]:
-    return read_headers([line for line in text.splitlines() if line.strip()])
-
-
-def _file(text: str) -> Path | None:
-    if not text:
-        return None
-    path = _path(text)
-    if not path.is_file():
-        raise ValueError(f"is no file (looked at {path})")
-    return path
-
-
-def _output_file(text: str) -> Path | None:
-    if not text:
-        return None
-    path = _path(text)
-    if path.is_dir():
-        raise ValueError("is a folder: name a file in it")
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot be written: there is no folder {path.parent}")
-    return path
-
-
-def _optional_text(text: str) -> str | None:
-    return text or None
-
-
-def _directory(text: str) -> Path | None:
-    return _path(text) if text else None
-
-
-def _switch(text: str) -> bool:
-    values = {
-        "1": True,
-        "true": True,
-        "yes": True,
-        "on": True,
-        "0": False,
-        "false": False,
-        "no": False,
-        "off": False,
-    }
-    try:
-        return values[text.lower()]
-    except KeyError:
-        raise ValueError("is neither true nor false") from None
-
-
-def _setting(default: str, parse: Callable[[str], Any], help_: str, metavar: str) -> Any:
-    return field(metadata={"default": default, "parse": parse, "help": help_, "metavar": metavar})
-
-
-@dataclass(
-    frozen=True, eq=False, repr=False
-)  # what is left out here takes a millisecond to make, in every run of pytest
+# A generated __eq__ and __repr__ would take a millisecond to create, in every run of pytest.
+@dataclass(frozen=True, eq=False, repr=False)
 class Settings:
-    """What a run was asked to do. Make one with `merge_settings`."""
+    """The merged settings of one run of pytest or of a command. Create it with `merge_settings`."""
 
+    # fmt: off
     dataset: str = _setting(
-        "patients",
-        _dataset,
-        f"data to train on: {', '.join(DATASETS)}, or the path of a .csv or .parquet file",
-        "NAME|PATH",
+        "patients", parsers.parse_dataset, "NAME|PATH", DATA, "pytest run",
+        f"Data to train on: {', '.join(DATASETS)}, or the path of a .csv or .parquet file", choices=DATASETS,
     )
-    target: str | None = _setting("", _optional_text, "the column to predict; needed with a file", "COLUMN")
+    target: str | None = _setting(
+        "", parsers.parse_text, "COLUMN", DATA, "pytest run",
+        "Column to predict; required if the data set is a file",
+    )
     group: str | None = _setting(
-        "", _optional_text, "a column whose rows must not be split between training and test", "COLUMN"
+        "", parsers.parse_text, "COLUMN", DATA, "pytest run",
+        "Column that groups rows, such as a patient's id: training and test never share a group",
     )
     date: str | None = _setting(
-        "",
-        _optional_text,
-        "a column of dates, which is no feature: the oldest rows train, newer ones test",
-        "COLUMN",
+        "", parsers.parse_text, "COLUMN", DATA, "pytest run",
+        "Column of dates, not used as a feature: training uses the oldest rows, the test newer ones",
+    )
+    imbalanced: float | None = _setting(
+        "", parsers.parse_number, "SHARE", DATA, "run",
+        "Reduce the rarest class to this share of the rows, greater than 0 and less than 0.5",
+    )
+    study: Path | None = _setting(
+        "", parsers.parse_file, "FILE", DATA, "run",
+        "TOML file with the problem, the success criterion, the rules for the data and the cohort",
+    )
+    metric: str | None = _setting(
+        "", parsers.parse_text, "NAME", TRAINING, "run",
+        "Acceptance metric, computed on the test split: auc_roc, brier, recall_minority, r2, rmse …",
+    )
+    success: float | None = _setting(
+        "", parsers.parse_number, "NUMBER", TRAINING, "run",
+        "Value of the acceptance metric that a model must reach to be deployed",
     )
     pipeline: str | None = _setting(
-        "",
-        _optional_text,
-        "a function that trains your own model, instead of selection and training (see docs/bring-your-own.md)",
-        "MODULE:FUNCTION",
+        "", parsers.parse_text, "MODULE:FUNCTION", TRAINING, "pytest run",
+        "Function that trains your own model, instead of selection and training (see docs/bring-your-own.md)",
     )
     algorithms: tuple[str, ...] = _setting(
-        ",".join(ALGORITHMS),
-        _algorithms,
-        f"what selection compares, separated by commas: {', '.join(ALGORITHMS)}",
-        "LIST",
+        ",".join(ALGORITHMS), parsers.parse_algorithms, "LIST", TRAINING, "pytest run",
+        f"Algorithms that selection compares, separated by commas: {', '.join(ALGORITHMS)}",
+        choices=ALGORITHMS,
     )
-    hpo_trials: int = _setting("5", _whole_number(1), "trials of the search for hyper-parameters", "N")
-    seed: int = _setting("7", _whole_number(0), "the same seed gives the same model", "N")
+    hpo_trials: int = _setting(
+        "5", parsers.whole_number(1), "N", TRAINING, "pytest run",
+        "Trials of the hyper-parameter search",
+    )
+    seed: int = _setting(
+        "7", parsers.whole_number(0), "N", TRAINING, "pytest run serve",
+        "Random seed; the same seed trains the same model",
+    )
+    dask: str | None = _setting(
+        "", parsers.parse_text, "tcp://HOST:PORT", TRAINING, "run",
+        "Address of a Dask scheduler, whose workers fit the models of steps 4 and 5",
+    )
     startup_timeout: float = _setting(
-        "30", _seconds, "how long a server may take to answer a golden row", "SECONDS"
+        "30", parsers.parse_seconds, "SECONDS", SERVICE, "pytest run serve build",
+        "Seconds until a started server must return correct predictions for the golden rows",
+        defaults={"serve": "60", "build": "60"},
     )
     port: Port = _setting(
-        "0", _port, "port to serve on: 0 for any, 3001, or 3001+ for the next free one if it is taken", "PORT"
-    )
-    store: Path | None = _setting(
-        "", _directory, "BentoML home to register in, and leave the model in, instead of a private one", "DIR"
+        "0", parsers.parse_port, "PORT", SERVICE, "pytest run serve",
+        "Port to serve on: 0 for any free port, 3001, or 3001+ for that port or the next free one",
+        defaults={"serve": "3001+"},
     )
     url: str | None = _setting(
-        "", _optional_text, "judge the service that runs there, instead of training and serving one", "URL"
+        "", parsers.parse_text, "URL", SERVICE, "pytest verify contract",
+        "URL of a running service to check, e.g. https://models.example:3000",
+        argument_of=("verify", "contract"),
     )
     service: str | None = _setting(
-        "", _optional_text, "start and judge a service of your own, in its own folder", "FILE.py:CLASS"
-    )
-    model: tuple[str, ...] = _setting(
-        "",
-        _tags,
-        "the tag that must answer, of a model in the store; for a service, all that it loads",
-        "TAG[,TAG]",
-    )
-    golden: Path | None = _setting("", _file, "golden rows in a file, instead of the store's", "FILE")
-    contract: Path | None = _setting(
-        "",
-        _file,
-        "TOML file that declares how the service is asked and read; `tier0 contract` drafts it",
-        "FILE",
-    )
-    client: str | None = _setting(
-        "", _optional_text, "what makes the client that the application uses, given a URL", "MODULE:FUNCTION"
-    )
-    groups: tuple[str, ...] = _setting(
-        "", _groups, f"groups of checks, or single ones, to ask: {', '.join(GROUPS)}", "LIST"
-    )
-    disturb: str = _setting(
-        "",
-        _level,
-        f"how far the service may be disturbed: {', '.join(LEVELS)}; by default load for what we start, none for a URL",
-        "LEVEL",
-    )
-    waivers: Path | None = _setting(
-        "", _file, "TOML file of waived checks, each with a reason and an expiry date", "FILE"
+        "", parsers.parse_text, "FILE.py:CLASS", SERVICE, "pytest",
+        "BentoML service of your own to start and check",
     )
     header: Mapping[str, str] = _setting(
-        "", _headers, "sent with every request and shown nowhere; a line for each", "NAME: VALUE|@FILE"
-    )
-    without_golden: bool = _setting(
-        "false", _switch, "accept a run without golden rows: predictions are then not compared", "BOOL"
-    )
-    retries: int = _setting(
-        "3",
-        _whole_number(0),
-        "how often a request is sent again after a reset, a timeout, or status 429, 502, 503 or 504",
-        "N",
-    )
-    wait: float = _setting(
-        "0", _waiting_time, "how long to wait for a service that does not respond yet", "SECONDS"
+        "", parsers.parse_headers, "'NAME: VALUE|@FILE'", SERVICE, "pytest verify contract",
+        "Header of every request, one per line; @FILE reads the value from a file; values are never shown",
+        is_repeatable=True, is_secret=True,
     )
     ca: Path | None = _setting(
-        "", _file, "certificates of authorities to trust for a URL, in PEM, instead of the system's", "FILE"
+        "", parsers.parse_file, "FILE", SERVICE, "pytest verify contract",
+        "PEM file with the certificate authorities to trust at a URL, instead of the system's",
+    )
+    retries: int = _setting(
+        "3", parsers.whole_number(0), "N", SERVICE, "pytest verify",
+        "How often a request is sent again after a reset, a timeout, or status 429, 502, 503 or 504",
+    )
+    wait: float = _setting(
+        "0", parsers.parse_waiting_time, "SECONDS", SERVICE, "pytest verify",
+        "Seconds to wait for a service that does not respond yet",
+    )
+    store: Path | None = _setting(
+        "", parsers.parse_directory, "DIR", MODEL, "pytest run verify contract serve build",
+        "BentoML home to register a trained model in (instead of a private one), or to read models from "
+        "(instead of $BENTOML_HOME or ~/bentoml)",
+    )
+    model: tuple[str, ...] = _setting(
+        "", parsers.parse_list, "TAG[,TAG]", MODEL, "pytest verify contract",
+        "Tag of the expected model, whose store entry contains the golden rows; for a service to start, "
+        "tags of all models that it loads",
+    )
+    golden: Path | None = _setting(
+        "", parsers.parse_file, "FILE", MODEL, "pytest verify contract",
+        "File of golden rows, used instead of those in the store",
+    )
+    without_golden: bool = _setting(
+        "false", parsers.parse_switch, "BOOL", MODEL, "pytest verify",
+        "Accept a run without golden rows: predictions are then not compared with the trained model",
+    )
+    contract: Path | None = _setting(
+        "", parsers.parse_file, "FILE", MODEL, "pytest verify contract",
+        "TOML file that declares the service's request and response format; `tier0 contract` drafts it",
+    )
+    client: str | None = _setting(
+        "", parsers.parse_text, "MODULE:FUNCTION", CHECKS, "pytest verify check-client",
+        "Function that takes a URL and returns the client that the application uses",
+        argument_of=("check-client",),
+    )
+    declare: Path | None = _setting(
+        "", parsers.parse_file, "FILE", CHECKS, "check-client",
+        "TOML file that declares what the client promises; other behaviour is not checked",
+    )
+    groups: tuple[str, ...] = _setting(
+        "", parsers.parse_groups, "LIST", CHECKS, "pytest verify",
+        f"Groups of checks, or single checks, separated by commas; all by default: {', '.join(GROUPS)}",
+        choices=GROUPS,
+    )
+    disturb: str = _setting(
+        "", parsers.parse_level, "LEVEL", CHECKS, "pytest verify",
+        "How far the service may be disturbed: none, malformed (requests that must be refused), load, "
+        "or faults (kills); by default none for a URL, load for a service that the run starts",
+        choices=LEVELS,
+    )
+    waivers: Path | None = _setting(
+        "", parsers.parse_file, "FILE", CHECKS, "pytest verify",
+        "TOML file of waived checks, each with a reason and an expiry date",
+    )
+    mask: bool = _setting(
+        "false", parsers.parse_switch, "BOOL", REPORT, "pytest verify",
+        "Show no values of golden rows in evidence and commands",
     )
     report: Path | None = _setting(
-        "", _output_file, "write the report as JSON there, for `tier0 diff` and other programs", "FILE.json"
+        "", parsers.parse_output_file, "FILE.json", REPORT, "pytest verify check-client run",
+        "File for the report as JSON, for `tier0 diff` and other programs; an older file is removed first",
+        command_option="--json",
     )
-    mask: bool = _setting("false", _switch, "show no values of golden rows in evidence and commands", "BOOL")
     keep: bool = _setting(
-        "false",
-        _switch,
-        "keep the run's folder (data, MLflow store, models, server logs) and print where it is",
-        "BOOL",
+        "false", parsers.parse_switch, "BOOL", REPORT, "pytest",
+        "Keep the run's directory (data, MLflow store, models, server logs) and print its path",
     )
+    # fmt: on
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def describe_changed(self) -> str:
-        """Return the settings that are not the default, each with where it came from, on one line."""
+        """Return the settings that are not at their default, each with its source, on one line."""
         return ", ".join(
             f"{row.name.replace('_', '-')}={_as_text(getattr(self, row.name))} ({source})"
             for row in TABLE
@@ -314,13 +207,37 @@ class Settings:
 
 
 class Setting(NamedTuple):
-    """One row of the table: *name* as in `Settings`, and how each door spells it."""
+    """One row of the table.
+
+    Attributes:
+        name: name of the attribute of `Settings`.
+        default: default value, as text.
+        parse: converts the text of a value; raises `ValueError` with what was expected.
+        help: description, which stands alone.
+        metavar: placeholder of the value in help.
+        section: section of a command's help.
+        commands: where the setting applies: ``pytest``, or commands of ``tier0``.
+        choices: values for the completion in a shell, if there are a few.
+        defaults: other defaults, by command.
+        argument_of: commands that take the value as a positional argument.
+        command_option: the option's spelling in commands, where it is not made from the name.
+        is_repeatable: True if the option may be given several times, once for each line of the value.
+        is_secret: True if messages must not show the value.
+    """
 
     name: str
     default: str
     parse: Callable[[str], Any]
     help: str
     metavar: str
+    section: str
+    commands: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = {}
+    argument_of: tuple[str, ...] = ()
+    command_option: str = ""
+    is_repeatable: bool = False
+    is_secret: bool = False
 
     @property
     def option(self) -> str:
@@ -337,8 +254,31 @@ class Setting(NamedTuple):
         """The key in pytest's ini file, such as ``tier0_hpo_trials``."""
         return f"tier0_{self.name}"
 
+    @property
+    def is_switch(self) -> bool:
+        """True if the value is true or false."""
+        return self.parse is parsers.parse_switch
+
+    def spelling(self, command: str) -> str:
+        """Return the option or argument of a command, such as ``--hpo-trials`` of ``run``, or ``URL``."""
+        if command == PYTEST:
+            return self.option
+        if command in self.argument_of:
+            return self.name.upper()
+        return self.command_option or f"--{self.name.replace('_', '-')}"
+
+    def default_for(self, command: str) -> str:
+        """Return the default value in a command, as text."""
+        return self.defaults.get(command, self.default)
+
 
 TABLE = tuple(Setting(row.name, **row.metadata) for row in fields(Settings) if row.metadata)
+_BY_NAME = {row.name: row for row in TABLE}
+
+
+def rows_for(command: str) -> tuple[Setting, ...]:
+    """Return the settings that apply to ``pytest``, or to a command of ``tier0``."""
+    return tuple(row for row in TABLE if command in row.commands)
 
 
 def merge_settings(
@@ -346,57 +286,77 @@ def merge_settings(
     environ: Mapping[str, str],
     ini: Mapping[str, str | None] | None = None,
     *,
-    spelled: str = "--tier0-",
+    command: str = PYTEST,
 ) -> Settings:
-    """Merge the three sources of settings, given as text under the names of `Settings`, into one frozen object.
+    """Merge options, environment variables and ini keys into one frozen object.
 
     Args:
-        options: as given.
-        environ: the environment.
-        ini: of pytest.
-        spelled: how the options begin, for messages: pytest's have the plugin's name in them, a command's have not.
+        options: texts of options, by the names of `Settings`; None for an option that was not given.
+        environ: environment variables.
+        ini: texts of pytest's ini file, by the names of `Settings`.
+        command: ``pytest``, or a command of ``tier0``; other settings stay at their default.
 
     Raises:
-        SettingsError: a value cannot be used; the message names the setting, the value, where it came from and the remedy.
+        SettingsError: a value is invalid, or two contradict each other; the message names the setting, the
+            value, its source and the remedy.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for row in TABLE:
-        text, source = _first_given(row, options, environ, ini or {}, spelled)
-        try:
-            values[row.name] = row.parse(text)
-        except ValueError as problem:
-            shown = "(hidden)" if row.name == "header" else repr(text)
-            raise SettingsError(
-                f"{source} = {shown} {problem}.\n  {row.option.replace('--tier0-', spelled)} {row.metavar}: {row.help}"
-            ) from None
-        sources[row.name] = source
+        if command in row.commands:
+            values[row.name], sources[row.name] = _read(row, options, environ, ini or {}, command)
+        else:
+            values[row.name], sources[row.name] = row.parse(row.default), NOT_GIVEN
     settings = Settings(**values, sources=sources)
-    _refuse_contradictions(settings, spelled)
+    _check_contradictions(settings, command)
     return settings
 
 
-def report_of(
-    options: Mapping[str, str | None], environ: Mapping[str, str], ini: Mapping[str, str | None]
-) -> Path | None:
-    """Return where the report goes, whatever is wrong with the other settings.
+def read_setting(
+    name: str,
+    options: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    ini: Mapping[str, str | None] | None = None,
+    *,
+    command: str = PYTEST,
+) -> Any:
+    """Return the value of one setting, even if others are invalid; see `merge_settings`.
 
     Raises:
-        ValueError: it cannot go there.
+        SettingsError: the value is invalid.
     """
-    (row,) = (row for row in TABLE if row.name == "report")
-    path: Path | None = row.parse(_first_given(row, options, environ, ini, "--tier0-")[0])
-    return path
+    return _read(_BY_NAME[name], options, environ, ini or {}, command)[0]
 
 
 def remove_report(path: Path) -> None:
-    """Remove the report of an earlier run; a pipe or a device such as /dev/stdout holds none.
+    """Remove the report of an earlier run, if *path* is a regular file (and not, for example, /dev/stdout).
 
     Raises:
-        OSError: it cannot be removed.
+        OSError: the file cannot be removed.
     """
     if path.is_file():
         path.unlink()
+
+
+def _read(
+    row: Setting,
+    options: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    ini: Mapping[str, str | None],
+    command: str,
+) -> tuple[Any, str]:
+    """Return the value of a setting and its source."""
+    text, source = _first_given(row, options, environ, ini, command)
+    try:
+        return row.parse(text), source
+    except ValueError as problem:
+        shown = "(hidden)" if row.is_secret else repr(text)
+        raise SettingsError(
+            f"invalid value {shown} for {source}: {problem}.\n"
+            f"  {row.spelling(command)} {row.metavar}: {row.help}",
+            setting=row.name,
+            source=source,
+        ) from None
 
 
 def _first_given(
@@ -404,55 +364,95 @@ def _first_given(
     options: Mapping[str, str | None],
     environ: Mapping[str, str],
     ini: Mapping[str, str | None],
-    spelled: str,
+    command: str,
 ) -> tuple[str, str]:
+    """Return the text of a setting and its source."""
     if (text := options.get(row.name)) is not None:
-        return text, row.option.replace("--tier0-", spelled)
+        return text, row.spelling(command)
     if (text := environ.get(row.variable)) is not None:
-        return text, f"environment {row.variable}"
+        return text, f"environment variable {row.variable}"
     if text := ini.get(row.name):
-        return text, f"ini {row.ini}"
-    return row.default, NOT_GIVEN
+        return text, f"ini key {row.ini}"
+    return row.default_for(command), NOT_GIVEN
 
 
-def _refuse_contradictions(settings: Settings, spelled: str) -> None:
+def _check_contradictions(settings: Settings, command: str) -> None:
+    _check_own_pipeline(settings, command)
+    _check_data_set(settings, command)
+    if command == PYTEST:
+        _check_service(settings)
+
+
+def _check_own_pipeline(settings: Settings, command: str) -> None:
+    """Check that nothing is given that a pipeline function replaces."""
     for name in ("dataset", "target", "group", "date", "algorithms", "hpo_trials", "url", "service"):
         if settings.pipeline and settings.sources[name] != NOT_GIVEN:
-            raise SettingsError(
-                f"{name} = {_as_text(getattr(settings, name))!r} (from {settings.sources[name]}) has no meaning beside "
-                f"pipeline = {settings.pipeline!r}, which brings its own model and rows.\n  Leave one of the two out."
+            option = _BY_NAME["pipeline"].spelling(command)
+            raise _contradiction(
+                settings,
+                name,
+                f"cannot be combined with {option} {settings.pipeline}, which has its own model and rows",
+                "Remove one of the two.",
             )
+
+
+def _check_data_set(settings: Settings, command: str) -> None:
+    """Check that a file comes with a target, and that a built-in data set comes without options of a file."""
+    dataset, target = _BY_NAME["dataset"], _BY_NAME["target"]
+    if settings.dataset not in DATASETS:
+        if settings.target is None:
+            ini = f", or {target.ini} in the ini file" if command == PYTEST else ""
+            raise _contradiction(
+                settings,
+                "dataset",
+                "is a file, and the column to predict is not given",
+                f"Add {target.spelling(command)} COLUMN (or set {target.variable}{ini}).",
+            )
+        return
+    for name in ("target", "group", "date"):
+        if getattr(settings, name) is not None:
+            raise _contradiction(
+                settings,
+                name,
+                f"cannot be combined with the built-in data set {settings.dataset!r}",
+                f"Remove it, or name a file of your own with {dataset.spelling(command)} PATH.",
+            )
+
+
+def _check_service(settings: Settings) -> None:
+    """Check that options of a service are given with exactly one service."""
     if settings.url and settings.service:
-        raise SettingsError(
-            f"url = {settings.url!r} and service = {settings.service!r} were both given: "
-            "a service either runs already, or is started here.\n  Leave one of --tier0-url and --tier0-service out."
+        raise _contradiction(
+            settings,
+            "url",
+            f"cannot be combined with service {settings.service!r}: only one service is checked",
+            "Remove one of --tier0-url and --tier0-service.",
         )
     if settings.ca and not settings.url:
-        raise SettingsError(
-            f"ca (from {settings.sources['ca']}) says whom to trust at a URL, and none was given.\n  Add --tier0-url https://…."
+        raise _contradiction(
+            settings,
+            "ca",
+            "has no effect without the URL of a service",
+            "Add --tier0-url https://….",
         )
     for name in ("model", "golden", "contract", "header"):
         if getattr(settings, name) and not settings.url and not settings.service:
-            raise SettingsError(
-                f"{name} (from {settings.sources[name]}) says what a service of your own must do, and no service was named.\n"
-                "  Add --tier0-url URL for one that runs, or --tier0-service FILE.py:CLASS for one to start."
+            raise _contradiction(
+                settings,
+                name,
+                "has no effect without a service of your own",
+                "Add --tier0-url URL for a running service, or --tier0-service FILE.py:CLASS to start one.",
             )
-    built_in = settings.dataset in DATASETS
-    if not built_in and settings.target is None:
-        raise SettingsError(
-            f"dataset = {settings.dataset!r} is a file, and no target says which of its columns to predict.\n"
-            f"  Add {spelled}target COLUMN (or set TIER0_TARGET{', or tier0_target in the ini file' if spelled != '--' else ''})."
-        )
-    for name in ("target", "group", "date"):
-        value = getattr(settings, name)
-        if built_in and value is not None:
-            raise SettingsError(
-                f"{name} = {value!r} (from {settings.sources[name]}) has no meaning with the built-in data set {settings.dataset!r}.\n"
-                f"  Leave it out, or give a file of your own with {spelled}dataset PATH."
-            )
+
+
+def _contradiction(settings: Settings, name: str, problem: str, remedy: str) -> SettingsError:
+    source = settings.sources[name]
+    shown = f"{name} {_as_text(getattr(settings, name))!r} (from {source})"
+    return SettingsError(f"{shown} {problem}.\n  {remedy}", setting=name, source=source)
 
 
 def _as_text(value: Any) -> str:
+    """Return a value as text; of headers only the names, since the values are secrets."""
     if isinstance(value, Port):
         return str(value)
-    return ",".join(value) if isinstance(value, (tuple, Mapping)) else str(value)  # of headers only the names
+    return ",".join(value) if isinstance(value, (tuple, Mapping)) else str(value)

@@ -1,4 +1,4 @@
-"""Results of checks, and the one rule by which they become the verdict of a run."""
+"""The result of a check, and the rule that derives the verdict of a run from all results."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ SCHEMA = 2
 Status = Literal["pass", "fail", "not_judged", "error"]
 Outcome = Literal["pass", "fail", "inconclusive"]
 Code = Literal[
-    "", "disturbs", "no_golden", "without_golden", "no_client", "no_process", "not_offered", "undeclared", "muted", "waived", "overloaded",
-    "network", "timeout",
+    "", "disturbs", "no_golden", "without_golden", "no_client", "no_process", "not_offered", "undeclared",
+    "muted", "waived", "overloaded", "network", "timeout",
 ]  # fmt: skip
-"""Why a check was not checked or ended in an error: the level does not allow it, golden rows, a client or a process of this run are missing, the
-service or client does not have what is checked, something must be declared first, an earlier check found the cause, a waiver or an expected
-failure covers it, the service is rate limiting, there was no response, it took too long."""
+"""The reason why a check was not run, or ended in an error.
+
+- ``disturbs``: the level of disturbance does not allow it.
+- ``no_golden``, ``no_client``, ``no_process``: it needs golden rows, a client, or a process that this run
+started. - ``without_golden``: the user accepts a run without golden rows. - ``not_offered``: the service or
+the client does not have the feature that is checked. - ``undeclared``: something must be declared first. -
+``muted``: an earlier check has found the cause. - ``waived``: a waiver or an expected failure covers it. -
+``overloaded``: the service is rate limiting. - ``network``: there was no response. - ``timeout``: it took too
+long.
+"""
 WORDS: Mapping[str, str] = {
     "pass": "passed",
     "fail": "failed",
@@ -27,12 +34,12 @@ WORDS: Mapping[str, str] = {
     "not_judged": "not checked",
     "inconclusive": "inconclusive",
 }
-"""What every door prints for a status or a verdict."""
+"""Word for each status and verdict in everything that people read."""
 EXIT_STATUS: Mapping[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 2}
 PARITY = "parity.golden_rows"
 HOW_TO_GET_GOLDEN_ROWS = (
-    "pass --golden FILE, or --model TAG with --store DIR; to accept a run without them, pass --without-golden "
-    "(in pytest, these options begin with --tier0-)"
+    "pass --golden FILE, or --model TAG with --store DIR; to accept a run without them, "
+    "pass --without-golden (in pytest, these options begin with --tier0-)"
 )
 
 
@@ -40,10 +47,10 @@ class CheckFailedError(Tier0Error):
     """A check failed.
 
     Args:
-        message: what it means for the callers of the deployment.
-        evidence: the fewest rows, numbers and bytes that prove it; JSON types.
-        causes: what it usually comes from, most likely first.
-        reproduce: a command that shows it again.
+        message: observed behaviour, and its consequence for callers.
+        evidence: smallest set of facts that proves it, as JSON types.
+        causes: likely causes, most likely first.
+        reproduce: command that reproduces the failure.
     """
 
     exit_status = 1
@@ -64,11 +71,11 @@ class CheckFailedError(Tier0Error):
 
 
 class NotJudgedError(Tier0Error):
-    """A check cannot be answered here.
+    """A check cannot be decided for this service or client.
 
     Args:
-        message: the reason, and the remedy.
-        code: the reason for programs.
+        message: reason and remedy.
+        code: machine-readable reason.
     """
 
     def __init__(self, message: str, *, code: Code = "") -> None:
@@ -83,24 +90,25 @@ class DoesNotHoldError(Tier0Error):
 
 
 class InconclusiveError(DoesNotHoldError):
-    """No check failed, but the run does not show that the deployment is right either; the message gives the reason."""
+    """No check failed, but the verdict is ``inconclusive``; the message gives the reason."""
 
     exit_status = 2
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The answer to one check.
+    """The result of one check.
 
     Attributes:
-        id: the check, such as ``parity.golden_rows``.
-        status: pass, fail, not_judged (the message gives the reason) or error (an unexpected error, or no response).
-        message: for people.
-        evidence: JSON types.
-        causes: most likely first.
-        reproduce: a command.
-        seconds: wall time.
-        code: the reason for not_judged and error, for programs.
+        id: id of the check, such as ``parity.golden_rows``.
+        status: ``pass``, ``fail``, ``not_judged`` (not checked) or ``error`` (unexpected error, or no
+            response).
+        message: what failed, or the reason for ``not_judged`` and ``error``; empty if the check passed.
+        evidence: facts behind the status, as JSON types.
+        causes: likely causes, most likely first.
+        reproduce: command that reproduces the failure.
+        seconds: wall time of the check.
+        code: machine-readable reason for ``not_judged`` and ``error``.
     """
 
     id: str
@@ -126,24 +134,24 @@ class CheckResult:
         }
 
     def without(self, secrets: Secrets) -> CheckResult:
-        """Return a copy without secrets: a service or a client may print its environment."""
+        """Return a copy without secrets, which a service or a client may have printed."""
         return CheckResult(**secrets.hide(vars(self)))
 
     def explain(self) -> str:
-        """Return the message, likely causes and the command that shows it again."""
+        """Return the message, the likely causes and the command that reproduces the failure."""
         parts = [f"{self.id}: {self.message}"]
-        parts += [f"  likely: {cause}" for cause in self.causes]
+        parts += [f"  likely cause: {cause}" for cause in self.causes]
         if self.reproduce:
             parts.append(f"  Reproduce with: {self.reproduce}")
         return "\n".join(parts)
 
 
 class Conclusion(NamedTuple):
-    """What a run amounts to.
+    """The outcome of a run.
 
     Attributes:
         verdict: ``pass``, ``fail`` or ``inconclusive``.
-        reason: why it is inconclusive, and the remedy.
+        reason: why the verdict is inconclusive, and the remedy.
     """
 
     verdict: Outcome
@@ -158,36 +166,31 @@ class Conclusion(NamedTuple):
 def conclude(checks: Sequence[CheckResult], others: Iterable[Status] = ()) -> Conclusion:
     """Return the verdict of a run.
 
-    It is ``pass`` only if something passed, nothing failed or ended in an error, and what was asked for was really checked.
+    The verdict is ``pass`` only if something passed, nothing failed or ended in an error, and the predictions
+    were compared wherever golden rows were required.
 
     Args:
-        checks: the results of its checks.
-        others: the outcomes of whatever else it did: tests of other kinds, steps.
+        checks: results of the checks.
+        others: outcomes of other tests and steps of the run.
     """
     statuses = [*(result.status for result in checks), *others]
     if "fail" in statuses:
         return Conclusion("fail")
     if "error" in statuses:
-        return Conclusion(
-            "inconclusive", next((f"{one.id}: {one.message}" for one in checks if one.status == "error"), "")
-        )
+        errors = (f"{result.id}: {result.message}" for result in checks if result.status == "error")
+        return Conclusion("inconclusive", next(errors, ""))
     if any(result.code == "no_golden" for result in checks):
-        return Conclusion(
-            "inconclusive",
-            f"predictions were not compared with the trained model: there are no golden rows; {HOW_TO_GET_GOLDEN_ROWS}",
-        )
+        reason = "predictions were not compared with the trained model: there are no golden rows"
+        return Conclusion("inconclusive", f"{reason}; {HOW_TO_GET_GOLDEN_ROWS}")
     for result in checks:
-        if (
-            result.id == PARITY
-            and result.status == "not_judged"
-            and result.code not in {"waived", "without_golden"}
-        ):
+        is_unjudged_parity = result.id == PARITY and result.status == "not_judged"
+        if is_unjudged_parity and result.code not in {"waived", "without_golden"}:
             return Conclusion("inconclusive", f"{PARITY} was not checked: {result.message}")
     return Conclusion("pass") if "pass" in statuses else Conclusion("inconclusive", "no check passed")
 
 
 def count_in_words(statuses: Iterable[str]) -> str:
-    """Return how often each status occurs, such as ``3 passed, 2 errors``."""
+    """Return the number of results per status, such as ``3 passed, 2 errors``."""
     counts = Counter(statuses)
     return ", ".join(
         f"{counts[status]} {word}{'s' if status == 'error' and counts[status] > 1 else ''}"
@@ -198,11 +201,11 @@ def count_in_words(statuses: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of all the checks that were run.
+    """The results of all checks of a run.
 
     Attributes:
-        target: what was checked: its URL, and what it was compared with.
-        checks: the results, in the order of the catalogue.
+        target: facts about the service or the client that was checked, as JSON types.
+        checks: results, in the order of the catalogue.
     """
 
     target: dict[str, Any]
@@ -210,12 +213,12 @@ class Verdict:
 
     @property
     def verdict(self) -> Outcome:
-        """See `conclude`."""
+        """The verdict, according to `conclude`."""
         return conclude(self.checks).verdict
 
     @property
     def reason(self) -> str:
-        """Why the verdict is inconclusive; empty if it is not."""
+        """The reason for an inconclusive verdict, and the remedy; otherwise empty."""
         return conclude(self.checks).reason
 
     @property
@@ -238,7 +241,12 @@ class Verdict:
         }
 
     def raise_for_status(self) -> None:
-        """Raise `DoesNotHoldError` if a check failed, and `InconclusiveError`, a kind of it, if the verdict is ``inconclusive``."""
+        """Raise an exception unless the verdict is ``pass``.
+
+        Raises:
+            DoesNotHoldError: a check failed.
+            InconclusiveError: the verdict is ``inconclusive``.
+        """
         if self.verdict == "pass":
             return
         wrong = "\n".join(

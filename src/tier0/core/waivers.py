@@ -1,6 +1,6 @@
-"""What a user has decided not to hold against a deployment, for a reason and until a day.
+"""Waivers and tolerances: checks that do not count, or are less strict, with a reason and an expiry date.
 
-A few lines of TOML::
+A waiver file in TOML::
 
     schema = 1
 
@@ -19,7 +19,6 @@ A few lines of TOML::
 from __future__ import annotations
 
 import datetime as dt
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,18 +34,18 @@ KEYS = {"waive": {"check", "reason", "until"}, "tolerate": {"check", "reason", "
 
 
 class WaiverError(Tier0Error):
-    """The file cannot be read, or says something that no such file says; the message names the place and the remedy."""
+    """A waiver file cannot be read, or has an invalid entry; the message gives entry, value and remedy."""
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """One decision.
+    """A waiver of one check, or a tolerance for it.
 
     Attributes:
-        check: the id of the check that it is about.
-        reason: for whoever reads the verdict.
-        until: the last day on which it counts.
-        relative: the tolerance for numbers, instead of the check's own; None waives the check.
+        check: id of the check.
+        reason: justification, which is shown with the verdict.
+        until: last day on which the waiver is active (UTC).
+        relative: relative tolerance for numbers in place of the check's own; None waives the check.
     """
 
     check: str
@@ -56,61 +55,61 @@ class Waiver:
 
     @property
     def counts(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the waiver is active, that is, has not expired."""
         return self.until >= dt.datetime.now(tz=dt.UTC).date()
 
     def __str__(self) -> str:
-        what = "waived" if self.relative is None else f"with a relative tolerance of {self.relative:g}"
-        return f"{what} until {self.until}: {self.reason}"
+        effect = "waived" if self.relative is None else f"with a relative tolerance of {self.relative:g}"
+        return f"{effect} until {self.until}: {self.reason}"
 
 
 def read_waivers(path: Path) -> tuple[Waiver, ...]:
-    """Read a file of waivers and tolerances.
+    """Return the entries of a waiver file.
 
     Raises:
-        WaiverError: it cannot be used.
+        WaiverError: the file cannot be read, or an entry is invalid.
     """
-    document = read_document(path, "the file of waivers", SCHEMA, WaiverError)
+    document = read_document(path, "the waiver file", SCHEMA, WaiverError)
     if unknown := sorted(document.keys() - KEYS.keys()):
-        raise WaiverError(f"the waivers {path} have {unknown[0]!r}: there are [[waive]] and [[tolerate]]")
-    found: list[Waiver] = []
+        raise WaiverError(f"unknown table {unknown[0]!r} in {path}: use [[waive]] and [[tolerate]]")
+    waivers: list[Waiver] = []
     for kind, keys in KEYS.items():
         entries = document.get(kind, [])
         if not isinstance(entries, list):
-            raise WaiverError(f"the waivers {path} have [{kind}]: write [[{kind}]], once for each")
-        found += [
+            raise WaiverError(f"invalid [{kind}] in {path}: write [[{kind}]], once per entry")
+        waivers += [
             _waiver(entry, keys, f"[[{kind}]] number {number} of {path}")
             for number, entry in enumerate(entries, 1)
         ]
-    return tuple(found)
+    return tuple(waivers)
 
 
 def _waiver(entry: dict[str, Any], keys: set[str], where: str) -> Waiver:
     if not isinstance(entry, dict):
-        raise WaiverError(f"{where} is {entry!r}: it must say {', '.join(sorted(keys))}, a line each")
+        raise WaiverError(f"{where} is {entry!r}: expected a table with {', '.join(sorted(keys))}")
     for name in sorted(keys - entry.keys()):
-        raise WaiverError(f"{where} has no {name}: every one says {', '.join(sorted(keys))}")
+        raise WaiverError(f"{where} has no {name}: the required keys are {', '.join(sorted(keys))}")
     for name in sorted(entry.keys() - keys):
-        raise WaiverError(f"{where} has {name} = {entry[name]!r}: it may say {', '.join(sorted(keys))}")
+        raise WaiverError(f"{where} has an unknown key {name!r}: the keys are {', '.join(sorted(keys))}")
     try:
         check, *others = select_checks(CATALOGUE, [entry["check"]])
     except UnknownCheckError as problem:
         raise WaiverError(f"{where}: {problem}") from None
     if others or check.id != entry["check"]:
         raise WaiverError(
-            f"{where} names the group {entry['check']!r}: a waiver is for one check, such as {check.id}"
+            f"{where} has check = {entry['check']!r}, a group: name one check per entry, such as {check.id}"
         )
     if type(entry["until"]) is not dt.date:
         raise WaiverError(
-            f"{where} has until = {entry['until']!r}: give a day, without quotes, such as 2027-03-31"
+            f"{where} has until = {entry['until']!r}: expected a TOML date without quotes, such as 2027-03-31"
         )
     if not isinstance(entry["reason"], str) or not entry["reason"].strip():
-        raise WaiverError(f"{where} has reason = {entry['reason']!r}: say why, for whoever reads the verdict")
+        raise WaiverError(f"{where} has reason = {entry['reason']!r}: expected a text that is not empty")
     relative = entry.get("relative")
-    if relative is not None and (
-        type(relative) not in {int, float} or not 0 < relative < 1 or math.isnan(relative)
-    ):
-        raise WaiverError(f"{where} has relative = {relative!r}: give a share between 0 and 1, such as 1e-9")
+    if relative is not None and (type(relative) not in {int, float} or not 0 < relative < 1):
+        raise WaiverError(
+            f"{where} has relative = {relative!r}: expected a number between 0 and 1, such as 1e-9"
+        )
     if relative is not None and "golden" not in check.needs:
-        raise WaiverError(f"{where} is about {check.id}, which compares no numbers: [[waive]] it instead")
+        raise WaiverError(f"{where} has check = {check.id!r}, which compares no numbers: use [[waive]]")
     return Waiver(check.id, entry["reason"], entry["until"], relative)

@@ -12,58 +12,21 @@ import queue
 import signal
 import subprocess
 import sys
-import sysconfig
 import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
+from tier0.core.child_environment import child_environment
 from tier0.core.errors import ModelChangedError, Tier0Error
 
-PACKAGE_PARENT = Path(__file__).parents[2]
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-NO_TELEMETRY = {
-    "BENTOML_DO_NOT_TRACK": "True",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "OPIK_ANALYTICS_ENABLE": "false",
-    "OPIK_SENTRY_ENABLE": "false",
-    "DO_NOT_TRACK": "true",
-}
 ORDER_TIMEOUT = 120.0
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 ERROR_LENGTH = 2000
 
 
-def child_environment(tmp: Path, **more: str) -> dict[str, str]:
-    """Return the environment for a process of ours.
-
-    BENTOML_* of the caller is left out (`bentoml serve` reads its port, host and timeout there), telemetry is off, numerical
-    libraries use one thread, and tier0 can be imported even from a checkout.
-
-    Args:
-        tmp: the folder for temporary files.
-        more: variables on top.
-    """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("BENTOML_") and name != "PYTEST_CURRENT_TEST"
-    }
-    path = os.pathsep.join(_import_path())
-    return {**kept, **NO_TELEMETRY, **ONE_THREAD, "TMPDIR": str(tmp), "PYTHONPATH": path, **more}
-
-
-def _import_path() -> list[str]:
-    """Return PYTHONPATH, after the folder of tier0 unless it is installed: site-packages in front could shadow the standard library."""
-    installed = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
-    own = [] if PACKAGE_PARENT in installed else [str(PACKAGE_PARENT)]
-    return own + [
-        str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry
-    ]
-
-
-class Helper:
+class WorkerProcess:
     """A process that carries out orders, one after the other (see `main`).
 
     Args:
@@ -86,7 +49,7 @@ class Helper:
                 text=True,
             )
 
-    def carry_out(self, order: Mapping[str, Any], *, close_after: bool = True) -> dict[str, Any]:
+    def execute(self, order: Mapping[str, Any], *, close_after: bool = True) -> dict[str, Any]:
         """Give an order, and wait for its outcome; the process ends with the last one, and with any that goes wrong.
 
         Raises:
@@ -129,7 +92,7 @@ class Helper:
 
 
 def main() -> None:
-    """Be the process: import and prepare, carry out orders, and write the outcome of each; the other side of `Helper`.
+    """Be the process: import and prepare, carry out orders, and write the outcome of each; the other side of `WorkerProcess`.
 
     Whatever is printed goes to standard error. What goes wrong becomes the outcome's ``error``, and is the last. From the very start, a
     closed standard input ends the process: whoever would give an order is gone, or has none any more.

@@ -1,4 +1,4 @@
-"""Faults on the wire: `FaultServer` answers as a script says, `FaultProxy` stands before a real server. Both keep a log of everything."""
+"""Network faults: the scripted `FaultServer`, and `FaultProxy` for a real server. Both log every event."""
 
 from tier0.faults.faults import Faults
 from tier0.faults.log import Arrival, FaultLog, LogEntry

@@ -1,4 +1,4 @@
-"""An event loop on a thread of its own: what it serves goes on whatever the caller's own loop does."""
+"""An event loop in a background thread, which keeps running while the caller's own loop is blocked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 class BackgroundLoop:
-    """Runs coroutines on a thread of its own, until it is closed."""
+    """Runs coroutines in a background thread until it is closed."""
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
@@ -19,7 +19,10 @@ class BackgroundLoop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, Result], timeout: float | None = 10.0) -> Result:
-        """Run *work* there, and wait for it; where the waiting ends first, by a timeout or by Ctrl-C, it is cancelled."""
+        """Run *work* in the background loop and wait for its result.
+
+        If the wait ends first, through *timeout* (in seconds) or Ctrl-C, *work* is cancelled.
+        """
         running = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return running.result(timeout)
@@ -27,7 +30,7 @@ class BackgroundLoop:
             running.cancel()
 
     def close(self, timeout: float | None = None) -> None:
-        """Cancel what still runs, and end the thread; leave it behind if it does not end within *timeout* seconds."""
+        """Cancel all tasks and end the thread; abandon it if it does not end within *timeout* seconds."""
         if self._thread.is_alive():
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(timeout)
@@ -37,9 +40,8 @@ class BackgroundLoop:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
-        self.loop.set_exception_handler(
-            lambda *_: None
-        )  # Python 3.11 tells of connections that end before they are served
+        # Python 3.11 reports connections that end before they are served.
+        self.loop.set_exception_handler(lambda *_: None)
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()

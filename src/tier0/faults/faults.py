@@ -1,4 +1,4 @@
-"""Servers and proxies that end together: what the fixture `tier0_faults` gives."""
+"""The value of the fixture `tier0_faults`: fault servers and proxies that are closed together."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from tier0.faults.server import FaultServer, Reply, Script
 
 
 class Faults:
-    """Makes fault servers and proxies, and closes them all at its end.
+    """Starts fault servers and proxies, and closes all of them at the end.
 
     Attributes:
-        logs: of what was made: what was injected, and what arrived.
+        logs: log of each server and proxy, in the order of their creation.
     """
 
     def __init__(self) -> None:
-        self._made = ExitStack()
+        self._stack = ExitStack()
         self.logs: list[FaultLog] = []
 
     def server(self, script: Reply | Sequence[Reply] | Script) -> FaultServer:
-        """Start a server that answers as *script* says."""
-        server = self._made.enter_context(FaultServer(script))
+        """Start a server that responds according to *script*."""
+        server = self._stack.enter_context(FaultServer(script))
         self.logs.append(server.log)
         return server
 
     def proxy(self, target: str, *, seed: int = 7) -> FaultProxy:
-        """Start a proxy before the server *target*, a URL or ``host:port``."""
-        proxy = self._made.enter_context(FaultProxy(target, seed=seed))
+        """Start a proxy in front of the server *target*, a URL or ``host:port``."""
+        proxy = self._stack.enter_context(FaultProxy(target, seed=seed))
         self.logs.append(proxy.log)
         return proxy
 
     def close(self) -> None:
-        """Close what was made, the last one first."""
-        self._made.close()
+        """Close all servers and proxies, in reverse order."""
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self

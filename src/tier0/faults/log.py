@@ -1,4 +1,4 @@
-"""What was injected and what arrived, with monotonic times: the one thing that verdicts are read from."""
+"""The log of injected faults and received requests, with monotonic times; the only source of the verdicts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ Ended = Literal["answered", "given up", "broken"]
 
 @dataclass(frozen=True)
 class LogEntry:
-    """One thing that happened.
+    """One event.
 
     Attributes:
         at: seconds on the monotonic clock.
-        what: ``connected``, ``arrived``, ``answered``, ``given up``, ``closed``, ``injected``, ``reset`` or what a user's test notes.
-        connection: its number, from 1; 0 for what concerns none.
-        detail: JSON types.
+        what: ``connected``, ``arrived``, ``answered``, ``given up``, ``broken``, ``closed``, ``injected``,
+            ``reset``, or any other text that a test passed to `FaultLog.note`.
+        connection: number of the connection, from 1; 0 for an event without a connection.
+        detail: further facts, as JSON types.
     """
 
     at: float
@@ -30,19 +31,19 @@ class LogEntry:
 
 @dataclass
 class Arrival:
-    """One request as it arrived, and what became of it.
+    """One received request, and how it ended.
 
     Attributes:
-        number: from 0, in the order of arrival.
-        at: when it had arrived whole, in seconds on the monotonic clock.
-        connection: the number of its connection, from 1.
-        method: as sent.
-        path: as sent, with the query.
-        headers: lower-case names.
-        body: whole.
-        status: of the answer; None before there is one, or where there is none.
-        ended_at: when it was answered, or the caller was seen to have gone; None before that.
-        ended: ``answered``, ``given up`` (the caller closed the connection first) or ``broken`` (by the script).
+        number: index of the request, from 0, in the order of arrival.
+        at: time at which the complete request had arrived, in seconds on the monotonic clock.
+        connection: number of the connection, from 1.
+        method: HTTP method, as sent.
+        path: path with the query, as sent.
+        headers: headers, with lower-case names.
+        body: complete request body.
+        status: status of the response; None before the response, or without one.
+        ended_at: time of the response, or of the client's disconnect; None before that.
+        ended: ``answered``, ``given up`` (the client closed the connection) or ``broken`` (by the script).
     """
 
     number: int
@@ -57,12 +58,12 @@ class Arrival:
     ended: Ended | None = None
 
     def was_open_at(self, moment: float) -> bool:
-        """Tell whether it was being answered at *moment*."""
+        """Return True if the request was pending at *moment*, in seconds on the monotonic clock."""
         return self.at <= moment and (self.ended_at is None or self.ended_at > moment)
 
 
 class FaultLog:
-    """Everything that happened, in order; safe to read and to write from any thread."""
+    """All events in order; every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._noted: list[LogEntry] = []
@@ -70,17 +71,17 @@ class FaultLog:
         self._changed = threading.Condition()
 
     def note(self, what: str, connection: int = 0, /, **detail: Any) -> LogEntry:
-        """Write something down, with the time of now."""
-        noted = LogEntry(time.monotonic(), what, connection, detail)
+        """Append an event with the current time, and return it."""
+        entry = LogEntry(time.monotonic(), what, connection, detail)
         with self._changed:
-            self._noted.append(noted)
+            self._noted.append(entry)
             self._changed.notify_all()
-        return noted
+        return entry
 
     def arrive(
         self, connection: int, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> Arrival:
-        """Write a request down."""
+        """Append a request, and return it."""
         with self._changed:
             arrival = Arrival(len(self._arrivals), time.monotonic(), connection, method, path, headers, body)
             self._arrivals.append(arrival)
@@ -88,36 +89,36 @@ class FaultLog:
         return arrival
 
     def end(self, arrival: Arrival, ended: Ended, status: int | None = None) -> None:
-        """Write down what became of a request."""
+        """Record how a request ended."""
         arrival.status, arrival.ended = status, ended
         arrival.ended_at = self.note(ended, arrival.connection, request=arrival.number, status=status).at
 
     @property
     def noted(self) -> list[LogEntry]:
-        """What happened until now, in order."""
+        """All events so far, in order."""
         with self._changed:
             return list(self._noted)
 
     @property
     def arrivals(self) -> list[Arrival]:
-        """The requests that arrived until now, in order."""
+        """All requests so far, in the order of arrival."""
         with self._changed:
             return list(self._arrivals)
 
     def forget(self) -> None:
-        """Drop what was noted; whoever measures memory does not measure this log."""
+        """Delete all entries, so that a measurement of memory does not include this log."""
         with self._changed:
             self._noted.clear()
             self._arrivals.clear()
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open."""
-        noted = self.noted
-        return sum(one.what == "connected" for one in noted) - sum(one.what == "closed" for one in noted)
+        """Number of open connections."""
+        events = [entry.what for entry in self.noted]
+        return events.count("connected") - events.count("closed")
 
     def wait_for(self, condition: Callable[[FaultLog], bool], timeout: float = 5.0) -> bool:
-        """Wait until the condition holds; return whether it does, after *timeout* seconds at the latest."""
+        """Wait up to *timeout* seconds for *condition*, and return whether it became true."""
         deadline = time.monotonic() + timeout
         while not condition(self):
             with self._changed:

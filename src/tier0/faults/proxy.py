@@ -1,7 +1,7 @@
-"""A TCP proxy that does to connections what networks do, in Toxiproxy's words and with its meanings.
+"""A TCP proxy that injects network faults, with the names and the semantics of Toxiproxy's toxics.
 
-Every fault is a context manager: it acts on connections that are open and on new ones, and is taken back at its end. See
-https://github.com/Shopify/toxiproxy#toxics for the words.
+Every fault is a context manager: it affects open and new connections until the block ends. The names are
+explained at https://github.com/Shopify/toxiproxy#toxics.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from tier0.faults.server import HOST, READ_SIZE, reset
 
 Stream = Literal["upstream", "downstream"]
 TICK_SECONDS = 0.05
-"""Seconds between two pieces of what passes slowly."""
+"""Seconds between two chunks of data whose bandwidth is limited."""
 CHUNKS = 64
-"""Waiting to be passed on, before the sender has to wait, too."""
+"""Chunks that may wait to be forwarded before reading from the sender pauses."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Toxic:
-    """A fault that acts now."""
+    """An active fault."""
 
     kind: str
     stream: Stream
@@ -52,29 +52,32 @@ class _Link:
     caller: asyncio.StreamWriter
     server: asyncio.StreamWriter
     passed: dict[str, int] = field(default_factory=lambda: {"upstream": 0, "downstream": 0})
-    swallows: set[str] = field(default_factory=set)
+    drops: set[str] = field(default_factory=set)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class FaultProxy:
-    """Stands before a server on a port of its own, on a thread and an event loop of its own.
+    """A proxy in front of a server, with its own port, thread and event loop.
 
     Args:
-        target: the server's URL, or ``host:port``.
-        seed: the same seed hits the same connections and draws the same jitter.
+        target: URL of the server, or ``host:port``.
+        seed: random seed; the same seed affects the same connections and draws the same jitter.
+
+    Raises:
+        ValueError: *target* has no host or no port.
     """
 
     def __init__(self, target: str, *, seed: int = 7) -> None:
         parts = urlsplit(target if "//" in target else f"//{target}")
         if not parts.hostname or not parts.port:
             raise ValueError(
-                f"target = {target!r} names no host and port: give one such as http://127.0.0.1:3000"
+                f"invalid target {target!r}: expected a host and a port, such as http://127.0.0.1:3000"
             )
         self.log = FaultLog()
         self._target = (parts.hostname, parts.port)
         self._seed = seed
         self._toxics: list[_Toxic] = []
-        self._made = 0
+        self._toxics_added = 0
         self._links: set[_Link] = set()
         self._connections = 0
         self._background = BackgroundLoop("tier0-fault-proxy")
@@ -86,40 +89,40 @@ class FaultProxy:
     def latency(
         self, seconds: float, *, jitter: float = 0.0, stream: Stream = "downstream", toxicity: float = 1.0
     ) -> Iterator[None]:
-        """Delay what passes by *seconds*, give or take up to *jitter*; the order stays."""
-        with self._acting(kind="latency", stream=stream, toxicity=toxicity, latency=seconds, jitter=jitter):
+        """Delay data by *seconds*, plus or minus up to *jitter*; its order is kept."""
+        with self._inject(kind="latency", stream=stream, toxicity=toxicity, latency=seconds, jitter=jitter):
             yield
 
     @contextmanager
     def bandwidth(
         self, kilobytes: float, *, stream: Stream = "downstream", toxicity: float = 1.0
     ) -> Iterator[None]:
-        """Let no more than so many kilobytes (of 1000 bytes) a second pass."""
-        with self._acting(kind="bandwidth", stream=stream, toxicity=toxicity, rate=kilobytes * 1000):
+        """Limit the bandwidth to *kilobytes* (of 1000 bytes) per second."""
+        with self._inject(kind="bandwidth", stream=stream, toxicity=toxicity, rate=kilobytes * 1000):
             yield
 
     @contextmanager
     def slow_close(
         self, seconds: float, *, stream: Stream = "downstream", toxicity: float = 1.0
     ) -> Iterator[None]:
-        """Pass the end of a connection on only after *seconds*."""
-        with self._acting(kind="slow_close", stream=stream, toxicity=toxicity, delay=seconds):
+        """Delay the close of a connection by *seconds*."""
+        with self._inject(kind="slow_close", stream=stream, toxicity=toxicity, delay=seconds):
             yield
 
     @contextmanager
     def timeout(
         self, seconds: float = 0.0, *, stream: Stream = "downstream", toxicity: float = 1.0
     ) -> Iterator[None]:
-        """Let nothing pass, and close the connection after *seconds*; with 0, when the fault is taken back."""
-        with self._acting(kind="timeout", stream=stream, toxicity=toxicity, after=seconds):
+        """Drop all data, and close the connection after *seconds*; with 0, when the fault ends."""
+        with self._inject(kind="timeout", stream=stream, toxicity=toxicity, after=seconds):
             yield
 
     @contextmanager
     def reset_peer(
         self, seconds: float = 0.0, *, stream: Stream = "downstream", toxicity: float = 1.0
     ) -> Iterator[None]:
-        """Reset the connection *seconds* after something was to pass."""
-        with self._acting(kind="reset_peer", stream=stream, toxicity=toxicity, after=seconds):
+        """Reset the connection *seconds* after data arrived."""
+        with self._inject(kind="reset_peer", stream=stream, toxicity=toxicity, after=seconds):
             yield
 
     @contextmanager
@@ -132,8 +135,8 @@ class FaultProxy:
         stream: Stream = "downstream",
         toxicity: float = 1.0,
     ) -> Iterator[None]:
-        """Pass on small pieces of *size* bytes, give or take *variation*, with *delay* seconds between them."""
-        with self._acting(
+        """Split data into chunks of *size* bytes, plus or minus *variation*, *delay* seconds apart."""
+        with self._inject(
             kind="slicer", stream=stream, toxicity=toxicity, size=size, variation=variation, delay=delay
         ):
             yield
@@ -142,13 +145,13 @@ class FaultProxy:
     def limit_data(
         self, size: int, *, stream: Stream = "downstream", toxicity: float = 1.0
     ) -> Iterator[None]:
-        """Close the connection when *size* bytes have passed since it was made."""
-        with self._acting(kind="limit_data", stream=stream, toxicity=toxicity, limit=size):
+        """Close each connection once *size* bytes have been forwarded on it."""
+        with self._inject(kind="limit_data", stream=stream, toxicity=toxicity, limit=size):
             yield
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """Close every connection, and refuse new ones, as if the server were not there."""
+        """Reset all connections and refuse new ones, as if the server were down."""
         self.log.note("injected", kind="down")
         self._background.run(self._stop_listening())
         try:
@@ -158,7 +161,7 @@ class FaultProxy:
             self.log.note("reset", kind="down")
 
     def close(self) -> None:
-        """End all connections, and the thread."""
+        """Reset all connections, and end the thread."""
         self._background.run(self._stop_listening())
         self._background.close()
 
@@ -171,20 +174,21 @@ class FaultProxy:
         self.close()
 
     @contextmanager
-    def _acting(self, *, kind: str, stream: Stream, toxicity: float, **how: float) -> Iterator[None]:
+    def _inject(self, *, kind: str, stream: Stream, toxicity: float, **amounts: float) -> Iterator[None]:
         if stream not in {"upstream", "downstream"}:
-            raise ValueError(f"stream = {stream!r}: say upstream (to the server) or downstream (from it)")
-        if not 0 <= toxicity <= 1:
             raise ValueError(
-                f"toxicity = {toxicity!r} is no share of the connections: give a number from 0 to 1"
+                f"invalid stream {stream!r}: expected upstream (to the server) or downstream (from it)"
             )
-        if bad := [name for name, value in how.items() if value < 0] or [
-            name for name in ("rate", "size") if how.get(name) == 0
-        ]:
-            raise ValueError(f"{kind} with {bad[0]} = {how[bad[0]]!r}: give more than that")
-        self._made += 1
-        toxic = _Toxic(kind, stream, toxicity, self._made, **how)  # type: ignore[arg-type]  # sizes are whole numbers where they are asked for
-        self.log.note("injected", 0, kind=kind, stream=stream, toxicity=toxicity, **how)
+        if not 0 <= toxicity <= 1:
+            raise ValueError(f"toxicity must be a share of the connections, from 0 to 1, got {toxicity!r}")
+        for name, amount in amounts.items():
+            if amount < 0:
+                raise ValueError(f"{name} of {kind} must not be negative, got {amount!r}")
+            if amount == 0 and name in {"rate", "size"}:
+                raise ValueError(f"{name} of {kind} must be greater than 0, got {amount!r}")
+        self._toxics_added += 1
+        toxic = _Toxic(kind, stream, toxicity, self._toxics_added, **amounts)  # type: ignore[arg-type]  # sizes are int
+        self.log.note("injected", 0, kind=kind, stream=stream, toxicity=toxicity, **amounts)
         self._background.run(self._set([*self._toxics, toxic]))
         try:
             yield
@@ -193,10 +197,14 @@ class FaultProxy:
             self.log.note("reset", kind=kind, stream=stream)
 
     async def _set(self, toxics: list[_Toxic]) -> None:
-        """Let these faults act; connections whose data was swallowed end when no fault swallows it any more: nothing could follow."""
+        """Activate exactly these faults.
+
+        A connection on which data was dropped is closed once nothing drops its data any more: the rest of
+        the stream would be incomplete.
+        """
         self._toxics = toxics
         for link in list(self._links):
-            for stream in list(link.swallows):
+            for stream in list(link.drops):
                 if not any(toxic.kind == "timeout" for toxic in self._of(link, stream)):
                     self._end(link)
 
@@ -206,7 +214,7 @@ class FaultProxy:
             self._end(link, hard=True)
 
     def _of(self, link: _Link, stream: str) -> list[_Toxic]:
-        """Return the faults that act on one direction of a connection; whether one does is drawn once for each connection."""
+        """Return the faults that affect one direction of a connection, drawn once per connection."""
         return [
             toxic
             for toxic in self._toxics
@@ -221,23 +229,23 @@ class FaultProxy:
         try:
             server_reader, server_writer = await asyncio.open_connection(*self._target)
         except OSError as problem:
-            self.log.note("closed", number, why=f"the server cannot be reached: {problem}")
+            self.log.note("closed", number, why=f"cannot reach the server: {problem}")
             reset(writer)
             return
         link = _Link(number, writer, server_writer)
         self._links.add(link)
-        ways = (
-            asyncio.ensure_future(self._pass(link, "upstream", reader, server_writer)),
-            asyncio.ensure_future(self._pass(link, "downstream", server_reader, writer)),
+        directions = (
+            asyncio.ensure_future(self._forward(link, "upstream", reader, server_writer)),
+            asyncio.ensure_future(self._forward(link, "downstream", server_reader, writer)),
         )
-        both: asyncio.Future[Any] = asyncio.ensure_future(asyncio.wait(ways))
+        both: asyncio.Future[Any] = asyncio.ensure_future(asyncio.wait(directions))
         ended: asyncio.Future[Any] = asyncio.ensure_future(link.ended.wait())
         try:
             await asyncio.wait({both, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*ways, both, ended):
+            for task in (*directions, both, ended):
                 task.cancel()
-            await asyncio.gather(*ways, both, ended, return_exceptions=True)
+            await asyncio.gather(*directions, both, ended, return_exceptions=True)
             self._end(link)
             self._links.discard(link)
             self.log.note("closed", number)
@@ -250,10 +258,13 @@ class FaultProxy:
                 writer.close()
         link.ended.set()
 
-    async def _pass(
+    async def _forward(
         self, link: _Link, stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Pass one direction on, until it ends; what arrives while something is delayed waits in a queue, and its delay has begun."""
+        """Forward one direction until it ends.
+
+        Data that arrives during a delay waits in a queue, and its own delay counts from its arrival.
+        """
         waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(CHUNKS)
         loop = asyncio.get_running_loop()
 
@@ -267,7 +278,7 @@ class FaultProxy:
                 await waiting.put((loop.time(), data))
 
         reading = asyncio.ensure_future(read())
-        draw = random.Random(f"{self._seed}/{link.number}/{stream}")  # noqa: S311 - for jitter
+        draw = random.Random(f"{self._seed}/{link.number}/{stream}")  # noqa: S311 - jitter
         try:
             while True:
                 arrived, data = await waiting.get()
@@ -283,7 +294,7 @@ class FaultProxy:
                     writer.write(data)
                     await writer.drain()
                     link.passed[stream] += len(data)
-                elif not await self._pass_badly(link, stream, toxics, data, arrived, writer, draw):
+                elif not await self._forward_with_faults(link, stream, toxics, data, arrived, writer, draw):
                     return
         except OSError:
             link.ended.set()
@@ -292,7 +303,7 @@ class FaultProxy:
             with suppress(asyncio.CancelledError):
                 await reading
 
-    async def _pass_badly(
+    async def _forward_with_faults(
         self,
         link: _Link,
         stream: Stream,
@@ -302,10 +313,10 @@ class FaultProxy:
         writer: asyncio.StreamWriter,
         draw: random.Random,
     ) -> bool:
-        """Do to one piece of data what the faults say; return whether the direction goes on."""
+        """Apply *toxics* to one chunk of data, and return whether the direction stays open."""
         for toxic in toxics:
             if toxic.kind == "timeout":
-                link.swallows.add(stream)
+                link.drops.add(stream)
                 if toxic.after:
                     await asyncio.sleep(toxic.after)
                     link.ended.set()
@@ -320,18 +331,18 @@ class FaultProxy:
         limit = min((toxic.limit for toxic in toxics if toxic.kind == "limit_data"), default=None)
         if limit is not None:
             data = data[: max(0, limit - link.passed[stream])]
-        async for piece in _pieces(data, toxics, draw):
-            writer.write(piece)
+        async for chunk in _chunks(data, toxics, draw):
+            writer.write(chunk)
             await writer.drain()
-            link.passed[stream] += len(piece)
+            link.passed[stream] += len(chunk)
         if limit is not None and link.passed[stream] >= limit:
             self._end(link)
             return False
         return True
 
 
-async def _pieces(data: bytes, toxics: list[_Toxic], draw: random.Random) -> AsyncIterator[bytes]:
-    """Cut data as the faults say, and give each piece when it is its time."""
+async def _chunks(data: bytes, toxics: list[_Toxic], draw: random.Random) -> AsyncIterator[bytes]:
+    """Split data as the faults require, and yield each chunk when it is due."""
     rate = min((toxic.rate for toxic in toxics if toxic.kind == "bandwidth"), default=None)
     slicer = next((toxic for toxic in toxics if toxic.kind == "slicer"), None)
     while data:
@@ -340,11 +351,10 @@ async def _pieces(data: bytes, toxics: list[_Toxic], draw: random.Random) -> Asy
             size = max(1, slicer.size + draw.randint(-slicer.variation, slicer.variation))
         elif rate is not None:
             size = max(1, int(rate * TICK_SECONDS))
-        piece, data = data[:size], data[size:]
+        chunk, data = data[:size], data[size:]
         if rate is not None:
-            await asyncio.sleep(len(piece) / rate)
-        yield piece
-        if (
-            slicer is not None
-        ):  # after the last one, too: whether more follows depends on how the data was read
+            await asyncio.sleep(len(chunk) / rate)
+        yield chunk
+        # After the last chunk, too: whether more follows depends on how the data was read.
+        if slicer is not None:
             await asyncio.sleep(slicer.delay)

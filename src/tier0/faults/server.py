@@ -1,4 +1,4 @@
-"""A scripted HTTP server on loopback: it answers clients as badly as it is told to."""
+"""A scripted HTTP server on loopback, for tests of clients."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -24,18 +25,18 @@ READ_SIZE = 65536
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server does with one request. Times are in seconds.
+    """The response to one request.
 
     Attributes:
-        status: of the answer.
-        body: its bytes; anything that is not bytes is sent as JSON.
-        headers: beside the usual ones, or instead of them.
-        delay: before the first byte; `math.inf` never answers.
-        drip: between the bytes of the body.
-        length: what Content-Length says, if not the truth.
-        cut: how many bytes of the body are sent, before *ending*; all by default.
-        ending: what becomes of the connection: kept, closed, or reset.
-        raw: is sent instead of any answer.
+        status: HTTP status.
+        body: response body; anything that is not bytes is sent as JSON.
+        headers: headers that are added to Content-Type and Content-Length, or replace them.
+        delay: seconds before the first byte; with `math.inf` there is no response.
+        drip: seconds after each byte of the body.
+        length: value of Content-Length, if it should be wrong.
+        cut: number of bytes of the body to send before *ending*; all by default.
+        ending: what happens to the connection afterwards: ``keep``, ``close`` or ``reset``.
+        raw: bytes that are sent in place of a response.
     """
 
     status: int = 200
@@ -50,17 +51,17 @@ class Reply:
 
     @classmethod
     def hang(cls) -> Reply:
-        """Return what never answers."""
+        """Return a reply that never comes."""
         return cls(delay=math.inf)
 
     @classmethod
     def broken(cls, ending: Literal["close", "reset"] = "close") -> Reply:
-        """Return what ends the connection without a byte."""
+        """Return a reply that closes or resets the connection without sending a byte."""
         return cls(raw=b"", ending=ending)
 
     @property
     def content(self) -> bytes:
-        """The whole body."""
+        """The complete body, as bytes."""
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
     @property
@@ -69,21 +70,29 @@ class Reply:
         length = len(self.content) if self.length is None else self.length
         headers = {"Content-Type": "application/json", "Content-Length": str(length), **self.headers}
         lines = [
-            f"HTTP/1.1 {self.status} {'OK' if self.status < 400 else 'Not well'}",
+            f"HTTP/1.1 {self.status} {_reason_phrase(self.status)}",
             *(f"{name}: {value}" for name, value in headers.items()),
         ]
         return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def _reason_phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # a status that is not registered may have no phrase (RFC 9112, section 4)
+        return ""
 
 
 Script = Callable[[Arrival], Reply]
 
 
 class FaultServer:
-    """Answers as a script says, on a port of its own, on a thread and an event loop of its own.
+    """A server that responds according to a script, with its own port, thread and event loop.
 
     Args:
-        script: what is answered: one reply, several in turn (the last one for ever), or a function of the request.
-        setup: answered to these paths, and not in the log, until it is emptied: what a client asks for while it is made.
+        script: one reply; several, in turn, of which the last is repeated; or a function of the request.
+        setup: replies by path to the requests that a client sends while it is created; such requests are not
+            logged. Tests clear the mapping when the client is ready.
     """
 
     def __init__(
@@ -92,7 +101,7 @@ class FaultServer:
         self.log = FaultLog()
         self.setup = dict(setup or {})
         self.script = script
-        self._connected = 0
+        self._connections = 0
         self._background = BackgroundLoop("tier0-fault-server")
         self._server = self._background.run(asyncio.start_server(self._serve, HOST, 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
@@ -100,7 +109,7 @@ class FaultServer:
 
     @property
     def script(self) -> Script:
-        """What is answered to the requests from now on."""
+        """Function that returns the reply to each further request."""
         return self._script
 
     @script.setter
@@ -108,19 +117,19 @@ class FaultServer:
         if isinstance(script, Reply):
             script = [script]
         if isinstance(script, Sequence):
-            left = list(script)
-            self._script: Script = lambda _: left.pop(0) if len(left) > 1 else left[0]
+            replies = list(script)
+            self._script: Script = lambda _: replies.pop(0) if len(replies) > 1 else replies[0]
         else:
             self._script = script
         self.log.note("injected", script=str(script))
 
     @property
     def arrivals(self) -> list[Arrival]:
-        """The requests until now."""
+        """All requests so far, in the order of arrival."""
         return self.log.arrivals
 
     def close(self) -> None:
-        """End all connections, and the thread; the port refuses from now on."""
+        """Close all connections and the port, and end the thread."""
         self._background.loop.call_soon_threadsafe(self._server.close)
         self._background.close()
 
@@ -133,8 +142,8 @@ class FaultServer:
         self.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connected += 1
-        number = self._connected
+        self._connections += 1
+        number = self._connections
         self.log.note("connected", number)
         arrival: Arrival | None = None
         try:
@@ -149,12 +158,11 @@ class FaultServer:
                 arrival = self.log.arrive(
                     number, head.method.decode(), head.target.decode("latin-1"), headers, body
                 )
-                if not await self._answer(arrival, self._script(arrival), reader, writer):
+                if not await self._respond(arrival, self._script(arrival), reader, writer):
                     break
-                http = h11.Connection(
-                    h11.SERVER
-                )  # what is sent here obeys no protocol: each request starts afresh
-        except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):  # the last: this server is closed
+                # The reply may break the protocol, so the next request needs a new state of h11.
+                http = h11.Connection(h11.SERVER)
+        except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):  # cancelled: this server is closed
             pass
         finally:
             if arrival is not None and arrival.ended is None:
@@ -162,11 +170,11 @@ class FaultServer:
             writer.close()
             self.log.note("closed", number)
 
-    async def _answer(
+    async def _respond(
         self, arrival: Arrival, reply: Reply, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """Answer one request; return whether the connection goes on."""
-        if reply.delay and await _gone_within(reader, reply.delay):
+        """Send *reply*, and return whether the connection stays open."""
+        if reply.delay and await _disconnects_within(reader, reply.delay):
             return False
         if reply.raw is not None:
             writer.write(reply.raw)
@@ -178,21 +186,22 @@ class FaultServer:
             for byte in sent if reply.drip else b"":
                 writer.write(bytes([byte]))
                 await writer.drain()
-                if await _gone_within(reader, reply.drip):
+                if await _disconnects_within(reader, reply.drip):
                     return False
         if reply.ending == "reset":
             reset(writer)
         else:
             await writer.drain()
-        whole = reply.raw is None and reply.cut is None and reply.length is None
-        self.log.end(arrival, "answered" if whole else "broken", reply.status if reply.raw is None else None)
+        is_complete = reply.raw is None and reply.cut is None and reply.length is None
+        status = reply.status if reply.raw is None else None
+        self.log.end(arrival, "answered" if is_complete else "broken", status)
         return reply.ending == "keep"
 
 
 async def _next_request(
     http: h11.Connection, reader: asyncio.StreamReader
 ) -> tuple[h11.Request, bytes] | None:
-    """Read one request; None where the caller has gone."""
+    """Return the head and the body of the next request; None if the client disconnected."""
     head: h11.Request | None = None
     body = bytearray()
     while True:
@@ -212,8 +221,8 @@ async def _next_request(
             return None
 
 
-async def _gone_within(reader: asyncio.StreamReader, seconds: float) -> bool:
-    """Wait; return at once, and true, if the caller closes the connection meanwhile."""
+async def _disconnects_within(reader: asyncio.StreamReader, seconds: float) -> bool:
+    """Wait up to *seconds*, and return True as soon as the client closes the connection."""
     with suppress(TimeoutError):
         async with asyncio.timeout(None if math.isinf(seconds) else seconds):
             return not await reader.read(1)
@@ -221,7 +230,7 @@ async def _gone_within(reader: asyncio.StreamReader, seconds: float) -> bool:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection as a crashed process does: with a reset, and without what was still to be sent."""
+    """Reset a connection, as the crash of a process does: unsent data is discarded."""
     connection = writer.get_extra_info("socket")
     if connection is not None:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Finding out what a model in memory takes and gives, by looking at examples and by asking it."""
+"""Golden rows and the signature of a model in memory, derived from examples and the model's predictions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.core.errors import InvalidRowError, RegistrationError
-from tier0.golden.edge_cases import MARGIN, Ask, edge_case_rows, synthetic_rows
+from tier0.golden.edge_cases import MARGIN, Predict, edge_case_rows, synthetic_rows
 from tier0.golden.origins import EXAMPLE, SYNTHETIC
-from tier0.golden.prediction import Output, ask_model, use_one_thread
+from tier0.golden.prediction import Output, compute_output, use_one_thread
 from tier0.golden.rows import GoldenRows, Origin
-from tier0.golden.signature import BEYOND_A_FLOAT, Feature, Kind, Signature
+from tier0.golden.signature import MAX_EXACT_INTEGER, Feature, Kind, Signature
 from tier0.golden.spread import Meter, measure
 from tier0.golden.tolerance import NO_SPREAD
 
@@ -27,37 +27,36 @@ if TYPE_CHECKING:
 MAX_EXAMPLES = 200
 PROBED_ROWS = 3
 MARGIN_TOLERANCES = 64
-"""How many tolerances a row is away from the decision between two classes, so that rounding errors leave its label as it is."""
+"""Distance of a row from the decision, in tolerances, so that rounding errors cannot change its label."""
 KIND_OF_DTYPE: dict[str, Kind] = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
 
 
 def infer_signature(
     model: Any, examples: Any, threshold: float | None, feature_names: Sequence[str] | None = None
 ) -> Signature:
-    """Infer what *model* takes from *examples*, and what it gives from what it is.
+    """Infer the inputs of *model* from *examples*, and its outputs from its attributes.
 
-    Where a value may be missing is found by asking the model with that value missing.
+    A feature accepts missing values if the model returns an output for a row without its value.
 
     Raises:
-        RegistrationError: the examples hold something that a request cannot, or the threshold does not fit the model.
+        RegistrationError: the examples have values that JSON cannot represent, or the threshold does not fit
+            the model.
     """
-    if (
-        not 0
-        < (count := examples.shape[0] if hasattr(examples, "shape") and examples.shape else len(examples))
-        <= MAX_EXAMPLES
-    ):
+    count = examples.shape[0] if getattr(examples, "shape", ()) else len(examples)
+    if not 0 < count <= MAX_EXAMPLES:
         raise RegistrationError(
-            f"examples has {count} rows: give 1 to {MAX_EXAMPLES} of them, since they are kept beside the model"
+            f"examples must have 1 to {MAX_EXAMPLES} rows, since they are stored with the model; got {count}"
         )
     classes = tuple(np.asarray(getattr(model, "classes_", ())).tolist())
     has_probabilities = bool(classes) and hasattr(model, "predict_proba")
-    _check_threshold(threshold, classes, has_probabilities=has_probabilities)
+    _validate_threshold(threshold, classes, has_probabilities=has_probabilities)
     features, array_dtype = _features_of(examples, feature_names)
     known = vocabularies(model, [feature.name for feature in features])
     if not array_dtype:
+        # an encoder that does not know the examples' values gets them after another step has changed them
         known = {
             name: values for name, values in known.items() if set(examples[name].dropna()) <= set(values)
-        }  # else other steps spell it first
+        }
     features = tuple(
         replace(feature, vocabulary=known[feature.name]) if _has_vocabulary(feature, known) else feature
         for feature in features
@@ -76,68 +75,70 @@ def infer_signature(
         return _with_missing(model, signature, _rows_of(examples, signature))
 
 
-def ask_in_memory(
+def make_golden_rows(
     model: Any, signature: Signature, examples: Any, *, synthetic: int = 0, seed: int = 7
 ) -> GoldenRows:
-    """Ask the model in memory about *examples*, as they are and as a request would bring them, and about what is harder than they.
+    """Return *examples* and edge cases with the outputs of the model in memory.
 
     Args:
-        model: that was trained.
-        signature: what it takes and gives.
-        examples: rows, as the model takes them.
-        synthetic: keep none of the examples, but this many rows drawn within their ranges.
-        seed: of that draw.
+        model: trained model.
+        signature: signature of the model.
+        examples: rows in the model's container.
+        synthetic: number of rows to draw within the ranges of the examples, which are then not stored; 0
+            stores the examples.
+        seed: random seed for the drawn rows.
 
     Raises:
-        RegistrationError: a request cannot bring them unchanged, so that no server could ever answer right.
+        RegistrationError: the outputs change when the examples are sent as JSON, so no service could return
+            them.
     """
     with _one_thread(model):
-        return _ask_in_memory(model, signature, examples, synthetic, seed)
+        return _make_golden_rows(model, signature, examples, synthetic, seed)
 
 
-def _ask_in_memory(model: Any, signature: Signature, examples: Any, synthetic: int, seed: int) -> GoldenRows:
+def _make_golden_rows(
+    model: Any, signature: Signature, examples: Any, synthetic: int, seed: int
+) -> GoldenRows:
     rows = _rows_of(examples, signature)
 
-    def ask(asked: list[list[Any]]) -> Output:
-        return ask_model(
-            model, signature, signature.to_container(signature.parse([list(row) for row in asked]))
-        )
+    def predict(rows: list[list[Any]]) -> Output:
+        parsed = signature.parse([list(row) for row in rows])
+        return compute_output(model, signature, signature.to_container(parsed))
 
-    direct = ask_model(model, signature, examples)
+    direct = compute_output(model, signature, examples)
     try:
-        output = ask(rows)
+        output = predict(rows)
     except InvalidRowError as refusal:
-        raise RegistrationError(f"the service would refuse these examples: {refusal}") from refusal
-    meter = measure(ask, rows, output)
-    plain = _plain_rows(signature, rows, output, meter, EXAMPLE)
-    # not to the bit: examples may lie column by column in memory, for which the linear algebra library picks other kernels
-    mismatch = plain.answered(vars(direct)).compare(
-        vars(output), tolerance=plain.tolerances(same_arithmetic=False, same_batch=False)
+        raise RegistrationError(f"the service would reject these examples: {refusal}") from refusal
+    meter = measure(predict, rows, output)
+    golden = _example_rows(signature, rows, output, meter, EXAMPLE)
+    # not to the last bit: for examples in column-major order, the linear algebra library uses other kernels
+    mismatch = golden.with_outputs(vars(direct)).compare(
+        vars(output), tolerance=golden.tolerances(same_arithmetic=False, same_batch=False)
     )
     if mismatch is not None:
         raise RegistrationError(
-            f"the model answers otherwise when the examples come as JSON: {mismatch}. "
-            "Check the dtypes of the examples: they must be what the model was trained on."
+            f"the model returns different outputs when the examples are sent as JSON: {mismatch}. "
+            "Check the dtypes of the examples: they must match the training data."
         )
     if synthetic:
         rows = synthetic_rows(signature, rows, synthetic, seed)
-        output = ask(rows)
-        meter = measure(ask, rows, output)
-        plain = _plain_rows(signature, rows, output, meter, SYNTHETIC)
-    found = edge_case_rows(ask, signature, rows, _decision_margin(plain))
-    edge_cases, origins, answers = _answered_alike(ask, plain, meter, *found, threshold=signature.threshold)
+        output = predict(rows)
+        meter = measure(predict, rows, output)
+        golden = _example_rows(signature, rows, output, meter, SYNTHETIC)
+    found = edge_case_rows(predict, signature, rows, _decision_margin(golden))
+    edge_cases, origins, outputs = _stable_rows(predict, golden, meter, *found, threshold=signature.threshold)
     start = time.perf_counter()
-    ask(rows[:1])
+    predict(rows[:1])
     seconds = time.perf_counter() - start
+    probabilities, intervals = output.probabilities, output.intervals
     return replace(
-        plain,
+        golden,
         rows=[*rows, *edge_cases],
-        predictions=[*output.predictions, *answers.predictions],
-        probabilities=None
-        if output.probabilities is None
-        else [*output.probabilities, *(answers.probabilities or [])],
-        intervals=None if output.intervals is None else [*output.intervals, *(answers.intervals or [])],
-        origins=[*plain.origins, *origins],
+        predictions=[*output.predictions, *outputs.predictions],
+        probabilities=None if probabilities is None else [*probabilities, *(outputs.probabilities or [])],
+        intervals=None if intervals is None else [*intervals, *(outputs.intervals or [])],
+        origins=[*golden.origins, *origins],
         spreads=meter.known(),
         categories={
             feature.name: list(known)
@@ -148,7 +149,7 @@ def _ask_in_memory(model: Any, signature: Signature, examples: Any, synthetic: i
     )
 
 
-def _plain_rows(
+def _example_rows(
     signature: Signature, rows: list[list[Any]], output: Output, meter: Meter, origin: Origin
 ) -> GoldenRows:
     return GoldenRows(
@@ -164,57 +165,52 @@ def _plain_rows(
     )
 
 
-def _answered_alike(
-    ask: Ask,
-    plain: GoldenRows,
+def _stable_rows(
+    predict: Predict,
+    golden: GoldenRows,
     meter: Meter,
     rows: list[list[Any]],
     origins: list[Origin],
     *,
     threshold: float | None,
 ) -> tuple[list[list[Any]], list[Origin], Output]:
-    """Keep the edge cases to which the model gives one answer, together and alone: others would accuse every service.
+    """Return the edge cases with the same output together and alone; with others, no service could pass.
 
-    How far the answers to those that are kept differ goes into *meter*.
+    The remaining differences between their outputs are added to *meter*.
     """
-    tolerance = plain.tolerances(same_arithmetic=False, same_batch=False)
-    alone = [ask([row]) for row in rows]
+    tolerance = golden.tolerances(same_arithmetic=False, same_batch=False)
+    alone = [predict([row]) for row in rows]
     kept = list(range(len(rows)))
     while kept:
-        together = ask([rows[index] for index in kept])
-        batch = replace(plain, rows=[rows[index] for index in kept], origins=[]).answered(vars(together))
-        unlike = {
+        together = predict([rows[index] for index in kept])
+        batch = replace(golden, rows=[rows[index] for index in kept], origins=[]).with_outputs(vars(together))
+        unstable = {
             index
             for position, index in enumerate(kept)
             if batch.take([position]).compare(vars(alone[index]), tolerance=tolerance)
+            or _is_close_call(batch, position, threshold)
         }
-        unlike |= {index for position, index in enumerate(kept) if _is_close_call(batch, position, threshold)}
-        if not unlike:
+        if not unstable:
             for position, index in enumerate(kept):
                 meter.add(together, alone[index], [position])
             return batch.rows, [origins[index] for index in kept], together
-        kept = [index for index in kept if index not in unlike]
+        kept = [index for index in kept if index not in unstable]
     return [], [], Output([], [])
 
 
-def _decision_margin(plain: GoldenRows) -> float:
-    """Return how far rows should be from the decision between two classes, as a share of the way from one example to another."""
-    if plain.spreads.get("probabilities") == NO_SPREAD:
+def _decision_margin(golden: GoldenRows) -> float:
+    """Return the distance of rows from the decision, as a fraction of the line between two examples."""
+    if golden.spreads.get("probabilities") == NO_SPREAD:
         return MARGIN
-    return max(
-        MARGIN,
-        MARGIN_TOLERANCES
-        * plain.tolerance("probabilities", same_arithmetic=False, same_batch=False).relative,
-    )
+    tolerance = golden.tolerance("probabilities", same_arithmetic=False, same_batch=False)
+    return max(MARGIN, MARGIN_TOLERANCES * tolerance.relative)
 
 
 def _is_close_call(golden: GoldenRows, index: int, threshold: float | None) -> bool:
-    """Return True if the model's rounding errors could give a row another label."""
-    if (
-        golden.probabilities is None
-        or len(golden.classes) < 2
-        or golden.spreads.get("probabilities") == NO_SPREAD
-    ):
+    """Return whether the model's rounding errors could change the label of a row."""
+    if golden.probabilities is None or len(golden.classes) < 2:
+        return False
+    if golden.spreads.get("probabilities") == NO_SPREAD:
         return False
     row = sorted(golden.probabilities[index])
     decisive = (row[-1], row[-2]) if threshold is None else (golden.probabilities[index][1], threshold)
@@ -230,40 +226,32 @@ def golden_rows(
     synthetic: int = 0,
     seed: int = 7,
 ) -> GoldenRows:
-    """Make golden rows for a model of your own, in the process that trained it; ``.write(path)`` keeps them.
+    """Make golden rows for your own model, in the process that trained it; ``.write(path)`` saves them.
 
     Args:
-        model: follows scikit-learn's estimator interface.
-        examples: a DataFrame, array or sparse matrix of shape (rows, features), just as *model* takes them; 200 rows at most.
-        threshold: for two classes, the probability of the second class from which it is predicted.
-        feature_names: the names of the columns of an array.
-        synthetic: keep none of the examples, but this many rows drawn within their ranges: nobody's data.
-        seed: of that draw.
+        model: trained model with scikit-learn's estimator interface.
+        examples: DataFrame, array or sparse matrix of shape (rows, features) in the form that *model* takes;
+            200 rows at most.
+        threshold: for two classes, the lowest probability of the second class for which it is predicted.
+        feature_names: names of the columns of an array.
+        synthetic: number of rows to draw within the ranges of the examples, so that no real data is stored; 0
+            stores the examples.
+        seed: random seed for the drawn rows.
 
     Raises:
-        RegistrationError: see `register_model_for_serving`.
+        RegistrationError: the examples or the threshold are invalid, see `register_model_for_serving`.
     """
-    return ask_in_memory(
-        model,
-        infer_signature(model, examples, threshold, feature_names),
-        examples,
-        synthetic=synthetic,
-        seed=seed,
-    )
+    signature = infer_signature(model, examples, threshold, feature_names)
+    return make_golden_rows(model, signature, examples, synthetic=synthetic, seed=seed)
 
 
 def vocabularies(model: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """Find what the encoders of a fitted scikit-learn pipeline know of each of its columns *names*."""
+    """Return the values that the encoders of a fitted scikit-learn pipeline know, by column of *names*."""
     if hasattr(model, "transformers_"):
         found: dict[str, tuple[Any, ...]] = {}
-        for _, transformer, chosen in model.transformers_:
-            columns = (
-                [chosen]
-                if isinstance(chosen, str)
-                else list(chosen)
-                if isinstance(chosen, (list, tuple, np.ndarray))
-                else []
-            )
+        for _, transformer, selected in model.transformers_:
+            columns = [selected] if isinstance(selected, str) else selected
+            columns = list(columns) if isinstance(columns, (list, tuple, np.ndarray)) else []
             if all(isinstance(column, str) for column in columns):
                 found |= vocabularies(transformer, columns)
         return found
@@ -297,7 +285,10 @@ def _is_sparse(examples: Any) -> bool:
 
 @contextmanager
 def _one_thread(model: Any) -> Iterator[None]:
-    """Let the model use one thread, as the worker does: the order of a sum over threads decides its last bit. Finding the pools takes 4 ms."""
+    """Limit the model to one thread, like the worker's: the order of a sum over threads changes its last bit.
+
+    Finding the thread pools takes 4 ms.
+    """
     jobs = use_one_thread(model)
     try:
         with threadpool_limits(limits=1), warnings.catch_warnings():
@@ -308,38 +299,39 @@ def _one_thread(model: Any) -> Iterator[None]:
             model.set_params(**jobs)
 
 
-def _check_threshold(threshold: float | None, classes: tuple[Any, ...], *, has_probabilities: bool) -> None:
+def _validate_threshold(
+    threshold: float | None, classes: tuple[Any, ...], *, has_probabilities: bool
+) -> None:
     if threshold is None:
         return
     if len(classes) != 2 or not has_probabilities:
+        found = "predict_proba" if has_probabilities else "no predict_proba"
         raise RegistrationError(
-            f"threshold = {threshold} needs a model with predict_proba and two classes, and this one has {len(classes)} classes"
+            f"threshold = {threshold} requires a model with predict_proba and two classes; this model has "
+            f"{found} and {len(classes)} classes"
         )
     if not 0 <= threshold <= 1:
-        raise RegistrationError(f"threshold = {threshold} is not a probability: give a number from 0 to 1")
+        raise RegistrationError(f"threshold must be a number from 0 to 1, got {threshold}")
 
 
 def _features_of(
     examples: Any, feature_names: Sequence[str] | None
 ) -> tuple[tuple[Feature, ...], str | None]:
-    """Return the features, and the dtype of the array if the examples are one."""
+    """Return the features, and the dtype of the examples if they are an array."""
     if hasattr(examples, "columns"):
         return tuple(_feature_of(name, examples[name]) for name in examples.columns), None
     array = _as_array(examples)
     if array.ndim != 2 or array.dtype.kind not in KIND_OF_DTYPE:
         raise RegistrationError(
-            f"examples is an array of shape {array.shape} and dtype {array.dtype}: give one of shape (rows, features) with numbers, "
-            "or a DataFrame where columns differ in kind"
+            "examples must be a numeric array of shape (rows, features), or a DataFrame for mixed columns; "
+            f"got an array of shape {array.shape} and dtype {array.dtype}"
         )
-    names = list(feature_names or (f"x{index}" for index in range(array.shape[1])))
-    if len(names) != array.shape[1]:
-        raise RegistrationError(
-            f"metadata['feature_names'] has {len(names)} names for {array.shape[1]} columns"
-        )
+    width = array.shape[1]
+    names = list(feature_names or (f"x{index}" for index in range(width)))
+    if len(names) != width:
+        raise RegistrationError(f"feature_names has {len(names)} names for {width} columns")
     if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
-        raise RegistrationError(
-            f"metadata['feature_names'] = {names!r}: give different names, all of them text"
-        )
+        raise RegistrationError(f"feature_names must be unique strings, got {names!r}")
     dtype = str(array.dtype)
     return tuple(Feature(name, KIND_OF_DTYPE[array.dtype.kind], dtype) for name in names), dtype
 
@@ -347,7 +339,7 @@ def _features_of(
 def _feature_of(name: Any, column: Any) -> Feature:
     if not isinstance(name, str):
         raise RegistrationError(
-            f"examples has a column called {name!r}: names of columns must be text, as they are in JSON"
+            f"column names of examples must be strings, since they are keys in JSON; got {name!r}"
         )
     dtype = str(column.dtype)
     present = column.dropna()
@@ -366,9 +358,10 @@ def _kind_of_values(name: str, values: Sequence[Any]) -> Kind:
     for kind, allowed in (("text", {str}), ("boolean", {bool}), ("integer", {int}), ("number", {int, float})):
         if types <= allowed:
             return kind  # type: ignore[return-value]
+    found = ", ".join(sorted(kind.__name__ for kind in types))
     raise RegistrationError(
-        f"column {name!r} of the examples holds {', '.join(sorted(kind.__name__ for kind in types))}: a column must hold only text, "
-        "only numbers or only true and false. Convert it before the model, or inside its pipeline."
+        f"column {name!r} of examples must contain only text, only numbers or only booleans; found {found}. "
+        "Convert it before the model or inside its pipeline."
     )
 
 
@@ -377,7 +370,7 @@ def _as_array(examples: Any) -> Any:
 
 
 def _rows_of(examples: Any, signature: Signature) -> list[list[Any]]:
-    """Return the examples as rows of JSON values, None where a value is missing."""
+    """Return the examples as rows of JSON values; missing values are None."""
     if signature.container != "dataframe":
         columns = _as_array(examples).T.tolist()
     else:
@@ -391,14 +384,15 @@ def _json_value(value: Any) -> Any:
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float) and math.isinf(value):
         raise RegistrationError(
-            "examples hold infinity, which JSON cannot. Leave those rows out, and let the pipeline replace infinities."
+            "examples must be finite, since JSON cannot represent infinity. Omit these rows, "
+            "or replace infinite values before the model."
         )
     return value
 
 
 def _with_missing(model: Any, signature: Signature, rows: list[list[Any]]) -> Signature:
-    """Ask the model with each value missing in turn, and note where it gives an answer."""
-    everywhere = replace(
+    """Return the signature with `Feature.accepts_missing` as the model behaves without each value in turn."""
+    optional = replace(
         signature, features=tuple(replace(feature, accepts_missing=True) for feature in signature.features)
     )
     features = []
@@ -407,19 +401,19 @@ def _with_missing(model: Any, signature: Signature, rows: list[list[Any]]) -> Si
             [None if index == position else value for index, value in enumerate(row)]
             for row in rows[:PROBED_ROWS]
         ]
-        is_id = feature.kind == "integer" and any(
-            abs(row[position] or 0) > BEYOND_A_FLOAT for row in rows
-        )  # lost beside a missing one
-        accepts = any(row[position] is None for row in rows) or (
-            not is_id and _answers(model, everywhere, probe)
+        # a missing value converts the column to float, in which large integers, often ids, lose digits
+        is_large = feature.kind == "integer" and any(
+            abs(row[position] or 0) > MAX_EXACT_INTEGER for row in rows
         )
+        has_missing = any(row[position] is None for row in rows)
+        accepts = has_missing or (not is_large and _has_output(model, optional, probe))
         features.append(replace(feature, accepts_missing=accepts))
     return replace(signature, features=tuple(features))
 
 
-def _answers(model: Any, signature: Signature, rows: list[list[Any]]) -> bool:
+def _has_output(model: Any, signature: Signature, rows: list[list[Any]]) -> bool:
     try:
-        ask_model(model, signature, signature.to_container(rows))
-    except Exception:  # noqa: BLE001 - whatever the model raises, its answer is no
+        compute_output(model, signature, signature.to_container(rows))
+    except Exception:  # noqa: BLE001 - any error of the model means that it has no output
         return False
     return True

@@ -1,6 +1,7 @@
-"""Rows that services get wrong although their models get them right: found by asking the model in memory.
+"""Edge cases: rows that services often get wrong although the model gets them right.
 
-Nobody's rows: each is an example with one thing changed, and the model's answer to it was computed like all others.
+Each is an example with one change, so it is no real person's data. The search for them calls the model in
+memory.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from tier0.core.errors import RegistrationError
 from tier0.golden.origins import Origin
-from tier0.golden.signature import BEYOND_A_FLOAT
+from tier0.golden.signature import MAX_EXACT_INTEGER
 
 if TYPE_CHECKING:
     from tier0.golden.prediction import Output
@@ -24,65 +25,77 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 8
 GRID = 16
+"""Number of parts into which each round of the search divides a line."""
 MAX_ROUNDS = 20
 MARGIN = 1e-9
-"""Relative distance from a boundary: far more than the last bits in which machines differ, far less than a float32 can tell."""
+"""Relative distance from a boundary: far above the last bits in which machines differ, far below the
+precision of a float32."""
 JUMP = 1e-6
 UNSEEN = "tier0-unseen"
 PAIRS_TRIED = 2
 MAX_VALUES = 30
 
 Row = list[Any]
-Ask = Callable[[list[Row]], "Output"]
-"""Answers rows of JSON values; raises where the model has no answer."""
+Predict = Callable[[list[Row]], "Output"]
+"""Return the model's output for rows of JSON values; raise if it has none."""
 
 
 def edge_case_rows(
-    ask: Ask, signature: Signature, rows: list[Row], decision_margin: float = MARGIN
+    predict: Predict, signature: Signature, rows: list[Row], decision_margin: float = MARGIN
 ) -> tuple[list[Row], list[Origin]]:
-    """Return rows like *rows* with something in them that is easily lost, and the origin of each.
+    """Return variations of *rows* that services often get wrong, and the origin of each.
 
-    They have missing values, categories that were never seen, whole numbers that no float holds, values on both sides of a
-    boundary at which the model's answer jumps, and values on both sides of the decision between two classes; each only where
-    the model has it. *decision_margin* is the distance from the decision, as a share of the way from one example
-    to another: more for models with larger rounding errors.
+    They have missing values, unseen categories, integers too large for a float, values on both sides of a
+    boundary at which the model's output jumps, and values on both sides of the decision between two classes,
+    each only if the model has an output for them.
+
+    Args:
+        predict: function that calls the model.
+        signature: signature of the model.
+        rows: examples as JSON values.
+        decision_margin: distance from the decision, as a fraction of the line between two examples; larger
+            for models with larger rounding errors.
     """
     base = next((row for row in rows if None not in row), rows[0])
-    found = _answered(ask, [*_missing(signature, base), *_unseen(signature, base), *_large(signature, base)])
+    candidates = [*_missing(signature, base), *_unseen(signature, base), *_large(signature, base)]
+    found = _predictable(predict, candidates)
     lines = [
         *_lines_through_columns(signature, base, rows),
-        *_line_between_classes(ask, signature, rows, decision_margin),
+        *_lines_between_classes(predict, signature, rows, decision_margin),
     ]
-    for line in _search(ask, lines):
+    for line in _search(predict, lines):
         found += [(line.row_at(line.low), line.below), (line.row_at(line.high), line.above)]
     return [row for row, _ in found], [origin for _, origin in found]
 
 
 def synthetic_rows(signature: Signature, rows: list[Row], count: int, seed: int) -> list[Row]:
-    """Return *count* rows that are none of *rows*: each value drawn by itself, within its column's range or vocabulary."""
-    draw = random.Random(seed)  # noqa: S311 - rows, not secrets
+    """Return *count* new rows, with each value drawn independently within the range or values of its column.
+
+    Raises:
+        RegistrationError: a text column has so many values that they could be personal data.
+    """
+    generator = random.Random(seed)  # noqa: S311 - rows, not secrets
     for position, feature in enumerate(signature.features):
-        different = {row[position] for row in rows}
-        if feature.kind == "text" and len(different) > MAX_VALUES:
+        values = {row[position] for row in rows}
+        if feature.kind == "text" and len(values) > MAX_VALUES:
             raise RegistrationError(
-                f"column {feature.name!r} of the sample has {len(different)} different texts, which synthetic rows would repeat: "
-                "they may be names or addresses. Replace them in the sample, or give examples that may be kept."
+                f"column {feature.name!r} of the sample has {len(values)} different texts, which synthetic "
+                "rows would repeat: they may be names or addresses. Replace them in the sample, or pass "
+                "examples that may be stored."
             )
     columns = [[row[position] for row in rows] for position in range(len(signature.features))]
-    return [
-        [_drawn(feature, column, draw) for feature, column in zip(signature.features, columns, strict=True)]
-        for _ in range(count)
-    ]
+    pairs = list(zip(signature.features, columns, strict=True))
+    return [[_draw(feature, column, generator) for feature, column in pairs] for _ in range(count)]
 
 
-def _drawn(feature: Feature, column: list[Any], draw: random.Random) -> Any:
-    value = draw.choice(column)
+def _draw(feature: Feature, column: list[Any], generator: random.Random) -> Any:
+    value = generator.choice(column)
     if value is None or feature.kind not in {"number", "integer"} or feature.categories is not None:
         return value
     present = [value for value in column if value is not None]
     if feature.kind == "integer":
-        return draw.randint(min(present), max(present))
-    number = draw.uniform(min(present), max(present))
+        return generator.randint(min(present), max(present))
+    number = generator.uniform(min(present), max(present))
     return float(np.float32(number)) if feature.dtype == "float32" else number
 
 
@@ -95,10 +108,8 @@ def _missing(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
     for position in accepting[:MAX_COLUMNS]:
         yield _changed(base, position, None), Origin("missing", signature.features[position].name)
     if len(accepting) > 1:
-        yield (
-            [None if position in accepting else value for position, value in enumerate(base)],
-            Origin("missing"),
-        )
+        all_missing = [None if position in accepting else value for position, value in enumerate(base)]
+        yield all_missing, Origin("missing")
 
 
 def _unseen(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
@@ -115,42 +126,56 @@ def _large(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
             and feature.dtype.lower().endswith(("int64", "object"))
             and feature.categories is None
         ):
-            yield _changed(base, position, BEYOND_A_FLOAT + 1), Origin("large_integer", feature.name)
+            yield _changed(base, position, MAX_EXACT_INTEGER + 1), Origin("large_integer", feature.name)
 
 
-def _answered(ask: Ask, candidates: list[tuple[Row, Origin]]) -> list[tuple[Row, Origin]]:
-    """Return those to which the model has an answer; all at once where it has one to all."""
+def _predictable(predict: Predict, candidates: list[tuple[Row, Origin]]) -> list[tuple[Row, Origin]]:
+    """Return the candidates for which the model has an output, with a single call if that succeeds."""
     if not candidates:
         return []
     try:
-        ask([row for row, _ in candidates])
-    except Exception:  # noqa: BLE001 - whatever the model raises, it has no answer, and nobody can be asked for it
+        predict([row for row, _ in candidates])
+    except Exception:  # noqa: BLE001 - any error of the model means that it has no output for some of the rows
         middle = len(candidates) // 2
-        return _answered(ask, candidates[:middle]) + _answered(ask, candidates[middle:]) if middle else []
+        if not middle:
+            return []
+        return _predictable(predict, candidates[:middle]) + _predictable(predict, candidates[middle:])
     return candidates
 
 
 @dataclass(eq=False)
 class _Line:
-    """A way through the space of rows, along which the model's answer may jump; *low* and *high* close in on the place."""
+    """A line through the space of rows on which the model's output may jump.
+
+    Attributes:
+        row_at: return the row at a position on the line.
+        low: position below the jump; the search moves it towards the jump.
+        high: position above the jump.
+        as_value: convert a number to a position.
+        can_step: whether positions are continuous, so that they can be moved away from the jump.
+        by_label: compare labels, not probabilities.
+        below: origin of the row at *low*.
+        above: origin of the row at *high*.
+        margin: distance of both rows from the jump.
+    """
 
     row_at: Callable[[Any], Row]
     low: Any
     high: Any
     as_value: Callable[[Any], Any]
-    step_off: bool
+    can_step: bool
     by_label: bool
     below: Origin
     above: Origin
     margin: float = MARGIN
 
     def grid(self) -> list[Any]:
-        return sorted(
-            {self.as_value(value) for value in np.linspace(self.low, self.high, GRID + 1)[1:-1]}
-            - {self.low, self.high}
-        )
+        """Return the positions between *low* and *high* for the next round; empty if there are none."""
+        inner = np.linspace(self.low, self.high, GRID + 1)[1:-1]
+        return sorted({self.as_value(value) for value in inner} - {self.low, self.high})
 
     def close_in(self, grid: list[Any], at_low: Any, outputs: Sequence[Any]) -> None:
+        """Move *low* and *high* next to the first position of *grid* whose output is not *at_low*."""
         first = next((index for index, output in enumerate(outputs) if output != at_low), None)
         if first is None:
             self.low = grid[-1]
@@ -158,62 +183,65 @@ class _Line:
             self.low, self.high = grid[first - 1] if first else self.low, grid[first]
 
     def step_back(self) -> None:
-        """Leave the place itself, where the last bit decides, and which another machine may see on the other side."""
-        if self.step_off:
+        """Move both rows away from the jump, where the last bit decides, which differs between machines."""
+        if self.can_step:
             self.low = self.as_value(self.low - self._step(self.low))
             self.high = self.as_value(self.high + self._step(self.high))
 
-    def _step(self, value: float) -> float:
-        return (
-            self.margin if self.by_label else self.margin * max(abs(value), self.margin)
-        )  # a decision is at a share of the way: from 0 to 1
+    def _step(self, position: float) -> float:
+        if self.by_label:  # the position is a fraction of the line, from 0 to 1
+            return self.margin
+        return self.margin * max(abs(position), self.margin)
 
     def outputs(self, output: Output, start: int, count: int) -> Sequence[Any]:
+        """Return the part of *output* for *count* rows of this line, in which the jump is searched."""
         values = output.predictions if self.by_label or output.probabilities is None else output.probabilities
         return values[start : start + count]
 
 
-def _search(ask: Ask, lines: list[_Line]) -> list[_Line]:
-    """Find on each line two values next to each other between which the answer jumps; lines without such a place are left out.
+def _search(predict: Predict, lines: list[_Line]) -> list[_Line]:
+    """Return the lines on which the model's output jumps, with *low* and *high* next to the jump.
 
-    Each round asks `GRID` values of every line at once, so that sixteen rounds tell two neighbouring floats apart.
+    Each round predicts `GRID` positions of every line with one call; sixteen rounds distinguish two adjacent
+    floats.
     """
-    at_ends = _ask_lines(ask, [(line, [line.low, line.high]) for line in lines])
-    lines = [line for line, (below, above) in at_ends if _jumps(below, above)]
-    starts = {id(line): below for line, (below, _) in at_ends}
+    ends = _predict_lines(predict, [(line, [line.low, line.high]) for line in lines])
+    lines = [line for line, (below, above) in ends if _jumps(below, above)]
+    starts = {id(line): below for line, (below, _) in ends}
     for _ in range(MAX_ROUNDS):
-        open_ = [(line, grid) for line in lines if (grid := line.grid())]
-        if not open_:
+        unfinished = [(line, grid) for line in lines if (grid := line.grid())]
+        if not unfinished:
             break
-        answered = {id(line): outputs for line, outputs in _ask_lines(ask, open_)}
-        for line, grid in open_:
-            if id(line) in answered:
-                line.close_in(grid, starts[id(line)], answered[id(line)])
+        found = {id(line): outputs for line, outputs in _predict_lines(predict, unfinished)}
+        for line, grid in unfinished:
+            if id(line) in found:
+                line.close_in(grid, starts[id(line)], found[id(line)])
             else:
                 lines.remove(line)
     for line in lines:
         line.step_back()
-    return [
-        line
-        for line, (below, above) in _ask_lines(ask, [(line, [line.low, line.high]) for line in lines])
-        if _jumps(below, above)
-    ]
+    ends = _predict_lines(predict, [(line, [line.low, line.high]) for line in lines])
+    return [line for line, (below, above) in ends if _jumps(below, above)]
 
 
-def _ask_lines(ask: Ask, asked: list[tuple[_Line, list[Any]]]) -> list[tuple[_Line, Sequence[Any]]]:
-    """Ask for values of several lines at once; a line on which the model has no answer is left out."""
-    if not asked:
+def _predict_lines(
+    predict: Predict, positions: list[tuple[_Line, list[Any]]]
+) -> list[tuple[_Line, Sequence[Any]]]:
+    """Predict positions on several lines with one call, without lines for which the model has no output."""
+    if not positions:
         return []
-    rows = [line.row_at(value) for line, values in asked for value in values]
+    rows = [line.row_at(value) for line, values in positions for value in values]
     try:
-        output = ask(rows)
-    except Exception:  # noqa: BLE001 - see `_answered`
-        return [] if len(asked) == 1 else [answer for one in asked for answer in _ask_lines(ask, [one])]
-    answers, start = [], 0
-    for line, values in asked:
-        answers.append((line, line.outputs(output, start, len(values))))
+        output = predict(rows)
+    except Exception:  # noqa: BLE001 - see `_predictable`
+        if len(positions) == 1:
+            return []
+        return [found for position in positions for found in _predict_lines(predict, [position])]
+    outputs, start = [], 0
+    for line, values in positions:
+        outputs.append((line, line.outputs(output, start, len(values))))
         start += len(values)
-    return answers
+    return outputs
 
 
 def _lines_through_columns(signature: Signature, base: Row, rows: list[Row]) -> Iterator[_Line]:
@@ -226,37 +254,36 @@ def _lines_through_columns(signature: Signature, base: Row, rows: list[Row]) -> 
                 min(values),
                 max(values),
                 partial(_as_kind, feature),
-                step_off=feature.kind == "number",
+                can_step=feature.kind == "number",
                 by_label=False,
                 below=Origin("boundary", feature.name, "below"),
                 above=Origin("boundary", feature.name, "above"),
             )
 
 
-def _line_between_classes(ask: Ask, signature: Signature, rows: list[Row], margin: float) -> Iterator[_Line]:
-    """Yield the way from an example of one class to an example of another, on which the decision changes somewhere."""
+def _lines_between_classes(
+    predict: Predict, signature: Signature, rows: list[Row], margin: float
+) -> Iterator[_Line]:
+    """Yield lines between examples of two classes, on which the decision changes somewhere."""
     moving = _numeric(signature)
     complete = [row for row in rows if None not in row]
     if signature.task != "classification" or not moving or len(complete) <= 1:
         return
-    labels = ask(complete).predictions
-    start, others = (
-        complete[0],
-        [row for row, label in zip(complete, labels, strict=True) if label != labels[0]],
-    )
+    labels = predict(complete).predictions
+    start = complete[0]
+    others = [row for row, label in zip(complete, labels, strict=True) if label != labels[0]]
     for end in others[:PAIRS_TRIED]:
 
-        def row_at(share: float, end: Row = end) -> Row:
-            return [
-                _as_kind(signature.features[index], old + share * (end[index] - old))
-                if index in moving
-                else old
-                for index, old in enumerate(start)
-            ]
+        def row_at(fraction: float, end: Row = end) -> Row:
+            row = list(start)
+            for index in moving:
+                value = start[index] + fraction * (end[index] - start[index])
+                row[index] = _as_kind(signature.features[index], value)
+            return row
 
         before, after = Origin("decision", side="before"), Origin("decision", side="after")
         yield _Line(
-            row_at, 0.0, 1.0, float, step_off=True, by_label=True, below=before, above=after, margin=margin
+            row_at, 0.0, 1.0, float, can_step=True, by_label=True, below=before, above=after, margin=margin
         )
 
 
@@ -275,7 +302,7 @@ def _as_kind(feature: Feature, value: float) -> Any:
 
 
 def _jumps(below: Any, above: Any) -> bool:
-    """Return True if two answers differ by more than a continuous model's would in so small a step."""
+    """Return whether two outputs differ more than a continuous model's would after such a small step."""
     if isinstance(below, list) and isinstance(above, list):
         return any(_jumps(*pair) for pair in zip(below, above, strict=True))
     if isinstance(below, float) and isinstance(above, float):

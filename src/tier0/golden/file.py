@@ -1,4 +1,4 @@
-"""The JSON document of golden rows: how it is written, and how it is read and checked, also that of earlier versions."""
+"""The JSON document of golden rows: writing it, and reading and validating it, also in earlier schemas."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tier0.core.outputs import PARTS
 from tier0.golden.origins import Origin, read_sentences
 from tier0.golden.tolerance import Spread
 
@@ -18,27 +18,25 @@ if TYPE_CHECKING:
 
 SCHEMA = 3
 FLAT_SCHEMAS = {1, 2}
-"""Outputs stood beside rows and columns, and origins were sentences; schema 1 had no origins."""
-PARTS = ("predictions", "probabilities", "intervals")
-BESIDE_OUTPUTS = ("columns", "rows", "classes", "categories", "seconds", "tag")
+"""Outputs were on one level with rows and columns, and origins were sentences; schema 1 had no origins."""
+COPIED_FIELDS = ("columns", "rows", "classes", "categories", "seconds", "tag")
 REQUIRED = {"columns", "rows", "outputs", "classes"}
-FIELDS = {"schema", "origins", "outputs", "distinguishes", *BESIDE_OUTPUTS}
+FIELDS = {"schema", "origins", "outputs", "distinguishes", *COPIED_FIELDS}
 MAX_SHOWN = 60
-REMEDY = "Write the file again, with tier0 golden or tier0.golden_rows"
+REMEDY = "Create the file again with tier0 golden or tier0.golden_rows"
 
 
 class InvalidFieldError(ValueError):
-    """A field of the document cannot be used; the message names it, its value and a remedy."""
+    """A field of the document is invalid; the message names it, its value and a remedy."""
 
-    def __init__(self, field: str, must: str, value: Any) -> None:
+    def __init__(self, field: str, expected: str, value: Any) -> None:
         shown = repr(value)
-        super().__init__(
-            f"{field} must be {must}, got {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '…'}. {REMEDY}"
-        )
+        shown = shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}…"
+        super().__init__(f"{field} must be {expected}, got {shown}. {REMEDY}")
 
 
 def as_document(golden: GoldenRows) -> dict[str, Any]:
-    """Return what a file holds, as JSON types."""
+    """Return the content of a golden file, as JSON types."""
     outputs = {}
     for part in PARTS:
         if (values := getattr(golden, part)) is not None:
@@ -50,7 +48,7 @@ def as_document(golden: GoldenRows) -> dict[str, Any]:
             }
     return {
         "schema": SCHEMA,
-        **{name: getattr(golden, name) for name in BESIDE_OUTPUTS},
+        **{name: getattr(golden, name) for name in COPIED_FIELDS},
         "origins": [asdict(origin) for origin in golden.origins],
         "outputs": outputs,
         "distinguishes": golden.distinguishes,
@@ -61,24 +59,21 @@ def read_fields(path: Path) -> dict[str, Any]:
     """Read a file, and return its content as arguments of `GoldenRows`.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not JSON, or something in it cannot be used.
+        OSError: the file cannot be read.
+        ValueError: the file is not JSON, or has an invalid field.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        json.dumps(
-            document, allow_nan=False
-        )  # Python reads NaN and Infinity, and 1e999 as infinity; no service could return them
+        # Python reads NaN, Infinity and 1e999 (as infinity); no service could return them
+        json.dumps(document, allow_nan=False)
     except RecursionError as problem:
-        raise ValueError(f"its values are nested too deep. {REMEDY}") from problem
+        raise ValueError(f"the document is nested too deeply. {REMEDY}") from problem
     if not isinstance(document, dict):
         raise InvalidFieldError("the document", "an object", document)
     schema = document.get("schema")
     if type(schema) is not int or schema not in {SCHEMA, *FLAT_SCHEMAS}:
-        raise InvalidFieldError(
-            "schema", f"a number from 1 to {SCHEMA}, which this version of Tier0 reads", schema
-        )
-    return _fields_of(document if schema == SCHEMA else _with_outputs(document))
+        raise InvalidFieldError("schema", "1, 2 or 3, the schemas that this version of Tier0 reads", schema)
+    return _validate(document if schema == SCHEMA else _with_outputs(document))
 
 
 def _with_outputs(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,23 +87,19 @@ def _with_outputs(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fields_of(document: Mapping[str, Any]) -> dict[str, Any]:
+def _validate(document: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(document.keys() - FIELDS):
-        raise InvalidFieldError(
-            "the document",
-            f"without {unknown[0]!r}, which this version of Tier0 does not know",
-            document[unknown[0]],
-        )
+        raise ValueError(f"{unknown[0]!r} is not a field of schema {SCHEMA}. {REMEDY}")
     if absent := sorted(REQUIRED - document.keys()):
-        raise InvalidFieldError(absent[0], "given", None)
+        raise ValueError(f"{absent[0]} is missing. {REMEDY}")
     columns = _columns(document["columns"])
     rows = _list(document["rows"], "rows", _any_list)
     outputs = _object(document["outputs"], "outputs")
     if unknown := sorted(outputs.keys() - set(PARTS)):
-        raise InvalidFieldError("outputs", f"an object with {', '.join(PARTS)} only", unknown[0])
+        raise ValueError(f"outputs.{unknown[0]} is not one of {', '.join(PARTS)}. {REMEDY}")
     read = {part: _output(output, part, len(rows)) for part, output in outputs.items()}
     if "predictions" not in read:
-        raise InvalidFieldError("outputs.predictions", "given", None)
+        raise ValueError(f"outputs.predictions is missing. {REMEDY}")
     return {
         "columns": columns,
         "rows": rows,
@@ -127,13 +118,10 @@ def _fields_of(document: Mapping[str, Any]) -> dict[str, Any]:
 def _output(output: Any, part: str, rows: int) -> dict[str, Any]:
     field = f"outputs.{part}"
     output = _object(output, field)
-    values = _list(
-        output.get("values"), f"{field}.values", _any_value if part == "predictions" else _any_list
-    )
+    read_value = _any_value if part == "predictions" else _any_list
+    values = _list(output.get("values"), f"{field}.values", read_value)
     if len(values) != rows:
-        raise InvalidFieldError(
-            f"{field}.values", f"a list of {rows} values, one for each row", f"{len(values)} values"
-        )
+        raise ValueError(f"{field}.values has length {len(values)}, but rows has length {rows}. {REMEDY}")
     return {
         "values": values,
         "dtype": _optional(output.get("dtype"), f"{field}.dtype", _text),
@@ -147,25 +135,22 @@ def _spread(value: Any, field: str) -> Spread:
 
 
 def _origin(value: Any, field: str) -> Origin:
-    """Read an origin; fields that a later version may add to it are left out."""
+    """Read an origin, without the fields that a later version may add to it."""
     origin = _object(value, field)
     kind = _text(origin.get("kind"), f"{field}.kind")
-    return Origin(
-        kind, *(_optional(origin.get(name), f"{field}.{name}", _text) for name in ("column", "side"))
-    )
+    column, side = (_optional(origin.get(name), f"{field}.{name}", _text) for name in ("column", "side"))
+    return Origin(kind, column, side)
 
 
 def _columns(value: Any) -> list[str]:
     columns: list[str] = _list(value, "columns", _text)
     if len(set(columns)) != len(columns):
-        raise InvalidFieldError("columns", "different names", columns)
+        raise InvalidFieldError("columns", "unique names", columns)
     return columns
 
 
 def _list(value: Any, field: str, read: Callable[[Any, str], Any]) -> list[Any]:
-    return list(
-        starmap(read, ((item, f"{field}[{index}]") for index, item in enumerate(_any_list(value, field))))
-    )
+    return [read(item, f"{field}[{index}]") for index, item in enumerate(_any_list(value, field))]
 
 
 def _lists(value: Any, field: str, read: Callable[[Any, str], Any]) -> dict[str, list[Any]]:
@@ -207,7 +192,7 @@ def _optional(value: Any, field: str, read: Callable[[Any, str], Any]) -> Any:
 def _index(rows: int) -> Callable[[Any, str], int]:
     def read(value: Any, field: str) -> int:
         if type(value) is not int or not 0 <= value < rows:
-            raise InvalidFieldError(field, f"the index of one of {rows} rows", value)
+            raise InvalidFieldError(field, f"a row index from 0 to {rows - 1}", value)
         return value
 
     return read

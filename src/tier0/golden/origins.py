@@ -1,4 +1,7 @@
-"""The origin of a golden row, as data: checks select rows by it. Its sentence is for display only, and nothing parses it."""
+"""Origins of golden rows, by which checks select rows.
+
+The text of an origin is for display only; nothing parses it.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-PlainKind = Literal["example", "synthetic"]
+ExampleKind = Literal["example", "synthetic"]
 EdgeCaseKind = Literal["missing", "unseen", "boundary", "decision", "large_integer"]
-PLAIN_KINDS: frozenset[str] = frozenset(get_args(PlainKind))
+EXAMPLE_KINDS: frozenset[str] = frozenset(get_args(ExampleKind))
 EDGE_CASE_KINDS: frozenset[str] = frozenset(get_args(EdgeCaseKind))
 UNRECOGNIZED = "unrecognized: "
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a golden row comes from.
+    """Origin of a golden row.
 
     Attributes:
-        kind: one of `PlainKind` or `EdgeCaseKind`. Any other kind is allowed: files of later versions may have it, and its rows are
-            treated like examples.
-        column: the column that the row was made for; None for the whole row. A row of kind ``missing`` without a column has every
-            value missing that may be.
+        kind: one of `ExampleKind` or `EdgeCaseKind`. Other kinds are allowed, since files of later versions
+            may have them; their rows are treated like examples.
+        column: column that the row was made for; None for the whole row. In a row of kind ``missing`` without
+            a column, every optional value is missing.
         side: ``below`` or ``above`` a boundary, ``before`` or ``after`` a decision; None for other kinds.
     """
 
@@ -31,13 +34,13 @@ class Origin:
 
     @property
     def is_edge_case(self) -> bool:
-        """Whether a row of this kind is in the batch of the edge cases."""
+        """Whether the row belongs to the batch of edge cases."""
         return self.kind in EDGE_CASE_KINDS
 
     @property
     def is_known(self) -> bool:
         """Whether this version of Tier0 makes rows of this kind."""
-        return self.is_edge_case or self.kind in PLAIN_KINDS
+        return self.is_edge_case or self.kind in EXAMPLE_KINDS
 
     def __str__(self) -> str:
         place = "near" if self.side is None else f"just {self.side}"
@@ -65,8 +68,9 @@ SYNTHETIC = Origin("synthetic")
 def read_sentences(sentences: Sequence[str], columns: Sequence[str]) -> list[Origin]:
     """Convert the origins of a file with schema 2, which were sentences.
 
-    Each sentence that the old version wrote for *columns* is built again and looked up as a whole. A sentence that it did not write, or
-    wrote for two origins, gets a kind that no check selects.
+    The function rebuilds every sentence that the old version wrote for *columns*, and looks up complete
+    sentences. A sentence that this version did not write, or wrote for two origins, gets a kind that no check
+    selects.
     """
     origins = {
         "example": {EXAMPLE},
@@ -86,6 +90,6 @@ def read_sentences(sentences: Sequence[str], columns: Sequence[str]) -> list[Ori
             origins.setdefault(sentence, set()).add(origin)
     found = [origins.get(sentence, set()) for sentence in sentences]
     return [
-        next(iter(of)) if len(of) == 1 else Origin(UNRECOGNIZED + sentence)
-        for of, sentence in zip(found, sentences, strict=True)
+        next(iter(matching)) if len(matching) == 1 else Origin(UNRECOGNIZED + sentence)
+        for matching, sentence in zip(found, sentences, strict=True)
     ]

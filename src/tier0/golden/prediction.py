@@ -1,6 +1,6 @@
-"""Asking a model: the one place where a model's output becomes labels and probabilities.
+"""Predictions of a model: the one place where a model's output becomes labels and probabilities.
 
-Both sides use it: the training process on the model in memory, the worker on the model from the store.
+The training process uses it on the model in memory, and the worker on the model from the store.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Output:
-    """A model's answer to some rows, as JSON types.
+    """Output of a model for some rows, as JSON types.
 
     Attributes:
-        predictions: one label (classification) or number (regression) a row; None where the model gave None.
-        probabilities: for each row one number a class, in the order of the signature's classes; None without them.
-        intervals: for each row the lower and the upper bound of its prediction; None without them.
-        dtypes: of the arrays that the model returned, for the parts that came from one.
+        predictions: one label (classification) or number (regression) per row; None where the model returned
+            None.
+        probabilities: for each row, one number per class in the order of the signature's classes; None if the
+            model has none.
+        intervals: for each row, the lower and the upper bound of its prediction; None if the model has none.
+        dtypes: dtypes of the arrays that the model returned, by part.
     """
 
     predictions: list[Any]
@@ -35,7 +37,7 @@ class Output:
     dtypes: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
 
     def part(self, first: int, end: int) -> Output:
-        """Return the answer to the rows from *first* to before *end*, without dtypes."""
+        """Return the output for the rows from *first* up to, but not including, *end*, without dtypes."""
         probabilities, intervals = self.probabilities, self.intervals
         return Output(
             self.predictions[first:end],
@@ -52,20 +54,21 @@ LABELS_ARE_THE_MOST_PROBABLE = {
     "DecisionTreeClassifier",
     "HistGradientBoostingClassifier",
 }
-"""Classifiers whose ``predict`` is, in their own code, the class with the highest of ``predict_proba``, the first of equal ones."""
+"""Classifiers whose ``predict`` returns the first class with the highest ``predict_proba``."""
 
 
-def ask_model(model: Any, signature: Signature, container: Any, *, once: bool = False) -> Output:
-    """Ask *model* about the rows in *container* (see `Signature.to_container`).
+def compute_output(model: Any, signature: Signature, container: Any, *, once: bool = False) -> Output:
+    """Return the output of *model* for the rows in *container* (see `Signature.to_container`).
 
     Args:
-        model: that answers.
-        signature: what it takes and gives.
-        container: the rows.
-        once: take the labels from the probabilities, where `labels_follow` says that the model would do the same.
+        model: model with scikit-learn's interface.
+        signature: signature of the model.
+        container: rows, in the model's container.
+        once: derive the labels from the probabilities instead of calling ``predict``; only for models for
+            which `labels_follow` returns True.
 
     Raises:
-        Tier0Error: the model's output is not an answer: it has another number of rows, or a number that is not finite.
+        Tier0Error: the output has another number of rows, or a number that is not finite.
     """
     dtypes: dict[str, np.dtype[Any]] = {}
     probabilities = np.asarray(model.predict_proba(container)) if signature.has_probabilities else None
@@ -77,16 +80,18 @@ def ask_model(model: Any, signature: Signature, container: Any, *, once: bool = 
     elif once and probabilities is not None:
         predictions = [signature.classes[index] for index in probabilities.argmax(axis=1).tolist()]
     else:
-        predicted = _one_a_row(np.asarray(model.predict(container)))
+        predicted = _one_per_row(np.asarray(model.predict(container)))
         dtypes["predictions"] = predicted.dtype
         predictions = predicted.tolist()
-    _refuse_no_answer(predictions, probabilities, container.shape[0], len(signature.classes))
+    _validate_predictions(predictions, container.shape[0])
+    if probabilities is not None:
+        _validate_probabilities(probabilities, (container.shape[0], len(signature.classes)))
     intervals = None
     if signature.has_intervals:
         bounds = np.asarray(model.predict_interval(container))
         dtypes["intervals"] = bounds.dtype
         intervals = bounds.astype(float)
-        _refuse_no_interval(predictions, intervals)
+        _validate_intervals(predictions, intervals)
     return Output(
         predictions,
         None if probabilities is None else probabilities.tolist(),
@@ -95,13 +100,13 @@ def ask_model(model: Any, signature: Signature, container: Any, *, once: bool = 
     )
 
 
-def _one_a_row(predicted: Any) -> Any:
-    """Return one value a row, also for models such as CatBoost's and Keras's that return a column of shape (rows, 1)."""
+def _one_per_row(predicted: Any) -> Any:
+    """Return predictions of shape (rows,), also for CatBoost and Keras models that return shape (rows, 1)."""
     return predicted[:, 0] if predicted.ndim == 2 and predicted.shape[1] == 1 else predicted
 
 
 def labels_follow(model: Any) -> bool:
-    """Tell whether the labels of *model* are by its own definition the most probable ones, so that it need not be asked twice."""
+    """Return whether *model* by definition predicts the most probable labels, so that one call is enough."""
     packages = {type(part).__module__.partition(".")[0] for part in (model, estimator_of(model))}
     return type(estimator_of(model)).__name__ in LABELS_ARE_THE_MOST_PROBABLE and packages <= {
         "sklearn",
@@ -112,18 +117,21 @@ def labels_follow(model: Any) -> bool:
 
 
 def package_of(model: Any) -> str:
-    """Return the package that an estimator comes from: of the last step of a pipeline, and of what a wrapper of ours wraps."""
+    """Return the name of the package that defines the estimator of *model* (see `estimator_of`)."""
     return type(estimator_of(model)).__module__.partition(".")[0]
 
 
 def estimator_of(model: Any) -> Any:
-    """Return the estimator itself: the last step of a pipeline, and what a wrapper of ours wraps."""
+    """Return the estimator itself: the last step of a pipeline, or the content of one of Tier0's wrappers."""
     estimator = model.steps[-1][1] if hasattr(model, "steps") else model
     return estimator_of(estimator.estimator) if type(estimator).__module__.startswith("tier0.") else estimator
 
 
 def use_one_thread(model: Any) -> dict[str, Any]:
-    """Set every ``n_jobs`` of *model* to 1, and return what they were: the order in which threads add up a sum decides its last bit."""
+    """Set every ``n_jobs`` of *model* to 1, and return the old values.
+
+    With several threads, the last bit of a sum depends on the order in which they finish.
+    """
     parameters = model.get_params(deep=True) if hasattr(model, "get_params") else {}
     jobs = {name: value for name, value in parameters.items() if name.rpartition("__")[2] == "n_jobs"}
     if jobs:
@@ -131,32 +139,35 @@ def use_one_thread(model: Any) -> dict[str, Any]:
     return jobs
 
 
-def _refuse_no_answer(predictions: list[Any], probabilities: Any, rows: int, classes: int) -> None:
+def _validate_predictions(predictions: list[Any], rows: int) -> None:
     if len(predictions) != rows:
-        raise Tier0Error(f"the model gave {len(predictions)} predictions for {rows} rows")
-    if float in set(map(type, predictions)) and any(
-        isinstance(value, float) and not math.isfinite(value) for value in predictions
-    ):
-        raise Tier0Error("the model predicted a number that is not finite")
-    if probabilities is None:
+        raise Tier0Error(f"the model returned {len(predictions)} predictions for {rows} rows")
+    if float not in set(map(type, predictions)):
         return
-    if probabilities.ndim != 2 or probabilities.shape != (rows, classes):
+    if any(isinstance(value, float) and not math.isfinite(value) for value in predictions):
+        raise Tier0Error("the model predicted a number that is not finite")
+
+
+def _validate_probabilities(probabilities: Any, expected: tuple[int, int]) -> None:
+    if probabilities.shape != expected:
         raise Tier0Error(
-            f"the model gave probabilities of shape {probabilities.shape} for {rows} rows and {classes} classes"
+            f"the model returned probabilities of shape {probabilities.shape}, expected {expected}"
         )
     if not np.isfinite(probabilities).all():
-        raise Tier0Error("the model gave a probability that is not finite")
+        raise Tier0Error("the model returned a probability that is not finite")
 
 
-def _refuse_no_interval(predictions: list[Any], intervals: Any) -> None:
-    if intervals.shape != (len(predictions), 2):
+def _validate_intervals(predictions: list[Any], intervals: Any) -> None:
+    expected = (len(predictions), 2)
+    if intervals.shape != expected:
         raise Tier0Error(
-            f"the model gave intervals of shape {intervals.shape} for {len(predictions)} rows: give (rows, 2), lower and upper"
+            f"the model returned intervals of shape {intervals.shape}, expected {expected} (lower, upper)"
         )
     if not np.isfinite(intervals).all():
-        raise Tier0Error("the model gave a bound that is not finite")
+        raise Tier0Error("the model returned a bound that is not finite")
     for row, (prediction, (lower, upper)) in enumerate(zip(predictions, intervals.tolist(), strict=True)):
         if prediction is not None and not lower <= prediction <= upper:
             raise Tier0Error(
-                f"the model predicted {prediction!r} for row {row}, which is not within its interval, {lower!r} to {upper!r}"
+                f"the model's prediction for row {row}, {prediction!r}, is outside its interval, "
+                f"{lower!r} to {upper!r}"
             )

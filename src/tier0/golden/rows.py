@@ -1,4 +1,4 @@
-"""Golden rows: input rows with the outputs that the trained model gave in memory, before anything was saved."""
+"""Golden rows: input rows with the outputs of the trained model in memory, from before it was saved."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tier0.core.errors import RegistrationError
-from tier0.golden.file import PARTS, as_document, read_fields
+from tier0.core.outputs import PARTS
+from tier0.golden.file import REMEDY, as_document, read_fields
 from tier0.golden.origins import EXAMPLE, EdgeCaseKind, Origin
 from tier0.golden.tolerance import (
     EXACT,
@@ -22,7 +23,6 @@ from tier0.golden.tolerance import (
 )
 
 __all__ = [
-    "PARTS",
     "ROW_ALONE_TOLERANCE",
     "EdgeCaseKind",
     "GoldenRows",
@@ -37,16 +37,16 @@ MAX_REPORTED_MISMATCHES = 5
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first place where an answer differs from the trained model's outputs.
+    """The first difference between served outputs and the trained model's outputs.
 
     Attributes:
-        row: the index of the row within the rows that were compared.
+        row: index of the row within the compared rows.
         part: ``predictions``, ``probabilities``, ``intervals`` or ``classes``.
-        expected: the trained model's output.
-        got: the served output.
-        count: how many rows differ.
-        rows: how many rows were compared.
-        origin: where the row comes from; None for an example.
+        expected: output of the trained model.
+        got: served output.
+        count: number of rows that differ.
+        rows: number of compared rows.
+        origin: origin of the row; None for an example.
     """
 
     row: int
@@ -58,12 +58,11 @@ class Mismatch:
     origin: Origin | None = None
 
     def describe(self, show: Callable[[Any], str] = repr) -> str:
-        """Return the difference in words, with the values as *show* writes them."""
+        """Return the difference as text, with each value formatted by *show*."""
         origin = "" if self.origin is None else f" ({self.origin})"
         more = f" ({self.count} of {self.rows} rows differ)" if self.rows > 1 else ""
-        return (
-            f"row {self.row}{origin}: {self.part}: expected {show(self.expected)}, got {show(self.got)}{more}"
-        )
+        values = f"expected {show(self.expected)}, got {show(self.got)}"
+        return f"row {self.row}{origin}: {self.part}: {values}{more}"
 
     def __str__(self) -> str:
         return self.describe()
@@ -71,22 +70,22 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class GoldenRows:
-    """Input rows with the outputs of the trained model in memory, all as JSON types; missing values are None.
+    """Input rows and the trained model's outputs for them, as JSON types; a missing value is None.
 
     Attributes:
-        columns: the names of the features.
-        rows: one list a row, in the order of *columns*.
-        predictions: one label or number a row; None where the model itself gave None.
-        probabilities: one list a row, in the order of *classes*; None without them.
-        classes: the labels; empty for regression.
-        origins: where each row comes from; empty if that is not known.
-        categories: for a column of text, the values that the model was trained on, where they are known.
-        seconds: what the model in memory took for one row, on one thread; None if that was not measured.
-        tag: of the entry that the rows belong to; None for a model that is not registered.
-        intervals: for each row the lower and the upper bound of its prediction; None without them.
-        dtypes: for each part, numpy's name for the type of the model's output, such as ``float32``; without those that are not known.
-        spreads: for each part, how far the model in memory differs from itself; without those that were not measured.
-        distinguishes: for each simulated defect, the indices of the rows that show it.
+        columns: names of the features.
+        rows: one list of values per row, in the order of *columns*.
+        predictions: one label or number per row; None where the model itself returned None.
+        probabilities: one list of numbers per row, in the order of *classes*; None if the model has none.
+        classes: labels of the model; empty for regression.
+        origins: origin of each row; empty if unknown.
+        categories: values of each text column that the model was trained on, where they are known.
+        seconds: time of the model in memory for one row, on one thread; None if it was not measured.
+        tag: tag of the store entry that the rows belong to; None for a model that is not registered.
+        intervals: lower and upper bound of each prediction; None if the model has none.
+        dtypes: numpy dtype name of each part of the model's output, such as ``float32``, where it is known.
+        spreads: for each part that was measured, how far the model in memory differs from itself.
+        distinguishes: for each simulated defect, the indices of the rows that detect it.
     """
 
     columns: list[str]
@@ -108,51 +107,53 @@ class GoldenRows:
 
     def take(self, indices: Sequence[int]) -> GoldenRows:
         """Return the rows at *indices*, in that order."""
+
+        def taken(values: Sequence[Any]) -> list[Any]:
+            return [values[index] for index in indices]
+
         return replace(
             self,
-            rows=[self.rows[index] for index in indices],
-            predictions=[self.predictions[index] for index in indices],
-            probabilities=None
-            if self.probabilities is None
-            else [self.probabilities[index] for index in indices],
-            intervals=None if self.intervals is None else [self.intervals[index] for index in indices],
-            origins=[self.origins[index] for index in indices] if self.origins else [],
+            rows=taken(self.rows),
+            predictions=taken(self.predictions),
+            probabilities=None if self.probabilities is None else taken(self.probabilities),
+            intervals=None if self.intervals is None else taken(self.intervals),
+            origins=taken(self.origins) if self.origins else [],
             distinguishes={
-                defect: [position for position, index in enumerate(indices) if index in showing]
-                for defect, showing in self.distinguishes.items()
+                defect: [position for position, index in enumerate(indices) if index in detecting]
+                for defect, detecting in self.distinguishes.items()
             },
         )
 
-    def answered(self, answer: Mapping[str, Any]) -> GoldenRows:
-        """Return the same rows, with what was *answered* in the place of what must be."""
+    def with_outputs(self, outputs: Mapping[str, Any]) -> GoldenRows:
+        """Return the same rows with *outputs*, by part, in place of the trained model's."""
         return replace(
             self,
-            predictions=answer["predictions"],
-            probabilities=answer.get("probabilities"),
-            intervals=answer.get("intervals"),
+            predictions=outputs["predictions"],
+            probabilities=outputs.get("probabilities"),
+            intervals=outputs.get("intervals"),
             classes=[],
         )
 
     @property
-    def plain(self) -> GoldenRows:
-        """The rows that are not edge cases: one batch, as the model was asked in memory."""
+    def examples(self) -> GoldenRows:
+        """The rows that are not edge cases: the batch in which the model in memory predicted them."""
         return self._where(lambda origin: not origin.is_edge_case)
 
     @property
     def edge_cases(self) -> GoldenRows:
-        """The rows that services easily get wrong: the other batch."""
+        """The edge cases: the other batch in which the model in memory predicted rows."""
         return self._where(lambda origin: origin.is_edge_case)
 
-    def of_kind(self, kind: str, column: str | None = None) -> GoldenRows:
-        """Return the rows of one kind (see `Origin`): those made for *column*, if it is given."""
+    def with_origin(self, kind: str, column: str | None = None) -> GoldenRows:
+        """Return the rows with an origin of this *kind* (see `Origin`), for *column* only if it is given."""
         return self._where(lambda origin: origin.kind == kind and column in {None, origin.column})
 
-    def _where(self, chosen: Callable[[Origin], bool]) -> GoldenRows:
+    def _where(self, matches: Callable[[Origin], bool]) -> GoldenRows:
         origins = self.origins or [EXAMPLE] * len(self)
-        return self.take([index for index, origin in enumerate(origins) if chosen(origin)])
+        return self.take([index for index, origin in enumerate(origins) if matches(origin)])
 
     def origin(self, index: int) -> str:
-        """Return the number of the row at *index*, and where it comes from unless it is simply an example."""
+        """Return the number of the row at *index*, with its origin unless it is an example."""
         origin = self._edge_origin(index)
         return f"row {index}" if origin is None else f"row {index} ({origin})"
 
@@ -160,39 +161,39 @@ class GoldenRows:
         return None if not self.origins or self.origins[index] == EXAMPLE else self.origins[index]
 
     def body(self) -> dict[str, Any]:
-        """Return the request that asks for these rows, by position."""
+        """Return the request body for these rows, as lists of values with the names of the columns."""
         return {"features": self.rows, "columns": self.columns}
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the rows by name."""
+        """Return the rows as objects keyed by column."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def tolerance(self, part: str, *, same_arithmetic: bool, same_batch: bool) -> Tolerance:
-        """Return how far the served numbers of *part* may be from these.
+        """Return how far the served numbers of *part* may be from the trained model's.
 
-        Ask all golden rows for it, not some that were taken: numbers close to 0 are judged by the largest of their part.
+        Call it on all golden rows, not on a selection: numbers close to 0 are compared relative to the
+        largest magnitude of their part.
 
         Args:
             part: one of `PARTS`.
-            same_arithmetic: the service runs on this machine, with the same libraries and one thread, as the model in memory did.
-            same_batch: `plain` or `edge_cases` are asked together, whole and in their order.
+            same_arithmetic: the service runs on this machine, with the same libraries and one thread, as the
+                model in memory did.
+            same_batch: `examples` or `edge_cases` are sent in one request, complete and in their order.
         """
-        largest = largest_magnitude(getattr(self, part) or [])
-        as_asked = same_batch and all(
-            origin.is_known for origin in self.origins
-        )  # else the batches of that version are not known
+        # the batches of rows from a later version of Tier0 are unknown
+        same_batch = same_batch and all(origin.is_known for origin in self.origins)
         return tolerance_for(
             self.dtypes.get(part),
             self.spreads.get(part),
-            largest,
+            largest_magnitude(getattr(self, part) or []),
             same_arithmetic=same_arithmetic,
-            same_batch=as_asked,
+            same_batch=same_batch,
         )
 
     def tolerances(
         self, *, same_arithmetic: bool, same_batch: bool, relative: float = 0.0, absolute: float = 0.0
     ) -> dict[str, Tolerance]:
-        """Return the tolerance of every part (see `tolerance`), or what a user allows where that is more: *relative*, or *absolute*."""
+        """Return the tolerance of every part (see `tolerance`), at least *relative* and *absolute*."""
         return {
             part: self.tolerance(part, same_arithmetic=same_arithmetic, same_batch=same_batch).widened(
                 relative=relative, absolute=absolute
@@ -202,125 +203,116 @@ class GoldenRows:
 
     def compare(
         self,
-        answer: Mapping[str, Any],
+        outputs: Mapping[str, Any],
         *,
         tolerance: float | Mapping[str, Tolerance] = 0.0,
         parts: Sequence[str] = PARTS,
     ) -> Mismatch | None:
-        """Compare a served *answer* with the trained model's outputs.
+        """Compare served *outputs* with the trained model's.
 
         Args:
-            answer: has ``predictions`` and ``probabilities``, and may have ``classes``, as on the wire.
-            tolerance: for numbers: of each part (see `tolerances`), or a relative one for all; 0, or a part without one, means to
-                the last bit. Labels are always compared exactly.
-            parts: what to compare, where a service does not give all of them.
+            outputs: ``predictions`` and ``probabilities``, optionally ``intervals`` and ``classes``, as in a
+                response.
+            tolerance: tolerance of each part (see `tolerances`), or one relative tolerance for all; 0, or a
+                part without a tolerance, means equal to the last bit. Labels are always compared exactly.
+            parts: parts to compare, for a service that does not return all of them.
 
         Returns:
-            The first difference, or None where everything is equal.
+            The first difference, or None if there is none.
         """
-        if answer.get("classes") is not None and list(answer["classes"]) != self.classes:
-            return Mismatch(0, "classes", self.classes, answer["classes"], len(self), len(self))
+        count = len(self)
+        if outputs.get("classes") is not None and list(outputs["classes"]) != self.classes:
+            return Mismatch(0, "classes", self.classes, outputs["classes"], count, count)
         for part in parts:
             allowed = tolerance.get(part, EXACT) if isinstance(tolerance, Mapping) else Tolerance(tolerance)
-            if (mismatch := self._compare_part(part, answer.get(part), allowed)) is not None:
+            if (mismatch := self._compare_part(part, outputs.get(part), allowed)) is not None:
                 return mismatch
         return None
 
     def _compare_part(self, part: str, got: Any, tolerance: Tolerance) -> Mismatch | None:
-        expected = getattr(self, part)
+        expected, count = getattr(self, part), len(self)
         if expected is None and got is None:
             return None
-        if not isinstance(expected, list):  # of a service that was asked before
-            return None if expected == got else Mismatch(0, part, expected, got, len(self), len(self))
+        if not isinstance(expected, list):  # the outputs of an earlier response, see `with_outputs`
+            return None if expected == got else Mismatch(0, part, expected, got, count, count)
         if not isinstance(got, list):
-            return Mismatch(0, part, expected[0] if expected else None, got, len(self), len(self))
+            return Mismatch(0, part, expected[0] if expected else None, got, count, count)
         if len(got) != len(expected):
-            return Mismatch(
-                0, part, f"one for each of {len(expected)} rows", f"{len(got)} of them", len(self), len(self)
-            )
-        wrong = [
-            index
-            for index, pair in enumerate(zip(expected, got, strict=True))
-            if not _equal(*pair, tolerance)
-        ]
-        if part == "predictions":
-            wrong = sorted(
-                {
-                    *wrong,
-                    *(
-                        index
-                        for index, pair in enumerate(zip(expected, got, strict=True))
-                        if self._is_another_label(*pair)
-                    ),
-                }
-            )
+            return Mismatch(0, part, f"{len(expected)} values", f"{len(got)} values", count, count)
+
+        def is_wrong(before: Any, after: Any) -> bool:
+            is_other_label = part == "predictions" and self._is_other_label(before, after)
+            return is_other_label or not _equal(before, after, tolerance)
+
+        wrong = [index for index, pair in enumerate(zip(expected, got, strict=True)) if is_wrong(*pair)]
         if not wrong:
             return None
         first = wrong[0]
-        return Mismatch(
-            first, part, expected[first], got[first], len(wrong), len(self), self._edge_origin(first)
-        )
+        return Mismatch(first, part, expected[first], got[first], len(wrong), count, self._edge_origin(first))
 
-    def _is_another_label(self, expected: Any, got: Any) -> bool:
-        """Return True if a number is closer to another label: a tolerance that is wider than labels are apart must not join them."""
+    def _is_other_label(self, expected: Any, got: Any) -> bool:
+        """Return whether a number is closer to another label, which a wide tolerance could hide."""
         if not isinstance(expected, float) or not _is_finite_number(got):
             return False
-        return any(
-            abs(label - got) < abs(expected - got) for label in self.classes if isinstance(label, float)
-        )
+        others = [label for label in self.classes if isinstance(label, float)]
+        return any(abs(label - got) < abs(expected - got) for label in others)
 
-    def beside(self, answer: Mapping[str, Any], *, parts: Sequence[str] = PARTS) -> dict[str, Any] | None:
-        """Return what the in-memory model gave beside what was served, for a drawing.
+    def comparison(
+        self, outputs: Mapping[str, Any], *, parts: Sequence[str] = PARTS
+    ) -> dict[str, Any] | None:
+        """Return the trained model's and the served numbers side by side, for a chart.
 
         Args:
-            answer: see `compare`.
-            parts: what the service gives; its probabilities are taken, or else predictions that are numbers.
+            outputs: served outputs, see `compare`.
+            parts: parts that the service returns. The chart shows probabilities, or else numeric predictions.
 
         Returns:
-            ``part``, ``what`` in words, ``expected`` and ``served`` with one number a row (of several classes, the one whose probability
-            differs in most rows), and ``worst``: the rows that differ most, at most five, by number and origin. None where the answer has
-            no such numbers.
+            ``part``; ``what``, its name as text; ``expected`` and ``served``, one number per row (of several
+            classes, the one whose probability differs in most rows); and ``worst``, the rows that differ
+            most, at most five, with their number and origin. None if the outputs have no such numbers.
         """
         for part in ("probabilities", "predictions"):
-            expected, served = getattr(self, part), answer.get(part)
-            if (
-                part not in parts
-                or not expected
-                or not isinstance(served, list)
-                or len(served) != len(expected)
-            ):
+            expected, served = getattr(self, part), outputs.get(part)
+            if part not in parts or not expected or not isinstance(served, list):
                 continue
-            columns = range(len(expected[0])) if isinstance(expected[0], list) else range(1)
+            if len(served) != len(expected):
+                continue
+            width = len(expected[0]) if isinstance(expected[0], list) else 1
             by_column = [
                 [
                     (_number(before, column), _number(after, column))
                     for before, after in zip(expected, served, strict=True)
                 ]
-                for column in columns
+                for column in range(width)
             ]
-            column = max(
-                columns,
-                key=lambda column: (sum(before != after for before, after in by_column[column]), column),
-            )
+            differences = [sum(before != after for before, after in pairs) for pairs in by_column]
+            column = max(range(width), key=lambda column: (differences[column], column))
             pairs = by_column[column]
-            if all(before is not None for before, _ in pairs):
-                label = (
-                    f" of {self.classes[column]}"
-                    if part == "probabilities" and column < len(self.classes)
-                    else ""
-                )
-                what = {"probabilities": "probability", "predictions": "prediction"}[part] + label
-                return {"part": part, "what": what, **_as_columns(pairs), "worst": self._worst(pairs)}
+            if any(before is None for before, _ in pairs):
+                continue
+            return {
+                "part": part,
+                "what": self._name_of(part, column),
+                "expected": [before for before, _ in pairs],
+                "served": [after for _, after in pairs],
+                "worst": self._worst(pairs),
+            }
         return None
 
+    def _name_of(self, part: str, column: int) -> str:
+        if part == "predictions":
+            return "prediction"
+        return f"probability of {self.classes[column]}" if column < len(self.classes) else "probability"
+
     def _worst(self, pairs: Sequence[tuple[float | None, float | None]]) -> list[dict[str, Any]]:
-        apart = {
+        differences = {
             index: math.inf if after is None else abs(before - after)
             for index, (before, after) in enumerate(pairs)
             if before is not None
         }
         ranked = sorted(
-            (index for index, difference in apart.items() if difference > 0), key=lambda index: -apart[index]
+            (index for index, difference in differences.items() if difference > 0),
+            key=lambda index: -differences[index],
         )
         return [
             {
@@ -338,83 +330,70 @@ class GoldenRows:
 
     @classmethod
     def read(cls, path: Path | str) -> GoldenRows:
-        """Read what `write` wrote, also that of earlier versions.
+        """Read a file written by `write`, of this or an earlier version of Tier0.
 
         Raises:
-            RegistrationError: the file cannot be read, is not JSON, has an unknown schema number, or a field that cannot be used.
+            RegistrationError: the file cannot be read, is not JSON, has an unknown schema number or an
+                invalid field.
         """
         try:
             rows = cls(**read_fields(Path(path)))
         except OSError as problem:
             raise RegistrationError(
-                f"cannot read golden rows from {path}: {problem}. They are written when a model is registered."
+                f"cannot read golden rows from {path}: {problem}. "
+                "Create the file with tier0 golden or tier0.golden_rows"
             ) from problem
         except ValueError as problem:
             raise RegistrationError(f"invalid golden rows in {path}: {problem}") from problem
-        if (contradiction := rows.problem()) is not None:
-            raise RegistrationError(
-                f"invalid golden rows in {path}: {contradiction}. Make them again, with tier0 golden or tier0.golden_rows."
-            )
+        if (contradiction := rows.contradiction()) is not None:
+            raise RegistrationError(f"invalid golden rows in {path}: {contradiction}. {REMEDY}")
         return rows
 
-    def problem(self) -> str | None:
-        """Return the first contradiction between the fields; None without one."""
+    def contradiction(self) -> str | None:
+        """Return the first contradiction between the fields; None if there is none."""
         if not self.rows:
             return "rows is empty"
-        if wrong := [
-            index
-            for index, row in enumerate(self.rows)
-            if not isinstance(row, list) or len(row) != len(self.columns)
-        ]:
-            return f"rows[{wrong[0]}] is not a list of {len(self.columns)} values, one for each of columns"
+        for index, row in enumerate(self.rows):
+            if not isinstance(row, list) or len(row) != len(self.columns):
+                return f"rows[{index}] is not a list of {len(self.columns)} values, one for each column"
         for name in (*PARTS, "origins"):
             values = getattr(self, name)
             if values and len(values) != len(self.rows):
-                return f"{name} has {len(values)} entries for {len(self.rows)} rows"
+                return f"{name} has length {len(values)}, but rows has length {len(self.rows)}"
         if not self.predictions:
             return "predictions is empty"
         if unknown := sorted(set(self.categories) - set(self.columns)):
-            return f"categories names {unknown[0]!r}, which is no column"
+            return f"categories has {unknown[0]!r}, which is not in columns"
         return None
 
 
 def _number(output: Any, column: int) -> float | None:
-    """Return one of a row's probabilities, or its prediction; None for what is no finite number."""
+    """Return one of a row's probabilities, or its prediction; None for anything but a finite number."""
     value = (output[column] if column < len(output) else None) if isinstance(output, list) else output
-    return (
-        float(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        else None
-    )
+    return float(value) if _is_finite_number(value) else None
 
 
-def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _as_columns(pairs: Sequence[tuple[float | None, float | None]]) -> dict[str, list[float | None]]:
-    return {"expected": [before for before, _ in pairs], "served": [after for _, after in pairs]}
+def _is_finite_number(value: Any) -> TypeGuard[float]:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer larger than any float
+        return False
 
 
 def _equal(expected: Any, got: Any, tolerance: Tolerance) -> bool:
-    if isinstance(expected, list):
-        return (
-            isinstance(got, list)
-            and len(got) == len(expected)
-            and all(_equal(*pair, tolerance) for pair in zip(expected, got, strict=True))
-        )
-    if isinstance(expected, dict):
-        return (
-            isinstance(got, dict)
-            and got.keys() == expected.keys()
-            and all(_equal(expected[key], got[key], tolerance) for key in expected)
-        )
-    if isinstance(got, float) and math.isnan(
-        got
-    ):  # how services write what JSON has no number for, and golden rows have as None
+    if isinstance(expected, list) and isinstance(got, list):
+        is_same_length = len(got) == len(expected)
+        return is_same_length and all(_equal(*pair, tolerance) for pair in zip(expected, got, strict=True))
+    if isinstance(expected, dict) and isinstance(got, dict):
+        are_same_keys = got.keys() == expected.keys()
+        return are_same_keys and all(_equal(expected[key], got[key], tolerance) for key in expected)
+    if isinstance(got, float) and math.isnan(got):
+        # services write NaN for a missing number, which golden rows store as None
         return expected is None or (isinstance(expected, float) and math.isnan(expected))
     if isinstance(expected, float):
         return isinstance(got, (int, float)) and not isinstance(got, bool) and tolerance.allows(expected, got)
     if isinstance(expected, int) and not isinstance(expected, bool) and isinstance(got, float):
-        return expected == got  # JSON has one kind of number: a label 1 may be written 1.0
+        return expected == got  # JSON has one type of number: a label 1 may be written 1.0
     return type(expected) is type(got) and bool(expected == got)

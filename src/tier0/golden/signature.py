@@ -1,6 +1,7 @@
-"""What a model takes and gives: the rules by which a request becomes the container that the model was trained on.
+"""The signature of a model: its inputs and outputs, and the conversion of a request to the model's container.
 
-The same code builds the container in the training process (for the golden rows) and in the worker (for requests).
+The same code builds the container in the training process (for the golden rows) and in the worker (for
+requests).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 JSON_NAMES = {
     str: "text",
-    bool: "true/false",
+    bool: "true or false",
     int: "a whole number",
     float: "a number",
     type(None): "null",
@@ -36,7 +37,10 @@ ALLOWED_TYPES: dict[str, set[type]] = {
     "boolean": {bool},
     "text": {str},
 }
-BEYOND_A_FLOAT = 2**53
+MAX_EXACT_INTEGER = 2**53
+"""Largest magnitude up to which a float64 represents every integer."""
+MAX_SHOWN_CATEGORIES = 20
+MAX_SHOWN_TEXT = 40
 Kind = Literal["number", "integer", "boolean", "text"]
 
 
@@ -45,14 +49,14 @@ class Feature:
     """One input of a model.
 
     Attributes:
-        name: the column's name.
-        kind: what a JSON value for it must be.
-        dtype: the dtype of the column that the model was trained on, such as ``float64``, ``object`` or ``category``.
-        accepts_missing: whether the model gives an answer where this value is missing (NaN or null).
-        missing: what stands for a missing value in an object column: NaN, or None.
-        categories: the vocabulary of a categorical column, which takes nothing else; None for any other.
-        vocabulary: the values of a text column that the model's encoder knows; others are answered as the model answers what it
-            has never seen, but not what differs from a known one by case or blanks only.
+        name: name of the column.
+        kind: required kind of JSON value.
+        dtype: dtype of the column in the training data, such as ``float64``, ``object`` or ``category``.
+        accepts_missing: whether the model returns an output if this value is missing (NaN or null).
+        missing: representation of a missing value in an object column, NaN or None.
+        categories: allowed values of a categorical column; None for any other column.
+        vocabulary: values of a text column that the model's encoder knows. Other values are passed to the
+            model, but a value that differs from a known one only by case or spaces is rejected.
     """
 
     name: str
@@ -66,18 +70,19 @@ class Feature:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model takes and gives.
+    """Inputs and outputs of a model.
 
     Attributes:
-        features: its inputs, in the order that the model was trained on.
-        container: what the model is called with: a pandas DataFrame, or a 2-D numpy array or a scipy matrix in compressed sparse
-            rows, both of dtype *array_dtype*.
+        features: inputs, in the order of the training data.
+        container: type of the model's argument: a pandas DataFrame, or a 2-D numpy array or a scipy CSR
+            matrix of dtype *array_dtype*.
         task: classification or regression.
-        classes: the labels, in the order of the probabilities' columns; empty for regression.
+        classes: labels, in the order of the columns of the probabilities; empty for regression.
         has_probabilities: whether the model has ``predict_proba``.
-        has_intervals: whether the model has ``predict_interval``, which gives a lower and an upper bound a row.
-        threshold: for two classes, the probability of ``classes[1]`` from which it is predicted; None leaves the
-            decision to the model.
+        threshold: for two classes, the lowest probability of ``classes[1]`` for which it is predicted; None
+            leaves the decision to the model.
+        array_dtype: numpy dtype name of an array or a CSR matrix.
+        has_intervals: whether the model has ``predict_interval``, which returns two bounds per row.
     """
 
     features: tuple[Feature, ...]
@@ -100,76 +105,68 @@ class Signature:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Signature:
-        """Read what `as_dict` wrote.
+        """Create a signature from the result of `as_dict`.
 
         Raises:
             RegistrationError: the document has another schema number.
         """
-        if document.get("schema") != SCHEMA:
+        if (schema := document.get("schema")) != SCHEMA:
             raise RegistrationError(
-                f"signature has schema {document.get('schema')!r}, and this version of Tier0 reads {SCHEMA}. Register the model again."
+                f"the model's signature has schema {schema!r}, but this version of Tier0 reads {SCHEMA}. "
+                "Register the model again."
             )
-        values = {key: value for key, value in document.items() if key != "schema"}
-        features = tuple(
-            Feature(
-                **{
-                    **feature,
-                    **{name: tuple(value) for name, value in feature.items() if isinstance(value, list)},
-                }
-            )
-            for feature in values.pop("features")
-        )
-        return cls(features=features, **{**values, "classes": tuple(values["classes"])})
+        values = {name: value for name, value in document.items() if name not in {"schema", "features"}}
+        features = tuple(Feature(**_with_tuples(feature)) for feature in document["features"])
+        return cls(features=features, **_with_tuples(values))
 
     def parse(self, features: Any, columns: Any = None) -> list[list[Any]]:
-        """Turn the ``features`` and ``columns`` of a request into checked rows in the order of the signature.
+        """Convert the ``features`` and ``columns`` of a request to validated rows in the signature's order.
 
         Args:
-            features: a list of rows (lists), or of records (objects keyed by feature name).
-            columns: the names of the rows' columns, in their order; only with rows.
+            features: a list of rows (lists of values), or of records (objects keyed by feature name).
+            columns: names of the columns, in the order of the values in a row; for rows only.
 
         Returns:
             Rows of JSON values; missing values are None.
 
         Raises:
-            InvalidRowError: naming the field, the problem and the remedy.
+            InvalidRowError: a value is invalid; the message names the field, the problem and the remedy.
         """
         if not isinstance(features, list) or not features:
-            what = "is an empty list" if isinstance(features, list) else f"is {_json_name(features)}"
+            got = "an empty list" if isinstance(features, list) else _json_name(features)
             raise InvalidRowError(
                 "features",
-                what,
+                f"expected a non-empty list, got {got}",
                 f"Send a list of rows, each with {len(self.features)} values, or a list of records",
             )
         read = self._rows_from_records if isinstance(features[0], dict) else self._rows_from_rows
         rows = read(features, columns)
-        if not self._is_plain_matrix(rows):
+        if not self._is_finite_matrix(rows):
             for position, feature in enumerate(self.features):
-                _check_column(rows, position, feature)
-                _refuse_loss(rows, position, feature)
+                _validate_column(rows, position, feature)
+                _validate_precision(rows, position, feature)
         return rows
 
     def may_join(self, rows: list[list[Any]]) -> bool:
-        """Tell whether checked *rows* leave the dtypes of other rows beside them as they are.
+        """Return whether validated *rows* can join a batch without changing the dtypes of its columns.
 
-        A missing value among whole numbers or booleans of a DataFrame makes the whole column another one.
+        A missing value in an integer or boolean column of a DataFrame changes the dtype of the whole column.
         """
         if self.container != "dataframe" or all(feature.kind == "number" for feature in self.features):
             return True
         return not any(None in row for row in rows)
 
-    def _is_plain_matrix(self, rows: list[list[Any]]) -> bool:
-        """Tell quickly whether every value is a finite float in a number column: the usual case, and nothing to check."""
+    def _is_finite_matrix(self, rows: list[list[Any]]) -> bool:
+        """Return whether all values are finite floats in number columns: the fast path of `parse`."""
         if not all(feature.kind == "number" and feature.dtype != "float32" for feature in self.features):
             return False
-        return set(map(type, chain.from_iterable(rows))) == {float} and math.isfinite(
-            sum(chain.from_iterable(rows))
-        )
+        are_floats = set(map(type, chain.from_iterable(rows))) == {float}
+        return are_floats and math.isfinite(sum(chain.from_iterable(rows)))
 
     def _rows_from_records(self, records: list[Any], columns: Any) -> list[list[Any]]:
         if columns is not None:
             raise InvalidRowError(
-                "columns", "is given together with records", "Leave it out: a record names its own values"
+                "columns", "cannot be combined with records", "Omit it: records contain the names"
             )
         names = self.names
         expected = set(names)
@@ -178,11 +175,11 @@ class Signature:
             if not isinstance(record, dict):
                 raise InvalidRowError(
                     f"features[{index}]",
-                    f"is {_json_name(record)} among records",
+                    f"expected a record, got {_json_name(record)}",
                     "Send either records or rows, not both",
                 )
             if record.keys() != expected:
-                _refuse_names(f"features[{index}]", list(record), names)
+                raise _name_error(f"features[{index}]", list(record), names)
             rows.append([record[name] for name in names])
         return rows
 
@@ -191,20 +188,15 @@ class Signature:
         width = len(self.features)
         for index, row in enumerate(rows):
             if not isinstance(row, list):
-                remedy = (
-                    "Send a list of rows, each a list of values, even for a single row"
-                    if index == 0
-                    else "Send either records or rows, not both"
-                )
-                raise InvalidRowError(
-                    f"features[{index}]", f"is {_json_name(row)} where a row was expected", remedy
-                )
+                remedy = "Send a list of rows, each a list of values, even for a single row"
+                if index:
+                    remedy = "Send either records or rows, not both"
+                raise InvalidRowError(f"features[{index}]", f"expected a row, got {_json_name(row)}", remedy)
             if len(row) != width:
-                names = ", ".join(self.names)
                 raise InvalidRowError(
                     f"features[{index}]",
-                    f"has {len(row)} values, and the model takes {width}",
-                    f"In this order: {names}",
+                    f"expected {width} values, got {len(row)}",
+                    f"Send the values in this order: {', '.join(self.names)}",
                 )
         return rows if order is None else [[row[position] for position in order] for row in rows]
 
@@ -212,32 +204,33 @@ class Signature:
         names = self.names
         if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
             raise InvalidRowError(
-                "columns", "is not a list of names", f"The model's columns are: {', '.join(names)}"
+                "columns", "expected a list of column names", f"The model's columns are: {', '.join(names)}"
             )
         if len(set(columns)) != len(columns):
-            twice = next(name for name in columns if columns.count(name) > 1)
-            raise InvalidRowError("columns", f"names {twice!r} twice", "Name each column once")
+            duplicate = next(name for name in columns if columns.count(name) > 1)
+            raise InvalidRowError("columns", f"duplicate column {duplicate!r}", "Send each column once")
         if set(columns) != set(names):
-            _refuse_names("columns", columns, names)
+            raise _name_error("columns", columns, names)
         return [columns.index(name) for name in names]
 
     def to_container(self, rows: Sequence[Sequence[Any]]) -> Any:
-        """Build what the model is called with.
+        """Convert rows to the model's container.
 
         Args:
-            rows: checked rows, as `parse` returns them.
+            rows: validated rows, as returned by `parse`.
 
         Returns:
-            A DataFrame with the dtypes of the training data, or an array or sparse matrix of shape (rows, features) and *array_dtype*.
+            A DataFrame with the dtypes of the training data, or an array or a CSR matrix of shape (rows,
+            features) and dtype *array_dtype*.
         """
         if self.container != "dataframe":
             array = np.array(rows, dtype=self.array_dtype)  # None becomes NaN
             if self.container == "ndarray":
                 return array
-            from scipy.sparse import csr_matrix  # noqa: PLC0415 - only for models that take one
+            from scipy.sparse import csr_matrix  # noqa: PLC0415 - needed only by models with sparse input
 
             return csr_matrix(array)
-        import pandas as pd  # noqa: PLC0415 - a worker whose model takes arrays never loads pandas
+        import pandas as pd  # noqa: PLC0415 - a worker for a model with array input does not load pandas
 
         return pd.DataFrame(
             {
@@ -246,6 +239,11 @@ class Signature:
             },
             columns=self.names,
         )
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *values* with a tuple in place of each list."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _series(feature: Feature, values: list[Any]) -> pd.Series[Any]:
@@ -260,68 +258,57 @@ def _series(feature: Feature, values: list[Any]) -> pd.Series[Any]:
         column[:] = [marker if value is None else value for value in values]
         return pd.Series(column, dtype=object)
     if has_missing and feature.dtype.startswith(("int", "uint", "bool")) and feature.dtype != "boolean":
-        # numpy has no missing value among integers and booleans: pandas would make the column float, too
+        # numpy's integers and booleans have no missing value: pandas, too, would convert the column to float
         return pd.Series([math.nan if value is None else value for value in values], dtype="float64")
     return pd.Series(values, dtype=feature.dtype)
 
 
-def _check_column(rows: list[list[Any]], position: int, feature: Feature) -> None:
-    """Check one column's values, and replace NaN by None, in place."""
+def _validate_column(rows: list[list[Any]], position: int, feature: Feature) -> None:
+    """Validate the values of one column, and replace NaN by None, in place."""
+    expected = KIND_NAMES[feature.kind]
     allowed = ALLOWED_TYPES[feature.kind]
     for index, row in enumerate(rows):
         value = row[position]
         where = f"features[{index}].{feature.name}"
         if value is None or (type(value) is float and math.isnan(value)):
             if not feature.accepts_missing:
-                raise InvalidRowError(
-                    where,
-                    "is missing, and the model gives no answer without it",
-                    f"Send {KIND_NAMES[feature.kind]}",
-                )
+                raise InvalidRowError(where, "is missing, but the model requires it", f"Send {expected}")
             row[position] = None
-        elif type(value) not in allowed:
-            raise InvalidRowError(where, f"is {_json_name(value)}", f"Send {KIND_NAMES[feature.kind]}")
-        elif feature.kind in {"number", "integer"}:
-            row[position] = _checked_number(value, where, feature)
-        if (
-            feature.categories is not None
-            and row[position] is not None
-            and row[position] not in feature.categories
-        ):
-            vocabulary = ", ".join(map(str, feature.categories[:20]))
+            continue
+        if type(value) not in allowed:
+            raise InvalidRowError(where, f"expected {expected}, got {_json_name(value)}", f"Send {expected}")
+        if feature.kind in {"number", "integer"}:
+            row[position] = value = _validated_number(value, where, feature)
+        if feature.categories is not None and value not in feature.categories:
+            known = ", ".join(map(str, feature.categories[:MAX_SHOWN_CATEGORIES]))
             raise InvalidRowError(
-                where, f"is {value!r}, which the model was never shown", f"Its categories are: {vocabulary}"
+                where, f"unknown category {value!r}", f"The model's categories are: {known}"
             )
-        if (
-            feature.vocabulary is not None
-            and (known := _known_spelling(row[position], feature.vocabulary)) is not None
-        ):
+        spelling = None if feature.vocabulary is None else _known_spelling(value, feature.vocabulary)
+        if spelling is not None:
             raise InvalidRowError(
-                where, f"is {value!r}, and the model was trained on {known!r}", f"Send {known!r}"
+                where, f"{value!r} is spelled {spelling!r} in the training data", f"Send {spelling!r}"
             )
 
 
-def _refuse_loss(rows: list[list[Any]], position: int, feature: Feature) -> None:
-    """Refuse whole numbers beyond what a float holds beside a missing value: numpy's integers have none, and the column becomes float."""
-    if (
-        feature.kind != "integer"
-        or not feature.dtype.startswith(("int", "uint"))
-        or all(row[position] is not None for row in rows)
-    ):
+def _validate_precision(rows: list[list[Any]], position: int, feature: Feature) -> None:
+    """Raise if an integer would lose digits, since a missing value converts an integer column to float."""
+    if feature.kind != "integer" or not feature.dtype.startswith(("int", "uint")):
+        return
+    if all(row[position] is not None for row in rows):
         return
     for index, row in enumerate(rows):
-        if row[position] is not None and abs(row[position]) > BEYOND_A_FLOAT:
-            where = f"features[{index}].{feature.name}"
+        if row[position] is not None and abs(row[position]) > MAX_EXACT_INTEGER:
             raise InvalidRowError(
-                where,
-                "is beyond what a float holds, and missing in another row",
-                "Send such rows in requests of their own",
+                f"features[{index}].{feature.name}",
+                "is above 2**53, and would lose digits since the value is missing in another row",
+                "Send rows with a missing value in a separate request",
             )
 
 
-def _known_spelling(value: Any, vocabulary: tuple[str, ...]) -> str | None:
-    """Return the value of the vocabulary that was meant, if this one differs from it by case or blanks only."""
-    if value is None or value in vocabulary:
+def _known_spelling(value: str, vocabulary: tuple[str, ...]) -> str | None:
+    """Return the value of the vocabulary that differs from *value* only by case or spaces, if any does."""
+    if value in vocabulary:
         return None
     return _folded(vocabulary).get(_fold(value))
 
@@ -335,41 +322,44 @@ def _fold(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _checked_number(value: float, where: str, feature: Feature) -> float | int:
+def _validated_number(value: float, where: str, feature: Feature) -> float | int:
     if feature.kind == "number":
         try:
             number = float(value)
         except OverflowError:
             number = math.inf
         if math.isinf(number) or (feature.dtype == "float32" and abs(number) > np.finfo(np.float32).max):
-            raise InvalidRowError(where, "is not finite as a floating-point number", "Send a finite number")
+            raise InvalidRowError(where, "is not a finite floating-point number", "Send a finite number")
         return number
     if math.isinf(value) or value != int(value):
-        raise InvalidRowError(
-            where, f"is {value!r}, and the model was trained on whole numbers", "Send a whole number"
-        )
-    limits = np.iinfo(feature.dtype.lower() if feature.dtype.lower().startswith(("int", "uint")) else "int64")
+        raise InvalidRowError(where, f"expected a whole number, got {value!r}", "Send a whole number")
+    dtype = feature.dtype.lower()
+    limits = np.iinfo(dtype if dtype.startswith(("int", "uint")) else "int64")
     if not limits.min <= value <= limits.max:
         raise InvalidRowError(
-            where, f"does not fit {feature.dtype}", f"Send a whole number from {limits.min} to {limits.max}"
+            where,
+            f"is out of range for {feature.dtype}",
+            f"Send a whole number from {limits.min} to {limits.max}",
         )
     return int(value)
 
 
-def _refuse_names(where: str, given: list[str], expected: list[str]) -> None:
-    unknown = [name for name in given if name not in expected]
+def _name_error(where: str, given: list[str], expected: list[str]) -> InvalidRowError:
     missing = [name for name in expected if name not in given]
-    parts = []
-    if missing:
-        parts.append(f"lacks {', '.join(map(repr, missing))}")
-    if unknown:
-        parts.append(f"has unknown {', '.join(map(repr, unknown))}")
-    field = f"{where}.{(missing or unknown)[0]}"
-    raise InvalidRowError(
-        field, f"the set of names {' and '.join(parts)}", f"The model takes: {', '.join(expected)}"
+    unknown = [name for name in given if name not in expected]
+    problems = [
+        f"{problem} {', '.join(map(repr, names))}"
+        for problem, names in (("missing columns:", missing), ("unknown columns:", unknown))
+        if names
+    ]
+    return InvalidRowError(
+        f"{where}.{(missing or unknown)[0]}",
+        "; ".join(problems),
+        f"The model's columns are: {', '.join(expected)}",
     )
 
 
 def _json_name(value: Any) -> str:
-    name = JSON_NAMES.get(type(value), type(value).__name__)
-    return f"text ({value[:40]!r})" if isinstance(value, str) else name
+    if isinstance(value, str):
+        return f"text ({value[:MAX_SHOWN_TEXT]!r})"
+    return JSON_NAMES.get(type(value), type(value).__name__)

@@ -1,4 +1,4 @@
-"""Measuring how far a model in memory differs from itself, so that no service is accused of the model's own rounding errors."""
+"""Measurement of a model's differences from itself, so that its own rounding errors fail no check."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tier0.golden.rows import PARTS, Spread
-from tier0.golden.tolerance import NO_SPREAD, spread_between
+from tier0.core.outputs import PARTS
+from tier0.golden.tolerance import NO_SPREAD, Spread, spread_between
 
 if TYPE_CHECKING:
     from tier0.golden.prediction import Output
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 MAX_SINGLE_ROWS = 20
 MAX_SECONDS = 2.0
 MIN_ROWS = 5
-"""Fewer rows may be equal in every batch by chance."""
+"""Rows needed to show that a model has no spread; fewer can be equal in every batch by chance."""
 
 
 @dataclass
 class Meter:
-    """Collects the differences between a model's answers to the same rows.
+    """Accumulator of the differences between a model's outputs for the same rows.
 
     Attributes:
-        spreads: what was measured so far, for each part.
-        is_complete: whether all was asked that should be: only then does a spread of 0 mean that there is none.
-        alone: how many rows were asked alone.
+        spreads: measured spread of each part.
+        is_complete: whether all batches were measured; only then does a spread of 0 mean that there is none.
+        alone: number of rows that were predicted alone.
     """
 
     spreads: dict[str, Spread] = field(default_factory=dict)
@@ -34,24 +34,24 @@ class Meter:
     alone: int = 0
 
     def add(self, expected: Output, got: Output, order: list[int]) -> None:
-        """Compare *got* for the rows in *order* with what was *expected* of them."""
+        """Add the differences between *expected*, for all rows, and *got*, for the rows in *order*."""
         self.alone += len(order) == 1
         for part in PARTS:
-            whole, chosen = getattr(expected, part), getattr(got, part)
-            if whole is not None and chosen is not None:
-                between = spread_between([whole[index] for index in order], chosen)
-                self.spreads[part] = self.spreads.get(part, NO_SPREAD).widened(between)
+            before, after = getattr(expected, part), getattr(got, part)
+            if before is not None and after is not None:
+                difference = spread_between([before[index] for index in order], after)
+                self.spreads[part] = self.spreads.get(part, NO_SPREAD).widened(difference)
 
     def known(self) -> dict[str, Spread]:
-        """Return the spread of each part for which it is known."""
-        is_proof = self.is_complete and self.alone >= MIN_ROWS
-        return {part: spread for part, spread in self.spreads.items() if is_proof or spread != NO_SPREAD}
+        """Return the spread of each part, without zeros that the measurement does not prove."""
+        proves_zero = self.is_complete and self.alone >= MIN_ROWS
+        return {part: spread for part, spread in self.spreads.items() if proves_zero or spread != NO_SPREAD}
 
 
-def measure(ask: Callable[[list[list[Any]]], Output], rows: list[list[Any]], together: Output) -> Meter:
-    """Ask the model for *rows* in other batches, and compare with its answers to all of them *together*.
+def measure(predict: Callable[[list[list[Any]]], Output], rows: list[list[Any]], together: Output) -> Meter:
+    """Predict *rows* in other batches, and compare with the outputs for all of them *together*.
 
-    It stops after `MAX_SECONDS`: a slow model shall not make registration slow.
+    The measurement ends after `MAX_SECONDS`, so that a slow model does not slow down its registration.
     """
     meter = Meter()
     end = time.monotonic() + MAX_SECONDS
@@ -60,8 +60,8 @@ def measure(ask: Callable[[list[list[Any]]], Output], rows: list[list[Any]], tog
             meter.is_complete = False
             break
         try:
-            got = ask([rows[index] for index in order])
-        except Exception:  # noqa: BLE001 - a model may refuse a batch for any reason; then this batch shows nothing
+            got = predict([rows[index] for index in order])
+        except Exception:  # noqa: BLE001 - a model can reject a batch with any error; other batches still count
             meter.is_complete = False
             continue
         meter.add(together, got, order)
@@ -69,11 +69,11 @@ def measure(ask: Callable[[list[list[Any]]], Output], rows: list[list[Any]], tog
 
 
 def _batches(count: int) -> Iterator[list[int]]:
-    """Yield what the checks will ask: all again, in another order, in parts, beside copies of themselves, and one by one."""
-    everything = list(range(count))
-    yield everything
-    yield everything[::-1]
-    yield everything[: count // 2 + 1]
-    yield everything[count // 2 :]
-    yield [index for index in everything[:MAX_SINGLE_ROWS] for _ in range(2)]
-    yield from ([index] for index in everything[:MAX_SINGLE_ROWS])
+    """Yield batches like those of the checks: repeated, reversed, halved, duplicated, and single rows."""
+    indices = list(range(count))
+    yield indices
+    yield indices[::-1]
+    yield indices[: count // 2 + 1]
+    yield indices[count // 2 :]
+    yield [index for index in indices[:MAX_SINGLE_ROWS] for _ in range(2)]
+    yield from ([index] for index in indices[:MAX_SINGLE_ROWS])

@@ -1,4 +1,4 @@
-"""How far a served number may be from the trained model's: one rule, from the model's dtype and from how far it differs from itself."""
+"""Tolerances for served numbers, derived from the model's dtype and its differences from itself."""
 
 from __future__ import annotations
 
@@ -8,60 +8,63 @@ from dataclasses import dataclass
 from typing import Any
 
 ROW_ALONE_TOLERANCE = 1e-12
-"""Relative. For linear models in float64, a row alone and the same row in a batch differ in the last bits: BLAS picks other kernels."""
+"""Relative tolerance for linear models in float64: a row alone and the same row in a batch differ in the last
+bits, because BLAS selects other kernels."""
 EPSILONS = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-"""The distance from 1 to the next number, for types whose rounding errors are larger than `ROW_ALONE_TOLERANCE`."""
+"""Distance from 1 to the next number, for types with rounding errors above `ROW_ALONE_TOLERANCE`."""
 RELATIVE_EPSILONS = 32
-"""What the rounding errors of a small network add up to, for numbers that are not close to 0."""
+"""Sum of the rounding errors of a small network, in epsilons, for numbers that are not close to 0."""
 ABSOLUTE_EPSILONS = 4
-"""The same for numbers close to 0, of the largest magnitude in their part: sums of large terms leave errors of the terms' size."""
+"""The same for numbers close to 0, relative to the largest magnitude of their part: the error of a sum is as
+large as that of its terms."""
 SAFETY = 8
-"""Another machine or batch may differ more than what was measured."""
+"""Factor for differences on another machine or in another batch, which can exceed the measured ones."""
 MAX_ROUNDING = 1e-4
-"""Of the largest magnitude. A model that differs more from itself draws random numbers, or mixes its rows: that is no rounding error."""
+"""Largest possible rounding error, relative to the largest magnitude. A model with larger differences from
+itself draws random numbers or mixes rows."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How far a model's answers differ from themselves: a row alone and in a batch, in another order, and asked twice.
+    """Differences between a model's outputs for one row: alone, in a batch, in another order, repeated.
 
     Attributes:
-        absolute: the largest difference between two answers to one row.
-        relative: the largest difference, divided by the larger of the two answers. It is recorded for readers of the file: a sum close to
-            0 makes it large by chance, so tolerances come from the absolute one.
+        absolute: largest difference between two outputs for one row.
+        relative: largest difference divided by the larger of the two outputs. It is recorded for readers of
+            the file only: a sum close to 0 makes it large by chance, so tolerances use *absolute*.
     """
 
     absolute: float = 0.0
     relative: float = 0.0
 
     def widened(self, other: Spread) -> Spread:
-        """Return the larger of both, field by field."""
+        """Return the larger value of each field."""
         return Spread(max(self.absolute, other.absolute), max(self.relative, other.relative))
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far two numbers may be apart: either of the two bounds is enough.
+    """Allowed difference between two numbers, which must be within one of the two bounds.
 
     Attributes:
-        relative: of the larger of the two magnitudes.
-        absolute: in the unit of the numbers.
+        relative: bound relative to the larger of the two magnitudes.
+        absolute: bound in the unit of the numbers.
     """
 
     relative: float = 0.0
     absolute: float = 0.0
 
     def widened(self, *, relative: float = 0.0, absolute: float = 0.0) -> Tolerance:
-        """Return this tolerance, or what a user allows where that is more."""
+        """Return this tolerance, with at least the given bounds."""
         return Tolerance(max(self.relative, relative), max(self.absolute, absolute))
 
     def allows(self, expected: float, got: float) -> bool:
-        """Return True if *got* is *expected*, or within this tolerance of it."""
+        """Return whether *got* equals *expected* within this tolerance."""
+        if expected == got:
+            return True
         try:
-            return expected == got or math.isclose(
-                expected, got, rel_tol=self.relative, abs_tol=self.absolute
-            )
-        except OverflowError:  # an integer beyond all floats
+            return math.isclose(expected, got, rel_tol=self.relative, abs_tol=self.absolute)
+        except OverflowError:  # an integer larger than any float
             return False
 
 
@@ -75,31 +78,30 @@ def tolerance_for(
     """Return how far the served numbers of one part may be from the trained model's.
 
     Args:
-        dtype: numpy's name for the type of the model's output; None if it is not known.
+        dtype: numpy dtype name of the model's output; None if it is unknown.
         spread: how far the model differs from itself; None if it was not measured.
-        largest: the largest magnitude in that part.
-        same_arithmetic: the same libraries on the same machine, with one thread.
-        same_batch: the rows are asked together exactly as the model in memory was asked.
+        largest: largest magnitude of the part.
+        same_arithmetic: the service runs on the same machine with the same libraries and one thread.
+        same_batch: the rows are sent in the same batch that the model in memory predicted.
     """
     if same_arithmetic and (same_batch or spread == NO_SPREAD):
         return EXACT
     epsilon = EPSILONS.get(dtype or "", 0.0)
     relative = max(ROW_ALONE_TOLERANCE, RELATIVE_EPSILONS * epsilon)
-    absolute = (
-        0.0 if spread == NO_SPREAD else ABSOLUTE_EPSILONS * epsilon * largest
-    )  # trees add in one order, everywhere
+    # a model without a spread, such as a forest, adds in the same order everywhere
+    absolute = 0.0 if spread == NO_SPREAD else ABSOLUTE_EPSILONS * epsilon * largest
     if spread is not None:
         absolute = max(absolute, min(spread.absolute * SAFETY, MAX_ROUNDING * largest))
     return Tolerance(relative, absolute)
 
 
 def largest_magnitude(values: Iterable[Any]) -> float:
-    """Return the largest magnitude of the finite floats within nested *values*; 0 without any."""
+    """Return the largest magnitude of the finite floats in nested *values*; 0 if there are none."""
     return max((abs(value) for value in _floats(values) if math.isfinite(value)), default=0.0)
 
 
 def spread_between(first: Any, second: Any) -> Spread:
-    """Return how far the floats at the same places of two nested values are apart; other values are labels, which have no distance."""
+    """Return the differences between floats at the same positions of two nested values; labels have none."""
     if isinstance(first, list) and isinstance(second, list):
         spread = NO_SPREAD
         for pair in zip(first, second, strict=False):

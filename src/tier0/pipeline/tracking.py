@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import Tier0Error
-from tier0.core.worker_process import Helper
+from tier0.core.worker_process import WorkerProcess
 from tier0.golden.prediction import package_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Tracking:
         self._is_named = bool(named)
         self._folder = folder
         artifacts = "" if named else (folder / "mlflow-artifacts").as_uri()
-        self._helper = Helper(
+        self._worker = WorkerProcess(
             "tier0.pipeline.log_to_mlflow", folder, TIER0_TRACKING_URI=self.uri, TIER0_ARTIFACTS=artifacts
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tier0-mlflow")
@@ -79,7 +79,7 @@ class Tracking:
 
     def _log(self, order: dict[str, Any]) -> tuple[str, str]:
         try:
-            run_id = self._helper.carry_out(order)["run_id"]
+            run_id = self._worker.execute(order)["run_id"]
         except Tier0Error as problem:
             remedy = (
                 "Check MLFLOW_TRACKING_URI, or unset it"
@@ -93,7 +93,7 @@ class Tracking:
 
     def close(self) -> None:
         """End MLflow's process, even while it logs."""
-        self._helper.close()
+        self._worker.close()
         self._thread.shutdown()
 
 

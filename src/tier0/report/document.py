@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tier0.core.event_log import Recorded, events_of, last_of
+from tier0.core.event_log import Recorded, events_with_type, last_with_type
 from tier0.core.events import (
     BreakerState,
     CheckDone,
@@ -61,12 +61,12 @@ def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None
     """
     ordered = sorted(events, key=lambda event: event.seconds)
     checks_done, tests_done = (
-        _last_of_each_check(events_of(ordered, CheckDone)),
-        _last_of_each_test(events_of(ordered, TestDone)),
+        _last_of_each_check(events_with_type(ordered, CheckDone)),
+        _last_of_each_test(events_with_type(ordered, TestDone)),
     )
     checks = [_check(check) for check in checks_done]
     tests = [dict(test.facts) for test in tests_done]
-    run = last_of(ordered, RunStarted)
+    run = last_with_type(ordered, RunStarted)
     command = "" if run is None else run.command
     problems = [*_problems(checks_done, tests_done, command), *_collection_problems(ordered, command)]
     ended = "" if cut_short is None else cut_short.words
@@ -152,8 +152,10 @@ def _problems(checks: Sequence[CheckDone], tests: Sequence[TestDone], command: s
 def _collection_problems(events: Sequence[Recorded], command: str) -> list[dict[str, Any]]:
     """Return what kept tests from being run at all."""
     happened: list[tuple[str, TestCrashed | CollectionFailed]] = []
-    happened += [("a process that ran tests died", event) for event in events_of(events, TestCrashed)]
-    happened += [("tests could not be collected", event) for event in events_of(events, CollectionFailed)]
+    happened += [("a process that ran tests died", event) for event in events_with_type(events, TestCrashed)]
+    happened += [
+        ("tests could not be collected", event) for event in events_with_type(events, CollectionFailed)
+    ]
     found = []
     for what, event in happened:
         lines = event.message.strip().splitlines() or ["why is not known"]
@@ -257,28 +259,28 @@ def _retried(checks: list[dict[str, Any]]) -> dict[str, int]:
 
 def _target(events: Sequence[Recorded]) -> dict[str, Any]:
     target: dict[str, Any] = {}
-    if registered := last_of(events, RegistrationDone):
+    if registered := last_with_type(events, RegistrationDone):
         target |= {"model": registered.tag, "golden_rows": registered.golden_rows}
-    if ready := last_of(events, ServerReady):
+    if ready := last_with_type(events, ServerReady):
         target |= {"url": ready.url}
-    if verified := last_of(events, DeploymentVerified):
+    if verified := last_with_type(events, DeploymentVerified):
         target |= {"url": verified.url, "to_the_last_bit": verified.rows}
-    if described := last_of(events, DeploymentDescribed):
+    if described := last_with_type(events, DeploymentDescribed):
         target |= described.facts
     return {name: value for name, value in target.items() if value is not None}
 
 
 def _model(events: Sequence[Recorded]) -> dict[str, Any] | None:
     """Return the model card; None where the run trained none."""
-    trained = last_of(events, TrainingDone)
+    trained = last_with_type(events, TrainingDone)
     if trained is None:
         return None
     chosen, logged, registered = (
-        last_of(events, SelectionDone),
-        last_of(events, TrainingLogged),
-        last_of(events, RegistrationDone),
+        last_with_type(events, SelectionDone),
+        last_with_type(events, TrainingLogged),
+        last_with_type(events, RegistrationDone),
     )
-    scores = [dict(score.facts) for score in events_of(events, SelectionScore)]
+    scores = [dict(score.facts) for score in events_with_type(events, SelectionScore)]
     return {
         **{name: value for name, value in trained.facts.items() if name not in {"metrics", "spread"}},
         "why": "trained by a function of your own" if chosen is None else chosen.reason,
@@ -298,10 +300,10 @@ def _parity(events: Sequence[Recorded], checks: Sequence[Mapping[str, Any]]) -> 
     """Return golden rows beside what was served, as a check has seen them, or as the server's first answer had them."""
     asked = [
         check.evidence.get("compared")
-        for check in events_of(events, CheckDone)
+        for check in events_with_type(events, CheckDone)
         if check.id == "parity.golden_rows"
     ]
-    first = last_of(events, ParityCompared)
+    first = last_with_type(events, ParityCompared)
     compared = next(filter(None, reversed(asked)), None) or (None if first is None else first.facts)
     judged = next((check["status"] for check in checks if check["id"] == "parity.golden_rows"), None)
     return (
@@ -313,8 +315,10 @@ def _parity(events: Sequence[Recorded], checks: Sequence[Mapping[str, Any]]) -> 
 
 def _latency(events: Sequence[Recorded], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return the latencies of single rows, in milliseconds, beside what the model in memory took."""
-    evidence = [check.evidence for check in events_of(events, CheckDone) if "served_ms" in check.evidence]
-    measured = last_of(events, LatencyMeasured)
+    evidence = [
+        check.evidence for check in events_with_type(events, CheckDone) if "served_ms" in check.evidence
+    ]
+    measured = last_with_type(events, LatencyMeasured)
     found = {**({} if measured is None else measured.facts), **(evidence[-1] if evidence else {})}
     served = sorted(found.get("served_ms", ()))
     if not served:
@@ -374,11 +378,13 @@ def timeline_of(events: Sequence[Recorded]) -> list[dict[str, Any]]:
 def _requests(events: Sequence[Recorded]) -> list[dict[str, Any]]:
     """Return the requests as spans of equal length, each with their number, and failed unless all of them were answered."""
     asked = [
-        (moment, answered) for check in events_of(events, CheckDone) for moment, answered in check.requests
+        (moment, answered)
+        for check in events_with_type(events, CheckDone)
+        for moment, answered in check.requests
     ]
     asked += [
         (stop, outcome == "answered")
-        for test in events_of(events, ClientCalls)
+        for test in events_with_type(events, ClientCalls)
         for _, stop, outcome, _ in test.calls
     ]
     width = max((event.seconds for event in events), default=0.0) / MAX_SPANS

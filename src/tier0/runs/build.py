@@ -14,7 +14,7 @@ from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog
 from tier0.core.events import BentoBuilding, BentoBuilt
 from tier0.core.settings import Port
-from tier0.core.worker_process import Helper
+from tier0.core.worker_process import WorkerProcess
 from tier0.runs.deployment import golden_probe
 from tier0.runs.services import FIRST_PORT, KINDS, in_turn, registered_by_kind
 from tier0.serving.entry import Entry, link_entry
@@ -29,7 +29,7 @@ from pathlib import Path
 
 os.environ.setdefault("TIER0_ANNOUNCEMENT", str(Path(__file__).with_name("models.json")))
 
-from tier0.core.worker_process import ONE_THREAD  # noqa: E402
+from tier0.core.child_environment import ONE_THREAD  # noqa: E402
 
 for name, value in ONE_THREAD.items():  # threads for each request would fight with their own callers for the cores
     os.environ.setdefault(name, value)
@@ -169,7 +169,9 @@ def _build_one(
         "packages": _packages(models),
         "output": str(made),
     }
-    return made, Helper("tier0.serving.build_bento", folder, BENTOML_HOME=str(home)).carry_out(order)["tag"]
+    return made, WorkerProcess("tier0.serving.build_bento", folder, BENTOML_HOME=str(home)).execute(order)[
+        "tag"
+    ]
 
 
 def _packages(models: Sequence[RegisteredModel]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Judging a client: every check with a server and a client of its own, several at once, and what fails once more, alone."""
+"""`check_client`: run the checks of a client, several at once, and repeat each failed one alone."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from contextvars import copy_context
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
-from unittest import mock
 
+from tier0.checks.client.harness.environment import environment
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject
 from tier0.core.catalogue import select_checks
@@ -32,24 +34,27 @@ from tier0.core.verdict import (
 from tier0.faults import Reply
 
 AT_ONCE = 6
-"""Checks; they mostly wait for time to pass."""
+"""Concurrent checks; they spend most of their time waiting."""
 CHECK_TIMEOUT = 60.0
 ENDS_WITHIN = 1.0
-"""Seconds until what a client left behind is left behind by us, too."""
-LEAK_PROBE_DELAYS = (0.1, 0.3)
-"""Seconds until answers that show whether a client blocks the event loop; twice, since a first call may import what it needs."""
+"""Seconds to wait for tasks of the client that are still running after the checks."""
+BLOCKING_DELAYS = (0.1, 0.3)
+"""Delays of two responses, in seconds, that show whether a client blocks the event loop.
+
+The first call may block it only because it imports modules.
+"""
 LOOP_STALL_SHARE = 0.8
-"""Of such a wait."""
+"""Share of such a delay for which a blocking client stalls the event loop."""
 TRACING_DISABLED = {"OPIK_TRACK_DISABLE": "true", "OPIK_URL_OVERRIDE": "http://127.0.0.1:9/api"}
-"""While it is judged, a client that traces tells nobody; the checks of tracing have an Opik of their own."""
-METHODS = {
+"""Environment during the checks: only the checks of tracing, which start a fake Opik server, send traces."""
+REQUIREMENTS = {
     "predict_batch": "a method predict_batch",
     "health": "a method health or health_check",
     "close": "a method close or aclose",
-    "model": "an argument model of its predict",
-    "asynchronous": "a predict that is a coroutine, and leaves the event loop free",
-    "coroutines": "a predict that is a coroutine",
-    "importable": "a name, module:function, by which another process can make it",
+    "model": "a parameter model of predict",
+    "asynchronous": "a coroutine function predict that does not block the event loop",
+    "coroutines": "a coroutine function predict",
+    "importable": "a name (module:function) by which another process can import its factory",
 }
 
 
@@ -61,55 +66,72 @@ def check_client(
     on_fail: Literal["raise", "return"] = "raise",
     tell: Callable[[CheckResult], None] | None = None,
 ) -> Verdict:
-    """Judge a client by what reaches servers that fail on purpose; it needs no service, and takes some ten seconds.
+    """Check how a client handles failures, with servers that misbehave on purpose.
+
+    No running service is needed. The checks take about ten seconds, run in an event loop of their own, and
+    also work inside a running event loop, which they block.
 
     Args:
-        factory: makes the client, given a URL and the declared knobs: a function, or ``module:function``. What it makes has ``predict``,
-            or is itself called with the data; and may have ``predict_batch``, ``health`` and ``close``; asynchronous or not.
-        declare: what the client promises, or a TOML file with that; what is not declared is not judged.
-        only: groups or single checks; all by default.
-        on_fail: raise `DoesNotHoldError` unless the verdict is ``pass``, or only return the verdict.
-        tell: is told every result as it comes.
+        factory: function that creates the client, given a URL and the declared options, or its name,
+            ``module:function``. The client has a method ``predict`` or is itself a function; it may also have
+            ``predict_batch``, ``health`` and ``close``. All of them may be asynchronous.
+        declare: declaration of the client's behaviour, or the path of a TOML file; only declared behaviour is
+            checked.
+        only: groups or ids of checks; by default, all.
+        on_fail: ``raise`` raises an exception unless the verdict is ``pass``; ``return`` returns any verdict.
+        tell: function that is called with each result.
+
+    Returns:
+        The verdict with all results.
 
     Raises:
-        Tier0Error: the factory or the declaration cannot be used.
-        DoesNotHoldError: see *on_fail*.
+        Tier0Error: the factory or the declaration is invalid, or the client cannot be called.
+        DoesNotHoldError: a check failed, and *on_fail* is ``raise``.
+        InconclusiveError: the verdict is ``inconclusive``, and *on_fail* is ``raise``.
     """
     declared = read_declaration(declare)
-    name = (
-        factory
-        if isinstance(factory, str)
-        else f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', factory)}"
-    )
-    make = (
-        import_named("the client", factory, "of a function that makes a client when it is called with a URL")
+    name = _name_of(factory)
+    create = (
+        import_named("the client", factory, "the name of a function that creates a client, given a URL")
         if isinstance(factory, str)
         else factory
     )
-    if not callable(make):
-        raise Tier0Error(f"the client {name!r} is {type(make).__name__}, not something to call with a URL")
+    if not callable(create):
+        raise Tier0Error(f"invalid client factory {name!r}: expected a function, got {type(create).__name__}")
     checks = select_checks(CLIENT_CATALOGUE, only)
-    again = _how_to_repeat(factory, declare)
-    with mock.patch.dict(os.environ, TRACING_DISABLED):
-        results = _run(_judge(Subject(make, declared, name), checks, again, tell or (lambda _: None)))
-    verdict = Verdict(
-        {"client": name, "declared": declared.promised, "knobs": sorted(declared.knobs)}, results
-    )
-    if on_fail == "raise" and verdict.verdict != "pass":
-        wrong = [*verdict.with_status("fail"), *verdict.with_status("error")]
-        told = [
-            "\n".join([result.explain(), *(f"  {line}" for line in result.evidence.get("timeline", ()))])
-            for result in wrong
-        ]
-        kind = DoesNotHoldError if verdict.verdict == "fail" else InconclusiveError
-        raise kind("\n\n".join(told) or verdict.reason)
+    command_for = _reproduction(factory, declare)
+    with environment(TRACING_DISABLED):
+        results = _run(
+            _run_checks(Subject(create, declared, name), checks, command_for, tell or (lambda _: None))
+        )
+    target = {"client": name, "declared": declared.promised, "knobs": sorted(declared.options)}
+    verdict = Verdict(target, results)
+    if on_fail == "raise":
+        _raise_unless_passed(verdict)
     return verdict
 
 
-def _how_to_repeat(
+def _name_of(factory: Callable[..., Any] | str) -> str:
+    if isinstance(factory, str):
+        return factory
+    return f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', factory)}"
+
+
+def _raise_unless_passed(verdict: Verdict) -> None:
+    if verdict.verdict == "pass":
+        return
+    explained = [
+        "\n".join([result.explain(), *(f"  {line}" for line in result.evidence.get("timeline", ()))])
+        for result in (*verdict.with_status("fail"), *verdict.with_status("error"))
+    ]
+    kind = DoesNotHoldError if verdict.verdict == "fail" else InconclusiveError
+    raise kind("\n\n".join(explained) or verdict.reason)
+
+
+def _reproduction(
     factory: Callable[..., Any] | str, declare: Declaration | Mapping[str, Any] | Path | str | None
 ) -> Callable[[str], str]:
-    """Return what makes, for the id of a check, the command or the call that runs this check alone."""
+    """Return a function from the id of a check to the command or call that runs only this check."""
     if not isinstance(factory, str):
         called = getattr(factory, "__qualname__", factory)
         return lambda check: f"tier0.check_client({called}, …, only=['{check}'])"
@@ -117,117 +139,137 @@ def _how_to_repeat(
     return lambda check: f"tier0 check-client {factory}{options} --only {check}"
 
 
-def _run(judging: Coroutine[Any, Any, list[CheckResult]]) -> list[CheckResult]:
-    """Run it as `asyncio.run` does, but leave behind what a client has begun and will not let be cancelled."""
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)  # tasks that a client leaves behind are not news, nor ours
+def _run(checks: Coroutine[Any, Any, list[CheckResult]]) -> list[CheckResult]:
+    """Run the checks in a new event loop, in a thread if this one already runs a loop.
+
+    Unlike `asyncio.run`, this leaves the event loop of the caller's thread set as it is.
+    """
     try:
-        return loop.run_until_complete(judging)
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run_in_new_loop(checks)
+    with ThreadPoolExecutor(1, "tier0-check-client") as thread:
+        return thread.submit(copy_context().run, _run_in_new_loop, checks).result()
+
+
+def _run_in_new_loop(checks: Coroutine[Any, Any, list[CheckResult]]) -> list[CheckResult]:
+    """Run the checks, and abandon tasks of the client that ignore their cancellation."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # for errors in tasks that the client did not await
+    try:
+        return loop.run_until_complete(checks)
     finally:
-        for task in (left := asyncio.all_tasks(loop)):
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
             task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.wait(left, timeout=ENDS_WITHIN))
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=ENDS_WITHIN))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
 
-async def _judge(
+async def _run_checks(
     subject: Subject,
     checks: list[ClientCheck],
-    again: Callable[[str], str],
+    command_for: Callable[[str], str],
     tell: Callable[[CheckResult], None],
 ) -> list[CheckResult]:
-    made, subject = await _look_at(subject)
+    """Run *checks*, concurrently where possible, and repeat those that failed while others were running."""
+    made, subject = await _inspect(subject)
     results: dict[str, CheckResult] = {}
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def judge(check: ClientCheck) -> None:
+    async def run(check: ClientCheck) -> None:
         async with places:
-            results[check.id] = await _ask(subject, check, made, again)
+            results[check.id] = await _run_check(subject, check, made, command_for)
 
-    await asyncio.gather(*(judge(check) for check in checks if not check.alone))
+    await asyncio.gather(*(run(check) for check in checks if not check.alone))
     for check in checks:
         if check.alone:
-            await judge(check)
-        if results[check.id].status in {
-            "fail",
-            "error",
-        }:  # others ran beside it: it is asked once more before it is believed
-            await judge(check)
+            await run(check)
+        if results[check.id].status in {"fail", "error"}:  # concurrent checks may have disturbed it
+            await run(check)
         tell(results[check.id])
     return [results[check.id] for check in checks]
 
 
-async def _look_at(subject: Subject) -> tuple[Any, Subject]:
-    """Make a client and call it, to see what it has, whether it is asynchronous, and whether it says so without being it.
+async def _inspect(subject: Subject) -> tuple[Any, Subject]:
+    """Create a client and call it.
+
+    Returns:
+        The client, and *subject* with the facts whether it is asynchronous and whether it blocks the event
+        loop.
 
     Raises:
-        Tier0Error: it cannot be made, or called.
+        Tier0Error: the client cannot be created or called.
     """
-    delays = [min(look, 2 * look * subject.declared.longest_attempt) for look in LEAK_PROBE_DELAYS]
+    delays = [min(delay, 2 * delay * subject.declared.longest_attempt) for delay in BLOCKING_DELAYS]
+    script = [Reply(body=subject.declared.answer, delay=delay) for delay in delays]
     async with AsyncExitStack() as stack:
         try:
-            caller = await stack.enter_async_context(
-                subject.against([Reply(body=subject.declared.answer, delay=delay) for delay in delays])
-            )
+            caller = await stack.enter_async_context(subject.against(script))
         except Exception as problem:
-            how = ", ".join(["URL", *(f"{key}={value!r}" for key, value in subject.declared.knobs.items())])
+            options = [f"{key}={value!r}" for key, value in subject.declared.options.items()]
             raise Tier0Error(
-                f"the client cannot be made: {subject.name}({how}) raised {type(problem).__name__}: {problem}. Check the factory and its [knobs]"
+                f"the client could not be created: {subject.name}({', '.join(['URL', *options])}) raised "
+                f"{type(problem).__name__}: {problem}. Check the factory and [options] in the declaration"
             ) from problem
         made = caller.made
         if not callable(made) and not callable(getattr(made, "predict", None)):
             raise Tier0Error(
-                f"{subject.name} makes {type(made).__name__}, which has no predict and cannot be called: give it one in a small adapter"
+                f"{subject.name} returned {type(made).__name__}, which has no predict and is not a function: "
+                "wrap the client in an adapter with a method predict(data)"
             )
-        blocks = await _blocks(caller, subject.name, delays[0]) and await _blocks(
-            caller, subject.name, delays[1]
-        )
+        blocks = await _blocks(caller, subject.name, delays[0])
+        blocks = blocks and await _blocks(caller, subject.name, delays[1])
         return made, replace(subject, asynchronous=caller.is_asynchronous, blocks=blocks)
 
 
 async def _blocks(caller: Caller, name: str, delay: float) -> bool:
-    """Call a client once, and tell whether the event loop stood still until the answer came.
+    """Call a client once, and return whether it blocked the event loop for the *delay* of the response.
 
     Raises:
-        Tier0Error: it cannot be called.
+        Tier0Error: the call failed.
     """
     async with watched_loop() as stalls:
         call = await caller.predict()
     if call.error is not None:
         raise Tier0Error(
-            f"the client cannot be judged: the first call of {name} to a service that answers every request ended in {call.outcome}. "
-            "Declare what it is called with ([data]), what its services answer ([answer]), and what it asks for while it is made ([setup]); "
-            "a predict with other arguments needs an adapter of a few lines"
+            f"the client cannot be checked: a first call of {name} to a healthy service failed: "
+            f"{call.outcome}. "
+            "Declare its argument ([data]), a response of its services ([answer]), and the responses that it "
+            "needs "
+            "while it is created ([setup]); if predict takes other arguments, wrap the client in an adapter"
         )
     return caller.is_asynchronous and stalls.longest > LOOP_STALL_SHARE * delay
 
 
-async def _ask(subject: Subject, check: ClientCheck, made: Any, again: Callable[[str], str]) -> CheckResult:
+async def _run_check(
+    subject: Subject, check: ClientCheck, made: Any, command_for: Callable[[str], str]
+) -> CheckResult:
     start = time.perf_counter()
     if undeclared := [field for field in check.declared if not subject.declared.promises(field)]:
-        message = f"{' and '.join(undeclared)} {'is' if len(undeclared) == 1 else 'are'} not declared"
-        return CheckResult(check.id, "not_judged", message, code="undeclared")
-    if lacking := [METHODS[method] for method in check.methods if subject.lacks(made, method)]:
-        return CheckResult(
-            check.id, "not_judged", f"the client lacks {' and '.join(lacking)}", code="not_offered"
-        )
-    body = getattr(import_module(f"tier0.checks.client.{check.group}"), check.id.partition(".")[2])
+        reason = f"not declared: {', '.join(undeclared)}"
+        return CheckResult(check.id, "not_judged", reason, code="undeclared")
+    if lacking := [REQUIREMENTS[method] for method in check.methods if subject.lacks(made, method)]:
+        reason = f"the client lacks {' and '.join(lacking)}"
+        return CheckResult(check.id, "not_judged", reason, code="not_offered")
+    function = getattr(import_module(f"tier0.checks.client.{check.group}"), check.id.partition(".")[2])
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
-            result = CheckResult(check.id, "pass", "", await body(subject) or {})
+            result = CheckResult(check.id, "pass", "", await function(subject) or {})
     except NotJudgedError as problem:
         result = CheckResult(check.id, "not_judged", str(problem), code=problem.code)
     except CheckFailedError as problem:
-        result = CheckResult(
-            check.id, "fail", problem.message, problem.evidence, problem.causes, again(check.id)
-        )
+        command = command_for(check.id)
+        result = CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, command)
     except TimeoutError:
-        message = f"the check took more than {CHECK_TIMEOUT:g} s: declare knobs that shorten the client's timeouts and its reset"
-        result = CheckResult(check.id, "not_judged", message, code="timeout")
-    except Exception as problem:  # noqa: BLE001 - a check that breaks must not hide what the others found
-        result = CheckResult(
-            check.id, "error", f"unexpected error in the check: {type(problem).__name__}: {problem}"
+        reason = (
+            f"the check took more than {CHECK_TIMEOUT:g} s: "
+            "shorten the client's timeouts and its reset time with [options] in the declaration"
         )
+        result = CheckResult(check.id, "not_judged", reason, code="timeout")
+    except Exception as problem:  # noqa: BLE001 - an error in one check must not hide the results of others
+        reason = f"unexpected error in the check: {type(problem).__name__}: {problem}"
+        result = CheckResult(check.id, "error", reason)
     return replace(result, seconds=time.perf_counter() - start).without(Secrets(os.environ))

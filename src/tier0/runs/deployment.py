@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shlex
@@ -26,6 +25,7 @@ from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.event_log import EventLog
 from tier0.core.settings import Port, Settings
 from tier0.core.waivers import Waiver, read_waivers
+from tier0.faults.background import BackgroundLoop
 from tier0.golden.rows import GoldenRows, Mismatch
 from tier0.serving.entry import GOLDEN_FILE, Entry, find_entry
 from tier0.serving.server import Probe, Server
@@ -323,86 +323,6 @@ def curl(url: str, golden: GoldenRows) -> str:
     return f"curl -sS {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(golden.body()))}"
 
 
-async def start_bentoml_service(
-    model: RegisteredModel,
-    *,
-    port: Port = Port(0),
-    startup_timeout: float = 30.0,
-    events: EventLog | None = None,
-) -> Server:
-    """Serve *model* with `bentoml serve`, and wait until its golden rows came back right.
-
-    Raises:
-        ServerError: it did not become ready; with the end of its log.
-        PredictionMismatchError: it serves something else.
-    """
-    workspace = Workspace.create()
-    server = Server(workspace.path / "s", port, events or EventLog(), workspace=workspace)
-
-    def start() -> None:
-        server.launch()
-        server.announce({model.name: model.tag}, model.store)
-        server.wait_until_ready(golden_probe(model, server.nonce), startup_timeout)
-
-    starting = asyncio.ensure_future(asyncio.to_thread(start))
-    try:
-        await asyncio.shield(starting)
-    except BaseException:
-        while not starting.done():  # a thread cannot be cancelled: without its processes it ends by itself
-            await asyncio.to_thread(server.stop)
-            await asyncio.wait([starting], timeout=0.2)
-        await asyncio.to_thread(server.stop)
-        raise
-    return server
-
-
-async def stop_bentoml_service(server: Server) -> float:
-    """Stop the server, prove that nothing of it is left, and return the seconds that it took.
-
-    Raises:
-        ServerError: a process or the port remained.
-    """
-    return await asyncio.to_thread(server.stop)
-
-
-async def verify_bentoml_predictions(client: BentoMLClient, deployment: OwnDeployment) -> Mapping[str, Any]:
-    """Ask for the golden rows together and each alone, and compare every answer with the in-memory model's.
-
-    Returns:
-        The answer to all rows together.
-
-    Raises:
-        PredictionMismatchError: an answer differs, or another model gave it.
-        ClientError: there was none.
-    """
-    kept = deployment.model.golden
-    golden = kept.plain
-    as_asked, otherwise = (
-        kept.tolerances(same_arithmetic=True, same_batch=same_batch) for same_batch in (True, False)
-    )
-    together = await client.predict(golden.body())
-    if together.get("model_tag") != deployment.model.tag:
-        raise PredictionMismatchError(
-            f"{deployment.url} answers as {together.get('model_tag')!r}, and {deployment.model.tag!r} was asked to serve"
-        )
-    _refuse(deployment, golden, golden.compare(together, tolerance=as_asked))
-    if edge_cases := kept.edge_cases:
-        _refuse(
-            deployment,
-            edge_cases,
-            edge_cases.compare(await client.predict(edge_cases.body()), tolerance=as_asked),
-        )
-    for index in range(len(golden)):
-        alone = golden.take([index])
-        _refuse(deployment, alone, alone.compare(await client.predict(alone.body()), tolerance=otherwise))
-    return together
-
-
-def _refuse(deployment: OwnDeployment, golden: GoldenRows, mismatch: Mismatch | None) -> None:
-    if mismatch is not None:
-        raise PredictionMismatchError(deployment.explain(mismatch, golden))
-
-
 def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -> Probe:
     """Return what a server asks itself ready with: all golden rows at once, then who it is.
 
@@ -414,7 +334,7 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
 
     def probe(url: str, timeout: float) -> Mapping[str, Any]:
         async def ask(client: BentoMLClient) -> Mapping[str, Any]:
-            golden = model.golden.plain
+            golden = model.golden.examples
             answer = await client.predict(golden.body(), model=route)
             health = await client.health_check(route)
             mismatch = golden.compare(
@@ -441,11 +361,18 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
     return probe
 
 
-def with_client(url: str, ask: Callable[[BentoMLClient], Awaitable[Result]], **knobs: Any) -> Result:
-    """Run *ask* with a client of its own, on an event loop of its own."""
+def with_client(url: str, use: Callable[[BentoMLClient], Awaitable[Result]], **options: Any) -> Result:
+    """Call *use* with a new client of the service at *url*, on a private event loop in a thread.
 
-    async def run() -> Result:
-        async with BentoMLClient(url, **knobs) as client:
-            return await ask(client)
+    `asyncio.run` would take the event loop away that the calling thread has set.
+    """
 
-    return asyncio.run(run())
+    async def call() -> Result:
+        async with BentoMLClient(url, **options) as client:
+            return await use(client)
+
+    loop = BackgroundLoop("tier0-client")
+    try:
+        return loop.run(call(), timeout=None)
+    finally:
+        loop.close()

@@ -11,8 +11,9 @@ import httpx
 from tier0.checks.serving.harness.sender import HOW_TO_AUTHORIZE, UNAUTHORIZED, UnansweredError, decode_json
 from tier0.checks.serving.harness.target import NoPredictionError, RefusedError, Target
 from tier0.contract.answers import find_parts
-from tier0.contract.contract import PARTS, Contract, ContractError, check_declared, how_to_declare
+from tier0.contract.contract import Contract, ContractError, check_declared, how_to_declare
 from tier0.contract.service_schema import Described, Form, describe, undescribed, why_fields_are_open
+from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError
 from tier0.golden.rows import GoldenRows
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from tier0.checks.serving.harness.sender import decode_json
 from tier0.checks.serving.harness.target import Target
-from tier0.contract.contract import PARTS, SCHEMA, ContractError, as_toml, check_declared
+from tier0.contract.contract import SCHEMA, ContractError, as_toml, check_declared
 from tier0.contract.service_schema import Described, describe, example_for, row_properties
+from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError
 from tier0.runs.discovery import discover
 

@@ -10,10 +10,13 @@ from typing import Any
 
 from tier0.core.errors import Tier0Error
 from tier0.core.import_object import import_named
-from tier0.core.settings import DATASETS, TABLE, Settings, merge_settings
+from tier0.core.settings import DATASETS, Settings, merge_settings, rows_for
 from tier0.pipeline.study import Study, read_study
+from tier0.runs.context import STEPS
 from tier0.runs.session import TRAINS
-from tier0.runs.steps import STEPS
+
+KEPT_APART = {"study", "metric", "success", "imbalanced", "dask", "report"}
+"""Settings that are not among a plan's options: a plan has attributes for them, or they do not affect it."""
 
 
 class RunError(Tier0Error):
@@ -44,7 +47,7 @@ class Plan:
         Raises:
             SettingsError: a value cannot be used.
         """
-        return merge_settings(self.options, {}, spelled="--")
+        return merge_settings(self.options, {}, command="run")
 
 
 def plan_of(
@@ -87,17 +90,19 @@ def _settled(options: Mapping[str, str | None], target: str | None) -> dict[str,
     """Return what the options, today's environment and the study's target say, so that a run means the same when it goes on from elsewhere."""
     given = {
         row.name: value
-        for row in TABLE
-        if (value := _first_of(options.get(row.name), os.environ.get(row.variable)))
+        for row in rows_for("run")
+        if row.name not in KEPT_APART
+        and (value := _first_of(options.get(row.name), os.environ.get(row.variable)))
     }
     if target is not None and "target" not in given and given.get("dataset", DATASETS[0]) not in DATASETS:
         options, given["target"] = {**options, "target": target}, target
-    settings = merge_settings(options, os.environ, spelled="--")
-    if address := settings.url or settings.service:
-        raise RunError(
-            f"{address!r} ({settings.sources['url' if settings.url else 'service']}) is a service of your own, and this run trains a model: "
-            "ask `tier0 verify`, or leave it out"
-        )
+    settings = merge_settings(options, os.environ, command="run")
+    for variable in ("TIER0_URL", "TIER0_SERVICE"):
+        if address := os.environ.get(variable):
+            raise RunError(
+                f"environment variable {variable} names a service of your own ({address!r}), but `tier0 run` "
+                "trains a model: use `tier0 verify`, or unset the variable"
+            )
     if settings.target not in {None, target} and target is not None:
         raise RunError(
             f"the study's target is {target!r}, and {settings.sources['target']} says {settings.target!r}: leave one of the two out"

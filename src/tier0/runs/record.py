@@ -14,8 +14,8 @@ from tier0.core.errors import Tier0Error
 from tier0.core.verdict import WORDS, Conclusion, conclude
 from tier0.pipeline.study import Study
 from tier0.report.markdown import plain
+from tier0.runs.context import STATUSES, STEPS, RunContext, StepResult
 from tier0.runs.plan import Plan, RunError, built_on
-from tier0.runs.steps import STATUSES, STEPS, RunContext, StepResult
 
 SCHEMA = 3
 RECORD = "run.json"

@@ -14,10 +14,11 @@ from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog, Recorded
 from tier0.pipeline.cluster import Executor
 from tier0.pipeline.study import Study
+from tier0.runs.context import NEEDED, STEPS, RunContext, StepResult
 from tier0.runs.plan import Plan, RunError, built_on, steps_of
 from tier0.runs.record import Record
 from tier0.runs.session import Session
-from tier0.runs.steps import BODIES, NEEDED, STEPS, RunContext, StepResult
+from tier0.runs.steps import BODIES
 
 TRACEBACK = "traceback.txt"
 
@@ -97,7 +98,7 @@ def run_steps(
     telling: RunListener,
     *,
     hold: Callable[[RunContext], None] | None = None,
-    run: Executor = itertools.starmap,
+    executor: Executor = itertools.starmap,
 ) -> int:
     """Do *steps* of a run, and write down each; whatever was started is stopped at the end.
 
@@ -106,13 +107,13 @@ def run_steps(
         steps: those to do now.
         telling: who is told.
         hold: called with what is served, when the verdict is written and before the server is stopped, if the run passed.
-        run: where the fits of steps 4 and 5 run.
+        executor: runs the fits of steps 4 and 5.
 
     Returns:
         The exit status: 0 passed, 1 failed, 2 inconclusive.
     """
     with _alone(record.folder):
-        return _run_steps(record, steps, telling, hold, run)
+        return _run_steps(record, steps, telling, hold, executor)
 
 
 @contextmanager
@@ -138,9 +139,11 @@ def _run_steps(
     steps: Sequence[str],
     telling: RunListener,
     hold: Callable[[RunContext], None] | None,
-    run: Executor,
+    executor: Executor,
 ) -> int:
-    session = Session(record.plan.settings(), EventLog(listeners=[telling.event]), run=run, failed=True)
+    session = Session(
+        record.plan.settings(), EventLog(listeners=[telling.event]), executor=executor, failed=True
+    )
     work = RunContext(session, record.plan.study, record.folder, record.plan.imbalanced, record.plan.serve)
     record.verdict, record.problem = "unfinished", ""
     try:

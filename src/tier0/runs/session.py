@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import pickle
 import tempfile
@@ -100,7 +99,7 @@ class Session:
         events: what happened.
         shared_id: names what several processes share (xdist's workers): they train and register once.
         controller: the process that started those; None where there is only ours.
-        run: where the fits of steps 4 and 5 run.
+        executor: runs the fits of steps 4 and 5.
         servers: that were launched.
         deployment: a service of the user's own that was started.
         failed: a test failed.
@@ -111,7 +110,7 @@ class Session:
     events: EventLog = field(default_factory=EventLog)
     shared_id: str | None = None
     controller: int | None = None
-    run: Executor = starmap
+    executor: Executor = starmap
     _workspace: Workspace | None = None
     _shared: Workspace | None = None
     servers: list[Server] = field(default_factory=list)
@@ -206,7 +205,7 @@ class Session:
             SelectionStart(), f"step 4 selection on {dataset.name}: {', '.join(settings.algorithms)}"
         )
         candidates = candidates_for(dataset, settings.algorithms, settings.seed)
-        return select(dataset, parts["train"], candidates, settings.seed, self.events, self.run)
+        return select(dataset, parts["train"], candidates, settings.seed, self.events, self.executor)
 
     def fit(self, dataset: Dataset, parts: Mapping[str, Any], selection: Selection) -> Trained:
         """Do step 5, with the algorithm that won."""
@@ -219,7 +218,7 @@ class Session:
             self.settings.hpo_trials,
             self.settings.seed,
             self.events,
-            self.run,
+            self.executor,
         )
         return self._log(training, selection.scores[0].mean, selection.reason)
 
@@ -302,14 +301,14 @@ class Session:
             tag=model.tag,
             predictions=[] if self.settings.mask else answer["predictions"][:3],
             probabilities=[] if self.settings.mask else (answer["probabilities"] or [])[:3],
-            rows=len(model.golden.plain),
+            rows=len(model.golden.examples),
             latency_ms=answer["latency_ms"],
         )
         self.events.emit(verified, f"step 7 deployment: all {verified.rows} golden rows came back right")
         return OwnDeployment.of(server, model)
 
     def _tell_compared(self, model: RegisteredModel, answer: Mapping[str, Any]) -> None:
-        compared = None if self.settings.mask else model.golden.plain.beside(answer)
+        compared = None if self.settings.mask else model.golden.examples.comparison(answer)
         if compared is not None:
             self.events.emit(ParityCompared(**compared))
 
@@ -408,9 +407,6 @@ class Session:
         with ExitStack() as endings:
             if self._workspace is not None:
                 endings.callback(self._workspace.close)
-            endings.callback(
-                gc.freeze
-            )  # what training imported stays to the end: pytest would search it for garbage, for seconds
             if self._writer is not None:
                 endings.callback(self._writer.close)
             if self._tracking is not None:

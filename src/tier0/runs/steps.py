@@ -2,168 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tier0.client.opik_tracer import OpikTracer, opik_is_configured
 from tier0.core.errors import Tier0Error
 from tier0.core.provenance import commit, versions
-from tier0.core.verdict import Status, conclude, count_in_words
+from tier0.core.verdict import count_in_words
 from tier0.golden.prediction import estimator_of
 from tier0.pipeline.metrics import MEANINGS
 from tier0.pipeline.selection import CV_FOLDS
-from tier0.pipeline.study import METRICS, Study
-from tier0.runs.run_trace import RunTrace, StepSpan
+from tier0.pipeline.study import METRICS
+from tier0.runs.context import RunContext, StepResult
+from tier0.runs.observability import observability
 
 if TYPE_CHECKING:
+    from tier0.client import BentoMLClient
     from tier0.pipeline.analysis import Analysis
     from tier0.pipeline.cohort import Cohort
-    from tier0.pipeline.data import Dataset
-    from tier0.pipeline.selection import Selection
-    from tier0.pipeline.user_training import UserTraining
     from tier0.runs.deployment import OwnDeployment
-    from tier0.runs.session import Session, Trained
-    from tier0.serving.server import Server
 
-STEPS = ("scope", "data", "cohort", "selection", "training", "features", "deployment", "observability")
-NEEDED = {
-    "training": "selection",
-    "features": "training",
-    "deployment": "training",
-    "observability": "training",
-}
-"""What a step cannot do without; the data is loaded by whichever step comes first."""
 MAX_SHOWN = 5
-STATUSES: tuple[Status, ...] = ("pass", "fail", "error")
-"""Of a step, by its exit status."""
-OPIK_WITHIN = 10.0
-"""Seconds for which the last step waits until Opik has its trace."""
 ASKED_ALONE = 20
 """Predictions of one row, for the latency as the application sees it."""
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one step found.
-
-    Attributes:
-        facts: of built-in types, for reports.
-        lines: what a person reads, in order: what went in, what was checked, the numbers, and what they mean.
-        problems: why the run must not go on, in sentences.
-        status: the exit status that the problems mean: 1 failed, 2 inconclusive; 0 where there is none.
-    """
-
-    facts: Mapping[str, Any]
-    lines: Sequence[str]
-    problems: Sequence[str] = ()
-    status: int = 0
-
-    @classmethod
-    def of(cls, facts: Mapping[str, Any], lines: Sequence[str], problems: Sequence[str] = ()) -> StepResult:
-        """Return what a step found that was done: its problems say that it does not hold."""
-        return cls(facts, lines, problems, 1 if problems else 0)
-
-
-@dataclass
-class RunContext:
-    """What is known so far.
-
-    Attributes:
-        session: that trains, registers and serves.
-        study: what was asked.
-        folder: of the run: what it leaves is there.
-        imbalanced: the share that the rarest class is to have; None leaves it as it is.
-        serve: whether the model is registered, served and verified.
-        own: what a training function of the user's own returned.
-        dataset: the rows in use.
-        is_cohort: they are those that step 3 left.
-        parts: of them.
-        selection: step 4.
-        trained: step 5.
-        manifest: step 7.
-        server: that was started for step 7.
-        found: step to what it found.
-        times: step to when it began and ended, as POSIX times in seconds; of the one that is being done, both are its beginning.
-    """
-
-    session: Session
-    study: Study
-    folder: Path
-    imbalanced: float | None = None
-    serve: bool = False
-    own: UserTraining | None = None
-    dataset: Dataset | None = None
-    is_cohort: bool = False
-    parts: dict[str, Any] | None = None
-    selection: Selection | None = None
-    trained: Trained | None = None
-    manifest: dict[str, Any] | None = None
-    server: Server | None = None
-    found: dict[str, StepResult] = field(default_factory=dict)
-    times: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    @property
-    def store(self) -> Path:
-        """The BentoML home that the model is registered in."""
-        return self.session.settings.store or self.folder / "bentoml"
-
-    def data(self) -> Dataset:
-        """Return the rows in use; load them, if no step has."""
-        if self.dataset is None:
-            from tier0.pipeline.cohort import make_rarer  # noqa: PLC0415 - imports pandas and scikit-learn
-            from tier0.pipeline.data import load_dataset  # noqa: PLC0415
-
-            if self.session.settings.pipeline is None:
-                dataset = load_dataset(self.session.settings)
-            else:
-                self.own = self.own or self.session.call_user_training()
-                dataset = self.own.dataset
-            self.dataset = (
-                dataset
-                if self.imbalanced is None
-                else make_rarer(dataset, self.imbalanced, self.session.settings.seed)
-            )
-            self._refuse_another_problem(self.dataset.target_name, self.dataset.task)
-        return self.dataset
-
-    def everybody(self) -> Dataset:
-        """Return the rows among which step 3 has not chosen: a step that is done again begins where it began."""
-        if self.is_cohort:
-            self.dataset, self.parts, self.is_cohort = None, None, False
-        return self.data()
-
-    def _refuse_another_problem(self, target: str, task: str) -> None:
-        asked = self.study.scope
-        if asked.target not in {None, target}:
-            raise Tier0Error(
-                f"scope.target = {asked.target!r} in the study, and {target!r} is what the data has as its target: correct one of them"
-            )
-        if asked.metric is not None and METRICS[asked.metric][0] != task:
-            others = ", ".join(name for name, (of, *_) in METRICS.items() if of == task)
-            raise Tier0Error(
-                f"scope.metric = {asked.metric!r} is for a {METRICS[asked.metric][0]}, and {target!r} is a {task}: give one of {others}"
-            )
-
-    def split(self) -> dict[str, Any]:
-        """Return the parts of the rows in use."""
-        if self.parts is None:
-            from tier0.pipeline.data import split  # noqa: PLC0415
-
-            rows = np.arange(len(self.data()))
-            self.parts = (
-                {"test": rows, "holdout": rows}
-                if self.own is not None
-                else split(self.data(), self.session.settings.seed)
-            )
-        return self.parts
 
 
 def scope(work: RunContext) -> StepResult:
@@ -440,7 +305,8 @@ def _manifest(work: RunContext) -> dict[str, Any]:
 
 def _serve(work: RunContext) -> dict[str, Any]:
     """Register the model, serve it and ask it through the client that applications use."""
-    from tier0.runs.verify import check_serving  # noqa: PLC0415 - what other steps do not need
+    from tier0.runs.deployment import with_client  # noqa: PLC0415 - what other steps do not need
+    from tier0.runs.verify import check_serving  # noqa: PLC0415
 
     session, trained = work.session, work.trained
     assert trained is not None  # noqa: S101 - the caller has looked
@@ -449,7 +315,7 @@ def _serve(work: RunContext) -> dict[str, Any]:
     model = session.register(trained, work.store)
     serving = session.serve(work.server, model)
     verdict = check_serving(serving, disturb="none")
-    asked: dict[str, Any] = asyncio.run(_ask_as_applications_do(serving))
+    asked = with_client(serving.url, partial(_ask_as_applications_do, serving))
     checks = {result.id: result.status for result in verdict.checks}
     where = {
         "model_tag": model.tag,
@@ -460,19 +326,16 @@ def _serve(work: RunContext) -> dict[str, Any]:
     return {"status": "serving", **where, **asked, "checks": checks}
 
 
-async def _ask_as_applications_do(serving: OwnDeployment) -> dict[str, Any]:
-    from tier0.client import BentoMLClient  # noqa: PLC0415
-
-    golden = serving.model.golden.plain
-    async with BentoMLClient(serving.url) as client:
-        health = await client.health_check()
-        answer = await client.predict(golden.body())
-        milliseconds = []
-        for index in range(ASKED_ALONE):
-            start = time.perf_counter()
-            await client.predict(golden.take([index % len(golden)]).body())
-            milliseconds.append((time.perf_counter() - start) * 1000)
-        state = client.circuit_state()
+async def _ask_as_applications_do(serving: OwnDeployment, client: BentoMLClient) -> dict[str, Any]:
+    golden = serving.model.golden.examples
+    health = await client.health_check()
+    answer = await client.predict(golden.body())
+    milliseconds = []
+    for index in range(ASKED_ALONE):
+        start = time.perf_counter()
+        await client.predict(golden.take([index % len(golden)]).body())
+        milliseconds.append((time.perf_counter() - start) * 1000)
+    state = client.circuit_state()
     if health["status"] != "healthy":
         raise Tier0Error(f"the service answers right, and says that it is {health['status']}")
     return {
@@ -495,91 +358,6 @@ def _served_lines(served: Mapping[str, Any]) -> list[str]:
         f"as a Bento, with its Dockerfile: tier0 build {served['model_tag']} --store {served['store']}",
         f"latency {served['latency_ms']['p50']:.1f} ms for one row, {served['latency_ms']['max']:.1f} ms at most of {ASKED_ALONE}",
     ]
-
-
-def observability(work: RunContext) -> StepResult:
-    """Step 8: the MLflow run of the training gets what came of its model."""
-    from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
-
-    if work.trained is None:
-        raise Tier0Error("observability needs a trained model, which is not there")
-    verdict = conclude((), [STATUSES[found.status] for found in work.found.values()]).verdict
-    tags = {
-        "tier0.run": work.folder.name,
-        "tier0.problem": work.study.scope.problem,
-        "tier0.verdict": verdict,
-    }
-    numbers: dict[str, float] = {}
-    artifacts = [path for path in (work.folder / "manifest.json", work.folder / "report.md") if path.exists()]
-    if work.manifest is not None:
-        tags["tier0.may_go"] = str(work.manifest["may_go"]).lower()
-    served = (work.manifest or {}).get("served") or {}
-    if served.get("status") == "serving":
-        tags |= {"tier0.model_tag": served["model_tag"], "tier0.endpoint": served["endpoint"]}
-        numbers |= {
-            "latency_ms_p50": served["latency_ms"]["p50"],
-            "latency_ms_max": served["latency_ms"]["max"],
-        }
-    trained = work.trained
-    tracking = Tracking(work.session.workspace.folder("m"), trained.tracking_uri)
-    try:
-        tracking.complete(trained.run_id, tags, numbers, artifacts)
-    finally:
-        tracking.close()
-    facts = {"run_id": trained.run_id, "tracking_uri": trained.tracking_uri, "tags": tags, "metrics": numbers}
-    added = [name.removeprefix("tier0.") for name, value in tags.items() if value] + [
-        *numbers,
-        *(path.name for path in artifacts),
-    ]
-    lines = [
-        f"input: MLflow run {trained.run_id}, which has the model, its parameters and its metrics",
-        f"added: {', '.join(added)}",
-        f"means: what came of the model stands beside it, in {trained.tracking_uri}",
-    ]
-    if opik_is_configured():
-        facts["opik"], told = _trace_in_opik(work, tags)
-        lines.append(told)
-    return StepResult.of(facts, lines)
-
-
-def _trace_in_opik(work: RunContext, tags: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """Send one trace of the run, with a span for each step, and say what came of that; Opik's state is no verdict on the model."""
-    assert work.trained is not None  # noqa: S101 - the caller has looked
-    try:
-        tracer = OpikTracer()
-    except (ModuleNotFoundError, RuntimeError) as problem:
-        return {
-            "status": "not sent",
-            "why": str(problem),
-        }, f"Opik is configured, and has no trace of this run: {problem}"
-    spans = []
-    for step in (one for one in STEPS if one in work.times):
-        found = work.found.get(step, StepResult({}, ()))
-        started, ended = work.times[step]
-        ended = ended if step in work.found else time.time()
-        spans.append(
-            StepSpan(
-                f"{STEPS.index(step) + 1} {step}",
-                started,
-                ended,
-                {"lines": list(found.lines)},
-                "; ".join(found.problems),
-            )
-        )
-    metadata = {**tags, "tier0.mlflow_run": work.trained.run_id, **work.trained.training.metrics}
-    trace = RunTrace(f"tier0 run {work.trained.training.dataset}", metadata, spans)
-    tracer.record_raw(trace.as_message())
-    sent = tracer.flush(OPIK_WITHIN)
-    tracer.close()
-    if not sent:
-        return {
-            "status": "not sent",
-            "why": f"Opik did not answer within {OPIK_WITHIN:g} s",
-        }, f"Opik did not take the trace within {OPIK_WITHIN:g} s"
-    return {
-        "status": "sent",
-        "trace_id": trace.trace_id,
-    }, f"Opik has the trace {trace.trace_id}, with a span for each of {len(spans)} steps"
 
 
 BODIES: dict[str, Callable[[RunContext], StepResult]] = {

@@ -1,1 +1,1 @@
-"""From a model in memory to a running `bentoml serve`: store entries, the service, the server and its guard."""
+"""Registration of models in a BentoML store, the service that serves them, and the server that runs it."""

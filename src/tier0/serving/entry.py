@@ -1,7 +1,7 @@
-"""What Tier0 keeps beside a model in a BentoML store, and how it is read back.
+"""Entries of a BentoML store: a model with the files that Tier0 adds to it.
 
-An entry holds ``saved_model.pkl`` (so that `bentoml.sklearn.load_model` reads it, too), ``tier0.json`` (signature,
-library versions, digest, metadata) and ``golden_rows.json``.
+An entry contains ``saved_model.pkl`` (the name that `bentoml.sklearn.load_model` reads), ``tier0.json``
+(signature, library versions, digest, metadata) and ``golden_rows.json``.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ GOLDEN_FILE = "golden_rows.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered model as its files describe it.
+    """The description of a registered model, as read from its files.
 
     Attributes:
         path: the entry's folder within the store.
-        signature: what the model takes and gives.
+        signature: the model's inputs and outputs.
         framework: ``sklearn``, ``xgboost``, ``lightgbm`` or another package that its estimator comes from.
         versions: package name to the version that the model was trained with.
-        sha256: of the model's file, hexadecimal.
-        metadata: what the user said about the model.
+        sha256: digest of the model file, hexadecimal.
+        metadata: the user's metadata.
     """
 
     path: Path
@@ -50,13 +50,13 @@ class Entry:
         """Read the description in *path*.
 
         Raises:
-            RegistrationError: there is none, so the model was not registered by Tier0.
+            RegistrationError: there is no description, so the model was not registered by Tier0.
         """
         try:
             document = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:
             raise RegistrationError(
-                f"{path} holds no model that Tier0 registered ({problem}). Use register_model_for_serving."
+                f"{path} contains no model registered by Tier0 ({problem}). Use register_model_for_serving."
             ) from problem
         return cls(path, Signature.from_dict(document.pop("signature")), **document)
 
@@ -65,28 +65,29 @@ class Entry:
         return GoldenRows.read(self.path / GOLDEN_FILE)
 
     def load_model(self) -> Any:
-        """Load the model, after its file and the installed libraries were found to be those of the registration.
+        """Load the model, after a check of its file's digest and of the installed libraries' versions.
 
         Raises:
-            RegistrationError: the file was changed, or a library has another version than the model was trained with.
+            RegistrationError: the file was changed, or a library has another version than the model was
+                trained with.
         """
         content = (self.path / MODEL_FILE).read_bytes()
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise RegistrationError(
-                f"{self.path / MODEL_FILE} is not the file that was registered: its SHA-256 differs. Register the model again."
+                f"{self.path / MODEL_FILE} was changed after it was registered: its SHA-256 differs. "
+                "Register the model again."
             )
         for package, version in self.versions.items():
             installed = import_module(package).__version__
             if installed != version:
                 raise RegistrationError(
-                    f"the model was trained with {package} {version}, and {installed} is installed here. "
+                    f"the model was trained with {package} {version}, but {installed} is installed. "
                     f"Serve it with {package}=={version}, or train and register it again."
                 )
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "error", message=".*unpickle estimator.*"
-            )  # scikit-learn's InconsistentVersionWarning
-            return pickle.loads(content)  # noqa: S301 - from our own store, with the digest that registration wrote
+            # scikit-learn's InconsistentVersionWarning
+            warnings.filterwarnings("error", message=".*unpickle estimator.*")
+            return pickle.loads(content)  # noqa: S301 - the digest that registration wrote was checked
 
 
 def describe(
@@ -96,7 +97,7 @@ def describe(
     sha256: str,
     metadata: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return what ``tier0.json`` holds, as JSON types."""
+    """Return the content of ``tier0.json``, as JSON types."""
     return {
         "signature": signature.as_dict(),
         "framework": framework,
@@ -107,7 +108,7 @@ def describe(
 
 
 def link_entry(tag: str, store: Path, home: Path) -> None:
-    """Put the model *tag* (exact) of the BentoML home *store* into the one at *home*, as a link; it becomes the latest of its name there."""
+    """Link the model *tag* (exact) of the BentoML home *store* into *home*, as the latest of its name."""
     name, _, version = tag.partition(":")
     link = home / "models" / name / version
     link.parent.mkdir(parents=True, exist_ok=True)
@@ -117,17 +118,17 @@ def link_entry(tag: str, store: Path, home: Path) -> None:
 
 
 def find_entry(tag: str, home: Path) -> tuple[str, Path]:
-    """Find a model in the BentoML home *home*, without changing anything there.
+    """Find a model in a BentoML home, without changing anything there.
 
     Args:
         tag: ``name:version``, ``name:latest`` or ``name``.
-        home: the folder that holds ``models``.
+        home: the BentoML home, the folder that contains ``models``.
 
     Returns:
         The exact tag, and the entry's folder.
 
     Raises:
-        RegistrationError: there is no such model; with what there is.
+        RegistrationError: there is no such model; the message lists the available ones.
     """
     name, _, version = tag.partition(":")
     folder = home / "models" / name
@@ -135,10 +136,9 @@ def find_entry(tag: str, home: Path) -> tuple[str, Path]:
         pointer = folder / "latest"
         version = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else "latest"
     if not (folder / version / "model.yaml").is_file():
-        names = sorted(path.parent.name for path in folder.glob("*/model.yaml")) or sorted(
-            path.name for path in (home / "models").glob("*")
-        )
-        raise RegistrationError(
-            f"there is no model {tag!r} in {home}. There is: {', '.join(names) or 'none'}"
-        )
+        versions = sorted(path.parent.name for path in folder.glob("*/model.yaml"))
+        if versions:
+            raise RegistrationError(f"no model {tag!r} in {home}. Versions of {name}: {', '.join(versions)}")
+        names = sorted(path.name for path in (home / "models").glob("*"))
+        raise RegistrationError(f"no model {tag!r} in {home}. Available models: {', '.join(names) or 'none'}")
     return f"{name}:{version}", folder / version

@@ -1,7 +1,7 @@
 """A process that outlives its test process by less than a second, and takes everything along that it was given.
 
-Run as a script with ``python -I -S``, so that it starts in milliseconds: standard library only, and nothing of tier0.
-Its only argument is a JSON object:
+Run as a script with ``python -I -S``, so that it starts in milliseconds: standard library only, and nothing
+of tier0. Its only argument is a JSON object:
 
 - ``watch``: the pids; when one of them dies, everything ends (normally the test process');
 - ``command``, ``cwd``, ``log``: what to run as a child (optional); its exit status becomes ours;
@@ -10,8 +10,8 @@ Its only argument is a JSON object:
 - ``kill``: pids to kill when a watched process died;
 - ``remove``: folders to delete when a watched process died.
 
-It is a subreaper (Linux): orphans of the command become its children, so that none escapes. Elsewhere it finds what it
-can through ``ps``.
+It is a subreaper (Linux): orphans of the command become its children, so that none escapes. Elsewhere it
+finds what it can through ``ps``.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ def _end(child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[in
 def _descendants() -> list[int]:
     """Return the pids of all descendants of this process.
 
-    Zombies count: while threads of a killed process still end, its first thread is a zombie already, and its port is still open.
+    Zombies count: while threads of a killed process still end, its first thread is a zombie already, and its
+    port is still open.
     """
     children: dict[int, list[int]] = {}
     for pid, parent in _processes():

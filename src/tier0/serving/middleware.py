@@ -1,9 +1,10 @@
-"""One layer in the place of those that BentoML puts around each request: it does the same, for a fraction of the work.
+"""A middleware that replaces those of BentoML, with the same effect for a fraction of the work.
 
-Metrics and lines of the access log are the same ones, and are written once per turn of the event loop, for all whose answer was ready in
-it. OpenTelemetry's layer collects what nobody reads unless something exports it; then it stays. The time limit's keeps 20 objects of
-each request for five seconds, and made garbage collections take a tenth of a second, in the middle of some request. Together they were
-half of what a request cost.
+The metrics and the lines of the access log are the same; they are written once per turn of the event loop,
+for all responses of that turn. OpenTelemetry's middleware collects span attributes that are thrown away
+unless an exporter is configured; with an exporter, it is kept. The middleware for the time limit keeps 20
+objects of each request for five seconds, which made garbage collections take a tenth of a second, in the
+middle of some request. Together they took half of a request's time.
 """
 
 from __future__ import annotations
@@ -43,20 +44,25 @@ METRICS, TRACE, ACCESS, LIMIT = (
     "AccessLogMiddleware",
     "TimeoutMiddleware",
 )
-MAX_REMEMBERED = 1000
+MAX_CHILDREN = 1000
+"""Limit of cached metric children."""
 
 
 def iter_middleware(outer: Any) -> Iterator[tuple[Any, Any]]:
-    """Go from layer to layer of a Starlette application's middleware, inwards: each with the one around it, whose ``app`` it is."""
+    """Iterate over a Starlette application's middleware, from the outermost inwards.
+
+    Yields:
+        Each middleware, after the one whose ``app`` it is: ``(outer, middleware)``.
+    """
     while (layer := getattr(outer, "app", None)) is not None:
         yield outer, layer
         outer = outer.app
 
 
 def replace_middleware(stack: Any) -> None:
-    """Exchange BentoML's layers in a Starlette application's *stack* of middleware, in place.
+    """Replace BentoML's middleware in a Starlette application's *stack*, in place.
 
-    Only those that stand next to each other, so that nothing that stands between them is left out.
+    Only adjacent ones are replaced, so that other middleware between them still runs.
     """
 
     def is_bentomls(pair: tuple[Any, Any]) -> bool:
@@ -81,85 +87,90 @@ def replace_middleware(stack: Any) -> None:
         _AccessLog(layers[ACCESS]) if ACCESS in layers else None,
         _TimeLimit(layers[LIMIT].timeout if LIMIT in layers else math.inf),
     )
+    # Otherwise uvicorn formats a line for every request, which its level then discards.
     uvicorn = logging.getLogger("uvicorn.access")
-    uvicorn.propagate = uvicorn.isEnabledFor(
-        logging.INFO
-    )  # else it puts together a line for every request that no level lets through
+    uvicorn.propagate = uvicorn.isEnabledFor(logging.INFO)
 
 
 class _CombinedMiddleware:
-    """Counts, names, limits and logs each HTTP request; what is None is not done, or by a layer further out.
+    """Metrics, trace ids, time limit and access log of each HTTP request.
 
-    Anything else goes through BentoML's own layers, of which *theirs* is the first.
+    Args:
+        app: the application inside.
+        original: BentoML's own outermost middleware, for everything that is not an HTTP request.
+        ids: trace ids; None if OpenTelemetry's own middleware provides them, or none is configured.
+        metrics: metrics, or None.
+        log: access log, or None.
+        limit: time limit.
     """
 
     def __init__(
         self,
         app: App,
-        theirs: App,
+        original: App,
         ids: _TraceContext | None,
         metrics: _Metrics | None,
         log: _AccessLog | None,
         limit: _TimeLimit,
     ) -> None:
         self.app = app
-        self.theirs = theirs
+        self.original = original
         self.ids = ids
         self.metrics = metrics
         self.log = log
         self.limit = limit
-        self._is_called = False
+        self._is_scheduled = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.theirs(scope, receive, send)
+            await self.original(scope, receive, send)
             return
-        asked = _RequestContext(self, scope, send)
+        request = _RequestContext(self, scope, send)
         token = self.ids.enter(scope) if self.ids is not None else None
-        if asked.metrics is not None:
-            asked.metrics.began(asked.path)
+        if request.metrics is not None:
+            request.metrics.request_started(request.path)
         self.write_soon()
         try:
-            self.limit.start(asked)
-            await self._answer(asked, receive)
+            self.limit.start(request)
+            await self._respond(request, receive)
         finally:
-            if asked.metrics is not None:
-                asked.metrics.ended(asked.path)
+            if request.metrics is not None:
+                request.metrics.request_ended(request.path)
             self.write_soon()
             if token is not None:
                 context.detach(token)
 
-    async def _answer(self, asked: _RequestContext, receive: Receive) -> None:
-        cancelled = asked.task.cancelling()
+    async def _respond(self, request: _RequestContext, receive: Receive) -> None:
+        cancelled = request.task.cancelling()
         try:
-            await self.app(asked.scope, receive, asked.limited)
+            await self.app(request.scope, receive, request.send_in_time)
         except asyncio.CancelledError:
-            if not asked.is_late:
+            if not request.is_late:
                 raise
-            if asked.task.cancelling() > cancelled + 1:  # somebody else gave it up, too
-                asked.task.uncancel()
+            if request.task.cancelling() > cancelled + 1:  # cancelled from outside as well
+                request.task.uncancel()
                 raise
         except Exception:
-            if not asked.is_late:
+            if not request.is_late:
                 raise
-            LOG.exception("what was given up after %s seconds failed", self.limit.timeout)
+            LOG.exception("a request that was cancelled after %s seconds failed", self.limit.timeout)
         finally:
-            self.limit.end(asked)
-        if asked.is_late:
-            asked.task.uncancel()
+            self.limit.end(request)
+        if request.is_late:
+            request.task.uncancel()
             late = JSONResponse(
                 {"error": f"Not able to process the request in {self.limit.timeout} seconds"}, 504
             )
-            await late(asked.scope, receive, asked.told)
+            await late(request.scope, receive, request.send)
 
     def write_soon(self) -> None:
-        """Write what was counted and logged when all who are ready have had their turn."""
-        if not self._is_called:
-            self._is_called = True
+        """Write metrics and log once, after all callbacks that are ready in this turn of the event loop."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._write, context=Context())
 
     def _write(self) -> None:
-        self._is_called = False
+        self._is_scheduled = False
         if self.log is not None:
             self.log.write()
         if self.metrics is not None:
@@ -167,11 +178,11 @@ class _CombinedMiddleware:
 
 
 class _RequestContext:
-    """A request, and what has been answered so far."""
+    """A request, with the status and the headers of its response."""
 
     __slots__ = (
-        "_around",
-        "_head",
+        "_headers",
+        "_middleware",
         "_send",
         "_status",
         "is_late",
@@ -182,199 +193,203 @@ class _RequestContext:
         "task",
     )
 
-    def __init__(self, around: _CombinedMiddleware, scope: Message, send: Send) -> None:
+    def __init__(self, middleware: _CombinedMiddleware, scope: Message, send: Send) -> None:
         self.scope = scope
         self.path: str = scope["path"]
         self.start = time.monotonic()
-        self.task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # we are in one
+        self.task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # there is one
         self.is_late = False
-        self.metrics = None if self.path == "/metrics" else around.metrics
-        self._around = around
+        self.metrics = None if self.path == "/metrics" else middleware.metrics
+        self._middleware = middleware
         self._send = send
         self._status = 0
-        self._head: Any = ()
+        self._headers: Any = ()
 
-    async def limited(self, message: Message) -> None:
-        """Tell the caller, unless it has been told that it is too late."""
+    async def send_in_time(self, message: Message) -> None:
+        """Send a message of the application, unless the time limit was exceeded: then a 504 is sent instead."""
         if not self.is_late:
-            self._around.limit.end(self)
-            await self.told(message)
+            self._middleware.limit.end(self)
+            await self.send(message)
 
-    async def told(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
+        """Send a message to the client; after the last one, count and log the request."""
         kind = message["type"]
         if kind == "http.response.start":
             self._status = message["status"]
-            self._head = message.get("headers", ())
+            self._headers = message.get("headers", ())
             await self._send(message)
         elif kind == "http.response.body" and not message.get("more_body"):
             seconds = time.monotonic() - self.start
             if self.metrics is not None:
-                self.metrics.answered(self.path, self._status, seconds)
-                if (
-                    self._around.limit.is_idle()
-                ):  # whoever asks alone finds it counted, also by another worker
+                self.metrics.response_sent(self.path, self._status, seconds)
+                # A caller without concurrency then finds its request counted by any worker.
+                if self._middleware.limit.is_idle():
                     self.metrics.write()
             await self._send(message)
-            log = self._around.log
+            log = self._middleware.log
             if log is not None and not self.path.startswith(log.skips):
-                log.add(self.scope, self._status, self._head, seconds)
-                self._around.write_soon()
+                log.add(self.scope, self._status, self._headers, seconds)
+                self._middleware.write_soon()
         else:
             await self._send(message)
 
 
 class _TimeLimit:
-    """Answers 504 when nothing was answered within *timeout* seconds. One timer serves all: each may take equally long."""
+    """Time limit for the first message of a response, after which the request is cancelled and 504 is sent.
+
+    All requests have the same *timeout* (in seconds), so one timer suffices.
+    """
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
         self._running: dict[_RequestContext, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, asked: _RequestContext) -> None:
-        self._running[asked] = None
+    def start(self, request: _RequestContext) -> None:
+        self._running[request] = None
         if self._timer is None and self.timeout < math.inf:
             self._set_timer(self.timeout)
 
-    def end(self, asked: _RequestContext) -> None:
-        self._running.pop(asked, None)
+    def end(self, request: _RequestContext) -> None:
+        self._running.pop(request, None)
 
     def is_idle(self) -> bool:
-        """Tell whether everybody who has asked is being answered."""
+        """Return True if every request's response has begun."""
         return not self._running
 
     def _set_timer(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(
-            seconds, self._give_up, context=Context()
-        )  # which keeps nothing of a request
+        # An empty context: the timer must not keep objects of a request alive.
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._cancel_late, context=Context())
 
-    def _give_up(self) -> None:
+    def _cancel_late(self) -> None:
         self._timer = None
         now = time.monotonic()
-        for asked in list(self._running):  # the oldest first
-            rest = asked.start + self.timeout - now
+        for request in list(self._running):  # the oldest first
+            rest = request.start + self.timeout - now
             if rest > 0:
                 self._set_timer(rest)
                 return
-            del self._running[asked]
-            asked.is_late = True
-            asked.task.cancel()
+            del self._running[request]
+            request.is_late = True
+            request.task.cancel()
 
 
 class _Metrics:
-    """BentoML's metrics of requests; every change of one writes into a file that the workers share."""
+    """BentoML's metrics of requests, written together, since each write goes to a file shared by the workers.
+
+    Args:
+        layer: BentoML's own middleware, whose metrics are written.
+    """
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
         self._skips = tuple(layer.skip_paths)
         self._changes: Counter[str] = Counter()
-        self._answered: dict[tuple[str, int], list[float]] = {}
+        self._durations: dict[tuple[str, int], list[float]] = {}
         self._last = 0.0
-        self._remembered: dict[tuple[Any, ...], Any] = {}
+        self._children: dict[tuple[Any, ...], Any] = {}
 
-    def began(self, path: str) -> None:
+    def request_started(self, path: str) -> None:
         self._changes[path] += 1
         if not path.startswith(self._skips):
             self._last = time.time()
 
-    def answered(self, path: str, status: int, seconds: float) -> None:
-        self._answered.setdefault((path, status), []).append(seconds)
+    def response_sent(self, path: str, status: int, seconds: float) -> None:
+        self._durations.setdefault((path, status), []).append(seconds)
 
-    def ended(self, path: str) -> None:
+    def request_ended(self, path: str) -> None:
         self._changes[path] -= 1
 
     def write(self) -> None:
-        last, changes, answered = self._last, self._changes, self._answered
-        self._last, self._changes, self._answered = 0.0, Counter(), {}
+        last, changes, durations = self._last, self._changes, self._durations
+        self._last, self._changes, self._durations = 0.0, Counter(), {}
         layer = self._layer
         try:
             if last:
-                self._of(layer.metrics_last_request_timestamp).set(last)
+                self._child(layer.metrics_last_request_timestamp).set(last)
             for path, change in changes.items():
-                self._of(layer.metrics_request_in_progress, endpoint=path).inc(change)
-            for (path, status), seconds in answered.items():
-                self._of(layer.metrics_request_total, endpoint=path, http_response_code=status).inc(
-                    len(seconds)
-                )
-                observe(
-                    self._of(layer.metrics_request_duration, endpoint=path, http_response_code=status),
-                    seconds,
-                )
-        except Exception:  # such as a disk that is full: a prediction is worth more than its count
-            LOG.exception("the metrics could not be written")
+                self._child(layer.metrics_request_in_progress, endpoint=path).inc(change)
+            for (path, status), seconds in durations.items():
+                labels = {"endpoint": path, "http_response_code": status}
+                self._child(layer.metrics_request_total, **labels).inc(len(seconds))
+                observe(self._child(layer.metrics_request_duration, **labels), seconds)
+        except Exception:  # such as a full disk: a prediction must not fail because of its metrics
+            LOG.exception("metrics could not be written")
 
-    def _of(self, metric: Any, **labels: Any) -> Any:
-        """Return what a metric's labels lead to, which costs as much as counting does."""
+    def _child(self, metric: Any, **labels: Any) -> Any:
+        """Return the metric with these labels; cached, since finding it takes as long as counting does."""
         key = (metric, *labels.values())
-        child = self._remembered.get(key)
+        child = self._children.get(key)
         if child is None:
             service = {
                 "service_name": server_context.bento_name,
                 "service_version": server_context.bento_version,
             }
             child = metric.labels(**service, **labels, runner_name=server_context.service_name)
-            if len(self._remembered) < MAX_REMEMBERED:  # paths that nobody serves are endless
-                self._remembered[key] = child
+            if len(self._children) < MAX_CHILDREN:  # clients may request any number of unknown paths
+                self._children[key] = child
         return child
 
 
 def observe(histogram: Any, amounts: list[float]) -> None:
-    """Put all *amounts* into a histogram of prometheus_client: what its own ``observe`` does for one of them."""
-    for bucket, number in Counter(bisect_left(histogram._upper_bounds, amount) for amount in amounts).items():  # noqa: SLF001
+    """Add all *amounts* to a histogram of prometheus_client, as its own ``observe`` does for a single one."""
+    buckets = Counter(bisect_left(histogram._upper_bounds, amount) for amount in amounts)  # noqa: SLF001
+    for bucket, number in buckets.items():
         histogram._buckets[bucket].inc(number)  # noqa: SLF001
     histogram._sum.inc(sum(amounts))  # noqa: SLF001
 
 
 class _AccessLog:
-    """Lines of BentoML's access log. By the logging module each costs three times what the model does."""
+    """BentoML's access log, written in batches: one call of logging takes three times as long as the model.
+
+    Args:
+        layer: BentoML's own middleware, whose logger and options are used.
+    """
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
         self.skips = tuple(layer.skip_paths)
         self._handler = _only_handler(layer.logger)
         self._lines: list[str] = []
-        self._second, self._beginning = 0, ""
+        self._second, self._prefix = 0, ""
         formats = BentoMLContainer.logging_formatting.get()
-        self._ids = f" (trace={{:{formats['trace_id']}}},span={{:{formats['span_id']}}},sampled={{:d}},service.name={{}})"
+        ids = f"trace={{:{formats['trace_id']}}},span={{:{formats['span_id']}}}"
+        self._suffix = f" ({ids},sampled={{:d}},service.name={{}})"
 
     def add(self, scope: Message, status: int, headers: Any, seconds: float) -> None:
         layer, client = self._layer, scope.get("client")
         if not layer.logger.isEnabledFor(logging.INFO):
             return
         address = f"{client[0]}:{client[1]}" if client else "_"
-        asked = f"scheme={scope['scheme']},method={scope['method']},path={scope['path']}"
-        asked += _described(
+        request = f"scheme={scope['scheme']},method={scope['method']},path={scope['path']}"
+        request += _content_fields(
             scope["headers"], layer.has_request_content_type, layer.has_request_content_length
         )
-        answered = f"status={status}" + _described(
+        response = f"status={status}" + _content_fields(
             headers, layer.has_response_content_type, layer.has_response_content_length
         )
         if self._handler is None:
-            layer.logger.info("%s (%s) (%s) %.3fms", address, asked, answered, seconds * 1000)
-        else:
-            self._lines.append(
-                f"{self._begin(self._handler)}{address} ({asked}) ({answered}) {seconds * 1000:.3f}ms{self._end()}\n"
-            )
+            layer.logger.info("%s (%s) (%s) %.3fms", address, request, response, seconds * 1000)
+            return
+        prefix, suffix = self._line_prefix(self._handler), self._line_suffix()
+        self._lines.append(f"{prefix}{address} ({request}) ({response}) {seconds * 1000:.3f}ms{suffix}\n")
 
-    def _begin(self, handler: logging.Handler) -> str:
-        """Return how a line of this second begins, as the handler would write it."""
+    def _line_prefix(self, handler: logging.Handler) -> str:
+        """Return the start of a line, such as its time, as the handler formats it; cached for one second."""
         second = int(time.time())
         if second != self._second:
             record = self._record("")
-            Context().run(handler.filter, record)  # without a trace: its ids end the line
-            self._second, self._beginning = second, handler.format(record)
-        return self._beginning
+            Context().run(handler.filter, record)  # without trace ids: they are in the line's suffix
+            self._second, self._prefix = second, handler.format(record)
+        return self._prefix
 
-    def _end(self) -> str:
-        """Return how a line ends that belongs to a trace, as BentoML's TraceRecordFilter has it."""
+    def _line_suffix(self) -> str:
+        """Return the current trace's ids as BentoML's TraceRecordFilter formats them, or nothing."""
         span = trace.get_current_span().get_span_context()
-        return (
-            self._ids.format(
-                span.trace_id, span.span_id, span.trace_flags.sampled, trace_context.service_name
-            )
-            if span.trace_id
-            else ""
-        )
+        if not span.trace_id:
+            return ""
+        service = trace_context.service_name
+        return self._suffix.format(span.trace_id, span.span_id, span.trace_flags.sampled, service)
 
     def write(self) -> None:
         handler = self._handler
@@ -391,7 +406,7 @@ class _AccessLog:
                     text.encode(problem.encoding, "backslashreplace").decode(problem.encoding)
                 )
             handler.flush()
-        except Exception:  # noqa: BLE001 - a log that cannot be written harms nobody, as with the logging module
+        except Exception:  # noqa: BLE001 - as in the logging module, an unwritable log must not fail a request
             handler.handleError(self._record(text))
         finally:
             handler.release()
@@ -402,14 +417,14 @@ class _AccessLog:
 
 
 def _only_handler(logger: logging.Logger) -> logging.StreamHandler[Any] | None:
-    """Return the handler that writes what *logger* is told, if there is no other, and it is just as BentoML made it."""
+    """Return the handler of *logger*, if it is the only one and configured as by BentoML."""
     handlers: list[logging.Handler] = []
-    asked: logging.Logger | None = logger
-    while asked is not None:
-        if asked is logger and asked.filters:
+    current: logging.Logger | None = logger
+    while current is not None:
+        if current is logger and current.filters:
             return None
-        handlers += asked.handlers
-        asked = asked.parent if asked.propagate else None
+        handlers += current.handlers
+        current = current.parent if current.propagate else None
     if (
         len(handlers) != 1
         or type(handlers[0]) is not logging.StreamHandler
@@ -417,34 +432,35 @@ def _only_handler(logger: logging.Logger) -> logging.StreamHandler[Any] | None:
     ):
         return None
     formatter, filters = handlers[0].formatter, handlers[0].filters
-    as_made = (
+    is_bentomls = (
         type(formatter) is logging.Formatter
         and formatter._fmt == TRACED_LOG_FORMAT  # noqa: SLF001
-        and [type(one) for one in filters] == [TraceRecordFilter]
+        and [type(log_filter) for log_filter in filters] == [TraceRecordFilter]
     )
-    return handlers[0] if as_made else None
+    return handlers[0] if is_bentomls else None
 
 
-def _described(headers: Any, with_type: bool, with_length: bool) -> str:  # noqa: FBT001
+def _content_fields(headers: Any, with_type: bool, with_length: bool) -> str:  # noqa: FBT001
     content_type = length = b""
     for name, value in headers:
         if name == b"content-type":
             content_type = value
         elif name == b"content-length":
             length = value
-    described = f",type={content_type.decode('latin-1')}" if with_type else ""
-    return f"{described},length={length.decode('latin-1')}" if with_length else described
+    fields = f",type={content_type.decode('latin-1')}" if with_type else ""
+    return f"{fields},length={length.decode('latin-1')}" if with_length else fields
 
 
 def _has_no_exporter(tracer: Any) -> bool:
-    """Tell whether what OpenTelemetry's layer collects goes nowhere: no exporter of spans, no metrics of its own, no header for the answer."""
+    """Return True if OpenTelemetry exports nothing: no span exporter, no metrics, no response headers."""
     exporters = getattr(getattr(tracer, "span_processor", None), "_span_processors", None)
-    counts = type(get_meter_provider()).__module__.startswith("opentelemetry.sdk")
-    return exporters == () and not counts and get_global_response_propagator() is None  # type: ignore[no-untyped-call]
+    has_metrics = type(get_meter_provider()).__module__.startswith("opentelemetry.sdk")
+    propagator = get_global_response_propagator()  # type: ignore[no-untyped-call]
+    return exporters == () and not has_metrics and propagator is None
 
 
 class _Span(trace.NonRecordingSpan):
-    """A span that is only its ids; BentoML reads them from its attribute *context*, as a recording span has it."""
+    """A span that consists of its ids; BentoML reads them from the attribute *context* of recording spans."""
 
     @property
     def context(self) -> trace.SpanContext:
@@ -452,27 +468,32 @@ class _Span(trace.NonRecordingSpan):
 
 
 class _TraceContext:
-    """Continues the caller's trace, so that its id stands in the log, and makes no span that anybody would read.
+    """Continues the caller's trace, so that its id is in the log, without recording a span.
 
-    OpenTelemetry's middleware collects attributes for a span and for three more, one for each message, before it throws them away.
+    OpenTelemetry's middleware collects the attributes of a span and of three more, one for each message, and
+    then discards them.
+
+    Args:
+        layer: OpenTelemetry's own middleware, whose request hook and id generator are used.
     """
 
     def __init__(self, layer: Any) -> None:
-        self._told = layer.server_request_hook
-        self._new = layer.tracer.id_generator
+        self._request_hook = layer.server_request_hook
+        self._generator = layer.tracer.id_generator
 
     def enter(self, scope: Message) -> Any:
-        getter: Any = asgi_getter  # it calls for a dict, and ASGI only for a mapping
-        carried = propagate.extract(scope, getter=getter)
-        parent = trace.get_current_span(carried).get_span_context()
-        trace_id = parent.trace_id if parent.is_valid else self._new.generate_trace_id()
-        own = trace.SpanContext(
-            trace_id,
-            self._new.generate_span_id(),
-            False,
-            parent.trace_flags,
-            parent.trace_state,  # noqa: FBT003
+        """Make the request's trace the current one, and return the token that detaches it."""
+        getter: Any = asgi_getter  # annotated for a dict, but ASGI guarantees a mapping only
+        extracted = propagate.extract(scope, getter=getter)
+        parent = trace.get_current_span(extracted).get_span_context()
+        span = _Span(
+            trace.SpanContext(
+                parent.trace_id if parent.is_valid else self._generator.generate_trace_id(),
+                self._generator.generate_span_id(),
+                is_remote=False,
+                trace_flags=parent.trace_flags,
+                trace_state=parent.trace_state,
+            )
         )
-        span = _Span(own)
-        self._told(span, scope)
-        return context.attach(trace.set_span_in_context(span, carried))
+        self._request_hook(span, scope)
+        return context.attach(trace.set_span_in_context(span, extracted))

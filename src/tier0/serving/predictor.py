@@ -1,4 +1,4 @@
-"""One loaded model in the worker: from the bytes of a request to the content of an answer."""
+"""A loaded model in the worker: from the body of a request to the body of its response."""
 
 from __future__ import annotations
 
@@ -11,35 +11,44 @@ import bentoml
 import orjson
 
 from tier0.core.errors import InvalidRowError
-from tier0.golden.prediction import Output, ask_model, labels_follow, use_one_thread
+from tier0.golden.prediction import Output, compute_output, labels_follow, use_one_thread
 from tier0.serving.entry import Entry
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model, its exact tag, what its store entry says about it, and whether one question gives labels and probabilities."""
+    """A loaded model.
+
+    Attributes:
+        tag: the model's exact tag.
+        model: the fitted estimator or pipeline.
+        entry: the model's description in the store.
+        labels_from_probabilities: whether the labels follow from ``predict_proba``, so that one call gives
+            both.
+    """
 
     tag: str
     model: Any
     entry: Entry
-    asks_once: bool = False
+    labels_from_probabilities: bool = False
 
-    def rows_of(self, body: bytes) -> list[list[Any]]:
-        """Read and check the rows of one request.
+    def parse_rows(self, body: bytes) -> list[list[Any]]:
+        """Parse and validate the rows in the body of a request.
 
         Raises:
-            InvalidRowError: the caller's fault, with the field, the problem and the remedy.
+            InvalidRowError: the request is invalid; with the field, the problem and the remedy.
         """
         payload = _parse(body)
         return self.entry.signature.parse(payload["features"], payload.get("columns"))
 
-    def ask(self, rows: list[list[Any]]) -> Output:
-        """Ask the model about checked rows."""
+    def predict(self, rows: list[list[Any]]) -> Output:
+        """Call the model with validated rows."""
         signature = self.entry.signature
-        return ask_model(self.model, signature, signature.to_container(rows), once=self.asks_once)
+        container = signature.to_container(rows)
+        return compute_output(self.model, signature, container, once=self.labels_from_probabilities)
 
-    def answer(self, output: Output, seconds: float) -> dict[str, Any]:
-        """Return what a caller gets."""
+    def response(self, output: Output, seconds: float) -> dict[str, Any]:
+        """Return the body of a response, as JSON types; *seconds* is the duration of the model's call."""
         return {
             "predictions": output.predictions,
             "probabilities": output.probabilities,
@@ -50,7 +59,7 @@ class Predictor:
         }
 
     def info(self) -> dict[str, Any]:
-        """Return what the model takes and gives, as JSON types."""
+        """Return the model's description, as JSON types."""
         entry = self.entry
         return {
             "model_tag": self.tag,
@@ -59,21 +68,21 @@ class Predictor:
             "signature": entry.signature.as_dict(),
             "request": {
                 "features": "a list of rows or of records",
-                "columns": "the names of the rows' columns; optional",
+                "columns": "column names of the rows (optional)",
             },
             "metadata": dict(entry.metadata),
         }
 
 
 def load_predictor(tag: str) -> Predictor:
-    """Load the model *tag* (exact) from the store that BENTOML_HOME names, with one thread a request.
+    """Load the model *tag* (exact) from the store at BENTOML_HOME, limited to one thread.
 
     Raises:
-        RegistrationError: the entry is not as it was registered.
+        RegistrationError: the entry was changed, or a library has another version.
     """
     entry = Entry.read(Path(bentoml.models.get(tag).path))
     model = entry.load_model()
-    use_one_thread(model)  # threads for each row would fight with their own callers for the cores
+    use_one_thread(model)  # threads of concurrent requests would compete for the same cores
     return Predictor(tag, model, entry, labels_follow(model))
 
 
@@ -85,28 +94,28 @@ def _parse(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         payload = _parse_leniently(body)
     if isinstance(payload, list) and payload and isinstance(payload[0], dict):
-        payload = {"features": payload}  # records name their own columns: nothing is guessed
+        payload = {"features": payload}  # a bare list of records names its columns
     if not isinstance(payload, dict):
         raise InvalidRowError("body", "is not a JSON object", 'Send {"features": [[…]]}')
     unknown = sorted(set(payload) - {"features", "columns"})
     if unknown:
-        raise InvalidRowError(
-            unknown[0], "is not a field of this request", "Its fields are features and, optionally, columns"
-        )
+        remedy = "The fields are features and, optionally, columns"
+        raise InvalidRowError(unknown[0], "is not a field of this request", remedy)
     if "features" not in payload:
         raise InvalidRowError("features", "is missing", 'Send {"features": [[…]]}')
     return payload
 
 
 def _parse_leniently(body: bytes) -> Any:
-    """Parse what Python's json writes, too: NaN is a missing value, and Infinity is refused by the name of its field."""
+    """Parse the extensions of Python's json as well.
+
+    NaN is a missing value. Infinity is rejected later, with the name of its field.
+    """
     try:
         payload = json.loads(body)
-        json.dumps(
-            payload, ensure_ascii=False
-        ).encode()  # half a surrogate pair is text to Python, and to nothing behind it
+        # Python accepts half a surrogate pair in a text, which cannot be encoded afterwards.
+        json.dumps(payload, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as problem:
-        raise InvalidRowError(
-            "body", f"is not JSON: {problem}", 'Send {"features": [[…]]}', status=400
-        ) from None
+        message = f"is not valid JSON: {problem}"
+        raise InvalidRowError("body", message, 'Send {"features": [[…]]}', status=400) from None
     return payload

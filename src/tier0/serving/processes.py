@@ -1,4 +1,4 @@
-"""Starting processes that cannot outlive us, and finding out what is still there."""
+"""Guarded processes, which cannot outlive this one, and functions to find processes and ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ ORPHAN_GRACE = 0.3
 
 
 def start_guard(*watch: int, env: dict[str, str] | None = None, **order: Any) -> subprocess.Popen[bytes]:
-    """Start a guard (see `tier0.serving.guard`) in a session of its own, so that Ctrl-C leaves the order of events to us."""
+    """Start a guard process, see `tier0.serving.guard`.
+
+    It runs in a new session: Ctrl-C does not reach it, so this process decides when it stops.
+
+    Args:
+        watch: pids whose end makes the guard end everything.
+        env: environment of the guard and its command; that of this process by default.
+        order: further fields of the guard's order.
+    """
     document = {"watch": watch, "stop_grace": STOP_GRACE, "orphan_grace": ORPHAN_GRACE, **order}
     return subprocess.Popen(  # noqa: S603
         [sys.executable, "-I", "-S", str(GUARD), json.dumps(document)],
@@ -31,7 +39,7 @@ def start_guard(*watch: int, env: dict[str, str] | None = None, **order: Any) ->
 
 
 def processes_marked(nonce: str) -> list[psutil.Process]:
-    """Return the living processes that carry the server's nonce in their environment, wherever they are in the tree."""
+    """Return the living processes with the server's nonce in their environment, whatever their parent."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -43,14 +51,14 @@ def processes_marked(nonce: str) -> list[psutil.Process]:
 
 
 def accepts_connections(port: int) -> bool:
-    """Tell whether anything listens on *port* of 127.0.0.1."""
+    """Return True if a connection to *port* of 127.0.0.1 is accepted."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def owner_of(port: int) -> str | None:
-    """Describe the process that listens on TCP *port*: its pid and command, or that it is not ours to see."""
+    """Describe the process that listens on TCP *port* by its pid and command; None if there is none."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:
@@ -62,13 +70,17 @@ def owner_of(port: int) -> str | None:
             try:
                 command = " ".join(psutil.Process(connection.pid).cmdline())[:120]
             except psutil.Error:
-                command = "gone meanwhile"
+                command = "ended meanwhile"
             return f"pid {connection.pid} ({command})"
     return None
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nobody has *port* of 127.0.0.1; raises OSError where it cannot be bound for another reason."""
+    """Return True if *port* of 127.0.0.1 is not in use.
+
+    Raises:
+        OSError: the port cannot be bound for another reason.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""Registering a model: its whole pipeline, what it takes and gives, and the golden rows that prove it."""
+"""Registration of a model: its complete pipeline, its signature, and its golden rows."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from typing import Any
 import cloudpickle
 
 from tier0.core.errors import ModelChangedError, RegistrationError, Tier0Error
-from tier0.core.worker_process import Helper
-from tier0.golden.capture import ask_in_memory, infer_signature
+from tier0.core.worker_process import WorkerProcess
+from tier0.golden.capture import infer_signature, make_golden_rows
 from tier0.golden.prediction import package_of
 from tier0.golden.rows import GoldenRows
 from tier0.golden.signature import Signature
@@ -33,11 +33,11 @@ class RegisteredModel:
     """A model in a BentoML store.
 
     Attributes:
-        tag: exact, ``name:version``.
-        store: the BentoML home that holds it.
+        tag: the exact tag, ``name:version``.
+        store: the BentoML home that contains it.
         path: its entry's folder.
-        signature: what it takes and gives.
-        golden: input rows, with what the model in memory gave for them.
+        signature: the model's inputs and outputs.
+        golden: input rows, with the outputs of the model in memory.
     """
 
     tag: str
@@ -63,30 +63,35 @@ async def register_model_for_serving(
     threshold: float | None = None,
     store: Path | str | None = None,
 ) -> RegisteredModel:
-    """Save a fitted model so that `tier0.serving.service` serves it, and prove it by loading it in a fresh interpreter.
+    """Save a fitted model so that `tier0.serving.service` can serve it, and verify it in a fresh interpreter.
 
     Args:
-        model: follows scikit-learn's estimator interface: ``predict``, and ``predict_proba`` where it has it.
+        model: a fitted estimator with scikit-learn's interface: ``predict`` and, optionally,
+            ``predict_proba``.
         model_name: lower-case letters, digits, ``_``, ``-`` and ``.``.
-        metadata: JSON types, kept with the model. ``feature_names`` names the columns of *examples* that are an array.
-        examples: a DataFrame or array of shape (rows, features), just as *model* (or *preprocessor*) takes them. They
-            become the golden rows, and are kept beside the model: give few, and none that must not be kept.
-        preprocessor: a fitted transformer that comes before the model; both are saved as one pipeline.
-        framework: where the estimator comes from; found from the object by default.
-        threshold: for two classes, the probability of the second class from which it is predicted.
-        store: a BentoML home to save in. By default a private one, that is deleted when this process ends.
+        metadata: JSON types, stored with the model. ``feature_names`` names the columns of *examples* if they
+            are an array.
+        examples: a DataFrame or array of shape (rows, features), in the form that *model* (or *preprocessor*)
+            accepts. They become the golden rows and are stored with the model: pass few rows, and none that
+            must not be stored.
+        preprocessor: a fitted transformer applied before the model; both are saved as one pipeline.
+        framework: package that the estimator comes from; detected by default.
+        threshold: for two classes, the minimum probability at which the second class is predicted.
+        store: BentoML home to save in. By default a private one, which is deleted when this process ends.
 
     Raises:
-        RegistrationError: the model cannot be registered as asked, or came back changed; then nothing is left in the store.
+        RegistrationError: the model cannot be registered, or differs after loading; nothing is left in the
+            store.
     """
-    save = ModelSaver(model, model_name, metadata, examples, preprocessor, framework, threshold)
+    saver = ModelSaver(model, model_name, metadata, examples, preprocessor, framework, threshold)
     workspace = Workspace.create()
+
+    def save() -> RegisteredModel:
+        writer = EntryWriter(workspace, Path(store or workspace.store).absolute())
+        return saver(workspace, writer, prove=True)
+
     try:
-        return await asyncio.to_thread(
-            lambda: save(
-                workspace, EntryWriter(workspace, Path(store or workspace.store).absolute()), prove=True
-            )
-        )
+        return await asyncio.to_thread(save)
     finally:
         if store is None:
             atexit.register(workspace.close)
@@ -95,10 +100,10 @@ async def register_model_for_serving(
 
 
 class ModelSaver:
-    """A model that was found fit to be saved: its signature inferred, its golden rows computed.
+    """A model ready to be saved, with its inferred signature and its golden rows.
 
     Raises:
-        RegistrationError: it is not.
+        RegistrationError: the model cannot be registered.
     """
 
     def __init__(
@@ -113,34 +118,35 @@ class ModelSaver:
     ) -> None:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?", name):
             raise RegistrationError(
-                f"model_name = {name!r} is no name for BentoML: use lower-case letters, digits, '_', '-' and '.', 63 at most"
+                f"invalid model_name {name!r}: use 1 to 63 lower-case letters, digits, '_', '-' and '.'; "
+                "the first and the last must be a letter or digit"
             )
         self.metadata = _json_metadata(metadata)
         self.name = name
         self.model = model if preprocessor is None else _as_one_pipeline(preprocessor, model)
         self.framework = framework or find_framework(model)
         self.signature = infer_signature(self.model, examples, threshold, self.metadata.get("feature_names"))
-        self.golden = ask_in_memory(self.model, self.signature, examples)
+        self.golden = make_golden_rows(self.model, self.signature, examples)
 
     def __call__(self, workspace: Workspace, writer: EntryWriter, *, prove: bool) -> RegisteredModel:
         """Save the model.
 
         Args:
-            workspace: where the files are put together.
-            writer: of the BentoML home to save in.
-            prove: load the entry in the fresh interpreter that saved it, and compare the golden rows. Without it, the first
-                golden answer of a server has to be the proof.
+            workspace: folder for the temporary files.
+            writer: writer of the BentoML home to save in.
+            prove: whether to load the model in the fresh interpreter that saves it, and compare the golden
+                rows. Otherwise only a server's first golden prediction verifies the saved model.
 
         Raises:
-            RegistrationError: it could not be saved, or came back changed.
+            RegistrationError: the model could not be saved, or differs after loading.
         """
         return save_models([self], workspace, writer, prove=prove)[0]
 
     def write_files(self, folder: Path) -> dict[str, Any]:
-        """Write what the entry consists of, and return what a store has to be told beside that.
+        """Write the entry's files to *folder*, and return the order for `tier0.serving.save_entry`.
 
         Raises:
-            RegistrationError: the model cannot be pickled, or *folder* not be written.
+            RegistrationError: the model cannot be pickled, or *folder* cannot be written.
         """
         versions = _versions(self.framework, self.signature)
         try:
@@ -157,9 +163,9 @@ class ModelSaver:
             (folder / DESCRIPTION_FILE).write_text(json.dumps(description), encoding="utf-8")
             self.golden.write(folder / GOLDEN_FILE)
         except OSError as problem:
-            size = f"{len(content) / 1e6:.1f} MB"
             raise RegistrationError(
-                f"the model ({size}) cannot be written to {folder}: {problem}. Make room there, or set TMPDIR"
+                f"cannot write the model ({len(content) / 1e6:.1f} MB) to {folder}: {problem}. "
+                "Free space there, or set TMPDIR to another folder"
             ) from problem
         return {
             "name": self.name,
@@ -178,10 +184,18 @@ def save_models(
     prove: bool,
     close_after: bool = True,
 ) -> list[RegisteredModel]:
-    """Save several models at once, in one process, which ends with the last ones; for the other arguments see `ModelSaver.__call__`.
+    """Save several models with one worker process.
+
+    Args:
+        savers: the models.
+        workspace: see `ModelSaver.__call__`.
+        writer: see `ModelSaver.__call__`.
+        prove: see `ModelSaver.__call__`.
+        close_after: whether to end the worker process afterwards.
 
     Raises:
-        RegistrationError: one of them could not be saved, or came back changed; those before it are in the store.
+        RegistrationError: a model could not be saved, or differs after loading; those before it are in the
+            store.
     """
     try:
         outcomes = writer.write(
@@ -205,45 +219,55 @@ def save_models(
 
 
 class EntryWriter:
-    """A process that writes entries into a BentoML home (see `tier0.serving.save_entry`); it imports BentoML from now on.
+    """A worker process that writes entries into a BentoML home, see `tier0.serving.save_entry`.
+
+    It starts at once, and imports BentoML in the background.
 
     Args:
-        workspace: where it may put temporary files.
-        store: the BentoML home; made if it is not there.
+        workspace: folder for its temporary files.
+        store: the BentoML home; created if missing.
     """
 
     def __init__(self, workspace: Workspace, store: Path) -> None:
         self.store = store
         store.mkdir(parents=True, exist_ok=True)
-        self._helper = Helper("tier0.serving.save_entry", workspace.folder("w"), BENTOML_HOME=str(store))
+        self._worker = WorkerProcess(
+            "tier0.serving.save_entry", workspace.folder("w"), BENTOML_HOME=str(store)
+        )
 
     def write(
         self, entries: Sequence[Mapping[str, Any]], *, prove: bool, close_after: bool = True
     ) -> list[dict[str, str]]:
-        """Write the entries (see `ModelSaver.write_files`).
+        """Write the entries.
+
+        Args:
+            entries: orders returned by `ModelSaver.write_files`.
+            prove: see `ModelSaver.__call__`.
+            close_after: whether to end the worker process afterwards.
 
         Returns:
-            The exact tag, and the path, of each.
+            The exact tag and the path of each.
 
         Raises:
-            RegistrationError: one could not be written, or its proof failed.
+            RegistrationError: an entry could not be written, or its model differs after loading.
         """
         try:
-            reply = self._helper.carry_out({"entries": entries, "prove": prove}, close_after=close_after)
+            reply = self._worker.execute({"entries": entries, "prove": prove}, close_after=close_after)
             return reply["saved"]  # type: ignore[no-any-return]
         except Tier0Error as problem:
             kind = ModelChangedError if isinstance(problem, ModelChangedError) else RegistrationError
-            raise kind(f"the model could not be registered in {self.store}: {problem}") from problem
+            raise kind(f"cannot register the model in {self.store}: {problem}") from problem
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
-        self._helper.close()
+        """End the worker process, even while it writes."""
+        self._worker.close()
 
 
 def pickle_with_own_code(model: Any) -> bytes:
-    """Pickle a model together with the code of those of its classes and functions that no other interpreter could import.
+    """Pickle a model together with the code of its classes and functions that are not installed.
 
-    They are a project's own modules, such as the transformers that it trains with: the worker is started in an empty folder.
+    They come from a project's own modules, such as its transformers. The worker, which is started in an empty
+    folder, could not import them.
     """
     content: bytes = cloudpickle.dumps(model)
     own = {name.partition(".")[0] for name in _modules_named_in(content)} - {"tier0"}
@@ -265,7 +289,7 @@ def pickle_with_own_code(model: Any) -> bytes:
 
 
 def _modules_named_in(content: bytes) -> set[str]:
-    """Return every text in a pickle that could be a module's name: whatever stands for a module is among them."""
+    """Return all texts in a pickle that could be module names, among them all modules that it needs."""
     return {
         value
         for _, value, _ in pickletools.genops(content)
@@ -274,7 +298,7 @@ def _modules_named_in(content: bytes) -> set[str]:
 
 
 def _is_installed(module: ModuleType) -> bool:
-    """Tell whether a module comes with Python or was installed, so that every interpreter of this environment has it."""
+    """Return True if a module can be imported by every interpreter of this environment."""
     paths = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
     places = {Path(path).resolve() for path in sysconfig.get_paths().values()}
     return all(
@@ -286,20 +310,21 @@ def find_framework(model: Any) -> str:
     """Return the package that the estimator, the last step of a pipeline, comes from.
 
     Raises:
-        RegistrationError: it does not follow scikit-learn's interface.
+        RegistrationError: the estimator does not have scikit-learn's interface.
     """
     estimator = model.steps[-1][1] if hasattr(model, "steps") else model
     package = package_of(estimator)
     if not hasattr(estimator, "predict") or type(estimator).__name__ == "Booster":
         raise RegistrationError(
-            f"model is a {package} {type(estimator).__name__}, which does not follow scikit-learn's interface. "
-            "Train with its wrapper, such as XGBClassifier or LGBMRegressor, or wrap it in an estimator with predict and predict_proba."
+            f"model is a {type(estimator).__name__} of {package}, which does not have scikit-learn's "
+            "interface. Train with a wrapper such as XGBClassifier or LGBMRegressor, or wrap the model in an "
+            "estimator with predict and, for classes, predict_proba."
         )
     return package
 
 
 def _versions(framework: str, signature: Signature) -> dict[str, str]:
-    """Return the versions of the libraries that the model's behaviour hangs on, as they are loaded right now."""
+    """Return the versions of the imported libraries that the model's behaviour depends on."""
     packages = {"numpy", "sklearn", framework, *(["pandas"] if signature.container == "dataframe" else [])}
     return {
         name: version
@@ -319,5 +344,5 @@ def _json_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         return json.loads(json.dumps(dict(metadata or {}), allow_nan=False))  # type: ignore[no-any-return]
     except (TypeError, ValueError) as problem:
         raise RegistrationError(
-            f"metadata holds something that JSON cannot: {problem}. Use text, finite numbers, lists and dicts."
+            f"metadata cannot be written as JSON: {problem}. Use text, finite numbers, lists and dicts."
         ) from problem

@@ -1,7 +1,7 @@
-"""Putting a model into a BentoML store, in a process of its own: BENTOML_HOME is fixed by BentoML's first use.
+"""Worker process that saves models in a BentoML store: BentoML reads BENTOML_HOME once, when it is imported.
 
-With ``prove``, the model is first loaded from its file and asked for its golden rows right here, in an interpreter that has never
-seen it; nothing gets into the store where they do not come back.
+With ``prove``, the model is first loaded from its file, in this interpreter, which did not train it, and its
+predictions are compared with the golden rows. A model that differs is not saved.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, Entry
 
 
 def prepare() -> Handler:
-    """Return what carries out the order; BentoML is imported with this module."""
+    """Return the handler of orders; BentoML is imported with this module."""
     return save_all
 
 
 def save_all(order: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
-    """Save the order's ``entries``, each proven first where the order says ``prove``."""
+    """Save the ``entries`` of an order, each verified first if ``prove`` is true."""
     return {"saved": [save(entry, proven=order["prove"]) for entry in order["entries"]]}
 
 
@@ -37,7 +37,7 @@ def save(entry: dict[str, Any], *, proven: bool) -> dict[str, str]:
         The exact ``tag``, and the ``path`` of the entry.
 
     Raises:
-        ModelChangedError: the model that was loaded back does not give its golden rows.
+        ModelChangedError: the loaded model's predictions differ from the golden rows.
     """
     folder = Path(entry["folder"])
     if proven:
@@ -59,23 +59,23 @@ def save(entry: dict[str, Any], *, proven: bool) -> dict[str, str]:
 
 
 def prove(path: Path) -> None:
-    """Load the model from the files in *path* and compare what it gives with its golden rows.
+    """Load the model from the files in *path*, and compare its predictions with its golden rows.
 
     Raises:
-        ModelChangedError: they differ, or the model cannot be loaded or asked.
+        ModelChangedError: they differ, or the model cannot be loaded or called.
     """
-    from tier0.golden.prediction import ask_model  # noqa: PLC0415 - with the model's own libraries: only where proof is asked for
+    from tier0.golden.prediction import compute_output  # noqa: PLC0415 - imports libraries that saving alone does not need
 
     entry = Entry.read(path)
     golden = entry.golden_rows()
     signature = entry.signature
+    batches = [
+        batch for batch in (golden.examples, golden.edge_cases) if batch
+    ]  # the same batches as in memory
     try:
         model = entry.load_model()
-        batches = [
-            batch for batch in (golden.plain, golden.edge_cases) if batch
-        ]  # as they were asked in memory
         outputs = [
-            ask_model(model, signature, signature.to_container(signature.parse(batch.records())))
+            compute_output(model, signature, signature.to_container(signature.parse(batch.records())))
             for batch in batches
         ]
     except Exception as problem:
@@ -85,4 +85,4 @@ def prove(path: Path) -> None:
     tolerance = golden.tolerances(same_arithmetic=True, same_batch=True)
     for batch, output in zip(batches, outputs, strict=True):
         if (mismatch := batch.compare(vars(output), tolerance=tolerance)) is not None:
-            raise ModelChangedError(f"the model that was saved is not the model in memory: {mismatch}")
+            raise ModelChangedError(f"the saved model differs from the model in memory: {mismatch}")

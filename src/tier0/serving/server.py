@@ -17,12 +17,12 @@ from typing import Any
 
 import psutil
 
+from tier0.core.child_environment import ONE_THREAD, child_environment
 from tier0.core.errors import PortInUseError, PredictionMismatchError, ServerError
 from tier0.core.event_log import EventLog
 from tier0.core.events import ServerKilled, ServerLaunched, ServerPortTaken, ServerReady, ServerStopped
 from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
 from tier0.core.settings import Port
-from tier0.core.worker_process import ONE_THREAD, child_environment
 from tier0.serving.entry import link_entry
 from tier0.serving.processes import accepts_connections, is_free, owner_of, processes_marked, start_guard
 from tier0.serving.workspace import Workspace
@@ -58,7 +58,8 @@ class Server:
         watch: pids with any of which the server ends; ours by default.
         workspace: a folder that belongs to this server alone, and goes with it.
         service: what to serve, as `bentoml serve` is told.
-        project: the folder that a service of the user's own lives in, and is started in; None for ours, which waits for `announce`.
+        project: the folder that a service of the user's own lives in, and is started in; None for ours, which
+            waits for `announce`.
     """
 
     folder: Path
@@ -214,8 +215,8 @@ class Server:
             What the probe returned.
 
         Raises:
-            ServerError: the process exited, its worker was respawned, a traceback shows, the time is over, or the server
-                that answers is another one; with the end of the log.
+            ServerError: the process exited, its worker was respawned, a traceback shows, the time is over, or
+                the server that answers is another one; with the end of the log.
             PortInUseError: the port was taken between our look and the start, and no other one may be taken.
             PredictionMismatchError: the answer is not what the in-memory model gave.
         """
@@ -256,7 +257,8 @@ class Server:
 
         Raises:
             ServerError: it will not become ready any more; with the end of the log.
-            PortInUseError: somebody took the port between our look and its start, and no other one may be taken.
+            PortInUseError: somebody took the port between our look and its start, and no other one may be
+                taken.
         """
         problem = self._find_problem()
         if problem is None:

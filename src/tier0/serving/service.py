@@ -1,8 +1,8 @@
 """The BentoML service that serves registered models: one importable class, told by environment what to serve.
 
-``TIER0_ANNOUNCEMENT`` is the path of a JSON file ``{"models": {name: tag}, "nonce": …}``. The worker does its imports
-first, and waits for the file where it is not written yet, so that a server can start while its model is still training.
-``TIER0_WORKERS`` is the number of workers.
+``TIER0_ANNOUNCEMENT`` is the path of a JSON file ``{"models": {name: tag}, "nonce": …}``. The worker does its
+imports first, and waits for the file where it is not written yet, so that a server can start while its model
+is still training. ``TIER0_WORKERS`` is the number of workers.
 """
 
 from __future__ import annotations

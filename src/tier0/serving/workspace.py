@@ -1,4 +1,4 @@
-"""The private folder of a run: gone when the run ends, however it ends."""
+"""The private folder of a run, which is deleted when the run ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from tier0.serving.processes import start_guard
 
 @dataclass
 class Workspace:
-    """A folder that only its owner may enter, with a guard that deletes it when the process *watch* dies.
+    """A folder that only its owner can access, with a guard that deletes it when the process *watch* dies.
 
     Attributes:
-        path: the folder; short, since BentoML puts sockets below it.
-        keep: leave the folder where it is.
-        watch: the pid with which it ends; another one than ours where several processes share the folder.
-        controller: a process without which ours has no reason to live on, either: xdist's workers outlive theirs by many seconds.
+        path: the folder; a short path, since BentoML creates sockets in it.
+        keep: whether the folder is kept.
+        watch: pid of the process whose end deletes the folder; another process if several share the folder.
+        controller: pid of a process whose end also kills this one: xdist's workers outlive their controller
+            by many seconds.
     """
 
     path: Path
@@ -34,39 +35,42 @@ class Workspace:
 
     @classmethod
     def create(cls, *, keep: bool = False, controller: int | None = None) -> Workspace:
-        """Make a new folder under the system's folder for temporary files."""
-        return cls(
-            Path(tempfile.gettempdir()) / f"tier0-{os.urandom(5).hex()}", keep=keep, controller=controller
-        ).open()
+        """Create a new folder in the system's folder for temporary files."""
+        path = Path(tempfile.gettempdir()) / f"tier0-{os.urandom(5).hex()}"
+        return cls(path, keep=keep, controller=controller).open()
 
     def open(self) -> Workspace:
-        """Make the folder, unless another process that shares it was first, and have it guarded."""
+        """Create the folder, unless a process that shares it already did, and start its guard.
+
+        Raises:
+            Tier0Error: the folder belongs to another user, or others can access it.
+        """
         if not self.keep:
             controller = [] if self.controller is None else [self.controller]
-            self._guard = start_guard(
-                self.watch, *controller, remove=[str(self.path)], kill=[os.getpid()] if controller else []
-            )
+            kill = [os.getpid()] if controller else []
+            self._guard = start_guard(self.watch, *controller, remove=[str(self.path)], kill=kill)
         self.path.mkdir(mode=0o700, exist_ok=self.watch != os.getpid())
         found = self.path.lstat()
         if found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise Tier0Error(
-                f"{self.path} is not ours alone (owner {found.st_uid}, mode {found.st_mode & 0o777:o}): nothing in it is to be trusted"
+                f"refusing to use {self.path}: it must belong to the current user with mode 0700 "
+                f"(owner {found.st_uid}, mode {found.st_mode & 0o777:04o})"
             )
         return self
 
     @property
     def store(self) -> Path:
-        """The BentoML home of this run, which holds the models that it registered."""
+        """The BentoML home of this run, with the models that it registered."""
         return self.path / "store"
 
     def folder(self, name: str) -> Path:
-        """Make a new folder, numbered so that it is this process' own."""
+        """Create a new folder; the pid and a number make its name unique among the sharing processes."""
         path = self.path / f"{name}{os.getpid()}-{next(self._numbers)}"
         path.mkdir()
         return path
 
     def close(self) -> None:
-        """Delete the folder, unless it is to be kept or still shared."""
+        """Delete the folder, unless it is kept or belongs to another process."""
         if self.keep or self.watch != os.getpid():
             return
         shutil.rmtree(self.path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The checks as tests: `parametrize_with_checks`, and a ready module of them for ``pytest --pyargs tier0.suite``."""
+"""Checks as tests: `parametrize_with_checks`, and a module of tests for ``pytest --pyargs tier0.suite``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from tier0.runs.deployment import Deployment
 
 
-class AskedCheck:
-    """One check of the catalogue, to be called with a deployment in a test.
+class ParametrizedCheck:
+    """One check of the catalogue, as the parameter of a test, which calls it with a deployment.
 
     Attributes:
-        check: of the catalogue.
-        result: what came of it when it was asked last; None before that.
-        requests: when it sent each of its requests, on the monotonic clock, and whether that was answered.
-        retried: why requests of it were sent again, and how often.
+        check: entry of the catalogue.
+        result: result of the last call; None before the first.
+        requests: time of each request (monotonic clock, in seconds), and whether there was a response.
+        retried: number of requests that were sent again, by reason.
     """
 
     is_tier0_check = True
@@ -37,24 +37,25 @@ class AskedCheck:
         self.retried: dict[str, int] = {}
         self._disturb = disturb
 
-    def forget(self) -> None:
-        """Begin anew: tests that are parametrized with the same checks share them."""
+    def reset(self) -> None:
+        """Discard the last result: tests that are parametrized with the same checks share them."""
         self.result, self.requests, self.retried = None, [], {}
 
     def __call__(self, deployment: Deployment) -> dict[str, Any]:
-        """Ask *deployment*: a check that fails fails the test, and one that is not checked skips it, with the reason.
+        """Run the check on *deployment*: fail the test if it fails, skip it if it is not checked.
 
         All checks of one deployment belong to one examination, as in `tier0.check_serving`.
 
         Returns:
-            The evidence, where there is some.
+            The evidence; empty if there is none.
 
         Raises:
-            Tier0Error: nothing answers, or the contract is not clear. Only the first check raises it; later ones skip their tests.
+            Tier0Error: the service does not respond, or its contract cannot be determined. Only the first
+                check raises it; later ones skip their tests.
         """
-        from tier0.runs.examination import examination_of  # noqa: PLC0415 - the list of checks costs nothing, asking one imports httpx
+        from tier0.runs.examination import examination_of  # noqa: PLC0415 - running a check imports httpx
 
-        self.forget()
+        self.reset()
         examination = examination_of(deployment)
         if examination.failure is not None:
             pytest.skip(first_line(examination.failure))
@@ -64,15 +65,17 @@ class AskedCheck:
             self.result = CheckResult(self.check.id, "error", str(problem))
             raise
         self.requests, self.retried = examination.requests, examination.retried
-        return _concluded(self.result)
+        return _evidence_or_outcome(self.result)
 
 
-class AskedClientCheck:
-    """One check of clients, to be called with a factory in a test.
+class ParametrizedClientCheck:
+    """One check of clients, as the parameter of a test, which calls it with the client's factory.
 
     Attributes:
-        check: of the catalogue.
-        result: what came of it when it was asked last; None before that.
+        check: entry of the catalogue.
+        result: result of the last call; None before the first.
+        requests: always empty; requests of a client are not in the timeline of the run.
+        retried: always empty.
     """
 
     is_tier0_check = True
@@ -83,8 +86,8 @@ class AskedClientCheck:
         self.retried: dict[str, int] = {}
         self.result: CheckResult | None = None
 
-    def forget(self) -> None:
-        """Begin anew, see `AskedCheck.forget`."""
+    def reset(self) -> None:
+        """Discard the last result, see `ParametrizedCheck.reset`."""
         self.result = None
 
     def __call__(
@@ -92,19 +95,20 @@ class AskedClientCheck:
         factory: Callable[..., Any] | str,
         declare: Declaration | Mapping[str, Any] | Path | str | None = None,
     ) -> dict[str, Any]:
-        """Judge the client that *factory* makes; see `tier0.check_client`. What is not judged skips the test, with the reason.
+        """Check the client that *factory* creates, as `tier0.check_client`; skip the test if it is not checked.
 
         Returns:
-            The evidence, where there is some.
+            The evidence; empty if there is none.
         """
         from tier0.runs.check_client import check_client  # noqa: PLC0415
 
-        self.forget()
+        self.reset()
         self.result = check_client(factory, declare, only=[self.check.id], on_fail="return").checks[0]
-        return _concluded(self.result)
+        return _evidence_or_outcome(self.result)
 
 
-def _concluded(result: CheckResult) -> dict[str, Any]:
+def _evidence_or_outcome(result: CheckResult) -> dict[str, Any]:
+    """Return the evidence of a check that passed; otherwise end the test with the check's outcome."""
     if result.status == "not_judged":
         pytest.skip(f"{WORDS[result.status]}: {result.message}")
     if result.status != "pass":
@@ -120,21 +124,21 @@ def parametrize_with_client_checks(only: Sequence[str] = ()) -> pytest.MarkDecor
             check("mypkg.client:make_client", "client.toml")
 
     Args:
-        only: groups or single checks; all by default.
+        only: names of groups or of single checks; all checks by default.
 
     Raises:
-        UnknownCheckError: a name is neither; pytest then cannot collect the module.
+        UnknownCheckError: a name is neither a group nor a check; pytest then cannot collect the module.
     """
-    chosen = select_checks(CLIENT_CATALOGUE, only)
+    selected = select_checks(CLIENT_CATALOGUE, only)
     return pytest.mark.parametrize(
-        "check", [pytest.param(AskedClientCheck(check), id=check.id) for check in chosen]
+        "check", [pytest.param(ParametrizedClientCheck(check), id=check.id) for check in selected]
     )
 
 
 def parametrize_with_checks(
     groups: Sequence[str] = (), *, disturb: Disturbance | None = None
 ) -> pytest.MarkDecorator:
-    """Parametrize a test with the checks, as scikit-learn's decorator of that name does.
+    """Parametrize a test with the checks of a service, as scikit-learn's decorator of that name does.
 
         @tier0.parametrize_with_checks()
         @pytest.mark.tier0_bentoml
@@ -142,13 +146,13 @@ def parametrize_with_checks(
             check(tier0_deployment)
 
     Args:
-        groups: of the catalogue, or single checks; all by default.
-        disturb: how far the deployment may be disturbed; as it says itself, by default.
+        groups: names of groups or of single checks; all checks by default.
+        disturb: how far the deployment may be disturbed; the deployment's own level by default.
 
     Raises:
         UnknownCheckError: a name is neither a group nor a check; pytest then cannot collect the module.
     """
-    chosen = select_checks(CATALOGUE, groups)
+    selected = select_checks(CATALOGUE, groups)
     return pytest.mark.parametrize(
-        "check", [pytest.param(AskedCheck(check, disturb), id=check.id) for check in chosen]
+        "check", [pytest.param(ParametrizedCheck(check, disturb), id=check.id) for check in selected]
     )

@@ -1,4 +1,4 @@
-"""The tests that users run: ``pytest --pyargs tier0.suite -m tier0_bentoml``, with any ``--tier0-…`` setting."""
+"""All checks of a service as tests: ``pytest --pyargs tier0.suite -m tier0_bentoml``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tier0.suite import AskedCheck, parametrize_with_checks
+from tier0.suite import ParametrizedCheck, parametrize_with_checks
 
 if TYPE_CHECKING:
     from tier0.runs.deployment import Deployment
@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 @pytest.mark.tier0_bentoml
 @parametrize_with_checks()
-def test_serving(tier0_deployment: Deployment, check: AskedCheck) -> None:
+def test_serving(tier0_deployment: Deployment, check: ParametrizedCheck) -> None:
     check(tier0_deployment)

@@ -1,1 +1,1 @@
-"""Checks of somebody's client: what it does is read at the other end of the wire, and never from its attributes."""
+"""Checks of any client, decided only by the requests that reach a fault server, never by its attributes."""

@@ -1,4 +1,4 @@
-"""The circuit breaker: what reaches a service in trouble, and what does not."""
+"""Checks of the circuit breaker: which requests reach a failing service, and which do not."""
 
 from __future__ import annotations
 
@@ -6,190 +6,205 @@ import asyncio
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
 
 from tier0.checks.client.harness.call import Call, StillWaitingError
-from tier0.checks.client.harness.subject import Caller, Subject, settle
+from tier0.checks.client.harness.subject import Caller, Subject, wait_until
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
 FAILING = 503
 AT_ONCE = 20
 BURST = 100
-ON_ITS_WAY = 0.03
-"""Seconds within which what was sent before the opening may still arrive."""
+IN_FLIGHT = 0.03
+"""Seconds within which requests that were sent before the opening may still arrive."""
 PROBE = 0.15
 REJECTIONS = 200
 MAX_REJECTION_SECONDS = 0.005
-"""Seconds for a rejection: what costs that much is no protection of the caller."""
+"""Seconds for a rejection: a slower one does not protect the caller."""
 HOUR = 3600.0
-GAVE_UP_AT = 0.9
-"""Of an attempt's limit."""
+GIVE_UP_SHARE = 0.9
+"""Share of the attempt's timeout after which callers give up."""
+RESET_SHARE = 0.9
+"""Share of the reset time within which a request counts as too early."""
 
 
 async def opens(subject: Subject) -> dict[str, Any]:
-    """Fail where a service that only fails gets more requests than the threshold, or any after the first rejection."""
+    """Fail if a failing service gets more requests than the threshold, or any after the first rejection."""
     threshold, reset = subject.declared.threshold or 1, subject.declared.reset or math.inf
-    async with subject.against(Reply(503)) as caller:
+    async with subject.against(Reply(FAILING)) as caller:
         rejected = False
         for _ in range(threshold * 2 + 2):
             rejected = rejected or (await caller.predict()).rejected
         arrivals = caller.log.arrivals
         if len(arrivals) < threshold:
             raise caller.fail(
-                f"{len(arrivals)} requests reached a failing service before the first rejection, and {threshold} were declared"
+                f"the client rejected a call after {len(arrivals)} failed requests (declared threshold: "
+                f"{threshold})"
             )
-        shut_until = (arrivals[threshold - 1].ended_at or 0.0) + reset * 0.9
-        early = [one for one in arrivals[threshold:] if one.at < shut_until]
+        early = _early(arrivals, threshold, reset)
         if early and not rejected:
             raise caller.fail(
-                f"{len(arrivals)} failures in a row, and it still asks", "errors are retried, and not counted"
+                f"the client kept sending requests after {len(arrivals)} consecutive failures "
+                f"(declared threshold: {threshold})",
+                "failures are retried, but not counted",
             )
         if early:
-            raise caller.fail(f"{threshold + len(early)} requests reached a failing service, and {threshold} were declared",
-                              "calls are counted, and not requests: each of them retries", "failures are counted when a call has ended")  # fmt: skip
+            raise caller.fail(
+                f"the circuit opened after {threshold + len(early)} failed requests (declared threshold: "
+                f"{threshold})",
+                "the breaker counts calls, each of which retries, in place of requests",
+                "failures are counted only when a call has ended",
+            )
         if not rejected:
-            raise NotJudgedError(f"its calls take so long that its reset of {reset:g} s is over meanwhile")
+            raise NotJudgedError(f"the client's calls take longer than its reset time of {reset:g} s")
         return {"requests": len(arrivals)}
 
 
+def _early(arrivals: Sequence[Arrival], threshold: int, reset: float) -> list[Arrival]:
+    """Return the requests that were sent after *threshold* failures, but well before the reset."""
+    if len(arrivals) < threshold:
+        return []
+    open_until = (arrivals[threshold - 1].ended_at or 0.0) + reset * RESET_SHARE
+    return [arrival for arrival in arrivals[threshold:] if arrival.at < open_until]
+
+
 async def counts_hangs(subject: Subject) -> None:
-    """Fail where a service that hangs is asked for ever, because callers give up a little before the client does."""
+    """Fail if requests whose callers give up first do not count as failures of a service that hangs."""
     threshold, limit = subject.declared.threshold or 1, subject.declared.attempt_timeout or 1.0
+    give_up = limit * GIVE_UP_SHARE
     async with subject.against(Reply.hang()) as caller:
         for _ in range(threshold):
-            await caller.predict(give_up=limit * GAVE_UP_AT)
+            await caller.predict(give_up=give_up)
         sent = len(caller.log.arrivals)
-        call = await caller.predict(give_up=limit * GAVE_UP_AT)
+        call = await caller.predict(give_up=give_up)
         if call.requests:
-            message = f"{sent} calls hung until their callers gave up, after {limit * GAVE_UP_AT:.2f} s each, and the next one was sent, too"
-            raise caller.fail(message, "only errors are counted, and a cancelled call is none")
+            raise caller.fail(
+                f"the client sent another request after {sent} requests without a response, "
+                f"which their callers cancelled after {give_up:.2f} s (declared threshold: {threshold})",
+                "only errors are counted, and a cancelled call is not an error",
+            )
 
 
 async def counts_bodies(subject: Subject) -> None:
-    """Fail where answers with status 200 that break off, or are no predictions, leave it closed."""
+    """Fail if truncated or invalid responses with status 200 leave the circuit closed."""
     threshold, reset = subject.declared.threshold or 1, subject.declared.reset or math.inf
-    answers = {
-        "broke off in their body": Reply(body=subject.declared.answer, cut=5, ending="close"),
-        "were a gateway's error page": Reply(
-            body=b"<html><body>Bad gateway</body></html>", headers={"Content-Type": "text/html"}
-        ),
+    error_page = Reply(body=b"<html><body>Bad gateway</body></html>", headers={"Content-Type": "text/html"})
+    replies = {
+        "truncated responses": Reply(body=subject.declared.answer, cut=5, ending="close"),
+        "HTML error pages": error_page,
     }
-    for what, reply in answers.items():
+    for what, reply in replies.items():
         async with subject.against(reply) as caller:
             calls = [await caller.predict() for _ in range(threshold * 2)]
             if any(call.error is None for call in calls):
-                continue  # it takes them for predictions, see wire.no_prediction
-            arrivals = caller.log.arrivals
-            shut_until = (
-                (arrivals[threshold - 1].ended_at or 0.0) + reset * 0.9
-                if len(arrivals) >= threshold
-                else math.inf
-            )
-            if early := [one for one in arrivals[threshold:] if one.at < shut_until]:
-                message = f"{threshold + len(early)} answers with status 200 that {what} in a row, and {threshold} failures open it"
+                continue  # the client accepts them as predictions: see wire.no_prediction
+            if early := _early(caller.log.arrivals, threshold, reset):
                 raise caller.fail(
-                    message,
-                    "the breaker looks at the status, or stands in the transport, where the body is not read yet",
+                    f"the client kept sending requests after {threshold + len(early)} consecutive {what} "
+                    f"with status 200 (declared threshold: {threshold})",
+                    "the breaker looks only at the status",
+                    "the breaker is part of the transport, which has not read the body yet",
                 )
 
 
 async def one_probe(subject: Subject) -> dict[str, Any]:
-    """Fail where everybody who waits rushes in when the reset is over."""
+    """Fail if more callers than declared may send a probe at the same time after the reset."""
     probes = subject.declared.probes or 1
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
-        caller.server.script = Reply(503, delay=PROBE)
+        caller.server.script = Reply(FAILING, delay=PROBE)
         before = len(caller.log.arrivals)
         await caller.until_reset()
         await caller.together(AT_ONCE)
-        rushed = caller.log.arrivals[before:]
-        if not rushed:
+        sent = caller.log.arrivals[before:]
+        if not sent:
             raise caller.fail(
-                f"{AT_ONCE} calls after the reset, and none was sent: it does not find out whether the service is back"
+                f"no probe was sent by {AT_ONCE} calls after the reset: the circuit stays open for ever"
             )
-        most = max(sum(other.was_open_at(one.at) for other in rushed) for one in rushed)
+        most = max(sum(other.was_open_at(arrival.at) for other in sent) for arrival in sent)
         if most > probes:
             raise caller.fail(
-                f"{most} requests at once met a service that had just failed, and {probes} were declared",
-                "half-open lets everything through",
+                f"{most} concurrent requests were sent to a failing service after the reset "
+                f"(declared probes: {probes})",
+                "the half-open state does not limit requests",
             )
         return {"at_once": most}
 
 
 async def failing_probe(subject: Subject) -> None:
-    """Fail where a probe has failed, and more is sent before the next reset."""
+    """Fail if more requests follow a failed probe before the next reset."""
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
-        caller.server.script = Reply(503)
+        caller.server.script = Reply(FAILING)
         before = len(caller.log.arrivals)
         await caller.until_reset()
         await caller.predict()
         if len(caller.log.arrivals) == before:
             raise caller.fail("no probe was sent after the reset")
-        first = caller.log.arrivals[before]
         for _ in range(5):
             await caller.predict()
-        early = [
-            one
-            for one in caller.log.arrivals[before + 1 :]
-            if one.at < first.at + (subject.declared.reset or 0.0) * 0.9
-        ]
-        if early:
-            raise caller.fail(f"after a probe that failed, {len(early)} more requests were sent before the next reset",
-                              "half-open needs as many failures as closed", "a retry follows the probe")  # fmt: skip
+        probe, *later = caller.log.arrivals[before:]
+        open_until = probe.at + (subject.declared.reset or 0.0) * RESET_SHARE
+        if early := [arrival for arrival in later if arrival.at < open_until]:
+            raise caller.fail(
+                f"after a failed probe, {len(early)} more requests were sent before the next reset",
+                "the half-open circuit needs as many failures as the closed one to open",
+                "the failed probe is retried",
+            )
 
 
 async def lost_probe(subject: Subject) -> None:
-    """Fail where a probe whose caller has gone, or that hangs, wedges the door for ever, or opens it to everybody."""
+    """Fail if a cancelled or hanging probe leaves the circuit open for ever, or closes it."""
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
         caller.server.script = Reply.hang()
         before = len(caller.log.arrivals)
         await caller.until_reset()
         probe = asyncio.ensure_future(caller.predict())
-        await settle(lambda: len(caller.log.arrivals) > before or probe.done())
+        await wait_until(lambda: len(caller.log.arrivals) > before or probe.done())
         probe.cancel()
         await asyncio.gather(probe, return_exceptions=True)
         await caller.until_reset()
-        patient = await caller.predict()  # this one hangs until the client's own limit, and so fails
-        next_one = await caller.predict(give_up=PROBE)
-        _refuse_closed(caller, patient, next_one)
+        hanging = await caller.predict()  # ends at the client's own timeout, and so fails
+        following = await caller.predict(give_up=PROBE)
+        _require_open_after(hanging, following, caller)
         caller.server.script = subject.ok
         deadline = time.monotonic() + 3 * (subject.declared.reset or 0.0) + 1.0
         while (call := await caller.predict()).error is not None:
             if time.monotonic() > deadline:
-                message = f"after a probe that was lost the door stays shut, though the service is well: {call.outcome}"
                 raise caller.fail(
-                    message, "the place of the probe is given back only when it succeeds or fails"
+                    "the circuit stayed open after a cancelled probe although the service had recovered: "
+                    f"{call.outcome}",
+                    "a probe releases its place only when it succeeds or fails, not when it is cancelled",
                 )
             await asyncio.sleep(0.02)
 
 
-def _refuse_closed(caller: Caller, hung: Call, next_one: Call) -> None:
-    """Refuse that a request follows one that failed after a lost probe: half-open lets nothing follow until the next reset.
+def _require_open_after(hanging: Call, following: Call, caller: Caller) -> None:
+    """Check that a call that failed after a lost probe is not followed by another request before the reset.
 
     Raises:
-        CheckFailedError: there is one.
+        CheckFailedError: another request follows.
     """
     threshold, reset = caller.declared.threshold or 1, caller.declared.reset or 0.0
-    if (
-        isinstance(hung.error, StillWaitingError)
-        or not hung.requests
-        or len(hung.requests) >= threshold
-        or not next_one.requests
-    ):
-        return  # it never failed, or often enough for a closed circuit to open
-    failed_at = hung.requests[-1].ended_at
-    if failed_at is not None and next_one.requests[0].at < failed_at + reset * 0.9:
-        message = f"after a probe whose caller had gone, {len(hung.requests) + 1} requests in a row were sent to a service that hangs"
-        raise caller.fail(message, "a cancelled probe counts as a success, and closes it")
+    if isinstance(hanging.error, StillWaitingError) or not hanging.requests or not following.requests:
+        return
+    if len(hanging.requests) >= threshold:
+        return  # a closed circuit would have opened, too
+    failed_at = hanging.requests[-1].ended_at
+    if failed_at is not None and following.requests[0].at < failed_at + reset * RESET_SHARE:
+        raise caller.fail(
+            f"after a cancelled probe, {len(hanging.requests) + 1} requests in a row were sent to a service "
+            "that does not respond",
+            "a cancelled probe counts as a success and closes the circuit",
+        )
 
 
 async def closes(subject: Subject) -> None:
-    """Fail where a service that answers again, be it with 400, is still kept from its callers."""
+    """Fail if calls are still rejected after a probe got a response, with status 200 or 400."""
     for reply in (subject.ok, Reply(400, {"error": "wrong"})):
         async with subject.against(subject.ok) as caller:
             await caller.open_circuit()
@@ -199,127 +214,128 @@ async def closes(subject: Subject) -> None:
                 await caller.predict()
             caller.server.script = Reply(body=subject.declared.answer, delay=0.05)
             calls = await caller.together(5)
-            if refused := [call for call in calls if call.error is not None]:
-                message = f"a probe was answered with {reply.status}, and {len(refused)} of 5 calls after it were not: {refused[0].outcome}"
-                raise caller.fail(message, "a 4xx counts as a failure of the service")
+            if failed := [call for call in calls if call.error is not None]:
+                raise caller.fail(
+                    f"after a probe got status {reply.status}, {len(failed)} of 5 calls failed: "
+                    f"{failed[0].outcome}",
+                    "a 4xx response counts as a failure of the service",
+                )
 
 
 async def stragglers(subject: Subject) -> None:
-    """Fail where a success from before the opening closes the door on a service that fails."""
-    reset = subject.declared.reset or 0.0
+    """Fail if the success of a request from before the opening closes the circuit."""
+    threshold, reset = subject.declared.threshold or 1, subject.declared.reset or 0.0
     slow = min(reset * 0.5, subject.declared.longest_attempt * 0.5)
-    first: list[int] = []
+    numbers: list[int] = []
 
-    def answer(arrival: Arrival) -> Reply:
-        first.append(arrival.number)
-        return Reply(body=subject.declared.answer, delay=slow) if len(first) == 1 else Reply(503)
+    def respond(arrival: Arrival) -> Reply:
+        numbers.append(arrival.number)
+        return Reply(body=subject.declared.answer, delay=slow) if len(numbers) == 1 else Reply(FAILING)
 
-    async with subject.against(answer) as caller:
+    async with subject.against(respond) as caller:
         straggler = asyncio.ensure_future(caller.predict())
-        if not await settle(lambda: bool(caller.log.arrivals)):
-            raise NotJudgedError("it sent nothing")
-        await caller.together(subject.declared.threshold or 1)
+        if not await wait_until(lambda: bool(caller.log.arrivals)):
+            raise NotJudgedError("the client did not send a request")
+        await caller.together(threshold)
         is_open = (await caller.predict()).rejected
         was_late = not straggler.done()
         await straggler
-        failed = sorted(
-            one.ended_at for one in caller.log.arrivals if one.status == FAILING and one.ended_at is not None
-        )
-        opened = (
-            failed[(subject.declared.threshold or 1) - 1]
-            if len(failed) >= (subject.declared.threshold or 1)
-            else 0.0
-        )
-        if not is_open or not was_late or time.monotonic() > opened + reset * 0.9:
+        failed = _failure_times(caller.log.arrivals)
+        opened = failed[threshold - 1] if len(failed) >= threshold else 0.0
+        if not is_open or not was_late or time.monotonic() > opened + reset * RESET_SHARE:
             raise NotJudgedError(
-                f"it did not open within the {slow * 1000:.0f} ms that an answer was on its way"
+                f"the circuit did not open within the {slow * 1000:.0f} ms of a pending request"
             )
         before = len(caller.log.arrivals)
         await caller.predict()
         if len(caller.log.arrivals) > before:
             raise caller.fail(
-                "an answer from before it opened made it send again, to a service that fails",
-                "results are not tied to the state they belong to",
+                "the success of a request from before the opening closed the circuit of a failing service",
+                "a result is applied to the current state, not to the state in which its request was sent",
             )
+
+
+def _failure_times(arrivals: Sequence[Arrival]) -> list[float]:
+    ended = [arrival.ended_at for arrival in arrivals if arrival.status == FAILING]
+    return sorted(at for at in ended if at is not None)
 
 
 async def burst(subject: Subject) -> dict[str, Any]:
-    """Fail where more is let out after a burst of failures than what was on its way."""
+    """Fail if requests other than in-flight ones are sent after a burst of failures."""
     threshold, reset = subject.declared.threshold or 1, subject.declared.reset or 0.0
 
-    def answer(arrival: Arrival) -> Reply:
-        return (
-            Reply(503) if arrival.number < threshold * 3 else Reply(body=subject.declared.answer, delay=0.02)
-        )
+    def respond(arrival: Arrival) -> Reply:
+        success = Reply(body=subject.declared.answer, delay=0.02)
+        return Reply(FAILING) if arrival.number < threshold * 3 else success
 
-    async with subject.against(answer) as caller:
+    async with subject.against(respond) as caller:
         await caller.together(BURST)
         arrivals = caller.log.arrivals
-        failed = sorted(
-            one.ended_at for one in arrivals if one.status == FAILING and one.ended_at is not None
-        )
+        failed = _failure_times(arrivals)
         if len(failed) < threshold:
-            raise NotJudgedError(f"{len(failed)} failures came, and {threshold} open it")
-        opened = failed[threshold - 1]
-        since = sorted(
-            (one for one in arrivals if opened < one.at < opened + reset * 0.9), key=lambda one: one.at
-        )
-        on_its_way = {
-            one.connection: one for one in reversed(since)
-        }  # the first of each connection: it may have been sent before
-        let_out = [
-            one for one in since if one is not on_its_way[one.connection] and one.at > opened + ON_ITS_WAY
-        ]
-        if let_out:
-            message = f"{len(let_out)} requests were sent after {threshold} failures had come back, within the reset"
-            raise caller.fail(
-                message,
-                "a success that was on its way closes it",
-                "calls that wait for a connection do not look at it again",
+            raise NotJudgedError(
+                f"the burst caused only {len(failed)} failures, fewer than the threshold of {threshold}"
             )
-        return {"requests": len(arrivals), "until_opened": sum(one.at <= opened for one in arrivals)}
+        opened = failed[threshold - 1]
+        since = [arrival for arrival in arrivals if opened < arrival.at < opened + reset * RESET_SHARE]
+        since.sort(key=lambda arrival: arrival.at)
+        # The first request of each connection may have been sent before the opening.
+        first = {arrival.connection: arrival for arrival in reversed(since)}
+        late = [
+            arrival
+            for arrival in since
+            if arrival is not first[arrival.connection] and arrival.at > opened + IN_FLIGHT
+        ]
+        if late:
+            raise caller.fail(
+                f"{len(late)} requests were sent after {threshold} failures and before the reset",
+                "the success of an in-flight request closes the circuit",
+                "calls that wait for a connection do not check the circuit again",
+            )
+        return {"requests": len(arrivals), "until_opened": sum(arrival.at <= opened for arrival in arrivals)}
 
 
 async def no_way_round(subject: Subject) -> None:
-    """Fail where an open circuit keeps predictions back, and a batch goes out."""
+    """Fail if ``predict_batch`` sends requests while the circuit is open."""
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
         call = await caller.predict_batch()
         if call.requests:
             raise caller.fail(
-                f"the circuit is open, and a batch sent {len(call.requests)} requests",
+                f"predict_batch sent {len(call.requests)} requests while the circuit was open",
                 "only predict goes through the breaker",
             )
 
 
 async def clock_steps(subject: Subject) -> None:
-    """Fail where a clock that is set an hour on, or back, opens the door too early, or keeps it shut."""
+    """Fail if setting the system clock forward or back by an hour changes the time of the first probe."""
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
-        with mock.patch("time.time", new=_stepped(HOUR)):
+        with mock.patch("time.time", new=_shifted_clock(HOUR)):
             call = await caller.predict()
             if call.requests:
                 raise caller.fail(
-                    "the clock was set an hour on, and it asked before its reset",
-                    "the wall clock is used: time.time for time.monotonic",
+                    "a request was sent before the reset when the system clock was set forward by an hour",
+                    "the breaker uses time.time, which follows the system clock, instead of time.monotonic",
                 )
-        with mock.patch("time.time", new=_stepped(-HOUR)):
+        with mock.patch("time.time", new=_shifted_clock(-HOUR)):
             await caller.until_reset()
             call = await caller.predict()
             if call.error is not None:
                 raise caller.fail(
-                    f"the clock was set an hour back, and it keeps the door shut: {call.outcome}",
-                    "the wall clock is used",
+                    "the circuit stayed open after the reset when the system clock was set back by an hour: "
+                    f"{call.outcome}",
+                    "the breaker uses time.time, which follows the system clock, instead of time.monotonic",
                 )
 
 
-def _stepped(seconds: float) -> Callable[[], float]:
+def _shifted_clock(seconds: float) -> Callable[[], float]:
     real = time.time
     return lambda: real() + seconds
 
 
 async def price_of_a_rejection(subject: Subject) -> dict[str, Any]:
-    """Fail where being rejected costs the caller 5 ms or more."""
+    """Fail if the median time of a rejection exceeds 5 ms."""
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
         deadline = time.monotonic() + (subject.declared.reset or 1.0) * 0.8
@@ -330,40 +346,43 @@ async def price_of_a_rejection(subject: Subject) -> dict[str, Any]:
                 break
             seconds.append(call.seconds)
         if not seconds:
-            raise NotJudgedError("nothing was rejected while the circuit was open")
+            raise NotJudgedError("no call was rejected while the circuit was open")
         median = statistics.median(seconds)
         if median > MAX_REJECTION_SECONDS:
             raise caller.fail(
-                f"a rejection takes {median * 1000:.1f} ms",
-                "a connection is made, or something logged, before the breaker is asked",
+                f"a rejected call takes {median * 1000:.1f} ms "
+                f"(median of {len(seconds)}; limit: {MAX_REJECTION_SECONDS * 1000:.0f} ms)",
+                "the client opens a connection, or writes a log, before it checks the circuit",
             )
         return {"microseconds": median * 1e6, "rejections": len(seconds)}
 
 
 async def slow_calls(subject: Subject) -> None:
-    """Fail where answers that all come too slowly leave it closed."""
+    """Fail if responses that are all slower than declared leave the circuit closed."""
     threshold, slow = subject.declared.threshold or 1, subject.declared.slow_after or 1.0
     async with subject.against(Reply(body=subject.declared.answer, delay=slow * 1.3)) as caller:
         for _ in range(threshold * 2):
             if (await caller.predict()).rejected:
                 return
         raise caller.fail(
-            f"{threshold * 2} answers in a row took more than the declared {slow:g} s, and it still asks"
+            f"the client kept sending requests after {threshold * 2} consecutive responses that took longer "
+            f"than {slow:g} s (declared slow_after; declared threshold: {threshold})"
         )
 
 
 async def other_models(subject: Subject) -> None:
-    """Fail where one model that is dead takes another, which is well, with it."""
+    """Fail if calls to a healthy model fail because another model on the same host fails."""
 
-    def answer(arrival: Arrival) -> Reply:
-        return Reply(503) if "dead" in arrival.path else subject.ok
+    def respond(arrival: Arrival) -> Reply:
+        return Reply(FAILING) if "dead" in arrival.path else subject.ok
 
-    async with subject.against(answer) as caller:
+    async with subject.against(respond) as caller:
         for _ in range((subject.declared.threshold or 1) + 2):
             await caller.predict(model="dead")
         call = await caller.predict(model="alive")
         if call.error is not None:
             raise caller.fail(
-                f"one model fails, and calls to another on the same host end: {call.outcome}",
-                "one breaker for the whole host",
+                "after failures of one model, a call to another model on the same host failed: "
+                f"{call.outcome}",
+                "all models of a host share one breaker",
             )

@@ -1,67 +1,68 @@
-"""Asking a client whether the service is well."""
+"""Checks of the client's health check."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from tier0.checks.client.harness.subject import PATIENCE, Subject, gathered, settle
+from tier0.checks.client.harness.subject import PATIENCE, Subject, gather_all, wait_until
 from tier0.faults import Arrival, Reply
 
 HEALTHY = Reply(body={"status": "healthy"})
-ANSWERS = {
-    "200": HEALTHY,
-    "503": Reply(503, {"status": "unhealthy"}),
-    "404": Reply(404),
-    "500": Reply(500, b"Internal Server Error"),
-    "a reset": Reply.broken("reset"),
-    "nothing at all": Reply.hang(),
-    "a 200 that is no JSON": Reply(body=b"OK"),
+REPLIES = {
+    "for status 200": HEALTHY,
+    "for status 503": Reply(503, {"status": "unhealthy"}),
+    "for status 404": Reply(404),
+    "for status 500": Reply(500, b"Internal Server Error"),
+    "when the connection is reset": Reply.broken("reset"),
+    "when the service never responds": Reply.hang(),
+    "for status 200 with a body that is not JSON": Reply(body=b"OK"),
 }
 MAX_SECONDS = 0.5
 QUEUED = 4
-"""Predictions for each connection, so that whoever has to queue with them waits for several."""
+"""Predictions per connection, so that a request in the same queue has to wait for several of them."""
 
 
 async def never_raises(subject: Subject) -> None:
-    """Fail where asking for health raises, or does not end: whoever asks wants an answer, above all when things are bad."""
-    await gathered(*(_ask(subject, what, reply) for what, reply in ANSWERS.items()))
+    """Fail if a health check raises an exception, or does not end in time."""
+    await gather_all(*(_check_health(subject, when, reply) for when, reply in REPLIES.items()))
 
 
-async def _ask(subject: Subject, what: str, reply: Reply) -> None:
+async def _check_health(subject: Subject, when: str, reply: Reply) -> None:
     async with subject.against(reply) as caller:
         call = await caller.health()
-        promised = subject.declared.health_timeout or PATIENCE
-        if call.seconds > promised * 1.1 + 0.15:
+        limit = subject.declared.health_timeout or PATIENCE
+        if call.seconds > limit * 1.1 + 0.15:
             raise caller.fail(
-                f"with {what}, a health check took {call.seconds:.1f} s or more, and {promised:g} s are its limit"
+                f"{when}, a health check took at least {call.seconds:.1f} s (limit: {limit:g} s)"
             )
         if call.error is not None:
             raise caller.fail(
-                f"with {what}, a health check raises {call.outcome}",
-                "the status is raised, and nobody catches it",
+                f"{when}, a health check raised {call.outcome}",
+                "an error of the HTTP library is not caught",
             )
 
 
 async def while_saturated(subject: Subject) -> dict[str, Any]:
-    """Fail where health waits for a place in the pool that predictions fill."""
+    """Fail if a health check has to wait for a connection that predictions use."""
     connections = subject.declared.connections or 1
     busy = min(MAX_SECONDS * 2, 0.8 * subject.declared.longest_attempt)
 
-    def answer(arrival: Arrival) -> Reply:
+    def respond(arrival: Arrival) -> Reply:
         return Reply(body=subject.declared.answer, delay=busy) if arrival.method == "POST" else HEALTHY
 
-    async with subject.against(answer) as caller:
-        caller.refuse_too_many(connections * QUEUED)
+    async with subject.against(respond) as caller:
+        caller.require_feasible(connections * QUEUED)
         calls = [asyncio.ensure_future(caller.predict()) for _ in range(connections * QUEUED)]
-        await settle(lambda: len(caller.log.arrivals) >= connections)
+        await wait_until(lambda: len(caller.log.arrivals) >= connections)
         call = await caller.health()
-        for one in calls:
-            one.cancel()
+        for prediction in calls:
+            prediction.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         if call.error is not None or call.seconds > MAX_SECONDS:
-            message = (
-                f"while {len(calls)} calls waited, a health check took {call.seconds:.2f} s: {call.outcome}"
+            raise caller.fail(
+                f"a health check took {call.seconds:.2f} s during {len(calls)} concurrent predictions "
+                f"(limit: {MAX_SECONDS:g} s): {call.outcome}",
+                "health checks share the connection pool, or a lock, with predictions",
             )
-            raise caller.fail(message, "health checks share the pool, or the lock, of predictions")
         return {"ms": call.seconds * 1000}

@@ -1,20 +1,20 @@
-"""What a client does to its process, its paths and its loops."""
+"""Checks of side effects: the client's URLs, its environment, its event loop, its memory and its end."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import threading
 import tracemalloc
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any
-from unittest import mock
 from urllib.parse import quote, unquote
 
 from tier0.checks.client.harness.call import Call, StillWaitingError
+from tier0.checks.client.harness.environment import environment
 from tier0.checks.client.harness.stalls import watched_loop
-from tier0.checks.client.harness.subject import Caller, Subject, settle
+from tier0.checks.client.harness.subject import Caller, Subject, wait_until
 from tier0.core.verdict import CheckFailedError
 from tier0.faults import Reply
 
@@ -23,132 +23,156 @@ DEAD_PROXY = "http://127.0.0.1:9"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 WARM_UP = 20
 MEASURED = 40
-GROWTH = 2048
-"""Bytes a call."""
-LOOP_STALL = 0.25
-STALL = 0.1
+MAX_GROWTH = 2048
+"""Bytes per call."""
+BUSY = 0.25
+"""Seconds for which the service delays its response."""
+MAX_STALL = 0.1
+"""Seconds for which the event loop may be blocked."""
 
 
 async def quoted_models(subject: Subject) -> None:
-    """Fail where the name of a model becomes another route."""
+    """Fail if a model name with special characters changes the route."""
     for name in ODD_NAMES:
         async with subject.against() as caller:
             call = await caller.predict(model=name)
             for request in call.requests:
-                segments = request.path.split("?")[0].split("/")
-                if name not in [unquote(segment) for segment in segments] or (
-                    quote(name, safe="") not in request.path and "%" not in request.path
-                ):
+                segments = [unquote(segment) for segment in request.path.split("?")[0].split("/")]
+                is_quoted = quote(name, safe="") in request.path or "%" in request.path
+                if name not in segments or not is_quoted:
                     raise caller.fail(
-                        f"the model {name!r} became the path {request.path}",
-                        "the name is put into the URL as it is",
+                        f"the model name {name!r} led to the path {request.path}",
+                        "the name is inserted into the URL without percent-encoding",
                     )
 
 
 async def one_slash(subject: Subject) -> None:
-    """Fail where a URL that ends in a slash gives a path with two, which services answer with 404."""
+    """Fail if a base URL with a trailing slash leads to a path with two slashes, an unknown route."""
     async with subject.against(suffix="/") as caller:
         call = await caller.predict()
         if not call.requests:
-            raise caller.fail(f"with a URL that ends in a slash nothing is sent: {call.outcome}")
+            raise caller.fail(f"no request was sent for a base URL with a trailing slash: {call.outcome}")
         if "//" in call.requests[0].path:
-            raise caller.fail(f"a URL that ends in a slash becomes {call.requests[0].path}")
+            raise caller.fail(f"a base URL with a trailing slash led to the path {call.requests[0].path}")
 
 
 async def proxy_environment(subject: Subject) -> None:
-    """Fail where a proxy that somebody set for something else gets the predictions, and the data in them."""
-    environment = {
+    """Fail if predictions, and the data in them, are sent to a proxy from the environment."""
+    variables = {
         **dict.fromkeys(PROXIES, DEAD_PROXY),
         **dict.fromkeys(map(str.lower, PROXIES), DEAD_PROXY),
         "NO_PROXY": "",
         "no_proxy": "",
     }
-    with mock.patch.dict(os.environ, environment):
+    causes = ("the HTTP library reads the environment (trust_env)",)
+    with environment(variables):
         async with AsyncExitStack() as stack:
             try:
                 caller = await stack.enter_async_context(subject.against())
             except Exception as problem:
-                message = f"with HTTP_PROXY set, it cannot even be made: {type(problem).__name__}: {problem}"
                 raise CheckFailedError(
-                    message, evidence={"timeline": []}, causes=("trust_env is left on",)
+                    f"with HTTP_PROXY set, the client could not be created: {type(problem).__name__}: "
+                    f"{problem}",
+                    evidence={"timeline": []},
+                    causes=causes,
                 ) from problem
             call = await caller.predict()
             if not call.requests:
                 raise caller.fail(
-                    f"with HTTP_PROXY set, the call went there: {call.outcome}", "trust_env is left on"
+                    f"with HTTP_PROXY set, the request did not reach the service: {call.outcome}", *causes
                 )
 
 
 async def closed(subject: Subject) -> None:
-    """Fail where a closed client still asks, leaves connections, or ends in a mistake of its own code."""
+    """Fail if a closed client sends requests, leaves connections open, or raises an internal error."""
     async with subject.against() as caller:
         await caller.together(5)
         await caller.run("close")
-        if not await settle(lambda: caller.log.open_connections == 0):
-            raise caller.fail(f"{caller.log.open_connections} connections are open after it was closed")
+        if not await wait_until(lambda: caller.log.open_connections == 0):
+            raise caller.fail(
+                f"{caller.log.open_connections} connections stay open after the client was closed"
+            )
         before = len(caller.log.arrivals)
         call = await caller.predict()
         if len(caller.log.arrivals) > before:
-            raise caller.fail("it was closed, and a call after that was sent")
-        if call.error is None or isinstance(call.error, (AttributeError, TypeError)):
-            raise caller.fail(f"a call after close ends in {call.outcome}: nobody understands that")
+            raise caller.fail("a request was sent after the client was closed")
+        if call.error is None:
+            raise caller.fail("a call after close returned without an error, and without a request")
+        if isinstance(call.error, (AttributeError, TypeError)):
+            raise caller.fail(
+                f"a call after close raised an internal error instead of a clear one: {call.outcome}"
+            )
 
 
 async def another_loop(subject: Subject) -> None:
-    """Fail where a call from another event loop hangs, or breaks in a way that nobody understands."""
+    """Fail if a call from another event loop never ends."""
     async with subject.against() as caller:
         await caller.predict()
         ended: list[Call] = []
 
-        def elsewhere() -> None:
+        def call_from_another_loop() -> None:
             ended.append(asyncio.run(caller.predict()))
 
-        thread = threading.Thread(target=elsewhere, daemon=True)
-        thread.start()
-        if not await settle(lambda: bool(ended), caller.patience + 1) or isinstance(
+        threading.Thread(target=call_from_another_loop, daemon=True).start()
+        if not await wait_until(lambda: bool(ended), caller.patience + 1) or isinstance(
             ended[0].error, StillWaitingError
         ):
             raise caller.fail(
-                "a call from another event loop never ended", "its connections belong to the first loop"
+                "a call from another event loop never ended",
+                "the client's connections and locks belong to its first event loop",
             )
 
 
 async def memory(subject: Subject) -> dict[str, Any]:
-    """Fail where every call leaves something behind, be it answered or refused."""
-    answered = await _growth(subject, subject.ok, "each call")
-    async with subject.against(Reply(400, {"error": "wrong"})) as caller:
+    """Fail if memory use grows with every call, whether it succeeds or gets status 400."""
+    growth = await _growth(subject, subject.ok, "successful call")
+    refusal = Reply(400, {"error": "wrong"})
+    async with subject.against(refusal) as caller:
         calls = [await caller.predict() for _ in range(2)]
-    if all(
-        len(call.requests) == 1 for call in calls
-    ):  # else it would sleep between its retries, see retry.callers_mistakes
-        await _growth(subject, Reply(400, {"error": "wrong"}), "each call that is refused with 400")
-    return {"bytes_a_call": answered}
+    if all(len(call.requests) == 1 for call in calls):  # a client that retries 400 would sleep: see retry
+        await _growth(subject, refusal, "call that gets status 400")
+    return {"bytes_a_call": growth}
 
 
-async def _growth(subject: Subject, reply: Reply, what: str) -> float:
-    """Return what Python holds more for each call, in bytes."""
+async def _growth(subject: Subject, reply: Reply, kind: str) -> float:
+    """Return the growth of the Python heap per call, in bytes.
+
+    Raises:
+        CheckFailedError: it exceeds `MAX_GROWTH` in both halves of the measurement.
+    """
     async with subject.against(reply) as caller:
         for _ in range(WARM_UP):
             await caller.predict()
-        tracemalloc.start()
-        try:
-            before = await _held(caller)
-            middle = await _held(caller)
-            after = await _held(caller)
-        finally:
-            tracemalloc.stop()
+        with _tracemalloc():
+            before = await _traced_after_calls(caller)
+            middle = await _traced_after_calls(caller)
+            after = await _traced_after_calls(caller)
         growth = min(middle - before, after - middle) / MEASURED
-        if growth > GROWTH:
-            await caller.predict()  # the timeline of so many calls was forgotten
+        if growth > MAX_GROWTH:
+            await caller.predict()  # for the timeline, which does not contain the measured calls
             raise caller.fail(
-                f"{what} leaves {growth / 1024:.1f} KiB behind",
-                "answers, errors or traces are kept in a list",
+                f"memory use grows by {growth / 1024:.1f} KiB with every {kind} "
+                f"(limit: {MAX_GROWTH / 1024:g} KiB)",
+                "responses, errors or traces are kept in a list",
             )
         return growth
 
 
-async def _held(caller: Caller) -> int:
-    """Ask often, forget our own notes, and return what Python holds."""
+@contextmanager
+def _tracemalloc() -> Iterator[None]:
+    """Trace allocations in this block, and leave tracing as it was before."""
+    if tracemalloc.is_tracing():
+        yield
+        return
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        tracemalloc.stop()
+
+
+async def _traced_after_calls(caller: Caller) -> int:
+    """Make `MEASURED` calls, delete the records of them, and return the traced heap size in bytes."""
     for _ in range(MEASURED):
         await caller.predict()
     caller.calls.clear()
@@ -158,17 +182,17 @@ async def _held(caller: Caller) -> int:
 
 
 async def free_loop(subject: Subject) -> dict[str, Any]:
-    """Fail where the client sleeps or waits with the whole event loop."""
-    busy = min(LOOP_STALL, subject.declared.longest_attempt * 0.7)
-    async with subject.against(
-        [Reply(503, delay=busy), Reply(body=subject.declared.answer, delay=busy)]
-    ) as caller:
-        caller.blocks = False  # here it must
+    """Fail if a call blocks the event loop while it sleeps or waits."""
+    busy = min(BUSY, subject.declared.longest_attempt * 0.7)
+    script = [Reply(503, delay=busy), Reply(body=subject.declared.answer, delay=busy)]
+    async with subject.against(script) as caller:
+        caller.blocks = False  # run the coroutine in this loop, even if it blocks
         async with watched_loop() as stalls:
             await caller.predict()
-        if stalls.longest > STALL:
+        if stalls.longest > MAX_STALL:
             raise caller.fail(
-                f"the event loop stood still for {stalls.longest * 1000:.0f} ms while it waited: nothing else in its application went on meanwhile",
-                "time.sleep, or a synchronous client, in a coroutine",
+                f"a call blocked the event loop for {stalls.longest * 1000:.0f} ms (limit: "
+                f"{MAX_STALL * 1000:.0f} ms)",
+                "a coroutine calls time.sleep or a synchronous HTTP client",
             )
         return {"longest_stall_ms": stalls.longest * 1000}

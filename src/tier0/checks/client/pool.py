@@ -1,4 +1,4 @@
-"""A client's own connections."""
+"""Checks of the client's connection pool."""
 
 from __future__ import annotations
 
@@ -7,93 +7,102 @@ import time
 from typing import Any
 
 from tier0.checks.client.harness.stalls import watched_loop
-from tier0.checks.client.harness.subject import Subject, settle
+from tier0.checks.client.harness.subject import Subject, wait_until
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 
 CANCELLED = 200
 ROUNDS = 10
-ON_THEIR_WAY = 0.02
+IN_FLIGHT = 0.02
 ENDED_WITHIN = 4.0
 AFTERWARDS = 20
 MAX_WAIT = 0.5
-"""Of an attempt's limit: whoever gives up after that may well have seen a failure."""
-LOOP_STALL = 0.15
+"""Share of an attempt's timeout: a call that was cancelled later than that may rightly count as a failure."""
+BUSY = 0.15
+"""Seconds for which a request occupies its connection."""
 
 
 async def cancelled_calls(subject: Subject) -> None:
-    """Fail where calls that were cancelled leave connections open, or places in the pool taken."""
+    """Fail if cancelled calls leave connections open, or places in the pool occupied."""
     async with subject.against(Reply.hang()) as caller:
         waited = 0.0
         for _ in range(ROUNDS):
             started = time.monotonic()
             calls = [asyncio.ensure_future(caller.predict()) for _ in range(CANCELLED // ROUNDS)]
-            await settle(lambda: len(caller.log.arrivals) > 0, 0.3)
-            await asyncio.sleep(ON_THEIR_WAY)
-            for one in calls:
-                one.cancel()
+            await wait_until(lambda: len(caller.log.arrivals) > 0, 0.3)
+            await asyncio.sleep(IN_FLIGHT)
+            for call in calls:
+                call.cancel()
             waited = max(waited, time.monotonic() - started)
             await asyncio.gather(*calls, return_exceptions=True)
-        if not await settle(lambda: all(one.ended is not None for one in caller.log.arrivals), ENDED_WITHIN):
-            left = sum(one.ended is None for one in caller.log.arrivals)
+
+        def pending() -> int:
+            return sum(arrival.ended is None for arrival in caller.log.arrivals)
+
+        if not await wait_until(lambda: pending() == 0, ENDED_WITHIN):
             raise caller.fail(
-                f"{left} of {CANCELLED} cancelled calls still hold their connection",
-                "the request goes on in a thread or task of its own",
+                f"{pending()} of {CANCELLED} cancelled calls still occupy a connection after "
+                f"{ENDED_WITHIN:g} s",
+                "the request continues in a thread or task that is not cancelled with the call",
             )
         caller.server.script = subject.ok
         afterwards = await caller.together(AFTERWARDS)
         if failed := [call for call in afterwards if call.error is not None]:
             if waited > subject.declared.longest_attempt * MAX_WAIT:
                 raise NotJudgedError(
-                    f"this machine is too busy: calls hung for {waited:.2f} s before they were cancelled, and may count as failures"
+                    f"this machine is too busy: calls were cancelled only after {waited:.2f} s, "
+                    "so that they may count as failures"
                 )
-            message = f"after {CANCELLED} cancelled calls, {len(failed)} of {AFTERWARDS} are not answered: {failed[0].outcome}"
             raise caller.fail(
-                message,
-                "a cancelled call does not give its place back",
+                f"after {CANCELLED} cancelled calls, {len(failed)} of {AFTERWARDS} further calls failed: "
+                f"{failed[0].outcome}",
+                "a cancelled call does not release its place in the pool",
                 "cancelled calls count as failures of the service",
             )
 
 
 async def own_queue(subject: Subject) -> None:
-    """Fail where calls that waited for a connection of the client's own open the circuit of a service that answers everything."""
+    """Fail if calls that wait for the client's own connections open the circuit of a healthy service."""
     connections, longest = subject.declared.connections or 1, subject.declared.longest_call or 1.0
-    busy = min(LOOP_STALL, subject.declared.longest_attempt * 0.4)
-    calls = connections * int(longest / busy + 2)  # more than there is time for
+    busy = min(BUSY, subject.declared.longest_attempt * 0.4)
+    calls = connections * int(longest / busy + 2)  # more than the timeout allows
     async with subject.against(Reply(body=subject.declared.answer, delay=busy)) as caller:
-        caller.refuse_too_many(calls)
+        caller.require_feasible(calls)
         async with watched_loop() as stalls:
             await caller.together(calls)
         caller.server.script = subject.ok
         call = await caller.predict()
+        if not call.rejected:
+            return
         spare = subject.declared.longest_attempt - busy
-        given_up = any(one.ended == "given up" for one in caller.log.arrivals)
-        stood_still = (
-            stalls.total if given_up else stalls.longest
-        )  # requests that took too long on the wire were not kept by a queue
-        if call.rejected and stood_still > spare:
+        # A request that was sent and cancelled took too long on the wire, and did not wait in a queue.
+        was_cancelled = any(arrival.ended == "given up" for arrival in caller.log.arrivals)
+        stalled = stalls.total if was_cancelled else stalls.longest
+        if stalled > spare:
             raise NotJudgedError(
-                f"this machine is too busy: calls had to wait {stood_still:.2f} s for their turn"
+                f"this machine is too busy: calls were delayed by {stalled:.2f} s in the event loop"
             )
-        if call.rejected:
-            message = f"{calls} calls at once filled its {connections} connections, and opened the circuit of a service that answers"
-            raise caller.fail(
-                message, "a timeout while waiting for the pool is counted as a failure of the service"
-            )
+        raise caller.fail(
+            f"{calls} concurrent calls, which wait for {connections} connections, opened the circuit of a "
+            "service "
+            "that responds to every request",
+            "a timeout in the queue for a connection counts as a failure of the service",
+        )
 
 
 async def bounded(subject: Subject) -> dict[str, Any]:
-    """Fail where more connections are open at once than declared."""
+    """Fail if more connections are open at the same time than declared."""
     connections = subject.declared.connections or 1
-    async with subject.against(Reply(body=subject.declared.answer, delay=LOOP_STALL)) as caller:
-        caller.refuse_too_many(connections * 3)
+    async with subject.against(Reply(body=subject.declared.answer, delay=BUSY)) as caller:
+        caller.require_feasible(connections * 3)
         await caller.together(connections * 3)
         most = count = 0
-        for noted in caller.log.noted:
-            count += (noted.what == "connected") - (noted.what == "closed")
+        for entry in caller.log.noted:
+            count += (entry.what == "connected") - (entry.what == "closed")
             most = max(most, count)
         if most > connections:
             raise caller.fail(
-                f"{connections * 3} calls at once opened {most} connections, and {connections} were declared"
+                f"{connections * 3} concurrent calls opened {most} connections (declared: at most "
+                f"{connections})"
             )
         return {"connections": most}

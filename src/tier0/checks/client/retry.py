@@ -1,4 +1,4 @@
-"""How often a client asks again, when, and when it had better not."""
+"""Checks of retries: how many, when, and after which responses."""
 
 from __future__ import annotations
 
@@ -7,61 +7,67 @@ import statistics
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import partial
 from typing import Any
 
 from tier0.checks.client.deadline import DEADLINE_SLACK
 from tier0.checks.client.harness.stalls import watched_loop
-from tier0.checks.client.harness.subject import MISTAKES_IN_CODE, Subject, gathered, settle
+from tier0.checks.client.harness.subject import (
+    MISTAKES_IN_CODE,
+    Caller,
+    Subject,
+    gather_all,
+    wait_until,
+)
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
 MAX_WAKEUP_DELAY = 0.05
-"""Seconds between the last answer and the error: more is a sleep."""
+"""Seconds between the last response and the error: a longer pause is a sleep."""
 SAMPLES = 3
 FREE_RETRIES = 10
 BUDGET_CALLS = 60
 BUDGET_CALLERS = 6
-CALLERS_MISTAKES = (400, 401, 404, 413, 422)
+CLIENT_ERRORS = (400, 401, 404, 413, 422)
 CONCURRENT_CALLS = 10
 IN_STEP = 0.1
-"""Share of their median within which waits are the same."""
+"""Share of the median within which two backoffs are the same."""
 MAX_RATIO = 0.7
-"""Share of the waits that must be: on a busy machine one or two come late."""
+"""Share of backoffs that may be the same; below 1, since a busy machine delays one or two."""
 MIN_WAIT = 0.02
 MIN_ATTEMPTS = 2
 RETRY_AFTER = 1.0
 MAX_EXCUSED = 0.4
-"""Seconds for which the event loop stood still that are not held against a call."""
+"""Seconds of a blocked event loop that are subtracted from the duration of a call."""
+NO_RETRIES = "the client declares a single attempt per call"
+NOT_RETRIED = "the client did not retry: see retry.at_most_attempts"
 
 
 async def at_most_attempts(subject: Subject) -> dict[str, Any]:
-    """Fail where one call to a failing service sends more requests than declared, or gives up without trying again."""
+    """Fail if a call to a failing service sends more requests than declared, or does not retry at all."""
     attempts = subject.declared.attempts or 1
     async with subject.against(Reply(503)) as caller:
         call = await caller.predict()
-        expected = min(
-            2, attempts, subject.declared.threshold or attempts
-        )  # its deadline, or its budget, may end it earlier than the last one
-        if len(call.requests) > attempts:
+        sent = len(call.requests)
+        # A deadline or a budget may end a call before its last attempt, but not before its second.
+        expected = min(2, attempts, subject.declared.threshold or attempts)
+        if sent > attempts:
             raise caller.fail(
-                f"one call sent {len(call.requests)} requests, and {attempts} were declared",
-                "two layers retry, and multiply",
+                f"one call sent {sent} requests (declared: at most {attempts})",
+                "two layers retry, so that their attempts multiply",
             )
-        if len(call.requests) < expected:
+        if sent < expected:
             raise caller.fail(
-                f"one call to a service that answers 503 sent {len(call.requests)} requests, and {attempts} were declared"
+                f"one call to a service that returns 503 sent {sent} requests (declared: up to {attempts})"
             )
         if call.error is None:
             raise caller.fail(
-                "a service that only ever answers 503 was taken for one that predicts",
-                "the status is not looked at",
+                "a response with status 503 was accepted as a prediction", "the status is not checked"
             )
-        return {"requests": len(call.requests)}
+        return {"requests": sent}
 
 
 async def no_sleep_at_the_end(subject: Subject) -> dict[str, Any]:
-    """Fail where a call sleeps after its last attempt has failed: its caller waits for nothing."""
+    """Fail if a call sleeps after its last attempt has failed."""
     waits = []
     for _ in range(SAMPLES):
         async with subject.against(Reply(503)) as caller:
@@ -69,18 +75,18 @@ async def no_sleep_at_the_end(subject: Subject) -> dict[str, Any]:
             if call.requests and call.requests[-1].ended_at is not None:
                 waits.append(call.ended - call.requests[-1].ended_at)
     if not waits:
-        raise NotJudgedError("nothing was answered")
+        raise NotJudgedError("no request got a response")
     wait = statistics.median(waits)
     if wait > MAX_WAKEUP_DELAY:
         raise caller.fail(
-            f"{wait * 1000:.0f} ms pass between the last answer and the error",
-            "the backoff comes before the look at the attempts left",
+            f"a call ended {wait * 1000:.0f} ms after its last response",
+            "the client sleeps before it checks whether attempts are left",
         )
     return {"ms_after_the_last_answer": wait * 1000}
 
 
 async def retry_after(subject: Subject) -> None:
-    """Fail where it comes back before it was asked to, sleeps past its deadline, or crashes on what stands there."""
+    """Fail if a call ignores Retry-After, exceeds its timeout because of it, or crashes on an odd value."""
     later = (datetime.now(UTC) + timedelta(seconds=RETRY_AFTER + 1)).replace(microsecond=0)
     date = format_datetime(later, usegmt=True)
     values: dict[str, float | datetime] = {
@@ -95,197 +101,215 @@ async def retry_after(subject: Subject) -> None:
     statuses = [503, *([429] if subject.declared.retries_429 else [])]
     async with subject.against(Reply(503)) as caller:
         usual = type((await caller.predict()).error)
-    await gathered(
+    await gather_all(
         *(
-            _heed(subject, status, value, least, usual)
+            _check_retry_after(subject, status, value, due, usual)
             for status in statuses
-            for value, least in values.items()
+            for value, due in values.items()
         )
     )
 
 
-async def _heed(
+async def _check_retry_after(
     subject: Subject, status: int, value: str, due: float | datetime, usual: type[object]
 ) -> None:
-    """Ask a service that names a time to come back at: in so many seconds, or at a time."""
+    """Check a call to a service that sends a Retry-After header.
+
+    Args:
+        subject: client under test.
+        status: status of the response with the header.
+        value: value of the header.
+        due: earliest retry: seconds after the response, or a date.
+        usual: class of the exception that the client raises for a failing service.
+    """
     async with subject.against([Reply(status, headers={"Retry-After": value}), subject.ok]) as caller:
-        async with (
-            watched_loop() as stalls
-        ):  # making fourteen clients at once takes a while, in which no call gets on
+        async with watched_loop() as stalls:  # creating fourteen clients at once blocks the loop for a while
             call = await caller.predict()
-        said = f"{status} with Retry-After: {value or '(empty)'}"
+        response = f"status {status} with Retry-After: {value or '(empty)'}"
         if isinstance(call.error, (*MISTAKES_IN_CODE, ValueError)) and type(call.error) is not usual:
             raise caller.fail(
-                f"{said} makes it crash: {call.outcome}",
-                "the header is parsed as a number, without a look at what it is",
+                f"a call crashed on {response}: {call.outcome}",
+                "the header is parsed as a number without validation",
             )
         longest = subject.declared.longest_call or 0.0
         if call.seconds - min(stalls.total, MAX_EXCUSED) > longest * 1.1 + DEADLINE_SLACK:
             raise caller.fail(
-                f"{said}: the call took {call.seconds:.2f} s, and {longest:g} s were declared",
-                "the wait is not held against the deadline",
+                f"after {response}, the call took {call.seconds:.2f} s (declared: at most {longest:g} s)",
+                "the wait does not count towards the timeout",
             )
         if len(call.requests) > 1:
             answered = call.requests[0].ended_at or 0.0
-            gap = call.requests[1].at - answered
-            least = (
-                due if isinstance(due, float) else due.timestamp() - time.time() + time.monotonic() - answered
-            )
-            if gap < least - 0.05:
+            pause = call.requests[1].at - answered
+            if isinstance(due, datetime):
+                due = due.timestamp() - time.time() + time.monotonic() - answered
+            if pause < due - 0.05:
                 raise caller.fail(
-                    f"{said}: it came back after {gap * 1000:.0f} ms",
+                    f"after {response}, the client retried after {pause * 1000:.0f} ms",
                     "Retry-After is not read, or not for this status",
                 )
 
 
 async def callers_mistakes(subject: Subject) -> None:
-    """Fail where a 4xx is asked again, or opens the circuit: the caller was wrong, and the service is well."""
-    await gathered(*(_mistake(subject, status) for status in CALLERS_MISTAKES))
+    """Fail if a 4xx response, which is the caller's mistake, is retried or opens the circuit."""
+    await gather_all(*(_check_client_error(subject, status) for status in CLIENT_ERRORS))
 
 
-async def _mistake(subject: Subject, status: int) -> None:
+async def _check_client_error(subject: Subject, status: int) -> None:
     async with subject.against(Reply(status, {"error": "wrong"})) as caller:
         for _ in range((subject.declared.threshold or 1) + 2):
             call = await caller.predict()
             if call.error is None:
                 raise caller.fail(
-                    f"an answer of {status} is taken for a prediction", "the status is not looked at"
+                    f"a response with status {status} was accepted as a prediction",
+                    "the status is not checked",
                 )
             if len(call.requests) > 1:
                 raise caller.fail(
-                    f"a request that was refused with {status} was sent {len(call.requests)} times",
+                    f"a request that got status {status} was sent {len(call.requests)} times",
                     "every error is retried",
                 )
             if call.rejected:
                 raise caller.fail(
-                    f"requests that were refused with {status} opened the circuit",
-                    "every error counts as the service's failure",
+                    f"responses with status {status} opened the circuit",
+                    "every error counts as a failure of the service",
                 )
 
 
 async def batch(subject: Subject) -> None:
-    """Fail where one failure ends a batch call, though a single prediction would be asked again."""
-    if (subject.declared.attempts or 1) == 1:
-        raise NotJudgedError("it never asks twice")
+    """Fail if ``predict_batch`` does not retry after a failure."""
+    _require_retries(subject)
     async with subject.against([Reply(503), subject.ok]) as caller:
         call = await caller.predict_batch()
-        if len(call.requests) < 2:  # asked, and asked again
+        if len(call.requests) < 2:
             raise caller.fail(
-                f"a batch that met one 503 was asked {len(call.requests)} times: {call.outcome}",
+                f"predict_batch did not retry after status 503: {call.outcome}",
                 "only predict goes through the retries",
             )
 
 
-async def broken_connections(subject: Subject) -> None:
-    """Fail where a connection that was reset, closed, cut off, or closed while it was idle, ends the call."""
+def _require_retries(subject: Subject) -> None:
+    """Check that the client declares retries.
+
+    Raises:
+        NotJudgedError: it declares a single attempt.
+    """
     if (subject.declared.attempts or 1) == 1:
-        raise NotJudgedError("it never asks twice")
-    bad = {
-        "is reset": Reply.broken("reset"),
-        "is closed without an answer": Reply.broken(),
-        "ends in the middle of the body": Reply(body=b'{"predictions": [1]}', cut=5, ending="close"),
+        raise NotJudgedError(NO_RETRIES)
+
+
+async def broken_connections(subject: Subject) -> None:
+    """Fail if a call fails because its connection was reset, closed or truncated, or was stale."""
+    _require_retries(subject)
+    faults = {
+        "the connection was reset": Reply.broken("reset"),
+        "the connection was closed without a response": Reply.broken(),
+        "the connection was closed in the middle of the body": Reply(
+            body=b'{"predictions": [1]}', cut=5, ending="close"
+        ),
     }
-    for what, reply in bad.items():
+    for what, reply in faults.items():
         async with subject.against([reply, subject.ok]) as caller:
             call = await caller.predict()
             if call.error is not None:
                 raise caller.fail(
-                    f"a connection that {what} ends the call: {call.outcome}",
-                    "only statuses are retried, not the transport's errors",
+                    f"the call failed after {what}: {call.outcome}",
+                    "only status codes are retried, not transport errors",
                 )
     async with subject.against(Reply(body=subject.declared.answer, ending="close")) as caller:
         for _ in range(SAMPLES):
             call = await caller.predict()
             if call.error is not None:
                 raise caller.fail(
-                    f"a kept connection that the service had closed meanwhile ends the call: {call.outcome}"
+                    f"a call failed on a pooled connection that the service had closed: {call.outcome}"
                 )
 
 
 async def budget(subject: Subject) -> dict[str, Any]:
-    """Fail where every second request fails, and each is asked again: that doubles the load of a service in trouble."""
-    if (subject.declared.attempts or 1) == 1:
-        raise NotJudgedError("it never asks twice")
+    """Fail if the retries exceed the declared budget when every second request fails."""
+    _require_retries(subject)
     promised = subject.declared.budget or 0.0
 
-    def in_turn(arrival: Arrival) -> Reply:
+    def respond(arrival: Arrival) -> Reply:
         return Reply(503) if arrival.number % 2 == 0 else subject.ok
 
-    async with subject.against(in_turn) as caller:
-        await asyncio.gather(
-            *(_often(partial(caller.predict), BUDGET_CALLS // BUDGET_CALLERS) for _ in range(BUDGET_CALLERS))
-        )
+    async with subject.against(respond) as caller:
+        callers = (_predict_repeatedly(caller, BUDGET_CALLS // BUDGET_CALLERS) for _ in range(BUDGET_CALLERS))
+        await asyncio.gather(*callers)
         retries = len(caller.log.arrivals) - BUDGET_CALLS
         most = FREE_RETRIES + promised * BUDGET_CALLS + 1
         if retries > most:
             raise caller.fail(
-                f"{BUDGET_CALLS} calls were asked again {retries} times, and {most:.0f} are within its budget",
-                "retries are counted for each call alone",
+                f"{BUDGET_CALLS} calls led to {retries} retries (declared budget: at most {most:.0f})",
+                "retries are limited per call only",
             )
         return {"retries": retries, "calls": BUDGET_CALLS}
 
 
-async def _often(work: Any, times: int) -> None:
+async def _predict_repeatedly(caller: Caller, times: int) -> None:
     for _ in range(times):
-        await work()
+        await caller.predict()
 
 
 async def spread(subject: Subject) -> dict[str, Any]:
-    """Fail where clients that failed at the same moment come back at the same moment, and so fail again."""
-    if (subject.declared.attempts or 1) == 1:
-        raise NotJudgedError("it never asks twice")
+    """Fail if clients that failed at the same time retry at the same time."""
+    _require_retries(subject)
 
-    async def gap() -> float | None:
+    async def backoff() -> float | None:
         async with subject.against([Reply(503), subject.ok]) as caller:
-            call = await caller.predict()
-            return (
-                None if len(call.requests) <= 1 else call.requests[1].at - (call.requests[0].ended_at or 0.0)
-            )
+            requests = (await caller.predict()).requests
+            return None if len(requests) <= 1 else requests[1].at - (requests[0].ended_at or 0.0)
 
-    async def together() -> tuple[float, list[float]]:
-        gaps = [one for one in await gathered(*(gap() for _ in range(CONCURRENT_CALLS))) if one is not None]
-        if len(gaps) <= CONCURRENT_CALLS // 2:
-            raise NotJudgedError("it asked once, see retry.at_most_attempts")
-        return statistics.median(gaps), gaps
+    async def backoffs() -> tuple[float, list[float]]:
+        measured = await gather_all(*(backoff() for _ in range(CONCURRENT_CALLS)))
+        seconds = [pause for pause in measured if pause is not None]
+        if len(seconds) <= CONCURRENT_CALLS // 2:
+            raise NotJudgedError(NOT_RETRIED)
+        return statistics.median(seconds), seconds
 
-    for _ in range(MIN_ATTEMPTS):  # waits that are drawn may come out the same by chance, once
-        median, gaps = await together()
-        evidence = {"waits_ms": [round(one * 1000, 1) for one in gaps]}
-        same = [one for one in gaps if abs(one - median) < IN_STEP * median]
-        if median <= MIN_WAIT or len(same) < MAX_RATIO * len(gaps):
+    for _ in range(MIN_ATTEMPTS):  # random backoffs may be equal by chance, once
+        median, seconds = await backoffs()
+        evidence = {"waits_ms": [round(pause * 1000, 1) for pause in seconds]}
+        same = [pause for pause in seconds if abs(pause - median) < IN_STEP * median]
+        if median <= MIN_WAIT or len(same) < MAX_RATIO * len(seconds):
             return evidence
     async with subject.against([Reply(503), subject.ok]) as caller:
         await caller.predict()
-        message = f"{len(same)} of {len(gaps)} clients came back {median * 1000:.0f} ms after they failed, and so together"
-        raise caller.fail(message, "the backoff has no jitter", **evidence)
+        raise caller.fail(
+            f"{len(same)} of {len(seconds)} clients that failed at the same time retried at the same time, "
+            f"after {median * 1000:.0f} ms",
+            "the backoff has no jitter",
+            **evidence,
+        )
 
 
 async def ends_with_its_caller(subject: Subject) -> None:
-    """Fail where a call that nobody waits for any more goes on asking."""
+    """Fail if a cancelled call sends further requests."""
     async with subject.against(Reply(503)) as caller:
         call = asyncio.ensure_future(caller.predict())
-        await settle(lambda: bool(caller.log.arrivals) or call.done())
+        await wait_until(lambda: bool(caller.log.arrivals) or call.done())
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         sent = len(caller.log.arrivals)
         await asyncio.sleep(0.4)
-        if len(caller.log.arrivals) > sent + 1:
-            more = len(caller.log.arrivals) - sent
+        more = len(caller.log.arrivals) - sent
+        if more > 1:  # one may have been on its way
             raise caller.fail(
                 f"a cancelled call sent {more} more requests",
-                "it runs in a task or thread of its own, which nobody cancels",
+                "the retries run in a separate task or thread, which is not cancelled with the call",
             )
 
 
 async def asked_once(subject: Subject) -> None:
-    """Fail where a request that the service may have carried out is sent again."""
-    for what, reply in {
-        "was closed without an answer": Reply.broken(),
-        "was answered with 500": Reply(500),
-    }.items():
+    """Fail if a request that the service may have processed is sent again."""
+    faults = {
+        "the connection was closed without a response": Reply.broken(),
+        "it got status 500": Reply(500),
+    }
+    for what, reply in faults.items():
         async with subject.against([reply, subject.ok]) as caller:
             call = await caller.predict()
             if len(call.requests) > 1:
                 raise caller.fail(
-                    f"a request that had arrived, and {what}, was sent again, though that is declared to do harm"
+                    f"a request that the service had received was sent again after {what} (declared: not "
+                    "idempotent)"
                 )

@@ -1,6 +1,6 @@
-"""What a client that traces to Opik sends there, seen by an Opik server of our own; the client runs in a process of its own.
+"""Checks of tracing to Opik, with a fake Opik server and the client in a separate process.
 
-Opik's SDK reads its settings once a process, so the address of that server can only be given to a new one.
+Opik's SDK reads its settings once per process, so only a new process uses the address of the fake server.
 """
 
 from __future__ import annotations
@@ -24,83 +24,108 @@ from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import FaultServer, Reply
 
 CALLS = 6
-"""Calls beyond those that open a circuit."""
+"""Calls in addition to those that open the circuit."""
 MAX_OVERHEAD = 0.005
-STALL = 0.05
+MAX_STALL = 0.05
 ENDS_WITHIN = 10.0
 RUN_TIMEOUT = 25.0
-QUIET = {"OPIK_SENTRY_ENABLE": "false", "OPIK_ANALYTICS_ENABLE": "false", "OPIK_CONSOLE_LOGGING_LEVEL": "CRITICAL", "OPIK_PROJECT_NAME": "tier0",
-         "OPIK_TRACK_DISABLE": "false"}  # fmt: skip
+QUIET = {
+    "OPIK_SENTRY_ENABLE": "false",
+    "OPIK_ANALYTICS_ENABLE": "false",
+    "OPIK_CONSOLE_LOGGING_LEVEL": "CRITICAL",
+    "OPIK_PROJECT_NAME": "tier0",
+    "OPIK_TRACK_DISABLE": "false",
+}
 
 
 async def one_trace_a_call(subject: Subject) -> dict[str, Any]:
-    """Fail unless every call, however it ended, becomes one complete trace, with a span for each request that it sent."""
+    """Fail unless every call, successful or not, leads to one complete trace with one span per request."""
     with FaultServer(Reply(body={})) as opik:
         caller, _ = await _traced(subject, opik, _mixed(subject))
         traces = sorted(_received(opik, "traces"), key=lambda trace: str(trace["start_time"]))
         spans = _received(opik, "spans")
     if not traces:
-        raise caller.fail(f"{len(caller.calls)} calls, and no trace arrived", "the tracing call is misused, and its error swallowed",
-                          "the backend's address is read from another name than OPIK_URL_OVERRIDE", "nothing is flushed at close")  # fmt: skip
+        raise caller.fail(
+            f"Opik received no trace of {len(caller.calls)} calls",
+            "an error in the tracing code is suppressed",
+            "the address of Opik is not read from OPIK_URL_OVERRIDE",
+            "traces are not flushed when the client is closed",
+        )
     if len(traces) != len(caller.calls):
-        raise caller.fail(f"{len(caller.calls)} calls became {len(traces)} traces", "what is left is dropped when the process ends",
-                          "only answers are traced, not errors", "traces are sent by tasks that nobody waits for")  # fmt: skip
+        raise caller.fail(
+            f"Opik received {len(traces)} traces of {len(caller.calls)} calls",
+            "pending traces are lost when the process ends",
+            "only successful calls are traced",
+            "traces are sent by background tasks that are not awaited",
+        )
     if unended := [trace for trace in traces if not trace.get("end_time")]:
         raise caller.fail(
-            f"{len(unended)} of {len(traces)} traces never end",
-            "an error leaves the call before its trace is ended",
+            f"{len(unended)} of {len(traces)} traces have no end time",
+            "an exception skips the end of the trace",
         )
     for number, (call, trace) in enumerate(zip(caller.calls, traces, strict=True), 1):
         sent = len(call.requests)
-        seen = sum(span["trace_id"] == trace["id"] for span in spans)
-        if seen != sent:
+        received = sum(span["trace_id"] == trace["id"] for span in spans)
+        if received != sent:
             raise caller.fail(
-                f"call {number} sent {sent} requests, and its trace has {seen} spans",
-                "the call is traced, and not its attempts",
+                f"the trace of call {number} has {received} spans, but the call sent {sent} requests",
+                "calls are traced, but not their attempts",
             )
     return {"calls": len(caller.calls), "spans": len(spans)}
 
 
 async def costs_nothing(subject: Subject) -> dict[str, Any]:
-    """Fail where an Opik that hangs delays calls, the event loop, or the end of the process."""
+    """Fail if an Opik server that never responds delays calls, the event loop, or the end of the process."""
     with FaultServer(Reply(body={})) as opik:
         usual, _ = await _traced(subject, opik, subject.ok)
     with FaultServer(Reply.hang()) as opik:
-        caller, ran = await _traced(subject, opik, subject.ok)
-    slower = statistics.median(call.seconds for call in caller.calls) - statistics.median(
-        call.seconds for call in usual.calls
-    )
+        caller, times = await _traced(subject, opik, subject.ok)
+    slower = _median_seconds(caller) - _median_seconds(usual)
+    stall, end = times["stall"], times["end"]
+    when = "when Opik does not respond"
     if slower > MAX_OVERHEAD:
         raise caller.fail(
-            f"with an Opik that hangs, a call takes {slower * 1000:.0f} ms longer",
-            "traces are sent within the call",
+            f"{when}, a call takes {slower * 1000:.0f} ms longer (limit: {MAX_OVERHEAD * 1000:.0f} ms)",
+            "traces are sent during the call",
         )
-    if ran["stall"] > STALL:
-        message = f"with an Opik that hangs, the event loop stood still for {ran['stall'] * 1000:.0f} ms"
-        raise caller.fail(message, "traces are sent, or Opik is imported, within a call")
-    if ran["end"] > ENDS_WITHIN:
+    if stall > MAX_STALL:
         raise caller.fail(
-            f"with an Opik that hangs, the process ended {ran['end']:.1f} s after its last call",
-            "it is flushed without a limit",
+            f"{when}, the event loop was blocked for {stall * 1000:.0f} ms (limit: {MAX_STALL * 1000:.0f} "
+            "ms)",
+            "traces are sent, or Opik is imported, during a call",
         )
-    return {"ms_slower": slower * 1000, "ms_longest_stall": ran["stall"] * 1000, "seconds_to_end": ran["end"]}
+    if end > ENDS_WITHIN:
+        raise caller.fail(
+            f"{when}, the process ended only {end:.1f} s after its last call (limit: {ENDS_WITHIN:g} s)",
+            "the final flush has no timeout",
+        )
+    return {"ms_slower": slower * 1000, "ms_longest_stall": stall * 1000, "seconds_to_end": end}
+
+
+def _median_seconds(caller: Caller) -> float:
+    return statistics.median(call.seconds for call in caller.calls)
 
 
 def _mixed(subject: Subject) -> list[Reply]:
-    """Answers of every kind, and then failures for ever, so that a circuit opens."""
+    """Return replies of every kind, of which the last one, a failure, is repeated until the circuit opens."""
     return [subject.ok, Reply(503), subject.ok, Reply(400, {"error": "wrong"}), Reply.hang(), Reply(503)]
 
 
 async def _traced(
     subject: Subject, opik: FaultServer, script: Reply | list[Reply]
 ) -> tuple[Caller, dict[str, float]]:
-    """Run the client in a process of its own, and return its calls, with their requests, and how the process was."""
+    """Run the client in a separate process.
+
+    Returns:
+        The calls with their requests; the longest ``stall`` of the event loop and the time from the last call
+        to the ``end`` of the process, in seconds.
+    """
     declared = subject.declared
     with subject.server(script) as server, tempfile.TemporaryDirectory(prefix="tier0-traced-") as folder:
         given = {
             "factory": subject.name,
             "url": server.url,
-            "knobs": dict(declared.knobs),
+            "options": dict(declared.options),
             "data": declared.data,
             "calls": CALLS + (declared.threshold or 0),
             "give_up": declared.longest_attempt * 0.5,
@@ -113,20 +138,24 @@ async def _traced(
             "OPIK_URL_OVERRIDE": f"{opik.url}/api",
             "OPIK_CONFIG_PATH": str(Path(folder) / "opik.config"),
         }
-        seen = await asyncio.to_thread(_run, given, environment)
+        result = await asyncio.to_thread(_run, given, environment)
         ended = time.monotonic()
         caller = Caller(None, server, declared)
-        for one in seen["calls"]:
-            error = None if one["error"] is None else RuntimeError(one["error"])
-            requests = [
-                arrival for arrival in server.arrivals if one["started"] <= arrival.at <= one["ended"]
-            ]
-            caller.calls.append(Call(one["started"], one["ended"], error=error, requests=requests))
-        return caller, {"stall": seen["stall"], "end": ended - seen["closed"]}
+        for call in result["calls"]:
+            start, end = call["started"], call["ended"]
+            error = None if call["error"] is None else RuntimeError(call["error"])
+            requests = [arrival for arrival in server.arrivals if start <= arrival.at <= end]
+            caller.calls.append(Call(start, end, error=error, requests=requests))
+        return caller, {"stall": result["stall"], "end": ended - result["closed"]}
 
 
 def _run(given: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
-    """Return what became of the calls."""
+    """Return the output of the process in which the client is called.
+
+    Raises:
+        CheckFailedError: the process does not end.
+        NotJudgedError: the client cannot be created or called there.
+    """
     command = [sys.executable, "-m", traced_calls.__name__]
     try:
         done = subprocess.run(  # noqa: S603 - our own module
@@ -139,22 +168,23 @@ def _run(given: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
             check=False,
         )
     except subprocess.TimeoutExpired as problem:
-        message = f"its process did not end within {RUN_TIMEOUT:g} s: what is left is flushed without a limit"
         raise CheckFailedError(
-            message,
+            f"the client's process did not end within {RUN_TIMEOUT:g} s",
             evidence={"timeline": []},
-            causes=("Opik's own flush at exit waits for a backend that hangs",),
+            causes=("the final flush has no timeout, and Opik does not respond",),
         ) from problem
     output = Path(given["output"])
     if not output.exists():
-        said = " ".join((done.stderr or done.stdout).split()[-40:])
-        raise NotJudgedError(f"it cannot be made, or called, in a process of its own: {said}")
-    seen: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
-    return seen
+        end_of_output = " ".join((done.stderr or done.stdout).split()[-40:])
+        raise NotJudgedError(
+            f"the client could not be created or called in a separate process: {end_of_output}"
+        )
+    result: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+    return result
 
 
 def _received(opik: FaultServer, kind: str) -> list[dict[str, Any]]:
-    """Return the traces, or spans, that were sent: alone or several at once, with what was added to them later."""
+    """Return all traces or spans that Opik received, merged with their later updates."""
     received: dict[str, dict[str, Any]] = {}
     for arrival in opik.arrivals:
         parts = arrival.path.split("?")[0].rstrip("/").split("/")
@@ -166,12 +196,8 @@ def _received(opik: FaultServer, kind: str) -> list[dict[str, Any]]:
             else arrival.body
         )
         content = json.loads(body)
-        sent = content.get(kind, [content])
-        for one in sent:
-            id_ = str(one.get("id", parts[-1]))
-            received[id_] = {
-                **received.get(id_, {}),
-                **{name: value for name, value in one.items() if value is not None},
-                "id": id_,
-            }
-    return [one for one in received.values() if "start_time" in one]
+        for item in content.get(kind, [content]):
+            id_ = str(item.get("id", parts[-1]))
+            update = {name: value for name, value in item.items() if value is not None}
+            received[id_] = {**received.get(id_, {}), **update, "id": id_}
+    return [item for item in received.values() if "start_time" in item]

@@ -243,7 +243,7 @@ async def refuses_missing_column(target: Target) -> dict[str, Any]:
     for position, column in list(enumerate(golden.columns))[:MAX_COLUMNS]:
         missing = (
             None
-            if target.rows is None or not target.rows.of_kind("missing", column)
+            if target.rows is None or not target.rows.with_origin("missing", column)
             else target.golden_with("missing", column).take([0])
         )
         row = missing or golden.take([0])

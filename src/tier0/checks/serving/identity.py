@@ -70,7 +70,7 @@ async def always_the_same(target: Target) -> None:
                 kinds[index] = (tag, kind, count + 1)
                 break
         else:
-            kinds.append((answer["model_tag"], golden.answered(answer), 1))
+            kinds.append((answer["model_tag"], golden.with_outputs(answer), 1))
     if len(kinds) == 1:
         return
     answers = []

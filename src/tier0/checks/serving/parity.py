@@ -41,7 +41,7 @@ async def golden_rows(target: Target) -> dict[str, Any]:
     """Fail where the golden rows, asked together, do not come back: to the last bit where the arithmetic is the same."""
     golden = target.golden
     answer = await target.ask(golden)  # anew, so that the server's log around this check shows what it did
-    compared = {"compared": None if target.mask else golden.beside(answer, parts=target.parts)}
+    compared = {"compared": None if target.mask else golden.comparison(answer, parts=target.parts)}
     try:
         target.refuse_difference(
             answer, golden, "served predictions differ from the trained model", PREPROCESSING, same_batch=True
@@ -215,7 +215,7 @@ async def no_memory(target: Target) -> None:
     for _ in range(2):
         await target.expect(last, "a row after another one", BATCH)
     after = await target.ask(first)
-    as_before = first.answered(before)
+    as_before = first.with_outputs(before)
     mismatch = as_before.compare(after, tolerance=target.tolerances(), parts=target.parts)
     if mismatch is not None:
         causes = [

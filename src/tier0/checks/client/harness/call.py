@@ -1,4 +1,4 @@
-"""One call of a client, as its caller saw it."""
+"""A call of the client under test, as its caller observed it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ from tier0.faults import Arrival
 
 
 class StillWaitingError(Exception):
-    """A call did not end within any patience."""
+    """A call did not end within the patience of the check."""
 
 
 class GivenUpError(Exception):
-    """Its caller gave a call up."""
+    """The caller gave up waiting for a call, as the check intended."""
 
 
 class ExitedError(Exception):
-    """A call, or what makes the client, wanted to end the whole process."""
+    """The client, or its factory, called `sys.exit`."""
 
 
 @dataclass
 class Call:
-    """One call, as its caller saw it."""
+    """A call of the client under test.
+
+    Attributes:
+        started: start, in seconds on the monotonic clock.
+        ended: end, in seconds on the monotonic clock; 0 before that.
+        answer: value that the call returned.
+        error: exception that the call raised, or that ended the wait for it.
+        requests: requests that reached the server during the call; exact if calls do not overlap.
+    """
 
     started: float
     ended: float = 0.0
@@ -36,45 +44,45 @@ class Call:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Duration of the call."""
         return self.ended - self.started
 
     @property
     def rejected(self) -> bool:
-        """Whether it ended in an error and nothing arrived meanwhile; of calls that were made one after the other."""
+        """Whether the call failed without sending a request; only meaningful if calls do not overlap."""
         return self.error is not None and not self.requests
 
     @property
     def outcome(self) -> str:
-        """In a few words."""
+        """Short description of how the call ended."""
         if self.error is None:
-            return "answered"
-        said = f"{type(self.error).__name__}: {' '.join(str(self.error).split())[:100]}".removesuffix(": ")
+            return "returned"
+        text = f"{type(self.error).__name__}: {' '.join(str(self.error).split())[:100]}".removesuffix(": ")
         if isinstance(self.error, (StillWaitingError, GivenUpError)):
-            said = str(self.error)
-        return f"nothing was sent, {said}" if self.rejected else said
+            text = str(self.error)
+        return f"no request was sent, {text}" if self.rejected else text
 
 
 def outcome_of(
     running: asyncio.Future[Any], too_late: type[Exception], started: float
 ) -> tuple[Any, BaseException | None]:
-    """Return what came of a call until now: what it returned, and what it raised."""
+    """Return the result of a call and its exception; *too_late* if the call is still running."""
     if not running.done():
-        return None, too_late(f"no end after {time.monotonic() - started:.2f} s, and its caller gave up")
+        return None, too_late(f"still running after {time.monotonic() - started:.2f} s, and then cancelled")
     if running.cancelled():
-        return None, asyncio.CancelledError("it cancelled itself")
+        return None, asyncio.CancelledError("the call cancelled itself")
     problem = running.exception()
     return (running.result(), None) if problem is None else (None, problem)
 
 
 @contextmanager
 def no_exit() -> Iterator[None]:
-    """Turn what would end this process, whose exit status says that a client holds, into an error.
+    """Convert `SystemExit` into an error, so that a client cannot end the process or choose its exit status.
 
     Raises:
-        LeftError: the block called `sys.exit`.
+        ExitedError: the block called `sys.exit`.
     """
     try:
         yield
     except SystemExit as problem:
-        raise ExitedError(f"it ends the whole process, with status {problem.code!r}") from problem
+        raise ExitedError(f"the client called sys.exit({problem.code!r})") from problem

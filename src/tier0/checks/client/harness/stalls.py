@@ -1,4 +1,4 @@
-"""For how long an event loop stood still."""
+"""Measurement of how long an event loop is blocked."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 TICK = 0.005
-WORTH_COUNTING = 0.02
+"""Seconds between two measurements."""
+MIN_COUNTED = 0.02
+"""Seconds: shorter stalls do not count towards the total."""
 
 
 class Stalls:
-    """What was seen of the loop until now.
+    """Stalls of an event loop.
 
     Attributes:
-        longest: seconds.
-        total: seconds, of all that were longer than 20 ms.
+        longest: longest stall, in seconds.
+        total: sum of all stalls longer than 20 ms, in seconds.
     """
 
     def __init__(self) -> None:
@@ -24,27 +26,27 @@ class Stalls:
         self.total = 0.0
         self._last = time.monotonic()
 
-    def look(self) -> None:
-        """Note how long ago the last look was, beyond the time between two."""
+    def measure(self) -> None:
+        """Record the time since the last measurement, beyond the regular interval."""
         now = time.monotonic()
         stall, self._last = now - self._last - TICK, now
         self.longest = max(self.longest, stall)
-        self.total += stall if stall > WORTH_COUNTING else 0.0
+        self.total += stall if stall > MIN_COUNTED else 0.0
 
 
 @asynccontextmanager
 async def watched_loop() -> AsyncIterator[Stalls]:
-    """Watch the running loop until the block ends."""
+    """Measure the stalls of the running loop until the block ends."""
     stalls = Stalls()
 
     async def watch() -> None:
         while True:
             await asyncio.sleep(TICK)
-            stalls.look()
+            stalls.measure()
 
     watching = asyncio.ensure_future(watch())
     try:
         yield stalls
     finally:
-        stalls.look()
+        stalls.measure()
         watching.cancel()

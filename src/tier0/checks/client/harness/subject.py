@@ -1,4 +1,4 @@
-"""A client that is judged: whatever its signature, it is called as `predict` and seen from the other end of the wire."""
+"""The client under test: how it is created and called, and the server that observes its requests."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tier0.faults import FaultLog, FaultServer, Reply
 from tier0.faults.server import Script
 
 PATIENCE = 5.0
-"""Seconds, beyond what is declared, until a call counts as one that never ends."""
+"""Seconds after the declared timeout until a call counts as one that never ends."""
 MARGIN = 0.05
 ENDS_WITHIN = 1.0
-"""Seconds that a cancelled call is waited for."""
+"""Seconds to wait for a cancelled call."""
 MAX_AT_ONCE = 3000
 NAMES = {
     "health": ("health", "health_check"),
@@ -44,13 +44,14 @@ MISTAKES_IN_CODE = (
 
 
 class Caller:
-    """A client under judgement, with the server that it talks to.
+    """A client under test, with the server that it calls.
 
     Args:
-        made: what the factory gave.
-        server: that it talks to.
-        declaration: what it promises.
-        blocks: whether its coroutines keep the event loop to themselves; then they run in threads, as synchronous functions do.
+        made: client or function that the factory returned.
+        server: server that the client calls.
+        declaration: declared behaviour of the client.
+        blocks: whether its coroutines block the event loop; they then run in threads, like synchronous
+            functions.
     """
 
     def __init__(
@@ -66,61 +67,65 @@ class Caller:
 
     @property
     def log(self) -> FaultLog:
-        """What the server saw."""
+        """Log of the server."""
         return self.server.log
 
     @property
     def patience(self) -> float:
-        """Seconds after which a call counts as one that never ends."""
+        """Seconds until a call counts as one that never ends."""
         return (self.declared.longest_call or PATIENCE) + PATIENCE
 
-    async def predict(self, data: Any = None, *, give_up: float | None = None, **how: Any) -> Call:
-        """Call it, and say what became of the call; a caller may give up after some seconds."""
-        return await self._call(
-            "predict", self.declared.data if data is None else data, give_up=give_up, **how
-        )
+    async def predict(self, *, give_up: float | None = None, **arguments: Any) -> Call:
+        """Call ``predict``, cancel it after *give_up* seconds if given, and return the call."""
+        return await self._call("predict", self.declared.data, give_up=give_up, **arguments)
 
     async def predict_batch(self) -> Call:
-        """Ask for many in its own way."""
+        """Call ``predict_batch`` and return the call."""
         return await self._call("predict_batch", batch_of(self.declared.data))
 
     async def health(self) -> Call:
-        """Ask it whether the service is well."""
+        """Call ``health`` and return the call."""
         return await self._call("health")
 
     async def close(self) -> None:
-        """Close it, if it can be, and end its threads."""
+        """Close the client, if it has such a method, and end its threads."""
         if method_of(self.made, "close") is not None:
             with suppress(Exception):
                 async with asyncio.timeout(PATIENCE):
                     await self.run("close")
         self._threads.close()
 
-    async def run(self, name: str, *arguments: Any, **how: Any) -> Any:
-        """Call a method; one that is not asynchronous runs in a thread."""
+    async def run(self, name: str, *positional: Any, **arguments: Any) -> Any:
+        """Call a method, in a thread if it is synchronous, and return its result.
+
+        Raises:
+            NotJudgedError: the client has no such method.
+        """
         method = method_of(self.made, name)
         if method is None:
-            raise NotJudgedError(f"it has no {name}")
+            raise NotJudgedError(f"the client has no {name}")
         with no_exit():
             if inspect.iscoroutinefunction(method) and not self.blocks:
-                result = method(*arguments, **how)
+                result = method(*positional, **arguments)
             else:
                 result = await self._threads.run(
-                    lambda: _in_a_loop_of_its_own(method(*arguments, **how), self.blocks)
+                    lambda: _finished(method(*positional, **arguments), is_blocking=self.blocks)
                 )
             self.is_asynchronous = self.is_asynchronous or inspect.isawaitable(result)
             return await result if inspect.isawaitable(result) else result
 
-    async def _call(self, name: str, *arguments: Any, give_up: float | None = None, **how: Any) -> Call:
-        """Call a method, and wait until its caller gives up.
+    async def _call(
+        self, name: str, *positional: Any, give_up: float | None = None, **arguments: Any
+    ) -> Call:
+        """Call a method, and cancel it after *give_up* seconds, or after the patience of the check.
 
         Raises:
-            NotJudgedError: it outlasts any patience, and is not the first to do so.
+            NotJudgedError: the call never ends, and an earlier one did not end either.
         """
         before = len(self.log.arrivals)
         call = Call(time.monotonic())
         self.calls.append(call)
-        running = asyncio.ensure_future(self.run(name, *arguments, **how))
+        running = asyncio.ensure_future(self.run(name, *positional, **arguments))
         try:
             await asyncio.wait({running}, timeout=self.patience if give_up is None else give_up)
             call.answer, call.error = outcome_of(
@@ -128,40 +133,39 @@ class Caller:
             )
         finally:
             running.cancel()
-            await asyncio.wait(
-                {running}, timeout=ENDS_WITHIN
-            )  # one that refuses to be cancelled is left behind
+            await asyncio.wait({running}, timeout=ENDS_WITHIN)  # a call that ignores it is abandoned
             call.ended = time.monotonic()
             call.requests = self.log.arrivals[before:]
-        earlier = [one for one in self.calls if one.ended and one.ended <= call.started]
-        if any(isinstance(one.error, StillWaitingError) for one in earlier) and isinstance(
-            call.error, StillWaitingError
-        ):
+        earlier = [other for other in self.calls if other.ended and other.ended <= call.started]
+        endless = [other for other in (*earlier, call) if isinstance(other.error, StillWaitingError)]
+        if len(endless) > 1 and endless[-1] is call:
             raise NotJudgedError(
-                f"its calls do not end within {self.patience:g} s: declare its timeout, and give knobs that shorten it"
+                f"calls of the client do not end within {self.patience:g} s: "
+                "declare its timeout, and shorten it with [options]"
             )
         return call
 
-    def refuse_too_many(self, calls: int) -> None:
-        """Judge nothing that would take more calls at once than a judge should make.
+    def require_feasible(self, calls: int) -> None:
+        """Reject a check that needs too many concurrent calls.
 
         Raises:
-            NotJudgedError: it would.
+            NotJudgedError: there would be more than `MAX_AT_ONCE`.
         """
         if calls > MAX_AT_ONCE:
             raise NotJudgedError(
-                f"it would take {calls:,} calls at once: give knobs that make its timeout shorter, or its connections fewer"
+                f"the check would need {calls:,} concurrent calls: "
+                "declare [options] with a shorter timeout or fewer connections"
             )
 
-    async def together(self, number: int, **how: Any) -> list[Call]:
-        """Make several calls at once."""
-        return list(await asyncio.gather(*(self.predict(**how) for _ in range(number))))
+    async def together(self, number: int, **arguments: Any) -> list[Call]:
+        """Make *number* concurrent calls."""
+        return list(await asyncio.gather(*(self.predict(**arguments) for _ in range(number))))
 
     async def open_circuit(self) -> None:
-        """Fail until a call is rejected.
+        """Make calls to a failing service until one is rejected.
 
         Raises:
-            NotJudgedError: it never is.
+            NotJudgedError: no call is rejected.
         """
         script = self.server.script
         self.server.script = Reply(503)
@@ -169,23 +173,24 @@ class Caller:
             if (await self.predict()).rejected:
                 self.server.script = script
                 return
-        raise NotJudgedError("its circuit never opened, see breaker.opens")
+        raise NotJudgedError("the client's circuit did not open: see breaker.opens")
 
     async def until_reset(self) -> None:
-        """Wait until a probe may be let out.
+        """Wait until the circuit may send a probe.
 
         Raises:
-            NotJudgedError: that takes too long.
+            NotJudgedError: the declared reset time is too long.
         """
         reset = self.declared.reset or 0.0
         if reset > MAX_RESET:
             raise NotJudgedError(
-                f"its reset takes {reset:g} s: give knobs that shorten it to {MAX_RESET:g} s or less"
+                f"the declared reset of {reset:g} s is too long: shorten it to at most {MAX_RESET:g} s with "
+                "[options]"
             )
         await asyncio.sleep(reset * 1.1 + MARGIN)
 
     def fail(self, message: str, *causes: str, **evidence: Any) -> CheckFailedError:
-        """Return the failure, with the timeline of what was seen."""
+        """Return a failure with the timeline of all calls and requests."""
         evidence = {
             **evidence,
             "declared": self.declared.promised,
@@ -196,22 +201,32 @@ class Caller:
 
 @dataclass(frozen=True)
 class Subject:
-    """What makes the client that is judged, and what it promises."""
+    """A client to check.
+
+    Attributes:
+        factory: function that creates the client, given a URL and the declared options.
+        declared: declared behaviour.
+        name: ``module:function``, by which another process can import the factory.
+        asynchronous: whether ``predict`` returns an awaitable.
+        blocks: whether that awaitable blocks the event loop until the response arrives.
+    """
 
     factory: Callable[..., Any]
     declared: Declaration
     name: str = ""
-    """``module:function``, by which another process can import the factory."""
     asynchronous: bool = False
-    """Whether a call gives something to await."""
     blocks: bool = False
-    """Whether that keeps the event loop to itself until it is answered."""
 
     @asynccontextmanager
     async def against(
         self, script: Reply | Sequence[Reply] | Script | None = None, *, suffix: str = ""
     ) -> AsyncIterator[Caller]:
-        """Make a client of a server of its own, which answers as *script* says: with a prediction, by default."""
+        """Create a server and a client that calls it.
+
+        Args:
+            script: script of the server; by default, it responds to every request with a prediction.
+            suffix: appended to the URL that the client gets.
+        """
         with self.server(self.ok if script is None else script) as server:
             caller = Caller(await self._make(server.url + suffix), server, self.declared, blocks=self.blocks)
             server.setup.clear()
@@ -222,22 +237,22 @@ class Subject:
 
     async def _make(self, url: str) -> Any:
         with no_exit():
-            made = self.factory(url, **self.declared.knobs)
+            made = self.factory(url, **self.declared.options)
             return await made if inspect.isawaitable(made) else made
 
     def server(self, script: Reply | Sequence[Reply] | Script) -> FaultServer:
-        """Return a server that also answers what the client asks for while it is made."""
+        """Return a server that also has the declared responses for the creation of the client."""
         return FaultServer(
             script, setup={path: Reply(body=body) for path, body in self.declared.setup.items()}
         )
 
     @property
     def ok(self) -> Reply:
-        """A prediction."""
+        """A response with predictions, as declared."""
         return Reply(body=self.declared.answer)
 
     def lacks(self, made: Any, method: str) -> bool:
-        """Tell whether the client lacks what a check needs."""
+        """Return True if the client *made* lacks a method or property that a check needs."""
         if method == "coroutines":
             return not self.asynchronous
         if method == "asynchronous":
@@ -251,7 +266,7 @@ class Subject:
 
 
 def method_of(made: Any, name: str) -> Callable[..., Any] | None:
-    """Return a client's method; a bare function is a client that only predicts."""
+    """Return a method by any of its usual names, or None; a plain function counts as ``predict``."""
     if name == "predict" and not hasattr(made, "predict") and callable(made):
         return made  # type: ignore[no-any-return]
     return next(
@@ -259,20 +274,20 @@ def method_of(made: Any, name: str) -> Callable[..., Any] | None:
     )
 
 
-def _in_a_loop_of_its_own(result: Any, is_wanted: bool) -> Any:  # noqa: FBT001
-    """Run a coroutine to its end, if that is wanted; anything else is as it is."""
-    return asyncio.run(result) if is_wanted and inspect.iscoroutine(result) else result
+def _finished(result: Any, *, is_blocking: bool) -> Any:
+    """Return the result of a blocking coroutine, run in this thread; any other value unchanged."""
+    return asyncio.run(result) if is_blocking and inspect.iscoroutine(result) else result
 
 
 def batch_of(data: Any) -> Any:
-    """Return what a batch call is given: the rows of *data*, twice, where they can be told."""
+    """Return the argument of a batch call: the rows in *data*, twice, or else *data*, twice."""
     if isinstance(data, dict) and isinstance(data.get("features"), list):
         return data["features"] * 2
     return [data, data]
 
 
-async def settle(condition: Callable[[], bool], timeout: float = 1.5) -> bool:
-    """Wait until the condition holds, for so long at most; return whether it does."""
+async def wait_until(condition: Callable[[], bool], timeout: float = 1.5) -> bool:
+    """Wait up to *timeout* seconds for *condition*, and return whether it became true."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -281,8 +296,8 @@ async def settle(condition: Callable[[], bool], timeout: float = 1.5) -> bool:
     return True
 
 
-async def gathered(*work: Awaitable[Any]) -> list[Any]:
-    """Do several things at once; the first problem is raised when all have ended."""
+async def gather_all(*work: Awaitable[Any]) -> list[Any]:
+    """Run *work* concurrently, and raise the first exception only after everything has ended."""
     outcomes = await asyncio.gather(*work, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, BaseException):

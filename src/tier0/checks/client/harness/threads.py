@@ -1,4 +1,4 @@
-"""The threads that a synchronous client is called in. One that never comes back keeps no process from ending."""
+"""Daemon threads in which a synchronous client is called, so that a call that hangs cannot block the exit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Work = tuple[Future[Any], Callable[[], Any]]
 
 
 class Threads:
-    """Runs one function in each thread at a time, and uses threads again, as an executor does; but they are daemons, and nobody waits for them."""
+    """A pool of daemon threads; unlike an executor, it is never joined."""
 
     def __init__(self) -> None:
         self._idle: list[SimpleQueue[Work | None]] = []
@@ -24,7 +24,7 @@ class Threads:
         self._is_closed = False
 
     async def run(self, work: Callable[[], Any]) -> Any:
-        """Run *work* with the caller's context variables, and return what it does, or raise what it raises."""
+        """Return the result of *work*, or raise its exception; it sees the caller's context variables."""
         outcome: Future[Any] = Future()
         async with self._places:
             thread = self._idle.pop() if self._idle else self._start()
@@ -32,30 +32,28 @@ class Threads:
             return await asyncio.wrap_future(outcome)
 
     def close(self) -> None:
-        """Let every thread end: those that have nothing to do now, the others when they come back."""
+        """End every idle thread now, and the others when their function returns."""
         self._is_closed = True
         for thread in self._idle:
             thread.put(None)
 
     def _start(self) -> SimpleQueue[Work | None]:
-        waiting: SimpleQueue[Work | None] = SimpleQueue()
-        Thread(target=self._work, args=(waiting,), name="tier0-judged-client", daemon=True).start()
-        return waiting
+        queue: SimpleQueue[Work | None] = SimpleQueue()
+        Thread(target=self._work, args=(queue,), name="tier0-checked-client", daemon=True).start()
+        return queue
 
-    def _work(self, waiting: SimpleQueue[Work | None]) -> None:
-        while not self._is_closed and (given := waiting.get()) is not None:
-            tell = _done(*given)
-            self._idle.append(waiting)  # before its caller goes on, so that the next call finds this thread
-            tell()
+    def _work(self, queue: SimpleQueue[Work | None]) -> None:
+        while not self._is_closed and (work := queue.get()) is not None:
+            publish = _run(*work)
+            self._idle.append(queue)  # before the caller continues, so that its next call finds this thread
+            publish()
 
 
-def _done(outcome: Future[Any], work: Callable[[], Any]) -> Callable[[], object]:
-    """Do the work, unless nobody waits for it any more, and return how its outcome is told."""
+def _run(outcome: Future[Any], work: Callable[[], Any]) -> Callable[[], object]:
+    """Run *work* unless *outcome* was cancelled, and return the function that publishes the outcome."""
     try:
-        return (
-            partial(outcome.set_result, work())
-            if outcome.set_running_or_notify_cancel()
-            else outcome.cancelled
-        )
-    except BaseException as problem:  # noqa: BLE001 - whatever it raises is what its caller gets
+        if not outcome.set_running_or_notify_cancel():
+            return outcome.cancelled
+        return partial(outcome.set_result, work())
+    except BaseException as problem:  # noqa: BLE001 - raised again where the outcome is awaited
         return partial(outcome.set_exception, problem)

@@ -1,4 +1,4 @@
-"""What happened between a client and its server, in order, for whoever reads a failure."""
+"""The timeline of a failed check: calls, requests, responses and expected circuit states, in order."""
 
 from __future__ import annotations
 
@@ -11,33 +11,47 @@ from tier0.core.declaration import Declaration
 from tier0.faults import Arrival, LogEntry
 
 AT_EACH_END = 20
-"""Lines that are shown of what is too long; and those around a change of state."""
+"""Lines that are shown at each end of a long timeline."""
 AROUND_A_STATE = 3
+"""Lines that are shown before and after a change of the circuit's state."""
 SERVER_ERROR = 500
-WORTH_TELLING = 0.002
-"""Seconds: less between an answer and the next request is no sleep."""
+MIN_SLEEP = 0.002
+"""Seconds: a shorter pause between a response and the next request is not a sleep."""
 
 
 class Line(NamedTuple):
-    """One thing that happened."""
+    """One event.
+
+    Attributes:
+        at: seconds on the monotonic clock.
+        text: description.
+        is_state: whether it is a change of the circuit's state.
+    """
 
     at: float
-    said: str
+    text: str
     is_state: bool = False
 
 
 def timeline(
     noted: Sequence[LogEntry], arrivals: Sequence[Arrival], calls: Sequence[Call], declared: Declaration
 ) -> list[str]:
-    """Return what was declared, and then a line for each call, request, answer, sleep and state.
+    """Return the declaration, and one line for each call, request, response, sleep and circuit state.
 
-    A state is that of the circuit as it was declared, by what the server answered: nothing is read from the client.
+    The states are those that the declaration requires, given the server's responses; they are not read from
+    the client.
+
+    Args:
+        noted: log of the fault server.
+        arrivals: requests that reached the server.
+        calls: calls of the client.
+        declared: declaration of the client.
     """
-    slept = dict(_sleeps(calls))
+    sleeps = dict(_sleeps(calls))
     lines = [
-        Line(one.at, _in_words(one.what, one.detail, one.connection, slept))
-        for one in noted
-        if one.what != "injected"
+        Line(entry.at, _describe(entry.what, entry.detail, entry.connection, sleeps))
+        for entry in noted
+        if entry.what != "injected"
     ]
     for number, call in enumerate(calls, 1):
         lines.append(Line(call.started, f"call {number}"))
@@ -50,67 +64,58 @@ def timeline(
 
 
 def _sleeps(calls: Sequence[Call]) -> Iterator[tuple[int, float]]:
-    """Give, for a request that was not the first of its call, how long ago the one before had ended; where calls were made one at a time."""
-    in_turn = sorted(calls, key=lambda call: call.started)
-    if any(later.started < earlier.ended for earlier, later in pairwise(in_turn)):
+    """Yield the number of each retry, and the seconds since the previous attempt of its call had ended.
+
+    Overlapping calls yield nothing, because their requests cannot be attributed.
+    """
+    ordered = sorted(calls, key=lambda call: call.started)
+    if any(later.started < earlier.ended for earlier, later in pairwise(ordered)):
         return
-    for call in in_turn:
+    for call in ordered:
         for before, request in pairwise(call.requests):
-            if before.ended_at is not None and request.at - before.ended_at > WORTH_TELLING:
+            if before.ended_at is not None and request.at - before.ended_at > MIN_SLEEP:
                 yield request.number, request.at - before.ended_at
 
 
 def _states(arrivals: Sequence[Arrival], declared: Declaration, last: float) -> Iterator[Line]:
-    """Tell when the circuit was to open first, and when it was to let a probe out."""
-    failed_in_a_row = 0
-    for arrival in sorted(arrivals, key=lambda one: one.ended_at or last):
-        if (
-            arrival.ended_at is None or arrival.ended == "given up"
-        ):  # whether its caller counts that, it does not say
+    """Yield the first opening of the circuit, and its change to half-open, as the declaration requires."""
+    failures = 0
+    for arrival in sorted(arrivals, key=lambda arrival: arrival.ended_at or last):
+        if arrival.ended_at is None or arrival.ended == "given up":  # a client may count this as it likes
             continue
         failed = arrival.ended == "broken" or (arrival.status or SERVER_ERROR) >= SERVER_ERROR
-        failed_in_a_row = failed_in_a_row + 1 if failed else 0
-        if failed_in_a_row == declared.threshold:
-            yield Line(
-                arrival.ended_at,
-                f"{failed_in_a_row} failures in a row: as declared, the circuit is open",
-                is_state=True,
-            )
-            if declared.reset is not None and (closed := arrival.ended_at + declared.reset) <= last:
-                yield Line(closed, "as declared, a probe may be sent", is_state=True)
+        failures = failures + 1 if failed else 0
+        if failures == declared.threshold:
+            text = f"{failures} consecutive failures: the circuit must be open now"
+            yield Line(arrival.ended_at, text, is_state=True)
+            if declared.reset is not None and (half_open := arrival.ended_at + declared.reset) <= last:
+                yield Line(half_open, "reset time over: a probe may be sent now", is_state=True)
             return
 
 
-def _in_words(what: str, detail: Mapping[str, Any], connection: int, slept: Mapping[int, float]) -> str:
-    match what:
-        case "arrived":
-            pause = (
-                f", {slept[detail['request']] * 1000:.0f} ms after the last answer"
-                if detail["request"] in slept
-                else ""
-            )
-            return f"request {detail['request'] + 1} arrived: {detail['method']} {detail['path']}{pause}"
-        case "answered" | "given up" | "broken":
-            words = {
-                "answered": f"answered {detail['status']}",
-                "given up": "its caller has gone",
-                "broken": "broken off",
-            }[what]
-            return f"request {detail['request'] + 1} {words}"
-        case _:
-            return f"connection {connection} {what}"
+def _describe(what: str, detail: Mapping[str, Any], connection: int, sleeps: Mapping[int, float]) -> str:
+    if "request" not in detail:
+        return f"connection {connection} {what}"
+    number = detail["request"] + 1
+    if what == "arrived":
+        sleep = sleeps.get(detail["request"])
+        pause = "" if sleep is None else f", {sleep * 1000:.0f} ms after the previous attempt"
+        return f"request {number} arrived: {detail['method']} {detail['path']}{pause}"
+    if what == "answered":
+        return f"request {number}: response with status {detail['status']}"
+    return f"request {number}: " + {"given up": "the client disconnected", "broken": "faulty response"}[what]
 
 
 def _shortened(lines: Sequence[Line]) -> Iterator[str]:
-    """Give the first and the last lines, those around a state, and how many were left out between them."""
+    """Yield the lines at both ends and around state changes, and the number of omitted lines between them."""
     states = [number for number, line in enumerate(lines) if line.is_state]
-    left_out = 0
+    omitted = 0
     for number, line in enumerate(lines):
         is_near_an_end = min(number, len(lines) - 1 - number) < AT_EACH_END
         if is_near_an_end or any(abs(number - state) <= AROUND_A_STATE for state in states):
-            if left_out:
-                yield f"… {left_out} more …"
-            left_out = 0
-            yield f"{(line.at - lines[0].at) * 1000:8.1f} ms  {line.said}"
+            if omitted:
+                yield f"… {omitted} more …"
+            omitted = 0
+            yield f"{(line.at - lines[0].at) * 1000:8.1f} ms  {line.text}"
         else:
-            left_out += 1
+            omitted += 1

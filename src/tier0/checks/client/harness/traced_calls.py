@@ -1,4 +1,4 @@
-"""The process in which a client that traces is called: what it is given comes on stdin, what became of its calls goes into a file."""
+"""The process in which a client with tracing is called: reads JSON from stdin, writes the calls to a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def _call(predict: Any, data: Any, give_up: float) -> dict[str, Any]:
                 await predict(data)
             else:
                 await asyncio.to_thread(predict, data)
-    except Exception as problem:  # noqa: BLE001 - whatever it raises is what its caller gets
+    except Exception as problem:  # noqa: BLE001 - a client may raise anything; the check evaluates it
         error = f"{type(problem).__name__}: {problem}"
     return {"started": started, "ended": time.monotonic(), "error": error}
 
@@ -32,14 +32,14 @@ async def _main(given: dict[str, Any]) -> dict[str, Any]:
     factory: Any = import_module(module)
     for part in name.split("."):
         factory = getattr(factory, part)
-    made = factory(given["url"], **given["knobs"])
-    if inspect.isawaitable(made):
-        made = await made
-    predict = getattr(made, "predict", made)
+    client = factory(given["url"], **given["options"])
+    if inspect.isawaitable(client):
+        client = await client
+    predict = getattr(client, "predict", client)
     async with watched_loop() as stalls:
         calls = [await _call(predict, given["data"], given["give_up"]) for _ in range(given["calls"])]
     closed = time.monotonic()
-    close = getattr(made, "close", None) or getattr(made, "aclose", None)
+    close = getattr(client, "close", None) or getattr(client, "aclose", None)
     if close is not None:
         ended = close()
         if inspect.isawaitable(ended):

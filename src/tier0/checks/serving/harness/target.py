@@ -19,10 +19,11 @@ from tier0.checks.serving.harness.sender import (
     UnansweredError,
     decode_json,
 )
-from tier0.contract.contract import PARTS, SCHEMA, Contract, as_toml
+from tier0.contract.contract import SCHEMA, Contract, as_toml
 from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
 from tier0.contract.response import is_refusal
+from tier0.core.outputs import PARTS
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
 from tier0.golden.rows import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 
@@ -172,7 +173,7 @@ class Target:
         """
         if self.rows is None:
             raise NotJudgedError(NO_GOLDEN, code="no_golden")
-        plain = self.rows.plain
+        plain = self.rows.examples
         return plain.take(range(min(len(plain), MAX_SINGLE_ROWS))) if self.contract.one_row else plain
 
     @property
@@ -201,7 +202,7 @@ class Target:
         """
         if self.rows is None:
             return self.golden
-        chosen = as_served(self.rows, self.contract).of_kind(kind, column)
+        chosen = as_served(self.rows, self.contract).with_origin(kind, column)
         if not chosen:
             raise NotJudgedError(
                 "no golden rows cover this case (the model has none, or the file was written by hand)"

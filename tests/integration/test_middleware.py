@@ -564,7 +564,7 @@ async def test_layers_are_exchanged_when_the_application_has_started() -> None:
     app = await started(
         Starlette(middleware=[Middleware(TimeoutMiddleware, timeout=1), Middleware(service.Routes)])
     )
-    assert type(app.middleware_stack.app).__name__ == "_Around"  # type: ignore[union-attr]  # it is built
+    assert type(app.middleware_stack.app).__name__ == "_CombinedMiddleware"  # type: ignore[union-attr]  # it is built
 
 
 async def test_who_is_refused_is_not_hurried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,87 @@
+"""The application: its global options, and what becomes of errors."""
+
+from __future__ import annotations
+
+import traceback
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
+
+import typer
+import typer.core
+
+from tier0.core.bug_report import internal_error
+from tier0.core.errors import Tier0Error, missing_extra
+
+INCONCLUSIVE = 2
+INTERRUPTED = 130
+
+
+class _Commands(typer.core.TyperGroup):
+    """The group of commands. An error never ends a command with status 1, which means that a check failed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; turn an exception into a message and an exit status."""
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):
+            raise
+        except Tier0Error as problem:
+            refuse(str(problem))
+        except KeyboardInterrupt:
+            typer.echo("\nstopped", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as problem:
+            if type(problem).__module__.startswith(("click.", "typer.")):  # a mistake on the command line
+                raise
+            if missing := missing_extra(problem):
+                refuse(str(missing))
+            if ctx.params["debug"]:
+                typer.echo("".join(traceback.format_exception(problem)), err=True, nl=False)
+                refuse(internal_error(problem))
+            hint = f"run `tier0 --debug {ctx.invoked_subcommand} …` for the traceback"
+            refuse(internal_error(problem, hint))
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"tier0 {import_module('tier0').__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug",
+            envvar="TIER0_DEBUG",
+            help="Print the traceback of an unexpected error; before the command: tier0 --debug verify …",
+        ),
+    ] = False,
+) -> None:
+    """Verify that a served model is the model that was trained.
+
+    Exit status of the commands that check: 0 all checks passed, 1 a check failed, 2 inconclusive (the
+    checks could not be run, or what they need is missing), 130 stopped with Ctrl-C.
+    """
+
+
+def refuse(message: str) -> NoReturn:
+    """Print why the command cannot do its work, and exit with status 2."""
+    typer.echo(f"tier0: {message}", err=True)
+    raise typer.Exit(INCONCLUSIVE)
+
+
+def examples(*commands: str) -> str:
+    """Return the end of a command's help: one example per line."""
+    return "\n\n".join(["Examples:", *commands])

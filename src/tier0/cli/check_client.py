@@ -1,0 +1,57 @@
+"""``tier0 check-client``: check how a client handles failures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tier0.cli.application import app, examples, refuse
+from tier0.cli.output import client_catalogue_table, print_conclusion, print_result, write_report
+from tier0.cli.parameters import GivenSettings, import_from_here, names_in, takes_settings
+from tier0.core.client_catalogue import CLIENT_GROUPS
+
+EXAMPLE = "tier0 check-client mypkg.client:make_client --declare client.toml"
+
+
+@app.command(epilog=examples(EXAMPLE, f"{EXAMPLE} --only breaker,retry"))
+@takes_settings("check-client")
+def check_client(
+    given: GivenSettings,
+    *,
+    only: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Groups of checks, or single checks, separated by commas; all by default: "
+            f"{', '.join(CLIENT_GROUPS)}",
+            rich_help_panel="Checks",
+        ),
+    ] = "",
+    list_: Annotated[bool, typer.Option("--list", help="Print the table of checks and exit.")] = False,
+) -> None:
+    """Test how any client handles failures, against servers that misbehave on purpose.
+
+    Takes about ten seconds; no running service is needed. The function that creates the client is called
+    with a URL and the declared options. Nothing is read from the client's attributes: what counts is which
+    requests arrive at the servers, and when. A failure is shown with its timeline.
+
+    Exit status: 0 all checks passed, 1 a check failed, 2 inconclusive (the client cannot be created, an
+    error).
+    """
+    if list_:
+        typer.echo(client_catalogue_table())
+        return
+    report = given.begin_report()
+    settings = given.merge()
+    if settings.client is None:
+        refuse(f"no client given. Example: {EXAMPLE}")
+    from tier0.runs.check_client import check_client as run_checks
+
+    import_from_here()
+    verdict = run_checks(
+        settings.client, settings.declare, only=names_in(only), on_fail="return", tell=print_result
+    )
+    write_report(report, verdict.as_dict())
+    print_conclusion(settings.client, verdict)
+    raise typer.Exit(verdict.exit_status)

@@ -1,0 +1,68 @@
+"""``tier0 contract``: draft the contract of a running service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tier0.cli.application import app, examples, refuse
+from tier0.cli.parameters import GivenSettings, require_writable, takes_settings
+
+EXAMPLE = "tier0 contract http://127.0.0.1:3000 --golden golden.json"
+
+
+@app.command(epilog=examples(f"{EXAMPLE} --output contract.toml"))
+@takes_settings("contract")
+def contract(
+    given: GivenSettings,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write the contract to; standard output by default.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Draft the contract of a running service: the format of its requests and of its responses.
+
+    Sends the golden rows in the formats that the service's schema allows. The draft is TOML with comments:
+    what was found, what was assumed and must be confirmed, and what is open. --contract takes what is known
+    already. Read the draft, commit it, and pass it to tier0 verify --contract FILE.
+
+    Exit status: 0 the golden rows match with that contract, 1 they do not match, 2 no contract could be
+    drafted.
+    """
+    settings = given.merge()
+    if settings.url is None or (settings.golden is None and not settings.model):
+        refuse(f"no URL or no golden rows given. Example: {EXAMPLE}")
+    require_writable("--output", output)
+    from tier0.runs.deployment import Deployment
+    from tier0.runs.examination import Examination
+
+    model = settings.model[0] if settings.model else None
+    deployment = Deployment.from_url(
+        settings.url,
+        golden=settings.golden,
+        model=model,
+        store=settings.store,
+        contract=settings.contract,
+        headers=settings.header,
+        ca=settings.ca,
+    )
+    if deployment.golden is None:
+        refuse(f"the store entry of {model} contains no golden rows: pass --golden FILE")
+    drafted = Examination(deployment).draft()
+    text = drafted.as_text(settings.url)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        verify = f"tier0 verify {settings.url} --golden FILE --contract {output}"
+        typer.echo(f"{output}: {drafted.compared} Read it, then run: {verify}")
+    raise typer.Exit(0 if drafted.matches else 1)

@@ -1,0 +1,78 @@
+"""Output of the commands: results of checks, the verdict, the tables of checks and the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tier0.cli.application import refuse
+from tier0.core.catalogue import CATALOGUE
+from tier0.core.client_catalogue import CLIENT_CATALOGUE
+from tier0.core.settings import remove_report
+from tier0.core.verdict import WORDS, CheckResult, Verdict, count_in_words
+
+
+def print_result(result: CheckResult) -> None:
+    """Print the result of one check on one line: status, check, message, and numbers that it measured."""
+    word = WORDS[result.status].upper() if result.status in {"fail", "error"} else WORDS[result.status]
+    measured = [
+        f"{name.replace('_', ' ')} {value:.3g}"
+        for name, value in result.evidence.items()
+        if result.status == "pass" and isinstance(value, (int, float))
+    ]
+    details = "; ".join(filter(None, [result.message, ", ".join(measured)]))
+    typer.echo(f"{word:>11}  {result.id:36} {details}".rstrip())
+
+
+def print_conclusion(subject: str, verdict: Verdict) -> None:
+    """Print the failures in detail, the repeated requests, and the verdict on one line.
+
+    Args:
+        subject: what was checked, a URL or a client.
+        verdict: the results.
+    """
+    for result in [*verdict.with_status("fail"), *verdict.with_status("error")]:
+        timeline = [f"  {line}" for line in result.evidence.get("timeline", ())]
+        typer.echo("\n" + "\n".join([result.explain(), *timeline]))
+    typer.echo("")
+    retried: Mapping[str, int] = verdict.target.get("retried", {})
+    if retried:
+        reasons = ", ".join(f"{count} after {reason}" for reason, count in retried.items())
+        typer.echo(f"requests sent again: {reasons}")
+    counts = count_in_words(result.status for result in verdict.checks)
+    typer.echo(f"{subject}: {WORDS[verdict.verdict]}: {counts}")
+    if verdict.reason:
+        typer.echo(verdict.reason)
+
+
+def write_report(path: Path | None, content: Mapping[str, Any]) -> None:
+    """Write a report as JSON, if a file was named for it."""
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    except OSError as problem:
+        remove_report(path)  # it may be half written
+        refuse(f"cannot write the report {path}: {problem.strerror}. The checks themselves completed")
+
+
+def catalogue_table() -> str:
+    """Return the checks of a service as a Markdown table."""
+    rows = [
+        f"| `{check.id}` | {check.question} | {', '.join(check.needs) or '-'} | {check.disturb} |"
+        for check in CATALOGUE
+    ]
+    return "\n".join(["| check | question | needs | disturbs |", "|---|---|---|---|", *rows])
+
+
+def client_catalogue_table() -> str:
+    """Return the checks of a client as a Markdown table."""
+    rows = [
+        f"| `{check.id}` | {check.question} | {', '.join((*check.declared, *check.methods)) or '-'} |"
+        for check in CLIENT_CATALOGUE
+    ]
+    return "\n".join(["| check | question | needs |", "|---|---|---|", *rows])

@@ -1,0 +1,159 @@
+"""``tier0 run``: the eight steps from a problem to an observed deployment."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tier0.cli.application import INTERRUPTED, app, examples, refuse
+from tier0.cli.output import write_report
+from tier0.cli.parameters import GivenSettings, import_from_here, takes_settings, was_given
+from tier0.core.settings import TABLE
+
+if TYPE_CHECKING:
+    from tier0.pipeline.cluster import Executor
+    from tier0.runs.console import Console
+    from tier0.runs.plan import Plan
+    from tier0.runs.record import Record
+
+CHANGEABLE = {"dask", "report"}
+"""Settings that may differ when a run is resumed: they do not change its outcome."""
+EXAMPLES = examples(
+    "tier0 run --dataset breast_cancer --include-bentoml",
+    "tier0 run --dataset rows.csv --study study.toml --step 1-7",
+    "tier0 run --resume RUN --step 7,8",
+)
+
+
+@app.command(epilog=EXAMPLES)
+@takes_settings("run")
+def run(
+    given: GivenSettings,
+    context: typer.Context,
+    *,
+    step: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Steps to run, by number or name: 4,5,7 or 4-8; all eight by default.",
+            show_default=False,
+        ),
+    ] = "1-8",
+    include_bentoml: Annotated[
+        bool, typer.Option("--include-bentoml", help="Register, serve and verify the model in step 7.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep serving after the last step, until Ctrl-C.")
+    ] = False,
+    output_dir: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Directory of the runs: one folder each, with record, report, manifest and state.",
+        ),
+    ] = Path("tier0-runs"),
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Resume a run, named by its folder in --output-dir, with its original settings.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
+) -> None:
+    """Run the eight steps: scope, data, cohort, selection, training, features, deployment, observability.
+
+    The outcome of each step is saved, so that an interrupted run continues with the next step when it is
+    resumed.
+
+    Exit status: 0 passed, 1 failed (a step rejected the data or the model), 2 inconclusive (an error),
+    130 stopped with Ctrl-C.
+    """
+    report = given.begin_report()
+    from tier0.runs.console import Console
+    from tier0.runs.context import STEPS
+    from tier0.runs.record import Record
+    from tier0.runs.runner import RunListener, run_steps, steps_to_do
+
+    console = Console()
+    import_from_here()  # a pandera schema or a pipeline function may be the project's own
+    record: Record | None = None
+    try:
+        if resume is None:
+            plan = _new_plan(given, step, serve=include_bentoml)
+        else:
+            _check_unchanged(given, context)
+            record = Record.find(output_dir, resume)
+            plan = record.plan
+        steps = steps_to_do(plan, record, step if was_given(context, "step") else None)
+        if keep and not (plan.serve and "deployment" in steps):
+            refuse("--keep has no effect without a served model: add --include-bentoml, and 7 to --step")
+        if dry_run:
+            console.plan(plan.options, steps, STEPS, serve=plan.serve)
+            return
+        with _fit_executor(given.read("dask"), plan, steps) as executor:
+            if record is None:
+                record = Record.create(output_dir.absolute(), plan)
+            console.say(f"run {record.folder.name}, in {record.folder}")
+            console.settings(plan.options)
+            listener = RunListener(console.begins, console.ended, console.happened)
+            hold = partial(_keep_serving, console, report, record) if keep else None
+            status = run_steps(record, steps, listener, hold=hold, executor=executor)
+    except KeyboardInterrupt:
+        console.say("\nstopped" if record is None else f"\nstopped; {_how_to_resume(record, output_dir)}")
+        raise typer.Exit(INTERRUPTED) from None
+    write_report(report, record.as_dict())
+    console.verdict(record)
+    raise typer.Exit(status)
+
+
+def _new_plan(given: GivenSettings, step: str, *, serve: bool) -> Plan:
+    """Return the plan of a new run.
+
+    Raises:
+        Tier0Error: a setting, the study or the steps are invalid.
+    """
+    from tier0.runs.plan import plan_of
+
+    scope = {name: given.read(name) for name in ("metric", "success")}
+    return plan_of(given.texts, given.read("study"), scope, step, given.read("imbalanced"), serve=serve)
+
+
+def _check_unchanged(given: GivenSettings, context: typer.Context) -> None:
+    """Exit with status 2 if a setting is given that a resumed run takes from its record."""
+    options = [
+        row.spelling("run") for row in TABLE if given.texts.get(row.name) and row.name not in CHANGEABLE
+    ]
+    if was_given(context, "include_bentoml"):
+        options.append("--include-bentoml")
+    if options:
+        refuse(f"{options[0]} cannot be changed with --resume; omit it, or start a new run")
+
+
+def _fit_executor(dask: str | None, plan: Plan, steps: Sequence[str]) -> AbstractContextManager[Executor]:
+    """Return what runs the fits: this process, or a cluster, which is connected before any work is done."""
+    if dask is not None and plan.settings().pipeline is not None:
+        refuse("--dask cannot be combined with --pipeline, which replaces the steps that Dask would run")
+    if dask is None or not {"selection", "training"} & set(steps):
+        return nullcontext(itertools.starmap)
+    from tier0.pipeline.cluster import dask_cluster
+
+    return dask_cluster(dask)
+
+
+def _keep_serving(console: Console, report: Path | None, record: Record, work: Any) -> None:
+    """Write the report, which may be read meanwhile, and serve until Ctrl-C."""
+    content: Mapping[str, Any] = record.as_dict()
+    write_report(report, content)
+    console.hold(work)
+
+
+def _how_to_resume(record: Record, output_dir: Path) -> str:
+    return f"resume with: tier0 run --resume {record.folder.name} --output-dir {output_dir}"

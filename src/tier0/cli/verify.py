@@ -1,0 +1,66 @@
+"""``tier0 verify``: check a running service."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tier0.cli.application import app, examples, refuse
+from tier0.cli.output import catalogue_table, print_conclusion, print_result, write_report
+from tier0.cli.parameters import GivenSettings, import_from_here, takes_settings
+
+EXAMPLES = examples(
+    "tier0 verify http://127.0.0.1:3000 --golden golden.json",
+    "tier0 verify https://models.example --golden golden.json --header 'Authorization: @token.txt'",
+    "tier0 verify https://models.example --model churn:latest --wait 120 --json tier0.json",
+)
+
+
+@app.command(epilog=EXAMPLES)
+@takes_settings("verify")
+def verify(
+    given: GivenSettings,
+    *,
+    list_: Annotated[bool, typer.Option("--list", help="Print the table of checks and exit.")] = False,
+) -> None:
+    """Check a running service. By default it is safe in production: few requests, all of them valid.
+
+    With golden rows (--model or --golden) it verifies that the served model is the trained model. Without
+    golden rows the run is inconclusive, unless --without-golden accepts that.
+
+    Exit status: 0 all checks passed, 1 a check failed, 2 inconclusive (no response, no golden rows, an
+    error).
+    """
+    if list_:
+        typer.echo(catalogue_table())
+        return
+    report = given.begin_report()
+    settings = given.merge()
+    if settings.url is None:
+        refuse("no URL given. Example: tier0 verify http://127.0.0.1:3000 --golden golden.json")
+    from tier0.runs.deployment import Deployment, judging_options
+    from tier0.runs.verify import check_serving
+
+    if settings.client is not None:
+        import_from_here()
+    deployment = Deployment.from_url(
+        settings.url,
+        golden=settings.golden,
+        model=settings.model[0] if settings.model else None,
+        store=settings.store,
+        contract=settings.contract,
+        headers=settings.header,
+        ca=settings.ca,
+        **judging_options(settings),
+    )
+    verdict = check_serving(
+        deployment,
+        on_fail="return",
+        groups=settings.groups,
+        tell=print_result,
+        report=lambda line: typer.echo(f"tier0: {line}", err=True),
+    )
+    write_report(report, verdict.as_dict())
+    print_conclusion(settings.url, verdict)
+    raise typer.Exit(verdict.exit_status)

@@ -1,0 +1,203 @@
+"""Parsers of the settings: each reads the text of a value, or raises `ValueError` with what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tier0.core.catalogue import CATALOGUE, LEVELS, select_checks
+from tier0.core.errors import UnknownCheckError
+
+DATASETS = ("patients", "breast_cancer", "wine", "diabetes")
+ALGORITHMS = ("linear", "random_forest", "hist_gradient_boosting", "xgboost", "lightgbm")
+MAX_PORT = 65535
+SWITCHES = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
+class Port(NamedTuple):
+    """A TCP port on loopback: 0 takes any free one; with *or_next*, the next free one if it is taken."""
+
+    number: int
+    or_next: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.number}{'+' if self.or_next else ''}"
+
+
+def parse_text(text: str) -> str | None:
+    """Return the text; None if it is empty."""
+    return text or None
+
+
+def parse_list(text: str) -> tuple[str, ...]:
+    """Return the parts between commas, without blanks around them."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_switch(text: str) -> bool:
+    """Return True or False."""
+    try:
+        return SWITCHES[text.lower()]
+    except KeyError:
+        raise ValueError("expected true or false") from None
+
+
+def parse_number(text: str) -> float | None:
+    """Return a finite number; None if the text is empty."""
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError("expected a number") from None
+    if not -float("inf") < number < float("inf"):
+        raise ValueError("expected a finite number")
+    return number
+
+
+def whole_number(minimum: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers that are not less than *minimum*."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError("expected a whole number") from None
+        if number < minimum:
+            raise ValueError(f"must be at least {minimum}")
+        return number
+
+    return parse
+
+
+def parse_seconds(text: str) -> float:
+    """Return a positive, finite number of seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ValueError("expected a number of seconds") from None
+    if not 0 < seconds < float("inf"):
+        raise ValueError("the number of seconds must be positive and finite")
+    return seconds
+
+
+def parse_waiting_time(text: str) -> float:
+    """Return a number of seconds that may be 0."""
+    return 0.0 if text == "0" else parse_seconds(text)
+
+
+def parse_port(text: str) -> Port:
+    """Return a port: ``0``, ``3001`` or ``3001+``."""
+    digits = text.removesuffix("+")
+    if not digits.isdigit() or int(digits) > MAX_PORT:
+        raise ValueError(
+            "expected 0 (any free port), 3001 (exactly that port) or 3001+ (that port or the next free one)"
+        )
+    return Port(int(digits), or_next=text.endswith("+"))
+
+
+def parse_level(text: str) -> str:
+    """Return how far a service may be disturbed; empty if the caller decides."""
+    if text and text not in LEVELS:
+        raise ValueError(f"choose {', '.join(LEVELS[:-1])} or {LEVELS[-1]}")
+    return text
+
+
+def parse_groups(text: str) -> tuple[str, ...]:
+    """Return names of groups of checks, or of single checks."""
+    names = parse_list(text)
+    try:
+        select_checks(CATALOGUE, names)
+    except UnknownCheckError as problem:
+        raise ValueError(str(problem)) from None
+    return names
+
+
+def parse_algorithms(text: str) -> tuple[str, ...]:
+    """Return names of algorithms, each once."""
+    names = parse_list(text)
+    unknown = [name for name in names if name not in ALGORITHMS]
+    if unknown or not names:
+        problem = f"unknown algorithm {', '.join(map(repr, unknown))}" if unknown else "the list is empty"
+        raise ValueError(f"{problem}; choose from {', '.join(ALGORITHMS)}")
+    return tuple(dict.fromkeys(names))
+
+
+def parse_dataset(text: str) -> str:
+    """Return the name of a built-in data set, or the absolute path of a file that exists."""
+    if text in DATASETS:
+        return text
+    path = _absolute(text)
+    if path.suffix.lower() not in {".csv", ".parquet"}:
+        raise ValueError(f"expected one of {', '.join(DATASETS)}, or the path of a .csv or .parquet file")
+    if not path.is_file():
+        raise ValueError(f"file not found: {path}")
+    return str(path)
+
+
+def parse_directory(text: str) -> Path | None:
+    """Return the absolute path of a directory, which need not exist; None if the text is empty."""
+    return _absolute(text) if text else None
+
+
+def parse_file(text: str) -> Path | None:
+    """Return the absolute path of a file that exists; None if the text is empty."""
+    if not text:
+        return None
+    path = _absolute(text)
+    if not path.is_file():
+        raise ValueError(f"file not found: {path}")
+    return path
+
+
+def parse_output_file(text: str) -> Path | None:
+    """Return the absolute path of a file to write; None if the text is empty."""
+    if not text:
+        return None
+    path = _absolute(text)
+    if path.is_dir():
+        raise ValueError(f"{path} is a directory; name a file in it")
+    if not path.parent.is_dir():
+        raise ValueError(f"directory not found: {path.parent}")
+    return path
+
+
+def parse_headers(text: str) -> dict[str, str]:
+    """Return headers from lines of ``Name: value``, or ``Name: @FILE`` to read the value from a file."""
+    return _read_headers([line for line in text.splitlines() if line.strip()])
+
+
+def _read_headers(lines: Sequence[str]) -> dict[str, str]:
+    """Read headers; the values are secrets, and are not in the messages."""
+    headers = {}
+    for number, line in enumerate(lines, 1):
+        name, _, value = line.partition(":")
+        name, value = name.strip(), value.strip()
+        if not name or not value:
+            raise ValueError(
+                f"header {number} has no name or no value; "
+                "expected 'Name: value', or 'Name: @FILE' to read the value from a file"
+            )
+        if value.startswith("@"):
+            try:
+                value = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
+            except (OSError, RuntimeError, UnicodeDecodeError) as problem:
+                raise ValueError(f"cannot read the value of header {name!r} from a file: {problem}") from None
+        if not value.isascii() or not value.isprintable() or not name.isascii() or " " in name:
+            raise ValueError(
+                f"header {number} contains characters that HTTP does not allow: "
+                "the name must be ASCII without blanks, the value printable ASCII"
+            )
+        headers[name] = value
+    return headers
+
+
+def _absolute(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f"cannot expand {text.partition('/')[0]!r}: no such user") from None
