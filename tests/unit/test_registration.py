@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
+from syrupy.assertion import SnapshotAssertion
 from xgboost import DMatrix, XGBClassifier
 from xgboost import train as train_booster
 
@@ -117,60 +119,34 @@ def test_a_classifier_without_probabilities_and_a_regressor_have_none() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (
-            lambda: saver(train_booster({}, DMatrix(X, X[:, 0]), 2)),
-            "is a xgboost Booster, which does not follow",
-        ),
-        (lambda: saver(object()), "does not follow scikit-learn's interface"),
-        (
-            lambda: ModelSaver(LogisticRegression().fit(X, Y), "My Model", None, X[:3]),
-            "model_name = 'My Model' is no name for BentoML",
-        ),
-        (
-            lambda: ModelSaver(LogisticRegression().fit(X, Y), "x'); import os", None, X[:3]),
-            "is no name for BentoML",
-        ),
-        (lambda: saver(LogisticRegression().fit(X, Y), X[:0]), "examples has 0 rows"),
-        (lambda: saver(LogisticRegression().fit(X, Y), np.tile(X, (2, 1))), "examples has 240 rows"),
-        (lambda: saver(LogisticRegression().fit(X, Y), X[0]), "examples is an array of shape"),
-        (lambda: saver(LogisticRegression().fit(X, Y), threshold=1.5), "is not a probability"),
-        (
-            lambda: saver(LinearRegression().fit(X, X[:, 0]), threshold=0.5),
-            "needs a model with predict_proba and two classes",
-        ),
-        (
-            lambda: saver(LogisticRegression().fit(X, Y), metadata={"feature_names": ["a"]}),
-            "has 1 names for 3 columns",
-        ),
-        (
-            lambda: saver(LogisticRegression().fit(X, Y), metadata={"feature_names": ["a", "a", "b"]}),
-            "give different names",
-        ),
-        (
-            lambda: saver(LogisticRegression().fit(X, Y), metadata={"when": object()}),
-            "metadata holds something that JSON cannot",
-        ),
-        (
-            lambda: saver(
-                HistGradientBoostingClassifier(max_iter=2).fit(X, Y), np.array([[1.0, np.inf, 0.0]])
-            ),
-            "examples hold infinity",
-        ),
-        (lambda: saver(LogisticRegression().fit(X, Y), pd.DataFrame(X[:3])), "has a column called 0"),
-        (
-            lambda: saver(
-                LogisticRegression().fit(X, Y), pd.DataFrame({"a": pd.date_range("2024", periods=3)})
-            ),
-            "column 'a' of the examples holds",
-        ),
-    ],
-)
-def test_what_cannot_be_registered_is_refused(make: Any, says: str) -> None:
-    with pytest.raises(RegistrationError, match=says.replace("(", r"\(").replace(")", r"\)")):
-        make()
+FITTED = LogisticRegression().fit(X, Y)
+INVALID: dict[str, Callable[[], object]] = {
+    "booster": lambda: saver(train_booster({}, DMatrix(X, X[:, 0]), 2)),
+    "no_estimator": lambda: saver(object()),
+    "name_with_capitals": lambda: ModelSaver(FITTED, "My Model", None, X[:3]),
+    "name_with_code": lambda: ModelSaver(FITTED, "x'); import os", None, X[:3]),
+    "no_examples": lambda: saver(FITTED, X[:0]),
+    "too_many_examples": lambda: saver(FITTED, np.tile(X, (2, 1))),
+    "examples_of_one_dimension": lambda: saver(FITTED, X[0]),
+    "threshold_above_1": lambda: saver(FITTED, threshold=1.5),
+    "threshold_of_a_regressor": lambda: saver(LinearRegression().fit(X, X[:, 0]), threshold=0.5),
+    "too_few_feature_names": lambda: saver(FITTED, metadata={"feature_names": ["a"]}),
+    "equal_feature_names": lambda: saver(FITTED, metadata={"feature_names": ["a", "a", "b"]}),
+    "metadata_not_json": lambda: saver(FITTED, metadata={"when": object()}),
+    "infinite_example": lambda: saver(
+        HistGradientBoostingClassifier(max_iter=2).fit(X, Y), np.array([[1.0, np.inf, 0.0]])
+    ),
+    "column_name_not_text": lambda: saver(FITTED, pd.DataFrame(X[:3])),
+    "column_of_dates": lambda: saver(FITTED, pd.DataFrame({"a": pd.date_range("2024", periods=3)})),
+}
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_an_invalid_registration_is_rejected(case: str, snapshot: SnapshotAssertion) -> None:
+    with pytest.raises(RegistrationError) as rejected:
+        INVALID[case]()
+
+    assert str(rejected.value) == snapshot
 
 
 class SeesTheDtype(BaseEstimator):  # type: ignore[misc]
@@ -222,7 +198,7 @@ def test_a_model_that_cannot_be_pickled_is_refused(tmp_path: Path) -> None:
     model = LinearRegression().fit(X, X[:, 0])
     model.lock = __import__("threading").Lock()
 
-    with pytest.raises(RegistrationError, match="the model cannot be pickled"):
+    with pytest.raises(RegistrationError, match="pickled"):
         asyncio.run(register_model_for_serving(model, "m", examples=X[:3], store=tmp_path))
 
 
@@ -267,7 +243,7 @@ def test_a_model_that_comes_back_changed_is_refused_and_not_left_in_the_store(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
-    with pytest.raises(ModelChangedError, match="the model that was saved is not the model in memory: row"):
+    with pytest.raises(ModelChangedError, match=r"row \d+: .*5 of 10 rows differ"):
         asyncio.run(register_model_for_serving(Forgetful().fit(X, Y), "m", examples=X[:10], store=tmp_path))
 
     assert not list((tmp_path / "models").glob("m/*/model.yaml"))
@@ -279,9 +255,7 @@ class Unloadable(LogisticRegression):  # type: ignore[misc]
 
 
 def test_a_model_that_cannot_be_loaded_elsewhere_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ModelChangedError, match="a fresh interpreter cannot use the saved model: OSError: the licence server"
-    ):
+    with pytest.raises(ModelChangedError, match="OSError: the licence server does not answer"):
         asyncio.run(register_model_for_serving(Unloadable().fit(X, Y), "m", examples=X[:10], store=tmp_path))
 
 
