@@ -104,7 +104,7 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
         ),
         (
             ["verify", "http://127.0.0.1:9", "--model", "m:1", "--store", "/dev/null"],
-            "there is no model 'm:1' in /dev/null",
+            "no model 'm:1' in /dev/null",
         ),
         (
             ["verify", "http://127.0.0.1:9", "--contract", "nowhere.toml"],
