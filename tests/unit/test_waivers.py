@@ -35,7 +35,7 @@ def test_the_last_day_counts() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("schema = 2", "has schema = 2: write schema = 1"),
+        ("schema = 2", "must have schema = 1, got 2"),
         ("schema = 1\n[other]", "have 'other'"),
         ("schema = 1\n[waive]\ncheck = 'x'", r"write \[\[waive\]\], once for each"),
         (
