@@ -726,7 +726,7 @@ def _load_model(name: str) -> Any:
     from tier0.core.import_object import import_named  # noqa: PLC0415 - what --help does not need
 
     found = import_named(
-        "model", name, "of a fitted model or of a function that returns one, such as training:model"
+        "model", name, "a fitted model or a function that returns one, such as training:model"
     )
     try:
         fitted = found if hasattr(found, "predict") or not callable(found) else found()

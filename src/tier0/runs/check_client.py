@@ -82,7 +82,7 @@ def check_client(
         else f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', factory)}"
     )
     make = (
-        import_named("the client", factory, "of a function that makes a client when it is called with a URL")
+        import_named("the client", factory, "a function that returns a client for a URL")
         if isinstance(factory, str)
         else factory
     )
