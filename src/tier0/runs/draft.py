@@ -197,7 +197,7 @@ def _compare(drafted: Draft, found: Target) -> None:
         "parts of the response are open (see below) and were not compared" if found.undeclared else None
     )
     try:
-        found.refuse_difference(
+        found.require_match(
             found.parts_of(answers, golden), golden, "served predictions differ from the trained model", []
         )
     except CheckFailedError as failure:
