@@ -367,7 +367,7 @@ def run(
     """
     _begin_json(json_)
     from tier0.runs.console import Console  # noqa: PLC0415 - what --help does not need
-    from tier0.runs.plan import plan_of  # noqa: PLC0415
+    from tier0.runs.plan import make_plan  # noqa: PLC0415
     from tier0.runs.record import Record  # noqa: PLC0415
     from tier0.runs.runner import RunListener, run_steps, steps_to_do  # noqa: PLC0415
     from tier0.runs.context import STEPS  # noqa: PLC0415
@@ -381,7 +381,7 @@ def run(
     record: Record | None = None
     try:
         if resume is None:
-            plan = plan_of(
+            plan = make_plan(
                 options,
                 study,
                 {"metric": metric, "success": success},
@@ -607,9 +607,9 @@ def serve(
         if models:
             how["port"] = merge_settings({"port": port}, {}).port
         if all_ and store is None:
-            services = Services.of_examples([kind for kind in kinds.split(",") if kind], seed=seed, **how)
+            services = Services.from_examples([kind for kind in kinds.split(",") if kind], seed=seed, **how)
         else:
-            services = Services.of_store((store or default_store()).absolute(), models or (), **how)
+            services = Services.from_store((store or default_store()).absolute(), models or (), **how)
         for name, url in services.urls().items():
             typer.echo(f"{name:20} {url}/predict   (health, model_info)")
         typer.echo("Ctrl-C stops " + ("them all" if len(services.servers) > 1 else "it"))

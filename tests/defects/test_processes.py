@@ -295,7 +295,7 @@ def test_our_own_deployment_holds_when_it_is_killed_and_stopped(record: Callable
     server = asyncio.run(tier0.start_bentoml_service(registered))
     try:
         verdict = tier0.check_serving(
-            OwnDeployment.of(server, registered, disturb="faults"), on_fail="return"
+            OwnDeployment.from_server(server, registered, disturb="faults"), on_fail="return"
         )
     finally:
         server.stop()

@@ -22,7 +22,7 @@ from tier0.pipeline import selection
 from tier0.pipeline.study import StudyError
 from tier0.runs import runner
 from tier0.runs.context import STEPS, StepResult
-from tier0.runs.plan import Plan, RunError, plan_of, steps_of
+from tier0.runs.plan import Plan, RunError, make_plan, parse_steps
 from tier0.runs.record import Record
 from tier0.runs.runner import RunListener, run_steps, steps_to_do
 from tier0.runs.steps import BODIES
@@ -50,7 +50,7 @@ def plan(
     if study:
         path = Path("study.toml")
         path.write_text(study, encoding="utf-8")
-    return plan_of(options or {}, path, scope, steps, None, serve=False)
+    return make_plan(options or {}, path, scope, steps, None, serve=False)
 
 
 def write_rows(path: str = "rows.csv", rows: int = 120) -> str:
@@ -74,7 +74,7 @@ def test_rules_that_no_step_would_see_to_are_refused(steps: str, study: str, say
     assert says in str(refused.value)
 
     seen_to = f"{steps},{ {COHORT: '3', RULES: '2', SUCCESS: '7'}[study] }"
-    assert steps_to_do(plan(steps=seen_to, study=study), None, None) == steps_of(seen_to)
+    assert steps_to_do(plan(steps=seen_to, study=study), None, None) == parse_steps(seen_to)
     record = run("1", study=study)
     with pytest.raises(RunError) as refused:
         steps_to_do(record.plan, record, steps)
@@ -321,7 +321,7 @@ def run(
     steps: str, options: Mapping[str, str | None] | None = None, study: str = "", record: Record | None = None
 ) -> Record:
     record = record or Record.create(Path("runs"), plan(options, steps, study))
-    status = run_steps(record, steps_of(steps), RunListener())
+    status = run_steps(record, parse_steps(steps), RunListener())
     assert status == record.status == {"pass": 0, "fail": 1, "inconclusive": 2}[record.verdict]
     return record
 
