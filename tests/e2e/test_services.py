@@ -137,9 +137,9 @@ def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> N
         (["churn", "--store", "nowhere"], "there is no model 'churn' in"),
         (
             ["--all", "--kinds", "clustering"],
-            "there is no such kind of service. There are: classification, regression, causal",
+            "unknown kind of service 'clustering' in --kinds",
         ),
-        (["--all", "--store", "nowhere"], "that Tier0 registered"),
+        (["--all", "--store", "nowhere"], "no model registered by Tier0"),
         (["churn", "--port", "http"], "is not a port"),
         (["churn", "--first-port", "3001"], "--first-port goes with --all; say --port"),
         (["--all", "--store", "nowhere", "--seed", "3"], "--seed is of a training, and nothing is trained"),
@@ -160,6 +160,6 @@ def test_an_extra_that_is_missing_is_told_before_anything_is_started(monkeypatch
 
     with pytest.raises(
         MissingDependencyError,
-        match=r"pip install 'pytest-tier0\[causal\]', or leave it out: --kinds regression",
+        match=r"pip install 'pytest-tier0\[causal\]', or omit the service: --kinds regression",
     ):
         Services.from_examples(["regression", "causal"])

@@ -64,7 +64,7 @@ def test_a_status_that_is_the_label_is_an_answer() -> None:
             "a redirect to /predict/, which is not followed",
         ),
         (lambda _: Reply(body=b"1\n0\n", headers={"Content-Type": "text/csv"}), "responds with text/csv"),
-        (lambda _: {}, "where the predictions are in the response"),
+        (lambda _: {}, "the predictions in the response of /predict"),
     ],
 )
 def test_what_is_no_answer_to_judge_is_told(answer: Answer, says: str) -> None:
@@ -93,7 +93,7 @@ def test_other_bodies_that_break_readers_break_nothing(path: str) -> None:
 
 
 def test_a_response_that_drips_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender, "MOST_SECONDS", 0.3)
+    monkeypatch.setattr(sender, "MAX_SECONDS", 0.3)
 
     with (
         FaultServer(Reply(body=b" " * 1000, drip=0.1)) as server,

@@ -1,4 +1,7 @@
-"""A run of the pipeline: what is refused before any work, what is written down, and how a run goes on from that."""
+"""A pipeline run: validation before any work, the record on disk, and resuming.
+
+Messages are in a snapshot; `pytest --snapshot-update` accepts new wording.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner
 
 from tier0.cli import app
@@ -60,25 +64,31 @@ def write_rows(path: str = "rows.csv", rows: int = 120) -> str:
     return path
 
 
-@pytest.mark.parametrize(
-    ("steps", "study", "says"),
-    [
-        ("4-8", COHORT, "which step 3 (cohort) sees to, and that was not asked for: add 3 to --step"),
-        ("4-8", RULES, "which step 2 (data) sees to, and that was not asked for: add 2 to --step"),
-        ("1-6", SUCCESS, "success is what step 7 (deployment) decides by, and that was not asked for"),
-    ],
-)
-def test_rules_that_no_step_would_see_to_are_refused(steps: str, study: str, says: str) -> None:
-    with pytest.raises(RunError) as refused:
-        steps_to_do(plan(steps=steps, study=study), None, None)
-    assert says in str(refused.value)
+def message_of(error: pytest.ExceptionInfo[Exception], record: Record | None = None) -> str:
+    """The message of an error, without the parts that differ from run to run."""
+    text = str(error.value).replace(str(Path.cwd()), "FOLDER")
+    return text if record is None else text.replace(record.folder.name, "RUN")
 
-    seen_to = f"{steps},{ {COHORT: '3', RULES: '2', SUCCESS: '7'}[study] }"
-    assert steps_to_do(plan(steps=seen_to, study=study), None, None) == parse_steps(seen_to)
+
+@pytest.mark.parametrize(
+    ("steps", "study", "missing"),
+    [("4-8", COHORT, "3"), ("4-8", RULES, "2"), ("1-6", SUCCESS, "7")],
+    ids=["cohort", "data", "success"],
+)
+def test_rules_that_no_step_would_apply_are_rejected(
+    steps: str, study: str, missing: str, snapshot: SnapshotAssertion
+) -> None:
+    with pytest.raises(RunError) as rejected:
+        steps_to_do(plan(steps=steps, study=study), None, None)
+    assert f"add {missing} to --step" in str(rejected.value)
+    assert message_of(rejected) == snapshot
+
+    applied = f"{steps},{missing}"
+    assert steps_to_do(plan(steps=applied, study=study), None, None) == parse_steps(applied)
     record = run("1", study=study)
-    with pytest.raises(RunError) as refused:
+    with pytest.raises(RunError) as rejected_again:
         steps_to_do(record.plan, record, steps)
-    assert says in str(refused.value), "a run that goes on is told, too"
+    assert str(rejected_again.value) == str(rejected.value), "a resumed run is validated, too"
 
 
 def test_a_service_of_the_users_own_is_refused_also_from_the_environment(
@@ -86,10 +96,7 @@ def test_a_service_of_the_users_own_is_refused_also_from_the_environment(
 ) -> None:
     monkeypatch.setenv("TIER0_URL", "http://127.0.0.1:1")
 
-    with pytest.raises(
-        RunError,
-        match=r"'http://127.0.0.1:1' \(environment TIER0_URL\) is a service of your own.*ask `tier0 verify`",
-    ):
+    with pytest.raises(RunError, match=r"'http://127.0.0.1:1' \(environment TIER0_URL\).*`tier0 verify`"):
         plan()
 
 
@@ -117,20 +124,17 @@ def test_a_value_that_cannot_be_used_is_told_by_the_commands_own_option() -> Non
         plan({"dataset": "rows.csv"})
 
 
-def test_the_study_may_name_the_target() -> None:
+def test_the_study_may_name_the_target(snapshot: SnapshotAssertion) -> None:
     write_rows()
 
     assert plan({"dataset": "rows.csv"}, study=TARGET).settings().target == "y"
     assert plan({"dataset": "rows.csv", "target": "y"}, study=TARGET).settings().target == "y"
-    with pytest.raises(
-        RunError, match="the study's target is 'y', and --target says 'x': leave one of the two out"
-    ):
+    with pytest.raises(RunError) as rejected:
         plan({"dataset": "rows.csv", "target": "x"}, study=TARGET)
+    assert message_of(rejected) == snapshot
     record = run("1,2", study=TARGET)
     assert record.status == 2
-    assert (
-        "scope.target = 'y' in the study, and 'discontinuation_flag' is what the data has" in record.problem
-    )
+    assert record.problem == snapshot
 
 
 @pytest.mark.parametrize("scope", ["scope = 3", "[[scope]]"])
@@ -146,10 +150,7 @@ def test_a_module_that_ends_or_breaks_while_it_is_imported_is_told(
     (tmp_path / "ends_early.py").write_text(what, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
 
-    with pytest.raises(
-        Tier0Error,
-        match=r"pipeline = 'ends_early:train' cannot be imported: its module raised (SystemExit|ZeroDivisionError)",
-    ):
+    with pytest.raises(Tier0Error, match=r"'ends_early:train' .*(SystemExit|ZeroDivisionError)"):
         import_named("pipeline", "ends_early:train", "a function")
 
 
@@ -168,19 +169,19 @@ def test_a_training_of_ones_own_needs_no_selection(tmp_path: Path, monkeypatch: 
         steps_to_do(plan(), None, "5")
 
 
-def done(*steps: str, no: str = "", status: int = 1) -> Record:
+def done(*steps: str, failed: str = "", status: int = 1) -> Record:
     made = Record.create(Path("runs"), plan())
     for step in steps:
         made.started[step] = 0.0
         made.done[step] = (
-            StepResult({}, [], ["it is bad"], status) if step == no else StepResult({}, []),
+            StepResult({}, [], ["it is bad"], status) if step == failed else StepResult({}, []),
             0.0,
         )
     return made
 
 
 @pytest.mark.parametrize(
-    ("record", "asked", "to_do"),
+    ("record", "requested", "to_do"),
     [
         (
             lambda: done("scope", "data"),
@@ -188,59 +189,53 @@ def done(*steps: str, no: str = "", status: int = 1) -> Record:
             ["cohort", "selection", "training", "features", "deployment", "observability"],
         ),
         (lambda: done(*STEPS), None, []),
-        (lambda: done(*STEPS, no="deployment"), None, ["deployment", "observability"]),
-        (lambda: done("scope", "data", no="data"), None, list(STEPS[1:])),
+        (lambda: done(*STEPS, failed="deployment"), None, ["deployment", "observability"]),
+        (lambda: done("scope", "data", failed="data"), None, list(STEPS[1:])),
         (lambda: done(*STEPS), "7,6", ["features", "deployment"]),
         (lambda: done(*STEPS), "4", ["selection"]),
         (lambda: done(*STEPS), "8", ["observability"]),
     ],
 )
 def test_a_run_goes_on_with_what_is_not_done(
-    record: Callable[[], Record], asked: str | None, to_do: list[str]
+    record: Callable[[], Record], requested: str | None, to_do: list[str]
 ) -> None:
     made = record()
 
-    assert list(steps_to_do(made.plan, made, asked)) == to_do
+    assert list(steps_to_do(made.plan, made, requested)) == to_do
 
 
 @pytest.mark.parametrize(
-    ("record", "asked", "says"),
+    ("record", "requested"),
     [
-        (
-            lambda: done("scope", "data", no="data"),
-            "4,5",
-            r"step 2 \(data\) said no: it is bad. Step 'selection' would be built on that: add 2",
-        ),
-        (
-            lambda: done("scope", "data", "cohort", no="cohort"),
-            "4",
-            r"step 3 \(cohort\) said no: it is bad. .* add 3 to --step",
-        ),
-        (lambda: done(*STEPS[:5], no="training"), "7", r"step 7 \(deployment\) needs step 5 \(training\)"),
-        (lambda: done(*STEPS), "4,6", r"step 6 \(features\) needs step 5 \(training\)"),
-        (lambda: done(*STEPS), "3,7", r"step 7 \(deployment\) needs step 5 \(training\)"),
+        (lambda: done("scope", "data", failed="data"), "4,5"),
+        (lambda: done("scope", "data", "cohort", failed="cohort"), "4"),
+        (lambda: done(*STEPS[:5], failed="training"), "7"),
+        (lambda: done(*STEPS), "4,6"),
+        (lambda: done(*STEPS), "3,7"),
     ],
+    ids=["data", "cohort", "training", "selection outdates training", "cohort outdates training"],
 )
-def test_no_step_is_built_on_a_no_or_on_what_stands_no_more(
-    record: Callable[[], Record], asked: str, says: str
+def test_no_step_depends_on_a_failed_or_outdated_one(
+    record: Callable[[], Record], requested: str, snapshot: SnapshotAssertion
 ) -> None:
     made = record()
 
-    with pytest.raises(RunError, match=says):
-        steps_to_do(made.plan, made, asked)
+    with pytest.raises(RunError) as rejected:
+        steps_to_do(made.plan, made, requested)
+    assert message_of(rejected, made) == snapshot
 
 
 @pytest.mark.parametrize(
-    ("no", "status", "verdict"),
+    ("failed", "status", "verdict"),
     [("", 0, "pass"), ("deployment", 1, "fail"), ("deployment", 2, "inconclusive")],
 )
-def test_the_verdict_is_that_of_all_steps_and_is_read_again(no: str, status: int, verdict: str) -> None:
-    made = done(*STEPS, no=no, status=status)
+def test_the_verdict_is_that_of_all_steps_and_is_read_again(failed: str, status: int, verdict: str) -> None:
+    made = done(*STEPS, failed=failed, status=status)
     made.conclude()
     made.write()
 
     again = Record.read(made.folder)
-    assert (again.status, again.verdict, again.problem) == (status, verdict, "it is bad" if no else "")
+    assert (again.status, again.verdict, again.problem) == (status, verdict, "it is bad" if failed else "")
     assert json.loads((made.folder / "run.json").read_text(encoding="utf-8")) == json.loads(
         json.dumps(again.as_dict())
     )
@@ -254,32 +249,36 @@ def without(key: str) -> Callable[[dict[str, Any]], Any]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    "damage",
     [
-        (lambda _: [1, 2], r"was written by another version of Tier0 \(schema None\)"),
-        (lambda content: {**content, "schema": 1}, r"another version of Tier0 \(schema 1\)"),
-        (without("options"), r"run.json is damaged \(KeyError\('options'\)\): run it anew"),
-        (lambda content: {**content, "study": {"scope": {"metric": "none"}}}, "run.json is damaged"),
-        (lambda content: {**content, "done": {"scope": {"facts": {}}}}, "run.json is damaged"),
-        (lambda content: {**content, "done": ["scope"]}, "run.json is damaged"),
-        (lambda content: {**content, "steps": None}, "run.json is damaged"),
+        lambda _: [1, 2],
+        lambda content: {**content, "schema": 1},
+        without("options"),
+        lambda content: {**content, "study": {"scope": {"metric": "none"}}},
+        lambda content: {**content, "done": {"scope": {"facts": {}}}},
+        lambda content: {**content, "done": ["scope"]},
+        lambda content: {**content, "steps": None},
     ],
+    ids=["no object", "schema", "no options", "study", "no lines", "done", "steps"],
 )
-def test_a_record_that_is_damaged_is_told(damage: Callable[[dict[str, Any]], Any], says: str) -> None:
+def test_a_damaged_record_is_rejected(
+    damage: Callable[[dict[str, Any]], Any], snapshot: SnapshotAssertion
+) -> None:
     made = done("scope")
     made.write()
     path = made.folder / "run.json"
     path.write_text(json.dumps(damage(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
 
-    with pytest.raises(RunError, match=says):
+    with pytest.raises(RunError) as rejected:
         Record.read(made.folder)
+    assert message_of(rejected, made).partition("\n")[0] == snapshot
 
 
 def test_a_record_that_is_cut_off_is_told() -> None:
     made = done("scope")
     (made.folder / "run.json").write_text('{"schema": 2', encoding="utf-8")
 
-    with pytest.raises(RunError, match="there is no run at"):
+    with pytest.raises(RunError, match=made.folder.name):
         Record.read(made.folder)
 
 
@@ -287,7 +286,7 @@ def test_a_state_that_is_damaged_is_told_and_the_run_is_no_pass() -> None:
     made = run("1,2")
     (made.folder / "state.pickle").write_bytes(b"\x80\x05not a pickle")
 
-    with pytest.raises(RunError, match=r"state.pickle is damaged \(.*\): run it anew"):
+    with pytest.raises(RunError, match=r"state\.pickle is damaged"):
         run_steps(made, ["cohort"], RunListener())
     assert Record.read(made.folder).verdict == "inconclusive"
 
@@ -297,7 +296,7 @@ def test_one_run_is_done_by_one_process_at_a_time() -> None:
 
     with (
         FileLock(made.folder / "lock"),
-        pytest.raises(RunError, match=f"run {made.folder.name} is being done by another process: wait until"),
+        pytest.raises(RunError, match=f"run {made.folder.name} is in use by another process"),
     ):
         run_steps(made, ["scope"], RunListener())
     assert run_steps(made, ["scope"], RunListener()) == 0
@@ -307,10 +306,7 @@ def test_a_folder_that_cannot_be_written_to_is_told() -> None:
     made = Record.create(Path("runs"), plan())
     (made.folder / "run.json.unfinished").mkdir()
 
-    with pytest.raises(
-        RunError,
-        match=rf"run.json cannot be written: Is a directory. Make room there, and go on with --resume {made.folder.name}",
-    ):
+    with pytest.raises(RunError, match=rf"run\.json.* --resume {made.folder.name}"):
         run_steps(made, ["scope"], RunListener())
 
 
@@ -369,9 +365,10 @@ def test_a_step_that_breaks_or_ends_is_no_pass(
 
     assert record.status == 2
     assert list(record.done) == ["scope", "data"]
-    assert f"it broke: {type(problem).__name__}: " in record.problem
+    assert f"{type(problem).__name__}: {problem}" in record.problem
+    assert str(record.folder / "traceback.txt") in record.problem
     assert type(problem).__name__ in (record.folder / "traceback.txt").read_text(encoding="utf-8")
-    assert "| 2 data | 0.0 | no |" in (record.folder / "report.md").read_text(encoding="utf-8")
+    assert "| 2 data | 0.0 | error |" in (record.folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_model_that_cannot_be_pickled_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,7 +383,8 @@ def test_a_model_that_cannot_be_pickled_is_told(tmp_path: Path, monkeypatch: pyt
     record = run("2", {"pipeline": "locked:train"})
 
     assert record.status == 2
-    assert "cannot be pickled, and so neither kept for --resume nor registered: TypeError" in record.problem
+    assert "cannot be pickled" in record.problem
+    assert "TypeError" in record.problem
 
 
 @pytest.mark.parametrize(
@@ -404,7 +402,7 @@ def test_a_model_that_cannot_be_pickled_is_told(tmp_path: Path, monkeypatch: pyt
 def test_a_comparison_on_a_sample_says_so(
     dataset: str, group: str | None, drawn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "MOST_ROWS", 200)
+    monkeypatch.setattr(selection, "MAX_ROWS", 200)
     options = {"dataset": dataset, "algorithms": "linear"}
     if dataset == "file":
         rows = pd.read_csv(write_rows(rows=800))
@@ -423,12 +421,12 @@ def test_a_comparison_on_a_sample_says_so(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--resume", ""], "resume = '' is no run: give the name of a folder in tier0-runs"),
-        (["--resume", ".."], "resume = '..' is no run"),
-        (["--resume", "."], "resume = '.' is no run"),
+        (["--resume", ""], "no run named '' in tier0-runs"),
+        (["--resume", ".."], "no run named '..' in tier0-runs"),
+        (["--resume", "."], "no run named '.' in tier0-runs"),
         (
             ["--resume", "tier0-runs/20260101-000000-abcdef"],
-            "resume = 'tier0-runs/20260101-000000-abcdef' is no run",
+            "no run named 'tier0-runs/20260101-000000-abcdef' in tier0-runs",
         ),
         (
             ["--step", "1", "--json", "/dev/full"],

@@ -141,7 +141,8 @@ class RunContext:
         if task_of_metric != task:
             suitable = ", ".join(name for name, (task_of, *_) in METRICS.items() if task_of == task)
             raise Tier0Error(
-                f"scope.metric = {scope.metric!r} is for a {task_of_metric}, but {target!r} is a {task}: "
+                f"scope.metric = {scope.metric!r} measures a {task_of_metric}, but {target!r} is the target "
+                f"of a {task}: "
                 f"choose one of {suitable}"
             )
 
