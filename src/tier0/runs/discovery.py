@@ -1,4 +1,4 @@
-"""Discovery of a contract from the schema of a service, its declared part, and a response to the golden rows."""
+"""Discovery of a contract: from the schema of a service, declared keys, and a response to the golden rows."""
 
 from __future__ import annotations
 

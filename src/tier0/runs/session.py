@@ -320,11 +320,9 @@ class Session:
         }
         if settings.url:
             model = settings.model[0] if settings.model else None
-            return self._emit_described(
-                Deployment.from_url(
-                    settings.url, model=model, store=settings.store, ca=settings.ca, **options
-                )
-            )
+            store, ca = settings.store, settings.ca
+            deployment = Deployment.from_url(settings.url, model=model, store=store, ca=ca, **options)
+            return self._emit_described(deployment)
         self.deployment = Deployment.from_service(
             settings.service or "",
             model=settings.model,
@@ -404,27 +402,28 @@ class Session:
 
         A shared folder is deleted when the last process of the run has ended.
         """
-        with ExitStack() as endings:
+        with ExitStack() as stack:  # calls back in reverse order: servers are stopped first
             if self._workspace is not None:
-                endings.callback(self._workspace.close)
+                stack.callback(self._workspace.close)
             if self._writer is not None:
-                endings.callback(self._writer.close)
+                stack.callback(self._writer.close)
             if self._tracking is not None:
-                endings.callback(self._tracking.close)
-            endings.callback(self._report_logged)
+                stack.callback(self._tracking.close)
+            stack.callback(self._report_logged)
             if self.deployment is not None:
-                endings.callback(self.deployment.close)
+                stack.callback(self.deployment.close)
             for server in self.servers:
-                endings.callback(server.stop)
+                stack.callback(server.stop)
 
     def _report_logged(self) -> None:
         """Wait until MLflow has logged the model: for 1 s after a failure, not at all after Ctrl-C."""
-        if self._trained is not None and not self.interrupted:
-            try:
-                uri = self._trained.logged.result(1.0 if self.failed else None)[1]
-            except TimeoutError:
-                return  # the failure has been reported
-            self.events.emit(TrainingLogged(model_uri=uri), f"step 5 training: logged to MLflow as {uri}")
+        if self._trained is None or self.interrupted:
+            return
+        try:
+            uri = self._trained.logged.result(1.0 if self.failed else None)[1]
+        except TimeoutError:
+            return  # the failure has been reported
+        self.events.emit(TrainingLogged(model_uri=uri), f"step 5 training: logged to MLflow as {uri}")
 
 
 def saver_of(training: Training) -> ModelSaver:
