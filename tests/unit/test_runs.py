@@ -91,7 +91,7 @@ def test_rules_that_no_step_would_apply_are_rejected(
     assert str(rejected_again.value) == str(rejected.value), "a resumed run is validated, too"
 
 
-def test_a_service_of_the_users_own_is_refused_also_from_the_environment(
+def test_a_service_to_check_is_rejected_from_the_environment_as_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TIER0_URL", "http://127.0.0.1:1")
@@ -100,7 +100,9 @@ def test_a_service_of_the_users_own_is_refused_also_from_the_environment(
         plan()
 
 
-def test_what_a_run_began_with_is_settled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_plan_does_not_depend_on_a_later_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Paths mean the same from another folder, and the environment of another day changes nothing."""
     monkeypatch.setenv("TIER0_SEED", "3")
     monkeypatch.setenv("TIER0_STORE", "of-the-environment")
@@ -116,7 +118,7 @@ def test_what_a_run_began_with_is_settled(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert kept.settings().store == tmp_path / "of-the-environment"
 
 
-def test_a_value_that_cannot_be_used_is_told_by_the_commands_own_option() -> None:
+def test_an_invalid_setting_is_reported_with_the_option_of_the_command() -> None:
     with pytest.raises(SettingsError, match=r"^--hpo-trials = '0' is less than 1\.\n  --hpo-trials N: "):
         plan({"hpo_trials": "0"})
     write_rows()
@@ -138,13 +140,13 @@ def test_the_study_may_name_the_target(snapshot: SnapshotAssertion) -> None:
 
 
 @pytest.mark.parametrize("scope", ["scope = 3", "[[scope]]"])
-def test_a_scope_that_is_no_table_is_told(scope: str) -> None:
+def test_a_scope_must_be_a_table(scope: str) -> None:
     with pytest.raises(StudyError, match="scope"):
         plan(study=f"schema = 1\n{scope}", metric="auc_roc")
 
 
 @pytest.mark.parametrize("what", ["raise SystemExit(0)", "raise SystemExit('no licence')", "1 / 0"])
-def test_a_module_that_ends_or_breaks_while_it_is_imported_is_told(
+def test_a_module_that_exits_or_fails_during_import_is_reported(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ends_early.py").write_text(what, encoding="utf-8")
@@ -154,10 +156,10 @@ def test_a_module_that_ends_or_breaks_while_it_is_imported_is_told(
         import_named("pipeline", "ends_early:train", "a function")
 
 
-# --- which steps ---
+# --- steps to do ---
 
 
-def test_a_training_of_ones_own_needs_no_selection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_function_replaces_the_selection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own.py").write_text("def train(): ...\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     own = plan({"pipeline": "own:train"}, steps="5-8")
@@ -196,7 +198,7 @@ def done(*steps: str, failed: str = "", status: int = 1) -> Record:
         (lambda: done(*STEPS), "8", ["observability"]),
     ],
 )
-def test_a_run_goes_on_with_what_is_not_done(
+def test_a_resumed_run_does_the_steps_that_did_not_pass(
     record: Callable[[], Record], requested: str | None, to_do: list[str]
 ) -> None:
     made = record()
@@ -229,7 +231,7 @@ def test_no_step_depends_on_a_failed_or_outdated_one(
     ("failed", "status", "verdict"),
     [("", 0, "pass"), ("deployment", 1, "fail"), ("deployment", 2, "inconclusive")],
 )
-def test_the_verdict_is_that_of_all_steps_and_is_read_again(failed: str, status: int, verdict: str) -> None:
+def test_the_verdict_covers_all_steps_and_survives_reading(failed: str, status: int, verdict: str) -> None:
     made = done(*STEPS, failed=failed, status=status)
     made.conclude()
     made.write()
@@ -241,7 +243,7 @@ def test_the_verdict_is_that_of_all_steps_and_is_read_again(failed: str, status:
     )
 
 
-# --- what is written down ---
+# --- record ---
 
 
 def without(key: str) -> Callable[[dict[str, Any]], Any]:
@@ -274,7 +276,7 @@ def test_a_damaged_record_is_rejected(
     assert message_of(rejected, made).partition("\n")[0] == snapshot
 
 
-def test_a_record_that_is_cut_off_is_told() -> None:
+def test_a_truncated_record_is_rejected() -> None:
     made = done("scope")
     (made.folder / "run.json").write_text('{"schema": 2', encoding="utf-8")
 
@@ -282,7 +284,7 @@ def test_a_record_that_is_cut_off_is_told() -> None:
         Record.read(made.folder)
 
 
-def test_a_state_that_is_damaged_is_told_and_the_run_is_no_pass() -> None:
+def test_a_damaged_state_makes_the_run_inconclusive() -> None:
     made = run("1,2")
     (made.folder / "state.pickle").write_bytes(b"\x80\x05not a pickle")
 
@@ -291,7 +293,7 @@ def test_a_state_that_is_damaged_is_told_and_the_run_is_no_pass() -> None:
     assert Record.read(made.folder).verdict == "inconclusive"
 
 
-def test_one_run_is_done_by_one_process_at_a_time() -> None:
+def test_a_run_is_locked_by_its_process() -> None:
     made = Record.create(Path("runs"), plan())
 
     with (
@@ -302,7 +304,7 @@ def test_one_run_is_done_by_one_process_at_a_time() -> None:
     assert run_steps(made, ["scope"], RunListener()) == 0
 
 
-def test_a_folder_that_cannot_be_written_to_is_told() -> None:
+def test_a_record_that_cannot_be_written_is_reported() -> None:
     made = Record.create(Path("runs"), plan())
     (made.folder / "run.json.unfinished").mkdir()
 
@@ -310,7 +312,7 @@ def test_a_folder_that_cannot_be_written_to_is_told() -> None:
         run_steps(made, ["scope"], RunListener())
 
 
-# --- steps that are done ---
+# --- running steps ---
 
 
 def run(
@@ -322,7 +324,7 @@ def run(
     return record
 
 
-def test_a_no_ends_the_run_and_stays_one_when_it_goes_on_before_it() -> None:
+def test_a_failed_step_ends_the_run_and_remains_failed_when_an_earlier_one_is_repeated() -> None:
     record = run("1-4", study=RULES)
 
     assert list(record.done) == ["scope", "data"]
@@ -332,7 +334,7 @@ def test_a_no_ends_the_run_and_stays_one_when_it_goes_on_before_it() -> None:
     assert "allowed" in record.problem
 
 
-def test_a_cohort_is_chosen_anew_from_everybody() -> None:
+def test_a_repeated_cohort_starts_from_all_rows() -> None:
     record = run("2,3", study=COHORT)
     first = {step: found.facts for step, (found, _) in record.done.items()}
 
@@ -343,7 +345,7 @@ def test_a_cohort_is_chosen_anew_from_everybody() -> None:
     assert run("2", record=Record.read(record.folder)).done["data"][0].facts["rows"] == first["data"]["rows"]
 
 
-def test_what_was_built_on_a_step_is_forgotten_when_that_is_done_again() -> None:
+def test_dependent_results_are_discarded_when_a_step_is_repeated() -> None:
     record = run("1-4", {"algorithms": "linear"})
 
     run("1", record=record)
@@ -353,7 +355,7 @@ def test_what_was_built_on_a_step_is_forgotten_when_that_is_done_again() -> None
 
 
 @pytest.mark.parametrize("problem", [SystemExit(0), KeyError("region")])
-def test_a_step_that_breaks_or_ends_is_no_pass(
+def test_an_unexpected_error_in_a_step_makes_the_run_inconclusive(
     problem: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(_: object) -> StepResult:
@@ -371,7 +373,7 @@ def test_a_step_that_breaks_or_ends_is_no_pass(
     assert "| 2 data | 0.0 | error |" in (record.folder / "report.md").read_text(encoding="utf-8")
 
 
-def test_a_model_that_cannot_be_pickled_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_be_pickled_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "locked.py").write_text(
         "import threading\nimport numpy as np\nfrom sklearn.linear_model import LinearRegression\n"
         "def train():\n    x = np.arange(40.0)[:, None]\n    model = LinearRegression().fit(x, x[:, 0] / 3)\n"
@@ -399,7 +401,7 @@ def test_a_model_that_cannot_be_pickled_is_told(tmp_path: Path, monkeypatch: pyt
         ("file", "who", "rows of the training part, whole groups, drawn at random"),
     ],
 )
-def test_a_comparison_on_a_sample_says_so(
+def test_a_comparison_on_a_sample_is_reported(
     dataset: str, group: str | None, drawn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(selection, "MAX_ROWS", 200)
@@ -419,7 +421,7 @@ def test_a_comparison_on_a_sample_says_so(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--resume", ""], "no run named '' in tier0-runs"),
         (["--resume", ".."], "no run named '..' in tier0-runs"),
@@ -439,14 +441,14 @@ def test_a_comparison_on_a_sample_says_so(
         ),
     ],
 )
-def test_what_the_command_cannot_do_is_told_with_status_2(arguments: list[str], says: str) -> None:
+def test_invalid_arguments_exit_with_status_2(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["run", *arguments])
 
     assert result.exit_code == 2, result.output
-    assert says in result.output
+    assert message in result.output
 
 
-def test_what_tier0_does_not_know_is_no_verdict_on_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_exits_with_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
     def out_of_files(*_: object, **__: object) -> int:
         raise OSError(24, "Too many open files")
 
@@ -458,7 +460,7 @@ def test_what_tier0_does_not_know_is_no_verdict_on_the_model(monkeypatch: pytest
     assert "unexpected error: OSError: [Errno 24] Too many open files" in result.output
 
 
-def test_a_dry_run_says_where_it_would_go_on() -> None:
+def test_a_dry_run_prints_the_plan_of_a_resumed_run() -> None:
     record = run("1,2", {"seed": "3"})
 
     result = CliRunner().invoke(
