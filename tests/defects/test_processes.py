@@ -293,7 +293,7 @@ def test_the_own_deployment_passes_when_killed_and_stopped(record: Callable[...,
     server = asyncio.run(tier0.start_bentoml_service(registered))
     try:
         verdict = tier0.check_serving(
-            OwnDeployment.of(server, registered, disturb="faults"), on_fail="return"
+            OwnDeployment.from_server(server, registered, disturb="faults"), on_fail="return"
         )
     finally:
         server.stop()
