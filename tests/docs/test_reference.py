@@ -21,7 +21,7 @@ from tier0.contract.contract import STYLES, Contract, check_declared
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.events import Event
-from tier0.core.settings import TABLE
+from tier0.core.settings import TABLE, rows_for
 
 DOCS = ROOT / "docs"
 COMMANDS = get_command(cli.app).commands  # type: ignore[attr-defined]  # several commands are a group
@@ -54,6 +54,7 @@ def named_in(page: str) -> set[str]:
 
 def test_every_setting_check_event_and_command_is_named() -> None:
     assert {row.variable for row in TABLE} <= named_in("settings.md")
+    assert {row.ini for row in rows_for("pytest")} <= named_in("settings.md")
     assert {check.id for check in CATALOGUE} <= named_in("checks.md")
     assert {check.id for check in CLIENT_CATALOGUE} <= named_in("client-checks.md")
     assert set(Event.kinds) <= named_in("events.md")
@@ -113,9 +114,8 @@ def test_commands_have_the_options_that_a_page_gives_them(page: Path) -> None:
             }
             assert options <= known, command
         elif program == "pytest":
-            assert {option for option in options if option.startswith("--tier0-")} <= {
-                row.option for row in TABLE
-            }, command
+            known = {row.option for row in rows_for("pytest")}
+            assert {option for option in options if option.startswith("--tier0-")} <= known, command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

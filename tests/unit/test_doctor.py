@@ -234,7 +234,7 @@ def test_bentomls_home_may_be_a_file(well: Environment) -> None:
 
 def test_temporary_files_may_be_impossible(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(well, doctor.temporary_folder).status == "ok"
-    monkeypatch.setattr(doctor, "LEAST_ROOM", 10**18)
+    monkeypatch.setattr(doctor, "MIN_FREE_BYTES", 10**18)
     assert only(well, doctor.temporary_folder).status == "warns"
     monkeypatch.setattr("tempfile.tempdir", str(well.folder / "nowhere"))
     assert only(well, doctor.temporary_folder).status == "missing"

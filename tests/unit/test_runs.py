@@ -87,7 +87,7 @@ def test_a_service_of_the_users_own_is_refused_also_from_the_environment(
 
     with pytest.raises(
         RunError,
-        match=r"'http://127.0.0.1:1' \(environment TIER0_URL\) is a service of your own.*ask `tier0 verify`",
+        match="TIER0_URL",
     ):
         plan()
 
@@ -109,8 +109,9 @@ def test_what_a_run_began_with_is_settled(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_value_that_cannot_be_used_is_told_by_the_commands_own_option() -> None:
-    with pytest.raises(SettingsError, match=r"^--hpo-trials = '0' is less than 1\.\n  --hpo-trials N: "):
+    with pytest.raises(SettingsError) as invalid:
         plan({"hpo_trials": "0"})
+    assert (invalid.value.setting, invalid.value.source) == ("hpo_trials", "--hpo-trials")
     write_rows()
     with pytest.raises(SettingsError, match=r"Add --target COLUMN \(or set TIER0_TARGET\)"):
         plan({"dataset": "rows.csv"})
@@ -403,7 +404,7 @@ def test_a_model_that_cannot_be_pickled_is_told(tmp_path: Path, monkeypatch: pyt
 def test_a_comparison_on_a_sample_says_so(
     dataset: str, group: str | None, drawn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "MOST_ROWS", 200)
+    monkeypatch.setattr(selection, "MAX_ROWS", 200)
     options = {"dataset": dataset, "algorithms": "linear"}
     if dataset == "file":
         rows = pd.read_csv(write_rows(rows=800))
@@ -431,12 +432,12 @@ def test_a_comparison_on_a_sample_says_so(
         ),
         (
             ["--step", "1", "--json", "/dev/full"],
-            "cannot write --json /dev/full: No space left on device. The checks themselves completed",
+            "cannot write the report /dev/full: No space left on device",
         ),
-        (["--step", "1", "--keep"], "--keep goes on serving, and nothing would be served"),
+        (["--step", "1", "--keep"], "add --include-bentoml"),
         (
             ["--step", "5", "--pipeline", "shutil:which", "--dask", "tcp://127.0.0.1:1"],
-            "--dask does the fits of steps 4 and 5, and --pipeline",
+            "--dask cannot be combined with --pipeline",
         ),
     ],
 )
@@ -456,7 +457,7 @@ def test_what_tier0_does_not_know_is_no_verdict_on_the_model(monkeypatch: pytest
     result = CliRunner().invoke(app, ["run", "--step", "1"])
 
     assert result.exit_code == 2
-    assert "unexpected error: OSError: [Errno 24] Too many open files" in result.output
+    assert "internal error: OSError: [Errno 24] Too many open files" in result.output
 
 
 def test_a_dry_run_says_where_it_would_go_on() -> None:
