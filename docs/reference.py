@@ -121,9 +121,9 @@ def client_checks() -> str:
 def events() -> str:
     """Return the page of all events."""
     intro = (
-        "Every event of a run is recorded once, and every report is made from these records. `tier0_events` is "
-        "their log: `last(CLASS)` returns the newest event of a class, `of(CLASS)` all of them, and "
-        "`emit(EVENT)` records one. "
+        "Every event of a run is recorded once, and every report is made from these records. "
+        "`tier0_events` is their log: `last(CLASS)` returns the newest event of a class, `of(CLASS)` all of "
+        "them, and `emit(EVENT)` records one. "
         "The classes are in `tier0.core.events`; `Custom(name, data)` is for events of your own."
     )
     rows = [

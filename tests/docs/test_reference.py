@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from snippets import PAGES, ROOT, Command, blocks, inline_commands
+from snippets import FENCE, INLINE, PAGES, ROOT, Command, blocks, inline_commands
 from typer.main import get_command
 
 from tier0 import cli
@@ -45,11 +45,11 @@ def test_every_page_is_what_the_code_says(reference: ModuleType) -> None:
         if (DOCS / page).read_text(encoding="utf-8") != written()
     ]
 
-    assert not old, "write them anew: make docs"
+    assert not old, "outdated; update them: make docs"
 
 
 def named_in(page: str) -> set[str]:
-    return set(re.findall(r"`([^`]+)`", (DOCS / page).read_text(encoding="utf-8")))
+    return set(INLINE.findall(FENCE.sub("", (DOCS / page).read_text(encoding="utf-8"))))
 
 
 def test_every_setting_check_event_and_command_is_named() -> None:
