@@ -1,4 +1,4 @@
-"""Writes the pages of the reference from the code: ``python docs/reference.py``, or ``make docs``."""
+"""Write the reference pages from the code: ``python docs/reference.py``, or ``make docs``."""
 
 from __future__ import annotations
 
@@ -13,90 +13,114 @@ from typer.main import get_command
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from tier0 import cli
+from tier0.cli import app
+from tier0.cli.output import catalogue_table, client_catalogue_table
 from tier0.core.events import Event
-from tier0.core.settings import TABLE
+from tier0.core.settings import PYTEST, TABLE, Setting, rows_for
 
 DOCS = Path(__file__).parent
 SOURCE = DOCS.parent / "src" / "tier0"
 MADE = "Made by `make docs`."
-COMMANDS = get_command(cli.app).commands  # type: ignore[attr-defined]  # several commands are a group
+TIER0: Any = get_command(app)
+COMMANDS: dict[str, Any] = TIER0.commands
 
 
 def settings() -> str:
-    """Every setting of the table."""
-    rows = [
-        f"| `{row.option} {_cell(row.metavar)}` | `{row.variable}` | `{row.ini}` | {f'`{row.default}`' if row.default else ''} | {row.help} |"
-        for row in TABLE
-    ]
-    return _page(
-        "Settings",
-        "The option wins over the environment, the environment over the ini file.",
-        "option | environment | ini | default | ",
-        rows,
+    """Return the page of all settings."""
+    intro = (
+        "An option takes precedence over a variable, a variable over the ini file, and all of them over the "
+        "default. A command ignores the variables of settings that it does not have."
     )
+    columns = "pytest option | command options | variable | ini key | default | description"
+    return _page("Settings", intro, columns, [_setting(row) for row in TABLE])
+
+
+def _setting(row: Setting) -> str:
+    is_of_pytest = PYTEST in row.commands
+    defaults = [_code(row.default), *(f"{_code(text)} ({name})" for name, text in row.defaults.items())]
+    cells = [
+        _code(f"{row.option} {row.metavar}") if is_of_pytest else "",
+        ", ".join(_code(f"{name} {row.spelling(name)}") for name in row.commands if name != PYTEST),
+        _code(row.variable),
+        _code(row.ini) if is_of_pytest else "",
+        ", ".join(filter(None, defaults)),
+        _cell(row.help),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def commands() -> str:
-    """Every command, with its arguments and options."""
-    parts = [f"# Commands\n\n{MADE} {_flowing(cli.main.__doc__ or '')}\n"]
+    """Return the page of all commands, with their arguments and options."""
+    parts = [f"# Commands\n\n{MADE} {_flowing(TIER0.help)}\n", _table(TIER0.params, {}), ""]
     for name, command in COMMANDS.items():
-        parts.append(f"## tier0 {name}\n\n{_flowing(command.help or '')}\n\n| | | default |\n|---|---|---|")
-        parts.append("\n".join(_parameter(parameter) for parameter in command.params) + "\n")
+        examples = "\n".join(line for line in command.epilog.split("\n\n") if line != "Examples:")
+        parts.append(f"## tier0 {name}\n\n{_flowing(command.help)}\n\n```text\n{examples}\n```\n")
+        parts.append(_table(command.params, {row.name: row for row in rows_for(name)}, name) + "\n")
     return "\n".join(parts)
 
 
-def _parameter(parameter: Any) -> str:
+def _table(parameters: list[Any], rows: dict[str, Setting], command: str = "") -> str:
+    lines = [_parameter(parameter, rows.get(parameter.name), command) for parameter in parameters]
+    return "\n".join(["| option | description | default | variable |", "|---|---|---|---|", *lines])
+
+
+def _parameter(parameter: Any, row: Setting | None, command: str) -> str:
+    if row is not None:
+        default = "" if row.is_switch else row.default_for(command)
+        help_, variable = row.help, row.variable
+    else:
+        default = "" if parameter.default in {None, False, ""} else str(parameter.default)
+        help_, variable = parameter.help.removesuffix("."), parameter.envvar or ""
     is_argument = parameter.param_type_name == "argument"
-    spelled = (parameter.metavar or parameter.name.upper()) if is_argument else ", ".join(parameter.opts)
-    default = "" if parameter.default in {None, False, ""} else f"`{parameter.default}`"
-    return f"| `{spelled}` | {_cell(parameter.help or '')} | {default} |"
+    name = parameter.metavar if is_argument else ", ".join([*parameter.opts, *parameter.secondary_opts])
+    return f"| {_code(name)} | {_cell(help_)} | {_code(default)} | {_code(variable)} |"
 
 
 def fixtures() -> str:
-    """Every fixture of the plugin, with its scope and what its docstring says."""
-    rows = [f"| `{name}` | {scope} | {said} |" for name, scope, said in sorted(_fixtures())]
-    says = "A fixture of the same name in a `conftest.py` takes its place. Nothing is imported, trained or started before one is asked for."
-    return _page("Fixtures", says, "fixture | scope | gives", rows)
+    """Return the page of all fixtures, with their scopes and docstrings."""
+    rows = [f"| `{name}` | {scope} | {text} |" for name, scope, text in sorted(_fixtures())]
+    intro = (
+        "A fixture of the same name in a `conftest.py` replaces it. Nothing is imported, trained or started "
+        "before a test uses one of them."
+    )
+    return _page("Fixtures", intro, "fixture | scope | value", rows)
 
 
 def _fixtures() -> Iterator[tuple[str, str, str]]:
+    """Yield name, scope and docstring of each fixture."""
     for path in sorted(SOURCE.glob("pytest_*.py")):
         for function in ast.parse(path.read_text(encoding="utf-8")).body:
-            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or function.name.startswith(
-                "_"
-            ):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if function.name.startswith("_"):
                 continue
             for decorator in map(ast.unparse, function.decorator_list):
                 if decorator.startswith(("pytest.fixture", "pytest_asyncio.fixture")):
-                    yield (
-                        function.name,
-                        "session" if "scope='session'" in decorator else "test",
-                        _flowing(ast.get_docstring(function) or ""),
-                    )
+                    scope = "session" if "scope='session'" in decorator else "test"
+                    yield function.name, scope, _flowing(ast.get_docstring(function) or "")
 
 
 def checks() -> str:
-    """Every check of a service."""
-    says = (
+    """Return the page of all checks of a service."""
+    intro = (
         "`tier0 verify` runs the checks that disturb nothing, unless `--disturb` allows more; "
         "`tier0 verify --list` prints this table."
     )
-    return f"# Checks of a served model\n\n{MADE} {says}\n\n{cli.catalogue_table()}\n"
+    return f"# Checks of a served model\n\n{MADE} {intro}\n\n{catalogue_table()}\n"
 
 
 def client_checks() -> str:
-    """Every check of a client."""
-    says = (
+    """Return the page of all checks of a client."""
+    intro = (
         "The column *needs* lists the fields that must be [declared](check-client.md) and the methods that the client "
         "must have; without them, a check is not run. `tier0 check-client --list` prints this table."
     )
-    return f"# Checks of a client\n\n{MADE} {says}\n\n{cli.client_catalogue_table()}\n"
+    return f"# Checks of a client\n\n{MADE} {intro}\n\n{client_catalogue_table()}\n"
 
 
 def events() -> str:
-    """Every event."""
-    says = (
+    """Return the page of all events."""
+    intro = (
         "Every event of a run is recorded once, and every report is made from these records. `tier0_events` is their log: "
         "`last(CLASS)` returns the newest event of a class, `with_type(CLASS)` all of them, and `emit(EVENT)` records one. "
         "The classes are in `tier0.core.events`; `Custom(name, data)` is for events of your own."
@@ -105,7 +129,7 @@ def events() -> str:
         f"| `{name}` | `{kind.__name__}` | {_cell(_summary(kind))} | {_fields(kind)} |"
         for name, kind in Event.kinds.items()
     ]
-    return _page("Events", says, "event | class | meaning | fields", rows)
+    return _page("Events", intro, "event | class | meaning | fields", rows)
 
 
 def _summary(kind: type) -> str:
@@ -116,19 +140,13 @@ def _fields(kind: type) -> str:
     return ", ".join(f"`{field.name}`" for field in fields(kind))
 
 
-def _page(title: str, says: str, columns: str, rows: list[str]) -> str:
-    return "\n".join(
-        [
-            f"# {title}",
-            "",
-            f"{MADE} {says}",
-            "",
-            f"| {columns} |",
-            "|---" * (columns.count("|") + 1) + "|",
-            *rows,
-            "",
-        ]
-    )
+def _page(title: str, intro: str, columns: str, rows: list[str]) -> str:
+    rule = "|---" * (columns.count("|") + 1) + "|"
+    return "\n".join([f"# {title}", "", f"{MADE} {intro}", "", f"| {columns} |", rule, *rows, ""])
+
+
+def _code(text: str) -> str:
+    return f"`{_cell(text)}`" if text else ""
 
 
 def _cell(text: str) -> str:
@@ -136,15 +154,16 @@ def _cell(text: str) -> str:
 
 
 def _flowing(text: str) -> str:
+    """Return text with one line for each paragraph."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 PAGES = {
-    "settings.md": settings, "commands.md": commands, "fixtures.md": fixtures, "checks.md": checks, "client-checks.md": client_checks,
-    "events.md": events,
+    "settings.md": settings, "commands.md": commands, "fixtures.md": fixtures, "checks.md": checks,
+    "client-checks.md": client_checks, "events.md": events,
 }  # fmt: skip
 
 if __name__ == "__main__":
-    for page, written in PAGES.items():
-        (DOCS / page).write_text(written(), encoding="utf-8")
+    for page, write in PAGES.items():
+        (DOCS / page).write_text(write(), encoding="utf-8")
         print(DOCS / page)

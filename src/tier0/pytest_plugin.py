@@ -240,6 +240,7 @@ class _RunRecorder:
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Record that the user pressed Ctrl-C, or that a test ended the run."""
+        from tier0.core.interruption import forget_interrupt  # noqa: PLC0415 - only runs that end early need it
         from tier0.report.cut_short import CutShort  # noqa: PLC0415 - only runs that end early need it
 
         self.ended_by = (
@@ -250,10 +251,7 @@ class _RunRecorder:
         session = self._stash.get(SESSION_KEY, None)
         if session is not None:
             session.interrupted = True
-        # If the interruption was raised in code that an import executes from text, CPython remembers it as
-        # unhandled until the next such code runs, and `python -m pytest` would end by the signal instead of
-        # with pytest's status.
-        exec("")  # noqa: S102
+        forget_interrupt()
 
     def cut_short(self, session: pytest.Session) -> CutShort | None:
         """Return how the run ended before all of its tests were run; None if all were run."""

@@ -16,13 +16,13 @@ import pytest
 from typer.main import get_command
 
 from tests.support import ROOT
-from tests.support.snippets import PAGES, Command, blocks, inline_commands
+from tests.support.snippets import FENCE, INLINE, PAGES, Command, blocks, inline_commands
 from tier0 import cli
 from tier0.contract.contract import STYLES, Contract, check_declared
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.events import Event
-from tier0.core.settings import TABLE
+from tier0.core.settings import TABLE, rows_for
 
 DOCS = ROOT / "docs"
 COMMANDS = get_command(cli.app).commands  # type: ignore[attr-defined]  # several commands are a group
@@ -46,15 +46,16 @@ def test_every_page_is_what_the_code_says(reference: ModuleType) -> None:
         if (DOCS / page).read_text(encoding="utf-8") != written()
     ]
 
-    assert not old, "write them anew: make docs"
+    assert not old, "outdated; update them: make docs"
 
 
 def named_in(page: str) -> set[str]:
-    return set(re.findall(r"`([^`]+)`", (DOCS / page).read_text(encoding="utf-8")))
+    return set(INLINE.findall(FENCE.sub("", (DOCS / page).read_text(encoding="utf-8"))))
 
 
 def test_every_setting_check_event_and_command_is_named() -> None:
     assert {row.variable for row in TABLE} <= named_in("settings.md")
+    assert {row.ini for row in rows_for("pytest")} <= named_in("settings.md")
     assert {check.id for check in CATALOGUE} <= named_in("checks.md")
     assert {check.id for check in CLIENT_CATALOGUE} <= named_in("client-checks.md")
     assert set(Event.kinds) <= named_in("events.md")
@@ -114,9 +115,8 @@ def test_commands_have_the_options_that_a_page_gives_them(page: Path) -> None:
             }
             assert options <= known, command
         elif program == "pytest":
-            assert {option for option in options if option.startswith("--tier0-")} <= {
-                row.option for row in TABLE
-            }, command
+            known = {row.option for row in rows_for("pytest")}
+            assert {option for option in options if option.startswith("--tier0-")} <= known, command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

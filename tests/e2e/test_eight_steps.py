@@ -307,7 +307,7 @@ def test_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(runs: Runs, moment: str) -
     rest, _ = process.communicate(timeout=20)
 
     assert process.returncode == 130, said + rest
-    assert f"go on with: tier0 run --resume {runs.folder.name}" in rest
+    assert f"resume with: tier0 run --resume {runs.folder.name}" in rest
     assert runs.left() == []
     assert runs.finish("--resume", runs.folder.name)[0] == 0
 
@@ -323,13 +323,13 @@ def test_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(runs: Runs, moment: str) -
         (["--step", "9"], "unknown step '9'. The steps are 1 scope, 2 data"),
         (["--step", "7-4"], "must begin with the smaller number"),
         (["--step", ","], "expected numbers or names"),
-        (["--dataset", "nowhere.csv"], "does not exist"),
+        (["--dataset", "nowhere.csv"], "invalid value 'nowhere.csv' for --dataset: file not found"),
         (["--success", "0.5"], "says how much, and not of what: add metric"),
         (["--imbalanced", "0.7"], "--imbalanced must be greater than 0 and less than 0.5, got 0.7"),
         (["--step", "1-5", "--include-bentoml"], "--include-bentoml requires step 7"),
         (["--keep"], "add --include-bentoml"),
         (["--resume", "nowhere"], "cannot read the run 'nowhere'"),
-        (["--resume", "nowhere", "--seed", "8"], "--seed was settled when the run began"),
+        (["--resume", "nowhere", "--seed", "8"], "--seed cannot be changed with --resume"),
         (
             ["--dataset", "diabetes", "--metric", "auc_roc", "--step", "1,2"],
             "scope.metric = 'auc_roc' measures a classification",

@@ -133,16 +133,16 @@ def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "which models? Name their tags, or say --all"),
+        ([], "no models given"),
         (["churn", "--store", "nowhere"], "no model 'churn' in"),
         (
             ["--all", "--kinds", "clustering"],
             "unknown kind of service 'clustering' in --kinds",
         ),
         (["--all", "--store", "nowhere"], "no model registered by Tier0"),
-        (["churn", "--port", "http"], "is not a port"),
-        (["churn", "--first-port", "3001"], "--first-port goes with --all; say --port"),
-        (["--all", "--store", "nowhere", "--seed", "3"], "--seed is of a training, and nothing is trained"),
+        (["churn", "--port", "http"], "invalid value 'http' for --port"),
+        (["churn", "--first-port", "3001"], "--first-port has no effect without --all"),
+        (["--all", "--store", "nowhere", "--seed", "3"], "--seed has no effect here"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_status_2(arguments: list[str], says: str) -> None:

@@ -102,7 +102,7 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
         (["verify", "http://127.0.0.1:9"], "nothing responds at http://127.0.0.1:9"),
         (
             ["verify", "http://127.0.0.1:9", "--golden", "nowhere.json"],
-            "cannot read golden rows from nowhere.json",
+            "invalid value 'nowhere.json' for --golden: file not found",
         ),
         (
             ["verify", "http://127.0.0.1:9", "--model", "m:1", "--store", "/dev/null"],
@@ -110,22 +110,28 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
         ),
         (
             ["verify", "http://127.0.0.1:9", "--contract", "nowhere.toml"],
-            "the contract nowhere.toml cannot be read",
+            "invalid value 'nowhere.toml' for --contract: file not found",
         ),
-        (["verify", "http://127.0.0.1:9", "--header", "secret"], "give 'Name: value'"),
+        (["verify", "http://127.0.0.1:9", "--header", "secret"], "invalid value (hidden) for --header"),
         (
             ["verify", "http://127.0.0.1:9", "--waivers", "nowhere.toml"],
-            "nowhere.toml",
+            "invalid value 'nowhere.toml' for --waivers: file not found",
         ),
         (["verify", "http://127.0.0.1:9", "--client", "nowhere"], "expected module:name"),
         (["verify", "http://127.0.0.1:9", "--client", "nowhere:make"], "No module named 'nowhere'"),
-        (["verify", "http://127.0.0.1:9", "--json", "/nowhere/verdict.json"], "there is no folder /nowhere"),
+        (
+            ["verify", "http://127.0.0.1:9", "--json", "/nowhere/verdict.json"],
+            "directory not found: /nowhere",
+        ),
         (["verify", "http://127.0.0.1:9/?a=b"], "remove the query or fragment"),
         (["golden", "nowhere", "rows.csv"], "expected module:name"),
         (["golden", "json:loads", "nowhere.csv"], "raised TypeError"),
-        (["golden", "json:JSONDecoder", "nowhere.csv"], "is JSONDecoder, which has no predict"),
+        (["golden", "json:JSONDecoder", "nowhere.csv"], "is of type JSONDecoder without predict"),
         (["verify", "http://127.0.0.1:9", "--groups", "magic"], "unknown group or check 'magic'"),
-        (["verify", "http://127.0.0.1:9", "--disturb", "everything"], "Invalid value for '--disturb'"),
+        (
+            ["verify", "http://127.0.0.1:9", "--disturb", "everything"],
+            "invalid value 'everything' for --disturb",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_remedy_and_status_2(arguments: list[str], says: str) -> None:

@@ -84,7 +84,7 @@ def test_a_service_that_runs_is_judged_and_left_running(project: Run) -> None:
 
     assert status == 0, project.output
     assert "6 deselected" not in project.output
-    assert "header=Authorization (environment TIER0_HEADER)" in project.output
+    assert "header=Authorization (environment variable TIER0_HEADER)" in project.output
     assert "s3cret" not in project.output
     assert "parity.shuffled" not in project.output
     assert "3 passed" in project.output
@@ -115,25 +115,25 @@ def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--tier0-url", "http://127.0.0.1:1", "--tier0-service", "a.py:A"], "were both given"),
-        ([], "no service was named"),
+        (["--tier0-url", "http://127.0.0.1:1", "--tier0-service", "a.py:A"], "only one service is checked"),
+        ([], "--tier0-golden) has no effect without a service"),
         (
             ["--tier0-service", "a.py:A", "--tier0-ca", "token"],
-            "says whom to trust at a URL, and none was given",
+            "--tier0-ca) has no effect without the URL",
         ),
         pytest.param(
             ["--tier0-groups", "magic"],
-            "cannot be used: unknown group or check 'magic'",
+            "for --tier0-groups: unknown group or check 'magic'",
             marks=pytest.mark.slow,
         ),
         pytest.param(
             ["--tier0-disturb", "all"],
-            "is no level: give one of none, malformed, load, faults",
+            "for --tier0-disturb: choose",
             marks=pytest.mark.slow,
         ),
         pytest.param(
             ["--tier0-header", "Authorization"],
-            "(hidden) number 1 has no name or no value",
+            "(hidden) for --tier0-header: header 1 has no name",
             marks=pytest.mark.slow,
         ),
     ],

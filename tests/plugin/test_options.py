@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tier0.core.settings import TABLE
+from tier0.core.settings import TABLE, rows_for
 
 QUIET = ("-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")
 NOTHING = "def test_nothing():\n    pass\n"
@@ -30,10 +30,12 @@ def test_it(tier0_deployment, tier0_client):
 def test_help_shows_every_setting(pytester: pytest.Pytester) -> None:
     shown = pytester.runpytest_subprocess(*QUIET, "--help").stdout.str()
 
-    for row in TABLE:
+    rows = rows_for("pytest")
+    for row in rows:
         assert row.option in shown
         assert row.variable in shown
         assert row.ini in shown
+    assert not [row.option for row in TABLE if row not in rows and row.option in shown]
 
 
 def test_marker_is_known_under_strict_markers(pytester: pytest.Pytester) -> None:
@@ -46,23 +48,24 @@ def test_marker_is_known_under_strict_markers(pytester: pytest.Pytester) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    "arguments",
     [
-        (["--tier0-dataset", "iris"], "*--tier0-dataset = 'iris' is neither a built-in data set*"),
-        (["--tier0-hpo-trials", "0"], "*--tier0-hpo-trials = '0' is less than 1*"),
-        (["--tier0-port", "http"], "*--tier0-port = 'http' is not a port*"),
-        (["--tier0-target", "y"], "*target = 'y' (from --tier0-target) has no meaning*"),
+        ["--tier0-dataset", "iris"],
+        ["--tier0-hpo-trials", "0"],
+        ["--tier0-port", "http"],
+        ["--tier0-target", "y"],
     ],
 )
-def test_a_bad_setting_is_a_usage_error_before_anything_is_done(
-    pytester: pytest.Pytester, arguments: list[str], says: str
+def test_an_invalid_setting_is_a_usage_error_before_anything_is_done(
+    pytester: pytest.Pytester, arguments: list[str]
 ) -> None:
     pytester.makepyfile(ASKED)
 
     result = pytester.runpytest_subprocess(*QUIET, *arguments)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: tier0: {says}"])
+    option, value = arguments
+    result.stderr.fnmatch_lines([f"ERROR: tier0: *'{value}'*{option}*"])
 
 
 def test_header_says_where_each_setting_came_from(
@@ -74,11 +77,12 @@ def test_header_says_where_each_setting_came_from(
 
     result = pytester.runpytest_subprocess(*QUIET, "--tier0-port", "3001+")
 
-    result.stdout.fnmatch_lines(
-        [
-            "tier0: hpo-trials=3 (environment TIER0_HPO_TRIALS), seed=4 (ini tier0_seed), port=3001+ (--tier0-port)"
-        ]
-    )
+    expected = [
+        "hpo-trials=3 (environment variable TIER0_HPO_TRIALS)",
+        "seed=4 (ini key tier0_seed)",
+        "port=3001+ (--tier0-port)",
+    ]
+    result.stdout.fnmatch_lines([f"tier0: {', '.join(expected)}"])
 
 
 def test_no_header_where_nothing_was_set(pytester: pytest.Pytester) -> None:
@@ -88,13 +92,17 @@ def test_no_header_where_nothing_was_set(pytester: pytest.Pytester) -> None:
 
 
 def test_loading_the_plugin_imports_the_standard_library_and_pytest_only() -> None:
-    code = "import pytest, sys; before = set(sys.modules); import tier0.pytest_plugin; print(*(set(sys.modules) - before))"
+    code = (
+        "import pytest, sys; before = set(sys.modules); import tier0.pytest_plugin; "
+        "print(*(set(sys.modules) - before))"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
 
     own = {name for name in loaded if name.partition(".")[0] == "tier0"}
-    core = {f"tier0.core.{name}" for name in ("catalogue", "errors", "event_log", "secrets", "settings")}
+    names = ("catalogue", "errors", "event_log", "secrets", "setting_parsers", "settings")
+    core = {f"tier0.core.{name}" for name in names}
     assert own == {"tier0", "tier0.core", "tier0.pytest_plugin"} | core
     assert {name.partition(".")[0] for name in loaded} - {"tier0"} <= set(sys.stdlib_module_names)
 

@@ -455,7 +455,7 @@ def test_an_unexpected_error_is_no_verdict(server: FaultServer, monkeypatch: pyt
     done = CliRunner().invoke(app, ["verify", server.url])
 
     assert done.exit_code == 2
-    assert "unexpected error: ZeroDivisionError: division by zero" in done.output
+    assert "internal error: ZeroDivisionError: division by zero" in done.output
 
 
 @pytest.mark.parametrize("groups", [["party"], ["parity.golden_row"], ["health", "PARITY"]])

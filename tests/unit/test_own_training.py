@@ -107,5 +107,6 @@ def test_a_useless_model_is_rejected() -> None:
 def test_what_chooses_data_or_algorithm_is_refused_beside_it(name: str) -> None:
     value = {"dataset": "wine", "algorithms": "linear", "hpo_trials": "3", "url": "http://127.0.0.1:1"}[name]
 
-    with pytest.raises(SettingsError, match=f"{name} = .* has no meaning beside pipeline = 'mine:train'"):
+    with pytest.raises(SettingsError) as raised:
         merge_settings({"pipeline": "mine:train", name: value}, {})
+    assert raised.value.setting == name

@@ -96,7 +96,7 @@ def test_a_service_to_check_is_rejected_from_the_environment_as_well(
 ) -> None:
     monkeypatch.setenv("TIER0_URL", "http://127.0.0.1:1")
 
-    with pytest.raises(RunError, match=r"'http://127.0.0.1:1' \(environment TIER0_URL\).*`tier0 verify`"):
+    with pytest.raises(RunError, match=r"TIER0_URL .*'http://127.0.0.1:1'.*`tier0 verify`"):
         plan()
 
 
@@ -119,8 +119,9 @@ def test_a_plan_does_not_depend_on_a_later_environment(
 
 
 def test_an_invalid_setting_is_reported_with_the_option_of_the_command() -> None:
-    with pytest.raises(SettingsError, match=r"^--hpo-trials = '0' is less than 1\.\n  --hpo-trials N: "):
+    with pytest.raises(SettingsError) as invalid:
         plan({"hpo_trials": "0"})
+    assert (invalid.value.setting, invalid.value.source) == ("hpo_trials", "--hpo-trials")
     write_rows()
     with pytest.raises(SettingsError, match=r"Add --target COLUMN \(or set TIER0_TARGET\)"):
         plan({"dataset": "rows.csv"})
@@ -432,12 +433,12 @@ def test_a_comparison_on_a_sample_is_reported(
         ),
         (
             ["--step", "1", "--json", "/dev/full"],
-            "cannot write --json /dev/full: No space left on device. The checks themselves completed",
+            "cannot write the report /dev/full: No space left on device",
         ),
-        (["--step", "1", "--keep"], "--keep goes on serving, and nothing would be served"),
+        (["--step", "1", "--keep"], "add --include-bentoml"),
         (
             ["--step", "5", "--pipeline", "shutil:which", "--dask", "tcp://127.0.0.1:1"],
-            "--dask does the fits of steps 4 and 5, and --pipeline",
+            "--dask cannot be combined with --pipeline",
         ),
     ],
 )
@@ -457,7 +458,7 @@ def test_an_unexpected_error_exits_with_status_2(monkeypatch: pytest.MonkeyPatch
     result = CliRunner().invoke(app, ["run", "--step", "1"])
 
     assert result.exit_code == 2
-    assert "unexpected error: OSError: [Errno 24] Too many open files" in result.output
+    assert "internal error: OSError: [Errno 24] Too many open files" in result.output
 
 
 def test_a_dry_run_prints_the_plan_of_a_resumed_run() -> None:

@@ -11,9 +11,9 @@ import typer.core
 
 from tier0.core.bug_report import internal_error
 from tier0.core.errors import Tier0Error, missing_extra
+from tier0.core.interruption import INTERRUPTED, forget_interrupt
 
 INCONCLUSIVE = 2
-INTERRUPTED = 130
 
 
 class _Commands(typer.core.TyperGroup):
@@ -28,6 +28,7 @@ class _Commands(typer.core.TyperGroup):
         except Tier0Error as problem:
             refuse(str(problem))
         except KeyboardInterrupt:
+            forget_interrupt()
             typer.echo("\nstopped", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except Exception as problem:

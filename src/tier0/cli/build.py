@@ -10,6 +10,7 @@ import typer
 from tier0.cli.application import app, examples, refuse
 from tier0.cli.parameters import GivenSettings, takes_settings
 from tier0.core.errors import Tier0Error
+from tier0.core.interruption import raise_on_interrupt
 
 
 @app.command(epilog=examples("tier0 build churn:latest", "tier0 build --all --output-dir build"))
@@ -58,6 +59,7 @@ def build(
     from tier0.runs.build import build as build_bentos
     from tier0.runs.deployment import default_store
 
+    raise_on_interrupt()
     shown = (BentoBuilding, BentoBuilt)
     events = EventLog(
         listeners=[

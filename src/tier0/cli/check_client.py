@@ -10,6 +10,7 @@ from tier0.cli.application import app, examples, refuse
 from tier0.cli.output import client_catalogue_table, print_conclusion, print_result, write_report
 from tier0.cli.parameters import GivenSettings, import_from_here, names_in, takes_settings
 from tier0.core.client_catalogue import CLIENT_GROUPS
+from tier0.core.interruption import raise_on_interrupt
 
 EXAMPLE = "tier0 check-client mypkg.client:make_client --declare client.toml"
 
@@ -48,6 +49,7 @@ def check_client(
         refuse(f"no client given. Example: {EXAMPLE}")
     from tier0.runs.check_client import check_client as run_checks
 
+    raise_on_interrupt()
     import_from_here()
     verdict = run_checks(
         settings.client, settings.declare, only=names_in(only), on_fail="return", tell=print_result

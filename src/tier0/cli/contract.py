@@ -9,6 +9,7 @@ import typer
 
 from tier0.cli.application import app, examples, refuse
 from tier0.cli.parameters import GivenSettings, require_writable, takes_settings
+from tier0.core.interruption import raise_on_interrupt
 
 EXAMPLE = "tier0 contract http://127.0.0.1:3000 --golden golden.json"
 
@@ -45,6 +46,7 @@ def contract(
     from tier0.runs.deployment import Deployment
     from tier0.runs.examination import Examination
 
+    raise_on_interrupt()
     model = settings.model[0] if settings.model else None
     deployment = Deployment.from_url(
         settings.url,

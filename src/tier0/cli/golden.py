@@ -10,6 +10,7 @@ import typer
 from tier0.cli.application import app, examples
 from tier0.cli.parameters import import_from_here, require_writable
 from tier0.core.errors import Tier0Error
+from tier0.core.interruption import raise_on_interrupt
 
 MAX_SAMPLED = 200
 
@@ -76,6 +77,7 @@ def golden(
 
     from tier0.golden.capture import golden_rows
 
+    raise_on_interrupt()
     require_writable("--output", output)
     import_from_here()
     fitted = _load_model(model)

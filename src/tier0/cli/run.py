@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tier0.cli.application import INTERRUPTED, app, examples, refuse
+from tier0.cli.application import app, examples, refuse
 from tier0.cli.output import write_report
 from tier0.cli.parameters import GivenSettings, import_from_here, takes_settings, was_given
+from tier0.core.interruption import INTERRUPTED, forget_interrupt, raise_on_interrupt
 from tier0.core.settings import TABLE
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def run(
     from tier0.runs.record import Record
     from tier0.runs.runner import RunListener, run_steps, steps_to_do
 
+    raise_on_interrupt()
     console = Console()
     import_from_here()  # a pandera schema or a pipeline function may be the project's own
     record: Record | None = None
@@ -107,6 +109,7 @@ def run(
             hold = partial(_keep_serving, console, report, record) if keep else None
             status = run_steps(record, steps, listener, hold=hold, executor=executor)
     except KeyboardInterrupt:
+        forget_interrupt()
         console.say("\nstopped" if record is None else f"\nstopped; {_how_to_resume(record, output_dir)}")
         raise typer.Exit(INTERRUPTED) from None
     write_report(report, record.as_dict())
@@ -129,7 +132,9 @@ def _new_plan(given: GivenSettings, step: str, *, serve: bool) -> Plan:
 def _check_unchanged(given: GivenSettings, context: typer.Context) -> None:
     """Exit with status 2 if a setting is given that a resumed run takes from its record."""
     options = [
-        row.spelling("run") for row in TABLE if given.texts.get(row.name) and row.name not in CHANGEABLE
+        row.spelling("run")
+        for row in TABLE
+        if given.texts.get(row.name) is not None and row.name not in CHANGEABLE
     ]
     if was_given(context, "include_bentoml"):
         options.append("--include-bentoml")

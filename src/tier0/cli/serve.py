@@ -9,6 +9,7 @@ import typer
 
 from tier0.cli.application import app, examples, refuse
 from tier0.cli.parameters import GivenSettings, names_in, takes_settings, was_given
+from tier0.core.interruption import forget_interrupt, raise_on_interrupt
 
 POLL_SECONDS = 1.0
 EXAMPLES = examples("tier0 serve churn:latest", "tier0 serve --all", "tier0 serve --all --store bentoml")
@@ -64,6 +65,7 @@ def serve(
     from tier0.runs.deployment import default_store
     from tier0.runs.services import Services
 
+    raise_on_interrupt()
     events = EventLog(
         listeners=[lambda event: typer.echo(f"tier0: {event.message}") if event.message else None]
     )
@@ -90,6 +92,7 @@ def serve(
         log_end = services.servers[ended[0]].log_end()
         refuse(f"the {ended[0]} service exited unexpectedly; the end of its log:\n{log_end}")
     except KeyboardInterrupt:
+        forget_interrupt()
         typer.echo("")
     finally:
         if services is not None:
@@ -101,7 +104,7 @@ def _check_used(given: GivenSettings, context: typer.Context, *, by_kind: bool, 
     options = {
         name
         for name in ("port", "first_port", "kinds", "seed")
-        if given.texts.get(name) or was_given(context, name)
+        if given.texts.get(name) is not None or was_given(context, name)
     }
     if by_kind and "port" in options:
         refuse("--port has no effect with --all: use --first-port")

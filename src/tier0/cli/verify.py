@@ -9,6 +9,7 @@ import typer
 from tier0.cli.application import app, examples, refuse
 from tier0.cli.output import catalogue_table, print_conclusion, print_result, write_report
 from tier0.cli.parameters import GivenSettings, import_from_here, takes_settings
+from tier0.core.interruption import raise_on_interrupt
 
 EXAMPLES = examples(
     "tier0 verify http://127.0.0.1:3000 --golden golden.json",
@@ -42,6 +43,7 @@ def verify(
     from tier0.runs.deployment import Deployment, judging_options
     from tier0.runs.verify import check_serving
 
+    raise_on_interrupt()
     if settings.client is not None:
         import_from_here()
     deployment = Deployment.from_url(

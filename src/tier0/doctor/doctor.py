@@ -1,6 +1,7 @@
-"""What is missing in an environment, and the one command that mends it.
+"""Probes of an environment: what is missing, what it is needed for, and the command that installs it.
 
-Nothing heavy is imported: distributions are looked up by their metadata, which also says which versions are needed.
+Nothing heavy is imported: distributions are looked up by their metadata, which also contains the required
+versions.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from packaging.requirements import Requirement
 from tier0.core.provenance import version_of
 from tier0.doctor.requirements import (
     DISTRIBUTION,
+    MAIN_JOB,
     NEEDED_FOR,
-    OF_THE_MAIN_JOB,
     Group,
     Metadata,
-    command_that_installs,
-    lacks,
+    install_command,
+    missing_of,
     without_markers,
 )
 
 SCHEMA = 1
 PLUGIN = "tier0.pytest_plugin"
 NOT_READ_BY_SERVE = {"BENTOML_HOME", "BENTOML_SERVICE_URL", "BENTOML_DO_NOT_TRACK"}
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - it is looked at, not written to
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - nothing is written there
 MIN_FREE_BYTES = 200_000_000
 PR_GET_CHILD_SUBREAPER = 37
 PYTEST_FILES = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
@@ -47,15 +48,15 @@ Status = Literal["ok", "missing", "warns"]
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at.
+    """The result of one probe.
 
     Attributes:
-        status: ``missing`` is not there, ``warns`` may surprise.
-        name: what was looked at.
-        found: what it is like.
+        status: ``missing`` if something must be installed or changed, ``warns`` if it may surprise.
+        name: name of what was examined.
+        found: state that was found.
         needed_for: what does not work without it.
-        remedy: what mends it, where something has to be mended.
-        main_job: whether ``pytest -m tier0_bentoml`` needs it.
+        remedy: how to change it; empty if nothing needs to be changed.
+        main_job: True if ``pytest -m tier0_bentoml`` needs it.
     """
 
     status: Status
@@ -72,17 +73,17 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Environment:
-    """What is looked at.
+    """The environment that is examined.
 
     Attributes:
-        variables: of the environment.
-        folder: the working folder.
-        python: the interpreter's path.
-        version: the interpreter's version.
-        system: as `sys.platform` has it.
-        metadata: what Tier0 requires.
-        installed: gives the version of a distribution; None where it is not installed.
-        plugins: the pytest plugins that are loaded by themselves.
+        variables: environment variables.
+        folder: working directory.
+        python: path of the interpreter.
+        version: version of the interpreter.
+        system: platform, as in `sys.platform`.
+        metadata: requirements of Tier0.
+        installed: returns the version of a distribution, or None if it is not installed.
+        plugins: names of the pytest plugins that are loaded through entry points.
     """
 
     variables: Mapping[str, str]
@@ -110,31 +111,33 @@ class Environment:
         )
 
     def lacking(self) -> dict[Group, dict[Requirement, str]]:
-        """Return what is missing of each group that is not complete."""
-        return {group: missing for group in self.metadata.groups if (missing := lacks(group, self.installed))}
+        """Return the missing requirements of each incomplete group, each with its state."""
+        return {
+            group: missing for group in self.metadata.groups if (missing := missing_of(group, self.installed))
+        }
 
-    def pytest_is_told(self, plugin: str) -> bool:
-        """Tell whether pytest gets ``-p PLUGIN`` in this folder, whatever it is called with."""
+    def has_pytest_option(self, plugin: str) -> bool:
+        """Return whether pytest always gets ``-p PLUGIN`` in this directory."""
         return re.search(rf"-p[\s=\"',]*{re.escape(plugin)}\b", self._pytest_options()) is not None
 
     def _pytest_options(self) -> str:
-        """Return the variable, and the files of the nearest folder that has some, without what is commented out."""
+        """Return PYTEST_ADDOPTS and pytest's configuration files, without comments.
+
+        The files are those of the nearest directory that has some.
+        """
         lines = [self.variables.get("PYTEST_ADDOPTS", "")]
-        for place in (self.folder, *self.folder.parents):
-            if files := [place / name for name in PYTEST_FILES if (place / name).is_file()]:
+        for directory in (self.folder, *self.folder.parents):
+            files = [directory / name for name in PYTEST_FILES if (directory / name).is_file()]
+            if files:
                 texts = [path.read_text(encoding="utf-8", errors="replace") for path in files]
-                lines += [
-                    line
-                    for text in texts
-                    for line in text.splitlines()
-                    if not line.lstrip().startswith(("#", ";"))
-                ]
+                all_lines = [line for text in texts for line in text.splitlines()]
+                lines += [line for line in all_lines if not line.lstrip().startswith(("#", ";"))]
                 break
         return "\n".join(lines)
 
 
 def examine(environment: Environment) -> list[Finding]:
-    """Look at everything; in less than a second."""
+    """Return the findings of all probes; takes less than a second."""
     return [finding for probe in PROBES for finding in probe(environment)]
 
 
@@ -144,317 +147,243 @@ def exit_status(findings: Iterable[Finding]) -> int:
 
 
 def requirements_to_install(environment: Environment) -> list[str]:
-    """Return what pip can mend."""
-    return [without_markers(one) for missing in environment.lacking().values() for one in missing]
+    """Return the missing requirements, as pip takes them."""
+    return [
+        without_markers(requirement) for missing in environment.lacking().values() for requirement in missing
+    ]
 
 
-def command_that_mends(environment: Environment) -> str | None:
-    """Return the one command that mends all that pip can mend; None where that is nothing."""
-    return command_that_installs(environment.lacking(), environment.metadata, environment.python)
+def repair_command(environment: Environment) -> str | None:
+    """Return the one command that installs all missing packages; None if none is missing."""
+    return install_command(environment.lacking(), environment.metadata, environment.python)
 
 
 def conclusion(environment: Environment, findings: Iterable[Finding]) -> str:
-    """Return whether the main job can run, and what mends the environment."""
-    can = "can run" if exit_status(findings) == 0 else "cannot run: see what is missing"
-    lines = ["", f"pytest -m tier0_bentoml {can}"]
-    if command := command_that_mends(environment):
+    """Return whether the main job can run, and the command that installs what is missing."""
+    outcome = "can run" if exit_status(findings) == 0 else "cannot run: see what is missing"
+    lines = ["", f"pytest -m tier0_bentoml {outcome}"]
+    if command := repair_command(environment):
         needed = " ".join(shlex.quote(text) for text in requirements_to_install(environment))
         lines += ["This command installs all that is missing:", f"  {command}"]
-        lines += ["Where this environment may not be changed, its owner needs this list:", f"  {needed}"]
+        lines += ["If you may not change this environment, its owner needs this list:", f"  {needed}"]
     return "\n".join(lines)
 
 
 def as_document(environment: Environment, findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return all of it as built-in types."""
+    """Return the findings as JSON types."""
     return {
         "schema": SCHEMA,
         "verdict": "pass" if exit_status(findings) == 0 else "fail",
         "python": environment.python,
         "findings": [finding._asdict() for finding in findings],
         "requirements": requirements_to_install(environment),
-        "command": command_that_mends(environment),
+        "command": repair_command(environment),
     }
 
 
 def python(environment: Environment) -> Iterator[Finding]:
-    """Is Python new enough?"""
-    wanted = environment.metadata.python
-    fits = wanted.contains(environment.version, prereleases=True)
-    remedy = (
-        "" if fits else f"make an environment with another one: python3 -m venv, of a Python that is {wanted}"
-    )
-    yield Finding(
-        "ok" if fits else "missing",
-        "Python",
-        f"{environment.version} at {environment.python}",
-        "everything",
-        remedy,
-        main_job=True,
-    )
+    """Yield whether Python is new enough."""
+    required = environment.metadata.python
+    found = f"{environment.version} at {environment.python}"
+    if required.contains(environment.version, prereleases=True):
+        yield Finding("ok", "Python", found, "everything", main_job=True)
+    else:
+        remedy = f"create an environment with Python {required}: python3 -m venv"
+        yield Finding("missing", "Python", found, "everything", remedy, main_job=True)
 
 
 def packages(environment: Environment) -> Iterator[Finding]:
-    """Are the packages of the base and of each extra there, and new enough?"""
+    """Yield whether the packages of the base and of each extra are installed, and new enough."""
     lacking = environment.lacking()
     for group in environment.metadata.groups:
-        versions = ", ".join(f"{one.name} {environment.installed(one.name)}" for one in group.requirements)
-        needed, main_job = (
-            NEEDED_FOR.get(group.name, f"what needs {group.name}"),
-            group.name in OF_THE_MAIN_JOB,
-        )
+        needed = NEEDED_FOR.get(group.name, f"what needs {group.name}")
+        main_job = group.name in MAIN_JOB
         if group in lacking:
-            yield Finding(
-                "missing",
-                group.label,
-                "; ".join(lacking[group].values()),
-                needed,
-                "the command at the end",
-                main_job,
-            )
+            found = "; ".join(lacking[group].values())
+            remedy = "the command at the end installs it"
+            yield Finding("missing", group.label, found, needed, remedy, main_job)
         else:
-            yield Finding("ok", group.label, versions, needed, main_job=main_job)
+            versions = [f"{one.name} {environment.installed(one.name)}" for one in group.requirements]
+            yield Finding("ok", group.label, ", ".join(versions), needed, main_job=main_job)
 
 
 def plugin(environment: Environment) -> Iterator[Finding]:
-    """Is our plugin loaded?"""
-    needed = "every --tier0 option and fixture"
+    """Yield whether pytest loads the plugin."""
+    name, needed = "the plugin", "every --tier0 option and fixture"
     conftest = environment.folder / "conftest.py"
-    if environment.pytest_is_told(f"no:{PLUGIN}"):
-        yield Finding(
-            "missing",
-            "the plugin",
-            "it is switched off by pytest's options",
-            needed,
-            f"take -p no:{PLUGIN} out of them",
-            main_job=True,
-        )
-    elif environment.pytest_is_told(PLUGIN) or (
-        conftest.is_file() and PLUGIN in conftest.read_text(encoding="utf-8", errors="replace")
-    ):
-        yield Finding("ok", "the plugin", "loaded by this folder's own configuration", needed)
+    is_in_conftest = conftest.is_file() and PLUGIN in conftest.read_text(encoding="utf-8", errors="replace")
+    if environment.has_pytest_option(f"no:{PLUGIN}"):
+        found = "switched off by pytest's options"
+        remedy = f"remove -p no:{PLUGIN} from them"
+        yield Finding("missing", name, found, needed, remedy, main_job=True)
+    elif environment.has_pytest_option(PLUGIN) or is_in_conftest:
+        yield Finding("ok", name, "loaded by this directory's own configuration", needed)
     elif environment.variables.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
-        remedy = f"unset it, or add -p {PLUGIN}"
-        yield Finding(
-            "missing",
-            "the plugin",
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD keeps pytest from loading it",
-            needed,
-            remedy,
-            main_job=True,
-        )
+        found = "PYTEST_DISABLE_PLUGIN_AUTOLOAD keeps pytest from loading it"
+        yield Finding("missing", name, found, needed, f"unset it, or add -p {PLUGIN}", main_job=True)
     elif PLUGIN not in environment.plugins:
+        found = f"no entry point {PLUGIN} is installed"
         remedy = f"install {DISTRIBUTION}, or add -p {PLUGIN}"
-        yield Finding(
-            "missing", "the plugin", f"no entry point {PLUGIN} is installed", needed, remedy, main_job=True
-        )
+        yield Finding("missing", name, found, needed, remedy, main_job=True)
     else:
-        yield Finding("ok", "the plugin", f"pytest loads {PLUGIN} by itself", needed)
+        yield Finding("ok", name, f"pytest loads {PLUGIN} by itself", needed)
 
 
 def bentoml_command(_: Environment) -> Iterator[Finding]:
-    """Can BentoML be called?"""
-    found = find_spec("bentoml")  # of a package this reads no code
-    if found is None:
-        return  # told already
-    needed = "bentoml serve, which Tier0 calls as python -m bentoml"
-    if any((Path(place) / "__main__.py").is_file() for place in found.submodule_search_locations or ()):
+    """Yield whether ``python -m bentoml`` can run; nothing if bentoml is not installed at all."""
+    name, needed = "python -m bentoml", "bentoml serve, which Tier0 runs as python -m bentoml"
+    spec = find_spec("bentoml")  # runs no code of the package
+    if spec is None:
+        return
+    locations = list(spec.submodule_search_locations or ())
+    if any((Path(location) / "__main__.py").is_file() for location in locations):
         on_path = shutil.which("bentoml")
-        yield Finding(
-            "ok",
-            "python -m bentoml",
-            f"bentoml is {f'at {on_path}' if on_path else 'not on PATH, and need not be'}",
-            needed,
-        )
+        found = f"bentoml is {f'at {on_path}' if on_path else 'not on PATH, and need not be'}"
+        yield Finding("ok", name, found, needed)
     else:
-        found_at = found.origin or next(iter(found.submodule_search_locations or ()), "nowhere")
-        remedy = "move what shadows it, or install bentoml again"
-        yield Finding(
-            "missing",
-            "python -m bentoml",
-            f"{found_at} is no BentoML that can be called",
-            needed,
-            remedy,
-            main_job=True,
-        )
+        place = spec.origin or next(iter(locations), "a package without files")
+        remedy = "rename what shadows it, or install bentoml again"
+        found = f"{place} is not a BentoML with a command"
+        yield Finding("missing", name, found, needed, remedy, main_job=True)
 
 
 def opik_plugin(environment: Environment) -> Iterator[Finding]:
-    """Does Opik's pytest plugin cost seconds in every run?"""
+    """Yield whether Opik's pytest plugin slows down every run; nothing if Opik is not installed."""
+    name = "Opik's pytest plugin"
     if "opik" not in environment.plugins:
         return
-    if environment.pytest_is_told("no:opik"):
-        yield Finding(
-            "ok", "Opik's pytest plugin", "switched off", "runs of pytest that do not import all of Opik"
-        )
+    if environment.has_pytest_option("no:opik"):
+        yield Finding("ok", name, "switched off", "runs of pytest that do not import all of Opik")
     else:
-        needed = "runs of pytest that begin seconds earlier"
-        yield Finding(
-            "warns",
-            "Opik's pytest plugin",
-            "it imports all of Opik in every run",
-            needed,
-            "add -p no:opik to addopts in pytest.ini",
-        )
+        found, remedy = "it imports all of Opik in every run", "add -p no:opik to addopts in pytest.ini"
+        yield Finding("warns", name, found, "runs of pytest that start seconds earlier", remedy)
 
 
 def litellm(environment: Environment) -> Iterator[Finding]:
-    """Does LiteLLM, which comes with Opik, ask the network when it is imported?"""
-    name = "LITELLM_LOCAL_MODEL_COST_MAP"
+    """Yield whether LiteLLM, which Opik installs, uses the network when it is imported."""
+    variable, needed = "LITELLM_LOCAL_MODEL_COST_MAP", "imports of Opik that do not use the network"
     if environment.installed("litellm") is None:
         return
-    needed = "imports of Opik that do not ask the network"
-    if environment.variables.get(name, "").lower() == "true":
-        yield Finding("ok", "LiteLLM", f"{name} is true", needed)
+    if environment.variables.get(variable, "").lower() == "true":
+        yield Finding("ok", "LiteLLM", f"{variable} is true", needed)
     else:
-        yield Finding(
-            "warns",
-            "LiteLLM",
-            f"it fetches a table from the network when it is imported, unless {name} is true",
-            needed,
-            f"export {name}=True",
-        )
+        found = f"it downloads a table when it is imported, unless {variable} is true"
+        yield Finding("warns", "LiteLLM", found, needed, f"export {variable}=True")
 
 
 def bentoml_variables(environment: Environment) -> Iterator[Finding]:
-    """Are there variables that `bentoml serve` would read?"""
+    """Yield whether there are variables that `bentoml serve` would read."""
     names = sorted(
         name
         for name in environment.variables
         if name.startswith("BENTOML_") and name not in NOT_READ_BY_SERVE
     )
-    needed = "a bentoml serve of your own that does what its command says; Tier0 leaves them out of those that it starts"
+    needed = "bentoml serve commands of your own; Tier0 removes these variables for its servers"
     if names:
-        yield Finding(
-            "warns", "BENTOML_*", f"{', '.join(names)} in the environment", needed, f"unset {' '.join(names)}"
-        )
+        found = f"{', '.join(names)} in the environment"
+        yield Finding("warns", "BENTOML_*", found, needed, f"unset {' '.join(names)}")
     else:
         yield Finding("ok", "BENTOML_*", "none that bentoml serve would read", needed)
 
 
 def bentoml_home(environment: Environment) -> Iterator[Finding]:
-    """Can the user's own store be used?"""
+    """Yield whether the user's own store can be read and written."""
+    name = "BentoML's home"
     needed = "tier0 verify --model, tier0 serve; the main job has a store of its own"
-    given = environment.variables.get("BENTOML_HOME")
-    home = Path(given or "~/bentoml").expanduser()
-    place = next(path for path in (home, *home.absolute().parents) if path.exists())
-    there = "" if place == home else ", which does not exist yet"
-    if place.is_dir() and os.access(place, os.R_OK | os.W_OK | os.X_OK):
-        yield Finding("ok", "BentoML's home", f"{home}{there}", needed)
+    home = Path(environment.variables.get("BENTOML_HOME") or "~/bentoml").expanduser()
+    existing = next(path for path in (home, *home.absolute().parents) if path.exists())
+    if existing.is_dir() and os.access(existing, os.R_OK | os.W_OK | os.X_OK):
+        state = "" if existing == home else ", which does not exist yet"
+        yield Finding("ok", name, f"{home}{state}", needed)
     else:
-        remedy = f"make {place} yours to read and write, or set BENTOML_HOME to a folder of yours"
-        yield Finding("warns", "BentoML's home", f"{place} cannot be read and written", needed, remedy)
+        found = f"{existing} is not a directory that you can read and write"
+        remedy = "change its permissions, or set BENTOML_HOME to a directory of yours"
+        yield Finding("warns", name, found, needed, remedy)
 
 
 def temporary_folder(_: Environment) -> Iterator[Finding]:
-    """Is there a folder for temporary files, with room?"""
-    needed = "the folder of every run"
+    """Yield whether there is a directory for temporary files, with enough space."""
+    name, needed = "temporary files", "the directory of every run"
     try:
         with tempfile.NamedTemporaryFile() as file:
             file.write(b"x")
-        room = shutil.disk_usage(tempfile.gettempdir()).free
+        free = shutil.disk_usage(tempfile.gettempdir()).free
     except OSError as problem:
-        remedy = "set TMPDIR to a folder that you may write to"
-        yield Finding(
-            "missing",
-            "temporary files",
-            f"none can be written: {problem.strerror or problem}",
-            needed,
-            remedy,
-            main_job=True,
-        )
+        found = f"none can be written: {problem.strerror or problem}"
+        remedy = "set TMPDIR to a directory that you can write to"
+        yield Finding("missing", name, found, needed, remedy, main_job=True)
         return
-    found = f"{tempfile.gettempdir()}, {room // 1_000_000:,} MB free"
-    if room < MIN_FREE_BYTES:
-        yield Finding(
-            "warns",
-            "temporary files",
-            found,
-            needed,
-            f"make room, or set TMPDIR: a run of large data takes {MIN_FREE_BYTES // 1_000_000} MB",
-        )
+    found = f"{tempfile.gettempdir()}, {free // 1_000_000:,} MB free"
+    if free < MIN_FREE_BYTES:
+        megabytes = MIN_FREE_BYTES // 1_000_000
+        remedy = f"free some space, or set TMPDIR: a run with large data needs {megabytes} MB"
+        yield Finding("warns", name, found, needed, remedy)
     else:
-        yield Finding("ok", "temporary files", found, needed)
+        yield Finding("ok", name, found, needed)
 
 
 def shared_memory(environment: Environment) -> Iterator[Finding]:
-    """Can processes share semaphores?"""
+    """Yield whether processes can share semaphores; nothing on systems other than Linux."""
+    name, needed = str(SHARED_MEMORY), "libraries that train in several processes"
     if environment.system != "linux":
         return
-    needed = "libraries that train in several processes"
     if os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
-        yield Finding("ok", str(SHARED_MEMORY), "can be written to", needed)
+        yield Finding("ok", name, "is writable", needed)
     else:
-        remedy = "mount one: in a container, docker run --tmpfs /dev/shm or --shm-size 256m"
-        yield Finding("warns", str(SHARED_MEMORY), "is not there, or cannot be written to", needed, remedy)
+        remedy = "mount it: in a container, docker run --tmpfs /dev/shm or --shm-size 256m"
+        yield Finding("warns", name, "does not exist, or is not writable", needed, remedy)
 
 
 def loopback(_: Environment) -> Iterator[Finding]:
-    """Can a process talk to another on this machine?"""
+    """Yield whether processes can connect to each other on this machine."""
     needed = "every server that is started"
     try:
         with (
             socket.create_server(("127.0.0.1", 0)) as server,
             socket.create_connection(server.getsockname(), timeout=5),
         ):
-            yield Finding("ok", "loopback", "127.0.0.1 can be listened on and connected to", needed)
+            found = "a server on 127.0.0.1 accepts connections"
+            yield Finding("ok", "loopback", found, needed)
     except OSError as problem:
-        remedy = "allow sockets on 127.0.0.1: a sandbox or a network plugin of pytest forbids them"
-        yield Finding(
-            "missing",
-            "loopback",
-            f"127.0.0.1 cannot be used: {problem.strerror or problem}",
-            needed,
-            remedy,
-            main_job=True,
-        )
+        found = f"127.0.0.1 cannot be used: {problem.strerror or problem}"
+        remedy = "allow sockets on 127.0.0.1, which a sandbox or a pytest plugin may forbid"
+        yield Finding("missing", "loopback", found, needed, remedy, main_job=True)
 
 
 def guard(environment: Environment) -> Iterator[Finding]:
-    """Is what was started sure to end with the run?"""
-    needed = "servers that end within a second of a killed run"
-    if environment.system == "linux" and _knows_subreapers():
-        yield Finding("ok", "the guard", "Linux's subreaper adopts what a killed server leaves", needed)
+    """Yield whether all processes of a run are certain to end with it."""
+    name, needed = "the guard", "servers that end within a second of a killed run"
+    if environment.system == "linux" and _supports_subreapers():
+        yield Finding("ok", name, "a Linux subreaper adopts the processes of a killed server", needed)
     else:
-        remedy = "nothing; or run on Linux, where it is certain"
-        yield Finding(
-            "warns",
-            "the guard",
-            "no subreaper: what is left is looked for with ps, which is less certain",
-            needed,
-            remedy,
-        )
+        found = "without a subreaper, processes of a killed server are looked up with ps, and may be missed"
+        yield Finding("warns", name, found, needed, "no action needed; on Linux cleanup is guaranteed")
 
 
-def _knows_subreapers() -> bool:
-    adopted = ctypes.c_int()
-    return bool(ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(adopted), 0, 0, 0) == 0)
+def _supports_subreapers() -> bool:
+    setting = ctypes.c_int()
+    return bool(ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(setting), 0, 0, 0) == 0)
 
 
 def shadowing_files(environment: Environment) -> Iterator[Finding]:
-    """Does a file here take the place of one of the standard library?"""
-    needed = "bentoml serve in this folder, which would start for ever and never be ready"
-    modules = {path.stem: path for path in environment.folder.glob("*.py")} | {
-        path.parent.name: path for path in environment.folder.glob("*/__init__.py")
-    }
+    """Yield whether a file of this directory shadows a module of the standard library."""
+    name, needed = "file names", "bentoml serve in this directory, which would hang at its start"
+    modules = {path.stem: path for path in environment.folder.glob("*.py")}
+    modules |= {path.parent.name: path for path in environment.folder.glob("*/__init__.py")}
     shadowing = [
         str(path.relative_to(environment.folder))
-        for name, path in sorted(modules.items())
-        if name in sys.stdlib_module_names
+        for module, path in sorted(modules.items())
+        if module in sys.stdlib_module_names
     ]
     if shadowing:
         verb = "has the name" if len(shadowing) == 1 else "have names"
-        yield Finding(
-            "warns",
-            "file names",
-            f"{', '.join(shadowing)} {verb} of a module of the standard library",
-            needed,
-            "rename it",
-        )
+        found = f"{', '.join(shadowing)} {verb} of a module of the standard library"
+        yield Finding("warns", name, found, needed, "rename it")
     else:
-        yield Finding("ok", "file names", "none of this folder shadows the standard library", needed)
+        yield Finding("ok", name, "none of this directory shadows the standard library", needed)
 
 
 PROBES: tuple[Callable[[Environment], Iterator[Finding]], ...] = (
-    python, packages, plugin, bentoml_command, opik_plugin, litellm, bentoml_variables, bentoml_home, temporary_folder, shared_memory, loopback,
-    guard, shadowing_files,
+    python, packages, plugin, bentoml_command, opik_plugin, litellm, bentoml_variables, bentoml_home,
+    temporary_folder, shared_memory, loopback, guard, shadowing_files,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What Tier0 requires, what of it is missing, and the command that installs it."""
+"""The requirements of Tier0: which are missing, and the command that installs them."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from packaging.specifiers import SpecifierSet
 DISTRIBUTION = "pytest-tier0"
 BASE = "base"
 EVERYTHING = "all"
-"""The extra of all others; what it adds to them is told package by package."""
+"""The extra that contains all others; each package that only it has is a group of its own."""
 NEEDED_FOR = {
     BASE: "everything",
-    "bentoml": "models that are registered and served: pytest -m tier0_bentoml, tier0 serve",
-    "pipeline": "models that are trained here: pytest -m tier0_bentoml, tier0 run",
+    "bentoml": "registering and serving models: pytest -m tier0_bentoml, tier0 serve",
+    "pipeline": "training models: pytest -m tier0_bentoml, tier0 run",
     "report": "the report in HTML: pytest --html=FILE",
-    "speed": "a quarter more answers a second: tier0 serve, tier0 build",
+    "speed": "more requests per second: tier0 serve, tier0 build",
     "api": "routes of an API: tier0.integrations.router",
     "opik": "traces in Opik: tier0.client.opik_tracer",
-    "causal": "the causal one of tier0 serve --all",
+    "causal": "the causal service of tier0 serve --all",
     "dask": "tier0 run --dask",
     "pytest-asyncio": "the fixture tier0_client: pytest -m tier0_bentoml",
     "pytest-timeout": "a limit for every test",
     "pytest-xdist": "pytest -n",
 }
-"""What each group of packages is for; each package is told in the first group that has it."""
-OF_THE_MAIN_JOB = {BASE, "bentoml", "pipeline", "pytest-asyncio"}
+"""Purpose of each group of packages, in their order; a package belongs to the first group that has it."""
+MAIN_JOB = {BASE, "bentoml", "pipeline", "pytest-asyncio"}
 
 
 class Group(NamedTuple):
-    """Packages that are needed for one thing.
+    """Packages that are needed for one purpose.
 
     Attributes:
-        name: as in `NEEDED_FOR`.
-        extra: that installs them; empty for the base, None for a package that only the extra of all others has.
-        requirements: that no group before it has.
+        name: name, as in `NEEDED_FOR`.
+        extra: extra that installs them; empty for the base, None for a package that only ``all`` has.
+        requirements: requirements that no group before it has.
     """
 
     name: str
@@ -51,17 +51,17 @@ class Group(NamedTuple):
 
     @property
     def label(self) -> str:
-        """How it is told."""
+        """Name in the output of the command."""
         return f"[{self.extra}]" if self.extra else self.name
 
 
 class Metadata(NamedTuple):
-    """What Tier0 requires.
+    """The requirements of Tier0.
 
     Attributes:
-        python: versions of Python.
-        groups: the base and the extras, in the order of `NEEDED_FOR`.
-        source: what pip is told to install, before the extras.
+        python: supported versions of Python.
+        groups: base and extras, in the order of `NEEDED_FOR`.
+        source: arguments with which pip installs Tier0, without extras.
     """
 
     python: SpecifierSet
@@ -70,11 +70,11 @@ class Metadata(NamedTuple):
 
     @classmethod
     def read(cls) -> Metadata:
-        """Read it from the installed distribution, or from the pyproject.toml of a checkout that is not installed."""
+        """Read the installed distribution, or the pyproject.toml of a checkout that is not installed."""
         try:
             own = importlib.metadata.metadata(DISTRIBUTION)
         except importlib.metadata.PackageNotFoundError:
-            return cls.of_checkout(Path(__file__).parents[3])
+            return cls.from_checkout(Path(__file__).parents[3])
         required = [Requirement(text) for text in importlib.metadata.requires(DISTRIBUTION) or []]
         by_extra = {"": [one for one in required if one.marker is None or one.marker.evaluate({"extra": ""})]}
         for extra in own.get_all("Provides-Extra") or []:
@@ -84,8 +84,8 @@ class Metadata(NamedTuple):
         return cls(SpecifierSet(own["Requires-Python"]), _each_once(by_extra), (DISTRIBUTION,))
 
     @classmethod
-    def of_checkout(cls, folder: Path) -> Metadata:
-        """Read it from a checkout."""
+    def from_checkout(cls, folder: Path) -> Metadata:
+        """Read the pyproject.toml of a checkout."""
         project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         texts = {"": project["dependencies"], **project["optional-dependencies"]}
         by_extra = {extra: [Requirement(text) for text in lines] for extra, lines in texts.items()}
@@ -93,36 +93,46 @@ class Metadata(NamedTuple):
 
 
 def _each_once(by_extra: Mapping[str, Iterable[Requirement]]) -> tuple[Group, ...]:
-    """Return groups in which each package is told once."""
-    told = {DISTRIBUTION}
+    """Return groups that contain each package once."""
+    seen = {DISTRIBUTION}
     groups = []
     for extra in ["", *(name for name in NEEDED_FOR if name in by_extra), EVERYTHING]:
-        new = tuple(one for one in by_extra.get(extra, ()) if one.name not in told)
-        told |= {one.name for one in new}
-        groups += (
-            [Group(one.name, None, (one,)) for one in new]
-            if extra == EVERYTHING
-            else [Group(extra or BASE, extra, new)]
-        )
+        new = tuple(one for one in by_extra.get(extra, ()) if one.name not in seen)
+        seen |= {one.name for one in new}
+        if extra == EVERYTHING:
+            groups += [Group(one.name, None, (one,)) for one in new]
+        else:
+            groups.append(Group(extra or BASE, extra, new))
     return tuple(groups)
 
 
-def lacks(group: Group, installed: Callable[[str], str | None]) -> dict[Requirement, str]:
-    """Return what is missing of a group, or too old, each with what it is like; *installed* gives the version of a distribution, if any."""
+def missing_of(group: Group, installed: Callable[[str], str | None]) -> dict[Requirement, str]:
+    """Return the requirements of a group that are not met, each with the reason.
+
+    Args:
+        group: the group of packages.
+        installed: returns the version of a distribution, or None if it is not installed.
+    """
     lacking = {}
     for requirement in group.requirements:
         version = installed(requirement.name)
         if version is None:
             lacking[requirement] = f"{requirement.name} is not installed"
         elif not requirement.specifier.contains(version, prereleases=True):
-            lacking[requirement] = f"{requirement.name} is {version}, and {requirement.specifier} is needed"
+            lacking[requirement] = f"{requirement.name} is {version}, but {requirement.specifier} is needed"
     return lacking
 
 
-def command_that_installs(
+def install_command(
     lacking: Mapping[Group, Iterable[Requirement]], metadata: Metadata, python: str
 ) -> str | None:
-    """Return the one command that installs all that is missing for *python*; None where nothing is."""
+    """Return the one command that installs what is missing; None if nothing is missing.
+
+    Args:
+        lacking: missing requirements by group.
+        metadata: the requirements of Tier0.
+        python: path of the interpreter to install for.
+    """
     if not lacking:
         return None
     extras = [group.extra for group in lacking if group.extra]
@@ -132,9 +142,8 @@ def command_that_installs(
     if lacking.keys() >= {group for group in metadata.groups if group.name != BASE}:
         extras, single = [EVERYTHING], []
     *flags, source = metadata.source
-    return shlex.join(
-        [*_installer(python), *flags, f"{source}[{','.join(extras)}]" if extras else source, *single]
-    )
+    target = f"{source}[{','.join(extras)}]" if extras else source
+    return shlex.join([*_installer(python), *flags, target, *single])
 
 
 def without_markers(requirement: Requirement) -> str:

@@ -95,7 +95,7 @@ class ParametrizedClientCheck:
         factory: Callable[..., Any] | str,
         declare: Declaration | Mapping[str, Any] | Path | str | None = None,
     ) -> dict[str, Any]:
-        """Check the client that *factory* creates, as `tier0.check_client`; skip the test if it is not checked.
+        """Check the client of *factory*, as `tier0.check_client` does; skip the test if it is not checked.
 
         Returns:
             The evidence; empty if there is none.
@@ -138,7 +138,7 @@ def parametrize_with_client_checks(only: Sequence[str] = ()) -> pytest.MarkDecor
 def parametrize_with_checks(
     groups: Sequence[str] = (), *, disturb: Disturbance | None = None
 ) -> pytest.MarkDecorator:
-    """Parametrize a test with the checks of a service, as scikit-learn's decorator of that name does.
+    """Parametrize a test with the checks of a service, like scikit-learn's decorator of that name.
 
         @tier0.parametrize_with_checks()
         @pytest.mark.tier0_bentoml

@@ -1,0 +1,43 @@
+"""Ctrl-C in the command line: exit at once while modules are imported, `KeyboardInterrupt` after that.
+
+An import may turn `KeyboardInterrupt` into another error, for which a user would get a traceback. Nothing
+needs to be stopped at that time, so that the process can simply exit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+TYPE_CHECKING = False  # typing is not imported: it takes milliseconds, in which Ctrl-C would show a traceback
+if TYPE_CHECKING:
+    from types import FrameType
+
+INTERRUPTED = 130
+"""Exit status of a command that was stopped with Ctrl-C."""
+STANDARD_ERROR = 2
+
+
+def exit_on_interrupt() -> None:
+    """Let Ctrl-C end this process, unless its parent has set another disposition."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit)
+
+
+def raise_on_interrupt() -> None:
+    """Let Ctrl-C raise `KeyboardInterrupt` again, so that what is started from now on is stopped."""
+    if signal.getsignal(signal.SIGINT) is _exit:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def forget_interrupt() -> None:
+    """Make CPython forget that `KeyboardInterrupt` was raised in code that is executed from text.
+
+    CPython would end the process by the signal, instead of with its exit status, although it was handled.
+    """
+    exec("")  # noqa: S102
+
+
+def _exit(_: int, __: FrameType | None) -> None:
+    os.write(STANDARD_ERROR, b"\nstopped\n")
+    os._exit(INTERRUPTED)
