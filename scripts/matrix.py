@@ -2,7 +2,7 @@
 
 ``make matrix`` calls it. Each combination gets an environment of its own in .venv/matrix. It is removed after
 its tests passed, and kept after a failure, beside a log of the output. *oldest* are the lowest versions that
-pyproject.toml allows, with the dependencies of their time; *newest* are the highest versions that can be installed
+pyproject.toml allows, with the dependencies of their time; *newest* are the highest that can be installed
 together. Exit status 0: all that could be checked passed, 1: a combination failed, or none could be checked.
 """
 
@@ -176,7 +176,7 @@ def install(uv: Path, interpreter: Path, name: str, log: Path) -> Path:
 
 
 def contemporary_versions() -> list[str]:
-    """Return versions for what the dependencies themselves depend on, from the lock of the oldest environment.
+    """Return versions for what the dependencies themselves depend on, from a lock of that time.
 
     With the newest scipy or SQLAlchemy, the lowest scikit-learn and MLflow fail, whatever Tier0 does.
     """
