@@ -133,7 +133,7 @@ def test_a_bento_that_serves_something_else_is_not_left_behind(
     [
         ([], "which models? Name their tags, or say --all"),
         (["churn", "--all"], "which models? Name their tags, or say --all"),
-        (["churn", "--store", "nowhere"], "there is no model 'churn' in "),
+        (["churn", "--store", "nowhere"], "no model 'churn' in "),
         (["--all", "--store", "nowhere"], "there is no model in "),
     ],
 )

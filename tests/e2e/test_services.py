@@ -134,7 +134,7 @@ def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> N
     ("arguments", "says"),
     [
         ([], "which models? Name their tags, or say --all"),
-        (["churn", "--store", "nowhere"], "there is no model 'churn' in"),
+        (["churn", "--store", "nowhere"], "no model 'churn' in"),
         (
             ["--all", "--kinds", "clustering"],
             "there is no such kind of service. There are: classification, regression, causal",

@@ -104,7 +104,7 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
         ),
         (
             ["verify", "http://127.0.0.1:9", "--model", "m:1", "--store", "/dev/null"],
-            "there is no model 'm:1' in /dev/null",
+            "no model 'm:1' in /dev/null",
         ),
         (
             ["verify", "http://127.0.0.1:9", "--contract", "nowhere.toml"],
@@ -115,11 +115,11 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
             ["verify", "http://127.0.0.1:9", "--waivers", "nowhere.toml"],
             "nowhere.toml",
         ),
-        (["verify", "http://127.0.0.1:9", "--client", "nowhere"], "give module:name"),
+        (["verify", "http://127.0.0.1:9", "--client", "nowhere"], "expected module:name"),
         (["verify", "http://127.0.0.1:9", "--client", "nowhere:make"], "No module named 'nowhere'"),
         (["verify", "http://127.0.0.1:9", "--json", "/nowhere/verdict.json"], "there is no folder /nowhere"),
         (["verify", "http://127.0.0.1:9/?a=b"], "remove the query or fragment"),
-        (["golden", "nowhere", "rows.csv"], "give module:name"),
+        (["golden", "nowhere", "rows.csv"], "expected module:name"),
         (["golden", "json:loads", "nowhere.csv"], "raised TypeError"),
         (["golden", "json:JSONDecoder", "nowhere.csv"], "is JSONDecoder, which has no predict"),
         (["verify", "http://127.0.0.1:9", "--groups", "magic"], "unknown group or check 'magic'"),

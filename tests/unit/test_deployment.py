@@ -28,7 +28,7 @@ def test_latest_is_resolved_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tag", ['Model(tag="churn:one")', "churn:three", "'churn:one'", "", "../churn:one"])
 def test_a_tag_that_is_none_is_refused_with_what_there_is(tmp_path: Path, tag: str) -> None:
-    with pytest.raises(RegistrationError, match="there is no model"):
+    with pytest.raises(RegistrationError, match=r"no model .* in "):
         Deployment.from_url("http://127.0.0.1:3000", model=tag, store=store(tmp_path))
 
 
@@ -36,7 +36,7 @@ def test_a_pointer_that_is_empty_is_told(tmp_path: Path) -> None:
     """BentoML truncates it before it writes it."""
     (store(tmp_path) / "models" / "churn" / "latest").write_text("", encoding="utf-8")
 
-    with pytest.raises(RegistrationError, match=r"there is no model 'churn:latest' in .* There is: one, two"):
+    with pytest.raises(RegistrationError, match=r"'churn:latest' in .*: one, two"):
         Deployment.from_url("http://127.0.0.1:3000", model="churn:latest", store=tmp_path)
 
 

@@ -385,7 +385,7 @@ def _load_client(client: Callable[[str], Any] | str | None) -> Callable[[str], A
     """
     if client is None or callable(client):
         return client
-    factory = import_named("client", client, "of a function that makes a client when it is called with a URL")
+    factory = import_named("client", client, "a function that returns a client for a URL")
     if not callable(factory):
         raise Tier0Error(
             f"client = {client!r} must be a function that takes a URL, got {type(factory).__name__}"
