@@ -2,7 +2,7 @@
 
 ``make matrix`` calls it. Each combination gets an environment of its own in .venv/matrix. It is removed after
 its tests passed, and kept after a failure, beside a log of the output. *oldest* are the lowest versions that
-pyproject.toml allows, with whatever they depend on; *newest* are the highest versions that can be installed
+pyproject.toml allows, with the dependencies of their time; *newest* are the highest that can be installed
 together. Exit status 0: all that could be checked passed, 1: a combination failed, or none could be checked.
 """
 
@@ -18,6 +18,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ PYTHONS = tuple(
     if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", text))
 )
 DEPENDENCIES = ("oldest", "newest")
+LOCK = ROOT / "tests" / "plugin" / "droplet-constraints.txt"
 UV = "uv==0.13.8"
 TESTS = {
     "unit tests": (
@@ -161,22 +163,27 @@ def install(uv: Path, interpreter: Path, name: str, log: Path) -> Path:
     constraints = FOLDER / f"{name}.txt"
     constraints.write_text("", encoding="utf-8")
     if name.endswith("oldest"):
-        resolve: list[str | Path] = [
-            uv,
-            "pip",
-            "compile",
-            "--quiet",
-            "--resolution",
-            "lowest-direct",
-            "--extra",
-            "all",
-        ]
-        run([*resolve, "--python", interpreter, "--output-file", constraints, ROOT / "pyproject.toml"], log)
+        contemporary = FOLDER / "contemporary.txt"
+        contemporary.write_text("\n".join(contemporary_versions()), encoding="utf-8")
+        resolve: list[str | Path] = [uv, "pip", "compile", "--quiet", "--resolution", "lowest-direct"]
+        resolve += ["--extra", "all", "--constraint", contemporary, "--python", interpreter]
+        run([*resolve, "--output-file", constraints, ROOT / "pyproject.toml"], log)
     python = FOLDER / name / "bin" / "python"
     run([uv, "venv", "--clear", "--seed", "--python", interpreter, FOLDER / name], log)
     add: list[str | Path] = [uv, "pip", "install", "--python", python, "--constraint", constraints]
     run([*add, "--editable", f"{ROOT}[all]", *test_packages()], log)
     return python
+
+
+def contemporary_versions() -> list[str]:
+    """Return versions for what the dependencies themselves depend on, from a lock of that time.
+
+    With the newest scipy or SQLAlchemy, the lowest scikit-learn and MLflow fail, whatever Tier0 does.
+    """
+    declared = [*PROJECT["dependencies"], *chain.from_iterable(PROJECT["optional-dependencies"].values())]
+    direct = {requirement.partition(">=")[0].partition("[")[0] for requirement in declared}
+    lines = LOCK.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if "==" in line and line.partition("==")[0] not in direct]
 
 
 def test_packages() -> list[str]:
