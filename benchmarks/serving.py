@@ -193,7 +193,7 @@ def overload(peer: Peer, saved: RegisteredModel) -> None:
 
 
 def print_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
-    """Measure servers that do less and less of the work, and time in this process the stages that can run alone."""
+    """Measure servers that do less of the work, and time in this process the stages that can run alone."""
     uvicorn = [sys.executable, "-m", "uvicorn", "bare:app", *QUIET, "--lifespan", "off", "--port", "PORT"]
     bare = Peer("bare", stack.enter_context(running(uvicorn, "/", HERE / "peers", dict(os.environ))) + "/")
     rows = saved.golden.plain.rows

@@ -38,7 +38,7 @@ def saver(model: Any, examples: Any = X[:10], **options: Any) -> ModelSaver:
     return ModelSaver(model, "m", options.pop("metadata", None), examples, **options)
 
 
-def test_golden_rows_are_what_the_model_in_memory_gives() -> None:
+def test_golden_rows_have_the_outputs_of_the_model_in_memory() -> None:
     model = LogisticRegression().fit(X, Y)
 
     golden = saver(model).golden
@@ -59,7 +59,7 @@ def test_a_threshold_decides_the_golden_labels() -> None:
     assert golden.predictions[:10] != model.predict(X[:10]).tolist()
 
 
-def test_where_values_may_be_missing_is_found_by_asking() -> None:
+def test_accepted_missing_values_are_found_by_calling_the_model() -> None:
     tolerant, strict = HistGradientBoostingClassifier(max_iter=5).fit(X, Y), LogisticRegression().fit(X, Y)
 
     assert all(feature.accepts_missing for feature in saver(tolerant).signature.features)
@@ -150,20 +150,20 @@ def test_an_invalid_registration_is_rejected(case: str, snapshot: SnapshotAssert
 
 
 class SeesTheDtype(BaseEstimator):  # type: ignore[misc]
-    """Answers by the dtype of what it is asked with, which a request cannot bring."""
+    """Predictions depend on the dtype of the input, which a request does not contain."""
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
         return np.full(len(frame), float(frame["grade"].cat.ordered))
 
 
-def test_examples_that_json_would_change_are_refused() -> None:
+def test_examples_that_json_would_change_are_rejected() -> None:
     examples = pd.DataFrame({"grade": pd.Categorical(["a", "b"], ordered=True)})
 
     with pytest.raises(RegistrationError, match="the model answers otherwise when the examples come as JSON"):
         saver(SeesTheDtype(), examples)
 
 
-def test_a_forest_of_many_threads_is_proven_every_time() -> None:
+def test_a_forest_with_many_threads_has_the_same_golden_rows_every_time() -> None:
     model = RandomForestClassifier(n_estimators=60, n_jobs=4, min_samples_leaf=3, random_state=0).fit(X, Y)
 
     assert len({str(replace(saver(model, X).golden, seconds=None)) for _ in range(5)}) == 1
@@ -194,7 +194,7 @@ def test_whole_numbers_in_an_object_column_are_whole_numbers() -> None:
     assert saver(model, frame).golden.rows == [[1], [2], [2**40], [2**53 + 1]]
 
 
-def test_a_model_that_cannot_be_pickled_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_pickled_is_rejected(tmp_path: Path) -> None:
     model = LinearRegression().fit(X, X[:, 0])
     model.lock = __import__("threading").Lock()
 
@@ -202,7 +202,9 @@ def test_a_model_that_cannot_be_pickled_is_refused(tmp_path: Path) -> None:
         asyncio.run(register_model_for_serving(model, "m", examples=X[:3], store=tmp_path))
 
 
-def test_a_relative_store_is_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_store_is_relative_to_the_callers_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
 
     registered = asyncio.run(
@@ -213,7 +215,7 @@ def test_a_relative_store_is_the_callers(tmp_path: Path, monkeypatch: pytest.Mon
     assert (registered.path / "saved_model.pkl").exists()
 
 
-def test_a_registered_model_is_proven_in_a_fresh_interpreter_and_carries_everything(tmp_path: Path) -> None:
+def test_a_registered_model_is_verified_and_complete(tmp_path: Path) -> None:
     model = XGBClassifier(n_estimators=5, missing=-999.0).fit(
         np.where(X > 2, -999.0, X), (Y == "yes").astype(int)
     )
@@ -232,13 +234,13 @@ def test_a_registered_model_is_proven_in_a_fresh_interpreter_and_carries_everyth
 
 
 class Forgetful(LogisticRegression):  # type: ignore[misc]
-    """Loses what it learned when it is saved."""
+    """Loses its coefficients when it is saved."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "coef_": np.zeros_like(self.coef_)}
 
 
-def test_a_model_that_comes_back_changed_is_refused_and_not_left_in_the_store(
+def test_a_model_that_differs_after_loading_is_rejected_and_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
@@ -254,12 +256,12 @@ class Unloadable(LogisticRegression):  # type: ignore[misc]
         raise OSError("the licence server does not answer")
 
 
-def test_a_model_that_cannot_be_loaded_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_elsewhere_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelChangedError, match="OSError: the licence server does not answer"):
         asyncio.run(register_model_for_serving(Unloadable().fit(X, Y), "m", examples=X[:10], store=tmp_path))
 
 
-def test_a_transformer_of_ones_own_module_travels_with_the_model(
+def test_a_transformer_of_a_projects_module_is_saved_with_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_doubling.py").write_text(
@@ -310,7 +312,7 @@ def test_two_registrations_at_once_get_an_entry_each(tmp_path: Path) -> None:
     assert [model.golden.tag for model in registered] == [model.tag for model in registered]
 
 
-def test_hard_rows_are_found_by_asking_the_model() -> None:
+def test_edge_cases_are_found_by_calling_the_model() -> None:
     frame = pd.DataFrame(
         {"age": X[:, 0], "region": np.where(X[:, 1] > 0, "north", "south"), "id": 2**53 + 2 * np.arange(120)}
     )
@@ -342,7 +344,7 @@ def test_a_model_without_jumps_has_no_boundaries_and_one_decision() -> None:
     assert golden.predictions[after - 1] != golden.predictions[after]
 
 
-def test_synthetic_golden_rows_are_nobodys() -> None:
+def test_synthetic_golden_rows_are_not_given_rows() -> None:
     frame = pd.DataFrame(
         {"age": X[:, 0], "name": [f"team {number % 9}" for number in range(120)], "visits": np.arange(120)}
     )
@@ -374,7 +376,7 @@ def test_texts_that_may_be_names_are_not_repeated_in_synthetic_rows() -> None:
         golden_rows(model, frame[:50], synthetic=12)
 
 
-def test_a_pipeline_that_mends_spelling_itself_has_no_vocabulary_of_ours() -> None:
+def test_a_pipeline_that_corrects_spelling_itself_has_no_vocabulary() -> None:
     frame = pd.DataFrame({"region": np.where(X[:, 0] > 0, "North", "South")})
     lower = FunctionTransformer(
         lambda frame: frame.apply(lambda column: column.str.lower()), feature_names_out="one-to-one"
@@ -384,7 +386,7 @@ def test_a_pipeline_that_mends_spelling_itself_has_no_vocabulary_of_ours() -> No
     assert saver(model, frame[:10]).signature.features[0].vocabulary is None
 
 
-def test_a_sparse_matrix_and_float32_are_asked_as_they_were_trained() -> None:
+def test_a_sparse_matrix_and_float32_keep_their_types() -> None:
     sparse = csr_matrix(np.where(np.abs(X) > 0.5, X, 0.0))
     narrow = X.astype(np.float32)
 
