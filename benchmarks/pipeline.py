@@ -38,8 +38,7 @@ def main() -> None:
     shares = [in_a_process("overhead")["share"] * 100 for _ in range(RUNS)]
     print(
         f"the runner adds {min(shares):.2f} / {statistics.median(shares):.2f} / {max(shares):.2f} % to its "
-        "steps "
-        "(min / median / max)"
+        "steps (min / median / max)"
     )
     print(f"\nsteps 4 to 6 on {COLUMNS} columns, {', '.join(ALGORITHMS)}, {TRIALS} trials")
     heads = ("rows", "data MB", "peak MB", "seconds", "growth", "on Dask", "ratio", "peak MB", "worker MB")
@@ -56,8 +55,8 @@ def main() -> None:
             same = "yes" if local["outcome"] == dask["outcome"] else "NO"
             print(
                 f"{rows:10,}{local['data']:10.0f}{local['peak']:10.0f}{seconds:10.1f}{seconds / first:10.1f}"
-                f"{dask_seconds:10.1f}{dask_seconds / seconds:10.2f}{dask['peak']:10.0f}{worker:10.0f}  "
-                f"{same}",
+                f"{dask_seconds:10.1f}{dask_seconds / seconds:10.2f}{dask['peak']:10.0f}{worker:10.0f}"
+                f"  {same}",
                 flush=True,
             )
             if same == "NO":

@@ -186,7 +186,6 @@ def overload(peer: Peer, saved: RegisteredModel) -> None:
         print(
             f"{name:20}{found['answered']:6.0f} answered per second, "
             f"{found['rate'] - found['answered']:6.0f} rejected, "
-            f"{found['rate'] - found['answered']:6.0f} rejected, "
             f"p50 {found['p50']:6.0f} ms, p99 {found['p99']:6.0f} ms; statuses {found['statuses']}, "
             f"without Retry-After: {found['without_retry_after']}"
         )
