@@ -1,8 +1,9 @@
-"""What the client costs a call, beside a bare `httpx.AsyncClient` that sends the same request to the same server.
+"""Overhead of the client per call, compared with a bare `httpx.AsyncClient` and the same requests and server.
 
-Aims: at most 10 % and 0.1 ms more, with 1 and with 32 callers; a rejection by an open circuit under 20 µs; beside an Opik that hangs, is
-down or misconfigured at most 0.2 ms more, and 2 s to close; three models that answer in 100 ms each in the time of one plus 5 %; memory
-flat.
+Targets: at most 10 % and 0.1 ms more, with 1 and with 32 callers; a rejection by an open circuit under 20 µs;
+    with an
+Opik that hangs, is down or misconfigured at most 0.2 ms more, and 2 s to close; three concurrent models of
+100 ms each in the time of one plus 5 %; constant memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 import psutil
@@ -43,7 +45,7 @@ REPLY = (
 
 
 class Replies(asyncio.Protocol):
-    """Answers every request, after a while if the path asks for it; the least that a server can do."""
+    """Minimal server that answers every request, after a delay if its path contains ``/slow/``."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport, self.received = transport, b""
@@ -53,7 +55,8 @@ class Replies(asyncio.Protocol):
         if data.endswith(b"}"):
             delay = 0.1 if b"/slow/" in self.received else 0.0
             self.received = b""
-            asyncio.get_running_loop().call_later(delay, self.transport.write, REPLY)  # type: ignore[attr-defined]  # a stream's
+            transport: Any = self.transport  # a stream's
+            asyncio.get_running_loop().call_later(delay, transport.write, REPLY)
 
 
 def serve(ready: multiprocessing.SimpleQueue[int]) -> None:
@@ -76,10 +79,11 @@ async def seconds_a_call(call: Call, callers: int, calls: int = CALLS) -> float:
 
 
 async def in_turn(plain: Call, ours: Call, callers: int) -> dict[str, tuple[list[float], list[float]]]:
-    """Ask with one and with the other in turn, 64 calls each, since the speed of a machine changes from second to second.
+    """Alternate between both calls in blocks of 64, since a machine's speed varies from second to second.
 
     Returns:
-        By the clock and of this process' processor time: microseconds a call of each block, plain and ours.
+        By wall time and by this process's processor time: microseconds per call of each block, plain and
+        ours.
     """
     seen: dict[str, tuple[list[float], list[float]]] = {"": ([], []), ", processor time": ([], [])}
     for call in (plain, ours):
@@ -102,9 +106,9 @@ async def compare(url: str, callers: int) -> None:
             lambda: bare.post(f"{url}/predict", json=BODY), lambda: client.predict(BODY), callers
         )
     for name, (plain, ours) in seen.items():
-        tell(f"bare httpx, {callers} callers{name}", plain)
-        tell(f"ours, {callers} callers{name}", ours)
-        tell_more(plain, ours)
+        print_row(f"bare httpx, {callers} callers{name}", plain)
+        print_row(f"ours, {callers} callers{name}", ours)
+        print_difference(plain, ours)
         print(f"{'  ratio':46}{'':10}{statistics.median(ours) / statistics.median(plain):10.2f}")
 
 
@@ -123,20 +127,20 @@ async def rejection(_: str) -> None:
             except CircuitOpenError:
                 return
 
-        tell(
-            "a rejection, and what is caught",
+        print_row(
+            "a rejection, with its exception",
             [await seconds_a_call(rejected, 1) * 1e6 for _ in range(ROUNDS)],
         )
 
 
 async def traced(url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hanging:
-        await beside_opik("hanging", f"http://127.0.0.1:{hanging.getsockname()[1]}/api", url)
-    await beside_opik("down", "http://127.0.0.1:9/api", url)
-    await beside_opik("misconfigured", "no address", url)
+        await with_opik("hanging", f"http://127.0.0.1:{hanging.getsockname()[1]}/api", url)
+    await with_opik("down", "http://127.0.0.1:9/api", url)
+    await with_opik("misconfigured", "no address", url)
 
 
-async def beside_opik(kind: str, opik: str, url: str) -> None:
+async def with_opik(kind: str, opik: str, url: str) -> None:
     os.environ |= {"OPIK_URL_OVERRIDE": opik, "OPIK_ANALYTICS_ENABLE": "false"}
     os.environ |= {"OPIK_SENTRY_ENABLE": "false", "OPIK_WORKSPACE": "default", "HOME": tempfile.gettempdir()}
     tracer = OpikTracer()
@@ -145,7 +149,7 @@ async def beside_opik(kind: str, opik: str, url: str) -> None:
         seen = await in_turn(lambda: untraced.predict(BODY), lambda: client.predict(BODY), 1)
     for name, (plain, ours) in seen.items():
         print(f"Opik is {kind}{name}")
-        tell_more(plain, ours)
+        print_difference(plain, ours)
     start = time.perf_counter()
     await client.close()
     tracer.close()
@@ -161,8 +165,8 @@ async def fan_out(url: str) -> None:
             await asyncio.gather(*(client.predict(BODY, model=name) for name in names))
             return time.perf_counter() - start
 
-        tell(
-            "three models at once / one of them",
+        print_row(
+            "three concurrent models / one of them",
             [await seconds("abc") / await seconds("a") for _ in range(3 * ROUNDS)],
         )
 
@@ -177,11 +181,11 @@ async def memory(url: str) -> None:
     print(f"{'MiB after each 20,000 calls':46}" + "".join(f"{size:10.1f}" for size in sizes))
 
 
-def tell(name: str, values: list[float]) -> None:
+def print_row(name: str, values: list[float]) -> None:
     print(f"{name:46}{min(values):10.2f}{statistics.median(values):10.2f}{max(values):10.2f}")
 
 
-def tell_more(plain: list[float], ours: list[float]) -> None:
+def print_difference(plain: list[float], ours: list[float]) -> None:
     print(f"{'  more':46}{'':10}{statistics.median(ours) - statistics.median(plain):10.2f}")
 
 

@@ -1,8 +1,9 @@
-"""What the fault proxy costs a request, what passes through it, and how long a client is judged.
+"""Overhead of the fault proxy per request, its throughput, and the duration of a client's checks.
 
-The same requests go to one server by way of the proxy, which does nothing to them, and straight; on connections that are kept, without a
-client library, whose own queue would be measured. The server is a process of its own, the proxy a thread beside whoever asks, as in a test.
-Aims: at most 0.5 ms more at p50, and a client judged in 10 s.
+The same requests are sent to one server directly and through the proxy, which passes them on unchanged, on
+kept connections and without a client library, whose own queue would be measured. The server is a process of
+its own, and the proxy a thread of this process, as in a test. Targets: at most 0.5 ms more at p50, and 10 s
+to check a client.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ CALLS = int(os.environ.get("CALLS", "4000"))
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SMALL, LARGE = 20, 5_000_000
 CASES = ((1, SMALL, CALLS), (32, SMALL, CALLS), (4, LARGE, 40))
-"""Callers, bytes of an answer, and calls."""
+"""Numbers of callers, bytes of a response, and calls."""
 DECLARED: dict[str, Any] = {
-    "attempts": 3, "threshold": 5, "reset": 0.3, "probes": 1, "timeout": 1.0, "attempt_timeout": 0.3, "retry_after": True, "retries_429": True,
-    "budget": 0.2, "connections": 20, "traceparent": True, "knobs": {"timeout": 1.0, "attempt_timeout": 0.3, "reset_timeout": 0.3},
+    "attempts": 3, "threshold": 5, "reset": 0.3, "probes": 1, "timeout": 1.0, "attempt_timeout": 0.3,
+    "retry_after": True, "retries_429": True, "budget": 0.2, "connections": 20, "traceparent": True,
+    "knobs": {"timeout": 1.0, "attempt_timeout": 0.3, "reset_timeout": 0.3},
 }  # fmt: skip
 
 
@@ -36,7 +38,7 @@ def serve(ready: multiprocessing.SimpleQueue[int]) -> None:
 
 
 async def ask(port: int, callers: int, size: int, calls: int) -> tuple[float, float]:
-    """Return the median time of a request, in milliseconds, and how many were answered in a second."""
+    """Return the median duration of a request in milliseconds, and the number of responses per second."""
     seconds: list[float] = []
 
     async def call_on(times: int) -> None:
@@ -63,25 +65,34 @@ def main() -> None:
         with FaultProxy(f"127.0.0.1:{port}") as proxy:
             for callers, size, calls in CASES:
                 rounds = [
-                    [asyncio.run(ask(where, callers, size, calls)) for where in (port, proxy.port)]
+                    [asyncio.run(ask(target, callers, size, calls)) for target in (port, proxy.port)]
                     for _ in range(ROUNDS)
                 ]
-                (straight, rate), (proxied, proxied_rate) = ([statistics.median(values) for values in zip(*way, strict=True)]
-                                                             for way in zip(*rounds, strict=True))  # fmt: skip
-                print(f"{callers:3} callers, {size:9,} bytes   straight {straight:8.3f} ms {rate:7,.0f}/s {rate * size / 1e6:6,.0f} MB/s   "
-                      f"by the proxy {proxied:8.3f} ms {proxied_rate:7,.0f}/s {proxied_rate * size / 1e6:6,.0f} MB/s   "
-                      f"{proxied - straight:+.3f} ms, {proxied_rate / rate:.2f} of the throughput")  # fmt: skip
+                (direct, rate), (proxied, proxied_rate) = (
+                    [statistics.median(values) for values in zip(*measured, strict=True)]
+                    for measured in zip(*rounds, strict=True)
+                )
+                print(
+                    f"{callers:3} callers, {size:9,} bytes   direct {describe(direct, rate, size)}   "
+                    f"through the proxy {describe(proxied, proxied_rate, size)}   "
+                    f"{proxied - direct:+.3f} ms, {proxied_rate / rate:.2f} of the throughput"
+                )
     finally:
         server.terminate()
         server.join()
-    judged = []
+    durations = []
     for _ in range(3):
         start = time.perf_counter()
         verdict = tier0.check_client("tier0.client:BentoMLClient", DECLARED)
-        judged.append(time.perf_counter() - start)
+        durations.append(time.perf_counter() - start)
     print(
-        f"a client judged by {len(verdict.with_status('pass'))} checks in {statistics.median(judged):.1f} s ({min(judged):.1f} to {max(judged):.1f})"
+        f"{len(verdict.with_status('pass'))} checks of a client in {statistics.median(durations):.1f} s "
+        f"({min(durations):.1f} to {max(durations):.1f})"
     )
+
+
+def describe(milliseconds: float, rate: float, size: int) -> str:
+    return f"{milliseconds:8.3f} ms {rate:7,.0f}/s {rate * size / 1e6:6,.0f} MB/s"
 
 
 if __name__ == "__main__":

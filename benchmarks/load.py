@@ -1,7 +1,8 @@
-"""Asking a server over and over, with the least that a client can do, so that the server is measured.
+"""Load generator with a minimal client, so that the server is measured and not the client.
 
-Either by so many callers, each on one connection, who ask when they were answered; or so often a second, whatever comes back, each on
-a connection that is free or on a new one: as the users of a service do, who do not know how busy it is.
+The load is either closed (a number of callers, each on one connection, who send the next request after a
+response) or open (a number of requests per second regardless of the responses, each on a free or a new
+connection, as independent users produce it).
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from typing import Any
 
 @dataclass
 class Load:
-    """What is asked, and what came back."""
+    """A request that is sent repeatedly, with the statuses and durations of its responses."""
 
     host: str
     port: int
     request: bytes
     statuses: Counter[str] = field(default_factory=Counter)
-    impolite: int = 0
+    without_retry_after: int = 0
     times: list[float] = field(default_factory=list)
 
     def note(self, head: bytes, seconds: float) -> None:
@@ -32,7 +33,7 @@ class Load:
         if status == "200":
             self.times.append(seconds)
         elif b"\r\nretry-after:" not in head.lower():
-            self.impolite += 1
+            self.without_retry_after += 1
 
     async def connect(self) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(
@@ -56,7 +57,7 @@ class Load:
 
         async def once() -> None:
             try:
-                while free and free[-1].transport.is_closing():  # the server has hung up
+                while free and free[-1].transport.is_closing():  # closed by the server
                     free.pop()
                 connection = free.pop() if free else await self.connect()
                 connection.ask_until(0)
@@ -66,17 +67,17 @@ class Load:
                 self.statuses["none"] += 1
 
         start = time.perf_counter()
-        asked: list[asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[None]] = []
         while (passed := time.perf_counter() - start) < seconds:
-            asked += [asyncio.ensure_future(once()) for _ in range(int(passed * rate) - len(asked))]
+            tasks += [asyncio.ensure_future(once()) for _ in range(int(passed * rate) - len(tasks))]
             await asyncio.sleep(0.001)
-        await asyncio.gather(*asked)
+        await asyncio.gather(*tasks)
         for connection in free:
             connection.transport.close()
 
 
 class Connection(asyncio.Protocol):
-    """Asks, and asks again as soon as the answer is there."""
+    """A connection that can send the next request as soon as the response has arrived."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
@@ -88,9 +89,9 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport = transport
 
     def ask_until(self, end: float) -> None:
-        """Ask once, and again until *end*; `idle` is done after the last answer."""
+        """Send a request, and repeat it until *end*; `idle` is done after the last response."""
         if self.transport.is_closing():
-            raise ConnectionResetError("the server hung up")
+            raise ConnectionResetError("the server closed the connection")
         self.end = end
         self.idle = asyncio.get_running_loop().create_future()
         self.ask()
@@ -114,21 +115,21 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.idle.done():
-            self.idle.set_exception(exc or ConnectionResetError("the server hung up"))
+            self.idle.set_exception(exc or ConnectionResetError("the server closed the connection"))
 
 
 def main(address: str, body: str, callers: str, seconds: str, rate: str) -> None:
     host, _, rest = address.removeprefix("http://").partition(":")
     port, _, path = rest.partition("/")
-    head = f"POST /{path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /{path} HTTP/1.1\r\nHost: {host}:{port}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     load = Load(host, int(port), (head + body).encode())
     start = time.perf_counter()
     with asyncio.Runner() as runner:
-        runner.run(
-            load.by_rate(float(rate), float(seconds))
-            if float(rate)
-            else load.by_callers(int(callers), float(seconds))
-        )
+        if float(rate):
+            runner.run(load.by_rate(float(rate), float(seconds)))
+        else:
+            runner.run(load.by_callers(int(callers), float(seconds)))
     took = time.perf_counter() - start
     total, times = load.statuses.total(), sorted(load.times) or [float("nan")]
     percentiles = {
@@ -137,9 +138,9 @@ def main(address: str, body: str, callers: str, seconds: str, rate: str) -> None
     found = {
         "rate": total / took,
         "answered": len(load.times) / took,
-        "refused": total - len(load.times),
+        "rejected": total - len(load.times),
         "statuses": load.statuses,
-        "impolite": load.impolite,
+        "without_retry_after": load.without_retry_after,
     }
     print(json.dumps(found | percentiles))
 

@@ -1,6 +1,7 @@
-"""From `pytest -m tier0_bentoml` to the verdict of a one-model run, beside the straightforward version of the same work.
+"""Duration of `pytest -m tier0_bentoml` for one model, compared with a straightforward version of that work.
 
-Both run the same three test files, in turn, each in a process of its own. Aim: at most 0.6 of the peer's time, better 0.5.
+Both run the same three test files, in turn, in separate processes. Target: at most 0.6 of the peer's time,
+ideally 0.5.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ RUNS = int(os.environ.get("RUNS", "5"))
 
 
 def main() -> None:
-    """Print the times of both, and their ratio pair by pair."""
+    """Print the durations of both, and their ratios pair by pair."""
     with tempfile.TemporaryDirectory() as name:
         folders = {"tier0": Path(name) / "tier0", "straightforward": Path(name) / "straightforward"}
         for peer, folder in folders.items():
@@ -35,7 +36,7 @@ def main() -> None:
                 encoding="utf-8",
             )
         for folder in folders.values():
-            seconds(folder)  # once to warm the disk's cache and Python's
+            seconds(folder)  # warms the caches of the disk and of Python
         pairs = [{peer: seconds(folder) for peer, folder in folders.items()} for _ in range(RUNS)]
     print(f"{'':16}{'min':>8}{'median':>8}{'max':>8}")
     for peer in folders:
@@ -44,22 +45,10 @@ def main() -> None:
 
 
 def seconds(folder: Path) -> float:
-    """Run the tests in *folder* and return the wall time of the whole process, in seconds."""
+    """Run the tests in *folder*, and return the wall time of the process in seconds."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:opik",
-        "-p",
-        "no:hypothesispytest",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "tier0_bentoml",
-    ]
+    disabled = ["-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", *disabled, "-m", "tier0_bentoml"]
     start = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     elapsed = time.perf_counter() - start

@@ -1,8 +1,10 @@
-"""What the runner adds to the work of its eight steps, and how steps 4 to 6 grow with the rows: in one process, and on a Dask cluster.
+"""Overhead of the eight-step runner, and growth of steps 4 to 6 with the rows, locally and on Dask.
 
-The first is the time of a whole run less that of its steps and of stopping what it started; imports are done before. The second is the time of
-selection, training and feature analysis on rows of 50 numbers, with the peak of the process' memory; then the same with two Dask workers
-of one thread each, which must give the same model: its peak here, and that of the larger worker. Aim: the runner adds less than 5 % to the steps.
+The overhead is the time of a complete run without its steps and without stopping its processes; imports are
+done before. The growth is the time of selection, training and analysis on rows of 50 numbers, with the peak
+memory of the process; then the same with two Dask workers of one thread each, which must give the same model,
+with the peak memory of this process and of the larger worker. Target: the runner adds less than 5 % to the
+steps.
 """
 
 from __future__ import annotations
@@ -30,38 +32,39 @@ MEGABYTE = 2**20
 
 
 def main() -> None:
-    """Print both."""
+    """Print both measurements."""
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
     shares = [in_a_process("overhead")["share"] * 100 for _ in range(RUNS)]
     print(
-        f"the runner adds {min(shares):.2f} / {statistics.median(shares):.2f} / {max(shares):.2f} % to its steps (min / median / max)"
+        f"the runner adds {min(shares):.2f} / {statistics.median(shares):.2f} / {max(shares):.2f} % to its "
+        "steps (min / median / max)"
     )
     print(f"\nsteps 4 to 6 on {COLUMNS} columns, {', '.join(ALGORITHMS)}, {TRIALS} trials")
     heads = ("rows", "data MB", "peak MB", "seconds", "growth", "on Dask", "ratio", "peak MB", "worker MB")
-    print("".join(f"{head:>10}" for head in heads), " the same model")
+    print("".join(f"{head:>10}" for head in heads), " same model")
     first = 0.0
     two = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
     with LocalCluster(**two) as cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]
         for rows in ROWS:
-            here, there = (
-                in_a_process("steps", str(rows), ""),
-                in_a_process("steps", str(rows), cluster.scheduler_address),
+            local = in_a_process("steps", str(rows), "")
+            dask = in_a_process("steps", str(rows), cluster.scheduler_address)
+            worker = max(client.run(peak_megabytes).values())  # the peak so far, since the sizes grow
+            seconds, dask_seconds = local["seconds"], dask["seconds"]
+            first = first or seconds
+            same = "yes" if local["outcome"] == dask["outcome"] else "NO"
+            print(
+                f"{rows:10,}{local['data']:10.0f}{local['peak']:10.0f}{seconds:10.1f}{seconds / first:10.1f}"
+                f"{dask_seconds:10.1f}{dask_seconds / seconds:10.2f}{dask['peak']:10.0f}{worker:10.0f}"
+                f"  {same}",
+                flush=True,
             )
-            first = first or here["seconds"]
-            numbers = f"{here['data']:10.0f}{here['peak']:10.0f}{here['seconds']:10.1f}{here['seconds'] / first:10.1f}"
-            same = (
-                "yes"
-                if here["outcome"] == there["outcome"]
-                else f"NO: {here['outcome']} and {there['outcome']}"
-            )
-            worker = max(client.run(peak_megabytes).values())  # up to now: the sizes grow
-            on_dask = f"{there['seconds']:10.1f}{there['seconds'] / here['seconds']:10.2f}{there['peak']:10.0f}{worker:10.0f}"
-            print(f"{rows:10,}{numbers}{on_dask}  {same}", flush=True)
+            if same == "NO":
+                print(f"locally: {local['outcome']}\non Dask: {dask['outcome']}", flush=True)
 
 
 def in_a_process(*arguments: str) -> dict[str, Any]:
-    """Run one measurement in a fresh process, and return what it printed last."""
+    """Run one measurement in a fresh process, and return the JSON of its last line."""
     print(f"… {' '.join(arguments)}", file=sys.stderr)
     done = subprocess.run(
         [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True
@@ -71,8 +74,8 @@ def in_a_process(*arguments: str) -> dict[str, Any]:
 
 
 def overhead() -> dict[str, Any]:
-    """Do all eight steps, and compare the whole with the sum of the steps."""
-    import lightgbm  # noqa: F401, PLC0415 - what the steps would import is imported before
+    """Run all eight steps, and compare the total with the sum of the steps."""
+    import lightgbm  # noqa: F401, PLC0415 - imports of the steps are not part of the measurement
     import optuna  # noqa: F401, PLC0415
     import sklearn.inspection  # noqa: F401, PLC0415
     import xgboost  # noqa: F401, PLC0415
@@ -99,15 +102,15 @@ def overhead() -> dict[str, Any]:
         )
         start = time.perf_counter()
         status = run_steps(record, STEPS, RunListener())
-        whole = time.perf_counter() - start
+        total = time.perf_counter() - start
     if status:
         sys.exit(record.problem)
     steps = sum(seconds for _, seconds in record.done.values())
-    return {"share": (whole - steps - sum(stopping)) / steps, "whole": whole, "steps": steps}
+    return {"share": (total - steps - sum(stopping)) / steps, "total": total, "steps": steps}
 
 
 def steps_4_to_6(rows: int, address: str) -> dict[str, Any]:
-    """Select, train and analyse on *rows* rows; on the cluster at *address*, or here."""
+    """Select, train and analyse on a number of rows: on the cluster at *address*, or locally without one."""
     from sklearn.datasets import make_classification  # noqa: PLC0415
 
     from tier0.core.event_log import EventLog  # noqa: PLC0415
@@ -125,13 +128,13 @@ def steps_4_to_6(rows: int, address: str) -> dict[str, Any]:
     parts = split(dataset, SEED)
     candidates = candidates_for(dataset, ALGORITHMS, SEED)
     with ExitStack() as stack:
-        run = stack.enter_context(dask_cluster(address)) if address else starmap
+        executor = stack.enter_context(dask_cluster(address)) if address else starmap
         start = time.perf_counter()
-        selection = select(dataset, parts["train"], candidates, SEED, EventLog(), run)
-        training = train(dataset, parts, selection.winner, TRIALS, SEED, EventLog(), run)
+        selection = select(dataset, parts["train"], candidates, SEED, EventLog(), executor)
+        training = train(dataset, parts, selection.winner, TRIALS, SEED, EventLog(), executor)
         analyse(dataset, parts, training.model, SEED)
         seconds = time.perf_counter() - start
-    scores = [[one.candidate.estimator, one.mean] for one in selection.scores]
+    scores = [[score.candidate.estimator, score.mean] for score in selection.scores]
     outcome = {"scores": scores, "parameters": training.parameters, "metrics": training.metrics}
     return {
         "seconds": seconds,
@@ -142,16 +145,14 @@ def steps_4_to_6(rows: int, address: str) -> dict[str, Any]:
 
 
 def peak_megabytes() -> float:
-    """Return the most memory that this process has had, in MB."""
+    """Return the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         main()
+    elif sys.argv[1] == "overhead":
+        print(json.dumps(overhead()))
     else:
-        print(
-            json.dumps(
-                overhead() if sys.argv[1] == "overhead" else steps_4_to_6(int(sys.argv[2]), sys.argv[3])
-            )
-        )
+        print(json.dumps(steps_4_to_6(int(sys.argv[2]), sys.argv[3])))

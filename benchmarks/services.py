@@ -1,6 +1,7 @@
-"""How long the three services take until all are ready, beside the processor time that starting them takes, divided by the cores.
+"""Time until the three example services are ready, compared with the processor time of the start per core.
 
-Aim: at most that plus 10 %. `tier0 serve --all` trains, saves and proves the models, and starts the services, side by side.
+Target: at most 10 % more. `tier0 serve --all` trains, saves and verifies the models and starts the services
+    concurrently.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ def main() -> None:
             spent = processor_seconds() - spent
         ratios.append(seconds / (spent / len(os.sched_getaffinity(0))))
         print(
-            f"ready after {seconds:5.2f} s; {spent:5.2f} s of processor time; {ratios[-1]:.2f} of what that takes on all cores",
+            f"ready after {seconds:5.2f} s; {spent:5.2f} s of processor time; {ratios[-1]:.2f} of that time "
+            "per core",
             flush=True,
         )
     print(f"median {statistics.median(ratios):.2f}")
 
 
 def processor_seconds() -> float:
-    """Return what this process, its children that have ended and those that run have used so far."""
+    """Return the processor time used so far by this process and its children, ended or running."""
     used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     for child in psutil.Process().children(recursive=True):
         times = child.cpu_times()

@@ -1,11 +1,13 @@
-"""How fast one and the same model is served, beside others that serve it; all in one run, by turns.
+"""Speed of serving one model, compared in the same run with other servers of that model, in turn.
 
-Peers: the naive BentoML service, a hand-written FastAPI application on uvicorn, `mlflow models serve`, LitServe and MLServer (each of
-these in an environment of its own, `.venv/litserve` and `.venv/mlserver`, made on first use), and prediction in this process as the
-limit; each with one and with two workers. Aims: ahead of each with 32 and 256 callers, within 15 % of FastAPI with one, p99 at most 3
-times p50; with one core busy at least 10 times the naive service; four times what a service can answer is shed, and the accepted keep
-their latency. The golden rows are compared before anything is measured, one by one while 32 others ask, and after the overload again. At
-the end: where the time of one request goes, from body to bytes.
+The peers are the naive BentoML service, a hand-written FastAPI application on uvicorn, `mlflow models serve`,
+LitServe and MLServer (the last two in environments of their own, `.venv/litserve` and `.venv/mlserver`,
+created on first use), each with one and with two workers. Prediction in this process is the upper limit.
+Targets: faster than each peer with 32 and 256 callers, within 15 % of FastAPI with one caller, p99 at most 3
+times p50; with one core busy at least 10 times the naive service; at four times the capacity, the excess is
+rejected and accepted requests keep their latency. The golden rows are compared before each measurement, one
+by one under the load of 32 callers, and after the overload. The last table divides the time of a request into
+stages.
 """
 
 from __future__ import annotations
@@ -53,12 +55,13 @@ ONLY = os.environ.get("ONLY", "")
 CALLERS = (1, 32, 256)
 HTTP = httpx.Client(timeout=30, trust_env=False)
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+QUIET = ["--log-level", "warning", "--no-access-log"]
 Rows = list[list[float]]
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Something that serves the model: how it is asked, and where the parts of an answer stand."""
+    """A server of the model, with the form of its requests and responses."""
 
     name: str
     url: str
@@ -66,50 +69,42 @@ class Peer:
     parts: Callable[[Any], dict[str, Any]] = lambda answer: answer
 
     def prove(self, golden: GoldenRows) -> None:
-        """Stop here if it does not answer as the model in memory did."""
+        """Exit if the predictions of the golden rows differ from those of the model in memory."""
         answer = self.parts(HTTP.post(self.url, json=self.body(golden.rows)).json())
         mismatch = golden.compare(
             answer, parts=[part for part in ("predictions", "probabilities") if part in answer]
         )
         if mismatch is not None:
-            raise SystemExit(f"{self.name} answers otherwise: {mismatch}")
+            raise SystemExit(f"predictions of {self.name} differ: {mismatch}")
 
-    def prove_in_company(self, golden: GoldenRows) -> None:
-        """Prove each row alone, while others ask about another one."""
-        asked = 0
-        while asked < len(golden):
-            with subprocess.Popen(self._loading(golden.rows[:1], 32), stdout=subprocess.PIPE) as company:
-                while company.poll() is None:
-                    self.prove(golden.take([asked % len(golden)]))
-                    asked += 1
-            if company.returncode:
+    def prove_under_load(self, golden: GoldenRows) -> None:
+        """Compare each row alone, while other callers request another one."""
+        done = 0
+        while done < len(golden):
+            with subprocess.Popen(self._load_command(golden.rows[:1], 32), stdout=subprocess.PIPE) as load:
+                while load.poll() is None:
+                    self.prove(golden.take([done % len(golden)]))
+                    done += 1
+            if load.returncode:
                 raise SystemExit(
-                    f"load.py, beside which {self.name} is asked, ended with status {company.returncode}; it said why above"
+                    f"load.py against {self.name} exited with status {load.returncode}, see above"
                 )
 
     def load(self, rows: Rows, callers: int, rate: float = 0.0) -> dict[str, Any]:
-        """Ask it for a while from a process of its own, see load.py."""
-        command = self._loading(rows, callers, rate)
+        """Run load.py against the peer, and return its measurements."""
+        command = self._load_command(rows, callers, rate)
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return json.loads(done.stdout)  # type: ignore[no-any-return]
 
-    def _loading(self, rows: Rows, callers: int, rate: float = 0.0) -> list[str]:
-        return [
-            sys.executable,
-            str(HERE / "load.py"),
-            self.url,
-            json.dumps(self.body(rows)),
-            str(callers),
-            str(SECONDS),
-            str(rate),
-        ]
+    def _load_command(self, rows: Rows, callers: int, rate: float = 0.0) -> list[str]:
+        body = json.dumps(self.body(rows))
+        return [sys.executable, str(HERE / "load.py"), self.url, body, str(callers), str(SECONDS), str(rate)]
 
 
 def main() -> None:
     X, y = make_classification(2000, 10, random_state=7)  # noqa: N806 - scikit-learn's names
-    model = XGBClassifier(n_estimators=100, max_depth=4).fit(
-        X, y
-    )  # with the threads that it takes by itself, as the naive service's
+    # Fitted with the default number of threads, as the naive service's.
+    model = XGBClassifier(n_estimators=100, max_depth=4).fit(X, y)
     workspace = Workspace.create()
     with ExitStack() as stack:
         stack.callback(workspace.close)
@@ -123,17 +118,17 @@ def main() -> None:
         print(f"in this process: {500 / (time.perf_counter() - start):.0f} rows a second, one by one\n")
         for workers in (1, 2):
             print(f"{workers} worker{'s' * (workers - 1)}:", flush=True)
-            with ExitStack() as running_ones:
+            with ExitStack() as servers:
                 peers = [
-                    ours(running_ones, workspace, workers),
-                    *others(running_ones, saved, model, workspace, workers),
+                    ours(servers, workspace, workers),
+                    *others(servers, saved, model, workspace, workers),
                 ]
                 for peer in peers:
                     peer.prove(saved.golden.examples)
-                    peer.prove_in_company(saved.golden.examples)
+                    peer.prove_under_load(saved.golden.examples)
                 measure(peers, saved)
                 if workers == 1:
-                    print("\n1 worker, and one core busy elsewhere:")
+                    print("\n1 worker, with one core busy:")
                     busy = get_context("spawn").Process(target=spin, daemon=True)
                     busy.start()
                     measure(peers, saved, sizes=(1,))
@@ -143,10 +138,10 @@ def main() -> None:
         saved = ModelSaver(forest, "forest", {}, X[:20])(
             workspace, EntryWriter(workspace, workspace.store), prove=False
         )
-        print("four times what it can do, 100 rows each, a forest of 300 trees:")
+        print("four times the capacity, 100 rows each, a forest of 300 trees:")
         overload(ours(stack, workspace, model="forest"), saved)
-        print("\nfrom body to bytes, µs of the server for each request of one row, with 32 callers:")
-        tell_stages(stack, ours(stack, workspace), bench)
+        print("\nstages of a request, µs of the server for each request of one row, with 32 callers:")
+        print_stages(stack, ours(stack, workspace), bench)
 
 
 def ours(stack: ExitStack, workspace: Workspace, workers: int = 1, model: str = "bench") -> Peer:
@@ -157,64 +152,57 @@ def ours(stack: ExitStack, workspace: Workspace, workers: int = 1, model: str = 
 
 
 def measure(peers: list[Peer], saved: RegisteredModel, sizes: tuple[int, ...] = (1, 100)) -> None:
-    print(
-        f"{'rows':>5}{'callers':>8}  {'server':10}{'answered/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p99/p50':>9}{'refused':>9}   tier0 / this"
-    )
+    columns = f"{'answered/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p99/p50':>9}{'rejected':>9}"
+    print(f"{'rows':>5}{'callers':>8}  {'server':10}{columns}   tier0 / this")
     for rows in sizes:
-        asked = (saved.golden.examples.rows * 5)[:rows]
-        for number in CALLERS:
+        body = (saved.golden.examples.rows * 5)[:rows]
+        for callers in CALLERS:
             found: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in peers}
             for _ in range(ROUNDS):
                 for peer in peers:
-                    found[peer.name].append(peer.load(asked, number))
-            rates = {
-                name: statistics.median(one["answered"] for one in several) for name, several in found.items()
-            }
-            for name, several in found.items():
-                p50, p99 = (statistics.median(one[part] for one in several) for part in ("p50", "p99"))
-                refused = sum(one["refused"] for one in several)
-                line = f"{rows:5}{number:8}  {name:10}{rates[name]:12.0f}{p50:10.2f}{p99:10.2f}{p99 / p50:9.1f}{refused:9.0f}"
-                print(f"{line}{rates['tier0'] / rates[name]:15.2f}", flush=True)
+                    found[peer.name].append(peer.load(body, callers))
+            rates = {name: median(results, "answered") for name, results in found.items()}
+            for name, results in found.items():
+                p50, p99 = median(results, "p50"), median(results, "p99")
+                rejected = sum(result["rejected"] for result in results)
+                print(
+                    f"{rows:5}{callers:8}  {name:10}{rates[name]:12.0f}{p50:10.2f}{p99:10.2f}{p99 / p50:9.1f}"
+                    f"{rejected:9.0f}{rates['tier0'] / rates[name]:15.2f}",
+                    flush=True,
+                )
+
+
+def median(results: list[dict[str, float]], name: str) -> float:
+    return statistics.median(result[name] for result in results)
 
 
 def overload(peer: Peer, saved: RegisteredModel) -> None:
-    """Ask four times as often as it can answer, on a clock and not when an answer has come; then ask as before."""
+    """Request four times the capacity, regardless of responses, between two measurements with 32 callers."""
     rows = saved.golden.examples.rows * 5
     before = peer.load(rows, 32)
     during = peer.load(rows, 0, rate=4 * before["answered"])
     peer.prove(saved.golden.examples)
     after = peer.load(rows, 32)
-    print(f"asked {4 * before['answered']:.0f} times a second:")
+    print(f"{4 * before['answered']:.0f} requests per second:")
     for name, found in (("before, 32 callers", before), ("overload", during), ("after, 32 callers", after)):
         print(
-            f"{name:20}{found['answered']:6.0f} answered a second, {found['rate'] - found['answered']:6.0f} refused, "
-            f"p50 {found['p50']:6.0f} ms, p99 {found['p99']:6.0f} ms; statuses {found['statuses']}, without Retry-After: {found['impolite']}"
+            f"{name:20}{found['answered']:6.0f} answered per second, "
+            f"{found['rate'] - found['answered']:6.0f} rejected, "
+            f"p50 {found['p50']:6.0f} ms, p99 {found['p99']:6.0f} ms; statuses {found['statuses']}, "
+            f"without Retry-After: {found['without_retry_after']}"
         )
 
 
-def tell_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
-    """Ask the same server for less and less, and time in this process what can be timed alone."""
-    uvicorn = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "bare:app",
-        "--log-level",
-        "warning",
-        "--no-access-log",
-        "--lifespan",
-        "off",
-        "--port",
-        "PORT",
-    ]
+def print_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
+    """Measure servers that do less of the work, and time in this process the stages that can run alone."""
+    uvicorn = [sys.executable, "-m", "uvicorn", "bare:app", *QUIET, "--lifespan", "off", "--port", "PORT"]
     bare = Peer("bare", stack.enter_context(running(uvicorn, "/", HERE / "peers", dict(os.environ))) + "/")
     rows = saved.golden.examples.rows
     costs: dict[str, list[float]] = {"http": [], "layers": [], "all": []}
     for _ in range(ROUNDS):
-        for name, asked in zip(
-            costs, (bare, replace(peer, url=peer.url.replace("/predict", "/health")), peer), strict=True
-        ):
-            costs[name].append(1e6 / asked.load(rows[:1], 32)["rate"])
+        without_model = replace(peer, url=peer.url.replace("/predict", "/health"))
+        for name, target in zip(costs, (bare, without_model, peer), strict=True):
+            costs[name].append(1e6 / target.load(rows[:1], 32)["rate"])
     http, layers, everything = (statistics.median(found) for found in costs.values())
     entry = Entry.read(saved.path)
     model = entry.load_model()
@@ -226,15 +214,13 @@ def tell_stages(stack: ExitStack, peer: Peer, saved: RegisteredModel) -> None:
     container = microseconds(lambda: entry.signature.to_container(batch)) / 32
     stages = {
         "uvicorn: sockets and HTTP": http,
-        "BentoML's layers and ours: metrics, log, trace, time limit, route": layers - http,
-        "the body's JSON, checked": microseconds(lambda: predictor.parse_rows(body)),
+        "middleware: metrics, log, trace, time limit, route": layers - http,
+        "request JSON, parsed and validated": microseconds(lambda: predictor.parse_rows(body)),
         "rows to the model's container": container,
-        "the model, 32 rows at once": microseconds(lambda: predictor.predict(batch)) / 32 - container,
-        "the response's JSON": microseconds(lambda: orjson.dumps(predictor.response(output.part(0, 1), 0.1))),
+        "model, 32 rows at once": microseconds(lambda: predictor.predict(batch)) / 32 - container,
+        "response JSON": microseconds(lambda: orjson.dumps(predictor.response(output.part(0, 1), 0.1))),
     }
-    stages["the rest: tasks, waiting for the batch, sharing the answer out"] = everything - sum(
-        stages.values()
-    )
+    stages["rest: tasks, waiting for the batch, distributing its outputs"] = everything - sum(stages.values())
     for stage, cost in stages.items():
         print(f"{cost:8.0f}  {cost / everything:4.0%}  {stage}")
     print(f"{everything:8.0f}  100%")
@@ -266,17 +252,7 @@ def others(
         yield Peer("naive", stack.enter_context(running(serve, "/readyz", folder, environment)) + "/predict")
     environment |= ONE_THREAD
     if is_wanted("fastapi"):
-        uvicorn = [
-            python,
-            "-m",
-            "uvicorn",
-            "fastapi_app:app",
-            "--log-level",
-            "warning",
-            "--no-access-log",
-            "--port",
-            "PORT",
-        ]
+        uvicorn = [python, "-m", "uvicorn", "fastapi_app:app", *QUIET, "--port", "PORT"]
         uvicorn += ["--workers", str(workers)]
         yield Peer(
             "fastapi", stack.enter_context(running(uvicorn, "/docs", folder, environment)) + "/predict"
@@ -300,9 +276,8 @@ def others(
             stack.enter_context(running([lit, "lit.py", "PORT"], "/health", folder, environment))
             + "/predict",
         )
-    if is_wanted("mlserver") and (
-        ml := python_with("mlserver", "uvloop<0.22")
-    ):  # its workers do not start on a newer one
+    # MLServer's workers do not start with a newer uvloop.
+    if is_wanted("mlserver") and (ml := python_with("mlserver", "uvloop<0.22")):
         settings = {
             "MLSERVER_HTTP_PORT": "PORT",
             "MLSERVER_PARALLEL_WORKERS": str(workers if workers > 1 else 0),
@@ -335,21 +310,19 @@ def is_wanted(name: str) -> bool:
 
 
 def python_with(package: str, *also: str) -> str | None:
-    """Return the Python of an environment with the package in it, made on first use; None where it cannot be installed."""
+    """Return the Python of an environment with a package, created on first use; None if that fails."""
     folder = Path(sys.prefix) / package
     python = folder / "bin" / "python"
     if not (folder / ".ready").exists():
-        wanted = [
-            package,
-            *also,
-            *(f"{name}=={version(name)}" for name in ("numpy", "xgboost", "scikit-learn")),
-        ]
+        pinned = [f"{name}=={version(name)}" for name in ("numpy", "xgboost", "scikit-learn")]
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         done = subprocess.run(
-            [str(python), "-m", "pip", "install", "--quiet", *wanted], capture_output=True, check=False
+            [str(python), "-m", "pip", "install", "--quiet", package, *also, *pinned],
+            capture_output=True,
+            check=False,
         )
         if done.returncode:
-            print(f"{package} cannot be installed here, and is left out")
+            print(f"{package} cannot be installed, and is skipped")
             return None
         (folder / ".ready").touch()
     return str(python)
@@ -357,7 +330,7 @@ def python_with(package: str, *also: str) -> str | None:
 
 @contextmanager
 def running(command: list[str], ready: str, folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Start a server on a free port, which stands for PORT in its command and environment, and wait until it says that it is ready."""
+    """Start a server on a free port, which replaces PORT in its command and environment; wait until ready."""
     port = str(free_port())
     command = [port if word == "PORT" else word for word in command]
     environment = {name: port if value == "PORT" else value for name, value in environment.items()}
@@ -392,8 +365,8 @@ def free_port() -> int:
 def stop_tree(process: subprocess.Popen[bytes]) -> None:
     with suppress(psutil.NoSuchProcess):  # it has ended by itself
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for one in tree:
-            one.kill()
+        for each in tree:
+            each.kill()
         psutil.wait_procs(tree, 5)
     process.wait()
 

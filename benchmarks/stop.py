@@ -1,6 +1,6 @@
-"""How long it takes to stop a server until no process and no port of it is left, beside SIGTERM to `bentoml serve` alone.
+"""Time to stop a server until no process and no open port is left, compared with SIGTERM to the supervisor.
 
-Aim: under 1 s in the usual case. The peer waits for its supervisor only, and looks at nothing.
+Target: usually under 1 s. The peer waits for the supervisor only, and verifies nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
         workspace.close()
     print(f"{'stop, seconds':28}{'min':>8}{'median':>8}{'max':>8}")
     for name, values in (
-        ("tier0: all gone, and proven", [pair[0] for pair in pairs]),
+        ("tier0: all ended, verified", [pair[0] for pair in pairs]),
         ("SIGTERM, supervisor only", [pair[1] for pair in pairs]),
         ("ratio", [pair[0] / pair[1] for pair in pairs]),
     ):
@@ -60,17 +60,8 @@ def bare(workspace: Workspace, model: RegisteredModel) -> float:
         environment = child_environment(
             Path(name), BENTOML_HOME=str(template.home), TIER0_ANNOUNCEMENT=str(template.announcement)
         )
-        command = [
-            sys.executable,
-            "-m",
-            "bentoml",
-            "serve",
-            SERVICE,
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "39517",
-        ]
+        options = ["--host", "127.0.0.1", "--port", "39517"]
+        command = [sys.executable, "-m", "bentoml", "serve", SERVICE, *options]
         with subprocess.Popen(
             command, cwd=name, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:

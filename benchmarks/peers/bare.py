@@ -1,4 +1,4 @@
-"""No model: a request's body is read and thrown away, and bytes come back that are as long as an answer."""
+"""Application without a model: it reads a request's body, and sends as many bytes as a prediction has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % l
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer a request; uvicorn is told that there is no lifespan."""
+    """Respond to a request; uvicorn runs this application without lifespan events."""
     del scope
     while (await receive())["more_body"]:
         pass

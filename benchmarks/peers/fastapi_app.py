@@ -1,4 +1,4 @@
-"""The same model behind a FastAPI application, written by hand for speed: one thread, orjson, no log."""
+"""The same model behind a FastAPI application that was written for speed: one thread, orjson, no log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A BentoML service as one writes it first: the model's default threads, an answer straight from it."""
+"""A simple BentoML service of the model: default threads, and predictions without batching."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The peer of the main job: the same work, one thing after another, as one would write it at first.
+"""The peer of the main job: the same work, written in the simplest way, one step after another.
 
-Same data, same selection, same training, same registration, same service, same tests. But MLflow finds out the requirements by
-itself, as it does by default; `bentoml serve` is started when its model is there; and whoever waits looks once a second.
+Data, selection, training, registration, service and tests are the same. But MLflow finds the requirements
+itself, as it does by default, `bentoml serve` is started after its model is registered, and waiting means
+polling once a second.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ pytest_plugins = ["tier0.pytest_plugin"]
 
 
 class NaiveServer(Server):
-    """Looks once a second whether the port says ready."""
+    """A server whose readiness is polled once a second."""
 
     def wait_until_ready(self, probe: Probe, timeout: float) -> Mapping[str, Any]:
         deadline = time.monotonic() + timeout
@@ -50,7 +51,7 @@ class NaiveServer(Server):
 
 
 def log_as_mlflow_does_by_default(training: Training, folder: Path) -> tuple[str, str]:
-    """Log to a new SQLite store, and let MLflow find out the requirements."""
+    """Log to a new SQLite store, with the requirements that MLflow finds."""
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = mlflow.create_experiment("tier0", (folder / "artifacts").as_uri())
     with mlflow.start_run(experiment_id=experiment) as run:

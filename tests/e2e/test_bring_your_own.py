@@ -1,4 +1,4 @@
-"""The how-to for a training of one's own, followed: through the runner, and through pytest."""
+"""The how-to for a user's own training, followed with `tier0 run` and with pytest."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(180), pytest.mark.x
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with the file of the how-to, which writes down when it is called."""
+    """A folder with the file of the how-to, whose function records its calls."""
     page = (ROOT / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
     (snippet,) = SNIPPET.findall(page)
-    counted = f"{snippet}\n\nplain = train_churn\n\n\ndef train_churn():\n    print('called', file=open('calls', 'a'))\n    return plain()\n"
+    counting = "    print('called', file=open('calls', 'a'))\n    return train()\n"
+    counted = f"{snippet}\n\ntrain = train_churn\n\n\ndef train_churn():\n{counting}"
     (tmp_path / "my_training.py").write_text(counted, encoding="utf-8")
     return tmp_path
 
@@ -42,7 +43,7 @@ def finish(project: Path, *arguments: str) -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_the_runner_serves_it(project: Path) -> None:
-    status, said = finish(
+    status, output = finish(
         project,
         "tier0.cli",
         "run",
@@ -53,7 +54,7 @@ def test_the_runner_serves_it(project: Path) -> None:
         "run.json",
     )
 
-    assert status == 0, said
+    assert status == 0, output
     done = json.loads((project / "run.json").read_text(encoding="utf-8"))["done"]
     assert done["selection"]["facts"]["selected_algorithm"] == "GradientBoostingClassifier"
     assert done["training"]["facts"]["metrics"]["auc_roc"] > 0.6
@@ -66,7 +67,7 @@ def test_the_runner_serves_it(project: Path) -> None:
 
 
 def test_pytest_serves_it(project: Path) -> None:
-    asked = [
+    options = [
         "-p",
         "tier0.pytest_plugin",
         "-p",
@@ -78,17 +79,17 @@ def test_pytest_serves_it(project: Path) -> None:
         "--tier0-groups",
         "identity,parity",
     ]
-    status, said = finish(
-        project, "pytest", *asked, "--tier0-pipeline", "my_training:train_churn", "-q", "-k", "not slow"
+    status, output = finish(
+        project, "pytest", *options, "--tier0-pipeline", "my_training:train_churn", "-q", "-k", "not slow"
     )
 
-    assert status == 0, said
-    assert "GradientBoostingClassifier, of your own training" in said
+    assert status == 0, output
+    assert "GradientBoostingClassifier, of your own training" in output
     assert (project / "calls").read_text(encoding="utf-8").splitlines() == ["called"]
 
 
 @pytest.mark.parametrize(
-    ("named", "told"),
+    ("name", "message"),
     [
         ("nowhere:train", "pipeline = 'nowhere:train' cannot be imported"),
         ("my_training:nothing", "pipeline = 'my_training:nothing' cannot be imported"),
@@ -96,9 +97,9 @@ def test_pytest_serves_it(project: Path) -> None:
         ("my_training", "invalid pipeline 'my_training': expected module:name"),
     ],
 )
-def test_what_cannot_be_called_is_told_before_any_work(project: Path, named: str, told: str) -> None:
-    status, said = finish(project, "tier0.cli", "run", "--pipeline", named, "--output-dir", "runs")
+def test_an_uncallable_function_is_rejected_before_any_work(project: Path, name: str, message: str) -> None:
+    status, output = finish(project, "tier0.cli", "run", "--pipeline", name, "--output-dir", "runs")
 
-    assert status == 2, said
-    assert told in said
+    assert status == 2, output
+    assert message in output
     assert not (project / "runs").exists()

@@ -1,4 +1,4 @@
-"""The fits of steps 4 and 5 on a real Dask cluster of two worker processes: the same outcome as here."""
+"""Steps 4 and 5 on a real Dask cluster of two worker processes have the same results as in one process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DEADLINE = 60.0
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(240), pytest.mark.xdist_group("tier0_bentoml")]
-ASKED = ["--step", "4,5", "--dataset", "wine", "--algorithms", "linear,xgboost", "--hpo-trials", "6"]
+OPTIONS = ["--step", "4,5", "--dataset", "wine", "--algorithms", "linear,xgboost", "--hpo-trials", "6"]
 
 
 def start(stack: ExitStack, log: Path, *arguments: str, python_path: str) -> None:
@@ -31,7 +31,7 @@ def start(stack: ExitStack, log: Path, *arguments: str, python_path: str) -> Non
     stack.callback(process.kill)
 
 
-def until_said(log: Path, pattern: str) -> re.Match[str]:
+def wait_for_line(log: Path, pattern: str) -> re.Match[str]:
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         if found := re.search(pattern, log.read_text(encoding="utf-8")):
@@ -42,7 +42,7 @@ def until_said(log: Path, pattern: str) -> re.Match[str]:
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a scheduler, without any workers."""
+    """Address of a scheduler that has no workers."""
     pytest.importorskip("distributed")
     log = tmp_path_factory.mktemp("dask") / "scheduler.log"
     with ExitStack() as stack:
@@ -57,7 +57,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "--no-dashboard",
             python_path=str(ROOT / "src"),
         )
-        yield until_said(log, r"Scheduler at: +(tcp://127\.0\.0\.1:\d+)")[1]
+        yield wait_for_line(log, r"Scheduler at: +(tcp://127\.0\.0\.1:\d+)")[1]
 
 
 def start_workers(
@@ -83,7 +83,7 @@ def start_workers(
             python_path=python_path,
         )
     for one in range(number):
-        until_said(folder / f"worker{one}.log", "Registered to")
+        wait_for_line(folder / f"worker{one}.log", "Registered to")
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -106,49 +106,47 @@ def outcome(report: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_two_workers_give_what_one_machine_gives(scheduler: str, tmp_path: Path) -> None:
+def test_two_workers_have_the_results_of_one_process(scheduler: str, tmp_path: Path) -> None:
     from distributed import Client
 
-    here = run(tmp_path, *ASKED, "--json", str(tmp_path / "here.json"))
+    local = run(tmp_path, *OPTIONS, "--json", str(tmp_path / "local.json"))
     with ExitStack() as stack:
         start_workers(stack, scheduler, tmp_path, 2)
-        there = run(tmp_path, *ASKED, "--dask", scheduler, "--json", str(tmp_path / "there.json"))
+        on_cluster = run(tmp_path, *OPTIONS, "--dask", scheduler, "--json", str(tmp_path / "cluster.json"))
         with Client(scheduler, set_as_default=False) as client:  # type: ignore[no-untyped-call]
             fits = client.run(lambda dask_worker: dask_worker.state.executed_count)
 
-    assert (here[0], there[0]) == (0, 0), (here[1], there[1])
+    assert (local[0], on_cluster[0]) == (0, 0), (local[1], on_cluster[1])
     assert len(fits) == 2
     assert all(fits.values()), fits
-    assert outcome(tmp_path / "here.json") == outcome(tmp_path / "there.json")
+    assert outcome(tmp_path / "local.json") == outcome(tmp_path / "cluster.json")
 
 
-def test_a_cluster_without_workers_is_told(scheduler: str, tmp_path: Path) -> None:
-    status, said = run(tmp_path, *ASKED, "--dask", scheduler)
+def test_a_cluster_without_workers_is_rejected(scheduler: str, tmp_path: Path) -> None:
+    status, output = run(tmp_path, *OPTIONS, "--dask", scheduler)
 
-    assert status == 2, said
-    assert f"dask = '{scheduler}' has no workers. Start some with: dask worker {scheduler}" in said
+    assert status == 2, output
+    assert f"dask worker {scheduler}" in output
     assert not (tmp_path / "runs").exists()
 
 
-def test_workers_of_another_version_are_told(scheduler: str, tmp_path: Path) -> None:
+def test_workers_with_another_version_are_rejected(scheduler: str, tmp_path: Path) -> None:
     other = tmp_path / "other" / "numpy-0.1.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.1\n", encoding="utf-8")
     with ExitStack() as stack:
         start_workers(stack, scheduler, tmp_path, 1, f"{other.parent}{os.pathsep}{ROOT / 'src'}")
-        status, said = run(tmp_path, *ASKED, "--dask", scheduler)
+        status, output = run(tmp_path, *OPTIONS, "--dask", scheduler)
 
-    assert status == 2, said
-    assert re.search(r"the worker tcp://127\.0\.0\.1:\d+ has numpy 0\.1, and here is ", said), said
+    assert status == 2, output
+    assert re.search(r"tcp://127\.0\.0\.1:\d+ has numpy 0\.1", output), output
 
 
-@pytest.mark.parametrize(
-    ("address", "told"),
-    [("127.0.0.1:8786", "is no address of a scheduler"), ("tcp://127.0.0.1:1", "does not answer")],
-)
-def test_an_address_without_a_scheduler_is_told(address: str, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:8786", "tcp://127.0.0.1:1"])
+def test_an_address_without_a_scheduler_is_rejected(address: str, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
-    status, said = run(tmp_path, *ASKED, "--dask", address)
+    status, output = run(tmp_path, *OPTIONS, "--dask", address)
 
-    assert status == 2, said
-    assert f"dask = '{address}' {told}" in said, said
+    assert status == 2, output
+    assert "Dask scheduler" in output
+    assert address in output

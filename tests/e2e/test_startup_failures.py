@@ -1,4 +1,4 @@
-"""A server that does not become ready says why, soon, and leaves nothing behind."""
+"""A server that cannot become ready fails soon, with the reason, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_worker_that_dies_fails_within_a_second(server: Server, model: Registe
     assert "died" in str(failures[0])
 
 
-def test_silence_ends_at_the_startup_timeout(server: Server, model: RegisteredModel) -> None:
+def test_an_unresponsive_server_fails_at_the_startup_timeout(server: Server, model: RegisteredModel) -> None:
     server.launch()
     start = time.monotonic()
 
@@ -167,7 +167,7 @@ def test_another_library_version_is_not_served(server: Server, workspace: Worksp
         server.wait_until_ready(golden_probe(trained, server.nonce), 60)
 
 
-def test_a_taken_port_names_its_owner_and_the_next_one_can_be_asked_for(server: Server) -> None:
+def test_a_port_in_use_names_its_owner_and_the_next_one_can_be_requested(server: Server) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -183,8 +183,8 @@ def test_a_taken_port_names_its_owner_and_the_next_one_can_be_asked_for(server: 
         wait_for(lambda: any(accepts_connections(port) for port in range(number + 1, number + 5)))
 
 
-def test_a_port_that_is_taken_after_the_look_is_told_too(server: Server, model: RegisteredModel) -> None:
-    """Whoever takes the port while bentoml serve still imports gets it."""
+def test_a_port_taken_during_the_start_names_its_owner(server: Server, model: RegisteredModel) -> None:
+    """Another process can take the port while bentoml serve does its imports."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         server.port = Port(taken.getsockname()[1])
@@ -197,9 +197,7 @@ def test_a_port_that_is_taken_after_the_look_is_told_too(server: Server, model: 
             server.wait_until_ready(golden_probe(model, server.nonce), 60)
 
 
-def test_a_port_that_is_lost_like_that_is_replaced_by_the_next_where_that_is_allowed(
-    server: Server, model: RegisteredModel
-) -> None:
+def test_a_lost_port_is_replaced_by_the_next_one_if_allowed(server: Server, model: RegisteredModel) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         number = taken.getsockname()[1]
@@ -212,7 +210,7 @@ def test_a_port_that_is_lost_like_that_is_replaced_by_the_next_where_that_is_all
     assert number < int(server.url.rpartition(":")[2]) < number + 10
 
 
-def test_the_port_that_was_asked_for_is_the_one_that_answers(server: Server, model: RegisteredModel) -> None:
+def test_the_requested_port_is_used(server: Server, model: RegisteredModel) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number = probe.getsockname()[1]
@@ -236,10 +234,10 @@ def test_the_worker_loads_no_library_that_its_model_does_not_need(
     assert not [name for name in ("xgboost", "lightgbm", "mlflow", "optuna", "matplotlib") if name in loaded]
 
 
-def test_a_model_that_answers_otherwise_is_told_with_the_row_and_a_curl_line(
+def test_a_different_prediction_is_reported_with_the_row_and_a_curl_command(
     server: Server, model: RegisteredModel
 ) -> None:
-    lies = replace(
+    different = replace(
         model, golden=replace(model.golden, predictions=[1 - label for label in model.golden.predictions])
     )
     server.launch()
@@ -249,14 +247,14 @@ def test_a_model_that_answers_otherwise_is_told_with_the_row_and_a_curl_line(
         PredictionMismatchError,
         match=r"row 0: .* expected 1, got 0 \(6 of \d+ rows differ\)\nReproduce with: curl -sS http",
     ) as failure:
-        server.wait_until_ready(golden_probe(lies, server.nonce), 60)
+        server.wait_until_ready(golden_probe(different, server.nonce), 60)
 
     command = str(failure.value).partition("Reproduce with: ")[2]
     answer = json.loads(subprocess.run(command, shell=True, capture_output=True, check=True).stdout)
     assert answer["predictions"] == [0]
 
 
-def test_a_worker_that_hangs_is_stopped_all_the_same(workspace: Workspace, model: RegisteredModel) -> None:
+def test_a_hanging_worker_is_stopped(workspace: Workspace, model: RegisteredModel) -> None:
     server = Server(workspace.folder("s"))
     server.launch()
     server.announce({"tiny": model.tag}, model.store)

@@ -1,4 +1,4 @@
-"""Is nothing left? Asked of a second server, while the first one goes on."""
+"""A stopped server leaves nothing behind, and another one keeps running."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_stopped_server_leaves_no_process_no_port_and_no_folder(
 
 
 @pytest.mark.asyncio
-async def test_a_start_that_is_given_up_leaves_nothing(tier0_deployment: OwnDeployment) -> None:
+async def test_a_cancelled_start_leaves_nothing(tier0_deployment: OwnDeployment) -> None:
     before = {process.pid for process in processes_of_ours()}
     starting = asyncio.ensure_future(tier0.start_bentoml_service(tier0_deployment.model))
     await asyncio.to_thread(wait_until, lambda: processes_of_ours_since(before))

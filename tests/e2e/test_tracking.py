@@ -1,4 +1,4 @@
-"""Is what MLflow keeps what was trained?"""
+"""The model and the metrics logged to MLflow are those of the training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tier0 import RegisteredModel
     from tier0.runs.session import Trained
 
-# MLflow's own code uses what SQLAlchemy deprecates.
+# MLflow's own code uses deprecated functions of SQLAlchemy.
 pytestmark = [
     pytest.mark.tier0_bentoml,
     pytest.mark.timeout(120),
@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 
-def test_logged_model_gives_the_golden_answers(
+def test_logged_model_predicts_the_golden_rows(
     tier0_trained: Trained, tier0_model: RegisteredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signature, golden = tier0_model.signature, tier0_model.golden.examples
@@ -34,7 +34,7 @@ def test_logged_model_gives_the_golden_answers(
     assert got == expected
 
 
-def test_run_holds_parameters_and_metrics(tier0_trained: Trained) -> None:
+def test_run_has_parameters_and_metrics(tier0_trained: Trained) -> None:
     run = mlflow.MlflowClient(tier0_trained.tracking_uri).get_run(tier0_trained.run_id)
 
     assert run.data.params["algorithm"] == tier0_trained.training.algorithm

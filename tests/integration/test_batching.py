@@ -1,4 +1,4 @@
-"""Rows that arrive together are predicted together, and no caller ever sees another's."""
+"""Batching of concurrent requests: every caller gets the outputs of its own rows."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tier0.serving.registration import ModelSaver
 ROWS = np.random.default_rng(7).normal(size=(30, 2))
 
 
-class Watched(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """Gives the sum of each row; writes down what it was asked together, and does not take 13."""
+class RecordingModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Predicts the sum of each row, records the size of each batch, and raises for the value 13."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
 
-    def fit(self, *_: Any) -> Watched:
+    def fit(self, *_: Any) -> RecordingModel:
         self.asked_: list[int] = []
         return self
 
@@ -42,7 +42,7 @@ class Watched(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(rows, dtype=float).sum(axis=1)
 
 
-class Stops(Watched):
+class Stops(RecordingModel):
     def predict(self, rows: Any) -> Any:
         if (np.asarray(rows) == 13).any():
             next(iter(()))
@@ -50,17 +50,17 @@ class Stops(Watched):
 
 
 class Panic(BaseException):
-    """What libraries in other languages raise."""
+    """An exception of a native library, which does not derive from Exception."""
 
 
-class Panics(Watched):
+class Panics(RecordingModel):
     def predict(self, rows: Any) -> Any:
         if (np.asarray(rows) == 13).any():
             raise Panic
         return super().predict(rows)
 
 
-class OfTheBatch(Watched):
+class BatchDependent(RecordingModel):
     def predict(self, rows: Any) -> Any:
         return super().predict(rows) - np.asarray(rows).mean()
 
@@ -72,7 +72,7 @@ def predictor_of(model: Any, examples: Any, folder: Path) -> Predictor:
 
 
 def batcher_of(model: Any, folder: Path, examples: Any = ROWS[:5]) -> Batcher:
-    seconds, model.seconds = model.seconds, 0.0  # it is asked often while it is saved
+    seconds, model.seconds = model.seconds, 0.0  # saving calls the model often
     predictor = predictor_of(model.fit(examples, np.zeros(len(examples))), examples, folder)
     model.seconds = seconds
     model.asked_.clear()
@@ -81,10 +81,10 @@ def batcher_of(model: Any, folder: Path, examples: Any = ROWS[:5]) -> Batcher:
 
 @settings(max_examples=50, deadline=None)
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=30), bad=st.sets(st.integers(0, 29)))
-def test_every_caller_gets_its_own_rows_whatever_strangers_send(
+def test_every_caller_gets_its_own_rows_whatever_others_send(
     sizes: list[int], bad: set[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    batcher = batcher_of(Watched(), tmp_path_factory.mktemp("m"))
+    batcher = batcher_of(RecordingModel(), tmp_path_factory.mktemp("m"))
     asked = [
         [[float(caller), 13.0 if caller in bad else float(index) + 20] for index in range(size)]
         for caller, size in enumerate(sizes)
@@ -101,8 +101,8 @@ def test_every_caller_gets_its_own_rows_whatever_strangers_send(
 
 
 @pytest.mark.asyncio
-async def test_what_arrives_together_is_asked_together_and_nobody_waits(tmp_path: Path) -> None:
-    model = Watched()
+async def test_concurrent_requests_form_one_batch(tmp_path: Path) -> None:
+    model = RecordingModel()
     batcher = batcher_of(model, tmp_path)
 
     await batcher.predict([[1.0, 2.0]])
@@ -114,9 +114,9 @@ async def test_what_arrives_together_is_asked_together_and_nobody_waits(tmp_path
 @pytest.mark.parametrize("model", [Stops(), Panics()])
 @pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.asyncio
-async def test_whatever_a_model_raises_nobody_waits_for_ever(
+async def test_every_request_ends_whatever_a_model_raises(
     tmp_path: Path,
-    model: Watched,
+    model: RecordingModel,
     slow: bool,  # noqa: FBT001
 ) -> None:
     batcher = batcher_of(model.set_params(seconds=0.02 if slow else 0.0), tmp_path)
@@ -133,7 +133,7 @@ async def test_whatever_a_model_raises_nobody_waits_for_ever(
 
 @pytest.mark.asyncio
 async def test_a_slow_model_does_not_keep_the_loop(tmp_path: Path) -> None:
-    batcher = batcher_of(Watched(0.05), tmp_path)
+    batcher = batcher_of(RecordingModel(0.05), tmp_path)
     await batcher.predict([[1.0, 2.0]])
     asking = asyncio.ensure_future(batcher.predict([[3.0, 4.0]]))
     turns = 0
@@ -147,9 +147,9 @@ async def test_a_slow_model_does_not_keep_the_loop(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_rows_whose_caller_has_gone_are_not_asked(tmp_path: Path) -> None:
-    model = Watched(0.05)
+    model = RecordingModel(0.05)
     batcher = batcher_of(model, tmp_path)
-    await batcher.predict([[1.0, 2.0]])  # by now it is known as slow, and runs in a thread
+    await batcher.predict([[1.0, 2.0]])  # from now on the model is known to be slow, and runs in a thread
     first, gone, last = (
         asyncio.ensure_future(batcher.predict([[value, value]])) for value in (1.0, 2.0, 3.0)
     )
@@ -161,8 +161,8 @@ async def test_rows_whose_caller_has_gone_are_not_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_more_than_can_wait_is_refused(tmp_path: Path) -> None:
-    batcher = batcher_of(Watched(), tmp_path)
+async def test_requests_beyond_the_queue_limit_are_rejected(tmp_path: Path) -> None:
+    batcher = batcher_of(RecordingModel(), tmp_path)
 
     outcomes = await asyncio.gather(
         *(batcher.predict([[1.0, 2.0]]) for _ in range(MAX_WAITING + 5)), return_exceptions=True
@@ -173,10 +173,10 @@ async def test_more_than_can_wait_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_nobody_waits_longer_than_callers_do_for_a_model_that_takes_one_at_a_time(
+async def test_waiting_is_limited_for_a_model_without_batches(
     tmp_path: Path,
 ) -> None:
-    batcher = batcher_of(Watched(0.25), tmp_path)
+    batcher = batcher_of(RecordingModel(0.25), tmp_path)
     batcher.can_batch = False
     await batcher.predict([[1.0, 2.0]])
 
@@ -191,8 +191,8 @@ async def test_nobody_waits_longer_than_callers_do_for_a_model_that_takes_one_at
 
 
 @pytest.mark.asyncio
-async def test_a_batch_has_as_many_rows_as_the_model_answers_quickly(tmp_path: Path) -> None:
-    quick, slow = Watched(), Watched()
+async def test_a_batch_has_as_many_rows_as_the_model_predicts_quickly(tmp_path: Path) -> None:
+    quick, slow = RecordingModel(), RecordingModel()
     for model in (quick, slow):
         batcher = batcher_of(model, tmp_path / str(id(model)))
         model.seconds = 0.0 if model is quick else 0.3
@@ -206,8 +206,8 @@ async def test_a_batch_has_as_many_rows_as_the_model_answers_quickly(tmp_path: P
 
 
 @pytest.mark.asyncio
-async def test_one_row_that_cannot_be_answered_costs_the_others_little(tmp_path: Path) -> None:
-    model = Watched()
+async def test_one_failing_row_costs_few_extra_calls(tmp_path: Path) -> None:
+    model = RecordingModel()
     batcher = batcher_of(model, tmp_path)
     await batcher.predict([[1.0, 2.0]])
     before = len(model.asked_)
@@ -222,8 +222,8 @@ async def test_one_row_that_cannot_be_answered_costs_the_others_little(tmp_path:
 
 
 @pytest.mark.asyncio
-async def test_after_too_many_waited_fewer_may_for_a_while(tmp_path: Path) -> None:
-    batcher = batcher_of(Watched(0.02), tmp_path)
+async def test_the_limit_is_shorter_for_a_while_after_an_overload(tmp_path: Path) -> None:
+    batcher = batcher_of(RecordingModel(0.02), tmp_path)
     batcher.can_batch = False
     await batcher.predict([[1.0, 2.0]])
 
@@ -242,8 +242,8 @@ async def test_after_too_many_waited_fewer_may_for_a_while(tmp_path: Path) -> No
 
 
 @pytest.mark.asyncio
-async def test_one_batch_that_was_held_up_sends_nobody_away(tmp_path: Path) -> None:
-    model = Watched(0.005)
+async def test_one_delayed_batch_rejects_no_request(tmp_path: Path) -> None:
+    model = RecordingModel(0.005)
     batcher = batcher_of(model, tmp_path)
     batcher.can_batch = False
     for seconds in (0.005, 0.005, 0.1):
@@ -257,8 +257,8 @@ async def test_one_batch_that_was_held_up_sends_nobody_away(tmp_path: Path) -> N
 
 
 @pytest.mark.asyncio
-async def test_whoever_was_let_in_before_the_model_became_slow_is_not_kept_waiting(tmp_path: Path) -> None:
-    model = Watched(0.03)
+async def test_requests_accepted_before_an_overload_are_rejected_when_late(tmp_path: Path) -> None:
+    model = RecordingModel(0.03)
     batcher = batcher_of(model, tmp_path)
     batcher.can_batch = False
     await batcher.predict([[1.0, 2.0]])
@@ -274,14 +274,14 @@ async def test_whoever_was_let_in_before_the_model_became_slow_is_not_kept_waiti
     assert len(model.asked_) - 1 == sum(isinstance(one, tuple) for one in outcomes) <= 4
     assert isinstance(
         outcomes[len(outcomes) - len(rejected) + len(late) - 1], tuple
-    )  # the last who was let in: one is always kept
+    )  # the last accepted one: one batch is always kept
 
 
 @pytest.mark.asyncio
-async def test_rows_that_may_not_join_are_counted_as_batches_of_their_own(
+async def test_rows_that_may_not_join_count_as_separate_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batcher = batcher_of(Watched(0.05), tmp_path)
+    batcher = batcher_of(RecordingModel(0.05), tmp_path)
     await batcher.predict([[1.0, 2.0]])
     monkeypatch.setattr(type(batcher.predictor.entry.signature), "may_join", lambda *_: False)
 
@@ -292,15 +292,15 @@ async def test_rows_that_may_not_join_are_counted_as_batches_of_their_own(
     assert sum(isinstance(one, tuple) for one in outcomes) < 10
 
 
-class Ids(Watched):
+class Ids(RecordingModel):
     def predict(self, rows: Any) -> Any:
         self.asked_.append(len(rows))
         return (rows["id"].to_numpy() % 1000).astype(float)
 
 
 @pytest.mark.asyncio
-async def test_a_strangers_missing_value_does_not_change_the_dtype_of_whole_numbers(tmp_path: Path) -> None:
-    """Beside a missing value numpy's whole numbers become floats, which hold nothing beyond 2**53."""
+async def test_another_callers_missing_value_does_not_change_the_dtype(tmp_path: Path) -> None:
+    """With a missing value in the column, integers become floats, which are not exact above 2**53."""
     examples = pd.DataFrame({"id": [1, 2, 3], "n": [1, 2, 3]})
     large = 2**53 + 1
     model = Ids()
@@ -317,12 +317,12 @@ async def test_a_strangers_missing_value_does_not_change_the_dtype_of_whole_numb
     ]
 
 
-def test_a_model_that_answers_otherwise_in_a_batch_is_never_asked_for_strangers_together(
+def test_batch_dependent_outputs_are_detected(
     tmp_path: Path,
 ) -> None:
     assert has_batch_independent_outputs(
         predictor_of(LinearRegression().fit(ROWS, ROWS[:, 0]), ROWS[:5], tmp_path / "a")
     )
     assert not has_batch_independent_outputs(
-        predictor_of(OfTheBatch().fit(ROWS, ROWS[:, 0]), ROWS[:5], tmp_path / "b")
+        predictor_of(BatchDependent().fit(ROWS, ROWS[:, 0]), ROWS[:5], tmp_path / "b")
     )

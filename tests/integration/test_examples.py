@@ -1,4 +1,4 @@
-"""The example models of `tier0 serve --all` are right about what is known of their data."""
+"""The example models of `tier0 serve --all` agree with what is known about their data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tier0.pipeline import examples
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """As the process that trains them has it: on a busy machine the threads of OpenMP wait for each other."""
+    """Use one thread, as the process that trains them does: OpenMP's threads would wait for each other."""
     with threadpool_limits(limits=1):
         yield
 
 
-def test_intervals_hold_as_often_as_they_say_for_customers_that_nobody_trained_on() -> None:
+def test_intervals_have_their_coverage_for_unseen_customers() -> None:
     (model, _) = examples.train_regression(7)
     customers, score = examples._customers(8)
     noise = np.random.default_rng(8).lognormal(sigma=0.2, size=len(customers))
@@ -29,15 +29,15 @@ def test_intervals_hold_as_often_as_they_say_for_customers_that_nobody_trained_o
     assert ((lower <= spent) & (spent <= upper)).mean() == pytest.approx(examples.LEVEL, abs=0.05)
 
 
-def test_the_training_helped_by_about_what_the_experiment_found() -> None:
+def test_the_effect_is_near_that_of_the_experiment() -> None:
     """1,794 dollars: the difference of the means in the experiment (Dehejia and Wahba, 1999, table 5)."""
     pytest.importorskip("econml")
     people = pytest.importorskip("causaldata").nsw_mixtape.load_pandas().data
     (effect,) = examples.train_causal(7)
 
-    said = effect.model.predict(people[examples.MODIFIERS].astype(float))
+    effects = effect.model.predict(people[examples.MODIFIERS].astype(float))
     lower, upper = effect.model.predict_interval(people[examples.MODIFIERS].astype(float)).T
 
-    assert 1_794 - 900 < said.mean() < 1_794 + 900
-    assert (lower <= said).all()
-    assert (said <= upper).all()
+    assert 1_794 - 900 < effects.mean() < 1_794 + 900
+    assert (lower <= effects).all()
+    assert (effects <= upper).all()

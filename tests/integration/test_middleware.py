@@ -1,4 +1,4 @@
-"""The layers around a request that we exchange for others: they do the same, and leave less behind."""
+"""The middleware that replaces BentoML's has the same effects, and keeps no objects of a request."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 
 
-def told(span: Any, scope: object) -> None:
-    """What BentoML hands to OpenTelemetry."""
+def request_hook(span: Any, scope: object) -> None:
+    """The hook that BentoML passes to OpenTelemetry."""
     if span.context is not None:
         trace_context.request_id = span.context.span_id
 
@@ -64,9 +64,8 @@ belongings: ContextVar[object] = ContextVar("belongings")
 
 async def ids(request: Request) -> Response:
     context = trace.get_current_span().get_span_context()
-    return PlainTextResponse(
-        f"{trace_context.trace_id:032x} {trace_context.span_id:016x} {trace_context.request_id:016x} {context.trace_flags:d}"
-    )
+    own = f"{trace_context.trace_id:032x} {trace_context.span_id:016x} {trace_context.request_id:016x}"
+    return PlainTextResponse(f"{own} {context.trace_flags:d}")
 
 
 async def state(request: Request) -> Response:
@@ -124,17 +123,17 @@ def tracing(exporter: InMemorySpanExporter | None) -> list[Middleware]:
     provider = TracerProvider(sampler=ParentBasedTraceIdRatio(0))  # as BentoML's
     if exporter is not None:
         provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return [Middleware(OpenTelemetryMiddleware, server_request_hook=told, tracer_provider=provider)]
+    return [Middleware(OpenTelemetryMiddleware, server_request_hook=request_hook, tracer_provider=provider)]
 
 
 def application(
-    layers: list[Middleware] | None = None, *, timeout: float = 0.05, exchanged: bool = True
+    layers: list[Middleware] | None = None, *, timeout: float = 0.05, replaced: bool = True
 ) -> Starlette:
     app = Starlette(
         routes=ROUTES, middleware=layers or [*tracing(None), Middleware(TimeoutMiddleware, timeout=timeout)]
     )
     app.middleware_stack = app.build_middleware_stack()
-    if exchanged:
+    if replaced:
         replace_middleware(app.middleware_stack)
     return app
 
@@ -152,12 +151,12 @@ async def test_the_callers_trace_is_continued_and_a_request_has_an_id_of_its_own
     assert first[3] == "1"
 
 
-async def test_the_callers_tracestate_goes_on() -> None:
-    answer = await ask(application(), "/state", {"traceparent": PARENT, "tracestate": "vendor=1"})
-    assert answer.text == "vendor=1"
+async def test_the_callers_tracestate_is_continued() -> None:
+    response = await ask(application(), "/state", {"traceparent": PARENT, "tracestate": "vendor=1"})
+    assert response.text == "vendor=1"
 
 
-async def test_without_a_caller_with_a_trace_every_request_has_one_of_its_own() -> None:
+async def test_without_a_callers_trace_every_request_gets_a_new_one() -> None:
     app = application()
     first, second = [(await ask(app, "/ids")).text.split() for _ in range(2)]
     assert int(first[0], 16) != int(second[0], 16) != 0
@@ -165,7 +164,7 @@ async def test_without_a_caller_with_a_trace_every_request_has_one_of_its_own() 
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-async def test_whoever_exports_spans_keeps_opentelemetrys_own_layer() -> None:
+async def test_with_an_exporter_opentelemetrys_middleware_is_kept() -> None:
     exporter = InMemorySpanExporter()
     await ask(application(tracing(exporter)), "/ids", {"traceparent": PARENT})
     assert [
@@ -175,20 +174,20 @@ async def test_whoever_exports_spans_keeps_opentelemetrys_own_layer() -> None:
     ] == [TRACE]
 
 
-async def test_what_does_not_answer_in_time_is_504() -> None:
-    answer = await ask(application(), "/hang")
-    assert (answer.status_code, answer.json()) == (
+async def test_a_late_response_is_504() -> None:
+    response = await ask(application(), "/hang")
+    assert (response.status_code, response.json()) == (
         504,
         {"error": "Not able to process the request in 0.05 seconds"},
     )
 
 
-async def test_what_ends_late_and_answers_all_the_same_is_504() -> None:
-    answer = await ask(application(), "/stubborn")
-    assert answer.status_code == 504
+async def test_a_response_in_spite_of_cancellation_is_504() -> None:
+    response = await ask(application(), "/stubborn")
+    assert response.status_code == 504
 
 
-async def test_what_fails_as_it_is_given_up_is_504_and_told_in_the_log(
+async def test_a_failure_during_cancellation_is_504_and_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
@@ -201,11 +200,11 @@ async def test_a_timeout_of_the_models_own_is_its_own() -> None:
         await ask(application(), "/own_timeout")
 
 
-async def test_an_answer_that_has_begun_may_take_longer() -> None:
+async def test_a_response_that_has_begun_is_not_limited() -> None:
     assert (await ask(application(), "/slow_to_end")).text == "ab"
 
 
-async def test_nothing_of_a_request_is_kept_until_its_time_would_be_over() -> None:
+async def test_no_object_of_a_request_is_kept_until_its_timeout() -> None:
     kept = []
 
     class Belongings:
@@ -227,14 +226,14 @@ async def test_nothing_of_a_request_is_kept_until_its_time_would_be_over() -> No
     assert not any(one() for one in kept)
 
 
-class Told:
-    """An application with all of BentoML's layers, and what they tell: lines of the log, and samples of the metrics."""
+class InstrumentedApp:
+    """An application with all of BentoML's middleware, its log lines and its metric samples."""
 
     def __init__(
         self,
         monkeypatch: pytest.MonkeyPatch,
         *,
-        exchanged: bool,
+        replaced: bool,
         exporter: InMemorySpanExporter | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
@@ -260,7 +259,7 @@ class Told:
                 Middleware(AccessLogMiddleware, skip_paths=skipped, **flags),
                 Middleware(TimeoutMiddleware, timeout=0.05),
             ],
-            exchanged=False,
+            replaced=False,
         )
         (metrics,) = [
             layer
@@ -272,7 +271,7 @@ class Told:
             for kind in (Counter, Gauge, Histogram, Summary)
         }
         metrics._setup(metrics_client=SimpleNamespace(**client), duration_buckets=(0.04, 0.2, 5.0))
-        if exchanged:
+        if replaced:
             replace_middleware(self.app.middleware_stack)
 
     async def after(
@@ -282,7 +281,7 @@ class Told:
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             for method, path, headers, body in requests:
                 await client.request(method, path, headers=headers, content=body)
-        await asyncio.sleep(0)  # a turn of the loop, in which is written what there is to write
+        await asyncio.sleep(0)  # one turn of the event loop, in which log and metrics are written
         lines = [
             re.sub(rf"^\S+T\S+|[0-9.]+ms|span=\w+|trace=(?!{TRACE})\w+", "*", line)
             for line in self.lines.getvalue().splitlines()
@@ -320,10 +319,12 @@ REQUESTS = [
 @pytest.mark.parametrize("exports", [False, True])
 async def test_log_and_metrics_are_bentomls(monkeypatch: pytest.MonkeyPatch, *, exports: bool) -> None:
     found = []
-    for exchanged in (False, True):
-        told = Told(monkeypatch, exchanged=exchanged, exporter=InMemorySpanExporter() if exports else None)
-        found.append(await told.after(*REQUESTS))
-        assert time.time() - 30 < told.last_request() <= time.time()
+    for replaced in (False, True):
+        app = InstrumentedApp(
+            monkeypatch, replaced=replaced, exporter=InMemorySpanExporter() if exports else None
+        )
+        found.append(await app.after(*REQUESTS))
+        assert time.time() - 30 < app.last_request() <= time.time()
     (lines, samples), (our_lines, our_samples) = found
 
     assert our_lines == lines
@@ -332,20 +333,20 @@ async def test_log_and_metrics_are_bentomls(monkeypatch: pytest.MonkeyPatch, *, 
     assert f"trace={TRACE}" in lines[0]
 
 
-async def test_what_is_skipped_is_no_last_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told(monkeypatch, exchanged=True)
-    await told.after(("GET", "/livez", {}, b""))
-    assert told.last_request() == 0
+async def test_skipped_paths_do_not_set_the_last_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = InstrumentedApp(monkeypatch, replaced=True)
+    await app.after(("GET", "/livez", {}, b""))
+    assert app.last_request() == 0
 
 
 async def test_a_request_is_in_progress_while_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told(monkeypatch, exchanged=True)
-    asking = asyncio.create_task(told.after(("GET", "/hang", {}, b"")))
+    app = InstrumentedApp(monkeypatch, replaced=True)
+    asking = asyncio.create_task(app.after(("GET", "/hang", {}, b"")))
 
     def in_progress() -> list[float]:
         return [
             one.value
-            for metric in told.registry.collect()
+            for metric in app.registry.collect()
             for one in metric.samples
             if one.name.endswith("in_progress")
         ]
@@ -356,8 +357,8 @@ async def test_a_request_is_in_progress_while_it_is(monkeypatch: pytest.MonkeyPa
     assert in_progress() == [0]
 
 
-async def test_a_handler_of_ones_own_is_told_as_by_bentoml(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told(monkeypatch, exchanged=False)
+async def test_additional_log_handlers_get_the_same_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = InstrumentedApp(monkeypatch, replaced=False)
     own: list[str] = []
 
     class Mine(logging.Handler):
@@ -367,51 +368,51 @@ async def test_a_handler_of_ones_own_is_told_as_by_bentoml(monkeypatch: pytest.M
     monkeypatch.setattr(
         logging.getLogger("bentoml"), "handlers", [*logging.getLogger("bentoml").handlers, Mine()]
     )
-    replace_middleware(told.app.middleware_stack)
-    lines, _ = await told.after(REQUESTS[0])
+    replace_middleware(app.app.middleware_stack)
+    lines, _ = await app.after(REQUESTS[0])
     assert len(own) == len(lines) == 1
-    assert own[0] in told.lines.getvalue()
+    assert own[0] in app.lines.getvalue()
 
 
-async def test_a_log_that_cannot_be_written_harms_nobody(
+async def test_an_unwritable_log_fails_no_request(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = Told(monkeypatch, exchanged=True)
-    told.lines.close()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(told.app), base_url="http://here") as client:
+    app = InstrumentedApp(monkeypatch, replaced=True)
+    app.lines.close()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app.app), base_url="http://here") as client:
         assert (await client.get("/ids")).status_code == 200
         assert (await client.get("/ids")).status_code == 200
     await asyncio.sleep(0)
     assert "I/O operation on closed file" in capsys.readouterr().err
 
 
-async def test_metrics_that_cannot_be_written_harm_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told(monkeypatch, exchanged=True)
+async def test_unwritable_metrics_fail_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = InstrumentedApp(monkeypatch, replaced=True)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
         disk.setattr(Counter, "inc", full)
-        assert (await ask(told.app, "/ids")).status_code == 200
-    lines, samples = await told.after(REQUESTS[0])
+        assert (await ask(app.app, "/ids")).status_code == 200
+    lines, samples = await app.after(REQUESTS[0])
     assert len([line for line in lines if "path=/ids" in line]) == 2
-    assert "metrics could not be written" in told.lines.getvalue()
+    assert "metrics could not be written" in app.lines.getvalue()
     assert [value for name, value in samples.items() if "request_total" in name or "in_progress" in name] == [
         1,
         0,
     ]
 
 
-async def test_a_line_that_cannot_be_encoded_takes_no_other_with_it(
+async def test_an_unencodable_line_is_escaped_and_others_are_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    told = Told(monkeypatch, exchanged=True)
+    app = InstrumentedApp(monkeypatch, replaced=True)
     (handler,) = logging.getLogger("bentoml").handlers
     assert isinstance(handler, logging.StreamHandler)
     with (tmp_path / "log").open("w", encoding="ascii") as stream:
         monkeypatch.setattr(handler, "stream", stream)
-        await asyncio.gather(*(ask(told.app, f"/{name}") for name in ("a", "€", "b")))
+        await asyncio.gather(*(ask(app.app, f"/{name}") for name in ("a", "€", "b")))
         await asyncio.sleep(0)
     assert re.findall(r"path=(\S+?),", (tmp_path / "log").read_text(encoding="ascii")) == [
         "/a",
@@ -420,10 +421,10 @@ async def test_a_line_that_cannot_be_encoded_takes_no_other_with_it(
     ]
 
 
-async def test_a_line_is_written_when_all_is_answered_whatever_is_done_after_it(
+async def test_a_line_is_written_before_background_tasks_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = Told(monkeypatch, exchanged=True)
+    app = InstrumentedApp(monkeypatch, replaced=True)
     answered = asyncio.Event()
 
     async def send(message: Any) -> None:
@@ -439,18 +440,18 @@ async def test_a_line_is_written_when_all_is_answered_whatever_is_done_after_it(
         "query_string": b"",
         "root_path": "",
     }
-    asking = asyncio.create_task(told.app(scope, asyncio.Queue[Any]().get, send))
+    asking = asyncio.create_task(app.app(scope, asyncio.Queue[Any]().get, send))
     await answered.wait()
     await asyncio.sleep(0.01)
-    assert "path=/goes_on" in told.lines.getvalue()
+    assert "path=/goes_on" in app.lines.getvalue()
     assert not asking.done()
     await asking
 
 
-async def test_a_websocket_goes_through_bentomls_own_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_websocket_passes_through_bentomls_own_middleware(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    for exchanged in (False, True):
-        told = Told(monkeypatch, exchanged=exchanged)
+    for replaced in (False, True):
+        app = InstrumentedApp(monkeypatch, replaced=replaced)
         scope = {
             "type": "websocket",
             "path": "/nowhere",
@@ -462,20 +463,20 @@ async def test_a_websocket_goes_through_bentomls_own_layers(monkeypatch: pytest.
         }
         messages = asyncio.Queue[Any]()
         await messages.put({"type": "websocket.connect"})
-        await told.app(scope, messages.get, AsyncMock())
-        found.append(await told.after())
+        await app.app(scope, messages.get, AsyncMock())
+        found.append(await app.after())
     assert found[0] == found[1]
     assert "Connection closed" in found[1][0][-1]
 
 
-async def test_a_log_that_is_switched_off_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told(monkeypatch, exchanged=True)
+async def test_a_disabled_log_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = InstrumentedApp(monkeypatch, replaced=True)
     logging.getLogger("bentoml").setLevel(logging.WARNING)
-    lines, _ = await told.after(REQUESTS[0])
+    lines, _ = await app.after(REQUESTS[0])
     assert lines == []
 
 
-async def test_what_stands_between_the_layers_is_not_left_out() -> None:
+async def test_other_middleware_in_between_still_runs() -> None:
     class Between:
         def __init__(self, app: Any) -> None:
             self.app = app
@@ -485,11 +486,11 @@ async def test_what_stands_between_the_layers_is_not_left_out() -> None:
             await self.app(scope, receive, send)
 
     seen: list[str] = []
-    answer = await ask(
+    response = await ask(
         application([*tracing(None), Middleware(Between), Middleware(TimeoutMiddleware, timeout=0.05)]),
         "/hang",
     )
-    assert (answer.status_code, seen) == (504, ["/hang"])
+    assert (response.status_code, seen) == (504, ["/hang"])
 
 
 @given(st.lists(st.floats(0, 10) | st.sampled_from([0.1, 1.0, 5.0])))
@@ -526,12 +527,12 @@ async def test_a_path_names_a_model_and_a_route(path: str, model: str | None, ro
 async def started(app: Starlette) -> Starlette:
     """Start an application as a server does, up to the message that it has started."""
     messages = asyncio.Queue[Any]()
-    told = asyncio.Queue[Any]()
+    sent = asyncio.Queue[Any]()
     await messages.put({"type": "lifespan.startup"})
     task = asyncio.create_task(
-        app({"type": "lifespan", "app": app, "asgi": {"version": "3.0"}}, messages.get, told.put)
+        app({"type": "lifespan", "app": app, "asgi": {"version": "3.0"}}, messages.get, sent.put)
     )
-    assert (await asyncio.wait_for(told.get(), 5))["type"] == "lifespan.startup.complete"
+    assert (await asyncio.wait_for(sent.get(), 5))["type"] == "lifespan.startup.complete"
     await messages.put({"type": "lifespan.shutdown"})
     await asyncio.wait_for(task, 5)
     return app
@@ -560,14 +561,14 @@ async def test_browsers_get_their_headers_where_the_service_has_cors(
     assert refused.headers["allow"] == "POST"
 
 
-async def test_layers_are_exchanged_when_the_application_has_started() -> None:
+async def test_middleware_is_replaced_when_the_application_has_started() -> None:
     app = await started(
         Starlette(middleware=[Middleware(TimeoutMiddleware, timeout=1), Middleware(service.Routes)])
     )
     assert type(app.middleware_stack.app).__name__ == "_CombinedMiddleware"  # type: ignore[union-attr]  # it is built
 
 
-async def test_who_is_refused_is_not_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_rejection_is_delayed(monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = SimpleNamespace(tag="m:1")
     for name, value in {
         "nonce": "n",

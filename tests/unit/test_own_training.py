@@ -75,7 +75,7 @@ def test_an_invalid_training_function_is_rejected(case: str, snapshot: SnapshotA
     ],
 )
 @pytest.mark.parametrize("wrap", [np.asarray, lambda rows: pd.DataFrame(rows, columns=["a", "b", "target"])])
-def test_it_is_measured_and_analysed(
+def test_a_users_model_is_measured_and_analysed(
     model: Any, target: Any, task: str, metrics: set[str], wrap: Callable[[Any], Any]
 ) -> None:
     own = call_user_training(
@@ -104,7 +104,7 @@ def test_a_useless_model_is_rejected() -> None:
 
 
 @pytest.mark.parametrize("name", ["dataset", "algorithms", "hpo_trials", "url"])
-def test_what_chooses_data_or_algorithm_is_refused_beside_it(name: str) -> None:
+def test_options_that_select_data_or_algorithms_are_rejected(name: str) -> None:
     value = {"dataset": "wine", "algorithms": "linear", "hpo_trials": "3", "url": "http://127.0.0.1:1"}[name]
 
     with pytest.raises(SettingsError) as raised:

@@ -39,7 +39,7 @@ def write(path: Path, **columns: Any) -> Path:
     return path
 
 
-def test_patients_are_what_they_are_said_to_be() -> None:
+def test_patients_are_as_documented() -> None:
     dataset = make_patients(7)
 
     assert len(dataset) == 600
@@ -52,7 +52,7 @@ def test_patients_are_what_they_are_said_to_be() -> None:
 
 
 @pytest.mark.parametrize("name", ["patients", "breast_cancer", "wine", "diabetes"])
-def test_parts_never_meet_and_have_their_shares(name: str) -> None:
+def test_parts_are_disjoint_and_have_their_shares(name: str) -> None:
     dataset = load_dataset(merge_settings({"dataset": name}, {}))
 
     parts = split(dataset, 7)
@@ -126,14 +126,14 @@ def test_the_name_of_a_file_becomes_one_that_a_store_takes(tmp_path: Path) -> No
     assert load(write(tmp_path / "患者.csv", x=range(100), y=[0, 1] * 50)).name == "data"
 
 
-def test_one_class_only_is_useless(tmp_path: Path) -> None:
+def test_a_single_class_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UselessModelError, match="'y' is 1 in all 100 rows"):
         load(write(tmp_path / "rows.csv", x=range(100), y=[1] * 100))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"PAR1 not really"])
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_broken_file_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
+def test_an_unreadable_file_is_rejected(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"rows.{suffix}"
     path.write_bytes(content)
 
@@ -152,11 +152,11 @@ def test_a_broken_file_is_refused(tmp_path: Path, suffix: str, content: bytes) -
         ([0.5, 1.0] * 50, "regression"),
     ],
 )
-def test_the_task_is_read_off_the_target(tmp_path: Path, values: Any, task: str) -> None:
+def test_the_task_is_inferred_from_the_target(tmp_path: Path, values: Any, task: str) -> None:
     assert load(write(tmp_path / "rows.csv", x=range(100), y=values)).task == task
 
 
-def test_whole_numbers_beyond_what_a_float_holds_are_not_made_floats(tmp_path: Path) -> None:
+def test_whole_numbers_that_a_float_cannot_represent_stay_integers(tmp_path: Path) -> None:
     dataset = load(write(tmp_path / "rows.csv", id=[2**53 + number for number in range(100)], y=[0, 1] * 50))
 
     assert str(dataset.features["id"].dtype) == "int64"
@@ -173,9 +173,9 @@ def test_minority_class(target: list[Any], minority: Any) -> None:
 def f1_at(
     threshold: float, target: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any], minority: int
 ) -> float:
-    says = (probabilities >= threshold).astype(int)
-    hits = int(np.sum((says == minority) & (target == minority)))
-    return 2 * hits / max(int(np.sum(says == minority) + np.sum(target == minority)), 1)
+    predicted = (probabilities >= threshold).astype(int)
+    hits = int(np.sum((predicted == minority) & (target == minority)))
+    return 2 * hits / max(int(np.sum(predicted == minority) + np.sum(target == minority)), 1)
 
 
 @given(
@@ -265,7 +265,7 @@ def test_a_better_model_is_accepted() -> None:
     require_useful({"auc_roc": 0.55, "recall_minority": 0.1}, "")
 
 
-def test_selection_picks_the_highest_mean_and_says_why() -> None:
+def test_selection_picks_the_highest_mean_with_a_reason() -> None:
     events = EventLog()
     dataset = make_patients(7)
     parts = split(dataset, 7)
@@ -300,7 +300,7 @@ def test_training_twice_with_one_seed_gives_one_model(name: str) -> None:
 
 
 def test_the_test_part_is_never_trained_on() -> None:
-    """Labels that only the test part has wrong must not change the model."""
+    """Wrong labels in the test part must not change the model."""
     dataset = make_patients(7)
     parts = split(dataset, 7)
     flipped = dataset.target.copy()
@@ -315,7 +315,7 @@ def test_the_test_part_is_never_trained_on() -> None:
     np.testing.assert_array_equal(models[0].predict_proba(features), models[1].predict_proba(features))
 
 
-def test_a_fold_without_a_class_is_refused_and_does_not_win() -> None:
+def test_a_fold_without_a_class_is_rejected() -> None:
     target = np.array([0] * 100 + [1] * 100)
     groups = np.array([*np.arange(100), *([200] * 100)])
     dataset = Dataset(

@@ -34,7 +34,7 @@ def saver(model: Any, examples: Any = X[:10], **options: Any) -> ModelSaver:
     return ModelSaver(model, "m", options.pop("metadata", None), examples, **options)
 
 
-def test_golden_rows_are_what_the_model_in_memory_gives() -> None:
+def test_golden_rows_have_the_outputs_of_the_model_in_memory() -> None:
     model = LogisticRegression().fit(X, Y)
 
     golden = saver(model).golden
@@ -55,7 +55,7 @@ def test_a_threshold_decides_the_golden_labels() -> None:
     assert golden.predictions[:10] != model.predict(X[:10]).tolist()
 
 
-def test_where_values_may_be_missing_is_found_by_asking() -> None:
+def test_accepted_missing_values_are_found_by_calling_the_model() -> None:
     tolerant, strict = HistGradientBoostingClassifier(max_iter=5).fit(X, Y), LogisticRegression().fit(X, Y)
 
     assert all(feature.accepts_missing for feature in saver(tolerant).signature.features)
@@ -146,20 +146,20 @@ def test_an_invalid_registration_is_rejected(case: str, snapshot: SnapshotAssert
 
 
 class SeesTheDtype(BaseEstimator):  # type: ignore[misc]
-    """Answers by the dtype of what it is asked with, which a request cannot bring."""
+    """Predictions depend on the dtype of the input, which a request does not contain."""
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
         return np.full(len(frame), float(frame["grade"].cat.ordered))
 
 
-def test_examples_that_json_would_change_are_refused() -> None:
+def test_examples_that_json_would_change_are_rejected() -> None:
     examples = pd.DataFrame({"grade": pd.Categorical(["a", "b"], ordered=True)})
 
     with pytest.raises(RegistrationError, match=r"row 0: predictions: expected 1\.0, got 0\.0"):
         saver(SeesTheDtype(), examples)
 
 
-def test_a_forest_of_many_threads_is_proven_every_time() -> None:
+def test_a_forest_with_many_threads_has_the_same_golden_rows_every_time() -> None:
     model = RandomForestClassifier(n_estimators=60, n_jobs=4, min_samples_leaf=3, random_state=0).fit(X, Y)
 
     assert len({str(replace(saver(model, X).golden, seconds=None)) for _ in range(5)}) == 1
@@ -190,7 +190,7 @@ def test_whole_numbers_in_an_object_column_are_whole_numbers() -> None:
     assert saver(model, frame).golden.rows == [[1], [2], [2**40], [2**53 + 1]]
 
 
-def test_edge_cases_are_found_by_asking_the_model() -> None:
+def test_edge_cases_are_found_by_calling_the_model() -> None:
     frame = pd.DataFrame(
         {"age": X[:, 0], "region": np.where(X[:, 1] > 0, "north", "south"), "id": 2**53 + 2 * np.arange(120)}
     )
@@ -222,7 +222,7 @@ def test_a_model_without_jumps_has_no_boundaries_and_one_decision() -> None:
     assert golden.predictions[after - 1] != golden.predictions[after]
 
 
-def test_synthetic_golden_rows_are_nobodys() -> None:
+def test_synthetic_golden_rows_are_not_given_rows() -> None:
     frame = pd.DataFrame(
         {"age": X[:, 0], "name": [f"team {number % 9}" for number in range(120)], "visits": np.arange(120)}
     )
@@ -254,7 +254,7 @@ def test_texts_that_may_be_names_are_not_repeated_in_synthetic_rows() -> None:
         golden_rows(model, frame[:50], synthetic=12)
 
 
-def test_a_pipeline_that_mends_spelling_itself_has_no_vocabulary_of_ours() -> None:
+def test_a_pipeline_that_corrects_spelling_itself_has_no_vocabulary() -> None:
     frame = pd.DataFrame({"region": np.where(X[:, 0] > 0, "North", "South")})
     lower = FunctionTransformer(
         lambda frame: frame.apply(lambda column: column.str.lower()), feature_names_out="one-to-one"
@@ -264,7 +264,7 @@ def test_a_pipeline_that_mends_spelling_itself_has_no_vocabulary_of_ours() -> No
     assert saver(model, frame[:10]).signature.features[0].vocabulary is None
 
 
-def test_a_sparse_matrix_and_float32_are_asked_as_they_were_trained() -> None:
+def test_a_sparse_matrix_and_float32_keep_their_types() -> None:
     sparse = csr_matrix(np.where(np.abs(X) > 0.5, X, 0.0))
     narrow = X.astype(np.float32)
 

@@ -396,10 +396,10 @@ def test_a_model_that_cannot_be_pickled_is_reported(tmp_path: Path, monkeypatch:
         (
             "patients",
             None,
-            "input: 200 of the 360 rows of the training part, drawn at random, each class in its proportion",
+            "input: 200 of the 360 rows of the training part, drawn at random, stratified by class",
         ),
         ("diabetes", None, "input: 200 of the 266 rows of the training part, drawn at random"),
-        ("file", "who", "rows of the training part, whole groups, drawn at random"),
+        ("file", "who", "rows of the training part, complete groups, drawn at random"),
     ],
 )
 def test_a_comparison_on_a_sample_is_reported(

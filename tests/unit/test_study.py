@@ -34,7 +34,7 @@ def study_of(tmp_path: Path, text: str) -> Study:
     return read_study(tmp_path / "study.toml")
 
 
-def test_a_whole_statement_is_read(tmp_path: Path) -> None:
+def test_a_study_is_read(tmp_path: Path) -> None:
     study = study_of(
         tmp_path,
         """
@@ -179,7 +179,7 @@ def test_a_pandera_schema_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert any(check in problem for problem in problems), problems
 
 
-def test_a_cohort_says_how_many_each_criterion_removed() -> None:
+def test_a_cohort_counts_the_rows_that_each_criterion_removed() -> None:
     visited = Criterion(column="hcp_visits", at_least=1, name="seen")
     cohort = choose_cohort(PATIENTS, (visited, Criterion(column="age_group", not_one_of=("65+",))), Scope())
 
@@ -244,7 +244,7 @@ def dated_file(tmp_path: Path, dates: list[str]) -> str:
 
 
 @pytest.mark.parametrize("group", [None, "who"])
-def test_by_time_no_part_knows_the_future(tmp_path: Path, group: str | None) -> None:
+def test_parts_are_in_the_order_of_time(tmp_path: Path, group: str | None) -> None:
     days = [
         str(datetime(2026, 1, 1, tzinfo=UTC).date() + timedelta(days=int(day)))
         for day in np.random.default_rng(2).permutation(ROWS)
@@ -288,7 +288,7 @@ def test_unusable_dates_are_rejected(tmp_path: Path, case: str, part: str) -> No
         split(load_dataset(settings), 7)
 
 
-def test_a_date_of_a_built_in_data_set_is_refused() -> None:
+def test_a_date_of_a_built_in_data_set_is_rejected() -> None:
     with pytest.raises(SettingsError, match="date = 'day'"):
         merge_settings({"date": "day"}, {})
 

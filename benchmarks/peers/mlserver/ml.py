@@ -1,4 +1,7 @@
-"""The same model behind MLServer, in its own process, which is the faster way; needs an environment with mlserver and xgboost."""
+"""The same model behind MLServer with in-process inference, its faster mode.
+
+It needs an environment with mlserver and xgboost.
+"""
 
 from __future__ import annotations
 

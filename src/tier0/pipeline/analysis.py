@@ -120,8 +120,7 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
     importances.sort(key=lambda importance: -importance.mean)
     leaks = tuple(
         f"{importance.feature!r} alone reaches {metric} {importance.alone:.3f} on unseen rows: check that "
-        "its "
-        f"value is known before {dataset.target_name!r} is"
+        f"its value is known before {dataset.target_name!r} is"
         for importance in importances
         if importance.alone >= LEAK_SCORES[dataset.task]
     )

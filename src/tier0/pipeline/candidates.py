@@ -161,9 +161,9 @@ def _suggest_boosting(trial: optuna.Trial) -> dict[str, Any]:
 
 def _missing(package: str) -> MissingDependencyError:
     return MissingDependencyError(
-        f"the algorithm {package} needs the package {package}, which is not installed. Install it "
-        f"(pip install {package}), or select other algorithms: "
-        "--tier0-algorithms linear,random_forest,hist_gradient_boosting"
+        f"the algorithm {package} needs the package {package}, which is not installed. Install it (pip "
+        f"install {package}), or select other algorithms: --tier0-algorithms "
+        "linear,random_forest,hist_gradient_boosting"
     )
 
 

@@ -82,8 +82,7 @@ def _check_workers(client: Any, address: str) -> None:
     except Exception as problem:
         raise Tier0Error(
             f"a worker of the Dask cluster {address} cannot import tier0 ({type(problem).__name__}: "
-            f"{problem}). "
-            "Install pytest-tier0 on its workers"
+            f"{problem}). Install pytest-tier0 on its workers"
         ) from problem
     if not workers:
         raise Tier0Error(
@@ -94,8 +93,7 @@ def _check_workers(client: Any, address: str) -> None:
             if found[name] != version:
                 raise Tier0Error(
                     f"the Dask worker {worker} has {name} {found[name]}, but this process has {version}. "
-                    "Results "
-                    "can differ between versions: install the same version there"
+                    "Results can differ between versions: install the same version there"
                 )
 
 

@@ -100,8 +100,7 @@ def _meets(column: pd.Series[Any], criterion: Criterion) -> np.ndarray[Any, Any]
     except TypeError as problem:
         raise StudyError(
             f"cohort: the criterion {str(criterion)!r} cannot be applied to {criterion.column!r}, whose "
-            "values are "
-            f"{column.dtype}: {problem}"
+            f"values are {column.dtype}: {problem}"
         ) from problem
     met = met.to_numpy(dtype=bool, na_value=False)
     return np.where(missing, criterion.where_missing == "keep", met)

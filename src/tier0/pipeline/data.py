@@ -105,8 +105,7 @@ def load_dataset(settings: Settings) -> Dataset:
     if dataset.task == "classification" and len(labels := np.unique(dataset.target).tolist()) == 1:
         raise UselessModelError(
             f"the target {dataset.target_name!r} is {labels[0]!r} in all {len(dataset)} rows: training needs "
-            "at least "
-            "two classes"
+            "at least two classes"
         )
     return dataset
 
@@ -173,8 +172,7 @@ def _load_file(path: Path, target_name: str, group_name: str | None, date_name: 
         if name is not None and (missing := int(frame[name].isna().sum())):
             raise DatasetError(
                 f"the {what} {name!r} of {path} is missing in {missing} of {len(frame)} rows: remove these "
-                "rows, or "
-                "fill in the values"
+                "rows, or fill in the values"
             )
     target = frame[target_name].to_numpy()
     _check_target(target, target_name, path)
@@ -208,8 +206,7 @@ def _check_target(target: np.ndarray[Any, Any], name: str, path: Path) -> None:
     if target.dtype.kind in "mM":
         raise DatasetError(
             f"the target {name!r} of {path} contains dates or times; expected numbers or classes. Pass "
-            "another column "
-            "as --target, or this one as --date"
+            "another column as --target, or this one as --date"
         )
 
 
@@ -226,8 +223,7 @@ def _read_dates(column: pd.Series[Any], path: Path) -> np.ndarray[Any, Any]:
     if missing := int(dates.isna().sum()):
         raise DatasetError(
             f"column {column.name!r} (--date) of {path} is missing in {missing} of {len(dates)} rows: remove "
-            "these "
-            "rows, or fill in the values"
+            "these rows, or fill in the values"
         )
     found: np.ndarray[Any, Any] = dates.to_numpy(dtype="datetime64[s]")
     return found
@@ -257,8 +253,7 @@ def _check_columns(features: pd.DataFrame, path: Path) -> None:
         if kind in "Mm":
             raise DatasetError(
                 f"column {name!r} of {path} contains dates or durations ({column.dtype}): convert it to "
-                "numbers, such "
-                "as days since a date"
+                "numbers, such as days since a date"
             )
         if column.isna().all():
             raise DatasetError(f"column {name!r} of {path} has no value in any row: remove it")
@@ -342,8 +337,7 @@ def _check_parts(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]]) -> di
     if empty := [name for name, indices in parts.items() if not len(indices)]:
         raise DatasetError(
             f"the {empty[0]} part of {dataset.name} would be empty: too many rows have the same date, or "
-            "belong to one "
-            "group"
+            "belong to one group"
         )
     for name in ("train", "validation", "test"):
         absent = set(np.unique(dataset.target).tolist()) - set(dataset.target[parts[name]].tolist())
@@ -360,6 +354,6 @@ def _check_class_sizes(dataset: Dataset) -> None:
         rare = labels.tolist()[counts.argmin()]
         raise DatasetError(
             f"class {rare!r} of {dataset.target_name!r} has {counts.min()} of {len(dataset)} rows, but a "
-            "stratified "
-            f"split needs at least {FOLDS} of each class: provide more rows of it, or remove the class"
+            f"stratified split needs at least {FOLDS} of each class: provide more rows of it, or remove the "
+            "class"
         )

@@ -117,8 +117,8 @@ def train_causal(seed: int) -> list[ExampleModel]:
         from econml.dml import LinearDML  # noqa: PLC0415
     except ModuleNotFoundError as problem:
         raise Tier0Error(
-            f"the causal service needs the package {problem.name}, which is not installed: "
-            "pip install 'pytest-tier0[causal]'"
+            f"the causal service needs the package {problem.name}, which is not installed: pip install "
+            "'pytest-tier0[causal]'"
         ) from problem
     from sklearn.linear_model import LinearRegression  # noqa: PLC0415
 

@@ -180,6 +180,5 @@ def require_useful(metrics: dict[str, float], what: str) -> None:
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
         raise UselessModelError(
             f"{what} is not worth serving: on the test part, {'; '.join(reasons)} ({numbers}). Check the "
-            "target and the "
-            "features."
+            "target and the features."
         )

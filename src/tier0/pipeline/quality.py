@@ -170,8 +170,7 @@ def _pandera_problems(frame: pd.DataFrame, name: str) -> list[str]:
     except ModuleNotFoundError:
         raise MissingDependencyError(
             f"data.pandera = {name!r} needs the package pandera, which is not installed: pip install "
-            "pandera, or "
-            "remove the field"
+            "pandera, or remove the field"
         ) from None
     module, _, attribute = name.partition(":")
     try:

@@ -123,8 +123,7 @@ def select(
     if undefined := [score for score in scores if not np.isfinite(score.mean)]:
         raise DatasetError(
             f"the {metric} of {undefined[0].candidate.estimator} is undefined on one of {CV_FOLDS} folds, "
-            "which lacks a "
-            "class: provide more rows, or smaller groups"
+            "which lacks a class: provide more rows, or smaller groups"
         )
     scores.sort(key=lambda score: (-score.mean, score.spread))
     selection = Selection(scores, metric, _reason(scores, metric), len(train), drawn)
@@ -213,6 +212,5 @@ def _reason(scores: list[Score], metric: str) -> str:
     others = f". Others: {'; '.join(map(str, scores[2:]))}" if scores[2:] else ""
     return (
         f"{best} has the highest mean {metric}, {lead:.3f} above {second}; the difference is {comparison} "
-        "than the spread "
-        f"between folds{others}"
+        f"than the spread between folds{others}"
     )

@@ -98,15 +98,13 @@ class Scope(_Part):
             if better == "most" and self.success == best:
                 raise ValueError(
                     f"success = {self.success!r} requires a perfect {self.metric}, which only a model that "
-                    "has seen the "
-                    "target reaches: choose a smaller value"
+                    "has seen the target reaches: choose a smaller value"
                 )
         minimum = self.minimum_of_each_class * 2
         if minimum > self.minimum_rows:
             raise ValueError(
                 f"minimum_rows must be at least {minimum} for minimum_of_each_class = "
-                f"{self.minimum_of_each_class}, got "
-                f"{self.minimum_rows}"
+                f"{self.minimum_of_each_class}, got {self.minimum_rows}"
             )
         return self
 
@@ -232,8 +230,7 @@ class Study(_Part):
             if lower.at_least > upper.at_most:
                 raise ValueError(
                     f"no row can meet both at_least = {lower.at_least:g} and at_most = {upper.at_most:g} of "
-                    "the column "
-                    f"{lower.column!r}: change one of them"
+                    f"the column {lower.column!r}: change one of them"
                 )
         return self
 

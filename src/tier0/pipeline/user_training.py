@@ -60,8 +60,8 @@ def call_user_training(function: Callable[[], Any], name: str) -> UserTraining:
     except (Exception, SystemExit) as problem:
         where = traceback.extract_tb(problem.__traceback__)[-1]
         raise Tier0Error(
-            f"the training function {name} raised {type(problem).__name__}: {problem} "
-            f"({where.filename}, line {where.lineno})"
+            f"the training function {name} raised {type(problem).__name__}: {problem} ({where.filename}, "
+            f"line {where.lineno})"
         ) from problem
     if not isinstance(returned, tuple) or len(returned) != 3:  # see `EXPECTED`
         what = f"a value of type {type(returned).__name__}"
@@ -72,9 +72,8 @@ def call_user_training(function: Callable[[], Any], name: str) -> UserTraining:
     if not callable(getattr(model, "predict", None)) or not hasattr(model, "__sklearn_tags__"):
         raise Tier0Error(
             f"the training function {name} must {EXPECTED}, but its first value has the type "
-            f"{type(model).__name__}, "
-            "which is not an estimator (sklearn.base.BaseEstimator). Put preprocessing and estimator in one "
-            "sklearn.pipeline.Pipeline"
+            f"{type(model).__name__}, which is not an estimator (sklearn.base.BaseEstimator). Put "
+            "preprocessing and estimator in one sklearn.pipeline.Pipeline"
         )
     dataset_name = name.partition(":")[2].lower().strip("_") or "own"
     try:

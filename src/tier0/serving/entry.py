@@ -81,8 +81,8 @@ class Entry:
             installed = import_module(package).__version__
             if installed != version:
                 raise RegistrationError(
-                    f"the model was trained with {package} {version}, but {installed} is installed. "
-                    f"Serve it with {package}=={version}, or train and register it again."
+                    f"the model was trained with {package} {version}, but {installed} is installed. Serve it "
+                    f"with {package}=={version}, or train and register it again."
                 )
         with warnings.catch_warnings():
             # scikit-learn's InconsistentVersionWarning

@@ -106,8 +106,8 @@ def choose_port(port: Port) -> int:
             return port.number
     except OSError as problem:
         raise PortInUseError(
-            f"port {port.number} cannot be used: {problem.strerror}. "
-            "Pass --tier0-port 0 for any free port, or one from 1024 up."
+            f"port {port.number} cannot be used: {problem.strerror}. Pass --tier0-port 0 for any free port, "
+            "or one from 1024 up."
         ) from problem
     if not port.or_next:
         raise port_in_use(port.number)

@@ -118,8 +118,8 @@ class ModelSaver:
     ) -> None:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?", name):
             raise RegistrationError(
-                f"invalid model_name {name!r}: use 1 to 63 lower-case letters, digits, '_', '-' and '.'; "
-                "the first and the last must be a letter or digit"
+                f"invalid model_name {name!r}: use 1 to 63 lower-case letters, digits, '_', '-' and '.'; the "
+                "first and the last must be a letter or digit"
             )
         self.metadata = _json_metadata(metadata)
         self.name = name
@@ -164,8 +164,8 @@ class ModelSaver:
             self.golden.write(folder / GOLDEN_FILE)
         except OSError as problem:
             raise RegistrationError(
-                f"cannot write the model ({len(content) / 1e6:.1f} MB) to {folder}: {problem}. "
-                "Free space there, or set TMPDIR to another folder"
+                f"cannot write the model ({len(content) / 1e6:.1f} MB) to {folder}: {problem}. Free space "
+                "there, or set TMPDIR to another folder"
             ) from problem
         return {
             "name": self.name,
@@ -317,8 +317,8 @@ def find_framework(model: Any) -> str:
     if not hasattr(estimator, "predict") or type(estimator).__name__ == "Booster":
         raise RegistrationError(
             f"unsupported model type {package}.{type(estimator).__name__}: it does not have scikit-learn's "
-            "interface. Train with a wrapper such as XGBClassifier or LGBMRegressor, or wrap the model in an "
-            "estimator with predict and, for classes, predict_proba."
+            "interface. Train with a wrapper such as XGBClassifier or LGBMRegressor, or wrap the model in "
+            "an estimator with predict and, for classes, predict_proba."
         )
     return package
 

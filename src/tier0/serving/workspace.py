@@ -53,8 +53,8 @@ class Workspace:
         found = self.path.lstat()
         if found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise Tier0Error(
-                f"refusing to use {self.path}: it must belong to the current user with mode 0700 "
-                f"(owner {found.st_uid}, mode {found.st_mode & 0o777:04o})"
+                f"refusing to use {self.path}: it must belong to the current user with mode 0700 (owner "
+                f"{found.st_uid}, mode {found.st_mode & 0o777:04o})"
             )
         return self
 
