@@ -83,7 +83,7 @@ def test_pytest_serves_it(project: Path) -> None:
     )
 
     assert status == 0, said
-    assert "GradientBoostingClassifier, of your own training" in said
+    assert "GradientBoostingClassifier, from your training function" in said
     assert (project / "calls").read_text(encoding="utf-8").splitlines() == ["called"]
 
 
