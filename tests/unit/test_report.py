@@ -280,3 +280,14 @@ def test_differences_are_printed(snapshot: SnapshotAssertion) -> None:
     )
 
     assert "\n".join(map(str, changes_between(old, new))) == snapshot
+
+
+def test_the_timeline_counts_requests_and_not_their_spans() -> None:
+    spans = [
+        {"lane": "requests", "name": "9 requests", "start": 0.0, "end": 1.0, "status": "", "requests": 9},
+        {"lane": "requests", "name": "3 requests", "start": 1.0, "end": 2.0, "status": "", "requests": 3},
+    ]
+
+    label = ET.fromstring(drawings.timeline(spans, 2.0)).get("aria-label", "")
+
+    assert "requests: 12." in label

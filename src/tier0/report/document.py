@@ -229,7 +229,8 @@ def _first_problem(document: Mapping[str, Any]) -> str:
         return "" if document["cut_short"] or not document["checks"] else _first_line(document["reason"])
     first = problems[0]
     what = f"{first['what']}: " if first["tests"] == 1 else ""
-    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    others = len(problems) - 1
+    more = f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""
     return f"{what}{_first_line(first['message'])}{more}"
 
 

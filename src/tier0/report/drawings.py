@@ -149,9 +149,13 @@ def _drawn(span: Mapping[str, Any], left: float, right: float, top: float) -> st
 
 
 def _lane_as_text(lane: str, spans: Sequence[Mapping[str, Any]]) -> str:
-    if lane in {"tests", "checks", "requests"}:
-        failed = [span["name"] for span in spans if span["status"] in {"fail", "error"}]
-        listed = f", failed or errored: {', '.join(failed[:MAX_NAMED])}" if failed else ""
+    if lane == "requests":
+        total = sum(span["requests"] for span in spans)
+        failed = ", some without a response" if any(span["status"] for span in spans) else ""
+        return f"requests: {total}{failed}."
+    if lane in {"tests", "checks"}:
+        names = [span["name"] for span in spans if span["status"] in {"fail", "error"}]
+        listed = f", failed or errored: {', '.join(names[:MAX_NAMED])}" if names else ""
         return f"{lane}: {len(spans)}{listed}."
     moments = ", ".join(
         f"{span['name']} from {span['start']:.1f} to {span['end']:.1f}" for span in spans[:MAX_NAMED]
