@@ -40,7 +40,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "tier0"
 OUR_WORDS = st.sampled_from(
     [
         *(
-            "every process killed",
+            "all processes killed",
             "worker killed",
             "12 requests",
             "requests",
@@ -53,7 +53,7 @@ OUR_WORDS = st.sampled_from(
         *(
             "was interrupted",
             "was stopped (x)",
-            "broke within pytest",
+            "ended with an internal error of pytest",
             "holds",
             "hold",
             "pass",
@@ -275,7 +275,7 @@ def test_a_killed_server_is_a_fault_in_words() -> None:
     )
 
     assert [(span["lane"], span["name"]) for span in spans] == [
-        ("faults", "every process killed"),
+        ("faults", "all processes killed"),
         ("faults", "worker killed"),
         ("faults", "supervisor killed"),
     ]
@@ -326,7 +326,7 @@ def test_a_test_may_be_called_as_anything(name: str, reason: str) -> None:
         (None, ""),
         (CutShort("interrupted"), "was interrupted"),
         (CutShort("stopped", "x"), "was stopped (x)"),
-        (CutShort("internal_error"), "broke within pytest"),
+        (CutShort("internal_error"), "ended with an internal error of pytest"),
     ],
 )
 def test_how_a_run_ended_is_put_in_words_in_one_place(cut_short: CutShort | None, words: str) -> None:

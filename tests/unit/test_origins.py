@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tier0.checks.serving.harness.sender import Sender
@@ -84,6 +84,7 @@ def test_a_selection_has_the_rows_of_that_kind_and_column_and_no_others(data: st
     assert sorted(golden.examples.predictions + golden.edge_cases.predictions) == list(range(len(origins)))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_check_gets_the_rows_of_its_kind_or_is_not_judged(data: st.DataObject) -> None:
     columns = data.draw(COLUMNS)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
 
 from tier0.core.event_log import EventLog
 from tier0.core.events import CheckDone
@@ -20,7 +21,7 @@ from tier0.golden.rows import GoldenRows
 from tier0.pipeline.study import METRICS
 from tier0.report import drawings
 from tier0.report.cut_short import CutShort
-from tier0.report.diff import LESS_IS_BETTER, Facts, changes_between, read_facts
+from tier0.report.diff import LESS_IS_BETTER, DiffError, Facts, changes_between, read_facts
 from tier0.report.document import document_of
 from tier0.report.markdown import as_code, as_markdown, plain
 from tier0.report.page import as_html
@@ -61,6 +62,7 @@ def test_an_interruption_is_no_pass_and_hides_no_failure() -> None:
 HOSTILE = st.text(alphabet="<>&\"'`*_[]|#\\~@\n ab", max_size=30)
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_what_comes_from_data_is_never_markup(text: str) -> None:
     events = log_of("fail", message=f"x{text}", body=text)
@@ -92,9 +94,8 @@ def test_any_numbers_can_be_drawn(pairs: list[tuple[float, float]]) -> None:
     assert all(0 <= place <= drawings.SIDE for place in places)
     assert drawing.get("role") == "img"
     differ = sum(before != after for before, after in pairs)
-    assert (f"{differ} of them are off the diagonal" if differ else "All are on the diagonal") in drawing.get(
-        "aria-label", ""
-    )
+    assert sum(dot.get("class") == "bad" for dot in drawing.iter("circle")) == differ
+    assert (f"{differ} of them" in drawing.get("aria-label", "")) == (differ > 0)
     worst = [abs(row["expected"] - row["served"]) for row in compared["worst"]]
     assert (
         worst == sorted((abs(before - after) for before, after in pairs if before != after), reverse=True)[:5]
@@ -151,7 +152,7 @@ def test_a_secret_is_hidden_wherever_it_stands(secret: str, around: Any) -> None
     assert secrets.hide(5.5) == 5.5
 
 
-def test_what_is_a_secret_is_told_by_its_name() -> None:
+def test_a_secret_is_recognized_by_its_name() -> None:
     environ = {
         "API_KEY": "abcdefgh",
         "DB_PASSWORD": "short",
@@ -161,10 +162,10 @@ def test_what_is_a_secret_is_told_by_its_name() -> None:
     }
     secrets = Secrets(environ, {"Authorization": "Bearer tok-123456"})
 
-    said = secrets.hide("abcdefgh short hunter22 / banana1 tok-123456 Bearer")
+    hidden = secrets.hide("abcdefgh short hunter22 / banana1 tok-123456 Bearer")
 
     assert (
-        said
+        hidden
         == "(API_KEY hidden) short (password of DATABASE_URL hidden) / banana1 (Authorization hidden) Bearer"
     )
     index = Secrets(
@@ -229,23 +230,64 @@ def test_what_a_difference_means(old: dict[str, Any], new: dict[str, Any], kind:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    "content",
     [
-        (None, "cannot be read"),
-        ("{", "cannot be read"),
-        ("[]", "is no report of Tier0: it has neither checks nor steps"),
-        ('{"schema": 9, "checks": []}', "has schema 9, but this version of Tier0 reads 1 and 2"),
-        ('{"schema": 1, "checks": []}', "is damaged: KeyError"),
-        (
-            '{"schema": 1, "checks": [], "target": {}, "verdict": "splendid"}',
-            "is damaged: ValueError verdict 'splendid'",
+        pytest.param(None, id="absent"),
+        pytest.param("{", id="not JSON"),
+        pytest.param("[]", id="no report"),
+        pytest.param('{"schema": 9, "checks": []}', id="later schema"),
+        pytest.param('{"schema": 1, "checks": []}', id="incomplete"),
+        pytest.param(
+            '{"schema": 1, "checks": [], "target": {}, "verdict": "splendid"}', id="unknown verdict"
         ),
     ],
 )
-def test_what_is_no_report_is_refused(tmp_path: Path, content: str | None, says: str) -> None:
+def test_what_is_no_report_is_refused(
+    tmp_path: Path, content: str | None, snapshot: SnapshotAssertion
+) -> None:
     path = tmp_path / "old.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")
 
-    with pytest.raises(Exception, match=re.escape(says)):
+    with pytest.raises(DiffError) as refusal:
         read_facts(path)
+    assert str(refusal.value).replace(str(tmp_path), "") == snapshot
+
+
+def test_reports_of_two_kinds_are_not_compared() -> None:
+    with pytest.raises(DiffError):
+        changes_between(Facts("checks of a client", "pass"), Facts("steps of a run", "pass"))
+
+
+def test_differences_are_printed(snapshot: SnapshotAssertion) -> None:
+    old = Facts(
+        "steps of a run",
+        "pass",
+        {"parity.golden_rows": "pass", "step data": "pass"},
+        {"auc_roc": (0.8, 0.03), "rmse": (3.0, 0.1), "r2": (0.5, None)},
+        {"p50": 2.0, "p99": 2.0},
+        {"bentoml": "1.4.38"},
+        {"tag": "a:1"},
+    )
+    new = Facts(
+        "steps of a run",
+        "fail",
+        {"parity.golden_rows": "fail"},
+        {"auc_roc": (0.77, 0.03), "rmse": (2.0, 0.1)},
+        {"p50": 3.5, "p99": 30.0},
+        {"bentoml": "1.4.39"},
+        {"tag": "a:2"},
+    )
+
+    assert "\n".join(map(str, changes_between(old, new))) == snapshot
+
+
+def test_the_timeline_counts_requests_and_not_their_spans() -> None:
+    spans = [
+        {"lane": "requests", "name": "9 requests", "start": 0.0, "end": 1.0, "status": "", "requests": 9},
+        {"lane": "requests", "name": "3 requests", "start": 1.0, "end": 2.0, "status": "", "requests": 3},
+    ]
+
+    label = ET.fromstring(drawings.timeline(spans, 2.0)).get("aria-label", "")
+
+    assert "requests: 12." in label

@@ -1,4 +1,4 @@
-"""The ways in which a run can end before all of its tests have been run."""
+"""Ways in which a run can end before all of its tests have run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Literal, NamedTuple
 
 
 class CutShort(NamedTuple):
-    """How a run ended early.
+    """The early end of a run.
 
     Attributes:
-        how: by Ctrl-C, by a test or an option, or by an error within pytest.
-        reason: why it was stopped, in pytest's words or a test's.
+        how: interrupted by Ctrl-C, stopped by a test or an option, or ended by an internal error of pytest.
+        reason: reason of a stop, from pytest or a test.
     """
 
     how: Literal["interrupted", "stopped", "internal_error"]
@@ -18,9 +18,9 @@ class CutShort(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The predicate of a sentence about the run."""
+        """The predicate of a sentence with the run as its subject."""
         return {
             "interrupted": "was interrupted",
             "stopped": f"was stopped ({self.reason})",
-            "internal_error": "broke within pytest",
+            "internal_error": "ended with an internal error of pytest",
         }[self.how]

@@ -1,4 +1,4 @@
-"""What changed between two reports, and whether anything became worse."""
+"""Differences between two reports, and whether any of them is a regression."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from tier0.core.errors import Tier0Error
 from tier0.core.verdict import SCHEMA, WORDS
 
 RECORD_SCHEMA = 3
-"""Of what `tier0 run` writes."""
+"""Schema of the record of `tier0 run`."""
 LESS_IS_BETTER = {"brier", "mae", "rmse"}
 SLOWDOWN = 1.5
-"""Times as slow from which a latency is worse, and by at least `SLOWER_MS`: less is what a busy machine does."""
+"""Factor above which a latency has changed, if also by `SLOWER_MS`; less is the noise of a busy machine."""
 SLOWER_MS = 1.0
 Kind = Literal["worse", "better", "changed"]
 RANK = {"pass": 0, "fail": 1, "inconclusive": 1, "unfinished": 1}
-OLDER_WORDS = {"error": "inconclusive"}
-"""Verdicts of the schema before."""
+OLD_VERDICTS = {"error": "inconclusive"}
+"""Verdicts of the previous schema, and their present names."""
 
 
 class DiffError(Tier0Error):
-    """Two reports cannot be compared; the message names the file, and the remedy."""
+    """Two reports cannot be compared; the message names the file and the remedy."""
 
 
 class Change(NamedTuple):
-    """One difference.
+    """A difference between two reports.
 
     Attributes:
-        kind: worse, better, or neither.
-        what: what differs, such as ``metric auc_roc``.
-        before: in the old report, in words.
-        after: in the new one.
-        note: what a reader should know beside that.
+        kind: ``worse``, ``better`` or ``changed``.
+        what: name of the value that differs, such as ``metric auc_roc``.
+        before: value in the old report, as text.
+        after: value in the new report, as text.
+        note: additional information; empty for none.
     """
 
     kind: Kind
@@ -46,23 +46,22 @@ class Change(NamedTuple):
     note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind:>8}  {self.what}: {self.before} → {self.after}" + (
-            f" ({self.note})" if self.note else ""
-        )
+        note = f" ({self.note})" if self.note else ""
+        return f"{self.kind:>8}  {self.what}: {self.before} → {self.after}{note}"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What can be compared of a report, whichever command wrote it.
+    """Comparable facts of a report of any command.
 
     Attributes:
-        kind: what can be compared with each other: checks of a service, of a client, or steps.
+        kind: kind of the report: checks of a service, checks of a client, or steps of a run.
         verdict: ``pass``, ``fail`` or ``inconclusive``.
-        checks: id to status.
-        metrics: name to value and spread; the spread is None where it is not known.
-        latencies: name to milliseconds.
-        versions: package to version.
-        model: algorithm, tag, data and the like, in words.
+        checks: statuses, by id of the check.
+        metrics: values with their spread, by name; the spread is None if it is unknown.
+        latencies: milliseconds, by percentile.
+        versions: versions, by package.
+        model: algorithm, tag, data and other facts about the model, as text.
     """
 
     kind: str
@@ -75,35 +74,33 @@ class Facts:
 
 
 def read_facts(path: Path) -> Facts:
-    """Read a report of pytest (``--tier0-report``), or what `verify`, `check-client` or `run` wrote with ``--json``.
+    """Read a report of pytest (``--tier0-report``), or of `verify`, `check-client` or `run` (``--json``).
 
     Raises:
-        DiffError: it is none of them.
+        DiffError: the file cannot be read, or is not such a report.
     """
+    remedy = "Pass a file that --tier0-report or --json has written"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
-        raise DiffError(
-            f"{path} cannot be read: {problem}. Give a report that --tier0-report or --json wrote"
-        ) from problem
+        raise DiffError(f"cannot read the report {path}: {problem}. {remedy}") from problem
     if not isinstance(content, dict) or not ({"checks", "done"} & content.keys()):
+        raise DiffError(f"{path} is not a report of Tier0: it has neither checks nor steps. {remedy}")
+    expected, read = (RECORD_SCHEMA, _facts_of_run) if "done" in content else (SCHEMA, _facts_of_checks)
+    if (schema := content.get("schema")) not in {expected - 1, expected}:
         raise DiffError(
-            f"{path} is no report of Tier0: it has neither checks nor steps. Give one that --tier0-report or --json wrote"
-        )
-    wanted, read = (RECORD_SCHEMA, _of_run) if "done" in content else (SCHEMA, _of_checks)
-    if content.get("schema") not in {wanted - 1, wanted}:
-        raise DiffError(
-            f"{path} has schema {content.get('schema')!r}, but this version of Tier0 reads {wanted - 1} and {wanted}: make the report again"
+            f"{path} has schema {schema!r}, but this version of Tier0 reads {expected - 1} and {expected}. "
+            "Create the report again"
         )
     try:
         return read(content)
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise DiffError(
-            f"{path} is damaged: {type(problem).__name__} {problem}. Make the report again"
+            f"{path} is damaged: {type(problem).__name__}: {problem}. Create the report again"
         ) from problem
 
 
-def _of_checks(content: Mapping[str, Any]) -> Facts:
+def _facts_of_checks(content: Mapping[str, Any]) -> Facts:
     card, latency, target = content.get("model") or {}, content.get("latency") or {}, content["target"]
     known = {
         "algorithm": card.get("algorithm"),
@@ -125,7 +122,7 @@ def _of_checks(content: Mapping[str, Any]) -> Facts:
     )
 
 
-def _of_run(content: Mapping[str, Any]) -> Facts:
+def _facts_of_run(content: Mapping[str, Any]) -> Facts:
     trained, manifest = (
         content["done"].get(step, {}).get("facts", {}) for step in ("training", "deployment")
     )
@@ -152,19 +149,22 @@ def _of_run(content: Mapping[str, Any]) -> Facts:
 
 def _verdict_of(content: Mapping[str, Any]) -> str:
     verdict = str(content["verdict"])
-    if OLDER_WORDS.get(verdict, verdict) not in RANK:
-        raise ValueError(f"verdict {verdict!r}")
-    return OLDER_WORDS.get(verdict, verdict)
+    verdict = OLD_VERDICTS.get(verdict, verdict)
+    if verdict not in RANK:
+        raise ValueError(f"unknown verdict {verdict!r}")
+    return verdict
 
 
 def changes_between(old: Facts, new: Facts) -> list[Change]:
-    """Return every difference, what became worse first.
+    """Return all differences, regressions first.
 
     Raises:
-        DiffError: they are of different kinds.
+        DiffError: the reports are of different kinds.
     """
     if old.kind != new.kind:
-        raise DiffError(f"the first has {old.kind}, and the second {new.kind}: compare reports of one kind")
+        raise DiffError(
+            f"cannot compare {old.kind} with {new.kind}: both reports must be from the same command"
+        )
     found = [*_verdicts(old, new), *_checks(old, new), *_metrics(old, new), *_latencies(old, new)]
     for what, before, after in (("model", old.model, new.model), ("version of", old.versions, new.versions)):
         names = {**before, **after}
@@ -179,41 +179,36 @@ def changes_between(old: Facts, new: Facts) -> list[Change]:
 def _verdicts(old: Facts, new: Facts) -> Iterator[Change]:
     if old.verdict != new.verdict:
         step = RANK[new.verdict] - RANK[old.verdict]
-        yield Change(
-            "worse" if step > 0 else "better" if step < 0 else "changed",
-            "verdict",
-            _word(old.verdict),
-            _word(new.verdict),
-        )
+        kind: Kind = "worse" if step > 0 else "better" if step < 0 else "changed"
+        yield Change(kind, "verdict", _word(old.verdict), _word(new.verdict))
 
 
 def _checks(old: Facts, new: Facts) -> Iterator[Change]:
-    """Yield the checks with another status; one that passed and is not checked any more is worse: a failure would go unseen."""
+    """Yield the checks with another status.
+
+    A check that passed and is no longer run is a regression, since its failures would be missed.
+    """
     for check in {**old.checks, **new.checks}:
         before, after = old.checks.get(check, "not run"), new.checks.get(check, "not run")
         if before == after:
             continue
-        kind: Kind = (
-            "worse"
-            if before == "pass" or after in {"fail", "error"}
-            else "better"
-            if after == "pass"
-            else "changed"
-        )
+        kind: Kind = "better" if after == "pass" else "changed"
+        if before == "pass" or after in {"fail", "error"}:
+            kind = "worse"
         yield Change(kind, check, _word(before), _word(after))
 
 
 def _word(status: str) -> str:
-    """Return what is printed for a status or a verdict; a run that is not finished, and a check that was not run, have none."""
+    """Return the printed word for a status or a verdict; others, such as "not run", are printed unchanged."""
     return WORDS.get(status, status)
 
 
 def _metrics(old: Facts, new: Facts) -> Iterator[Change]:
     for name in {**old.metrics, **new.metrics}:
+        before, after = (
+            f"{facts.metrics[name][0]:.4g}" if name in facts.metrics else "-" for facts in (old, new)
+        )
         if name not in old.metrics or name not in new.metrics:
-            before, after = (
-                f"{facts.metrics[name][0]:.4g}" if name in facts.metrics else "-" for facts in (old, new)
-            )
             yield Change("changed", f"metric {name}", before, after)
             continue
         (before_value, before_spread), (after_value, after_spread) = old.metrics[name], new.metrics[name]
@@ -221,25 +216,24 @@ def _metrics(old: Facts, new: Facts) -> Iterator[Change]:
             continue
         gain = (after_value - before_value) * (-1 if name in LESS_IS_BETTER else 1)
         noise = math.hypot(before_spread or 0.0, after_spread or 0.0)
-        is_other_data = old.model.get("data") != new.model.get("data")
-        kind: Kind = "changed" if is_other_data or abs(gain) <= noise else "better" if gain > 0 else "worse"
-        note = (
-            "on other data"
-            if is_other_data
-            else f"within the spread of {noise:.2g} that other test rows would make"
-            if kind == "changed"
-            else ""
-        )
-        yield Change(kind, f"metric {name}", f"{before_value:.4g}", f"{after_value:.4g}", note)
+        kind: Kind = "better" if gain > 0 else "worse"
+        note = ""
+        if old.model.get("data") != new.model.get("data"):
+            kind, note = "changed", "on different data"
+        elif abs(gain) <= noise:
+            kind, note = "changed", f"within the sampling spread of {noise:.2g}"
+        yield Change(kind, f"metric {name}", before, after, note)
 
 
 def _latencies(old: Facts, new: Facts) -> Iterator[Change]:
-    """Yield what takes longer or less; of the median only is it said that this is worse: the others are a busy machine's."""
+    """Yield changed latencies; only the median counts as better or worse, since others vary with the load."""
     for name in (name for name in old.latencies if name in new.latencies):
         before, after = old.latencies[name], new.latencies[name]
         low, high = sorted((before, after))
-        if high > low * SLOWDOWN and high - low > SLOWER_MS:
-            kind: Kind = "changed" if name != "p50" else "worse" if after > before else "better"
-            yield Change(
-                kind, f"latency {name}", f"{before:.3g} ms", f"{after:.3g} ms", f"{high / low:.1f} times"
-            )
+        if high <= low * SLOWDOWN or high - low <= SLOWER_MS:
+            continue
+        kind: Kind = "worse" if after > before else "better"
+        if name != "p50":
+            kind = "changed"
+        factor = f"{high / low:.1f}x {'slower' if after > before else 'faster'}" if low else ""
+        yield Change(kind, f"latency {name}", f"{before:.3g} ms", f"{after:.3g} ms", factor)

@@ -1,4 +1,4 @@
-"""The report of a run as one document of JSON types: what every other form of it is made from. Its schema: docs/report.schema.json."""
+"""The report of a run as a JSON document, the source of its other forms; see docs/report.schema.json."""
 
 from __future__ import annotations
 
@@ -33,37 +33,44 @@ from tier0.core.events import (
     TrainingDone,
     TrainingLogged,
 )
-from tier0.core.verdict import SCHEMA, WORDS, CheckResult, Conclusion, Status, conclude, count_in_words
+from tier0.core.verdict import (
+    PARITY,
+    SCHEMA,
+    WORDS,
+    CheckResult,
+    Conclusion,
+    Status,
+    conclude,
+    count_in_words,
+)
 from tier0.report.cut_short import CutShort
 
-HOLDS: Status = "pass"
-FAILS: Status = "fail"
-BROKE: Status = "error"
-OPEN = ""
-"""Of a span that had not ended when the run did."""
+PASSED: Status = "pass"
+FAILED: Status = "fail"
+ERROR: Status = "error"
+UNFINISHED = ""
+"""Status of a span that had not ended at the end of the run."""
 STEPS: Mapping[str, tuple[type[Event], type[Event]]] = {
     "selection": (SelectionStart, SelectionDone),
     "training": (SelectionDone, TrainingDone),
     "registration": (TrainingDone, RegistrationDone),
 }
-KILLED = {"all": "every process killed", "worker": "worker killed", "supervisor": "supervisor killed"}
+KILLED = {"all": "all processes killed", "worker": "worker killed", "supervisor": "supervisor killed"}
 MAX_MESSAGE_LENGTH = 200
 MAX_SPANS = 240
-"""Of requests, into which a run is cut."""
+"""Number of time intervals into which the requests of a run are grouped."""
 
 
 def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None) -> dict[str, Any]:
     """Return the report of a run.
 
     Args:
-        events: of the run, from all of its processes.
-        cut_short: how it ended before all of its tests were run; None if it did not.
+        events: events of the run, from all of its processes.
+        cut_short: early end of the run; None if all tests have run.
     """
     ordered = sorted(events, key=lambda event: event.seconds)
-    checks_done, tests_done = (
-        _last_of_each_check(events_with_type(ordered, CheckDone)),
-        _last_of_each_test(events_with_type(ordered, TestDone)),
-    )
+    checks_done = _last_of_each_check(events_with_type(ordered, CheckDone))
+    tests_done = _last_of_each_test(events_with_type(ordered, TestDone))
     checks = [_check(check) for check in checks_done]
     tests = [dict(test.facts) for test in tests_done]
     run = last_with_type(ordered, RunStarted)
@@ -71,17 +78,14 @@ def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None
     problems = [*_problems(checks_done, tests_done, command), *_collection_problems(ordered, command)]
     ended = "" if cut_short is None else cut_short.words
     conclusion = _conclusion(checks, tests, problems, ended)
-    timeline = timeline_of(ordered)
+    seconds = round(ordered[-1].seconds, 3) if ordered else 0.0
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "verdict": conclusion.verdict,
         "reason": conclusion.reason,
         "sentence": "",
         "cut_short": ended,
-        "run": {
-            **({} if run is None else run.facts),
-            "seconds": round(ordered[-1].seconds, 3) if ordered else 0.0,
-        },
+        "run": {**({} if run is None else run.facts), "seconds": seconds},
         "target": {**_target(ordered), "retried": _retried(checks)},
         "model": _model(ordered),
         "parity": _parity(ordered, checks),
@@ -91,47 +95,43 @@ def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None
         "tests": [
             {name: value for name, value in test.items() if name not in {"log", "details"}} for test in tests
         ],
-        "timeline": timeline,
+        "timeline": timeline_of(ordered),
     }
     return {**document, "sentence": _sentence(document)}
 
 
 def _check(check: CheckDone) -> dict[str, Any]:
-    """Return a check as the document has it."""
+    """Return a check in the form of the document."""
     return {**check.facts, "evidence": _shown(check), "requests": len(check.requests)}
 
 
 def _shown(check: CheckDone) -> dict[str, Any]:
-    """Return a check's evidence without what is drawn."""
+    """Return the evidence of a check without the data of the charts."""
     return {name: value for name, value in check.evidence.items() if name not in {"compared", "served_ms"}}
 
 
 def _last_of_each_check(checks: Sequence[CheckDone]) -> list[CheckDone]:
-    """Return the final result of each test of a check: a test may be run again."""
+    """Return the last result of each test of a check, which may have been rerun."""
     return list({check.nodeid: check for check in checks}.values())
 
 
 def _last_of_each_test(tests: Sequence[TestDone]) -> list[TestDone]:
-    """Return the final outcome of each test, which may be run again; parts of a test and its teardown count separately."""
-    return list(
-        {
-            (test.nodeid, test.when == "teardown", number if test.part else -1): test
-            for number, test in enumerate(tests)
-        }.values()
-    )
+    """Return the last outcome of each test, which may have been rerun, and of its subtests and teardown."""
+    last: dict[tuple[str, bool, int], TestDone] = {}
+    for number, test in enumerate(tests):
+        last[test.nodeid, test.when == "teardown", number if test.part else -1] = test
+    return list(last.values())
 
 
 def _problems(checks: Sequence[CheckDone], tests: Sequence[TestDone], command: str) -> list[dict[str, Any]]:
-    """Return failures and errors, each once: fifty tests that fail for one reason have one problem."""
+    """Return failures and errors, with one entry for all tests that have the same message."""
     found: dict[str, dict[str, Any]] = {}
 
     def add(what: str, status: str, message: str, **more: Any) -> None:
-        known = found.setdefault(
-            message, {"what": what, "status": status, "message": message, "tests": 0, **more}
-        )
-        known["tests"] += 1
+        new = {"what": what, "status": status, "message": message, "tests": 0, **more}
+        found.setdefault(message, new)["tests"] += 1
 
-    wrong = [check for check in checks if check.asked and check.status in {FAILS, BROKE}]
+    wrong = [check for check in checks if check.asked and check.status in {FAILED, ERROR}]
     for check in wrong:
         more = {
             "question": check.question,
@@ -150,32 +150,28 @@ def _problems(checks: Sequence[CheckDone], tests: Sequence[TestDone], command: s
 
 
 def _collection_problems(events: Sequence[Recorded], command: str) -> list[dict[str, Any]]:
-    """Return what kept tests from being run at all."""
-    happened: list[tuple[str, TestCrashed | CollectionFailed]] = []
-    happened += [("a process that ran tests died", event) for event in events_with_type(events, TestCrashed)]
-    happened += [
+    """Return crashed test processes and failed collections, which have no test outcome."""
+    failures: list[tuple[str, TestCrashed | CollectionFailed]] = []
+    failures += [("a test process crashed", event) for event in events_with_type(events, TestCrashed)]
+    failures += [
         ("tests could not be collected", event) for event in events_with_type(events, CollectionFailed)
     ]
-    found = []
-    for what, event in happened:
-        lines = event.message.strip().splitlines() or ["why is not known"]
-        message = f"{what}: {lines[-1]}"
-        found.append(
-            {
-                "what": event.nodeid,
-                "status": BROKE,
-                "message": message,
-                "details": event.message,
-                "tests": 1,
-                "reproduce": command,
-            }
-        )
-    return found
+    return [
+        {
+            "what": event.nodeid,
+            "status": ERROR,
+            "message": f"{what}: {(event.message.strip().splitlines() or ['no message'])[-1]}",
+            "details": event.message,
+            "tests": 1,
+            "reproduce": command,
+        }
+        for what, event in failures
+    ]
 
 
 def _status_of(test: TestDone) -> Status:
-    """Return ``fail`` or ``error``: a set-up may fail for either reason."""
-    return FAILS if test.outcome == "failed" or test.exit_status == 1 else BROKE
+    """Return ``fail`` or ``error``; the setup of a test can end with either."""
+    return FAILED if test.outcome == "failed" or test.exit_status == 1 else ERROR
 
 
 def _conclusion(
@@ -186,53 +182,45 @@ def _conclusion(
         for check in checks
     ]
     others: list[Status] = [problem["status"] for problem in problems]
-    others += [HOLDS for test in tests if test["outcome"] == "passed" and test["check"] is None]
-    others += [BROKE] if cut_short else []
+    others += [PASSED for test in tests if test["outcome"] == "passed" and test["check"] is None]
+    others += [ERROR] if cut_short else []
     return conclude(results, others)
 
 
 def _sentence(document: Mapping[str, Any]) -> str:
-    """Return the outcome in one line."""
-    parts = (
-        [_how_it_passed(document)]
-        if document["verdict"] == HOLDS
-        else [_how_it_ended(document), _first_problem(document)]
-    )
-    told = "; ".join(filter(None, parts))
-    return f"{WORDS[document['verdict']].capitalize()}{': ' if told else '; '}{'; '.join(filter(None, [told, _done(document)]))}."
+    """Return the outcome in one sentence."""
+    if document["verdict"] == PASSED:
+        reasons = [_passed_target(document)]
+    else:
+        reasons = [_early_end(document), _first_problem(document)]
+    reasons = [reason for reason in reasons if reason]
+    separator = ": " if reasons else "; "
+    return f"{WORDS[document['verdict']].capitalize()}{separator}{'; '.join([*reasons, _counts(document)])}."
 
 
-def _done(document: Mapping[str, Any]) -> str:
-    tests = [test for test in document["tests"] if not test["part"] and test["when"] != "teardown"]
+def _counts(document: Mapping[str, Any]) -> str:
     if document["checks"]:
         return f"checks: {count_in_words(check['status'] for check in document['checks'])}"
-    return (
-        f"{sum(test['outcome'] == 'passed' for test in tests)} of {len(tests)} tests passed"
-        if tests
-        else "nothing was checked"
-    )
+    tests = [test for test in document["tests"] if not test["part"] and test["when"] != "teardown"]
+    passed = sum(test["outcome"] == "passed" for test in tests)
+    return f"{passed} of {len(tests)} tests passed" if tests else "nothing was checked"
 
 
-def _how_it_passed(document: Mapping[str, Any]) -> str:
-    model, target = document["model"] or {}, document["target"]
-    served = (
-        f"{target['model']} at {target['url']}"
-        if target.get("model") and target.get("url")
-        else target.get("url") or ""
-    )
-    rows = (
-        f", {target['to_the_last_bit']} golden rows to the last bit" if target.get("to_the_last_bit") else ""
-    )
-    return f"{' '.join(filter(None, [model.get('algorithm'), served]))}{rows}"
+def _passed_target(document: Mapping[str, Any]) -> str:
+    algorithm, target = (document["model"] or {}).get("algorithm"), document["target"]
+    url, tag = target.get("url"), target.get("model")
+    served = f"{tag} at {url}" if tag and url else url
+    description = " ".join(filter(None, [algorithm, served]))
+    rows = target.get("to_the_last_bit")
+    return f"{description}, {rows} golden rows identical to the last bit" if rows else description
 
 
-def _how_it_ended(document: Mapping[str, Any]) -> str:
+def _early_end(document: Mapping[str, Any]) -> str:
     if not document["cut_short"]:
         return ""
-    going_on = [
-        span["name"] for span in document["timeline"] if span["status"] == OPEN and span["lane"] == "steps"
-    ]
-    return f"the run {document['cut_short']}{f' during {going_on[-1]}' if going_on else ''}"
+    steps = [span for span in document["timeline"] if span["lane"] == "steps"]
+    unfinished = [span["name"] for span in steps if span["status"] == UNFINISHED]
+    return f"the run {document['cut_short']}{f' during {unfinished[-1]}' if unfinished else ''}"
 
 
 def _first_problem(document: Mapping[str, Any]) -> str:
@@ -241,7 +229,8 @@ def _first_problem(document: Mapping[str, Any]) -> str:
         return "" if document["cut_short"] or not document["checks"] else _first_line(document["reason"])
     first = problems[0]
     what = f"{first['what']}: " if first["tests"] == 1 else ""
-    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    others = len(problems) - 1
+    more = f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""
     return f"{what}{_first_line(first['message'])}{more}"
 
 
@@ -250,7 +239,7 @@ def _first_line(text: str) -> str:
 
 
 def _retried(checks: list[dict[str, Any]]) -> dict[str, int]:
-    """Return why requests were sent again, and how often."""
+    """Return the number of repeated requests by reason."""
     counts: Counter[str] = Counter()
     for check in checks:
         counts.update(check.get("retried", {}))
@@ -271,73 +260,60 @@ def _target(events: Sequence[Recorded]) -> dict[str, Any]:
 
 
 def _model(events: Sequence[Recorded]) -> dict[str, Any] | None:
-    """Return the model card; None where the run trained none."""
+    """Return the model card; None if the run did not train a model."""
     trained = last_with_type(events, TrainingDone)
     if trained is None:
         return None
-    chosen, logged, registered = (
-        last_with_type(events, SelectionDone),
-        last_with_type(events, TrainingLogged),
-        last_with_type(events, RegistrationDone),
-    )
+    chosen = last_with_type(events, SelectionDone)
+    logged = last_with_type(events, TrainingLogged)
+    registered = last_with_type(events, RegistrationDone)
     scores = [dict(score.facts) for score in events_with_type(events, SelectionScore)]
+    metric = None if chosen is None else chosen.metric
     return {
         **{name: value for name, value in trained.facts.items() if name not in {"metrics", "spread"}},
-        "why": "trained by a function of your own" if chosen is None else chosen.reason,
+        "why": "none; trained by your own function" if chosen is None else chosen.reason,
         "metrics": {
             name: {"value": value, "spread": trained.spread.get(name)}
             for name, value in trained.metrics.items()
         },
-        "selection": {"metric": None if chosen is None else chosen.metric, "scores": scores}
-        if scores
-        else None,
+        "selection": {"metric": metric, "scores": scores} if scores else None,
         "model_uri": None if logged is None else logged.model_uri,
         "tag": None if registered is None else registered.tag,
     }
 
 
 def _parity(events: Sequence[Recorded], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return golden rows beside what was served, as a check has seen them, or as the server's first answer had them."""
-    asked = [
-        check.evidence.get("compared")
-        for check in events_with_type(events, CheckDone)
-        if check.id == "parity.golden_rows"
-    ]
-    first = last_with_type(events, ParityCompared)
-    compared = next(filter(None, reversed(asked)), None) or (None if first is None else first.facts)
-    judged = next((check["status"] for check in checks if check["id"] == "parity.golden_rows"), None)
-    return (
-        None
-        if compared is None
-        else {**compared, "status": judged or (HOLDS if not compared["worst"] else FAILS)}
-    )
+    """Return the comparison of served and in-memory predictions, from the check or the server's start."""
+    results = [check for check in events_with_type(events, CheckDone) if check.id == PARITY]
+    from_checks = [check.evidence.get("compared") for check in results]
+    at_start = last_with_type(events, ParityCompared)
+    compared = next(filter(None, reversed(from_checks)), None)
+    if not compared and at_start is not None:
+        compared = at_start.facts
+    if compared is None:
+        return None
+    status = next((check["status"] for check in checks if check["id"] == PARITY), None)
+    return {**compared, "status": status or (FAILED if compared["worst"] else PASSED)}
 
 
 def _latency(events: Sequence[Recorded], checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the latencies of single rows, in milliseconds, beside what the model in memory took."""
-    evidence = [
-        check.evidence for check in events_with_type(events, CheckDone) if "served_ms" in check.evidence
-    ]
+    """Return the served and the in-memory latency of single rows, in milliseconds."""
+    results = [check.evidence for check in events_with_type(events, CheckDone)]
+    evidence = [facts for facts in results if "served_ms" in facts]
     measured = last_with_type(events, LatencyMeasured)
     found = {**({} if measured is None else measured.facts), **(evidence[-1] if evidence else {})}
     served = sorted(found.get("served_ms", ()))
     if not served:
         return None
-    many = next(
-        (
-            check["evidence"].get("rows_per_second_many_callers")
-            for check in checks
-            if check["id"] == "performance.many_callers"
-        ),
-        None,
-    )
+    many_callers = [check["evidence"] for check in checks if check["id"] == "performance.many_callers"]
+    throughput = many_callers[0].get("rows_per_second_many_callers") if many_callers else None
     return {
         "served_ms": served,
         "in_memory_ms": found.get("in_memory_ms"),
         "p50_ms": statistics.median(served),
         "p95_ms": _percentile(served, 95),
         "p99_ms": _percentile(served, 99),
-        "rows_per_second_many_callers": many,
+        "rows_per_second_many_callers": throughput,
     }
 
 
@@ -347,78 +323,67 @@ def _percentile(ordered: Sequence[float], percent: int) -> float:
 
 
 def timeline_of(events: Sequence[Recorded]) -> list[dict[str, Any]]:
-    """Return what happened as spans ``{lane, name, start, end, status}``, in seconds since the run began; a moment begins when it ends."""
+    """Return the events as spans ``{lane, name, start, end, status}``, in seconds since the start of the run.
+
+    A momentary event has the same start and end.
+    """
     spans = [*_steps(events), *_server(events), *_requests(events)]
     for event, _, end in events:
         match event:
             case CheckDone():
                 spans.append(_span("checks", event.id, end - event.seconds, end, event.status))
             case TestDone(check=None):
-                status = {"passed": HOLDS, "failed": FAILS, "error": BROKE}.get(event.outcome, "not_judged")
+                status = {"passed": PASSED, "failed": FAILED, "error": ERROR}.get(event.outcome, "not_judged")
                 spans.append(
                     _span("tests", event.nodeid.rpartition("::")[2], end - event.seconds, end, status)
                 )
             case ClientCalls():
-                spans += [
-                    _span("breaker", circuit, stop, stop)
-                    for _, stop, _, circuit in event.calls
-                    if circuit != "closed"
-                ]
+                changes = [(stop, circuit) for _, stop, _, circuit in event.calls if circuit != "closed"]
+                spans += [_span("breaker", circuit, stop, stop) for stop, circuit in changes]
             case FaultInjected():
-                spans.append(_span("faults", event.what, event.at, event.at, FAILS))
+                spans.append(_span("faults", event.what, event.at, event.at, FAILED))
             case ServerKilled():
-                spans.append(_span("faults", KILLED[event.part], end, end, FAILS))
+                spans.append(_span("faults", KILLED[event.part], end, end, FAILED))
             case BreakerState():
                 spans.append(_span("breaker", event.state, end, end))
             case TestCrashed():
-                spans.append(_span("tests", f"crashed: {event.nodeid}", end, end, BROKE))
+                spans.append(_span("tests", f"crashed: {event.nodeid}", end, end, ERROR))
     return spans
 
 
 def _requests(events: Sequence[Recorded]) -> list[dict[str, Any]]:
-    """Return the requests as spans of equal length, each with their number, and failed unless all of them were answered."""
-    asked = [
-        (moment, answered)
-        for check in events_with_type(events, CheckDone)
-        for moment, answered in check.requests
-    ]
-    asked += [
-        (stop, outcome == "answered")
-        for test in events_with_type(events, ClientCalls)
-        for _, stop, outcome, _ in test.calls
-    ]
+    """Return the requests as spans of equal length with their number; failed if any had no response."""
+    requests: list[tuple[float, bool]] = []
+    for check in events_with_type(events, CheckDone):
+        requests += [(moment, has_response) for moment, has_response in check.requests]
+    for test in events_with_type(events, ClientCalls):
+        requests += [(stop, outcome == "answered") for _, stop, outcome, _ in test.calls]
     width = max((event.seconds for event in events), default=0.0) / MAX_SPANS
-    counts: dict[int, list[bool]] = {}
-    for moment, answered in asked:
-        counts.setdefault(int(moment / width) if width else 0, []).append(answered)
-    return [
-        {
-            **_span(
-                "requests",
-                f"{len(among)} requests",
-                index * width,
-                (index + 1) * width,
-                "" if all(among) else FAILS,
-            ),
-            "requests": len(among),
-        }
-        for index, among in sorted(counts.items())
-    ]
+    intervals: dict[int, list[bool]] = {}
+    for moment, has_response in requests:
+        intervals.setdefault(int(moment / width) if width else 0, []).append(has_response)
+    spans = []
+    for index, responses in sorted(intervals.items()):
+        name = f"{len(responses)} request{'s' if len(responses) > 1 else ''}"
+        status = "" if all(responses) else FAILED
+        span = _span("requests", name, index * width, (index + 1) * width, status)
+        spans.append({**span, "requests": len(responses)})
+    return spans
 
 
 def _steps(events: Sequence[Recorded]) -> list[dict[str, Any]]:
     spans = []
-    for step, (begins, ends) in STEPS.items():
-        started, ended = (
-            [one.seconds for one in events if isinstance(one.event, kind)] for kind in (begins, ends)
-        )
-        spans += [_span("steps", step, start, end, HOLDS) for start, end in zip(started, ended, strict=False)]
-        spans += [_span("steps", step, start, events[-1].seconds, OPEN) for start in started[len(ended) :]]
+    for step, (first, last) in STEPS.items():
+        starts = [record.seconds for record in events if isinstance(record.event, first)]
+        ends = [record.seconds for record in events if isinstance(record.event, last)]
+        spans += [_span("steps", step, start, end, PASSED) for start, end in zip(starts, ends, strict=False)]
+        unfinished = starts[len(ends) :]
+        spans += [_span("steps", step, start, events[-1].seconds, UNFINISHED) for start in unfinished]
     return spans
 
 
 def _server(events: Sequence[Recorded]) -> list[dict[str, Any]]:
-    """Return how each server started and how long it then was ready; a server that was not stopped ends with the events."""
+    """Return the start and the ready time of each server; a running server ends with the last event."""
     spans: list[dict[str, Any]] = []
     starting: dict[str, float] = {}
     ready: dict[str, float] = {}
@@ -431,11 +396,12 @@ def _server(events: Sequence[Recorded]) -> list[dict[str, Any]]:
                 spans.append(_span("server", "starting", starting.pop(event.nonce), now))
                 ready[event.nonce] = now
             case ServerStopped() | ServerKilled(part="all") if event.nonce in ready:
-                spans.append(_span("server", "ready", ready.pop(event.nonce), now, HOLDS))
+                spans.append(_span("server", "ready", ready.pop(event.nonce), now, PASSED))
             case ServerStopped() | ServerKilled(part="all") if event.nonce in starting:
-                spans.append(_span("server", "never ready", starting.pop(event.nonce), now, BROKE))
-    spans += [_span("server", "never ready", start, events[-1].seconds, OPEN) for start in starting.values()]
-    return spans + [_span("server", "ready", start, events[-1].seconds, OPEN) for start in ready.values()]
+                spans.append(_span("server", "never ready", starting.pop(event.nonce), now, ERROR))
+    for name, starts in (("never ready", starting), ("ready", ready)):
+        spans += [_span("server", name, start, events[-1].seconds, UNFINISHED) for start in starts.values()]
+    return spans
 
 
 def _span(lane: str, name: str, start: float, end: float, status: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Drawings as inline SVG: colours come from the page, every drawing says in words what it shows, and what came from data is escaped."""
+"""Charts as inline SVG, with colors from the page, a description for screen readers, and all data escaped."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ LANE = 30
 LABEL = 84
 LANES = ("steps", "server", "tests", "checks", "requests", "faults", "breaker")
 LETTER = 6.4
-"""Width of a letter of the small text, in units of the drawing."""
+"""Width of a letter of the small text, in units of the chart."""
 MAX_NAMED = 8
-"""Things of one lane, in the words that say what a drawing shows."""
-BUSIEST = 50
-"""Requests in one span that fill the height of their lane."""
+"""Maximum number of spans of a lane in the description of a chart."""
+MAX_REQUESTS = 50
+"""Number of requests in one span that fills the height of its lane."""
 
 
 def parity(compared: Mapping[str, Any]) -> str:
-    """Draw what was served against what the model in memory gave: what is right lies on the diagonal."""
+    """Draw served against in-memory predictions: equal values are on the diagonal."""
     pairs = [
         (before, after)
         for before, after in zip(compared["expected"], compared["served"], strict=True)
@@ -44,84 +44,69 @@ def parity(compared: Mapping[str, Any]) -> str:
     def y(value: float) -> float:
         return SIDE - MARGIN - (value - low) / span * inner
 
-    differ = sum(before != after for before, after in pairs)
-    said = (
-        f"{len(pairs)} golden rows: {compared['what']} in memory from left to right, and as served from bottom to top. "
-        + (
-            f"{differ} of them are off the diagonal; the worst are {', '.join(str(row['row']) for row in worst)}."
-            if differ
-            else "All are on the diagonal."
-        )
-    )
-    parts = [
-        f'<line class="soft" x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(high):.1f}" y2="{y(high):.1f}"/>'
-    ]
-    parts += [
-        f'<circle class="{"dot" if before == after else "bad"}" cx="{x(before):.1f}" cy="{y(after):.1f}" r="3.5"/>'
-        for before, after in pairs
-    ]
+    differing = sum(before != after for before, after in pairs)
+    result = "All are on the diagonal."
+    if differing:
+        rows = ", ".join(str(row["row"]) for row in worst)
+        result = f"{differing} of them are off the diagonal; the largest differences are in rows {rows}."
+    axes = f"Horizontal axis: {compared['what']} in memory; vertical axis: served."
+    description = f"{len(pairs)} golden rows. {axes} {result}"
+    parts = [_line("soft", x(low), y(low), x(high), y(high))]
+    for before, after in pairs:
+        kind = "dot" if before == after else "bad"
+        parts.append(f'<circle class="{kind}" cx="{x(before):.1f}" cy="{y(after):.1f}" r="3.5"/>')
     for row in worst:
         is_right = x(row["expected"]) > SIDE - 2 * MARGIN
-        place = x(row["expected"]) + (-6 if is_right else 6)
+        left, kind = x(row["expected"]) + (-6 if is_right else 6), "small strong"
         parts.append(
-            _text(
-                place, y(row["served"]) - 5, f"row {row['row']}", f"small strong{' end' if is_right else ''}"
-            )
+            _text(left, y(row["served"]) - 5, f"row {row['row']}", f"{kind} end" if is_right else kind)
         )
     parts += [
         _text(MARGIN, SIDE - MARGIN + 16, f"{low:.3g}", "small"),
         _text(SIDE - MARGIN, SIDE - MARGIN + 16, f"{high:.3g}", "small end"),
-    ]
-    parts += [_text(SIDE / 2, SIDE - 8, f"in memory: {compared['what']}", "small middle")]
-    parts += [
-        f'<text class="small middle" transform="translate(14 {SIDE / 2}) rotate(-90)">as served</text>',
+        _text(SIDE / 2, SIDE - 8, f"in memory: {compared['what']}", "small middle"),
+        f'<text class="small middle" transform="translate(14 {SIDE / 2}) rotate(-90)">served</text>',
         _rect("frame", MARGIN, MARGIN, inner, inner),
     ]
-    return _svg(SIDE, SIDE, "Served against in memory", said, parts)
+    return _svg(SIDE, SIDE, "Served vs. in-memory predictions", description, parts)
 
 
 def latency(found: Mapping[str, Any]) -> str:
-    """Draw how long single rows took, with the percentiles, and what the model in memory took beside them."""
+    """Draw a histogram of the latency of single rows, with its percentiles and the latency in memory."""
     served, in_memory = found["served_ms"], found["in_memory_ms"]
     top = max([*served, in_memory or 0.0]) * 1.05 or 1.0
     counts = [0] * BINS
     for value in served:
         counts[min(BINS - 1, int(value / top * BINS))] += 1
     inner, floor = WIDTH - 2 * MARGIN, HEIGHT - MARGIN
-    step, most = inner / BINS, max(counts)
-    bars = [
-        (MARGIN + index * step + 1, count / most * HIGHEST) for index, count in enumerate(counts) if count
-    ]
-    parts = [_rect("bar", left, floor - tall, step - 2, tall) for left, tall in bars]
+    step, highest = inner / BINS, max(counts)
+    parts = []
+    for index, count in enumerate(counts):
+        if count:
+            height = count / highest * HIGHEST
+            parts.append(_rect("bar", MARGIN + index * step + 1, floor - height, step - 2, height))
     marks = [(found[f"{name}_ms"], name, "mark") for name in ("p50", "p95", "p99")]
     marks += [(in_memory, "in memory", "memory")] if in_memory is not None else []
     for row, (value, name, kind) in enumerate(sorted(marks, key=lambda mark: mark[0])):
-        place, height = MARGIN + value / top * inner, 14 + row * 13
-        is_late = place > WIDTH * 0.6
+        left, height = MARGIN + value / top * inner, 14 + row * 13
+        is_right = left > WIDTH * 0.6
+        label, place = f"{name} {value:.3g} ms", left + (-4 if is_right else 4)
         parts += [
-            f'<line class="{kind}" x1="{place:.1f}" y1="{height + 3}" x2="{place:.1f}" y2="{floor}"/>',
-            _text(
-                place + (-4 if is_late else 4),
-                height + 8,
-                f"{name} {value:.3g} ms",
-                "small end" if is_late else "small",
-            ),
+            _line(kind, left, height + 3, left, floor),
+            _text(place, height + 8, label, "small end" if is_right else "small"),
         ]
-    parts += [f'<line class="axis" x1="{MARGIN}" y1="{floor}" x2="{WIDTH - MARGIN}" y2="{floor}"/>']
     parts += [
+        _line("axis", MARGIN, floor, WIDTH - MARGIN, floor),
         _text(MARGIN, floor + 16, "0", "small"),
         _text(WIDTH - MARGIN, floor + 16, f"{top:.3g} ms", "small end"),
     ]
-    said = (
-        f"{len(served)} single rows, one after the other: "
-        + ", ".join(f"{name} {value:.3g} ms" for value, name, _ in marks)
-        + "."
-    )
-    return _svg(WIDTH, HEIGHT, "Latency of one row", said, parts)
+    listed = ", ".join(f"{name} {value:.3g} ms" for value, name, _ in marks)
+    description = f"{len(served)} single rows, sent one after the other: {listed}."
+    return _svg(WIDTH, HEIGHT, "Single-row latency", description, parts)
 
 
 def timeline(spans: Sequence[Mapping[str, Any]], seconds: float) -> str:
-    """Draw everything that happened on one axis of time, a lane for each kind of thing."""
+    """Draw the spans of a run on one time axis, with a lane for each kind."""
     lanes = [lane for lane in LANES if any(span["lane"] == lane for span in spans)]
     end: float = max([seconds, *(span["end"] for span in spans)]) or 1.0
     height = LANE * len(lanes) + 34
@@ -130,48 +115,48 @@ def timeline(spans: Sequence[Mapping[str, Any]], seconds: float) -> str:
         return LABEL + max(0.0, moment) / end * (FULL_WIDTH - LABEL - 12)
 
     parts: list[str] = []
-    for place, lane in enumerate(lanes):
-        top = 6 + place * LANE
+    descriptions = [f"{end:.1f} seconds."]
+    for number, lane in enumerate(lanes):
+        top, in_lane = 6 + number * LANE, [span for span in spans if span["lane"] == lane]
+        floor = top + LANE - 4
         parts += [
-            f'<line class="axis" x1="{LABEL}" y1="{top + LANE - 4}" x2="{FULL_WIDTH - 12}" y2="{top + LANE - 4}"/>',
+            _line("axis", LABEL, floor, FULL_WIDTH - 12, floor),
             _text(0, top + 18, lane, "small strong"),
         ]
-        parts += [
-            _drawn(span, x(span["start"]), x(span["end"]), top) for span in spans if span["lane"] == lane
-        ]
+        parts += [_drawn(span, x(span["start"]), x(span["end"]), top) for span in in_lane]
+        descriptions.append(_lane_as_text(lane, in_lane))
     tick = _tick(end)
     for number in range(int(end / tick) + 1):
-        place_x = x(number * tick)
-        parts += [f'<line class="soft" x1="{place_x:.1f}" y1="4" x2="{place_x:.1f}" y2="{height - 24}"/>']
-        parts += [_text(place_x, height - 8, f"{number * tick:g} s", "small middle")]
-    said = f"{end:.1f} seconds. " + " ".join(
-        _lane_in_words(lane, [span for span in spans if span["lane"] == lane]) for lane in lanes
-    )
-    return _svg(FULL_WIDTH, height, "What happened when", said, parts)
+        left = x(number * tick)
+        parts += [
+            _line("soft", left, 4, left, height - 24),
+            _text(left, height - 8, f"{number * tick:g} s", "small middle"),
+        ]
+    return _svg(FULL_WIDTH, height, "Timeline", " ".join(descriptions), parts)
 
 
 def _drawn(span: Mapping[str, Any], left: float, right: float, top: float) -> str:
-    width, kind = (
-        max(1.6, right - left),
-        {"pass": "good", "fail": "bad", "error": "bad", "not_judged": "idle"}.get(span["status"], "plain"),
-    )
-    tall, text = LANE - 8.0, ""
+    kinds = {"pass": "good", "fail": "bad", "error": "bad", "not_judged": "idle"}
+    width, kind = max(1.6, right - left), kinds.get(span["status"], "plain")
+    height, text = LANE - 8.0, ""
     if span["lane"] == "requests":
-        tall = max(3.0, tall * min(1.0, span["requests"] / BUSIEST))
+        height = max(3.0, height * min(1.0, span["requests"] / MAX_REQUESTS))
     elif width > len(span["name"]) * LETTER + 6:
         text = _text(left + 4, top + 16, span["name"], f"small on {kind}")
-    took = f"{span['name']}, at {span['start']:.2f} s" + (
-        f" for {span['end'] - span['start']:.2f} s" if span["end"] > span["start"] else ""
-    )
-    return _rect(f"span {kind}", left, top + LANE - 5 - tall, width, tall, took) + text
+    duration = span["end"] - span["start"]
+    title = f"{span['name']}, at {span['start']:.2f} s{f' for {duration:.2f} s' if duration > 0 else ''}"
+    return _rect(f"span {kind}", left, top + LANE - 5 - height, width, height, title) + text
 
 
-def _lane_in_words(lane: str, spans: Sequence[Mapping[str, Any]]) -> str:
-    if lane in {"tests", "checks", "requests"}:
-        wrong = [span["name"] for span in spans if span["status"] in {"fail", "error"}]
-        return f"{lane}: {len(spans)}" + (
-            f", of which wrong: {', '.join(wrong[:MAX_NAMED])}." if wrong else "."
-        )
+def _lane_as_text(lane: str, spans: Sequence[Mapping[str, Any]]) -> str:
+    if lane == "requests":
+        total = sum(span["requests"] for span in spans)
+        failed = ", some without a response" if any(span["status"] for span in spans) else ""
+        return f"requests: {total}{failed}."
+    if lane in {"tests", "checks"}:
+        names = [span["name"] for span in spans if span["status"] in {"fail", "error"}]
+        listed = f", failed or errored: {', '.join(names[:MAX_NAMED])}" if names else ""
+        return f"{lane}: {len(spans)}{listed}."
     moments = ", ".join(
         f"{span['name']} from {span['start']:.1f} to {span['end']:.1f}" for span in spans[:MAX_NAMED]
     )
@@ -179,21 +164,27 @@ def _lane_in_words(lane: str, spans: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _tick(end: float) -> float:
-    """Return a round number of seconds between two marks of the axis, so that there are about ten."""
+    """Return a round number of seconds between two marks of the axis, for about ten marks."""
     rough = end / 10
     power: float = 10.0 ** math.floor(math.log10(rough))
     return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if step * power >= rough)
 
 
 def _rect(kind: str, x: float, y: float, width: float, height: float, title: str = "") -> str:
-    said = f"<title>{html.escape(title)}</title>" if title else ""
-    return f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}">{said}</rect>'
+    tooltip = f"<title>{html.escape(title)}</title>" if title else ""
+    size = f'width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" {size}>{tooltip}</rect>'
+
+
+def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
 
 
-def _svg(width: int, height: int, title: str, said: str, parts: Sequence[str]) -> str:
-    name = html.escape(f"{title}. {said}", quote=True)
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{name}"><title>{html.escape(title)}</title>{"".join(parts)}</svg>'
+def _svg(width: int, height: int, title: str, description: str, parts: Sequence[str]) -> str:
+    label = html.escape(f"{title}. {description}", quote=True)
+    start = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
+    return f"{start}<title>{html.escape(title)}</title>{''.join(parts)}</svg>"

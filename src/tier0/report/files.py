@@ -1,4 +1,4 @@
-"""Writing the report where it was asked for."""
+"""Output files of the report."""
 
 from __future__ import annotations
 
@@ -11,28 +11,26 @@ from tier0.report.markdown import as_markdown
 
 
 def write(document: Mapping[str, Any], report: Path | None, step_summary: str | None) -> list[str]:
-    """Write the report as JSON, and its summary where a GitHub workflow shows it.
+    """Write the report as JSON, and append its summary to the job summary of a GitHub workflow.
 
     Args:
-        document: of the run.
-        report: the file for JSON; None for none.
-        step_summary: what ``GITHUB_STEP_SUMMARY`` says, a file to add to.
+        document: report of the run.
+        report: JSON file to write; None for no file.
+        step_summary: value of ``GITHUB_STEP_SUMMARY``, the file to append to.
 
     Returns:
-        What could not be written, in sentences.
+        One message for each file that could not be written.
     """
     problems = []
     if report is not None:
         try:
             report.write_text(json.dumps(document, indent=2, default=str) + "\n", encoding="utf-8")
         except OSError as problem:
-            problems.append(f"the report cannot be written to {report}: {problem.strerror}")
+            problems.append(f"cannot write the report to {report}: {problem.strerror}")
     if step_summary:
         try:
             with Path(step_summary).open("a", encoding="utf-8") as file:
                 file.write(as_markdown(document))
         except OSError as problem:
-            problems.append(
-                f"GITHUB_STEP_SUMMARY names {step_summary}, which cannot be written to: {problem.strerror}"
-            )
+            problems.append(f"cannot write to GITHUB_STEP_SUMMARY, {step_summary}: {problem.strerror}")
     return problems

@@ -1,4 +1,4 @@
-"""The summary that fits a comment on a pull request."""
+"""The report as Markdown, short enough for a comment on a pull request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MAX_LINE_LENGTH = 600
 
 
 def as_markdown(document: Mapping[str, Any]) -> str:
-    """Return the report in short, as Markdown; nothing that came from data is taken as markup."""
+    """Return a summary of the report as Markdown, with all data escaped."""
     lines = [f"## {SIGNS[document['verdict']]} Tier0", "", plain(document["sentence"]), ""]
     for problem in document["problems"][:MAX_PROBLEMS]:
         lines += [f"- **{plain(problem['what'])}**: {plain(problem['message'][:MAX_LINE_LENGTH])}"]
-        lines += [f"  - likely: {plain(cause)}" for cause in problem.get("causes", ())]
-        lines += [f"  - reproduce: {as_code(problem['reproduce'])}"] if problem.get("reproduce") else []
+        lines += [f"  - likely cause: {plain(cause)}" for cause in problem.get("causes", ())]
+        lines += [f"  - reproduce with: {as_code(problem['reproduce'])}"] if problem.get("reproduce") else []
     if (left := len(document["problems"]) - MAX_PROBLEMS) > 0:
         lines.append(f"- and {left} more")
     facts = _facts(document)
@@ -35,28 +35,23 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     model, target, latency = document["model"], document["target"], document["latency"]
     facts: list[tuple[str, str]] = []
     if model is not None:
-        metrics = ", ".join(
-            f"{name} {metric['value']:.3f}"
-            + (f" ± {metric['spread']:.3f}" if metric["spread"] is not None else "")
-            for name, metric in model["metrics"].items()
-        )
-        facts += [
-            ("model", f"{model['algorithm']} on {model['dataset']}: {model['why']}"),
-            ("metrics", metrics),
-        ]
+        metrics = ", ".join(f"{name} {_metric(metric)}" for name, metric in model["metrics"].items())
+        facts.append(("model", f"{model['algorithm']} on {model['dataset']}: {model['why']}"))
+        facts.append(("metrics", metrics))
     facts += [
         (name, str(target[key]))
         for name, key in (("tag", "model"), ("endpoint", "url"), ("golden rows", "golden_rows"))
         if target.get(key)
     ]
     if latency is not None:
-        facts.append(
-            (
-                "latency of one row",
-                f"p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms, p99 {latency['p99_ms']:.2f} ms",
-            )
-        )
+        percentiles = [f"{name} {latency[f'{name}_ms']:.2f} ms" for name in ("p50", "p95", "p99")]
+        facts.append(("single-row latency", ", ".join(percentiles)))
     return facts
+
+
+def _metric(metric: Mapping[str, Any]) -> str:
+    spread = metric["spread"]
+    return f"{metric['value']:.3f}" if spread is None else f"{metric['value']:.3f} ± {spread:.3f}"
 
 
 def _groups(checks: list[Mapping[str, Any]]) -> list[str]:
@@ -74,15 +69,15 @@ def _groups(checks: list[Mapping[str, Any]]) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Return text from data so that Markdown takes it as it is."""
+    """Return text with Markdown escaped, on one line."""
     flat = " ".join(text.split()).replace(
         "@", "@\u200b"
-    )  # nobody is to be told because a name is in the data
+    )  # a name in the data must not notify a user of GitHub
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#~" else letter for letter in flat)
 
 
 def as_code(text: str) -> str:
-    """Return text as code on one line, whatever backticks it has; in a table it could not stand."""
+    """Return text as inline code on one line, also if it contains backticks; not for use in a table."""
     flat = " ".join(text.splitlines())
     fence = "`" * (1 + max(map(len, re.findall("`+", flat)), default=0))
     return f"{fence} {flat} {fence}" if "`" in flat else f"`{flat}`"

@@ -1,4 +1,4 @@
-"""The report for people: a part of a page, with everything in it, which needs no network and no script."""
+"""The report as HTML: a self-contained section of a page, without network access or scripts."""
 
 from __future__ import annotations
 
@@ -12,27 +12,33 @@ from markupsafe import Markup
 from tier0.core.verdict import WORDS
 from tier0.report import drawings
 
-FILTERS = {"all": "all", "fail": "failed or error", "not_judged": WORDS["not_judged"], "pass": WORDS["pass"]}
+FILTERS = {
+    "all": "all",
+    "fail": "failed or errored",
+    "not_judged": WORDS["not_judged"],
+    "pass": WORDS["pass"],
+}
 
 
 def as_html(document: Mapping[str, Any]) -> str:
-    """Return the report as HTML, to stand within another page; jinja2 escapes all that comes from data."""
+    """Return the report as HTML for inclusion in another page, with all data escaped by jinja2."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tier0", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"said": _said, "first_line": _first_line, "other_lines": _other_lines}
-    draw = {
-        "parity": document["parity"] and Markup(drawings.parity(document["parity"])),  # noqa: S704 - escaped where they are drawn
-        "latency": document["latency"] and Markup(drawings.latency(document["latency"])),  # noqa: S704 - numbers
-        "timeline": document["timeline"]
-        and Markup(drawings.timeline(document["timeline"], document["run"]["seconds"])),  # noqa: S704 - likewise
+    environment.filters |= {"as_text": _as_text, "first_line": _first_line, "other_lines": _other_lines}
+    parity, latency, timeline = (document[name] for name in ("parity", "latency", "timeline"))
+    drawn = {
+        "parity": parity and drawings.parity(parity),
+        "latency": latency and drawings.latency(latency),
+        "timeline": timeline and drawings.timeline(timeline, document["run"]["seconds"]),
     }
+    draw = {name: svg and Markup(svg) for name, svg in drawn.items()}  # noqa: S704 - the drawings escape all data
     template = environment.get_template("page.html")
-    style = Markup(environment.get_template("page.css").render())  # noqa: S704 - ours
+    style = Markup(environment.get_template("page.css").render())  # noqa: S704 - our own file
     return template.render(document, style=style, draw=draw, words=WORDS, filters=FILTERS)
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 

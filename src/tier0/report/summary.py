@@ -1,4 +1,4 @@
-"""The summary of a run, as rows for the terminal."""
+"""The summary of a run for the terminal."""
 
 from __future__ import annotations
 
@@ -23,36 +23,30 @@ Row = tuple[str, str]
 
 
 def summary_rows(events: EventLog) -> list[Row]:
-    """Return what the run found, as (name, value), in the order of the pipeline's own console; only what happened."""
+    """Return the results of a run as (name, value), in the order of the pipeline's steps."""
     rows: list[Row] = []
     if selected := events.last(SelectionDone):
         rows += [("selected algorithm", selected.algorithm), ("selection score", f"{selected.score:.3f}")]
     if trained := events.last(TrainingDone):
-        rows += [] if selected else [("algorithm", f"{trained.algorithm}, of your own training")]
+        rows += [] if selected else [("algorithm", f"{trained.algorithm}, from your training function")]
         rows += [(name, f"{value:.3f}") for name, value in trained.metrics.items()]
     if logged := events.last(TrainingLogged):
         rows.append(("model uri", logged.model_uri))
     if registered := events.last(RegistrationDone):
         rows.append(("model tag", registered.tag))
     if verified := events.last(DeploymentVerified):
-        rows += [
-            ("endpoint", verified.url),
-            ("golden rows", f"{verified.rows} of {verified.rows} to the last bit"),
-        ]
+        identical = f"{verified.rows} of {verified.rows} identical to the last bit"
+        rows += [("endpoint", verified.url), ("golden rows", identical)]
         rows += [("predictions", f"{_short(verified.predictions)} …")] if verified.predictions else []
         rows += [("probabilities", f"{_short(verified.probabilities)} …")] if verified.probabilities else []
-        rows.append(("latency", f"{verified.latency_ms:.1f} ms of inference for {verified.rows} rows"))
+        rows.append(("latency", f"{verified.latency_ms:.1f} ms inference time for {verified.rows} rows"))
     if healthy := events.last(HealthChecked):
         rows.append(("health", healthy.status))
     if breaker := events.last(BreakerMeasured):
-        rows.append(
-            (
-                "circuit breaker",
-                f"{' → '.join(breaker.states)}, {breaker.reached} requests reached the dead server's port",
-            )
-        )
+        reached = f"{breaker.reached} request{'s' if breaker.reached != 1 else ''} reached the stopped server"
+        rows.append(("circuit breaker", f"{' → '.join(breaker.states)}; {reached}"))
     if stopped := events.last(ServerStopped):
-        rows.append(("stopped", f"in {stopped.seconds:.1f} s, no process and no port left"))
+        rows.append(("stopped", f"in {stopped.seconds:.1f} s; all processes ended, port released"))
     if kept := events.last(RunKept):
         rows.append(("kept", kept.path))
     return rows
@@ -65,9 +59,9 @@ def as_lines(rows: list[Row]) -> list[str]:
 
 
 def _short(values: list[Any]) -> str:
-    def one(value: Any) -> str:
+    def short(value: Any) -> str:
         if isinstance(value, list):
-            return f"[{', '.join(map(one, value))}]"
+            return f"[{', '.join(map(short, value))}]"
         return f"{value:.3f}" if isinstance(value, float) else str(value)
 
-    return ", ".join(map(one, values))
+    return ", ".join(map(short, values))
