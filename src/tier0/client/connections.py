@@ -38,8 +38,8 @@ def describe_error(problem: Exception) -> str:
 class Connections:
     """Connection pools for calls and for health checks, with one pool of each kind for each service.
 
-    A semaphore limits each pool, so that a wait for a connection can be told from a slow service, and a
-    service that hangs takes no connection from another one.
+    A semaphore limits each pool, so that waiting for a connection is not mistaken for a slow service,
+    and a service that hangs occupies no connection of another one.
 
     Attributes:
         loop: event loop that the connections belong to.

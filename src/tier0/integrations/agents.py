@@ -89,8 +89,8 @@ class HTTPModelClient:
         tag = response.get("model_tag")
         if tag is not None and str(tag).partition(":")[0] != name:
             raise InvalidAnswerError(
-                f"the response for model {name} is from {tag}: if that is the right model, name_of must return "
-                "the name in its tag"
+                f"the response for model {name} is from {tag}: if that is the right model, name_of must "
+                "return the name in its tag"
             )
         predictions, probabilities, intervals = (
             response.get(part) for part in ("predictions", "probabilities", "intervals")

@@ -19,15 +19,15 @@ def make_router(
 ) -> APIRouter:
     """Return a router; the application must close the client when it ends.
 
-    - ``POST {prefix}/predict/{model_name}`` and ``…/batch`` accept records, or a body in the service's format,
-      and return the service's response.
+    - ``POST {prefix}/predict/{model_name}`` and ``…/batch`` accept records or a body in the service's
+      format, and return the service's response.
     - ``GET {prefix}/{model_name}/health`` returns 503 for an unhealthy model.
     - ``GET {prefix}/{model_name}/info`` returns the model's inputs and outputs.
     - ``GET {prefix}/{model_name}/status`` returns the state of its circuit.
 
     If the service rejects the caller's request, its status and message are returned. 502 means that the
-    service failed or rejected the application itself (401, 403, 405, 407), 504 that it did not respond in
-    time. 429 and 503 have a Retry-After header if the time is known.
+    service failed or rejected the application itself (401, 403, 405, 407), 503 that the circuit is open or all
+    connections are busy, 504 that the service did not respond in time. Retry-After is set if it is known.
 
     Args:
         client: client of the services.
