@@ -84,7 +84,7 @@ def test_pytest_serves_it(project: Path) -> None:
     )
 
     assert status == 0, output
-    assert "GradientBoostingClassifier, of your own training" in output
+    assert "GradientBoostingClassifier, from your training function" in output
     assert (project / "calls").read_text(encoding="utf-8").splitlines() == ["called"]
 
 

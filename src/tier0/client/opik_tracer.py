@@ -1,4 +1,4 @@
-"""Traces of calls in Opik: one complete trace a call, with one span for each request."""
+"""Tracer that records calls in Opik: one trace for each call, with one span for each request."""
 
 from __future__ import annotations
 
@@ -27,34 +27,39 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 PROCESS = Path(__file__).with_name("opik_process.py")
-MAX_WAITING = 10_000
+MAX_QUEUED = 10_000
 BATCH_SECONDS = 0.05
-"""Seconds for which calls are gathered, so that a thread need not wake up for each."""
-SHUTDOWN = 1.8
-"""Seconds that closing may take, whether Opik answers or not."""
+"""Seconds for which calls are collected, so that a thread does not wake up for each of them."""
+CLOSE_TIMEOUT = 1.8
+"""Seconds that closing may take, whether Opik responds or not."""
 FLUSH_RETRY_SECONDS = 10.0
-"""Seconds for which an Opik that was waited for in vain is not waited for again."""
-QUIET = {"OPIK_SENTRY_ENABLE": "false", "OPIK_ANALYTICS_ENABLE": "false"}
+"""Seconds after a failed flush in which no other flush is tried."""
+NO_TELEMETRY = {"OPIK_SENTRY_ENABLE": "false", "OPIK_ANALYTICS_ENABLE": "false"}
 
 
 class OpikTracer:
-    """Hands calls to Opik in a process of its own: no call waits for it, and none shares the interpreter's lock with it.
+    """Tracer that sends calls to Opik from a separate process.
 
-    Opik is imported there, and not in the application, whose own Opik, Sentry and environment are left as they are. Its settings are
-    Opik's own: ``OPIK_URL_OVERRIDE``, ``OPIK_API_KEY``, ``OPIK_WORKSPACE``, ``OPIK_PROJECT_NAME`` or ``~/.opik.config``. Making one takes
-    as long as importing Opik, some seconds; one tracer may serve several clients. The process ends with the tracer, or with the
-    application. An application that forks makes a tracer afterwards.
+    A call never waits for Opik, and does not share the interpreter's lock with it. Opik is imported only in
+    that process, so that the application's own Opik, Sentry and environment are unchanged. Its settings are
+    Opik's: ``OPIK_URL_OVERRIDE``, ``OPIK_API_KEY``, ``OPIK_WORKSPACE``, ``OPIK_PROJECT_NAME`` or
+    ``~/.opik.config``.
+
+    Creating a tracer takes as long as importing Opik, some seconds; several clients may share one tracer. The
+    process ends with the tracer, or with the application. An application that forks must create its tracer
+    after the fork.
 
     Args:
-        project_name: in Opik; Opik's default if None.
-        with_features: send what was asked and what was answered, too; by default no value of a row leaves the process.
+        project_name: Opik project; by default that of Opik's settings.
+        with_features: whether to send the bodies of requests and responses; by default no value of a row
+            leaves the application.
 
     Attributes:
-        lost: calls that were not recorded, since too many waited.
+        lost: calls that were not recorded, e.g. because too many were queued.
 
     Raises:
         ModuleNotFoundError: Opik is not installed.
-        RuntimeError: its process ended while it started.
+        RuntimeError: the process ended during its start.
     """
 
     def __init__(self, project_name: str | None = None, *, with_features: bool = False) -> None:
@@ -63,37 +68,38 @@ class OpikTracer:
         self._with_features = with_features
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", str(PROCESS), project_name or ""],
-            env={**QUIET, **os.environ},
+            env={**NO_TELEMETRY, **os.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is the application's: what it still sends must arrive
+            start_new_session=True,  # Ctrl-C must not end it before the application has sent its last traces
         )
-        said = self._process.stdout.readline().strip()  # type: ignore[union-attr]  # it is a pipe
-        if said != "ready":
+        reported = self._process.stdout.readline().strip()  # type: ignore[union-attr]  # it is a pipe
+        if reported != "ready":
             self._end(0.0)
-            if said == "missing":
+            if reported == "missing":
                 raise ModuleNotFoundError(
-                    "OpikTracer needs Opik: pip install 'pytest-tier0[opik]'", name="opik"
+                    "OpikTracer requires Opik: pip install 'pytest-tier0[opik]'", name="opik"
                 )
             raise RuntimeError(
-                f"Opik could not be started: its process ended with status {self._process.returncode}; it said why above"
+                f"Opik could not be started: its process exited with status {self._process.returncode}; "
+                "see its output on stderr"
             )
-        self._waiting: queue.SimpleQueue[CallTrace | Mapping[str, Any] | _Flush | None] = queue.SimpleQueue()
-        self._hurry = threading.Event()
-        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[CallTrace | Mapping[str, Any] | _Flush | None] = queue.SimpleQueue()
+        self._wake = threading.Event()
+        self._reports: queue.SimpleQueue[str] = queue.SimpleQueue()
         for work in (self._write, self._read):
             threading.Thread(target=work, name="tier0-opik", daemon=True).start()
         self._closed = self._ended = False
-        self._taken = self._flushed = 0
-        self._flushed_in = 0.0
-        self._in_vain = -math.inf
-        self._taking, self._flushing = threading.Lock(), threading.Lock()
+        self._recorded = self._flushed = 0
+        self._flush_seconds = 0.0
+        self._flush_failed_at = -math.inf
+        self._recording, self._flushing = threading.Lock(), threading.Lock()
         self._flushes = 0
         atexit.register(self.close)
 
     def record(self, trace: CallTrace) -> None:
-        """Take one call; costs some microseconds."""
+        """Queue one call, which takes some microseconds."""
         if not self._with_features:
             trace.body = trace.answer = None
         self._enqueue(trace)
@@ -104,76 +110,79 @@ class OpikTracer:
 
     def _enqueue(self, trace: CallTrace | Mapping[str, Any]) -> None:
         if os.getpid() != self._pid:
-            self._refuse_after_fork()
+            self._drop_after_fork()
             return
-        if self._closed or self._ended or self._waiting.qsize() >= MAX_WAITING:
+        if self._closed or self._ended or self._queue.qsize() >= MAX_QUEUED:
             self.lost += 1
             return
-        with self._taking:
-            self._taken += 1
-            self._waiting.put(trace)
+        with self._recording:
+            self._recorded += 1
+            self._queue.put(trace)
 
-    def _refuse_after_fork(self) -> None:
-        """Lose a call of a process that was forked with this tracer, whose threads are not there; say so once."""
+    def _drop_after_fork(self) -> None:
+        """Count a call as lost in a forked process, which has none of the tracer's threads; warn once."""
         self.lost += 1
         if not self._ended:
             self._ended = True
             LOG.warning(
-                "this process was forked after its OpikTracer was made: nothing is traced here; make one in each process, after the fork"
+                "this process was forked after its OpikTracer was created, so that its calls are not traced: "
+                "create a tracer in each process, after the fork"
             )
 
     def flush(self, timeout: float) -> bool:
-        """Send what was taken, for at most *timeout* seconds, and tell whether Opik says that it has it.
+        """Send the recorded calls within *timeout* seconds, and return whether Opik has received all of them.
 
-        Whoever has been waited for in vain is not waited for again within ten seconds: an application that closes several clients, and then
-        the tracer, has two seconds for all of them.
+        After a flush that failed, flushes within the next ten seconds fail at once: an application that
+        closes several clients, and then the tracer, waits two seconds for all of them together.
         """
         start = time.monotonic()
         if not self._flushing.acquire(timeout=timeout):
             return False
         try:
-            if self._closed or self._ended or self._is_waited_for_in_vain():
+            if self._closed or self._ended or self._has_just_failed():
                 return False
-            return self._everything_is_sent() or self._wait_until_sent(start, timeout)
+            return self._all_flushed() or self._wait_until_sent(start, timeout)
         finally:
             self._flushing.release()
 
     def _wait_until_sent(self, start: float, timeout: float) -> bool:
         self._flushes += 1
-        with self._taking:
-            taken = self._taken
-            self._waiting.put(_Flush(self._flushes, timeout - 2 * BATCH_SECONDS))
-        self._hurry.set()
-        number, said = str(self._flushes), ""
+        with self._recording:
+            recorded = self._recorded
+            self._queue.put(_Flush(self._flushes, timeout - 2 * BATCH_SECONDS))
+        self._wake.set()
+        number, report = str(self._flushes), ""
         with suppress(queue.Empty):
-            while (
-                said.partition(" ")[0] != number
-            ):  # an answer to an earlier one, which was not waited for long enough, may come first
-                said = self._answers.get(timeout=max(start + timeout - time.monotonic(), 0.0))
-        if said != f"{number} flushed":
-            self._in_vain = time.monotonic()
+            # The report of an earlier flush, which took longer than its timeout, may come first.
+            while report.partition(" ")[0] != number:
+                report = self._reports.get(timeout=max(start + timeout - time.monotonic(), 0.0))
+        if report != f"{number} flushed":
+            self._flush_failed_at = time.monotonic()
             return False
-        self._flushed, self._flushed_in = taken, time.monotonic() - start
+        self._flushed, self._flush_seconds = recorded, time.monotonic() - start
         return True
 
-    def _is_waited_for_in_vain(self) -> bool:
-        return time.monotonic() - self._in_vain < FLUSH_RETRY_SECONDS
+    def _has_just_failed(self) -> bool:
+        return time.monotonic() - self._flush_failed_at < FLUSH_RETRY_SECONDS
 
-    def _everything_is_sent(self) -> bool:
-        return self._flushed == self._taken
+    def _all_flushed(self) -> bool:
+        return self._flushed == self._recorded
 
     def close(self) -> None:
-        """Send what is left, and end within 2 s even if Opik does not answer; the time of a flush just before counts."""
+        """Send the remaining calls and end the process, within 2 s even if Opik does not respond.
+
+        The two seconds include the time of the last flush, if no call was recorded after it.
+        """
         atexit.unregister(self.close)
         if not self._closed and os.getpid() == self._pid:
             self._closed = True
-            self._waiting.put(None)
-            self._hurry.set()
-            all_is_sent = self._everything_is_sent()
-            left = SHUTDOWN - (self._flushed_in if all_is_sent else 0.0)
-            in_time = self._end(BATCH_SECONDS if self._is_waited_for_in_vain() else max(left, BATCH_SECONDS))
-            if not in_time and not all_is_sent:
-                LOG.warning("Opik did not take in time what was left: some calls are not traced")
+            self._queue.put(None)
+            self._wake.set()
+            all_flushed = self._all_flushed()
+            left = CLOSE_TIMEOUT - (self._flush_seconds if all_flushed else 0.0)
+            in_time = self._end(BATCH_SECONDS if self._has_just_failed() else max(left, BATCH_SECONDS))
+            if not in_time and not all_flushed:
+                LOG.warning("Opik did not receive the remaining traces in time: some calls are not traced")
 
     def _end(self, seconds: float) -> bool:
         try:
@@ -188,16 +197,16 @@ class OpikTracer:
         with suppress(OSError), self._process.stdin as stream:  # type: ignore[union-attr]  # it is a pipe
             ended = False
             while not ended:
-                taken = [self._waiting.get()]
-                self._hurry.wait(BATCH_SECONDS)
-                self._hurry.clear()
-                taken += [self._waiting.get() for _ in range(self._waiting.qsize())]
-                ended = None in taken
+                items = [self._queue.get()]
+                self._wake.wait(BATCH_SECONDS)
+                self._wake.clear()
+                items += [self._queue.get() for _ in range(self._queue.qsize())]
+                ended = None in items
                 try:
-                    stream.write("".join(self._line(item) for item in taken if item is not None))
+                    stream.write("".join(self._line(item) for item in items if item is not None))
                     stream.flush()
                 except OSError:
-                    LOG.warning("the process that hands traces to Opik has ended; nothing is traced any more")
+                    LOG.warning("the process that sends traces to Opik has ended: later calls are not traced")
                     self._ended = ended = True
 
     def _line(self, item: CallTrace | Mapping[str, Any] | _Flush) -> str:
@@ -207,18 +216,18 @@ class OpikTracer:
             message = vars(item) if isinstance(item, _Flush) else item
             return json.dumps(message, default=str) + "\n"
         except (TypeError, ValueError):
-            LOG.warning("a call could not be traced", exc_info=True)
+            LOG.warning("the trace of a call cannot be written as JSON", exc_info=True)
             self.lost += 1
             return ""
 
     def _read(self) -> None:
         with self._process.stdout as stream:  # type: ignore[union-attr]  # it is a pipe
             for line in stream:
-                self._answers.put(line.strip())
+                self._reports.put(line.strip())
 
 
 def opik_is_configured() -> bool:
-    """Tell whether anything says where Opik is: its environment variables, or its file; and nothing says that it must not be used."""
+    """Return True if Opik's environment variables or file configure it, and tracing is not disabled."""
     if os.environ.get("OPIK_TRACK_DISABLE", "").lower() in {"1", "true", "yes", "on"}:
         return False
     file = Path(os.environ.get("OPIK_CONFIG_PATH", "~/.opik.config")).expanduser()
@@ -227,7 +236,7 @@ def opik_is_configured() -> bool:
 
 @dataclass(frozen=True)
 class _Flush:
-    """A request to send everything before it, which is answered with its number."""
+    """A request to send all traces before it; the process reports its number."""
 
     number: int
     flush: float
@@ -278,7 +287,7 @@ def _message(trace: CallTrace, *, with_features: bool) -> dict[str, Any]:
 def _error_info(ended: CallTrace | Attempt) -> dict[str, str] | None:
     if ended.outcome == "answered":
         return None
-    status = "no answer" if ended.status is None else f"status {ended.status}"
+    status = "no response" if ended.status is None else f"status {ended.status}"
     return {"exception_type": ended.outcome, "message": status, "traceback": ""}
 
 

@@ -1,4 +1,4 @@
-"""The client for code that knows no event loop: the same rules, over the same code."""
+"""The synchronous client, which runs the asynchronous one in a thread."""
 
 from __future__ import annotations
 
@@ -17,70 +17,74 @@ if TYPE_CHECKING:
     from tier0.client.breaker import State
     from tier0.client.wire import Prediction
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class SyncBentoMLClient:
-    """`BentoMLClient` for synchronous code; may be used from several threads at once, which share its circuits and connections.
+    """`BentoMLClient` for synchronous code.
 
-    It runs an event loop in a thread of its own. A process that forks makes it afterwards, one in each child.
+    The client runs an event loop in its own thread. Several threads may use it at the same time, and share
+    its circuits and connections. A process that forks must create a client in each child, after the fork.
 
     Args:
         base_url: as for `BentoMLClient`.
-        knobs: as for `BentoMLClient`.
+        options: as for `BentoMLClient`.
     """
 
-    def __init__(self, base_url: str | None = None, **knobs: Any) -> None:
-        self._client = BentoMLClient(base_url, **knobs)
+    def __init__(self, base_url: str | None = None, **options: Any) -> None:
+        self._client = BentoMLClient(base_url, **options)
         self._pid = os.getpid()
         self._closed = False
-        self._closing, self._asking = threading.Lock(), threading.Lock()
+        self._closing, self._submitting = threading.Lock(), threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tier0-client", daemon=True)
         self._thread.start()
 
     @classmethod
     def for_service(
-        cls, base_url: str | None = None, *, declared: Mapping[str, Any] | None = None, **knobs: Any
+        cls, base_url: str | None = None, *, declared: Mapping[str, Any] | None = None, **options: Any
     ) -> Self:
         """See `BentoMLClient.for_service`."""
-        client = cls(base_url, **knobs)
+        client = cls(base_url, **options)
         try:
-            found = client._wait(lambda: BentoMLClient.for_service(base_url, declared=declared, **knobs))
+            other = client._run(lambda: BentoMLClient.for_service(base_url, declared=declared, **options))
         except BaseException:
             client.close()
             raise
-        client._client.contract = found.contract
+        client._client.contract = other.contract
         return client
 
     def predict(self, data: Any, *, model: str | None = None, timeout: float | None = None) -> Prediction:
         """See `BentoMLClient.predict`."""
-        return self._wait(lambda: self._client.predict(data, model=model, timeout=timeout))
+        return self._run(lambda: self._client.predict(data, model=model, timeout=timeout))
 
     def predict_batch(
         self, rows: Any, *, model: str | None = None, timeout: float | None = None
     ) -> Prediction:
         """See `BentoMLClient.predict_batch`."""
-        return self._wait(lambda: self._client.predict_batch(rows, model=model, timeout=timeout))
+        return self._run(lambda: self._client.predict_batch(rows, model=model, timeout=timeout))
 
     def model_info(self, model: str | None = None) -> dict[str, Any]:
         """See `BentoMLClient.model_info`."""
-        return self._wait(lambda: self._client.model_info(model))
+        return self._run(lambda: self._client.model_info(model))
 
     def health_check(self, model: str | None = None) -> dict[str, Any]:
         """See `BentoMLClient.health_check`."""
-        return self._wait(lambda: self._client.health_check(model))
+        return self._run(lambda: self._client.health_check(model))
 
     def circuit_state(self, model: str | None = None) -> State:
         """See `BentoMLClient.circuit_state`."""
         return self._client.circuit_state(model)
 
     def close(self) -> None:
-        """Close all connections and end the thread; calls after this are errors. In a process that was forked: nothing."""
-        if self._pid != os.getpid():  # the thread, which would do it, is not here
+        """Close all connections and end the thread; later calls raise ClientUsageError.
+
+        In a child process that was forked with this client, nothing is done.
+        """
+        if self._pid != os.getpid():  # the thread exists only in the parent
             return
         with self._closing:
-            with self._asking:
+            with self._submitting:
                 if self._closed:
                     return
                 self._closed = True
@@ -92,7 +96,7 @@ class SyncBentoMLClient:
                 self._loop.close()
 
     async def _end(self) -> None:
-        """Close the client, and cancel calls of other threads that still wait for something."""
+        """Close the client, and cancel the calls of other threads that have not ended."""
         await self._client.close()
         waiting = asyncio.all_tasks() - {asyncio.current_task()}
         for task in waiting:
@@ -107,23 +111,24 @@ class SyncBentoMLClient:
     ) -> None:
         self.close()
 
-    def _wait(self, call: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+    def _run(self, call: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         if self._pid != os.getpid():
             raise ClientUsageError(
-                "the client was made before this process was forked, and its thread stayed behind. Make one in each process."
+                "the client was created before this process was forked: create a client in each process, "
+                "after the fork"
             )
         if threading.current_thread() is self._thread:
             raise ClientUsageError(
-                "the client's own thread cannot wait for it. Use BentoMLClient in asynchronous code."
+                "the client cannot be used in its own thread: use BentoMLClient in asynchronous code"
             )
-        with self._asking:  # what is asked before it closes is ended by closing, and not left behind
+        with self._submitting:  # so that `close` ends every call that was submitted
             if self._closed:
-                raise ClientUsageError("the client is closed. Make a new one.")
-            answer = asyncio.run_coroutine_threadsafe(call(), self._loop)
+                raise ClientUsageError("the client is closed: create a new one")
+            future = asyncio.run_coroutine_threadsafe(call(), self._loop)
         try:
-            return answer.result()
+            return future.result()
         except concurrent.futures.CancelledError:
-            raise ClientUsageError("the client was closed while this call waited.") from None
+            raise ClientUsageError("the client was closed while this call was waiting") from None
         except BaseException:
-            answer.cancel()  # Ctrl-C: nobody waits for it any more
+            future.cancel()  # e.g. Ctrl-C: the caller no longer waits
             raise

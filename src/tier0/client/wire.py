@@ -1,4 +1,4 @@
-"""From data to the bytes of a request, and from the bytes of an answer to a prediction."""
+"""Conversion of data to request bodies, and of response bodies to predictions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from tier0.client.errors import InvalidAnswerError, InvalidDataError
 from tier0.core.outputs import PARTS
 
-DEEPEST = 100
-"""Lists within lists; whoever writes an answer as JSON calls itself for each, and Python ends that at a thousand."""
-EMPTY = "the data is empty: give rows, records, an array or a DataFrame"
+MAX_DEPTH = 100
+"""Nested lists and objects in a response; Python's JSON encoder is recursive, and fails at about 1000."""
+EMPTY_DATA = "the data is empty: expected rows, records, an array or a DataFrame"
 
 if TYPE_CHECKING:
     from tier0.contract.contract import Contract
 
 
 class Prediction(TypedDict, total=False):
-    """What `BentoMLClient.predict` returns: these, and whatever else the service answered."""
+    """Result of `BentoMLClient.predict`: these items, and all others of the service's response."""
 
     predictions: list[Any]
     probabilities: list[list[float]] | None
@@ -33,33 +33,34 @@ class Prediction(TypedDict, total=False):
 
 
 def encode(data: Any, contract: Contract | None = None) -> tuple[bytes, int | None]:
-    """Make the body of a request, and count its rows where that can be told.
+    """Return the body of a request, and the number of its rows, or None if that is unknown.
 
     Args:
-        data: rows (lists, or an array of shape (rows, features)), records (mappings keyed by name, or one of them), a
-            DataFrame, or a whole body: a mapping that has what the contract says, ``features`` by default. NaN becomes null.
-        contract: how the service is asked; ours if None.
+        data: rows (lists, or an array of shape (rows, features)), records (mappings keyed by column, or one
+            of them), a DataFrame, or a complete body, which is a mapping with the contract's key of the
+            features (``features`` by default). NaN becomes null.
+        contract: format of the requests; Tier0's own if None.
 
     Raises:
-        InvalidDataError: it holds something that JSON cannot, or what this service is not asked with; nothing was sent.
+        InvalidDataError: the data cannot be written as JSON, or not in the contract's format.
     """
-    body, features = _body_of(data) if contract is None else _body_by(contract, data)
+    body, features = _default_body(data) if contract is None else _contract_body(contract, data)
     try:
         content = _dump(body)
     except (TypeError, ValueError, RecursionError) as problem:
         raise InvalidDataError(
-            f"the data cannot be sent as JSON: {problem}. Give numbers, text, true, false and None."
+            f"the data cannot be sent as JSON: {problem}. Use numbers, text, booleans and None."
         ) from problem
-    return content, _number_of(features)
+    return content, _count_rows(features)
 
 
-def _number_of(features: Any) -> int | None:
-    """Return how many rows are asked about; None if that cannot be told."""
+def _count_rows(features: Any) -> int | None:
+    """Return the number of rows, or None if it is unknown."""
     return len(features) if isinstance(features, (list, tuple)) else None
 
 
-def _body_of(data: Any) -> tuple[dict[str, Any], Any]:
-    """Return the body for a service of ours, which takes rows and records alike, and what is asked about."""
+def _default_body(data: Any) -> tuple[dict[str, Any], Any]:
+    """Return the body for a service of Tier0, which accepts rows and records, and its features."""
     if isinstance(data, Mapping):
         body = dict(data) if "features" in data else {"features": [dict(data)]}
     elif _is_frame(data):
@@ -71,47 +72,43 @@ def _body_of(data: Any) -> tuple[dict[str, Any], Any]:
         body = {"features": data}
     if hasattr(body["features"], "tolist"):
         body["features"] = body["features"].tolist()
-    if _number_of(body["features"]) == 0:
-        raise InvalidDataError(EMPTY)
+    if _count_rows(body["features"]) == 0:
+        raise InvalidDataError(EMPTY_DATA)
     return body, body["features"]
 
 
-def _body_by(contract: Contract, data: Any) -> tuple[Any, Any]:
-    """Return the body that the contract says, and what is asked about; None if that is not known."""
+def _contract_body(contract: Contract, data: Any) -> tuple[Any, Any]:
+    """Return the body in the contract's format, and its rows, which are None for a complete body."""
     if isinstance(data, Mapping) and contract.features and contract.features.partition(".")[0] in data:
         return data, None
     columns, rows = _columns_and_rows(data)
     if contract.one_row and len(rows) != 1:
         raise InvalidDataError(
-            f"this service takes one row a request, and {len(rows)} were given: ask for one after the other"
+            f"this service accepts one row in each request, got {len(rows)}: send one request for each row"
         )
-    if (
-        not columns
-        and contract.by_name
-        and (contract.style != "rows" or contract.columns not in contract.optional)
-    ):
-        raise InvalidDataError("this service is asked by the names of columns: give records or a DataFrame")
+    needs_columns = contract.by_name and (
+        contract.style != "rows" or contract.columns not in contract.optional
+    )
+    if needs_columns and not columns:
+        raise InvalidDataError("this service requires the names of columns: pass records or a DataFrame")
     if not columns and contract.columns is not None:
         contract = replace(contract, columns=None)
     return contract.body(columns, rows), rows
 
 
 def _columns_and_rows(data: Any) -> tuple[list[str], list[list[Any]]]:
-    """Return the names of the columns, which are empty for rows without any, and the rows."""
+    """Return the names of the columns, which are empty for rows without names, and the rows."""
     if _is_frame(data):
         return [str(name) for name in data.columns], data.astype(object).to_numpy().tolist()
     data = data.tolist() if hasattr(data, "tolist") else [data] if isinstance(data, Mapping) else data
-    if not isinstance(data, (list, tuple)) or not data:
+    if not data:
+        raise InvalidDataError(EMPTY_DATA)
+    if not isinstance(data, (list, tuple)):
         raise InvalidDataError(
-            f"the data is {type(data).__name__}: give rows, records, an array or a DataFrame"
-            if data
-            else EMPTY
+            f"invalid data of type {type(data).__name__}: expected rows, records, an array or a DataFrame"
         )
     if not isinstance(data[0], Mapping):
-        return [], [
-            list(row) if isinstance(row, (list, tuple)) else row.tolist() if hasattr(row, "tolist") else [row]
-            for row in data
-        ]
+        return [], [_row(row) for row in data]
     columns = list(data[0])
     for index, record in enumerate(data):
         if not isinstance(record, Mapping) or record.keys() != data[0].keys():
@@ -119,6 +116,13 @@ def _columns_and_rows(data: Any) -> tuple[list[str], list[list[Any]]]:
                 f"record {index} has other columns than record 0 ({', '.join(map(str, columns))})"
             )
     return columns, [[record[name] for name in columns] for record in data]
+
+
+def _row(row: Any) -> list[Any]:
+    """Return a row as a list; a single value is a row with one feature."""
+    if isinstance(row, (list, tuple)):
+        return list(row)
+    return row.tolist() if hasattr(row, "tolist") else [row]
 
 
 def _is_frame(data: Any) -> bool:
@@ -133,12 +137,12 @@ def _dump(body: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Return numpy's scalars and arrays as what JSON knows, and pandas' own missing value as null."""
+    """Return a numpy scalar or array as a number or list, and a missing value of pandas as None."""
     if type(value).__name__ in {"NAType", "NaTType"}:
         return None
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} cannot be represented in JSON")
 
 
 def _without_nan(value: Any) -> Any:
@@ -154,19 +158,19 @@ def _without_nan(value: Any) -> Any:
 
 
 def decode_prediction(content: bytes, rows: int | None, contract: Contract | None = None) -> Prediction:
-    """Read an answer.
+    """Return the prediction in the body of a 2xx response.
 
     Args:
-        content: the body of a 2xx.
-        rows: how many rows were asked about; None if unknown.
-        contract: where the parts are in the answer; as our service puts them if None.
+        content: body of the response.
+        rows: number of rows in the request; None if unknown.
+        contract: format of the responses; Tier0's own if None.
 
     Returns:
-        The answer, with ``predictions``, ``probabilities`` and ``model_tag``, which are None where the service does not say; a bare
-        list or number is taken as the predictions.
+        The content of the response. ``probabilities`` and ``model_tag`` are None if the service omits them,
+        and a bare list or number becomes ``predictions``.
 
     Raises:
-        InvalidAnswerError: the body is no prediction.
+        InvalidAnswerError: the body is not a prediction.
     """
     answer = decode_json(content)
     if contract is not None:
@@ -175,39 +179,39 @@ def decode_prediction(content: bytes, rows: int | None, contract: Contract | Non
         answer = {"predictions": [answer], "probabilities": None}
     elif isinstance(answer, list):
         answer = {"predictions": answer, "probabilities": None}
-    given = (
-        []
-        if not isinstance(answer, dict)
-        else [answer[part] for part in PARTS if answer.get(part) is not None]
-    )
-    wanted = ("predictions",) if contract is None else contract.parts
-    if not given or any(not isinstance(answer.get(part), list) for part in wanted[:1]):
-        raise InvalidAnswerError(f"a 2xx that is no prediction: {_excerpt(content)}")
-    for part in given:
-        if not isinstance(part, list) or not part or (rows is not None and len(part) != rows):
-            length = len(part) if isinstance(part, list) else 1
-            raise InvalidAnswerError(
-                f"{length} predictions came back for {'?' if rows is None else rows} rows"
-            )
-        if not _is_finite(part):
-            raise InvalidAnswerError(
-                f"a prediction, a probability or a bound is null or not finite: {_excerpt(content)}"
-            )
-    if not all(_is_finite(value, or_null=True) for part, value in answer.items() if part not in PARTS):
-        raise InvalidAnswerError(f"a 2xx with a number that is not finite: {_excerpt(content)}")
-    for part in ("probabilities", "model_tag"):
-        answer.setdefault(part, None)
+    parts = {}
+    if isinstance(answer, dict):
+        parts = {name: answer[name] for name in PARTS if answer.get(name) is not None}
+    required = ("predictions",) if contract is None else contract.parts
+    if not parts or any(not isinstance(answer.get(name), list) for name in required[:1]):
+        raise InvalidAnswerError(f"the response is not a prediction (status 2xx): {_excerpt(content)}")
+    for name, part in parts.items():
+        _validate_part(name, part, rows, content)
+    if not all(_is_finite(item, allow_null=True) for name, item in answer.items() if name not in PARTS):
+        raise InvalidAnswerError(f"the response contains an infinite number: {_excerpt(content)}")
+    for name in ("probabilities", "model_tag"):
+        answer.setdefault(name, None)
     return answer  # type: ignore[no-any-return]
 
 
-def _is_finite(value: Any, *, or_null: bool = False) -> bool:
-    """Tell whether every number in it is finite, and nothing is null; 1e999, for one, is infinite, and nobody could be told it as JSON.
+def _validate_part(name: str, part: Any, rows: int | None, content: bytes) -> None:
+    if not isinstance(part, list):
+        raise InvalidAnswerError(f"{name} in the response are not a list: {_excerpt(content)}")
+    if not part or (rows is not None and len(part) != rows):
+        expected = "1 or more" if rows is None else rows
+        raise InvalidAnswerError(f"invalid number of {name}: expected {expected}, got {len(part)}")
+    if not _is_finite(part):
+        raise InvalidAnswerError(f"{name} contain null or an infinite number: {_excerpt(content)}")
+
+
+def _is_finite(value: Any, *, allow_null: bool = False) -> bool:
+    """Return True if *value* contains no null and no infinite number, such as 1e999.
 
     Raises:
-        InvalidAnswerError: it is nested too deep to be passed on.
+        InvalidAnswerError: *value* has too many nested lists and objects.
     """
     level = [value]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         nested: list[Any] = []
         for item in level:
             kind = type(item)
@@ -215,58 +219,55 @@ def _is_finite(value: Any, *, or_null: bool = False) -> bool:
                 nested += item
             elif kind is dict:
                 nested += item.values()
-            elif (kind is float and not math.isfinite(item)) or (item is None and not or_null):
+            elif (kind is float and not math.isfinite(item)) or (item is None and not allow_null):
                 return False
         if not nested:
             return True
         level = nested
-    raise InvalidAnswerError("a 2xx whose body is nested too deep")
+    raise InvalidAnswerError(f"the response has more than {MAX_DEPTH} levels of nested lists and objects")
 
 
 def decode_mapping(content: bytes) -> dict[str, Any]:
-    """Read an answer that must be a JSON object.
+    """Return the JSON object in the body of a 2xx response.
 
     Raises:
-        InvalidAnswerError: it is not.
+        InvalidAnswerError: the body is not a JSON object, or an empty one.
     """
     answer = decode_json(content)
     if not isinstance(answer, dict) or not answer:
-        raise InvalidAnswerError(f"a 2xx that is no JSON object with something in it: {_excerpt(content)}")
-    if not _is_finite(answer, or_null=True):
-        raise InvalidAnswerError(f"a 2xx with a number that is not finite: {_excerpt(content)}")
+        raise InvalidAnswerError(f"the response is not a JSON object with content: {_excerpt(content)}")
+    if not _is_finite(answer, allow_null=True):
+        raise InvalidAnswerError(f"the response contains an infinite number: {_excerpt(content)}")
     return answer
 
 
 def decode_json(content: bytes) -> Any:
-    """Read JSON.
+    """Return the JSON in the body of a response.
 
     Raises:
-        InvalidAnswerError: it is none.
+        InvalidAnswerError: the body is not valid JSON.
     """
     try:
         text = content.decode(json.detect_encoding(content))
         answer = JSON.decode(text)
         if "\\ud" in text or "\\uD" in text:
-            json.dumps(
-                answer, ensure_ascii=False
-            ).encode()  # half a character, of which UTF-16 makes one with two, is no text
+            # Encoding fails for half of a surrogate pair, which is not valid text.
+            json.dumps(answer, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as problem:
-        raise InvalidAnswerError(
-            f"a 2xx whose body is not JSON ({problem}): {_excerpt(content)}"
-        ) from problem
+        raise InvalidAnswerError(f"the response is not JSON ({problem}): {_excerpt(content)}") from problem
     return answer
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is none of its numbers")
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not valid JSON")
 
 
-JSON = json.JSONDecoder(parse_constant=_refuse_constant)
-"""Of RFC 8259, which has neither NaN nor Infinity: an answer with one in it could not be passed on to anybody."""
+JSON = json.JSONDecoder(parse_constant=_reject_constant)
+"""Decoder by RFC 8259, without NaN and Infinity, so that every response can be encoded as JSON again."""
 
 
 def server_message(content: bytes) -> str:
-    """Return what a service says about a problem, short enough for a message."""
+    """Return the description of the problem in an error response, or its first 200 bytes."""
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError):
@@ -278,10 +279,14 @@ def server_message(content: bytes) -> str:
 
 
 def parse_retry_after(value: str | None, now: float | None = None) -> float | None:
-    """Read a Retry-After header (RFC 9110, 10.2.3): seconds, or a date, as seconds from *now* (POSIX time).
+    """Return the seconds to wait that a Retry-After header (RFC 9110, 10.2.3) asks for.
+
+    Args:
+        value: value of the header: seconds, or a date; None without the header.
+        now: current POSIX time in seconds; by default the system's.
 
     Returns:
-        Seconds, 0 or more; None where there is none or it makes no sense.
+        Seconds, 0 or more; None without the header, or if its value is invalid.
     """
     if value is None:
         return None
@@ -289,9 +294,8 @@ def parse_retry_after(value: str | None, now: float | None = None) -> float | No
         seconds = float(value)
     except ValueError:
         try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - (
-                time.time() if now is None else now
-            )
+            date = email.utils.parsedate_to_datetime(value).timestamp()
+            seconds = date - (time.time() if now is None else now)
         except (ValueError, OverflowError):
             return None
     return max(seconds, 0.0) if not math.isnan(seconds) else None
@@ -299,4 +303,4 @@ def parse_retry_after(value: str | None, now: float | None = None) -> float | No
 
 def _excerpt(content: bytes) -> str:
     text = content[:200].decode(errors="replace")
-    return repr(text) if text else "nothing"
+    return repr(text) if text else "(empty body)"

@@ -1,4 +1,7 @@
-"""What stands on the client in an application: an API's routes, an agent's client and its tool. They hold no resilience of their own."""
+"""Integrations of the client: routes for a web API, and clients and a tool for agents.
+
+Retries, deadlines, circuits and tracing are those of the client.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +15,35 @@ from tier0.client import (
     TimedOutError,
 )
 
-CALLERS_MISTAKES = set(range(400, 500)) - {401, 403, 405, 407}
-"""What was asked is wrong, and not how: that the application may not ask, or asks elsewhere, is its own mistake."""
+REQUEST_ERRORS = set(range(400, 500)) - {401, 403, 405, 407}
+"""Statuses by which a service rejects the caller's request, and not the application that forwards it."""
 UNPROCESSABLE = 422
 HTTP_ERRORS: tuple[tuple[type[ClientError], int, str], ...] = (
-    (CircuitOpenError, 503, "the model is not asked at the moment"),
-    (PoolSaturatedError, 503, "the model is not asked at the moment"),
-    (TimedOutError, 504, "the model gave no answer in time"),
+    (CircuitOpenError, 503, "the model is temporarily unavailable"),
+    (PoolSaturatedError, 503, "the model is temporarily unavailable"),
+    (TimedOutError, 504, "the model did not respond in time"),
     (ClientError, 502, "the model failed"),
 )
 
 
 def is_bug(problem: ClientError) -> bool:
-    """Tell whether the application misuses its client, such as one that is closed: no answer of a model, and nobody's but its own."""
+    """Return True if the application misused its client, e.g. called it after close."""
     return isinstance(problem, ClientUsageError) and not isinstance(problem, InvalidDataError)
 
 
 def to_http_error(problem: ClientError) -> tuple[int, str]:
-    """Return the HTTP status and the words for whoever asked: what the service said to a mistake of theirs, and never where it is."""
+    """Return the HTTP status and the message for the caller of an application.
+
+    The message is the service's own if the caller's request was invalid. It never contains the address of a
+    service.
+    """
     if isinstance(problem, InvalidDataError):
         return UNPROCESSABLE, _printable(str(problem))
-    if isinstance(problem, CallerError) and problem.status in CALLERS_MISTAKES:
+    if isinstance(problem, CallerError) and problem.status in REQUEST_ERRORS:
         return problem.status, _printable(problem.server_message)
-    return next((status, words) for kind, status, words in HTTP_ERRORS if isinstance(problem, kind))
+    return next((status, text) for kind, status, text in HTTP_ERRORS if isinstance(problem, kind))
 
 
-def _printable(said: str) -> str:
-    """Replace halves of characters, which JSON can hold and an answer in UTF-8 cannot."""
-    return said.encode(errors="replace").decode()
+def _printable(text: str) -> str:
+    """Replace unpaired surrogates, which JSON allows but UTF-8 cannot encode."""
+    return text.encode(errors="replace").decode()

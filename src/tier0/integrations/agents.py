@@ -1,4 +1,4 @@
-"""What agents ask models with: one model about one entity, several models at once, and a tool that a framework can list and call."""
+"""Clients and a tool for agents: one model, several models at once, and a tool for agent frameworks."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from tier0.client import BentoMLClient, ClientError, InvalidAnswerError
 from tier0.integrations import is_bug, to_http_error
 
 LOG = logging.getLogger(__name__)
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class ModelAnswer:
-    """What one model said about one entity.
+    """Prediction of one model for one entity.
 
     Attributes:
-        entity: that was asked about.
-        model: that was asked.
-        model_tag: that answered; None where the service does not say.
-        horizon: as it was asked; None for a model without one.
-        prediction: a label or a number.
-        probabilities: class to probability; None without them.
-        interval: the lower and the upper bound of the prediction; None without them.
-        latency_ms: as the service measured it.
+        entity: id of the entity.
+        model: name of the model, with its horizon.
+        model_tag: tag of the served model; None if the service does not return it.
+        horizon: horizon of the prediction; None for a model without horizons.
+        prediction: label or number; None if the model returns only probabilities.
+        probabilities: class to probability; None for a model without probabilities.
+        interval: lower and upper bound of the prediction; None for a model without intervals.
+        latency_ms: milliseconds that the service reports, or else those of the complete call.
     """
 
     entity: str
@@ -41,17 +41,17 @@ class ModelAnswer:
 
 
 def name_with_horizon(model: str, horizon: int | None) -> str:
-    """Return the name under which the model for *horizon* is served: ``ltv`` and 90 give ``ltv_90``."""
+    """Return the name of the served model for *horizon*, e.g. ``ltv_90`` for ``ltv`` and 90."""
     return model if horizon is None else f"{model}_{horizon}"
 
 
 class HTTPModelClient:
-    """Asks one model about one entity at a time.
+    """Client of one model, for one entity at a time.
 
     Args:
-        client: asks the services; one client may serve many models.
-        model: its name, without a horizon.
-        name_of: from the model's name and the horizon to the name under which it is served.
+        client: client of the services; several models may share it.
+        model: name of the model, without a horizon.
+        name_of: returns the name of the served model for a model's name and a horizon.
     """
 
     def __init__(
@@ -73,26 +73,27 @@ class HTTPModelClient:
         *,
         timeout: float | None = None,
     ) -> ModelAnswer:
-        """Ask about one entity.
+        """Return the prediction for one entity.
 
         Args:
-            entity: whom or what it is about; only returned with the answer, and sent nowhere.
-            features: name to value.
-            horizon: how far ahead, in the unit of the models' names.
-            timeout: total for the call, in seconds.
+            entity: id of the entity, which is returned with the prediction but not sent.
+            features: feature name to value.
+            horizon: horizon of the prediction, in the unit of the models' names.
+            timeout: total time of the call, in seconds.
 
         Raises:
-            ClientError: there is no answer, or a model of another name gave it.
+            ClientError: the call failed, or the response is from a model with another name.
         """
         name = self._name_of(self.model, horizon)
-        answer = await self._client.predict([dict(features)], model=name, timeout=timeout)
-        tag = answer.get("model_tag")
+        response = await self._client.predict([dict(features)], model=name, timeout=timeout)
+        tag = response.get("model_tag")
         if tag is not None and str(tag).partition(":")[0] != name:
             raise InvalidAnswerError(
-                f"{name} was asked, and {tag} answered. If that is right, let name_of give the name in the model's tag."
+                f"the response for model {name} is from {tag}: if that is the right model, name_of must "
+                "return the name in its tag"
             )
         predictions, probabilities, intervals = (
-            answer.get(part) for part in ("predictions", "probabilities", "intervals")
+            response.get(part) for part in ("predictions", "probabilities", "intervals")
         )
         return ModelAnswer(
             entity,
@@ -100,14 +101,14 @@ class HTTPModelClient:
             tag,
             horizon,
             predictions[0] if isinstance(predictions, list) else None,
-            _by_class(answer.get("classes"), probabilities[0]) if isinstance(probabilities, list) else None,
+            _by_class(response.get("classes"), probabilities[0]) if isinstance(probabilities, list) else None,
             intervals[0] if isinstance(intervals, list) else None,
-            answer.get("latency_ms"),
+            response.get("latency_ms"),
         )
 
 
 def _by_class(classes: Any, probabilities: Any) -> dict[str, float]:
-    """Return class to probability; numbers take the place of classes that the service does not name."""
+    """Return class to probability; the keys are indices if the response does not name the classes."""
     values = probabilities if isinstance(probabilities, list) else [probabilities]
     names = classes if isinstance(classes, list) and len(classes) == len(values) else range(len(values))
     return dict(zip(map(str, names), values, strict=True))
@@ -115,11 +116,11 @@ def _by_class(classes: Any, probabilities: Any) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What several models said about one entity.
+    """Predictions of several models for one entity.
 
     Attributes:
-        answers: model to what it said.
-        failures: model to why it did not answer.
+        answers: model to its prediction.
+        failures: model to the error of its call.
     """
 
     answers: dict[str, ModelAnswer] = field(default_factory=dict)
@@ -127,15 +128,15 @@ class Synthesis:
 
     @property
     def complete(self) -> bool:
-        """Whether all answered."""
+        """True if all models returned a prediction."""
         return not self.failures
 
 
 class ModelOrchestrator:
-    """Asks several models at once, under one deadline; one that fails takes nothing away from the others.
+    """Calls several models at once, under one deadline; a failure of one model does not affect the others.
 
     Args:
-        clients: one for each model.
+        clients: one client for each model.
     """
 
     def __init__(self, clients: Sequence[HTTPModelClient]) -> None:
@@ -149,31 +150,38 @@ class ModelOrchestrator:
         *,
         timeout: float = 10.0,
     ) -> Synthesis:
-        """Ask about one entity.
+        """Return the predictions of several models for one entity.
 
         Args:
-            entity: whom or what it is about.
-            features: model to what it is told; only these are asked.
-            horizons: model to how far ahead, for those that have several.
-            timeout: for all of them together, in seconds.
+            entity: id of the entity.
+            features: model to its features; only these models are called.
+            horizons: model to horizon, for models with several horizons.
+            timeout: time for all calls together, in seconds.
 
         Raises:
             KeyError: a model has no client.
-            ClientUsageError: the application's own mistake, such as a client that is closed: no failure of a model.
+            ClientUsageError: the application misused its client, e.g. called it after close.
         """
         clients = {model: self._clients[model] for model in features}
         calls = [
             client.predict(entity, features[model], (horizons or {}).get(model), timeout=timeout)
             for model, client in clients.items()
         ]
-        return Synthesis(*await _ask_all(clients, calls))
+        return Synthesis(*await _call_all(clients, calls))
 
 
-async def _ask_all(
-    models: Iterable[str], calls: Iterable[Awaitable[Answer]]
-) -> tuple[dict[str, Answer], dict[str, ClientError]]:
-    """Ask at once, and return what each of *models* answered, or why it did not; anything else that goes wrong is raised."""
-    answers: dict[str, Answer] = {}
+async def _call_all(
+    models: Iterable[str], calls: Iterable[Awaitable[Result]]
+) -> tuple[dict[str, Result], dict[str, ClientError]]:
+    """Make one call for each model at once.
+
+    Returns:
+        Model to result, and model to error for calls that failed.
+
+    Raises:
+        BaseException: an error that is not a failure of a model, such as a misused client.
+    """
+    results: dict[str, Result] = {}
     failures: dict[str, ClientError] = {}
     for model, outcome in zip(models, await asyncio.gather(*calls, return_exceptions=True), strict=True):
         if isinstance(outcome, ClientError) and not is_bug(outcome):
@@ -181,15 +189,15 @@ async def _ask_all(
         elif isinstance(outcome, BaseException):
             raise outcome
         else:
-            answers[model] = outcome
-    return answers, failures
+            results[model] = outcome
+    return results, failures
 
 
 class ModelInferenceTool:
-    """A tool for agents: ask a served model about some rows.
+    """Tool for agents that returns the predictions of a served model.
 
     Args:
-        client: asks the services.
+        client: client of the services.
         features: model to the names of its features; see `discover`.
     """
 
@@ -201,30 +209,33 @@ class ModelInferenceTool:
 
     @classmethod
     async def discover(cls, client: BentoMLClient, models: Sequence[str]) -> ModelInferenceTool:
-        """Ask each of *models* which features it takes, and make the tool of those that say; the others are left out, with a warning.
+        """Return a tool for *models*, whose features are read from the services.
+
+        A model whose features cannot be read is omitted, with a warning in the log.
 
         Raises:
-            ClientError: none of them says.
+            ClientError: the features of no model can be read.
         """
-        features, failures = await _ask_all(models, [_features_of(client, model) for model in models])
+        features, failures = await _call_all(models, [_features_of(client, model) for model in models])
         if failures and not features:
             raise failures[models[-1]]
         for model, failure in failures.items():
-            LOG.warning("the model %s is left out: %s", model, failure)
+            LOG.warning("model %s is omitted from the tool: %s", model, failure)
         return cls(client, features)
 
     def definition(self) -> dict[str, Any]:
         """Return the tool's name, description and JSON schema, as the Model Context Protocol lists tools."""
-        takes = "; ".join(f"{model} takes {', '.join(names)}" for model, names in self._features.items())
+        features = "; ".join(f"{model}: {', '.join(names)}" for model, names in self._features.items())
         rows = {
             "type": "array",
             "minItems": 1,
             "items": {"type": "object"},
-            "description": f"one object a row, feature name to value: {takes}",
+            "description": f"one object for each row, with the names of features as keys ({features})",
         }
         return {
             "name": self.name,
-            "description": "Ask a served machine-learning model for predictions, with probabilities or intervals where it has them.",
+            "description": "Get predictions from a served machine-learning model, with probabilities or "
+            "intervals if the model returns them.",
             "inputSchema": {
                 "type": "object",
                 "properties": {"model": {"type": "string", "enum": list(self._features)}, "rows": rows},
@@ -234,22 +245,14 @@ class ModelInferenceTool:
         }
 
     async def call(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out one call of an agent.
+        """Return the result of one call by an agent.
 
         Returns:
-            The service's answer; or ``error``, with what is wrong and when to try again, for the agent to read.
+            The service's response, or ``error`` with ``kind``, ``message`` and ``retry_after`` in seconds.
         """
-        if not isinstance(arguments, Mapping):
-            return _error("InvalidArguments", "the arguments are no object: give model and rows")
-        model, rows = arguments.get("model"), arguments.get("rows")
-        if unknown := sorted(arguments.keys() - {"model", "rows"}):
-            return _error("InvalidArguments", f"{unknown[0]} is no argument: give model and rows")
-        if not isinstance(model, str) or model not in self._features:
-            return _error("InvalidArguments", f"model = {model!r}: there is {', '.join(self._features)}")
-        if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
-            return _error(
-                "InvalidArguments", f"rows: give a list of objects with {', '.join(self._features[model])}"
-            )
+        if invalid := self._problem_of(arguments):
+            return _error("InvalidArguments", invalid)
+        model, rows = arguments["model"], arguments["rows"]
         try:
             return dict(await self._client.predict_batch(rows, model=model))
         except ClientError as problem:
@@ -257,13 +260,26 @@ class ModelInferenceTool:
                 raise
             return _error(type(problem).__name__, to_http_error(problem)[1], problem.retry_after)
 
+    def _problem_of(self, arguments: Any) -> str:
+        """Return a message for the agent if the arguments are invalid, or else an empty string."""
+        if not isinstance(arguments, Mapping):
+            return "invalid arguments: expected an object with model and rows"
+        model, rows = arguments.get("model"), arguments.get("rows")
+        if unknown := sorted(arguments.keys() - {"model", "rows"}):
+            return f"unknown argument {unknown[0]!r}: expected model and rows"
+        if not isinstance(model, str) or model not in self._features:
+            return f"unknown model {model!r}: choose one of {', '.join(self._features)}"
+        if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
+            return f"invalid rows: expected a list of objects with {', '.join(self._features[model])}"
+        return ""
+
 
 async def _features_of(client: BentoMLClient, model: str) -> list[str]:
     info = await client.model_info(model)
     try:
         return [feature["name"] for feature in info["signature"]["features"]]
     except (KeyError, TypeError) as problem:
-        raise InvalidAnswerError(f"{model} does not say which features it takes") from problem
+        raise InvalidAnswerError(f"model_info of {model} does not list its features") from problem
 
 
 def _error(kind: str, message: str, retry_after: float | None = None) -> dict[str, Any]:

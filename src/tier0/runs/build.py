@@ -48,7 +48,6 @@ NEEDED = (
     "starlette",
     "httpx",
     "h11",
-    "tenacity",
     "psutil",
     "filelock",
 )
