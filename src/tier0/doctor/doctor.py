@@ -289,7 +289,7 @@ def bentoml_variables(environment: Environment) -> Iterator[Finding]:
 def bentoml_home(environment: Environment) -> Iterator[Finding]:
     """Yield whether the user's own store can be read and written."""
     name = "BentoML's home"
-    needed = "tier0 verify --model, tier0 serve; the main job has a store of its own"
+    needed = "tier0 verify --model, tier0 serve; pytest -m tier0_bentoml uses a store of its own"
     home = Path(environment.variables.get("BENTOML_HOME") or "~/bentoml").expanduser()
     existing = next(path for path in (home, *home.absolute().parents) if path.exists())
     if existing.is_dir() and os.access(existing, os.R_OK | os.W_OK | os.X_OK):
