@@ -8,8 +8,7 @@ import subprocess
 from datetime import UTC, datetime
 from typing import TypedDict
 
-PROJECT = "pytest-tier0"
-PACKAGES = ("numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "mlflow", "bentoml", PROJECT)
+PACKAGES = ("numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "mlflow", "bentoml", "pytest-tier0")
 
 
 class Provenance(TypedDict):
@@ -49,20 +48,6 @@ def version_of(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def project_url(label: str) -> str | None:
-    """Return the address that ``[project.urls]`` of pyproject.toml has for *label*, such as ``Issues``.
-
-    Returns:
-        None where it has none, or where the package runs from a checkout without being installed.
-    """
-    try:
-        entries = importlib.metadata.metadata(PROJECT).get_all("Project-URL") or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    urls = dict(entry.split(", ", 1) for entry in entries)
-    return urls.get(label)
 
 
 def commit() -> str | None:
