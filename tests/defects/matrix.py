@@ -88,8 +88,8 @@ Written by `make defects`, which injects each defect of this list into a deploym
 
 Of {len(SORTED)} defects, {len(mutants)} are injected into deployments, {_count("judged")} are injected into
 clients and detected by the [client checks](check-client.md), {_count("prevented")} cannot happen in
-Tier0 itself, and {_count("out of reach")} are out of reach. Of the defects in deployments, {len(caught)} of
-{len(mutants)} are detected by a check for them, including {len(detected_silent)} of {len(silent)} silent ones.
+Tier0 itself, and {_count("out of reach")} are out of reach. Of the {len(mutants)} defects in deployments,
+{len(caught)} are detected by a check for them, including {len(detected_silent)} of {len(silent)} silent ones.
 Of {len(healthy)} healthy deployments, {len(with_alarm)} failed a check.
 
 Kinds: S (silent), a response with status 200 that is wrong or comes from the wrong model;
