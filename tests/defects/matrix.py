@@ -78,29 +78,32 @@ def as_page(found: list[Finding]) -> str:
     silent = [defect for defect in mutants if defect.is_silent]
     own = [one for one in found if one.expected and one.name not in {defect.id for defect in SORTED}]
     healthy = [one for one in found if not one.expected]
+    detected_silent = [defect for defect in caught if defect.is_silent]
+    with_alarm = [one for one in healthy if one.failed]
+    introduction = f"""\
+# Defects, and the checks that detect them
+
+Written by `make defects`, which injects each defect of this list into a deployment and runs the checks.
+
+Of {len(SORTED)} defects, {len(mutants)} are injected into deployments, {_count("judged")} are injected into
+clients and detected by the [client checks](check-client.md), {_count("prevented")} cannot happen in
+Tier0 itself, and {_count("out of reach")} are out of reach. Of the {len(mutants)} defects in deployments,
+{len(caught)} are detected by a check for them, including {len(detected_silent)} of {len(silent)} silent ones.
+Of {len(healthy)} healthy deployments, {len(with_alarm)} failed a check.
+
+Kinds: S (silent), a response with status 200 that is wrong or comes from the wrong model;
+Q (quiet), wrong health status, telemetry or clean-up without an error; L (loud), an error.
+
+The last columns show whether other tests of the same deployment fail, for those in one common server:
+*plain*: `/healthz` and a prediction return 200; *bentoml*: the integration test in BentoML's
+documentation (its client, type and length of the result); *mlflow*: the service accepts the input
+example, and its response has the types of the signature, as in `mlflow.models.validate_serving_input`;
+*schemathesis*: run on `/docs.json` (server errors, schema and content type of responses). A test that
+also fails for healthy deployments detects nothing: schemathesis finds errors of BentoML itself on every
+route, such as 500 for a multipart body without a boundary.
+"""
     lines = [
-        "# Defects, and the checks that detect them",
-        "",
-        "Written by `make defects`, which injects each defect of this list into a deployment and runs the checks.",
-        "",
-        f"Of {len(SORTED)} defects, {len(mutants)} are injected into deployments, {_count('judged')} are injected into",
-        "clients and detected by the [client checks](check-client.md),",
-        f"{_count('prevented')} cannot happen in Tier0 itself,",
-        f"and {_count('out of reach')} are out of reach.",
-        f"Of the defects in deployments, {len(caught)} of {len(mutants)} are detected by a check for them, including",
-        f"{len([defect for defect in caught if defect.is_silent])} of {len(silent)} silent ones.",
-        f"Of {len(healthy)} healthy deployments, {len([one for one in healthy if one.failed])} failed a check.",
-        "",
-        "Kinds: S (silent), a response with status 200 that is wrong or comes from the wrong model; Q (quiet), wrong",
-        "health status, telemetry or clean-up without an error; L (loud), an error.",
-        "",
-        "The last columns show whether other tests of the same deployment fail, for those in one common server:",
-        "*plain*: `/healthz` and a prediction return 200; *bentoml*: the integration test in BentoML's documentation (its",
-        "client, type and length of the result); *mlflow*: the service accepts the input example, and its response has the",
-        "types of the signature, as in `mlflow.models.validate_serving_input`; *schemathesis*: run on `/docs.json` (server",
-        "errors, schema and content type of responses). A test that also fails on healthy deployments detects nothing:",
-        "schemathesis finds errors of BentoML itself on every route, such as 500 for a multipart body without a boundary.",
-        "",
+        introduction,
         *(_tally(peer, found) for peer in PEERS),
         "",
         "| defect | kind | what goes wrong | detected by | message | " + " | ".join(PEERS) + " |",

@@ -1,4 +1,4 @@
-"""A small client of the kind that applications write, with every mistake that such clients have, to be put in one at a time."""
+"""A small client as applications write it, with common defects that are injected one at a time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from urllib.parse import quote
 import httpx
 
 DECLARED: dict[str, Any] = {
-    "attempts": 3, "threshold": 5, "reset": 0.3, "probes": 1, "timeout": 1.0, "attempt_timeout": 0.3, "retry_after": True,
-    "retries_429": True, "budget": 0.2, "connections": 10, "health_timeout": 1.0, "slow_after": 0.2, "traceparent": True, "bare_answers": True,
+    "attempts": 3, "threshold": 5, "reset": 0.3, "probes": 1, "timeout": 1.0, "attempt_timeout": 0.3,
+    "retry_after": True, "retries_429": True, "budget": 0.2, "connections": 10, "health_timeout": 1.0,
+    "slow_after": 0.2, "traceparent": True, "bare_answers": True,
 }  # fmt: skip
 RESET = 0.3
 THRESHOLD = 5
@@ -66,20 +67,20 @@ FLAWS: dict[str, tuple[str, ...]] = {
         "breaker.burst",
         "pool.own_queue",
     ),
-    "cancelled_is_nothing": ("breaker.counts_hangs",),
-    "rush": ("breaker.one_probe",),
+    "cancelled_is_not_counted": ("breaker.counts_hangs",),
+    "unlimited_probes": ("breaker.one_probe",),
     "two_probes": ("breaker.one_probe", "breaker.burst"),
-    "probe_as_closed": ("breaker.failing_probe", "breaker.lost_probe"),
-    "wedged": ("breaker.lost_probe",),
+    "half_open_like_closed": ("breaker.failing_probe", "breaker.lost_probe"),
+    "stuck_half_open": ("breaker.lost_probe",),
     "lost_probe_closes": ("breaker.lost_probe",),
-    "mistakes_are_failures": ("breaker.closes",),
+    "client_errors_are_failures": ("breaker.closes",),
     "success_closes": ("breaker.stragglers",),
-    "asks_too_early": ("breaker.burst",),
+    "requests_after_opening": ("breaker.burst",),
     "batch_unguarded": ("breaker.no_way_round", "retry.batch"),
     "wall_clock": ("breaker.clock_steps",),
-    "dear_rejection": ("breaker.price_of_a_rejection", "breaker.burst"),
+    "slow_rejection": ("breaker.price_of_a_rejection", "breaker.burst"),
     "one_breaker": ("breaker.other_models",),
-    "slow_is_fine": ("breaker.slow_calls",),
+    "slow_is_not_counted": ("breaker.slow_calls",),
     "leaks": ("pool.cancelled_calls",),
     "pool_is_failure": ("pool.own_queue",),
     "unbounded": ("pool.bounded",),
@@ -89,12 +90,12 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "double_slash": ("hygiene.one_slash",),
     "trust_env": ("hygiene.proxy_environment",),
     "open_after_close": ("hygiene.closed",),
-    "hangs_elsewhere": ("hygiene.another_loop",),
-    "keeps_answers": ("hygiene.memory",),
+    "hangs_in_another_loop": ("hygiene.another_loop",),
+    "keeps_responses": ("hygiene.memory",),
     "keeps_errors": ("hygiene.memory",),
     "time_sleep": ("hygiene.free_loop", "retry.retry_after", "pool.own_queue"),
 }
-"""What can be put in; the check that must catch it first, and then those that it may fail as well."""
+"""Defects; each with the check that must detect it, followed by checks that it may also fail."""
 TRACED = {
     "Misused": "tracing.one_trace_a_call",
     "AnotherName": "tracing.one_trace_a_call",
@@ -106,19 +107,19 @@ TRACED = {
     "BlocksTheLoop": "tracing.costs_nothing",
     "NoLimit": "tracing.costs_nothing",
 }
-"""Clients of traced_clients.py, which need processes of their own, and the check that must catch each."""
+"""Clients in traced_clients.py, which run in separate processes, with the check that must detect each."""
 
 
 class FailedError(Exception):
-    """The service failed, or gave no prediction."""
+    """The service failed, or returned no prediction."""
 
 
 class WrongError(Exception):
-    """The caller was wrong."""
+    """The caller made a mistake."""
 
 
 class RejectedError(Exception):
-    """Nothing was sent."""
+    """The call was rejected without a request."""
 
 
 class Breaker:
@@ -134,10 +135,10 @@ class Breaker:
         return time.time() if "wall_clock" in self.flaws else time.monotonic()
 
     def ask(self) -> int:
-        if "dear_rejection" in self.flaws and self.opened is not None:
+        if "slow_rejection" in self.flaws and self.opened is not None:
             time.sleep(0.01)
         if self.opened is not None:
-            if self.clock() - self.opened < RESET or (self.probing and "rush" not in self.flaws):
+            if self.clock() - self.opened < RESET or (self.probing and "unlimited_probes" not in self.flaws):
                 raise RejectedError("the circuit is open")
             self.probing = self.half_open or "two_probes" not in self.flaws
             self.half_open = True
@@ -148,19 +149,19 @@ class Breaker:
         self.generation += 1
 
     def record(self, generation: int, *, failed: bool | None) -> None:
-        """Note how a request ended; None for no verdict."""
+        """Record how a request ended; *failed* is None if that says nothing about the service."""
         if "success_closes" in self.flaws and failed is False:
             self.change(None)
-        if generation != self.generation and "rush" not in self.flaws:
+        if generation != self.generation and "unlimited_probes" not in self.flaws:
             return
         if failed is None:
             if self.half_open and "lost_probe_closes" in self.flaws:
                 self.change(None)
-            self.probing = self.probing and "wedged" in self.flaws
+            self.probing = self.probing and "stuck_half_open" in self.flaws
         elif failed:
             self.failures += 1
             self.probing = False
-            if (self.half_open and "probe_as_closed" not in self.flaws) or (
+            if (self.half_open and "half_open_like_closed" not in self.flaws) or (
                 self.failures >= THRESHOLD and "no_breaker" not in self.flaws
             ):
                 self.change(self.clock())
@@ -224,7 +225,7 @@ class ModelClient:
         if self.is_closed:
             raise RejectedError("this client is closed")
         if asyncio.get_running_loop() is not self.loop:
-            if "hangs_elsewhere" in self.flaws:
+            if "hangs_in_another_loop" in self.flaws:
                 await asyncio.Event().wait()
             raise RejectedError("this client belongs to another event loop")
         total = math.inf if {"no_deadline", "per_operation"} & self.flaws else DECLARED["timeout"]
@@ -237,7 +238,7 @@ class ModelClient:
             if "keeps_errors" in self.flaws:
                 self.kept.append(problem)
             raise
-        if "keeps_answers" in self.flaws:
+        if "keeps_responses" in self.flaws:
             self.kept.append(json.dumps(answer) * 100)
         return answer
 
@@ -285,7 +286,7 @@ class ModelClient:
 
     async def attempt(self, model: str | None, data: Any, request_id: str) -> Any:
         breaker = self.breaker(model)
-        early = breaker.ask() if "asks_too_early" in self.flaws else None
+        early = breaker.ask() if "requests_after_opening" in self.flaws else None
         started = time.monotonic()
         try:
             async with asyncio.timeout(0.6):
@@ -303,10 +304,13 @@ class ModelClient:
         try:
             started = time.monotonic()
             answer = await self.send(self.route(model), data, request_id)
-            slow = time.monotonic() - started > DECLARED["slow_after"] and "slow_is_fine" not in self.flaws
+            slow = (
+                time.monotonic() - started > DECLARED["slow_after"]
+                and "slow_is_not_counted" not in self.flaws
+            )
             failed = slow if self.counts_slow else False
         except WrongError:
-            failed = "mistakes_are_failures" in self.flaws and breaker.half_open
+            failed = "client_errors_are_failures" in self.flaws and breaker.half_open
             raise
         except FailedError as problem:
             failed = None if getattr(problem, "status", 0) == 429 else True
@@ -318,7 +322,7 @@ class ModelClient:
                 failed = False
             raise
         except asyncio.CancelledError:
-            gave_up_late = time.monotonic() - started > 0.24 and "cancelled_is_nothing" not in self.flaws
+            gave_up_late = time.monotonic() - started > 0.24 and "cancelled_is_not_counted" not in self.flaws
             failed = True if gave_up_late else None
             raise
         finally:

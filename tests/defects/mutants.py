@@ -1,4 +1,4 @@
-"""The deployments of the matrix that live in the zoo's one server: healthy ones, and one for every defect that can be seen there."""
+"""The deployments in the zoo's server: healthy ones, and one for each defect that can be observed there."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ ANY = "parity.golden_rows"
 
 @dataclass(frozen=True)
 class Case:
-    """One deployment: a route of the zoo, what it must answer, and what is known of its contract.
+    """One deployment: a route of the zoo, its expected outputs and its declared contract.
 
     Attributes:
-        name: of the route, unless *contract* has one; the defect's id in lower case, or a name of its own.
-        golden: the file of golden rows, of what was trained.
-        caught_by: the checks of which one must fail at least; none for a healthy deployment.
-        contract: what is declared; the rest is found in ``/schema.json``.
-        tag: the key, in ``saved.json``, of the tag that must answer.
-        disturb: as far as the checks must go to see it.
-        groups: what is asked, where everything would take most of a minute.
+        name: id of the defect in lower case, or another name; also the route, unless *contract* has one.
+        golden: name of the file with the trained model's golden rows.
+        caught_by: checks of which at least one must fail; none for a healthy deployment.
+        contract: declared fields of the contract; the others are read from ``/schema.json``.
+        tag: key, in ``saved.json``, of the expected model's tag.
+        disturb: level of disturbance that the checks need.
+        groups: groups of checks to run, if all of them would take too long.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Case:
 
     @property
     def on_the_list(self) -> bool:
-        """Whether the name is a defect's id."""
+        """Whether the name is the id of a defect."""
         return self.name[-2:].isdigit()
 
     @property
     def declared(self) -> dict[str, Any]:
-        """The contract, with the route."""
+        """The declared contract, with the route."""
         return {"route": f"/{self.name}", **self.contract}
 
 

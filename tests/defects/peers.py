@@ -1,4 +1,4 @@
-"""What others would say of the same deployment: each returns whether its test would fail."""
+"""Tests of other tools for the same deployment: each returns whether its test fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMEOUT = 15.0
 
 
 def ask_peers(deployment: Deployment, zoo: Trained, case: Case) -> dict[str, bool]:
-    """Ask each of them about one case of the zoo."""
+    """Run the tests of the other tools for one deployment of the zoo."""
     golden = zoo.golden(case.golden)
     schema = httpx.get(f"{deployment.url}/schema.json").json()
     contract = _contract(schema, case, None)
@@ -48,19 +48,19 @@ def _contract(schema: Any, case: Case, answered: Any) -> Contract:
 def _fails(test: Any, *arguments: Any) -> bool:
     try:
         test(*arguments)
-    except Exception:  # noqa: BLE001 - whatever it raises, its test failed
+    except Exception:  # noqa: BLE001 - any exception fails the test
         return True
     return False
 
 
 def plain(url: str, route: str, body: Any) -> None:
-    """The test that everybody writes."""
+    """Test that the health route and a prediction return 200."""
     assert httpx.get(f"{url}/healthz", timeout=TIMEOUT).status_code == 200
     assert httpx.post(f"{url}{route}", json=body, timeout=TIMEOUT).status_code == 200
 
 
 def bentoml_documented(url: str, route: dict[str, Any], body: Any, rows: int) -> None:
-    """As BentoML's documentation shows: call the route with its own client, and look at the type and the length of what comes."""
+    """Test type and length of the result with BentoML's own client, as its documentation shows."""
     import bentoml
 
     with bentoml.SyncHTTPClient(url, timeout=TIMEOUT) as client:
@@ -73,7 +73,7 @@ def bentoml_documented(url: str, route: dict[str, Any], body: Any, rows: int) ->
 
 
 def mlflow_style(url: str, schema: Any, case: Case, body: Any, golden: Any) -> None:
-    """As `mlflow.models.validate_serving_input` does: the input example is taken, and the answer fits the signature that was inferred."""
+    """Test input example and inferred signature, as `mlflow.models.validate_serving_input` does."""
     from mlflow.models import infer_signature
 
     answer = httpx.post(f"{url}{case.declared['route']}", json=body, timeout=TIMEOUT)
@@ -88,17 +88,18 @@ def mlflow_style(url: str, schema: Any, case: Case, body: Any, golden: Any) -> N
 
 
 def run_schemathesis(url: str) -> dict[str, bool]:
-    """Run it once on ``/docs.json`` of the whole zoo, and tell for each route whether it found something."""
+    """Run schemathesis on ``/docs.json`` of the zoo, and return for each route whether it failed."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [
-            os.environ["TIER0_SCHEMATHESIS"], "run", f"{url}/docs.json", "--max-examples", "15", "--request-timeout", "3", "--seed", "7",
-            "--exclude-path-regex", "^/(livez|readyz|healthz|metrics|bat06|slow|hlt06|hlt08_health)", "--continue-on-failure",
+            os.environ["TIER0_SCHEMATHESIS"], "run", f"{url}/docs.json", "--max-examples", "15",
+            "--request-timeout", "3", "--seed", "7", "--continue-on-failure",
+            "--exclude-path-regex", "^/(livez|readyz|healthz|metrics|bat06|slow|hlt06|hlt08_health)",
             "--checks", "not_a_server_error,response_schema_conformance,content_type_conformance",
             "--report", "junit", "--report-junit-path", str(report),
         ]  # fmt: skip
         subprocess.run(
             command, cwd=folder, capture_output=True, check=False
-        )  # it leaves a cache where it runs
+        )  # it leaves a cache in its working directory
         cases = ET.fromstring(report.read_text(encoding="utf-8")).iter("testcase")
         return {case.get("name", "").rpartition(" ")[2]: case.find("failure") is not None for case in cases}

@@ -1,6 +1,6 @@
-"""The clients that people have: each from its released package, used as its own documentation shows, through a small adapter.
+"""Public clients from their released packages, used as their documentation shows, through small adapters.
 
-Every factory takes the same knobs, and gives them to what can take them.
+All factories take the same options, and pass on those that the client has.
 """
 
 from __future__ import annotations
@@ -39,10 +39,21 @@ SCHEMA = {
     ],
 }
 DECLARED: dict[str, Any] = {
-    "attempts": ATTEMPTS, "threshold": THRESHOLD, "reset": 1.0, "probes": 1, "timeout": 1.0, "attempt_timeout": 0.5, "retry_after": True,
-    "retries_429": True, "budget": 0.2, "connections": 20, "traceparent": True,
-    "knobs": {"attempt_timeout": 0.5, "timeout": 1.0, "reset_timeout": 1.0}, "answer": ANSWER, "setup": {"/schema.json": SCHEMA, "/readyz": {}},
-}  # fmt: skip
+    "attempts": ATTEMPTS,
+    "threshold": THRESHOLD,
+    "reset": 1.0,
+    "probes": 1,
+    "timeout": 1.0,
+    "attempt_timeout": 0.5,
+    "retry_after": True,
+    "retries_429": True,
+    "budget": 0.2,
+    "connections": 20,
+    "traceparent": True,
+    "options": {"attempt_timeout": 0.5, "timeout": 1.0, "reset_timeout": 1.0},
+    "answer": ANSWER,
+    "setup": {"/schema.json": SCHEMA, "/readyz": {}},
+}
 
 
 class BareHttpx:
@@ -84,10 +95,10 @@ class WithTenacity(BareHttpx):
 
 
 class WithCircuitbreaker(BareHttpx):
-    """httpx with circuitbreaker's breaker."""
+    """httpx with the breaker of circuitbreaker."""
 
-    def __init__(self, url: str, *, reset_timeout: float, **knobs: Any) -> None:
-        super().__init__(url, **knobs)
+    def __init__(self, url: str, *, reset_timeout: float, **options: Any) -> None:
+        super().__init__(url, **options)
         self.guarded = circuitbreaker.CircuitBreaker(THRESHOLD, reset_timeout, httpx.HTTPError, name=url)(
             self.ask
         )
@@ -97,10 +108,10 @@ class WithCircuitbreaker(BareHttpx):
 
 
 class WithPurgatory(BareHttpx):
-    """httpx with purgatory's breaker."""
+    """httpx with the breaker of purgatory."""
 
-    def __init__(self, url: str, *, reset_timeout: float, **knobs: Any) -> None:
-        super().__init__(url, **knobs)
+    def __init__(self, url: str, *, reset_timeout: float, **options: Any) -> None:
+        super().__init__(url, **options)
         self.breakers = purgatory.AsyncCircuitBreakerFactory(THRESHOLD, reset_timeout)
 
     async def predict(self, data: Any) -> Any:
@@ -109,7 +120,7 @@ class WithPurgatory(BareHttpx):
 
 
 class WithPybreaker:
-    """requests with pybreaker's breaker, which knows no asyncio."""
+    """requests with the breaker of pybreaker, which does not support asyncio."""
 
     def __init__(self, url: str, *, attempt_timeout: float, reset_timeout: float, **_: Any) -> None:
         self.url, self.limit = url, attempt_timeout
@@ -150,16 +161,16 @@ class OfBentoML:
         await self.client.close()
 
 
-async def of_bentoml(url: str, *, attempt_timeout: float, **_: Any) -> OfBentoML:
+async def with_bentoml(url: str, *, attempt_timeout: float, **_: Any) -> OfBentoML:
     client = bentoml.AsyncHTTPClient(url, timeout=attempt_timeout, server_ready_timeout=5)
     await client.__aenter__()
     return OfBentoML(client)
 
 
-def ours(url: str, **knobs: Any) -> Any:
+def with_tier0(url: str, **options: Any) -> Any:
     from tier0.client import BentoMLClient
 
-    return BentoMLClient(url, **knobs)
+    return BentoMLClient(url, **options)
 
 
 CLIENTS = {
@@ -168,6 +179,6 @@ CLIENTS = {
     "requests with pybreaker": WithPybreaker,
     "httpx with circuitbreaker": WithCircuitbreaker,
     "httpx with purgatory": WithPurgatory,
-    "BentoML's": of_bentoml,
-    "ours": ours,
+    "BentoML": with_bentoml,
+    "Tier0": with_tier0,
 }

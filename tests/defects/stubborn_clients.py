@@ -1,4 +1,4 @@
-"""Clients that give nothing back: they end the process, keep the event loop to themselves, or go on for ever."""
+"""Clients whose calls never return: they exit the process, block the event loop, or retry for ever."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ExitsLater(Exits):
 
 
 class Blocks:
-    """A synchronous client in a coroutine, and without a limit."""
+    """A synchronous HTTP client in a coroutine, without a timeout."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=None, trust_env=False)
@@ -38,7 +38,7 @@ class Blocks:
 
 
 class ForEver:
-    """Tries again until it is answered."""
+    """Retries until there is a response."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=0.2, trust_env=False)
@@ -47,12 +47,12 @@ class ForEver:
         while True:
             try:
                 return self.http.post("/predict", json=data).raise_for_status().json()
-            except Exception:  # noqa: BLE001 - that is the defect
+            except Exception:  # noqa: BLE001 - the defect
                 time.sleep(0.1)
 
 
 class ForEverAsync:
-    """The same, and it takes being cancelled for one more failure."""
+    """Retries until there is a response, and treats a cancellation as a failure."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.AsyncClient(base_url=url, timeout=0.2, trust_env=False)
@@ -62,7 +62,7 @@ class ForEverAsync:
             try:
                 response = await self.http.post("/predict", json=data)
                 return response.raise_for_status().json()
-            except BaseException:  # noqa: BLE001 - that is the defect
+            except BaseException:  # noqa: BLE001 - the defect
                 await self.rest()
 
     async def rest(self) -> None:

@@ -263,7 +263,7 @@ class SlightlyOff(App):
 
 def test_a_tolerance_widens_the_comparison_of_one_check(tmp_path: Path) -> None:
     text = "".join(
-        f'[[tolerate]]\ncheck = "{check}"\nrelative = 1e-6\nreason = "another processor"\nuntil = 2999-01-01\n'
+        f'[[tolerate]]\ncheck = "{check}"\nrelative = 1e-6\nreason = "other processor"\nuntil = 2999-01-01\n'
         for check in ("parity.golden_rows", "parity.rows_alone")
     )
     with running(SlightlyOff()) as url:
@@ -274,7 +274,7 @@ def test_a_tolerance_widens_the_comparison_of_one_check(tmp_path: Path) -> None:
 
     statuses = {result.id: result for result in verdict.checks}
     assert statuses["parity.golden_rows"].status == "pass"
-    assert "1e-06 until 2999-01-01: another processor" in statuses["parity.golden_rows"].message
+    assert "1e-06 until 2999-01-01: other processor" in statuses["parity.golden_rows"].message
     assert statuses["parity.shuffled"].status == "fail", "other checks keep their own tolerance"
 
 

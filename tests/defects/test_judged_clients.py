@@ -30,7 +30,7 @@ SAMPLE = {
     "more_attempts",
     "retries_4xx",
     "counts_calls",
-    "rush",
+    "unlimited_probes",
     "batch_unguarded",
     "unquoted",
     "double_slash",
@@ -116,7 +116,7 @@ def test_a_defect_fails_its_check(flaw: str) -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_a_defect_fails_the_checks_for_it_and_no_others(flaw: str) -> None:
-    verdict = judge(flaw, declared=DECLARED if flaw == "slow_is_fine" else PROMISES)
+    verdict = judge(flaw, declared=DECLARED if flaw == "slow_is_not_counted" else PROMISES)
 
     assert {FLAWS[flaw][0]} <= failed(verdict) <= set(FLAWS[flaw]), explained(verdict)
 
@@ -130,7 +130,7 @@ def test_twenty_runs_give_the_same_verdicts(machine: str, request: pytest.Fixtur
     for run in range(RUNS):
         ours = judge_ours()
         assert ours.verdict == "pass", (run, explained(ours))
-        assert failed(judge("rush", ("breaker",))) == {"breaker.one_probe"}, run
+        assert failed(judge("unlimited_probes", ("breaker",))) == {"breaker.one_probe"}, run
 
 
 def test_slow_responses_open_the_circuit_of_a_client_that_counts_them() -> None:

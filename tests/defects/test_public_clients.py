@@ -1,4 +1,4 @@
-"""The clients that people have, judged with one declaration; `make defects` writes what becomes of them into the docs."""
+"""Public clients, checked with one declaration; `make defects` writes the results to docs/clients.md."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 import tier0
 from tests.defects.public_clients import CLIENTS, DECLARED
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
+from tier0.core.declaration import read_declaration
 from tier0.core.verdict import Verdict
 
 LEAKS = "ignore::pytest.PytestUnraisableExceptionWarning"
-"""What clients leave open is found by the checks."""
+"""Warnings about connections that clients leave open, which the checks detect themselves."""
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.alone,
@@ -25,70 +26,66 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 PACKAGES = ("httpx", "tenacity", "requests", "pybreaker", "circuitbreaker", "purgatory", "bentoml")
-MARKS = {"pass": "holds", "fail": "**fails**", "not_judged": "", "error": "?"}
-SILENT = {"answer", "setup", "knobs"}
+CELLS = {"pass": "passed", "fail": "**failed**", "not_judged": "", "error": "error"}
 
 
 @pytest.fixture(scope="module")
-def judged() -> Iterator[dict[str, Verdict]]:
-    """What was found of each; written down at the end, if that is asked for."""
-    found: dict[str, Verdict] = {}
-    yield found
+def verdicts() -> Iterator[dict[str, Verdict]]:
+    """Collect the verdicts, and write them to the file in TIER0_CLIENTS_PAGE, if that is set."""
+    verdicts: dict[str, Verdict] = {}
+    yield verdicts
     page = os.environ.get("TIER0_CLIENTS_PAGE")
-    if page is not None and found.keys() == CLIENTS.keys():
-        Path(page).write_text(as_page(found), encoding="utf-8")
+    if page is not None and verdicts.keys() == CLIENTS.keys():
+        Path(page).write_text(as_page(verdicts), encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_whoever_promises_what_it_does_not_do_is_told(name: str, judged: dict[str, Verdict]) -> None:
+def test_a_client_fails_if_its_declaration_promises_too_much(name: str, verdicts: dict[str, Verdict]) -> None:
     factory: Any = CLIENTS[name]
-    verdict = judged[name] = tier0.check_client(factory, DECLARED, on_fail="return")
+    verdict = verdicts[name] = tier0.check_client(factory, DECLARED, on_fail="return")
 
     assert not verdict.with_status("error"), verdict.with_status("error")
-    assert verdict.verdict == ("pass" if name == "ours" else "fail"), verdict.with_status("fail")
+    assert verdict.verdict == ("pass" if name == "Tier0" else "fail"), verdict.with_status("fail")
 
 
-def as_page(found: dict[str, Verdict]) -> str:
+def as_page(verdicts: dict[str, Verdict]) -> str:
     """Return the page of the documentation."""
-    by_name = {name: {result.id: result for result in verdict.checks} for name, verdict in found.items()}
-    promised = ", ".join(
-        f"{name} = {value}".lower() for name, value in DECLARED.items() if name not in SILENT
-    )
-    asked = [
-        check
-        for check in CLIENT_CATALOGUE
-        if any(results[check.id].status != "not_judged" for results in by_name.values())
-    ]
+    statuses = {
+        name: {result.id: result.status for result in verdict.checks} for name, verdict in verdicts.items()
+    }
+    checks = [check.id for check in CLIENT_CATALOGUE]
+    checks = [id_ for id_ in checks if any(found[id_] != "not_judged" for found in statuses.values())]
+    rows = [[f"`{id_}`", *(CELLS[found[id_]] for found in statuses.values())] for id_ in checks]
+    promised = read_declaration(DECLARED).promised
     lines = [
-        "# Clients, side by side",
+        "# Seven clients compared",
         "",
-        "Written by `make defects`, which judges each from its released package, used as its own documentation shows, through the adapters in",
-        "`tests/defects/public_clients.py`, with one declaration:",
-        f"{promised}.",
+        "Written by `make defects`. Each client comes from its released package, is used as its",
+        "documentation shows, through the adapters in `tests/defects/public_clients.py`, and is checked with",
+        "the same declaration:",
+        f"{', '.join(f'{name} = {value}'.lower() for name, value in promised.items())}.",
         "",
-        "Most of them never promised all of that: a breaker does not retry, and a library of retries has no breaker. So this is no ranking; it",
-        "shows what is left to do for whoever builds a client from them. An empty field was not judged: the client has no such method, or what",
-        "had to be there first was missing.",
+        "This is not a ranking: most of these packages do not promise all of that. A breaker does not retry,",
+        "and a library for retries has no breaker. The table shows what remains to be done when a client is",
+        "built from them. An empty cell was not checked: the client does not have the required method, or a",
+        "prerequisite failed.",
         "",
         ", ".join(f"{package} {version(package)}" for package in PACKAGES) + ".",
         "",
-        "| check | " + " | ".join(found) + " |",
-        "|---|" + "---|" * len(found),
-        *(
-            f"| `{check.id}` | " + " | ".join(MARKS[by_name[name][check.id].status] for name in found) + " |"
-            for check in asked
-        ),
-        f"| fails | {' | '.join(str(len(verdict.with_status('fail'))) for verdict in found.values())} |",
+        f"| check | {' | '.join(verdicts)} |",
+        "|---|" + "---|" * len(verdicts),
+        *(f"| {' | '.join(row)} |" for row in rows),
+        f"| failed | {' | '.join(str(len(verdict.with_status('fail'))) for verdict in verdicts.values())} |",
         "",
-        "What a user of each would suffer:",
+        "The messages of the failed checks:",
     ]
-    for name, verdict in found.items():
-        wrong = verdict.with_status("fail")
-        lines += ["", f"**{name}**" + ("" if wrong else ": nothing of this."), ""]
-        lines += [f"- `{result.id}`: {_steady(result.message)}" for result in wrong]
+    for name, verdict in verdicts.items():
+        failed = verdict.with_status("fail")
+        lines += ["", f"**{name}**" + ("" if failed else ": none."), ""]
+        lines += [f"- `{result.id}`: {_without_url(result.message)}" for result in failed]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _steady(message: str) -> str:
-    """Return it without the port of that run."""
+def _without_url(message: str) -> str:
+    """Return the message without the port of the run."""
     return " ".join(message.partition(" for url")[0].split())

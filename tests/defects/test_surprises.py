@@ -209,10 +209,11 @@ def nearest_neighbours() -> Fitted:
 MODELS: dict[str, Callable[[], Fitted]] = {
     make.__name__: make
     for make in (
-        lightgbm_with_text_labels, xgboost_with_a_sentinel_and_early_stopping, calibrated, with_an_imputer, twelve_classes_named_by_numbers,
-        regressor, without_predict_proba, with_class_weights, with_a_separate_threshold, with_a_built_in_threshold, float32_features,
-        with_ids_too_large_for_a_float, sparse_matrix, categorical_dtype, with_text_and_an_encoder, with_a_transformer_in_a_user_module,
-        nearest_neighbours,
+        lightgbm_with_text_labels, xgboost_with_a_sentinel_and_early_stopping, calibrated, with_an_imputer,
+        twelve_classes_named_by_numbers, regressor, without_predict_proba, with_class_weights,
+        with_a_separate_threshold, with_a_built_in_threshold, float32_features,
+        with_ids_too_large_for_a_float, sparse_matrix, categorical_dtype, with_text_and_an_encoder,
+        with_a_transformer_in_a_user_module, nearest_neighbours,
     )
 }  # fmt: skip
 

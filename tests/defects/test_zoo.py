@@ -22,16 +22,17 @@ from tier0.runs.deployment import Deployment
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(200), pytest.mark.xdist_group("zoo")]
 TIMES = 3
 SAMPLE = {
-    "numpy", "dataframe", "one_record", "reg05", "reg11", "sta02", "con02", "con05", "par05", "par07", "par08", "par14", "par19",
-    "par26", "bat04", "bat15", "canary", "training_effect", "another_horizon", "bounds_swapped", "sign_of_the_effect",
+    "numpy", "dataframe", "one_record", "reg05", "reg11", "sta02", "con02", "con05", "par05", "par07",
+    "par08", "par14", "par19", "par26", "bat04", "bat15", "canary", "training_effect", "another_horizon",
+    "bounds_swapped", "sign_of_the_effect",
 }  # fmt: skip
-"""What `make test` runs; `make test-all` runs all of it."""
+"""Deployments that `make test` checks; `make test-all` checks all of them."""
 
 
 IN_PARTS = {"predictions": "predictions", "probabilities": "probabilities"}
 WHERE = {"dataframe": "*.prediction", "one_record": "prediction", "regress": ""}
 WHERE |= dict.fromkeys(("ltv_90", "ltv_365", "training_effect"), "predictions")
-"""Where an answer has its predictions, of services whose schema does not say it."""
+"""Paths of the predictions in responses whose schema does not define them."""
 
 
 def cases(*of: Case) -> list[Any]:

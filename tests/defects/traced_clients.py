@@ -1,4 +1,4 @@
-"""Clients that trace to Opik: ours, one that does it right with Opik's SDK, and that one with what goes wrong in such clients."""
+"""Clients that trace to Opik: Tier0's, a correct one with Opik's SDK, and defective variants of that."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ours(url: str, **knobs: Any) -> Any:
 
 
 class Traced:
-    """One trace a call, one span an attempt, of which there is one; flushed at the end."""
+    """One trace per call with one span for its single attempt, flushed at the end."""
 
     flaw = ""
 

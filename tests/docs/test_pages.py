@@ -92,8 +92,8 @@ def good_client(folder: Path, _: pytest.FixtureRequest) -> None:
     """A client that keeps what `client.toml` declares."""
     (folder / "myapp").mkdir()
     (folder / "myapp" / "clients.py").write_text(
-        "from tier0.client import BentoMLClient\n\n\ndef make_client(url, **knobs):\n"
-        "    return BentoMLClient(url, failure_threshold=5, max_connections=20, **knobs)\n",
+        "from tier0.client import BentoMLClient\n\n\ndef make_client(url, **options):\n"
+        "    return BentoMLClient(url, failure_threshold=5, max_connections=20, **options)\n",
         encoding="utf-8",
     )
 
@@ -132,7 +132,7 @@ FOLLOWED = {
             "tier0 check-client adapters:Adapter --declare client.toml": 1,
             "tier0 check-client adapters:with_httpx --declare client.toml": 1,
             "tier0 check-client adapters:with_requests --declare client.toml": 1,
-            "tier0 check-client adapters:of_bentoml --declare bentoml.toml": 1,
+            "tier0 check-client adapters:with_bentoml --declare bentoml.toml": 1,
         },
         abridged={
             "--declare client.toml": "--declare client.toml --only wire.one_request,hygiene.proxy_environment",

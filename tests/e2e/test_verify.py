@@ -15,6 +15,7 @@ import pytest
 import tier0
 from tier0.client import BentoMLClient, ClientError
 from tier0.core.errors import PredictionMismatchError
+from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS
 
 if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment
@@ -89,9 +90,7 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
 
     assert (accepted.returncode, inconclusive.returncode) == (0, 2), accepted.stdout + accepted.stderr
     assert "parity.golden_rows" in accepted.stdout
-    assert (
-        "there are no golden rows; pass --golden FILE, or --model TAG with --store DIR" in inconclusive.stdout
-    )
+    assert HOW_TO_GET_GOLDEN_ROWS in inconclusive.stdout
 
 
 @pytest.mark.parametrize(

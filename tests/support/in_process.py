@@ -1,4 +1,4 @@
-"""A small service in this process, for defects of what stands around the prediction: metrics, health, other content types."""
+"""A small service in this process, for defects in metrics, health routes and content types."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONTRACT = {
 
 
 class App:
-    """Answers ``{"rows": [[a, b], …]}`` with the differences, and refuses what is none; counts what it answers."""
+    """Returns the differences a - b for ``{"rows": [[a, b], …]}``, refuses other bodies, counts responses."""
 
     tag = "small:1"
 
@@ -50,7 +50,7 @@ class App:
         try:
             body = json.loads(await request.body())
         except ValueError:
-            return PlainTextResponse("no JSON", 400)
+            return PlainTextResponse("the body is not JSON", 400)
         rows = body.get("rows") if isinstance(body, dict) and body.keys() == {"rows"} else None
         good = isinstance(rows, list) and all(isinstance(row, list) and len(row) == 2 for row in rows)
         if not good or any(
@@ -87,7 +87,7 @@ class App:
 
 @contextmanager
 def running(app: App) -> Iterator[str]:
-    """Serve *app* on a thread of its own, and give its URL."""
+    """Serve *app* in a thread, and yield its URL."""
     get = {"/health": app.health, "/metrics": app.metrics, "/readyz": app.ready, "/livez": app.ready}
     routes = [
         Route("/predict", app.predict, methods=["POST"]),

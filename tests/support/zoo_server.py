@@ -1,4 +1,4 @@
-"""Bringing the zoo up: its models trained and saved in one process, its one server started as a user's own service is."""
+"""Training the zoo's models in one process, and starting its server like a user's own service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ZOO = ROOT / "tests" / "defects" / "zoo"
 
 @dataclass(frozen=True)
 class Trained:
-    """What the training left: golden rows from memory, and a store."""
+    """Results of the training: golden rows from memory, and a store."""
 
     folder: Path
 
@@ -35,18 +35,18 @@ class Trained:
 
     @property
     def saved(self) -> dict[str, str]:
-        """Tags by the key that they were saved under."""
+        """Tags by the keys under which they were saved."""
         found: dict[str, str] = json.loads((self.folder / "saved.json").read_text(encoding="utf-8"))
         return found
 
     def golden(self, name: str) -> GoldenRows:
-        """The golden rows of what was trained under this name."""
+        """Return the golden rows of the model with this name."""
         return GoldenRows.read(self.folder / f"{name}.json")
 
 
 @contextmanager
 def trained() -> Iterator[Trained]:
-    """Train and save the zoo's models in a process of its own."""
+    """Train and save the zoo's models in a separate process."""
     folder = Path(tempfile.mkdtemp(prefix="tier0-zoo-"))
     environment = {
         **os.environ,
@@ -66,9 +66,9 @@ def trained() -> Iterator[Trained]:
 
 @contextmanager
 def served(zoo: Trained) -> Iterator[Deployment]:
-    """Start the zoo's server, with its whole store as its home: several mutants are about which of its models is taken.
+    """Start the zoo's server with the whole store as its home: several defects concern the choice of a model.
 
-    A `bentoml` that is not ours comes first on PATH meanwhile (PKG05).
+    Another command `bentoml` comes first on PATH meanwhile (PKG05).
     """
     impostor = zoo.folder / "bin" / "bentoml"
     impostor.parent.mkdir(exist_ok=True)
@@ -85,7 +85,7 @@ def served(zoo: Trained) -> Iterator[Deployment]:
 
 
 def case_in(deployment: Deployment, zoo: Trained, case: Any) -> Deployment:
-    """Return the deployment of one case of the zoo."""
+    """Return one deployment of the zoo."""
     tag = None if case.tag is None else zoo.saved[case.tag]
     return replace(
         deployment, golden=zoo.golden(case.golden), tag=tag, contract=case.declared, disturb=case.disturb

@@ -1,4 +1,4 @@
-"""The one rule by which results become a verdict, and how it is read from reports of either schema."""
+"""The rule that derives a verdict from results, and verdicts in reports of either schema."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def parity(status: Status, code: Code = "") -> CheckResult:
         ([], "inconclusive"),
     ],
 )
-def test_a_run_passed_only_if_what_was_asked_for_was_checked(
+def test_a_run_passes_only_if_predictions_were_compared_or_need_not_be(
     results: list[CheckResult], verdict: Outcome
 ) -> None:
     found = Verdict({}, results)
@@ -61,15 +61,15 @@ def test_a_run_passed_only_if_what_was_asked_for_was_checked(
     assert found.as_dict()["reason"] == found.reason
 
 
-def test_what_is_not_a_check_counts_too() -> None:
+def test_outcomes_of_other_tests_count_too() -> None:
     assert conclude((), ["pass"]).verdict == "pass"
     assert conclude((), ["pass", "error"]).verdict == "inconclusive"
     assert conclude([READY], ["error", "fail"]).verdict == "fail"
 
 
-def test_a_verdict_raises_by_its_kind() -> None:
+def test_each_verdict_raises_its_exception() -> None:
     Verdict({}, [READY]).raise_for_status()
-    with pytest.raises(InconclusiveError, match="no golden rows") as inconclusive:
+    with pytest.raises(InconclusiveError, match="--golden") as inconclusive:
         Verdict({}, [READY, parity("not_judged", "no_golden")]).raise_for_status()
     with pytest.raises(DoesNotHoldError, match=PARITY) as failed:
         Verdict({}, [READY, parity("fail")]).raise_for_status()
@@ -89,13 +89,11 @@ def test_checks_are_selected_by_group_and_by_id_in_the_order_of_their_catalogue(
         check.id for check in CATALOGUE if check.group == "identity" or check.id == "security.refuses_pickle"
     ]
     assert select_checks(CLIENT_CATALOGUE, []) == list(CLIENT_CATALOGUE)
-    with pytest.raises(
-        UnknownCheckError, match=r"unknown group or check 'retries' \(did you mean 'retry'\?\)"
-    ):
+    with pytest.raises(UnknownCheckError, match=r"'retries'.*'retry'"):
         select_checks(CLIENT_CATALOGUE, ["retries"])
 
 
-def test_a_report_of_the_schema_before_is_compared_with_one_of_this(tmp_path: Path) -> None:
+def test_a_report_of_the_previous_schema_is_compared_with_a_current_one(tmp_path: Path) -> None:
     before = {**Verdict({"url": "x"}, [READY]).as_dict(), "schema": 1, "verdict": "error"}
     now = Verdict({"url": "x"}, [READY, parity("not_judged")]).as_dict()
     for name, content in (("before", before), ("now", now)):
@@ -104,6 +102,6 @@ def test_a_report_of_the_schema_before_is_compared_with_one_of_this(tmp_path: Pa
     old, new = read_facts(tmp_path / "before.json"), read_facts(tmp_path / "now.json")
 
     assert old.verdict == new.verdict == "inconclusive"
-    assert [str(change) for change in changes_between(old, new)] == [
-        " changed  parity.golden_rows: not run → not checked"
-    ]
+    (change,) = map(str, changes_between(old, new))
+    assert "parity.golden_rows" in change
+    assert WORDS["not_judged"] in change

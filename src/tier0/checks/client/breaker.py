@@ -150,7 +150,7 @@ async def failing_probe(subject: Subject) -> None:
         open_until = probe.at + (subject.declared.reset or 0.0) * RESET_SHARE
         if early := [arrival for arrival in later if arrival.at < open_until]:
             raise caller.fail(
-                f"after a failed probe, {len(early)} more requests were sent before the next reset",
+                f"further requests were sent between a failed probe and the next reset: {len(early)}",
                 "the half-open circuit needs as many failures as the closed one to open",
                 "the failed probe is retried",
             )
@@ -288,7 +288,7 @@ async def burst(subject: Subject) -> dict[str, Any]:
         ]
         if late:
             raise caller.fail(
-                f"{len(late)} requests were sent after {threshold} failures and before the reset",
+                f"requests were sent after {threshold} failures and before the reset: {len(late)}",
                 "the success of an in-flight request closes the circuit",
                 "calls that wait for a connection do not check the circuit again",
             )
@@ -302,7 +302,7 @@ async def no_way_round(subject: Subject) -> None:
         call = await caller.predict_batch()
         if call.requests:
             raise caller.fail(
-                f"predict_batch sent {len(call.requests)} requests while the circuit was open",
+                "predict_batch sent a request while the circuit was open",
                 "only predict goes through the breaker",
             )
 

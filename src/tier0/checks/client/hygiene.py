@@ -90,7 +90,7 @@ async def closed(subject: Subject) -> None:
         await caller.run("close")
         if not await wait_until(lambda: caller.log.open_connections == 0):
             raise caller.fail(
-                f"{caller.log.open_connections} connections stay open after the client was closed"
+                f"connections that stay open after the client was closed: {caller.log.open_connections}"
             )
         before = len(caller.log.arrivals)
         call = await caller.predict()

@@ -57,7 +57,7 @@ async def at_most_attempts(subject: Subject) -> dict[str, Any]:
             )
         if sent < expected:
             raise caller.fail(
-                f"one call to a service that returns 503 sent {sent} requests (declared: up to {attempts})"
+                f"a call to a service that returns 503 was not retried (declared attempts: {attempts})"
             )
         if call.error is None:
             raise caller.fail(

@@ -68,7 +68,7 @@ async def one_trace_a_call(subject: Subject) -> dict[str, Any]:
         received = sum(span["trace_id"] == trace["id"] for span in spans)
         if received != sent:
             raise caller.fail(
-                f"the trace of call {number} has {received} spans, but the call sent {sent} requests",
+                f"the trace of call {number} has {received} spans, expected one for each of {sent} requests",
                 "calls are traced, but not their attempts",
             )
     return {"calls": len(caller.calls), "spans": len(spans)}
