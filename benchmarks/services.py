@@ -21,7 +21,7 @@ def main() -> None:
     ratios = []
     for _ in range(ROUNDS):
         spent, start = processor_seconds(), time.perf_counter()
-        with Services.of_examples(first_port=0):
+        with Services.from_examples(first_port=0):
             seconds = time.perf_counter() - start
             spent = processor_seconds() - spent
         ratios.append(seconds / (spent / len(os.sched_getaffinity(0))))

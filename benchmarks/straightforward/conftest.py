@@ -38,8 +38,9 @@ class NaiveServer(Server):
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             time.sleep(POLL)
-            self._workers = self.worker_pids
-            self.url = self._find_url() or ""
+            launch = self._check_launched()
+            launch.workers = launch.worker_pids
+            self.url = launch.find_url() or ""
             try:
                 if self.url and httpx.get(f"{self.url}/readyz", timeout=1).status_code == 200:
                     return probe(self.url, 10)

@@ -368,7 +368,7 @@ def tier0_deployment(request: pytest.FixtureRequest, tier0_settings: Settings) -
     from tier0.runs.deployment import OwnDeployment, judging_options  # noqa: PLC0415
 
     server, model = request.getfixturevalue("tier0_server"), request.getfixturevalue("tier0_model")
-    return OwnDeployment.of(server, model, **judging_options(tier0_settings))
+    return OwnDeployment.from_server(server, model, **judging_options(tier0_settings))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The record of which checks caught which mutant: printed, and written into the docs, by `make defects`."""
+"""The table of the checks that detect each defect: printed, and written into the docs, by `make defects`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.defects.matrix import StepResult, as_page, as_text
+from tests.defects.matrix import Finding, as_page, as_text
 from tests.defects.peers import run_schemathesis
 from tests.support.zoo_server import Trained, served, trained
 from tier0.core.verdict import Verdict
 from tier0.runs.deployment import Deployment
 
-FOUND = pytest.StashKey[list[StepResult]]()
+FOUND = pytest.StashKey[list[Finding]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,7 +32,7 @@ def zoo() -> Iterator[Trained]:
 def zoo_server(zoo: Trained, pytestconfig: pytest.Config, with_peers: bool) -> Iterator[Deployment]:  # noqa: FBT001
     with served(zoo) as deployment:
         yield deployment
-        if with_peers:  # last, for it leaves the server in a state of its own
+        if with_peers:  # last, since it changes the state of the server
             routes = run_schemathesis(deployment.url)
             for found in pytestconfig.stash[FOUND]:
                 if found.route in routes:
@@ -41,7 +41,7 @@ def zoo_server(zoo: Trained, pytestconfig: pytest.Config, with_peers: bool) -> I
 
 @pytest.fixture
 def record(pytestconfig: pytest.Config) -> Callable[..., None]:
-    """Remember what was found of one mutant."""
+    """Record the results of one deployment."""
 
     def remember(
         mutant: str,
@@ -50,14 +50,14 @@ def record(pytestconfig: pytest.Config) -> Callable[..., None]:
         peers: dict[str, bool] | None = None,
         route: str | None = None,
     ) -> None:
-        pytestconfig.stash[FOUND].append(StepResult.of(mutant, expected, outcome, peers or {}, route))
+        pytestconfig.stash[FOUND].append(Finding.from_outcome(mutant, expected, outcome, peers or {}, route))
 
     return remember
 
 
 @pytest.fixture(scope="session")
 def with_peers() -> bool:
-    """Whether what others catch is asked, too: it takes minutes, and proves nothing about us."""
+    """Whether the tests of other tools run, too; they take minutes, and show nothing about Tier0."""
     return "TIER0_DEFECTS_PAGE" in os.environ
 
 

@@ -1,4 +1,4 @@
-"""The matrix: for each defect, how it was sorted, which checks caught its mutant, and what a user would read."""
+"""The table of defects: which checks detect each of them, and the message that a user reads."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from tests.defects.sorting import SORTED, Defect
 from tier0.core.verdict import Verdict
 
 PEERS = ("plain", "bentoml", "mlflow", "schemathesis")
+SORTS = {"prevented": "prevented", "out of reach": "out of reach", "judged": "in a client"}
 MAX_SHOWN = 110
-CHANGING = re.compile(
+VARIABLE = re.compile(
     r"(?<=[a-z0-9_]:)[a-z0-9]{16}\b|(?<=worker )\d+|(?<=127\.0\.0\.1:)\d+|(?<=process )\d+|\b[0-9a-f]{32}\b"
 )
-"""What differs in every run: versions of models, pids, ports, request ids."""
+"""Parts of a message that differ in every run: versions of models, process ids, ports, request ids."""
 
 
 @dataclass(frozen=True)
-class StepResult:
-    """What was found of one deployment.
+class Finding:
+    """The results of one deployment.
 
     Attributes:
-        name: the defect's id, or the name of a mutant of our own or of a healthy deployment.
-        expected: checks of which one must have failed; none for a healthy deployment.
-        failed: the checks that did, with their messages.
-        peers: whether each of the others would have failed.
-        route: in the zoo's server, where it stands there.
+        name: id of the defect, or name of another mutant or of a healthy deployment.
+        expected: checks of which one must fail; none for a healthy deployment.
+        failed: failed checks, with their messages.
+        peers: whether each of the other tools fails.
+        route: route in the zoo's server; None for any other deployment.
     """
 
     name: str
@@ -35,15 +36,15 @@ class StepResult:
     route: str | None = None
 
     @classmethod
-    def of(
+    def from_outcome(
         cls,
         name: str,
         expected: tuple[str, ...],
         outcome: Verdict | str,
         peers: dict[str, bool],
         route: str | None = None,
-    ) -> StepResult:
-        """Take a verdict, or the message with which a start was refused."""
+    ) -> Finding:
+        """Return the finding of a verdict, or of the error message of a service that did not start."""
         if isinstance(outcome, str):
             return cls(name, expected, {"never ready": outcome}, peers, route)
         wrong = [*outcome.with_status("fail"), *outcome.with_status("error")]
@@ -51,76 +52,79 @@ class StepResult:
 
     @property
     def by(self) -> str:
-        """The check that should see it, and did; empty if none did."""
+        """The first expected check that failed; empty if none did."""
         return next((check for check in self.expected if check in self.failed), "")
 
 
-def as_text(found: list[StepResult]) -> list[str]:
+def as_text(found: list[Finding]) -> list[str]:
     """Return a paragraph for each deployment."""
     lines = []
     for one in found:
         if not one.expected:
-            lines.append(
-                f"{one.name:18} healthy: {'accused by ' + ', '.join(one.failed) if one.failed else 'no false alarm'}"
-            )
+            alarms = f"false alarm by {', '.join(one.failed)}" if one.failed else "no false alarm"
+            lines.append(f"{one.name:18} healthy: {alarms}")
             continue
-        lines.append(
-            f"{one.name:18} {'caught by ' + one.by if one.by else 'MISSED'}, {len(one.failed)} checks fail: {', '.join(one.failed)}"
-        )
+        by = f"detected by {one.by}" if one.by else "MISSED"
+        lines.append(f"{one.name:18} {by}, {len(one.failed)} checks fail: {', '.join(one.failed)}")
         lines.append(f"{'':18} {one.failed.get(one.by, '')[:300]}")
     return lines
 
 
-def as_page(found: list[StepResult]) -> str:
+def as_page(found: list[Finding]) -> str:
     """Return the page of the documentation."""
     by_id = {one.name: one for one in found}
     mutants = [defect for defect in SORTED if defect.sort == "mutant"]
-    caught = [defect for defect in mutants if by_id.get(defect.id, StepResult("", (), {})).by]
+    caught = [defect for defect in mutants if by_id.get(defect.id, Finding("", (), {})).by]
     silent = [defect for defect in mutants if defect.is_silent]
     own = [one for one in found if one.expected and one.name not in {defect.id for defect in SORTED}]
     healthy = [one for one in found if not one.expected]
     lines = [
-        "# Defects, and which check catches them",
+        "# Defects, and the checks that detect them",
         "",
-        "Written by `make defects`, which puts every defect of this list into a deployment and asks the checks.",
+        "Written by `make defects`, which injects each defect of this list into a deployment and runs the checks.",
         "",
-        f"{len(SORTED)} defects: {len(mutants)} are put in, {_count('prevented')} cannot happen to what Tier0 does itself,",
-        f"{_count('out of reach')} are out of reach, {_count('judged')} are put into clients, and caught by the [judge of clients](check-client.md).",
-        f"Of those that are put in, {len(caught)} of {len(mutants)} are caught by the check that should see them,",
-        f"{len([defect for defect in caught if defect.is_silent])} of {len(silent)} of the silent ones (S).",
-        f"{len(healthy)} healthy deployments: {len([one for one in healthy if one.failed])} accused.",
+        f"Of {len(SORTED)} defects, {len(mutants)} are injected into deployments, {_count('judged')} are injected into",
+        "clients and detected by the [client checks](check-client.md),",
+        f"{_count('prevented')} cannot happen in Tier0 itself,",
+        f"and {_count('out of reach')} are out of reach.",
+        f"Of the defects in deployments, {len(caught)} of {len(mutants)} are detected by a check for them, including",
+        f"{len([defect for defect in caught if defect.is_silent])} of {len(silent)} silent ones.",
+        f"Of {len(healthy)} healthy deployments, {len([one for one in healthy if one.failed])} failed a check.",
         "",
-        "Beside it, what others would have said of the same deployment, where it stands in the zoo's one server:",
-        "*plain*: `/healthz` and a prediction are 200; *bentoml*: the integration test of BentoML's documentation (its client, the type and",
-        "length of what it returns); *mlflow*: the input example is accepted and its answer has the signature's types, in the style of",
-        "`mlflow.models.validate_serving_input`; *schemathesis*: run on `/docs.json` (server errors, schema and content type of answers).",
-        "A test that fails on the healthy deployments, too, has caught nothing by failing: schemathesis finds what BentoML itself does on",
-        "every route, such as 500 for a multipart body without a boundary.",
+        "Kinds: S (silent), a response with status 200 that is wrong or comes from the wrong model; Q (quiet), wrong",
+        "health status, telemetry or clean-up without an error; L (loud), an error.",
+        "",
+        "The last columns show whether other tests of the same deployment fail, for those in one common server:",
+        "*plain*: `/healthz` and a prediction return 200; *bentoml*: the integration test in BentoML's documentation (its",
+        "client, type and length of the result); *mlflow*: the service accepts the input example, and its response has the",
+        "types of the signature, as in `mlflow.models.validate_serving_input`; *schemathesis*: run on `/docs.json` (server",
+        "errors, schema and content type of responses). A test that also fails on healthy deployments detects nothing:",
+        "schemathesis finds errors of BentoML itself on every route, such as 500 for a multipart body without a boundary.",
         "",
         *(_tally(peer, found) for peer in PEERS),
         "",
-        "| defect | kind | what goes wrong | caught by | what a user reads | " + " | ".join(PEERS) + " |",
+        "| defect | kind | what goes wrong | detected by | message | " + " | ".join(PEERS) + " |",
         "|---|---|---|---|---|" + "---|" * len(PEERS),
         *(_row(defect.id, defect.kind, defect.what, by_id.get(defect.id)) for defect in mutants),
         "",
-        "Mutants of our own, of kinds that are on no list:",
+        "Further defects, which are not in the list:",
         "",
-        "| mutant | caught by | what a user reads | " + " | ".join(PEERS) + " |",
+        "| defect | detected by | message | " + " | ".join(PEERS) + " |",
         "|---|---|---|" + "---|" * len(PEERS),
         *(f"| {one.name} | {_by(one)} | {_message(one)} | {_peers(one)} |" for one in own),
         "",
-        "Healthy deployments, each asked three times:",
+        "Healthy deployments, most of them checked three times:",
         "",
-        "| deployment | accused by | " + " | ".join(PEERS) + " |",
+        "| deployment | failed checks | " + " | ".join(PEERS) + " |",
         "|---|---|" + "---|" * len(PEERS),
         *(f"| {one.name} | {', '.join(one.failed) or '-'} | {_peers(one)} |" for one in healthy),
         "",
-        "Not put in:",
+        "Defects that are not injected into a deployment:",
         "",
-        "| defect | kind | what goes wrong | why not |",
+        "| defect | kind | what goes wrong | reason |",
         "|---|---|---|---|",
         *(
-            f"| {defect.id} | {defect.kind} | {defect.what} | {defect.sort}: {defect.reason} |"
+            f"| {defect.id} | {defect.kind} | {defect.what} | {SORTS[defect.sort]}: {defect.reason} |"
             for defect in SORTED
             if defect.sort != "mutant"
         ),
@@ -128,38 +132,41 @@ def as_page(found: list[StepResult]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tally(peer: str, found: list[StepResult]) -> str:
-    """Count what one of the others said of the zoo's mutants and of its healthy deployments."""
+def _tally(peer: str, found: list[Finding]) -> str:
+    """Return the number of defective and of healthy deployments for which one of the other tests fails."""
     mutants = [one.peers[peer] for one in found if one.expected and peer in one.peers]
     healthy = [one.peers[peer] for one in found if not one.expected and peer in one.peers]
-    return f"- {peer}: fails on {sum(mutants)} of {len(mutants)} mutants, and on {sum(healthy)} of {len(healthy)} healthy deployments"
+    return (
+        f"- {peer}: fails for {sum(mutants)} of {len(mutants)} defects, "
+        f"and for {sum(healthy)} of {len(healthy)} healthy deployments"
+    )
 
 
 def _count(sort: str) -> int:
     return len([defect for defect in SORTED if defect.sort == sort])
 
 
-def _row(id_: str, kind: str, what: str, found: StepResult | None) -> str:
+def _row(id_: str, kind: str, what: str, found: Finding | None) -> str:
     if found is None:
         return f"| {id_} | {kind} | {what} | not run | | {' | '.join('' for _ in PEERS)} |"
     return f"| {id_} | {kind} | {what} | {_by(found)} | {_message(found)} | {_peers(found)} |"
 
 
-def _by(found: StepResult) -> str:
+def _by(found: Finding) -> str:
     if not found.by:
         return "**missed**"
     more = len(found.failed) - 1
     return f"`{found.by}`" + (f" and {more} more" if more else "")
 
 
-def _message(found: StepResult) -> str:
-    """Return the start of the message; without ports and temporary folders, so that the page stays the same."""
+def _message(found: Finding) -> str:
+    """Return the start of the message, without ports and ids, so that the page stays the same."""
     text = " ".join(found.failed.get(found.by, "").split()).replace("|", "\\|")
-    text = CHANGING.sub("…", text.partition(" The end of its log")[0])
+    text = VARIABLE.sub("…", text.partition(" The end of its log")[0])
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def _peers(found: StepResult) -> str:
+def _peers(found: Finding) -> str:
     return " | ".join(
         {True: "fails", False: "passes"}.get(found.peers[peer], "") if peer in found.peers else ""
         for peer in PEERS

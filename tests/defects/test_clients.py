@@ -1,4 +1,4 @@
-"""Mutants of the client: the service is healthy, and what the application gets is not right."""
+"""Defects of the application's client: the service is healthy, but the application gets wrong outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rows = list[dict[str, float]]
 
 
 class AnotherModel(App):
-    """What happens to answer on the default address."""
+    """A service on the default address."""
 
     def answer(self, rows: list[list[float]]) -> dict[str, Any]:
         return {"predictions": [first + second for first, second in rows], "model_tag": "other:1"}
@@ -122,7 +122,7 @@ def urls() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_mutant_is_caught(mutant: str, urls: tuple[str, str], record: Callable[..., None]) -> None:
+def test_a_defect_is_detected(mutant: str, urls: tuple[str, str], record: Callable[..., None]) -> None:
     make, check = MUTANTS[mutant]
     if hasattr(make, "default"):
         make.default = urls[1]
@@ -133,18 +133,16 @@ def test_a_mutant_is_caught(mutant: str, urls: tuple[str, str], record: Callable
     record(mutant, (check,), verdict)
     failed = {result.id for result in verdict.with_status("fail")}
     assert check in failed
-    assert failed <= {"parity.through_client", "parity.batch_through_client"}, "the service itself is well"
+    assert failed <= {"parity.through_client", "parity.batch_through_client"}, "the service itself is healthy"
 
 
 @pytest.mark.parametrize("make", [Client, AsyncClient])
-def test_a_client_that_does_it_right_is_not_accused(
-    make: Any, urls: tuple[str, str], record: Callable[..., None]
-) -> None:
+def test_a_correct_client_passes(make: Any, urls: tuple[str, str], record: Callable[..., None]) -> None:
     verdict = tier0.check_serving(
         Deployment(urls[0], GOLDEN, "small:1", find_contract({}, CONTRACT), client=make), on_fail="return"
     )
 
-    record(f"through {make.__name__}", (), verdict)
+    record(f"application client: {make.__name__}", (), verdict)
     assert verdict.verdict == "pass"
     statuses = {result.id: result.status for result in verdict.checks}
     assert statuses["parity.through_client"] == "pass"

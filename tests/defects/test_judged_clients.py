@@ -1,7 +1,8 @@
-"""Mistakes that clients make are caught by the checks that should see them; and ours holds."""
+"""Defective clients fail the checks for their defects; Tier0's own client passes all checks."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from opentelemetry.propagate import inject
 import tier0
 from tests.defects.model_client import DECLARED, FLAWS, TRACED, make
 from tests.support import ROOT
+from tier0.checks.client.pool import TOO_BUSY
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import DoesNotHoldError, Verdict
@@ -22,7 +24,7 @@ from tier0.core.verdict import DoesNotHoldError, Verdict
 pytestmark = [pytest.mark.timeout(120), pytest.mark.alone]
 PROMISES = {name: value for name, value in DECLARED.items() if name != "slow_after"}
 LEAKS = "ignore::pytest.PytestUnraisableExceptionWarning"
-"""What clients leave open is found by the checks."""
+"""Warnings about connections that defective clients leave open, which the checks detect themselves."""
 SAMPLE = {
     "no_validation",
     "more_attempts",
@@ -33,7 +35,7 @@ SAMPLE = {
     "unquoted",
     "double_slash",
 }
-"""What `make test` runs; `make test-all` runs all of it."""
+"""Defects that `make test` runs; `make test-all` runs all of them."""
 TRACING = {"tracing.one_trace_a_call", "tracing.costs_nothing"}
 NOT_PROMISED = {"retry.asked_once", "breaker.slow_calls", *TRACING}
 TRACED_PROMISES = {"opik": True, "attempt_timeout": 0.4}
@@ -46,64 +48,61 @@ def judge(flaw: str, only: tuple[str, ...] = (), declared: dict[str, Any] | None
     )
 
 
-def told(verdict: Verdict) -> list[str]:
+def explained(verdict: Verdict) -> list[str]:
     return [result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]]
 
 
 def failed(verdict: Verdict) -> set[str]:
-    assert not verdict.with_status("error"), told(verdict)
+    assert not verdict.with_status("error"), explained(verdict)
     return {result.id for result in verdict.with_status("fail")}
 
 
 @pytest.fixture
 def busy_core() -> Iterator[None]:
-    """One core has something else to do."""
+    """Keep one core of the machine busy."""
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
         yield
         busy.kill()
 
 
-def test_every_check_has_a_mistake_that_it_catches() -> None:
+def test_every_check_has_a_defect_that_it_detects() -> None:
     assert {checks[0] for checks in FLAWS.values()} | set(TRACED.values()) | {"retry.asked_once"} == {
         check.id for check in CLIENT_CATALOGUE
     }
 
 
-def test_our_own_client_holds() -> None:
+def test_our_own_client_passes() -> None:
     verdict = judge_ours()
 
-    assert verdict.verdict == "pass", told(verdict)
+    assert verdict.verdict == "pass", explained(verdict)
     assert not_judged(verdict) == {*NOT_PROMISED, "wire.bare_answers"}
 
 
 def not_judged(verdict: Verdict) -> set[str]:
-    """What is not judged for what was declared; a machine that is busy for a moment is another matter."""
-    return {
-        result.id
-        for result in verdict.with_status("not_judged")
-        if "this machine is too busy" not in result.message
-    }
+    """Return the checks that were not run, unless only because the machine was busy for a moment."""
+    skipped = verdict.with_status("not_judged")
+    return {result.id for result in skipped if not result.message.startswith(TOO_BUSY)}
 
 
 def judge_ours() -> Verdict:
-    knobs = {"timeout": 1.0, "attempt_timeout": 0.3, "reset_timeout": 0.3}
+    options = {"timeout": 1.0, "attempt_timeout": 0.3, "reset_timeout": 0.3}
     promised = {name: value for name, value in PROMISES.items() if name != "bare_answers"}
     return tier0.check_client(
         "tier0.client:BentoMLClient",
-        {**promised, "health_timeout": 2.0, "connections": 20, "knobs": knobs},
+        {**promised, "health_timeout": 2.0, "connections": 20, "options": options},
         on_fail="return",
     )
 
 
-def test_a_client_without_a_mistake_is_not_accused() -> None:
+def test_a_client_without_a_defect_passes() -> None:
     verdict = judge("")
 
-    assert verdict.verdict == "pass", told(verdict)
+    assert verdict.verdict == "pass", explained(verdict)
     assert not_judged(verdict) == NOT_PROMISED
 
 
 @pytest.mark.parametrize("flaw", [flaw for flaw in FLAWS if flaw in SAMPLE])
-def test_a_mistake_is_caught_by_its_check(flaw: str) -> None:
+def test_a_defect_fails_its_check(flaw: str) -> None:
     verdict = judge(flaw, (FLAWS[flaw][0],))
 
     (result,) = verdict.checks
@@ -116,10 +115,10 @@ def test_a_mistake_is_caught_by_its_check(flaw: str) -> None:
 @pytest.mark.filterwarnings(LEAKS)
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("flaw", FLAWS)
-def test_a_mistake_is_caught_by_what_should_see_it_and_by_nothing_else(flaw: str) -> None:
+def test_a_defect_fails_the_checks_for_it_and_no_others(flaw: str) -> None:
     verdict = judge(flaw, declared=DECLARED if flaw == "slow_is_fine" else PROMISES)
 
-    assert {FLAWS[flaw][0]} <= failed(verdict) <= set(FLAWS[flaw]), told(verdict)
+    assert {FLAWS[flaw][0]} <= failed(verdict) <= set(FLAWS[flaw]), explained(verdict)
 
 
 @pytest.mark.slow
@@ -130,15 +129,15 @@ def test_twenty_runs_give_the_same_verdicts(machine: str, request: pytest.Fixtur
         request.getfixturevalue("busy_core")
     for run in range(RUNS):
         ours = judge_ours()
-        assert ours.verdict == "pass", (run, told(ours))
+        assert ours.verdict == "pass", (run, explained(ours))
         assert failed(judge("rush", ("breaker",))) == {"breaker.one_probe"}, run
 
 
-def test_slow_answers_open_a_client_that_counts_them() -> None:
+def test_slow_responses_open_the_circuit_of_a_client_that_counts_them() -> None:
     assert judge("slow", ("breaker.slow_calls",), DECLARED).verdict == "pass"
 
 
-def test_what_may_do_harm_twice_is_not_asked_twice() -> None:
+def test_a_request_that_is_not_idempotent_must_not_be_repeated() -> None:
     verdict = judge("", ("retry.asked_once",), {**PROMISES, "idempotent": False})
     assert verdict.verdict == "fail"
 
@@ -165,42 +164,39 @@ def test_a_synchronous_client_is_called_in_the_context_of_its_caller() -> None:
     assert tier0.check_client(make, {"traceparent": True}, only=["wire.own_context"]).verdict == "pass"
 
 
-def test_a_failure_that_is_raised_tells_what_was_declared_and_what_happened() -> None:
+def test_the_exception_of_a_failed_check_has_the_declaration_and_the_timeline() -> None:
     with pytest.raises(
         DoesNotHoldError,
-        match=r"(?s)retry.at_most_attempts: one call sent 5 requests.*declared: attempts = 3, .*request 5 arrived",
+        match=r"(?s)retry.at_most_attempts: .*declared: attempts = 3, .*request 5 arrived",
     ):
         tier0.check_client(make("more_attempts"), PROMISES, only=["retry.at_most_attempts"])
 
 
-def test_a_client_that_cannot_even_be_called_is_not_judged() -> None:
+def test_a_client_whose_first_call_fails_is_rejected() -> None:
     class Odd:
         def predict(self, data: Any) -> Any:
             return data["rows"]
 
-    with pytest.raises(
-        Tier0Error,
-        match=r"the first call of .* to a service that answers every request ended in nothing was sent, KeyError",
-    ):
+    with pytest.raises(Tier0Error, match="KeyError: 'rows'"):
         tier0.check_client(lambda _: Odd(), PROMISES)
 
 
 @pytest.mark.parametrize("client", ["exits", "Exits", "ExitsLater"])
-def test_a_client_that_ends_the_process_does_not_end_the_judge(client: str) -> None:
-    with pytest.raises(Tier0Error, match="LeftError: it ends the whole process, with status 0"):
+def test_a_client_that_calls_sys_exit_does_not_end_the_process(client: str) -> None:
+    with pytest.raises(Tier0Error, match=r"ExitedError: .*sys\.exit\(0\)"):
         tier0.check_client(f"tests.defects.stubborn_clients:{client}")
 
 
 @pytest.mark.parametrize(
-    ("client", "only", "told"),
+    ("client", "failing"),
     [
-        ("Blocks", "hygiene.free_loop,deadline.hang", "the event loop stood still for"),
-        ("ForEver", "deadline.hang", "a service that accepts and never answers kept a call for"),
-        ("ForEverAsync", "deadline.hang", "a service that accepts and never answers kept a call for"),
+        ("Blocks", {"hygiene.free_loop", "deadline.hang"}),
+        ("ForEver", {"deadline.hang"}),
+        ("ForEverAsync", {"deadline.hang"}),
     ],
 )
-def test_a_call_that_gives_nothing_back_does_not_keep_the_judge(
-    client: str, only: str, told: str, tmp_path: Path
+def test_a_call_that_never_ends_does_not_block_the_command(
+    client: str, failing: set[str], tmp_path: Path
 ) -> None:
     (tmp_path / "client.toml").write_text("schema = 1\ntimeout = 0.3\n", encoding="utf-8")
     command = [
@@ -213,19 +209,21 @@ def test_a_call_that_gives_nothing_back_does_not_keep_the_judge(
         str(tmp_path / "client.toml"),
     ]
 
-    done = subprocess.run(
-        [*command, "--only", only], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+    report = tmp_path / "verdict.json"
+    command += ["--only", ",".join(failing), "--json", str(report)]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 1, done
-    assert told in done.stdout
+    statuses = {check["id"]: check["status"] for check in json.loads(report.read_text())["checks"]}
+    assert statuses == dict.fromkeys(failing, "fail")
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("client", ["ours", "Traced"])
-def test_a_client_that_traces_as_it_should_is_not_accused(client: str) -> None:
-    ours = {"threshold": 5, "knobs": {"timeout": 1.0, "attempt_timeout": 0.4}} if client == "ours" else {}
+def test_a_client_with_correct_tracing_passes(client: str) -> None:
+    ours = {"threshold": 5, "options": {"timeout": 1.0, "attempt_timeout": 0.4}} if client == "ours" else {}
     verdict = tier0.check_client(
         f"tests.defects.traced_clients:{client}",
         {**TRACED_PROMISES, **ours},
@@ -233,12 +231,12 @@ def test_a_client_that_traces_as_it_should_is_not_accused(client: str) -> None:
         on_fail="return",
     )
 
-    assert verdict.verdict == "pass", told(verdict)
+    assert verdict.verdict == "pass", explained(verdict)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("client", TRACED)
-def test_a_client_that_traces_badly_is_told(client: str) -> None:
+def test_a_client_with_defective_tracing_fails(client: str) -> None:
     verdict = tier0.check_client(
         f"tests.defects.traced_clients:{client}", TRACED_PROMISES, only=[TRACED[client]], on_fail="return"
     )

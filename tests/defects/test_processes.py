@@ -1,4 +1,4 @@
-"""Defects of processes: orphans, outputs that nobody reads, homes that are shared, stops that are only hoped for; real servers."""
+"""Defects of processes, with real servers: orphans, unread output, shared homes, incomplete stops."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TAG = "tiny:1"
 
 @dataclass
 class Naive:
-    """How one would start and stop a server who has not been bitten yet."""
+    """A server that is started and stopped in the naive way."""
 
     home: Path
     tag: str = TAG
@@ -100,10 +100,10 @@ class Naive:
         raise NotImplementedError
 
     def halt(self) -> float:
-        """Say terminate, wait a second, and print "stopped"."""
+        """Send SIGTERM, wait a second, and look at nothing."""
         assert self.process is not None
         self.process.terminate()
-        time.sleep(1)  # what the defect is
+        time.sleep(1)  # the defect
         return 1.0
 
     def left(self) -> list[str]:
@@ -165,7 +165,7 @@ def deployment_of(naive: Naive, **more: Any) -> Deployment:
     )
 
 
-def test_an_orphan_that_answers_for_the_next_run_is_caught(
+def test_an_orphaned_worker_that_responds_to_a_later_run_fails(
     naive: Callable[..., Naive], record: Callable[..., None]
 ) -> None:
     old = naive(tag="tiny:old").start()
@@ -183,7 +183,7 @@ def test_an_orphan_that_answers_for_the_next_run_is_caught(
 
 
 @pytest.mark.slow
-def test_a_second_server_on_the_same_home_is_caught(
+def test_a_second_server_with_the_same_home_fails(
     naive: Callable[..., Naive], record: Callable[..., None]
 ) -> None:
     first = naive().start()
@@ -197,7 +197,7 @@ def test_a_second_server_on_the_same_home_is_caught(
 
 
 @pytest.mark.slow
-def test_an_output_that_nobody_reads_is_caught(
+def test_an_output_that_is_not_read_fails(
     naive: Callable[..., Naive], record: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(examination, "REQUEST_TIMEOUT", 5.0)
@@ -214,9 +214,7 @@ def test_an_output_that_nobody_reads_is_caught(
 
 
 @pytest.mark.slow
-def test_stops_that_are_only_hoped_for_are_caught(
-    naive: Callable[..., Naive], record: Callable[..., None]
-) -> None:
+def test_an_incomplete_stop_fails(naive: Callable[..., Naive], record: Callable[..., None]) -> None:
     server = naive().start()
     deployment = deployment_of(server, disturb="faults", server=cast("Server", server))
 
@@ -243,12 +241,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 @pytest.mark.slow
-def test_kills_and_stops_of_a_service_that_was_started_here_hold(
+def test_a_service_that_was_started_here_passes_when_killed_and_stopped(
     tiny: Deployment, record: Callable[..., None]
 ) -> None:
     verdict = tier0.check_serving(tiny, on_fail="return")
 
-    record("tiny, killed and stopped", (), verdict)
+    record("small service, killed and stopped", (), verdict)
     assert verdict.verdict == "pass", [result.explain() for result in verdict.with_status("fail")]
     statuses = {result.id: result.status for result in verdict.checks}
     asked = (
@@ -262,7 +260,7 @@ def test_kills_and_stops_of_a_service_that_was_started_here_hold(
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_of_a_request_is_caught(tiny: Deployment, record: Callable[..., None]) -> None:
+def test_a_worker_that_a_request_crashes_fails(tiny: Deployment, record: Callable[..., None]) -> None:
     deployment = replace(tiny, contract={"route": "/dies"}, disturb="none")
 
     verdict = tier0.check_serving(deployment, groups=["health"], on_fail="return")
@@ -272,7 +270,7 @@ def test_a_worker_that_dies_of_a_request_is_caught(tiny: Deployment, record: Cal
 
 
 @pytest.mark.slow
-def test_two_workers_that_agree_are_not_accused(tmp_path: Path, record: Callable[..., None]) -> None:
+def test_two_equal_workers_pass(tmp_path: Path, record: Callable[..., None]) -> None:
     (tmp_path / "models").mkdir()
     contract = {"route": "/predict", "predictions": "predictions", "model_tag": "model_tag"}
     with Deployment.from_service(
@@ -283,24 +281,24 @@ def test_two_workers_that_agree_are_not_accused(tmp_path: Path, record: Callable
             if verdict.verdict != "pass":
                 break
 
-    record("two workers", (), verdict)
+    record("service with two workers", (), verdict)
     assert verdict.verdict == "pass", [result.explain() for result in verdict.with_status("fail")]
 
 
 @pytest.mark.slow
-def test_our_own_deployment_holds_when_it_is_killed_and_stopped(record: Callable[..., None]) -> None:
+def test_the_own_deployment_passes_when_killed_and_stopped(record: Callable[..., None]) -> None:
     rows = np.array([[float(number), 2.0 * number] for number in range(-10, 10)])
     model = LogisticRegression().fit(rows, (rows[:, 0] > 1).astype(int))
     registered = asyncio.run(tier0.register_model_for_serving(model, "own", examples=rows[:6]))
     server = asyncio.run(tier0.start_bentoml_service(registered))
     try:
         verdict = tier0.check_serving(
-            OwnDeployment.of(server, registered, disturb="faults"), on_fail="return"
+            OwnDeployment.from_server(server, registered, disturb="faults"), on_fail="return"
         )
     finally:
         server.stop()
 
-    record("our own, killed and stopped", (), verdict)
+    record("Tier0's own service, killed and stopped", (), verdict)
     assert verdict.verdict == "pass", [
         result.explain() for result in [*verdict.with_status("fail"), *verdict.with_status("error")]
     ]

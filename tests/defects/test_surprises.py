@@ -1,4 +1,4 @@
-"""Estimators with surprises, which registration and service must carry right, behind one server; asked every check three times."""
+"""Healthy deployments of unusual estimators, behind one server; every check runs three times."""
 
 from __future__ import annotations
 
@@ -120,24 +120,24 @@ def with_class_weights() -> Fitted:
     )
 
 
-def with_a_threshold_beside_it() -> Fitted:
+def with_a_separate_threshold() -> Fitted:
     return fitted(
         LGBMClassifier(n_estimators=20, verbose=-1).fit(X[TRAIN], Y[TRAIN]), X[SHOWN], threshold=0.123
     )
 
 
-def with_a_threshold_inside_of_it() -> Fitted:
+def with_a_built_in_threshold() -> Fitted:
     return fitted(
         TunedThresholdClassifierCV(LogisticRegression(max_iter=5000), cv=3).fit(X[TRAIN], Y[TRAIN]), X[SHOWN]
     )
 
 
-def of_float32() -> Fitted:
+def float32_features() -> Fitted:
     narrow = X.astype(np.float32)
     return fitted(HistGradientBoostingClassifier(max_iter=20).fit(narrow[TRAIN], Y[TRAIN]), narrow[SHOWN])
 
 
-def with_ids_beyond_a_float() -> Fitted:
+def with_ids_too_large_for_a_float() -> Fitted:
     frame = FRAME.assign(id=2**53 + np.arange(len(FRAME), dtype=np.int64))
     by_parity = ColumnTransformer([("rest", "passthrough", NAMES), ("parity", StandardScaler(), ["odd"])])
     model = make_pipeline(_Parity(), by_parity, RandomForestClassifier(n_estimators=20, random_state=0)).fit(
@@ -162,12 +162,12 @@ class _Parity:
         return self.transform(frame)
 
 
-def of_a_sparse_matrix() -> Fitted:
+def sparse_matrix() -> Fitted:
     sparse = csr_matrix(np.where(np.median(X, axis=0) < X, X, 0.0))
     return fitted(LogisticRegression(max_iter=5000).fit(sparse[100:], Y[TRAIN]), sparse[:20])
 
 
-def of_categories() -> Fitted:
+def categorical_dtype() -> Fitted:
     frame = FRAME.assign(
         stage=pd.Categorical(np.where(X[:, 0] > 14, "late", "early"), categories=["early", "late", "never"])
     )
@@ -189,7 +189,7 @@ def with_text_and_an_encoder() -> Fitted:
     )
 
 
-def with_a_transformer_of_ones_own_module() -> Fitted:
+def with_a_transformer_in_a_user_module() -> Fitted:
     folder = str(Path(__file__).parent / "own_project")
     sys.path.insert(0, folder)
     try:
@@ -202,7 +202,7 @@ def with_a_transformer_of_ones_own_module() -> Fitted:
     )
 
 
-def of_neighbours() -> Fitted:
+def nearest_neighbours() -> Fitted:
     return fitted(make_pipeline(StandardScaler(), KNeighborsClassifier(5)).fit(X[TRAIN], Y[TRAIN]), X[SHOWN])
 
 
@@ -210,9 +210,9 @@ MODELS: dict[str, Callable[[], Fitted]] = {
     make.__name__: make
     for make in (
         lightgbm_with_text_labels, xgboost_with_a_sentinel_and_early_stopping, calibrated, with_an_imputer, twelve_classes_named_by_numbers,
-        regressor, without_predict_proba, with_class_weights, with_a_threshold_beside_it, with_a_threshold_inside_of_it, of_float32,
-        with_ids_beyond_a_float, of_a_sparse_matrix, of_categories, with_text_and_an_encoder, with_a_transformer_of_ones_own_module,
-        of_neighbours,
+        regressor, without_predict_proba, with_class_weights, with_a_separate_threshold, with_a_built_in_threshold, float32_features,
+        with_ids_too_large_for_a_float, sparse_matrix, categorical_dtype, with_text_and_an_encoder, with_a_transformer_in_a_user_module,
+        nearest_neighbours,
     )
 }  # fmt: skip
 
@@ -237,7 +237,7 @@ def gateway() -> Iterator[tuple[Server, dict[str, RegisteredModel]]]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_it_is_never_accused(
+def test_every_check_passes(
     gateway: tuple[Server, dict[str, RegisteredModel]], name: str, record: Callable[..., None]
 ) -> None:
     server, models = gateway
@@ -257,7 +257,9 @@ def test_it_is_never_accused(
     ]
 
 
-def test_what_an_id_loses_in_a_float_is_seen(gateway: tuple[Server, dict[str, RegisteredModel]]) -> None:
-    golden = gateway[1]["with_ids_beyond_a_float"].golden
+def test_the_predictions_depend_on_the_last_digit_of_an_id(
+    gateway: tuple[Server, dict[str, RegisteredModel]],
+) -> None:
+    golden = gateway[1]["with_ids_too_large_for_a_float"].golden
 
     assert golden.predictions[:20] == [row[-1] % 2 for row in golden.rows[:20]]

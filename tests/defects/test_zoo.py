@@ -1,4 +1,4 @@
-"""The zoo: each mutant is caught by a check that should see it, and no healthy deployment is accused."""
+"""The zoo: each defect is detected by a check for it, and every healthy deployment passes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cases(*of: Case) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", cases(*HEALTHY))
-def test_a_healthy_deployment_is_never_accused(
+def test_a_healthy_deployment_passes(
     zoo_server: Deployment,
     zoo: Trained,
     case: Case,
@@ -72,7 +72,7 @@ def test_a_healthy_deployment_is_never_accused(
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in HEALTHY])
 @pytest.mark.asyncio
-async def test_our_client_reads_from_the_schema_how_each_style_is_asked(
+async def test_the_client_reads_the_form_of_requests_from_the_schema(
     zoo_server: Deployment, zoo: Trained, case: Case
 ) -> None:
     deployment = case_in(zoo_server, zoo, case)
@@ -100,7 +100,7 @@ async def test_our_client_reads_from_the_schema_how_each_style_is_asked(
 
 
 @pytest.mark.parametrize("case", cases(*MUTANTS))
-def test_a_mutant_is_caught(
+def test_a_defect_is_detected(
     zoo_server: Deployment,
     zoo: Trained,
     case: Case,
@@ -138,7 +138,9 @@ def test_a_mutant_is_caught(
         if case.disturb == "load" or case.name == "dataframe"
     ],
 )
-def test_nor_is_it_with_one_core_busy(zoo_server: Deployment, zoo: Trained, case: Case) -> None:
+def test_a_healthy_deployment_passes_with_one_core_busy(
+    zoo_server: Deployment, zoo: Trained, case: Case
+) -> None:
     with one_core_busy():
         tier0.check_serving(case_in(zoo_server, zoo, case))
 
@@ -159,7 +161,7 @@ def _spin() -> None:
         pass
 
 
-def test_every_mutant_of_the_list_has_a_row() -> None:
+def test_every_mutant_of_the_list_is_in_the_table() -> None:
     from tests.defects.matrix import sorted_as
 
     listed = {defect.id for defect in sorted_as("mutant")}

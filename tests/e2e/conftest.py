@@ -12,5 +12,5 @@ from tier0.runs.services import KINDS, NEEDED, Services
 def three_services() -> Iterator[Services]:
     """A service for each kind of model; without the causal one where its extra is not installed."""
     kinds = [kind for kind in KINDS if all(find_spec(name) for name in NEEDED.get(kind, ()))]
-    with Services.of_examples(kinds, first_port=0) as services:
+    with Services.from_examples(kinds, first_port=0) as services:
         yield services

@@ -93,7 +93,7 @@ def test_pytest_serves_it(project: Path) -> None:
         ("nowhere:train", "pipeline = 'nowhere:train' cannot be imported"),
         ("my_training:nothing", "pipeline = 'my_training:nothing' cannot be imported"),
         ("my_training:np", "pipeline = 'my_training:np' is no function"),
-        ("my_training", "pipeline = 'my_training': give module:name, a function that trains"),
+        ("my_training", "invalid pipeline 'my_training': expected module:name"),
     ],
 )
 def test_what_cannot_be_called_is_told_before_any_work(project: Path, named: str, told: str) -> None:

@@ -63,7 +63,7 @@ def test_a_model_of_another_horizon_is_another_model(three_services: Services) -
 def test_registered_models_are_served_from_a_store_without_training(three_services: Services) -> None:
     store = three_services.models["regression"][0].store
 
-    with Services.of_store(store, ["ltv_365", "churn:latest"], first_port=0) as services:
+    with Services.from_store(store, ["ltv_365", "churn:latest"], first_port=0) as services:
         assert sorted(services.urls()) == ["churn", "ltv_365"]
         (server,) = services.servers.values()
         tag = next(model.tag for model in three_services.models["classification"] if model.name == "churn")
@@ -77,7 +77,7 @@ def test_each_kind_has_a_port_of_its_own_and_another_where_that_is_taken(three_s
         pytest.skip(f"somebody on this machine has port {taken[0]}")
     with (
         socket.create_server(("127.0.0.1", ports["regression"])),
-        Services.of_store(three_services.models["regression"][0].store) as services,
+        Services.from_store(three_services.models["regression"][0].store) as services,
     ):
         given = {kind: int(server.url.rpartition(":")[2]) for kind, server in services.servers.items()}
 
@@ -134,12 +134,12 @@ def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> N
     ("arguments", "says"),
     [
         ([], "which models? Name their tags, or say --all"),
-        (["churn", "--store", "nowhere"], "there is no model 'churn' in"),
+        (["churn", "--store", "nowhere"], "no model 'churn' in"),
         (
             ["--all", "--kinds", "clustering"],
-            "there is no such kind of service. There are: classification, regression, causal",
+            "unknown kind of service 'clustering' in --kinds",
         ),
-        (["--all", "--store", "nowhere"], "that Tier0 registered"),
+        (["--all", "--store", "nowhere"], "no model registered by Tier0"),
         (["churn", "--port", "http"], "is not a port"),
         (["churn", "--first-port", "3001"], "--first-port goes with --all; say --port"),
         (["--all", "--store", "nowhere", "--seed", "3"], "--seed is of a training, and nothing is trained"),
@@ -160,6 +160,6 @@ def test_an_extra_that_is_missing_is_told_before_anything_is_started(monkeypatch
 
     with pytest.raises(
         MissingDependencyError,
-        match=r"pip install 'pytest-tier0\[causal\]', or leave it out: --kinds regression",
+        match=r"pip install 'pytest-tier0\[causal\]', or omit the service: --kinds regression",
     ):
-        Services.of_examples(["regression", "causal"])
+        Services.from_examples(["regression", "causal"])

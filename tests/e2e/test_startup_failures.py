@@ -21,9 +21,10 @@ from sklearn.linear_model import LogisticRegression
 from tier0.core.errors import PortInUseError, PredictionMismatchError, ServerError
 from tier0.core.settings import Port
 from tier0.runs.deployment import golden_probe
+from tier0.serving.launch import STOP_WITHIN
 from tier0.serving.processes import accepts_connections, processes_marked
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
-from tier0.serving.server import STOP_WITHIN, Server
+from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
 pytestmark = [
@@ -76,7 +77,7 @@ def test_a_missing_model_fails_with_the_end_of_the_log(server: Server, model: Re
     server.announcement.write_text('{"models": {"tiny": "tiny:nowhere"}, "nonce": "x"}', encoding="utf-8")
     start = time.monotonic()
 
-    with pytest.raises(ServerError, match="traceback shows in its log") as failure:
+    with pytest.raises(ServerError, match="traceback") as failure:
         server.wait_until_ready(golden_probe(model, server.nonce), 60)
 
     assert "tiny:nowhere" in str(failure.value)
@@ -107,8 +108,8 @@ def test_a_worker_that_dies_fails_within_a_second(server: Server, model: Registe
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    wait_for(lambda: server._workers)
-    os.kill(server._workers[0], signal.SIGKILL)
+    wait_for(lambda: server._launch is not None and server._launch.workers)
+    os.kill(server.worker_pids[0], signal.SIGKILL)
     start = time.monotonic()
     waiting.join(20)
 
@@ -131,7 +132,7 @@ def test_another_model_is_not_ready(server: Server, workspace: Workspace, model:
     server.launch()
     server.announce({"tiny": other.tag}, other.store)
 
-    with pytest.raises(PredictionMismatchError, match="it is another server"):
+    with pytest.raises(PredictionMismatchError, match="another server"):
         server.wait_until_ready(golden_probe(model, server.nonce), 60)
 
 
@@ -139,7 +140,7 @@ def test_another_server_is_not_ready(server: Server, model: RegisteredModel) -> 
     server.launch()
     server.announce({"tiny": model.tag}, model.store)
 
-    with pytest.raises(PredictionMismatchError, match="it is another server"):
+    with pytest.raises(PredictionMismatchError, match="another server"):
         server.wait_until_ready(golden_probe(model, "the nonce of another run"), 60)
 
 
@@ -230,7 +231,7 @@ def test_the_worker_loads_no_library_that_its_model_does_not_need(
     server.announce({"tiny": model.tag}, model.store)
     server.wait_until_ready(golden_probe(model, server.nonce), 60)
 
-    loaded = Path(f"/proc/{server._workers[0]}/maps").read_text(encoding="utf-8")
+    loaded = Path(f"/proc/{server.worker_pids[0]}/maps").read_text(encoding="utf-8")
     assert "sklearn" in loaded
     assert not [name for name in ("xgboost", "lightgbm", "mlflow", "optuna", "matplotlib") if name in loaded]
 
@@ -246,7 +247,7 @@ def test_a_model_that_answers_otherwise_is_told_with_the_row_and_a_curl_line(
 
     with pytest.raises(
         PredictionMismatchError,
-        match=r"row 0: predictions: expected 1, got 0 \(6 of \d+ rows differ\)\nReproduce with: curl -sS http",
+        match=r"row 0: .* expected 1, got 0 \(6 of \d+ rows differ\)\nReproduce with: curl -sS http",
     ) as failure:
         server.wait_until_ready(golden_probe(lies, server.nonce), 60)
 
@@ -260,7 +261,7 @@ def test_a_worker_that_hangs_is_stopped_all_the_same(workspace: Workspace, model
     server.launch()
     server.announce({"tiny": model.tag}, model.store)
     server.wait_until_ready(golden_probe(model, server.nonce), 60)
-    os.kill(server._workers[0], signal.SIGSTOP)
+    os.kill(server.worker_pids[0], signal.SIGSTOP)
     start = time.monotonic()
 
     server.stop()

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 import tier0
+from tier0.serving.launch import STOP_WITHIN
 from tier0.serving.processes import accepts_connections, processes_marked
-from tier0.serving.server import STOP_WITHIN
 
 if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import tier0
+from tier0.client import BentoMLClient, ClientError
+from tier0.core.errors import PredictionMismatchError
 
 if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment
@@ -104,7 +106,7 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
         ),
         (
             ["verify", "http://127.0.0.1:9", "--model", "m:1", "--store", "/dev/null"],
-            "there is no model 'm:1' in /dev/null",
+            "no model 'm:1' in /dev/null",
         ),
         (
             ["verify", "http://127.0.0.1:9", "--contract", "nowhere.toml"],
@@ -115,11 +117,11 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
             ["verify", "http://127.0.0.1:9", "--waivers", "nowhere.toml"],
             "nowhere.toml",
         ),
-        (["verify", "http://127.0.0.1:9", "--client", "nowhere"], "give module:name"),
+        (["verify", "http://127.0.0.1:9", "--client", "nowhere"], "expected module:name"),
         (["verify", "http://127.0.0.1:9", "--client", "nowhere:make"], "No module named 'nowhere'"),
         (["verify", "http://127.0.0.1:9", "--json", "/nowhere/verdict.json"], "there is no folder /nowhere"),
         (["verify", "http://127.0.0.1:9/?a=b"], "remove the query or fragment"),
-        (["golden", "nowhere", "rows.csv"], "give module:name"),
+        (["golden", "nowhere", "rows.csv"], "expected module:name"),
         (["golden", "json:loads", "nowhere.csv"], "raised TypeError"),
         (["golden", "json:JSONDecoder", "nowhere.csv"], "is JSONDecoder, which has no predict"),
         (["verify", "http://127.0.0.1:9", "--groups", "magic"], "unknown group or check 'magic'"),
@@ -151,3 +153,38 @@ def test_masked_evidence_shows_no_values(tier0_deployment: OwnDeployment) -> Non
     assert verdict.verdict == "fail"
     assert json.dumps(golden.rows[0])[1:-1] not in shown
     assert '"row": "…"' in shown
+
+
+@pytest.mark.asyncio
+async def test_the_caller_gets_the_response_that_was_verified(tier0_deployment: OwnDeployment) -> None:
+    async with BentoMLClient(tier0_deployment.url) as client:
+        response = await tier0.verify_bentoml_predictions(client, tier0_deployment)
+
+    assert tier0_deployment.model.golden.examples.compare(response) is None
+
+
+@pytest.mark.parametrize("wrong", ["examples", "edge cases"])
+@pytest.mark.asyncio
+async def test_a_wrong_prediction_is_a_mismatch(tier0_deployment: OwnDeployment, wrong: str) -> None:
+    golden = tier0_deployment.model.golden
+    predictions = [
+        "another label" if origin.is_edge_case == (wrong == "edge cases") else label
+        for label, origin in zip(golden.predictions, golden.origins, strict=True)
+    ]
+    deployment = replace(tier0_deployment, golden=replace(golden, predictions=predictions))
+
+    async with BentoMLClient(tier0_deployment.url) as client:
+        with pytest.raises(PredictionMismatchError, match="another label") as failed:
+            await tier0.verify_bentoml_predictions(client, deployment)
+
+    assert "curl " in str(failed.value)
+    assert failed.value.answer["model_tag"] == tier0_deployment.tag
+
+
+@pytest.mark.asyncio
+async def test_a_request_without_a_prediction_is_an_error_of_the_client(
+    tier0_deployment: OwnDeployment,
+) -> None:
+    async with BentoMLClient("http://127.0.0.1:9", max_attempts=1) as client:
+        with pytest.raises(ClientError):
+            await tier0.verify_bentoml_predictions(client, tier0_deployment)

@@ -1,4 +1,4 @@
-"""Healthy services in unusual forms, and what must not be judged."""
+"""Discovery of contracts: healthy services with unusual responses, and responses that cannot be read."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def verdict(answer: Answer, golden: GoldenRows = GOLDEN, *, contract: dict[str, 
         return tier0.check_serving(deployment, on_fail="return").verdict
 
 
-def test_created_is_an_answer() -> None:
+def test_status_201_may_have_predictions() -> None:
     assert verdict(lambda labels: Reply(201, {"predictions": labels})) == "pass"
 
 
-def test_one_value_for_one_golden_row_is_an_answer() -> None:
+def test_a_single_value_is_the_prediction_for_a_single_golden_row() -> None:
     assert (
         verdict(
             lambda labels: {"prediction": labels[0]} if len(labels) == 1 else Reply(422), GOLDEN.take([0])
@@ -47,7 +47,7 @@ def test_one_value_for_one_golden_row_is_an_answer() -> None:
     )
 
 
-def test_a_status_that_is_the_label_is_an_answer() -> None:
+def test_a_field_called_status_may_be_the_label() -> None:
     golden = GoldenRows(["a"], ROWS, ["ok", "failed"] * 3, None, ["failed", "ok"])
     one_row = {"max_rows": 1, "predictions": "status"}
 
@@ -64,10 +64,10 @@ def test_a_status_that_is_the_label_is_an_answer() -> None:
             "a redirect to /predict/, which is not followed",
         ),
         (lambda _: Reply(body=b"1\n0\n", headers={"Content-Type": "text/csv"}), "responds with text/csv"),
-        (lambda _: {}, "where the predictions are in the response"),
+        (lambda _: {}, "the predictions in the response of /predict"),
     ],
 )
-def test_what_is_no_answer_to_judge_is_told(answer: Answer, says: str) -> None:
+def test_a_response_without_predictions_is_reported(answer: Answer, says: str) -> None:
     with pytest.raises(ContractError, match=says):
         verdict(answer)
 
@@ -76,12 +76,12 @@ def test_what_is_no_answer_to_judge_is_told(answer: Answer, says: str) -> None:
     "body", [b'{"predictions": [' + b",".join([b"1" + b"0" * 400] * 6) + b"]}", b"[" * 100_000]
 )
 @pytest.mark.parametrize("golden", [GOLDEN, GoldenRows(["a"], ROWS, [0.5] * 6, None, [])])
-def test_a_body_that_breaks_readers_is_a_failure_of_the_service(body: bytes, golden: GoldenRows) -> None:
+def test_a_body_that_cannot_be_parsed_is_a_failure_of_the_service(body: bytes, golden: GoldenRows) -> None:
     assert verdict(lambda _: Reply(body=body), golden) == "fail"
 
 
 @pytest.mark.parametrize("path", ["/schema.json", "/health"])
-def test_other_bodies_that_break_readers_break_nothing(path: str) -> None:
+def test_other_bodies_that_cannot_be_parsed_are_tolerated(path: str) -> None:
     def script(arrival: Arrival) -> Reply:
         if arrival.path != "/predict":
             return Reply(body=b"[" * 100_000) if arrival.path == path else Reply(404)
@@ -92,7 +92,7 @@ def test_other_bodies_that_break_readers_break_nothing(path: str) -> None:
         assert tier0.check_serving(deployment, on_fail="return").verdict == "pass"
 
 
-def test_a_response_that_drips_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_response_ends_in_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "MAX_SECONDS", 0.3)
 
     with (

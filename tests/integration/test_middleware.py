@@ -396,7 +396,7 @@ async def test_metrics_that_cannot_be_written_harm_nobody(monkeypatch: pytest.Mo
         assert (await ask(told.app, "/ids")).status_code == 200
     lines, samples = await told.after(REQUESTS[0])
     assert len([line for line in lines if "path=/ids" in line]) == 2
-    assert "the metrics could not be written" in told.lines.getvalue()
+    assert "metrics could not be written" in told.lines.getvalue()
     assert [value for name, value in samples.items() if "request_total" in name or "in_progress" in name] == [
         1,
         0,
@@ -519,7 +519,7 @@ async def test_amounts_are_observed_together_as_one_by_one(amounts: list[float])
     ],
 )
 async def test_a_path_names_a_model_and_a_route(path: str, model: str | None, route: str | None) -> None:
-    found = service._named_in(path)
+    found = service._find_route(path)
     assert found == (None if route is None else (model, service.ROUTES[route]))
 
 
@@ -581,4 +581,4 @@ async def test_who_is_refused_is_not_hurried(monkeypatch: pytest.MonkeyPatch) ->
     ) as client:
         answers = await asyncio.gather(*(client.post("/predict", json={}) for _ in range(3)))
     assert [(one.status_code, one.headers["retry-after"]) for one in answers] == [(429, "1")] * 3
-    assert time.monotonic() - start >= service.REFUSED_AFTER
+    assert time.monotonic() - start >= service.REJECTED_AFTER

@@ -25,7 +25,7 @@ def test_a_model_that_cannot_be_pickled_is_refused(tmp_path: Path) -> None:
     model = LinearRegression().fit(X, X[:, 0])
     model.lock = __import__("threading").Lock()
 
-    with pytest.raises(RegistrationError, match="the model cannot be pickled"):
+    with pytest.raises(RegistrationError, match="pickled"):
         asyncio.run(register_model_for_serving(model, "m", examples=X[:3], store=tmp_path))
 
 
@@ -70,7 +70,7 @@ def test_a_model_that_comes_back_changed_is_refused_and_not_left_in_the_store(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
-    with pytest.raises(ModelChangedError, match="the model that was saved is not the model in memory: row"):
+    with pytest.raises(ModelChangedError, match=r"row \d+: .*5 of 10 rows differ"):
         asyncio.run(register_model_for_serving(Forgetful().fit(X, Y), "m", examples=X[:10], store=tmp_path))
 
     assert not list((tmp_path / "models").glob("m/*/model.yaml"))
@@ -82,9 +82,7 @@ class Unloadable(LogisticRegression):  # type: ignore[misc]
 
 
 def test_a_model_that_cannot_be_loaded_elsewhere_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ModelChangedError, match="a fresh interpreter cannot use the saved model: OSError: the licence server"
-    ):
+    with pytest.raises(ModelChangedError, match="OSError: the licence server does not answer"):
         asyncio.run(register_model_for_serving(Unloadable().fit(X, Y), "m", examples=X[:10], store=tmp_path))
 
 

@@ -649,4 +649,4 @@ def test_an_opik_that_is_down_is_no_verdict_on_the_model(tmp_path: Path) -> None
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Opik did not take the trace within" in done.stdout
+    assert "Opik: the trace was not sent" in done.stdout

@@ -133,7 +133,7 @@ def test_a_command_that_needs_an_extra_names_it(project: Path, arguments: list[s
     assert "Traceback" not in done.stderr
     assert (
         "which is not installed: pip install 'pytest-tier0[" in done.stderr
-        or "there is no model" in done.stderr
+        or "no model 'm:1' in " in done.stderr
     )
 
 

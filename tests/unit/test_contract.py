@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
 
 from tier0.contract.contract import Contract, ContractError, as_toml, check_declared, read_contract
 
@@ -55,7 +57,7 @@ def test_rows_become_a_body(contract: Contract, body: Any) -> None:
 
 
 def test_a_field_within_the_rows_is_refused() -> None:
-    with pytest.raises(ContractError, match=r"rows\.x in the contract goes through rows, which is no object"):
+    with pytest.raises(ContractError, match=r"rows\.x"):
         Contract(features="rows", fields={"rows.x": 1}).body(["a"], [[1.0]])
 
 
@@ -68,33 +70,44 @@ def test_an_answer_about_one_row_is_a_list_of_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "named"),
     [
-        ("", "schema = None: write schema = 1"),
-        ("schema = 2", "schema = 2"),
-        ("schema = 1\nroutes = 'x'", "unknown key 'routes'"),
-        ("schema = 1\nroute = 3", "route = 3: a route must begin with a slash"),
-        ("schema = 1\npredictions = 3", "predictions = 3: expected text"),
-        ("schema = 1\nmax_rows = 0", "max_rows = 0: expected a whole number of at least 1"),
-        ("schema = 1\ndecimals = 1.5", "decimals = 1.5: expected a whole number"),
-        ("schema = 1\nscale = -1", "scale = -1: expected a positive number"),
-        ("schema = 1\nabsolute = true", "absolute = True: expected a positive number"),
-        ("schema = 1\nlabels = 'x'", "labels = 'x': expected a table"),
-        ("schema = 1\n[labels]\na = 'x'\nb = 'x'", "'x' is used twice"),
-        ("schema = 1\n[names]\na = 1", "expected a table of column names"),
-        ("schema = 1\nroute = 'predict'", "a route must begin with a slash"),
-        ("schema = 1\nstyle = 'lines'", "style = 'lines': expected one of rows, records, columns"),
-        ("schema =", "cannot be read"),
-        ("schema = 1\n[fields]\nwhen = 2020-01-01", "a body cannot hold that"),
-        ("schema = 1\n[fields]\nx = nan", "a body cannot hold that"),
+        ("", "schema"),
+        ("schema = 2", "schema"),
+        ("schema = 1\nroutes = 'x'", "routes"),
+        ("schema = 1\nroute = 3", "route"),
+        ("schema = 1\npredictions = 3", "predictions"),
+        ("schema = 1\nmax_rows = 0", "max_rows"),
+        ("schema = 1\ndecimals = 1.5", "decimals"),
+        ("schema = 1\nscale = -1", "scale"),
+        ("schema = 1\nabsolute = true", "absolute"),
+        ("schema = 1\nlabels = 'x'", "labels"),
+        ("schema = 1\n[labels]\na = 'x'\nb = 'x'", "labels"),
+        ("schema = 1\n[names]\na = 1", "names"),
+        ("schema = 1\nroute = 'predict'", "route"),
+        ("schema = 1\nstyle = 'lines'", "style"),
+        ("schema = 1\n[fields]\nwhen = 2020-01-01", "fields"),
+        ("schema = 1\n[fields]\nx = nan", "fields"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, text: str, says: str) -> None:
+def test_an_invalid_value_in_a_file_is_named(
+    tmp_path: Path, text: str, named: str, snapshot: SnapshotAssertion
+) -> None:
     path = tmp_path / "contract.toml"
     path.write_text(text, encoding="utf-8")
 
-    with pytest.raises(ContractError, match=says):
+    with pytest.raises(ContractError, match=named) as refusal:
         read_contract(path)
+    assert str(refusal.value).replace(str(tmp_path), "") == snapshot
+
+
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "contract.toml"
+    path.write_text("schema =", encoding="utf-8")
+
+    with pytest.raises(ContractError) as refusal:
+        read_contract(path)
+    assert isinstance(refusal.value.__cause__, tomllib.TOMLDecodeError)
 
 
 def test_a_file_may_say_only_what_is_not_known(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from syrupy.assertion import SnapshotAssertion
 
 from tier0.core.errors import DatasetError, UselessModelError
 from tier0.core.event_log import EventLog
@@ -21,8 +23,8 @@ from tier0.pipeline.metrics import (
     choose_threshold,
     classification_metrics,
     minority_class,
-    refuse_useless,
     regression_metrics,
+    require_useful,
 )
 from tier0.pipeline.selection import select
 from tier0.pipeline.training import train
@@ -85,36 +87,38 @@ def test_a_group_is_never_split(seed: int, size: int) -> None:
     assert parts.keys() == PARTS.keys()
 
 
-@pytest.mark.parametrize(
-    ("columns", "says"),
-    [
-        ({"x": range(10), "y": [0.5] * 10}, "has 10 rows, and a split into"),
-        ({"x": range(100), "y": ["a"] * 97 + ["b"] * 3}, "class 'b' of 'y' has 3 of 100 rows"),
-        ({"y": [0, 1] * 50}, "has no column besides the target"),
-        ({"x": [math.inf] + [1.0] * 99, "y": [0, 1] * 50}, "column 'x' of .* holds infinity"),
-        ({"x": [None] * 100, "y": [0, 1] * 50}, "column 'x' of .* has no value in any row"),
-        ({"x": range(100), "y": [0, None] * 50}, "the target 'y' of .* is missing in 50 of 100 rows"),
-        ({"x": range(100), "y": [0.5, math.inf] * 50}, "the target 'y' of .* is infinite in 50 of 100 rows"),
-        ({"x": range(100), "z": [0, 1] * 50}, "target = 'y' is no column of .* Its columns are: x, z"),
-    ],
-)
-def test_data_that_cannot_be_trained_on_is_refused_with_the_numbers(
-    tmp_path: Path, columns: dict[str, Any], says: str
+UNUSABLE: dict[str, dict[str, Any]] = {
+    "too_few_rows": {"x": range(10), "y": [0.5] * 10},
+    "rare_class": {"x": range(100), "y": ["a"] * 97 + ["b"] * 3},
+    "no_features": {"y": [0, 1] * 50},
+    "infinity": {"x": [math.inf] + [1.0] * 99, "y": [0, 1] * 50},
+    "empty_column": {"x": [None] * 100, "y": [0, 1] * 50},
+    "missing_target": {"x": range(100), "y": [0, None] * 50},
+    "infinite_target": {"x": range(100), "y": [0.5, math.inf] * 50},
+    "no_target": {"x": range(100), "z": [0, 1] * 50},
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_unusable_data_is_rejected(tmp_path: Path, case: str, snapshot: SnapshotAssertion) -> None:
+    with pytest.raises(DatasetError) as rejected:
+        split(load(write(tmp_path / "rows.csv", **UNUSABLE[case])), 7)
+
+    assert str(rejected.value).replace(str(tmp_path), "…") == snapshot
+
+
+@pytest.mark.parametrize("option", [{"target": "y"}, {"group": "who", "target": "x"}, {"target": "x"}])
+def test_dates_and_missing_groups_are_rejected(
+    tmp_path: Path, option: dict[str, str], snapshot: SnapshotAssertion
 ) -> None:
-    with pytest.raises(DatasetError, match=says):
-        split(load(write(tmp_path / "rows.csv", **columns)), 7)
-
-
-def test_dates_as_a_target_and_rows_without_a_group_are_refused(tmp_path: Path) -> None:
     rows = {"x": range(50), "y": pd.date_range("2024-01-01", periods=50), "who": [None, *range(49)]}
     pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
 
-    with pytest.raises(
-        DatasetError, match=r"the target 'y' of .* holds dates or times, and no number or class"
-    ):
-        load(tmp_path / "rows.parquet")
-    with pytest.raises(DatasetError, match=r"the group 'who' of .* is missing in 1 of 50 rows"):
-        load(tmp_path / "rows.parquet", group="who")
+    with pytest.raises(DatasetError) as rejected:
+        load(tmp_path / "rows.parquet", **option)
+
+    message = str(rejected.value).replace(str(tmp_path), "…")
+    assert re.sub(r"datetime64\[\w+\]", "datetime64[…]", message) == snapshot
 
 
 def test_the_name_of_a_file_becomes_one_that_a_store_takes(tmp_path: Path) -> None:
@@ -134,14 +138,6 @@ def test_a_broken_file_is_refused(tmp_path: Path, suffix: str, content: bytes) -
     path.write_bytes(content)
 
     with pytest.raises(DatasetError):
-        load(path)
-
-
-def test_dates_are_refused_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "rows.parquet"
-    pd.DataFrame({"seen": pd.date_range("2024-01-01", periods=50), "y": [0, 1] * 25}).to_parquet(path)
-
-    with pytest.raises(DatasetError, match=r"column 'seen' .* holds dates"):
         load(path)
 
 
@@ -253,20 +249,20 @@ def test_metrics_of_a_regression() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metrics", "says"),
+    ("metrics", "value"),
     [
-        ({"auc_roc": 0.549}, "auc_roc is 0.549, under 0.55"),
-        ({"auc_roc": 0.9, "recall_minority": 0.09}, "recall_minority is 0.090, under 0.1"),
-        ({"r2": -0.1}, "r2 is -0.100, under 0"),
+        ({"auc_roc": 0.549}, "auc_roc is 0.549"),
+        ({"auc_roc": 0.9, "recall_minority": 0.09}, "recall_minority is 0.090"),
+        ({"r2": -0.1}, "r2 is -0.100"),
     ],
 )
-def test_a_useless_model_is_refused_with_the_numbers(metrics: dict[str, float], says: str) -> None:
-    with pytest.raises(UselessModelError, match=says):
-        refuse_useless(metrics, "Ridge on x")
+def test_a_model_no_better_than_chance_is_rejected(metrics: dict[str, float], value: str) -> None:
+    with pytest.raises(UselessModelError, match=value):
+        require_useful(metrics, "Ridge on x")
 
 
-def test_a_useful_model_is_not() -> None:
-    refuse_useless({"auc_roc": 0.55, "recall_minority": 0.1}, "")
+def test_a_better_model_is_accepted() -> None:
+    require_useful({"auc_roc": 0.55, "recall_minority": 0.1}, "")
 
 
 def test_selection_picks_the_highest_mean_and_says_why() -> None:
@@ -326,9 +322,7 @@ def test_a_fold_without_a_class_is_refused_and_does_not_win() -> None:
         "d", np.random.default_rng(0).normal(size=(200, 2)), ["a", "b"], target, "y", "classification", groups
     )
 
-    with pytest.raises(
-        DatasetError, match=r"LogisticRegression cannot be cross-validated: .* only one class"
-    ):
+    with pytest.raises(DatasetError, match=r"LogisticRegression .* only one class"):
         select(dataset, np.arange(200), candidates_for(dataset, ("linear", "lightgbm"), 7), 7, EventLog())
 
 

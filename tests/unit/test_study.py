@@ -1,4 +1,4 @@
-"""Steps 1, 2, 3 and 6: the statement of the problem, the data's quality, the cohort, and what the model goes by."""
+"""Steps 1, 2, 3 and 6: the study, the quality of the data, the cohort, and the importances of features."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
 
 from tier0.core.errors import DatasetError, MissingDependencyError, SettingsError
 from tier0.core.settings import merge_settings
@@ -56,37 +57,35 @@ def test_a_whole_statement_is_read(tmp_path: Path) -> None:
     assert Scope().reached({}) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("[scop]", r"scop is no field of it"),
-        ('[scope]\nmetric = "auc"', "metric = 'auc' is not measured: give one of auc_roc"),
-        (
-            '[scope]\nmetric = "auc_roc"\nsuccess = 0.3',
-            "success = 0.3 cannot be asked of auc_roc: give 0.5 to 1",
-        ),
-        ('[scope]\nmetric = "auc_roc"\nsuccess = 1.0', "asks for a auc_roc that is perfect"),
-        ("[scope]\nsuccess = 0.5", "success = 0.5 says how much, and not of what: add metric"),
-        ("[scope]\nminimum_rows = 5", "scope.minimum_rows = 5"),
-        ("[scope]\nminimum_of_each_class = 80", "raise the second to 160"),
-        ("[data]\nmost_missing = 3", r"data.most_missing = 3: input should be less than or equal to 1"),
-        ("[data.columns.a]\nleast = 3\nmost = 2", "no value is both"),
-        ('[data.columns.a]\nleast = 3\nallowed = ["x"]', "keep one of them"),
-        ('[[cohort]]\ncolumn = "a"', "this one has none: give one of at_least"),
-        ('[[cohort]]\ncolumn = "a"\nat_least = 1\nat_most = 3', "this one has at_least, at_most"),
-        (
-            '[[cohort]]\ncolumn = "a"\nat_least = 3\n[[cohort]]\ncolumn = "a"\nat_most = 2',
-            "leave nobody in the cohort",
-        ),
-        ('[data]\npandera = "a b"', "data.pandera = 'a b'"),
-        ("schema = 2", "cannot be read"),
-    ],
-)
-def test_what_contradicts_itself_is_refused(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(StudyError) as refused:
-        study_of(tmp_path, text)
+INVALID = {
+    "unknown_field": "[scop]",
+    "unknown_metric": '[scope]\nmetric = "auc"',
+    "success_below_chance": '[scope]\nmetric = "auc_roc"\nsuccess = 0.3',
+    "perfect_success": '[scope]\nmetric = "auc_roc"\nsuccess = 1.0',
+    "success_without_metric": "[scope]\nsuccess = 0.5",
+    "few_rows": "[scope]\nminimum_rows = 5",
+    "more_rows_of_a_class_than_rows": "[scope]\nminimum_of_each_class = 80",
+    "share_above_1": "[data]\nmost_missing = 3",
+    "least_above_most": "[data.columns.a]\nleast = 3\nmost = 2",
+    "least_with_allowed": '[data.columns.a]\nleast = 3\nallowed = ["x"]',
+    "no_condition": '[[cohort]]\ncolumn = "a"',
+    "two_conditions": '[[cohort]]\ncolumn = "a"\nat_least = 1\nat_most = 3',
+    "empty_cohort": '[[cohort]]\ncolumn = "a"\nat_least = 3\n[[cohort]]\ncolumn = "a"\nat_most = 2',
+    "pandera_no_name": '[data]\npandera = "a b"',
+}
 
-    assert says in str(refused.value)
+
+@pytest.mark.parametrize("case", INVALID)
+def test_an_invalid_study_is_rejected(tmp_path: Path, case: str, snapshot: SnapshotAssertion) -> None:
+    with pytest.raises(StudyError) as rejected:
+        study_of(tmp_path, INVALID[case])
+
+    assert str(rejected.value).replace(str(tmp_path), "…") == snapshot
+
+
+def test_a_study_that_is_not_toml_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"study\.toml"):
+        study_of(tmp_path, "schema = 2")
 
 
 def test_good_data_has_no_problem() -> None:
@@ -97,83 +96,73 @@ def test_good_data_has_no_problem() -> None:
     assert quality.columns[2].missing == pytest.approx(0.08, abs=0.03)
 
 
-@pytest.mark.parametrize(
-    ("rules", "says"),
-    [
-        (
-            {"columns": {"region": {"allowed": ["south", "west"]}}},
-            "'region' has values that are not allowed, in 244 rows: 'northeast', 'midwest'",
-        ),
-        ({"columns": {"hcp_visits": {"most": 5}}}, "'hcp_visits' goes up to 11, and most is 5"),
-        ({"columns": {"hcp_visits": {"least": 1}}}, "'hcp_visits' goes down to 0, and least is 1"),
-        ({"columns": {"region": {"kind": "number"}}}, "and a number is asked for"),
-        ({"columns": {"region": {"least": 0}}}, "and least or most is asked of it"),
-        ({"columns": {"hcp_visits": {"most_missing": 0.01}}}, "'hcp_visits' is missing in"),
-        ({"most_missing": 0.0}, "most_missing is 0%"),
-    ],
-)
-def test_data_that_breaks_a_rule_is_told(rules: dict[str, Any], says: str) -> None:
-    assert any(says in problem for problem in assess(PATIENTS, DataRules(**rules)).problems)
+VIOLATED: dict[str, dict[str, Any]] = {
+    "allowed": {"columns": {"region": {"allowed": ["south", "west"]}}},
+    "most": {"columns": {"hcp_visits": {"most": 5}}},
+    "least": {"columns": {"hcp_visits": {"least": 1}}},
+    "kind": {"columns": {"region": {"kind": "number"}}},
+    "least_of_text": {"columns": {"region": {"least": 0}}},
+    "missing_in_a_column": {"columns": {"hcp_visits": {"most_missing": 0.01}}},
+    "missing_in_any_column": {"most_missing": 0.0},
+}
 
 
-def test_numbers_that_should_be_whole_duplicates_constants_and_ids_are_told() -> None:
+@pytest.mark.parametrize("case", VIOLATED)
+def test_violated_rules_are_reported(case: str, snapshot: SnapshotAssertion) -> None:
+    assert assess(PATIENTS, DataRules(**VIOLATED[case])).problems == snapshot
+
+
+def test_fractions_duplicates_constants_and_identifiers_are_reported(snapshot: SnapshotAssertion) -> None:
     frame = pd.DataFrame({"x": [0.5, 1, 1, 2] * 25, "same": 1.0, "id": np.arange(100)})
     dataset = Dataset("d", frame, list(frame.columns), np.array([0, 1, 1, 0] * 25), "y", "classification")
 
-    quality = assess(dataset, DataRules(columns={"x": {"kind": "whole"}}))  # type: ignore[dict-item]  # pydantic makes a rule of it
-    assert any("not whole, such as 0.5, and kind is 'whole'" in problem for problem in quality.problems)
-    as_category = assess(dataset, DataRules(columns={"x": {"kind": "category"}, "id": {"kind": "category"}}))  # type: ignore[dict-item]
-    assert [problem for problem in as_category.problems if "kind is 'category'" in problem] == [
-        "'x' has numbers that are not whole, such as 0.5, and kind is 'category'"
-    ]
-    assert quality.notes == ("'same' is the same in every row", "'id' is different in every row, as ids are")
+    whole = DataRules(columns={"x": {"kind": "whole"}})  # type: ignore[dict-item]  # pydantic makes a rule of it
+    categories = DataRules(columns={"x": {"kind": "category"}, "id": {"kind": "category"}})  # type: ignore[dict-item]
     without_ids = replace(dataset, features=frame[["x", "same"]], names=["x", "same"])
-    assert any(
-        "97% of the rows are the same" in problem for problem in assess(without_ids, DataRules()).problems
-    )
+
+    quality = assess(dataset, whole)
+    assert (quality.problems, quality.notes) == snapshot
+    assert assess(dataset, categories).problems == snapshot
+    assert assess(without_ids, DataRules()).problems == snapshot
 
 
-def test_old_data_is_told() -> None:
+def test_old_data_is_reported(snapshot: SnapshotAssertion) -> None:
     day = datetime.now(UTC).date() - timedelta(days=40)
-    dated = replace(PATIENTS, dates=np.full(len(PATIENTS), np.datetime64(day)))
-
-    assert assess(dated, DataRules(newest_within_days=50)).problems == ()
-    assert assess(dated, DataRules(newest_within_days=30)).problems == (
-        "the newest row is 40 days old, and newest_within_days is 30",
-    )
+    old = replace(PATIENTS, dates=np.full(len(PATIENTS), np.datetime64(day)))
     ahead = replace(PATIENTS, dates=np.full(len(PATIENTS), np.datetime64(day + timedelta(days=50))))
-    assert assess(ahead, DataRules(newest_within_days=30)).problems == (
-        "the newest row is of 10 days from now, and newest_within_days asks how old it is",
-    )
-    with pytest.raises(StudyError, match="no column says that: name it with --date"):
+
+    assert assess(old, DataRules(newest_within_days=50)).problems == ()
+    assert assess(old, DataRules(newest_within_days=30)).problems == snapshot
+    assert assess(ahead, DataRules(newest_within_days=30)).problems == snapshot
+    with pytest.raises(StudyError, match=r"newest_within_days .* --date"):
         assess(PATIENTS, DataRules(newest_within_days=30))
 
 
 @pytest.mark.parametrize(
-    ("rules", "says"),
+    ("rules", "field"),
     [
-        ({"columns": {"reign": {}}}, "data.columns.reign is about no column"),
-        ({"pandera": "nowhere:schema"}, "data.pandera = 'nowhere:schema' cannot be imported"),
+        ({"columns": {"reign": {}}}, "data.columns.reign"),
+        ({"pandera": "nowhere:schema"}, "data.pandera = 'nowhere:schema'"),
     ],
 )
-def test_rules_that_cannot_be_used_are_refused(rules: dict[str, Any], says: str) -> None:
+def test_unusable_rules_are_rejected(rules: dict[str, Any], field: str) -> None:
     pytest.importorskip("pandera")
-    with pytest.raises(StudyError, match=says):
+    with pytest.raises(StudyError, match=field):
         assess(PATIENTS, DataRules(**rules))
 
 
-def test_pandera_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_pandera_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandera.errors", None)
     with pytest.raises(MissingDependencyError, match="pip install pandera"):
         assess(PATIENTS, DataRules(pandera="nowhere:schema"))
 
 
-def test_a_pandera_schema_holds_or_says_where_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pandera_schema_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     pandera = pytest.importorskip("pandera.pandas")
     column, check = pandera.Column, pandera.Check
     schemas = types.ModuleType("schemas_of_patients")
-    schemas.holds = pandera.DataFrameSchema({"hcp_visits": column(float, check.ge(0), nullable=True)})  # type: ignore[attr-defined]
-    schemas.fails = pandera.DataFrameSchema(  # type: ignore[attr-defined]
+    schemas.passing = pandera.DataFrameSchema({"hcp_visits": column(float, check.ge(0), nullable=True)})  # type: ignore[attr-defined]
+    schemas.failing = pandera.DataFrameSchema(  # type: ignore[attr-defined]
         {
             "hcp_visits": column(float, check.le(3), nullable=True),
             "region": column(object, check.isin(["south"])),
@@ -182,16 +171,12 @@ def test_a_pandera_schema_holds_or_says_where_it_does_not(monkeypatch: pytest.Mo
     )
     monkeypatch.setitem(sys.modules, "schemas_of_patients", schemas)
 
-    assert assess(PATIENTS, DataRules(pandera="schemas_of_patients:holds")).problems == ()
-    problems = assess(PATIENTS, DataRules(pandera="schemas_of_patients:fails")).problems
+    assert assess(PATIENTS, DataRules(pandera="schemas_of_patients:passing")).problems == ()
+    problems = assess(PATIENTS, DataRules(pandera="schemas_of_patients:failing")).problems
     assert len(problems) == 3
-    assert all(
-        problem.startswith("the pandera schema schemas_of_patients:fails does not hold: ")
-        for problem in problems
-    )
-    assert any("less_than_or_equal_to(3) fails for hcp_visits" in problem for problem in problems), problems
-    assert any("fails for region" in problem for problem in problems), problems
-    assert any("height" in problem for problem in problems), problems
+    assert all("schemas_of_patients:failing" in problem for problem in problems), problems
+    for check in ("less_than_or_equal_to(3)", "region", "height"):
+        assert any(check in problem for problem in problems), problems
 
 
 def test_a_cohort_says_how_many_each_criterion_removed() -> None:
@@ -207,11 +192,10 @@ def test_a_cohort_says_how_many_each_criterion_removed() -> None:
     assert cohort.dataset.frame()["hcp_visits"].min() >= 1
 
 
-def test_a_cohort_that_is_too_small_says_so() -> None:
+def test_a_cohort_that_is_too_small_is_reported(snapshot: SnapshotAssertion) -> None:
     cohort = choose_cohort(PATIENTS, (Criterion(column="hcp_visits", at_least=9),), Scope())
 
-    assert any("rows are left, and minimum_rows is 100" in problem for problem in cohort.problems)
-    assert any("minimum_of_each_class is 20" in problem for problem in cohort.problems)
+    assert cohort.problems == snapshot
 
 
 @given(least=st.integers(0, 12), keep=st.booleans())
@@ -226,17 +210,10 @@ def test_every_row_stays_or_is_counted_once(least: int, keep: bool) -> None:  # 
 
 
 @pytest.mark.parametrize(
-    ("criterion", "says"),
-    [
-        (
-            Criterion(column="visits", at_least=1),
-            "is about 'visits', which is no column. There are: days_on_therapy",
-        ),
-        (Criterion(column="region", at_least=1), "cannot be asked of 'region'"),
-    ],
+    "criterion", [Criterion(column="visits", at_least=1), Criterion(column="region", at_least=1)]
 )
-def test_criteria_that_cannot_be_asked_are_refused(criterion: Criterion, says: str) -> None:
-    with pytest.raises(StudyError, match=says):
+def test_inapplicable_criteria_are_rejected(criterion: Criterion) -> None:
+    with pytest.raises(StudyError, match=f"cohort: .*'{criterion.column}'"):
         choose_cohort(PATIENTS, (criterion,), Scope())
 
 
@@ -247,7 +224,7 @@ def test_a_class_can_be_made_rarer() -> None:
     assert (rarer.target == 0).sum() == (PATIENTS.target == 0).sum()
     assert np.array_equal(rarer.target, make_rarer(PATIENTS, 0.1, 7).target)
     for dataset, share in ((PATIENTS, 0.49), (load_dataset(merge_settings({"dataset": "wine"}, {})), 0.1)):
-        with pytest.raises(StudyError, match="imbalanced = "):
+        with pytest.raises(StudyError, match="--imbalanced"):
             make_rarer(dataset, share, 7)
 
 
@@ -293,22 +270,22 @@ def test_by_time_no_part_knows_the_future(tmp_path: Path, group: str | None) -> 
             assert not {*dataset.groups[indices]} & {*np.delete(dataset.groups, indices)}, name
 
 
+UNUSABLE_DATES = {
+    "equal": ["2026-01-01"] * ROWS,
+    "text": ["yesterday"] * ROWS,
+    "missing": [""] + ["2026-01-01"] * (ROWS - 1),
+}
+
+
 @pytest.mark.parametrize(
-    ("dates", "says"),
-    [
-        (["2026-01-01"] * ROWS, "would be empty: too many rows have the same date"),
-        (["yesterday"] * ROWS, r"date = 'day' of .* holds what is no date"),
-        ([""] + ["2026-01-01"] * (ROWS - 1), "is missing in 1 of 400 rows"),
-    ],
+    ("case", "part"), [("equal", "would be empty"), ("text", "'day'"), ("missing", "1 of 400 rows")]
 )
-def test_dates_that_cannot_be_used_are_refused(tmp_path: Path, dates: list[str], says: str) -> None:
-    with pytest.raises(DatasetError, match=says):
-        split(
-            load_dataset(
-                merge_settings({"dataset": dated_file(tmp_path, dates), "target": "y", "date": "day"}, {})
-            ),
-            7,
-        )
+def test_unusable_dates_are_rejected(tmp_path: Path, case: str, part: str) -> None:
+    path = dated_file(tmp_path, UNUSABLE_DATES[case])
+    settings = merge_settings({"dataset": path, "target": "y", "date": "day"}, {})
+
+    with pytest.raises(DatasetError, match=part):
+        split(load_dataset(settings), 7)
 
 
 def test_a_date_of_a_built_in_data_set_is_refused() -> None:
@@ -316,7 +293,7 @@ def test_a_date_of_a_built_in_data_set_is_refused() -> None:
         merge_settings({"date": "day"}, {})
 
 
-def test_importances_rank_what_matters_and_a_feature_that_is_the_answer_is_told() -> None:
+def test_importances_are_ranked_and_a_leaking_feature_is_reported() -> None:
     leaky = replace(
         PATIENTS,
         features=PATIENTS.features.assign(left=PATIENTS.target * 2.0),

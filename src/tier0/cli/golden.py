@@ -106,7 +106,7 @@ def _load_model(name: str) -> Any:
     from tier0.core.import_object import import_named
 
     found = import_named(
-        "model", name, "of a fitted model or of a function that returns one, such as training:model"
+        "model", name, "a fitted model or a function that returns one, such as training:model"
     )
     remedy = "Name a fitted model, or a function that returns one"
     try:

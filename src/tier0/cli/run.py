@@ -120,10 +120,10 @@ def _new_plan(given: GivenSettings, step: str, *, serve: bool) -> Plan:
     Raises:
         Tier0Error: a setting, the study or the steps are invalid.
     """
-    from tier0.runs.plan import plan_of
+    from tier0.runs.plan import make_plan
 
     scope = {name: given.read(name) for name in ("metric", "success")}
-    return plan_of(given.texts, given.read("study"), scope, step, given.read("imbalanced"), serve=serve)
+    return make_plan(given.texts, given.read("study"), scope, step, given.read("imbalanced"), serve=serve)
 
 
 def _check_unchanged(given: GivenSettings, context: typer.Context) -> None:

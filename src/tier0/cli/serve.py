@@ -78,10 +78,10 @@ def serve(
     services = None
     try:
         if trains:
-            services = Services.of_examples(names_in(kinds), seed=settings.seed, **options)
+            services = Services.from_examples(names_in(kinds), seed=settings.seed, **options)
         else:
             store = (settings.store or default_store()).absolute()
-            services = Services.of_store(store, models or (), **options)
+            services = Services.from_store(store, models or (), **options)
         for name, url in services.urls().items():
             typer.echo(f"{name:20} {url}/predict   (health, model_info)")
         typer.echo("Ctrl-C stops " + ("all services" if len(services.servers) > 1 else "the service"))

@@ -1,33 +1,34 @@
-"""The contract of a service: how rows become a request body, and where the predictions are in a response body.
+"""The contract of a service: the form of its requests, and the paths of the outputs in its responses.
 
-It is read from the service's own ``/schema.json`` (see `tier0.contract.service_schema`) and from the response to the golden rows (see
-`tier0.contract.answers`). What neither shows, or what should be otherwise, is declared in a few lines of TOML, any of them::
+Tier0 reads it from the service's own ``/schema.json`` (see `tier0.contract.service_schema`) and from the
+response to the golden rows (see `tier0.contract.answers`). A TOML file with any of these keys declares what
+neither shows, or overrides it::
 
     schema = 1
-    route = "/classify"          # of the prediction, POST
-    features = "input.rows"      # where the rows go in the body; "" if they are the whole body
-    style = "records"            # how rows are written: rows, records, columns, values; for one row a request: row, record, value
-    max_rows = 1                 # the most rows that one request may hold
-    columns = "input.names"      # where the names of the columns go, if anywhere
-    predictions = "labels"       # where the predictions are in the response; "" if they are the whole response
-    probabilities = "*.1"        # where the probabilities are; * goes through a list, a number takes one item of a list
-    probability_of = "yes"       # the one class whose probability is returned; "@predicted" for the class that is predicted
-    intervals = "bounds"         # where the lower and upper bounds of the predictions are
-    model_tag = "model.tag"      # where the response names the model that gave it
-    health = "/healthz"          # health route, GET or POST
-    ready = "/readyz"            # readiness route, GET
-    live = "/livez"              # liveness route, GET
-    decimals = 2                 # numbers in the response are rounded to so many decimals
-    absolute = 1e-6              # numbers may differ by so much, in all checks
-    scale = 100                  # numbers are multiplied by this: 100 for percentages
+    route = "/classify"       # route for predictions, POST
+    features = "input.rows"   # path of the rows in the body; "" if they are the entire body
+    style = "records"         # rows, records, columns or values; row, record or value for one row per request
+    max_rows = 1              # maximum number of rows per request
+    columns = "input.names"   # path of the column names in the body
+    predictions = "labels"    # path of the predictions in the response; "" if they are the entire response
+    probabilities = "*.1"     # path of the probabilities; * is every item of a list, a number is one item
+    probability_of = "yes"    # only class whose probability is returned; "@predicted" for the predicted class
+    intervals = "bounds"      # path of the lower and upper bounds of the predictions
+    model_tag = "model.tag"   # path of the tag of the model
+    health = "/healthz"       # health route, GET or POST
+    ready = "/readyz"         # readiness route, GET
+    live = "/livez"           # liveness route, GET
+    decimals = 2              # number of decimals to which numbers in the response are rounded
+    absolute = 1e-6           # absolute tolerance for numbers, in all checks
+    scale = 100               # factor by which numbers are multiplied: 100 for percentages
 
-    [fields]                     # further fields of the body, sent as they are
+    [fields]                  # further fields of the body, with constant values
     model = "churn"
 
-    [names]                      # columns that the service calls otherwise: the model's name, then the service's
+    [names]                   # column names of the model and of the service, where they differ
     sepal_length = "SepalLength"
 
-    [labels]                     # labels that the service calls otherwise: the model's label, then the service's
+    [labels]                  # labels of the model and of the service, where they differ
     0 = "setosa"
 """
 
@@ -51,45 +52,51 @@ Style = Literal["rows", "records", "columns", "values", "row", "record", "value"
 STYLES: tuple[str, ...] = get_args(Style)
 ONE_ROW_STYLES = {"row", "record", "value"}
 PREDICTED = "@predicted"
-"""In place of a class: the probability is that of the class which is predicted."""
+"""In place of a class: the probability of the predicted class."""
 MAX_DECIMALS = 15
 BOUNDS = ("lower", "upper")
 
 
 class ContractError(Tier0Error):
-    """The contract cannot be read, or the service does not show it; the message says what to declare."""
+    """The contract is invalid or cannot be derived from the service; the message shows what to declare."""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """How one service is asked and read. Paths within bodies are dotted; None means that there is no such part.
+    """Form of the requests and responses of one service.
+
+    Paths in bodies are dotted; None means that the service does not have the part.
 
     Attributes:
-        route: of the prediction, POST.
-        features: where the rows go; ``""`` if they are the whole body.
-        style: ``rows`` (lists), ``records`` (objects keyed by column), ``columns`` (one object of lists, keyed by column), ``values`` (the
-            single column as one list); ``row``, ``record`` and ``value`` where a request takes one row only.
-        columns: where the names of the columns go.
-        predictions: where the predictions are in the response; ``""`` if they are the whole response.
-        probabilities: where the probabilities are.
-        probability_of: the one class whose probability is returned, or `PREDICTED`; None where each row has one number a class.
-        model_tag: where the response names the model that gave it.
-        health: the health route, GET or POST.
-        intervals: where the lower and upper bounds of the predictions are.
-        optional: names of fields of the body that may be left out.
-        is_batchable: the service waits for other callers' rows, to answer them together.
-        is_array: the input is declared as an array, in which true is 1 before the service sees it.
+        route: route for predictions, POST.
+        features: path of the rows; ``""`` if they are the entire body.
+        style: form of the rows: ``rows`` (lists), ``records`` (objects keyed by column), ``columns`` (one
+            object of lists, keyed by column), ``values`` (the single column as one list); ``row``, ``record``
+            and ``value`` if a request takes one row only.
+        columns: path of the column names.
+        predictions: path of the predictions in the response; ``""`` if they are the entire response.
+        probabilities: path of the probabilities in the response.
+        probability_of: the one class whose probability is returned, or `PREDICTED`; None if each row has one
+            number per class.
+        model_tag: path of the tag of the model in the response.
+        health: health route, GET or POST.
+        optional: names of optional fields of the body.
+        is_array: whether the schema declares the input as an array, which converts true to 1 before the
+            service gets it.
+        is_batchable: whether the service waits for rows of other callers, to predict them together.
+        intervals: path of the lower and upper bounds of the predictions in the response.
         ready: readiness route, GET.
         live: liveness route, GET.
-        max_rows: the most rows that one request may hold; None without a limit.
-        fields: further fields of the body, sent as they are.
-        names: the model's name of a column to the service's, where they differ.
-        labels: the model's label, as text, to the service's, where they differ.
-        decimals: numbers in the response are rounded to so many decimals; None if they are not.
-        absolute: by which numbers may differ.
-        scale: by which probabilities, or a regression's predictions, are multiplied.
-        is_bentoml: the service has BentoML's own routes.
-        why_not_asked: why no prediction can be requested; empty if one can.
+        max_rows: maximum number of rows per request; None for no limit.
+        fields: further fields of the body, with constant values.
+        names: column names of the model to those of the service, where they differ.
+        labels: labels of the model, as text, to those of the service, where they differ.
+        decimals: number of decimals to which numbers in the response are rounded; None if they are not
+            rounded.
+        absolute: absolute tolerance for numbers.
+        scale: factor by which probabilities, or predictions of a regression, are multiplied.
+        is_bentoml: whether the service has BentoML's own routes.
+        why_not_asked: reason why no prediction can be requested; empty if one can be requested.
     """
 
     route: str = "/predict"
@@ -129,21 +136,21 @@ class Contract:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What a response may have of ``predictions``, ``probabilities`` and ``intervals``."""
+        """Parts that the response has, of ``predictions``, ``probabilities`` and ``intervals``."""
         return tuple(part for part in PARTS if getattr(self, part) is not None)
 
     @property
     def ready_route(self) -> str | None:
-        """The readiness route: the declared one, or BentoML's own; None where there is none."""
+        """The readiness route: the declared one, or BentoML's own; None if there is none."""
         return self.ready or ("/readyz" if self.is_bentoml else None)
 
     @property
     def live_route(self) -> str | None:
-        """The liveness route: the declared one, or BentoML's own; None where there is none."""
+        """The liveness route: the declared one, or BentoML's own; None if there is none."""
         return self.live or ("/livez" if self.is_bentoml else None)
 
     def with_paths(self, paths: Mapping[str, str | None]) -> Contract:
-        """Return the contract with its parts at other places of the response."""
+        """Return the contract with other paths of the parts in the response."""
         return replace(
             self,
             predictions=paths["predictions"],
@@ -152,14 +159,19 @@ class Contract:
         )
 
     def tolerance_of(self, part: str) -> float:
-        """Return the absolute difference that the contract allows in numbers of a part: by rounding, or because it was declared."""
+        """Return the absolute tolerance for the numbers of a part, by rounding or by declaration."""
         rounding = 0.0 if self.decimals is None else 0.5 * 10.0**-self.decimals * (1 + 1e-9)
         return max(self.absolute, rounding) / (self.scale if part != "intervals" else 1.0)
 
     def body(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
-        """Return the body that asks about *rows*, whose values are in the order of *columns*; about the first, if it takes only one."""
+        """Return the body of a request for *rows*, or for the first row if a request takes only one.
+
+        Args:
+            columns: the model's column names, in the order of the values in a row.
+            rows: rows as lists of values.
+        """
         names = [self.names.get(name, name) for name in columns]
-        content = _written(self.style, names, rows)
+        content = _formatted(self.style, names, rows)
         if not self.features:
             return {**content, **self.fields} if isinstance(content, dict) and self.fields else content
         body: dict[str, Any] = {}
@@ -171,30 +183,31 @@ class Contract:
         return body
 
     def read(self, answer: Any) -> dict[str, Any]:
-        """Return ``predictions``, ``probabilities``, ``intervals`` and ``model_tag`` of a response: of one row, if a request takes only one.
+        """Return ``predictions``, ``probabilities``, ``intervals`` and ``model_tag`` of a response.
 
-        A column of lists of one is read as a column of values, and bounds may be two lists, or pairs, or objects.
+        Lists of one value are read as that value, and bounds can be two lists, pairs or objects.
         """
-        found = {
-            part: None if (path := getattr(self, part)) is None else get_path(answer, path) for part in PARTS
+
+        def at(path: str | None) -> Any:
+            return None if path is None else get_path(answer, path)
+
+        return {
+            "predictions": self._column(at(self.predictions)),
+            "probabilities": self._probabilities(at(self.probabilities)),
+            "intervals": _as_pairs(at(self.intervals), one_row=self.one_row),
+            "model_tag": at(self.model_tag),
         }
-        found["predictions"] = self._column(found["predictions"])
-        found["intervals"] = _as_pairs(found["intervals"], one_row=self.one_row)
-        found["probabilities"] = self._probabilities(found["probabilities"])
-        return {**found, "model_tag": None if self.model_tag is None else get_path(answer, self.model_tag)}
 
     def _column(self, value: Any) -> Any:
-        """Return one value a row."""
+        """Return one value per row."""
         if self.one_row:
             while isinstance(value, list) and len(value) == 1:
                 value = value[0]
             return None if value is None else [value]
         value = as_list(value)
-        if (
-            isinstance(value, list)
-            and any(value)
-            and all(isinstance(item, list) and len(item) <= 1 for item in value)
-        ):
+        if not isinstance(value, list) or not any(value):
+            return value
+        if all(isinstance(item, list) and len(item) <= 1 for item in value):
             return [item[0] if item else None for item in value]
         return value
 
@@ -212,8 +225,8 @@ class Contract:
         return [_scaled(item, self.scale) for item in value] if self.scale != 1.0 else value
 
 
-def _written(style: Style, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
-    """Return rows as a body has them; the first one where the style is of one row."""
+def _formatted(style: Style, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    """Return the rows in a style, or the first row in a style for one row."""
     writers: dict[Style, Callable[[], Any]] = {
         "rows": lambda: [list(row) for row in rows],
         "records": lambda: [dict(zip(names, row, strict=False)) for row in rows],
@@ -235,7 +248,7 @@ def _scaled(value: Any, scale: float) -> Any:
 
 
 def _as_pairs(value: Any, *, one_row: bool) -> Any:
-    """Return bounds as one pair a row, from two lists, from objects with ``lower`` and ``upper``, or from pairs."""
+    """Return bounds as one pair per row, from pairs, two lists, or objects with ``lower`` and ``upper``."""
     if isinstance(value, Mapping) and value.keys() >= set(BOUNDS):
         lower, upper = (value[bound] for bound in BOUNDS)
         if isinstance(lower, list) and isinstance(upper, list) and len(lower) == len(upper):
@@ -244,20 +257,17 @@ def _as_pairs(value: Any, *, one_row: bool) -> Any:
     if one_row and value is not None:
         is_nested = isinstance(value, list) and len(value) == 1 and isinstance(value[0], (list, dict))
         value = value if is_nested else [value]
-    if (
-        isinstance(value, list)
-        and value
-        and all(isinstance(item, Mapping) and item.keys() >= set(BOUNDS) for item in value)
-    ):
-        return [[item[bound] for bound in BOUNDS] for item in value]
-    return value
+    if not isinstance(value, list) or not value:
+        return value
+    are_objects = all(isinstance(item, Mapping) and item.keys() >= set(BOUNDS) for item in value)
+    return [[item[bound] for bound in BOUNDS] for item in value] if are_objects else value
 
 
 def as_list(value: Any) -> Any:
-    """Return an object that is keyed by row number, as pandas' ``to_dict`` writes a column, as a list; anything else as it is."""
+    """Return an object keyed by row number, as pandas writes it, as a list; other values unchanged."""
     if isinstance(value, Mapping) and value:
         numbers = [str(index) for index in range(len(value))]
-        if list(value) in (numbers, sorted(numbers)):  # the latter is how sorted keys are written
+        if list(value) in (numbers, sorted(numbers)):  # JSON writers with sorted keys write 10 before 2
             return [value[number] for number in numbers]
     return value
 
@@ -273,7 +283,7 @@ def _text(value: Any) -> str:
 
 
 def _route(value: Any) -> str:
-    _require(isinstance(value, str) and value.startswith("/"), "a route must begin with a slash")
+    _require(isinstance(value, str) and value.startswith("/"), "expected a path that begins with a slash")
     return str(value)
 
 
@@ -288,9 +298,8 @@ def _count(value: Any) -> int:
 
 
 def _decimals(value: Any) -> int:
-    _require(
-        type(value) is int and 0 <= value <= MAX_DECIMALS, f"expected a whole number from 0 to {MAX_DECIMALS}"
-    )
+    is_valid = type(value) is int and 0 <= value <= MAX_DECIMALS
+    _require(is_valid, f"expected a whole number from 0 to {MAX_DECIMALS}")
     return int(value)
 
 
@@ -300,32 +309,32 @@ def _positive(value: Any) -> float:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    _require(isinstance(value, Mapping), "expected a table of fields, each with its value")
+    _require(isinstance(value, Mapping), "expected a table of fields with their values")
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as problem:
-        raise ValueError(f"a body cannot hold that ({problem})") from None
+        raise ValueError(f"expected values that JSON can represent ({problem})") from None
     return dict(value)
 
 
 def _names(value: Any) -> dict[str, str]:
     is_table = isinstance(value, Mapping) and all(isinstance(name, str) for name in value.values())
-    _require(is_table, "expected a table of column names, each with the service's name in quotes")
+    _require(is_table, "expected a table from the model's column names to the service's, as text")
     return _distinct(value)
 
 
 def _labels(value: Any) -> dict[str, Any]:
     is_table = isinstance(value, Mapping) and all(
-        isinstance(name, (str, int, float)) for name in value.values()
+        isinstance(name, str | int | float) for name in value.values()
     )
-    _require(is_table, "expected a table of labels, each with the service's name for it")
+    _require(is_table, "expected a table from the model's labels to the service's, as text or numbers")
     return _distinct(value)
 
 
 def _distinct(table: Mapping[str, Any]) -> dict[str, Any]:
     names = [(type(name) is bool, name) for name in table.values()]
-    if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
-        raise ValueError(f"{twice[1]!r} is used twice, but each name must be different")
+    if (duplicate := next((name for name in names if names.count(name) > 1), None)) is not None:
+        raise ValueError(f"expected unique names, but {duplicate[1]!r} is used more than once")
     return dict(table)
 
 
@@ -341,25 +350,27 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "names": _names,
     "labels": _labels,
 }
-"""What can be declared, and how each value is read."""
+"""The keys of a contract, each with the function that validates its value."""
 MAY_BE_EMPTY = {"columns", "probability_of", "model_tag", "intervals"}
-"""Where an empty text says that there is no such part; elsewhere it is the path of the whole body."""
+"""Keys whose empty value means that the service does not have the part; in other keys it is the path of the
+entire body."""
 
 
 def read_contract(path: Path) -> dict[str, Any]:
-    """Read what a file declares of a contract; the rest is read from the service.
+    """Read the declared part of a contract from a file; the rest comes from the service.
 
     Raises:
-        ContractError: it is no TOML, has another schema number, or holds what a contract does not.
+        ContractError: the file is not TOML, has another schema number, or has an unknown key or an invalid
+            value.
     """
     return check_declared(read_document(path, "the contract", SCHEMA, ContractError), f"the contract {path}")
 
 
 def check_declared(declared: Mapping[str, Any], where: str = "the contract") -> dict[str, Any]:
-    """Return what was declared of a contract, after a look at each value.
+    """Validate the declared part of a contract, and return it.
 
     Raises:
-        ContractError: a name or a value does not belong there; the message names both, and what is expected.
+        ContractError: a key is unknown or a value is invalid; the message names both, and what is expected.
     """
     checked: dict[str, Any] = {}
     for name, value in declared.items():
@@ -373,12 +384,12 @@ def check_declared(declared: Mapping[str, Any], where: str = "the contract") -> 
         try:
             checked[name] = _READERS[name](value)
         except ValueError as problem:
-            raise ContractError(f"{where} has {name} = {value!r}: {problem}") from None
+            raise ContractError(f"invalid {name} = {value!r} in {where}: {problem}") from None
     return checked
 
 
 def as_toml(declared: Mapping[str, Any]) -> str:
-    """Return what was declared as lines of TOML, without the schema number: single values first, then tables."""
+    """Return declarations as lines of TOML, without the schema number: single values first, then tables."""
     single = [
         f"{name} = {_toml_value(value)}" for name, value in declared.items() if not isinstance(value, Mapping)
     ]
@@ -398,7 +409,7 @@ def _toml_key(key: str) -> str:
 
 
 def _toml_value(value: Any) -> str:
-    """Return a value as TOML; JSON's texts are TOML's basic strings, except for DEL, which TOML wants escaped."""
+    """Return a value as TOML; JSON strings are valid in TOML, except that TOML requires DEL to be escaped."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
@@ -407,11 +418,9 @@ def _toml_value(value: Any) -> str:
 
 
 def how_to_declare(declared: Mapping[str, Any]) -> str:
-    """Return a sentence that shows what to write into a contract."""
-    lines = as_toml({"schema": SCHEMA, **declared}).splitlines()
-    return "Declare it in a TOML file and pass that with --contract FILE:\n" + "\n".join(
-        f"    {line}".rstrip() for line in lines
-    )
+    """Return an instruction that shows the lines of a contract."""
+    lines = [f"    {line}".rstrip() for line in as_toml({"schema": SCHEMA, **declared}).splitlines()]
+    return "Declare it in a TOML file and pass --contract FILE:\n" + "\n".join(lines)
 
 
 def _put(body: dict[str, Any], path: str, value: Any) -> None:
@@ -420,18 +429,21 @@ def _put(body: dict[str, Any], path: str, value: Any) -> None:
         body = body.setdefault(parent, {})
         if not isinstance(body, dict):
             raise ContractError(
-                f"{path} in the contract goes through {parent}, which is no object of the body"
+                f"invalid path {path!r} in the contract: {parent!r} is not an object in the body"
             )
     body[last] = value
 
 
 def join_path(first: str, second: str) -> str:
-    """Return one dotted path of two, either of which may be empty."""
+    """Join two dotted paths, either of which can be empty."""
     return f"{first}.{second}" if first and second else first or second
 
 
 def get_path(answer: Any, path: str) -> Any:
-    """Return what stands at a dotted path: ``*`` goes through a list, a number takes one item of a list; None where there is nothing."""
+    """Return the value at a dotted path; None if there is none.
+
+    In a path, ``*`` means every item of a list, and a number means one item.
+    """
     if not path:
         return answer
     part, _, rest = path.partition(".")
@@ -439,6 +451,6 @@ def get_path(answer: Any, path: str) -> Any:
         items = as_list(answer)
         return [get_path(item, rest) for item in items] if isinstance(items, list) else None
     if isinstance(answer, list):
-        is_there = part.isascii() and part.isdigit() and int(part) < len(answer)
-        return get_path(answer[int(part)], rest) if is_there else None
+        has_item = part.isascii() and part.isdigit() and int(part) < len(answer)
+        return get_path(answer[int(part)], rest) if has_item else None
     return get_path(answer.get(part), rest) if isinstance(answer, Mapping) else None

@@ -1,10 +1,11 @@
-"""A response in the model's own terms: its labels, and one number a class in the order of its classes."""
+"""Conversion of a response to the model's labels, with one number per class in the order of its classes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from tier0.contract.contract import PREDICTED, Contract
@@ -23,67 +24,66 @@ def of_predicted(golden: GoldenRows) -> list[float]:
 
 
 def as_served(golden: GoldenRows, contract: Contract) -> GoldenRows:
-    """Return golden rows with the probabilities that the service returns: all of them, or those of one class, in a list of one."""
+    """Return golden rows with the probabilities that the service returns, for all classes or for one."""
     if contract.probability_of is None or golden.probabilities is None:
         return golden
     return replace(golden, probabilities=expected_of(golden, contract.probability_of))
 
 
 def expected_of(golden: GoldenRows, named: str) -> list[list[float]]:
-    """Return the probability of one class, or of the predicted one, in a list of one for each row."""
+    """Return for each row a list with the probability of one class, or of the predicted one."""
     if named == PREDICTED and PREDICTED not in map(str, golden.classes):
         return [[value] for value in of_predicted(golden)]
     position = [str(label) for label in golden.classes].index(named)
     return [[row[position]] for row in golden.probabilities or []]
 
 
-def merged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the parts of several responses as those of one: lists are joined, everything else is the last one's."""
-    if len(parts) == 1:
-        return dict(parts[0])
-    joined: dict[str, Any] = dict(parts[-1])
-    for name in PARTS:
-        values = [part[name] for part in parts]
-        joined[name] = (
-            None
-            if all(value is None for value in values)
-            else [item for value in values for item in (value if isinstance(value, list) else [value])]
-        )
-    return joined
+def merged(responses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge the parts of several responses: lists are joined, other values come from the last response."""
+    if len(responses) == 1:
+        return dict(responses[0])
+    result: dict[str, Any] = dict(responses[-1])
+    for part in PARTS:
+        values = [response[part] for response in responses]
+        if all(value is None for value in values):
+            result[part] = None
+            continue
+        lists = [value if isinstance(value, list) else [value] for value in values]
+        result[part] = list(chain.from_iterable(lists))
+    return result
 
 
 def in_model_terms(parts: Mapping[str, Any], golden: GoldenRows, contract: Contract) -> dict[str, Any]:
-    """Return the parts of a response with the model's labels, and with one number a class in the order of its classes."""
+    """Return the parts of a response with the model's labels and one number per class."""
     predictions = parts["predictions"]
     if isinstance(predictions, list):
-        by_name = _labels_by_name(golden, contract)
-        predictions = (
-            _named_as_labels(predictions, by_name, contract) if by_name else as_labels(golden, predictions)
-        )
+        predictions = _with_model_labels(predictions, golden, contract)
         if not golden.classes and contract.scale != 1.0:
             predictions = [value / contract.scale if is_number(value) else value for value in predictions]
-    return {
-        **parts,
-        "predictions": predictions,
-        "probabilities": by_class(parts["probabilities"], golden, contract),
-    }
+    probabilities = by_class(parts["probabilities"], golden, contract)
+    return {**parts, "predictions": predictions, "probabilities": probabilities}
 
 
-def _named_as_labels(values: Sequence[Any], by_name: Mapping[Any, Any], contract: Contract) -> list[Any]:
-    """Return the model's labels for the service's names; where some are names, the others must be, too."""
+def _with_model_labels(values: Sequence[Any], golden: GoldenRows, contract: Contract) -> list[Any]:
+    """Return the model's labels for the service's names.
+
+    If some values are names of the service, a model's label among them is an error of the service. It is
+    returned with its declared name, so that it equals no label.
+    """
+    by_name = _labels_by_name(golden, contract)
+    if not by_name:
+        return as_labels(golden, values)
     are_names = [_key(value) in by_name for value in values]
-    if any(are_names) and not all(are_names):
-        told = [
-            f"{value!r}, which others call {contract.labels[str(value)]!r}"
-            if str(value) in contract.labels
-            else value
-            for value in values
-        ]
-        return [
-            by_name[_key(value)] if is_name else other
-            for value, other, is_name in zip(values, told, are_names, strict=True)
-        ]
-    return [by_name.get(_key(value), value) for value in values]
+    is_mixed = any(are_names) and not all(are_names)
+
+    def label_of(value: Any) -> Any:
+        if _key(value) in by_name:
+            return by_name[_key(value)]
+        if is_mixed and str(value) in contract.labels:
+            return f"{value!r} instead of the declared name {contract.labels[str(value)]!r}"
+        return value
+
+    return [label_of(value) for value in values]
 
 
 def _key(value: Any) -> Any:
@@ -98,7 +98,7 @@ def _labels_by_name(golden: GoldenRows, contract: Contract) -> dict[Any, Any]:
 
 
 def as_labels(golden: GoldenRows, values: Sequence[Any]) -> list[Any]:
-    """Return values with texts in the place of numbers read as numbers: ``"1"`` for the label 1, ``"3.5"`` for a prediction of 3.5."""
+    """Return values with numbers for text: the label 1 for ``"1"``, the prediction 3.5 for ``"3.5"``."""
     if golden.classes:
         labels = {str(label): label for label in golden.classes if not isinstance(label, str)}
         return [labels.get(value, value) if isinstance(value, str) else value for value in values]
@@ -114,17 +114,13 @@ def _as_number(text: str) -> Any:
 
 
 def by_class(value: Any, golden: GoldenRows, contract: Contract) -> Any:
-    """Return probabilities as one list a row, in the order of the model's classes, where the response has them by the name of the class."""
+    """Return probabilities that are keyed by class as one list per row, in the order of the classes."""
     names = [str(contract.labels.get(str(label), label)) for label in golden.classes]
-    if (
-        isinstance(value, Mapping)
-        and value.keys() == set(names)
-        and all(isinstance(column, list) for column in value.values())
-    ):
-        return [list(row) for row in zip(*(value[name] for name in names), strict=False)]
-    if not isinstance(value, list):
-        return value
-    return [_in_order(row, names) for row in value]
+    if isinstance(value, Mapping) and value.keys() == set(names):
+        columns = [value[name] for name in names]
+        if all(isinstance(column, list) for column in columns):
+            return [list(row) for row in zip(*columns, strict=False)]
+    return [_in_order(row, names) for row in value] if isinstance(value, list) else value
 
 
 def _in_order(row: Any, names: Sequence[str]) -> Any:

@@ -1,4 +1,4 @@
-"""Reading a contract from what a BentoML service publishes of itself in ``/schema.json``."""
+"""Derivation of a contract from the schema that a BentoML service publishes at ``/schema.json``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from tier0.contract.contract import Contract, ContractError, Style, as_toml, how_to_declare, join_path
+from tier0.contract.contract import (
+    ONE_ROW_STYLES,
+    Contract,
+    ContractError,
+    Style,
+    as_toml,
+    how_to_declare,
+    join_path,
+)
 from tier0.core.outputs import PARTS
 
 PREDICTION_NAMES = ("predictions", "prediction", "labels", "label")
@@ -17,17 +25,16 @@ NUMBERS = {"number", "integer"}
 FILES = {"file", "image", "audio", "video"}
 BENTOML_HEALTH = "/readyz"
 MANY_ROWS = {"rows", "records", "columns", "values"}
-MATRIX = 2
-"""Dimensions of an array of rows."""
+MATRIX_DIMENSIONS = 2
 Schema = Mapping[str, Any]
 
 
 class OpenAnswerError(ContractError):
-    """The service shows how it is asked, but not where the predictions are in its response: that takes a look at one.
+    """The schema shows the form of requests, but not the path of the predictions, which a response shows.
 
     Args:
         message: what to declare.
-        contract: enough to ask with.
+        contract: contract that is sufficient for a request.
     """
 
     def __init__(self, message: str, contract: Contract) -> None:
@@ -36,12 +43,12 @@ class OpenAnswerError(ContractError):
 
 
 class Form(NamedTuple):
-    """One way in which rows can be sent.
+    """A form in which rows can be sent.
 
     Attributes:
-        features: the path of the rows in the body.
-        style: how they are written.
-        max_rows: the most that one request may hold; None without a limit.
+        features: path of the rows in the body.
+        style: style of the rows.
+        max_rows: maximum number of rows per request; None for no limit.
     """
 
     features: str
@@ -50,14 +57,14 @@ class Form(NamedTuple):
 
 
 class Described(NamedTuple):
-    """What a schema shows of one route.
+    """Description of one route in a schema.
 
     Attributes:
-        forms: in which rows can be sent, the likeliest first; several where the schema leaves that open.
-        contract: the rest, with the first of the forms.
-        required: fields of the body that must be sent, and are not the rows, each with its schema.
-        input: the schema of the request body.
-        output: the schema of the response body.
+        forms: forms in which rows can be sent, the most likely first; several if the schema is ambiguous.
+        contract: derived contract, with the first of the forms.
+        required: required fields of the body in addition to the rows, each with its schema.
+        input: schema of the request body.
+        output: schema of the response body.
     """
 
     forms: tuple[Form, ...]
@@ -68,16 +75,16 @@ class Described(NamedTuple):
 
 
 def find_contract(schema: Any, declared: Mapping[str, Any], columns: Sequence[str] = ()) -> Contract:
-    """Read the contract from a schema alone.
+    """Derive the contract from a schema alone.
 
     Args:
-        schema: the service's ``/schema.json``.
-        declared: parts that are known.
-        columns: the model's columns, where they are known.
+        schema: content of the service's ``/schema.json``.
+        declared: declared part of the contract.
+        columns: column names of the model, if they are known.
 
     Raises:
-        ContractError: the schema does not show enough; the message shows what to declare.
-        OpenAnswerError: it shows how to ask, and a response would show the rest.
+        ContractError: the schema is insufficient; the message shows what to declare.
+        OpenAnswerError: the schema is sufficient for a request, and a response would show the rest.
     """
     described = describe(schema, declared, columns)
     if described is None:
@@ -87,12 +94,12 @@ def find_contract(schema: Any, declared: Mapping[str, Any], columns: Sequence[st
         names = list(described.output.get("properties") or ())
         listed = f" (its fields: {', '.join(names)})" if names else ""
         message = f"it is not clear where the predictions are in the response of {contract.route}{listed}. "
-        raise OpenAnswerError(message + how_to_declare({"predictions": "where.they.are"}), contract)
+        raise OpenAnswerError(message + how_to_declare({"predictions": "path.of.the.predictions"}), contract)
     return contract
 
 
 def undescribed(declared: Mapping[str, Any], *, is_bentoml: bool) -> Contract:
-    """Return the contract of a route that no schema describes: what was declared, or that of Tier0's own service."""
+    """Return the contract of a route without a schema: the declared one, or that of Tier0's own service."""
     if declared.keys() - {"route", "health"}:
         absent = {"columns": None, **dict.fromkeys(PARTS), "model_tag": None, "optional": ()}
         return Contract(**{**absent, **declared, "is_bentoml": is_bentoml})
@@ -100,19 +107,20 @@ def undescribed(declared: Mapping[str, Any], *, is_bentoml: bool) -> Contract:
 
 
 def describe(schema: Any, declared: Mapping[str, Any], columns: Sequence[str] = ()) -> Described | None:
-    """Return what a schema shows of the route that predicts; None where the route is mounted, or not in the schema.
+    """Return the description of the prediction route; None if the route is mounted, or not in the schema.
 
     Raises:
-        ContractError: which route predicts, or where the rows go, is not clear; or the schema is not one of BentoML.
+        ContractError: the prediction route or the path of the rows is ambiguous, or the schema is not from
+            BentoML.
     """
     try:
         return _describe(schema, declared, columns)
     except (TypeError, KeyError, AttributeError, RecursionError) as problem:
-        reason = f"the service's /schema.json cannot be read ({type(problem).__name__}: {problem})"
+        reason = f"invalid /schema.json of the service ({type(problem).__name__}: {problem})"
         example = {
-            "route": "/the-route-of-the-prediction",
-            "features": "where.the.rows.go",
-            "predictions": "where.they.are",
+            "route": "/prediction-route",
+            "features": "path.of.the.rows",
+            "predictions": "path.of.the.predictions",
         }
         raise ContractError(f"{reason}. {how_to_declare(example)}") from problem
 
@@ -129,7 +137,7 @@ def _describe(schema: Any, declared: Mapping[str, Any], columns: Sequence[str]) 
 def _choose_route(
     routes: list[Schema], mounted: set[str], wanted: str | None, columns: Sequence[str]
 ) -> Schema | None:
-    """Return the description of the route that predicts: the declared one, ``/predict``, or the only one that can be asked with rows."""
+    """Return the schema of the prediction route: declared, ``/predict``, or the only one that takes rows."""
     if wanted is not None:
         return next((route for route in routes if route.get("route") == wanted), None)
     if not routes and (not mounted or "/predict" in mounted):
@@ -141,11 +149,10 @@ def _choose_route(
         likely = [route for route in likely if _takes_rows(route, columns)] or likely
     if len(likely) == 1:
         return likely[0]
-    shown = ", ".join(str(route.get("route")) for route in routes)
-    example = str((likely or routes)[0].get("route")) if routes else "/route-of-the-prediction"
-    raise ContractError(
-        f"it is not clear which route predicts ({shown}). {how_to_declare({'route': example})}"
-    )
+    listed = ", ".join(str(route.get("route")) for route in routes)
+    example = str((likely or routes)[0].get("route")) if routes else "/prediction-route"
+    advice = how_to_declare({"route": example})
+    raise ContractError(f"it is not clear which route predicts ({listed}). {advice}")
 
 
 def _takes_rows(route: Schema, columns: Sequence[str]) -> bool:
@@ -158,9 +165,10 @@ def _takes_rows(route: Schema, columns: Sequence[str]) -> bool:
 
 def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str]) -> Described:
     path = str(route["route"])
-    if not path.startswith("/"):  # behind the address it would be another address
+    if not path.startswith("/"):  # appended to the service's address, it could be the address of another host
         raise ContractError(
-            f"the service's /schema.json has the route {path!r}, which does not begin with a slash. Declare the right one as route"
+            f"invalid route {path!r} in the service's /schema.json: it must begin with a slash. "
+            "Declare the prediction route as route in the contract"
         )
     input_, output = _mapping(route.get("input")), _mapping(route.get("output"))
     properties = _mapping(input_.get("properties"))
@@ -172,9 +180,9 @@ def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str
         *input_.get("required", []),
         *_service_names(columns, declared),
     }
-    shown = {part: declared.get(part) for part in PARTS}
-    if not shown.keys() & declared.keys():
-        shown = _find_output(output, one_row=first.style in {"row", "record", "value"})
+    paths = {part: declared.get(part) for part in PARTS}
+    if not paths.keys() & declared.keys():
+        paths = _find_output(output, one_row=first.style in ONE_ROW_STYLES)
     if output.get("is_stream"):
         why_not = f"{path} responds with a stream, which cannot be checked"
     contract = Contract(
@@ -189,18 +197,16 @@ def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str
         is_batchable=bool(route.get("batchable")),
         max_rows=first.max_rows,
         why_not_asked=why_not,
-    ).with_paths(shown)
-    required = _required_beside(input_, first.features, _service_names(columns, declared))
-    only = {name: value for name, part in required.items() if (value := _only_value(part)) is not None}
-    declared["fields"] = {**only, **(declared.get("fields") or {})}
+    ).with_paths(paths)
+    service_names = _service_names(columns, declared)
+    required = _required_fields(input_, first.features, service_names)
+    constants = {name: value for name, part in required.items() if (value := _only_value(part)) is not None}
+    declared["fields"] = {**constants, **(declared.get("fields") or {})}
     known = {names, *declared["fields"]}
     required = {name: part for name, part in required.items() if name not in known}
-    if not why_not and (
-        why := _why_columns_differ(
-            path, row_properties(input_, first.features), _service_names(columns, declared)
-        )
-    ):
-        contract = replace(contract, why_not_asked=why)
+    if not why_not:
+        why_not = _why_columns_differ(path, row_properties(input_, first.features), service_names)
+        contract = replace(contract, why_not_asked=why_not)
     return Described(forms, replace(contract, **declared), required, input_, output)
 
 
@@ -209,13 +215,13 @@ def _mapping(value: Any) -> Schema:
 
 
 def _names_of_columns(input_: Schema, form: Form, columns: Sequence[str]) -> dict[str, str]:
-    """Return the service's names of columns where it only spells them otherwise, such as ``sepalLength`` for ``sepal_length``."""
+    """Return the service's column names that differ in spelling: ``sepalLength`` for ``sepal_length``."""
     spelled = _spelled(columns, list(row_properties(input_, form.features)))
     return {column: name for column, name in (spelled or {}).items() if column != name}
 
 
 def row_properties(input_: Schema, features: str) -> Schema:
-    """Return the properties of one row in a body, by the service's names of its columns; empty where the schema does not name them."""
+    """Return the properties of one row in a body, by the service's column names; empty if unknown."""
     part = input_
     for name in features.split(".") if features else []:
         part = _mapping(_mapping(part.get("properties")).get(name))
@@ -225,7 +231,7 @@ def row_properties(input_: Schema, features: str) -> Schema:
 
 
 def _spelled(columns: Sequence[str], names: Sequence[str]) -> dict[str, str] | None:
-    """Return the name of each column, which may differ by case, blanks and underscores; None unless each has one of its own."""
+    """Return the name of each column, up to case, spaces and underscores; None unless each has one."""
     if set(columns) <= set(names):
         return {column: column for column in columns}
     folded = {_fold(name): name for name in names}
@@ -242,35 +248,32 @@ def _service_names(columns: Sequence[str], declared: Mapping[str, Any]) -> list[
     return [str((declared.get("names") or {}).get(column, column)) for column in columns]
 
 
-def _required_beside(part: Schema, features: str, columns: Sequence[str]) -> dict[str, Schema]:
-    """Return the required fields of a body, by path, that stand beside the rows or in the row itself, and are none of its columns."""
+def _required_fields(part: Schema, features: str, columns: Sequence[str]) -> dict[str, Schema]:
+    """Return the required fields of a body, by path, without the rows and their columns."""
     found: dict[str, Schema] = {}
     path = ""
+
+    def add(known: Sequence[str]) -> None:
+        properties = _mapping(part.get("properties"))
+        others = [name for name in part.get("required", []) if name not in known]
+        found.update({join_path(path, name): _mapping(properties.get(name)) for name in others})
+
     for name in features.split(".") if features else []:
-        properties = _mapping(part.get("properties"))
-        found |= {
-            join_path(path, other): _mapping(properties.get(other))
-            for other in part.get("required", [])
-            if other != name
-        }
-        path, part = join_path(path, name), _mapping(properties.get(name))
-    if columns and set(columns) & set(_mapping(part.get("properties"))):
-        properties = _mapping(part.get("properties"))
-        found |= {
-            join_path(path, other): _mapping(properties.get(other))
-            for other in part.get("required", [])
-            if other not in columns
-        }
+        add([name])
+        path, part = join_path(path, name), _mapping(_mapping(part.get("properties")).get(name))
+    if set(columns) & set(_mapping(part.get("properties"))):
+        add(columns)
     return found
 
 
 def _find_input(
     path: str, input_: Schema, declared: Mapping[str, Any], columns: Sequence[str]
 ) -> tuple[tuple[Form, ...], str | None, str]:
-    """Return the forms in which rows can be sent, where the names of the columns go, and why nothing can be sent."""
-    if "features" in declared and "style" in declared:
-        return (Form(declared["features"], declared["style"], declared.get("max_rows")),), None, ""
+    """Return the forms in which rows can be sent, the path of the column names, and why none can be sent."""
     wanted, style = declared.get("features"), declared.get("style")
+    if wanted is not None and style is not None:
+        return (Form(wanted, style, declared.get("max_rows")),), None, ""
+    leaves = list(_leaves(input_, ""))
     found = [
         form
         for form in _forms(input_, "", columns)
@@ -279,64 +282,52 @@ def _find_input(
     if not found and style is not None:
         found = [
             Form(leaf, style)
-            for leaf, part in _leaves(input_, "")
+            for leaf, part in leaves
             if part.get("type") not in FILES | {"string"} and wanted in {None, leaf}
         ]
     if not found and wanted is not None:
         return (Form(wanted, "rows"),), None, ""
-    names = next(
-        (leaf for leaf, part in _leaves(input_, "") if _is_list_of(part, {"string"}) and "column" in leaf),
-        None,
-    )
     if len({form.features for form in found}) == 1:
+        name_lists = [leaf for leaf, part in leaves if _is_list_of(part, {"string"}) and "column" in leaf]
+        names = next(iter(name_lists), None)
         return tuple(found), names if found[0].features != names else None, ""
-    files = [leaf for leaf, part in _leaves(input_, "") if _is_file(part)]
+    files = [leaf for leaf, part in leaves if _is_file(part)]
     if not found and files:
-        return (
-            (Form(files[0], "rows"),),
-            None,
-            f"{path} takes a file ({files[0]}), and golden rows cannot be sent as a file",
-        )
-    places = (
-        ", ".join(dict.fromkeys([form.features for form in found] or _mapping(input_.get("properties"))))
-        or "no input is named"
-    )
-    example = {
-        "features": found[0].features if found else "name.of.the.input",
-        "style": found[0].style if found else "rows",
-    }
+        why_not = f"{path} takes a file ({files[0]}), but golden rows cannot be sent as a file"
+        return (Form(files[0], "rows"),), None, why_not
+    inputs = [form.features for form in found] or list(_mapping(input_.get("properties")))
+    listed = ", ".join(dict.fromkeys(inputs)) or "the schema has no inputs"
+    first = found[0] if found else Form("name.of.the.input", "rows")
+    example = {"features": first.features, "style": first.style}
     raise ContractError(
-        f"it is not clear which input of {path} takes the rows ({places}). {how_to_declare(example)}"
+        f"it is not clear which input of {path} takes the rows ({listed}). {how_to_declare(example)}"
     )
 
 
 def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
-    """Return in which forms a body can hold rows: what takes many rows before a flat list, which is one row."""
+    """Return the forms in which a body can contain rows; inputs for many rows precede flat lists."""
     forms = _forms_of(part, path, columns)
     if forms:
         return forms
     properties = _mapping(part.get("properties"))
     if _is_record(properties, columns):
-        of_columns = [
-            _mapping(properties.get(name)) for name in (_spelled(columns, list(properties)) or {}).values()
-        ]
-        are_lists = bool(of_columns) and all(part.get("type") == "array" for part in of_columns)
+        names = (_spelled(columns, list(properties)) or {}).values()
+        parts = [_mapping(properties.get(name)) for name in names]
+        are_lists = bool(parts) and all(part.get("type") == "array" for part in parts)
         return [Form(path, "columns" if are_lists else "record")]
-    found = [
-        form
-        for name, inner in properties.items()
-        for form in _forms(_mapping(inner), join_path(path, name), columns)
-    ]
-    many = {
+    found: list[Form] = []
+    for name, inner in properties.items():
+        found += _forms(_mapping(inner), join_path(path, name), columns)
+    for_many_rows = {
         form.features
         for form in found
         if form.style in MANY_ROWS and form.features.rpartition(".")[2] not in columns
     }
-    return [form for form in found if form.features in many] or found
+    return [form for form in found if form.features in for_many_rows] or found
 
 
 def _is_record(properties: Schema, columns: Sequence[str]) -> bool:
-    """Return True if an object is a row: its values are single ones, and among them are the model's columns, where these are known."""
+    """Return whether an object is a row: it has the model's columns, or only single values."""
     if columns and _spelled(columns, list(properties)) is not None:
         return True
     scalars = [name for name, inner in properties.items() if _is_scalar(_mapping(inner))]
@@ -349,7 +340,7 @@ def _is_scalar(part: Schema) -> bool:
 
 
 def _forms_of(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
-    """Return the forms of one value of a body, without those of what is within it."""
+    """Return the forms of one value of a body, without those of nested values."""
     forms: list[Form] = []
     match part.get("type"):
         case "dataframe":
@@ -368,25 +359,23 @@ def _forms_of(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
 
 
 def _open_object_forms(part: Schema, path: str) -> list[Form]:
-    """Return the forms of an object whose keys the schema leaves open."""
+    """Return the forms of an object with arbitrary keys."""
     inner = _mapping(part.get("additionalProperties"))
     if inner.get("type") == "array":
         return [Form(path, "columns")]
-    return (
-        [Form(path, "record")]
-        if inner.get("type") in SCALARS
-        else [Form(path, "columns"), Form(path, "record")]
-    )
+    if inner.get("type") in SCALARS:
+        return [Form(path, "record")]
+    return [Form(path, "columns"), Form(path, "record")]
 
 
 def _tensor_forms(part: Schema, path: str) -> list[Form]:
     shape = part.get("shape") or []
-    if len(shape) > MATRIX:
+    if len(shape) > MATRIX_DIMENSIONS:
         return []
     if len(shape) == 1 or part.get("dim") == -1:
         return [Form(path, "row")]
-    limit = shape[0] if len(shape) == MATRIX and isinstance(shape[0], int) and shape[0] > 0 else None
-    return [Form(path, "rows", limit)]
+    rows = shape[0] if shape else None
+    return [Form(path, "rows", rows if isinstance(rows, int) and rows > 0 else None)]
 
 
 def _array_forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
@@ -421,7 +410,7 @@ def _is_list_of(part: Schema, types: set[str]) -> bool:
 
 
 def _find_output(output: Schema, *, one_row: bool) -> dict[str, str | None]:
-    """Return where the parts are in a response by its schema; all are None where only a response shows it."""
+    """Return the path of each part in a response by its schema; None for parts that it does not show."""
     prefix, part = "", output
     items = _mapping(output.get("items"))
     if not one_row and output.get("type") == "array" and items.get("type") == "object":
@@ -434,37 +423,43 @@ def _find_output(output: Schema, *, one_row: bool) -> dict[str, str | None]:
 
 
 def parts_by_name(prefix: str, names: Sequence[str]) -> dict[str, str | None]:
-    """Return the path of each part that one of *names* names."""
+    """Return the path of each part, for fields called *names*."""
+
+    def first(usual: Sequence[str]) -> str | None:
+        return next((prefix + name for name in usual if name in names), None)
+
     return {
-        "predictions": next((prefix + name for name in PREDICTION_NAMES if name in names), None),
-        "probabilities": next((prefix + name for name in PROBABILITY_NAMES if name in names), None),
-        "intervals": next((prefix + name for name in INTERVAL_NAMES if name in names), None),
+        "predictions": first(PREDICTION_NAMES),
+        "probabilities": first(PROBABILITY_NAMES),
+        "intervals": first(INTERVAL_NAMES),
     }
 
 
 def _only_value(part: Schema) -> Any:
-    """Return the one value that a field may have; None if there are several."""
+    """Return the only value that a field allows; None if it allows several."""
     choices = part.get("enum") or ([part["const"]] if "const" in part else [])
     return choices[0] if len(choices) == 1 else None
 
 
 def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> str:
-    """Return why rows cannot be sent whose columns the schema calls otherwise; empty where it does not."""
+    """Return why rows with the model's column names cannot be sent; empty if they can."""
     if not properties or not names or set(names) <= set(properties):
         return ""
-    example = (
-        as_toml({"names": {name: "name-in-the-service" for name in names if name not in properties}})
-        .strip()
-        .replace("\n", "; ")
-    )
+    unknown = [name for name in names if name not in properties]
+    example = _one_line({"names": dict.fromkeys(unknown, "name-in-the-service")})
     return (
-        f"a row of {path} has the fields {', '.join(properties)}, but the model's columns are {', '.join(names)}. Declare the names in a "
-        f"contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
+        f"a row of {path} has the fields {', '.join(properties)}, but the model's columns are "
+        f"{', '.join(names)}. "
+        f"Declare the names in a contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
     )
+
+
+def _one_line(declared: Mapping[str, Any]) -> str:
+    return as_toml(declared).strip().replace("\n", "; ")
 
 
 def example_for(required: Mapping[str, Schema]) -> dict[str, Any]:
-    """Return a value for each required field: its default, constant, example or first choice, or else one of its type."""
+    """Return an example value for each required field, from its schema or else of its type."""
     return {name: _example(part) for name, part in required.items()}
 
 
@@ -482,10 +477,11 @@ def _example(part: Schema) -> Any:
 
 
 def why_fields_are_open(route: str, required: Mapping[str, Schema]) -> str:
-    """Return why a service cannot be asked whose body has required fields of unknown values."""
+    """Return why no request can be sent to a route with required fields whose values are unknown."""
     names = ", ".join(required)
-    example = as_toml({"fields": example_for(required)}).strip().replace("\n", "; ")
+    example = _one_line({"fields": example_for(required)})
     return (
-        f"{route} requires {names} in addition to the rows, and the value that the application sends is unknown. Declare it in a contract "
-        f"({example}), or run `tier0 contract URL --golden FILE` to draft one"
+        f"{route} requires {names} in addition to the rows, but the value that the application sends is "
+        "unknown. "
+        f"Declare it in a contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
     )

@@ -18,14 +18,15 @@ NO_TELEMETRY = {
 
 
 def child_environment(tmp: Path, **more: str) -> dict[str, str]:
-    """Return the environment for a process of ours.
+    """Return the environment for a process that Tier0 starts.
 
-    BENTOML_* of the caller is left out (`bentoml serve` reads its port, host and timeout there), telemetry is off, numerical
-    libraries use one thread, and tier0 can be imported even from a checkout.
+    It has no BENTOML_* variables of the caller (`bentoml serve` reads its port, host and timeout from them),
+    turns telemetry off, limits numerical libraries to one thread, and makes tier0 importable, also from a
+    checkout.
 
     Args:
-        tmp: the folder for temporary files.
-        more: variables on top.
+        tmp: directory for temporary files.
+        more: additional variables.
     """
     kept = {
         name: value
@@ -37,9 +38,11 @@ def child_environment(tmp: Path, **more: str) -> dict[str, str]:
 
 
 def _import_path() -> list[str]:
-    """Return PYTHONPATH, after the folder of tier0 unless it is installed: site-packages in front could shadow the standard library."""
+    """Return PYTHONPATH, after the directory of tier0 if that is a checkout.
+
+    The directory of an installed tier0 is site-packages, which must not precede the standard library.
+    """
     installed = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
     own = [] if PACKAGE_PARENT in installed else [str(PACKAGE_PARENT)]
-    return own + [
-        str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry
-    ]
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return own + [str(Path(entry).absolute()) for entry in entries if entry]

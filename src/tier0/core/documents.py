@@ -1,4 +1,4 @@
-"""Reading the TOML files that users write: each says which schema it follows."""
+"""Reader of the TOML files that users write, each with a schema number."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from tier0.core.errors import Tier0Error
 
 
 def read_document(path: Path, what: str, schema: int, error: type[Tier0Error]) -> dict[str, Any]:
-    """Return what a TOML file holds, without its schema number.
+    """Return the content of a TOML file, without its schema number.
 
     Args:
-        path: of the file.
-        what: it is, for messages: ``the contract``.
-        schema: the number that it must have.
-        error: what is raised.
+        path: file to read.
+        what: name of the content for messages, such as ``the contract``.
+        schema: required schema number.
+        error: class of the error to raise.
 
     Raises:
-        Tier0Error: of the kind *error*: it cannot be read, is no TOML, or has another schema number.
+        Tier0Error: an *error*: the file cannot be read, is not TOML, or has another schema number.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise error(f"{what} {path} cannot be read: {problem}") from problem
     if (found := document.pop("schema", None)) != schema:
-        raise error(f"{what} {path} has schema = {found!r}: write schema = {schema}")
+        raise error(f"{what} {path} must have schema = {schema}, got {found!r}")
     return document

@@ -1,4 +1,4 @@
-"""The log of what happened during a run: recorded once, read by every report."""
+"""The event log of a run: every event is recorded once, and every report reads it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Recorded(NamedTuple):
     """An event in the log.
 
     Attributes:
-        event: what happened.
-        message: the line that is printed while it happens; empty for none.
-        seconds: time since the log was opened, on the monotonic clock.
+        event: recorded event.
+        message: line to print when the event happens; empty for none.
+        seconds: seconds since the log was opened, on the monotonic clock.
     """
 
     event: Event
@@ -26,7 +26,7 @@ class Recorded(NamedTuple):
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON types, which another process can read."""
+        """Return the event as JSON types, for another process."""
         return {
             "name": self.event.name,
             "message": self.message,
@@ -36,12 +36,12 @@ class Recorded(NamedTuple):
 
 
 class EventLog:
-    """The events of one run, in order, passed on to every listener as they come.
+    """The events of one run, in order.
 
     Args:
-        listeners: are called with each event that is emitted.
-        opened: when the run began, on the monotonic clock; now, by default. All processes of a run give the same moment.
-        hide: removes secrets from everything that is recorded.
+        listeners: functions to call with every emitted event.
+        opened: start of the run on the monotonic clock, the same in all processes of the run; now by default.
+        hide: function that removes secrets from a value before it is recorded.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class EventLog:
         self._hide = hide
 
     def emit(self, event: Event, message: str = "") -> None:
-        """Record an event that happens now, and call the listeners."""
+        """Record an event that happens now, with a line to print, and call the listeners."""
         recorded = Recorded(event.cleaned(self._clean), self._clean(message), time.monotonic() - self.opened)
         self.events.append(recorded)
         for listener in self._listeners:
@@ -67,49 +67,49 @@ class EventLog:
         return self._hide(as_json(value))
 
     def add(self, event: Event, seconds: float) -> None:
-        """Record an event that happened *seconds* after the log was opened; its secrets are hidden already, and listeners are not called."""
+        """Record an event without secrets from *seconds* after the start; listeners are not called."""
         self.events.append(Recorded(event, "", seconds))
 
     def extend(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Add events that another process recorded (see `Recorded.as_dict`); listeners are not called."""
-        from tier0.core.events import event_from  # noqa: PLC0415 - what a run in which nothing happens does not need
+        from tier0.core.events import event_from  # noqa: PLC0415 - not needed by a run without events
 
         self.events += [
-            Recorded(event_from(one["name"], one["data"]), one["message"], one["seconds"]) for one in events
+            Recorded(event_from(event["name"], event["data"]), event["message"], event["seconds"])
+            for event in events
         ]
 
     def with_type(self, kind: type[Kind]) -> list[Kind]:
-        """Return the events of one class, in order."""
+        """Return the events of a class, in order."""
         return events_with_type(self.events, kind)
 
     def last(self, kind: type[Kind]) -> Kind | None:
-        """Return the newest event of one class; None if there is none."""
+        """Return the newest event of a class; None if there is none."""
         return last_with_type(self.events, kind)
 
 
 def events_with_type(recorded: Sequence[Recorded], kind: type[Kind]) -> list[Kind]:
-    """Return the events of one class, in order."""
-    return [one.event for one in recorded if isinstance(one.event, kind)]
+    """Return the events of a class, in order."""
+    return [record.event for record in recorded if isinstance(record.event, kind)]
 
 
 def last_with_type(recorded: Sequence[Recorded], kind: type[Kind]) -> Kind | None:
-    """Return the newest event of one class; None if there is none."""
-    return next((one.event for one in reversed(recorded) if isinstance(one.event, kind)), None)
+    """Return the newest event of a class; None if there is none."""
+    return next((record.event for record in reversed(recorded) if isinstance(record.event, kind)), None)
 
 
 def as_json(value: Any) -> Any:
-    """Return *value* as JSON types that can be written to any file, whatever a test has measured."""
+    """Return *value* as JSON types that can be written as UTF-8; values of other types become text."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode(
-            "utf-8"
-        )  # half a surrogate pair fits into no file
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")  # UTF-8 has no lone surrogates
     if value is None or type(value) in {bool, int, float}:
         return value
     if isinstance(value, Mapping):
-        return {
-            as_json(key) if isinstance(key, str) else str(key): as_json(item) for key, item in value.items()
-        }
+        items = ((name if isinstance(name, str) else str(name), item) for name, item in value.items())
+        return {as_json(name): as_json(item) for name, item in items}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [as_json(item) for item in value]
-    item = getattr(value, "item", None)  # numpy's scalars
-    return as_json(item()) if callable(item) and getattr(value, "ndim", None) == 0 else as_json(str(value))
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "ndim", None) == 0:  # a scalar of numpy
+        return as_json(item())
+    return as_json(str(value))

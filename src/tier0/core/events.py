@@ -1,6 +1,6 @@
-"""The kinds of events of a run: one class each, with its facts as fields.
+"""The events of a run: one class per event, with its facts as fields.
 
-The plugin does not load this module before something happens: thirty classes take milliseconds to make.
+The plugin loads this module when the first event happens: creating thirty classes takes milliseconds.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from tier0.core.verdict import Code
 
 
 class Event:
-    """Something that happened; the first line of a class's docstring is its line in docs/events.md.
+    """Base class of events; the first line of a class's docstring is its line in docs/events.md.
 
     The fields are recorded as JSON types, so a tuple becomes a list.
 
     Attributes:
-        name: what names the class where there are no classes: in JSON, between processes.
-        kinds: every class by its name.
+        name: name of the event in JSON and between processes.
+        kinds: classes of events, by name.
     """
 
     kinds: ClassVar[dict[str, type[Event]]] = {}
@@ -34,30 +34,30 @@ class Event:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """The fields by name."""
+        """The values of the fields, by name."""
         return dict(vars(self))
 
     def cleaned(self, clean: Callable[[Any], Any]) -> Self:
-        """Return the same event with every field passed through *clean*."""
+        """Return a copy of the event, with *clean* applied to every field."""
         return replace(self, **{name: clean(value) for name, value in vars(self).items()})  # type: ignore[type-var]  # all are dataclasses
 
 
 def event_from(name: str, facts: Mapping[str, Any]) -> Event:
-    """Return the event that has this name and these facts; a `Custom` one where Tier0 has no such event."""
+    """Return the event with this name and these facts; a `Custom` event if Tier0 has none with this name."""
     kind = Event.kinds.get(name)
     return Custom(name, facts) if kind is None else kind(**facts)
 
 
 @dataclass(frozen=True)
 class Custom(Event):
-    """An event of your own.
+    """A user-defined event.
 
     Attributes:
-        name: of your choice, but not that of an event of Tier0.
-        data: of any types; types that JSON lacks are recorded as text.
+        name: name of the event, which must not be the name of an event of Tier0.
+        data: facts of any type; types that JSON does not have are recorded as text.
 
     Raises:
-        ValueError: Tier0 has an event of this name.
+        ValueError: Tier0 has an event with this name.
     """
 
     name: str
@@ -65,13 +65,14 @@ class Custom(Event):
 
     def __post_init__(self) -> None:
         if self.name in self.kinds:
+            kind = self.kinds[self.name].__name__
             raise ValueError(
-                f"{self.name!r} is an event of Tier0: use tier0.core.events.{self.kinds[self.name].__name__}, or choose another name"
+                f"{self.name!r} is an event of Tier0: use tier0.core.events.{kind} or choose another name"
             )
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What was given as *data*."""
+        """The value of *data*."""
         return self.data
 
 
@@ -124,7 +125,7 @@ class SelectionDone(Event, name="selection.done"):
 
 @dataclass(frozen=True)
 class TrainingOwn(Event, name="training.own"):
-    """A training function of your own is being called."""
+    """The user's training function is being called."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class TrainingTrial(Event, name="training.trial"):
 
 @dataclass(frozen=True)
 class TrainingDone(Event, name="training.done"):
-    """Step 5 trained a model and measured it on the test part."""
+    """Step 5 trained a model and evaluated it on the test split."""
 
     metrics: dict[str, float]
     spread: dict[str, float]
@@ -153,14 +154,14 @@ class TrainingDone(Event, name="training.done"):
 
 @dataclass(frozen=True)
 class TrainingLogged(Event, name="training.logged"):
-    """MLflow has the model."""
+    """The model was logged to MLflow."""
 
     model_uri: str
 
 
 @dataclass(frozen=True)
 class RegistrationDone(Event, name="registration.done"):
-    """The model is in the store."""
+    """The model was saved to the BentoML model store."""
 
     tag: str
     golden_rows: int
@@ -176,7 +177,7 @@ class ServerLaunched(Event, name="server.launched"):
 
 @dataclass(frozen=True)
 class ServerPortTaken(Event, name="server.port_taken"):
-    """Another process uses the requested port, so the server gets another one."""
+    """Another process uses the requested port, so the server uses another one."""
 
     wanted: int
     taken: int | None = None
@@ -200,7 +201,7 @@ class ServerKilled(Event, name="server.killed"):
 
 @dataclass(frozen=True)
 class ServerStopped(Event, name="server.stopped"):
-    """The server was stopped; no process and no port of it is left."""
+    """The server was stopped; its processes have ended and its port is free."""
 
     seconds: float
     nonce: str
@@ -208,7 +209,7 @@ class ServerStopped(Event, name="server.stopped"):
 
 @dataclass(frozen=True)
 class DeploymentDescribed(Event, name="deployment.described"):
-    """The service that is checked, and how far the checks may disturb it."""
+    """A deployment is about to be checked, at a level of allowed disturbance."""
 
     url: str
     model: str | None
@@ -218,7 +219,7 @@ class DeploymentDescribed(Event, name="deployment.described"):
 
 @dataclass(frozen=True)
 class DeploymentVerified(Event, name="deployment.verified"):
-    """The served predictions of all golden rows are those of the trained model."""
+    """The served predictions of all golden rows equal the trained model's."""
 
     url: str
     tag: str
@@ -230,7 +231,7 @@ class DeploymentVerified(Event, name="deployment.verified"):
 
 @dataclass(frozen=True)
 class ParityCompared(Event, name="parity.compared"):
-    """Served predictions of the golden rows beside those of the trained model, and the rows that differ most."""
+    """The served predictions of the golden rows were compared with the trained model's."""
 
     part: str
     what: str
@@ -241,7 +242,7 @@ class ParityCompared(Event, name="parity.compared"):
 
 @dataclass(frozen=True)
 class LatencyMeasured(Event, name="latency.measured"):
-    """How long single rows took, served and in memory."""
+    """The latency of single rows was measured, served and in memory."""
 
     served_ms: list[float]
     in_memory_ms: float | None
@@ -256,21 +257,21 @@ class HealthChecked(Event, name="health.checked"):
 
 @dataclass(frozen=True)
 class ClientCalls(Event, name="client.calls"):
-    """Calls through `tier0_client` in one test, each as start, end, outcome and state of the circuit."""
+    """A test called the service through `tier0_client`: start, end, outcome and circuit of each call."""
 
     calls: Sequence[tuple[float, float, str, str]]
 
 
 @dataclass(frozen=True)
 class BreakerState(Event, name="breaker.state"):
-    """The circuit breaker of the application's client was seen in this state."""
+    """The circuit breaker of the application's client was observed in this state."""
 
     state: str
 
 
 @dataclass(frozen=True)
 class BreakerMeasured(Event, name="breaker.measured"):
-    """The states that a circuit breaker went through, and how many requests reached a server that had ended."""
+    """A test recorded the states of a circuit breaker, and the requests that reached a stopped server."""
 
     states: list[str]
     reached: int
@@ -278,7 +279,7 @@ class BreakerMeasured(Event, name="breaker.measured"):
 
 @dataclass(frozen=True)
 class FaultInjected(Event, name="fault.injected"):
-    """A fault server or proxy of a test misbehaved on purpose."""
+    """A fault server or proxy injected a fault."""
 
     what: str
     at: float
@@ -286,7 +287,7 @@ class FaultInjected(Event, name="fault.injected"):
 
 @dataclass(frozen=True)
 class CheckDone(Event, name="check.done"):
-    """A check was run, or was kept from being run."""
+    """A check ended, or could not be run."""
 
     id: str
     group: str

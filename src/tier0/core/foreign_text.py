@@ -1,4 +1,4 @@
-"""Texts that other software prints and that Tier0 searches for, because nothing better tells what happened."""
+"""Texts of other software that Tier0 searches for, in the absence of a better indication."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ import errno
 import os
 
 PORT_IN_USE = os.strerror(errno.EADDRINUSE)
-"""In the log of `bentoml serve`, whose circus ends with this OSError; the C library's words. Seen with BentoML 1.4.39."""
+"""Text of the C library in the log of `bentoml serve`, when circus fails with this OSError.
+
+Observed with BentoML 1.4.39.
+"""
 
 TRACEBACK = "Traceback (most recent call last)"
-"""In the log of `bentoml serve`: CPython's first line of every traceback, also that of a worker that tries again. Seen with CPython 3.11."""
+"""First line of CPython's tracebacks in the log of `bentoml serve`, also of a worker that is restarted.
+
+Observed with CPython 3.11.
+"""
 
 UNPICKLING_ERROR = "UnpicklingError"
-"""In a response: the name of CPython's own exception, of a service that shows what it raises. Seen with CPython 3.11."""
+"""Name of CPython's exception in a response, from a service that returns its exceptions.
+
+Observed with CPython 3.11.
+"""
 
 SKIPPED = "Skipped: "
-"""Before the reason in pytest's report of a skipped test. Seen with pytest 9.2.0."""
+"""Text before the reason in pytest's report of a skipped test. Observed with pytest 9.2.0."""

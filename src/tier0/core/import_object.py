@@ -1,4 +1,4 @@
-"""Importing what a user names: ``module:name``."""
+"""Import of objects that a user names as ``module:name``."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from tier0.core.errors import Tier0Error
 
 
 def import_named(setting: str, named: str, what: str) -> Any:
-    """Return what *named*, ``module:name``, stands for.
+    """Return the object that *named* refers to.
 
     Args:
-        setting: the option that holds it, for messages.
-        named: as the user wrote it.
-        what: it should be, for messages.
+        setting: name of the option, for messages.
+        named: value of the option, ``module:name``.
+        what: description of the expected object, for messages, such as "a function that …".
 
     Raises:
-        Tier0Error: it is no such name, or cannot be imported.
+        Tier0Error: the value does not have this form, or cannot be imported.
     """
     module, colon, name = named.partition(":")
     if not colon or not all(map(str.isidentifier, [*module.split("."), name])):
-        raise Tier0Error(f"{setting} = {named!r}: give module:name, {what}")
+        raise Tier0Error(f"invalid {setting} {named!r}: expected module:name of {what}")
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as problem:
         raise Tier0Error(
-            f"{setting} = {named!r} cannot be imported: {problem}. Is its folder on PYTHONPATH?"
+            f"{setting} = {named!r} cannot be imported: {problem}. Check that its directory is on PYTHONPATH"
         ) from problem
     except (Exception, SystemExit) as problem:
         raise Tier0Error(

@@ -1,4 +1,4 @@
-"""Where a run comes from: versions, commit and when."""
+"""Provenance of a run: its start, commit, and versions of packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ PACKAGES = ("numpy", "pandas", "scikit-learn", "xgboost", "lightgbm", "mlflow", 
 
 
 class Provenance(TypedDict):
-    """Where a run comes from."""
+    """Provenance of a run.
+
+    Attributes:
+        started: start of the run, ISO 8601 in UTC.
+        python: version of Python.
+        versions: versions of the installed `PACKAGES`.
+        commit: git commit of the working directory; None if it has none.
+    """
 
     started: str
     python: str
@@ -22,7 +29,7 @@ class Provenance(TypedDict):
 
 
 def provenance() -> Provenance:
-    """Return ``started`` (ISO 8601, UTC), ``python``, ``versions`` of the packages that matter, and ``commit`` of the working folder, if any."""
+    """Return the provenance of a run that starts now."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -37,7 +44,7 @@ def versions() -> dict[str, str]:
 
 
 def version_of(package: str) -> str | None:
-    """Return the version of a distribution, or None where it is not installed."""
+    """Return the version of a distribution; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -59,15 +66,10 @@ def project_url(label: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Return the commit of the folder that this runs in, if git knows one."""
+    """Return the git commit of the working directory; None if it has none."""
+    command = ["git", "rev-parse", "HEAD"]
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

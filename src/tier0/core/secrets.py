@@ -1,4 +1,4 @@
-"""What no report, log or message may show: secrets of the environment, and of headers that were given."""
+"""Removal of secrets from reports, logs and messages: values of the environment and of the user's headers."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ SECRET_NAME = re.compile(
 )
 IN_A_URL = re.compile(r"://([^/\s:@]*)(?::(\S*))?@")
 MIN_LENGTH = 6
-"""Characters. Something shorter, such as ``true``, stands in too many places that are no secret."""
-TELLING = 12
-"""Characters at the start or the end of a secret by which it is known where a message was cut off in the middle of it."""
-LONG_LINE = 16
-"""Characters of a line of a secret of several lines, such as a key in PEM, from which it is hidden by itself."""
+"""Minimum length of a secret; a shorter value, such as ``true``, also occurs where it is not a secret."""
+MIN_FRAGMENT = 12
+"""Minimum length of the start or end of a secret that is recognized in a truncated message."""
+MIN_LINE = 16
+"""Minimum length of a line of a multi-line secret, such as a PEM key, that is also hidden by itself."""
 
 
 class Secrets:
-    """Finds secrets in text, and puts their names in their place.
+    """Replacement of secrets in text by their names.
+
+    Secrets are the values of environment variables with a secret's name, user information in URLs, and the
+    values of headers and their words after the first, such as the token in ``Bearer …``.
 
     Args:
-        environ: variables whose name says that they are secret, and what stands before the @ of a URL; read anew whenever it changes.
-        headers: all of their values, and the words of those that have some, such as ``Bearer …``.
+        environ: environment variables; changes are noticed.
+        headers: request headers of the user.
     """
 
     def __init__(self, environ: Mapping[str, str], headers: Mapping[str, str] | None = None) -> None:
@@ -39,62 +42,56 @@ class Secrets:
         self._pattern: re.Pattern[str] | None = None
 
     def hide(self, value: Any) -> Any:
-        """Return *value* without secrets: text, or lists, tuples and mappings of it; anything else as it is."""
-        now = tuple(self._environ.items())
-        if now != self._read:
-            self._read = now
+        """Return *value*, text or nested lists, tuples and mappings of text, without secrets."""
+        current = tuple(self._environ.items())
+        if current != self._read:
+            self._read = current
             self._names = self._forms()
             self._pattern = re.compile("|".join(map(re.escape, self._names))) if self._names else None
         return value if self._pattern is None else self._hidden(value, self._pattern)
 
     def _hidden(self, value: Any, pattern: re.Pattern[str]) -> Any:
         if isinstance(value, str):
-            return self._without_cut(pattern.sub(lambda found: self._names[found[0]], value))
+            return self._without_fragments(pattern.sub(lambda found: self._names[found[0]], value))
         if isinstance(value, Mapping):
             return {self._hidden(key, pattern): self._hidden(item, pattern) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._hidden(item, pattern) for item in value]
         return value
 
-    def _without_cut(self, text: str) -> str:
-        """Hide what is left of a secret where a text was cut off within it."""
+    def _without_fragments(self, text: str) -> str:
+        """Hide the start or the end of a secret in a text that was truncated within it."""
         for form, name in self._names.items():
-            if len(form) <= TELLING:
+            if len(form) <= MIN_FRAGMENT:
                 continue
             start = 0
-            while (start := text.find(form[:TELLING], start)) >= 0:
-                text = text[:start] + name + text[start + _alike(form, text[start:]) :]
+            while (start := text.find(form[:MIN_FRAGMENT], start)) >= 0:
+                text = text[:start] + name + text[start + _common_prefix_length(form, text[start:]) :]
                 start += len(name)
             end = len(text)
-            while (found := text.rfind(form[-TELLING:], 0, end)) >= 0:
-                end = found + TELLING
-                length = _alike(form[::-1], text[:end][::-1])
+            while (found := text.rfind(form[-MIN_FRAGMENT:], 0, end)) >= 0:
+                end = found + MIN_FRAGMENT
+                length = _common_prefix_length(form[::-1], text[:end][::-1])
                 text = text[: end - length] + name + text[end:]
                 end -= length
         return text
 
     def _forms(self) -> dict[str, str]:
-        """Return every form of every secret, the longest first, and what is shown in its place."""
+        """Return every spelling of every secret, the longest first, with its replacement."""
         forms: dict[str, str] = {}
         for name, value in self._found():
-            for part in (
-                value,
-                *(line.strip() for line in value.splitlines() if len(line.strip()) >= LONG_LINE),
-            ):
-                for form in (
-                    part,
-                    json.dumps(part)[1:-1],
-                    repr(part)[1:-1],
-                    quote(part, safe=""),
-                    unquote(part),
-                ):
+            lines = [line.strip() for line in value.splitlines()]
+            for part in (value, *(line for line in lines if len(line) >= MIN_LINE)):
+                as_json, as_python = json.dumps(part)[1:-1], repr(part)[1:-1]
+                for form in (part, as_json, as_python, quote(part, safe=""), unquote(part)):
                     if len(form) >= MIN_LENGTH:
                         forms.setdefault(form, f"({name} hidden)")
         return dict(sorted(forms.items(), key=lambda form: -len(form[0])))
 
     def _found(self) -> Iterator[tuple[str, str]]:
         for name, value in self._environ.items():
-            if SECRET_NAME.search(name) and not (os.path.isabs(value) and os.path.exists(value)):  # noqa: PTH110, PTH117 - any text
+            is_path = os.path.isabs(value) and os.path.exists(value)  # noqa: PTH110, PTH117 - value is any text
+            if SECRET_NAME.search(name) and not is_path:
                 yield name, value
             for user, password in IN_A_URL.findall(value):
                 if password:
@@ -107,9 +104,6 @@ class Secrets:
             yield from ((name, word) for word in value.split()[1:])
 
 
-def _alike(one: str, other: str) -> int:
-    """Return how many characters two texts have in common at their start."""
-    return next(
-        (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
-        min(len(one), len(other)),
-    )
+def _common_prefix_length(first: str, second: str) -> int:
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(first), len(second)))

@@ -1,7 +1,7 @@
-"""Orders, carried out in a process of their own: for what must not happen in ours, or takes seconds of imports first.
+"""Worker processes, for tasks that must not run in the user's process, or that need seconds of imports.
 
-The process starts to import at once, and waits for an order on standard input. When that is closed instead, because we were
-killed or have nothing to do, it ends at once.
+A worker imports its module immediately, and then reads tasks from standard input. It ends when that is
+closed, because its parent has no more tasks or was killed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from typing import IO, Any
 from tier0.core.child_environment import child_environment
 from tier0.core.errors import ModelChangedError, Tier0Error
 
-ORDER_TIMEOUT = 120.0
+TASK_TIMEOUT = 120.0
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 ERROR_LENGTH = 2000
 
 
 class WorkerProcess:
-    """A process that carries out orders, one after the other (see `main`).
+    """A process that executes tasks one after the other (see `main`).
 
     Args:
-        module: what to import there; its ``prepare()`` does what can be done before the order, and returns what carries it out.
-        folder: a private folder, where it is started and puts temporary files.
-        environment: variables on top of `child_environment`.
+        module: module to import in the process; its ``prepare()`` returns the function that executes a task.
+        folder: private directory for the process and its temporary files.
+        environment: variables in addition to `child_environment`.
     """
 
     def __init__(self, module: str, folder: Path, **environment: str) -> None:
@@ -49,17 +49,21 @@ class WorkerProcess:
                 text=True,
             )
 
-    def execute(self, order: Mapping[str, Any], *, close_after: bool = True) -> dict[str, Any]:
-        """Give an order, and wait for its outcome; the process ends with the last one, and with any that goes wrong.
+    def execute(self, task: Mapping[str, Any], *, close_after: bool = True) -> dict[str, Any]:
+        """Execute a task, and return its outcome.
+
+        Args:
+            task: task as JSON types.
+            close_after: end the process after the task; a failed task always ends it.
 
         Raises:
-            Tier0Error: with what the process said went wrong.
+            Tier0Error: the task failed; the message is from the process.
         """
-        timer = threading.Timer(ORDER_TIMEOUT, self._process.kill)
+        timer = threading.Timer(TASK_TIMEOUT, self._process.kill)
         timer.start()
         outcome: dict[str, Any] = {}
         try:
-            self._process.stdin.write(json.dumps(order) + "\n")  # type: ignore[union-attr]  # both are pipes
+            self._process.stdin.write(json.dumps(task) + "\n")  # type: ignore[union-attr]  # both are pipes
             self._process.stdin.flush()  # type: ignore[union-attr]
             outcome = json.loads(self._process.stdout.readline() or "{}")  # type: ignore[union-attr]
         except BrokenPipeError:
@@ -70,17 +74,16 @@ class WorkerProcess:
                 self._end()
         if not outcome:
             if timer.finished.is_set() and self._process.returncode == -signal.SIGKILL:
-                raise Tier0Error(f"{self._module} did not finish within {ORDER_TIMEOUT:g} s")
-            said = self._errors.read_text(encoding="utf-8", errors="replace").strip()[-ERROR_LENGTH:]
-            raise Tier0Error(
-                f"{self._module} ended with status {self._process.returncode}: {said or 'it said nothing'}"
-            )
+                raise Tier0Error(f"{self._module} did not finish within {TASK_TIMEOUT:g} s")
+            output = self._errors.read_text(encoding="utf-8", errors="replace").strip()[-ERROR_LENGTH:]
+            status = self._process.returncode
+            raise Tier0Error(f"{self._module} ended with status {status}: {output or 'no output'}")
         if "error" in outcome:
             raise (ModelChangedError if outcome.get("changed") else Tier0Error)(outcome["error"])
         return outcome
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process."""
         self._process.kill()
         self._end()
 
@@ -92,25 +95,26 @@ class WorkerProcess:
 
 
 def main() -> None:
-    """Be the process: import and prepare, carry out orders, and write the outcome of each; the other side of `WorkerProcess`.
+    """Run the worker: import its module, execute tasks from standard input, and write the outcome of each.
 
-    Whatever is printed goes to standard error. What goes wrong becomes the outcome's ``error``, and is the last. From the very start, a
-    closed standard input ends the process: whoever would give an order is gone, or has none any more.
+    Standard output is redirected to standard error. An error becomes the outcome's ``error``, and ends the
+    process.
+    From its start on, closing standard input ends the process: its parent has ended, or has no more tasks.
     """
     outcome_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    orders: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
+    tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read_tasks, args=(tasks,), daemon=True).start()
     try:
         handle: Handler = import_module(sys.argv[1]).prepare()
         while True:
-            _write(handle(json.loads(orders.get())), outcome_stream)
+            _write(handle(json.loads(tasks.get())), outcome_stream)
     except Tier0Error as problem:
         outcome = {"error": str(problem), "changed": isinstance(problem, ModelChangedError)}
-    except Exception as problem:  # noqa: BLE001 - told to whoever gave the order
+    except Exception as problem:  # noqa: BLE001 - reported to the parent
         outcome = {"error": f"{type(problem).__name__}: {problem}"}
     _write(outcome, outcome_stream)
-    os._exit(0)  # what was imported need not be taken down piece by piece
+    os._exit(0)  # skips the teardown of the imported libraries
 
 
 def _write(outcome: Mapping[str, Any], stream: IO[str]) -> None:
@@ -118,9 +122,9 @@ def _write(outcome: Mapping[str, Any], stream: IO[str]) -> None:
     stream.flush()
 
 
-def _read_orders(orders: queue.SimpleQueue[str]) -> None:
+def _read_tasks(tasks: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
-        orders.put(line)
+        tasks.put(line)
     os._exit(1)
 
 

@@ -1,1 +1,1 @@
-"""Steps 4 and 5: choosing an algorithm by comparison, training it, and logging it."""
+"""Training pipeline: data, quality, cohort, selection, training, analysis, and logging to MLflow."""

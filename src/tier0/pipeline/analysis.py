@@ -1,4 +1,4 @@
-"""Step 6: what the model goes by, and whether one feature alone gives the target away."""
+"""Step 6: feature importances of the model, and features that may leak the target."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ if TYPE_CHECKING:
 
 REPEATS = 5
 MAX_ROWS = 2000
-"""Of the test part, for the importances: their spread says whether more would be needed."""
+"""Limit of test rows for the importances; their spread shows whether more rows are needed."""
 EXPLAINED_ROWS = 200
-GIVES_AWAY = {"classification": 0.99, "regression": 0.99}
-"""AUC-ROC, or R², of a shallow tree on one feature alone, from which it is suspected to hold the answer."""
+"""Limit of test rows for the SHAP values."""
+LEAK_SCORES = {"classification": 0.99, "regression": 0.99}
+"""Score (AUC-ROC, or R²) of a shallow tree on one feature from which the feature may leak the target."""
 DEPTH = 3
-"""Rows that a class must have to be divided."""
+"""Depth of that tree."""
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How much the model goes by one feature.
+    """Importance of one feature for the model.
 
     Attributes:
-        feature: its name.
-        mean: by how much the score on the test part falls when the feature's values are shuffled (Breiman 2001), mean of the repeats.
+        feature: name of the feature.
+        mean: decrease of the score on the test part when the feature's values are shuffled (Breiman 2001),
+            mean of the repeats.
         spread: standard deviation over the repeats.
-        alone: score of a shallow tree that knows nothing but this feature, on the test part.
-        shap: mean absolute SHAP value (Lundberg and Lee 2017), summed over what becomes of the feature; None where SHAP is not installed,
-            or does not know the model.
+        alone: score on the test part of a shallow tree trained on this feature alone.
+        shap: mean absolute SHAP value (Lundberg and Lee 2017), summed over the columns that preprocessing
+            makes of the feature; None if SHAP is not installed, or does not support the model.
     """
 
     feature: str
@@ -49,13 +51,13 @@ class Importance:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the model goes by.
+    """Feature importances of a model.
 
     Attributes:
-        importances: the most important feature first.
-        metric: what falls.
-        rows: of the test part that were asked about.
-        warnings: features that alone give the target away, in sentences.
+        importances: the features, the most important first.
+        metric: the score whose decrease is measured.
+        rows: number of test rows used.
+        warnings: one sentence for each feature that may leak the target.
     """
 
     importances: tuple[Importance, ...]
@@ -65,7 +67,15 @@ class Analysis:
 
 
 def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any, seed: int) -> Analysis:
-    """Ask the fitted *model* about the test part, which neither its training nor its tuning has seen."""
+    """Measure the importances of a fitted model's features on the test part.
+
+    Args:
+        dataset: the data.
+        parts: part name to row indices; without ``train``, half of the test part trains the trees of single
+            features.
+        model: the fitted model, neither trained nor tuned on the test part.
+        seed: seed of the sample and the shuffles.
+    """
     from sklearn.inspection import permutation_importance  # noqa: PLC0415
     from sklearn.metrics import get_scorer  # noqa: PLC0415
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
@@ -74,17 +84,18 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
     if dataset.task == "classification" and not hasattr(model, "predict_proba"):
         scoring, metric = "accuracy", "accuracy"
     rows = parts["test"]
-    if len(rows) > MAX_ROWS:  # in the same proportions: a score needs every class
-        is_divisible = (
+    if len(rows) > MAX_ROWS:
+        stratify = None
+        if (
             dataset.task == "classification"
-            and np.unique(dataset.target[rows], return_counts=True)[1].min() >= 2
-        )
-        stratify = dataset.target[rows] if is_divisible else None
+        ):  # the score needs every class; stratifying needs two rows of each
+            target = dataset.target[rows]
+            stratify = target if np.unique(target, return_counts=True)[1].min() >= 2 else None
         rows = np.sort(train_test_split(rows, train_size=MAX_ROWS, random_state=seed, stratify=stratify)[0])
     features, target = dataset.take(rows)
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fall = permutation_importance(
+        decrease = permutation_importance(
             model,
             features,
             target,
@@ -93,38 +104,43 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
             random_state=seed,
             n_jobs=1,
         )
-        shap = _shap(model, features, dataset.names)
+        shap = _shap_values(model, features, dataset.names)
         frame = dataset.frame()
-        alone = [_alone(dataset, parts, frame[name], scoring) for name in dataset.names]
+        alone = [_score_alone(dataset, parts, frame[name], scoring) for name in dataset.names]
     importances = [
         Importance(
             name,
-            float(fall.importances_mean[number]),
-            float(fall.importances_std[number]),
+            float(decrease.importances_mean[number]),
+            float(decrease.importances_std[number]),
             alone[number],
             shap.get(name),
         )
         for number, name in enumerate(dataset.names)
     ]
-    importances.sort(key=lambda one: -one.mean)
-    told = tuple(
-        f"{one.feature!r} alone gives {metric} {one.alone:.3f} on rows never seen: see whether it is known before {dataset.target_name!r} is"
-        for one in importances
-        if one.alone >= GIVES_AWAY[dataset.task]
+    importances.sort(key=lambda importance: -importance.mean)
+    leaks = tuple(
+        f"{importance.feature!r} alone reaches {metric} {importance.alone:.3f} on unseen rows: check that "
+        "its "
+        f"value is known before {dataset.target_name!r} is"
+        for importance in importances
+        if importance.alone >= LEAK_SCORES[dataset.task]
     )
-    return Analysis(tuple(importances), metric, len(rows), told)
+    return Analysis(tuple(importances), metric, len(rows), leaks)
 
 
-def _alone(
+def _score_alone(
     dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], column: pd.Series[Any], scoring: str
 ) -> float:
-    """Return the score of a shallow tree on one feature, its categories numbered by their mean target in the training part."""
+    """Return the score of a shallow tree on one feature.
+
+    Categories are encoded by their mean target in the training part.
+    """
     import pandas as pd  # noqa: PLC0415
     from sklearn.metrics import get_scorer  # noqa: PLC0415
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # noqa: PLC0415
 
     target, test = dataset.target, parts["test"]
-    train = parts.get("train", test[::2])  # of a model that was trained elsewhere, only these rows are known
+    train = parts.get("train", test[::2])  # the training rows of a user's own training are not known
     test = test if "train" in parts else test[1::2]
     if getattr(column.dtype, "kind", "O") in "fiub":
         values = column.to_numpy(dtype=float, na_value=np.nan)
@@ -138,8 +154,8 @@ def _alone(
     return float(get_scorer(scoring)(tree, values[test, None], target[test]))
 
 
-def _shap(model: Any, features: Any, names: list[str]) -> dict[str, float]:
-    """Return the mean absolute SHAP value of each feature; nothing where SHAP is not installed or does not know the estimator."""
+def _shap_values(model: Any, features: Any, names: list[str]) -> dict[str, float]:
+    """Return the mean absolute SHAP value of each feature; empty if SHAP is missing, or fails."""
     try:
         import shap  # noqa: PLC0415 - an optional extra, and seconds to import
     except ImportError:
@@ -149,23 +165,21 @@ def _shap(model: Any, features: Any, names: list[str]) -> dict[str, float]:
     try:
         matrix = steps.transform(features[:EXPLAINED_ROWS]) if steps else features[:EXPLAINED_ROWS]
         matrix = np.asarray(matrix.todense() if hasattr(matrix, "todense") else matrix, dtype=float)
-        explainer = (
-            shap.LinearExplainer(estimator, matrix)
-            if hasattr(estimator, "coef_")
-            else shap.TreeExplainer(estimator)
-        )
+        if hasattr(estimator, "coef_"):
+            explainer = shap.LinearExplainer(estimator, matrix)
+        else:
+            explainer = shap.TreeExplainer(estimator)
         values = np.abs(np.asarray(explainer.shap_values(matrix)))
         columns = [str(name) for name in steps.get_feature_names_out(names)] if steps else names
-    except Exception:  # noqa: BLE001 - which estimators it knows differs from version to version
+    except Exception:  # noqa: BLE001 - the supported estimators differ between versions of SHAP
         return {}
     axis = values.shape.index(matrix.shape[1], 1 if values.ndim == 2 else 0)
     each = values.mean(axis=tuple(other for other in range(values.ndim) if other != axis))
     sums = dict.fromkeys(names, 0.0)
     for column, value in zip(columns, each, strict=True):
         plain = column.partition("__")[2] or column
-        origin = max(
-            (name for name in names if plain == name or plain.startswith(f"{name}_")), key=len, default=None
-        )
+        origins = [name for name in names if plain == name or plain.startswith(f"{name}_")]
+        origin = max(origins, key=len, default=None)
         if origin is not None:
             sums[origin] += float(value)
     return sums

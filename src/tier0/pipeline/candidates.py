@@ -1,4 +1,4 @@
-"""The algorithms that selection compares, each in one scikit-learn pipeline with its preprocessing."""
+"""The candidate algorithms of step 4, each a scikit-learn pipeline with its preprocessing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MAX_CATEGORIES = 50
 
 @dataclass(frozen=True)
 class Candidate:
-    """One algorithm.
+    """An algorithm with its search space.
 
     Attributes:
-        name: as in the setting ``algorithms``.
+        name: name in the setting ``algorithms``.
         estimator: the estimator's class name.
-        build: makes an unfitted pipeline from hyper-parameters.
-        suggest: draws hyper-parameters from an Optuna trial.
+        build: function that makes an unfitted pipeline from hyper-parameters.
+        suggest: function that draws hyper-parameters from an Optuna trial.
     """
 
     name: str
@@ -36,10 +36,10 @@ class Candidate:
 
 
 def candidates_for(dataset: Dataset, names: tuple[str, ...], seed: int) -> list[Candidate]:
-    """Return the candidates called *names* for this data, in that order.
+    """Return the candidates with these names for this data, in the same order.
 
     Raises:
-        MissingDependencyError: the library of one of them is not installed.
+        MissingDependencyError: a candidate's library is not installed.
     """
     return [_MAKERS[name](dataset, seed) for name in names]
 
@@ -161,8 +161,9 @@ def _suggest_boosting(trial: optuna.Trial) -> dict[str, Any]:
 
 def _missing(package: str) -> MissingDependencyError:
     return MissingDependencyError(
-        f"the algorithm {package} needs the package {package}, which is not installed. "
-        f"Install it (pip install {package}), or leave it out: --tier0-algorithms linear,random_forest,hist_gradient_boosting"
+        f"the algorithm {package} needs the package {package}, which is not installed. Install it "
+        f"(pip install {package}), or select other algorithms: "
+        "--tier0-algorithms linear,random_forest,hist_gradient_boosting"
     )
 
 
@@ -172,7 +173,7 @@ def _labels_are_codes(dataset: Dataset) -> bool:
 
 
 def _pipeline(dataset: Dataset, estimator: Any, *, impute: bool = False, scale: bool = False) -> Any:
-    """Put the preprocessing that *estimator* needs in front of it; boosted trees take missing numbers as they are."""
+    """Return a pipeline of preprocessing and *estimator*; boosted trees handle missing numbers themselves."""
     from sklearn.compose import ColumnTransformer  # noqa: PLC0415
     from sklearn.impute import SimpleImputer  # noqa: PLC0415
     from sklearn.pipeline import Pipeline  # noqa: PLC0415

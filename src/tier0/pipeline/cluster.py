@@ -1,4 +1,4 @@
-"""Where the fits of steps 4 and 5 run: here, one after the other, or on the workers of a Dask cluster, with the same outcome."""
+"""Executors for the fits of steps 4 and 5: in this process, or on a Dask cluster, with the same results."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from threadpoolctl import threadpool_limits
 from tier0.core.errors import MissingDependencyError, Tier0Error
 
 Executor = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterable[Any]]
-"""Calls a function with each tuple of arguments, and gives the results in their order, as `itertools.starmap` does."""
-CONNECT = 5
-"""Seconds that a scheduler may take to answer."""
+"""Calls a function with each tuple of arguments; returns the results in order, like `itertools.starmap`."""
+CONNECT_TIMEOUT = 5
+"""Seconds within which a scheduler must respond."""
 PINNED_PACKAGES = ("pytest-tier0", "numpy", "scikit-learn", "xgboost", "lightgbm", "cloudpickle")
-"""Packages whose version decides about the outcome, or about whether a worker can read what it is sent."""
+"""Packages whose versions affect the results, or whether a worker can unpickle its tasks."""
 
 
 @contextmanager
 def dask_cluster(address: str) -> Iterator[Executor]:
-    """Connect with a Dask cluster that runs already, and see that its workers are like us; give what runs fits there.
+    """Connect to a running Dask cluster, after a check of its workers' package versions.
 
     Args:
-        address: of the scheduler, ``tcp://host:port``.
+        address: the scheduler's address, ``tcp://host:port``.
+
+    Yields:
+        An executor that runs its calls on the cluster.
 
     Raises:
         MissingDependencyError: distributed is not installed.
-        Tier0Error: nothing answers there, it has no workers, or they have other versions.
+        Tier0Error: no scheduler responds, it has no workers, or their packages have other versions.
     """
     if not address.startswith(("tcp://", "tls://")):
         raise Tier0Error(
-            f"dask = {address!r} is no address of a scheduler: give one such as tcp://127.0.0.1:8786"
+            f"invalid Dask scheduler address {address!r}: expected tcp://host:port or tls://host:port"
         )
     try:
         import distributed  # noqa: PLC0415 - an optional extra
@@ -43,56 +46,61 @@ def dask_cluster(address: str) -> Iterator[Executor]:
             "--dask needs the package distributed, which is not installed: pip install 'pytest-tier0[dask]'"
         ) from problem
     try:
-        client: Any = distributed.Client(address, timeout=CONNECT, set_as_default=False)  # type: ignore[no-untyped-call]
+        client: Any = distributed.Client(  # type: ignore[no-untyped-call]
+            address, timeout=CONNECT_TIMEOUT, set_as_default=False
+        )
     except (OSError, ValueError) as problem:
         raise Tier0Error(
-            f"dask = {address!r} does not answer as a scheduler: {problem}. Start one with: dask scheduler"
+            f"no Dask scheduler responds at {address}: {problem}. Start one with: dask scheduler"
         ) from problem
     with client:
-        _refuse_other_workers(client, address)
-        yield _runner(client)
+        _check_workers(client, address)
+        yield _dask_executor(client)
 
 
-def _runner(client: Any) -> Executor:
-    def run(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+def _dask_executor(client: Any) -> Executor:
+    def execute(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
         import joblib  # noqa: PLC0415
 
         with joblib.parallel_config(backend="dask", client=client, n_jobs=-1):
             return list(joblib.Parallel()(joblib.delayed(_on_one_thread)(function, *call) for call in calls))
 
-    return run
+    return execute
 
 
 def _on_one_thread(function: Callable[..., Any], *call: Any) -> Any:
-    """Call it as we would here: the order in which threads add up a sum decides its last bit."""
+    """Call a function as this process would: the number of threads changes the last bit of a sum."""
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(*call)
 
 
-def _refuse_other_workers(client: Any, address: str) -> None:
-    ours = versions()
+def _check_workers(client: Any, address: str) -> None:
+    expected = versions()
     try:
-        theirs = client.run(versions)
+        workers = client.run(versions)
     except Exception as problem:
         raise Tier0Error(
-            f"dask = {address!r}: a worker could not import tier0 ({type(problem).__name__}: {problem}). Install pytest-tier0 where its workers run"
+            f"a worker of the Dask cluster {address} cannot import tier0 ({type(problem).__name__}: "
+            f"{problem}). "
+            "Install pytest-tier0 on its workers"
         ) from problem
-    if not theirs:
-        raise Tier0Error(f"dask = {address!r} has no workers. Start some with: dask worker {address}")
-    for worker, found in theirs.items():
-        for name, version in ours.items():
+    if not workers:
+        raise Tier0Error(
+            f"the Dask cluster {address} has no workers. Start at least one with: dask worker {address}"
+        )
+    for worker, found in workers.items():
+        for name, version in expected.items():
             if found[name] != version:
-                message = (
-                    f"dask = {address!r}: the worker {worker} has {name} {found[name]}, and here is {version}"
-                )
                 raise Tier0Error(
-                    f"{message}: with another version the outcome may be another one. Install the same there"
+                    f"the Dask worker {worker} has {name} {found[name]}, but this process has {version}. "
+                    "Results "
+                    "can differ between versions: install the same version there"
                 )
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of Python and of what decides about the outcome; None for what is not installed."""
+    """Return the versions of Python and of the `PINNED_PACKAGES`; None for those that are not installed."""
     found: dict[str, str | None] = {"Python": platform.python_version()}
     for name in PINNED_PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Step 3: who belongs to the cohort, and how many each criterion removed."""
+"""Step 3: selection of the cohort, with the number of rows that each criterion removed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Attrition:
-    """What one criterion did.
+    """Effect of one criterion.
 
     Attributes:
-        criterion: in words.
-        before: rows that it was asked about.
-        removed: of them.
+        criterion: description of the criterion.
+        before: number of rows before it was applied.
+        removed: number of rows that it removed.
     """
 
     criterion: str
@@ -31,19 +31,19 @@ class Attrition:
 
     @property
     def left(self) -> int:
-        """Rows that meet it, and all before it."""
+        """Number of rows that meet this criterion and all before it."""
         return self.before - self.removed
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Who is left.
+    """The selected rows.
 
     Attributes:
-        dataset: those rows, in their order.
-        attrition: one entry a criterion, in their order.
-        classes: label to number of rows, for a classification.
-        problems: why it is too small, in sentences; empty if it is not.
+        dataset: the rows that meet all criteria, in their original order.
+        attrition: the effect of each criterion, in the order of application.
+        classes: label to number of rows; empty for a regression.
+        problems: sentences about why the cohort is too small; empty if it is large enough.
     """
 
     dataset: Dataset
@@ -56,13 +56,14 @@ def choose_cohort(dataset: Dataset, criteria: tuple[Criterion, ...], scope: Scop
     """Apply the criteria, one after the other.
 
     Raises:
-        StudyError: a criterion is about a column that there is not, or compares text with a number.
+        StudyError: a criterion's column does not exist, or a criterion compares text with a number.
     """
     frame = dataset.frame()
     for criterion in criteria:
         if criterion.column not in frame.columns:
             raise StudyError(
-                f"cohort: {str(criterion)!r} is about {criterion.column!r}, which is no column. There are: {', '.join(frame.columns)}"
+                f"cohort: column {criterion.column!r} of the criterion {str(criterion)!r} not found. "
+                f"Available columns: {', '.join(frame.columns)}"
             )
     stays = np.ones(len(dataset), dtype=bool)
     attrition = []
@@ -72,7 +73,7 @@ def choose_cohort(dataset: Dataset, criteria: tuple[Criterion, ...], scope: Scop
         attrition.append(Attrition(str(criterion), before, before - int(stays.sum())))
     chosen = dataset if stays.all() else dataset.subset(np.flatnonzero(stays))
     classes = _count(chosen) if dataset.task == "classification" else {}
-    return Cohort(chosen, tuple(attrition), classes, tuple(_too_few(chosen, dataset, classes, scope)))
+    return Cohort(chosen, tuple(attrition), classes, tuple(_size_problems(chosen, dataset, classes, scope)))
 
 
 def _count(dataset: Dataset) -> dict[str, int]:
@@ -98,49 +99,60 @@ def _meets(column: pd.Series[Any], criterion: Criterion) -> np.ndarray[Any, Any]
                 met = ~column.isin(list(criterion.not_one_of or ()))
     except TypeError as problem:
         raise StudyError(
-            f"cohort: {str(criterion)!r} cannot be asked of {criterion.column!r}, whose values are {column.dtype}: {problem}"
+            f"cohort: the criterion {str(criterion)!r} cannot be applied to {criterion.column!r}, whose "
+            "values are "
+            f"{column.dtype}: {problem}"
         ) from problem
     met = met.to_numpy(dtype=bool, na_value=False)
     return np.where(missing, criterion.where_missing == "keep", met)
 
 
-def _too_few(chosen: Dataset, everybody: Dataset, classes: dict[str, int], scope: Scope) -> list[str]:
+def _size_problems(chosen: Dataset, original: Dataset, classes: dict[str, int], scope: Scope) -> list[str]:
     problems = []
     if len(chosen) < scope.minimum_rows:
         problems.append(
-            f"{len(chosen)} of {len(everybody)} rows are left, and minimum_rows is {scope.minimum_rows}"
+            f"{len(chosen)} of {len(original)} rows are left, but minimum_rows is {scope.minimum_rows}"
         )
-    if everybody.task == "classification":
-        counts = {label: classes.get(label, 0) for label in sorted(_count(everybody))}
+    if original.task == "classification":
+        counts = {label: classes.get(label, 0) for label in sorted(_count(original))}
         rare = min(counts, key=lambda label: counts[label])
-        if counts[rare] < scope.minimum_of_each_class:
+        minimum = scope.minimum_of_each_class
+        if counts[rare] < minimum:
             problems.append(
-                f"class {rare!r} has {counts[rare]} rows left, and minimum_of_each_class is {scope.minimum_of_each_class}"
+                f"class {rare!r} has {counts[rare]} rows left, but minimum_of_each_class is {minimum}"
             )
     return problems
 
 
 def make_rarer(dataset: Dataset, share: float, seed: int) -> Dataset:
-    """Return the data with so few rows of its rarest class that they are *share* of it; the rows that stay are drawn by *seed*.
+    """Return the data with fewer rows of its rarest class.
+
+    Args:
+        dataset: data of a classification with two classes.
+        share: share of the rows that belong to that class afterwards.
+        seed: seed of the draw of its rows.
 
     Raises:
-        StudyError: it is no classification of two classes, or the class is rarer already.
+        StudyError: the data does not have two classes, or the class is rarer already.
     """
     labels, counts = np.unique(dataset.target, return_counts=True)
-    if dataset.task != "classification" or len(labels) != 2:
+    if dataset.task == "regression":
         raise StudyError(
-            f"imbalanced = {share:g} is for two classes, and {dataset.name} has {len(labels)} or is a regression: leave it out"
+            f"--imbalanced {share:g} needs two classes, but {dataset.name} is a regression: omit it"
+        )
+    if len(labels) != 2:
+        raise StudyError(
+            f"--imbalanced {share:g} needs two classes, but {dataset.name} has {len(labels)}: omit it"
         )
     rare = labels[counts.argmin()]
     others = int(counts.max())
     wanted = round(share / (1 - share) * others)
     if wanted > counts.min():
         raise StudyError(
-            f"imbalanced = {share:g} asks for {wanted} rows of class {rare!r}, and there are {counts.min()}: ask for less"
+            f"--imbalanced {share:g} needs {wanted} rows of class {rare!r}, but there are {counts.min()}: "
+            f"pass a share below {counts.min() / len(dataset):.2g}"
         )
-    of_it = np.flatnonzero(dataset.target == rare)
-    kept = np.random.default_rng(seed).choice(of_it, size=wanted, replace=False)
-    return replace(
-        dataset.subset(np.sort(np.concatenate([np.flatnonzero(dataset.target != rare), kept]))),
-        name=dataset.name,
-    )
+    rare_rows = np.flatnonzero(dataset.target == rare)
+    kept = np.random.default_rng(seed).choice(rare_rows, size=wanted, replace=False)
+    rows = np.sort(np.concatenate([np.flatnonzero(dataset.target != rare), kept]))
+    return replace(dataset.subset(rows), name=dataset.name)

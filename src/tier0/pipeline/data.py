@@ -1,4 +1,4 @@
-"""The data to train on, and its split into four parts that never meet."""
+"""Training data: the built-in data sets, files, and the split into four disjoint parts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ PARTS = {
     "test": (4, 10, 15),
     "holdout": (19,),
 }
-"""The folds of 5 % that each part takes: 60, 20, 15 and 5 %, spread out, since the first folds get the rows that cannot be divided evenly."""
+"""The folds of 5 % that form each part: 60, 20, 15 and 5 % of the rows.
+
+Each part's folds are spread out, because the first folds get the rows that cannot be divided evenly.
+"""
 MAX_CLASSES = 20
+"""Largest number of different whole numbers in a target that is taken as classes."""
 BUILT_IN: dict[str, tuple[str, str, Literal["classification", "regression"]]] = {
     "breast_cancer": ("load_breast_cancer", "malignant", "classification"),
     "wine": ("load_wine", "cultivar", "classification"),
@@ -39,14 +43,15 @@ class Dataset:
     """Data to train on.
 
     Attributes:
-        name: what it is called in names of models.
-        features: an array of shape (rows, features) where every column is a number; otherwise a DataFrame.
-        names: the names of the features' columns.
-        target: one label or number a row.
-        target_name: what the target is called.
+        name: name of the data, part of the model's name.
+        features: an array of shape (rows, features) if every column is numeric; otherwise a DataFrame.
+        names: the names of the feature columns.
+        target: one label or number per row, shape (rows,).
+        target_name: name of the target.
         task: classification or regression.
-        groups: one value a row, or None: rows of one group are never split between parts.
-        dates: one ``datetime64`` a row, or None: no part holds rows that are older than those of a part before it.
+        groups: one value per row, or None: rows of one group are in the same part.
+        dates: one ``datetime64`` per row, or None: the rows of a part are not older than those of the parts
+            before it.
     """
 
     name: str
@@ -71,27 +76,25 @@ class Dataset:
         features, target = self.take(indices)
         if hasattr(features, "reset_index"):
             features = features.reset_index(drop=True)
-        groups, dates = (None if one is None else one[indices] for one in (self.groups, self.dates))
+        groups, dates = (None if values is None else values[indices] for values in (self.groups, self.dates))
         return replace(self, features=features, target=target, groups=groups, dates=dates)
 
     def frame(self) -> pd.DataFrame:
         """Return the features and, last, the target, as one table."""
         import pandas as pd  # noqa: PLC0415
 
-        features = (
-            self.features
-            if hasattr(self.features, "columns")
-            else pd.DataFrame(self.features, columns=self.names)
-        )
+        features = self.features
+        if not hasattr(features, "columns"):
+            features = pd.DataFrame(features, columns=self.names)
         return features.assign(**{self.target_name: self.target})
 
 
 def load_dataset(settings: Settings) -> Dataset:
-    """Load the data that the settings name.
+    """Load the data set of the settings.
 
     Raises:
-        DatasetError: it cannot be read, or cannot be trained on.
-        UselessModelError: the target has one class only.
+        DatasetError: it cannot be read, or cannot be used for training.
+        UselessModelError: the target has a single class.
     """
     if settings.dataset == "patients":
         dataset = make_patients(settings.seed)
@@ -101,16 +104,18 @@ def load_dataset(settings: Settings) -> Dataset:
         dataset = _load_file(Path(settings.dataset), settings.target or "", settings.group, settings.date)
     if dataset.task == "classification" and len(labels := np.unique(dataset.target).tolist()) == 1:
         raise UselessModelError(
-            f"{dataset.target_name!r} is {labels[0]!r} in all {len(dataset)} rows: with one class only there is nothing to learn"
+            f"the target {dataset.target_name!r} is {labels[0]!r} in all {len(dataset)} rows: training needs "
+            "at least "
+            "two classes"
         )
     return dataset
 
 
 def make_patients(seed: int, rows: int = PATIENTS) -> Dataset:
-    """Make the synthetic patient cohort for ``discontinuation_flag`` (1: the patient stopped the therapy).
+    """Generate the synthetic patients, with the target ``discontinuation_flag`` (1: therapy was stopped).
 
-    Features: days on therapy, visits by a health-care professional, prior treatments, region and age group; 4 to 8 % of
-    the values of three of them are missing.
+    The features are days on therapy, visits by a health-care professional, prior treatments, region and age
+    group. In three of them 4 to 8 % of the values are missing.
     """
     import pandas as pd  # noqa: PLC0415
 
@@ -160,50 +165,52 @@ def _load_file(path: Path, target_name: str, group_name: str | None, date_name: 
     frame = _read_frame(path)
     for option, name in (("target", target_name), ("group", group_name), ("date", date_name)):
         if name is not None and name not in frame.columns:
+            columns = ", ".join(map(str, frame.columns))
             raise DatasetError(
-                f"{option} = {name!r} is no column of {path}. Its columns are: {', '.join(map(str, frame.columns))}."
+                f"column {name!r} (--{option}) not found in {path}. Available columns: {columns}"
             )
     for what, name in (("target", target_name), ("group", group_name)):
         if name is not None and (missing := int(frame[name].isna().sum())):
             raise DatasetError(
-                f"the {what} {name!r} of {path} is missing in {missing} of {len(frame)} rows. Remove or fill them first."
+                f"the {what} {name!r} of {path} is missing in {missing} of {len(frame)} rows: remove these "
+                "rows, or "
+                "fill in the values"
             )
     target = frame[target_name].to_numpy()
-    if target.dtype.kind == "f" and not np.isfinite(target).all():
-        raise DatasetError(
-            f"the target {target_name!r} of {path} is infinite in {(~np.isfinite(target)).sum()} of {len(frame)} rows. Remove them first."
-        )
-    if target.dtype.kind in "mM":
-        raise DatasetError(
-            f"the target {target_name!r} of {path} holds dates or times, and no number or class. Name another with target, or use it as date."
-        )
+    _check_target(target, target_name, path)
     groups = None if group_name is None else frame[group_name].astype(str).to_numpy()
     dates = None if date_name is None else _read_dates(frame[date_name], path)
     features = frame.drop(columns=[target_name, *(name for name in (group_name, date_name) if name)])
-    _refuse_columns(features, path)
+    _check_columns(features, path)
     names = list(features.columns)
     task = _task_of(target)
     if task == "classification" and target.dtype.kind == "f":
         target = target.astype(int)
-    is_matrix = all(getattr(dtype, "kind", "O") in "fiu" for dtype in features.dtypes) and _survives_as_float(
-        features
-    )
-    name = (
-        "".join(
-            letter if letter.isascii() and letter.isalnum() else "_" for letter in path.stem.lower()
-        ).strip("_")
-        or "data"
-    )
-    return Dataset(
-        name[:40],
-        features.to_numpy(dtype=float) if is_matrix else features,
-        names,
-        target,
-        target_name,
-        task,
-        groups,
-        dates,
-    )
+    is_numeric = all(getattr(dtype, "kind", "O") in "fiu" for dtype in features.dtypes)
+    if is_numeric and _fits_in_float(features):
+        features = features.to_numpy(dtype=float)
+    return Dataset(_as_name(path.stem), features, names, target, target_name, task, groups, dates)
+
+
+def _as_name(stem: str) -> str:
+    """Return a file's name as part of a model's name: ASCII letters, digits and ``_``, 40 at most."""
+    letters = (letter if letter.isascii() and letter.isalnum() else "_" for letter in stem.lower())
+    return ("".join(letters).strip("_") or "data")[:40]
+
+
+def _check_target(target: np.ndarray[Any, Any], name: str, path: Path) -> None:
+    if target.dtype.kind == "f" and not np.isfinite(target).all():
+        infinite = (~np.isfinite(target)).sum()
+        raise DatasetError(
+            f"the target {name!r} of {path} is infinite in {infinite} of {len(target)} rows: remove these "
+            "rows"
+        )
+    if target.dtype.kind in "mM":
+        raise DatasetError(
+            f"the target {name!r} of {path} contains dates or times; expected numbers or classes. Pass "
+            "another column "
+            "as --target, or this one as --date"
+        )
 
 
 def _read_dates(column: pd.Series[Any], path: Path) -> np.ndarray[Any, Any]:
@@ -213,11 +220,14 @@ def _read_dates(column: pd.Series[Any], path: Path) -> np.ndarray[Any, Any]:
         dates = pd.to_datetime(column, format="ISO8601", utc=True).dt.tz_localize(None)
     except (ValueError, TypeError) as problem:
         raise DatasetError(
-            f"date = {column.name!r} of {path} holds what is no date: {problem}. Write them as 2026-03-31"
+            f"column {column.name!r} (--date) of {path} contains an invalid date: {problem}. Use the format "
+            "2026-03-31"
         ) from None
     if missing := int(dates.isna().sum()):
         raise DatasetError(
-            f"date = {column.name!r} of {path} is missing in {missing} of {len(dates)} rows. Remove or fill them first."
+            f"column {column.name!r} (--date) of {path} is missing in {missing} of {len(dates)} rows: remove "
+            "these "
+            "rows, or fill in the values"
         )
     found: np.ndarray[Any, Any] = dates.to_numpy(dtype="datetime64[s]")
     return found
@@ -229,44 +239,44 @@ def _read_frame(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError, ImportError) as problem:  # pandas' parser errors are ValueErrors
-        raise DatasetError(f"{path} cannot be read as {path.suffix[1:].upper()}: {problem}") from problem
+        raise DatasetError(f"cannot read {path} as {path.suffix[1:].upper()}: {problem}") from problem
     frame.columns = frame.columns.map(str)
-    twice = frame.columns[frame.columns.duplicated()].tolist()
-    if twice:
-        raise DatasetError(f"{path} has two columns called {twice[0]!r}. Rename one.")
+    duplicates = frame.columns[frame.columns.duplicated()].tolist()
+    if duplicates:
+        raise DatasetError(f"{path} has two columns named {duplicates[0]!r}: rename one")
     return frame
 
 
-def _refuse_columns(features: pd.DataFrame, path: Path) -> None:
+def _check_columns(features: pd.DataFrame, path: Path) -> None:
     if features.columns.empty:
         raise DatasetError(
-            f"{path} has no column besides the target and the group: there is nothing to learn from"
+            f"{path} has no feature columns: every column is the target, the group or the date"
         )
     for name, column in features.items():
-        if getattr(column.dtype, "kind", "O") in "Mm":
+        kind = getattr(column.dtype, "kind", "O")
+        if kind in "Mm":
             raise DatasetError(
-                f"column {name!r} of {path} holds dates or durations ({column.dtype}). Turn it into numbers first, such as days since a date."
+                f"column {name!r} of {path} contains dates or durations ({column.dtype}): convert it to "
+                "numbers, such "
+                "as days since a date"
             )
         if column.isna().all():
-            raise DatasetError(f"column {name!r} of {path} has no value in any row. Remove it.")
-        if (
-            getattr(column.dtype, "kind", "O") == "f"
-            and np.isinf(column.to_numpy(dtype=float, na_value=0.0)).any()
-        ):
+            raise DatasetError(f"column {name!r} of {path} has no value in any row: remove it")
+        if kind == "f" and np.isinf(column.to_numpy(dtype=float, na_value=0.0)).any():
             raise DatasetError(
-                f"column {name!r} of {path} holds infinity. Replace it by a number, or by nothing."
+                f"column {name!r} of {path} contains infinity: replace it by a number or a missing value"
             )
 
 
-def _survives_as_float(features: pd.DataFrame) -> bool:
-    """Tell whether every whole number is one as float64, too: ids over 2^53 are not."""
+def _fits_in_float(features: pd.DataFrame) -> bool:
+    """Return True if float64 represents every whole number exactly, which ids above 2^53 are not."""
     limit = 2**53
     whole = features.select_dtypes("integer")
     return whole.empty or bool((whole.abs() <= limit).all(axis=None))
 
 
 def _task_of(target: np.ndarray[Any, Any]) -> Literal["classification", "regression"]:
-    """Take text, booleans and up to `MAX_CLASSES` different whole numbers as classes, anything else as numbers to predict."""
+    """Return the task: text, booleans and up to `MAX_CLASSES` different whole numbers are classes."""
     if target.dtype.kind not in "fiu":
         return "classification"
     few = len(np.unique(target)) <= MAX_CLASSES
@@ -274,9 +284,10 @@ def _task_of(target: np.ndarray[Any, Any]) -> Literal["classification", "regress
 
 
 def split(dataset: Dataset, seed: int) -> dict[str, np.ndarray[Any, Any]]:
-    """Split the rows into training, validation, test and holdout: 60, 20, 15 and 5 %, stratified by class and never within a group.
+    """Split the rows into training, validation, test and holdout parts of 60, 20, 15 and 5 %.
 
-    Data with dates is split in their order instead, the oldest rows first; a group stands where its newest row does.
+    The parts are stratified by class, and a group is never divided. Data with dates is split by time instead,
+    the oldest rows first; a group has the date of its newest row.
 
     Returns:
         Part name to the sorted indices of its rows.
@@ -284,39 +295,35 @@ def split(dataset: Dataset, seed: int) -> dict[str, np.ndarray[Any, Any]]:
     Raises:
         DatasetError: there are too few rows or groups, or a part would lack a class.
     """
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold  # noqa: PLC0415
-
-    units, what = (
-        (len(dataset), "rows") if dataset.groups is None else (len(np.unique(dataset.groups)), "groups")
-    )
+    units, what = len(dataset), "rows"
+    if dataset.groups is not None:
+        units, what = len(np.unique(dataset.groups)), "groups"
     if units < FOLDS:
         raise DatasetError(
-            f"{dataset.name} has {units} {what}, and a split into 60, 20, 15 and 5 % needs at least {FOLDS}"
+            f"{dataset.name} has {units} {what}, but a split into 60, 20, 15 and 5 % needs at least {FOLDS}"
         )
     if dataset.task == "classification":
-        _refuse_rare_classes(dataset)
+        _check_class_sizes(dataset)
     if dataset.dates is not None:
-        return _complete(dataset, _split_by_time(dataset))
-    if dataset.task == "classification":
-        splitter: Any = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-        if dataset.groups is not None:
-            splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    else:
-        splitter = (
-            KFold(FOLDS, shuffle=True, random_state=seed) if dataset.groups is None else GroupKFold(FOLDS)
-        )
+        return _check_parts(dataset, _split_by_time(dataset))
+    splitter = splitter_for(dataset, FOLDS, seed)
     folds = [fold for _, fold in splitter.split(np.zeros(len(dataset)), dataset.target, dataset.groups)]
-    return _complete(
-        dataset,
-        {
-            name: np.sort(np.concatenate([folds[index] for index in indices]))
-            for name, indices in PARTS.items()
-        },
-    )
+    parts = {name: np.sort(np.concatenate([folds[index] for index in PARTS[name]])) for name in PARTS}
+    return _check_parts(dataset, parts)
+
+
+def splitter_for(dataset: Dataset, folds: int, seed: int) -> Any:
+    """Return scikit-learn's splitter for this data: stratified by class, and by groups if there are any."""
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold  # noqa: PLC0415
+
+    if dataset.task == "classification":
+        kind = StratifiedKFold if dataset.groups is None else StratifiedGroupKFold
+        return kind(folds, shuffle=True, random_state=seed)
+    return KFold(folds, shuffle=True, random_state=seed) if dataset.groups is None else GroupKFold(folds)
 
 
 def _split_by_time(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
-    """Cut the rows, or groups, in the order of their newest date; what has one date stays together."""
+    """Split the rows, or groups, in the order of their newest date; equal dates are in the same part."""
     dates = np.asarray(dataset.dates)
     if dataset.groups is not None:
         _, which = np.unique(dataset.groups, return_inverse=True)
@@ -330,26 +337,29 @@ def _split_by_time(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
     return {name: np.flatnonzero(where == number) for number, name in enumerate(PARTS)}
 
 
-def _complete(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the parts, if each of them can be used."""
+def _check_parts(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the parts, after a check that none is empty or lacks a class."""
     if empty := [name for name, indices in parts.items() if not len(indices)]:
         raise DatasetError(
-            f"the {empty[0]} part of {dataset.name} would be empty: too many rows have the same date, or belong to one group"
+            f"the {empty[0]} part of {dataset.name} would be empty: too many rows have the same date, or "
+            "belong to one "
+            "group"
         )
     for name in ("train", "validation", "test"):
         absent = set(np.unique(dataset.target).tolist()) - set(dataset.target[parts[name]].tolist())
         if dataset.task == "classification" and absent:
             raise DatasetError(
-                f"the {name} part would hold no row of class {absent.pop()!r}: give more rows of it"
+                f"the {name} part would have no row of class {absent.pop()!r}: provide more rows of it"
             )
     return parts
 
 
-def _refuse_rare_classes(dataset: Dataset) -> None:
+def _check_class_sizes(dataset: Dataset) -> None:
     labels, counts = np.unique(dataset.target, return_counts=True)
     if counts.min() < FOLDS:
         rare = labels.tolist()[counts.argmin()]
         raise DatasetError(
-            f"class {rare!r} of {dataset.target_name!r} has {counts.min()} of {len(dataset)} rows, and a stratified split needs at least "
-            f"{FOLDS} of each. Give more rows of it, or leave the class out."
+            f"class {rare!r} of {dataset.target_name!r} has {counts.min()} of {len(dataset)} rows, but a "
+            "stratified "
+            f"split needs at least {FOLDS} of each class: provide more rows of it, or remove the class"
         )

@@ -1,4 +1,4 @@
-"""Effects of a treatment, as a model that is asked like any other."""
+"""Treatment effects, as an estimator with scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sklearn.base import BaseEstimator
 
 
 class EffectRegressor(BaseEstimator):  # type: ignore[misc]
-    """Predicts how much a treatment changes the outcome of each row, with a confidence interval.
+    """Predicts the change of each row's outcome by a treatment, with a confidence interval.
 
     Args:
-        estimator: of econml, such as `LinearDML`, for a treatment that is given or not.
-        level: of the confidence intervals.
+        estimator: an estimator of econml, such as `LinearDML`, for a binary treatment.
+        level: level of the confidence intervals.
     """
 
     def __init__(self, estimator: Any, level: float = 0.9) -> None:
@@ -24,10 +24,10 @@ class EffectRegressor(BaseEstimator):  # type: ignore[misc]
         """Fit the effect of *treatment* on *y* as a function of *X*.
 
         Args:
-            X: DataFrame of what the effect may depend on, shape (rows, features).
+            X: DataFrame of the features that the effect may depend on, shape (rows, features).
             y: the outcome, shape (rows,).
             treatment: 0 or 1, shape (rows,).
-            controls: what else the outcome and the treatment depend on, shape (rows, any).
+            controls: further variables that outcome and treatment depend on, shape (rows, controls).
         """
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         self.estimator.fit(

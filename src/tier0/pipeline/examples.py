@@ -1,7 +1,8 @@
-"""Models of the three kinds that applications serve: two classifiers, a regressor for two horizons, and the effect of a treatment.
+"""Example models of three kinds: two classifiers, two regressors, and the effect of a treatment.
 
-The customers are drawn, and nobody's; the effect is that of the job training of the National Supported Work Demonstration on
-earnings (LaLonde, "Evaluating the Econometric Evaluations of Training Programs", 1986), in the sample of Dehejia and Wahba.
+The customers are synthetic. The effect is that of the job training of the National Supported Work
+Demonstration on earnings (LaLonde, "Evaluating the Econometric Evaluations of Training Programs", 1986), in
+the sample of Dehejia and Wahba.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ CONTROLS = ["black", "hisp", "marr", "nodegree", "re74"]
 
 @dataclass(frozen=True)
 class ExampleModel:
-    """A trained model, and what is said when it is registered.
+    """A trained model, with the arguments of its registration.
 
     Attributes:
-        name: under which it is served.
+        name: name under which it is served.
         kind: classification, regression or causal.
-        model: fitted.
-        examples: rows that become golden.
-        metadata: what it is about.
+        model: the fitted model.
+        examples: rows that become golden rows.
+        metadata: JSON types that describe the model.
         threshold: see `register_model_for_serving`.
     """
 
@@ -54,18 +55,17 @@ class ExampleModel:
 
 
 def train_classification(seed: int) -> list[ExampleModel]:
-    """Train whether a customer leaves (``churn``), and whether one buys (``conversion``)."""
-    from lightgbm import LGBMClassifier  # noqa: PLC0415 - only where it is trained
+    """Train classifiers of whether a customer leaves (``churn``) and buys (``conversion``)."""
+    from lightgbm import LGBMClassifier  # noqa: PLC0415 - needed by this function alone
 
+    boosting = LGBMClassifier(n_estimators=60, random_state=seed, n_jobs=1, verbose=-1)
     return [
-        _classifier(
-            "churn", LGBMClassifier(n_estimators=60, random_state=seed, n_jobs=1, verbose=-1), -1.0, seed
-        ),
-        _classifier("conversion", LogisticRegression(max_iter=1000), 1.0, seed + 1),
+        _train_classifier("churn", boosting, -1.0, seed),
+        _train_classifier("conversion", LogisticRegression(max_iter=1000), 1.0, seed + 1),
     ]
 
 
-def _classifier(name: str, estimator: Any, sign: float, seed: int) -> ExampleModel:
+def _train_classifier(name: str, estimator: Any, sign: float, seed: int) -> ExampleModel:
     customers, score = _customers(seed)
     noise = np.random.default_rng(seed).logistic(size=len(customers))
     outcome = np.where(sign * score + noise > OFTEN, "yes", "no")
@@ -74,9 +74,8 @@ def _classifier(name: str, estimator: Any, sign: float, seed: int) -> ExampleMod
     )
     model = make_pipeline(_encoder(), estimator).fit(rows, labels)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="X does not have valid feature names"
-        )  # LightGBM gives itself some, and then misses them
+        # LightGBM is fitted on an array, names the columns itself, and then warns that they have no names.
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
         probabilities = model.predict_proba(held_out)[:, 1]
     threshold = choose_threshold(held_out_labels, probabilities, model.classes_, "yes")
     return ExampleModel(
@@ -90,7 +89,7 @@ def _classifier(name: str, estimator: Any, sign: float, seed: int) -> ExampleMod
 
 
 def train_regression(seed: int) -> list[ExampleModel]:
-    """Train what a customer will spend in 90 and in 365 days, with prediction intervals (``ltv_90``, ``ltv_365``)."""
+    """Train regressors of a customer's spending in 90 and 365 days, with intervals."""
     from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415
 
     from tier0.pipeline.intervals import ConformalRegressor  # noqa: PLC0415
@@ -98,14 +97,8 @@ def train_regression(seed: int) -> list[ExampleModel]:
     models = []
     for days in (90, 365):
         customers, score = _customers(seed)
-        draw = np.random.default_rng(seed + days)
-        value = (
-            customers["monthly_spend"]
-            * days
-            / 30
-            * (1 / (1 + np.exp(-score)))
-            * draw.lognormal(sigma=0.2, size=len(customers))
-        )
+        noise = np.random.default_rng(seed + days).lognormal(sigma=0.2, size=len(customers))
+        value = customers["monthly_spend"] * days / 30 * (1 / (1 + np.exp(-score))) * noise
         estimator = make_pipeline(_encoder(), HistGradientBoostingRegressor(max_iter=60, random_state=seed))
         model = ConformalRegressor(estimator, LEVEL, seed).fit(customers[EXAMPLES:], value[EXAMPLES:])
         metadata = {"kind": "regression", "outcome": "spend", "horizon_days": days, "level": LEVEL}
@@ -114,7 +107,7 @@ def train_regression(seed: int) -> list[ExampleModel]:
 
 
 def train_causal(seed: int) -> list[ExampleModel]:
-    """Train what a job training does to a person's earnings, with confidence intervals (``training_effect``).
+    """Train the effect of a job training on a person's earnings, with intervals (``training_effect``).
 
     Raises:
         Tier0Error: econml or causaldata is not installed.
@@ -124,7 +117,8 @@ def train_causal(seed: int) -> list[ExampleModel]:
         from econml.dml import LinearDML  # noqa: PLC0415
     except ModuleNotFoundError as problem:
         raise Tier0Error(
-            f"the causal service needs {problem.name}: pip install 'pytest-tier0[causal]'"
+            f"the causal service needs the package {problem.name}, which is not installed: "
+            "pip install 'pytest-tier0[causal]'"
         ) from problem
     from sklearn.linear_model import LinearRegression  # noqa: PLC0415
 
@@ -150,7 +144,7 @@ TRAINERS: dict[str, Callable[[int], list[ExampleModel]]] = {
 
 
 def _customers(seed: int) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
-    """Draw customers, and how content each one is."""
+    """Generate customers, and a score of each one's satisfaction."""
     draw = np.random.default_rng(seed)
     customers = pd.DataFrame(
         {
@@ -160,12 +154,9 @@ def _customers(seed: int) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
             "plan": draw.choice(PLANS, CUSTOMERS),
         }
     )
-    content = (
-        customers["tenure_months"] / 40
-        - customers["support_calls"] / 2
-        + (customers["plan"] == "premium") * 0.8
-    )
-    return customers, content.to_numpy()
+    is_premium = customers["plan"] == "premium"
+    score = customers["tenure_months"] / 40 - customers["support_calls"] / 2 + is_premium * 0.8
+    return customers, score.to_numpy()
 
 
 def _encoder() -> Any:

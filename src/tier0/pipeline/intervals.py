@@ -1,4 +1,4 @@
-"""Regression with prediction intervals that hold without any assumption about the noise."""
+"""Regression with prediction intervals that need no assumption about the distribution of the noise."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ FOLDS = 5
 
 
 class ConformalRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """A regressor that also says between which bounds an outcome will be.
+    """A regressor with a prediction interval for each row.
 
-    The bounds are the prediction plus and minus one half-width: the quantile of the absolute residuals that cross-validation
-    leaves, with the correction for a finite sample (cross-conformal prediction: Vovk, "Cross-conformal predictors", 2015). They hold
-    *level* of the outcomes on average over all rows, if rows to come are like those of the training.
+    The bounds are the prediction plus and minus one half-width: the quantile of the absolute residuals in
+    cross-validation, with the correction for a finite sample (cross-conformal prediction: Vovk,
+    "Cross-conformal predictors", 2015). On average, they contain a share *level* of the outcomes, if future
+    rows are distributed like the training rows.
 
     Args:
         estimator: the regressor, or a pipeline that ends in one.
-        level: share of the outcomes that must lie within their interval.
-        seed: of the folds.
+        level: share of the outcomes that lie within their interval.
+        seed: seed of the folds.
     """
 
     def __init__(self, estimator: Any, level: float = 0.9, seed: int = 7) -> None:
@@ -31,7 +32,7 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
 
     def fit(self, X: Any, y: Any) -> ConformalRegressor:  # noqa: N803 - scikit-learn's names
-        """Fit on *y* of shape (rows,), numbers."""
+        """Fit on numbers *y* of shape (rows,)."""
         folds = KFold(FOLDS, shuffle=True, random_state=self.seed)
         residuals = np.sort(np.abs(np.asarray(y) - cross_val_predict(clone(self.estimator), X, y, cv=folds)))
         rank = min(math.ceil((len(residuals) + 1) * self.level), len(residuals))

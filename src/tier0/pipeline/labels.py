@@ -1,4 +1,4 @@
-"""XGBoost for any labels: its own wrapper takes 0 to n-1 only."""
+"""A wrapper for classifiers that accept the labels 0 to n-1 only, such as XGBoost's."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sklearn.preprocessing import LabelEncoder
 
 
 class LabelledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier that is trained on, and predicts, labels of any kind, over one that knows 0 to n-1 only.
+    """A classifier for labels of any kind, around one for the labels 0 to n-1.
 
     Args:
-        estimator: the classifier for 0 to n-1.
+        estimator: the classifier for the labels 0 to n-1.
     """
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
 
     def fit(self, X: Any, y: Any) -> LabelledClassifier:  # noqa: N803 - scikit-learn's names
-        """Fit on *y* of shape (rows,), of any dtype that can be sorted."""
+        """Fit on labels *y* of shape (rows,), of any dtype that can be sorted."""
         self.labels_ = LabelEncoder().fit(y)
         self.classes_ = self.labels_.classes_
         self.estimator.fit(X, self.labels_.transform(y))

@@ -1,4 +1,4 @@
-"""MLflow's own process (see `tier0.pipeline.tracking`): it imports, migrates the store, and waits for something to log."""
+"""Worker process for MLflow (see `tier0.pipeline.tracking`): it migrates the store, and logs trainings."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tier0.core.worker_process import Handler
 EXPERIMENT = "tier0"
 ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # MLflow's own seven take minutes to say that a server is down
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # with MLflow's default of 7, an unreachable server takes minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 LOWER_PRIORITY = 10
-"""Added to the process' nice value: nobody waits for it, and the training beside it is waited for."""
+"""Added to the process' nice value: the concurrent training has priority."""
 
 
 def prepare() -> Handler:
-    """Import MLflow, bring the store that the environment names up to date, and return what logs one training to it."""
+    """Import MLflow, migrate the store that the environment names, and return the handler of orders."""
     os.nice(LOWER_PRIORITY)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -33,9 +33,8 @@ def prepare() -> Handler:
     import mlflow  # noqa: PLC0415 - after its environment is set
     import mlflow.sklearn  # noqa: PLC0415
 
-    if artifacts := os.environ[
-        "TIER0_ARTIFACTS"
-    ]:  # as a URI: MLflow puts the root into an SQL statement as it is, quotes and all
+    if artifacts := os.environ["TIER0_ARTIFACTS"]:
+        # A URI, in which quotes are escaped: MLflow inserts this text into an SQL statement unchanged.
         os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = artifacts
     mlflow.set_tracking_uri(os.environ["TIER0_TRACKING_URI"])
     found = mlflow.get_experiment_by_name(EXPERIMENT)
@@ -44,7 +43,16 @@ def prepare() -> Handler:
 
 
 def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
-    """Log what the order names: params, metrics, requirements, and the model in a file of ours; or add to a run that there is."""
+    """Log a training as a new MLflow run, or add to an existing one.
+
+    Args:
+        experiment: id of the experiment.
+        order: ``params``, ``metrics``, ``requirements`` and ``model`` (path of a pickle) for a new run; for
+            an existing one its ``run_id``, with ``tags``, ``metrics`` and ``artifacts`` (paths) to add.
+
+    Returns:
+        The ``run_id``.
+    """
     import mlflow  # noqa: PLC0415
     import mlflow.sklearn  # noqa: PLC0415
 

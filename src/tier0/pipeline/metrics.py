@@ -1,4 +1,4 @@
-"""Metrics on data that the model has never seen, and the choice of a decision threshold."""
+"""Metrics on unseen data, and the choice of a decision threshold."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ MIN_RECALL = 0.10
 MIN_R2 = 0.0
 RESAMPLES = 40
 MEANINGS = {
-    "auc_roc": "how often a row of a class gets a higher probability of it than another row; 0.5 is chance",
-    "average_precision": "precision of a class over all thresholds; by chance its share of the rows",
-    "brier": "mean squared error of the probabilities; less is better",
-    "accuracy": "share of the rows that get their label",
-    "recall_minority": "share of the rarest class' rows that are found",
-    "precision_minority": "share that is right of what is called the rarest class",
-    "r2": "share of the target's variance that is explained; 0 is no better than its mean",
-    "mae": "mean absolute error, in units of the target; less is better",
-    "rmse": "root of the mean squared error, in units of the target; less is better",
+    "auc_roc": "probability that a row of the class is ranked above another row; 0.5 is chance",
+    "average_precision": "precision averaged over all thresholds; chance is the share of the class",
+    "brier": "mean squared error of the probabilities; lower is better",
+    "accuracy": "share of rows with the correct label",
+    "recall_minority": "share of the rarest class's rows that are predicted as such",
+    "precision_minority": "share of rows predicted as the rarest class that belong to it",
+    "r2": "share of the target's variance that is explained; 0 is as good as predicting the mean",
+    "mae": "mean absolute error, in units of the target; lower is better",
+    "rmse": "root mean squared error, in units of the target; lower is better",
 }
-"""What each metric says, for people."""
+"""Explanation of each metric, for reports."""
 
 
 def minority_class(target: np.ndarray[Any, Any]) -> Any:
-    """Return the label with the fewest rows; the later one in sorted order where two are equal."""
+    """Return the label with the fewest rows; of several, the last one in sorted order."""
     labels, counts = np.unique(target, return_counts=True)
     return labels[len(labels) - 1 - int(np.argmin(counts[::-1]))]
 
@@ -39,17 +39,18 @@ def choose_threshold(
     classes: np.ndarray[Any, Any],
     minority: Any,
 ) -> float:
-    """Choose the probability of ``classes[1]`` from which it is predicted, so that F1 of the minority class is highest.
+    """Choose the decision threshold with the highest F1 score of the minority class.
 
     Args:
         target: labels of the validation part, shape (rows,).
-        probabilities: of ``classes[1]``, shape (rows,).
+        probabilities: probabilities of ``classes[1]``, shape (rows,).
         classes: the two labels.
-        minority: one of them.
+        minority: the minority class, one of the two.
 
     Returns:
-        A midpoint between two neighbouring probabilities, so that no row of the validation part sits on the threshold. Of
-        equally good ones, the nearest to 0.5.
+        The minimum probability at which ``classes[1]`` is predicted. It is a midpoint between two
+        neighbouring probabilities, so that no row of the validation part is at the threshold; of equally good
+        ones, the nearest to 0.5.
     """
     values, index = np.unique(probabilities, return_inverse=True)
     if len(values) == 1:
@@ -59,10 +60,10 @@ def choose_threshold(
     rows_below = np.cumsum(np.bincount(index, minlength=len(values)))[:-1]  # of each candidate
     minority_below = np.cumsum(np.bincount(index, weights=is_minority, minlength=len(values)))[:-1]
     if minority == classes[1]:
-        hits, says_minority = is_minority.sum() - minority_below, len(target) - rows_below
+        hits, predicted = is_minority.sum() - minority_below, len(target) - rows_below
     else:
-        hits, says_minority = minority_below, rows_below
-    f1 = 2 * hits / (says_minority + is_minority.sum())
+        hits, predicted = minority_below, rows_below
+    f1 = 2 * hits / (predicted + is_minority.sum())
     best = candidates[f1 == f1.max()]
     return float(best[np.argmin(np.abs(best - 0.5))])
 
@@ -79,14 +80,16 @@ def classification_metrics(
     Args:
         target: true labels, shape (rows,).
         predictions: predicted labels.
-        probabilities: shape (rows, classes); None where the classifier gives none: then what needs them is left out.
+        probabilities: shape (rows, classes); None for a classifier without probabilities, whose result then
+            lacks the metrics that need them.
         classes: the labels, in the order of the columns.
-        minority: the label whose recall and precision are told.
+        minority: the label whose recall and precision are measured.
 
     Returns:
-        ``auc_roc`` and ``average_precision`` (of the minority class for two classes; the mean over one class against the rest for
-        more), ``brier`` (two classes: Brier 1950 halved, as scikit-learn has it; more: the sum over classes, as Brier has it),
-        ``accuracy``, ``recall_minority`` and ``precision_minority``.
+        ``auc_roc`` and ``average_precision`` (for two classes, of the minority class; for more, the mean over
+        one class against the rest), ``brier`` (for two classes, half of the score of Brier 1950, as in
+        scikit-learn; for more, the sum over classes, as in Brier), ``accuracy``, ``recall_minority`` and
+        ``precision_minority``.
     """
     from sklearn.metrics import (  # noqa: PLC0415
         accuracy_score,
@@ -97,13 +100,13 @@ def classification_metrics(
     )
 
     label = {"labels": [minority], "average": "macro", "zero_division": 0.0}
-    of_labels = {
+    label_metrics = {
         "accuracy": float(accuracy_score(target, predictions)),
         "recall_minority": float(recall_score(target, predictions, **label)),
         "precision_minority": float(precision_score(target, predictions, **label)),
     }
     if probabilities is None:
-        return of_labels
+        return label_metrics
     one_hot = (target[:, None] == classes[None, :]).astype(float)
     squared = ((probabilities - one_hot) ** 2).sum(axis=1).mean()
     if len(classes) == 2:
@@ -119,34 +122,30 @@ def classification_metrics(
         "auc_roc": float(auc),
         "average_precision": float(average_precision),
         "brier": float(brier),
-        **of_labels,
+        **label_metrics,
     }
 
 
-def spread_of(
+def bootstrap_spread(
     measure: Callable[[np.ndarray[Any, Any]], dict[str, float]],
     strata: np.ndarray[Any, Any] | None,
     rows: int,
     seed: int,
 ) -> dict[str, float]:
-    """Return how much each metric would vary with other test rows: its standard deviation over bootstrap samples (Efron 1979).
+    """Return the standard deviation of each metric over bootstrap samples of the test rows (Efron 1979).
 
     Args:
-        measure: gives the metrics of the rows at the indices that it is called with.
+        measure: function that returns the metrics of the rows at given indices.
         strata: labels, each of which keeps its number of rows, shape (rows,); None for regression.
-        rows: how many there are.
-        seed: of the draw.
+        rows: number of rows.
+        seed: seed of the samples.
     """
     rng = np.random.default_rng(seed)
-    parts = (
-        [np.arange(rows)]
-        if strata is None
-        else [np.flatnonzero(strata == label) for label in np.unique(strata)]
-    )
-    measured = [
-        measure(np.concatenate([rng.choice(part, len(part)) for part in parts])) for _ in range(RESAMPLES)
-    ]
-    return {name: float(np.std([one[name] for one in measured], ddof=1)) for name in measured[0]}
+    strata = np.zeros(rows) if strata is None else strata
+    parts = [np.flatnonzero(strata == label) for label in np.unique(strata)]
+    samples = (np.concatenate([rng.choice(part, len(part)) for part in parts]) for _ in range(RESAMPLES))
+    measured = [measure(sample) for sample in samples]
+    return {name: float(np.std([each[name] for each in measured], ddof=1)) for name in measured[0]}
 
 
 def regression_metrics(target: np.ndarray[Any, Any], predictions: list[float]) -> dict[str, float]:
@@ -160,20 +159,27 @@ def regression_metrics(target: np.ndarray[Any, Any], predictions: list[float]) -
     }
 
 
-def refuse_useless(metrics: dict[str, float], what: str) -> None:
-    """Fail on a model that is not worth serving.
+def require_useful(metrics: dict[str, float], what: str) -> None:
+    """Check that a model is better than chance.
+
+    Args:
+        metrics: metrics on the test part.
+        what: description of the model, for the message.
 
     Raises:
-        UselessModelError: AUC-ROC under 0.55, recall of the minority class under 10 %, or R² under 0; with all the numbers.
+        UselessModelError: AUC-ROC is below 0.55, recall of the minority class below 10 %, or R² below 0; the
+            message contains all metrics.
     """
     limits = {"auc_roc": MIN_AUC, "recall_minority": MIN_RECALL, "r2": MIN_R2}
     reasons = [
-        f"{name} is {metrics[name]:.3f}, under {limit:g}"
+        f"{name} is {metrics[name]:.3f}, below the minimum of {limit:g}"
         for name, limit in limits.items()
         if name in metrics and not metrics[name] >= limit
     ]
     if reasons:
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
         raise UselessModelError(
-            f"{what} is useless on the test part: {'; '.join(reasons)} ({numbers}). Check the target and the features."
+            f"{what} is not worth serving: on the test part, {'; '.join(reasons)} ({numbers}). Check the "
+            "target and the "
+            "features."
         )

@@ -1,9 +1,9 @@
-"""Step 2: what the data is like, and whether it may be trained on."""
+"""Step 2: quality of the data, and the check of the study's rules for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,23 +18,24 @@ if TYPE_CHECKING:
     from tier0.pipeline.data import Dataset
 
 MAX_NAMED = 3
-"""Values that do not belong, in a message."""
+"""Limit of invalid values named in a message."""
 MAX_TEXT_LENGTH = 300
-MIN_SHIFT_YEARS = 1
-"""Days by which a row may be newer than today: where it was written, tomorrow may have begun."""
+MAX_DAYS_AHEAD = 1
+"""Days by which a row may be newer than today: dates may come from a time zone ahead of UTC."""
+IDENTIFIER_DTYPES = {"object", "str", "string", "int64", "int32"}
 
 
 @dataclass(frozen=True)
 class ColumnQuality:
-    """What one column is like.
+    """Summary of a column.
 
     Attributes:
-        name: of the column.
-        dtype: as pandas has it.
-        missing: share of the rows, from 0 to 1.
-        distinct: how many different values.
-        least: the smallest number; None where they are none.
-        most: the greatest.
+        name: name of the column.
+        dtype: the column's dtype in pandas.
+        missing: share of rows without a value, from 0 to 1.
+        distinct: number of different values.
+        least: the smallest number; None if the values are not numbers.
+        most: the largest number; None if the values are not numbers.
     """
 
     name: str
@@ -47,15 +48,15 @@ class ColumnQuality:
 
 @dataclass(frozen=True)
 class Quality:
-    """What the data is like.
+    """Summary of the data, and the rules that it violates.
 
     Attributes:
-        rows: how many.
-        duplicates: share of the rows that are the same as an earlier one, target included.
-        columns: one entry each, the target last.
-        age_days: of the newest row, where the data has dates.
-        problems: why it must not be trained on, in sentences; empty if it may.
-        notes: what is odd, and does not stop anything.
+        rows: number of rows.
+        duplicates: share of rows that are equal to an earlier one, including the target.
+        columns: summary of each column, the target last.
+        age_days: age of the newest row in days; None if the data has no dates.
+        problems: one sentence for each violated rule; empty if the data can be used.
+        notes: sentences about unusual columns, which do not fail the step.
     """
 
     rows: int
@@ -67,58 +68,58 @@ class Quality:
 
 
 def assess(dataset: Dataset, rules: DataRules) -> Quality:
-    """Look at every column, and hold it against the rules.
+    """Summarise every column, and check the rules.
 
     Raises:
-        StudyError: a rule is about a column that there is not, or asks for dates where there are none; the pandera schema cannot be used.
+        StudyError: a rule's column does not exist, a rule needs dates and there are none, or the pandera
+            schema cannot be imported.
         MissingDependencyError: pandera is not installed.
     """
     frame = dataset.frame()
     for name in rules.columns:
         if name not in frame.columns:
-            raise StudyError(f"data.columns.{name} is about no column. There are: {', '.join(frame.columns)}")
-    columns = tuple(_look_at(frame[name]) for name in frame.columns)
+            raise StudyError(
+                f"data.columns.{name}: no such column. Available columns: {', '.join(frame.columns)}"
+            )
+    columns = tuple(_summarise(frame[name]) for name in frame.columns)
     duplicates = float(frame.duplicated().mean())
-    age = (
-        None
-        if dataset.dates is None
-        else (datetime.now(UTC).date() - dataset.dates.max().astype("datetime64[D]").astype(object)).days
-    )
-    problems = [problem for one in columns for problem in _problems(frame[one.name], one, rules)]
+    age = _age_days(dataset)
+    problems = [problem for column in columns for problem in _problems(frame[column.name], column, rules)]
     if duplicates > rules.most_duplicates:
-        problems.append(
-            f"{duplicates:.0%} of the rows are the same as another one, and most_duplicates is {rules.most_duplicates:.0%}"
-        )
+        limit = f"{rules.most_duplicates:.0%}"
+        problems.append(f"{duplicates:.0%} of the rows are duplicates, but most_duplicates is {limit}")
     if rules.newest_within_days is not None:
         if age is None:
-            raise StudyError(
-                "data.newest_within_days asks how old the rows are, and no column says that: name it with --date"
-            )
+            raise StudyError("data.newest_within_days needs a column of dates: pass its name as --date")
         if age > rules.newest_within_days:
             problems.append(
-                f"the newest row is {age} days old, and newest_within_days is {rules.newest_within_days}"
+                f"the newest row is {age} days old, but newest_within_days is {rules.newest_within_days}"
             )
-        if age < -MIN_SHIFT_YEARS:
-            problems.append(
-                f"the newest row is of {-age} days from now, and newest_within_days asks how old it is"
-            )
+        if age < -MAX_DAYS_AHEAD:
+            problems.append(f"the newest row is {-age} days in the future, but newest_within_days is set")
     if rules.pandera is not None:
-        problems += _hold_against_pandera(frame, rules.pandera)
+        problems += _pandera_problems(frame, rules.pandera)
     notes = [
-        f"{one.name!r} is the same in every row" for one in columns if one.distinct == 1 and not one.missing
+        f"{column.name!r} has the same value in every row"
+        for column in columns
+        if column.distinct == 1 and not column.missing
     ]
     notes += [
-        f"{one.name!r} is different in every row, as ids are"
-        for one in columns[:-1]
-        if one.distinct == len(frame) and one.dtype in IDS
+        f"{column.name!r} has a different value in every row, as an identifier has"
+        for column in columns[:-1]
+        if column.distinct == len(frame) and column.dtype in IDENTIFIER_DTYPES
     ]
     return Quality(len(frame), duplicates, columns, age, tuple(problems), tuple(notes))
 
 
-IDS = {"object", "str", "string", "int64", "int32"}
+def _age_days(dataset: Dataset) -> int | None:
+    if dataset.dates is None:
+        return None
+    newest: date = dataset.dates.max().astype("datetime64[D]").astype(object)
+    return (datetime.now(UTC).date() - newest).days
 
 
-def _look_at(column: pd.Series[Any]) -> ColumnQuality:
+def _summarise(column: pd.Series[Any]) -> ColumnQuality:
     is_number = getattr(column.dtype, "kind", "O") in "fiub"
     values = column.dropna()
     bounds = (float(values.min()), float(values.max())) if is_number and len(values) else (None, None)
@@ -127,50 +128,50 @@ def _look_at(column: pd.Series[Any]) -> ColumnQuality:
     )
 
 
-def _problems(column: pd.Series[Any], seen: ColumnQuality, rules: DataRules) -> list[str]:
-    rule = rules.columns.get(seen.name, ColumnRule())
+def _problems(column: pd.Series[Any], summary: ColumnQuality, rules: DataRules) -> list[str]:
+    rule = rules.columns.get(summary.name, ColumnRule())
+    name = repr(summary.name)
     problems = []
     most_missing = rules.most_missing if rule.most_missing is None else rule.most_missing
-    if seen.missing > most_missing:
+    if summary.missing > most_missing:
         problems.append(
-            f"{seen.name!r} is missing in {seen.missing:.0%} of the rows, and most_missing is {most_missing:.0%}"
+            f"{name} is missing in {summary.missing:.0%} of the rows, but most_missing is {most_missing:.0%}"
         )
     values = column.dropna()
-    is_number = seen.least is not None or not len(values)
+    is_number = summary.least is not None or not len(values)
     if rule.kind in {"number", "whole"} and not is_number:
-        problems.append(f"{seen.name!r} is {seen.dtype}, and a {rule.kind} is asked for")
-    elif (
-        rule.kind in {"whole", "category"}
-        and is_number
-        and (broken := values[values != np.floor(values.to_numpy(dtype=float))]).size
-    ):
-        problems.append(
-            f"{seen.name!r} has numbers that are not whole, such as {_some(broken)}, and kind is {rule.kind!r}"
-        )
+        problems.append(f"{name} has the dtype {summary.dtype}, but kind is {rule.kind!r}")
+    elif rule.kind in {"whole", "category"} and is_number:
+        fractions = values[values != np.floor(values.to_numpy(dtype=float))]
+        if fractions.size:
+            problems.append(
+                f"{name} contains fractions, such as {_some(fractions)}, but kind is {rule.kind!r}"
+            )
     if (rule.least is not None or rule.most is not None) and not is_number:
-        problems.append(f"{seen.name!r} is {seen.dtype}, and least or most is asked of it")
-    elif rule.least is not None and seen.least is not None and seen.least < rule.least:
-        problems.append(f"{seen.name!r} goes down to {seen.least:g}, and least is {rule.least:g}")
-    if is_number and rule.most is not None and seen.most is not None and seen.most > rule.most:
-        problems.append(f"{seen.name!r} goes up to {seen.most:g}, and most is {rule.most:g}")
-    if rule.allowed is not None and (strange := values[~values.isin(list(rule.allowed))]).size:
-        problems.append(
-            f"{seen.name!r} has values that are not allowed, in {len(strange)} rows: {_some(strange)}"
-        )
+        problems.append(f"{name} has the dtype {summary.dtype}, but least or most is set, which need numbers")
+    elif rule.least is not None and summary.least is not None and summary.least < rule.least:
+        problems.append(f"the minimum of {name} is {summary.least:g}, but least is {rule.least:g}")
+    if is_number and rule.most is not None and summary.most is not None and summary.most > rule.most:
+        problems.append(f"the maximum of {name} is {summary.most:g}, but most is {rule.most:g}")
+    if rule.allowed is not None and (others := values[~values.isin(list(rule.allowed))]).size:
+        problems.append(f"{name} has values that are not allowed in {len(others)} rows: {_some(others)}")
     return problems
 
 
 def _some(values: pd.Series[Any]) -> str:
+    """List the first `MAX_NAMED` different values."""
     found = values.unique().tolist()
     return ", ".join(repr(value) for value in found[:MAX_NAMED]) + (" …" if len(found) > MAX_NAMED else "")
 
 
-def _hold_against_pandera(frame: pd.DataFrame, name: str) -> list[str]:
+def _pandera_problems(frame: pd.DataFrame, name: str) -> list[str]:
     try:
-        from pandera.errors import SchemaErrors  # noqa: PLC0415 - only for who uses it
+        from pandera.errors import SchemaErrors  # noqa: PLC0415 - an optional package
     except ModuleNotFoundError:
         raise MissingDependencyError(
-            f"data.pandera = {name!r} needs pandera: pip install pandera, or leave it out"
+            f"data.pandera = {name!r} needs the package pandera, which is not installed: pip install "
+            "pandera, or "
+            "remove the field"
         ) from None
     module, _, attribute = name.partition(":")
     try:
@@ -180,11 +181,10 @@ def _hold_against_pandera(frame: pd.DataFrame, name: str) -> list[str]:
     try:
         schema.validate(frame, lazy=True)
     except SchemaErrors as problem:
-        failed = problem.failure_cases.fillna({"column": "the whole table"}).groupby(
-            ["column", "check"], sort=False
-        )["failure_case"]
+        cases = problem.failure_cases.fillna({"column": "the table"})
         return [
-            f"the pandera schema {name} does not hold: {check} fails for {column}, {len(values)} times, such as {str(values.iloc[0])[:MAX_TEXT_LENGTH]!r}"
-            for (column, check), values in failed
+            f"the pandera schema {name} failed: {check} failed for {column} in {len(values)} cases, such as "
+            f"{str(values.iloc[0])[:MAX_TEXT_LENGTH]!r}"
+            for (column, check), values in cases.groupby(["column", "check"], sort=False)["failure_case"]
         ]
     return []

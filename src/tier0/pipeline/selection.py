@@ -1,4 +1,4 @@
-"""Step 4: which algorithm, by cross-validation of all of them on the same folds."""
+"""Step 4: selection of the algorithm, by cross-validation of all candidates on the same folds."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tier0.core.event_log import EventLog
 from tier0.core.events import SelectionDone, SelectionSampled, SelectionScore
 from tier0.pipeline.candidates import Candidate
 from tier0.pipeline.cluster import Executor
-from tier0.pipeline.data import Dataset
+from tier0.pipeline.data import Dataset, splitter_for
 
 CV_FOLDS = 5
 MAX_ROWS = 20_000
-"""To compare the algorithms on: more takes minutes, and hardly ever changes which one wins."""
+"""Limit of rows for the comparison: more rows take minutes, and rarely change which algorithm is best."""
 SCORINGS = {
     "binary": ("roc_auc", "AUC-ROC"),
     "multiclass": ("roc_auc_ovr", "AUC-ROC (one against the rest)"),
@@ -30,12 +30,12 @@ SCORINGS = {
 
 @dataclass(frozen=True)
 class Score:
-    """How one candidate did.
+    """Cross-validation score of a candidate.
 
     Attributes:
         candidate: the algorithm.
-        mean: of its scores over the folds.
-        spread: their standard deviation.
+        mean: mean of its scores over the folds.
+        spread: standard deviation of its scores.
         seconds: wall time of all its fits.
     """
 
@@ -53,11 +53,11 @@ class Selection:
     """The outcome of step 4.
 
     Attributes:
-        scores: best first.
-        metric: what was compared.
-        reason: one sentence on why the winner won.
-        rows: on how many it was compared.
-        drawn: how they were drawn, in words; empty where they are the whole training part.
+        scores: scores of all candidates, the best first.
+        metric: name of the score.
+        reason: one sentence about the difference between the best and the second.
+        rows: number of rows used.
+        drawn: description of how they were drawn; empty if they are the complete training part.
     """
 
     scores: list[Score]
@@ -73,7 +73,7 @@ class Selection:
 
 
 def scoring_of(dataset: Dataset) -> tuple[str, str]:
-    """Return scikit-learn's name of the score for this task, and the one for people."""
+    """Return scikit-learn's name of the score for this task, and its name in reports."""
     if dataset.task == "regression":
         return SCORINGS["regression"]
     return SCORINGS["binary" if len(np.unique(dataset.target)) == 2 else "multiclass"]
@@ -85,36 +85,46 @@ def select(
     candidates: list[Candidate],
     seed: int,
     events: EventLog,
-    run: Executor = starmap,
+    executor: Executor = starmap,
 ) -> Selection:
-    """Compare the candidates on the training part and pick the one with the highest mean score.
+    """Compare the candidates on the training part, and select the one with the highest mean score.
 
-    A tie goes to the smaller spread, then to the order of *candidates*: never to the clock, so that the same seed gives the
-    same winner.
+    In a tie, the smaller spread decides, and then the order of *candidates*. Durations do not count, so that
+    the same seed always selects the same algorithm.
+
+    Args:
+        dataset: the data.
+        train: row indices of the training part.
+        candidates: the algorithms.
+        seed: seed of the folds, and of the sample if there are more than `MAX_ROWS` rows.
+        events: log of events.
+        executor: runs the fits.
+
+    Raises:
+        DatasetError: a candidate cannot be fitted or scored on every fold.
     """
     drawn = ""
     if len(train) > MAX_ROWS:
-        drawn = _how_drawn(dataset)
+        drawn = _sampling_method(dataset)
         events.emit(SelectionSampled(), f"step 4 selection: on {MAX_ROWS:,} of {len(train):,} rows: {drawn}")
         train = _sample(dataset, train, seed)
     features, target = dataset.take(train)
     scoring, metric = scoring_of(dataset)
-    folds = list(
-        _splitter(dataset, seed).split(
-            np.zeros(len(train)), target, None if dataset.groups is None else dataset.groups[train]
-        )
-    )
+    groups = None if dataset.groups is None else dataset.groups[train]
+    folds = list(splitter_for(dataset, CV_FOLDS, seed).split(np.zeros(len(train)), target, groups))
     scores = []
     for candidate in candidates:
-        score = _cross_validate(candidate, features, target, folds, scoring, run)
+        score = _cross_validate(candidate, features, target, folds, scoring, executor)
         scores.append(score)
         events.emit(
             SelectionScore(algorithm=candidate.estimator, mean=score.mean),
             f"step 4 selection: {score} ({metric})",
         )
-    if broken := [score for score in scores if not np.isfinite(score.mean)]:
+    if undefined := [score for score in scores if not np.isfinite(score.mean)]:
         raise DatasetError(
-            f"{broken[0].candidate.estimator} has no {metric} on one of {CV_FOLDS} folds: a fold lacks a class. Give more rows, or smaller groups."
+            f"the {metric} of {undefined[0].candidate.estimator} is undefined on one of {CV_FOLDS} folds, "
+            "which lacks a "
+            "class: provide more rows, or smaller groups"
         )
     scores.sort(key=lambda score: (-score.mean, score.spread))
     selection = Selection(scores, metric, _reason(scores, metric), len(train), drawn)
@@ -126,11 +136,11 @@ def select(
 
 
 def _sample(dataset: Dataset, train: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
-    """Draw `MAX_ROWS` rows, of each class as large a share as there is; where there are groups, whole ones until it is enough."""
+    """Draw `MAX_ROWS` rows, stratified by class; with groups, complete groups until there are enough rows."""
     if dataset.groups is not None:
         order = np.random.default_rng(seed).permutation(np.unique(dataset.groups[train]))
-        place = {group: number for number, group in enumerate(order)}
-        ranks = np.array([place[group] for group in dataset.groups[train]])
+        positions = {group: number for number, group in enumerate(order)}
+        ranks = np.array([positions[group] for group in dataset.groups[train]])
         return np.sort(train[np.argsort(ranks, kind="stable")[:MAX_ROWS]])
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
@@ -140,37 +150,23 @@ def _sample(dataset: Dataset, train: np.ndarray[Any, Any], seed: int) -> np.ndar
     return found
 
 
-def _how_drawn(dataset: Dataset) -> str:
+def _sampling_method(dataset: Dataset) -> str:
     if dataset.groups is not None:
-        return "whole groups, drawn at random"
-    return (
-        "drawn at random, each class in its proportion"
-        if dataset.task == "classification"
-        else "drawn at random"
-    )
-
-
-def _splitter(dataset: Dataset, seed: int) -> Any:
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold  # noqa: PLC0415
-
+        return "complete groups, drawn at random"
     if dataset.task == "classification":
-        kind = StratifiedKFold if dataset.groups is None else StratifiedGroupKFold
-        return kind(CV_FOLDS, shuffle=True, random_state=seed)
-    return (
-        KFold(CV_FOLDS, shuffle=True, random_state=seed) if dataset.groups is None else GroupKFold(CV_FOLDS)
-    )
+        return "drawn at random, stratified by class"
+    return "drawn at random"
 
 
 def _cross_validate(
-    candidate: Candidate, features: Any, target: Any, folds: list[Any], scoring: str, run: Executor
+    candidate: Candidate, features: Any, target: Any, folds: list[Any], scoring: str, executor: Executor
 ) -> Score:
     start = time.perf_counter()
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        calls = [(candidate.build(), features, target, *fold, scoring) for fold in folds]
         try:
-            values = list(
-                run(_score_fold, [(candidate.build(), features, target, *fold, scoring) for fold in folds])
-            )
+            values = list(executor(_score_fold, calls))
         except ValueError as problem:
             raise DatasetError(f"{candidate.estimator} cannot be cross-validated: {problem}") from problem
     return Score(candidate, float(np.mean(values)), float(np.std(values)), time.perf_counter() - start)
@@ -191,7 +187,16 @@ def _score_fold(
 def fit_and_score(
     model: Any, features: Any, target: Any, unseen: Any, unseen_target: Any, scoring: str
 ) -> tuple[float, Any]:
-    """Fit *model*, and return its score (scikit-learn's name of it) on rows that it has not seen, and the model."""
+    """Fit a model, and return its score on unseen rows and the model itself.
+
+    Args:
+        model: the unfitted model.
+        features: features of the training rows.
+        target: target of the training rows.
+        unseen: features of the rows to score on.
+        unseen_target: target of the rows to score on.
+        scoring: scikit-learn's name of the score.
+    """
     from sklearn.metrics import get_scorer  # noqa: PLC0415
 
     model.fit(features, target)
@@ -204,6 +209,10 @@ def _reason(scores: list[Score], metric: str) -> str:
         return f"{best} ({metric}) is the only candidate"
     second = scores[1]
     lead = best.mean - second.mean
-    weight = "more" if lead > max(best.spread, second.spread) else "less"
-    others = f". Behind them: {'; '.join(map(str, scores[2:]))}" if scores[2:] else ""
-    return f"{best} has the highest mean {metric}, {lead:.3f} above {second}; that lead is {weight} than the spread between folds{others}"
+    comparison = "larger" if lead > max(best.spread, second.spread) else "smaller"
+    others = f". Others: {'; '.join(map(str, scores[2:]))}" if scores[2:] else ""
+    return (
+        f"{best} has the highest mean {metric}, {lead:.3f} above {second}; the difference is {comparison} "
+        "than the spread "
+        f"between folds{others}"
+    )

@@ -1,14 +1,14 @@
-"""Step 1: what is asked, of whom, and when it is answered well enough; and with it what the data must be like and who belongs to the cohort.
+"""Step 1: the study, which states the problem, the success criterion, the rules for the data, and the cohort.
 
-A few lines of TOML, any of them::
+It is a TOML file, in which every part is optional::
 
     schema = 1
 
     [scope]
     problem = "who stops the therapy within a year"
     population = "adults on therapy"
-    metric = "auc_roc"                # of success, on the test part …
-    success = 0.65                    # … and what it must reach
+    metric = "auc_roc"                # success criterion: this metric, on the test part,
+    success = 0.65                    # must reach this value
     minimum_rows = 200
 
     [data]
@@ -27,6 +27,7 @@ A few lines of TOML, any of them::
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -48,12 +49,12 @@ METRICS: dict[str, tuple[Literal["classification", "regression"], Literal["most"
     "mae": ("regression", "least", 0.0, float("inf")),
     "rmse": ("regression", "least", 0.0, float("inf")),
 }
-"""Of which task each is, whether more or less of it is better, and what it may be: see `tier0.pipeline.metrics`."""
+"""Task, better direction, smallest and largest value of each metric of `tier0.pipeline.metrics`."""
 CONDITIONS = ("at_least", "at_most", "equals", "one_of", "not_one_of", "present")
 
 
 class StudyError(Tier0Error):
-    """The statement of the problem contradicts itself, or does not fit the data; the message names the field, the value and the remedy."""
+    """The study is invalid or does not fit the data; the message names field, value and remedy."""
 
 
 class _Part(BaseModel):
@@ -61,16 +62,16 @@ class _Part(BaseModel):
 
 
 class Scope(_Part):
-    """What is asked.
+    """The problem and the success criterion.
 
     Attributes:
-        problem: in words.
-        population: in words.
-        target: what is predicted; with a file it is the column, as with ``--target``.
-        metric: of success, measured on the test part; one of `METRICS`.
-        success: what it must reach, or may be at most where less is better; None takes whatever comes.
-        minimum_rows: of the cohort.
-        minimum_of_each_class: of the cohort, for a classification.
+        problem: description of the problem.
+        population: description of the population.
+        target: what is predicted; for a file the column, as with ``--target``.
+        metric: metric of the success criterion, measured on the test part; one of `METRICS`.
+        success: minimum of the metric, or maximum if less is better; None for no success criterion.
+        minimum_rows: minimum number of rows in the cohort.
+        minimum_of_each_class: minimum number of rows of each class in the cohort, for a classification.
     """
 
     problem: str = ""
@@ -82,28 +83,35 @@ class Scope(_Part):
     minimum_of_each_class: int = Field(default=20, ge=20)
 
     @model_validator(mode="after")
-    def _refuse_contradictions(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.metric is not None and self.metric not in METRICS:
-            raise ValueError(f"metric = {self.metric!r} is not measured: give one of {', '.join(METRICS)}")
+            raise ValueError(f"unknown metric {self.metric!r}: choose one of {', '.join(METRICS)}")
         if self.success is not None:
             if self.metric is None:
-                raise ValueError(f"success = {self.success!r} says how much, and not of what: add metric")
+                raise ValueError(f"success = {self.success!r} needs a metric: add metric")
             _, better, worst, best = METRICS[self.metric]
             if not worst <= self.success <= best:
                 raise ValueError(
-                    f"success = {self.success!r} cannot be asked of {self.metric}: give {worst:g} to {best:g}"
+                    f"success must be {worst:g} to {best:g} for metric = {self.metric!r}, got "
+                    f"{self.success!r}"
                 )
             if better == "most" and self.success == best:
                 raise ValueError(
-                    f"success = {self.success!r} asks for a {self.metric} that is perfect: what reaches that has seen the answer"
+                    f"success = {self.success!r} requires a perfect {self.metric}, which only a model that "
+                    "has seen the "
+                    "target reaches: choose a smaller value"
                 )
-        if self.minimum_of_each_class * 2 > self.minimum_rows:
-            message = f"minimum_of_each_class = {self.minimum_of_each_class} needs more rows than minimum_rows = {self.minimum_rows}"
-            raise ValueError(f"{message}: raise the second to {self.minimum_of_each_class * 2} at least")
+        minimum = self.minimum_of_each_class * 2
+        if minimum > self.minimum_rows:
+            raise ValueError(
+                f"minimum_rows must be at least {minimum} for minimum_of_each_class = "
+                f"{self.minimum_of_each_class}, got "
+                f"{self.minimum_rows}"
+            )
         return self
 
     def reached(self, metrics: dict[str, float]) -> bool | None:
-        """Tell whether these metrics are a success; None where nothing was asked."""
+        """Return whether these metrics meet the success criterion; None if there is no criterion."""
         if self.metric is None or self.success is None:
             return None
         value = metrics[self.metric]
@@ -111,14 +119,14 @@ class Scope(_Part):
 
 
 class ColumnRule(_Part):
-    """What the values of one column must be like.
+    """Rules for the values of one column.
 
     Attributes:
         kind: ``number``, ``whole`` (numbers), or ``category`` (text, or whole numbers).
-        least: of a number.
-        most: of a number.
-        allowed: categories.
-        most_missing: share of the rows, from 0 to 1; instead of the one for all columns.
+        least: the smallest number allowed.
+        most: the largest number allowed.
+        allowed: the values allowed.
+        most_missing: maximum share of rows without a value, from 0 to 1; replaces the rule for all columns.
     """
 
     kind: Literal["number", "whole", "category"] | None = None
@@ -128,27 +136,24 @@ class ColumnRule(_Part):
     most_missing: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _refuse_contradictions(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.least is not None and self.most is not None and self.least > self.most:
-            raise ValueError(f"least = {self.least:g} is more than most = {self.most:g}: no value is both")
-        if (self.least is not None or self.most is not None) and (
-            self.allowed is not None or self.kind == "category"
-        ):
-            raise ValueError(
-                "least and most are for numbers, and allowed and kind = 'category' are not: keep one of them"
-            )
+            raise ValueError(f"least = {self.least:g} is greater than most = {self.most:g}")
+        has_bounds = self.least is not None or self.most is not None
+        if has_bounds and (self.allowed is not None or self.kind == "category"):
+            raise ValueError("least and most cannot be combined with allowed or kind = 'category'")
         return self
 
 
 class DataRules(_Part):
-    """What the data must be like.
+    """Rules for the data.
 
     Attributes:
-        most_missing: share of any column.
-        most_duplicates: share of the rows that are the same as another one in everything.
-        newest_within_days: how old the newest row may be; needs a column of dates.
-        columns: rules for single ones.
-        pandera: ``module:name`` of a pandera schema that must hold, too.
+        most_missing: maximum share of rows without a value in any column.
+        most_duplicates: maximum share of rows that are equal to another row.
+        newest_within_days: maximum age of the newest row in days; needs a column of dates.
+        columns: rules for single columns, by name.
+        pandera: ``module:name`` of a pandera schema that is checked as well.
     """
 
     most_missing: float = Field(default=0.5, ge=0, le=1)
@@ -159,18 +164,18 @@ class DataRules(_Part):
 
 
 class Criterion(_Part):
-    """Who belongs to the cohort: whoever meets one condition on one column.
+    """A condition on one column that the rows of the cohort meet.
 
     Attributes:
-        name: in words; the condition itself by default.
-        column: that it is about.
-        at_least: a number.
-        at_most: a number.
-        equals: a value.
-        one_of: values.
-        not_one_of: values.
-        present: whether there must be a value, or must be none.
-        where_missing: what becomes of rows that have no value there.
+        name: description of the criterion; the condition itself by default.
+        column: name of the column.
+        at_least: minimum of a number.
+        at_most: maximum of a number.
+        equals: the required value.
+        one_of: the allowed values.
+        not_one_of: the excluded values.
+        present: True if a value is required, False if it must be missing.
+        where_missing: whether rows without a value are excluded or kept.
     """
 
     column: str
@@ -185,54 +190,63 @@ class Criterion(_Part):
 
     @property
     def condition(self) -> str:
-        """The one that is given."""
+        """Name of the field with the condition."""
         return next(name for name in CONDITIONS if getattr(self, name) is not None)
 
     def __str__(self) -> str:
+        if self.name:
+            return self.name
         value = getattr(self, self.condition)
-        return (
-            self.name
-            or f"{self.column} {self.condition.replace('_', ' ')} {', '.join(map(str, value)) if isinstance(value, tuple) else value}"
-        )
+        text = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+        return f"{self.column} {self.condition.replace('_', ' ')} {text}"
 
     @model_validator(mode="after")
-    def _refuse_contradictions(self) -> Self:
+    def _check_consistency(self) -> Self:
         given = [name for name in CONDITIONS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"a criterion has one condition, and this one has {', '.join(given) or 'none'}: give one of {', '.join(CONDITIONS)}"
+                f"a criterion needs exactly one condition ({', '.join(CONDITIONS)}), got "
+                f"{', '.join(given) or 'none'}"
             )
         return self
 
 
 class Study(_Part):
-    """The whole statement."""
+    """A study.
+
+    Attributes:
+        scope: the problem and the success criterion.
+        data: rules for the data.
+        cohort: criteria for the rows, applied in this order.
+    """
 
     scope: Scope = Scope()
     data: DataRules = DataRules()
     cohort: tuple[Criterion, ...] = ()
 
     @model_validator(mode="after")
-    def _refuse_contradictions(self) -> Self:
-        for one in self.cohort:
-            for other in self.cohort:
-                same = one.column == other.column
-                if (
-                    same
-                    and one.at_least is not None
-                    and other.at_most is not None
-                    and one.at_least > other.at_most
-                ):
-                    message = f"at_least = {one.at_least:g} and at_most = {other.at_most:g} of {one.column!r}"
-                    raise ValueError(f"{message} leave nobody in the cohort: change one of them")
+    def _check_consistency(self) -> Self:
+        for lower, upper in itertools.permutations(self.cohort, 2):
+            if lower.column != upper.column or lower.at_least is None or upper.at_most is None:
+                continue
+            if lower.at_least > upper.at_most:
+                raise ValueError(
+                    f"no row can meet both at_least = {lower.at_least:g} and at_most = {upper.at_most:g} of "
+                    "the column "
+                    f"{lower.column!r}: change one of them"
+                )
         return self
 
 
 def read_study(path: Path | None, **scope: Any) -> Study:
-    """Read the statement of the problem; what is given beside the file wins over its ``[scope]``.
+    """Read a study.
+
+    Args:
+        path: the TOML file; None for a study without a file.
+        scope: fields of ``[scope]`` that replace those of the file, unless they are None.
 
     Raises:
-        StudyError: it cannot be read, has a field that there is not, or contradicts itself.
+        StudyError: the file cannot be read, has an unknown field, or contradicts itself.
     """
     document = {} if path is None else read_document(path, "the study", SCHEMA, StudyError)
     given = {name: value for name, value in scope.items() if value is not None}
@@ -241,16 +255,17 @@ def read_study(path: Path | None, **scope: Any) -> Study:
     try:
         return Study.model_validate(document)
     except ValidationError as problem:
-        raise StudyError(f"the study{'' if path is None else f' {path}'}: {_in_words(problem)}") from None
+        source = "the study" if path is None else f"the study {path}"
+        raise StudyError(f"{source}: {_describe(problem)}") from None
 
 
-def _in_words(problem: ValidationError) -> str:
-    """Return the first mistake: the field, the value, and what would do."""
+def _describe(problem: ValidationError) -> str:
+    """Describe the first error: the field, the value, and what is expected."""
     first = problem.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{where} is no field of it. Take it out, or see whether it is misspelled"
+        return f"unknown field {where}: remove it, or correct its spelling"
     if first["type"] == "value_error":
         return f"{where}{': ' if where else ''}{first['ctx']['error']}"
-    said = first["msg"]
-    return f"{where} = {first['input']!r}: {said[:1].lower()}{said[1:]}"
+    message = first["msg"]
+    return f"{where} = {first['input']!r}: {message[:1].lower()}{message[1:]}"

@@ -1,7 +1,7 @@
-"""Logging a training to MLflow.
+"""Logging of a training to MLflow, in a worker process that runs concurrently with the training.
 
-MLflow works in a process of its own, beside the training: importing it, and bringing a new SQLite store through all of its
-migrations, takes longer than to train; and what it sets for its process (tracking URI, loggers, telemetry) is not set in ours.
+Importing MLflow and migrating a new SQLite store takes longer than the training. In its own process, MLflow
+also leaves this process's settings (tracking URI, loggers, telemetry) unchanged.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 
 class Tracking:
-    """An MLflow tracking store: the one at *uri*, or that MLFLOW_TRACKING_URI names, or an SQLite file in *folder*.
+    """An MLflow tracking store, prepared in the background by a worker process that handles a single `log`.
 
-    It is prepared from now on; `log` uses it once.
+    Args:
+        folder: folder for temporary files, and for the SQLite file of the default store.
+        uri: tracking URI of the store; MLFLOW_TRACKING_URI by default, and then an SQLite file in *folder*.
     """
 
     def __init__(self, folder: Path, uri: str | None = None) -> None:
@@ -40,22 +42,22 @@ class Tracking:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tier0-mlflow")
 
     def log(self, training: Training, model: bytes) -> Future[tuple[str, str]]:
-        """Log parameters, metrics and the model, without waiting for it.
+        """Log parameters, metrics and the model in the background.
 
         Args:
-            training: what is logged.
-            model: its model, pickled so that another process can read it.
+            training: the training to log.
+            model: its model, pickled so that another process can load it.
 
         Returns:
-            In the future, the run's id and the model's URI, ``runs:/<id>/model``; or `Tier0Error`: the store cannot be used.
+            A future of the MLflow run's id and the model's URI, ``runs:/<id>/model``. It raises `Tier0Error`
+            if the store cannot be used.
         """
         (self._folder / "model.pkl").write_bytes(model)
+        score = {} if training.score is None else {"validation_score": training.score}
         order = {
             "model": str(self._folder / "model.pkl"),
             "params": _parameters(training),
-            "metrics": training.metrics
-            if training.score is None
-            else {**training.metrics, "validation_score": training.score},
+            "metrics": {**training.metrics, **score},
             "requirements": _requirements(training),
         }
         return self._thread.submit(self._log, order)
@@ -63,36 +65,28 @@ class Tracking:
     def complete(
         self, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float], artifacts: Sequence[Path]
     ) -> None:
-        """Add to a run that was logged what came of its model; instead of `log`, and waits for it.
+        """Add tags, metrics and artifacts to the MLflow run of an earlier `log`; called instead of `log`.
 
         Raises:
             Tier0Error: the store cannot be used.
         """
-        self._log(
-            {
-                "run_id": run_id,
-                "tags": dict(tags),
-                "metrics": dict(metrics),
-                "artifacts": [str(path) for path in artifacts],
-            }
-        )
+        paths = [str(path) for path in artifacts]
+        self._log({"run_id": run_id, "tags": dict(tags), "metrics": dict(metrics), "artifacts": paths})
 
     def _log(self, order: dict[str, Any]) -> tuple[str, str]:
         try:
             run_id = self._worker.execute(order)["run_id"]
         except Tier0Error as problem:
-            remedy = (
-                "Check MLFLOW_TRACKING_URI, or unset it"
-                if self._is_named
-                else "Make room there, or set TMPDIR or MLFLOW_TRACKING_URI"
-            )
+            remedy = "Free space there, or set TMPDIR or MLFLOW_TRACKING_URI"
+            if self._is_named:
+                remedy = "Check MLFLOW_TRACKING_URI, or unset it"
             raise Tier0Error(
                 f"MLflow's tracking store {self.uri} cannot be used: {problem}. {remedy}."
             ) from problem
         return run_id, f"runs:/{run_id}/model"
 
     def close(self) -> None:
-        """End MLflow's process, even while it logs."""
+        """End the worker process, even while it logs."""
         self._worker.close()
         self._thread.shutdown()
 
@@ -114,13 +108,14 @@ def _parameters(training: Training) -> dict[str, Any]:
 
 
 def _requirements(training: Training) -> list[str]:
-    """Name the model's requirements: left to itself, MLflow finds them by loading the model in another process, for seconds."""
-    package = package_of(training.model)
-    names = {"sklearn": "scikit-learn"}
-    found = {
-        name: getattr(import_module(name), "__version__", None)
-        for name in sorted({"sklearn", "numpy", "cloudpickle", package})
-    }
-    return [
-        f"{names.get(name, name)}=={version}" for name, version in found.items() if version is not None
-    ]  # a user's own module has none
+    """Return the model's requirements.
+
+    Without them MLflow would load the model in another process to find them, which takes seconds.
+    """
+    distributions = {"sklearn": "scikit-learn"}
+    requirements = []
+    for name in sorted({"sklearn", "numpy", "cloudpickle", package_of(training.model)}):
+        version = getattr(import_module(name), "__version__", None)
+        if version is not None:  # a user's own module may have no version
+            requirements.append(f"{distributions.get(name, name)}=={version}")
+    return requirements

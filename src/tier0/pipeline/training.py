@@ -1,4 +1,4 @@
-"""Step 5: the winner's hyper-parameters, its fit, its threshold and its metrics."""
+"""Step 5: hyper-parameters, fit, decision threshold and metrics of the selected algorithm."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from threadpoolctl import threadpool_limits
 
 from tier0.core.events import TrainingDone, TrainingTrial
 from tier0.pipeline.metrics import (
+    bootstrap_spread,
     choose_threshold,
     classification_metrics,
     minority_class,
-    refuse_useless,
     regression_metrics,
-    spread_of,
+    require_useful,
 )
 from tier0.pipeline.selection import fit_and_score, scoring_of
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from tier0.pipeline.data import Dataset
 
 MAX_EXAMPLES = 50
-AT_ONCE = 4
-"""Trials that the sampler is asked for before it is told anything of them."""
+BATCH = 4
+"""Trials that the sampler draws before it gets the scores of any of them."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,21 @@ class Training:
     Attributes:
         model: the fitted pipeline.
         algorithm: the estimator's class name.
-        parameters: the hyper-parameters that the search found; empty where none was better than the defaults.
-        score: of those parameters on the validation part; None without a search.
-        metric: what *score* is.
-        trials: how many were tried.
+        parameters: the hyper-parameters that the search found; empty if none was better than the defaults.
+        score: score of those parameters on the validation part; None without a search.
+        metric: name of *score*.
+        trials: number of hyper-parameters tried.
         threshold: the decision threshold, for two classes.
-        metrics: on the test part.
-        spread: of each metric, see `tier0.pipeline.metrics.spread_of`.
-        minority: the label with the fewest rows; None for regression.
+        metrics: metrics on the test part.
+        spread: spread of each metric, see `tier0.pipeline.metrics.bootstrap_spread`.
+        minority: the label with the fewest rows; None for a regression.
         rows: part name to its number of rows.
-        examples: features of at most 50 rows of the holdout part: what becomes the golden rows.
-        names: the features' names.
-        dataset: what the data is called.
-        target: what was predicted.
+        examples: features of at most 50 rows of the holdout part, which become golden rows.
+        names: names of the features.
+        dataset: name of the data.
+        target: name of the target.
         task: classification or regression.
-        seed: what all of it started from.
+        seed: seed of the training.
     """
 
     model: Any
@@ -87,11 +87,20 @@ def train(
     trials: int,
     seed: int,
     events: EventLog,
-    run: Executor = starmap,
+    executor: Executor = starmap,
 ) -> Training:
-    """Tune *candidate* on the validation part, refit it on training and validation, and measure it on the test part.
+    """Tune a candidate on the validation part, refit it on both, and measure it on the test part.
 
-    The threshold is chosen on the validation part by the best trial's model, which has not seen it.
+    The threshold is chosen on the validation part with the search's best model, fitted without that part.
+
+    Args:
+        dataset: the data.
+        parts: part name to row indices.
+        candidate: the algorithm.
+        trials: number of hyper-parameters to try.
+        seed: seed of the search.
+        events: log of events.
+        executor: runs the fits of the search.
 
     Raises:
         UselessModelError: the model is not worth serving.
@@ -99,18 +108,18 @@ def train(
     start = time.perf_counter()
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        parameters, score, tuned = _search(dataset, parts, candidate, trials, seed, events, run)
+        parameters, score, tuned = _tune(dataset, parts, candidate, trials, seed, events, executor)
         threshold, minority = _threshold(dataset, parts, tuned)
         both = np.sort(np.concatenate([parts["train"], parts["validation"]]))
         model = candidate.build(**parameters).fit(*dataset.take(both))
         metrics, spread = measure(dataset, parts["test"], model, threshold, minority, seed)
-    refuse_useless(metrics, f"{candidate.estimator} on {dataset.name}")
+    require_useful(metrics, f"{candidate.estimator} on {dataset.name}")
     done = TrainingDone(
         metrics=metrics,
         spread=spread,
         threshold=threshold,
         seconds=time.perf_counter() - start,
-        **described(dataset, candidate.estimator, {name: len(indices) for name, indices in parts.items()}),
+        **card_facts(dataset, candidate.estimator, {name: len(indices) for name, indices in parts.items()}),
     )
     numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
     events.emit(done, f"step 5 training {candidate.estimator}: {numbers} on the test part")
@@ -135,45 +144,48 @@ def train(
     )
 
 
-def _search(
+def _tune(
     dataset: Dataset,
     parts: dict[str, np.ndarray[Any, Any]],
     candidate: Candidate,
     trials: int,
     seed: int,
     events: EventLog,
-    run: Executor,
+    executor: Executor,
 ) -> tuple[dict[str, Any], float, Any]:
-    """Return the best hyper-parameters, their score on the validation part, and the model that was fitted with them.
+    """Return the best hyper-parameters, their score on the validation part, and the model fitted with them.
 
-    The sampler is asked for a fixed number of trials at once, and told in their order: so it does not matter where they run.
+    The sampler draws a fixed number of trials at once and gets their scores in order, so the result does not
+    depend on the executor.
     """
     import optuna  # noqa: PLC0415
 
     rows = (*dataset.take(parts["train"]), *dataset.take(parts["validation"]), scoring_of(dataset)[0])
-    ((score, model),) = run(fit_and_score, [(candidate.build(), *rows)])
+    ((score, model),) = executor(fit_and_score, [(candidate.build(), *rows)])
     best: tuple[dict[str, Any], float, Any] = ({}, score, model)
     with _quiet("optuna"):
-        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    for first in range(0, trials, AT_ONCE):
-        asked = [study.ask() for _ in range(min(AT_ONCE, trials - first))]
-        drawn = [candidate.suggest(trial) for trial in asked]
-        fitted = run(fit_and_score, [(candidate.build(**parameters), *rows) for parameters in drawn])
-        for number, (trial, parameters, (score, model)) in enumerate(
-            zip(asked, drawn, fitted, strict=True), first + 1
-        ):
-            study.tell(trial, score)
+        search = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    for first in range(0, trials, BATCH):
+        batch = [search.ask() for _ in range(min(BATCH, trials - first))]
+        drawn = [candidate.suggest(trial) for trial in batch]
+        fitted = executor(fit_and_score, [(candidate.build(**parameters), *rows) for parameters in drawn])
+        outcomes = zip(batch, drawn, fitted, strict=True)
+        for number, (trial, parameters, (score, model)) in enumerate(outcomes, first + 1):
+            search.tell(trial, score)
             if score > best[1]:
                 best = (parameters, score, model)
-            message = f"step 5 training {candidate.estimator}, trial {number}/{trials}: {score:.3f}, best {best[1]:.3f}"
-            events.emit(TrainingTrial(number=number, score=score), message)
+            progress = f"trial {number}/{trials}: {score:.3f}, best {best[1]:.3f}"
+            events.emit(
+                TrainingTrial(number=number, score=score),
+                f"step 5 training {candidate.estimator}, {progress}",
+            )
     return best
 
 
 def _threshold(
     dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
 ) -> tuple[float | None, Any]:
-    """Return the decision threshold (two classes only), and the minority class."""
+    """Return the decision threshold (for two classes) and the minority class (for a classification)."""
     if dataset.task == "regression":
         return None, None
     minority = minority_class(dataset.target[parts["train"]])
@@ -192,33 +204,43 @@ def measure(
     minority: Any,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Measure a fitted model on the rows at *part*; without probabilities, on what its labels say alone. Return the metrics and their spread."""
+    """Measure a fitted model on the rows at *part*.
+
+    Args:
+        dataset: the data.
+        part: row indices.
+        model: the fitted model.
+        threshold: the decision threshold; None for the model's own labels.
+        minority: the minority class; None for a regression.
+        seed: seed of the bootstrap samples.
+
+    Returns:
+        The metrics and the spread of each. A classifier without probabilities has the metrics of its labels
+        only.
+    """
     features, target = dataset.take(part)
     predictions = np.asarray(model.predict(features))
     if dataset.task == "regression":
 
-        def of(rows: np.ndarray[Any, Any]) -> dict[str, float]:
+        def measure_numbers(rows: np.ndarray[Any, Any]) -> dict[str, float]:
             return regression_metrics(target[rows], predictions[rows])
 
-        return of(np.arange(len(target))), spread_of(of, None, len(target), seed)
+        spread = bootstrap_spread(measure_numbers, None, len(target), seed)
+        return measure_numbers(np.arange(len(target))), spread
     classes = np.asarray(model.classes_)
     probabilities = model.predict_proba(features) if hasattr(model, "predict_proba") else None
     if threshold is not None and probabilities is not None:
         predictions = classes[(probabilities[:, 1] >= threshold).astype(int)]
 
-    def of_classes(rows: np.ndarray[Any, Any]) -> dict[str, float]:
-        return classification_metrics(
-            target[rows],
-            predictions[rows],
-            None if probabilities is None else probabilities[rows],
-            classes,
-            minority,
-        )
+    def measure_classes(rows: np.ndarray[Any, Any]) -> dict[str, float]:
+        chosen = None if probabilities is None else probabilities[rows]
+        return classification_metrics(target[rows], predictions[rows], chosen, classes, minority)
 
-    return of_classes(np.arange(len(target))), spread_of(of_classes, target, len(target), seed)
+    spread = bootstrap_spread(measure_classes, target, len(target), seed)
+    return measure_classes(np.arange(len(target))), spread
 
 
-class Described(TypedDict):
+class CardFacts(TypedDict):
     """The algorithm and the data, as on a model card."""
 
     algorithm: str
@@ -229,7 +251,7 @@ class Described(TypedDict):
     features: int
 
 
-def described(dataset: Dataset, algorithm: str, rows: dict[str, int]) -> Described:
+def card_facts(dataset: Dataset, algorithm: str, rows: dict[str, int]) -> CardFacts:
     """Return the model card's facts about the algorithm and the data."""
     return {
         "algorithm": algorithm,
@@ -243,7 +265,7 @@ def described(dataset: Dataset, algorithm: str, rows: dict[str, int]) -> Describ
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Keep a library's notes about itself out of the run's output."""
+    """Suppress a library's messages below warnings."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.WARNING)

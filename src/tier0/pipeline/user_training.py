@@ -1,4 +1,4 @@
-"""A training of the user's own in the place of selection and training: what its function returns is looked at, and measured."""
+"""A user's own training function, which replaces steps 4 and 5: its result is validated and measured."""
 
 from __future__ import annotations
 
@@ -13,70 +13,75 @@ from tier0.core.errors import DatasetError, Tier0Error
 from tier0.core.events import TrainingDone
 from tier0.golden.prediction import estimator_of
 from tier0.pipeline.data import Dataset
-from tier0.pipeline.metrics import minority_class, refuse_useless
-from tier0.pipeline.training import MAX_EXAMPLES, Training, described, measure
+from tier0.pipeline.metrics import minority_class, require_useful
+from tier0.pipeline.training import MAX_EXAMPLES, Training, card_facts, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tier0.core.event_log import EventLog
 
-WANTED = "return (fitted estimator, held-out features, held-out target)"
+EXPECTED = "return (fitted estimator, held-out features, held-out target)"
 MIN_ROWS = 2
 
 
 @dataclass(frozen=True)
 class UserTraining:
-    """What a training function returned.
+    """Result of a training function.
 
     Attributes:
         model: the fitted estimator.
-        dataset: rows that it has not seen.
+        dataset: the held-out rows, which were not used for training.
     """
 
     model: Any
     dataset: Dataset
 
 
-def call_user_training(function: Callable[[], Any], named: str) -> UserTraining:
-    """Call a training function, and look at what it returns.
+def call_user_training(function: Callable[[], Any], name: str) -> UserTraining:
+    """Call a training function, and validate its result.
 
     Args:
-        function: takes nothing, and returns ``(fitted estimator, held-out features, held-out target)``. Features are a DataFrame or a
-            numeric array of shape (rows, features), just as the estimator takes them; the target has shape (rows,).
-        named: ``module:function``, for messages and for the name of the model.
+        function: takes no arguments, and returns ``(fitted estimator, held-out features, held-out target)``.
+            The features are a DataFrame or a numeric array of shape (rows, features), in the form that the
+            estimator accepts; the target has shape (rows,).
+        name: ``module:function``, for messages and for the model's name.
 
     Raises:
-        Tier0Error: it raised, or returned something else.
-        DatasetError: the held-out rows cannot be measured on.
+        Tier0Error: the function raised, or returned something else.
+        DatasetError: the held-out rows cannot be used.
     """
     if not callable(function):
-        raise Tier0Error(f"pipeline = {named!r} is a {type(function).__name__}, and no function that trains")
+        raise Tier0Error(
+            f"--pipeline {name} is not a function but an object of type {type(function).__name__}"
+        )
     try:
         returned = function()
     except (Exception, SystemExit) as problem:
         where = traceback.extract_tb(problem.__traceback__)[-1]
         raise Tier0Error(
-            f"pipeline = {named!r} raised {type(problem).__name__}: {problem} ({where.filename}, line {where.lineno})"
+            f"the training function {name} raised {type(problem).__name__}: {problem} "
+            f"({where.filename}, line {where.lineno})"
         ) from problem
-    if not isinstance(returned, tuple) or len(returned) != 3:  # see `WANTED`
-        what = (
-            f"a tuple of {len(returned)}" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
-        )
-        raise Tier0Error(f"pipeline = {named!r} returned {what}: {WANTED}")
+    if not isinstance(returned, tuple) or len(returned) != 3:  # see `EXPECTED`
+        what = f"a value of type {type(returned).__name__}"
+        if isinstance(returned, tuple):
+            what = f"a tuple of {len(returned)}"
+        raise Tier0Error(f"the training function {name} must {EXPECTED}, but returned {what}")
     model, features, target = returned
     if not callable(getattr(model, "predict", None)) or not hasattr(model, "__sklearn_tags__"):
         raise Tier0Error(
-            f"pipeline = {named!r} returned a {type(model).__name__} as its model, which has not the interface of scikit-learn's estimators "
-            f"(sklearn.base.BaseEstimator): {WANTED}, with the preprocessing and the estimator in one sklearn.pipeline.Pipeline"
+            f"the training function {name} must {EXPECTED}, but its first value has the type "
+            f"{type(model).__name__}, "
+            "which is not an estimator (sklearn.base.BaseEstimator). Put preprocessing and estimator in one "
+            "sklearn.pipeline.Pipeline"
         )
+    dataset_name = name.partition(":")[2].lower().strip("_") or "own"
     try:
-        return UserTraining(
-            model, _as_dataset(model, features, target, named.partition(":")[2].lower().strip("_") or "own")
-        )
+        return UserTraining(model, _as_dataset(model, features, target, dataset_name))
     except DatasetError as problem:
         raise DatasetError(
-            f"pipeline = {named!r} returned held-out rows that cannot be used: {problem}"
+            f"the training function {name} returned held-out rows that cannot be used: {problem}"
         ) from problem
 
 
@@ -90,35 +95,34 @@ def _as_dataset(model: Any, features: Any, target: Any, name: str) -> Dataset:
         features = np.asarray(features)
         if features.ndim != 2 or features.dtype.kind not in "fiub":
             raise DatasetError(
-                f"features of shape {features.shape} and dtype {features.dtype}: give a DataFrame, or numbers of shape (rows, features)"
+                "features must be a DataFrame, or a numeric array of shape (rows, features), got shape "
+                f"{features.shape} and dtype {features.dtype}"
             )
         names = [f"x{number}" for number in range(features.shape[1])]
     values = np.asarray(target)
     if values.ndim != 1 or len(values) != len(features):
         raise DatasetError(
-            f"the target has shape {values.shape}, and the features have {len(features)} rows: give one value a row"
+            f"the target must have shape ({len(features)},), one value per row of the features, got "
+            f"{values.shape}"
         )
     if len(values) < MIN_ROWS:
-        raise DatasetError(f"{len(values)} rows prove nothing: hold out more")
+        raise DatasetError(f"at least {MIN_ROWS} rows are needed, got {len(values)}")
     if missing := int(pd.isna(values).sum()):
         raise DatasetError(f"the target is missing in {missing} of {len(values)} rows")
-    classes = getattr(model, "classes_", None)
-    if classes is not None and (
-        unseen := [label for label in np.asarray(classes).tolist() if label not in set(values.tolist())]
-    ):
-        raise DatasetError(
-            f"no row has the class {unseen[0]!r} that the model knows: hold out rows of every class"
-        )
     target_name = str(getattr(target, "name", None) or "target")
     if target_name in names:
         target_name = "held-out target"
-    return Dataset(
-        name, features, names, values, target_name, "regression" if classes is None else "classification"
-    )
+    classes = getattr(model, "classes_", None)
+    if classes is None:
+        return Dataset(name, features, names, values, target_name, "regression")
+    present = set(values.tolist())
+    if absent := [label for label in np.asarray(classes).tolist() if label not in present]:
+        raise DatasetError(f"no row has the model's class {absent[0]!r}: hold out rows of every class")
+    return Dataset(name, features, names, values, target_name, "classification")
 
 
 def measure_user_model(model: Any, dataset: Dataset, seed: int, events: EventLog) -> Training:
-    """Measure a fitted model on rows that it has not seen.
+    """Measure a user's fitted model on the held-out rows.
 
     Raises:
         UselessModelError: the model is not worth serving.
@@ -128,18 +132,17 @@ def measure_user_model(model: Any, dataset: Dataset, seed: int, events: EventLog
     minority = minority_class(dataset.target) if dataset.task == "classification" else None
     rows = np.arange(len(dataset))
     metrics, spread = measure(dataset, rows, model, None, minority, seed)
-    refuse_useless(metrics, f"{algorithm} of {dataset.name}")
+    require_useful(metrics, f"{algorithm} of {dataset.name}")
     done = TrainingDone(
         metrics=metrics,
         spread=spread,
         threshold=None,
         seconds=time.perf_counter() - start,
-        **described(dataset, algorithm, {"test": len(rows)}),
+        **card_facts(dataset, algorithm, {"test": len(rows)}),
     )
     numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
     events.emit(
-        done,
-        f"step 5 training: {algorithm}, trained by your own function: {numbers} on the rows that it held out",
+        done, f"step 5 training: {algorithm}, trained by your own function: {numbers} on its held-out rows"
     )
     return Training(
         model=model,

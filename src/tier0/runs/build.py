@@ -1,4 +1,4 @@
-"""Bentos of registered models: each proven by its golden rows when it is started from what was built, with Dockerfile and compose file."""
+"""Bentos of registered models, verified with their golden rows, and a compose file for them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tier0.core.events import BentoBuilding, BentoBuilt
 from tier0.core.settings import Port
 from tier0.core.worker_process import WorkerProcess
 from tier0.runs.deployment import golden_probe
-from tier0.runs.services import FIRST_PORT, KINDS, in_turn, registered_by_kind
+from tier0.runs.services import FIRST_PORT, KINDS, registered_by_kind, sequential_probe
 from tier0.serving.entry import Entry, link_entry
 from tier0.serving.registration import RegisteredModel
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
-SERVICE = '''"""What `bentoml serve` starts: the models that models.json beside this file names."""
+SERVICE = '''"""The service that `bentoml serve` starts, with the models that models.json names."""
 
 import os
 from pathlib import Path
@@ -31,10 +31,10 @@ os.environ.setdefault("TIER0_ANNOUNCEMENT", str(Path(__file__).with_name("models
 
 from tier0.core.child_environment import ONE_THREAD  # noqa: E402
 
-for name, value in ONE_THREAD.items():  # threads for each request would fight with their own callers for the cores
+for name, value in ONE_THREAD.items():  # requests run in parallel already: more threads would only compete
     os.environ.setdefault(name, value)
 
-from tier0.serving.service import Tier0Service  # noqa: E402 - it reads where its models are named
+from tier0.serving.service import Tier0Service  # noqa: E402 - reads TIER0_ANNOUNCEMENT
 
 __all__ = ["Tier0Service"]
 '''
@@ -52,12 +52,13 @@ NEEDED = (
     "psutil",
     "filelock",
 )
-"""What the service imports, beside what its models do."""
+"""Distributions that the service imports, in addition to those of its models."""
 FAST_PARSER = "httptools"
-"""What uvicorn takes for speed where it is installed."""
+"""Distribution that makes uvicorn faster if it is installed."""
 TABLES = ("pandas", "scikit-learn")
-"""What reads rows with named columns, and what most pipelines are made of."""
+"""Distributions for rows with named columns, and for most pipelines."""
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+"""Module to its distribution, if the names differ."""
 COMPOSE = "compose.yaml"
 DOCKERFILE = "env/docker/Dockerfile"
 CONTAINER_PORT = 3000
@@ -66,14 +67,14 @@ CONTAINER_PORT = 3000
 
 @dataclass(frozen=True)
 class BuiltBento:
-    """What was built.
+    """A Bento that was built.
 
     Attributes:
-        name: of the service: a kind, or ``models``.
-        tag: of the Bento.
-        folder: that `bentoml serve` and `docker build` take.
-        models: exact tags.
-        port: that the compose file gives it.
+        name: name of the service: a kind, or ``models``.
+        tag: tag of the Bento.
+        folder: folder for `bentoml serve` and `docker build`.
+        models: exact tags of its models.
+        port: port of the service in the compose file.
     """
 
     name: str
@@ -92,70 +93,78 @@ def build(
     startup_timeout: float = 60.0,
     events: EventLog | None = None,
 ) -> list[BuiltBento]:
-    """Build a Bento of the models that are named, or one for each kind with the latest of each model, and prove it.
+    """Build a Bento of the named models, or one for each kind with the latest version of each model.
 
-    Each is started with `bentoml serve` from what was built, with an empty store, and must give the golden rows of its models; only then
-    its folder appears in *output*.
+    Each Bento is started with `bentoml serve` and an empty store, and its predictions for the golden rows of
+    its models are compared; only then its folder appears in *output*.
 
     Args:
-        store: the BentoML home that has the models; it is only read.
-        tags: ``name:version``, ``name:latest`` or ``name``; without any, the latest of every name.
-        output: the folder for the Bentos' folders and the compose file.
-        first_port: that the compose file gives classification, or the models that are named; the other kinds follow.
-        startup_timeout: seconds until a started Bento must give its golden rows.
-        events: where the phases are told.
+        store: BentoML home with the models; it is only read.
+        tags: ``name:version``, ``name:latest`` or ``name``; without any, the latest version of every name.
+        output: folder for the folders of the Bentos and the compose file.
+        first_port: port of the first service in the compose file; the ports of the other kinds follow.
+        startup_timeout: seconds until a started Bento must be ready.
+        events: log that receives the events.
 
     Raises:
-        RegistrationError: there is no such model, or Tier0 did not register it.
-        Tier0Error: it could not be built, or *output* has one already.
-        PredictionMismatchError: what was built does not serve what was trained.
+        RegistrationError: a model does not exist, or was not registered by Tier0.
+        Tier0Error: a Bento could not be built, or *output* has one already.
+        PredictionMismatchError: the predictions of a Bento differ from the trained model's.
     """
-    told = events or EventLog()
+    events = events or EventLog()
     services = registered_by_kind(store, tags)
-    _refuse_existing(output, services)
+    _require_absent(output, services)
     workspace = Workspace.create()
     built = []
     try:
         output.mkdir(parents=True, exist_ok=True)
         for name, models in services.items():
-            told.emit(BentoBuilding(), f"building a Bento of {', '.join(model.tag for model in models)}")
+            model_tags = tuple(model.tag for model in models)
+            events.emit(BentoBuilding(), f"building a Bento of {', '.join(model_tags)}")
             nonce = os.urandom(8).hex()
-            made, tag = _build_one(workspace, name, models, nonce)
-            _prove(workspace, made, models, nonce, startup_timeout, told)
-            unfinished = output / f".{name}.unfinished"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            shutil.copytree(made, unfinished, ignore=shutil.ignore_patterns("__pycache__"))
-            unfinished.replace(output / name)
+            folder, tag = _build_one(workspace, name, models, nonce)
+            _verify(workspace, folder, models, nonce, startup_timeout, events)
+            _publish(folder, output, name)
             port = first_port + (KINDS.index(name) if name in KINDS else 0)
-            built.append(BuiltBento(name, tag, output / name, tuple(model.tag for model in models), port))
-            told.emit(
-                BentoBuilt(tag=tag),
-                f"{tag} serves the golden rows of all its models; it is in {output / name}",
-            )
+            built.append(BuiltBento(name, tag, output / name, model_tags, port))
+            events.emit(BentoBuilt(tag=tag), f"{tag}: all golden rows match; built in {output / name}")
         (output / COMPOSE).write_text(as_compose(built), encoding="utf-8")
     except OSError as problem:
         raise Tier0Error(
-            f"output-dir = {str(output)!r} cannot be written to: {problem}. Give another one"
+            f"cannot write to --output-dir {str(output)!r}: {problem}. Choose another --output-dir"
         ) from problem
     finally:
         workspace.close()
     return built
 
 
-def _refuse_existing(output: Path, names: Iterable[str]) -> None:
+def _publish(folder: Path, output: Path, name: str) -> None:
+    """Copy a verified Bento to *output* under *name*, atomically."""
+    unfinished = output / f".{name}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(folder, unfinished, ignore=shutil.ignore_patterns("__pycache__"))
+    unfinished.replace(output / name)
+
+
+def _require_absent(output: Path, names: Iterable[str]) -> None:
+    """Check that *output* has no file that would be overwritten.
+
+    Raises:
+        Tier0Error: it has.
+    """
     for name in (*names, COMPOSE):
-        if (output / name).exists():
+        if (path := output / name).exists():
             raise Tier0Error(
-                f"output-dir = {str(output)!r} has {name!r} already, which is not overwritten: give another, or remove it"
+                f"{path} exists and is not overwritten: remove it, or choose another --output-dir"
             )
 
 
 def _build_one(
     workspace: Workspace, name: str, models: Sequence[RegisteredModel], nonce: str
 ) -> tuple[Path, str]:
-    """Build one service's Bento in the workspace; return its folder and its tag."""
+    """Build the Bento of one service in the workspace; return its folder and its tag."""
     folder = workspace.folder("b")
-    context, home, made = folder / "context", folder / "home", folder / "bento"
+    context, home, bento = folder / "context", folder / "home", folder / "bento"
     shutil.copytree(PACKAGE, context / "tier0", ignore=shutil.ignore_patterns("__pycache__"))
     (context / "service.py").write_text(SERVICE, encoding="utf-8")
     announcement = {"models": {model.name: model.tag for model in models}, "nonce": nonce}
@@ -167,63 +176,63 @@ def _build_one(
         "context": str(context),
         "models": [model.tag for model in models],
         "packages": _packages(models),
-        "output": str(made),
+        "output": str(bento),
     }
-    return made, WorkerProcess("tier0.serving.build_bento", folder, BENTOML_HOME=str(home)).execute(order)[
-        "tag"
-    ]
+    builder = WorkerProcess("tier0.serving.build_bento", folder, BENTOML_HOME=str(home))
+    return bento, builder.execute(order)["tag"]
 
 
 def _packages(models: Sequence[RegisteredModel]) -> list[str]:
-    """Return what the service and its models need, in the versions that are installed here: those that the models were proven with."""
+    """Return the requirements of a service and its models, pinned to the installed versions."""
     trained_with = {
         DISTRIBUTIONS.get(name, name) for model in models for name in Entry.read(model.path).versions
     }
-    found = []
+    pinned = []
     for name in dict.fromkeys((*NEEDED, FAST_PARSER, *TABLES, *sorted(trained_with))):
         try:
-            found.append(f"{name}=={importlib.metadata.version(name)}")
+            pinned.append(f"{name}=={importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            continue  # not installed, or no distribution: a project's own module travels in the model's pickle
-    return found
+            continue  # not installed, or a module of the project, which is part of the model's pickle
+    return pinned
 
 
-def _prove(
+def _verify(
     workspace: Workspace,
-    made: Path,
+    bento: Path,
     models: Sequence[RegisteredModel],
     nonce: str,
     timeout: float,
     events: EventLog,
 ) -> None:
-    """Start what was built, with an empty store, and ask for the golden rows of all its models."""
-    server = Server(workspace.folder("s"), Port(0), events, service=str(made), project=made)
+    """Start a Bento with an empty store, and compare its predictions for all golden rows of its models."""
+    server = Server(workspace.folder("s"), Port(0), events, service=str(bento), project=bento)
+    probe = sequential_probe([golden_probe(model, nonce, model.name) for model in models])
     try:
         server.launch()
-        server.wait_until_ready(
-            in_turn([golden_probe(model, nonce, model.name) for model in models]), timeout
-        )
+        server.wait_until_ready(probe, timeout)
     finally:
         server.stop()
 
 
 def as_compose(built: Sequence[BuiltBento]) -> str:
-    """Return a compose file that brings all of them up, each on its port of loopback."""
+    """Return a compose file that starts all Bentos, each on its own port of 127.0.0.1."""
+    health = f"http://127.0.0.1:{CONTAINER_PORT}/health"
+    probe = f"import urllib.request; urllib.request.urlopen('{health}', timeout=5)"
     lines = ["# docker compose up --build", "services:"]
-    for one in built:
+    for bento in built:
         lines += [
-            f"  {one.name}:",
-            f"    image: {one.tag}",
+            f"  {bento.name}:",
+            f"    image: {bento.tag}",
             "    build:",
-            f"      context: ./{one.name}",
+            f"      context: ./{bento.name}",
             f"      dockerfile: {DOCKERFILE}",
             "    ports:",
-            f'      - "127.0.0.1:{one.port}:{CONTAINER_PORT}"',
+            f'      - "127.0.0.1:{bento.port}:{CONTAINER_PORT}"',
             "    environment:",
             '      BENTOML_DO_NOT_TRACK: "True"',
             "    restart: unless-stopped",
             "    healthcheck:",
-            f'      test: ["CMD", "python", "-c", "import urllib.request; urllib.request.urlopen(\'http://127.0.0.1:{CONTAINER_PORT}/health\', timeout=5)"]',
+            f'      test: ["CMD", "python", "-c", "{probe}"]',
             "      interval: 10s",
             "      start_period: 60s",
         ]

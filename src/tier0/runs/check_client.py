@@ -92,7 +92,7 @@ def check_client(
     declared = read_declaration(declare)
     name = _name_of(factory)
     create = (
-        import_named("the client", factory, "the name of a function that creates a client, given a URL")
+        import_named("the client", factory, "a function that creates a client, given a URL")
         if isinstance(factory, str)
         else factory
     )

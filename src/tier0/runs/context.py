@@ -1,4 +1,4 @@
-"""The context of a pipeline run: its steps, what each step found, and what the steps pass on to each other."""
+"""The context of a pipeline run: its steps, their results, and the objects that they pass to each other."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ NEEDED = {
     "deployment": "training",
     "observability": "training",
 }
-"""What a step cannot do without; the data is loaded by whichever step comes first."""
+"""Step to the step that it depends on. The data is not among them: the first step that needs it loads it."""
 STATUSES: tuple[Status, ...] = ("pass", "fail", "error")
-"""Of a step, by its exit status."""
+"""Statuses of a step, indexed by its exit status."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step found.
+    """The result of one step.
 
     Attributes:
-        facts: of built-in types, for reports.
-        lines: what a person reads, in order: what went in, what was checked, the numbers, and what they mean.
-        problems: why the run must not go on, in sentences.
-        status: the exit status that the problems mean: 1 failed, 2 inconclusive; 0 where there is none.
+        facts: values of built-in types, for reports.
+        lines: sentences for people, in order: the input, what was checked, the numbers, and what they mean.
+        problems: sentences that say why the run must not continue.
+        status: exit status that the problems mean: 1 failed, 2 inconclusive; 0 without problems.
     """
 
     facts: Mapping[str, Any]
@@ -49,31 +49,33 @@ class StepResult:
     status: int = 0
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any], lines: Sequence[str], problems: Sequence[str] = ()) -> StepResult:
-        """Return what a step found that was done: its problems say that it does not hold."""
+    def from_findings(
+        cls, facts: Mapping[str, Any], lines: Sequence[str], problems: Sequence[str] = ()
+    ) -> StepResult:
+        """Return the result of a step that was completed: it failed if it found *problems*."""
         return cls(facts, lines, problems, 1 if problems else 0)
 
 
 @dataclass
 class RunContext:
-    """What is known so far.
+    """The state of a pipeline run, which its steps read and extend.
 
     Attributes:
-        session: that trains, registers and serves.
-        study: what was asked.
-        folder: of the run: what it leaves is there.
-        imbalanced: the share that the rarest class is to have; None leaves it as it is.
-        serve: whether the model is registered, served and verified.
-        own: what a training function of the user's own returned.
-        dataset: the rows in use.
-        is_cohort: they are those that step 3 left.
-        parts: of them.
-        selection: step 4.
-        trained: step 5.
-        manifest: step 7.
-        server: that was started for step 7.
-        found: step to what it found.
-        times: step to when it began and ended, as POSIX times in seconds; of the one that is being done, both are its beginning.
+        session: session that trains, registers and serves.
+        study: statement of the problem.
+        folder: folder of the run, for everything that the run leaves.
+        imbalanced: share of the rows that the rarest class is reduced to; None keeps all rows.
+        serve: whether step 7 registers, serves and verifies the model.
+        own: result of the user's training function.
+        dataset: rows in use.
+        is_cohort: whether `dataset` is the cohort that step 3 chose.
+        parts: part name to the indices of its rows in `dataset`.
+        selection: result of step 4.
+        trained: result of step 5.
+        manifest: result of step 7.
+        server: server that was started for step 7.
+        results: step to its result.
+        times: step to its start and end, as POSIX times in seconds; for the current step, both are its start.
     """
 
     session: Session
@@ -89,60 +91,82 @@ class RunContext:
     trained: Trained | None = None
     manifest: dict[str, Any] | None = None
     server: Server | None = None
-    found: dict[str, StepResult] = field(default_factory=dict)
+    results: dict[str, StepResult] = field(default_factory=dict)
     times: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def store(self) -> Path:
-        """The BentoML home that the model is registered in."""
+        """The BentoML home in which the model is registered."""
         return self.session.settings.store or self.folder / "bentoml"
 
     def data(self) -> Dataset:
-        """Return the rows in use; load them, if no step has."""
-        if self.dataset is None:
-            from tier0.pipeline.cohort import make_rarer  # noqa: PLC0415 - imports pandas and scikit-learn
-            from tier0.pipeline.data import load_dataset  # noqa: PLC0415
+        """Return the rows in use, and load them first if necessary.
 
-            if self.session.settings.pipeline is None:
-                dataset = load_dataset(self.session.settings)
-            else:
-                self.own = self.own or self.session.call_user_training()
-                dataset = self.own.dataset
-            self.dataset = (
-                dataset
-                if self.imbalanced is None
-                else make_rarer(dataset, self.imbalanced, self.session.settings.seed)
-            )
-            self._refuse_another_problem(self.dataset.target_name, self.dataset.task)
+        Raises:
+            Tier0Error: the data cannot be loaded, or contradicts the study.
+        """
+        if self.dataset is None:
+            self.dataset = self._load()
+            self._require_problem_of_study(self.dataset.target_name, self.dataset.task)
         return self.dataset
 
-    def everybody(self) -> Dataset:
-        """Return the rows among which step 3 has not chosen: a step that is done again begins where it began."""
+    def _load(self) -> Dataset:
+        from tier0.pipeline.cohort import make_rarer  # noqa: PLC0415 - imports pandas and scikit-learn
+        from tier0.pipeline.data import load_dataset  # noqa: PLC0415
+
+        settings = self.session.settings
+        if settings.pipeline is None:
+            dataset = load_dataset(settings)
+        else:
+            self.own = self.own or self.session.call_user_training()
+            dataset = self.own.dataset
+        return dataset if self.imbalanced is None else make_rarer(dataset, self.imbalanced, settings.seed)
+
+    def all_rows(self) -> Dataset:
+        """Return the rows from before the choice of the cohort, so that steps 2 and 3 can be repeated."""
         if self.is_cohort:
             self.dataset, self.parts, self.is_cohort = None, None, False
         return self.data()
 
-    def _refuse_another_problem(self, target: str, task: str) -> None:
-        asked = self.study.scope
-        if asked.target not in {None, target}:
+    def _require_problem_of_study(self, target: str, task: str) -> None:
+        scope = self.study.scope
+        if scope.target not in {None, target}:
             raise Tier0Error(
-                f"scope.target = {asked.target!r} in the study, and {target!r} is what the data has as its target: correct one of them"
+                f"the study's scope.target is {scope.target!r}, but the target of the data is {target!r}: "
+                "correct one of them"
             )
-        if asked.metric is not None and METRICS[asked.metric][0] != task:
-            others = ", ".join(name for name, (of, *_) in METRICS.items() if of == task)
+        if scope.metric is None:
+            return
+        task_of_metric = METRICS[scope.metric][0]
+        if task_of_metric != task:
+            suitable = ", ".join(name for name, (task_of, *_) in METRICS.items() if task_of == task)
             raise Tier0Error(
-                f"scope.metric = {asked.metric!r} is for a {METRICS[asked.metric][0]}, and {target!r} is a {task}: give one of {others}"
+                f"scope.metric = {scope.metric!r} measures a {task_of_metric}, but {target!r} is the target "
+                f"of a {task}: "
+                f"choose one of {suitable}"
             )
 
     def split(self) -> dict[str, Any]:
-        """Return the parts of the rows in use."""
+        """Return the parts of the rows in use, by name, as indices."""
         if self.parts is None:
             from tier0.pipeline.data import split  # noqa: PLC0415
 
             rows = np.arange(len(self.data()))
-            self.parts = (
-                {"test": rows, "holdout": rows}
-                if self.own is not None
-                else split(self.data(), self.session.settings.seed)
-            )
+            if self.own is not None:  # the training function has held out all of these rows
+                self.parts = {"test": rows, "holdout": rows}
+            else:
+                self.parts = split(self.data(), self.session.settings.seed)
         return self.parts
+
+    def require_trained(self, step: str) -> Trained:
+        """Return the trained model.
+
+        Args:
+            step: name of the step that needs it, for the message.
+
+        Raises:
+            Tier0Error: no model was trained.
+        """
+        if self.trained is None:
+            raise Tier0Error(f"step {step!r} needs a trained model: run step 5 (training) first")
+        return self.trained

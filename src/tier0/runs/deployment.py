@@ -1,4 +1,4 @@
-"""A deployment of ours: a registered model, the server that serves it, and the questions that prove it."""
+"""Deployments to check, running or started for the purpose, and the probes that tell when one is ready."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ from tier0.serving.server import Probe, Server
 from tier0.serving.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tier0.serving.registration import (
-        RegisteredModel,
-    )  # needs cloudpickle, which the base install has not
+    from tier0.serving.registration import RegisteredModel  # needs cloudpickle, not in the base install
 
 POLL = 0.05
+"""Seconds between two requests of the ready probe."""
+LOOPBACK = "http://127.0.0.1"
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What checks are asked of: where it is, what it must answer, how it is asked, and how far it may be disturbed.
+    """A deployment to check: its address, its golden rows, its contract, and how far it may be disturbed.
 
     Attributes:
-        url: of the service.
-        golden: rows with what the model in memory gave for them; None if there are none.
-        tag: the exact tag that must answer; None if it is not known.
-        contract: how it is asked, or what is known of that; the rest is found out from the service.
-        headers: sent with every request, and shown nowhere.
-        client: makes the client that the application uses, given a URL: a function, or ``module:function``; None without one.
-        disturb: how far it may be disturbed.
-        waivers: what is not held against it.
-        ca: certificates of the authorities to trust, in PEM; the system's by default.
-        mask: show no values of golden rows.
-        server: its processes, where this run started them.
-        without_golden: a run without golden rows is accepted.
-        retries: how often a request is sent again after a reset, a timeout, or a 429, 502, 503 or 504.
+        url: URL of the service.
+        golden: golden rows; None without any.
+        tag: exact tag that responses must have; None if it is unknown.
+        contract: contract of the service, or the declared part of it; the rest is discovered.
+        headers: headers of every request; they are never shown.
+        client: factory of the application's client, called with a URL: a function, or ``module:function``.
+        disturb: how far the deployment may be disturbed.
+        waivers: checks that are not counted, and tolerances that are widened.
+        ca: PEM file of the certificate authorities to trust; the system's by default.
+        mask: whether evidence and commands leave out the values of golden rows.
+        server: server that this run started; None for a service that was running already.
+        without_golden: whether a run without golden rows is accepted.
+        retries: how often a request is sent again after a reset, a timeout, or status 429, 502, 503 or 504.
         wait: seconds to wait for a service that does not respond yet.
     """
 
@@ -95,46 +95,31 @@ class Deployment:
         retries: int = DEFAULT_RETRIES,
         wait: float = 0.0,
     ) -> Deployment:
-        """Describe a running service.
+        """Return the deployment of a running service.
 
         Args:
-            url: of the service.
-            golden: golden rows, or a file of them.
-            model: the tag that must answer, ``name:version``; in *store* also ``name:latest``. Its entry holds golden rows if
-                Tier0 registered it.
-            store: a BentoML home; ``BENTOML_HOME`` or ``~/bentoml`` by default. It is only read.
-            contract: or a file with one, or with what is known of it.
-            headers: sent with every request.
-            client: makes the client that the application uses, given a URL.
-            disturb: by default requests are well formed and few; ``malformed`` also sends what must be refused, ``load`` asks a
-                lot, ``faults`` kills.
-            waivers: or a file with them.
-            ca: file with the certificates of the authorities to trust, in PEM, instead of the system's.
-            mask: show no values of golden rows in evidence and commands.
+            url: URL of the service.
+            golden: golden rows, or a file with them.
+            model: tag that responses must have: ``name:version``, or ``name:latest`` of *store*. If Tier0
+                registered the model, its store entry has the golden rows.
+            store: BentoML home to read; by default ``BENTOML_HOME``, or ``~/bentoml``.
+            contract: contract of the service, the declared part of it, or a file with either.
+            headers: headers of every request.
+            client: factory of the application's client, called with a URL.
+            disturb: ``none`` allows a few well-formed requests, ``malformed`` also requests that must be
+                refused, ``load`` also many requests at once, ``faults`` also killing processes.
+            waivers: waivers, or a file with them.
+            ca: PEM file of the certificate authorities to trust instead of the system's.
+            mask: leave out the values of golden rows in evidence and commands.
             without_golden: accept a run without golden rows.
-            retries: how often a request is sent again after a reset, a timeout, or a 429, 502, 503 or 504.
+            retries: how often a request is sent again after a reset, a timeout, or status 429, 502, 503
+                or 504.
             wait: seconds to wait for a service that does not respond yet.
 
         Raises:
-            Tier0Error: a file or the model cannot be read.
+            Tier0Error: the URL is invalid, or a file or the model cannot be read.
         """
-        try:
-            parts = urlsplit(url)
-            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
-            raise Tier0Error(
-                f"invalid service URL {url!r}: expected an http(s) URL such as http://127.0.0.1:3000"
-            )
-        if parts.username or parts.password:
-            raise Tier0Error(
-                "the service URL contains a user name or a password, which reports would show: pass credentials with --header 'Authorization: @FILE'"
-            )
-        if parts.query or parts.fragment:
-            raise Tier0Error(
-                f"invalid service URL {url!r}: remove the query or fragment (the part after ? or #)"
-            )
+        _validate_url(url)
         if isinstance(golden, (str, Path)):
             golden = GoldenRows.read(golden)
         tag = golden.tag if golden is not None else None
@@ -148,7 +133,7 @@ class Deployment:
         if isinstance(waivers, (str, Path)):
             waivers = read_waivers(Path(waivers))
         ca = None if ca is None else Path(ca)
-        _refuse_no_certificates(ca)
+        _require_readable_ca(ca)
         return cls(
             url.rstrip("/"), golden, tag, contract, headers or {}, client, disturb, waivers, ca, mask,
             without_golden=without_golden, retries=retries, wait=wait,
@@ -167,35 +152,37 @@ class Deployment:
         events: EventLog | None = None,
         workspace: Workspace | None = None,
         disturb: Disturbance = "load",
-        **how: Any,
+        **options: Any,
     ) -> Deployment:
-        """Start a BentoML service of your own, in its folder, with a BentoML home that holds the models that are named, and no others.
+        """Start a BentoML service from its source file, and return its deployment.
 
-        `close` it, or use it in a ``with`` statement.
+        The service runs in the folder of the file, with a BentoML home that has only the models in *model*.
+        Call `close` at the end, or use the deployment in a ``with`` statement.
 
         Args:
             service: ``path/to/file.py:Class``.
-            model: a tag, or several: the first one holds the golden rows. Without any, the service sees the whole store.
-            store: the BentoML home that has them; it is only read.
-            golden: golden rows, or a file of them.
-            port: to serve on.
-            startup_timeout: seconds until it must be ready.
-            events: where its phases are told.
-            workspace: the folder in which it runs; one of its own by default.
-            disturb: see `from_url`; it is ours, so load is allowed by default.
-            how: ``contract``, ``headers``, ``client``, ``waivers``, ``mask``, ``without_golden``, ``retries`` and ``wait`` as in `from_url`.
+            model: tags of its models; the golden rows are those of the first one. Without any, the service
+                gets all models of *store*.
+            store: BentoML home with the models; it is only read. By default ``BENTOML_HOME``, or
+                ``~/bentoml``.
+            golden: golden rows, or a file with them.
+            port: port to serve on.
+            startup_timeout: seconds until the service must be ready.
+            events: log that receives the events of the server.
+            workspace: folder for the server's files; a new one by default.
+            disturb: see `from_url`. The service belongs to this run, so load is allowed by default.
+            options: ``contract``, ``headers``, ``client``, ``waivers``, ``mask``, ``without_golden``,
+                ``retries`` and ``wait``, as in `from_url`.
 
         Raises:
-            Tier0Error: the file, a model or another part cannot be read.
-            ServerError: it did not become ready; with the end of its log.
+            Tier0Error: the file, a model or an option cannot be used.
+            ServerError: the service did not become ready; the message has the end of its log.
         """
         tags = [model] if isinstance(model, str) else list(model)
         home = Path(store or default_store()).absolute()
         found = [find_entry(tag, home) for tag in tags]
         first = found[0][0] if found else None
-        described = cls.from_url(
-            "http://127.0.0.1", golden=golden, model=first, store=home, disturb=disturb, **how
-        )
+        described = cls.from_url(LOOPBACK, golden=golden, model=first, store=home, disturb=disturb, **options)
         path, name = _service_file(service)
         place = workspace or Workspace.create()
         own = place if workspace is None else None
@@ -220,7 +207,7 @@ class Deployment:
         return replace(described, url=server.url, server=server)
 
     def close(self) -> None:
-        """Stop what was started for it; a service that was running already is left alone."""
+        """Stop the service if this run started it."""
         if self.server is not None:
             self.server.stop()
 
@@ -234,26 +221,55 @@ class Deployment:
 
 
 def judging_options(settings: Settings) -> dict[str, Any]:
-    """Return what the settings say about any deployment, as arguments; what they leave open is left out."""
-    how: dict[str, Any] = {
+    """Return the options that *settings* give for any deployment, as arguments of `Deployment.from_url`."""
+    options: dict[str, Any] = {
         "client": settings.client,
         "disturb": settings.disturb,
         "mask": settings.mask,
         "without_golden": settings.without_golden,
     }
-    given = {name: value for name, value in how.items() if value}
     return {
-        **given,
+        **{name: value for name, value in options.items() if value},
         "retries": settings.retries,
         "wait": settings.wait,
         "waivers": read_waivers(settings.waivers) if settings.waivers else (),
     }
 
 
-def _refuse_no_certificates(ca: Path | None) -> None:
+def _validate_url(url: str) -> None:
+    """Check the URL of a service.
+
+    Raises:
+        Tier0Error: it is not an http(s) URL, or contains credentials, a query or a fragment.
+    """
     try:
-        if ca is not None:
-            ssl.create_default_context(cafile=ca)
+        parts = urlsplit(url)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise Tier0Error(
+            f"invalid service URL {url!r}: expected an http(s) URL such as http://127.0.0.1:3000"
+        )
+    if parts.username or parts.password:
+        raise Tier0Error(
+            "the service URL contains a user name or a password, which reports would show: "
+            "pass credentials with --header 'Authorization: @FILE'"
+        )
+    if parts.query or parts.fragment:
+        raise Tier0Error(f"invalid service URL {url!r}: remove the query or fragment (the part after ? or #)")
+
+
+def _require_readable_ca(ca: Path | None) -> None:
+    """Check that the file of certificate authorities can be used.
+
+    Raises:
+        Tier0Error: it cannot.
+    """
+    if ca is None:
+        return
+    try:
+        ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as problem:
         raise Tier0Error(
             f"cannot read certificates from --ca {str(ca)!r}: {problem}. Expected a PEM file"
@@ -261,12 +277,12 @@ def _refuse_no_certificates(ca: Path | None) -> None:
 
 
 def default_store() -> Path:
-    """Return the BentoML home of the user."""
+    """Return the BentoML home of the user: ``BENTOML_HOME``, or ``~/bentoml``."""
     return Path(os.environ.get("BENTOML_HOME", "~/bentoml")).expanduser()
 
 
 def golden_rows_in(path: Path) -> GoldenRows | None:
-    """Return the golden rows of a store's entry; None where it was saved without Tier0."""
+    """Return the golden rows of a store entry; None if Tier0 did not register the model."""
     return Entry.read(path).golden_rows() if (path / GOLDEN_FILE).exists() else None
 
 
@@ -285,7 +301,11 @@ def _service_file(service: str) -> tuple[Path, str]:
 
 
 def ready_probe(url: str, timeout: float) -> Mapping[str, Any]:
-    """Wait until the service at *url* says that it is ready; whether it answers right is what the checks ask."""
+    """Wait until /readyz of the service at *url* returns 200.
+
+    Raises:
+        Tier0Error: it did not within *timeout* seconds.
+    """
     deadline = time.monotonic() + timeout
     with httpx.Client(trust_env=False) as http:
         while (left := deadline - time.monotonic()) > 0:
@@ -301,62 +321,73 @@ class OwnDeployment(Deployment):
     """A deployment whose model was registered, and whose server was started, by this run.
 
     Attributes:
-        model: the registered model.
+        model: registered model.
+        server: server that serves it.
     """
 
     model: RegisteredModel = field(kw_only=True)
     server: Server = field(kw_only=True)
 
     @classmethod
-    def of(cls, server: Server, model: RegisteredModel, **how: Any) -> OwnDeployment:
-        """Describe what *server* serves; it may be loaded, and is asked through our own client unless *how* says otherwise."""
-        how = {"contract": Contract(), "client": BentoMLClient, "disturb": "load", **how}
-        return cls(server.url, model.golden, model.tag, model=model, server=server, **how)
+    def from_server(cls, server: Server, model: RegisteredModel, **options: Any) -> OwnDeployment:
+        """Return the deployment of *model* on *server*.
+
+        Args:
+            server: server of this run.
+            model: registered model that the server serves.
+            options: attributes of the deployment; by default Tier0's client, its service's contract, and
+                ``disturb="load"``.
+        """
+        options = {"contract": Contract(), "client": BentoMLClient, "disturb": "load", **options}
+        return cls(server.url, model.golden, model.tag, model=model, server=server, **options)
 
     def explain(self, mismatch: Mismatch, golden: GoldenRows) -> str:
-        """Return what was expected, what came, and how to see it again, with the one row that proves it."""
-        return f"{self.model.tag} at {self.url}: {mismatch}\nReproduce with: {curl(self.url, golden.take([mismatch.row]))}"
+        """Return a mismatch in words, with the command that reproduces it with the one row that differs."""
+        command = curl(self.url, golden.take([mismatch.row]))
+        return f"{self.model.tag} at {self.url}: {mismatch}\nReproduce with: {command}"
 
 
 def curl(url: str, golden: GoldenRows) -> str:
-    """Return the command that asks the service at *url* for *golden* from a shell."""
-    return f"curl -sS {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(golden.body()))}"
+    """Return the shell command that sends *golden* to the service at *url*."""
+    body = shlex.quote(json.dumps(golden.body()))
+    return f"curl -sS {url}/predict -H 'Content-Type: application/json' -d {body}"
 
 
 def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -> Probe:
-    """Return what a server asks itself ready with: all golden rows at once, then who it is.
+    """Return the probe that tells when a server is ready: it sends all examples, then asks for its health.
 
     Args:
-        model: what must answer.
-        nonce: of the server that must answer.
-        route: the model's name in the path, where the server has several.
+        model: model that must respond.
+        nonce: nonce of the server that must respond.
+        route: name of the model in the path, for a server with several models.
     """
+    golden = model.golden.examples
+    tolerance = model.golden.tolerances(same_arithmetic=True, same_batch=True)
 
     def probe(url: str, timeout: float) -> Mapping[str, Any]:
-        async def ask(client: BentoMLClient) -> Mapping[str, Any]:
-            golden = model.golden.examples
+        async def compare(client: BentoMLClient) -> Mapping[str, Any]:
             answer = await client.predict(golden.body(), model=route)
             health = await client.health_check(route)
-            mismatch = golden.compare(
-                answer, tolerance=model.golden.tolerances(same_arithmetic=True, same_batch=True)
-            )
             if health["status"] != "healthy":
                 raise PredictionMismatchError(
-                    f"{url} predicts, and says that it is not well: {health['reason']}"
+                    f"{url} returns predictions, but its health check reports: {health['reason']}"
                 )
             if answer.get("model_tag") != model.tag or health.get("run") != nonce:
                 raise PredictionMismatchError(
-                    f"{url} answers as {answer.get('model_tag')!r} of run {health.get('run')!r}, "
-                    f"and {model.tag!r} of run {nonce!r} was started: it is another server"
+                    f"{url} belongs to another server: expected model {model.tag!r} of run {nonce!r}, "
+                    f"got {answer.get('model_tag')!r} of run {health.get('run')!r}"
                 )
+            mismatch = golden.compare(answer, tolerance=tolerance)
             if mismatch is not None:
-                row = golden.take([mismatch.row])
+                command = curl(url, golden.take([mismatch.row]))
                 raise PredictionMismatchError(
-                    f"{url} serves {model.tag} wrong: {mismatch}\nReproduce with: {curl(url, row)}", answer
+                    f"served predictions of {model.tag} at {url} differ from the trained model: {mismatch}\n"
+                    f"Reproduce with: {command}",
+                    answer,
                 )
             return answer
 
-        return with_client(url, ask, timeout=timeout, attempt_timeout=timeout, max_attempts=1)
+        return with_client(url, compare, timeout=timeout, attempt_timeout=timeout, max_attempts=1)
 
     return probe
 
@@ -364,7 +395,7 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
 def with_client(url: str, use: Callable[[BentoMLClient], Awaitable[Result]], **options: Any) -> Result:
     """Call *use* with a new client of the service at *url*, on a private event loop in a thread.
 
-    `asyncio.run` would take the event loop away that the calling thread has set.
+    `asyncio.run` would remove the event loop that the calling thread has set.
     """
 
     async def call() -> Result:

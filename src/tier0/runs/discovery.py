@@ -1,4 +1,4 @@
-"""Finding out how a service is asked and read: from its schema, from what was declared, and from its response to the golden rows."""
+"""Discovery of a contract: from the schema of a service, declared keys, and a response to the golden rows."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from tier0.golden.rows import GoldenRows
 
 NO_ROUTE = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 FORM = {"features", "style", "columns", "max_rows", "names", "fields"}
-"""What a person declares of the body of a request."""
+"""Keys of a contract that declare the body of a request."""
 
 
 async def discover(target: Target, contract: Contract | Mapping[str, Any] | None) -> Target:
-    """Return the target with its contract, after one look at the service's schema and at its response to the golden rows.
+    """Return the target with its contract.
 
     Args:
-        target: with the connections and the golden rows.
-        contract: the whole contract, or what is declared of it.
+        target: target with connections and golden rows.
+        contract: complete contract, or the declared part of it.
 
     Raises:
-        UnansweredError: nothing answers.
-        ContractError: how the service is asked, or where its predictions are, is not clear; the message says what to declare.
+        UnansweredError: the service does not respond.
+        ContractError: the request, or the place of the predictions in the response, is not clear; the message
+            names what to declare.
     """
     if isinstance(contract, Contract):
         _require_known_labels(contract, target.rows)
@@ -40,31 +41,25 @@ async def discover(target: Target, contract: Contract | Mapping[str, Any] | None
     schema = await _schema(target, declared)
     columns = target.rows.columns if target.rows is not None else ()
     described = describe(schema, declared, columns)
-    found = replace(
-        target,
-        contract=undescribed(declared, is_bentoml=schema is not None)
-        if described is None
-        else described.contract,
-    )
+    if described is None:
+        found = replace(target, contract=undescribed(declared, is_bentoml=schema is not None))
+    else:
+        found = replace(target, contract=described.contract)
     _require_known_labels(found.contract, target.rows)
     if found.contract.why_not_asked or target.rows is None:
         return found
     if described is not None and described.required:
-        return replace(
-            found,
-            contract=replace(
-                found.contract, why_not_asked=why_fields_are_open(found.contract.route, described.required)
-            ),
-        )
-    return await _look_at_answers(found, described, declared)
+        reason = why_fields_are_open(found.contract.route, described.required)
+        return replace(found, contract=replace(found.contract, why_not_asked=reason))
+    return await _discover_form(found, described, declared)
 
 
 async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
-    """Return the service's own schema; None where it has none, and enough is declared to do without.
+    """Return the schema of the service; None if it has none, and a part of the contract is declared.
 
     Raises:
-        UnansweredError: nothing answers.
-        ContractError: there is none, and nothing is declared.
+        UnansweredError: the service does not respond.
+        ContractError: the service has no schema, and nothing is declared.
     """
     try:
         response = await target.get("/schema.json")
@@ -93,35 +88,38 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
 
 
 def _require_known_labels(contract: Contract, golden: GoldenRows | None) -> None:
-    """Refuse classes in the contract that the model does not have."""
+    """Check that the classes in the contract are classes of the model.
+
+    Raises:
+        ContractError: one is not.
+    """
     names = [str(label) for label in golden.classes] if golden is not None else []
     if not names:
         return
     if contract.probability_of is not None and contract.probability_of not in {*names, "@predicted"}:
         raise ContractError(
-            f"probability_of = {contract.probability_of!r} in the contract is not a class of the model: {', '.join(names)}"
+            f"probability_of = {contract.probability_of!r} in the contract is not a class of the model: "
+            + ", ".join(names)
         )
     for label in contract.labels:
         if label not in names:
             raise ContractError(
-                f"the contract has a label {label!r}, which is not a class of the model: {', '.join(names)}"
+                f"label {label!r} in the contract is not a class of the model: {', '.join(names)}"
             )
 
 
-async def _look_at_answers(
-    target: Target, described: Described | None, declared: Mapping[str, Any]
-) -> Target:
-    """Ask for the golden rows in each form that the schema allows, and take the one whose predictions are the model's, or else can be read."""
+async def _discover_form(target: Target, described: Described | None, declared: Mapping[str, Any]) -> Target:
+    """Return the target with the first form whose predictions match the model's, or else can be read."""
     forms = [None] if described is None else list(described.forms)
     readable: Target | None = None
     failure: CheckFailedError | UnansweredError | None = None
     for form in forms:
-        asked = await _asked(target, form, declared)
-        problem = asked.memo["golden"]
-        if isinstance(problem, (CheckFailedError, UnansweredError)):
-            failure = failure or problem
+        candidate = await _send_golden_rows(target, form, declared)
+        answer = candidate.memo["golden"]
+        if isinstance(answer, (CheckFailedError, UnansweredError)):
+            failure = failure or answer
             continue
-        found = _read(asked, described, declared)
+        found = _read(candidate, described, declared)
         if found.contract.parts and (len(forms) == 1 or _agrees(found)):
             return found
         readable = readable or found
@@ -131,30 +129,31 @@ async def _look_at_answers(
     return _without_answer(target, failure, declared)
 
 
-async def _asked(target: Target, form: Form | None, declared: Mapping[str, Any]) -> Target:
-    """Return the target after asking for the golden rows in one form; together, or one by one where the service takes only one row."""
+async def _send_golden_rows(target: Target, form: Form | None, declared: Mapping[str, Any]) -> Target:
+    """Return the target with the response to the golden rows in its memo.
+
+    The rows are sent in one form, together, or one by one if the service accepts a single row only.
+    """
     contract = target.contract
     if form is not None:
-        contract = replace(
-            contract,
-            features=form.features,
-            style=form.style,
-            max_rows=declared.get("max_rows", form.max_rows),
-        )
-    asked = replace(target, contract=contract, memo={})
-    await _remember(asked)
-    if isinstance(asked.memo["golden"], RefusedError) and not contract.one_row and "max_rows" not in declared:
-        alone = replace(asked, contract=replace(contract, max_rows=1), memo={})
-        try:
-            await alone.ask_raw(alone.golden.take([0]))
-        except (CheckFailedError, UnansweredError):
-            return asked
-        await _remember(alone)
-        return alone
-    return asked
+        max_rows = declared.get("max_rows", form.max_rows)
+        contract = replace(contract, features=form.features, style=form.style, max_rows=max_rows)
+    together = replace(target, contract=contract, memo={})
+    await _remember(together)
+    is_refused = isinstance(together.memo["golden"], RefusedError)
+    if not is_refused or contract.one_row or "max_rows" in declared:
+        return together
+    one_by_one = replace(together, contract=replace(contract, max_rows=1), memo={})
+    try:
+        await one_by_one.ask_raw(one_by_one.golden.take([0]))
+    except (CheckFailedError, UnansweredError):
+        return together
+    await _remember(one_by_one)
+    return one_by_one
 
 
 async def _remember(target: Target) -> None:
+    """Send the golden rows, and put the response, or the error, into the memo of the target."""
     try:
         target.memo["golden"] = await target.ask_raw(target.golden)
     except (NoPredictionError, UnansweredError) as problem:
@@ -162,17 +161,18 @@ async def _remember(target: Target) -> None:
 
 
 def _read(target: Target, described: Described | None, declared: Mapping[str, Any]) -> Target:
+    """Return the target with the places of predictions and other parts in its responses."""
+    contract, responses = target.contract, target.memo["golden"]
     promises = described is not None and _promises_numbers(described.output)
-    found = find_parts(
-        target.memo["golden"], target.model_rows, target.contract, declared, promises_numbers=promises
-    )
-    if len(target.golden) == 1 and not target.contract.one_row and "max_rows" not in declared:
-        read = target.contract.with_paths(found.paths).read(target.memo["golden"][0])
-        if found.paths["predictions"] is not None and not isinstance(
-            read["predictions"], list
-        ):  # one value: it takes one row only
-            return _read(replace(target, contract=replace(target.contract, max_rows=1)), described, declared)
-    return replace(target, contract=target.contract.with_paths(found.paths), undeclared=found.undeclared)
+    found = find_parts(responses, target.model_rows, contract, declared, promises_numbers=promises)
+    contract = contract.with_paths(found.paths)
+    if len(target.golden) == 1 and not contract.one_row and "max_rows" not in declared:
+        predictions = contract.read(responses[0])["predictions"]
+        if found.paths["predictions"] is not None and not isinstance(predictions, list):
+            # A single value in place of a list: the service accepts one row only.
+            one_row = replace(target, contract=replace(target.contract, max_rows=1))
+            return _read(one_row, described, declared)
+    return replace(target, contract=contract, undeclared=found.undeclared)
 
 
 def _promises_numbers(output: Mapping[str, Any]) -> bool:
@@ -181,57 +181,74 @@ def _promises_numbers(output: Mapping[str, Any]) -> bool:
 
 
 def _agrees(target: Target) -> bool:
+    """Return True if the predictions match the model's, or cannot be compared before more is declared."""
+    if target.undeclared:
+        return True
     golden = target.golden
-    answer = target.parts_of(target.memo["golden"], golden)
-    return (
-        bool(target.undeclared)
-        or golden.compare({**answer, "classes": None}, tolerance=1e-6, parts=target.parts) is None
-    )
+    answer = {**target.parts_of(target.memo["golden"], golden), "classes": None}
+    return golden.compare(answer, tolerance=1e-6, parts=target.parts) is None
 
 
 def _require_parts(target: Target) -> None:
+    """Check that the predictions were found in the response.
+
+    Raises:
+        ContractError: they were not.
+    """
     if target.contract.parts:
         return
     first = target.memo["golden"][0]
     first = first[0] if isinstance(first, list) and first else first
-    listed = f" (its fields: {', '.join(map(str, first))})" if isinstance(first, Mapping) and first else ""
-    message = (
-        f"it is not clear where the predictions are in the response of {target.contract.route}{listed}. "
+    fields = f" (its fields: {', '.join(map(str, first))})" if isinstance(first, Mapping) and first else ""
+    raise ContractError(
+        f"cannot find the predictions in the response of {target.contract.route}{fields}. "
+        + how_to_declare({"predictions": "where.they.are"})
     )
-    raise ContractError(message + how_to_declare({"predictions": "where.they.are"}))
 
 
 def _without_answer(
     target: Target, failure: CheckFailedError | UnansweredError | None, declared: Mapping[str, Any]
 ) -> Target:
-    """Return the target where no form got a prediction: what is wrong with that is for the checks to say, unless it is the contract.
+    """Return the target although no form of request got a prediction, so that the checks report the failure.
 
     Raises:
-        ContractError: the route does not exist, credentials are missing, or the service refuses the body that was declared.
+        ContractError: the cause is the contract: the route does not exist, redirects or does not return JSON,
+            credentials are missing, or the service refuses the declared body.
     """
-    route = target.contract.route
-    status = failure.evidence.get("status") if isinstance(failure, CheckFailedError) else None
+    if isinstance(failure, CheckFailedError):
+        _require_usable_route(target.contract.route, failure.evidence)
+    if isinstance(failure, RefusedError) and FORM & declared.keys():
+        keys = ", ".join(sorted(FORM & declared.keys()))
+        raise ContractError(
+            f"{failure.message}. The request body follows the contract ({keys}): correct that, "
+            f"or run `tier0 contract {target.url} --golden FILE` to draft a contract"
+        )
+    contract = target.contract if target.contract.parts else replace(target.contract, predictions=PARTS[0])
+    return replace(target, contract=contract, memo={} if failure is None else {"golden": failure})
+
+
+def _require_usable_route(route: str, evidence: Mapping[str, Any]) -> None:
+    """Check that a route that returned no prediction is a route for predictions.
+
+    Args:
+        route: route of the service.
+        evidence: evidence of the failed request.
+
+    Raises:
+        ContractError: it is not, or requires credentials.
+    """
+    status, content_type = evidence.get("status"), evidence.get("content_type") or ""
     if status in UNAUTHORIZED:
         raise ContractError(f"{route} returned {status}: {HOW_TO_AUTHORIZE}")
     if status in NO_ROUTE:
         raise ContractError(
-            f"{route} returned {status}: there is no such route for POST. Declare the right one as route in the contract"
+            f"{route} returned {status}: there is no such route for POST. Declare the route in the contract"
         )
     if status is not None and httpx.codes.is_redirect(status):
-        to = failure.evidence.get("location", "") if isinstance(failure, CheckFailedError) else ""
+        location = f" to {evidence['location']}" if evidence.get("location") else ""
         raise ContractError(
-            f"{route} returned {status}, a redirect{f' to {to}' if to else ''}, which is not followed. Declare the right route in the contract"
+            f"{route} returned {status}, a redirect{location}, which is not followed. "
+            "Declare the final route in the contract"
         )
-    if (
-        isinstance(failure, CheckFailedError)
-        and (kind := failure.evidence.get("content_type"))
-        and "json" not in kind
-        and "html" not in kind
-    ):
-        raise ContractError(f"{route} responds with {kind}, which is not read: the predictions must be JSON")
-    if isinstance(failure, RefusedError) and FORM & declared.keys():
-        keys = ", ".join(sorted(FORM & declared.keys()))
-        how = f"The request body follows the contract ({keys}): correct that, or run `tier0 contract {target.url} --golden FILE` to draft one"
-        raise ContractError(f"{failure.message}. {how}")
-    contract = target.contract if target.contract.parts else replace(target.contract, predictions=PARTS[0])
-    return replace(target, contract=contract, memo={} if failure is None else {"golden": failure})
+    if content_type and "json" not in content_type and "html" not in content_type:
+        raise ContractError(f"{route} responds with {content_type}, but predictions must be JSON")

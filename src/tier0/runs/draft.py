@@ -1,4 +1,4 @@
-"""Drafting a contract from a running service: what was found, what was assumed, and what is open, as TOML to read and commit."""
+"""The draft of a contract from a running service: what was found, assumed and left open, as TOML."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from tier0.core.verdict import CheckFailedError
 from tier0.runs.discovery import discover
 
 MAX_ROUNDS = 4
-"""Of declaring what was recognised, and looking again."""
+"""Rounds of declaring what was recognised in the response, and discovering the rest with it."""
 ROUTES = ("health", "ready", "live")
+"""Keys of routes other than the one for predictions."""
 
 
 @dataclass
 class Draft:
-    """A contract, and where each line of it comes from.
+    """A contract, with the source of each line.
 
     Attributes:
         found: keys that the schema or the response show.
-        assumed: keys that were recognised or made up, each with what a person has to confirm.
-        open: what could not be found out, in sentences.
-        compared: how the golden rows compare with that contract, in a sentence.
-        matches: whether they are the same.
+        assumed: keys that were recognised or invented, each with its value and the reason to confirm it.
+        open: sentences about what could not be found.
+        compared: sentence about the comparison of the golden rows with this contract.
+        matches: whether the golden rows match.
     """
 
     found: dict[str, Any] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class Draft:
         return {**self.found, **{name: value for name, (value, _) in self.assumed.items()}}
 
     def as_text(self, source: str) -> str:
-        """Return the contract as TOML, with comments that say where each line comes from."""
+        """Return the contract as TOML, with comments that name the source of each line."""
         lines = [
             f"# Drafted by `tier0 contract` from {source}.",
             "# Lines without a comment were found in the service's schema or response.",
@@ -74,12 +75,12 @@ async def draft(target: Target, declared: Mapping[str, Any]) -> Draft:
     """Draft the contract of a service.
 
     Args:
-        target: with connections and golden rows.
-        declared: what is known already.
+        target: target with connections and golden rows.
+        declared: part of the contract that is declared already.
 
     Raises:
-        UnansweredError: nothing answers.
-        ContractError: the service cannot be asked with rows, or does not show enough.
+        UnansweredError: the service does not respond.
+        ContractError: the service does not accept rows, or does not show enough.
     """
     drafted = Draft(found=check_declared(declared))
     described = await _describe(target, drafted)
@@ -122,7 +123,7 @@ async def _describe(target: Target, drafted: Draft) -> Described | None:
 
 
 def _assume_names(drafted: Draft, described: Described, target: Target) -> bool:
-    """Take columns of other names in the order of the schema, where it names as many as the model has; return whether that was done."""
+    """Match columns with other names by their order in the schema; return whether the draft changed."""
     contract, columns = described.contract, target.rows.columns if target.rows is not None else []
     in_schema = row_properties(described.input, contract.features)
     unknown = [column for column in columns if contract.names.get(column, column) not in in_schema]
@@ -135,7 +136,7 @@ def _assume_names(drafted: Draft, described: Described, target: Target) -> bool:
 
 
 def _assume_fields(drafted: Draft, described: Described) -> None:
-    """Give each required field that is not the rows a value."""
+    """Invent a value for each required field except the rows."""
     taken = set(drafted.declared.get("names", {}).values())
     required = {
         path: part for path, part in described.required.items() if path.rpartition(".")[2] not in taken
@@ -146,7 +147,7 @@ def _assume_fields(drafted: Draft, described: Described) -> None:
 
 
 async def _with_meanings(target: Target, drafted: Draft) -> Target:
-    """Declare what was recognised in the response, until nothing is left to declare."""
+    """Return the target after declaring everything that was recognised in the response."""
     for _ in range(MAX_ROUNDS):
         found = await discover(target, drafted.declared)
         declare: dict[str, tuple[Any, str]] = {}
@@ -193,19 +194,17 @@ def _compare(drafted: Draft, found: Target) -> None:
     answers = found.memo["golden"]
     if isinstance(answers, Exception):
         raise ContractError(f"the service returned no predictions for the golden rows: {answers}")
-    mismatch = (
-        "parts of the response are open (see below) and were not compared" if found.undeclared else None
-    )
+    mismatch = None
+    if found.undeclared:
+        mismatch = "parts of the response are open (see below) and were not compared"
     try:
-        found.refuse_difference(
+        found.require_match(
             found.parts_of(answers, golden), golden, "served predictions differ from the trained model", []
         )
     except CheckFailedError as failure:
         mismatch = failure.message
     drafted.matches = mismatch is None
-    shown = (
-        f"With it, all {len(golden)} golden rows match."
-        if mismatch is None
-        else f"With it, the golden rows do not match: {mismatch}"
-    )
-    drafted.compared = " ".join(shown.split())
+    if mismatch is None:
+        drafted.compared = f"With it, all {len(golden)} golden rows match."
+    else:
+        drafted.compared = " ".join(f"With it, the golden rows do not match: {mismatch}".split())

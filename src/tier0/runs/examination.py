@@ -1,4 +1,4 @@
-"""The examination of one deployment: contract, target, order of the checks and what is muted are decided here, once, for every door."""
+"""The examination of one deployment, by which the plugin, the command line and the functions run checks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -24,7 +24,7 @@ from tier0.core.catalogue import LEVELS, Check, Disturbance
 from tier0.core.errors import Tier0Error
 from tier0.core.import_object import import_named
 from tier0.core.secrets import Secrets
-from tier0.core.verdict import PARITY, CheckFailedError, CheckResult, NotJudgedError, Verdict
+from tier0.core.verdict import PARITY, CheckFailedError, CheckResult, Code, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
 from tier0.faults.background import BackgroundLoop
 from tier0.runs.deployment import Deployment, OwnDeployment
@@ -33,30 +33,32 @@ from tier0.runs.draft import Draft, draft
 
 REQUEST_TIMEOUT = 30.0
 CHECK_TIMEOUT = 120.0
-CLOSES_WITHIN = 2.0
+CLOSE_TIMEOUT = 2.0
 CONNECTIONS = 40
 POLL = 0.25
-FIRST_PROGRESS = 2.0
-"""Seconds of waiting after which it is reported, and between two reports."""
+"""Seconds between two requests to a service that does not respond yet."""
+PROGRESS_INTERVAL = 2.0
+"""Seconds of waiting until the first line of progress, and between two of them."""
 STARTING = {httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT}
-"""Statuses by which a proxy reports that there is no service behind it yet."""
+"""Statuses with which a proxy reports that the service behind it is not available yet."""
 
 
 class Examination:
-    """Asks one deployment checks, one at a time, on an event loop and a thread of its own: the caller's loop is left alone.
+    """Runs checks on one deployment, one at a time, on a private event loop in a thread.
 
-    It opens lazily and once: the client factory is imported, the contract is discovered and the connections are made. The first check that needs
-    golden rows and finds that the service gives no prediction reports it; later ones would fail for the same reason, and are muted.
+    It is opened by the first check: the client factory is imported, connections are made, and the contract is
+    discovered. The first check that needs golden rows and finds that a well-formed request gets no prediction
+    reports it; later checks, which would fail for the same reason, are not run.
 
     Args:
-        deployment: to examine.
-        report: called with a line of progress while a service is waited for.
+        deployment: deployment to check.
+        report: called with a line of progress while the service does not respond yet.
 
     Attributes:
-        requests: of the check that was asked last: when each was sent, on the monotonic clock, and whether it was answered with no 5xx.
-            The first check's include those that discovered the contract.
-        retried: why requests of that check were sent again, and how often.
-        failure: why it could not be opened.
+        requests: for each request of the last check, its start on the monotonic clock, and whether it got a
+            response without status 5xx. Those of the first check include the discovery of the contract.
+        retried: reason to the number of requests of the last check that were sent again for it.
+        failure: error with which opening failed.
     """
 
     def __init__(self, deployment: Deployment, report: Callable[[str], None] = lambda _: None) -> None:
@@ -77,10 +79,10 @@ class Examination:
         self._explained_by = ""
 
     def open(self) -> None:
-        """Make ready for the first check; later calls do nothing, or raise the same error again.
+        """Open the examination; later calls do nothing, or raise the same error again.
 
         Raises:
-            UnansweredError: nothing answers.
+            UnansweredError: the service does not respond.
             ContractError: the contract is not clear.
             Tier0Error: the client factory cannot be imported.
         """
@@ -105,8 +107,8 @@ class Examination:
             return
         if self._http is not None:
             with suppress(TimeoutError):
-                loop.run(self._http.aclose(), timeout=CLOSES_WITHIN / 2)
-        loop.close(timeout=CLOSES_WITHIN / 2)
+                loop.run(self._http.aclose(), timeout=CLOSE_TIMEOUT / 2)
+        loop.close(timeout=CLOSE_TIMEOUT / 2)
 
     def __enter__(self) -> Self:
         self.open()
@@ -118,29 +120,29 @@ class Examination:
         self.close()
 
     def ask(self, check: Check, disturb: Disturbance | None = None) -> CheckResult:
-        """Ask one check.
+        """Run one check.
 
         Args:
-            check: of the catalogue.
-            disturb: how far the deployment may be disturbed; by default as far as it says itself.
+            check: check of the catalogue.
+            disturb: how far the deployment may be disturbed; by default as the deployment allows.
 
         Raises:
             Tier0Error: see `open`.
         """
         with self._lock:
             self.open()
-            assert self._loop is not None  # noqa: S101 - it is open
+            assert self._loop is not None  # noqa: S101 - `open` has made it
             start = time.perf_counter()
-            result = self._why_not(check, disturb or self.deployment.disturb) or self._loop.run(
-                self._ask(check), timeout=None
-            )
+            result = self._not_checked(check, disturb or self.deployment.disturb)
+            if result is None:
+                result = self._loop.run(self._run(check), timeout=None)
             self.requests, self._moments = self._moments, []
             retried = self._retried
             self.retried, self._counted = dict(retried - self._counted), retried
             return replace(result, seconds=time.perf_counter() - start).without(self._secrets)
 
     def examine(self, checks: Sequence[Check], tell: Callable[[CheckResult], None]) -> Verdict:
-        """Ask several checks in their order; *tell* is called with each result as it comes."""
+        """Run *checks* in order, call *tell* with each result, and return the verdict."""
         results = []
         for check in checks:
             results.append(self.ask(check))
@@ -148,7 +150,7 @@ class Examination:
         return Verdict(self._facts(), results)
 
     def _facts(self) -> dict[str, Any]:
-        assert self._target is not None  # noqa: S101 - checks were asked
+        assert self._target is not None  # noqa: S101 - opened by the first check
         deployment = self.deployment
         return {
             "url": deployment.url,
@@ -162,14 +164,14 @@ class Examination:
 
     @property
     def _retried(self) -> Counter[str]:
-        """Return a copy of what was counted until now."""
+        """A copy of the number of requests that were sent again, by reason."""
         return Counter() if self._target is None else Counter(self._target.sender.retried)
 
     def draft(self) -> Draft:
-        """Draft the contract of the service, with what is declared of it already; see `tier0.runs.draft`.
+        """Draft the contract of the service from what is declared already; see `tier0.runs.draft`.
 
         Raises:
-            Tier0Error: nothing answers, or the service cannot be asked with rows.
+            Tier0Error: the service does not respond, or does not accept rows.
         """
         self._loop = BackgroundLoop("tier0-draft")
         try:
@@ -178,10 +180,9 @@ class Examination:
             self.close()
 
     async def _draft(self) -> Draft:
-        declared = self.deployment.contract
-        return await draft(
-            await self._reach(None), {} if declared is None or isinstance(declared, Contract) else declared
-        )
+        contract = self.deployment.contract
+        declared = {} if contract is None or isinstance(contract, Contract) else contract
+        return await draft(await self._reach(None), declared)
 
     async def _connect(self, make_client: Callable[[str], Any] | None) -> Target:
         target = await self._reach(make_client)
@@ -193,7 +194,7 @@ class Examination:
             return replace(target, contract=Contract(health="/readyz", why_not_asked=str(problem)))
 
     async def _reach(self, make_client: Callable[[str], Any] | None) -> Target:
-        """Return the target with its connections, and without its contract, as soon as the service responds."""
+        """Return the target without its contract, as soon as the service responds."""
         deployment = self.deployment
         limits = httpx.Limits(
             max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0
@@ -222,20 +223,19 @@ class Examination:
         )
 
     async def _wait(self, sender: Sender) -> None:
-        """Wait until the service responds at all; where it does not, discovery tells why."""
+        """Wait until the service responds; if it does not, the discovery raises the error."""
         start = reported = time.monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.deployment.wait):
                 while self.deployment.wait and not await _responds(sender):
-                    if (now := time.monotonic()) - reported >= FIRST_PROGRESS:
+                    if (now := time.monotonic()) - reported >= PROGRESS_INTERVAL:
                         reported = now
-                        self._report(
-                            f"waiting for {sender.url}: no response yet ({now - start:.0f} of {self.deployment.wait:g} s)"
-                        )
+                        waited = f"{now - start:.0f} of {self.deployment.wait:g} s"
+                        self._report(f"waiting for {sender.url}: no response yet ({waited})")
                     await asyncio.sleep(POLL)
 
     def _hooks(self) -> dict[str, list[Callable[..., Any]]]:
-        """Return httpx's hooks that note every request."""
+        """Return the hooks with which httpx notes every request."""
 
         async def on_request(request: httpx.Request) -> None:
             self._moments.append([time.monotonic(), False])
@@ -249,109 +249,85 @@ class Examination:
     def _saw_prediction(self) -> None:
         self._has_predicted = True
 
-    def _why_not(self, check: Check, allowed: Disturbance) -> CheckResult | None:
-        """Return the result of a check that cannot be asked; None if it can."""
-        if "golden" in check.needs and self.deployment.golden is None:
-            if self.deployment.without_golden:
-                return CheckResult(
-                    check.id,
-                    "not_judged",
-                    "no golden rows, as --without-golden accepts",
-                    code="without_golden",
-                )
-            return CheckResult(
-                check.id, "not_judged", "no golden rows: pass --golden or --model", code="no_golden"
-            )
-        if LEVELS.index(check.disturb) > LEVELS.index(allowed):
-            why = f"it disturbs the service ({check.disturb}); to allow that, pass --disturb {check.disturb}"
-            return CheckResult(check.id, "not_judged", why, code="disturbs")
-        if (
-            "golden" in check.needs
-            and self._target is not None
-            and (why := self._target.contract.why_not_asked)
-        ):
-            self._explained_by = self._explained_by or check.id
-            is_told = check.id in {self._explained_by, PARITY}
-            return CheckResult(
-                check.id,
-                "not_judged",
-                why if is_told else f"no prediction can be requested: see {PARITY}",
-                code="undeclared",
-            )
-        if "golden" in check.needs and self._reported_by not in {"", check.id}:
-            return CheckResult(
-                check.id,
-                "not_judged",
-                f"a well-formed request gets no prediction: see {self._reported_by}",
-                code="muted",
-            )
+    def _not_checked(self, check: Check, allowed: Disturbance) -> CheckResult | None:
+        """Return the result of a check that cannot be run, with the reason; None if it can be run."""
+        for reason, code in self._obstacles(check, allowed):
+            return CheckResult(check.id, "not_judged", reason, code=code)
         return None
 
-    async def _ask(self, check: Check) -> CheckResult:
-        """Ask one check, and turn whatever comes of it into a result."""
-        assert self._target is not None  # noqa: S101 - it is open
-        if check.id == self._reported_by:  # asked again: the service may give predictions by now
+    def _obstacles(self, check: Check, allowed: Disturbance) -> Iterator[tuple[str, Code]]:
+        """Yield the reasons why a check cannot be run, with their codes, the most important one first."""
+        needs_golden = "golden" in check.needs
+        if needs_golden and self.deployment.golden is None:
+            if self.deployment.without_golden:
+                yield "no golden rows, as --without-golden accepts", "without_golden"
+            yield "no golden rows: pass --golden or --model", "no_golden"
+        if LEVELS.index(check.disturb) > LEVELS.index(allowed):
+            remedy = f"to allow that, pass --disturb {check.disturb}"
+            yield f"it disturbs the service ({check.disturb}); {remedy}", "disturbs"
+        if needs_golden and self._target is not None and (reason := self._target.contract.why_not_asked):
+            self._explained_by = self._explained_by or check.id
+            if check.id not in {self._explained_by, PARITY}:
+                reason = f"no prediction can be requested: see {PARITY}"
+            yield reason, "undeclared"
+        if needs_golden and self._reported_by not in {"", check.id}:
+            yield f"a well-formed request gets no prediction: see {self._reported_by}", "muted"
+
+    async def _run(self, check: Check) -> CheckResult:
+        """Run one check, and turn its outcome into a result."""
+        assert self._target is not None  # noqa: S101 - `open` has made it
+        if check.id == self._reported_by:  # repeated: the service may return predictions by now
             self._target.memo.clear()
-        mine = [waiver for waiver in self.deployment.waivers if waiver.check == check.id]
-        tolerances = [waiver for waiver in mine if waiver.counts and waiver.relative is not None]
+        waivers = [waiver for waiver in self.deployment.waivers if waiver.check == check.id]
+        tolerances = [waiver for waiver in waivers if waiver.counts and waiver.relative is not None]
+        tolerance = max((waiver.relative or 0.0 for waiver in tolerances), default=0.0)
+        target = replace(self._target, tolerance=tolerance)
         body = getattr(import_module(f"tier0.checks.serving.{check.group}"), check.id.partition(".")[2])
-        asked = replace(
-            self._target, tolerance=max((waiver.relative or 0.0 for waiver in tolerances), default=0.0)
-        )
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
-                result = CheckResult(
-                    check.id, "pass", "; ".join(map(str, tolerances)), await body(asked) or {}
-                )
-        except Exception as problem:  # noqa: BLE001 - an error in one check must not hide what the others find
-            result = _waived(self._result_of(check, problem), mine)
-            if (
-                isinstance(problem, (NoPredictionError, UnansweredError))
-                and result.status in {"fail", "error"}
-                and not self._has_predicted
-            ):
+                evidence = await body(target) or {}
+            result = CheckResult(check.id, "pass", "; ".join(map(str, tolerances)), evidence)
+        except Exception as problem:  # noqa: BLE001 - an error in one check must not end the others
+            result = _waived(self._result_of(check, problem), waivers)
+            is_unpredicted = isinstance(problem, (NoPredictionError, UnansweredError))
+            if is_unpredicted and result.status in {"fail", "error"} and not self._has_predicted:
                 self._reported_by = check.id
         if self._has_predicted:
             self._reported_by = ""
         return result
 
     def _result_of(self, check: Check, problem: Exception) -> CheckResult:
+        """Return the result of a check that ended with *problem*."""
+        is_ours = self.deployment.server is not None
         match problem:
             case NotJudgedError():
                 return CheckResult(check.id, "not_judged", str(problem), code=problem.code)
-            case OverloadedError() if self.deployment.server is None:
+            case OverloadedError() if not is_ours:
                 return CheckResult(check.id, "error", str(problem), code="network")
             case OverloadedError() if problem.evidence.get("status") == httpx.codes.TOO_MANY_REQUESTS:
-                return CheckResult(
-                    check.id,
-                    "not_judged",
-                    "the service is rate limiting (429 Too Many Requests)",
-                    code="overloaded",
-                )
-            case Tier0Error() if self.deployment.server is None and _is_unanswered(problem):
+                reason = "the service is rate limiting (429 Too Many Requests)"
+                return CheckResult(check.id, "not_judged", reason, code="overloaded")
+            case Tier0Error() if not is_ours and _is_unanswered(problem):
                 return CheckResult(check.id, "error", str(problem), code="network")
             case CheckFailedError():
-                return CheckResult(
-                    check.id, "fail", problem.message, problem.evidence, problem.causes, problem.reproduce
-                )
+                message, evidence = problem.message, problem.evidence
+                return CheckResult(check.id, "fail", message, evidence, problem.causes, problem.reproduce)
         return _error_of(check, problem)
 
 
 def _error_of(check: Check, problem: Exception) -> CheckResult:
     match problem:
         case TimeoutError():
-            return CheckResult(
-                check.id, "error", f"the check took more than {CHECK_TIMEOUT:g} s", code="timeout"
-            )
+            message = f"the check took more than {CHECK_TIMEOUT:g} s"
+            return CheckResult(check.id, "error", message, code="timeout")
         case Tier0Error():
             return CheckResult(check.id, "error", str(problem))
-    return CheckResult(
-        check.id, "error", f"unexpected error in the check: {type(problem).__name__}: {problem}"
-    )
+    message = f"unexpected error in the check: {type(problem).__name__}: {problem}"
+    return CheckResult(check.id, "error", message)
 
 
 def _is_unanswered(problem: Tier0Error) -> bool:
-    """Return True if the check ended because no response arrived: of a service elsewhere, the network may be the cause."""
+    """Return True if no response arrived, which may be the fault of the network."""
     return isinstance(problem, UnansweredError) or isinstance(problem.__cause__, UnansweredError)
 
 
@@ -378,14 +354,14 @@ def _waived(result: CheckResult, waivers: list[Waiver]) -> CheckResult:
 
 
 def _load_client(client: Callable[[str], Any] | str | None) -> Callable[[str], Any] | None:
-    """Return what makes the application's client.
+    """Return the factory of the application's client.
 
     Raises:
-        Tier0Error: it cannot be imported.
+        Tier0Error: the factory cannot be imported or called.
     """
     if client is None or callable(client):
         return client
-    factory = import_named("client", client, "of a function that makes a client when it is called with a URL")
+    factory = import_named("client", client, "a function that returns a client for a URL")
     if not callable(factory):
         raise Tier0Error(
             f"client = {client!r} must be a function that takes a URL, got {type(factory).__name__}"
@@ -394,11 +370,11 @@ def _load_client(client: Callable[[str], Any] | str | None) -> Callable[[str], A
 
 
 _EXAMINATIONS: list[Examination] = []
-"""Of this process: one for each deployment, until `close_examinations`."""
+"""The examinations of this process, one for each deployment, until `close_examinations`."""
 
 
 def examination_of(deployment: Deployment, report: Callable[[str], None] = lambda _: None) -> Examination:
-    """Return the examination of *deployment* that all tests of this process share; a deployment that is described alike is the same one."""
+    """Return the examination of *deployment*; this process has one for all equal deployments."""
     for known in _EXAMINATIONS:
         if known.deployment is deployment or known.deployment == deployment:
             return known
@@ -407,6 +383,6 @@ def examination_of(deployment: Deployment, report: Callable[[str], None] = lambd
 
 
 def close_examinations() -> None:
-    """Close all that `examination_of` has returned."""
+    """Close all examinations that `examination_of` has returned."""
     while _EXAMINATIONS:
         _EXAMINATIONS.pop().close()

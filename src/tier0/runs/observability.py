@@ -1,4 +1,4 @@
-"""Step 8, observability: tags, metrics and artifacts for the MLflow run, and a trace of the pipeline run in Opik."""
+"""Step 8, observability: tags, metrics and artifacts for the MLflow run, and a trace in Opik."""
 
 from __future__ import annotations
 
@@ -7,95 +7,102 @@ from collections.abc import Mapping
 from typing import Any
 
 from tier0.client.opik_tracer import OpikTracer, opik_is_configured
-from tier0.core.errors import Tier0Error
 from tier0.core.verdict import conclude
 from tier0.runs.context import STATUSES, STEPS, RunContext, StepResult
 from tier0.runs.run_trace import RunTrace, StepSpan
 
-OPIK_WITHIN = 10.0
-"""Seconds for which the last step waits until Opik has its trace."""
+OPIK_TIMEOUT = 10.0
+"""Seconds to wait until Opik has received the trace."""
 
 
-def observability(work: RunContext) -> StepResult:
-    """Step 8: the MLflow run of the training gets what came of its model."""
+def observability(context: RunContext) -> StepResult:
+    """Run step 8: add the outcome of the run to the MLflow run of the training, and trace it in Opik."""
     from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
 
-    if work.trained is None:
-        raise Tier0Error("observability needs a trained model, which is not there")
-    verdict = conclude((), [STATUSES[found.status] for found in work.found.values()]).verdict
-    tags = {
-        "tier0.run": work.folder.name,
-        "tier0.problem": work.study.scope.problem,
-        "tier0.verdict": verdict,
-    }
-    numbers: dict[str, float] = {}
-    artifacts = [path for path in (work.folder / "manifest.json", work.folder / "report.md") if path.exists()]
-    if work.manifest is not None:
-        tags["tier0.may_go"] = str(work.manifest["may_go"]).lower()
-    served = (work.manifest or {}).get("served") or {}
-    if served.get("status") == "serving":
-        tags |= {"tier0.model_tag": served["model_tag"], "tier0.endpoint": served["endpoint"]}
-        numbers |= {
-            "latency_ms_p50": served["latency_ms"]["p50"],
-            "latency_ms_max": served["latency_ms"]["max"],
-        }
-    trained = work.trained
-    tracking = Tracking(work.session.workspace.folder("m"), trained.tracking_uri)
+    trained = context.require_trained("observability")
+    tags, metrics = _tags(context), _metrics(context)
+    files = (context.folder / name for name in ("manifest.json", "report.md"))
+    artifacts = [path for path in files if path.exists()]
+    tracking = Tracking(context.session.workspace.folder("m"), trained.tracking_uri)
     try:
-        tracking.complete(trained.run_id, tags, numbers, artifacts)
+        tracking.complete(trained.run_id, tags, metrics, artifacts)
     finally:
         tracking.close()
-    facts = {"run_id": trained.run_id, "tracking_uri": trained.tracking_uri, "tags": tags, "metrics": numbers}
-    added = [name.removeprefix("tier0.") for name, value in tags.items() if value] + [
-        *numbers,
-        *(path.name for path in artifacts),
-    ]
+    facts = {"run_id": trained.run_id, "tracking_uri": trained.tracking_uri, "tags": tags, "metrics": metrics}
+    names = [name.removeprefix("tier0.") for name, value in tags.items() if value]
+    added = [*names, *metrics, *(path.name for path in artifacts)]
     lines = [
-        f"input: MLflow run {trained.run_id}, which has the model, its parameters and its metrics",
+        f"input: MLflow run {trained.run_id} with the model, its parameters and its metrics",
         f"added: {', '.join(added)}",
-        f"means: what came of the model stands beside it, in {trained.tracking_uri}",
+        f"result: the MLflow run in {trained.tracking_uri} has the outcome of this run",
     ]
     if opik_is_configured():
-        facts["opik"], told = _trace_in_opik(work, tags)
-        lines.append(told)
-    return StepResult.of(facts, lines)
+        facts["opik"], line = _trace_in_opik(context, tags)
+        lines.append(line)
+    return StepResult.from_findings(facts, lines)
 
 
-def _trace_in_opik(work: RunContext, tags: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """Send one trace of the run, with a span for each step, and say what came of that; Opik's state is no verdict on the model."""
-    assert work.trained is not None  # noqa: S101 - the caller has looked
+def _tags(context: RunContext) -> dict[str, str]:
+    verdict = conclude((), [STATUSES[result.status] for result in context.results.values()]).verdict
+    tags = {
+        "tier0.run": context.folder.name,
+        "tier0.problem": context.study.scope.problem,
+        "tier0.verdict": verdict,
+    }
+    if context.manifest is not None:
+        tags["tier0.may_go"] = str(context.manifest["may_go"]).lower()
+    served = _served(context)
+    if served is not None:
+        tags |= {"tier0.model_tag": served["model_tag"], "tier0.endpoint": served["endpoint"]}
+    return tags
+
+
+def _metrics(context: RunContext) -> dict[str, float]:
+    served = _served(context)
+    if served is None:
+        return {}
+    latency = served["latency_ms"]
+    return {"latency_ms_p50": latency["p50"], "latency_ms_max": latency["max"]}
+
+
+def _served(context: RunContext) -> dict[str, Any] | None:
+    """Return what the manifest has about the served model; None if no model was served."""
+    served = (context.manifest or {}).get("served") or {}
+    return served if served.get("status") == "serving" else None
+
+
+def _trace_in_opik(context: RunContext, tags: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """Send a trace of the run to Opik; return the facts and a line. A failure of Opik fails nothing else."""
+    trained = context.require_trained("observability")
     try:
         tracer = OpikTracer()
     except (ModuleNotFoundError, RuntimeError) as problem:
-        return {
-            "status": "not sent",
-            "why": str(problem),
-        }, f"Opik is configured, and has no trace of this run: {problem}"
-    spans = []
-    for step in (one for one in STEPS if one in work.times):
-        found = work.found.get(step, StepResult({}, ()))
-        started, ended = work.times[step]
-        ended = ended if step in work.found else time.time()
-        spans.append(
-            StepSpan(
-                f"{STEPS.index(step) + 1} {step}",
-                started,
-                ended,
-                {"lines": list(found.lines)},
-                "; ".join(found.problems),
-            )
-        )
-    metadata = {**tags, "tier0.mlflow_run": work.trained.run_id, **work.trained.training.metrics}
-    trace = RunTrace(f"tier0 run {work.trained.training.dataset}", metadata, spans)
+        return _not_sent(str(problem))
+    metadata = {**tags, "tier0.mlflow_run": trained.run_id, **trained.training.metrics}
+    trace = RunTrace(f"tier0 run {trained.training.dataset}", metadata, _spans(context))
     tracer.record_raw(trace.as_message())
-    sent = tracer.flush(OPIK_WITHIN)
+    is_sent = tracer.flush(OPIK_TIMEOUT)
     tracer.close()
-    if not sent:
-        return {
-            "status": "not sent",
-            "why": f"Opik did not answer within {OPIK_WITHIN:g} s",
-        }, f"Opik did not take the trace within {OPIK_WITHIN:g} s"
-    return {
-        "status": "sent",
-        "trace_id": trace.trace_id,
-    }, f"Opik has the trace {trace.trace_id}, with a span for each of {len(spans)} steps"
+    if not is_sent:
+        return _not_sent(f"no response from Opik within {OPIK_TIMEOUT:g} s")
+    line = f"Opik: trace {trace.trace_id} with {len(trace.steps)} spans, one for each step"
+    return {"status": "sent", "trace_id": trace.trace_id}, line
+
+
+def _not_sent(reason: str) -> tuple[dict[str, Any], str]:
+    return {"status": "not sent", "why": reason}, f"Opik: the trace was not sent: {reason}"
+
+
+def _spans(context: RunContext) -> list[StepSpan]:
+    """Return one span for each step that was run, in order; the current step ends now."""
+    spans = []
+    for number, step in enumerate(STEPS, 1):
+        if step not in context.times:
+            continue
+        result = context.results.get(step, StepResult({}, ()))
+        started, ended = context.times[step]
+        if step not in context.results:
+            ended = time.time()
+        metadata = {"lines": list(result.lines)}
+        spans.append(StepSpan(f"{number} {step}", started, ended, metadata, "; ".join(result.problems)))
+    return spans

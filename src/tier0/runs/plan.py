@@ -1,4 +1,4 @@
-"""The plan of a pipeline run: its settings, its study and its steps, checked before any work is done."""
+"""The plan of a pipeline run: its settings, its study and its steps, validated before any work is done."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ from tier0.runs.session import TRAINS
 KEPT_APART = {"study", "metric", "success", "imbalanced", "dask", "report"}
 """Settings that are not among a plan's options: a plan has attributes for them, or they do not affect it."""
 
+MAX_IMBALANCED = 0.5
+"""Upper bound of --imbalanced: the rarer of two classes has less than half of the rows."""
+
 
 class RunError(Tier0Error):
-    """The run cannot begin, or go on; the message names what is wrong, and the remedy."""
+    """A run that cannot start or be resumed; the message names the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to do.
+    """The plan of a run.
 
     Attributes:
-        options: settings as they were given, by option or environment, as text, under their names; files by their whole path.
-        study: what is asked.
-        steps: in their order.
-        imbalanced: share of the rarest class; None leaves it as it is.
+        options: given settings as text, by name; paths are absolute.
+        study: statement of the problem.
+        steps: steps to run, in order.
+        imbalanced: share of the rows that the rarest class is reduced to; None keeps all rows.
         serve: whether step 7 registers, serves and verifies the model.
     """
 
@@ -42,15 +45,15 @@ class Plan:
     serve: bool = False
 
     def settings(self) -> Settings:
-        """Return what was asked for.
+        """Return the settings of the run.
 
         Raises:
-            SettingsError: a value cannot be used.
+            SettingsError: a value is invalid.
         """
         return merge_settings(self.options, {}, command="run")
 
 
-def plan_of(
+def make_plan(
     options: Mapping[str, str | None],
     study: Path | None,
     scope: Mapping[str, Any],
@@ -59,53 +62,68 @@ def plan_of(
     *,
     serve: bool,
 ) -> Plan:
-    """Return the plan of a new run, when every part of it can be used.
+    """Validate every part of a new run, and return its plan.
+
+    Args:
+        options: values of settings from the command line, by name; None for options that were not given.
+        study: TOML file with the statement of the problem.
+        scope: keys of the study's scope that take precedence over the file.
+        steps: steps to run, see `parse_steps`.
+        imbalanced: share of the rows that the rarest class is reduced to; None keeps all rows.
+        serve: whether step 7 registers, serves and verifies the model.
 
     Raises:
-        RunError: a part cannot.
-        StudyError: the statement of the problem cannot.
-        SettingsError: a setting cannot.
+        RunError: the parts are invalid or contradict each other.
+        StudyError: the study is invalid.
+        SettingsError: a setting is invalid.
     """
-    if imbalanced is not None and not 0 < imbalanced < 0.5:
+    if imbalanced is not None and not 0 < imbalanced < MAX_IMBALANCED:
+        raise RunError(f"--imbalanced must be greater than 0 and less than 0.5, got {imbalanced:g}")
+    stated = read_study(study, **scope)
+    plan = Plan(_fixed_options(options, stated.scope.target), stated, parse_steps(steps), imbalanced, serve)
+    pipeline = plan.settings().pipeline
+    if pipeline is not None and imbalanced is not None:
         raise RunError(
-            f"imbalanced = {imbalanced:g} is no share of a rarer class: give more than 0 and less than 0.5, such as 0.1"
+            "--imbalanced changes the rows to train on, but --pipeline brings its own model: omit one of them"
         )
-    asked = read_study(study, **scope)
-    plan = Plan(_settled(options, asked.scope.target), asked, steps_of(steps), imbalanced, serve)
-    own = plan.settings().pipeline
-    if own is not None and imbalanced is not None:
-        raise RunError(
-            "imbalanced changes the rows that are trained on, and --pipeline brings its own model: leave one of the two out"
-        )
-    if own is not None and not callable(import_named("pipeline", own, TRAINS)):
-        raise RunError(f"pipeline = {own!r} is no function: give one, {TRAINS}")
+    if pipeline is not None and not callable(import_named("pipeline", pipeline, TRAINS)):
+        raise RunError(f"--pipeline {pipeline!r} is not callable: expected {TRAINS}")
     if serve and "deployment" not in plan.steps:
-        raise RunError(
-            "--include-bentoml is about step 7 (deployment), which was not asked for: add it to --step"
-        )
+        raise RunError("--include-bentoml requires step 7 (deployment): add 7 to --step")
     return plan
 
 
-def _settled(options: Mapping[str, str | None], target: str | None) -> dict[str, str]:
-    """Return what the options, today's environment and the study's target say, so that a run means the same when it goes on from elsewhere."""
-    given = {
-        row.name: value
-        for row in rows_for("run")
-        if row.name not in KEPT_APART
-        and (value := _first_of(options.get(row.name), os.environ.get(row.variable)))
-    }
-    if target is not None and "target" not in given and given.get("dataset", DATASETS[0]) not in DATASETS:
+def _fixed_options(options: Mapping[str, str | None], target: str | None) -> dict[str, str]:
+    """Return all given settings, which a resumed run uses in place of those of its own environment.
+
+    Args:
+        options: values from the command line, by name.
+        target: target column of the study.
+
+    Raises:
+        RunError: a setting contradicts the study, or names a service to check instead of a model to train.
+        SettingsError: a setting is invalid.
+    """
+    given: dict[str, str] = {}
+    for row in rows_for("run"):
+        option = options.get(row.name)
+        value = os.environ.get(row.variable) if option is None else option
+        if value and row.name not in KEPT_APART:
+            given[row.name] = value
+    is_file = given.get("dataset", DATASETS[0]) not in DATASETS
+    if target is not None and "target" not in given and is_file:
         options, given["target"] = {**options, "target": target}, target
     settings = merge_settings(options, os.environ, command="run")
     for variable in ("TIER0_URL", "TIER0_SERVICE"):
-        if address := os.environ.get(variable):
+        if service := os.environ.get(variable):
             raise RunError(
-                f"environment variable {variable} names a service of your own ({address!r}), but `tier0 run` "
+                f"environment variable {variable} names a service to check ({service!r}), but this command "
                 "trains a model: use `tier0 verify`, or unset the variable"
             )
-    if settings.target not in {None, target} and target is not None:
+    if target is not None and settings.target not in {None, target}:
         raise RunError(
-            f"the study's target is {target!r}, and {settings.sources['target']} says {settings.target!r}: leave one of the two out"
+            f"the study's target is {target!r}, but {settings.sources['target']} is {settings.target!r}: "
+            "remove one of them"
         )
     if settings.dataset not in DATASETS:
         given["dataset"] = settings.dataset
@@ -114,45 +132,46 @@ def _settled(options: Mapping[str, str | None], target: str | None) -> dict[str,
     return given
 
 
-def _first_of(*values: str | None) -> str | None:
-    return next((value for value in values if value is not None), None)
-
-
-def steps_of(text: str) -> tuple[str, ...]:
-    """Read which steps: ``4,5,7``, ``4-8``, or their names; in the order of the pipeline.
+def parse_steps(text: str) -> tuple[str, ...]:
+    """Return the steps that *text* names, such as ``4,5,7``, ``4-8`` or names of steps, in pipeline order.
 
     Raises:
-        RunError: there is no such step.
+        RunError: *text* names no step, or an unknown one.
     """
     chosen: set[str] = set()
-    for part in filter(None, (one.strip() for one in text.split(","))):
+    for part in filter(None, (part.strip() for part in text.split(","))):
         first, dash, last = part.partition("-")
-        bounds = [_number_of(one, text) for one in ((first, last) if dash else (part, part))]
-        chosen |= set(STEPS[bounds[0] - 1 : bounds[1]])
-        if bounds[0] > bounds[1]:
-            raise RunError(f"step = {text!r} goes backwards: write the smaller one first")
+        start = _parse_step(first, text)
+        end = _parse_step(last, text) if dash else start
+        if start > end:
+            raise RunError(f"invalid --step {text!r}: the range {part!r} must begin with the smaller number")
+        chosen |= set(STEPS[start - 1 : end])
     if not chosen:
         raise RunError(
-            f"step = {text!r} names no step: give numbers or names, such as 4,5,7 or 4-8. There are {_all_steps()}"
+            f"invalid --step {text!r}: expected numbers or names, such as 4,5,7 or 4-8. "
+            f"The steps are {_list_steps()}"
         )
     return tuple(step for step in STEPS if step in chosen)
 
 
-def _number_of(name: str, text: str) -> int:
+def _parse_step(name: str, text: str) -> int:
+    """Return the number of the step *name*, which is a part of *text*."""
     name = name.strip()
     if name in STEPS:
         return STEPS.index(name) + 1
     if not name.isdecimal() or not 1 <= int(name) <= len(STEPS):
-        raise RunError(f"step = {text!r} has {name!r}: there are {_all_steps()}")
+        raise RunError(f"invalid --step {text!r}: unknown step {name!r}. The steps are {_list_steps()}")
     return int(name)
 
 
-def _all_steps() -> str:
+def _list_steps() -> str:
     return ", ".join(f"{number} {name}" for number, name in enumerate(STEPS, 1))
 
 
-def built_on(step: str) -> tuple[str, ...]:
-    """Return the steps whose outcome stands no more when *step* is done again."""
+def dependents_of(step: str) -> tuple[str, ...]:
+    """Return the steps whose results are outdated when *step* runs again."""
+    if step == "scope":
+        return ()
     if step in {"features", "deployment"}:
         return ("observability",)
-    return () if step == "scope" else STEPS[STEPS.index(step) + 1 :]
+    return STEPS[STEPS.index(step) + 1 :]

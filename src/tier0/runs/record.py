@@ -1,4 +1,4 @@
-"""The record of a pipeline run: what each step found, and what --resume needs, on disk."""
+"""The record of a pipeline run on disk: the results of its steps, and the state that --resume needs."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ from tier0.core.verdict import WORDS, Conclusion, conclude
 from tier0.pipeline.study import Study
 from tier0.report.markdown import plain
 from tier0.runs.context import STATUSES, STEPS, RunContext, StepResult
-from tier0.runs.plan import Plan, RunError, built_on
+from tier0.runs.plan import Plan, RunError, dependents_of
 
 SCHEMA = 3
 RECORD = "run.json"
 STATE = "state.pickle"
-KEPT = ("own", "dataset", "is_cohort", "parts", "selection", "trained", "manifest")
+REPORT = "report.md"
+STATE_FIELDS = ("own", "dataset", "is_cohort", "parts", "selection", "trained", "manifest")
+"""Attributes of the context that are saved for --resume."""
+GROUP_OR_OTHERS_WRITE = 0o022
 
 
 @dataclass
 class Record:
-    """What a run writes down; `folder` is the run's own, and only its owner may enter it.
+    """The record of one run.
 
     Attributes:
-        folder: of the run, called as the run is.
-        plan: what it is to do.
-        done: step to what it found, and how many seconds it took.
-        verdict: ``pass``, ``fail`` or ``inconclusive``; ``unfinished`` until it ends.
-        problem: why it is not a pass, in words.
-        started: step to when it began, as POSIX time in seconds.
+        folder: folder of the run, named like the run; only its owner has access.
+        plan: plan of the run.
+        done: step to its result, and the seconds that it took.
+        verdict: ``pass``, ``fail`` or ``inconclusive``; ``unfinished`` until the run ends.
+        problem: reason why the verdict is not ``pass``.
+        started: step to its start, as POSIX time in seconds.
     """
 
     folder: Path
@@ -44,9 +47,9 @@ class Record:
     started: dict[str, float] = field(default_factory=dict)
 
     @property
-    def held(self) -> list[str]:
-        """The steps that are done, and did not say no: one that did is asked again."""
-        return [step for step, (found, _) in self.done.items() if not found.problems]
+    def passed_steps(self) -> list[str]:
+        """The steps that were run without problems; a resumed run does not repeat them."""
+        return [step for step, (result, _) in self.done.items() if not result.problems]
 
     @property
     def status(self) -> int:
@@ -55,42 +58,43 @@ class Record:
 
     @property
     def _conclusion(self) -> Conclusion:
-        return conclude((), [STATUSES[found.status] for found, _ in self.done.values()])
+        return conclude((), [STATUSES[result.status] for result, _ in self.done.values()])
 
     @property
     def verdict_text(self) -> str:
-        """How it ended, in words."""
-        return WORDS.get(
-            self.verdict,
-            f"not finished; so far {WORDS[self._conclusion.verdict]}" if self.done else "not finished",
-        )
+        """The verdict in words."""
+        if self.verdict in WORDS:
+            return WORDS[self.verdict]
+        return f"not finished; so far {WORDS[self._conclusion.verdict]}" if self.done else "not finished"
 
     def conclude(self) -> None:
-        """Take the verdict from what the steps found, in this part of the run and in those before it."""
+        """Set verdict and problem from the results of all steps, including those run before --resume."""
         self.verdict = self._conclusion.verdict
-        self.problem = "; ".join(problem for found, _ in self.done.values() for problem in found.problems)
+        self.problem = "; ".join(problem for result, _ in self.done.values() for problem in result.problems)
 
     def require_passed(self, steps: Sequence[str]) -> None:
-        """Refuse to go on behind data, or a cohort, that must not be trained on.
+        """Check that none of *steps* builds on data or a cohort that failed.
 
         Raises:
-            RunError: one of *steps* stands behind that, and it is not asked again.
+            RunError: one does, and the failed step is not among *steps*.
         """
         for step in ("data", "cohort"):
             problems = self.done[step][0].problems if step in self.done else ()
-            later = [one for one in steps if one in built_on(step)]
-            if problems and later and step not in steps:
+            dependents = [one for one in steps if one in dependents_of(step)]
+            if problems and dependents and step not in steps:
                 number = STEPS.index(step) + 1
+                numbers = ",".join(str(STEPS.index(one) + 1) for one in (step, *steps))
                 raise RunError(
-                    f"step {number} ({step}) said no: {'; '.join(problems)}. Step {later[0]!r} would be built on that: add {number} to --step"
+                    f"step {number} ({step}) failed: {'; '.join(problems)}. "
+                    f"Step {dependents[0]!r} depends on it; run it again with --step {numbers}"
                 )
 
     @classmethod
     def create(cls, folder: Path, plan: Plan) -> Record:
-        """Make the folder of a new run within *folder*.
+        """Create the folder of a new run in *folder*, and write its record.
 
         Raises:
-            RunError: it cannot be made.
+            RunError: the folder cannot be created.
         """
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(3).hex()}"
         try:
@@ -98,7 +102,7 @@ class Record:
             (folder / name).mkdir(mode=0o700)
         except OSError as problem:
             raise RunError(
-                f"output-dir = {str(folder)!r} cannot be written to: {problem}. Give another with --output-dir"
+                f"cannot create a folder in --output-dir {str(folder)!r}: {problem}. Choose another one"
             ) from problem
         record = cls(folder / name, plan)
         record.write()
@@ -106,59 +110,62 @@ class Record:
 
     @classmethod
     def find(cls, folder: Path, name: str) -> Record:
-        """Read what the run *name* in *folder* has written down.
+        """Read the record of the run *name* in *folder*.
 
         Raises:
-            RunError: see `read`; or it is no name.
+            RunError: there is no such run, or its record cannot be used, see `read`.
         """
         if name in {"", ".."} or Path(name).name != name:
-            raise RunError(f"resume = {name!r} is no run: give the name of a folder in {folder}")
+            raise RunError(f"no run named {name!r} in {folder} (run names are the folder names in it)")
         return cls.read(folder.absolute() / name)
 
     @classmethod
     def read(cls, folder: Path) -> Record:
-        """Read what a run has written down.
+        """Read the record of the run in *folder*.
 
         Raises:
-            RunError: there is no such run, or somebody else may write to it.
+            RunError: the record is missing, damaged, from another version, or writable by other users.
         """
+        path = folder / RECORD
         try:
-            content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
             found = folder.stat()
         except (OSError, ValueError) as problem:
             raise RunError(
-                f"resume = {folder.name!r}: there is no run at {folder}: {problem}. See the folders in {folder.parent}"
+                f"cannot read the run {folder.name!r}: {problem}. Its record must be {path}; "
+                f"run names are the folder names in {folder.parent}"
             ) from problem
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:
             raise RunError(
-                f"resume = {folder.name!r} was written by another version of Tier0 (schema {schema!r}): run it anew"
+                f"run {folder.name!r} was written by another version of Tier0 "
+                f"(schema {schema!r}, expected {SCHEMA}): start a new run"
             )
-        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        if found.st_uid != os.getuid() or found.st_mode & GROUP_OR_OTHERS_WRITE:
             raise RunError(
-                f"resume = {folder.name!r}: others may write to {folder}, so nothing in it is loaded. Run it anew"
+                f"refusing to load run {folder.name!r}: only the current user may own and write {folder} "
+                f"(owner {found.st_uid}, mode {found.st_mode & 0o777:o}). Start a new run"
             )
         try:
-            plan = Plan(
-                content["options"],
-                Study.model_validate(content["study"]),
-                tuple(content["steps"]),
-                content["imbalanced"],
-                content["serve"],
-            )
-            done = {
-                step: (StepResult(one["facts"], one["lines"], one["problems"], one["status"]), one["seconds"])
-                for step, one in content["done"].items()
-            }
-            started = {step: one["started"] for step, one in content["done"].items()}
-            return cls(folder, plan, done, content["verdict"], content["problem"], started)
+            return cls._from_dict(folder, content)
         except (KeyError, TypeError, AttributeError, ValueError) as problem:
-            raise RunError(
-                f"resume = {folder.name!r}: {folder / RECORD} is damaged ({problem!r}): run it anew"
-            ) from problem
+            raise RunError(f"{path} is damaged ({problem!r}): start a new run") from problem
+
+    @classmethod
+    def _from_dict(cls, folder: Path, content: dict[str, Any]) -> Record:
+        """Return the record that `as_dict` returned as *content*."""
+        study = Study.model_validate(content["study"])
+        steps = tuple(content["steps"])
+        plan = Plan(content["options"], study, steps, content["imbalanced"], content["serve"])
+        done, started = {}, {}
+        for step, entry in content["done"].items():
+            result = StepResult(entry["facts"], entry["lines"], entry["problems"], entry["status"])
+            done[step] = (result, entry["seconds"])
+            started[step] = entry["started"]
+        return cls(folder, plan, done, content["verdict"], content["problem"], started)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as it is written: the report as JSON."""
+        """Return the record as JSON types: the content of run.json and of the report of --json."""
         return {
             "schema": SCHEMA,
             "run": self.folder.name,
@@ -174,59 +181,61 @@ class Record:
                     "number": STEPS.index(step) + 1,
                     "started": self.started[step],
                     "seconds": seconds,
-                    "facts": found.facts,
-                    "lines": found.lines,
-                    "problems": found.problems,
-                    "status": found.status,
+                    "facts": result.facts,
+                    "lines": result.lines,
+                    "problems": result.problems,
+                    "status": result.status,
                 }
-                for step, (found, seconds) in self.done.items()
+                for step, (result, seconds) in self.done.items()
             },
         }
 
     def write(self) -> None:
-        """Write it down, whole or not at all; and the report for people beside it.
+        """Write the record and the report for people, each atomically.
 
         Raises:
-            RunError: there is no room, or no right to.
+            RunError: a file cannot be written.
         """
-        _replace(self.folder / RECORD, (json.dumps(self.as_dict(), indent=2, default=str) + "\n").encode())
-        _replace(self.folder / "report.md", as_markdown(self).encode())
+        content = json.dumps(self.as_dict(), indent=2, default=str) + "\n"
+        _replace(self.folder / RECORD, content.encode())
+        _replace(self.folder / REPORT, as_markdown(self).encode())
 
-    def save(self, work: RunContext) -> None:
-        """Write down what the steps have made.
+    def save(self, context: RunContext) -> None:
+        """Save what the steps have made, for `load`.
 
         Raises:
-            RunError: there is no room, or no right to; or it cannot be pickled.
+            RunError: the state cannot be pickled, or the file cannot be written.
         """
-        import cloudpickle  # noqa: PLC0415 - candidates hold functions of functions
+        import cloudpickle  # noqa: PLC0415 - candidates have functions that were defined within functions
 
         try:
-            state = cloudpickle.dumps({name: getattr(work, name) for name in KEPT})
+            state = cloudpickle.dumps({name: getattr(context, name) for name in STATE_FIELDS})
         except Tier0Error:
             raise
         except Exception as problem:
             raise RunError(
-                f"what was made cannot be pickled, and so neither kept for --resume nor registered: {type(problem).__name__}: {problem}. "
-                "See to the model's __getstate__ or __reduce__"
+                "the result of the step cannot be pickled, so it can be neither resumed nor registered: "
+                f"{type(problem).__name__}: {problem}. Check the model's __getstate__ or __reduce__"
             ) from problem
         _replace(self.folder / STATE, state)
 
-    def load(self, work: RunContext) -> None:
-        """Give *work* what the steps had made."""
+    def load(self, context: RunContext) -> None:
+        """Restore what the steps had made into *context*.
+
+        Raises:
+            RunError: the state is damaged.
+        """
         import cloudpickle  # noqa: PLC0415
 
         path = self.folder / STATE
-        if path.exists():
-            try:
-                kept = cloudpickle.loads(
-                    path.read_bytes()
-                )  # of a folder that only we may write to, see `read`
-            except Exception as problem:
-                raise RunError(
-                    f"resume = {self.folder.name!r}: {path} is damaged ({problem!r}): run it anew"
-                ) from problem
-            for name, value in kept.items():
-                setattr(work, name, value)
+        if not path.exists():
+            return
+        try:
+            state = cloudpickle.loads(path.read_bytes())  # `read` has checked that only the user may write it
+        except Exception as problem:
+            raise RunError(f"{path} is damaged ({problem!r}): start a new run") from problem
+        for name, value in state.items():
+            setattr(context, name, value)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -236,24 +245,22 @@ def _replace(path: Path, content: bytes) -> None:
         unfinished.replace(path)
     except OSError as problem:
         raise RunError(
-            f"{path} cannot be written: {problem.strerror}. Make room there, and go on with --resume {path.parent.name}"
+            f"cannot write {path}: {problem.strerror}. Free space or correct the permissions, "
+            f"then continue with --resume {path.parent.name}"
         ) from problem
 
 
 def as_markdown(record: Record) -> str:
-    """Return the report for people."""
+    """Return the report for people as Markdown."""
     lines = [f"# Tier0 run {record.folder.name}: {record.verdict_text}", ""]
     if record.problem:
         lines += [f"**{plain(record.problem)}**", ""]
-    lines += ["| step | seconds | |", "|---|---|---|"]
-    for step, (found, seconds) in record.done.items():
-        lines.append(
-            f"| {STEPS.index(step) + 1} {step} | {seconds:.1f} | {'no' if found.problems else 'yes'} |"
-        )
-    for step, (found, _) in record.done.items():
-        told = [
-            *(f"- {plain(line)}" for line in found.lines),
-            *(f"- **{plain(one)}**" for one in found.problems),
-        ]
-        lines += ["", f"## {STEPS.index(step) + 1} {step}", "", *told]
+    lines += ["| step | seconds | status |", "|---|---|---|"]
+    for step, (result, seconds) in record.done.items():
+        status = WORDS[STATUSES[result.status]]
+        lines.append(f"| {STEPS.index(step) + 1} {step} | {seconds:.1f} | {status} |")
+    for step, (result, _) in record.done.items():
+        lines += ["", f"## {STEPS.index(step) + 1} {step}", ""]
+        lines += [f"- {plain(line)}" for line in result.lines]
+        lines += [f"- **{plain(problem)}**" for problem in result.problems]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""The runner of the eight steps: it runs them in order and writes the record after each."""
+"""The runner of a pipeline run: it runs the steps in order, and writes the record after each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tier0.core.event_log import EventLog, Recorded
 from tier0.pipeline.cluster import Executor
 from tier0.pipeline.study import Study
 from tier0.runs.context import NEEDED, STEPS, RunContext, StepResult
-from tier0.runs.plan import Plan, RunError, built_on, steps_of
+from tier0.runs.plan import Plan, RunError, dependents_of, parse_steps
 from tier0.runs.record import Record
 from tier0.runs.session import Session
 from tier0.runs.steps import BODIES
@@ -25,12 +25,12 @@ TRACEBACK = "traceback.txt"
 
 @dataclass
 class RunListener:
-    """Who is told what happens.
+    """Callbacks for the progress of a run.
 
     Attributes:
-        begins: a step, by its number and name.
-        ends: a step, with what it found.
-        event: anything else, as it comes.
+        begins: called with number and name of a step when it begins.
+        ends: called with name, result and seconds of a step when it ends.
+        event: called with each event.
     """
 
     begins: Callable[[int, str], None] = lambda _, __: None
@@ -38,87 +38,106 @@ class RunListener:
     event: Callable[[Recorded], None] = lambda _: None
 
 
-def steps_to_do(plan: Plan, record: Record | None, asked: str | None) -> tuple[str, ...]:
-    """Return which steps are to be done now, in their order.
+def steps_to_do(plan: Plan, record: Record | None, requested: str | None) -> tuple[str, ...]:
+    """Return the steps to run now, in order.
 
     Args:
-        plan: of the run.
-        record: of the run, if it goes on.
-        asked: as `steps_of` reads it; None for all of the plan that are not done, and what was built on an earlier outcome of those.
+        plan: plan of the run.
+        record: record of the run if it is resumed, else None.
+        requested: steps to run, see `parse_steps`; None for those that did not pass or are outdated.
 
     Raises:
-        RunError: one of them needs a step that is neither among them nor done, or stands behind one that said no; or the study has rules for
-            such a step.
+        RunError: a step depends on one that is neither to be run nor passed, or the study has rules that no
+            step would apply.
     """
-    held = [] if record is None else record.held
-    chosen = {step for step in plan.steps if step not in held} if asked is None else set(steps_of(asked))
-    outdated = {later for step in chosen for later in built_on(step)}
-    steps = tuple(
-        step
-        for step in STEPS
-        if step in chosen or (asked is None and step in outdated.intersection(plan.steps))
-    )
-    there = {*steps, *(step for step in held if step not in outdated)}
+    passed = [] if record is None else record.passed_steps
+    if requested is None:
+        chosen = {step for step in plan.steps if step not in passed}
+    else:
+        chosen = set(parse_steps(requested))
+    outdated = {dependent for step in chosen for dependent in dependents_of(step)}
+    if requested is None:
+        chosen |= outdated.intersection(plan.steps)
+    steps = tuple(step for step in STEPS if step in chosen)
+    available = {*steps, *(step for step in passed if step not in outdated)}
     if plan.settings().pipeline is not None:
-        there.add("selection")  # a training of one's own needs none
-    for step in steps:
-        needed = NEEDED.get(step)
-        if needed is not None and needed not in there:
-            number, other = STEPS.index(step) + 1, STEPS.index(needed) + 1
-            message = f"step {number} ({step}) needs step {other} ({needed}), which was not asked for"
-            raise RunError(
-                f"{message}: add it (--step {other},{number}), or go on with a run that did it (--resume RUN)"
-            )
+        available.add("selection")  # the user's training function replaces it
+    _require_dependencies(steps, available)
     if record is not None:
         record.require_passed(steps)
-    _refuse_unasked(plan.study, steps, there)
+    _require_applied_rules(plan.study, steps, available)
     return steps
 
 
-def _refuse_unasked(study: Study, steps: Sequence[str], there: set[str]) -> None:
-    """Refuse rules that no step holds anything against, neither one of *steps* nor one whose outcome is *there*."""
-    later = set(steps) & set(STEPS[STEPS.index("cohort") + 1 :])
-    if study.cohort and "cohort" not in there and later:
+def _require_dependencies(steps: Sequence[str], available: set[str]) -> None:
+    """Check that the dependency of each of *steps* is available.
+
+    Raises:
+        RunError: one is not.
+    """
+    for step in steps:
+        needed = NEEDED.get(step)
+        if needed is not None and needed not in available:
+            number, other = STEPS.index(step) + 1, STEPS.index(needed) + 1
+            raise RunError(
+                f"step {number} ({step}) needs step {other} ({needed}), which was not requested: "
+                f"add it (--step {other},{number}), or resume a run that has completed it (--resume RUN)"
+            )
+
+
+def _require_applied_rules(study: Study, steps: Sequence[str], available: set[str]) -> None:
+    """Check that every rule of the study is applied by one of *steps* or by a step that has passed.
+
+    Raises:
+        RunError: a rule is not.
+    """
+    has_later_steps = bool(set(steps) & set(STEPS[STEPS.index("cohort") + 1 :]))
+    if study.cohort and "cohort" not in available and has_later_steps:
         raise RunError(
-            "the study says who belongs to the cohort, which step 3 (cohort) sees to, and that was not asked for: add 3 to --step"
+            "the study has criteria for the cohort, but step 3 (cohort) was not requested: add 3 to --step"
         )
-    if study.data.model_fields_set and "data" not in there and later:
+    if study.data.model_fields_set and "data" not in available and has_later_steps:
         raise RunError(
-            "the study says what the data must be like, which step 2 (data) sees to, and that was not asked for: add 2 to --step"
+            "the study has rules for the data, but step 2 (data) was not requested: add 2 to --step"
         )
-    if study.scope.success is not None and "training" in steps and "deployment" not in there:
+    if study.scope.success is not None and "training" in steps and "deployment" not in available:
         raise RunError(
-            "success is what step 7 (deployment) decides by, and that was not asked for: add 7 to --step, or leave success out"
+            "the study has a success criterion, but step 7 (deployment), which applies it, was not "
+            "requested: add 7 to --step, or remove the criterion"
         )
 
 
 def run_steps(
     record: Record,
     steps: Sequence[str],
-    telling: RunListener,
+    listener: RunListener,
     *,
     hold: Callable[[RunContext], None] | None = None,
     executor: Executor = itertools.starmap,
 ) -> int:
-    """Do *steps* of a run, and write down each; whatever was started is stopped at the end.
+    """Run *steps* and record each; at the end, everything that was started is stopped.
 
     Args:
-        record: of the run.
-        steps: those to do now.
-        telling: who is told.
-        hold: called with what is served, when the verdict is written and before the server is stopped, if the run passed.
+        record: record of the run.
+        steps: steps to run.
+        listener: callbacks for the progress.
+        hold: called if the run passed and a server was started, after the record was written and before the
+            server is stopped.
         executor: runs the fits of steps 4 and 5.
 
     Returns:
         The exit status: 0 passed, 1 failed, 2 inconclusive.
+
+    Raises:
+        RunError: another process runs the same run, or the record cannot be read or written.
     """
-    with _alone(record.folder):
-        return _run_steps(record, steps, telling, hold, executor)
+    with _locked(record.folder):
+        return _run_steps(record, steps, listener, hold, executor)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from doing the same run; the lock goes with its process, however that ends."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from running the same run; the kernel releases the lock when this process ends."""
     from filelock import FileLock, Timeout  # noqa: PLC0415
 
     lock = FileLock(folder / "lock")
@@ -126,7 +145,7 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise RunError(
-            f"run {folder.name} is being done by another process: wait until that has ended"
+            f"run {folder.name} is in use by another process: wait until that process has ended"
         ) from None
     try:
         yield
@@ -137,25 +156,24 @@ def _alone(folder: Path) -> Iterator[None]:
 def _run_steps(
     record: Record,
     steps: Sequence[str],
-    telling: RunListener,
+    listener: RunListener,
     hold: Callable[[RunContext], None] | None,
     executor: Executor,
 ) -> int:
-    session = Session(
-        record.plan.settings(), EventLog(listeners=[telling.event]), executor=executor, failed=True
-    )
-    work = RunContext(session, record.plan.study, record.folder, record.plan.imbalanced, record.plan.serve)
+    plan, events = record.plan, EventLog(listeners=[listener.event])
+    session = Session(plan.settings(), events, executor=executor, failed=True)
+    context = RunContext(session, plan.study, record.folder, plan.imbalanced, plan.serve)
     record.verdict, record.problem = "unfinished", ""
     try:
-        with _ending(session):
-            record.load(work)
-            _start_early(work, steps)
-            _do_all(steps, work, record, telling)
+        with _closing(session):
+            record.load(context)
+            _start_early(context, steps)
+            _run_each(steps, context, record, listener)
             session.failed = bool(record.status)
-            if hold is not None and not record.status and work.server is not None:
+            if hold is not None and not record.status and context.server is not None:
                 record.conclude()
                 record.write()
-                hold(work)
+                hold(context)
         record.conclude()
     except KeyboardInterrupt:
         record.verdict = "unfinished"
@@ -169,8 +187,8 @@ def _run_steps(
 
 
 @contextmanager
-def _ending(session: Session) -> Iterator[None]:
-    """Stop what the session started, whatever happens; at once, if somebody wants us gone."""
+def _closing(session: Session) -> Iterator[None]:
+    """Close the session at the end; after Ctrl-C without waiting for unfinished work."""
     try:
         yield
     except KeyboardInterrupt:
@@ -180,74 +198,67 @@ def _ending(session: Session) -> Iterator[None]:
         session.close()
 
 
-def _do_all(steps: Sequence[str], work: RunContext, record: Record, telling: RunListener) -> None:
-    """Do the steps until one says no; only the deployment's no is told, too, where the model is looked up."""
-    work.found = {step: found for step, (found, _) in record.done.items()}
-    work.times = {
-        step: (record.started[step], record.started[step] + seconds)
-        for step, (_, seconds) in record.done.items()
-    }
+def _start_early(context: RunContext, steps: Sequence[str]) -> None:
+    """Start the processes whose imports take seconds, so that they import while the model trains."""
+    serves = context.serve and "deployment" in steps
+    if "training" in steps:
+        store = context.store if serves else context.session.workspace.store
+        context.session.prepare(_new_mlflow_folder(context.folder), store)
+    if serves:
+        context.server = context.session.launch()
+
+
+def _new_mlflow_folder(folder: Path) -> Path:
+    """Create an empty folder for MLflow: a killed run may have left an incomplete one."""
+    names = itertools.chain(["mlflow"], (f"mlflow-{number}" for number in itertools.count(2)))
+    path = next(folder / name for name in names if not (folder / name).exists())
+    path.mkdir()
+    return path
+
+
+def _run_each(steps: Sequence[str], context: RunContext, record: Record, listener: RunListener) -> None:
+    """Run the steps until one has problems; after step 7, step 8 still logs the outcome."""
+    for step, (result, seconds) in record.done.items():
+        start = record.started[step]
+        context.results[step], context.times[step] = result, (start, start + seconds)
     for step in steps:
-        found = _do(step, work, record, telling)
-        if found.problems and step != "deployment":
+        result = _run_step(step, context, record, listener)
+        if result.problems and step != "deployment":
             break
 
 
-def _start_early(work: RunContext, steps: Sequence[str]) -> None:
-    """Start what imports for seconds while the model trains: MLflow, BentoML, and the server's worker."""
-    if "training" in steps:
-        folder = (
-            work.folder / "mlflow"
-        )  # a new one where there is one: whoever was killed may have left it half made
-        for number in itertools.count(2):
-            if not folder.exists():
-                break
-            folder = work.folder / f"mlflow-{number}"
-        folder.mkdir()
-        work.session.prepare(
-            folder, work.store if work.serve and "deployment" in steps else work.session.workspace.store
-        )
-    if "deployment" in steps and work.serve:
-        work.server = work.session.launch()
-
-
-def _do(step: str, work: RunContext, record: Record, telling: RunListener) -> StepResult:
-    """Do one step, and write down what it found; what was built on an earlier outcome of it is forgotten."""
-    telling.begins(STEPS.index(step) + 1, step)
-    start = time.perf_counter()
-    record.started[step] = time.time()
-    for outdated in (step, *built_on(step)):
+def _run_step(step: str, context: RunContext, record: Record, listener: RunListener) -> StepResult:
+    """Run one step and record its result; results that depend on an earlier one of it are discarded."""
+    listener.begins(STEPS.index(step) + 1, step)
+    for outdated in (step, *dependents_of(step)):
         record.done.pop(outdated, None)
-        work.found.pop(outdated, None)
-        work.times.pop(outdated, None)
-    work.times[step] = (record.started[step], record.started[step])
-    found = _found(step, work)
-    seconds = time.perf_counter() - start
-    work.found[step], work.times[step] = found, (record.started[step], record.started[step] + seconds)
-    if not found.problems:
+        context.results.pop(outdated, None)
+        context.times.pop(outdated, None)
+    started, clock = time.time(), time.perf_counter()
+    record.started[step], context.times[step] = started, (started, started)
+    result = _result_of(step, context)
+    seconds = time.perf_counter() - clock
+    context.results[step], context.times[step] = result, (started, started + seconds)
+    if not result.problems:
         try:
-            record.save(work)
+            record.save(context)
         except Tier0Error as problem:
-            found = StepResult(found.facts, found.lines, [str(problem)], problem.exit_status)
-    record.done = {
-        one: record.done[one] if one != step else (found, seconds)
-        for one in STEPS
-        if one in record.done or one == step
-    }
+            result = StepResult(result.facts, result.lines, [str(problem)], problem.exit_status)
+    done = {**record.done, step: (result, seconds)}
+    record.done = {name: done[name] for name in STEPS if name in done}
     record.write()
-    telling.ends(step, found, seconds)
-    return found
+    listener.ends(step, result, seconds)
+    return result
 
 
-def _found(step: str, work: RunContext) -> StepResult:
-    """Do one step; where it cannot be done, what it found is why."""
+def _result_of(step: str, context: RunContext) -> StepResult:
+    """Run the body of one step; an error becomes a result with the error as its problem."""
     try:
-        return BODIES[step](work)
+        return BODIES[step](context)
     except Tier0Error as problem:
         return StepResult({}, [], [str(problem)], problem.exit_status)
-    except (Exception, SystemExit) as problem:  # noqa: BLE001 - what a step did not expect is no verdict on the model
-        path = work.folder / TRACEBACK
+    except (Exception, SystemExit) as problem:  # noqa: BLE001 - an unexpected error is not a verdict on the model
+        path = context.folder / TRACEBACK
         path.write_text(traceback.format_exc(), encoding="utf-8")
-        return StepResult(
-            {}, [], [f"it broke: {type(problem).__name__}: {problem}. Where it came from stands in {path}"], 2
-        )
+        message = f"unexpected error: {type(problem).__name__}: {problem} (traceback in {path})"
+        return StepResult({}, [], [message], 2)

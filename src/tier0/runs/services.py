@@ -1,4 +1,4 @@
-"""Several services at once, one for each kind of model, over one shared core; and one service for models that are named."""
+"""Services that run together: one for each kind of model, or one for named models."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ from tier0.serving.workspace import Workspace
 
 KINDS = ("classification", "regression", "causal")
 FIRST_PORT = 3001
-"""Of the first kind; the others follow."""
+"""Port of the first kind; the ports of the others follow."""
 SKLEARN = ("sklearn.pipeline", "sklearn.compose", "tier0.serving.predictor")
 PRELOAD = {
     "classification": (*SKLEARN, "lightgbm"),
     "regression": (*SKLEARN, "sklearn.ensemble"),
     "causal": (*SKLEARN, "econml.dml"),
 }
-"""What the workers can import while their models are trained."""
+"""Kind to the modules that its worker imports while the model trains."""
 NEEDED = {"causal": ("econml", "causaldata")}
+"""Kind to the modules of its extra."""
 
 
 @dataclass
@@ -43,9 +44,9 @@ class Services:
     """Servers that run together; `close` stops them all.
 
     Attributes:
-        events: what happened.
-        servers: by kind.
-        models: those that each of them serves, the first one also without its name in the path.
+        events: log of the events.
+        servers: kind to its server.
+        models: kind to its models; the first one is also served without its name in the path.
     """
 
     events: EventLog = field(default_factory=EventLog)
@@ -54,7 +55,7 @@ class Services:
     _workspace: Workspace = field(default_factory=Workspace.create)
 
     @classmethod
-    def of_examples(
+    def from_examples(
         cls,
         kinds: Sequence[str] = KINDS,
         *,
@@ -64,25 +65,27 @@ class Services:
         seed: int = 7,
         events: EventLog | None = None,
     ) -> Services:
-        """Train models of each kind (see `tier0.pipeline.examples`), register them and serve them; imports, training and proof overlap.
+        """Train example models of each kind (see `tier0.pipeline.examples`), register them and serve them.
+
+        Imports, training and the comparison of golden rows overlap.
 
         Args:
-            kinds: some of `KINDS`.
-            first_port: of classification, the others follow; 0 for any free ones.
-            startup_timeout: seconds for each of them, from the end of the training.
-            workers: processes that answer, of each service.
-            seed: the same seed gives the same models.
-            events: where the phases are told.
+            kinds: kinds of services, from `KINDS`.
+            first_port: port of the classification service, the others follow; 0 for any free ports.
+            startup_timeout: seconds from the end of the training until each service must be ready.
+            workers: number of worker processes of each service.
+            seed: random seed; the same seed gives the same models.
+            events: log that receives the events.
 
         Raises:
             MissingDependencyError: an extra is not installed; nothing was started.
             Tier0Error: a model could not be trained or registered, or a server did not become ready.
         """
-        _refuse_missing(kinds)
+        _validate_kinds(kinds)
         services = cls(events or EventLog())
-        with ThreadPoolExecutor(len(kinds)) as threads, services._closed_on_error() as endings:
+        with ThreadPoolExecutor(len(kinds)) as threads, services._close_on_error() as stack:
             writer = EntryWriter(services._workspace, services._workspace.store)
-            endings.callback(writer.close)
+            stack.callback(writer.close)
             for kind in kinds:
                 services._launch(kind, first_port, workers, PRELOAD[kind])
             waiting = []
@@ -94,7 +97,7 @@ class Services:
         return services
 
     @classmethod
-    def of_store(
+    def from_store(
         cls,
         store: Path,
         tags: Sequence[str] = (),
@@ -105,47 +108,50 @@ class Services:
         workers: int = 1,
         events: EventLog | None = None,
     ) -> Services:
-        """Serve models that are registered already: those that are named, by one service, or the latest of each, by one a kind.
+        """Serve registered models: named ones in one service, else the latest of each name by kind.
 
         Args:
-            store: the BentoML home that has them; it is only read.
+            store: BentoML home with the models; it is only read.
             tags: ``name:version``, ``name:latest`` or ``name``; without any, the latest of every name.
-            port: for models that are named.
-            first_port: for services by kind, see `of_examples`.
-            startup_timeout: seconds for each of them.
-            workers: processes that answer, of each service.
-            events: where the phases are told.
+            port: port of the service for named models.
+            first_port: port of the first service by kind, see `from_examples`.
+            startup_timeout: seconds until each service must be ready.
+            workers: number of worker processes of each service.
+            events: log that receives the events.
 
         Raises:
-            RegistrationError: there is no such model, or Tier0 did not register it.
+            RegistrationError: a model does not exist, or was not registered by Tier0.
             Tier0Error: a server did not become ready.
         """
         services = cls(events or EventLog(), models=registered_by_kind(store, tags))
-        with services._closed_on_error():
+        with services._close_on_error():
             for kind in services.models:
                 services._launch(kind, first_port, workers, port=port)
             with ThreadPoolExecutor(len(services.servers)) as threads:
-                for ready in [
+                waiting = [
                     threads.submit(services._announce_and_wait, kind, startup_timeout)
                     for kind in services.servers
-                ]:
+                ]
+                for ready in waiting:
                     ready.result()
         return services
 
-    def deployment(self, name: str, **how: Any) -> OwnDeployment:
-        """Describe one of the models that are served, under its name, for the checks."""
+    def deployment(self, name: str, **options: Any) -> OwnDeployment:
+        """Return the deployment of one model.
+
+        Args:
+            name: name of the model.
+            options: attributes of the deployment, see `OwnDeployment.from_server`.
+        """
         kind, model = next(
             (kind, model) for kind, models in self.models.items() for model in models if model.name == name
         )
         contract = Contract(f"/{name}/predict", health=f"/{name}/health")
-        return OwnDeployment.of(
-            self.servers[kind],
-            model,
-            **{"contract": contract, "client": lambda url: BentoMLClient(f"{url}/{name}"), **how},
-        )
+        options = {"contract": contract, "client": lambda url: BentoMLClient(f"{url}/{name}"), **options}
+        return OwnDeployment.from_server(self.servers[kind], model, **options)
 
     def urls(self) -> dict[str, str]:
-        """Return where each model is asked: its name, and the base of its routes."""
+        """Return the URL below which the routes of each model are, by name."""
         return {
             model.name: f"{self.servers[kind].url}/{model.name}"
             for kind, models in self.models.items()
@@ -157,13 +163,13 @@ class Services:
         return [kind for kind, server in self.servers.items() if not server.pids]
 
     def close(self) -> None:
-        """Stop every server at once, and delete what was made for them.
+        """Stop all servers concurrently, and delete their files.
 
         Raises:
-            ServerError: a process or a port remained.
+            ServerError: a process or an open port remained.
         """
-        with ExitStack() as endings:
-            endings.callback(self._workspace.close)
+        with ExitStack() as stack:
+            stack.callback(self._workspace.close)
             if self.servers:
                 with ThreadPoolExecutor(len(self.servers)) as threads:
                     for stopped in [threads.submit(server.stop) for server in self.servers.values()]:
@@ -177,7 +183,7 @@ class Services:
     ) -> None:
         self.close()
 
-    def _closed_on_error(self) -> ExitStack:
+    def _close_on_error(self) -> ExitStack:
         stack = ExitStack()
         stack.push(lambda kind, *_: self.close() if kind is not None else None)
         return stack
@@ -187,7 +193,7 @@ class Services:
     ) -> None:
         number = 0 if first_port == 0 or kind not in KINDS else first_port + KINDS.index(kind)
         if number and port is None and not is_free(number):
-            taken = f"port {number} of the {kind} service belongs to {owner_of(number)}; taking another one"
+            taken = f"port {number} of the {kind} service is in use by {owner_of(number)}; using another one"
             self.events.emit(ServerPortTaken(wanted=number), taken)
             number = 0
         server = Server(
@@ -197,50 +203,53 @@ class Services:
         server.launch()
 
     def _register_examples(self, kind: str, writer: EntryWriter, seed: int, *, close_after: bool) -> None:
-        from tier0.pipeline.examples import TRAINERS  # noqa: PLC0415 - seconds of imports, while the workers do theirs
+        # These imports take seconds, in which the workers do theirs.
+        from tier0.pipeline.examples import TRAINERS  # noqa: PLC0415
 
-        trained = TRAINERS[kind](seed)
+        examples = TRAINERS[kind](seed)
         savers = [
-            ModelSaver(one.model, one.name, one.metadata, one.examples, threshold=one.threshold)
-            for one in trained
+            ModelSaver(
+                example.model, example.name, example.metadata, example.examples, threshold=example.threshold
+            )
+            for example in examples
         ]
-        for example, model in zip(
-            trained,
-            save_models(savers, self._workspace, writer, prove=False, close_after=close_after),
-            strict=True,
-        ):
+        models = save_models(savers, self._workspace, writer, prove=False, close_after=close_after)
+        for example, model in zip(examples, models, strict=True):
             self.models.setdefault(example.kind, []).append(model)
             done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden))
             self.events.emit(done, f"registered {model.tag} with {len(model.golden)} golden rows")
 
     def _announce_and_wait(self, kind: str, timeout: float) -> None:
-        """Tell a server its models, and wait until it has given the golden rows of each of them."""
+        """Announce its models to a server, and wait until the golden rows of each of them match."""
         models, server = self.models[kind], self.servers[kind]
         server.announce({model.name: model.tag for model in models}, models[0].store)
         server.wait_until_ready(self._probe(kind), timeout)
 
     def _probe(self, kind: str) -> Probe:
-        return in_turn(
-            [golden_probe(model, self.servers[kind].nonce, model.name) for model in self.models[kind]]
-        )
+        nonce = self.servers[kind].nonce
+        return sequential_probe([golden_probe(model, nonce, model.name) for model in self.models[kind]])
 
 
-def in_turn(probes: Sequence[Probe]) -> Probe:
-    """Return a probe that asks all of *probes*, and gives the answer to the first."""
+def sequential_probe(probes: Sequence[Probe]) -> Probe:
+    """Return a probe that runs all *probes* in order, and returns the result of the first."""
 
     def probe(url: str, timeout: float) -> Mapping[str, Any]:
-        answers = [ask(url, timeout) for ask in probes]
-        return answers[0]
+        results = [run(url, timeout) for run in probes]
+        return results[0]
 
     return probe
 
 
 def registered_by_kind(store: Path, tags: Sequence[str] = ()) -> dict[str, list[RegisteredModel]]:
-    """Return the models that are named, as ``models``; without any, the latest of every name in *store*, by their kind.
+    """Return registered models by the service that serves them.
+
+    Args:
+        store: BentoML home with the models.
+        tags: models to return under the key ``models``; without any, the latest of every name, by kind.
 
     Raises:
-        RegistrationError: there is no such model, or Tier0 did not register it.
-        Tier0Error: there is none at all, or one is named in two versions.
+        RegistrationError: a model does not exist, or was not registered by Tier0.
+        Tier0Error: *store* has no model, or *tags* name two versions of one.
     """
     named = tags or sorted(path.parent.name for path in store.glob("models/*/latest"))
     found = [
@@ -250,12 +259,13 @@ def registered_by_kind(store: Path, tags: Sequence[str] = ()) -> dict[str, list[
     ]
     if not found:
         raise Tier0Error(
-            f"there is no model in {store} that Tier0 registered. Use register_model_for_serving, or name another --store."
+            f"no model registered by Tier0 found in {store}: register one with register_model_for_serving, "
+            "or choose another --store"
         )
     names = [model.name for model in found]
-    if twice := [name for name in names if names.count(name) > 1]:
+    if duplicates := [name for name in names if names.count(name) > 1]:
         raise Tier0Error(
-            f"{twice[0]} is named in two versions, and is served under its name: name one of them"
+            f"two versions of {duplicates[0]} are named, but a service can only have one: omit the other"
         )
     models: dict[str, list[RegisteredModel]] = {}
     for model in found:
@@ -263,20 +273,26 @@ def registered_by_kind(store: Path, tags: Sequence[str] = ()) -> dict[str, list[
     return models
 
 
-def _refuse_missing(kinds: Sequence[str]) -> None:
+def _validate_kinds(kinds: Sequence[str]) -> None:
+    """Check that *kinds* can be served.
+
+    Raises:
+        MissingDependencyError: an extra is not installed.
+        Tier0Error: a kind is unknown or repeated, or there is none.
+    """
+    all_kinds = ", ".join(KINDS)
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise Tier0Error(f"unknown kind of service {unknown[0]!r} in --kinds: choose from {all_kinds}")
     if not kinds or len(set(kinds)) != len(kinds):
         raise Tier0Error(
-            f"kinds = {','.join(kinds)!r}: name each kind of service once, of {', '.join(KINDS)}"
-        )
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise Tier0Error(
-            f"kinds = {unknown[0]!r}: there is no such kind of service. There are: {', '.join(KINDS)}"
+            f"--kinds must name each kind of service at most once, from {all_kinds}: got {kinds!r}"
         )
     for kind in kinds:
         if missing := [name for name in NEEDED.get(kind, ()) if find_spec(name) is None]:
+            others = ",".join(other for other in kinds if other != kind) or "classification"
             raise MissingDependencyError(
-                f"the {kind} service needs {missing[0]}, which is not installed: pip install 'pytest-tier0[{kind}]', "
-                f"or leave it out: --kinds {','.join(other for other in kinds if other != kind) or 'classification'}"
+                f"the {kind} service needs {missing[0]}, which is not installed: "
+                f"pip install 'pytest-tier0[{kind}]', or omit the service: --kinds {others}"
             )
 
 
@@ -287,5 +303,6 @@ def _registered(tag: str, store: Path) -> RegisteredModel:
 
 
 def _kind_of(model: RegisteredModel) -> str:
-    said = json.loads((model.path / DESCRIPTION_FILE).read_text(encoding="utf-8"))["metadata"].get("kind")
-    return said if said in KINDS else model.signature.task
+    metadata = json.loads((model.path / DESCRIPTION_FILE).read_text(encoding="utf-8"))["metadata"]
+    kind = metadata.get("kind")
+    return kind if kind in KINDS else model.signature.task

@@ -1,4 +1,4 @@
-"""One run of the main job: every part made when it is first asked for, and at once with whatever can be."""
+"""The session of a run: it trains, registers and serves a model, concurrently where possible."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, judgi
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
-if TYPE_CHECKING:  # what judging a service that runs elsewhere does not need, and the base install has not
+if TYPE_CHECKING:  # not in the base install, which checks services that are already running
     from tier0.pipeline.cluster import Executor
     from tier0.pipeline.data import Dataset
     from tier0.pipeline.selection import Selection
@@ -43,23 +43,24 @@ if TYPE_CHECKING:  # what judging a service that runs elsewhere does not need, a
 
 T = TypeVar("T")
 PRELOAD = ("sklearn.pipeline", "sklearn.compose", "tier0.serving.predictor")
-"""What almost any model needs, and what the worker can therefore import while training runs."""
+"""Modules that almost any model needs, which the worker imports while the model trains."""
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 LOCK_TIMEOUT = 600.0
-TRAINS = "a function that trains, and returns the model and held-out rows"
+TRAINS = "a function that trains a model and returns it with held-out rows"
+"""Description of the function that --pipeline names, for messages."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Steps 4 and 5: the model, how it was found, and where MLflow keeps it.
+    """The result of steps 4 and 5.
 
     Attributes:
-        training: the fitted model and its numbers.
-        selection_score: the winner's mean in the comparison; None where nothing was compared.
-        reason: why it won.
-        saver: the model with its golden rows, which were computed right after the training, before anything was saved.
-        tracking_uri: MLflow's store.
-        logged: the run's id and the model's URI, once MLflow has them.
+        training: fitted model and its metrics.
+        selection_score: mean score of the winner in the comparison; None without a comparison.
+        reason: why the algorithm was selected.
+        saver: model with its golden rows, which were computed before anything was saved.
+        tracking_uri: URI of MLflow's store.
+        logged: id of the MLflow run and URI of the logged model, once MLflow has them.
     """
 
     training: Training
@@ -71,20 +72,20 @@ class Trained:
 
     @property
     def run_id(self) -> str:
-        """The id of the MLflow run; waits until it is logged."""
+        """The id of the MLflow run; waits until the model is logged."""
         return self.logged.result()[0]
 
     @property
     def model_uri(self) -> str:
-        """``runs:/<id>/model``; waits until it is logged."""
+        """The URI of the logged model, ``runs:/<id>/model``; waits until the model is logged."""
         return self.logged.result()[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Wait for MLflow, so that another process gets the outcome."""
+        """Wait for MLflow, so that another process gets the id and the URI."""
         return {**self.__dict__, "logged": self.logged.result()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore what `__getstate__` gave."""
+        """Restore the state that `__getstate__` returned."""
         logged: Future[tuple[str, str]] = Future()
         logged.set_result(state["logged"])
         self.__dict__.update({**state, "logged": logged})
@@ -92,18 +93,18 @@ class Trained:
 
 @dataclass
 class Session:
-    """The parts of a run. `close` ends it.
+    """The parts of a run; `close` ends it.
 
     Attributes:
-        settings: what was asked for.
-        events: what happened.
-        shared_id: names what several processes share (xdist's workers): they train and register once.
-        controller: the process that started those; None where there is only ours.
+        settings: settings of the run.
+        events: log of the events.
+        shared_id: id of the run, whose processes (pytest-xdist) train and register once; None in one process.
+        controller: pid of the process that started the others; None in one process.
         executor: runs the fits of steps 4 and 5.
-        servers: that were launched.
-        deployment: a service of the user's own that was started.
-        failed: a test failed.
-        interrupted: somebody wants us gone, and what is not done yet is dropped.
+        servers: launched servers.
+        deployment: started service of the user.
+        failed: whether a test failed.
+        interrupted: whether the run was interrupted, so that unfinished work is dropped.
     """
 
     settings: Settings
@@ -124,15 +125,15 @@ class Session:
 
     @property
     def workspace(self) -> Workspace:
-        """The private folder of this process."""
+        """The private folder of this process; created on first use."""
         if self._workspace is None:
             self._workspace = Workspace.create(keep=self.settings.keep, controller=self.controller)
-            self._tell_kept(self._workspace)
+            self._report_kept(self._workspace)
         return self._workspace
 
     @property
     def shared(self) -> Workspace:
-        """The folder of the run: this process' own, unless several share one."""
+        """The folder of the run: shared by the workers of pytest-xdist, else that of this process."""
         if self.shared_id is None or self.controller is None:
             return self.workspace
         if self._shared is None:
@@ -141,53 +142,54 @@ class Session:
                 keep=self.settings.keep,
                 watch=self.controller,
             ).open()
-            self._tell_kept(self._shared)
+            self._report_kept(self._shared)
         return self._shared
 
-    def _tell_kept(self, workspace: Workspace) -> None:
+    def _report_kept(self, workspace: Workspace) -> None:
         if workspace.keep:
-            self.events.emit(RunKept(path=str(workspace.path)), f"everything is kept in {workspace.path}")
+            self.events.emit(RunKept(path=str(workspace.path)), f"keeping all files in {workspace.path}")
 
     @property
     def store(self) -> Path:
-        """The BentoML home that the model is registered in."""
+        """The BentoML home in which the model is registered."""
         return self.settings.store or self.shared.store
 
     def launch(self) -> Server:
-        """Start a server's processes, and return before they are ready: their imports run while the model trains."""
-        watch = (
-            [os.getpid()] if self.controller is None else [os.getpid(), self.controller]
-        )  # xdist's workers outlive their controller by seconds
+        """Start the processes of a server without waiting: they import while the model trains."""
+        watch = [os.getpid()]
+        if self.controller is not None:  # workers of pytest-xdist outlive their controller by seconds
+            watch.append(self.controller)
         server = Server(self.workspace.folder("s"), self.settings.port, self.events, PRELOAD, watch)
         self.servers.append(server)
         server.launch()
         return server
 
     def train(self) -> Trained:
-        """Do steps 4 and 5.
+        """Run steps 4 and 5.
 
         Raises:
-            Tier0Error: of the kind that says what is wrong with the data or the model.
+            Tier0Error: the data or the model cannot be used.
         """
         return self._once("trained", self._train)
 
     def _train(self) -> Trained:
         self.prepare(self.shared.folder("m"), self.store)
-        from tier0.pipeline.data import load_dataset, split  # noqa: PLC0415 - seconds of imports, while those processes do theirs
+        # These imports take seconds, in which the processes above do theirs.
+        from tier0.pipeline.data import load_dataset, split  # noqa: PLC0415
 
         if self.settings.pipeline is not None:
             own = self.call_user_training()
-            return self.take(own.model, own.dataset)
+            return self.use_model(own.model, own.dataset)
         dataset = load_dataset(self.settings)
         parts = split(dataset, self.settings.seed)
         return self.fit(dataset, parts, self.select(dataset, parts))
 
     def prepare(self, tracking: Path, store: Path) -> None:
-        """Start the processes that log to MLflow and write the store's entry: they import while the model trains.
+        """Start the processes for MLflow and the store entry, which import while the model trains.
 
         Args:
-            tracking: a folder for MLflow's store, where no other is named.
-            store: the BentoML home.
+            tracking: folder for MLflow's store, unless ``MLFLOW_TRACKING_URI`` names another store.
+            store: BentoML home for the model.
         """
         from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
         from tier0.serving.registration import EntryWriter  # noqa: PLC0415
@@ -196,7 +198,7 @@ class Session:
         self._writer = EntryWriter(self.workspace, store)
 
     def select(self, dataset: Dataset, parts: Mapping[str, Any]) -> Selection:
-        """Do step 4."""
+        """Run step 4."""
         from tier0.pipeline.candidates import candidates_for  # noqa: PLC0415
         from tier0.pipeline.selection import select  # noqa: PLC0415
 
@@ -208,45 +210,35 @@ class Session:
         return select(dataset, parts["train"], candidates, settings.seed, self.events, self.executor)
 
     def fit(self, dataset: Dataset, parts: Mapping[str, Any], selection: Selection) -> Trained:
-        """Do step 5, with the algorithm that won."""
+        """Run step 5 with the selected algorithm."""
         from tier0.pipeline.training import train  # noqa: PLC0415
 
-        training = train(
-            dataset,
-            dict(parts),
-            selection.winner,
-            self.settings.hpo_trials,
-            self.settings.seed,
-            self.events,
-            self.executor,
-        )
+        trials, seed = self.settings.hpo_trials, self.settings.seed
+        training = train(dataset, dict(parts), selection.winner, trials, seed, self.events, self.executor)
         return self._log(training, selection.scores[0].mean, selection.reason)
 
     def call_user_training(self) -> UserTraining:
-        """Call the training function that the settings name.
+        """Call the training function of the user.
 
         Raises:
-            Tier0Error: it cannot be imported or called, or returns something else.
+            Tier0Error: the function cannot be imported or called, or its result is invalid.
         """
         from tier0.pipeline.user_training import call_user_training  # noqa: PLC0415
 
         named = self.settings.pipeline or ""
-        self.events.emit(TrainingOwn(), f"steps 4 and 5: {named} trains")
+        self.events.emit(TrainingOwn(), f"steps 4 and 5: training with {named}")
         return call_user_training(import_named("pipeline", named, TRAINS), named)
 
-    def take(self, model: Any, dataset: Dataset) -> Trained:
-        """Do step 5 with a model that was trained elsewhere: measure it on rows that it has not seen.
+    def use_model(self, model: Any, dataset: Dataset) -> Trained:
+        """Run step 5 with a model that the user trained: measure it on held-out rows.
 
         Raises:
-            UselessModelError: the model is not worth serving.
+            UselessModelError: the model does not beat the baseline.
         """
         from tier0.pipeline.user_training import measure_user_model  # noqa: PLC0415
 
-        return self._log(
-            measure_user_model(model, dataset, self.settings.seed, self.events),
-            None,
-            f"trained by {self.settings.pipeline}",
-        )
+        training = measure_user_model(model, dataset, self.settings.seed, self.events)
+        return self._log(training, None, f"trained by {self.settings.pipeline}")
 
     def _log(self, training: Training, score: float | None, reason: str) -> Trained:
         from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
@@ -262,7 +254,7 @@ class Session:
         """Register the model of *trained* in the BentoML home *store*.
 
         Raises:
-            RegistrationError: it cannot be registered.
+            RegistrationError: the model cannot be registered.
         """
         return self._once("registered", lambda: self._register(trained, store))
 
@@ -273,7 +265,8 @@ class Session:
             server.check_alive()
         if self._writer is None or self._writer.store != store:
             self._writer = EntryWriter(self.workspace, store)
-        # In a store of the user's own nothing may ever be that is not proven; in ours, the server's first answer is the proof.
+        # An entry in the user's store is verified before it appears there; in the run's own store, the first
+        # response of the server verifies it.
         model = trained.saver(self.workspace, self._writer, prove=self.settings.store is not None)
         self._writer = None
         done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden))
@@ -283,19 +276,19 @@ class Session:
         return model
 
     def serve(self, server: Server, model: RegisteredModel) -> OwnDeployment:
-        """Have a launched server serve *model*, and wait until it proved that it does.
+        """Serve *model* with a launched server, and wait until its responses to the golden rows are right.
 
         Raises:
-            ServerError: it did not become ready.
-            PredictionMismatchError: it serves something else.
+            ServerError: the server did not become ready.
+            PredictionMismatchError: the served predictions differ from the trained model's.
         """
         server.announce({model.name: model.tag}, model.store)
         try:
             answer = server.wait_until_ready(golden_probe(model, server.nonce), self.settings.startup_timeout)
         except PredictionMismatchError as problem:
-            self._tell_compared(model, problem.answer)
+            self._report_comparison(model, problem.answer)
             raise
-        self._tell_compared(model, answer)
+        self._report_comparison(model, answer)
         verified = DeploymentVerified(
             url=server.url,
             tag=model.tag,
@@ -304,22 +297,22 @@ class Session:
             rows=len(model.golden.examples),
             latency_ms=answer["latency_ms"],
         )
-        self.events.emit(verified, f"step 7 deployment: all {verified.rows} golden rows came back right")
-        return OwnDeployment.of(server, model)
+        self.events.emit(verified, f"step 7 deployment: all {verified.rows} golden rows match")
+        return OwnDeployment.from_server(server, model)
 
-    def _tell_compared(self, model: RegisteredModel, answer: Mapping[str, Any]) -> None:
+    def _report_comparison(self, model: RegisteredModel, answer: Mapping[str, Any]) -> None:
         compared = None if self.settings.mask else model.golden.examples.comparison(answer)
         if compared is not None:
             self.events.emit(ParityCompared(**compared))
 
     def users_deployment(self) -> Deployment:
-        """Describe the service that the settings name; start it, if it is to be started.
+        """Return the service that the settings name, and start it if it is not running yet.
 
         Raises:
-            Tier0Error: a part of it cannot be read, or it did not become ready.
+            Tier0Error: a setting cannot be used, or the service did not become ready.
         """
         settings = self.settings
-        how: dict[str, Any] = {
+        options: dict[str, Any] = {
             **judging_options(settings),
             "contract": settings.contract,
             "headers": settings.header,
@@ -327,9 +320,9 @@ class Session:
         }
         if settings.url:
             model = settings.model[0] if settings.model else None
-            return self._described(
-                Deployment.from_url(settings.url, model=model, store=settings.store, ca=settings.ca, **how)
-            )
+            store, ca = settings.store, settings.ca
+            deployment = Deployment.from_url(settings.url, model=model, store=store, ca=ca, **options)
+            return self._emit_described(deployment)
         self.deployment = Deployment.from_service(
             settings.service or "",
             model=settings.model,
@@ -338,11 +331,11 @@ class Session:
             startup_timeout=settings.startup_timeout,
             events=self.events,
             workspace=self.workspace,
-            **how,
+            **options,
         )
-        return self._described(self.deployment)
+        return self._emit_described(self.deployment)
 
-    def _described(self, deployment: Deployment) -> Deployment:
+    def _emit_described(self, deployment: Deployment) -> Deployment:
         golden_rows = len(deployment.golden or [])
         described = DeploymentDescribed(
             url=deployment.url, model=deployment.tag, golden_rows=golden_rows, disturb=deployment.disturb
@@ -351,37 +344,38 @@ class Session:
         return deployment
 
     @property
-    def _writing(self) -> list[Server]:
+    def _logging_servers(self) -> list[Server]:
         own = [] if self.deployment is None or self.deployment.server is None else [self.deployment.server]
         return [*self.servers, *own]
 
     def mark_logs(self) -> None:
-        """Remember how far the servers' logs are."""
+        """Mark the current end of the servers' logs."""
         self._marks = {
-            server.log: server.log.stat().st_size for server in self._writing if server.log.exists()
+            server.log: server.log.stat().st_size for server in self._logging_servers if server.log.exists()
         }
 
     @property
     def logs(self) -> list[tuple[str, str]]:
-        """Where the servers of this run write, and what they wrote since `mark_logs`."""
+        """The path of each server's log, and its lines since `mark_logs`."""
         return [
-            (str(server.log), server.log_around(self._marks.get(server.log, 0))) for server in self._writing
+            (str(server.log), server.log_around(self._marks.get(server.log, 0)))
+            for server in self._logging_servers
         ]
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
-        """Make something, or take what another process of this run has made, or failed to make."""
+        """Call *make* in one process of the run; the other processes get its result or its error."""
         if self.shared_id is None:
-            return self._made(make)
+            return self._call(make)
         from filelock import FileLock  # noqa: PLC0415
 
         made = self.shared.path / f"{name}.pickle"
         with FileLock(made.with_suffix(".lock"), timeout=LOCK_TIMEOUT):
             if not made.exists():
                 try:
-                    content = pickle.dumps((self._made(make), None))
+                    content = pickle.dumps((self._call(make), None))
                 except Tier0Error as problem:
                     content = pickle.dumps((None, problem))
-                except Exception as problem:  # noqa: BLE001 - every process of the run is told
+                except Exception as problem:  # noqa: BLE001 - every process gets the error
                     content = pickle.dumps((None, Tier0Error(f"{type(problem).__name__}: {problem}")))
                 unfinished = made.with_suffix(".unfinished")
                 unfinished.write_bytes(content)
@@ -391,44 +385,49 @@ class Session:
             raise failure
         return value  # type: ignore[no-any-return]
 
-    def _made(self, make: Callable[[], T]) -> T:
-        """Make something, and say it in words where there is no room for it."""
+    def _call(self, make: Callable[[], T]) -> T:
+        """Call *make*; a full disk becomes a `Tier0Error` that names the remedy."""
         try:
             return make()
         except OSError as problem:
             if problem.errno not in NO_ROOM:
                 raise
+            path = problem.filename or self.workspace.path
             raise Tier0Error(
-                f"{problem.filename or self.workspace.path}: {problem.strerror}. Make room there, or set TMPDIR"
+                f"cannot write {path}: {problem.strerror}. Free space, or set TMPDIR to another folder"
             ) from problem
 
     def close(self) -> None:
-        """Stop every server, wait for what runs in the background, and delete this process' folder; a shared one ends with the run."""
-        with ExitStack() as endings:
-            if self._workspace is not None:
-                endings.callback(self._workspace.close)
-            if self._writer is not None:
-                endings.callback(self._writer.close)
-            if self._tracking is not None:
-                endings.callback(self._tracking.close)
-            endings.callback(self._tell_logged)
-            if self.deployment is not None:
-                endings.callback(self.deployment.close)
-            for server in self.servers:
-                endings.callback(server.stop)
+        """Stop all servers, wait for background work, and delete the folder of this process.
 
-    def _tell_logged(self) -> None:
-        """Wait until MLflow has logged the model; not for long where something failed, and not at all where somebody wants us gone."""
-        if self._trained is not None and not self.interrupted:
-            try:
-                uri = self._trained.logged.result(1.0 if self.failed else None)[1]
-            except TimeoutError:
-                return  # what failed has been told already
-            self.events.emit(TrainingLogged(model_uri=uri), f"step 5 training: logged to MLflow as {uri}")
+        A shared folder is deleted when the last process of the run has ended.
+        """
+        with ExitStack() as stack:  # calls back in reverse order: servers are stopped first
+            if self._workspace is not None:
+                stack.callback(self._workspace.close)
+            if self._writer is not None:
+                stack.callback(self._writer.close)
+            if self._tracking is not None:
+                stack.callback(self._tracking.close)
+            stack.callback(self._report_logged)
+            if self.deployment is not None:
+                stack.callback(self.deployment.close)
+            for server in self.servers:
+                stack.callback(server.stop)
+
+    def _report_logged(self) -> None:
+        """Wait until MLflow has logged the model: for 1 s after a failure, not at all after Ctrl-C."""
+        if self._trained is None or self.interrupted:
+            return
+        try:
+            uri = self._trained.logged.result(1.0 if self.failed else None)[1]
+        except TimeoutError:
+            return  # the failure has been reported
+        self.events.emit(TrainingLogged(model_uri=uri), f"step 5 training: logged to MLflow as {uri}")
 
 
 def saver_of(training: Training) -> ModelSaver:
-    """Find out what the model takes, and let it answer its examples, in the process that trained it."""
+    """Return a saver for a model, with signature and golden rows, computed in the process that trained it."""
     from tier0.serving.registration import ModelSaver  # noqa: PLC0415
 
     metadata = {

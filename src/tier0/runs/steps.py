@@ -1,4 +1,4 @@
-"""The eight steps, each from what those before it made; what a step found, in facts and in sentences."""
+"""The steps of a pipeline run: each reads and extends the context, and returns its facts and sentences."""
 
 from __future__ import annotations
 
@@ -16,116 +16,124 @@ from tier0.core.verdict import count_in_words
 from tier0.golden.prediction import estimator_of
 from tier0.pipeline.metrics import MEANINGS
 from tier0.pipeline.selection import CV_FOLDS
-from tier0.pipeline.study import METRICS
+from tier0.pipeline.study import METRICS, Scope
 from tier0.runs.context import RunContext, StepResult
 from tier0.runs.observability import observability
 
 if TYPE_CHECKING:
     from tier0.client import BentoMLClient
-    from tier0.pipeline.analysis import Analysis
-    from tier0.pipeline.cohort import Cohort
     from tier0.runs.deployment import OwnDeployment
 
 MAX_SHOWN = 5
-ASKED_ALONE = 20
-"""Predictions of one row, for the latency as the application sees it."""
+SINGLE_ROW_REQUESTS = 20
+"""Number of requests for one row, from which the latency is computed."""
 
 
-def scope(work: RunContext) -> StepResult:
-    """Step 1."""
-    asked, settings = work.study.scope, work.session.settings
-    wanted = (
-        "whatever comes"
-        if asked.success is None
-        else f"{asked.metric} of {asked.success:g} or {'more' if _more(asked.metric) else 'less'}"
-    )
+def scope(context: RunContext) -> StepResult:
+    """Run step 1: the statement of the problem, which was validated when the plan was made."""
+    stated, settings = context.study.scope, context.session.settings
+    target = settings.target or stated.target
     rows = f"rows that {settings.pipeline} holds out" if settings.pipeline else settings.dataset
-    target = settings.target or asked.target
-    rarer = "" if work.imbalanced is None else f", with the rarest class made {work.imbalanced:g} of the rows"
+    if target:
+        rows += f", target {target}"
+    if context.imbalanced is not None:
+        rows += f", with the rarest class reduced to {context.imbalanced:g} of the rows"
+    criterion = _criterion(stated)
+    if criterion is None:
+        consequence = "no success criterion: any model that beats the baseline is accepted"
+    else:
+        consequence = f"models with {criterion} are accepted"
     lines = [
-        f"input: {rows}{f', target {target}' if target else ''}{rarer}",
-        f"problem: {asked.problem or 'not stated'}",
-        f"population: {asked.population or 'not stated'}",
-        f"success: {wanted}, with at least {asked.minimum_rows} rows and {asked.minimum_of_each_class} of each class",
-        "checked: that metric, success, least sizes, rules and criteria can be used, and do not contradict each other",
-        "means: "
-        + (
-            "any model may go that is not useless"
-            if asked.success is None
-            else f"no model may go that does not reach {wanted}"
+        f"input: {rows}",
+        f"problem: {stated.problem or 'not stated'}",
+        f"population: {stated.population or 'not stated'}",
+        (
+            f"success: {criterion or 'no criterion'}, with at least {stated.minimum_rows} rows "
+            f"and {stated.minimum_of_each_class} of each class"
         ),
+        "checked: metric, success, minimum sizes, rules and criteria are valid and consistent",
+        f"result: {consequence}",
     ]
-    return StepResult.of(asked.model_dump(), lines)
+    return StepResult.from_findings(stated.model_dump(), lines)
 
 
-def _more(metric: str | None) -> bool:
-    return metric is None or METRICS[metric][1] == "most"
+def _criterion(stated: Scope) -> str | None:
+    """Return the success criterion in words; None if the study has none."""
+    if stated.success is None or stated.metric is None:
+        return None
+    bound = "at least" if METRICS[stated.metric][1] == "most" else "at most"
+    return f"{stated.metric} of {bound} {stated.success:g}"
 
 
-def data(work: RunContext) -> StepResult:
-    """Step 2."""
+def data(context: RunContext) -> StepResult:
+    """Run step 2: the quality of the data."""
     from tier0.pipeline.quality import assess  # noqa: PLC0415
 
-    dataset, rules = work.everybody(), work.study.data
+    dataset, rules = context.all_rows(), context.study.data
     quality = assess(dataset, rules)
-    worst = max(quality.columns, key=lambda one: one.missing)
-    lines = [
-        f"input: {quality.rows} rows of {len(dataset.names)} features; {dataset.target_name} is predicted, a {dataset.task}",
-        f"checked: types, ranges, categories, missing values (most: {worst.missing:.0%} in {worst.name}), duplicates ({quality.duplicates:.1%})"
-        + (f", age ({quality.age_days} days)" if quality.age_days is not None else "")
-        + (f", rules of the study for {len(rules.columns)} columns" if rules.columns else "")
-        + (f", the pandera schema {rules.pandera}" if rules.pandera else ""),
-        *(f"note: {note}" for note in quality.notes),
-        "means: "
-        + ("the data may be trained on" if not quality.problems else "the data must not be trained on"),
+    worst = max(quality.columns, key=lambda column: column.missing)
+    checked = [
+        "types",
+        "ranges",
+        "categories",
+        f"missing values (most: {worst.missing:.0%} in {worst.name})",
+        f"duplicates ({quality.duplicates:.1%})",
     ]
-    return StepResult.of(asdict(quality), lines, quality.problems)
+    if quality.age_days is not None:
+        checked.append(f"age ({quality.age_days} days)")
+    if rules.columns:
+        checked.append(f"the study's rules for {len(rules.columns)} columns")
+    if rules.pandera:
+        checked.append(f"the pandera schema {rules.pandera}")
+    lines = [
+        (
+            f"input: {quality.rows} rows, {len(dataset.names)} features, "
+            f"target {dataset.target_name} ({dataset.task})"
+        ),
+        f"checked: {', '.join(checked)}",
+        *(f"note: {note}" for note in quality.notes),
+        f"result: the data is {'not fit' if quality.problems else 'fit'} for training",
+    ]
+    return StepResult.from_findings(asdict(quality), lines, quality.problems)
 
 
-def cohort(work: RunContext) -> StepResult:
-    """Step 3."""
+def cohort(context: RunContext) -> StepResult:
+    """Run step 3: the rows to train on."""
     from tier0.pipeline.cohort import choose_cohort  # noqa: PLC0415
 
-    everybody, asked = work.everybody(), work.study.scope
-    chosen: Cohort = choose_cohort(everybody, work.study.cohort, asked)
-    work.dataset, work.parts, work.is_cohort = chosen.dataset, None, True
-    lines = [
-        f"input: {len(everybody)} rows",
-        *(f"{one.left:>8} left after: {one.criterion} (-{one.removed})" for one in chosen.attrition),
-        *(["no criteria: everybody belongs to it"] if not chosen.attrition else []),
-        *(
-            ["classes: " + ", ".join(f"{label}: {count}" for label, count in chosen.classes.items())]
-            if chosen.classes
-            else []
-        ),
-        f"checked: at least {asked.minimum_rows} rows"
-        + (f", and {asked.minimum_of_each_class} of each class" if chosen.classes else ""),
-        "means: "
-        + (
-            "too few are left to train on"
-            if chosen.problems
-            else f"{len(chosen.dataset)} rows are enough to train on"
-        ),
-    ]
+    rows, stated = context.all_rows(), context.study.scope
+    chosen = choose_cohort(rows, context.study.cohort, stated)
+    context.dataset, context.parts, context.is_cohort = chosen.dataset, None, True
+    lines = [f"input: {len(rows)} rows"]
+    lines += [f"{one.left:>8} left after: {one.criterion} (-{one.removed})" for one in chosen.attrition]
+    checked = f"checked: at least {stated.minimum_rows} rows"
+    if not chosen.attrition:
+        lines.append("no criteria: all rows are in the cohort")
+    if chosen.classes:
+        counts = ", ".join(f"{label}: {count}" for label, count in chosen.classes.items())
+        lines.append(f"classes: {counts}")
+        checked += f", and {stated.minimum_of_each_class} of each class"
+    verdict = "too few" if chosen.problems else "enough"
+    lines += [checked, f"result: {len(chosen.dataset)} rows, {verdict} to train on"]
     facts = {
         "rows": len(chosen.dataset),
         "attrition": [asdict(one) for one in chosen.attrition],
         "classes": chosen.classes,
     }
-    return StepResult.of(facts, lines, chosen.problems)
+    return StepResult.from_findings(facts, lines, chosen.problems)
 
 
-def selection(work: RunContext) -> StepResult:
-    """Step 4."""
-    parts = work.split()
-    if work.own is not None:
-        algorithm = type(estimator_of(work.own.model)).__name__
-        reason = f"{work.session.settings.pipeline} brings its own model, and nothing is compared"
-        return StepResult.of(
+def selection(context: RunContext) -> StepResult:
+    """Run step 4: the algorithm."""
+    parts = context.split()
+    if context.own is not None:
+        algorithm = type(estimator_of(context.own.model)).__name__
+        reason = f"{context.session.settings.pipeline} trains the model, so no algorithms are compared"
+        return StepResult.from_findings(
             {"selected_algorithm": algorithm, "selection_score": None, "reason": reason},
-            [f"means: {algorithm} it is: {reason}"],
+            [f"result: {algorithm}: {reason}"],
         )
-    chosen = work.selection = work.session.select(work.data(), parts)
+    chosen = context.selection = context.session.select(context.data(), parts)
     rows = len(parts["train"])
     facts = {
         "selected_algorithm": chosen.winner.estimator,
@@ -134,167 +142,155 @@ def selection(work: RunContext) -> StepResult:
         "rows": {"train": rows, "compared": chosen.rows},
         "scores": [
             {
-                "algorithm": one.candidate.estimator,
-                "mean": one.mean,
-                "spread": one.spread,
-                "seconds": one.seconds,
+                "algorithm": score.candidate.estimator,
+                "mean": score.mean,
+                "spread": score.spread,
+                "seconds": score.seconds,
             }
-            for one in chosen.scores
+            for score in chosen.scores
         ],
         "reason": chosen.reason,
     }
+    sample = f"{chosen.rows:,} of the {rows:,}" if chosen.drawn else f"{rows:,}"
+    drawn = f", {chosen.drawn}" if chosen.drawn else ""
     lines = [
-        f"input: {f'{chosen.rows:,} of the ' if chosen.drawn else ''}{rows:,} rows of the training part{f', {chosen.drawn}' if chosen.drawn else ''}",
-        f"checked: each algorithm on the same {CV_FOLDS} folds, by its mean {chosen.metric} on rows that it was not fitted on",
+        f"input: {sample} rows of the training part{drawn}",
+        f"checked: mean {chosen.metric} of each algorithm on the held-out rows of the same {CV_FOLDS} folds",
         *(
-            f"{one.candidate.estimator:30} {one.mean:.3f} ± {one.spread:.3f}   {one.seconds:.1f} s"
-            for one in chosen.scores
+            f"{score.candidate.estimator:30} {score.mean:.3f} ± {score.spread:.3f}   {score.seconds:.1f} s"
+            for score in chosen.scores
         ),
-        f"means: {chosen.winner.estimator} is trained: {chosen.reason}",
+        f"result: {chosen.winner.estimator} is selected: {chosen.reason}",
     ]
-    return StepResult.of(facts, lines)
+    return StepResult.from_findings(facts, lines)
 
 
-def training(work: RunContext) -> StepResult:
-    """Step 5."""
-    dataset, parts = work.data(), work.split()
-    if work.own is not None:
-        trained = work.session.take(work.own.model, dataset)
-    elif work.selection is not None:
-        trained = work.session.fit(dataset, parts, work.selection)
+def training(context: RunContext) -> StepResult:
+    """Run step 5: the trained model."""
+    dataset, parts = context.data(), context.split()
+    if context.own is not None:
+        trained = context.session.use_model(context.own.model, dataset)
+        method = f"trained by {context.session.settings.pipeline}, and measured on the rows that it held out"
+    elif context.selection is not None:
+        trained = context.session.fit(dataset, parts, context.selection)
+        method = (
+            f"hyperparameters chosen on the validation part ({trained.training.trials} trials); "
+            "refitted on training and validation part, and measured on the test part"
+        )
     else:
-        raise Tier0Error("training needs the selection, which is not there")
-    work.trained = trained
-    found = trained.training
+        raise Tier0Error("step 'training' needs a selected algorithm: run step 4 (selection) first")
+    context.trained = trained
+    model = trained.training
     facts = {
-        "algorithm": found.algorithm,
-        "parameters": found.parameters,
-        "rows": found.rows,
-        "hpo_trials": found.trials,
-        "validation_score": found.score,
-        "threshold": found.threshold,
-        "metrics": found.metrics,
-        "spread": found.spread,
-        "seed": found.seed,
+        "algorithm": model.algorithm,
+        "parameters": model.parameters,
+        "rows": model.rows,
+        "hpo_trials": model.trials,
+        "validation_score": model.score,
+        "threshold": model.threshold,
+        "metrics": model.metrics,
+        "spread": model.spread,
+        "seed": model.seed,
         "training_run_id": trained.run_id,
         "model_uri": trained.model_uri,
         "tracking_uri": trained.tracking_uri,
     }
-    shares = ", ".join(
-        f"{name} {count} ({count / sum(found.rows.values()):.0%})" for name, count in found.rows.items()
-    )
-    how = (
-        f"hyper-parameters on the validation part (trials: {found.trials}); the best are fitted on both, and measured on the test part"
-        if work.own is None
-        else f"trained by {work.session.settings.pipeline}, and measured on the rows that it held out"
-    )
-    lines = [
-        f"input: {found.algorithm}; rows: {shares}",
-        f"checked: {how}",
-        *(
-            f"{name:20} {value:9.3f} ± {found.spread[name]:<8.3f} {MEANINGS[name]}"
-            for name, value in found.metrics.items()
-        ),
-        *(
-            [f"decision threshold {found.threshold:.3f}, chosen on the validation part"]
-            if found.threshold is not None
-            else []
-        ),
-        "means: the model is worth more than chance; ± is by how much other rows would change a number",
+    total = sum(model.rows.values())
+    shares = ", ".join(f"{part} {count} ({count / total:.0%})" for part, count in model.rows.items())
+    lines = [f"input: {model.algorithm}; rows: {shares}", f"checked: {method}"]
+    lines += [
+        f"{name:20} {value:9.3f} ± {model.spread[name]:<8.3f} {MEANINGS[name]}"
+        for name, value in model.metrics.items()
+    ]
+    if model.threshold is not None:
+        lines.append(f"decision threshold {model.threshold:.3f}, chosen on the validation part")
+    lines += [
+        "result: the model beats the baseline; ± is how much a number varies between samples of rows",
         f"logged to MLflow as {trained.model_uri} in {trained.tracking_uri}",
     ]
-    return StepResult.of(facts, lines)
+    return StepResult.from_findings(facts, lines)
 
 
-def features(work: RunContext) -> StepResult:
-    """Step 6."""
+def features(context: RunContext) -> StepResult:
+    """Run step 6: the importance of the features."""
     from tier0.pipeline.analysis import REPEATS, analyse  # noqa: PLC0415
 
-    if work.trained is None:
-        raise Tier0Error("the feature analysis needs a trained model, which is not there")
-    analysis: Analysis = analyse(
-        work.data(), work.split(), work.trained.training.model, work.session.settings.seed
-    )
+    model = context.require_trained("features").training
+    analysis = analyse(context.data(), context.split(), model.model, context.session.settings.seed)
     shown = analysis.importances[:MAX_SHOWN]
     lines = [
-        f"input: {work.trained.training.algorithm}, and {analysis.rows} rows of the test part",
-        f"checked: by how much {analysis.metric} falls when one feature's values are shuffled ({REPEATS} times), and what each feature gives alone",
-        *(
-            f"{one.feature:30} {one.mean:6.3f} ± {one.spread:.3f}"
-            + (f"   SHAP {one.shap:.3f}" if one.shap is not None else "")
-            for one in shown
+        f"input: {model.algorithm}, and {analysis.rows} rows of the test part",
+        (
+            f"checked: drop of {analysis.metric} when the values of one feature are shuffled "
+            f"({REPEATS} times); predictive power of each feature alone"
         ),
-        *(
-            [f"and {left} features that count less"]
-            if (left := len(analysis.importances) - MAX_SHOWN) > 0
-            else []
-        ),
-        *(f"warning: {warning}" for warning in analysis.warnings),
-        f"means: the model goes by {shown[0].feature} most; a fall within its ± is chance"
-        + ("" if analysis.warnings else "; no feature alone gives the target away"),
     ]
-    return StepResult.of(asdict(analysis), lines)
-
-
-def deployment(work: RunContext) -> StepResult:
-    """Step 7: what may go, and, if it is asked for, that model registered, served and verified.
-
-    The manifest stands whatever becomes of the serving.
-    """
-    if work.trained is None:
-        raise Tier0Error("the deployment needs a trained model, which is not there")
-    manifest = work.manifest = _manifest(work)
-    why_not, asked = manifest["why_not"], work.study.scope
-    checked = (
-        "nothing was asked of its metrics"
-        if asked.success is None
-        else f"{asked.metric} against {asked.success:g}"
+    for one in shown:
+        shap = f"   SHAP {one.shap:.3f}" if one.shap is not None else ""
+        lines.append(f"{one.feature:30} {one.mean:6.3f} ± {one.spread:.3f}{shap}")
+    if (left := len(analysis.importances) - MAX_SHOWN) > 0:
+        lines.append(f"and {left} less important features")
+    lines += [f"warning: {warning}" for warning in analysis.warnings]
+    leakage = "" if analysis.warnings else "; no single feature predicts the target almost perfectly"
+    lines.append(
+        f"result: {shown[0].feature} is the most important feature; drops within ± are noise{leakage}"
     )
+    return StepResult.from_findings(asdict(analysis), lines)
+
+
+def deployment(context: RunContext) -> StepResult:
+    """Run step 7: the manifest of an accepted or rejected model; if requested, register, serve and verify it.
+
+    The manifest is written even if the model cannot be served.
+    """
+    manifest = context.manifest = _manifest(context)
+    stated, rejected = context.study.scope, manifest["why_not"]
+    checked = [
+        "no success criterion" if stated.success is None else f"{stated.metric} against {stated.success:g}"
+    ]
+    if context.serve:
+        checked.append("the served model against the trained model")
     lines = [
         f"input: {manifest['algorithm']}, {manifest['model_uri']}",
-        f"checked: {checked}{', and whether what is served is what was trained' if work.serve else ''}",
+        f"checked: {', '.join(checked)}",
     ]
-    found = StepResult.of(manifest, lines, why_not)
-    means = "it must not go" if why_not else "it may go"
+    result = StepResult.from_findings(manifest, lines, rejected)
+    conclusion = "rejected: success criterion not met" if rejected else "accepted"
     try:
-        if work.serve and why_not:
-            manifest["served"] = {"status": "not served", "why": means}
-        elif work.serve:
-            manifest["served"] = _serve(work)
+        if context.serve and rejected:
+            manifest["served"] = {"status": "not served", "why": conclusion}
+        elif context.serve:
+            manifest["served"] = _serve(context)
             lines += _served_lines(manifest["served"])
-            means += ", and what is served is what was trained"
+            conclusion += "; the served model is the trained model"
     except Tier0Error as problem:
         manifest["served"] = {"status": "not served", "why": str(problem)}
-        means += " by its metrics, and is not served"
-        found = StepResult(manifest, lines, [f"not served: {problem}"], problem.exit_status)
+        conclusion += " by its metrics, but not served"
+        result = StepResult(manifest, lines, [f"not served: {problem}"], problem.exit_status)
     finally:
-        path = work.folder / "manifest.json"
+        path = context.folder / "manifest.json"
         path.write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
-        lines += [f"means: {means}", f"manifest: {path}"]
-    return found
+        lines += [f"result: {conclusion}", f"manifest: {path}"]
+    return result
 
 
-def _manifest(work: RunContext) -> dict[str, Any]:
-    trained = work.trained
-    assert trained is not None  # noqa: S101 - the caller has looked
-    found, asked = trained.training, work.study.scope
-    reached = asked.reached(found.metrics)
-    why_not = (
-        []
-        if reached is not False
-        else [
-            f"{asked.metric} is {found.metrics[asked.metric or '']:.3f}, and success was to be {asked.success:g}"
-        ]
-    )
+def _manifest(context: RunContext) -> dict[str, Any]:
+    trained, stated = context.require_trained("deployment"), context.study.scope
+    model = trained.training
+    reached = stated.reached(model.metrics)
+    why_not = []
+    if reached is False:
+        measured = model.metrics[stated.metric or ""]
+        why_not = [f"{stated.metric} is {measured:.3f}, but the success criterion is {stated.success:g}"]
     return {
         "schema": 1,
-        "name": f"tier0_{found.dataset}",
-        "algorithm": found.algorithm,
+        "name": f"tier0_{model.dataset}",
+        "algorithm": model.algorithm,
         "training_run_id": trained.run_id,
         "model_uri": trained.model_uri,
-        "metrics": found.metrics,
-        "threshold": found.threshold,
-        "success": {"metric": asked.metric, "wanted": asked.success, "reached": reached},
+        "metrics": model.metrics,
+        "threshold": model.threshold,
+        "success": {"metric": stated.metric, "wanted": stated.success, "reached": reached},
         "may_go": not why_not,
         "why_not": why_not,
         "versions": versions(),
@@ -303,64 +299,77 @@ def _manifest(work: RunContext) -> dict[str, Any]:
     }
 
 
-def _serve(work: RunContext) -> dict[str, Any]:
-    """Register the model, serve it and ask it through the client that applications use."""
-    from tier0.runs.deployment import with_client  # noqa: PLC0415 - what other steps do not need
+def _serve(context: RunContext) -> dict[str, Any]:
+    """Register the model, serve it, run the checks, and send requests through the client of applications."""
+    from tier0.runs.deployment import with_client  # noqa: PLC0415 - not needed by the other steps
     from tier0.runs.verify import check_serving  # noqa: PLC0415
 
-    session, trained = work.session, work.trained
-    assert trained is not None  # noqa: S101 - the caller has looked
-    if work.server is None:
-        work.server = session.launch()
-    model = session.register(trained, work.store)
-    serving = session.serve(work.server, model)
+    session, trained = context.session, context.require_trained("deployment")
+    if context.server is None:
+        context.server = session.launch()
+    model = session.register(trained, context.store)
+    serving = session.serve(context.server, model)
     verdict = check_serving(serving, disturb="none")
-    asked = with_client(serving.url, partial(_ask_as_applications_do, serving))
-    checks = {result.id: result.status for result in verdict.checks}
-    where = {
+    measured = with_client(serving.url, partial(_use_as_applications_do, serving))
+    return {
+        "status": "serving",
         "model_tag": model.tag,
-        "store": str(work.store),
+        "store": str(context.store),
         "endpoint": serving.url,
         "golden_rows": len(model.golden),
+        **measured,
+        "checks": {result.id: result.status for result in verdict.checks},
     }
-    return {"status": "serving", **where, **asked, "checks": checks}
 
 
-async def _ask_as_applications_do(serving: OwnDeployment, client: BentoMLClient) -> dict[str, Any]:
+async def _use_as_applications_do(serving: OwnDeployment, client: BentoMLClient) -> dict[str, Any]:
+    """Send a health check, all examples together, and single rows; return the responses and latencies."""
     golden = serving.model.golden.examples
     health = await client.health_check()
-    answer = await client.predict(golden.body())
+    response = await client.predict(golden.body())
     milliseconds = []
-    for index in range(ASKED_ALONE):
+    for index in range(SINGLE_ROW_REQUESTS):
         start = time.perf_counter()
         await client.predict(golden.take([index % len(golden)]).body())
         milliseconds.append((time.perf_counter() - start) * 1000)
-    state = client.circuit_state()
     if health["status"] != "healthy":
-        raise Tier0Error(f"the service answers right, and says that it is {health['status']}")
+        raise Tier0Error(f"the service predicts correctly, but its health check reports {health['status']!r}")
     return {
         "health_check": health["status"],
         "prediction_test": "passed",
-        "predictions": list(answer["predictions"])[:MAX_SHOWN],
-        "probabilities": list(answer["probabilities"] or [])[:MAX_SHOWN],
-        "circuit_breaker": state,
+        "predictions": list(response["predictions"])[:MAX_SHOWN],
+        "probabilities": list(response["probabilities"] or [])[:MAX_SHOWN],
+        "circuit_breaker": client.circuit_state(),
         "latency_ms": {"p50": statistics.median(milliseconds), "max": max(milliseconds)},
     }
 
 
 def _served_lines(served: Mapping[str, Any]) -> list[str]:
+    latency = served["latency_ms"]
     return [
         f"model_tag {served['model_tag']} in {served['store']}",
         f"endpoint {served['endpoint']}",
         f"health_check {served['health_check']}; circuit_breaker {served['circuit_breaker']} after all calls",
-        f"prediction_test {served['prediction_test']}: {served['golden_rows']} golden rows; checks: {count_in_words(served['checks'].values())}",
+        (
+            f"prediction_test {served['prediction_test']}: {served['golden_rows']} golden rows; "
+            f"checks: {count_in_words(served['checks'].values())}"
+        ),
         f"predictions {served['predictions']} …",
-        f"as a Bento, with its Dockerfile: tier0 build {served['model_tag']} --store {served['store']}",
-        f"latency {served['latency_ms']['p50']:.1f} ms for one row, {served['latency_ms']['max']:.1f} ms at most of {ASKED_ALONE}",
+        f"to build a Bento with a Dockerfile: tier0 build {served['model_tag']} --store {served['store']}",
+        (
+            f"latency of one row: median {latency['p50']:.1f} ms, maximum {latency['max']:.1f} ms "
+            f"({SINGLE_ROW_REQUESTS} requests)"
+        ),
     ]
 
 
 BODIES: dict[str, Callable[[RunContext], StepResult]] = {
-    "scope": scope, "data": data, "cohort": cohort, "selection": selection, "training": training, "features": features,
-    "deployment": deployment, "observability": observability,
-}  # fmt: skip
+    "scope": scope,
+    "data": data,
+    "cohort": cohort,
+    "selection": selection,
+    "training": training,
+    "features": features,
+    "deployment": deployment,
+    "observability": observability,
+}

@@ -22,19 +22,19 @@ def check_serving(
     tell: Callable[[CheckResult], None] | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Verdict:
-    """Run every check on a deployment, as scikit-learn's `check_estimator` does with an estimator.
+    """Run every check on a deployment, as scikit-learn's `check_estimator` does on an estimator.
 
     Args:
-        deployment: to check.
-        on_fail: raise `DoesNotHoldError` unless the verdict is ``pass``, or only return the verdict.
-        groups: groups of checks, or single ones; all by default.
-        disturb: how far the deployment may be disturbed; by default as far as it says itself.
-        without_golden: accept a deployment without golden rows, whose predictions are then not compared with the trained model.
-        tell: called with every result as it comes.
-        report: called with a line of progress while a service is waited for.
+        deployment: deployment to check.
+        on_fail: ``raise`` to raise `DoesNotHoldError` unless the verdict is ``pass``, or ``return``.
+        groups: groups of checks, or single checks; all by default.
+        disturb: how far the deployment may be disturbed; by default as the deployment allows.
+        without_golden: accept a deployment without golden rows, whose predictions are then not compared.
+        tell: called with each result.
+        report: called with a line of progress while the service does not respond yet.
 
     Raises:
-        Tier0Error: nothing answers, the contract is not clear, or a group or check is unknown.
+        Tier0Error: nothing responds, the contract is not clear, or a group or check is unknown.
         DoesNotHoldError: a check failed; or, as `InconclusiveError`, the verdict is inconclusive.
     """
     checks = select_checks(CATALOGUE, groups)

@@ -117,6 +117,18 @@ def link_entry(tag: str, store: Path, home: Path) -> None:
     (link.parent / "latest").write_text(version, encoding="utf-8")
 
 
+def link_entries(store: Path, home: Path) -> None:
+    """Link every model of the BentoML home *store* into *home*; the latest versions stay the latest."""
+    for entry in sorted(store.glob("models/*/*/model.yaml")):
+        link = home / "models" / entry.parents[1].name / entry.parent.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(entry.parent.resolve())
+    for pointer in store.glob("models/*/latest"):
+        copy = home / "models" / pointer.parent.name / "latest"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(pointer.read_bytes())
+
+
 def find_entry(tag: str, home: Path) -> tuple[str, Path]:
     """Find a model in a BentoML home, without changing anything there.
 

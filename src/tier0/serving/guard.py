@@ -1,17 +1,19 @@
-"""A process that outlives its test process by less than a second, and takes everything along that it was given.
+"""Guard process that ends its command and deletes folders when a watched process ends, in less than a second.
 
-Run as a script with ``python -I -S``, so that it starts in milliseconds: standard library only, and nothing
-of tier0. Its only argument is a JSON object:
+It is run as a script with ``python -I -S``, imports the standard library only, and starts in milliseconds.
+Its only argument is a JSON object:
 
-- ``watch``: the pids; when one of them dies, everything ends (normally the test process');
-- ``command``, ``cwd``, ``log``: what to run as a child (optional); its exit status becomes ours;
-- ``stop_grace``: seconds between SIGTERM and SIGKILL when we are told to stop (SIGTERM; with SIGUSR1, none);
-- ``orphan_grace``: the same when the watched process died;
-- ``kill``: pids to kill when a watched process died;
-- ``remove``: folders to delete when a watched process died.
+- ``watch``: pids, normally that of the test process; when one of them ends, the guard ends everything;
+- ``command``, ``cwd``, ``log``: a command to run as a child (optional), whose exit status becomes the
+  guard's;
+- ``stop_grace``: seconds between SIGTERM and SIGKILL of the command if the guard receives SIGTERM (none with
+  SIGUSR1);
+- ``orphan_grace``: the same if a watched process has ended;
+- ``kill``: pids to kill if a watched process has ended;
+- ``remove``: folders to delete if a watched process has ended.
 
-It is a subreaper (Linux): orphans of the command become its children, so that none escapes. Elsewhere it
-finds what it can through ``ps``.
+On Linux the guard is a subreaper: orphans of the command become its children, so that none of them escapes.
+On other systems it finds descendants with ``ps``.
 """
 
 from __future__ import annotations
@@ -29,28 +31,32 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any  # typing would double the time that this process takes to start
+    from typing import Any  # importing typing would double the start-up time
 
 PR_SET_CHILD_SUBREAPER = 36
 POLL = 0.05
-REMOVE_FOR = 0.6  # longer than the guards of servers take to kill whoever may still write there
+REMOVE_FOR = 0.6  # longer than other guards take to kill processes that still write there
 KILL_FOR = 1.0
 
 
 class StopRequest:
-    """Set by SIGTERM, and by SIGUSR1: then without any grace."""
+    """A request to stop, set by SIGTERM, or by SIGUSR1 for a stop without grace."""
 
-    asked = False
-    at_once = False
+    received = False
+    without_grace = False
 
 
 def _stop(number: int, _: object) -> None:
-    StopRequest.asked = True
-    StopRequest.at_once = number == signal.SIGUSR1
+    StopRequest.received = True
+    StopRequest.without_grace = number == signal.SIGUSR1
 
 
 def main() -> int:
-    """Guard until the command ends, we are told to stop, or the watched process is gone."""
+    """Guard until the command ends, a stop is requested, or a watched process has ended.
+
+    Returns:
+        The exit status.
+    """
     order = json.loads(sys.argv[1])
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
@@ -65,20 +71,20 @@ def main() -> int:
     descriptors = [descriptor for descriptor in watched.values() if descriptor is not None]
     timeout = None if len(descriptors) == len(watched) else POLL
     child = _start(order) if order.get("command") else None
-    while not (StopRequest.asked or _any_is_gone(watched) or (child and child.poll() is not None)):
+    while not (StopRequest.received or _any_has_ended(watched) or (child and child.poll() is not None)):
         ready, _, _ = select.select([wake, *descriptors], [], [], timeout)
         if wake in ready:
             os.read(wake, 512)
     if child:
         _end(child, order, watched)
-    orphaned = _any_is_gone(watched)
+    orphaned = _any_has_ended(watched)
     if orphaned:
         for pid in order.get("kill", []):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     if orphaned and "remove" in order:
         _remove(order["remove"])
-    if child is None or StopRequest.asked:
+    if child is None or StopRequest.received:
         return 0
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
@@ -89,7 +95,7 @@ def _become_subreaper() -> None:
 
 
 def _open_watch(pid: int) -> int | None:
-    """Return a descriptor that becomes readable when *pid* ends; None where the system has no such thing."""
+    """Return a descriptor that becomes readable when *pid* ends; None if the system does not support it."""
     if not hasattr(os, "pidfd_open"):
         return None
     try:
@@ -98,11 +104,11 @@ def _open_watch(pid: int) -> int | None:
         return None
 
 
-def _any_is_gone(watched: dict[int, int | None]) -> bool:
-    return any(_is_gone(pid, descriptor) for pid, descriptor in watched.items())
+def _any_has_ended(watched: dict[int, int | None]) -> bool:
+    return any(_has_ended(pid, descriptor) for pid, descriptor in watched.items())
 
 
-def _is_gone(pid: int, descriptor: int | None) -> bool:
+def _has_ended(pid: int, descriptor: int | None) -> bool:
     if descriptor is not None:
         return bool(select.select([descriptor], [], [], 0)[0])
     try:
@@ -113,27 +119,18 @@ def _is_gone(pid: int, descriptor: int | None) -> bool:
 
 
 def _start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
-    with open(order["log"], "ab") as log:  # noqa: PTH123 - pathlib would double the time that this process takes to start
+    with open(order["log"], "ab") as log:  # noqa: PTH123 - importing pathlib would double the start-up time
         return subprocess.Popen(  # noqa: S603
             order["command"], cwd=order["cwd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
 
 
 def _end(child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[int, int | None]) -> None:
-    """Terminate the child, wait for it as long as its grace lasts, and kill what is left of its tree."""
+    """Terminate the child, wait for the grace period, and kill the rest of its process tree."""
     if child.poll() is None:
         child.terminate()
     start = time.monotonic()
-    while child.poll() is None:
-        grace = (
-            0
-            if StopRequest.at_once
-            else order["orphan_grace"]
-            if _any_is_gone(watched)
-            else order["stop_grace"]
-        )
-        if time.monotonic() - start >= grace:
-            break
+    while child.poll() is None and time.monotonic() - start < _grace(order, watched):
         time.sleep(0.01)
     deadline = time.monotonic() + KILL_FOR
     while (pids := _descendants()) and time.monotonic() < deadline:
@@ -147,11 +144,18 @@ def _end(child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[in
         time.sleep(0.005)
 
 
-def _descendants() -> list[int]:
-    """Return the pids of all descendants of this process.
+def _grace(order: dict[str, Any], watched: dict[int, int | None]) -> float:
+    """Return the seconds between SIGTERM and SIGKILL, which can become fewer while the guard waits."""
+    if StopRequest.without_grace:
+        return 0.0
+    return float(order["orphan_grace"] if _any_has_ended(watched) else order["stop_grace"])
 
-    Zombies count: while threads of a killed process still end, its first thread is a zombie already, and its
-    port is still open.
+
+def _descendants() -> list[int]:
+    """Return the pids of all descendants of this process, including zombies.
+
+    While the threads of a killed process still end, its first thread is already a zombie but its port is
+    open.
     """
     children: dict[int, list[int]] = {}
     for pid, parent in _processes():
@@ -169,9 +173,8 @@ def _processes() -> list[tuple[int, int]]:
         return [entry for name in os.listdir("/proc") if name.isdigit() and (entry := _read_stat(name))]  # noqa: PTH208
     listing = subprocess.run(["ps", "-axo", "pid=,ppid=,comm="], capture_output=True, text=True, check=True)  # noqa: S607
     rows = (line.split(None, 2) for line in listing.stdout.splitlines())
-    return [
-        (int(pid), int(parent)) for pid, parent, command in rows if not command.endswith("ps")
-    ]  # ps lists itself
+    # ps lists itself.
+    return [(int(pid), int(parent)) for pid, parent, command in rows if not command.endswith("ps")]
 
 
 def _read_stat(name: str) -> tuple[int, int] | None:
@@ -184,7 +187,7 @@ def _read_stat(name: str) -> tuple[int, int] | None:
 
 
 def _remove(folders: list[str]) -> None:
-    """Delete the folders, again if a dying process writes into them once more."""
+    """Delete the folders, repeatedly for a while: a process that is ending may still write to them."""
     deadline = time.monotonic() + REMOVE_FOR
     while time.monotonic() < deadline:
         for folder in folders:

@@ -206,7 +206,7 @@ class _RequestContext:
         self._headers: Any = ()
 
     async def send_in_time(self, message: Message) -> None:
-        """Send a message of the application, unless the time limit was exceeded: then a 504 is sent instead."""
+        """Send a message of the application, unless the time limit was exceeded and a 504 is sent instead."""
         if not self.is_late:
             self._middleware.limit.end(self)
             await self.send(message)

@@ -12,6 +12,9 @@ from typing import Any
 
 import psutil
 
+from tier0.core.errors import PortInUseError
+from tier0.core.settings import Port
+
 GUARD = Path(__file__).with_name("guard.py")
 STOP_GRACE = 2.0
 ORPHAN_GRACE = 0.3
@@ -90,3 +93,31 @@ def is_free(port: int) -> bool:
                 return False
             raise
     return True
+
+
+def choose_port(port: Port) -> int:
+    """Return the port to listen on: 0 for any, the requested one, or the next free one if *port* allows it.
+
+    Raises:
+        PortInUseError: the port is in use, or cannot be bound by this user.
+    """
+    try:
+        if port.number == 0 or is_free(port.number):
+            return port.number
+    except OSError as problem:
+        raise PortInUseError(
+            f"port {port.number} cannot be used: {problem.strerror}. "
+            "Pass --tier0-port 0 for any free port, or one from 1024 up."
+        ) from problem
+    if not port.or_next:
+        raise port_in_use(port.number)
+    return next((number for number in range(port.number + 1, 65536) if is_free(number)), 0)
+
+
+def port_in_use(number: int) -> PortInUseError:
+    """Return the error for a port that another process listens on."""
+    owner = owner_of(number) or "a process that has ended meanwhile"
+    return PortInUseError(
+        f"port {number} is in use by {owner}. Stop that process, pass --tier0-port {number}+ for the next "
+        "free port, or --tier0-port 0 for any."
+    )

@@ -316,7 +316,7 @@ def find_framework(model: Any) -> str:
     package = package_of(estimator)
     if not hasattr(estimator, "predict") or type(estimator).__name__ == "Booster":
         raise RegistrationError(
-            f"model is a {type(estimator).__name__} of {package}, which does not have scikit-learn's "
+            f"unsupported model type {package}.{type(estimator).__name__}: it does not have scikit-learn's "
             "interface. Train with a wrapper such as XGBClassifier or LGBMRegressor, or wrap the model in an "
             "estimator with predict and, for classes, predict_proba."
         )

@@ -1,65 +1,65 @@
-"""One running `bentoml serve`, from its launch to the proof that nothing of it is left."""
+"""One `bentoml serve`, from its launch to the verification that none of its processes is left."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import Popen, TimeoutExpired
 from typing import Any
 
-import psutil
-
 from tier0.core.child_environment import ONE_THREAD, child_environment
-from tier0.core.errors import PortInUseError, PredictionMismatchError, ServerError
+from tier0.core.errors import PredictionMismatchError, ServerError
 from tier0.core.event_log import EventLog
 from tier0.core.events import ServerKilled, ServerLaunched, ServerPortTaken, ServerReady, ServerStopped
-from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
 from tier0.core.settings import Port
-from tier0.serving.entry import link_entry
-from tier0.serving.processes import accepts_connections, is_free, owner_of, processes_marked, start_guard
+from tier0.serving.entry import link_entries, link_entry
+from tier0.serving.launch import HOST, Launch
+from tier0.serving.processes import (
+    accepts_connections,
+    choose_port,
+    owner_of,
+    port_in_use,
+    processes_marked,
+    start_guard,
+)
+from tier0.serving.server_log import ServerLog
 from tier0.serving.workspace import Workspace
 
 SERVICE = "tier0.serving.service:Tier0Service"
-WORKER_MODULE = "_bentoml_impl.worker.service"
-HOST = "127.0.0.1"
 POLL = 0.02
-STOP_WITHIN = 3.0
 PROBE_OUTLIVES = 1.0
-"""Seconds by which the probe may outlive the start-up timeout, so that it is always the timeout that ends the wait."""
-LOG_LINES = 40
-LINES_BEFORE = 5
-BYTES_BEFORE = 4096
-TRACEBACK_SETTLES = 0.3
-"""Seconds in which a process that printed the start of a traceback may finish it, so that the log's end says why."""
+"""Seconds that the probe gets beyond the start-up timeout, so that it is the timeout that ends the wait."""
 
 Probe = Callable[[str, float], Mapping[str, Any]]
-"""Asks the server at a URL for a golden row, within some seconds; gives its answer, raises `PredictionMismatchError`
-where the answer is wrong, and anything else where there is none."""
+"""Requests a prediction of a golden row from the server at a URL, within a number of seconds.
+
+It returns the response, and raises `PredictionMismatchError` for a wrong prediction, and another error if
+there was none.
+"""
 
 
 @dataclass
 class Server:
-    """A `bentoml serve` with a BentoML home, a temporary folder, a log and a guard of its own.
+    """A `bentoml serve` with its own BentoML home, temporary folder, log and guard.
 
     Attributes:
-        folder: its private folder.
-        port: the port to ask for.
-        events: where its phases are told.
-        preload: modules for the worker to import before it is told what to serve.
-        workers: how many of ours serve; a user's own service says that itself.
-        watch: pids with any of which the server ends; ours by default.
-        workspace: a folder that belongs to this server alone, and goes with it.
-        service: what to serve, as `bentoml serve` is told.
-        project: the folder that a service of the user's own lives in, and is started in; None for ours, which
-            waits for `announce`.
+        folder: the server's private folder.
+        port: the port to listen on.
+        events: log of events, which records the server's phases.
+        preload: modules that the worker imports before the models are announced.
+        workers: number of workers of Tier0's service; a user's service defines its own.
+        watch: pids of processes; the server is stopped when one of them ends. This process by default.
+        workspace: a workspace of this server alone, closed when the server stops.
+        service: the service to serve, as an argument of `bentoml serve`.
+        project: folder that contains a user's service, and in which it is started; None for Tier0's own
+            service, which waits for `announce`.
+        nonce: random text in the environment of the server's processes, by which they are recognised.
+        url: the service's URL, empty until it listens.
     """
 
     folder: Path
@@ -73,116 +73,91 @@ class Server:
     project: Path | None = None
     nonce: str = field(default_factory=lambda: os.urandom(8).hex())
     url: str = ""
-    _guard: Popen[bytes] | None = None
-    _workers: list[int] = field(default_factory=list)
+    _launch: Launch | None = None
     _probe: Probe | None = None
     _timeout: float = 30.0
-    _launched: float = 0.0
-    _ready: bool = False
-    _asked_for: int = 0
 
     @property
     def log(self) -> Path:
-        """The file with everything that the server's processes printed."""
+        """The file that the server's processes print to."""
         return self.folder / "server.log"
 
     @property
     def home(self) -> Path:
-        """The BentoML home of this server alone: two servers on one home wipe each other's metrics."""
+        """The BentoML home of this server alone: two servers with one home delete each other's metrics."""
         return self.folder / "home"
 
     @property
     def announcement(self) -> Path:
-        """The file that tells the worker what to serve."""
+        """The file that names the models to the worker."""
         return self.folder / "models.json"
 
     @property
     def pids(self) -> list[int]:
-        """The living processes of the server."""
-        if self._guard is None:
-            return []
-        try:
-            return [process.pid for process in psutil.Process(self._guard.pid).children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        """The living processes of the server, the supervisor first."""
+        return [] if self._launch is None else self._launch.pids
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The living processes that handle requests."""
+        return [] if self._launch is None else self._launch.worker_pids
 
     def launch(self) -> None:
-        """Start the processes and return at once; the worker imports meanwhile, and waits for `announce`.
+        """Start the processes and return at once; the worker does its imports, and waits for `announce`.
 
         Raises:
-            PortInUseError: the port that was asked for is taken.
+            PortInUseError: the requested port is not available.
         """
-        number = self._choose_port()
+        number = choose_port(self.port)
+        if number != self.port.number:
+            self.events.emit(
+                ServerPortTaken(wanted=self.port.number, taken=number),
+                f"port {self.port.number} is in use by {owner_of(self.port.number)}; using {number}",
+            )
         for path in (self.home, self.folder / "t", self.folder / "cwd"):
             path.mkdir(parents=True, exist_ok=True)
         self.log.touch()
-        self._launched = time.monotonic()
-        self._workers = []
-        self._ready = False
         self.url = ""
-        command = [
-            sys.executable,
-            "-m",
-            "bentoml",
-            "serve",
-            self.service,
-            "--host",
-            HOST,
-            "--port",
-            str(number),
-        ]
-        cwd = self.project or self.folder / "cwd"
-        self._guard = start_guard(
-            *self.watch, env=self._environment(), command=command, cwd=str(cwd), log=str(self.log)
+        options = ["--host", HOST, "--port", str(number)]
+        guard = start_guard(
+            *self.watch,
+            env=self._environment(),
+            command=[sys.executable, "-m", "bentoml", "serve", self.service, *options],
+            cwd=str(self.project or self.folder / "cwd"),
+            log=str(self.log),
         )
-        self._asked_for = number
+        self._launch = Launch(guard, ServerLog(self.log), number, traceback_is_fatal=self.project is None)
         self.events.emit(
             ServerLaunched(port=number, nonce=self.nonce),
             f"starting bentoml serve on port {number or '(any free one)'}",
         )
 
     def _environment(self) -> dict[str, str]:
-        told = {
-            "TIER0_ANNOUNCEMENT": str(self.announcement),
-            "TIER0_PRELOAD": ",".join(self.preload),
-            "TIER0_WORKERS": str(self.workers),
-        }
-        ours = told if self.project is None else {}
-        tmp = self.folder / "t"  # a short path: BentoML puts sockets there
-        environment = child_environment(tmp, BENTOML_HOME=str(self.home), TIER0_NONCE=self.nonce, **ours)
+        tmp = self.folder / "t"  # a short path: BentoML creates sockets there
+        identity = {"BENTOML_HOME": str(self.home), "TIER0_NONCE": self.nonce}
         if self.project is None:
-            return environment
+            return child_environment(
+                tmp,
+                **identity,
+                TIER0_ANNOUNCEMENT=str(self.announcement),
+                TIER0_PRELOAD=",".join(self.preload),
+                TIER0_WORKERS=str(self.workers),
+            )
         # A user's own service gets the threads that it would have in production.
-        return {
-            name: value for name, value in environment.items() if name not in ONE_THREAD or name in os.environ
-        } | {name: os.environ[name] for name in ONE_THREAD if name in os.environ}
-
-    def _choose_port(self) -> int:
-        wanted = self.port.number
-        try:
-            if wanted == 0 or is_free(wanted):
-                return wanted
-        except OSError as problem:
-            raise PortInUseError(
-                f"port {wanted} cannot be used: {problem.strerror}. Say --tier0-port 0 for any, or one from 1024 up."
-            ) from problem
-        if not self.port.or_next:
-            raise self._port_in_use(wanted)
-        free = next((number for number in range(wanted + 1, 65536) if is_free(number)), 0)
-        self.events.emit(
-            ServerPortTaken(wanted=wanted, taken=free),
-            f"port {wanted} belongs to {owner_of(wanted)}; taking {free}",
-        )
-        return free
-
-    def _port_in_use(self, number: int) -> PortInUseError:
-        owner = owner_of(number) or "a process that has ended meanwhile"
-        return PortInUseError(
-            f"port {number} is in use by {owner}. Stop it, or say --tier0-port {number}+ for the next free one, or --tier0-port 0 for any."
-        )
+        environment = child_environment(tmp, **identity)
+        for name in ONE_THREAD:
+            environment.pop(name, None)
+            if name in os.environ:
+                environment[name] = os.environ[name]
+        return environment
 
     def announce(self, models: Mapping[str, str], store: Path) -> None:
-        """Tell the worker what to serve: model name to exact tag, of entries in the BentoML home *store*."""
+        """Name the models to the worker, which then loads and serves them.
+
+        Args:
+            models: model name to exact tag.
+            store: the BentoML home that contains them.
+        """
         for tag in models.values():
             self.link(tag, store)
         unfinished = self.announcement.with_suffix(".unfinished")
@@ -190,117 +165,76 @@ class Server:
         unfinished.replace(self.announcement)
 
     def link(self, tag: str, store: Path) -> None:
-        """Put the model *tag* of the BentoML home *store* into the server's own; it becomes the latest of its name there."""
+        """Link the model *tag* of the BentoML home *store* into the server's, as the latest of its name."""
         link_entry(tag, store, self.home)
 
     def link_all(self, store: Path) -> None:
-        """Show the server every model of the BentoML home *store*, with the latest of each as it is there."""
-        for entry in sorted(store.glob("models/*/*/model.yaml")):
-            link = self.home / "models" / entry.parents[1].name / entry.parent.name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(entry.parent.resolve())
-        for pointer in store.glob("models/*/latest"):
-            copy = self.home / "models" / pointer.parent.name / "latest"
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(pointer.read_bytes())
+        """Link every model of the BentoML home *store* into the server's; the latest versions stay so."""
+        link_entries(store, self.home)
 
     def wait_until_ready(self, probe: Probe, timeout: float) -> Mapping[str, Any]:
-        """Wait until a golden row came back right from this very server.
+        """Wait until this very server has predicted a golden row correctly.
 
         Args:
-            probe: asks for the row, and knows what must come back.
-            timeout: in seconds, from now.
+            probe: requests and compares the prediction.
+            timeout: limit in seconds, from now.
 
         Returns:
-            What the probe returned.
+            The probe's result.
 
         Raises:
-            ServerError: the process exited, its worker was respawned, a traceback shows, the time is over, or
-                the server that answers is another one; with the end of the log.
-            PortInUseError: the port was taken between our look and the start, and no other one may be taken.
-            PredictionMismatchError: the answer is not what the in-memory model gave.
+            ServerError: the process exited, its worker was respawned, its log contains a traceback, the
+                timeout is over, or another server responded; with the end of the log.
+            PortInUseError: another process took the port before BentoML could, and the port must be that one.
+            PredictionMismatchError: the prediction differs from that of the model in memory.
         """
         self._probe, self._timeout = probe, timeout
         deadline = time.monotonic() + timeout
-        attempt = _Attempt(probe, deadline)
+        attempt = _ProbeThread(probe, deadline)
         while not attempt.ended.wait(POLL):
-            self.check_alive()
+            launch = self._check_launch()
             if time.monotonic() > deadline:
-                what = "no golden row came back" if self.project is None else "it was not ready"
+                what = "no prediction of a golden row" if self.project is None else "it was not ready"
                 raise self._failed(f"{what} within {timeout:g} s (startup-timeout)")
-            if not self.url and (url := self._find_url()):
+            if not self.url and (url := launch.find_url()):
                 self.url = url
                 attempt.start(url)
         answer = attempt.result(self._failed)
-        self._ready = True
-        ready = ServerReady(url=self.url, nonce=self.nonce)
-        self.events.emit(ready, f"ready at {self.url} after {time.monotonic() - self._launched:.1f} s")
+        launch = self._check_launched()
+        launch.is_ready = True
+        seconds = time.monotonic() - launch.started
+        self.events.emit(
+            ServerReady(url=self.url, nonce=self.nonce), f"ready at {self.url} after {seconds:.1f} s"
+        )
         return answer
 
-    def _find_url(self) -> str | None:
-        """Find the worker's listening socket: the one port that the service has, while the supervisor has control ports, too."""
-        ports: set[int] = set()
-        for pid in self._workers:  # those of services that it depends on listen on sockets in the file system
-            with suppress(psutil.Error):
-                listening = psutil.Process(pid).net_connections(kind="tcp")
-                ports |= {
-                    connection.laddr.port
-                    for connection in listening
-                    if connection.status == psutil.CONN_LISTEN
-                }
-        if not ports:
-            return None
-        return f"http://{HOST}:{self._asked_for if self._asked_for in ports else min(ports)}"
-
     def check_alive(self) -> None:
-        """Look at the processes and the log, without waiting.
+        """Check the processes and the log, without waiting; launch again if the port was lost.
 
         Raises:
-            ServerError: it will not become ready any more; with the end of the log.
-            PortInUseError: somebody took the port between our look and its start, and no other one may be
-                taken.
+            ServerError: the server cannot become ready any more; with the end of the log.
+            PortInUseError: another process took the port before BentoML could, and the port must be that one.
         """
-        problem = self._find_problem()
+        self._check_launch()
+
+    def _check_launch(self) -> Launch:
+        launch = self._check_launched()
+        problem = launch.find_problem()
         if problem is None:
-            return
-        if not (self._asked_for and PORT_IN_USE in self._read_log()):
+            return launch
+        if not launch.lost_port():
             raise self._failed(problem)
         if not self.port.or_next:
-            raise self._port_in_use(self._asked_for)
-        self._wait_for_guard()
+            raise port_in_use(launch.port)
+        launch.wait()
         self.log.unlink()
         self.launch()
+        return self._check_launched()
 
-    def _find_problem(self) -> str | None:
-        if self._guard is None:
-            return "it was not launched"
-        status = self._guard.poll()
-        if status is not None:
-            return f"bentoml serve exited with status {status}"
-        workers = self.worker_pids
-        missing = [pid for pid in self._workers if pid not in workers]
-        if dead := [pid for pid in missing if not _lives(pid)]:  # a walk through /proc may overlook one
-            return f"worker {dead[0]} died, and was {'respawned' if set(workers) - set(self._workers) else 'not replaced'}"
-        self._workers = [*workers, *missing]
-        if self.project is None and TRACEBACK in self._read_log():
-            time.sleep(TRACEBACK_SETTLES)
-            return "a traceback shows in its log"
-        return None
-
-    def _read_log(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    @property
-    def worker_pids(self) -> list[int]:
-        """What answers requests now."""
-        found = []
-        for pid in self.pids:
-            try:
-                if WORKER_MODULE in psutil.Process(pid).cmdline():
-                    found.append(pid)
-            except psutil.Error:
-                continue
-        return found
+    def _check_launched(self) -> Launch:
+        if self._launch is None:
+            raise self._failed("it was not launched, or has been stopped")
+        return self._launch
 
     def _failed(self, what: str) -> ServerError:
         return ServerError(
@@ -309,80 +243,69 @@ class Server:
 
     def log_end(self) -> str:
         """Return the last lines of the log."""
-        return self.log_around(0)
+        return ServerLog(self.log).end()
 
     def log_around(self, offset: int) -> str:
-        """Return what was printed since the log had *offset* bytes, with some lines before that; its last lines where it is much."""
-        if not self.log.exists():
-            return "  | (the log is gone with its folder)"
-        with self.log.open("rb") as file:
-            start = max(0, offset - BYTES_BEFORE)
-            file.seek(start)
-            before = file.read(offset - start).decode(errors="replace").splitlines()
-            after = file.read().decode(errors="replace").splitlines()
-        lines = [*before[-LINES_BEFORE:], *after[-LOG_LINES:]]
-        return "\n".join(f"  | {line}" for line in lines) or "  | (nothing was printed)"
+        """Return the lines printed since the log had *offset* bytes, after some earlier lines."""
+        return ServerLog(self.log).since(offset)
 
     def kill(self) -> None:
-        """Kill every process of the server at once, as a crash or the kernel would, and wait until they are gone."""
+        """Kill every process of the server at once, as a crash would, and wait until they have ended."""
         self.events.emit(ServerKilled(part="all", nonce=self.nonce))
-        for pid in self.pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        self._wait_for_guard()
+        if self._launch is not None:
+            self._launch.kill()
 
     def kill_worker(self) -> None:
-        """Kill what answers requests, as the kernel does when memory runs out; the supervisor may start it again."""
+        """Kill the processes that handle requests, as the kernel does when memory runs out."""
         self.events.emit(ServerKilled(part="worker", nonce=self.nonce))
-        for pid in self.worker_pids:
-            os.kill(pid, signal.SIGKILL)
+        if self._launch is not None:
+            self._launch.kill_workers()
 
     def kill_supervisor(self) -> None:
-        """Kill the process that started the others, and nothing else."""
+        """Kill the process that started the others, and no other."""
         self.events.emit(ServerKilled(part="supervisor", nonce=self.nonce))
-        for pid in self.pids[:1]:
-            os.kill(pid, signal.SIGKILL)
+        if self._launch is not None:
+            self._launch.kill_supervisor()
 
     def left(self) -> list[str]:
-        """Return what is still there of the server: its processes by pid, and its port if anything answers there."""
+        """Return the remains of the server: its living processes, and its port if it accepts connections."""
         port = int(self.url.rpartition(":")[2]) if self.url else 0
-        answering = [f"port {port} that answers"] if port and accepts_connections(port) else []
-        return [f"process {process.pid}" for process in processes_marked(self.nonce)] + answering
+        open_port = [f"open port {port}"] if port and accepts_connections(port) else []
+        return [f"process {process.pid}" for process in processes_marked(self.nonce)] + open_port
 
     def restart(self) -> None:
-        """Start again on the same port, and wait until it is ready, as it was done first.
+        """Launch again on the same port, and wait until ready with the earlier probe and timeout.
 
         Raises:
-            ServerError: it does not become ready.
-            PortInUseError: somebody else has taken the port.
+            ServerError: the server does not become ready.
+            PortInUseError: another process has taken the port.
         """
         if self._probe is None:
-            raise self._failed("it was never asked whether it is ready")
-        self._wait_for_guard()
+            raise self._failed("it cannot be restarted before wait_until_ready was called")
+        if self._launch is not None:
+            self._launch.wait()
         self.relaunch()
         self.wait_until_ready(self._probe, self._timeout)
 
     def relaunch(self) -> None:
-        """Start again on the port that the server had; follow it by `wait_until_ready`.
+        """Launch again on the same port; call `wait_until_ready` afterwards.
 
         Raises:
-            PortInUseError: somebody else has taken the port.
+            PortInUseError: another process has taken the port.
         """
         self.port = Port(int(self.url.rpartition(":")[2]))
-        self.preload = ()  # the worker is told at once what to load
+        self.preload = ()  # the announcement exists already
         self.log.unlink()
         self.launch()
 
     def stop(self) -> float:
-        """Stop the whole tree, and prove that it is gone.
+        """Stop all processes, verify that none is left, and delete the server's workspace.
 
         Returns:
-            The seconds it took.
+            The duration in seconds.
 
         Raises:
-            ServerError: a process remains, or something answers on the port.
+            ServerError: a process is left, or the port still accepts connections.
         """
         try:
             return self.halt()
@@ -391,38 +314,27 @@ class Server:
                 self.workspace.close()
 
     def halt(self) -> float:
-        """Stop the whole tree as `stop` does, and keep the folder, so that it can be started again."""
-        if self._guard is None:
+        """Stop all processes as `stop` does, but keep the folder so that the server can be launched again."""
+        if self._launch is None:
             return 0.0
         start = time.monotonic()
-        self._guard.send_signal(
-            signal.SIGTERM if self._ready else signal.SIGUSR1
-        )  # who never answered has nothing to finish
-        self._wait_for_guard()
+        self._launch.stop()
         left = self.left()
         for process in processes_marked(self.nonce):
             process.kill()
-        self._guard = None
+        self._launch = None
         if left:
-            raise ServerError(f"after stop, there was still {', '.join(left)}")
+            raise ServerError(f"the server did not shut down cleanly; remaining: {', '.join(left)}")
         seconds = time.monotonic() - start
         self.events.emit(
             ServerStopped(seconds=seconds, nonce=self.nonce),
-            f"stopped in {seconds:.1f} s; no process and no port is left",
+            f"stopped in {seconds:.1f} s; no process and no open port is left",
         )
         return seconds
 
-    def _wait_for_guard(self) -> None:
-        if self._guard is not None:
-            try:
-                self._guard.wait(STOP_WITHIN)
-            except TimeoutExpired:
-                self._guard.kill()
-                self._guard.wait()
 
-
-class _Attempt:
-    """The probe's call, on a thread of its own, so that the process can be watched while the call hangs."""
+class _ProbeThread:
+    """A thread that calls the probe, so that the processes can be watched while the call hangs."""
 
     def __init__(self, probe: Probe, deadline: float) -> None:
         self.ended = threading.Event()
@@ -437,21 +349,19 @@ class _Attempt:
     def _run(self, url: str) -> None:
         try:
             self._answer = self._probe(url, self._deadline - time.monotonic() + PROBE_OUTLIVES)
-        except Exception as problem:  # noqa: BLE001 - handed to the thread that waits
+        except Exception as problem:  # noqa: BLE001 - raised in the waiting thread, by `result`
             self._problem = problem
         self.ended.set()
 
     def result(self, failed: Callable[[str], ServerError]) -> Mapping[str, Any]:
-        """Return the probe's answer, or raise what it raised: ours as it is, anything else as a failure of the server."""
+        """Return the probe's result, or raise its error.
+
+        Raises:
+            PredictionMismatchError: raised by the probe.
+            ServerError: made by *failed*, for any other error of the probe.
+        """
         if self._problem is None:
             return self._answer
         if isinstance(self._problem, PredictionMismatchError):
             raise self._problem
         raise failed(str(self._problem)) from self._problem
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
-    except psutil.NoSuchProcess:
-        return False

@@ -20,6 +20,7 @@ MAX_WAIT = 0.5
 """Share of an attempt's timeout: a call that was cancelled later than that may rightly count as a failure."""
 BUSY = 0.15
 """Seconds for which a request occupies its connection."""
+TOO_BUSY = "this machine is too busy"
 
 
 async def cancelled_calls(subject: Subject) -> None:
@@ -50,7 +51,7 @@ async def cancelled_calls(subject: Subject) -> None:
         if failed := [call for call in afterwards if call.error is not None]:
             if waited > subject.declared.longest_attempt * MAX_WAIT:
                 raise NotJudgedError(
-                    f"this machine is too busy: calls were cancelled only after {waited:.2f} s, "
+                    f"{TOO_BUSY}: calls were cancelled only after {waited:.2f} s, "
                     "so that they may count as failures"
                 )
             raise caller.fail(
@@ -79,9 +80,7 @@ async def own_queue(subject: Subject) -> None:
         was_cancelled = any(arrival.ended == "given up" for arrival in caller.log.arrivals)
         stalled = stalls.total if was_cancelled else stalls.longest
         if stalled > spare:
-            raise NotJudgedError(
-                f"this machine is too busy: calls were delayed by {stalled:.2f} s in the event loop"
-            )
+            raise NotJudgedError(f"{TOO_BUSY}: calls were delayed by {stalled:.2f} s in the event loop")
         raise caller.fail(
             f"{calls} concurrent calls, which wait for {connections} connections, opened the circuit of a "
             "service "

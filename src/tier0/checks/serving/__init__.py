@@ -1,1 +1,1 @@
-"""The checks of a served model, one module a group; the catalogue (`tier0.core.catalogue`) names them."""
+"""Checks of a served model, one module per group; `tier0.core.catalogue` lists them."""

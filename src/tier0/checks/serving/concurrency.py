@@ -1,4 +1,4 @@
-"""Does every caller get the response to its own request, whatever other callers send?"""
+"""Checks with concurrent callers: each gets the response to its own request, whatever the others send."""
 
 from __future__ import annotations
 
@@ -6,36 +6,37 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Awaitable
+from contextlib import suppress
 from typing import NamedTuple
 
 import httpx
 
 from tier0.checks.serving.harness.sender import REQUEST_ID, UnansweredError, new_request_id
-from tier0.checks.serving.harness.target import Answer, Target, answered_of
+from tier0.checks.serving.harness.target import Target, answered_of
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
 
 CALLERS = 14
+MALFORMED = 3
 BUSY_CALLERS = 8
 BUSY_ROWS = 2000
 LIVENESS_LIMIT = 1.0
 OURS = re.compile(r"tier0-[0-9a-f]{32}")
 SHARED = [
-    "responses of a batch are given to the wrong callers",
-    "state is shared between threads",
-    "statistics of the merged batch influence the predictions",
+    "responses of a batch are assigned to the wrong callers",
+    "threads share state",
+    "predictions depend on statistics of the merged batch",
 ]
 
 
-class _AtOnce(NamedTuple):
-    """What callers got that asked at the same time.
+class _ConcurrentRequests(NamedTuple):
+    """Concurrent requests, one per caller.
 
     Attributes:
-        row: the number of the golden row that each asked for.
-        request_id: that each sent.
-        outcome: the response to each, or what was raised in its place.
+        row: index of the golden row in each request.
+        request_id: request id of each request.
+        outcome: response to each request, or exception.
     """
 
     row: list[int]
@@ -43,8 +44,8 @@ class _AtOnce(NamedTuple):
     outcome: list[httpx.Response | BaseException]
 
 
-async def _ask_at_once(target: Target) -> _AtOnce:
-    """Let callers ask at the same time, each for a row of its own and three for the first one; once for all checks that look at it."""
+async def _send_concurrently(target: Target) -> _ConcurrentRequests:
+    """Send one golden row per caller, the first row three times; the result is shared by all checks."""
     if "at_once" not in target.memo:
         golden = target.golden
         rows = [*(number % len(golden) for number in range(CALLERS)), 0, 0]
@@ -54,35 +55,36 @@ async def _ask_at_once(target: Target) -> _AtOnce:
             target.post(body, headers={REQUEST_ID: request_id})
             for body, request_id in zip(bodies, ids, strict=True)
         ]
-        target.memo["at_once"] = _AtOnce(rows, ids, await asyncio.gather(*calls, return_exceptions=True))
-    found: _AtOnce = target.memo["at_once"]
-    return found
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        target.memo["at_once"] = _ConcurrentRequests(rows, ids, outcomes)
+    requests: _ConcurrentRequests = target.memo["at_once"]
+    return requests
 
 
 async def own_answer(target: Target) -> None:
-    """Fail where callers that ask at once, each for another row, or the same one, get each other's answers."""
-    golden, asked = target.golden, await _ask_at_once(target)
+    """Fail if concurrent callers get wrong outputs for their rows."""
+    golden, sent = target.golden, await _send_concurrently(target)
     answered_of(
         [
-            _compared(target, golden.take([row]), outcome)
-            for row, outcome in zip(asked.row, asked.outcome, strict=True)
+            _problem(target, golden.take([row]), outcome)
+            for row, outcome in zip(sent.row, sent.outcome, strict=True)
         ]
     )
     target.require_declared()
 
 
-def _compared(target: Target, row: GoldenRows, outcome: httpx.Response | BaseException) -> Exception | None:
-    """Return what is wrong with what one caller got; None if nothing is."""
+def _problem(target: Target, row: GoldenRows, outcome: httpx.Response | BaseException) -> Exception | None:
+    """Return the problem with the response to one caller, or None."""
     body = target.body(row)
     if isinstance(outcome, UnansweredError):
         return target.unanswered(outcome, body)
     if isinstance(outcome, BaseException):
         raise outcome
     try:
-        target.refuse_difference(
+        target.require_match(
             target.parts_of([target.answer_of(outcome, body)], row),
             row,
-            "a row sent at the same time as those of other callers",
+            "a row sent concurrently with those of other callers",
             SHARED,
         )
     except Tier0Error as problem:
@@ -91,38 +93,41 @@ def _compared(target: Target, row: GoldenRows, outcome: httpx.Response | BaseExc
 
 
 async def own_context(target: Target) -> None:
-    """Fail where a response carries the request id of another caller, or of an earlier request."""
-    asked = await _ask_at_once(target)
+    """Fail if a response contains the request id of another caller or of an earlier request."""
+    sent = await _send_concurrently(target)
     echoed = [
-        set(OURS.findall(f"{one.text} {dict(one.headers)}")) if isinstance(one, httpx.Response) else set()
-        for one in asked.outcome
+        set(OURS.findall(f"{response.text} {dict(response.headers)}"))
+        if isinstance(response, httpx.Response)
+        else set()
+        for response in sent.outcome
     ]
-    for request_id, said in zip(asked.request_id, echoed, strict=True):
-        if others := sorted(said - {request_id}):
-            causes = [
-                "the headers of the first request are used for all, or for its whole batch",
-                "the context is kept where threads share it",
-            ]
-            whose = "another caller" if others[0] in asked.request_id else "an earlier caller"
-            message = f"a caller that sent {REQUEST_ID}: {request_id} got a response with {others[0]}, which {whose} sent"
-            raise CheckFailedError(message, evidence={"sent": request_id, "got": others[0]}, causes=causes)
+    for request_id, ids in zip(sent.request_id, echoed, strict=True):
+        if others := sorted(ids - {request_id}):
+            whose = "another caller" if others[0] in sent.request_id else "an earlier caller"
+            raise CheckFailedError(
+                f"the response to the request with {REQUEST_ID}: {request_id} contains {others[0]}, "
+                f"the id that {whose} sent",
+                evidence={"sent": request_id, "got": others[0]},
+                causes=[
+                    "the headers of the first request are used for its whole batch",
+                    "the request context is stored in a variable that threads share",
+                ],
+            )
     if not any(echoed):
         raise NotJudgedError(f"no response carries the {REQUEST_ID} of its request", code="not_offered")
 
 
 async def strangers_mistakes(target: Target) -> None:
-    """Fail where a bad request among good ones harms the others."""
+    """Fail if malformed requests change the responses to concurrent valid requests."""
     golden = target.golden
     first = golden.take([0])
     wrong_row = ["three" if isinstance(value, (int, float)) else 3 for value in first.rows[0]]
     bad = json.dumps(target.contract.body(golden.columns, [wrong_row])).encode()
-    causes = ["requests of several callers are put into one batch before they are validated", *SHARED]
+    causes = ["requests of several callers are merged into one batch before they are validated", *SHARED]
 
-    async def stranger() -> None:
-        try:
+    async def send_malformed() -> None:
+        with suppress(UnansweredError):  # only the responses to the valid requests matter here
             await target.post(bad)
-        except UnansweredError:
-            return  # what it gets is its own business here
 
     good = [
         target.expect(
@@ -130,11 +135,12 @@ async def strangers_mistakes(target: Target) -> None:
         )
         for number in range(CALLERS)
     ]
-    await _all(*good, stranger(), stranger(), stranger())
+    malformed = [send_malformed() for _ in range(MALFORMED)]
+    answered_of(await asyncio.gather(*good, *malformed, return_exceptions=True))
 
 
 async def alive_under_load(target: Target) -> None:
-    """Fail where /livez takes over a second while large requests are worked on."""
+    """Fail if the liveness route takes more than a second while large requests are being processed."""
     golden = target.golden
     route = target.contract.live_route
     if route is None:
@@ -142,7 +148,7 @@ async def alive_under_load(target: Target) -> None:
             "this is not a BentoML service, and the contract names no liveness route (live)",
             code="not_offered",
         )
-    if (status := (await target.get(route)).status_code) >= 400:  # neither absent nor alive
+    if (status := (await target.get(route)).status_code) >= 400:
         raise NotJudgedError(
             f"{route} returned {status}: it is hidden, or does not exist", code="not_offered"
         )
@@ -162,12 +168,9 @@ async def alive_under_load(target: Target) -> None:
             call.cancel()
         await asyncio.gather(*busy, return_exceptions=True)
     if slowest > LIVENESS_LIMIT:
-        message = f"{route} took {slowest:.1f} s while {BUSY_CALLERS} requests of {len(many)} rows ran: a liveness probe would restart the service"
         raise CheckFailedError(
-            message, evidence={"slowest_seconds": slowest}, causes=["blocking work in an async handler"]
+            f"{route} took {slowest:.1f} s during {BUSY_CALLERS} concurrent requests of {len(many)} rows "
+            f"(limit: {LIVENESS_LIMIT:g} s): a liveness probe would restart the service",
+            evidence={"slowest_seconds": slowest},
+            causes=["blocking work in an async handler"],
         )
-
-
-async def _all(*calls: Awaitable[Answer]) -> list[Answer]:
-    """Run all at once, wait for all of them, and return what was not refused as too many; see `answered_of`."""
-    return answered_of(await asyncio.gather(*calls, return_exceptions=True))

@@ -1,4 +1,4 @@
-"""Is every response complete, and is every malformed request refused?"""
+"""Checks of the contract: complete responses, and refusal of malformed requests."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tier0.golden.rows import GoldenRows
 SUM_TOLERANCE = 1e-5
 MAX_COLUMNS = 8
 VOCABULARY = [
-    "the encoder ignores unknown categories (handle_unknown='ignore'), and the spelling is not checked before it"
+    "the encoder ignores unknown categories (handle_unknown='ignore'), and spelling is not validated"
 ]
 GUESSED = [
-    "a default is used instead of what was sent",
+    "a default replaces a missing or misspelled field",
     "input is not validated against the model's signature",
 ]
 
 
 async def one_answer_a_row(target: Target) -> None:
-    """Fail where rows are lost, added, or answered with something that is not finite."""
+    """Fail if the number of outputs differs from the number of rows, or an output is not finite."""
     golden = target.golden
     answer = await target.golden_answer()
     for part in target.contract.parts:
@@ -32,7 +32,7 @@ async def one_answer_a_row(target: Target) -> None:
             continue
         if not isinstance(values, list) or len(values) != len(golden):
             got = len(values) if isinstance(values, list) else type(values).__name__
-            causes = ["rows are dropped or merged on the way", "an array is reshaped instead of refused"]
+            causes = ["rows are dropped or merged", "an array is reshaped instead of refused"]
             raise CheckFailedError(
                 f"expected {len(golden)} {part}, one per row, got {got}",
                 evidence={"rows": len(golden), part: got},
@@ -63,7 +63,7 @@ def _is_finite(value: Any) -> bool:
 
 
 async def probabilities(target: Target) -> None:
-    """Fail where probabilities are not one number a class that sum to 1."""
+    """Fail if the probabilities of a row are not one number per class that sum to 1."""
     golden = target.golden
     if "probabilities" not in target.parts or golden.probabilities is None:
         raise NotJudgedError("the response has no probabilities", code="not_offered")
@@ -81,7 +81,7 @@ async def probabilities(target: Target) -> None:
     for index, row in enumerate(values if isinstance(values, list) else [values]):
         if not _is_distribution(row, len(golden.classes), allowed):
             causes = [
-                "only one probability per row is returned: declare whose, with probability_of in the contract",
+                "only the probability of one class is returned: declare it (probability_of in the contract)",
                 "a matrix was flattened",
                 "scores were shifted or clamped",
             ]
@@ -94,7 +94,7 @@ async def probabilities(target: Target) -> None:
 
 
 async def intervals(target: Target) -> None:
-    """Fail where an interval is not a lower and an upper bound around its prediction."""
+    """Fail if an interval is not a lower and an upper bound around its prediction."""
     golden = target.golden
     if "intervals" not in target.parts or golden.intervals is None:
         raise NotJudgedError("the response has no intervals", code="not_offered")
@@ -102,32 +102,28 @@ async def intervals(target: Target) -> None:
     bounds, predictions = answer["intervals"], answer["predictions"] or [None] * len(golden)
     if not isinstance(bounds, list) or len(bounds) != len(golden):
         raise CheckFailedError(
-            f"expected {len(golden)} intervals, one per row, got {target.said(repr(bounds))}",
-            causes=["they were flattened, or dropped"],
+            f"expected {len(golden)} intervals, one per row, got {target.excerpt(repr(bounds))}",
+            causes=["intervals are flattened or dropped"],
         )
     for index, (interval, prediction) in enumerate(zip(bounds, predictions, strict=False)):
         if not _is_interval(interval, prediction):
-            causes = [
-                "the bounds are swapped",
-                "they are widths, not bounds",
-                "they belong to another row, or another model",
-            ]
-            message = f"row {index}: expected a lower and an upper bound around the prediction {prediction!r}, got {interval!r}"
-            evidence = {"row": index, "interval": interval, "prediction": prediction}
             raise CheckFailedError(
-                message,
-                evidence=evidence,
-                causes=causes,
+                f"row {index}: expected a lower and an upper bound around the prediction {prediction!r}, "
+                f"got {interval!r}",
+                evidence={"row": index, "interval": interval, "prediction": prediction},
+                causes=[
+                    "the bounds are swapped",
+                    "the values are widths in place of bounds",
+                    "the interval belongs to another row or another model",
+                ],
                 reproduce=target.curl(target.body(golden.take([index]))),
             )
 
 
 def _is_interval(interval: Any, prediction: Any) -> bool:
-    if (
-        not isinstance(interval, list)
-        or len(interval) != 2
-        or not all(type(bound) in {int, float} for bound in interval)
-    ):  # two bounds
+    if not isinstance(interval, list) or len(interval) != 2:
+        return False
+    if not all(type(bound) in {int, float} for bound in interval):
         return False
     lower, upper = interval
     return bool(lower <= (lower if prediction is None else prediction) <= upper)
@@ -144,24 +140,24 @@ def _is_distribution(row: Any, classes: int, tolerance: float = SUM_TOLERANCE) -
 
 
 async def refuses_empty_body(target: Target) -> dict[str, Any]:
-    """Fail where nothing at all gets a prediction."""
-    return await _refused(target, "", "an empty body")
+    """Fail if an empty body gets a prediction."""
+    return await _require_refusal(target, "", "an empty body")
 
 
 async def refuses_no_json(target: Target) -> dict[str, Any]:
-    """Fail where half a JSON document gets a prediction."""
-    return await _refused(target, '{"', "a body that is not valid JSON")
+    """Fail if a body that is not valid JSON gets a prediction."""
+    return await _require_refusal(target, '{"', "a body that is not valid JSON")
 
 
 async def refuses_wrong_key(target: Target) -> dict[str, Any]:
-    """Fail where a body without the input gets a prediction."""
+    """Fail if a body without the input field gets a prediction."""
     body = target.body(target.golden.take([0]))
     wrong = {"tier0_wrong_key": body.popitem()[1]} if isinstance(body, dict) else {"tier0_wrong_key": body}
-    return await _refused(target, json.dumps(wrong), "a body without the input field")
+    return await _require_refusal(target, json.dumps(wrong), "a body without the input field")
 
 
 async def refuses_unknown_field(target: Target) -> dict[str, Any]:
-    """Fail where an optional field takes its default because its name was misspelled."""
+    """Fail if a request with a misspelled optional field gets a prediction, with the field's default."""
     body = target.body(target.golden.take([0]))
     if not isinstance(body, dict) or not target.contract.optional:
         raise NotJudgedError("the request body has no optional fields", code="not_offered")
@@ -172,14 +168,14 @@ async def refuses_unknown_field(target: Target) -> dict[str, Any]:
             **{other: value for other, value in body.items() if other != name},
             misspelled: body.get(name, 0.9),
         }
-        evidence |= await _refused(
+        evidence |= await _require_refusal(
             target, json.dumps(content), f"a misspelled optional field ({misspelled} for {name})"
         )
     return evidence
 
 
 async def refuses_wrong_width(target: Target) -> dict[str, Any]:
-    """Fail where a row that is too long, or too short, gets a prediction."""
+    """Fail if a row with too many or too few values gets a prediction."""
     golden = target.golden.take([0])
     if target.contract.style not in {"rows", "row"}:
         raise NotJudgedError(
@@ -193,12 +189,12 @@ async def refuses_wrong_width(target: Target) -> dict[str, Any]:
         (golden.rows[0][:-1], "a row with one value too few"),
         ([*golden.rows[0], *golden.rows[0]], "a row with twice as many values"),
     ):
-        evidence |= await _refused(target, json.dumps(target.contract.body(columns, [row])), what)
+        evidence |= await _require_refusal(target, json.dumps(target.contract.body(columns, [row])), what)
     return evidence
 
 
 async def empty_rows(target: Target) -> None:
-    """Fail where an empty list of rows breaks the service, or gets a prediction."""
+    """Fail if an empty list of rows leads to a server error, or gets a prediction."""
     golden, contract = target.golden, target.contract
     if contract.one_row:
         raise NotJudgedError("a request takes only one row", code="not_offered")
@@ -207,9 +203,9 @@ async def empty_rows(target: Target) -> None:
     response = await target.post(json.dumps(body).encode())
     if response.status_code in REFUSED or reports_error(response):
         return
-    evidence = {"status": response.status_code, "body": target.said(response.text)}
+    evidence = {"status": response.status_code, "body": target.excerpt(response.text)}
     if not response.is_success:
-        causes = ["the model, or its preprocessing, is called with no rows"]
+        causes = ["the model or its preprocessing is called with zero rows"]
         message = (
             f"an empty list of rows got status {response.status_code}, expected an empty response or a 4xx"
         )
@@ -226,10 +222,10 @@ async def empty_rows(target: Target) -> None:
 
 
 async def refuses_unknown_column(target: Target) -> dict[str, Any]:
-    """Fail where a misspelled column gets a prediction."""
+    """Fail if a row with a misspelled column gets a prediction."""
     golden = _named(target).take([0])
     misspelled = [golden.columns[0] + "_", *golden.columns[1:]]
-    return await _refused(
+    return await _require_refusal(
         target,
         json.dumps(target.contract.body(misspelled, golden.rows)),
         f"a misspelled column ({misspelled[0]})",
@@ -237,21 +233,18 @@ async def refuses_unknown_column(target: Target) -> dict[str, Any]:
 
 
 async def refuses_missing_column(target: Target) -> dict[str, Any]:
-    """Fail where a column that was left out gets another prediction than the model has for a missing value."""
+    """Fail if a row without a column gets a prediction other than that for a missing value in that column."""
     golden = _named(target)
     evidence: dict[str, Any] = {}
     for position, column in list(enumerate(golden.columns))[:MAX_COLUMNS]:
-        missing = (
-            None
-            if target.rows is None or not target.rows.with_origin("missing", column)
-            else target.golden_with("missing", column).take([0])
-        )
+        missing = None
+        if target.rows is not None and target.rows.with_origin("missing", column):
+            missing = target.golden_with("missing", column).take([0])
         row = missing or golden.take([0])
-        without = target.contract.body(
-            [name for name in golden.columns if name != column],
-            [[value for index, value in enumerate(row.rows[0]) if index != position]],
-        )
-        evidence |= await _refused(
+        columns = [name for name in golden.columns if name != column]
+        values = [value for index, value in enumerate(row.rows[0]) if index != position]
+        without = target.contract.body(columns, [values])
+        evidence |= await _require_refusal(
             target, json.dumps(without), f"a row without column {column}", may_answer=missing
         )
     return evidence
@@ -265,7 +258,7 @@ def _named(target: Target) -> GoldenRows:
 
 
 async def refuses_text_for_number(target: Target) -> dict[str, Any]:
-    """Fail where text, a quoted number or true is taken for a number."""
+    """Fail if text, a quoted number or a boolean in place of a number gets a prediction."""
     golden = target.golden.take([0])
     position = _number_position(golden.rows[0])
     wrong: list[tuple[Any, str]] = [
@@ -276,7 +269,7 @@ async def refuses_text_for_number(target: Target) -> dict[str, Any]:
         wrong.append((True, "true in place of a number"))
     evidence: dict[str, Any] = {}
     for value, what in wrong:
-        evidence |= await _refused(
+        evidence |= await _require_refusal(
             target,
             json.dumps(target.contract.body(golden.columns, [_changed(golden.rows[0], position, value)])),
             what,
@@ -285,16 +278,16 @@ async def refuses_text_for_number(target: Target) -> dict[str, Any]:
 
 
 async def refuses_infinity(target: Target) -> dict[str, Any]:
-    """Fail where infinity gets a prediction, or breaks the service."""
+    """Fail if an infinite value gets a prediction, or leads to a server error."""
     golden = target.golden.take([0])
     row = _changed(golden.rows[0], _number_position(golden.rows[0]), math.inf)
-    return await _refused(target, json.dumps(target.contract.body(golden.columns, [row])), "infinity")
+    return await _require_refusal(target, json.dumps(target.contract.body(golden.columns, [row])), "infinity")
 
 
 async def refuses_misspelled_category(target: Target) -> dict[str, Any]:
-    """Fail where a category with other case or a blank is answered as one that was never seen."""
+    """Fail if a known category with different case or a blank is treated as an unseen category."""
     golden = target.golden
-    asked = False
+    is_checked = False
     evidence: dict[str, Any] = {}
     for column, known in golden.categories.items():
         position = golden.columns.index(column)
@@ -304,27 +297,27 @@ async def refuses_misspelled_category(target: Target) -> dict[str, Any]:
         row = golden.take([index])
         value = row.rows[0][position]
         for variant in {f" {value}", value.swapcase()} - set(known):
-            asked = True
+            is_checked = True
             content = json.dumps(
                 target.contract.body(golden.columns, [_changed(row.rows[0], position, variant)])
             )
-            evidence |= await _refused(
+            evidence |= await _require_refusal(
                 target,
                 content,
-                f"{column} {target.said(repr(variant))} for {target.said(repr(value))}",
+                f"{column} {target.excerpt(repr(variant))} for {target.excerpt(repr(value))}",
                 may_answer=row,
                 causes=VOCABULARY,
             )
-    if not asked:
+    if not is_checked:
         raise NotJudgedError("the golden rows have no text column with known categories")
     return evidence
 
 
 async def refuses_other_content(target: Target) -> dict[str, Any]:
-    """Fail where CSV, or nothing that is called CSV, gets a prediction."""
+    """Fail if a body with content type text/csv gets a prediction."""
     row = target.golden.rows[0]
-    as_csv = await _refused(target, ",".join(map(str, row)), "a row sent as text/csv", "text/csv")
-    return as_csv | await _refused(target, "", "an empty body sent as text/csv", "text/csv")
+    as_csv = await _require_refusal(target, ",".join(map(str, row)), "a row sent as text/csv", "text/csv")
+    return as_csv | await _require_refusal(target, "", "an empty body sent as text/csv", "text/csv")
 
 
 def _changed(row: list[Any], position: int, value: Any) -> list[Any]:
@@ -338,7 +331,7 @@ def _number_position(row: list[Any]) -> int:
     raise NotJudgedError("the first golden row has no number")
 
 
-async def _refused(
+async def _require_refusal(
     target: Target,
     content: str,
     what: str,
@@ -347,10 +340,21 @@ async def _refused(
     may_answer: GoldenRows | None = None,
     causes: list[str] = GUESSED,
 ) -> dict[str, Any]:
-    """Send what must be refused; or answered as *may_answer* is, which would mean that it was understood.
+    """Send a request that must be refused.
+
+    Args:
+        target: service under test.
+        content: request body.
+        what: description of the request, for the message of a failure.
+        content_type: content type of the request.
+        may_answer: a golden row; a response with its outputs is accepted, too: the request was understood.
+        causes: likely causes of a prediction.
 
     Returns:
-        Evidence of a refusal in an unusual form: with status 200 and an error in the body.
+        Evidence of a refusal with status 200 and an error in the body; otherwise empty.
+
+    Raises:
+        CheckFailedError: the request got a prediction, a server error, or no response.
     """
     reproduce = target.curl(content, content_type)
     try:
@@ -364,14 +368,15 @@ async def _refused(
     if response.status_code in REFUSED:
         return {}
     if reports_error(response):
-        return {"refused_with_status_200": target.said(response.text)}
-    evidence = {"status": response.status_code, "body": target.said(response.text)}
+        return {"refused_with_status_200": target.excerpt(response.text)}
+    evidence = {"status": response.status_code, "body": target.excerpt(response.text)}
     if not response.is_success:
-        message = f"{what} got status {response.status_code}, expected a 4xx: to clients and circuit breakers, this is a failure of the service"
         raise CheckFailedError(
-            message,
+            f"{what} got status {response.status_code}, expected a 4xx: clients and circuit breakers treat "
+            "this "
+            "as a failure of the service",
             evidence=evidence,
-            causes=["input is not validated before the model gets it"],
+            causes=["input is not validated before it reaches the model"],
             reproduce=reproduce,
         )
     if may_answer is not None:

@@ -1,4 +1,4 @@
-"""Do the health and readiness routes report the truth?"""
+"""Checks of the health and readiness routes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ WARM_UP = 5
 PROBES = 60
 ABSENT = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 HIDDEN = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
+READY_FIELDS = ("model_loaded", "ready", "models_loaded", "models", "loaded")
 PROBLEMS = {
-    "unhealthy", "degraded", "down", "fail", "failed", "failing", "error", "critical", "starting", "not ready", "not_ready", "unavailable", "false",
+    "unhealthy", "degraded", "down", "fail", "failed", "failing", "error", "critical", "starting",
+    "not ready", "not_ready", "unavailable", "false",
 }  # fmt: skip
 
 
 async def ready(target: Target) -> None:
-    """Fail where the readiness route does not return 200."""
+    """Fail if the readiness route does not return 200."""
     route = target.contract.ready_route
     if route is None:
         raise NotJudgedError(
@@ -36,7 +38,7 @@ async def ready(target: Target) -> None:
         )
     if response.status_code in UNREACHABLE and target.process is None:
         raise UnansweredError(
-            f"{route} returned {response.status_code}, as a proxy does that gets no response from the service"
+            f"{route} returned {response.status_code}: a proxy got no response from the service"
         )
     if response.status_code != httpx.codes.OK:
         message = (
@@ -50,7 +52,7 @@ async def ready(target: Target) -> None:
 
 
 async def body_agrees(target: Target) -> None:
-    """Fail where the health route says 200 and its body says otherwise."""
+    """Fail if the health route returns 200, but its body reports a problem."""
     response = await _health(target)
     try:
         body: Any = decode_json(response)
@@ -60,25 +62,23 @@ async def body_agrees(target: Target) -> None:
         raise NotJudgedError(
             f"the health route returned {response.status_code}, and its body has nothing to compare with that"
         )
-    said = str(body.get("status", "healthy")).lower()
-    missing = [
-        name
-        for name in ("model_loaded", "ready", "models_loaded", "models", "loaded")
-        if name in body and not body[name]
-    ]
-    if said in PROBLEMS or missing:
-        message = f"the health route returned 200, but its body reports {said}{f', {missing[0]}: {body[missing[0]]}' if missing else ''}"
-        causes = ["no model is loaded, and the health route does not check that", "the status is hard-coded"]
+    status = str(body.get("status", "healthy")).lower()
+    not_ready = [name for name in READY_FIELDS if name in body and not body[name]]
+    if status in PROBLEMS or not_ready:
+        problem = ", ".join([status, *(f"{name}: {body[name]}" for name in not_ready[:1])])
         raise CheckFailedError(
-            message,
+            f"the health route returned 200, but its body reports {problem}",
             evidence={"body": response.text[:MAX_SHOWN]},
-            causes=causes,
+            causes=[
+                "no model is loaded, and the health route does not check that",
+                "the status is hard-coded",
+            ],
             reproduce=f"curl -sS {response.url}",
         )
 
 
 async def can_predict(target: Target) -> None:
-    """Fail where it says that it is healthy, and does not answer a golden row."""
+    """Fail if the health route returns 200, but the golden rows get no prediction."""
     if target.rows is None:
         raise NotJudgedError(NO_GOLDEN, code="no_golden")
     response = await _health(target)
@@ -87,7 +87,7 @@ async def can_predict(target: Target) -> None:
 
 
 async def probes_leak_nothing(target: Target) -> dict[str, Any]:
-    """Fail where health probes leave files or connections open in the service's processes."""
+    """Fail if health probes leave files or connections open in the service's processes."""
     pids = target.own_process.pids
     await _probe(target, WARM_UP)
     before = _open_files(pids)
@@ -97,7 +97,7 @@ async def probes_leak_nothing(target: Target) -> dict[str, Any]:
     if opened > PROBES // 2:
         causes = [
             "the response of a dependency's health route is not closed",
-            "a client is made for every probe, and none is closed",
+            "a new client is created for every probe and not closed",
         ]
         raise CheckFailedError(
             f"{PROBES} health probes left {opened} files or connections open",

@@ -1,4 +1,4 @@
-"""Do the metrics count what happens, and can they be read?"""
+"""Checks of the Prometheus metrics: counters and format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 from tier0.checks.serving.harness.target import MAX_SHOWN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
-ASKED = 3
+REQUESTS = 3
 SCRAPES = 3
 EXPOSITION = ("text/plain", "application/openmetrics-text")
 """Content types of the Prometheus exposition formats."""
@@ -24,63 +24,74 @@ Sample = tuple[str, dict[str, str], float]
 
 
 async def counts_requests(target: Target) -> None:
-    """Fail where requests do not show in the metrics."""
+    """Fail if the metrics do not count successful requests."""
     golden = target.golden.take([0])
     before = await _steady_count(target)
-    for _ in range(ASKED):
+    for _ in range(REQUESTS):
         await target.expect(
-            golden, "a row asked again", ["a canary, or one replica of several, responds differently"]
+            golden,
+            "a row in a repeated request",
+            ["a canary, or one replica of several, responds differently"],
         )
     counted = _count(await _samples(target)) - before
-    if counted < ASKED:
-        causes = [
-            "another server on the same BENTOML_HOME wiped the metrics",
-            "the counter is not registered for this route",
-            "several replicas respond, each with its own metrics",
-        ]
-        message = f"after {ASKED} successful requests, expected the metrics to count {ASKED} more, got {counted:g} more"
+    if counted < REQUESTS:
         raise CheckFailedError(
-            message,
-            evidence={"asked": ASKED, "counted": counted},
-            causes=causes,
+            f"after {REQUESTS} successful requests, expected the request counters to grow by {REQUESTS}, "
+            f"got {counted:g}",
+            evidence={"asked": REQUESTS, "counted": counted},
+            causes=[
+                "another server with the same BENTOML_HOME deleted the metrics",
+                "the counter is not registered for this route",
+                "several replicas respond, each with its own metrics",
+            ],
             reproduce=f"curl -sS {target.url}/metrics",
         )
 
 
 async def counts_refusals(target: Target) -> None:
-    """Fail where what was refused does not show in the metrics: an error rate of 0 that is wrong."""
-    before = _count(await _samples(target), lambda status: status.startswith(("4", "5")))
-    for _ in range(ASKED):
+    """Fail if the metrics do not count refused requests, so that the error rate is too low."""
+    before = _count(await _samples(target), _is_error)
+    for _ in range(REQUESTS):
         response = await target.post(b'{"')
         if response.is_success:
             raise NotJudgedError(
                 "the service did not refuse a malformed request: see contract.refuses_no_json"
             )
-    counted = _count(await _samples(target), lambda status: status.startswith(("4", "5"))) - before
-    if counted < ASKED:
-        causes = ["the metrics middleware runs inside the error handler", "only successes are counted"]
-        message = f"after {ASKED} requests that got status {response.status_code}, expected {ASKED} more errors in the metrics, got {counted:g} more"
+    counted = _count(await _samples(target), _is_error) - before
+    if counted < REQUESTS:
         raise CheckFailedError(
-            message,
-            evidence={"refused": ASKED, "counted": counted},
-            causes=causes,
+            f"after {REQUESTS} requests with status {response.status_code}, expected the error counters to "
+            "grow "
+            f"by {REQUESTS}, got {counted:g}",
+            evidence={"refused": REQUESTS, "counted": counted},
+            causes=[
+                "the metrics middleware runs inside the error handler",
+                "only successful requests are counted",
+            ],
             reproduce=f"curl -sS {target.url}/metrics",
         )
 
 
+def _is_error(status: str) -> bool:
+    return status.startswith(("4", "5"))
+
+
 async def metrics_can_be_read(target: Target) -> None:
-    """Fail where the text breaks a rule of the Prometheus exposition format (version 0.0.4) that strict readers hold to, whenever it is read."""
+    """Fail if the metrics violate the Prometheus text format (version 0.0.4) in every scrape."""
     for _ in range(SCRAPES - 1):
         try:
-            return _refuse_unreadable(await _text(target))
-        except (
-            CheckFailedError
-        ):  # the client library of several processes may be read while one of them makes a new series
+            return _validate_metrics(await _text(target))
+        except CheckFailedError:  # with several processes, a scrape may see a series that is being created
             continue
-    return _refuse_unreadable(await _text(target))
+    return _validate_metrics(await _text(target))
 
 
-def _refuse_unreadable(text: str) -> None:
+def _validate_metrics(text: str) -> None:
+    """Validate metrics in the Prometheus text format.
+
+    Raises:
+        CheckFailedError: a strict parser would reject them.
+    """
     families: defaultdict[str, list[Sample]] = defaultdict(list)
     order: list[str] = []
     for line in text.split("\n"):
@@ -88,7 +99,7 @@ def _refuse_unreadable(text: str) -> None:
             continue
         sample = _read_sample(line)
         if sample is None:
-            causes = ["a label's value is not escaped", "other output is mixed into the metrics"]
+            causes = ["a label value is not escaped", "the metrics contain other output"]
             raise CheckFailedError(
                 f"a line of /metrics is not in the Prometheus text format: {line[:MAX_SHOWN]}",
                 evidence={"line": line[:MAX_SHOWN]},
@@ -100,16 +111,20 @@ def _refuse_unreadable(text: str) -> None:
             raise CheckFailedError(
                 message,
                 evidence={"family": family},
-                causes=["the samples of several workers are joined without sorting"],
+                causes=["the samples of several workers are concatenated without sorting"],
             )
         order.append(family)
         families[family].append(sample)
     for family, samples in families.items():
-        _refuse_broken_histogram(family, samples)
+        _validate_histogram(family, samples)
 
 
-def _refuse_broken_histogram(family: str, samples: list[Sample]) -> None:
-    """Raise where buckets do not grow to +Inf, or to the count; where the sum stands among them is free, and BentoML has it first."""
+def _validate_histogram(family: str, samples: list[Sample]) -> None:
+    """Validate the buckets of a histogram; the position of its sum is free, and BentoML puts it first.
+
+    Raises:
+        CheckFailedError: the buckets do not increase to +Inf, or the last one is not the count.
+    """
     series: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     counted: dict[str, float] = {}
     for name, labels, value in samples:
@@ -128,14 +143,19 @@ def _refuse_broken_histogram(family: str, samples: list[Sample]) -> None:
                 causes=["buckets of several workers are mixed"],
             )
         if counted.get(key, counts[-1]) != counts[-1]:
-            message = f"in /metrics, the last bucket of {family} is {counts[-1]:g}, but its count is {counted[key]:g}"
+            last, count = counts[-1], counted[key]
+            message = f"in /metrics, the last bucket of {family} is {last:g}, but its count is {count:g}"
             raise CheckFailedError(
-                message, evidence={"family": family}, causes=["sum and buckets come from different workers"]
+                message, evidence={"family": family}, causes=["count and buckets come from different workers"]
             )
 
 
 async def _steady_count(target: Target) -> float:
-    """Return what the counters say, after a look at whether one and the same server says it each time."""
+    """Return the number of requests in the metrics.
+
+    Raises:
+        NotJudgedError: there is no request counter, or several servers respond with different counters.
+    """
     counts = [_count(await _samples(target)) for _ in range(3)]
     if counts != sorted(counts):
         raise NotJudgedError(
@@ -151,7 +171,7 @@ async def _text(target: Target) -> str:
     content_type = response.headers.get("content-type", "")
     if response.status_code == httpx.codes.OK and not content_type.startswith(EXPOSITION):
         raise NotJudgedError(
-            f"/metrics has content of type {content_type or 'unknown'}, which is not the Prometheus text format",
+            f"/metrics has content type {content_type or 'unknown'}, which is not the Prometheus text format",
             code="not_offered",
         )
     if response.status_code != httpx.codes.OK:
@@ -179,9 +199,9 @@ def _read_sample(line: str) -> Sample | None:
         return None
 
 
-def _count(samples: list[Sample], counts: Callable[[str], bool] = lambda _: True) -> float:
+def _count(samples: list[Sample], has_status: Callable[[str], bool] = lambda _: True) -> float:
     return sum(
         value
         for name, labels, value in samples
-        if name.endswith(COUNTER) and counts(labels.get("http_response_code", ""))
+        if name.endswith(COUNTER) and has_status(labels.get("http_response_code", ""))
     )

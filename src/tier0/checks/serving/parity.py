@@ -1,4 +1,4 @@
-"""Is the served model the trained model?"""
+"""Checks of parity: the served model's outputs are those of the trained model."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ REPEATED_ROWS = 20
 SEED = 7
 PREPROCESSING = [
     "the preprocessing was dropped, refitted on the request, or applied in another order",
-    "columns are permuted on their way to the model",
+    "the columns reach the model in another order",
     "another model is served",
-    "the decision threshold or the label vocabulary was not shipped",
+    "the decision threshold or the label encoding was not deployed",
 ]
 BATCH = [
-    "statistics of the batch influence its predictions",
+    "predictions depend on statistics of the batch",
     "categories are inferred from the request",
     "predictions are returned in another order",
 ]
 CLIENT = [
-    "the client sends requests to another address than it was given",
-    "the client builds the request, or reads the response, in another way than the service",
+    "the client sends requests to another address than the given one",
+    "the client's requests or responses have another form than those of the service",
     "the served model is not the trained model: see parity.golden_rows",
 ]
 
 
 async def golden_rows(target: Target) -> dict[str, Any]:
-    """Fail where the golden rows, asked together, do not come back: to the last bit where the arithmetic is the same."""
+    """Fail if the outputs for the golden rows differ; with the same arithmetic, in a single bit."""
     golden = target.golden
-    answer = await target.ask(golden)  # anew, so that the server's log around this check shows what it did
+    answer = await target.ask(
+        golden
+    )  # not memoised, so that the server's log of this check shows the request
     compared = {"compared": None if target.mask else golden.comparison(answer, parts=target.parts)}
     try:
-        target.refuse_difference(
+        target.require_match(
             answer, golden, "served predictions differ from the trained model", PREPROCESSING, same_batch=True
         )
     except CheckFailedError as failure:
@@ -55,30 +57,30 @@ async def golden_rows(target: Target) -> dict[str, Any]:
 
 
 async def rows_alone(target: Target) -> None:
-    """Fail where a row alone gets another answer than it got from memory in a batch."""
+    """Fail if a row sent alone gets another output than the trained model gave for it in a batch."""
     golden = target.golden
     for index in _spread(len(golden)):
         await target.expect(golden.take([index]), f"golden row {index}, sent alone", BATCH + PREPROCESSING)
 
 
 def _spread(count: int) -> list[int]:
-    """Return a few of *count* rows: the first, the last, and others at equal distances."""
+    """Return up to `SINGLE_ROWS` evenly spaced indices of *count* rows, including the first and the last."""
     return sorted({round(step * (count - 1) / (SINGLE_ROWS - 1)) for step in range(SINGLE_ROWS)})
 
 
 async def shuffled(target: Target) -> None:
-    """Fail where rows in another order do not take their answers with them."""
+    """Fail if rows in another order get other outputs."""
     golden = _several(target)
     order = random.Random(SEED).sample(range(len(golden)), len(golden))  # noqa: S311 - an order, not a secret
     await target.expect(golden.take(order), "golden rows in another order", BATCH)
 
 
 async def repeated(target: Target) -> None:
-    """Fail where copies of rows in one request change an answer, or are thrown away."""
+    """Fail if copies of rows in one request change an output, or are dropped."""
     golden = _several(target)
     twice = golden.take([index for index in range(min(REPEATED_ROWS, len(golden))) for _ in range(2)])
     await target.expect(
-        twice, "rows sent together with copies of themselves", ["repeated rows are dropped", *BATCH]
+        twice, "rows sent together with copies of themselves", ["duplicate rows are dropped", *BATCH]
     )
 
 
@@ -89,19 +91,19 @@ def _several(target: Target) -> GoldenRows:
 
 
 async def columns_by_name(target: Target) -> None:
-    """Fail where columns in another order, with their names, change an answer."""
+    """Fail if named columns in another order change an output."""
     golden, contract = target.golden, target.contract
     if not contract.by_name or contract.style == "row":
         raise NotJudgedError(
-            "requests to this service have no column names: only the caller can keep their order",
+            "requests to this service have no column names",
             code="not_offered",
         )
     if contract.one_row:
         golden = golden.take([0])
     backwards = contract.body(golden.columns[::-1], [row[::-1] for row in golden.rows])
     causes = [
-        "column names are ignored, and values taken by position",
-        "columns are renamed to numbers before the model sees them",
+        "column names are ignored, and values are read by position",
+        "columns are renamed to numbers before they reach the model",
     ]
     await target.expect(
         golden, "columns in another order, with their names", causes, same_batch=True, body=backwards
@@ -109,25 +111,25 @@ async def columns_by_name(target: Target) -> None:
 
 
 async def by_position(target: Target) -> None:
-    """Fail where rows without the names of their columns are not taken in the order of the training data."""
+    """Fail if rows without column names are not read in the column order of the training data."""
     golden, contract = target.golden, target.contract
     if contract.one_row or contract.columns is None or contract.columns not in contract.optional:
         raise NotJudgedError(
             "this service takes rows in one form only: see parity.golden_rows", code="not_offered"
         )
     unnamed = replace(contract, columns=None).body(golden.columns, golden.rows)
-    causes = ["columns are sorted, or taken in the order of the store's description"]
+    causes = ["columns are sorted, or read in another order than that of the training data"]
     await target.expect(golden, "rows without column names", causes, same_batch=True, body=unnamed)
 
 
 async def keys_in_any_order(target: Target) -> None:
-    """Fail where the order of the keys of an object in the body changes an answer."""
+    """Fail if the order of the keys in the request body changes an output."""
     golden = target.golden.take([0]) if target.contract.one_row else target.golden
     body = target.body(golden)
     backwards = _backwards(body)
     if str(backwards) == str(body):
         raise NotJudgedError("the request body has no object with two or more keys", code="not_offered")
-    causes = ["values are read in the order of the keys, not by their names"]
+    causes = ["values are read in the order of the keys, not by name"]
     await target.expect(
         golden, "the request body with its keys in another order", causes, same_batch=True, body=backwards
     )
@@ -140,97 +142,106 @@ def _backwards(body: Any) -> Any:
 
 
 async def missing_values(target: Target) -> None:
-    """Fail where a missing value is replaced by something before the model sees it."""
+    """Fail if rows with missing values get other outputs."""
     causes = [
-        "missing values are replaced by zero before the model sees them",
-        "null is converted to text or a number on the way",
+        "missing values are replaced by zero before they reach the model",
+        "null is converted to text or a number",
     ]
-    await target.expect_hard(target.golden_with("missing"), "missing values", causes)
+    await target.expect_edge_case(target.golden_with("missing"), "missing values", causes)
 
 
 async def unseen_categories(target: Target) -> None:
-    """Fail where a category that was never seen is not treated as the model treats it."""
-    await target.expect_hard(
+    """Fail if rows with unseen categories get other outputs."""
+    await target.expect_edge_case(
         target.golden_with("unseen"), "unseen categories", ["categories are inferred from the request"]
     )
 
 
 async def boundaries(target: Target) -> None:
-    """Fail where a value on one side of a boundary of the model arrives on the other."""
+    """Fail if rows with values close to the model's boundaries get other outputs."""
     causes = [
-        "numbers are cast to float32, or rounded, on the way",
+        "numbers are cast to float32 or rounded",
         "numbers are sent as text with few digits",
     ]
-    await target.expect_hard(target.golden_with("boundary"), "values close to the model's boundaries", causes)
+    await target.expect_edge_case(
+        target.golden_with("boundary"), "values close to the model's boundaries", causes
+    )
 
 
 async def decisions(target: Target) -> None:
-    """Fail where rows close to the decision get the other label."""
+    """Fail if rows close to the decision threshold get another label."""
     causes = [
         "the tuned decision threshold was not deployed",
         "a default threshold of the service or the client is used instead",
     ]
-    await target.expect_hard(
-        target.golden_with("decision"), "rows close to the decision between two classes", causes
+    await target.expect_edge_case(
+        target.golden_with("decision"), "rows close to the decision threshold", causes
     )
 
 
 async def large_integers(target: Target) -> None:
-    """Fail where a whole number is changed by a float on its way."""
-    await target.expect_hard(
+    """Fail if rows with integers that a float cannot represent get other outputs."""
+    await target.expect_edge_case(
         target.golden_with("large_integer"),
-        "integers too large for a float",
-        ["integers are converted to floats on the way"],
+        "integers that a float cannot represent",
+        ["integers are converted to floats"],
     )
 
 
 async def inputs_matter(target: Target) -> None:
-    """Fail where everything gets the same answer, though the model tells the rows apart."""
+    """Fail if all rows get the same output, although the trained model's outputs for them differ."""
     golden = target.golden
     parts = [
         part for part in target.parts if len({str(output) for output in getattr(golden, part) or []}) > 1
     ]
     if not parts:
         raise NotJudgedError(
-            "the trained model gives the same output for all golden rows: choose rows with different outputs"
+            "the trained model's output is the same for all golden rows: choose rows with different outputs"
         )
     answer = await target.golden_answer()
     outputs = answer[parts[-1]] or []
     if not isinstance(outputs, list) or len({str(output) for output in outputs}) <= 1:
         causes = [
-            "an exception is turned into a constant",
-            "zeros of the right shape are fed to the model",
+            "an exception handler returns a constant",
+            "the model gets zeros of the right shape",
             "defaults are used instead of the input",
         ]
         shown = outputs[:1] if isinstance(outputs, list) else outputs
-        message = f"all {len(golden)} rows got the same output, {shown}, but the trained model's outputs for them differ"
-        raise CheckFailedError(message, evidence={"answer": shown, "rows": len(golden)}, causes=causes)
+        raise CheckFailedError(
+            f"all {len(golden)} rows got the same output, {shown}, but the trained model's outputs for them "
+            "differ",
+            evidence={"answer": shown, "rows": len(golden)},
+            causes=causes,
+        )
 
 
 async def no_memory(target: Target) -> None:
-    """Fail where a row is answered otherwise after other rows were asked."""
+    """Fail if a row gets another output after requests with other rows."""
     golden = target.golden
     first, last = golden.take([0]), golden.take([len(golden) - 1])
     before = await target.ask(first)
     for _ in range(2):
-        await target.expect(last, "a row after another one", BATCH)
+        await target.expect(last, "a row sent after another one", BATCH)
     after = await target.ask(first)
     as_before = first.with_outputs(before)
     mismatch = as_before.compare(after, tolerance=target.tolerances(), parts=target.parts)
     if mismatch is not None:
         causes = [
             "the model or its preprocessing is refitted on the rows of a request",
-            "state of one request is used by the next",
+            "state of one request affects the next",
         ]
-        message = f"the same row got {mismatch.part} {mismatch.expected!r} first, but {mismatch.got!r} after requests with other rows"
-        evidence = {"before": mismatch.expected, "after": mismatch.got}
         raise CheckFailedError(
-            message, evidence=evidence, causes=causes, reproduce=target.curl(target.body(first))
+            f"the same row got {mismatch.part} {mismatch.expected!r} first, but {mismatch.got!r} after "
+            "requests "
+            "with other rows",
+            evidence={"before": mismatch.expected, "after": mismatch.got},
+            causes=causes,
+            reproduce=target.curl(target.body(first)),
         )
 
 
 async def through_client(target: Target) -> None:
-    """Fail where the application's client does not bring the golden rows' answers, together and one by one."""
+    """Fail if the client's ``predict`` returns other outputs for the golden rows, together or one by one."""
     golden = target.golden
     client = _client(target)
     try:
@@ -243,7 +254,7 @@ async def through_client(target: Target) -> None:
 
 
 async def batch_through_client(target: Target) -> None:
-    """Fail where the client's ``predict_batch`` does not bring the golden rows' answers."""
+    """Fail if the client's ``predict_batch`` returns other outputs for the golden rows."""
     client = _client(target)
     try:
         if not hasattr(client, "predict_batch"):
@@ -261,33 +272,49 @@ def _client(target: Target) -> Any:
     except Exception as problem:
         raise CheckFailedError(
             f"the client could not be created: {type(problem).__name__}: {problem}",
-            causes=["the factory takes other arguments"],
+            causes=["the factory has other parameters than a URL"],
         ) from problem
 
 
 async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> None:
-    """Ask by records, the one form in which nothing is left to an order."""
+    """Call *method* of the client with the rows as records, and compare its result.
+
+    Records have column names, so that the result does not depend on the order of the columns.
+
+    Raises:
+        CheckFailedError: the method raised an exception, or returned other outputs.
+    """
+    name = method.__name__
     try:
         if inspect.iscoroutinefunction(method):
-            given = await method(golden.records())
+            returned = await method(golden.records())
         else:
-            given = await _in_a_thread(method, golden.records())
-            given = await given if inspect.isawaitable(given) else given
+            returned = await _in_a_thread(method, golden.records())
+            returned = await returned if inspect.isawaitable(returned) else returned
     except Exception as problem:
-        message = f"the client's {method.__name__} raised {type(problem).__name__} for well-formed rows: {target.said(str(problem))}"
-        raise CheckFailedError(message, causes=CLIENT) from problem
-    given = given.tolist() if hasattr(given, "tolist") else list(given) if isinstance(given, tuple) else given
-    if isinstance(given, list) and not any(isinstance(item, (dict, list)) for item in given):
-        answer: dict[str, Any] = in_model_terms(
-            {"predictions": given, "probabilities": None}, golden, target.contract
-        )
+        raise CheckFailedError(
+            f"the client's {name} raised {type(problem).__name__} for well-formed rows: "
+            f"{target.excerpt(str(problem))}",
+            causes=CLIENT,
+        ) from problem
+    if hasattr(returned, "tolist"):
+        returned = returned.tolist()
+    elif isinstance(returned, tuple):
+        returned = list(returned)
+    if isinstance(returned, list) and not any(isinstance(item, (dict, list)) for item in returned):
+        content = {"predictions": returned, "probabilities": None}
         parts: tuple[str, ...] = ("predictions",)
-    elif isinstance(given, (dict, list)):
-        answer, parts = in_model_terms(target.contract.read(given), golden, target.contract), target.parts
+    elif isinstance(returned, (dict, list)):
+        content, parts = target.contract.read(returned), target.parts
     else:
-        message = f"the client's {method.__name__} returned {type(given).__name__}: neither the service's response nor a list of predictions"
-        raise CheckFailedError(message, causes=CLIENT)
-    target.refuse_difference(answer, golden, "through the client", CLIENT, parts=parts)
+        raise CheckFailedError(
+            f"the client's {name} returned {type(returned).__name__}, expected the response of the service "
+            "or a "
+            "list of predictions",
+            causes=CLIENT,
+        )
+    answer = in_model_terms(content, golden, target.contract)
+    target.require_match(answer, golden, "through the client", CLIENT, parts=parts)
     target.require_declared()
     if target.tag is not None and answer.get("model_tag") not in {None, target.tag}:
         message = f"through the client, the response comes from {answer['model_tag']}, expected {target.tag}"
@@ -297,21 +324,21 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
 
 
 async def _in_a_thread(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call as `asyncio.to_thread` does, in a thread that is not waited for at the end: the application's client may hang."""
+    """Call a function in a daemon thread, which cannot block the exit if the application's client hangs."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Any] = loop.create_future()
 
-    def settle(settler: Callable[[Any], None], value: Any) -> None:
+    def publish(setter: Callable[[Any], None], value: Any) -> None:
         if not outcome.done():
-            settler(value)
+            setter(value)
 
     def run() -> None:
         try:
-            settled = (outcome.set_result, call(*arguments))
-        except BaseException as problem:  # noqa: BLE001 - it is raised where it is awaited
-            settled = (outcome.set_exception, problem)
-        with suppress(RuntimeError):  # the loop may have ended meanwhile
-            loop.call_soon_threadsafe(settle, *settled)
+            result = (outcome.set_result, call(*arguments))
+        except BaseException as problem:  # noqa: BLE001 - raised again where the outcome is awaited
+            result = (outcome.set_exception, problem)
+        with suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(publish, *result)
 
     threading.Thread(target=run, name="tier0-client", daemon=True).start()
     return await outcome

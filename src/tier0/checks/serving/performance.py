@@ -1,4 +1,4 @@
-"""How fast is the service, and does it stay fast? Reported; only a factor of ten fails."""
+"""Checks of latency, throughput and memory: measured and reported; only a tenfold loss fails."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ CALLERS = 32
 REQUESTS_PER_CALLER = 5
 WORST_FACTOR = 10
 ALWAYS_ALLOWED = 0.010
-"""Seconds for HTTP, parsing and a busy machine, on top of which a model's own time counts."""
+"""Seconds that are added to the model's own time for HTTP, parsing and a busy machine."""
 WARM_UP = 100
 MEASURED = 400
 AT_ONCE = 4
 MIN_SAMPLES = 5
 MAX_SECONDS = 5.0
-"""Seconds for each part of the measurement: a slow service is asked less often."""
-GROWTH = 64 * 1024
-"""Bytes a request: a service that grows like that fills a gigabyte within 16,000 requests."""
+"""Seconds for each part of the measurement: a slow service gets fewer requests."""
+MAX_GROWTH = 64 * 1024
+"""Bytes per request: this growth fills a gigabyte within 16,000 requests."""
 
 
 async def latency(target: Target) -> dict[str, Any]:
-    """Report the latency of one row; fail beyond ten times what the model in memory took, and ten times 10 ms."""
+    """Measure the latency of one row; fail above ten times that of the model in memory, plus 100 ms."""
     row = target.golden.take([0])
     alone = sorted(await _one_by_one(target, row, SEQUENTIAL_REQUESTS))
     median, in_memory = statistics.median(alone), target.golden.seconds
@@ -46,22 +46,26 @@ async def latency(target: Target) -> dict[str, Any]:
     if target.contract.is_batchable:
         return {
             **evidence,
-            "batchable": "the service waits for other requests to batch with, as configured: latency is reported, but not checked",
+            "batchable": "the service waits to form a batch: latency is reported, not checked",
         }
     if in_memory is not None and median > WORST_FACTOR * (in_memory + ALWAYS_ALLOWED):
-        message = f"one row takes {median * 1000:.0f} ms (median of {len(alone)} requests), but the model in memory took {in_memory * 1000:.1f} ms"
-        causes = [
-            "the model uses many threads for every single row (n_jobs)",
-            "the model is loaded, or a client made, for every request",
-        ]
+        limit = WORST_FACTOR * (in_memory + ALWAYS_ALLOWED)
         raise CheckFailedError(
-            message, evidence=evidence, causes=causes, reproduce=f"time {target.curl(target.body(row))}"
+            f"one row takes {median * 1000:.0f} ms (median of {len(alone)} requests; limit: "
+            f"{limit * 1000:.0f} ms), "
+            f"but the model in memory took {in_memory * 1000:.1f} ms",
+            evidence=evidence,
+            causes=[
+                "the model starts many threads for every single row (n_jobs)",
+                "the model is loaded, or a client is created, for every request",
+            ],
+            reproduce=f"time {target.curl(target.body(row))}",
         )
     return evidence
 
 
 async def many_callers(target: Target) -> dict[str, Any]:
-    """Report how many rows a second one caller and 32 get; fail where many together get a tenth of what one gets."""
+    """Measure the rows per second of 1 and of 32 callers; fail if 32 get less than a tenth of that of 1."""
     row = target.golden.take([0])
     alone = await _one_by_one(target, row, SEQUENTIAL_REQUESTS // 2)
     start = time.perf_counter()
@@ -84,9 +88,10 @@ async def many_callers(target: Target) -> dict[str, Any]:
         "refused_as_too_many": len(outcomes) - len(together),
     }
     if rate_together * WORST_FACTOR < rate_alone:
-        message = f"{CALLERS} concurrent callers together get {rate_together:.0f} rows per second, but one caller alone gets {rate_alone:.0f}"
         raise CheckFailedError(
-            message,
+            f"{CALLERS} concurrent callers together get {rate_together:.0f} rows per second, but one caller "
+            "alone "
+            f"gets {rate_alone:.0f}",
             evidence=evidence,
             causes=["the model's own threads compete for the cores", "requests wait for one lock"],
         )
@@ -94,39 +99,38 @@ async def many_callers(target: Target) -> dict[str, Any]:
 
 
 async def memory(target: Target) -> dict[str, Any]:
-    """Fail where the service's processes grow by 64 KiB or more with every request, after the first hundred."""
+    """Fail if the service's processes grow by more than 64 KiB per request, after a warm-up."""
     pids, row = target.own_process.pids, target.golden.take([0])
-    await _ask_often(target, row, WARM_UP)
+    await _ask_repeatedly(target, row, WARM_UP)
     before = _resident(pids)
-    first = await _ask_often(target, row, MEASURED // 2)
+    first = await _ask_repeatedly(target, row, MEASURED // 2)
     middle = _resident(pids)
-    second = await _ask_often(target, row, MEASURED // 2)
+    second = await _ask_repeatedly(target, row, MEASURED // 2)
     after = _resident(pids)
-    growth = min(
-        (middle - before) / first, (after - middle) / second
-    )  # what grows once, such as a pool, is no leak
+    growth = min((middle - before) / first, (after - middle) / second)  # a single growth is not a leak
     evidence = {"bytes_a_request": growth, "megabytes": after / 1e6}
-    if growth > GROWTH:
-        message = f"memory grew by {(after - before) / 1e6:.0f} MB in {first + second} requests ({growth / 1024:.0f} KiB per request) and did not level off"
-        causes = [
-            "responses or inputs are kept in a list",
-            "a temporary file or folder is made for every request",
-        ]
-        raise CheckFailedError(message, evidence=evidence, causes=causes)
+    if growth > MAX_GROWTH:
+        raise CheckFailedError(
+            f"memory grew by {(after - before) / 1e6:.0f} MB in {first + second} requests "
+            f"({growth / 1024:.0f} KiB per request) and did not level off",
+            evidence=evidence,
+            causes=[
+                "responses or inputs are kept in a list",
+                "a temporary file or folder is created for every request",
+            ],
+        )
     return evidence
 
 
-async def _ask_often(target: Target, row: GoldenRows, times: int) -> int:
-    """Ask several times, for so long at most; return how often it was."""
+async def _ask_repeatedly(target: Target, row: GoldenRows, times: int) -> int:
+    """Send up to *times* requests within `MAX_SECONDS`, and return their number."""
     deadline = time.monotonic() + MAX_SECONDS
-    for asked in range(0, times, AT_ONCE):
+    busy = target.under_load()
+    for sent in range(0, times, AT_ONCE):
         if time.monotonic() > deadline:
-            return asked
-        answered_of(
-            await asyncio.gather(
-                *(target.under_load().ask(row) for _ in range(AT_ONCE)), return_exceptions=True
-            )
-        )
+            return sent
+        requests = (busy.ask(row) for _ in range(AT_ONCE))
+        answered_of(await asyncio.gather(*requests, return_exceptions=True))
     return times
 
 
@@ -139,7 +143,7 @@ def _resident(pids: list[int]) -> int:
 
 
 async def _one_by_one(target: Target, row: GoldenRows, times: int) -> list[float]:
-    """Ask one after the other, for so long at most, and return the seconds of each."""
+    """Send up to *times* sequential requests within `MAX_SECONDS`, and return the seconds of each."""
     deadline = time.monotonic() + MAX_SECONDS
     seconds: list[float] = []
     while len(seconds) < times and (time.monotonic() < deadline or len(seconds) < MIN_SAMPLES):
@@ -154,11 +158,11 @@ async def _one_by_one(target: Target, row: GoldenRows, times: int) -> list[float
 
 def _stopped(problem: UnansweredError, answered: int) -> CheckFailedError:
     """Return the failure of a service that stopped responding under the load of this check."""
-    message = f"the service responded to {answered} requests of this check, and then to none, also on new connections: {problem}"
     return CheckFailedError(
-        message,
+        f"the service stopped responding after {answered} requests of this check, also on new connections: "
+        f"{problem}",
         evidence={"responses": answered},
-        causes=[*NO_ANSWER, "a firewall or a gateway blocks the caller after so many"],
+        causes=[*NO_ANSWER, "a firewall or a gateway blocks the caller after this number of requests"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Does the service recover from failures?"""
+"""Checks of the recovery from failures of callers and of workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL = 0.1
 
 
 async def half_sent_requests(target: Target) -> None:
-    """Fail where callers that announce a body and never send it keep the others from their answers."""
+    """Fail if callers that never send their announced body block the responses to others."""
     parts = urlsplit(target.url)
     if parts.scheme != "http":
         raise NotJudgedError(
@@ -35,26 +35,20 @@ async def half_sent_requests(target: Target) -> None:
     head = "\r\n".join([*lines, "", "{"])
     connections = []
     try:
-        with suppress(
-            OSError, TimeoutError
-        ):  # a service that accepts no more connections is tested all the same
+        with suppress(OSError, TimeoutError):  # the service may accept fewer connections
             for _ in range(HALF_SENT):
                 connections.append(
                     await asyncio.wait_for(asyncio.open_connection(host, port), CONNECTS_WITHIN)
                 )
                 connections[-1][1].write(head.encode())
         causes = ["each connection occupies a thread until its body has arrived"]
-        beside = f"while {HALF_SENT} callers never finish sending their requests"
+        row = target.golden.take([0])
+        situation = f"while {HALF_SENT} callers never finish sending their requests"
         try:
-            await target.expect(target.golden.take([0]), beside, causes)
-        except (
-            NoPredictionError,
-            UnansweredError,
-        ) as failure:  # not the network's doing: these callers are the only change
+            await target.expect(row, situation, causes)
+        except (NoPredictionError, UnansweredError) as failure:  # the half-sent requests are the only change
             raise CheckFailedError(
-                f"{beside}: {failure}",
-                causes=causes,
-                reproduce=target.curl(target.body(target.golden.take([0]))),
+                f"{situation}: {failure}", causes=causes, reproduce=target.curl(target.body(row))
             ) from None
     finally:
         for _, writer in connections:
@@ -62,26 +56,26 @@ async def half_sent_requests(target: Target) -> None:
 
 
 async def worker_is_replaced(target: Target) -> dict[str, Any]:
-    """Report how long the golden rows are not answered right after a worker was killed; fail beyond a minute."""
+    """Measure the time until correct predictions after a worker was killed; fail if it exceeds a minute."""
     process, golden = target.own_process, target.golden
     start = time.monotonic()
     await asyncio.to_thread(process.kill_worker)
-    last = ""
+    last_problem = ""
     while (seconds := time.monotonic() - start) < REPLACED_WITHIN:
         try:
             await target.expect(
                 golden, "after a worker was killed", ["the new worker loads another model"], same_batch=True
             )
         except (CheckFailedError, UnansweredError) as problem:
-            last = str(problem)
+            last_problem = str(problem)
             await asyncio.sleep(POLL)
             continue
         return {"seconds_without_an_answer": seconds}
     causes = [
         "no supervisor restarts the workers, as in some containers",
-        "the model cannot be loaded a second time",
+        "the model cannot be loaded again",
     ]
     raise CheckFailedError(
-        f"no correct predictions within {REPLACED_WITHIN:g} s after a worker was killed: {last}",
+        f"no correct predictions within {REPLACED_WITHIN:g} s after a worker was killed: {last_problem}",
         causes=causes,
     )

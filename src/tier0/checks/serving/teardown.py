@@ -1,4 +1,4 @@
-"""Is anything left after the server ended? Each check ends the server, and starts it again where it was."""
+"""Checks of the end of a server, with its processes and its port. Each check then restarts the server."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from tier0.core.verdict import CheckFailedError
 GONE_WITHIN = 3.0
 POLL = 0.05
 ORPHANS = [
-    "a worker runs in a session of its own, and is not ended with its supervisor",
-    "a hanging handler keeps its process alive",
+    "a worker does not end with its supervisor, because it runs in a separate session",
+    "a hanging request handler keeps its process alive",
 ]
 
 
 async def stops(target: Target) -> dict[str, Any]:
-    """Fail where a process or the port is left three seconds after a stop."""
-    return await _end(target, lambda process: process.halt(), "a stop")
+    """Fail if a process is running, or the port is open, three seconds after the server was stopped."""
+    return await _end(target, lambda process: process.halt(), "the server was stopped")
 
 
 async def ends_with_its_supervisor(target: Target) -> dict[str, Any]:
-    """Fail where workers go on answering after their supervisor was killed: the next run's tests would talk to them."""
-    return await _end(target, lambda process: process.kill_supervisor(), "its supervisor was killed")
+    """Fail if workers outlive their killed supervisor, so that the tests of a later run may reach them."""
+    return await _end(target, lambda process: process.kill_supervisor(), "the supervisor was killed")
 
 
 async def _end(target: Target, end: Callable[[Process], Any], what: str) -> dict[str, Any]:
     process = target.own_process
     start = time.monotonic()
-    with suppress(Tier0Error):  # what it could not end is found by looking
+    with suppress(Tier0Error):  # processes that it could not end are found below
         await asyncio.to_thread(end, process)
     left = await asyncio.to_thread(_wait_until_gone, process)
     seconds = time.monotonic() - start
     try:
         if left:
-            message = f"{GONE_WITHIN:g} s after {what}, these are still there: {', '.join(left)}"
+            message = f"{GONE_WITHIN:g} s after {what}, there is still: {', '.join(left)}"
             raise CheckFailedError(message, evidence={"left": left}, causes=ORPHANS)
     finally:
         await asyncio.to_thread(process.restart)
     await target.expect(
-        target.golden, "after a restart", ["another model is loaded the second time"], same_batch=True
+        target.golden, "after a restart", ["the restarted server loads another model"], same_batch=True
     )
     return {"seconds": seconds}
 

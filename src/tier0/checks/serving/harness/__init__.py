@@ -1,1 +1,1 @@
-"""Machinery of the service checks: the target they see, and the one place that sends their requests."""
+"""Machinery of the service checks: the service under test, and the sender of all requests."""

@@ -1,4 +1,4 @@
-"""Sending requests to the one address that was given, and asking again for what a network does."""
+"""Sending requests to one service, with retries after network failures."""
 
 from __future__ import annotations
 
@@ -17,47 +17,51 @@ REQUEST_ID = "X-Request-ID"
 DEFAULT_RETRIES = 3
 FIRST_PAUSE = 0.1
 MAX_PAUSE = 2.0
-"""Seconds between two tries, also where a Retry-After header asks for more."""
+"""Seconds between two attempts, even if a Retry-After header requests more."""
 MAX_SECONDS = 60.0
-"""For one try: a response may come in drips, each of them in time."""
+"""Seconds per attempt: the timeouts of the HTTP library limit only each read of a response."""
 MAX_DIGITS = 300
-"""Of a whole number that is computed with: floats end at 309."""
+"""Digits of an integer that is used as a number: floats end at 309."""
 MAX_TIMEOUTS = 2
-"""Tries that may time out: each costs the whole timeout."""
+"""Attempts that may time out: each costs the whole timeout."""
 OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
-"""Statuses of a service that refuses a request as one too many."""
+"""Statuses of a service that is overloaded or rate limiting."""
 UNREACHABLE = {httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT}
 """Statuses of a proxy that got no response from the service."""
 MIN_RETRIED = 10
 MAX_RETRIED_SHARE = 0.25
-"""Of what was sent: up to it, requests are sent again, and always up to `MIN_RETRIED` of them."""
+"""Share of all attempts that may be retries; `MIN_RETRIED` retries are always allowed."""
 TRANSIENT = OVERLOADED | UNREACHABLE
-"""Statuses after which a caller tries again."""
+"""Statuses after which a request is sent again."""
 
 UNAUTHORIZED = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
-HOW_TO_AUTHORIZE = "the service requires credentials: pass --header 'Authorization: …', or --header 'Authorization: @FILE' to read the value from a file"
+HOW_TO_AUTHORIZE = (
+    "the service requires credentials: pass --header 'Authorization: …', "
+    "or --header 'Authorization: @FILE' to read the value from a file"
+)
 
 
 def new_request_id() -> str:
-    """Return an id for one request that `concurrency.own_context` recognises in any response."""
+    """Return a new request id, in a form that `concurrency.own_context` recognises in responses."""
     return f"tier0-{uuid.uuid4().hex}"
 
 
 class UnansweredError(Tier0Error):
-    """No response arrived, although the request was sent as often as allowed."""
+    """No response arrived to a request, including its retries."""
 
 
 @dataclass
 class Sender:
-    """Sends the requests of one examination, and counts what had to be sent again.
+    """Sends the requests of one examination, and counts the retries.
 
     Attributes:
-        url: of the service, without a trailing slash.
-        http: connections, with the user's headers.
-        retries: how often a request is sent again after a reset, a timeout, or a 429, 502, 503 or 504.
-        retried: the reason for each request that was sent again, such as ``503`` or ``ReadError``, and how often.
-        retries_refusals: 429 and 503 are sent again, too; they are an answer where much is asked at once on purpose.
-        tries: how often something was sent, in a list of one that copies of the sender share.
+        url: URL of the service, without a trailing slash.
+        http: HTTP client, with the user's headers.
+        retries: number of retries of a request after a reset, a timeout, or status 429, 502, 503 or 504.
+        retried: number of retries by reason, such as ``503`` or ``ReadError``.
+        retries_refusals: whether 429 and 503 are retried; False during a deliberate load, which may exceed a
+            limit.
+        tries: number of all attempts, in a list of one item that copies of the sender share.
     """
 
     url: str
@@ -70,10 +74,16 @@ class Sender:
     async def send(
         self, method: str, route: str, content: bytes | None = None, headers: dict[str, str] | None = None
     ) -> httpx.Response:
-        """Send one request, again if the network failed it, each time with a request id of its own unless *headers* has one.
+        """Send one request, with retries; each attempt has a new request id unless *headers* has one.
+
+        Args:
+            method: HTTP method.
+            route: path of the request.
+            content: request body.
+            headers: headers in addition to the user's.
 
         Returns:
-            The last response, which may still be a 429, 502, 503 or 504.
+            The last response, which may have status 429, 502, 503 or 504.
 
         Raises:
             UnansweredError: there was no response.
@@ -94,44 +104,42 @@ class Sender:
             except (httpx.HTTPError, TimeoutError) as problem:
                 timeouts += isinstance(problem, (httpx.TimeoutException, TimeoutError))
                 if is_last or timeouts >= MAX_TIMEOUTS:
-                    what = f"{type(problem).__name__} {problem}".rstrip()
-                    raise UnansweredError(f"no response to {method} {self.url}{route}: {what}") from problem
+                    error = f"{type(problem).__name__} {problem}".rstrip()
+                    raise UnansweredError(f"no response to {method} {self.url}{route}: {error}") from problem
                 reason = type(problem).__name__
             else:
-                if (
-                    response.status_code not in (TRANSIENT if self.retries_refusals else UNREACHABLE)
-                    or is_last
-                ):
+                retried = TRANSIENT if self.retries_refusals else UNREACHABLE
+                if is_last or response.status_code not in retried:
                     return response
                 reason = str(response.status_code)
-                pause = _pause_asked_for(response, pause)
+                pause = _pause_before_retry(response, pause)
             self.retried[reason] += 1
             await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _fails_too_often(self) -> bool:
-        """Return True if so much had to be sent again that this is not a network which fails now and then: callers would see it, too."""
+        """Return True if so many requests were retried that callers would notice the failures."""
         return sum(self.retried.values()) >= max(MIN_RETRIED, MAX_RETRIED_SHARE * self.tries[0])
 
 
 def decode_json(response: httpx.Response) -> Any:
-    """Return the JSON of a body; whole numbers beyond all floats become infinite, since nothing can be computed with them.
+    """Return the JSON value of a response body; integers beyond the range of floats become infinite.
 
     Raises:
-        ValueError: it is no JSON, or nested too deeply to be read.
+        ValueError: the body is not JSON, or nested too deeply.
     """
     try:
-        return response.json(parse_int=_whole_number)
+        return response.json(parse_int=_to_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def _whole_number(text: str) -> float:
+def _to_number(text: str) -> float:
     return int(text) if len(text) <= MAX_DIGITS else math.copysign(math.inf, -1 if text[0] == "-" else 1)
 
 
-def _pause_asked_for(response: httpx.Response, default: float) -> float:
-    """Return the seconds that a Retry-After header asks for, within bounds."""
+def _pause_before_retry(response: httpx.Response, default: float) -> float:
+    """Return the seconds in the Retry-After header, within bounds, or *default* without a number there."""
     try:
         return min(max(float(response.headers["Retry-After"]), 0.0), MAX_PAUSE)
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""What a check asks: one service, by its contract, and what it must answer."""
+"""The service under test: requests by its contract, and comparison with the trained model's outputs."""
 
 from __future__ import annotations
 
@@ -45,35 +45,37 @@ class NoPredictionError(CheckFailedError):
 
 
 class RefusedError(NoPredictionError):
-    """The service refused a well-formed request: with a 4xx, or with status 200 and an error in the body."""
+    """A well-formed request got a 4xx response, or status 200 with an error in the body."""
 
 
 class OverloadedError(NoPredictionError):
-    """The service, or what is in front of it, refused the request as one too many (429 or 503)."""
+    """The service, or a gateway in front of it, is rate limiting (429 or 503)."""
 
 
 Answer = TypeVar("Answer")
 
 
 def decode(response: httpx.Response) -> Any:
-    """Return the body of a response: JSON, or the text itself where it is declared as plain text and is neither an object nor a list.
+    """Return the body of a response: JSON, or a text/plain text that is not an object or a list.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the body is not JSON.
     """
-    if response.headers.get("content-type", "").startswith(
-        "text/plain"
-    ) and not response.text.lstrip().startswith(("{", "[")):
+    is_text = response.headers.get("content-type", "").startswith("text/plain")
+    if is_text and not response.text.lstrip().startswith(("{", "[")):
         return response.text
     return decode_json(response)
 
 
 def answered_of(outcomes: Sequence[Answer | BaseException]) -> list[Answer]:
-    """Return what came of calls that ran at once, without those that were refused because there were too many.
+    """Return the results of concurrent requests, without those that were refused with 429 or 503.
+
+    Args:
+        outcomes: result or exception of each request.
 
     Raises:
-        BaseException: what went wrong first in any other way.
-        NotJudgedError: all were refused.
+        BaseException: first exception other than `OverloadedError`.
+        NotJudgedError: all requests were refused with 429 or 503.
     """
     answered: list[Answer] = []
     for outcome in outcomes:
@@ -91,7 +93,7 @@ def answered_of(outcomes: Sequence[Answer | BaseException]) -> list[Answer]:
 
 
 def reports_error(response: httpx.Response) -> bool:
-    """Return True if a response refuses its request with status 200 and an error in the body."""
+    """Return True if a response has a success status, but reports an error in its body."""
     try:
         return response.is_success and is_refusal(decode(response))
     except ValueError:
@@ -103,41 +105,42 @@ class Process(Protocol):
 
     @property
     def pids(self) -> list[int]:
-        """Its living processes."""
+        """Ids of its running processes."""
 
     def kill_worker(self) -> None:
-        """Kill what answers requests."""
+        """Kill a worker process, which handles requests."""
 
     def kill_supervisor(self) -> None:
-        """Kill what started the others."""
+        """Kill the supervisor process, which started the workers."""
 
     def left(self) -> list[str]:
-        """What is still there of it: processes, and an open port."""
+        """Return descriptions of its running processes and its open port."""
 
     def halt(self) -> float:
-        """Stop it, and return the seconds that took."""
+        """Stop the server, and return the seconds that took."""
 
     def restart(self) -> None:
-        """Start it again where it was, and wait until it is ready."""
+        """Start the server again on the same port, and wait until it is ready."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One service, as the checks see it.
+    """The service under test.
 
     Attributes:
-        contract: how it is asked.
-        sender: sends its requests.
-        rows: golden rows, if there are any.
-        tag: the exact tag that must answer, if it is known.
-        mask: show no values of rows in evidence and commands.
-        same_arithmetic: it was started by us as it was asked in memory, so that the same batch must give the same bits.
-        process: what we started; None if it is not ours.
-        make_client: makes the application's client for a URL; None without one.
-        tolerance: relative, widened by the user for the check that is being asked.
-        undeclared: what has to be declared of the response before it can be judged.
-        memo: responses that several checks look at, so that they are requested once.
-        hide: takes secrets out of what a service says, before it is cut to a length.
+        contract: form of its requests and responses.
+        sender: sends the requests.
+        rows: golden rows; None without any.
+        tag: exact tag of the expected model; None if it is not known.
+        mask: whether values of rows are hidden in evidence and commands.
+        same_arithmetic: whether the server was started by this run with the same arithmetic as the model in
+            memory, so that the same batch must have bit-identical outputs.
+        process: server that this run started; None for any other service.
+        make_client: creates the application's client for a URL; None without one.
+        tolerance: relative tolerance that the user allows for the current check.
+        undeclared: meanings that have to be declared before the response can be compared.
+        memo: responses that several checks use, so that they are requested once.
+        hide: removes secrets from texts of the service, before they are shortened.
         on_prediction: called whenever a well-formed request got a prediction.
     """
 
@@ -156,20 +159,20 @@ class Target:
     on_prediction: Callable[[], None] = lambda: None
 
     def under_load(self) -> Target:
-        """Return the target for many requests at once: one that is refused as too many is not sent again."""
+        """Return a target for concurrent requests: one that gets 429 or 503 is not sent again."""
         return replace(self, sender=replace(self.sender, retries_refusals=False))
 
     @property
     def url(self) -> str:
-        """The address of the service, without a trailing slash."""
+        """The URL of the service, without a trailing slash."""
         return self.sender.url
 
     @property
     def model_rows(self) -> GoldenRows:
-        """The golden rows that are asked together, with all outputs of the trained model.
+        """The example rows, sent together, with all outputs of the trained model.
 
         Raises:
-            NotJudgedError: there are none.
+            NotJudgedError: there are no golden rows.
         """
         if self.rows is None:
             raise NotJudgedError(NO_GOLDEN, code="no_golden")
@@ -178,16 +181,16 @@ class Target:
 
     @property
     def golden(self) -> GoldenRows:
-        """The same rows, with the probabilities that the service returns.
+        """The rows of `model_rows`, with outputs in the form that the service returns.
 
         Raises:
-            NotJudgedError: there are none.
+            NotJudgedError: there are no golden rows.
         """
         return as_served(self.model_rows, self.contract)
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What is compared: what the service gives, without what the model in memory does not have, and what has to be declared first."""
+        """The parts of the response to compare: declared, and also available from the model in memory."""
         unknown = {undeclared.part for undeclared in self.undeclared}
         parts = tuple(part for part in self.contract.parts if part not in unknown)
         if self.rows is None or self.same_arithmetic:
@@ -195,7 +198,7 @@ class Target:
         return tuple(part for part in parts if getattr(self.rows, part) is not None) or parts
 
     def golden_with(self, kind: EdgeCaseKind, column: str | None = None) -> GoldenRows:
-        """Return the golden rows of one kind: those made for *column*, if it is given.
+        """Return the edge cases of one kind, and for one column if *column* is given.
 
         Raises:
             NotJudgedError: there are none.
@@ -210,23 +213,23 @@ class Target:
         return chosen
 
     def tolerances(self, *, same_batch: bool = False) -> dict[str, Tolerance]:
-        """Return how far the served numbers of each part may be from the golden rows', or what the user allows where that is more.
+        """Return the tolerance for the numbers of each part: the default, or the user's where that is wider.
 
         Args:
-            same_batch: these rows were asked together in memory, too.
+            same_batch: whether the trained model got the same rows in one batch.
         """
         rows = self.golden if self.rows is None else self.rows
-        as_asked = same_batch and not self.contract.one_row
+        is_same_batch = same_batch and not self.contract.one_row
         allowed = rows.tolerances(
-            same_arithmetic=self.same_arithmetic, same_batch=as_asked, relative=self.tolerance
+            same_arithmetic=self.same_arithmetic, same_batch=is_same_batch, relative=self.tolerance
         )
         return {part: allowed[part].widened(absolute=self.contract.tolerance_of(part)) for part in PARTS}
 
-    async def expect_hard(self, golden: GoldenRows, what: str, causes: list[str]) -> None:
-        """Ask for rows that a service may be too strict for; see `expect`.
+    async def expect_edge_case(self, golden: GoldenRows, what: str, causes: list[str]) -> None:
+        """Compare rows that a service may refuse; see `expect`.
 
         Raises:
-            NotJudgedError: it refuses them.
+            NotJudgedError: the service refuses them.
         """
         try:
             await self.expect(golden, what, causes)
@@ -237,29 +240,29 @@ class Target:
 
     @property
     def own_process(self) -> Process:
-        """What we started.
+        """The server that this run started.
 
         Raises:
-            NotJudgedError: it is not ours.
+            NotJudgedError: this run did not start the service.
         """
         if self.process is None:
             raise NotJudgedError(
-                "checked only where this run started the service (--tier0-service)", code="no_process"
+                "checked only if this run started the service (--tier0-service)", code="no_process"
             )
         return self.process
 
     async def get(self, route: str, method: str = "GET") -> httpx.Response:
-        """Ask a route without a body."""
+        """Send a request without a body."""
         return await self.sender.send(method, route)
 
     async def post(
         self, content: bytes, content_type: str = "application/json", headers: dict[str, str] | None = None
     ) -> httpx.Response:
-        """Send a body to the prediction's route, whatever it is.
+        """Send any body to the prediction route.
 
         Raises:
-            NotJudgedError: which route that is, is not known.
-            UnansweredError: there was no answer.
+            NotJudgedError: the prediction route is not known.
+            UnansweredError: there was no response.
         """
         if self.contract.why_not_asked:
             raise NotJudgedError(self.contract.why_not_asked, code="undeclared")
@@ -268,11 +271,11 @@ class Target:
         )
 
     def body(self, golden: GoldenRows) -> Any:
-        """Return the body that asks for *golden*."""
+        """Return the request body for *golden*."""
         return self.contract.body(golden.columns, golden.rows)
 
     async def ask(self, golden: GoldenRows) -> dict[str, Any]:
-        """Ask for *golden*, in as many requests as the service needs, and return the parts of the response in the model's own terms.
+        """Request predictions for *golden*, and return the parts of the response in the model's terms.
 
         Raises:
             NoPredictionError: a well-formed request got no prediction.
@@ -281,41 +284,40 @@ class Target:
         return self.parts_of(await self.ask_raw(golden), golden)
 
     async def ask_raw(self, golden: GoldenRows) -> list[Any]:
-        """Ask for *golden*, and return the body of each response: one, or one for each request that the service needs."""
+        """Request predictions for *golden* in as many requests as needed, and return the response bodies."""
         most = 1 if self.contract.one_row else self.contract.max_rows or len(golden)
-        parts = [
-            golden.take(range(start, min(start + most, len(golden)))) for start in range(0, len(golden), most)
-        ]
-        return [await self.ask_body(self.body(part)) for part in parts]
+        starts = range(0, len(golden), most)
+        batches = [golden.take(range(start, min(start + most, len(golden)))) for start in starts]
+        return [await self.ask_body(self.body(batch)) for batch in batches]
 
     def parts_of(self, answers: Sequence[Any], golden: GoldenRows) -> dict[str, Any]:
-        """Return the parts of responses about *golden* as `ask` does."""
+        """Return the parts of the response bodies *answers* for *golden*, as `ask` does."""
         return in_model_terms(
             merged([self.contract.read(answer) for answer in answers]), golden, self.contract
         )
 
     async def golden_answer(self) -> dict[str, Any]:
-        """Return the response to the golden rows, which is requested once for all checks that only look at it.
+        """Return the outputs for the golden rows, which are requested once for all checks.
 
         Raises:
-            CheckFailedError: see `ask`; the same for each check.
+            CheckFailedError: see `ask`; each check gets the same exception.
         """
         if "golden" not in self.memo:
             try:
                 self.memo["golden"] = await self.ask_raw(self.golden)
             except (CheckFailedError, UnansweredError) as problem:
                 self.memo["golden"] = problem
-        found = self.memo["golden"]
-        if isinstance(found, Exception):
-            raise found
-        return self.parts_of(found, self.golden)
+        outcome = self.memo["golden"]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return self.parts_of(outcome, self.golden)
 
     async def ask_body(self, body: Any) -> Any:
-        """Send a well-formed body, and return the body of the response.
+        """Send a well-formed request body, and return the response body.
 
         Raises:
-            NoPredictionError: there is no prediction in it.
-            UnansweredError: the network gave no response.
+            NoPredictionError: the response contains no prediction.
+            UnansweredError: there was no response.
         """
         try:
             response = await self.post(json.dumps(body).encode())
@@ -324,7 +326,10 @@ class Target:
         return self.answer_of(response, body)
 
     def unanswered(self, problem: UnansweredError, body: Any) -> Exception:
-        """Return what it means that a well-formed request got no response: of a process of ours it fails, elsewhere a network is between."""
+        """Return the exception for a well-formed request without a response.
+
+        It is a failure of the service only if this run started it; otherwise, the network may be the reason.
+        """
         if self.process is None:
             return problem
         return NoPredictionError(
@@ -332,10 +337,10 @@ class Target:
         )
 
     def answer_of(self, response: httpx.Response, body: Any) -> Any:
-        """Return the body of the response to a well-formed request; see `ask_body`."""
-        evidence = {"status": response.status_code, "body": self.said(response.text)}
+        """Return the body of a response to a well-formed request; see `ask_body`."""
+        evidence = {"status": response.status_code, "body": self.excerpt(response.text)}
         if response.is_redirect:
-            evidence["location"] = self.said(response.headers["location"])
+            evidence["location"] = self.excerpt(response.headers["location"])
         if not response.is_success:
             raise self._no_prediction(response, evidence, body)
         try:
@@ -352,49 +357,57 @@ class Target:
             paths=(self.contract.predictions, self.contract.probabilities),
             labels=self.rows.classes if self.rows else (),
         ):
-            message = f"a well-formed request was refused with status {response.status_code} and an error in the body: {self.said(response.text)}"
-            raise RefusedError(message, evidence=evidence, causes=REFUSALS, reproduce=self.curl(body))
+            raise RefusedError(
+                f"a well-formed request was refused with status {response.status_code} and an error in the "
+                "body: "
+                f"{self.excerpt(response.text)}",
+                evidence=evidence,
+                causes=REFUSALS,
+                reproduce=self.curl(body),
+            )
         self.on_prediction()
         return answer
 
     def _no_prediction(self, response: httpx.Response, evidence: dict[str, Any], body: Any) -> Exception:
         status = response.status_code
-        message = f"a well-formed request got status {status}: {self.said(response.text)}"
+        message = f"a well-formed request got status {status}: {self.excerpt(response.text)}"
         if status in UNREACHABLE and self.process is None:
             return UnansweredError(message)
-        kind = (
-            OverloadedError
-            if status in OVERLOADED
-            else RefusedError
-            if status in REFUSED
-            else NoPredictionError
-        )
+        kind = NoPredictionError
+        if status in OVERLOADED:
+            kind = OverloadedError
+        elif status in REFUSED:
+            kind = RefusedError
         causes = [HOW_TO_AUTHORIZE] if status in UNAUTHORIZED else REFUSALS
         return kind(message, evidence=evidence, causes=causes, reproduce=self.curl(body))
 
     async def expect(
         self, golden: GoldenRows, what: str, causes: list[str], *, same_batch: bool = False, body: Any = None
     ) -> dict[str, Any]:
-        """Ask for *golden* (with another *body* that must mean the same), and compare.
+        """Request predictions for *golden*, and compare them with the trained model's outputs.
 
         Args:
-            golden: what is asked.
-            what: for the message.
-            causes: for the message.
-            same_batch: these rows were asked together in memory, too.
-            body: what to send.
+            golden: rows with expected outputs.
+            what: description of the rows, for the message of a failure.
+            causes: likely causes of a difference.
+            same_batch: whether the trained model got the same rows in one batch.
+            body: request body with the same meaning as that for *golden*, to send in its place.
+
+        Returns:
+            The parts of the response, in the trained model's terms.
 
         Raises:
-            CheckFailedError: a row differs; with the one row that proves it.
+            CheckFailedError: a row differs; the evidence has the first such row.
         """
-        answer = (
-            await self.ask(golden) if body is None else self.parts_of([await self.ask_body(body)], golden)
-        )
-        self.refuse_difference(answer, golden, what, causes, same_batch=same_batch)
+        if body is None:
+            answer = await self.ask(golden)
+        else:
+            answer = self.parts_of([await self.ask_body(body)], golden)
+        self.require_match(answer, golden, what, causes, same_batch=same_batch)
         self.require_declared()
         return answer
 
-    def refuse_difference(
+    def require_match(
         self,
         answer: dict[str, Any],
         golden: GoldenRows,
@@ -404,13 +417,16 @@ class Target:
         same_batch: bool = False,
         parts: tuple[str, ...] = (),
     ) -> None:
-        """Raise `CheckFailedError` where *answer* is not what the model in memory gave for *golden*."""
-        allowed = self.tolerances(same_batch=same_batch)
-        unrounded = replace(self, contract=replace(self.contract, decimals=None)).tolerances(
-            same_batch=same_batch
-        )
+        """Compare *answer* with the trained model's outputs for *golden*; see `expect` for the arguments.
+
+        Raises:
+            CheckFailedError: a row differs.
+        """
+        rounded = self.tolerances(same_batch=same_batch)
+        not_rounded = replace(self, contract=replace(self.contract, decimals=None))
+        unrounded = not_rounded.tolerances(same_batch=same_batch)
         allowed = {
-            part: allowed[part] if is_rounded(answer.get(part), part, self.contract) else unrounded[part]
+            part: rounded[part] if is_rounded(answer.get(part), part, self.contract) else unrounded[part]
             for part in PARTS
         }
         mismatch = golden.compare({**answer, "classes": None}, tolerance=allowed, parts=parts or self.parts)
@@ -418,7 +434,7 @@ class Target:
             raise self.failed(what, mismatch, golden, causes)
 
     def require_declared(self) -> None:
-        """Raise `NotJudgedError` where a part of the response was not compared, because its meaning has to be declared first."""
+        """Raise `NotJudgedError` if the meaning of a part of the response must be declared first."""
         if self.undeclared:
             raise NotJudgedError(
                 f"the meaning of the response must be declared first: see {PARITY}", code="undeclared"
@@ -426,22 +442,28 @@ class Target:
 
     @property
     def what_is_undeclared(self) -> str:
-        """What has to be declared, in a sentence, and the contract to paste."""
+        """A description of what has to be declared, with the lines for the contract."""
         what = "; ".join(f"the response {undeclared.what}" for undeclared in self.undeclared)
         declare: dict[str, Any] = {}
         for undeclared in self.undeclared:
             declare |= undeclared.declare
         if self.mask:
-            return f"the meaning of the response must be declared ({', '.join(declare) or 'values'}): run `tier0 contract` to draft a contract"
+            return (
+                f"the meaning of the response must be declared ({', '.join(declare) or 'values'}): "
+                "run `tier0 contract` to draft a contract"
+            )
         if not declare:
             return f"{what}. Its meaning is unknown, so it is not compared"
-        lines = as_toml({"schema": SCHEMA, **declare})
-        return f"{what}. If that is intended, declare it in a file and pass --contract FILE; then it is checked:\n{lines}"
+        return (
+            f"{what}. If that is intended, declare it in a file and pass --contract FILE; then it is "
+            "checked:\n"
+            f"{as_toml({'schema': SCHEMA, **declare})}"
+        )
 
     def failed(
         self, what: str, mismatch: Mismatch, golden: GoldenRows, causes: list[str]
     ) -> CheckFailedError:
-        """Return the failure for one row that differs."""
+        """Return the failure for a row that differs."""
         row = golden.take([mismatch.row])
         evidence = {
             "row": MASK if self.mask else dict(zip(row.columns, row.rows[0], strict=True)),
@@ -452,16 +474,18 @@ class Target:
             "rows_that_differ": mismatch.count,
             "rows_asked": len(golden),
         }
-        message = f"{what}: {mismatch.describe(lambda value: self.said(repr(value)))}"
+        message = f"{what}: {mismatch.describe(lambda value: self.excerpt(repr(value)))}"
         return CheckFailedError(
             message, evidence=evidence, causes=causes, reproduce=self.curl(self.body(row))
         )
 
-    def said(self, text: str) -> str:
-        """Return the start of what a service or a client said, which may repeat what it was sent; nothing of it where rows are masked."""
+    def excerpt(self, text: str) -> str:
+        """Return the start of a text, without secrets; a mask if values of rows are hidden."""
         return MASK if self.mask else self.hide(text)[:MAX_SHOWN]
 
     def curl(self, body: Any, content_type: str = "application/json") -> str:
-        """Return the command that sends *body* from a shell; without the user's headers."""
-        text = MASK if self.mask else body if isinstance(body, str) else json.dumps(body)
-        return f"curl -sS {shlex.quote(self.url + self.contract.route)} -H {shlex.quote(f'Content-Type: {content_type}')} -d {shlex.quote(text)}"
+        """Return the shell command that sends *body*, without the user's headers."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        url, header = self.url + self.contract.route, f"Content-Type: {content_type}"
+        data = MASK if self.mask else text
+        return f"curl -sS {shlex.quote(url)} -H {shlex.quote(header)} -d {shlex.quote(data)}"

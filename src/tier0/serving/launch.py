@@ -1,0 +1,140 @@
+"""One launch of `bentoml serve`: its processes, its listening port, and signs of a failed start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from subprocess import Popen, TimeoutExpired
+
+import psutil
+
+from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
+from tier0.serving.server_log import ServerLog
+
+HOST = "127.0.0.1"
+WORKER_MODULE = "_bentoml_impl.worker.service"
+STOP_WITHIN = 3.0
+"""Seconds after which a guard that was asked to stop is killed."""
+TRACEBACK_SETTLES = 0.3
+"""Seconds that a process gets to finish a traceback, so that the end of the log shows the exception."""
+
+
+@dataclass
+class Launch:
+    """The processes of one `bentoml serve`.
+
+    Attributes:
+        guard: their guard, the parent of the supervisor.
+        log: the file that they print to.
+        port: the port that BentoML was told to listen on; 0 for any free one.
+        traceback_is_fatal: whether a traceback in the log means that the service cannot become ready.
+        workers: pids of the workers that `find_problem` has seen.
+        is_ready: whether the server has become ready.
+        started: time of the launch, as `time.monotonic`.
+    """
+
+    guard: Popen[bytes]
+    log: ServerLog
+    port: int
+    traceback_is_fatal: bool
+    workers: list[int] = field(default_factory=list)
+    is_ready: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def pids(self) -> list[int]:
+        """The living processes below the guard, the supervisor first."""
+        try:
+            return [process.pid for process in psutil.Process(self.guard.pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The processes that handle requests."""
+        found = []
+        for pid in self.pids:
+            try:
+                if WORKER_MODULE in psutil.Process(pid).cmdline():
+                    found.append(pid)
+            except psutil.Error:
+                continue
+        return found
+
+    def find_problem(self) -> str | None:
+        """Return why the server cannot become ready any more, by its processes and its log, or None."""
+        status = self.guard.poll()
+        if status is not None:
+            return f"bentoml serve exited with status {status}"
+        current = self.worker_pids
+        missing = [pid for pid in self.workers if pid not in current]
+        # A walk through /proc may miss a living process.
+        if dead := [pid for pid in missing if not _is_alive(pid)]:
+            outcome = "respawned" if set(current) - set(self.workers) else "not replaced"
+            return f"worker {dead[0]} died, and was {outcome}"
+        self.workers = [*current, *missing]
+        if self.traceback_is_fatal and TRACEBACK in self.log.read():
+            time.sleep(TRACEBACK_SETTLES)
+            return "its log contains a traceback"
+        return None
+
+    def lost_port(self) -> bool:
+        """Return True if another process took the requested port before BentoML could."""
+        return bool(self.port) and PORT_IN_USE in self.log.read()
+
+    def find_url(self) -> str | None:
+        """Return the service's URL, from the worker's listening port; None if it does not listen yet.
+
+        The supervisor listens on control ports of its own, and the workers of services that it depends on
+        listen on sockets in the file system.
+        """
+        ports: set[int] = set()
+        for pid in self.workers:
+            with suppress(psutil.Error):
+                connections = psutil.Process(pid).net_connections(kind="tcp")
+                ports |= {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+        if not ports:
+            return None
+        return f"http://{HOST}:{self.port if self.port in ports else min(ports)}"
+
+    def kill(self) -> None:
+        """Kill every process at once, and wait until they have ended."""
+        _kill(self.pids)
+        self.wait()
+
+    def kill_workers(self) -> None:
+        """Kill the processes that handle requests; the supervisor may start new ones."""
+        _kill(self.worker_pids)
+
+    def kill_supervisor(self) -> None:
+        """Kill the process that started the others, and no other."""
+        _kill(self.pids[:1])
+
+    def stop(self) -> None:
+        """Let the guard end all processes (without grace if the server was never ready), and wait for it."""
+        self.guard.send_signal(signal.SIGTERM if self.is_ready else signal.SIGUSR1)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait for the end of the guard, which ends after all processes below it."""
+        try:
+            self.guard.wait(STOP_WITHIN)
+        except TimeoutExpired:
+            self.guard.kill()
+            self.guard.wait()
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.NoSuchProcess:
+        return False
