@@ -1,7 +1,7 @@
 """A plugin of pytest: when a run of our tests is killed, no process that a test started is left.
 
 Every process that a run starts inherits the run's mark in its environment. Another process waits for the
-end of the run, and kills what has the mark. Servers that have a guard of their own get the time to end by that.
+end of the run, and kills what has the mark. Servers that have a guard of their own have time for it.
 """
 
 from __future__ import annotations
