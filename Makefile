@@ -12,7 +12,7 @@ BY_TWO := -n 2 --dist loadfile
 # Two targets at a time, and the output of each in one piece where this make can do that.
 TWO_JOBS := $(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help tier0 quick test test-all prepared lint ruff types layers unit defects torture docs bench release-check matrix clean
+.PHONY: help tier0 quick test test-all coverage prepared lint ruff types layers unit defects torture docs bench release-check matrix clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,12 @@ test: prepared lint ## the test command: lint, and every test that belongs in 15
 test-all: prepared lint ## the same, and the tests that take longer than a minute
 	$(PYTEST) $(BY_TWO) -m "not alone and not torture" $(ARGS)
 	$(PYTEST) -m "alone and not torture" $(ARGS)
+
+coverage: prepared ## lines that the tests reach, in every process; fails under 92 %
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(BY_TWO) -m "not alone and not slow and not torture" $(ARGS); first=$$?; \
+	$(BIN)/coverage run -m pytest -m "alone and not slow and not torture" $(ARGS); second=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$((first | second))
 
 # Others are asked, too, and their clients leave warnings behind.
 # One of them has a pytest plugin of its own, which would be imported in every run of ours: it gets an environment of its own.

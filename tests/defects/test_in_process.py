@@ -124,9 +124,7 @@ def test_a_defect_is_detected(mutant: str, record: Callable[..., None]) -> None:
         verdict = judge(url)
 
     record(mutant, (check,), verdict)
-    assert [result.id for result in verdict.with_status("fail")] == [check] or check in {
-        result.id for result in verdict.with_status("fail")
-    }
+    assert check in {result.id for result in verdict.with_status("fail")}
     assert verdict.exit_status == 1
     with pytest.raises(DoesNotHoldError, match=check):
         verdict.raise_for_status()

@@ -37,7 +37,7 @@ from tier0.serving.workspace import Workspace
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.tier0_bentoml,
+    pytest.mark.server,
     pytest.mark.timeout(240),
     pytest.mark.xdist_group("surprises"),
 ]

@@ -219,7 +219,7 @@ def is_run(command: Command) -> bool:
     return not any(re.match(pattern, command.plain) for pattern in NOT_RUN)
 
 
-@pytest.mark.tier0_bentoml
+@pytest.mark.server
 @pytest.mark.xdist_group("tier0_bentoml")
 @pytest.mark.parametrize(("name", "page"), cases())
 def test_a_reader_can_follow_the_page(

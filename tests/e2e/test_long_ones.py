@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.torture,
-    pytest.mark.tier0_bentoml,
+    pytest.mark.server,
     pytest.mark.timeout(1800),
     pytest.mark.xdist_group("tier0_bentoml"),
 ]

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment
 
 pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]
-HTTP = httpx.Client(trust_env=False, timeout=10)
 
 
 @pytest.mark.asyncio
@@ -196,11 +195,11 @@ def test_other_content_types_are_refused(tier0_deployment: OwnDeployment, conten
 
 
 def test_an_unknown_model_is_refused(tier0_deployment: OwnDeployment) -> None:
-    response = HTTP.post(f"{tier0_deployment.url}/nobody/predict", json={})
+    response = httpx.post(f"{tier0_deployment.url}/nobody/predict", json={}, trust_env=False)
 
     assert (response.status_code, response.json()["error"]["field"]) == (404, "model")
 
 
 def post(deployment: OwnDeployment, body: bytes, content_type: str = "application/json") -> httpx.Response:
     headers = {"Content-Type": content_type} if content_type else {}
-    return HTTP.post(f"{deployment.url}/predict", content=body, headers=headers)
+    return httpx.post(f"{deployment.url}/predict", content=body, headers=headers, timeout=10, trust_env=False)

@@ -28,7 +28,7 @@ from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
 pytestmark = [
-    pytest.mark.tier0_bentoml,
+    pytest.mark.server,
     pytest.mark.timeout(120),
     pytest.mark.xdist_group("startup_failures"),
 ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # MLflow's own code uses deprecated functions of SQLAlchemy.
 pytestmark = [
-    pytest.mark.tier0_bentoml,
+    pytest.mark.server,
     pytest.mark.timeout(120),
     pytest.mark.xdist_group("tier0_bentoml"),
     pytest.mark.filterwarnings("ignore"),

@@ -20,7 +20,7 @@ from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS
 if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment
 
-pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(120), pytest.mark.xdist_group("tier0_bentoml")]
 NOT_OF_THIS_MODEL = {
     "parity.boundaries",
     "parity.decisions",

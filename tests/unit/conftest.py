@@ -48,7 +48,8 @@ def _no_process_and_no_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sleep, sleep_on_loop = time.sleep, asyncio.sleep
 
     def guarded_sleep(delay: float) -> None:
-        if delay:
+        caller = sys._getframe(1).f_globals["__name__"].partition(".")[0]
+        if delay and caller in {"tests", "tier0"}:  # joblib polls its threads
             _fail("waits (time.sleep)")
         sleep(delay)
 

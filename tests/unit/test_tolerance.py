@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -305,35 +304,6 @@ def test_a_registered_model_has_the_same_facts(tmp_path: Path) -> None:
     read = GoldenRows.read(tmp_path / "golden_rows.json")
     assert read == saver.golden
     assert (read.dtypes["probabilities"], read.spreads["probabilities"]) == ("float32", Spread())
-
-
-class Counting(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = seconds
-        self.calls = 0
-
-    def predict(self, rows: Any) -> Any:
-        self.calls += 1
-        time.sleep(self.seconds)
-        return np.asarray(rows, dtype=float)[:, 0] / 3
-
-
-def test_measuring_takes_few_calls_and_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread_module, "MAX_SECONDS", 0.05)
-    model = Counting(0.02)
-
-    def ask(rows: list[list[Any]]) -> Output:
-        return Output(model.predict(rows).tolist(), None)
-
-    slow = spread_module.measure(ask, X[:40].tolist(), ask(X[:40].tolist()))
-    calls, model.seconds = model.calls, 0.0
-    monkeypatch.setattr(spread_module, "MAX_SECONDS", 60.0)
-    quick = spread_module.measure(ask, X[:40].tolist(), ask(X[:40].tolist()))
-
-    assert calls <= 5
-    assert slow.known() == {}, "what was not measured to its end proves no exactness"
-    assert model.calls - calls <= 30
-    assert quick.known() == {"predictions": Spread()}
 
 
 @pytest.mark.parametrize(("count", "known"), [(4, {}), (5, {"predictions": Spread()})])

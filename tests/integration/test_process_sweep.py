@@ -1,0 +1,46 @@
+"""A run of our tests that is killed leaves no process, though a test started it by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.pytest_run import Run
+
+STARTS_A_SERVER = """
+import subprocess, sys, time
+
+def test_it():
+    subprocess.Popen([sys.executable, "server.py"], start_new_session=True)
+    time.sleep(600)
+"""
+
+SERVER = """
+import subprocess, sys, time
+
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open("up", "w").close()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_a_killed_run_leaves_no_process_that_a_test_started(tmp_path: Path, workers: list[str]) -> None:
+    folder, tmp = tmp_path / "project", tmp_path / "t"
+    folder.mkdir()
+    tmp.mkdir()
+    (folder / "test_it.py").write_text(STARTS_A_SERVER, encoding="utf-8")
+    (folder / "server.py").write_text(SERVER, encoding="utf-8")
+    run = Run(folder, tmp)
+    process = run.start(
+        "-p", "no:opik", "-p", "tests.support.process_sweep", *workers, env={"PYTHONPATH": str(ROOT)}
+    )
+    run.wait_for((folder / "up").exists)
+    assert len(run.processes()) >= 4, "the run, what sweeps after it, a server and its worker"
+
+    process.kill()
+    process.wait()
+
+    run.assert_gone_within(20)
