@@ -104,7 +104,7 @@ def test_the_api_gives_the_golden_rows_of_every_model(three_services: Services) 
 def test_the_api_keeps_what_the_service_says_of_the_callers_mistakes(three_services: Services) -> None:
     with api(BentoMLClient("http://127.0.0.1:9", model_endpoints=three_services.urls())) as http:
         for body, says in (
-            ({"features": [[1.0]]}, "has 1 values, and the model takes 4"),
+            ({"features": [[1.0]]}, "features[0]"),
             ([{"tenure": 1.0}], "tenure_months"),
             ("text", "features"),
         ):
