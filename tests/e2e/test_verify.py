@@ -117,13 +117,19 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
         ),
         (["verify", "http://127.0.0.1:9", "--client", "nowhere"], "give module:name"),
         (["verify", "http://127.0.0.1:9", "--client", "nowhere:make"], "No module named 'nowhere'"),
-        (["verify", "http://127.0.0.1:9", "--json", "/nowhere/verdict.json"], "directory not found: /nowhere"),
+        (
+            ["verify", "http://127.0.0.1:9", "--json", "/nowhere/verdict.json"],
+            "directory not found: /nowhere",
+        ),
         (["verify", "http://127.0.0.1:9/?a=b"], "remove the query or fragment"),
         (["golden", "nowhere", "rows.csv"], "give module:name"),
         (["golden", "json:loads", "nowhere.csv"], "raised TypeError"),
         (["golden", "json:JSONDecoder", "nowhere.csv"], "is of type JSONDecoder without predict"),
         (["verify", "http://127.0.0.1:9", "--groups", "magic"], "unknown group or check 'magic'"),
-        (["verify", "http://127.0.0.1:9", "--disturb", "everything"], "invalid value 'everything' for --disturb"),
+        (
+            ["verify", "http://127.0.0.1:9", "--disturb", "everything"],
+            "invalid value 'everything' for --disturb",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_remedy_and_status_2(arguments: list[str], says: str) -> None:
