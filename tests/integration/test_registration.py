@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from xgboost import XGBClassifier
@@ -14,11 +16,18 @@ from tests.support import ROOT
 from tier0 import register_model_for_serving
 from tier0.core.errors import ModelChangedError, RegistrationError
 from tier0.serving.entry import Entry
-from tier0.serving.registration import RegisteredModel
+from tier0.serving.registration import ModelSaver, RegisteredModel
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 3))
 Y = np.where(X[:, 0] + X[:, 1] > 0, "yes", "no")
+
+
+def test_a_forest_with_many_threads_has_the_same_golden_rows_every_time() -> None:
+    model = RandomForestClassifier(n_estimators=60, n_jobs=4, min_samples_leaf=3, random_state=0).fit(X, Y)
+
+    assert len({str(replace(ModelSaver(model, "m", None, X).golden, seconds=None)) for _ in range(5)}) == 1
+    assert model.n_jobs == 4
 
 
 def test_a_model_that_cannot_be_pickled_is_refused(tmp_path: Path) -> None:
