@@ -93,7 +93,7 @@ def test_other_bodies_that_break_readers_break_nothing(path: str) -> None:
 
 
 def test_a_response_that_drips_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender, "MOST_SECONDS", 0.3)
+    monkeypatch.setattr(sender, "MAX_SECONDS", 0.3)
 
     with (
         FaultServer(Reply(body=b" " * 1000, drip=0.1)) as server,

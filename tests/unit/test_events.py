@@ -36,7 +36,7 @@ from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
 from tier0.report import drawings
 from tier0.report.cut_short import CutShort
 from tier0.report.document import document_of, timeline_of
-from tier0.runs.check_client import _how_to_repeat
+from tier0.runs.check_client import _reproduction
 
 SOURCE = Path(__file__).parents[2] / "src" / "tier0"
 OUR_WORDS = st.sampled_from(
@@ -342,14 +342,14 @@ def make() -> None:
 @pytest.mark.parametrize("declare", ["{}.toml", "…", Path("a client.toml")])
 def test_a_command_that_repeats_a_check_is_made_and_not_edited(declare: str | Path) -> None:
     assert (
-        _how_to_repeat("mod:make", declare)("retry.once")
+        _reproduction("mod:make", declare)("retry.once")
         == f"tier0 check-client mod:make --declare {declare} --only retry.once"
     )
     assert (
-        _how_to_repeat("tier0 …:make", None)("retry.once")
+        _reproduction("tier0 …:make", None)("retry.once")
         == "tier0 check-client tier0 …:make --only retry.once"
     )
-    assert _how_to_repeat(make, declare)("retry.once") == "tier0.check_client(make, …, only=['retry.once'])"
+    assert _reproduction(make, declare)("retry.once") == "tier0.check_client(make, …, only=['retry.once'])"
 
 
 def test_foreign_texts_are_what_is_printed_here() -> None:
