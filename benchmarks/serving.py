@@ -150,7 +150,9 @@ def main() -> None:
 
 
 def ours(stack: ExitStack, workspace: Workspace, workers: int = 1, model: str = "bench") -> Peer:
-    services = stack.enter_context(Services.from_store(workspace.store, [model], port=Port(0), workers=workers))
+    services = stack.enter_context(
+        Services.from_store(workspace.store, [model], port=Port(0), workers=workers)
+    )
     return Peer("tier0", f"{services.urls()[model]}/predict")
 
 
