@@ -189,7 +189,7 @@ class SeesTheDtype(BaseEstimator):  # type: ignore[misc]
 def test_examples_that_json_would_change_are_refused() -> None:
     examples = pd.DataFrame({"grade": pd.Categorical(["a", "b"], ordered=True)})
 
-    with pytest.raises(RegistrationError, match="row 0: predictions: expected 1.0, got 0.0"):
+    with pytest.raises(RegistrationError, match=r"row 0: predictions: expected 1\.0, got 0\.0"):
         saver(SeesTheDtype(), examples)
 
 
@@ -402,7 +402,7 @@ def test_texts_that_may_be_names_are_not_repeated_in_synthetic_rows() -> None:
     )
     model = make_pipeline(encode, LogisticRegression(max_iter=1000)).fit(frame, Y)
 
-    with pytest.raises(RegistrationError, match="column 'name' .* 50 "):
+    with pytest.raises(RegistrationError, match=r"column 'name' .* 50 "):
         golden_rows(model, frame[:50], synthetic=12)
 
 
