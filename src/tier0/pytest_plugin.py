@@ -473,7 +473,7 @@ def _has_results(document: dict[str, Any]) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the verdict, and what was trained and served."""
+    """Print the verdict, the trained model and the served one."""
     events, document = config.stash[EVENTS_KEY], config.stash.get(DOCUMENT_KEY, {})
     problems = config.stash.get(REPORT_PROBLEMS_KEY, [])
     if not events.events and not problems and not document:

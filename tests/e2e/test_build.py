@@ -1,4 +1,4 @@
-"""Bentos of registered models: started from what was built, they give the golden rows; and what is wrong is said before anything is built."""
+"""`tier0 build`: Bentos that serve their golden rows from an empty store, and a compose file."""
 
 from __future__ import annotations
 

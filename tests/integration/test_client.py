@@ -1,4 +1,4 @@
-"""The client, judged from the other end of the wire."""
+"""The asynchronous client, tested by the requests that a fault server receives."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ class Clock:
     def __call__(self) -> float:
         return time.monotonic() + self.ahead
 
-    def taking(self, seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
-        """Let *work* take so long, by this clock."""
+    def taking(self, seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return *function* with a duration of *seconds* by this clock."""
 
-        def slowly(*given: Any) -> Any:
+        def slowly(*arguments: Any) -> Any:
             self.ahead += seconds
-            return work(*given)
+            return function(*arguments)
 
         return slowly
 
 
 @asynccontextmanager
 async def client_of(
-    script: Reply | list[Reply] | Script, **knobs: Any
+    script: Reply | list[Reply] | Script, **options: Any
 ) -> AsyncIterator[tuple[BentoMLClient, FaultServer]]:
     waits: list[float] = []
 
@@ -67,13 +67,13 @@ async def client_of(
         waits.append(seconds)
 
     with FaultServer(script) as server:
-        async with BentoMLClient(server.url, **{"sleep": sleep, **knobs}) as client:
+        async with BentoMLClient(server.url, **{"sleep": sleep, **options}) as client:
             client.waits = waits  # type: ignore[attr-defined]
             yield client, server
 
 
 async def arrived(server: FaultServer, number: int) -> None:
-    """Wait until so many requests have arrived."""
+    """Wait until *number* requests have arrived."""
     assert await asyncio.to_thread(server.log.wait_for, lambda log: len(log.arrivals) >= number, 10)
 
 
@@ -83,7 +83,7 @@ async def error_of(client: BentoMLClient, data: Any = ROW, **options: Any) -> Cl
     return caught.value
 
 
-async def test_a_prediction_is_one_request() -> None:
+async def test_prediction_sends_one_request() -> None:
     async with client_of(OK) as (client, server):
         assert (await client.predict(ROW))["predictions"] == [1]
 
@@ -92,7 +92,7 @@ async def test_a_prediction_is_one_request() -> None:
     assert request.headers["content-type"] == "application/json"
 
 
-async def test_503_is_retried_with_one_request_id() -> None:
+async def test_503_is_retried_with_the_same_request_id() -> None:
     async with client_of([DOWN, DOWN, OK]) as (client, server):
         assert (await client.predict(ROW))["predictions"] == [1]
 
@@ -100,7 +100,7 @@ async def test_503_is_retried_with_one_request_id() -> None:
     assert len({request.headers["x-request-id"] for request in server.arrivals}) == 1
 
 
-async def test_an_error_says_what_the_server_said() -> None:
+async def test_error_contains_the_server_message() -> None:
     async with client_of(DOWN) as (client, server):
         error = await error_of(client)
 
@@ -110,7 +110,7 @@ async def test_an_error_says_what_the_server_said() -> None:
 
 
 @pytest.mark.parametrize("status", [501, 505])
-async def test_what_will_not_change_is_not_retried_and_is_a_failure(status: int) -> None:
+async def test_501_and_505_are_failures_without_retry(status: int) -> None:
     async with client_of(Reply(status), failure_threshold=1) as (client, server):
         await error_of(client)
 
@@ -119,7 +119,7 @@ async def test_what_will_not_change_is_not_retried_and_is_a_failure(status: int)
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 413, 422])
-async def test_the_callers_fault_is_one_request_and_never_opens(status: int) -> None:
+async def test_caller_errors_send_one_request_and_never_open_the_circuit(status: int) -> None:
     async with client_of(Reply(status), failure_threshold=2) as (client, server):
         for _ in range(5):
             assert isinstance(await error_of(client), CallerError)
@@ -128,7 +128,7 @@ async def test_the_callers_fault_is_one_request_and_never_opens(status: int) -> 
     assert len(server.arrivals) == 5
 
 
-async def test_no_more_than_the_threshold_is_let_out_however_many_call() -> None:
+async def test_an_open_circuit_sends_no_more_requests_than_the_threshold() -> None:
     async with client_of(DOWN, failure_threshold=4, max_attempts=3) as (client, server):
         for _ in range(10):
             await error_of(client)
@@ -140,32 +140,33 @@ async def test_no_more_than_the_threshold_is_let_out_however_many_call() -> None
     assert rejected.retry_after is not None
 
 
-async def test_the_attempts_own_error_is_raised_when_the_circuit_opens_within_a_call() -> None:
+async def test_last_error_is_raised_when_the_circuit_opens_during_a_call() -> None:
     async with client_of(DOWN, failure_threshold=2, max_attempts=5) as (client, server):
         error = await error_of(client)
 
-        assert len(client.waits) == 1, "nothing is waited for once the circuit is open"  # type: ignore[attr-defined]
+        assert len(client.waits) == 1, "no wait once the circuit is open"  # type: ignore[attr-defined]
     assert isinstance(error, ServiceFailedError)
     assert error.attempts == len(server.arrivals) == 2
 
 
-async def test_a_call_whose_circuit_another_one_opens_raises_its_own_error_at_once() -> None:
+async def test_call_raises_its_own_error_at_once_when_another_call_opens_the_circuit() -> None:
     def answer(arrival: Arrival) -> Reply:
         return Reply.hang() if "/slow/" in arrival.path else DOWN
 
     others: list[asyncio.Future[Any]] = []
 
-    async def meanwhile(_: float) -> None:
+    async def call_others(_: float) -> None:
         if not others:
             others.append(asyncio.ensure_future(error_of(client)))
             await others[0]
             others.append(asyncio.ensure_future(client.predict(ROW, model="slow")))
             await arrived(server, 3)
 
-    async with client_of(answer, failure_threshold=2, max_connections=1, sleep=meanwhile) as (client, server):
-        async with asyncio.timeout(
-            3
-        ):  # the only connection is taken for longer, and nothing would be sent on it
+    async with client_of(answer, failure_threshold=2, max_connections=1, sleep=call_others) as (
+        client,
+        server,
+    ):
+        async with asyncio.timeout(3):  # another call occupies the only connection for longer
             error = await error_of(client)
         others[1].cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -174,21 +175,21 @@ async def test_a_call_whose_circuit_another_one_opens_raises_its_own_error_at_on
     assert len(server.arrivals) == 3
 
 
-async def test_a_retry_that_meets_another_ones_probe_ends_the_call_and_costs_nothing() -> None:
+async def test_retry_during_the_probe_of_another_call_ends_the_call() -> None:
     clock, waits = Clock(), 0
     probes: list[asyncio.Future[Any]] = []
 
-    async def meanwhile(_: float) -> None:
+    async def call_others(_: float) -> None:
         nonlocal waits
         waits += 1
         if not probes:
-            await error_of(client, timeout=0.5)  # which opens the circuit
+            await error_of(client, timeout=0.5)  # opens the circuit
             clock.ahead += 30
             probes.append(asyncio.ensure_future(client.predict(ROW, timeout=100)))
             await arrived(server, 3)
 
     async with client_of(
-        [DOWN, DOWN, Reply.hang()], failure_threshold=2, timeout=100, clock=clock, sleep=meanwhile
+        [DOWN, DOWN, Reply.hang()], failure_threshold=2, timeout=100, clock=clock, sleep=call_others
     ) as (client, server):
         assert isinstance(await error_of(client), ServiceFailedError)
         assert client.circuit_state() == "half_open"
@@ -197,7 +198,7 @@ async def test_a_retry_that_meets_another_ones_probe_ends_the_call_and_costs_not
     assert (waits, len(server.arrivals)) == (1, 3)
 
 
-async def test_half_open_lets_out_one_probe_of_twenty() -> None:
+async def test_half_open_circuit_sends_one_probe_for_twenty_calls() -> None:
     clock = Clock()
     async with client_of([DOWN, DOWN, OK], failure_threshold=2, max_attempts=1, clock=clock) as (
         client,
@@ -213,7 +214,7 @@ async def test_half_open_lets_out_one_probe_of_twenty() -> None:
         assert client.circuit_state() == "closed"
 
 
-async def test_a_400_while_half_open_closes() -> None:
+async def test_400_for_a_probe_closes_the_circuit() -> None:
     clock = Clock()
     async with client_of([DOWN, Reply(400)], failure_threshold=1, max_attempts=1, clock=clock) as (client, _):
         await error_of(client)
@@ -223,7 +224,7 @@ async def test_a_400_while_half_open_closes() -> None:
         assert client.circuit_state() == "closed"
 
 
-async def test_a_429_while_half_open_gives_the_probes_place_back() -> None:
+async def test_429_for_a_probe_allows_another_probe() -> None:
     clock = Clock()
     async with client_of([DOWN, Reply(429), OK], failure_threshold=1, max_attempts=1, clock=clock) as (
         client,
@@ -232,20 +233,20 @@ async def test_a_429_while_half_open_gives_the_probes_place_back() -> None:
         await error_of(client)
         clock.ahead += 30
         assert isinstance(await error_of(client), RateLimitedError)
-        assert client.circuit_state() == "half_open", "429 says nothing about the service"
+        assert client.circuit_state() == "half_open", "429 is neither a success nor a failure"
         await client.predict(ROW)
 
         assert client.circuit_state() == "closed"
 
 
-async def test_a_429_does_not_make_failures_before_it_forgotten() -> None:
+async def test_429_does_not_reset_the_failure_count() -> None:
     async with client_of([DOWN, Reply(429), DOWN], failure_threshold=2, max_attempts=1) as (client, _):
         for state in ("closed", "closed", "open"):
             await error_of(client)
             assert client.circuit_state() == state
 
 
-async def test_a_429_while_half_open_is_retried_as_any_other() -> None:
+async def test_429_for_a_probe_is_retried() -> None:
     clock = Clock()
     async with client_of([DOWN, Reply(429), OK], failure_threshold=1, max_attempts=2, clock=clock) as (
         client,
@@ -258,7 +259,7 @@ async def test_a_429_while_half_open_is_retried_as_any_other() -> None:
         assert client.circuit_state() == "closed"
 
 
-async def test_a_cancelled_probe_gives_its_place_back() -> None:
+async def test_cancelled_probe_allows_another_probe() -> None:
     clock = Clock()
     async with client_of([DOWN, Reply.hang(), OK], failure_threshold=1, max_attempts=1, clock=clock) as (
         client,
@@ -275,7 +276,7 @@ async def test_a_cancelled_probe_gives_its_place_back() -> None:
         assert client.circuit_state() == "closed"
 
 
-async def test_a_caller_that_gives_up_late_has_seen_a_failure_and_one_that_gives_up_early_has_not() -> None:
+async def test_only_a_late_cancellation_counts_as_failure() -> None:
     clock = Clock()
     async with client_of(
         Reply.hang(), failure_threshold=1, timeout=1000, attempt_timeout=500, clock=clock
@@ -289,13 +290,13 @@ async def test_a_caller_that_gives_up_late_has_seen_a_failure_and_one_that_gives
             assert client.circuit_state() == state
 
 
-async def test_a_caller_that_gives_up_after_it_waited_for_our_own_pool_has_seen_no_failure(
+async def test_cancellation_after_a_wait_for_the_pool_is_not_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock, take = Clock(), Connections.take_slot
 
-    async def take_late(*given: Any) -> bool:
-        await take(*given)
+    async def take_late(*arguments: Any) -> bool:
+        await take(*arguments)
         clock.ahead += 900
         return True
 
@@ -311,7 +312,7 @@ async def test_a_caller_that_gives_up_after_it_waited_for_our_own_pool_has_seen_
         assert client.circuit_state() == "closed"
 
 
-async def test_a_hang_ends_within_the_total_and_is_retried_within_it() -> None:
+async def test_hang_is_retried_and_ends_within_the_total_timeout() -> None:
     start = time.monotonic()
     async with client_of(Reply.hang(), timeout=0.4) as (client, server):
         assert isinstance(await error_of(client), TimedOutError)
@@ -320,7 +321,7 @@ async def test_a_hang_ends_within_the_total_and_is_retried_within_it() -> None:
     assert len(server.arrivals) == 2
 
 
-async def test_a_dripping_body_ends_at_the_attempts_limit() -> None:
+async def test_dripping_body_ends_at_the_attempt_timeout() -> None:
     start = time.monotonic()
     async with client_of(
         Reply(200, PREDICTION, drip=0.02), timeout=5, attempt_timeout=0.2, max_attempts=1
@@ -331,14 +332,14 @@ async def test_a_dripping_body_ends_at_the_attempts_limit() -> None:
 
 
 @pytest.mark.parametrize("reply", [Reply(200, PREDICTION, cut=20, ending="close"), Reply.broken()])
-async def test_broken_answers_are_failures(reply: Reply) -> None:
+async def test_incomplete_responses_are_failures(reply: Reply) -> None:
     async with client_of(reply, failure_threshold=2, max_attempts=2) as (client, server):
         assert isinstance(await error_of(client), TransportError)
         assert client.circuit_state() == "open"
     assert len(server.arrivals) == 2
 
 
-async def test_nobody_listening_is_a_transport_error() -> None:
+async def test_refused_connection_is_a_transport_error() -> None:
     with FaultServer(Reply.hang()) as server:
         url = server.url
     async with BentoMLClient(url, max_attempts=1) as client:
@@ -369,10 +370,10 @@ async def test_nobody_listening_is_a_transport_error() -> None:
         b'{"predictions": ["\xed\xa0\x80"]}',
         b'{"predictions": [' + 600 * b"[" + b"1" + 600 * b"]" + b"]}",
         b'{"predictions": [1], "more": ' + 600 * b"[" + b"1" + 600 * b"]" + b"}",
-        pytest.param(b'{"predictions": ' + 100_000 * b"[" + b"1" + 100_000 * b"]" + b"}", id="abyss"),
+        pytest.param(b'{"predictions": ' + 100_000 * b"[" + b"1" + 100_000 * b"]" + b"}", id="100000 levels"),
     ],
 )
-async def test_a_200_that_is_no_prediction_is_a_failure(body: bytes) -> None:
+async def test_invalid_prediction_with_status_200_is_a_failure(body: bytes) -> None:
     async with client_of(Reply(200, body), failure_threshold=2, max_attempts=2) as (client, _):
         error = await error_of(client)
 
@@ -382,17 +383,17 @@ async def test_a_200_that_is_no_prediction_is_a_failure(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(("body", "predictions"), [(b"[3]", [3]), (b"0.5", [0.5])])
-async def test_a_bare_list_or_number_is_a_prediction(body: bytes, predictions: list[float]) -> None:
+async def test_bare_list_or_number_is_a_prediction(body: bytes, predictions: list[float]) -> None:
     async with client_of(Reply(200, body)) as (client, _):
         assert (await client.predict(ROW))["predictions"] == predictions
 
 
-async def test_a_character_that_json_writes_as_two_is_one() -> None:
+async def test_surrogate_pair_is_one_character() -> None:
     async with client_of(Reply(200, b'{"predictions": ["\\ud83d\\ude00"]}')) as (client, _):
         assert (await client.predict(ROW))["predictions"] == ["\N{GRINNING FACE}"]
 
 
-async def test_backoff_is_full_jitter_and_nothing_follows_the_last_attempt() -> None:
+async def test_backoff_has_full_jitter_and_no_wait_after_the_last_attempt() -> None:
     async with client_of(DOWN, max_attempts=4, failure_threshold=9, rng=lambda: 1.0, backoff_max=0.3) as (
         client,
         _,
@@ -415,7 +416,7 @@ async def test_backoff_is_full_jitter_and_nothing_follows_the_last_attempt() -> 
         ("nan", [0.05]),
     ],
 )
-async def test_retry_after_is_a_floor_or_the_end(value: str, waits: list[float]) -> None:
+async def test_retry_after_is_the_minimum_wait_or_ends_the_call(value: str, waits: list[float]) -> None:
     async with client_of([Reply(429, headers={"Retry-After": value}), OK], rng=lambda: 0.5) as (
         client,
         server,
@@ -428,16 +429,16 @@ async def test_retry_after_is_a_floor_or_the_end(value: str, waits: list[float])
     assert isinstance(result, RateLimitedError) == (not waits)
 
 
-async def test_a_date_that_fits_is_waited_for() -> None:
+async def test_retry_after_date_within_the_deadline_is_respected() -> None:
     date = formatdate(time.time() + 5, usegmt=True)
     async with client_of([Reply(503, headers={"Retry-After": date}), OK], timeout=60) as (client, _):
         await client.predict(ROW)
 
         (wait,) = client.waits  # type: ignore[attr-defined]
-        assert 1 < wait <= 5, "whole seconds, and what a busy machine took"
+        assert 1 < wait <= 5, "dates have whole seconds, and a busy machine takes time"
 
 
-async def test_good_times_save_no_more_retries_than_ten() -> None:
+async def test_retry_budget_is_limited_to_ten() -> None:
     async with client_of(
         [*[OK] * 60, DOWN], failure_threshold=10_000, max_attempts=10_000, retry_budget=1.0, timeout=600
     ) as (client, server):
@@ -457,21 +458,21 @@ async def test_retries_stay_within_the_budget() -> None:
 
 
 @pytest.mark.parametrize("reply", [DOWN, Reply(429), Reply.broken(), Reply(200, b"")])
-async def test_what_must_not_happen_twice_is_not_sent_twice(reply: Reply) -> None:
+async def test_requests_that_are_not_idempotent_are_not_retried(reply: Reply) -> None:
     async with client_of([reply, OK], idempotent=False) as (client, server):
         await error_of(client)
 
     assert len(server.arrivals) == 1
 
 
-async def test_batch_is_one_request_and_is_retried_as_predict_is() -> None:
+async def test_predict_batch_sends_one_request_and_is_retried() -> None:
     async with client_of([DOWN, Reply(200, b'{"predictions": [1, 2]}')]) as (client, server):
         assert (await client.predict_batch([{"a": 1}, {"a": 2}]))["predictions"] == [1, 2]
 
     assert [request.path for request in server.arrivals] == ["/predict", "/predict"]
 
 
-async def test_model_info_obeys_the_same_rules() -> None:
+async def test_model_info_is_retried() -> None:
     async with client_of([DOWN, Reply(200, b'{"model_tag": "m:1"}')]) as (client, server):
         assert (await client.model_info("m"))["model_tag"] == "m:1"
 
@@ -482,7 +483,9 @@ async def test_model_info_obeys_the_same_rules() -> None:
     ("model", "path"),
     [("../../x#", "/..%2F..%2Fx%23/predict"), ("a?b=1#", "/a%3Fb%3D1%23/predict"), ("ü", "/%C3%BC/predict")],
 )
-async def test_a_models_name_is_one_quoted_segment(model: str, path: str, tier0_faults: Faults) -> None:
+async def test_model_name_is_quoted_into_one_path_segment(
+    model: str, path: str, tier0_faults: Faults
+) -> None:
     server = tier0_faults.server(OK)
     async with BentoMLClient(server.url + "/base//") as client:
         await client.predict(ROW, model=model)
@@ -491,7 +494,7 @@ async def test_a_models_name_is_one_quoted_segment(model: str, path: str, tier0_
 
 
 @pytest.mark.parametrize("model", ["", ".", "..", pytest.param("ü" * 40_000, id="long")])
-async def test_a_name_that_is_no_segment_is_refused(model: str) -> None:
+async def test_invalid_model_name_is_rejected(model: str) -> None:
     async with client_of(OK) as (client, server):
         assert isinstance(await error_of(client, model=model), ClientUsageError)
         with pytest.raises(ClientUsageError):
@@ -499,7 +502,7 @@ async def test_a_name_that_is_no_segment_is_refused(model: str) -> None:
     assert server.arrivals == []
 
 
-async def test_a_dead_model_does_not_harm_another(tier0_faults: Faults) -> None:
+async def test_models_have_separate_circuits(tier0_faults: Faults) -> None:
     dead, alive = tier0_faults.server(DOWN), tier0_faults.server(OK)
     async with BentoMLClient(alive.url, failure_threshold=1, model_endpoints={"dead": dead.url}) as client:
         await error_of(client, model="dead")
@@ -508,11 +511,11 @@ async def test_a_dead_model_does_not_harm_another(tier0_faults: Faults) -> None:
         assert (client.circuit_state("dead"), client.circuit_state("alive")) == ("open", "closed")
 
 
-async def test_a_full_pool_is_not_blamed_on_the_service_and_does_not_stop_health_checks() -> None:
-    def well(arrival: Arrival) -> Reply:
+async def test_saturated_pool_is_not_a_failure_and_does_not_block_health_checks() -> None:
+    def healthy(arrival: Arrival) -> Reply:
         return Reply.hang() if arrival.path == "/predict" else Reply(200, {"status": "healthy"})
 
-    async with client_of(well, max_connections=2, failure_threshold=1, timeout=5, attempt_timeout=5) as (
+    async with client_of(healthy, max_connections=2, failure_threshold=1, timeout=5, attempt_timeout=5) as (
         client,
         server,
     ):
@@ -526,7 +529,7 @@ async def test_a_full_pool_is_not_blamed_on_the_service_and_does_not_stop_health
         await asyncio.gather(*busy, return_exceptions=True)
 
 
-async def test_two_hundred_cancelled_calls_leave_nothing_taken() -> None:
+async def test_two_hundred_cancelled_calls_release_their_connections() -> None:
     async with client_of(Reply.hang(), max_connections=5, failure_threshold=1000) as (client, server):
         calls = [asyncio.ensure_future(client.predict(ROW)) for _ in range(200)]
         await arrived(server, 5)
@@ -537,7 +540,7 @@ async def test_two_hundred_cancelled_calls_leave_nothing_taken() -> None:
         before = len(server.arrivals)
         after = [asyncio.ensure_future(client.predict(ROW)) for _ in range(5)]
         await arrived(server, before + 5)
-        assert not any(call.done() for call in after), "all five connections at once"
+        assert not any(call.done() for call in after), "all five connections are in use at once"
         await asyncio.gather(*after)
 
 
@@ -552,7 +555,7 @@ async def test_two_hundred_cancelled_calls_leave_nothing_taken() -> None:
         (Reply(raw=b"garbage\r\n\r\n"), "unhealthy"),
     ],
 )
-async def test_health_never_raises(reply: Reply, status: str) -> None:
+async def test_health_check_reports_bad_responses_without_error(reply: Reply, status: str) -> None:
     async with client_of(reply) as (client, _):
         health = await client.health_check()
 
@@ -560,55 +563,55 @@ async def test_health_never_raises(reply: Reply, status: str) -> None:
     assert status == "healthy" or health["reason"]
 
 
-async def test_a_health_check_that_waits_while_the_client_is_closed_is_told() -> None:
+async def test_health_check_waiting_during_close_raises_an_error() -> None:
     async with client_of(Reply.hang()) as (client, server):
         checks = [asyncio.ensure_future(client.health_check()) for _ in range(3)]
         await arrived(server, 2)
         await client.close()
-        *broken, waited = await asyncio.gather(*checks, return_exceptions=True)
+        *interrupted, waiting = await asyncio.gather(*checks, return_exceptions=True)
 
-    assert [isinstance(one, dict) and one["status"] for one in broken] == ["unhealthy"] * 2
-    assert isinstance(waited, ClientUsageError)
+    assert [isinstance(health, dict) and health["status"] for health in interrupted] == ["unhealthy"] * 2
+    assert isinstance(waiting, ClientUsageError)
 
 
-async def test_a_service_that_hangs_keeps_nobody_from_another() -> None:
+async def test_hanging_service_does_not_block_another() -> None:
     with FaultServer(Reply.hang()) as hanging, FaultServer(OK) as alive:
         async with BentoMLClient(
             alive.url, model_endpoints={"stuck": hanging.url}, max_connections=2, attempt_timeout=8.0
         ) as client:
             stuck = [asyncio.ensure_future(client.predict(ROW, model="stuck")) for _ in range(5)]
-            sick = [asyncio.ensure_future(client.health_check("stuck")) for _ in range(3)]
+            checks = [asyncio.ensure_future(client.health_check("stuck")) for _ in range(3)]
             await arrived(hanging, 4)
 
             assert (await client.predict(ROW, timeout=1.0))["predictions"] == [1]
             assert (await client.health_check())["status"] == "healthy"
             started = time.monotonic()
-            assert {one["status"] for one in await asyncio.gather(*sick)} == {"unhealthy"}
+            assert {health["status"] for health in await asyncio.gather(*checks)} == {"unhealthy"}
             assert time.monotonic() - started < 3.0, (
-                "two seconds for a check, the wait for its connection included"
+                "a health check takes at most two seconds, including the wait for its connection"
             )
-            for one in stuck:
-                one.cancel()
+            for call in stuck:
+                call.cancel()
             await asyncio.gather(*stuck, return_exceptions=True)
-    assert len(hanging.arrivals) == 4, "two connections for calls, and two for checks"
+    assert len(hanging.arrivals) == 4, "two connections for calls, and two for health checks"
 
 
-async def test_a_model_that_fails_spends_no_retries_of_another() -> None:
-    sick = True
+async def test_models_have_separate_retry_budgets() -> None:
+    failing = True
 
     def answer(arrival: Arrival) -> Reply:
-        return DOWN if sick or "/sick/" in arrival.path else OK
+        return DOWN if failing or "/failing/" in arrival.path else OK
 
-    async def mend(_: float) -> None:
-        nonlocal sick
-        sick = False
+    async def recover(_: float) -> None:
+        nonlocal failing
+        failing = False
 
-    async with client_of(answer, failure_threshold=1000, sleep=mend) as (client, server):
+    async with client_of(answer, failure_threshold=1000, sleep=recover) as (client, server):
         for _ in range(12):
-            await error_of(client, model="sick")
-        sick = True
-        assert (await client.predict(ROW, model="well"))["predictions"] == [1]
-    assert sum("/well/" in request.path for request in server.arrivals) == 2
+            await error_of(client, model="failing")
+        failing = True
+        assert (await client.predict(ROW, model="working"))["predictions"] == [1]
+    assert sum("/working/" in request.path for request in server.arrivals) == 2
 
 
 async def test_all_connections_are_kept_alive() -> None:
@@ -624,7 +627,7 @@ async def test_health_falls_back_to_readyz(model: str | None, tier0_faults: Faul
     async with BentoMLClient(server.url, model_endpoints={"plain": server.url}) as client:
         assert (await client.health_check(model))["status"] == "healthy"
         assert (await client.health_check("unknown"))["status"] == "unhealthy", (
-            "a service that is ready does not have every model"
+            "a ready service does not serve every model"
         )
 
     assert [(request.method, request.path) for request in server.arrivals][:2] == [
@@ -633,10 +636,10 @@ async def test_health_falls_back_to_readyz(model: str | None, tier0_faults: Faul
     ]
 
 
-@pytest.mark.parametrize(("said", "status"), [("ok", "healthy"), ("degraded", "unhealthy")])
-async def test_health_may_be_an_api_which_is_a_post(said: str, status: str) -> None:
+@pytest.mark.parametrize(("reported", "status"), [("ok", "healthy"), ("degraded", "unhealthy")])
+async def test_health_route_that_is_an_api_is_requested_by_post(reported: str, status: str) -> None:
     async with client_of(
-        lambda arrival: Reply(200, {"status": said}) if arrival.method == "POST" else Reply(405)
+        lambda arrival: Reply(200, {"status": reported}) if arrival.method == "POST" else Reply(405)
     ) as (client, server):
         assert (await client.health_check())["status"] == status
 
@@ -646,7 +649,7 @@ async def test_health_may_be_an_api_which_is_a_post(said: str, status: str) -> N
     ]
 
 
-async def test_health_is_asked_where_the_contract_says_and_believed() -> None:
+async def test_health_uses_the_route_of_the_contract_and_its_status() -> None:
     def answer(arrival: Arrival) -> Reply:
         return (
             Reply(200, {"status": "no model"})
@@ -658,28 +661,28 @@ async def test_health_is_asked_where_the_contract_says_and_believed() -> None:
         assert (await client.health_check())["status"] == "unhealthy"
 
 
-async def test_calls_after_close_are_errors_and_send_nothing() -> None:
+async def test_calls_after_close_raise_an_error_and_send_nothing() -> None:
     async with client_of(OK) as (client, server):
         await client.close()
         assert isinstance(await error_of(client), ClientUsageError)
     assert server.arrivals == []
 
 
-async def test_another_event_loop_is_told() -> None:
+async def test_use_from_another_event_loop_raises_an_error() -> None:
     async with client_of(OK) as (client, _):
         await client.predict(ROW)
         with pytest.raises(ClientUsageError, match="another event loop"):
             await asyncio.to_thread(lambda: asyncio.run(client.predict(ROW)))
 
 
-async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxy_settings_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     async with client_of(OK) as (client, _):
         await client.predict(ROW)
 
 
 @pytest.mark.parametrize("data", [object(), [[object()]], [[float("inf")]]])
-async def test_what_json_cannot_hold_is_refused_before_anything_is_sent(data: Any) -> None:
+async def test_data_that_json_cannot_represent_is_rejected_without_a_request(data: Any) -> None:
     async with client_of(OK) as (client, server):
         assert isinstance(await error_of(client, data), ClientUsageError)
     assert server.arrivals == []
@@ -703,7 +706,7 @@ async def test_arrays_frames_and_records_become_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "options",
     [
         {"max_attempts": 0},
         {"max_connections": 0},
@@ -714,35 +717,35 @@ async def test_arrays_frames_and_records_become_rows() -> None:
         {"base_url": "http://[::1"},
     ],
 )
-async def test_nonsense_is_refused_when_the_client_is_made(knobs: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(knobs))):
-        BentoMLClient(**{"base_url": "http://127.0.0.1:3000", **knobs})
+async def test_invalid_options_are_rejected_by_the_constructor(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        BentoMLClient(**{"base_url": "http://127.0.0.1:3000", **options})
 
 
-async def test_breakers_are_bounded_in_number_and_names_that_nobody_serves_close_no_circuit() -> None:
+async def test_circuits_are_limited_in_number_and_unknown_models_evict_no_open_circuit() -> None:
     async with client_of([DOWN, Reply(404)], failure_threshold=1, max_attempts=1) as (client, _):
-        await error_of(client, model="sick")
+        await error_of(client, model="failing")
         for number in range(300):
             await error_of(client, model=f"model{number}")
 
         assert len(client._circuits) == 256
-        assert client.circuit_state("sick") == "open"
-        assert client.circuit_state("never asked") == "closed"
+        assert client.circuit_state("failing") == "open"
+        assert client.circuit_state("never called") == "closed"
         assert len(client._circuits) == 256
 
 
-async def test_every_answer_has_the_four_parts() -> None:
+async def test_every_prediction_has_the_four_parts() -> None:
     async with client_of(
         [Reply(200, [1]), Reply(200, {"predictions": [1], "model_tag": "m:1", "latency_ms": 0.5})]
     ) as (client, _):
-        bare, whole = await client.predict(ROW), await client.predict(ROW)
+        bare, complete = await client.predict(ROW), await client.predict(ROW)
 
     assert (bare["predictions"], bare["probabilities"], bare["model_tag"]) == ([1], None, None)
     assert 0 < bare["latency_ms"] < 10_000
-    assert (whole["model_tag"], whole["latency_ms"]) == ("m:1", 0.5)
+    assert (complete["model_tag"], complete["latency_ms"]) == ("m:1", 0.5)
 
 
-async def test_what_cannot_be_sent_is_the_callers_mistake() -> None:
+async def test_data_that_cannot_be_encoded_raises_invalid_data_error() -> None:
     endless: list[Any] = []
     endless.append(endless)
     async with client_of(OK) as (client, server):
@@ -751,7 +754,7 @@ async def test_what_cannot_be_sent_is_the_callers_mistake() -> None:
     assert server.arrivals == []
 
 
-async def test_a_password_in_an_address_is_in_no_error() -> None:
+async def test_errors_do_not_contain_the_password_of_a_url() -> None:
     with FaultServer(Reply(503)) as server:
         url = server.url.replace("http://", "http://user:hunter2@")
         async with BentoMLClient(url, max_attempts=1) as client:
@@ -772,14 +775,14 @@ async def test_model_info_is_rejected_by_an_open_circuit_and_after_close() -> No
     assert len(server.arrivals) == 3
 
 
-async def test_an_attempt_outlasts_what_the_service_gives_a_request() -> None:
+async def test_attempt_timeout_is_not_shorter_than_the_traffic_timeout_of_the_service() -> None:
     from tier0.client.options import ClientOptions
     from tier0.serving.service import TRAFFIC_TIMEOUT
 
     assert ClientOptions().timeout / 2 >= TRAFFIC_TIMEOUT
 
 
-async def test_a_redirect_to_nowhere_is_an_answer() -> None:
+async def test_redirect_to_an_invalid_url_is_a_caller_error() -> None:
     async with client_of(Reply(302, headers={"Location": "http://[no"}), failure_threshold=1) as (
         client,
         server,
@@ -791,7 +794,7 @@ async def test_a_redirect_to_nowhere_is_an_answer() -> None:
     assert len(server.arrivals) == 1
 
 
-async def test_an_answer_that_takes_too_long_to_read_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_response_that_takes_too_long_to_decode_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("tier0.client.bentoml_client.decode_prediction", clock.taking(3, decode_prediction))
     async with client_of(OK, failure_threshold=2, timeout=4, attempt_timeout=2, clock=clock) as (
@@ -802,7 +805,7 @@ async def test_an_answer_that_takes_too_long_to_read_is_too_late(monkeypatch: py
     assert len(server.arrivals) == 2
 
 
-async def test_making_the_body_is_part_of_the_calls_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_timeout_includes_encoding_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("tier0.client.bentoml_client.encode", clock.taking(5, encode))
     async with client_of(OK, timeout=4, clock=clock) as (client, server):
@@ -810,7 +813,7 @@ async def test_making_the_body_is_part_of_the_calls_time(monkeypatch: pytest.Mon
     assert server.arrivals == []
 
 
-async def test_whoever_is_refused_does_not_wait_for_a_connection_first() -> None:
+async def test_rejected_call_does_not_wait_for_a_connection() -> None:
     def answer(arrival: Arrival) -> Reply:
         return Reply.hang() if "/slow/" in arrival.path else DOWN
 
@@ -819,51 +822,51 @@ async def test_whoever_is_refused_does_not_wait_for_a_connection_first() -> None
         busy = asyncio.ensure_future(client.predict(ROW, model="slow"))
         await arrived(server, 2)
         async with asyncio.timeout(3):
-            with pytest.raises(CircuitOpenError) as refused:
+            with pytest.raises(CircuitOpenError) as rejection:
                 await client.model_info("dead")
         busy.cancel()
         await asyncio.gather(busy, return_exceptions=True)
-    assert len(refused.value.request_id) == 32
+    assert len(rejection.value.request_id) == 32
 
 
-async def test_the_wait_for_a_connection_is_not_blamed_on_the_service_in_later_attempts_either(
+async def test_wait_for_a_connection_is_no_failure_in_later_attempts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock, waits = Clock(), iter([True, False])
     take = Connections.take_slot
 
-    async def take_slot(*given: Any) -> bool:
-        await take(*given)
+    async def take_slot(*arguments: Any) -> bool:
+        await take(*arguments)
         return next(waits)
 
     async def sleep(_: float) -> None:
         clock.ahead += 0.5
 
     monkeypatch.setattr(Connections, "take_slot", take_slot)
-    knobs: dict[str, Any] = {
+    options: dict[str, Any] = {
         "failure_threshold": 2,
         "timeout": 0.8,
         "attempt_timeout": 0.7,
         "max_attempts": 2,
     }
-    async with client_of([DOWN, Reply.hang()], clock=clock, sleep=sleep, **knobs) as (client, server):
+    async with client_of([DOWN, Reply.hang()], clock=clock, sleep=sleep, **options) as (client, server):
         assert isinstance(await error_of(client), TimedOutError)
         assert client.circuit_state() == "closed"
     assert len(server.arrivals) == 2
 
 
-async def test_what_tls_raises_is_a_broken_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refuse(*_: Any) -> None:
+async def test_tls_errors_are_transport_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: Any) -> None:
         raise ssl.SSLError("tlsv13 alert certificate required")
 
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", refuse)
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", fail)
     async with client_of(OK, failure_threshold=2, max_attempts=2) as (client, _):
         assert isinstance(await error_of(client), TransportError)
         assert client.circuit_state() == "open"
         assert (await client.health_check())["status"] == "unhealthy"
 
 
-async def test_no_cookie_is_kept() -> None:
+async def test_cookies_are_not_stored() -> None:
     async with client_of(Reply(200, PREDICTION, headers={"Set-Cookie": "replica=3; Path=/"})) as (
         client,
         server,
@@ -876,20 +879,22 @@ async def test_no_cookie_is_kept() -> None:
 
 
 @pytest.mark.parametrize("timeout", [float("nan"), "5"])
-async def test_a_time_that_is_no_number_is_refused(timeout: Any) -> None:
+async def test_timeout_that_is_not_a_number_is_rejected(timeout: Any) -> None:
     async with client_of(OK) as (client, server):
         assert isinstance(await error_of(client, timeout=timeout), InvalidDataError)
     assert server.arrivals == []
 
 
 @pytest.mark.parametrize("data", [[], (), {"features": []}, np.empty((0, 2))])
-async def test_nothing_to_ask_about_is_the_callers_mistake(data: Any) -> None:
+async def test_empty_data_is_rejected(data: Any) -> None:
     async with client_of(OK) as (client, server):
         assert isinstance(await error_of(client, data), InvalidDataError)
     assert server.arrivals == []
 
 
 @pytest.mark.parametrize("data", [((1.0,), (2.0,)), {"features": np.ones((2, 1))}])
-async def test_rows_are_counted_in_whatever_they_come(data: Any) -> None:
+async def test_rows_of_tuples_and_arrays_are_counted(data: Any) -> None:
     async with client_of(OK, max_attempts=1) as (client, _):
-        assert isinstance(await error_of(client, data), InvalidAnswerError), "one prediction for two rows"
+        assert isinstance(await error_of(client, data), InvalidAnswerError), (
+            "one prediction for two rows is invalid"
+        )

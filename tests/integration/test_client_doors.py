@@ -1,4 +1,4 @@
-"""The client before services of other styles, from the environment, and from synchronous code."""
+"""The client with services of other styles, options from the environment, and the synchronous client."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tier0.client import (
     CircuitOpenError,
     ClientUsageError,
     InvalidAnswerError,
+    InvalidDataError,
     ServiceFailedError,
     SyncBentoMLClient,
     TimedOutError,
@@ -43,7 +44,7 @@ NESTED = Contract(
 )
 BARE = Contract("/predict", "", "rows", None, "", None, None, None, "/readyz", ())
 NAMED = Contract("/predict", "frame", "records", None, "*.label", "*.score", "yes", None, "/readyz", ())
-ALONE = Contract("/predict", "", "record", None, "label", None, None, None, "/readyz", ())
+RECORD = Contract("/predict", "", "record", None, "label", None, None, None, "/readyz", ())
 FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]})
 
 
@@ -56,17 +57,17 @@ FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]})
         (BARE, np.array([[1.0, 3.0]]), [[1.0, 3.0]]),
         (BARE, [[1, 3], (2, 4)], [[1, 3], [2, 4]]),
         (NAMED, FRAME, {"frame": [{"a": 1.0, "b": 3.0}, {"a": 2.0, "b": None}]}),
-        (ALONE, {"a": 1, "b": 3}, {"a": 1, "b": 3}),
+        (RECORD, {"a": 1, "b": 3}, {"a": 1, "b": 3}),
         (None, FRAME, {"features": [[1.0, 3.0], [2.0, None]], "columns": ["a", "b"]}),
     ],
 )
 @pytest.mark.asyncio
-async def test_data_becomes_the_body_that_the_contract_says(
+async def test_data_is_encoded_in_the_format_of_the_contract(
     contract: Contract | None, data: Any, body: Any, tier0_faults: Faults
 ) -> None:
     server = tier0_faults.server(OK)
     async with BentoMLClient(server.url, contract=contract) as client:
-        with suppress(InvalidAnswerError):  # what comes back is another test's business
+        with suppress(InvalidAnswerError):  # another test checks the response
             await client.predict(data)
 
     assert json.loads(server.arrivals[0].body) == body
@@ -79,20 +80,20 @@ async def test_data_becomes_the_body_that_the_contract_says(
         (NESTED, {"label": ["x"], "scores": [[0.1, 0.9]], "model": {"tag": "m:1"}}, ["x"], [[0.1, 0.9]]),
         (BARE, [3.5], [3.5], None),
         (NAMED, [{"label": "no", "score": 0.25}], ["no"], [[0.25]]),
-        (ALONE, {"label": "no"}, ["no"], None),
+        (RECORD, {"label": "no"}, ["no"], None),
         (Contract(predictions=None, probabilities="", model_tag=None), [[0.1, 0.9]], None, [[0.1, 0.9]]),
     ],
 )
 @pytest.mark.asyncio
-async def test_an_answer_becomes_predictions(
+async def test_response_is_decoded_in_the_format_of_the_contract(
     contract: Contract, reply: Any, predictions: Any, probabilities: Any, tier0_faults: Faults
 ) -> None:
     server = tier0_faults.server(Reply(200, reply))
     async with BentoMLClient(server.url, contract=contract) as client:
-        given = await client.predict([{"a": 1.0}])
+        response = await client.predict([{"a": 1.0}])
 
-    assert given["predictions"] == predictions
-    assert given["probabilities"] == probabilities
+    assert response["predictions"] == predictions
+    assert response["probabilities"] == probabilities
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ async def test_an_answer_becomes_predictions(
     [(NESTED, {"scores": [[1.0]]}), (BARE, {"label": 1}), (NAMED, [1]), (BARE, [1, 2]), (BARE, [None])],
 )
 @pytest.mark.asyncio
-async def test_an_answer_without_what_the_contract_says_is_an_error(
+async def test_response_that_violates_the_contract_is_an_error(
     contract: Contract, reply: Any, tier0_faults: Faults
 ) -> None:
     server = tier0_faults.server(Reply(200, reply))
@@ -110,9 +111,9 @@ async def test_an_answer_without_what_the_contract_says_is_an_error(
 
 
 @pytest.mark.parametrize(
-    ("contract", "data", "says"),
+    ("contract", "data", "message"),
     [
-        (ALONE, FRAME, "one row in each request, got 2"),
+        (RECORD, FRAME, "one row in each request, got 2"),
         (NAMED, [[1.0]], "names of columns"),
         (NESTED, [], "the data is empty"),
         (NESTED, "text", "type str"),
@@ -120,12 +121,12 @@ async def test_an_answer_without_what_the_contract_says_is_an_error(
     ],
 )
 @pytest.mark.asyncio
-async def test_what_the_service_is_not_asked_with_is_refused_before_anything_is_sent(
-    contract: Contract, data: Any, says: str, tier0_faults: Faults
+async def test_data_that_violates_the_contract_is_rejected_without_a_request(
+    contract: Contract, data: Any, message: str, tier0_faults: Faults
 ) -> None:
     server = tier0_faults.server(OK)
     async with BentoMLClient(server.url, contract=contract) as client:
-        with pytest.raises(ClientUsageError, match=says):
+        with pytest.raises(InvalidDataError, match=message):
             await client.predict(data)
 
     assert not server.arrivals
@@ -150,7 +151,7 @@ SCHEMA = {
 
 
 @pytest.mark.asyncio
-async def test_how_a_service_is_asked_is_read_from_its_schema(tier0_faults: Faults) -> None:
+async def test_routes_and_formats_are_read_from_the_schema(tier0_faults: Faults) -> None:
     server = tier0_faults.server(
         [Reply(200, SCHEMA), Reply(200, {"predictions": [1], "probabilities": [[0.5, 0.5]]})]
     )
@@ -165,7 +166,7 @@ async def test_how_a_service_is_asked_is_read_from_its_schema(tier0_faults: Faul
 
 
 @pytest.mark.asyncio
-async def test_what_a_schema_leaves_open_is_declared() -> None:
+async def test_missing_parts_of_a_schema_must_be_declared() -> None:
     schema = {
         "routes": [{"route": "/score", "input": SCHEMA["routes"][0]["input"], "output": {"type": "object"}}]
     }
@@ -178,16 +179,16 @@ async def test_what_a_schema_leaves_open_is_declared() -> None:
             assert (await client.predict([[1.0]]))["predictions"] == [1]
 
 
-def test_the_defaults_are_those_that_are_promised() -> None:
+def test_defaults_match_the_documentation() -> None:
     assert ClientOptions.resolve({}) == ClientOptions(
         10.0, None, 3, 0.1, 5.0, 0.2, 5, 30.0, 20, idempotent=True
     )
 
 
-def test_it_is_closed_where_it_belongs() -> None:
+def test_client_is_closed_in_its_own_event_loop() -> None:
     once = Reply(
         200, OK.body, headers={"Connection": "close"}
-    )  # else the loop that ends below leaves a connection open
+    )  # or else the event loop below ends with an open connection
     with FaultServer(once) as server, asyncio.Runner() as runner:
         client = BentoMLClient(server.url)
         runner.run(client.predict([[1.0]]))
@@ -200,7 +201,7 @@ def test_it_is_closed_where_it_belongs() -> None:
         asyncio.run(left.close())
 
 
-def test_every_knob_is_taken_from_the_environment_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {
         "timeout": "3",
         "attempt_timeout": "1.5",
@@ -218,7 +219,7 @@ def test_every_knob_is_taken_from_the_environment_unless_it_is_given(monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "says"),
+    ("name", "text", "source"),
     [
         ("TIMEOUT", "soon", "TIER0_CLIENT_TIMEOUT"),
         ("TIMEOUT", "nan", "TIER0_CLIENT_TIMEOUT"),
@@ -227,30 +228,30 @@ def test_every_knob_is_taken_from_the_environment_unless_it_is_given(monkeypatch
         ("MODEL_ENDPOINTS", "churn", "TIER0_CLIENT_MODEL_ENDPOINTS, model 'churn'"),
     ],
 )
-def test_a_knob_that_cannot_be_used_is_refused_with_where_it_came_from(
-    monkeypatch: pytest.MonkeyPatch, name: str, text: str, says: str
+def test_error_names_the_environment_variable_with_the_invalid_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, source: str
 ) -> None:
     monkeypatch.setenv(f"TIER0_CLIENT_{name}", text)
 
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=source):
         BentoMLClient("http://127.0.0.1:1")
 
 
 @pytest.mark.asyncio
-async def test_the_services_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_urls_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="BENTOML_SERVICE_URL"):
         BentoMLClient()
-    with FaultServer(OK) as one, FaultServer(OK) as other:
-        monkeypatch.setenv("BENTOML_SERVICE_URL", one.url)
-        monkeypatch.setenv("TIER0_CLIENT_MODEL_ENDPOINTS", f"ltv={other.url}/")
+    with FaultServer(OK) as first, FaultServer(OK) as second:
+        monkeypatch.setenv("BENTOML_SERVICE_URL", first.url)
+        monkeypatch.setenv("TIER0_CLIENT_MODEL_ENDPOINTS", f"ltv={second.url}/")
         async with BentoMLClient() as client:
             await client.predict([[1.0]])
             await client.predict([[1.0]], model="ltv")
 
-    assert [len(one.arrivals), other.arrivals[0].path] == [1, "/predict"]
+    assert [len(first.arrivals), second.arrivals[0].path] == [1, "/predict"]
 
 
-def test_synchronous_code_has_the_same_rules() -> None:
+def test_synchronous_client_has_the_same_rules() -> None:
     down = Reply(503)
     with (
         FaultServer([OK, down, down, down]) as server,
@@ -268,14 +269,14 @@ def test_synchronous_code_has_the_same_rules() -> None:
     assert len([request for request in server.arrivals if request.path == "/predict"]) == 3
 
 
-def test_threads_share_its_circuits_and_connections() -> None:
+def test_threads_share_one_synchronous_client() -> None:
     with FaultServer(OK) as server, SyncBentoMLClient(server.url) as client, ThreadPoolExecutor(8) as threads:
         answered = list(threads.map(lambda _: client.predict([[1.0]])["predictions"], range(80)))
 
     assert answered == [[1]] * 80
 
 
-def test_its_deadline_holds_and_closing_it_ends_its_thread() -> None:
+def test_synchronous_client_has_a_deadline_and_close_ends_its_thread() -> None:
     with FaultServer(Reply.hang()) as server:
         client = SyncBentoMLClient(server.url, timeout=0.2, max_attempts=1)
         start = time.monotonic()
@@ -290,18 +291,18 @@ def test_its_deadline_holds_and_closing_it_ends_its_thread() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "tier0-client"]
 
 
-def test_a_process_that_was_forked_is_told_so() -> None:
+def test_synchronous_client_raises_an_error_after_a_fork() -> None:
     with FaultServer(OK) as server, SyncBentoMLClient(server.url) as client:
-        client._pid = os.getpid() + 1  # as it is in a child
+        client._pid = os.getpid() + 1  # as in a child
 
         with pytest.raises(ClientUsageError, match="before this process was forked"):
             client.predict([[1.0]])
-        client.close()  # it does not wait for a thread that is not there
+        client.close()  # must not wait for the thread, which a child does not have
         client._pid = os.getpid()
-        assert client.predict([[1.0]])["predictions"] == [1], "what belongs to the parent is left alone"
+        assert client.predict([[1.0]])["predictions"] == [1], "the parent can still use its client"
 
 
-def test_closing_it_ends_the_calls_of_other_threads() -> None:
+def test_close_ends_the_calls_of_other_threads() -> None:
     with FaultServer(Reply(503)) as server:
         client = SyncBentoMLClient(
             server.url, timeout=60.0, backoff_base=60.0, backoff_max=60.0, rng=lambda: 0.9

@@ -1,4 +1,4 @@
-"""Tens of thousands of calls from hundreds of tasks, with failures and cancellations: no permit and no connection is lost."""
+"""Tens of thousands of calls from hundreds of tasks, with failures and cancellations."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ CONNECTIONS = 20
 )
 @pytest.mark.asyncio
 async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
-    chance, outcomes, healed, slow = random.Random(7), Counter[str](), False, False
+    chance, outcomes, recovered, slow = random.Random(7), Counter[str](), False, False
 
     def answer(_: Arrival) -> Reply:
         if slow:
             return Reply(200, OK.body, delay=2.0)
-        fate = 0.0 if healed else chance.random()
-        return Reply.broken() if fate > 0.95 else OK if fate < 0.85 else DOWN
+        draw = 0.0 if recovered else chance.random()
+        return Reply.broken() if draw > 0.95 else OK if draw < 0.85 else DOWN
 
-    async def ask_often(client: BentoMLClient, times: int) -> None:
+    async def call_often(client: BentoMLClient, times: int) -> None:
         for _ in range(times):
             calling = asyncio.ensure_future(client.predict([[1.0]]))
             if chance.random() < 0.1:
@@ -43,17 +43,17 @@ async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
                 outcomes["answered"] += 1
             await asyncio.sleep(0)
 
-    knobs: dict[str, Any] = {
+    options: dict[str, Any] = {
         "failure_threshold": 3,
         "reset_timeout": 0.01,
         "backoff_base": 0.001,
         "max_connections": CONNECTIONS,
     }
     server = tier0_faults.server(answer)
-    async with BentoMLClient(server.url, **knobs) as client:
-        await asyncio.gather(*(ask_often(client, calls // 400) for _ in range(400)))
-        healed = True
-        async with asyncio.timeout(10):  # a permit that was lost would keep the circuit half-open for ever
+    async with BentoMLClient(server.url, **options) as client:
+        await asyncio.gather(*(call_often(client, calls // 400) for _ in range(400)))
+        recovered = True
+        async with asyncio.timeout(10):  # a lost permit would keep the circuit half-open for ever
             while True:
                 try:
                     await client.predict([[1.0]])
@@ -75,6 +75,6 @@ async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
         last = server.arrivals[before:]
         assert len(last) == CONNECTIONS
         assert max(request.at for request in last) < min(request.ended_at or 0.0 for request in last), (
-            "all of them at once"
+            "all at the same time"
         )
         assert client.circuit_state() == "closed"

@@ -1,4 +1,4 @@
-"""Three real runs, each with every form of its report: one that passes, one that fails in three places, one whose server never started."""
+"""Three real runs with every form of the report: passed, failed in three places, server not started."""
 
 from __future__ import annotations
 

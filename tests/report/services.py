@@ -1,4 +1,4 @@
-"""A service that answers as its golden rows say, and one that is wrong in three places, as somebody would write them."""
+"""A correct service, and one with three defects, in the way that users write services."""
 
 import os
 from typing import Annotated
@@ -19,7 +19,7 @@ class Right:
 
 @bentoml.service(threads=4)
 class Wrong:
-    """Swaps the columns of some rows, takes text for numbers, and answers as another model; it tells its log what it should not."""
+    """Swaps the columns of some rows, accepts text for numbers, has another model tag, and logs a secret."""
 
     @bentoml.api
     def predict(

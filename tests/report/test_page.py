@@ -1,6 +1,6 @@
-"""The report in a real browser: what it says, what it looks like on a phone and in the dark, and what a screen reader is told.
+"""The report in a real browser: its content, its layout on a phone and in dark mode, and its accessibility.
 
-It needs Debian's chromium (`apt-get install chromium`); without it these tests fail, and say so.
+The tests need Debian's chromium (`apt-get install chromium`), and fail with a message without it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.timeout(180)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync"]  # fmt: skip
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 WIDE, PHONE = 1200, 390
 ABOUT_ALL = ["color-contrast", "svg-img-alt", "image-alt", "document-title"]
-"""What is asked of the whole page, pytest-html's parts included; of ours, everything is."""
+"""Rules for the entire page, including pytest-html's parts; all rules apply to Tier0's section."""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser for this module alone: while it runs, its event loop is this thread's, and no test with one of its own could run."""
+    """A browser for this module only: its event loop in this thread prevents tests with their own loop."""
     found = (
         os.environ.get("TIER0_CHROMIUM")
         or shutil.which("chromium")
@@ -40,7 +42,7 @@ def browser() -> Iterator[Browser]:
     )
     if found is None:
         pytest.fail(
-            "there is no Chromium to open the report with: apt-get install chromium, or set TIER0_CHROMIUM to one",
+            "Chromium is not installed: apt-get install chromium, or set TIER0_CHROMIUM to its path",
             pytrace=False,
         )
     with sync_playwright() as playwright:
@@ -51,7 +53,7 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def opened(browser: Browser, path: Path, width: int = WIDE, scheme: str = "light") -> Iterator[Page]:
-    """Open a report from its file, without a network, and refuse whatever the browser complains of."""
+    """Open a report from its file, without a network; errors and warnings of the browser fail the test."""
     complaints: list[str] = []
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
     page = context.new_page()
@@ -136,12 +138,16 @@ def test_nothing_overflows_on_a_phone(browser: Browser, reported: dict[str, Repo
     with opened(browser, reported[case].page, PHONE) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
         wide: list[Any] = page.evaluate(
-            """[...document.querySelectorAll('#tier0 *')].filter(one => !one.closest('.scroll') && !one.closest('pre')
-               && one.getBoundingClientRect().right > window.innerWidth + 1).map(one => one.outerHTML.slice(0, 80))"""
+            """[...document.querySelectorAll('#tier0 *')]
+               .filter(one => !one.closest('.scroll') && !one.closest('pre'))
+               .filter(one => one.getBoundingClientRect().right > window.innerWidth + 1)
+               .map(one => one.outerHTML.slice(0, 80))"""
         )
         assert wide == []
-        smallest = page.evaluate("Math.min(...[...document.querySelectorAll('#tier0 p, #tier0 td, #tier0 th, #tier0 code')]"
-                                 ".map(one => parseFloat(getComputedStyle(one).fontSize)))")  # fmt: skip
+        smallest = page.evaluate(
+            """Math.min(...[...document.querySelectorAll('#tier0 p, #tier0 td, #tier0 th, #tier0 code')]
+               .map(one => parseFloat(getComputedStyle(one).fontSize)))"""
+        )
         assert smallest >= 12
 
 
@@ -170,9 +176,8 @@ def test_it_can_be_read_by_everybody(
 
 def test_a_page_that_is_hard_to_read_is_found(browser: Browser, reported: dict[str, Reported]) -> None:
     with opened(browser, reported["passes"].page) as page:
-        page.evaluate(
-            "document.querySelector('#tier0-sentence').style.color = '#ddd'; document.querySelector('#tier0 svg').removeAttribute('aria-label')"
-        )
+        page.evaluate("document.querySelector('#tier0-sentence').style.color = '#ddd'")
+        page.evaluate("document.querySelector('#tier0 svg').removeAttribute('aria-label')")
         page.evaluate("document.querySelector('#tier0 svg title').remove()")
         found = {one["id"] for one in Axe().run(page, context="#tier0").response["violations"]}
 

@@ -1,4 +1,4 @@
-"""Every form of the report says the same, of runs that pass, fail and never come to it; and none tells a secret."""
+"""All forms of the report agree, for runs that pass, fail or never start, and none contains a secret."""
 
 from __future__ import annotations
 
@@ -290,7 +290,10 @@ ENDINGS = {
 @pytest.mark.parametrize("how", ENDINGS)
 def test_what_was_not_asked_to_the_end_is_no_pass(tmp_path: Path, how: str) -> None:
     does, says, status = ENDINGS[how]
-    marked = "@pytest.mark.tier0_bentoml\ndef test_{name}(tier0_events):\n    tier0_events.emit(Custom('mine'))\n    {does}\n\n"
+    marked = (
+        "@pytest.mark.tier0_bentoml\ndef test_{name}(tier0_events):\n"
+        "    tier0_events.emit(Custom('mine'))\n    {does}\n\n"
+    )
     code = (
         "import pytest\nfrom tier0.core.events import Custom\n\n"
         + marked.format(name="one", does="pass")

@@ -1,4 +1,4 @@
-"""Fifty traced calls beside an Opik that is down, hangs or is no address; then the process ends by itself."""
+"""Script that makes fifty traced calls while Opik is down, hangs or has an invalid URL, and then ends."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tier0.client import BentoMLClient
 from tier0.client.opik_tracer import OpikTracer
 from tier0.faults import FaultServer, Reply
 
-opik = socket.create_server(("127.0.0.1", 0))  # it accepts, and never answers
+opik = socket.create_server(("127.0.0.1", 0))  # accepts connections and never responds
 host = f"http://127.0.0.1:{opik.getsockname()[1]}/api"
 if sys.argv[1] == "down":
     opik.close()
-os.environ["OPIK_URL_OVERRIDE"] = "not an address" if sys.argv[1] == "misconfigured" else host
+os.environ["OPIK_URL_OVERRIDE"] = "not a URL" if sys.argv[1] == "misconfigured" else host
 
 
 async def main() -> int:
-    tracer, answered = OpikTracer(), 0
+    tracer, predictions = OpikTracer(), 0
     with FaultServer(Reply(200, {"predictions": [1]})) as server:
         client = BentoMLClient(server.url, tracer=tracer)
         for _ in range(50):
-            answered += (await client.predict([[1.0]]))["predictions"] == [1]
-    return answered
+            predictions += (await client.predict([[1.0]]))["predictions"] == [1]
+    return predictions
 
 
 sys.stdout.write(f"{asyncio.run(main())} {time.time()}\n")

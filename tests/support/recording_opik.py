@@ -1,4 +1,4 @@
-"""An Opik server on loopback that writes down what the real SDK sends to it."""
+"""An Opik server on loopback that records the requests of the real SDK."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from typing import Any
 
 @dataclass
 class Recording:
-    """What arrived: traces and spans as JSON, and every byte of it."""
+    """Received traces and spans as JSON, and the bodies of all requests.
+
+    Attributes:
+        url: URL of the server.
+        traces: traces in the order of arrival.
+        spans: spans in the order of arrival.
+        content: decompressed body of each request.
+    """
 
     url: str = ""
     traces: list[dict[str, Any]] = field(default_factory=list)
@@ -25,7 +32,9 @@ class Recording:
     def wait_for(self, condition: Callable[[Recording], object], seconds: float = 10) -> None:
         deadline = time.monotonic() + seconds
         while not condition(self):
-            assert time.monotonic() < deadline, f"{len(self.traces)} traces and {len(self.spans)} spans came"
+            assert time.monotonic() < deadline, (
+                f"received {len(self.traces)} traces and {len(self.spans)} spans"
+            )
             time.sleep(0.01)
 
     def spans_of(self, trace: dict[str, Any]) -> list[dict[str, Any]]:

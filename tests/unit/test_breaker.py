@@ -1,3 +1,5 @@
+"""The circuit breaker, by examples and against a model of it."""
+
 from __future__ import annotations
 
 import pytest
@@ -27,7 +29,7 @@ def open_(breaker: CircuitBreaker, threshold: int = 3) -> None:
         breaker.acquire().fail()
 
 
-def test_failures_in_a_row_open_it_and_a_success_between_them_does_not() -> None:
+def test_only_consecutive_failures_open_the_circuit() -> None:
     breaker, _ = make()
     for verdict in ("fail", "fail", "succeed", "fail", "fail"):
         getattr(breaker.acquire(), verdict)()
@@ -37,7 +39,7 @@ def test_failures_in_a_row_open_it_and_a_success_between_them_does_not() -> None
     assert [*states, breaker.state] == ["closed", "open"]
 
 
-def test_an_open_circuit_says_when_to_ask_again() -> None:
+def test_rejection_has_the_time_until_the_next_probe() -> None:
     breaker, clock = make()
     open_(breaker)
     clock.now += 10
@@ -48,7 +50,7 @@ def test_an_open_circuit_says_when_to_ask_again() -> None:
     assert rejection.value.retry_after == 20
 
 
-def test_one_probe_at_a_time_and_a_failing_one_opens_it_again() -> None:
+def test_one_probe_at_a_time_and_a_failed_probe_reopens_the_circuit() -> None:
     breaker, clock = make()
     open_(breaker)
     clock.now += RESET
@@ -64,7 +66,7 @@ def test_one_probe_at_a_time_and_a_failing_one_opens_it_again() -> None:
         breaker.acquire()
 
 
-def test_a_probe_that_learned_nothing_gives_its_place_back() -> None:
+def test_released_probe_allows_another_probe() -> None:
     breaker, clock = make()
     open_(breaker)
     clock.now += RESET
@@ -75,7 +77,7 @@ def test_a_probe_that_learned_nothing_gives_its_place_back() -> None:
     assert breaker.state == "closed"
 
 
-def test_results_of_an_earlier_state_are_dropped() -> None:
+def test_results_of_an_earlier_state_are_ignored() -> None:
     breaker, clock = make()
     early = [breaker.acquire() for _ in range(10)]
     open_(breaker)
@@ -92,7 +94,7 @@ def test_results_of_an_earlier_state_are_dropped() -> None:
     assert [*states, breaker.state] == ["half_open", "closed"]
 
 
-def test_a_permit_counts_once() -> None:
+def test_permit_is_counted_once() -> None:
     breaker, _ = make(threshold=2)
     permit = breaker.acquire()
 
@@ -104,15 +106,15 @@ def test_a_permit_counts_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "knobs", [{"failure_threshold": 0, "reset_timeout": 1}, {"failure_threshold": 1, "reset_timeout": -1}]
+    "options", [{"failure_threshold": 0, "reset_timeout": 1}, {"failure_threshold": 1, "reset_timeout": -1}]
 )
-def test_nonsense_is_refused(knobs: dict[str, float]) -> None:
+def test_invalid_arguments_are_rejected(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"must be \d"):
-        CircuitBreaker(**knobs, clock=Clock())  # type: ignore[arg-type]
+        CircuitBreaker(**options, clock=Clock())  # type: ignore[arg-type]
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """The breaker against a model of it that keeps every permit and reads the state off their history."""
+    """The breaker compared with a model that keeps every permit and derives the state from their history."""
 
     @initialize(threshold=st.integers(1, 4))
     def start(self, threshold: int) -> None:

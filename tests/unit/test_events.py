@@ -1,4 +1,4 @@
-"""Events: one typed class each; what they carry across processes; and no decision that depends on the words in them."""
+"""Events: typed classes, their transfer between processes, and no decision by the text of a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file of golden rows holds: written, read back, read from earlier versions, and refused where it cannot be used."""
+"""Files of golden rows: writing, reading, reading of earlier schemas, and refusal of invalid files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from tier0.golden.rows import GoldenRows, Origin, Spread
 from tier0.golden.tolerance import Tolerance
 
 SCHEMA_2 = """{"schema": 2, "columns": ["wage", "age"],
-"rows": [[1.0, 30.0], [2.0, null], [null, 30.0], [null, null], [1.5, 30.0], [1.50000001, 30.0], [1.2, 31.0], [1.3, 31.0]],
+"rows": [[1.0, 30.0], [2.0, null], [null, 30.0], [null, null], [1.5, 30.0], [1.50000001, 30.0], [1.2, 31.0],
+[1.3, 31.0]],
 "predictions": ["no", "yes", "no", "no", "no", "yes", "no", "yes"],
-"probabilities": [[0.7, 0.3], [0.1, 0.9], [0.8, 0.2], [0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.51, 0.49], [0.49, 0.51]],
+"probabilities": [[0.7, 0.3], [0.1, 0.9], [0.8, 0.2], [0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.51, 0.49],
+[0.49, 0.51]],
 "classes": ["no", "yes"],
-"origins": ["example", "age missing", "wage missing", "everything missing that may be", "just below a boundary of wage",
-"just above a boundary of wage", "just before the decision changes", "as somebody wrote by hand: age missing"],
+"origins": ["example", "age missing", "wage missing", "everything missing that may be",
+"just below a boundary of wage", "just above a boundary of wage", "just before the decision changes",
+"as written by hand: age missing"],
 "categories": {"age": ["a", "b"]}, "seconds": 0.001, "tag": "churn:abc", "intervals": null}"""
-"""Written by the version before schema 3; the last origin is not one of its own."""
+"""A file in schema 2; its last origin is not one that this version wrote."""
 
 FULL: dict[str, Any] = {
     "schema": 3,

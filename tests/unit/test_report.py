@@ -1,4 +1,4 @@
-"""The report's parts: what the verdict is made from, what is drawn, what is hidden, and what a difference means."""
+"""Parts of the report: the verdict, the charts, the removal of secrets, and the differences."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_a_secret_is_recognized_by_its_name() -> None:
         {"PIP_INDEX_URL": "https://ghp_abcdef123@host/simple", "URL": "amqp://me:p%40ss/word@host"}
     )
     assert index.hide("ghp_abcdef123 p%40ss/word p@ss/word bWU6cCU0MHNzL3dvcmQ=") == (
-        "(user of PIP_INDEX_URL hidden) (password of URL hidden) (password of URL hidden) (password of URL hidden)"
+        "(user of PIP_INDEX_URL hidden)" + " (password of URL hidden)" * 3
     )
     pem = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0\n-----END KEY-----"
     assert "MIIEvQIBADANBgkqhkiG9w0" not in Secrets({"TLS_PRIVATE_KEY": pem}).hide(

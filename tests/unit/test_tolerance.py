@@ -1,4 +1,4 @@
-"""How far a served number may be from the trained model's, and how that is measured on the model in memory."""
+"""Tolerances for served numbers, and the measurement of the spread of the model in memory."""
 
 from __future__ import annotations
 

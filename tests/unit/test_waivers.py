@@ -28,8 +28,8 @@ def test_waivers_and_tolerances_are_read(tmp_path: Path) -> None:
 def test_a_waiver_is_active_on_its_last_day() -> None:
     today = dt.datetime.now(tz=dt.UTC).date()
 
-    assert Waiver("c", "r", today).counts
-    assert not Waiver("c", "r", today - dt.timedelta(days=1)).counts
+    assert Waiver("c", "r", today).is_active
+    assert not Waiver("c", "r", today - dt.timedelta(days=1)).is_active
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class Connections:
     ) -> httpx.Response:
         """Send a request on a connection for calls, and read the complete response.
 
-        The request is built here because httpx parses the URL and merges parameters, cookies and headers anew
+        The request is built here because httpx parses the URL and merges parameters, cookies and headers again
         for each request, which takes a tenth of a call.
         """
         request = httpx.Request(method, _parse_url(url), headers={**self.headers, **headers}, content=body)

@@ -136,7 +136,7 @@ def is_refusal(body: Any, *, paths: Iterable[str | None] = (), labels: Sequence[
 
     Args:
         body: body of the response.
-        paths: paths of the parts of a response; a body with a value at one of them is no refusal.
+        paths: paths of the parts of a response; a body with a value at one of them is not a refusal.
         labels: labels of the model, which can equal the words of an error.
     """
     names = (*PREDICTION_NAMES, *PROBABILITY_NAMES)

@@ -324,7 +324,7 @@ class TestDone(Event, name="test.done"):
 
 @dataclass(frozen=True)
 class TestCrashed(Event, name="test.crashed"):
-    """A process that ran tests died."""
+    """A test process crashed."""
 
     nodeid: str
     message: str

@@ -54,7 +54,7 @@ class Waiver:
     relative: float | None = None
 
     @property
-    def counts(self) -> bool:
+    def is_active(self) -> bool:
         """Whether the waiver is active, that is, has not expired."""
         return self.until >= dt.datetime.now(tz=dt.UTC).date()
 

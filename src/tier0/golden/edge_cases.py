@@ -1,7 +1,7 @@
 """Edge cases: rows that services often get wrong although the model gets them right.
 
-Each is an example with one change, so it is no real person's data. The search for them calls the model in
-memory.
+Each is an example with one change, so it is not the data of a real person. The search for them calls the
+model in memory.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ def make_router(
     - ``GET {prefix}/{model_name}/status`` returns the state of its circuit.
 
     If the service rejects the caller's request, its status and message are returned. 502 means that the
-    service failed or rejected the application itself (401, 403, 405, 407), 503 that the circuit is open or all
-    connections are busy, 504 that the service did not respond in time. Retry-After is set if it is known.
+    service failed or rejected the application itself (401, 403, 405, 407), 503 that the circuit is open or
+    all connections are busy, and 504 that there was no response in time. Retry-After is set if it is known.
 
     Args:
         client: client of the services.

@@ -16,7 +16,8 @@ MAX_LINE_LENGTH = 600
 
 def as_markdown(document: Mapping[str, Any]) -> str:
     """Return a summary of the report as Markdown, with all data escaped."""
-    lines = [f"## {SIGNS[document['verdict']]} Tier0", "", plain(document["sentence"]), ""]
+    verdict = document["verdict"]
+    lines = [f"## {SIGNS[verdict]} Tier0: {WORDS[verdict]}", "", plain(document["sentence"]), ""]
     for problem in document["problems"][:MAX_PROBLEMS]:
         lines += [f"- **{plain(problem['what'])}**: {plain(problem['message'][:MAX_LINE_LENGTH])}"]
         lines += [f"  - likely cause: {plain(cause)}" for cause in problem.get("causes", ())]

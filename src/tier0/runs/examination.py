@@ -158,7 +158,7 @@ class Examination:
             "golden_rows": len(deployment.golden or []),
             "route": None if self._target.contract.why_not_asked else self._target.contract.route,
             "disturb": deployment.disturb,
-            "waivers": [str(waiver) for waiver in deployment.waivers if waiver.counts],
+            "waivers": [str(waiver) for waiver in deployment.waivers if waiver.is_active],
             "retried": dict(self._retried),
         }
 
@@ -279,7 +279,7 @@ class Examination:
         if check.id == self._reported_by:  # repeated: the service may return predictions by now
             self._target.memo.clear()
         waivers = [waiver for waiver in self.deployment.waivers if waiver.check == check.id]
-        tolerances = [waiver for waiver in waivers if waiver.counts and waiver.relative is not None]
+        tolerances = [waiver for waiver in waivers if waiver.is_active and waiver.relative is not None]
         tolerance = max((waiver.relative or 0.0 for waiver in tolerances), default=0.0)
         target = replace(self._target, tolerance=tolerance)
         body = getattr(import_module(f"tier0.checks.serving.{check.group}"), check.id.partition(".")[2])
@@ -342,14 +342,14 @@ def _waived(result: CheckResult, waivers: list[Waiver]) -> CheckResult:
     if result.status != "fail":
         return result
     for waiver in waivers:
-        if waiver.counts and waiver.relative is None:
+        if waiver.is_active and waiver.relative is None:
             return replace(
                 result,
                 status="not_judged",
                 code="waived",
                 message=f"{waiver}. Without the waiver it would fail: {result.message}",
             )
-    ended = [f" ({waiver}; the waiver has expired)" for waiver in waivers if not waiver.counts]
+    ended = [f" ({waiver}; the waiver has expired)" for waiver in waivers if not waiver.is_active]
     return replace(result, message=result.message + "".join(ended))
 
 

@@ -174,7 +174,7 @@ def training(context: RunContext) -> StepResult:
     elif context.selection is not None:
         trained = context.session.fit(dataset, parts, context.selection)
         method = (
-            f"hyperparameters chosen on the validation part ({trained.training.trials} trials); "
+            f"hyperparameters chosen on the validation part (trials: {trained.training.trials}); "
             "refitted on training and validation part, and measured on the test part"
         )
     else:
@@ -245,14 +245,12 @@ def deployment(context: RunContext) -> StepResult:
     """
     manifest = context.manifest = _manifest(context)
     stated, rejected = context.study.scope, manifest["why_not"]
-    checked = [
-        "no success criterion" if stated.success is None else f"{stated.metric} against {stated.success:g}"
-    ]
+    checked = [] if stated.success is None else [f"{stated.metric} against {stated.success:g}"]
     if context.serve:
         checked.append("the served model against the trained model")
     lines = [
         f"input: {manifest['algorithm']}, {manifest['model_uri']}",
-        f"checked: {', '.join(checked)}",
+        f"checked: {', '.join(checked) or 'nothing: the study has no success criterion'}",
     ]
     result = StepResult.from_findings(manifest, lines, rejected)
     conclusion = "rejected: success criterion not met" if rejected else "accepted"

@@ -29,7 +29,7 @@ class Launch:
     Attributes:
         guard: their guard, the parent of the supervisor.
         log: the file that they print to.
-        port: the port that BentoML was told to listen on; 0 for any free one.
+        port: the port that BentoML was started with; 0 for any free one.
         traceback_is_fatal: whether a traceback in the log means that the service cannot become ready.
         workers: pids of the workers that `find_problem` has seen.
         is_ready: whether the server has become ready.
