@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tier0.client.tracing import CallTrace
 
-settings.register_profile("tier0", deadline=None)  # the machine may be busy: an example's time says nothing
+# The machine may be busy: the time that an example takes does not matter.
+settings.register_profile("tier0", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tier0")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 PREFIX = "TIER0_CLIENT_"
@@ -13,6 +14,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "bool": {"true": True, "1": True, "false": False, "0": False}.__getitem__,
 }
+TYPES: dict[str, type[Any]] = {"float": Real, "int": Integral, "bool": bool}
 EXPECTED = {"float": "a number", "int": "an integer", "bool": "true or false"}
 
 
@@ -48,7 +50,7 @@ class ClientOptions:
                 source, values[name] = f"environment variable {variable}", _parse(kind, text, variable)
             else:
                 continue
-            _validate(name, values[name], source)
+            _validate(name, kind, values[name], source)
         return cls(**values)
 
 
@@ -61,7 +63,9 @@ def _parse(kind: str, text: str, variable: str) -> Any:
         ) from None
 
 
-def _validate(name: str, value: Any, source: str) -> None:
+def _validate(name: str, kind: str, value: Any, source: str) -> None:
+    if not isinstance(value, TYPES[kind]) or (kind != "bool" and isinstance(value, bool)):
+        raise ValueError(f"{source} must be {EXPECTED[kind]}, got {value!r}")
     if name in {"max_attempts", "max_connections", "failure_threshold"} and value < 1:
         raise ValueError(f"{source} must be 1 or more, got {value!r}")
     if name in {"timeout", "attempt_timeout"} and not 0 < value < float("inf"):
