@@ -1,4 +1,4 @@
-"""Bentos of registered models: started from what was built, they give the golden rows; and what is wrong is said before anything is built."""
+"""Bentos of registered models: they serve the golden rows; bad settings are refused before a build."""
 
 from __future__ import annotations
 

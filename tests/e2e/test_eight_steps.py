@@ -128,7 +128,10 @@ def test_all_eight_end_with_that_model_served_and_verified_until_ctrl_c(runs: Ru
         "STEP 8: OBSERVABILITY",
         "health_check healthy",
         "circuit_breaker closed",
-        "  added: run, verdict, may_go, model_tag, endpoint, latency_ms_p50, latency_ms_max, manifest.json, report.md",
+        (
+            "  added: run, verdict, may_go, model_tag, endpoint, latency_ms_p50, latency_ms_max, "
+            "manifest.json, report.md"
+        ),
     ):
         assert step in said
     for step, found in record["done"].items():

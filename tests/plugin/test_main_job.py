@@ -30,9 +30,13 @@ def test_it(tier0_deployment, tier0_trained, number):
     golden = tier0_deployment.model.golden.examples
     answer = httpx.post(f"{tier0_deployment.url}/predict", json=golden.body()).json()
     assert golden.compare(answer) is None
-    facts = {"tag": tier0_deployment.model.tag, "url": tier0_deployment.url, "run_id": tier0_trained.run_id, "pid": os.getpid(),
-             "plugin": tier0.__file__, "algorithm": tier0_trained.training.algorithm, "metrics": tier0_trained.training.metrics,
-             "threshold": tier0_trained.training.threshold, "golden": golden.probabilities or golden.predictions, "classes": golden.classes}
+    training = tier0_trained.training
+    facts = {
+        "tag": tier0_deployment.model.tag, "url": tier0_deployment.url, "run_id": tier0_trained.run_id,
+        "pid": os.getpid(), "plugin": tier0.__file__, "algorithm": training.algorithm,
+        "metrics": training.metrics, "threshold": training.threshold,
+        "golden": golden.probabilities or golden.predictions, "classes": golden.classes,
+    }
     pathlib.Path(f"facts-{number}.json").write_text(json.dumps(facts))
 """
 
@@ -178,8 +182,12 @@ from sklearn.ensemble import RandomForestClassifier
 @pytest.fixture(scope="session")
 def tier0_model(tier0_store):
     X = np.random.default_rng(0).normal(size=(200, 3))
-    model = RandomForestClassifier(n_estimators=10, n_jobs=2, random_state=0).fit(X, np.where(X[:, 0] > 0, "high", "low"))
-    return asyncio.run(tier0.register_model_for_serving(model, "mine", {"owner": "me"}, examples=X[:9], store=tier0_store))
+    y = np.where(X[:, 0] > 0, "high", "low")
+    model = RandomForestClassifier(n_estimators=10, n_jobs=2, random_state=0).fit(X, y)
+    registering = tier0.register_model_for_serving(
+        model, "mine", {"owner": "me"}, examples=X[:9], store=tier0_store
+    )
+    return asyncio.run(registering)
 
 @pytest.mark.tier0_bentoml
 @pytest.mark.asyncio
