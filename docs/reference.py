@@ -112,8 +112,9 @@ def checks() -> str:
 def client_checks() -> str:
     """Return the page of all checks of a client."""
     intro = (
-        "The column *needs* lists the fields that must be [declared](check-client.md) and the methods that the "
-        "client must have; without them, a check is not run. `tier0 check-client --list` prints this table."
+        "The column *needs* lists the fields that must be [declared](check-client.md) and the methods that "
+        "the client must have; without them, a check is not run. "
+        "`tier0 check-client --list` prints this table."
     )
     return f"# Checks of a client\n\n{MADE} {intro}\n\n{client_catalogue_table()}\n"
 
@@ -121,9 +122,9 @@ def client_checks() -> str:
 def events() -> str:
     """Return the page of all events."""
     intro = (
-        "Every event of a run is recorded once, and every report is made from these records. `tier0_events` is "
-        "their log: `last(CLASS)` returns the newest event of a class, `with_type(CLASS)` all of them, and "
-        "`emit(EVENT)` records one. "
+        "Every event of a run is recorded once, and every report is made from these records. `tier0_events` "
+        "is their log: `last(CLASS)` returns the newest event of a class, `with_type(CLASS)` all of them, "
+        "and `emit(EVENT)` records one. "
         "The classes are in `tier0.core.events`; `Custom(name, data)` is for events of your own."
     )
     rows = [

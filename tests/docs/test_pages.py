@@ -1,4 +1,4 @@
-"""Every fenced block of the documentation is run, by a reader in a folder of their own, or stands here with the reason why not."""
+"""The fenced blocks of the documentation: each is run in a new folder, or listed with a reason why not."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.support.snippets import PAGES, Block, Command, blocks
 from tier0.core.verdict import CheckResult, Status, Verdict
 
 NOT_RUN = {
-    r"make( |$)": "this very test is run by it",
-    r"pip install ": "it would change the environment that the test runs in; test_doctor.py installs into one of its own",
+    r"make( |$)": "runs this very test",
+    r"pip install ": "would change the environment of the test; test_doctor.py installs into its own",
     r"python -m venv ": "likewise",
     r"docker ": "needs an engine",
 }
@@ -45,7 +45,7 @@ class Page:
         variables: of the environment.
         before: Python that its nameless snippets take for granted.
         grows: files that it adds to.
-        abridged: what makes it short enough to be followed by `make test`, too; None where only `make test-all` follows it.
+        abridged: replacements that shorten it for `make test`; None where only `make test-all` follows it.
     """
 
     given: Callable[[Path, pytest.FixtureRequest], None] = lambda *_: None
@@ -62,7 +62,10 @@ def churn(folder: Path, request: pytest.FixtureRequest) -> None:
     """The files of the tutorial, its model and its golden rows; and a table of the project's own."""
     shutil.copytree(request.getfixturevalue("followed_tutorial"), folder, dirs_exist_ok=True)
     (folder / "token.txt").write_text("Bearer none\n", encoding="utf-8")
-    table = "from training import customers; rows, left = customers(); rows.assign(churned=left, customer_id=rows.index // 2).to_parquet('rows.parquet')"
+    table = (
+        "from training import customers; rows, left = customers(); "
+        "rows.assign(churned=left, customer_id=rows.index // 2).to_parquet('rows.parquet')"
+    )
     subprocess.run([sys.executable, "-c", table], cwd=folder, check=True)
 
 
@@ -82,8 +85,12 @@ def other_client(folder: Path, request: pytest.FixtureRequest) -> None:
     """The tutorial's, and a client with a signature of its own."""
     churn(folder, request)
     (folder / "myapp" / "scoring.py").write_text(
-        "import httpx\n\n\nclass ScoringClient:\n    def __init__(self, base_url):\n        self.url = base_url\n\n"
-        "    def call(self, name, body):\n        return httpx.post(f'{self.url}/{name}', json=body, trust_env=False).json()\n",
+        "import httpx\n\n\n"
+        "class ScoringClient:\n"
+        "    def __init__(self, base_url):\n"
+        "        self.url = base_url\n\n"
+        "    def call(self, name, body):\n"
+        "        return httpx.post(f'{self.url}/{name}', json=body, trust_env=False).json()\n",
         encoding="utf-8",
     )
 
@@ -122,7 +129,9 @@ REMOTE = {"https://models.example:3000": "http://127.0.0.1:3001"}
 ALL_ON_ANY_PORT = {"tier0 serve --all ": "tier0 serve --all --first-port 0 "}
 FOLLOWED = {
     "README.md": Page(
-        readme, [SERVED], {**REMOTE, **ALL_ON_ANY_PORT, "tier0 build --all ": "tier0 build --all --store registered "},
+        readme,
+        [SERVED],
+        {**REMOTE, **ALL_ON_ANY_PORT, "tier0 build --all ": "tier0 build --all --store registered "},
         {"tier0 check-client myapp.clients:make_client --declare client.toml": 1},
     ),
     "bring-your-own.md": Page(),
@@ -135,36 +144,56 @@ FOLLOWED = {
             "tier0 check-client adapters:with_bentoml --declare bentoml.toml": 1,
         },
         abridged={
-            "--declare client.toml": "--declare client.toml --only wire.one_request,hygiene.proxy_environment",
-            "--declare bentoml.toml": "--declare bentoml.toml --only wire.one_request,hygiene.proxy_environment",
+            f"--declare {file}": f"--declare {file} --only wire.one_request,hygiene.proxy_environment"
+            for file in ("client.toml", "bentoml.toml")
         },
     ),
-    "ci.md": Page(churn, [SERVED], REMOTE, variables={"GITHUB_STEP_SUMMARY": "summary.md", "SCORING_TOKEN": "planted-secret"}),
+    "ci.md": Page(
+        churn,
+        [SERVED],
+        REMOTE,
+        variables={"GITHUB_STEP_SUMMARY": "summary.md", "SCORING_TOKEN": "planted-secret"},
+    ),
     "client.md": Page(
-        registered, ["tier0 serve churn:latest --store registered --port 3000", SERVED], variables={"OPIK_URL_OVERRIDE": "http://127.0.0.1:9"}
+        registered,
+        ["tier0 serve churn:latest --store registered --port 3000", SERVED],
+        variables={"OPIK_URL_OVERRIDE": "http://127.0.0.1:9"},
     ),
     "contract.md": Page(churn),
     "integrations.md": Page(serves=["tier0 serve --all --first-port 3001 --kinds classification,regression"]),
     "faults.md": Page(abridged={}),
     "locked-venv.md": Page(
-        instead={"git clone https://git.example/tier0.git": f"mkdir -p tier0 && cp -r {ROOT / 'src'} {ROOT / 'pyproject.toml'} tier0"},
+        instead={
+            "git clone https://git.example/tier0.git": (
+                f"mkdir -p tier0 && cp -r {ROOT / 'src'} {ROOT / 'pyproject.toml'} tier0"
+            ),
+        },
     ),
     "own-service.md": Page(churn),
     "report.md": Page(two_reports, statuses={"tier0 diff old.json new.json": 1}),
     "run.md": Page(churn, instead={"--resume 20261124-035811-785fa3": "--resume $(ls tier0-runs | head -1)"}),
     "service.md": Page(
-        registered, ["tier0 serve churn:latest --store registered --port 3000"],
-        {**ALL_ON_ANY_PORT, "~/bentoml": "registered", "tier0-build/classification --port 3000": "tier0-build/classification --port 3005"},
+        registered,
+        ["tier0 serve churn:latest --store registered --port 3000"],
+        {
+            **ALL_ON_ANY_PORT,
+            "~/bentoml": "registered",
+            "tier0-build/classification --port 3000": "tier0-build/classification --port 3005",
+        },
     ),
     "tutorial.md": Page(
         statuses={
-            "pytest --pyargs tier0.suite -m tier0_bentoml --tier0-service services/forgetful.py:Churn --tier0-golden golden.json"
-            " --tier0-model churn:latest --tier0-groups health,parity": 1,
+            (
+                "pytest --pyargs tier0.suite -m tier0_bentoml --tier0-service services/forgetful.py:Churn"
+                " --tier0-golden golden.json --tier0-model churn:latest --tier0-groups health,parity"
+            ): 1,
             "tier0 check-client myapp.clients:make_client --declare client.toml": 1,
         },
         abridged={
             "--declare client.toml": "--declare client.toml --only wire.one_request,deadline.dripping_body",
-            "churn.py:Churn --tier0-golden golden.json": "churn.py:Churn --tier0-golden golden.json --tier0-groups identity,contract,parity",
+            "churn.py:Churn --tier0-golden golden.json": (
+                "churn.py:Churn --tier0-golden golden.json --tier0-groups identity,contract,parity"
+            ),
         },
     ),
     "verify.md": Page(
@@ -173,9 +202,14 @@ FOLLOWED = {
         {**REMOTE, "churn:dm3kq2": "churn:$(cat ~/bentoml/models/churn/latest)"},
         before="from training import customers, train\npipeline, X_holdout = train(), customers()[0]\n",
     ),
-    "write-a-check.md": Page(checkout, grows=["src/tier0/checks/serving/security.py"], variables={"PYTHONPATH": "src"}, abridged={}),
+    "write-a-check.md": Page(
+        checkout,
+        grows=["src/tier0/checks/serving/security.py"],
+        variables={"PYTHONPATH": "src"},
+        abridged={},
+    ),
     "xdist.md": Page(),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -272,10 +306,10 @@ def test_every_block_is_run(page: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "block", "says"),
     [
-        ("new.md", Block("console", "$ tier0 doctor\n"), "nobody follows new.md"),
-        ("new.md", Block("python", "import tier0\n"), "nobody follows new.md"),
+        ("new.md", Block("console", "$ tier0 doctor\n"), "no test follows new.md"),
+        ("new.md", Block("python", "import tier0\n"), "no test follows new.md"),
         ("README.md", Block("console", "tier0 doctor\n"), "a command begins with '$ '"),
-        ("README.md", Block("bash", "tier0 doctor\n"), "bash is no language that is run"),
+        ("README.md", Block("bash", "tier0 doctor\n"), "bash blocks are not run"),
         ("README.md", Block("toml", "schema = 1\n"), "say its name"),
         (
             "README.md",
@@ -295,10 +329,10 @@ def left_out(name: str, taken: Sequence[Block]) -> Iterator[str]:
     if name not in FOLLOWED and any(
         not block.commands() or any(map(is_run, block.commands())) for block in taken
     ):
-        yield f"nobody follows {name}: give it a line in FOLLOWED, or its commands a reason in NOT_RUN"
+        yield f"no test follows {name}: add it to FOLLOWED, or give its commands a reason in NOT_RUN"
     for block in taken:
         if block.language not in FILES | {"console", "diff"}:
-            yield f"{block.language} is no language that is run: mark what is only shown with none, or json: {block.text}"
+            yield f"{block.language} blocks are not run: use no language, or json, for output: {block.text}"
         elif block.language == "console" and not block.commands():
             yield f"a command begins with '$ ': {block.text}"
         elif block.language in FILES - {"python"} and not block.file:

@@ -1,4 +1,4 @@
-"""The real service behind a proxy, the real client in front: whatever happens, an answer or an honest error in time, and then all is as before."""
+"""The real client and service behind a failing proxy: calls end in time, and later work as before."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def client_of(proxy: FaultProxy, *, max_connections: int = 20) -> BentoMLClient:
 
 
 async def ask(client: BentoMLClient, deployment: OwnDeployment) -> ClientError | None:
-    """Ask for the golden rows; the answer is right, or there is an error, and either comes within the deadline."""
+    """Send the golden rows; within the deadline, the answer is right, or the call raises an error."""
     golden, started = deployment.model.golden.examples, time.monotonic()
     try:
         answer = await client.predict(golden.body())

@@ -1,4 +1,4 @@
-"""Does the application's client leave a dead server alone, and come back when the server does? Read from a real kill."""
+"""The circuit breaker of the application's client while the real server is killed and started again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every road of an application to its models gives the same numbers, and one dead service never harms the others' answers."""
+"""Every way for an application to reach its models: the same numbers, even while another service is down."""
 
 from __future__ import annotations
 

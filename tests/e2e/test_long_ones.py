@@ -1,4 +1,4 @@
-"""Long ones, against the real service: steady load while the network misbehaves, and ten thousand requests that are wrong."""
+"""Long tests of the real service: load while the network misbehaves, and ten thousand invalid requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = [
 ]
 SECONDS = float(os.environ.get("TIER0_TORTURE_SECONDS", "600"))
 WARM_UP = 0.4
-"""Of that time: a worker takes some 65 MB until it has met as many connections, and as much garbage, as there will be."""
+"""The share of that time in which a worker's memory still grows, by some 65 MB, as its connections open."""
 CALLERS = 8
 PAUSE = 0.01
 MAX_GROWN = 30e6
@@ -171,8 +171,8 @@ def test_schemathesis_finds_no_server_error_in_what_the_service_says_of_itself(
 ) -> None:
     golden = tier0_deployment.model.golden.examples
     command = [
-        os.environ["TIER0_SCHEMATHESIS"], "run", f"{tier0_deployment.url}/docs.json", "--checks", "not_a_server_error", "--max-examples", "500",
-        "--seed", "7", "--continue-on-failure",
+        os.environ["TIER0_SCHEMATHESIS"], "run", f"{tier0_deployment.url}/docs.json",
+        "--checks", "not_a_server_error", "--max-examples", "500", "--seed", "7", "--continue-on-failure",
     ]  # fmt: skip
 
     done = subprocess.run(

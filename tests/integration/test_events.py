@@ -1,4 +1,4 @@
-"""Events: one typed class each; what they carry across processes; and no decision that depends on the words in them."""
+"""Events: one typed class each, carried across processes, and no decision that depends on their wording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Golden rows are selected by the kind and the column of their origin, whatever words a column's name is made of."""
+"""Golden rows are selected by the kind and the column of their origin, whatever the column's name."""
 
 from __future__ import annotations
 

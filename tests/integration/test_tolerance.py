@@ -1,4 +1,4 @@
-"""How far a served number may be from the trained model's, and how that is measured on the model in memory."""
+"""The tolerance for served numbers, and how it is measured on the trained model in memory."""
 
 from __future__ import annotations
 

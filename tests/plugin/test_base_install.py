@@ -18,8 +18,9 @@ from tier0.golden.rows import GoldenRows
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = (  # but pydantic, which typer needs, too
-    "bentoml", "cloudpickle", "threadpoolctl", "orjson", "starlette", "sklearn", "pandas", "pyarrow", "xgboost", "lightgbm", "optuna",
-    "mlflow", "httptools", "fastapi", "opik", "econml", "pytest_html", "jinja2", "markupsafe", "distributed", "pytest_asyncio", "xdist",
+    "bentoml", "cloudpickle", "threadpoolctl", "orjson", "starlette", "sklearn", "pandas", "pyarrow",
+    "xgboost", "lightgbm", "optuna", "mlflow", "httptools", "fastapi", "opik", "econml", "pytest_html",
+    "jinja2", "markupsafe", "distributed", "pytest_asyncio", "xdist",
 )  # fmt: skip
 BLOCKS = f"""
 import sys

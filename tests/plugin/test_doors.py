@@ -100,8 +100,8 @@ def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
 
     assert status == 1
     assert (
-        "parity.golden_rows: served predictions differ from the trained model: row 0: predictions: expected 3.0, got -1.0"
-        in project.output
+        "parity.golden_rows: served predictions differ from the trained model: "
+        "row 0: predictions: expected 3.0, got -1.0" in project.output
     )
     assert "Reproduce with: curl -sS http://127.0.0.1:" in project.output
     assert "tier0: end of " in project.output

@@ -1,4 +1,4 @@
-"""From a plain checkout, with nothing installed but the lock of the machine that Tier0 was first written for."""
+"""Tier0 from a plain checkout, with only the packages of the lock file installed, and on other Pythons."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def test_main_job_runs_in_the_locked_environment(tmp_path: Path) -> None:
     )
 
     done = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "-m", SHORT, "tests/e2e", "-p", "no:cacheprovider", "-W", LEFT_BY_OTHERS],
+        [
+            str(python), "-m", "pytest", "-q", "-m", SHORT, "tests/e2e",
+            "-p", "no:cacheprovider", "-W", LEFT_BY_OTHERS,
+        ],
         cwd=checkout, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
 
@@ -80,7 +83,10 @@ def test_unit_tests_and_the_main_job_run_on_other_pythons(tmp_path: Path, versio
     )
 
     done = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "tests/unit", "tests/integration", "tests/e2e", "-p", "no:cacheprovider", "-m", "not slow and not torture"],
+        [
+            str(python), "-m", "pytest", "-q", "tests/unit", "tests/integration", "tests/e2e",
+            "-p", "no:cacheprovider", "-m", "not slow and not torture",
+        ],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
 

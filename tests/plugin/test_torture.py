@@ -1,4 +1,4 @@
-"""Runs that are killed at any moment, and machines on which something is missing: nothing is left, and what is wrong is said."""
+"""Runs that are killed at any moment, or lack something on their machine: they leave nothing behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEED = int(os.environ.get("TIER0_KILLS_SEED", "7"))
 WHOLE = 8.0
 """Seconds that a whole run takes here, about."""
 ENDS_WITHIN = 20.0
-"""Seconds after a signal: xdist gives workers that are in the middle of something ten to end, and then kills them."""
+"""Seconds after a signal: xdist gives busy workers ten seconds to end, and then kills them."""
 SESSIONS = 8
 RUN = """
 import pytest, tier0

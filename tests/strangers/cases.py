@@ -1,6 +1,6 @@
-"""The healthy routes of ``services.py``: how each is asked, how its answers are read, and what reading them takes.
+"""The healthy routes of ``services.py``: their requests, their responses, and what reading a response takes.
 
-Nothing here knows how Tier0 asks or reads: it is what the team that wrote the route would tell a new caller.
+Nothing here uses Tier0's own code to send or read: the table is what the authors of a route would document.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ def expected(rows: GoldenRows) -> Parts:
     return parts
 
 
-# -- how a route is asked ----------------------------------------------------------------------------------------------
+# -- requests ------------------------------------------------------------------------------------------------
 
 Body = Callable[[Columns, Rows], Any]
 
 
 def matrix_in(*path: str, **beside: Any) -> Body:
-    """Return what makes a body with a list of rows under a key, or under a path of keys."""
+    """Return a function that makes a body with a list of rows under a key, or under a path of keys."""
 
     def body(_columns: Columns, rows: Rows) -> Any:
         return _nested(path, rows, beside)
@@ -74,7 +74,7 @@ def matrix_in(*path: str, **beside: Any) -> Body:
 
 
 def records_in(*path: str, **beside: Any) -> Body:
-    """Return what makes a body with a list of records."""
+    """Return a function that makes a body with a list of records."""
 
     def body(columns: Columns, rows: Rows) -> Any:
         return _nested(path, [dict(zip(columns, row, strict=True)) for row in rows], beside)
@@ -83,7 +83,7 @@ def records_in(*path: str, **beside: Any) -> Body:
 
 
 def record_in(*path: str, **beside: Any) -> Body:
-    """Return what makes a body with the record of one row."""
+    """Return a function that makes a body with the record of one row."""
 
     def body(columns: Columns, rows: Rows) -> Any:
         return _nested(path, dict(zip(columns, rows[0], strict=True)), beside)
@@ -92,7 +92,7 @@ def record_in(*path: str, **beside: Any) -> Body:
 
 
 def renamed_in(key: str, names: Sequence[str]) -> Body:
-    """Return what makes a body with the record of one row, under the names of the service."""
+    """Return a function that makes a body with the record of one row, under the names of the service."""
 
     def body(_columns: Columns, rows: Rows) -> Any:
         return {key: dict(zip(names, rows[0], strict=True))}
@@ -101,7 +101,7 @@ def renamed_in(key: str, names: Sequence[str]) -> Body:
 
 
 def columns_in(key: str) -> Body:
-    """Return what makes a body of columns."""
+    """Return a function that makes a body of columns."""
 
     def body(columns: Columns, rows: Rows) -> Any:
         return {key: dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))}
@@ -110,7 +110,7 @@ def columns_in(key: str) -> Body:
 
 
 def row_in(key: str) -> Body:
-    """Return what makes a body with the values of one row."""
+    """Return a function that makes a body with the values of one row."""
 
     def body(_columns: Columns, rows: Rows) -> Any:
         return {key: rows[0]}
@@ -127,7 +127,7 @@ def tensor_in(_columns: Columns, rows: Rows) -> Any:
 
 
 def split_in(key: str) -> Body:
-    """Return what makes a body as `DataFrame.to_dict("split")`."""
+    """Return a function that makes a body as `DataFrame.to_dict("split")`."""
 
     def body(columns: Columns, rows: Rows) -> Any:
         return {key: {"columns": columns, "data": rows}}
@@ -136,7 +136,7 @@ def split_in(key: str) -> Body:
 
 
 def texts_in(key: str) -> Body:
-    """Return what makes a body with the one column as a list."""
+    """Return a function that makes a body with the one column as a list."""
 
     def body(_columns: Columns, rows: Rows) -> Any:
         return {key: [text for (text,) in rows]}
@@ -145,7 +145,7 @@ def texts_in(key: str) -> Body:
 
 
 def items_in(key: str) -> Body:
-    """Return what makes a body of items, each with an id."""
+    """Return a function that makes a body of items, each with an id."""
 
     def body(columns: Columns, rows: Rows) -> Any:
         return {
@@ -164,7 +164,7 @@ def _nested(path: Sequence[str], value: Any, beside: dict[str, Any]) -> Any:
     return {**value, **beside} if beside else value
 
 
-# -- how an answer is read ---------------------------------------------------------------------------------------------
+# -- responses -----------------------------------------------------------------------------------------------
 
 Read = Callable[[Any], Parts]
 
@@ -179,22 +179,22 @@ def at(answer: Any, *path: Any) -> Any:
 
 
 def parts(**paths: tuple[Any, ...]) -> Read:
-    """Return what reads several parts of an answer, each at a path."""
+    """Return a function that reads several parts of an answer, each at a path."""
     return lambda answer: {name: at(answer, *path) for name, path in paths.items()}
 
 
 def labels(*path: Any) -> Read:
-    """Return what reads the predictions of an answer at a path."""
+    """Return a function that reads the predictions of an answer at a path."""
     return parts(predictions=path)
 
 
 def one(read: Read) -> Read:
-    """Return what reads the answer to a single row."""
+    """Return a function that reads the answer to a single row."""
     return lambda answer: {name: [value] for name, value in read(answer).items()}
 
 
 def each(change: Callable[[Any], Any], read: Read) -> Read:
-    """Return what reads an answer, and changes every value of every part."""
+    """Return a function that reads an answer and changes every value of every part."""
     return lambda answer: {name: [change(value) for value in values] for name, values in read(answer).items()}
 
 
@@ -204,7 +204,7 @@ TOPICS = sorted(["billing", "delivery", "other"])
 
 
 def by_name(names: Sequence[str], *path: Any) -> Read:
-    """Return what reads probabilities that are keyed by class."""
+    """Return a function that reads probabilities that are keyed by class."""
     return lambda answer: {"probabilities": [[row[name] for name in names] for row in at(answer, *path)]}
 
 
@@ -217,7 +217,42 @@ def scores_sorted(answer: Any) -> Parts:
     }
 
 
-# -- the table ---------------------------------------------------------------------------------------------------------
+def by_index(answer: Any) -> Parts:
+    """Read predictions that are keyed by the index of their row."""
+    predictions = answer["predictions"]
+    return {"predictions": [predictions[str(index)] for index in range(len(predictions))]}
+
+
+def label_by_class(answer: Any) -> Parts:
+    """Read the label of a single row, and its probabilities keyed by class."""
+    return {"predictions": [answer["prediction"]]} | by_name(IRIS_WORDS)([answer["probabilities"]])
+
+
+def class_columns(answer: Any) -> Parts:
+    """Read probabilities that have a list for each class."""
+    return {"probabilities": [[*row] for row in zip(*(answer[name] for name in IRIS_WORDS), strict=True)]}
+
+
+def percent(answer: Any) -> Parts:
+    """Read the label of a single row, and its probability in percent."""
+    return {"predictions": [answer["prediction"]], "probability_1": [answer["probability"] / 100]}
+
+
+def bounds(answer: Any) -> Parts:
+    """Read predictions with their lower and upper bounds, each a list."""
+    intervals = [[*pair] for pair in zip(answer["lower"], answer["upper"], strict=True)]
+    return {"predictions": [*answer["predictions"]], "intervals": intervals}
+
+
+def interval_in_rows(prediction: str, lower: str, upper: str) -> Read:
+    """Return a function that reads rows with a prediction and its bounds under these names."""
+    return lambda rows: {
+        "predictions": [row[prediction] for row in rows],
+        "intervals": [[row[lower], row[upper]] for row in rows],
+    }
+
+
+# -- the table -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -227,17 +262,18 @@ class Healthy:
     Attributes:
         name: of the route, without its slash; or a longer path.
         golden: the model that it serves.
-        meaning: what it takes to read its answers, and to ask it: ``structure`` alone (the golden rows must pass), a
-            ``declaration`` by a person (they cannot be judged without), ``either`` (a careful reader may see it, or leave it), or
-            ``impossible`` (they cannot be judged).
+        meaning: what it takes to send a request and to read the response: the ``structure`` alone (the golden
+            rows must pass), a ``declaration`` by a person (they cannot be judged without one), ``either`` (a
+            careful reader may recognise it or leave it unjudged), or ``impossible`` (they cannot be judged).
         why: one line.
         body: makes the body of a request.
-        read: reads the body of an answer; into ``predictions``, ``probabilities``, ``probability_1`` and so on, as `expected` has them.
+        read: reads the body of an answer into the parts that `expected` returns: ``predictions``,
+            ``probabilities``, ``probability_1`` and so on.
         one_row: a request takes one row.
         within: by how much an answer may differ, because the service rounds.
         text: the answer is plain text.
-        lax: checks that rightly fail, because the route takes what it should refuse.
-        send: asks in another way than with JSON.
+        lax: checks that rightly fail, because the route accepts requests that it should refuse.
+        send: sends a request other than with JSON.
         service: the class that has the route.
     """
 
@@ -293,91 +329,183 @@ _ONE = one(labels("prediction"))
 _ONE_OF_ITSELF = one(labels())
 
 INPUTS = (
-    Healthy("rows_lists", "iris", "structure", "rows under a key, predictions and probabilities under theirs", _ROWS, _BOTH),
     Healthy(
-        "array", "iris", "structure", "the schema has the shape (-1, 4)", matrix_in("input_data"), _ITSELF,
-        lax=("contract.refuses_wrong_width", "contract.refuses_text_for_number"),  # BentoML reshapes, and NumPy reads numbers in text
+        "rows_lists", "iris", "structure", "rows under a key, predictions and probabilities under theirs",
+        _ROWS, _BOTH,
     ),
     Healthy(
-        "array_one", "iris", "structure", "the schema has the shape (1, 4): one row a request", matrix_in("input_data"), _ITSELF, one_row=True,
-        lax=("contract.refuses_text_for_number",),
+        "array", "iris", "structure", "the schema has the shape (-1, 4)", matrix_in("input_data"), _ITSELF,
+        # BentoML reshapes the array, and NumPy reads numbers in text
+        lax=("contract.refuses_wrong_width", "contract.refuses_text_for_number"),
+    ),
+    Healthy(
+        "array_one", "iris", "structure", "the schema has the shape (1, 4): one row a request",
+        matrix_in("input_data"), _ITSELF, one_row=True, lax=("contract.refuses_text_for_number",),
     ),
     Healthy("array_any", "iris", "structure", "an array without a shape", matrix_in("x"), _ITSELF),
     Healthy("frame_records", "churn", "structure", "a DataFrame, as records", records_in("df"), _ITSELF),
-    Healthy("frame_columns", "churn", "structure", "a DataFrame; the schema has the orient columns", columns_in("df"), _ITSELF),
-    Healthy("frame_split", "churn", "structure", "names and rows apart, as pandas splits them", split_in("dataframe_split"), _PREDICTIONS),
-    Healthy("one_model", "churn", "structure", "a pydantic model of one row", record_in("customer"), _ONE, one_row=True),
-    Healthy("many_models", "churn", "structure", "a list of pydantic models", records_in("data"), _ITSELF),
-    Healthy("many_listed", "churn", "structure", "the schema lists the categories; others are refused", records_in("data"), _ITSELF),
-    Healthy("many_dicts", "churn", "structure", "a list of objects: they can only be records", records_in("data"), _ITSELF),
-    Healthy("wrapper_inputs", "iris", "structure", "a model at the root of the body, with inputs", matrix_in("inputs"), labels("outputs")),
     Healthy(
-        "wrapper_instances", "churn", "structure", "instances, and predictions, as TensorFlow Serving has them",
+        "frame_columns", "churn", "structure", "a DataFrame; the schema has the orient columns",
+        columns_in("df"), _ITSELF,
+    ),
+    Healthy(
+        "frame_split", "churn", "structure", "names and rows apart, as pandas splits them",
+        split_in("dataframe_split"), _PREDICTIONS,
+    ),
+    Healthy(
+        "one_model", "churn", "structure", "a pydantic model of one row",
+        record_in("customer"), _ONE, one_row=True,
+    ),
+    Healthy("many_models", "churn", "structure", "a list of pydantic models", records_in("data"), _ITSELF),
+    Healthy(
+        "many_listed", "churn", "structure", "the schema lists the categories; others are refused",
+        records_in("data"), _ITSELF,
+    ),
+    Healthy(
+        "many_dicts", "churn", "structure", "a list of objects: they can only be records",
+        records_in("data"), _ITSELF,
+    ),
+    Healthy(
+        "wrapper_inputs", "iris", "structure", "a model at the root of the body, with inputs",
+        matrix_in("inputs"), labels("outputs"),
+    ),
+    Healthy(
+        "wrapper_instances", "churn", "structure",
+        "instances, and predictions, as TensorFlow Serving has them",
         records_in("instances"), _PREDICTIONS,
     ),
-    Healthy("nested_data", "iris", "structure", "rows two keys deep; the schema says so", matrix_in("data", "rows"), _PREDICTIONS),
-    Healthy("spec_fields", "iris", "structure", "input_spec: the columns are the fields of the body", record_in(), _ONE, one_row=True),
+    Healthy(
+        "nested_data", "iris", "structure", "rows two keys deep; the schema says so",
+        matrix_in("data", "rows"), _PREDICTIONS,
+    ),
+    Healthy(
+        "spec_fields", "iris", "structure", "input_spec: the columns are the fields of the body",
+        record_in(), _ONE, one_row=True,
+    ),
     Healthy("root_record", "iris", "structure", "the body is the record", record_in(), _ONE, one_row=True),
     Healthy(
         "root_records", "churn", "structure", "the body is the list of records", records_in(), _ITSELF,
-        lax=("contract.refuses_no_json", "contract.refuses_other_content"),  # BentoML's own 500s, for a list at the root
+        # for a list at the root, BentoML itself responds with 500
+        lax=("contract.refuses_no_json", "contract.refuses_other_content"),
     ),
-    Healthy("scalars", "iris", "structure", "a parameter for each column, and a bare number", record_in(), _ONE_OF_ITSELF, one_row=True),
     Healthy(
-        "scalars_defaults", "iris", "structure", "parameters with defaults: each is a column", record_in(), _ONE_OF_ITSELF, one_row=True,
-        lax=("contract.refuses_unknown_field",),  # BentoML takes any field beside the parameters
+        "scalars", "iris", "structure", "a parameter for each column, and a bare number",
+        record_in(), _ONE_OF_ITSELF, one_row=True,
     ),
-    Healthy("dict_record", "churn", "either", "data: dict: a record, which only asking shows", record_in("data"), _ONE, one_row=True),
-    Healthy("dict_columns", "churn", "either", "data: dict: columns, which only asking shows", columns_in("data"), _PREDICTIONS),
-    Healthy("columns_model", "iris", "structure", "a list for each column; the schema names them", columns_in("data"), _PREDICTIONS),
-    Healthy("flat_row", "iris", "structure", "a list of numbers is one row", row_in("features"), _ONE, one_row=True),
     Healthy(
-        "flat_array", "iris", "structure", "the schema has the shape (4,): one row", row_in("features"), _ONE_OF_ITSELF, one_row=True,
-        lax=("contract.refuses_text_for_number",),
+        "scalars_defaults", "iris", "structure", "parameters with defaults: each is a column",
+        record_in(), _ONE_OF_ITSELF, one_row=True, lax=("contract.refuses_unknown_field",),
     ),
-    Healthy("typed_dict", "iris", "either", "a dict of numbers: a record, without names in the schema", record_in("features"), _ONE, one_row=True),
-    Healthy("infer", "iris", "either", "the Open Inference Protocol, which a reader may know", tensor_in, labels("outputs", 0, "data")),
-    Healthy("texts", "topics", "structure", "one column of texts is a list of texts", texts_in("texts"), _ITSELF),
-    Healthy("text_lengths", "length", "structure", "the same, under another name than the column's", texts_in("sentences"), _ITSELF),
-    Healthy("text", "topics", "structure", "one text, and one label as plain text", record_in(), _ONE_OF_ITSELF, one_row=True, text=True),
     Healthy(
-        "camel_case", "iris", "either", "sepalLength is sepal_length for a reader, and another word for a program",
+        "dict_record", "churn", "either", "data: dict: a record, which only a request shows",
+        record_in("data"), _ONE, one_row=True,
+    ),
+    Healthy(
+        "dict_columns", "churn", "either", "data: dict: columns, which only a request shows",
+        columns_in("data"), _PREDICTIONS,
+    ),
+    Healthy(
+        "columns_model", "iris", "structure", "a list for each column; the schema names them",
+        columns_in("data"), _PREDICTIONS,
+    ),
+    Healthy(
+        "flat_row", "iris", "structure", "a list of numbers is one row",
+        row_in("features"), _ONE, one_row=True,
+    ),
+    Healthy(
+        "flat_array", "iris", "structure", "the schema has the shape (4,): one row",
+        row_in("features"), _ONE_OF_ITSELF, one_row=True, lax=("contract.refuses_text_for_number",),
+    ),
+    Healthy(
+        "typed_dict", "iris", "either", "a dict of numbers: a record, without names in the schema",
+        record_in("features"), _ONE, one_row=True,
+    ),
+    Healthy(
+        "infer", "iris", "either", "the Open Inference Protocol, which a reader may know",
+        tensor_in, labels("outputs", 0, "data"),
+    ),
+    Healthy(
+        "texts", "topics", "structure", "one column of texts is a list of texts",
+        texts_in("texts"), _ITSELF,
+    ),
+    Healthy(
+        "text_lengths", "length", "structure", "the same, under another name than the column's",
+        texts_in("sentences"), _ITSELF,
+    ),
+    Healthy(
+        "text", "topics", "structure", "one text, and one label as plain text",
+        record_in(), _ONE_OF_ITSELF, one_row=True, text=True,
+    ),
+    Healthy(
+        "camel_case", "iris", "either",
+        "sepalLength is sepal_length for a reader, and another word for a program",
         renamed_in("flower", ["sepalLength", "sepalWidth", "petalLength", "petalWidth"]), _ONE, one_row=True,
     ),
     Healthy(
         "other_names", "iris", "declaration", "the service has names of its own for the columns",
-        renamed_in("blume", ["kelch_laenge", "kelch_breite", "bluete_laenge", "bluete_breite"]), _ONE, one_row=True,
+        renamed_in("blume", ["kelch_laenge", "kelch_breite", "bluete_laenge", "bluete_breite"]), _ONE,
+        one_row=True,
     ),
-    Healthy("constant_literal", "iris", "structure", "the schema has the only value of the field", matrix_in("rows", version="v1"), _PREDICTIONS),
-    Healthy("constant_field", "iris", "declaration", "the value of the field is written nowhere", matrix_in("rows", model="iris"), _PREDICTIONS),
-    Healthy("request_id", "iris", "either", "any text will do, which only a person knows", matrix_in("rows", request_id="r-1"), _PREDICTIONS),
-    Healthy("optional_fields", "churn", "structure", "knobs with defaults, which nobody must send", records_in("customers"), _PREDICTIONS),
     Healthy(
-        "threshold_argument", "churn", "structure", "the same, as an argument", records_in("customers_list"), _ITSELF,
-        lax=("contract.refuses_unknown_field",),
+        "constant_literal", "iris", "structure", "the schema has the only value of the field",
+        matrix_in("rows", version="v1"), _PREDICTIONS,
     ),
-    Healthy("items_with_ids", "iris", "either", "each row is wrapped, beside an id of the caller's", items_in("items"), labels("*", "prediction")),
+    Healthy(
+        "constant_field", "iris", "declaration", "the schema does not give the value of the field",
+        matrix_in("rows", model="iris"), _PREDICTIONS,
+    ),
+    Healthy(
+        "request_id", "iris", "either", "any text is accepted, which the schema does not state",
+        matrix_in("rows", request_id="r-1"), _PREDICTIONS,
+    ),
+    Healthy(
+        "optional_fields", "churn", "structure", "optional fields with defaults",
+        records_in("customers"), _PREDICTIONS,
+    ),
+    Healthy(
+        "threshold_argument", "churn", "structure", "the same, as an argument",
+        records_in("customers_list"), _ITSELF, lax=("contract.refuses_unknown_field",),
+    ),
+    Healthy(
+        "items_with_ids", "iris", "either", "each row is wrapped, beside an id of the caller's",
+        items_in("items"), labels("*", "prediction"),
+    ),
     Healthy("batchable", "iris", "structure", "requests are put into batches", _ROWS, _ITSELF),
-    Healthy("v1/models/iris:predict", "iris", "structure", "a route of its own", matrix_in("instances"), _PREDICTIONS),
-    Healthy("with_context", "iris", "structure", "ctx is no field of the body", _ROWS, _ITSELF),
+    Healthy(
+        "v1/models/iris:predict", "iris", "structure", "a route of its own",
+        matrix_in("instances"), _PREDICTIONS,
+    ),
+    Healthy("with_context", "iris", "structure", "ctx is not a field of the body", _ROWS, _ITSELF),
 )  # fmt: skip
 
 PREDICTIONS = (
     Healthy("bare_list", "iris", "structure", "the list alone", _ROWS, _ITSELF),
     Healthy("bare_words", "flowers", "structure", "the list alone, of the model's own words", _ROWS, _ITSELF),
-    Healthy("one_word", "flowers", "structure", "the model's own word, as plain text", record_in("flower"), _ONE_OF_ITSELF, one_row=True, text=True),
     Healthy(
-        "one_name", "iris", "declaration", "the model says 1, and the service versicolor",
+        "one_word", "flowers", "structure", "the model's own word, as plain text",
+        record_in("flower"), _ONE_OF_ITSELF, one_row=True, text=True,
+    ),
+    Healthy(
+        "one_name", "iris", "declaration", "the model returns 1, the service versicolor",
         record_in("flower"), each(IRIS_NUMBERS.__getitem__, _ONE_OF_ITSELF), one_row=True, text=True,
     ),
-    Healthy("json_text", "iris", "either", "JSON as plain text", _ROWS, lambda answer: _PREDICTIONS(json.loads(answer)), text=True),
+    Healthy(
+        "json_text", "iris", "either", "JSON as plain text",
+        _ROWS, lambda answer: _PREDICTIONS(json.loads(answer)), text=True,
+    ),
     Healthy("column", "iris", "structure", "one label a row, in a column: (n, 1)", _ROWS, labels("*", 0)),
     Healthy("float_labels", "credit", "structure", "1.0 is 1", _ROWS, _ITSELF),
-    Healthy("answer_frame", "iris", "structure", "a DataFrame of one column, as records", _ROWS, labels("*", "prediction")),
-    Healthy("answer_columns", "iris", "structure", "a DataFrame of one column, by columns", _ROWS, labels("prediction")),
+    Healthy(
+        "answer_frame", "iris", "structure", "a DataFrame of one column, as records",
+        _ROWS, labels("*", "prediction"),
+    ),
+    Healthy(
+        "answer_columns", "iris", "structure", "a DataFrame of one column, by columns",
+        _ROWS, labels("prediction"),
+    ),
     Healthy(
         "answer_to_dict", "iris", "structure", "DataFrame.to_dict: keyed by the index of the row",
-        _ROWS, lambda answer: {"predictions": [answer["predictions"][str(index)] for index in range(len(answer["predictions"]))]},
+        _ROWS, by_index,
     ),
     Healthy(
         "list_of_one", "iris", "structure", "one row, and its prediction in a list of one",
@@ -387,53 +515,98 @@ PREDICTIONS = (
     Healthy("key_output", "iris", "structure", "the only list is under output", _ROWS, labels("output")),
     Healthy("key_y_pred", "iris", "structure", "the only list is under y_pred", _ROWS, labels("y_pred")),
     Healthy("key_labels", "flowers", "structure", "the only list is under labels", _ROWS, labels("labels")),
-    Healthy("key_class", "iris", "structure", "the only value is under class", record_in("flower"), one(labels("class")), one_row=True),
+    Healthy(
+        "key_class", "iris", "structure", "the only value is under class",
+        record_in("flower"), one(labels("class")), one_row=True,
+    ),
     Healthy(
         "key_of_the_task", "churn", "structure", "the only value is under will_churn",
         record_in("customer"), one(labels("will_churn")), one_row=True,
     ),
-    Healthy("names", "iris", "declaration", "names for numbers", _ROWS, each(IRIS_NUMBERS.__getitem__, _ITSELF)),
-    Healthy("id_and_name", "iris", "either", "class_id is the label, class_name its name", _ROWS, labels("*", "class_id")),
+    Healthy(
+        "names", "iris", "declaration", "names for numbers",
+        _ROWS, each(IRIS_NUMBERS.__getitem__, _ITSELF),
+    ),
+    Healthy(
+        "id_and_name", "iris", "either", "class_id is the label, class_name its name",
+        _ROWS, labels("*", "class_id"),
+    ),
     Healthy("label_text", "iris", "structure", "'0' can only be 0", _ROWS, each(int, _PREDICTIONS)),
-    Healthy("booleans", "credit", "either", "true is 1 in Python, and a word in JSON", _ROWS, each(int, _ITSELF)),
-    Healthy("approved", "credit", "declaration", "true is class 0", _ROWS, each(lambda value: int(not value), labels("approved"))),
+    Healthy(
+        "booleans", "credit", "either", "true is 1 in Python, and a word in JSON",
+        _ROWS, each(int, _ITSELF),
+    ),
+    Healthy(
+        "approved", "credit", "declaration", "true is class 0",
+        _ROWS, each(lambda value: int(not value), labels("approved")),
+    ),
     Healthy(
         "yes_no", "churn", "declaration", "Yes is class 1",
         record_in("customer"), each({"Yes": 1, "No": 0}.__getitem__, one(labels("churn"))), one_row=True,
     ),
-    Healthy("one_hot", "iris", "declaration", "one of three columns has a 1", _ROWS, each(lambda row: row.index(1), _ITSELF)),
+    Healthy(
+        "one_hot", "iris", "declaration", "one of three columns has a 1",
+        _ROWS, each(lambda row: row.index(1), _ITSELF),
+    ),
     Healthy(
         "typed_answer", "iris", "structure", "a pydantic model a row",
         _ROWS, parts(predictions=("*", "label"), probabilities=("*", "probabilities")),
     ),
     Healthy("envelope", "iris", "structure", "status, and data", _ROWS, labels("data")),
-    Healthy("envelope_nested", "iris", "structure", "code, message, and data two keys deep", _ROWS, labels("data", "predictions")),
-    Healthy("metadata", "iris", "structure", "version, time and latency beside the predictions", _ROWS, _PREDICTIONS),
-    Healthy("echo", "iris", "structure", "each prediction beside its input", records_in("flowers"), labels("*", "prediction")),
     Healthy(
-        "errors_200", "churn", "either", "what is wrong is refused with status 200 and an error", record_in("data"), _ONE, one_row=True,
+        "envelope_nested", "iris", "structure", "code, message, and data two keys deep",
+        _ROWS, labels("data", "predictions"),
     ),
-    Healthy("explained", "iris", "structure", "four numbers of another kind beside the predictions", _ROWS, _PREDICTIONS),
+    Healthy(
+        "metadata", "iris", "structure", "version, time and latency beside the predictions",
+        _ROWS, _PREDICTIONS,
+    ),
+    Healthy(
+        "echo", "iris", "structure", "each prediction beside its input",
+        records_in("flowers"), labels("*", "prediction"),
+    ),
+    Healthy(
+        "errors_200", "churn", "either", "invalid input is refused with status 200 and an error",
+        record_in("data"), _ONE, one_row=True,
+    ),
+    Healthy(
+        "explained", "iris", "structure", "four numbers of another kind beside the predictions",
+        _ROWS, _PREDICTIONS,
+    ),
 )  # fmt: skip
 
 PROBABILITIES = (
-    Healthy("proba_matrix", "iris", "structure", "the matrix alone: a number for each class", _ROWS, parts(probabilities=())),
     Healthy(
-        "proba_as_predictions", "iris", "structure", "predictions has a number for each class, and they sum to 1",
+        "proba_matrix", "iris", "structure", "the matrix alone: a number for each class",
+        _ROWS, parts(probabilities=()),
+    ),
+    Healthy(
+        "proba_as_predictions", "iris", "structure",
+        "predictions has a number for each class, and they sum to 1",
         matrix_in("instances"), parts(probabilities=("predictions",)),
     ),
-    Healthy("proba_one", "iris", "either", "one row, and a number for each class", record_in("flower"), one(parts(probabilities=())), one_row=True),
     Healthy(
-        "label_and_by_class_one", "flowers", "structure", "the model's own word, and probabilities keyed by such",
-        record_in("flower"), lambda answer: {"predictions": [answer["prediction"]]} | by_name(IRIS_WORDS)([answer["probabilities"]]), one_row=True,
+        "proba_one", "iris", "either", "one row, and a number for each class",
+        record_in("flower"), one(parts(probabilities=())), one_row=True,
+    ),
+    Healthy(
+        "label_and_by_class_one", "flowers", "structure",
+        "the model's own word, and probabilities keyed by such words",
+        record_in("flower"), label_by_class, one_row=True,
     ),
     Healthy("proba_two", "churn", "structure", "two classes, both given", records_in("data"), _BOTH),
-    Healthy("proba_float32", "fraud", "structure", "numbers of float32, as the model gives them", _ROWS, _BOTH),
+    Healthy(
+        "proba_float32", "fraud", "structure", "numbers of float32, as the model gives them",
+        _ROWS, _BOTH,
+    ),
     Healthy(
         "answer_dicts", "iris", "structure", "an object a row",
         _ROWS, parts(predictions=("*", "prediction"), probabilities=("*", "probabilities")),
     ),
-    Healthy("proba_by_class", "flowers", "structure", "keyed by the model's own classes", _ROWS, by_name(IRIS_WORDS)),
+    Healthy(
+        "proba_by_class", "flowers", "structure", "keyed by the model's own classes",
+        _ROWS, by_name(IRIS_WORDS),
+    ),
     Healthy(
         "proba_by_class_one", "flowers", "structure", "the same, for one row",
         record_in("flower"), lambda answer: by_name(IRIS_WORDS)([answer]), one_row=True,
@@ -442,13 +615,23 @@ PROBABILITIES = (
         "label_and_by_class", "iris", "structure", "a label, and probabilities keyed by class",
         _ROWS, lambda answer: labels("*", "label")(answer) | by_name("012", "*", "probabilities")(answer),
     ),
-    Healthy("proba_by_name", "iris", "declaration", "keyed by names that the model does not know", _ROWS, by_name(IRIS_WORDS)),
+    Healthy(
+        "proba_by_name", "iris", "declaration", "keyed by names that the model does not know",
+        _ROWS, by_name(IRIS_WORDS),
+    ),
     Healthy(
         "proba_columns", "flowers", "structure", "a list for each of the model's classes",
-        _ROWS, lambda answer: {"probabilities": list(map(list, zip(*(answer[name] for name in IRIS_WORDS), strict=True)))},
+        _ROWS, class_columns,
     ),
-    Healthy("sorted_scores", "topics", "structure", "every class with its score, sorted, as transformers has them", texts_in("texts"), scores_sorted),
-    Healthy("top_two", "flowers", "either", "the two best classes with their scores", _ROWS, labels("*", 0, "label")),
+    Healthy(
+        "sorted_scores", "topics", "structure",
+        "every class with its score, sorted, as transformers has them",
+        texts_in("texts"), scores_sorted,
+    ),
+    Healthy(
+        "top_two", "flowers", "either", "the two best classes with their scores",
+        _ROWS, labels("*", 0, "label"),
+    ),
     Healthy(
         "label_score", "topics", "either", "a label, and a score that is its own", texts_in("texts"),
         parts(predictions=("*", "label"), confidence=("*", "score")),
@@ -457,47 +640,72 @@ PROBABILITIES = (
         "nested_result", "topics", "either", "the same, one row, two keys deep", record_in(),
         one(parts(predictions=("result", "label"), confidence=("result", "score"))), one_row=True,
     ),
-    Healthy("pairs", "topics", "either", "[label, its probability]", texts_in("texts"), parts(predictions=("*", 0), confidence=("*", 1))),
-    Healthy("triples", "iris", "declaration", "[label, P(class 0), version]", _ROWS, parts(predictions=("*", 0), probability_0=("*", 1))),
-    Healthy("triples_confidence", "iris", "either", "[label, its probability, version]", _ROWS, parts(predictions=("*", 0), confidence=("*", 1))),
-    Healthy("positive_numbers", "credit", "declaration", "one number a row: P(class 1)", _ROWS, parts(probability_1=())),
-    Healthy("positive_array", "fraud", "declaration", "the same, as an array of float32", _ROWS, parts(probability_1=())),
+    Healthy(
+        "pairs", "topics", "either", "[label, its probability]",
+        texts_in("texts"), parts(predictions=("*", 0), confidence=("*", 1)),
+    ),
+    Healthy(
+        "triples", "iris", "declaration", "[label, P(class 0), version]",
+        _ROWS, parts(predictions=("*", 0), probability_0=("*", 1)),
+    ),
+    Healthy(
+        "triples_confidence", "iris", "either", "[label, its probability, version]",
+        _ROWS, parts(predictions=("*", 0), confidence=("*", 1)),
+    ),
+    Healthy(
+        "positive_numbers", "credit", "declaration", "one number a row: P(class 1)",
+        _ROWS, parts(probability_1=()),
+    ),
+    Healthy(
+        "positive_array", "fraud", "declaration", "the same, as an array of float32",
+        _ROWS, parts(probability_1=()),
+    ),
     Healthy(
         "positive_named", "churn", "declaration", "the name says whose probability, to a reader",
         record_in("customer"), one(parts(probability_1=("churn_probability",))), one_row=True,
     ),
-    Healthy("scores", "credit", "either", "labels, and P(class 1) as scores", _ROWS, parts(predictions=("predictions",), probability_1=("scores",))),
     Healthy(
-        "negative_numbers", "credit", "declaration", "P(class 0), for that is what the team asks",
+        "scores", "credit", "either", "labels, and P(class 1) as scores",
+        _ROWS, parts(predictions=("predictions",), probability_1=("scores",)),
+    ),
+    Healthy(
+        "negative_numbers", "credit", "declaration", "P(class 0), the one that the team needs",
         _ROWS, parts(probability_0=("repayment_probability",)),
     ),
     Healthy(
-        "confidence", "iris", "either", "labels, and the probability of each", _ROWS, parts(predictions=("predictions",), confidence=("confidence",)),
+        "confidence", "iris", "either", "labels, and the probability of each",
+        _ROWS, parts(predictions=("predictions",), confidence=("confidence",)),
     ),
     Healthy(
         "confidence_one", "churn", "either", "the same, for one row, with a version",
-        record_in("customer"), one(parts(predictions=("prediction",), confidence=("confidence",))), one_row=True,
+        record_in("customer"), one(parts(predictions=("prediction",), confidence=("confidence",))),
+        one_row=True,
     ),
     Healthy(
-        "margins", "churn", "declaration", "what decision_function gives", records_in("data"),
+        "margins", "churn", "declaration", "the output of decision_function", records_in("data"),
         each(lambda margin: 1 / (1 + np.exp(-margin)), parts(probability_1=())), within=1e-12,
     ),
-    Healthy("rounded_one", "iris", "declaration", "probabilities with one decimal", _ROWS, _BOTH, within=0.05),
+    Healthy(
+        "rounded_one", "iris", "declaration", "probabilities with one decimal",
+        _ROWS, _BOTH, within=0.05,
+    ),
     Healthy(
         "rounded_three", "churn", "declaration", "probabilities with three decimals, alone",
         records_in("data"), parts(probabilities=()), within=0.0005,
     ),
     Healthy(
         "rounded_four", "churn", "declaration", "P(class 1) with four decimals",
-        records_in("data"), parts(predictions=("*", "prediction"), probability_1=("*", "probability")), within=0.00005,
+        records_in("data"), parts(predictions=("*", "prediction"), probability_1=("*", "probability")),
+        within=0.00005,
     ),
     Healthy(
         "percent", "churn", "declaration", "P(class 1) in percent", record_in("customer"),
-        lambda answer: {"predictions": [answer["prediction"]], "probability_1": [answer["probability"] / 100]}, one_row=True, within=1e-12,
+        percent, one_row=True, within=1e-12,
     ),
     Healthy(
-        "percent_text", "churn", "declaration", "the same, as text with one decimal", record_in("customer"),
-        lambda answer: {"probability_1": [float(answer["churn"].rstrip("%")) / 100]}, one_row=True, within=0.0005,
+        "percent_text", "churn", "declaration", "the same, as text with one decimal",
+        record_in("customer"), lambda answer: {"probability_1": [float(answer["churn"].rstrip("%")) / 100]},
+        one_row=True, within=0.0005,
     ),
     Healthy(
         "proba_text", "churn", "structure", "numbers as text, with all their digits", records_in("data"),
@@ -512,13 +720,26 @@ PROBABILITIES = (
 REGRESSION = (
     Healthy("price_number", "price", "structure", "a bare number", record_in(), _ONE_OF_ITSELF, one_row=True),
     Healthy("price_list", "price", "structure", "the list alone", _ROWS, _ITSELF),
-    Healthy("price_column", "price", "structure", "one number a row, in a column: (n, 1)", _ROWS, labels("*", 0)),
-    Healthy("price_dict", "price", "structure", "the only number is under price", record_in("house"), one(labels("price")), one_row=True),
-    Healthy("price_rounded", "price", "declaration", "two decimals", record_in("house"), one(labels("price")), one_row=True, within=0.005),
-    Healthy("price_rounded_list", "price", "declaration", "two decimals, many rows", _ROWS, _PREDICTIONS, within=0.005),
     Healthy(
-        "price_text", "price", "declaration", "a price as people write it", record_in("house"),
-        lambda answer: {"predictions": [float(answer.removesuffix(" EUR"))]}, one_row=True, within=0.005, text=True,
+        "price_column", "price", "structure", "one number a row, in a column: (n, 1)",
+        _ROWS, labels("*", 0),
+    ),
+    Healthy(
+        "price_dict", "price", "structure", "the only number is under price",
+        record_in("house"), one(labels("price")), one_row=True,
+    ),
+    Healthy(
+        "price_rounded", "price", "declaration", "two decimals",
+        record_in("house"), one(labels("price")), one_row=True, within=0.005,
+    ),
+    Healthy(
+        "price_rounded_list", "price", "declaration", "two decimals, many rows",
+        _ROWS, _PREDICTIONS, within=0.005,
+    ),
+    Healthy(
+        "price_text", "price", "declaration", "a price as people write it",
+        record_in("house"), lambda answer: {"predictions": [float(answer.removesuffix(" EUR"))]},
+        one_row=True, within=0.005, text=True,
     ),
     Healthy(
         "price_metadata", "price", "either", "two numbers: the price, and a latency",
@@ -530,16 +751,19 @@ REGRESSION = (
     ),
     Healthy(
         "interval_lists", "forecast", "structure", "lower and upper, as two lists", _ROWS,
-        lambda answer: _PREDICTIONS(answer) | {"intervals": list(map(list, zip(answer["lower"], answer["upper"], strict=True)))},
-    ),
-    Healthy("interval_pairs", "forecast", "structure", "a pair a row", _ROWS, parts(predictions=("predictions",), intervals=("intervals",))),
-    Healthy(
-        "interval_objects", "forecast", "structure", "prediction, lower and upper a row", _ROWS,
-        lambda answer: labels("*", "prediction")(answer) | {"intervals": [[row["lower"], row["upper"]] for row in answer]},
+        bounds,
     ),
     Healthy(
-        "quantiles", "forecast", "declaration", "which quantile is the prediction", _ROWS,
-        lambda answer: labels("*", "p50")(answer) | {"intervals": [[row["p10"], row["p90"]] for row in answer]},
+        "interval_pairs", "forecast", "structure", "a pair a row",
+        _ROWS, parts(predictions=("predictions",), intervals=("intervals",)),
+    ),
+    Healthy(
+        "interval_objects", "forecast", "structure", "prediction, lower and upper a row",
+        _ROWS, interval_in_rows("prediction", "lower", "upper"),
+    ),
+    Healthy(
+        "quantiles", "forecast", "declaration", "which quantile is the prediction",
+        _ROWS, interval_in_rows("p50", "p10", "p90"),
     ),
 )  # fmt: skip
 
@@ -568,19 +792,34 @@ UNJUDGED = (
 STRANGERS = (*INPUTS, *PREDICTIONS, *PROBABILITIES, *REGRESSION, *UNJUDGED)
 
 SMALL = (
-    Healthy("predict", "iris", "structure", "one route, called predict", _ROWS, _PREDICTIONS, service="Predict"),
     Healthy(
-        "classify", "iris", "structure", "one route, called otherwise", matrix_in("input_series"), _ITSELF,
+        "predict", "iris", "structure", "one route, called predict",
+        _ROWS, _PREDICTIONS, service="Predict",
+    ),
+    Healthy(
+        "classify", "iris", "structure", "one route with another name", matrix_in("input_series"), _ITSELF,
         lax=("contract.refuses_wrong_width", "contract.refuses_text_for_number"), service="Classify",
     ),
-    Healthy("predict", "iris", "either", "predict beside predict_proba", _ROWS, _ITSELF, service="ProbabilityRoute"),
-    Healthy("predict", "iris", "either", "predict beside predict_batch", record_in("flower"), _ONE, one_row=True, service="PredictAndBatch"),
+    Healthy(
+        "predict", "iris", "either", "predict beside predict_proba",
+        _ROWS, _ITSELF, service="ProbabilityRoute",
+    ),
+    Healthy(
+        "predict", "iris", "either", "predict beside predict_batch",
+        record_in("flower"), _ONE, one_row=True, service="PredictAndBatch",
+    ),
     Healthy(
         "invocations", "iris", "structure", "one route that takes rows, beside health and model_info",
         matrix_in("inputs"), _PREDICTIONS, service="WithHealth",
     ),
-    Healthy("v1/predict", "iris", "either", "two versions, of which neither comes first", _ROWS, _ITSELF, service="Versions"),
+    Healthy(
+        "v1/predict", "iris", "either", "two versions, of which neither comes first",
+        _ROWS, _ITSELF, service="Versions",
+    ),
     Healthy("", "iris", "structure", "the route is /", _ROWS, _ITSELF, service="RootRoute"),
-    Healthy("predict", "iris", "structure", "predict beside a stream", _ROWS, _ITSELF, service="StreamBeside"),
+    Healthy(
+        "predict", "iris", "structure", "predict beside a stream",
+        _ROWS, _ITSELF, service="StreamBeside",
+    ),
 )  # fmt: skip
 """Routes that must be found without being named."""

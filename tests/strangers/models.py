@@ -1,4 +1,4 @@
-"""The few models that the services serve and the tests ask in memory: trained alike, to the last bit, wherever this is imported."""
+"""The models that the services serve and the tests call in memory, bit for bit alike at each import."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _chances = CHURN.predict_proba(CUSTOMERS)[:, 1]
 _close = np.flatnonzero((_chances > 0.5) & (_chances < 0.54))[:2]
 CHURN_ROWS = CUSTOMERS.iloc[[*range(ROWS - 2), *_close]].reset_index(drop=True)
 
-# The same two classes, from numbers alone, by trees that work in float32 (XGBoost), and by those that work in float64 (LightGBM).
+# The same two classes, from numbers alone, by trees in float32 (XGBoost) and by trees in float64 (LightGBM).
 FRAUD_COLUMNS = _NUMBERS
 _numbers = CUSTOMERS[_NUMBERS].to_numpy(dtype=float)
 FRAUD = XGBClassifier(n_estimators=20, max_depth=3, random_state=SEED, n_jobs=1).fit(_numbers, CHURNED)
@@ -120,7 +120,7 @@ _topics = [topic for topic in _WORDS for _ in range(20)]
 
 
 class Topics:
-    """A classifier of texts, asked with a frame of one column or with a list of texts, as a text pipeline is."""
+    """A classifier of texts: like a text pipeline, it takes a frame of one column or a list of texts."""
 
     def __init__(self) -> None:
         self.pipeline = make_pipeline(CountVectorizer(), LogisticRegression()).fit(_texts, _topics)

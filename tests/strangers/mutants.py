@@ -1,4 +1,4 @@
-"""Services with a defect each, in the forms of ``services.py``: whatever an answer's reader forgives, none of these may pass."""
+"""Services with a defect each, in the forms of ``services.py``: none of them may pass, however it is read."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def another(flower: Any) -> Any:
 
 @bentoml.service(traffic={"timeout": 60})
 class Mutants:
-    # -- labels --------------------------------------------------------------------------------------------------------
+    # -- labels ----------------------------------------------------------------------------------------------
 
     @bentoml.api
     def labels_swapped(self, data: list[Customer]) -> list[int]:
@@ -122,7 +122,7 @@ class Mutants:
         label = int(IRIS.predict(iris(flower))[0])
         return {"prediction": (label + 1) % 3, "raw": label}
 
-    # -- rows ----------------------------------------------------------------------------------------------------------
+    # -- rows ------------------------------------------------------------------------------------------------
 
     @bentoml.api
     def constant(self, rows: Matrix) -> list[int]:
@@ -226,7 +226,7 @@ class Mutants:
             for flower, label in zip(flowers, labels, strict=True)
         ]
 
-    # -- columns -------------------------------------------------------------------------------------------------------
+    # -- columns ---------------------------------------------------------------------------------------------
 
     @bentoml.api
     def preprocessor_dropped(self, data: list[Customer]) -> list[int]:
@@ -262,7 +262,7 @@ class Mutants:
     def texts_reversed(self, texts: Strings) -> list[str]:
         return TOPICS.predict(worded(texts)[::-1]).tolist()
 
-    # -- probabilities ---------------------------------------------------------------------------------------------------
+    # -- probabilities ---------------------------------------------------------------------------------------
 
     @bentoml.api
     def classes_permuted(self, rows: Matrix) -> dict:
@@ -432,7 +432,7 @@ class Mutants:
         labels = IRIS.predict(matrix(rows))
         return {"predictions": labels.tolist(), "probabilities": np.eye(3)[labels].tolist()}
 
-    # -- rounding --------------------------------------------------------------------------------------------------------
+    # -- rounding --------------------------------------------------------------------------------------------
 
     @bentoml.api
     def rounding_flips(self, data: list[Customer]) -> dict:
@@ -465,7 +465,7 @@ class Mutants:
     def rounded_to_nothing(self, data: list[Customer]) -> list[list[float]]:
         return proba(CHURN, customers(data)).round(0).tolist()
 
-    # -- regression ------------------------------------------------------------------------------------------------------
+    # -- regression ------------------------------------------------------------------------------------------
 
     @bentoml.api
     def tiny_change(self, rows: Dense) -> dict:

@@ -1,4 +1,4 @@
-"""Healthy services, each route in a form that teams use: every one gives exactly what the model in memory gives.
+"""Healthy services, with each route in a form that teams use: all answer exactly as the model in memory.
 
 Bad input is refused with status 400, as a careful team does; what is left of the forms themselves is theirs.
 """
@@ -223,7 +223,7 @@ Strings = list[Annotated[str, Field(strict=True)]]
 
 @bentoml.service(traffic={"timeout": 60})
 class Strangers:
-    # -- how rows are sent ---------------------------------------------------------------------------------------------
+    # -- how rows are sent -----------------------------------------------------------------------------------
 
     @bentoml.api
     def rows_lists(self, rows: Matrix) -> dict:
@@ -438,7 +438,7 @@ class Strangers:
         ctx.response.headers["X-Model-Version"] = "3"
         return IRIS.predict(matrix(rows)).tolist()
 
-    # -- predictions -------------------------------------------------------------------------------------------------
+    # -- predictions -----------------------------------------------------------------------------------------
 
     @bentoml.api
     def bare_list(self, rows: Matrix) -> list[int]:
@@ -589,7 +589,7 @@ class Strangers:
             "feature_importance": dict(zip(IRIS_COLUMNS, IRIS.feature_importances_.tolist(), strict=True)),
         }
 
-    # -- probabilities -----------------------------------------------------------------------------------------------
+    # -- probabilities ---------------------------------------------------------------------------------------
 
     @bentoml.api
     def proba_matrix(self, rows: Matrix) -> np.ndarray:
@@ -819,7 +819,7 @@ class Strangers:
             "risk": "high" if chance > 0.7 else "medium" if chance > 0.3 else "low",
         }
 
-    # -- regression ----------------------------------------------------------------------------------------------------
+    # -- regression ------------------------------------------------------------------------------------------
 
     @bentoml.api
     def price_number(self, tenure_months: Number, monthly_spend: Number, support_calls: Number) -> float:
@@ -891,7 +891,7 @@ class Strangers:
         pairs = zip(FORECAST.predict(table).tolist(), FORECAST.predict_interval(table).tolist(), strict=True)
         return [{"p10": low, "p50": value, "p90": high} for value, (low, high) in pairs]
 
-    # -- what cannot be judged -------------------------------------------------------------------------------------------
+    # -- what cannot be judged -------------------------------------------------------------------------------
 
     @bentoml.api
     async def stream(self, rows: Matrix) -> AsyncGenerator[str, None]:
@@ -910,7 +910,7 @@ class Strangers:
         return {"prediction": int(np.asarray(picture.convert("L"), dtype=int).sum() % 3)}
 
 
-# -- services of few routes, where finding the route is part of the matter ------------------------------------------------
+# -- services with few routes, whose route must be found ----------------------------------------------------
 
 
 @bentoml.service

@@ -1,4 +1,4 @@
-"""How many requests a judgement takes, and what many of them come to behind a gateway that fails now and then."""
+"""The number of requests per check, and the outcome of many runs behind a gateway that fails now and then."""
 
 from __future__ import annotations
 

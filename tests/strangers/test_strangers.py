@@ -1,4 +1,4 @@
-"""Healthy services in the forms that teams use are not accused, and nothing that is wrong passes for one of them."""
+"""Healthy services in the forms that teams use do not fail, and no mutant of them passes."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def differences(found: Parts, memory: Parts, within: float) -> list[str]:
     return [name for name, values in found.items() if values != memory[name]]
 
 
-# -- the test bed itself: the healthy are healthy, and the mutants are not ----------------------------------------------
+# -- the test bed itself: healthy services are healthy, and mutants are not ----------------------------------
 
 
 @pytest.mark.parametrize("case", cases(STRANGERS))
@@ -142,7 +142,7 @@ def test_every_route_is_in_the_tables(strangers: Deployment, mutants: Deployment
         assert {route["route"] for route in schema["routes"]} == routes
 
 
-# -- what Tier0 says of them -------------------------------------------------------------------------------------------
+# -- Tier0's judgements --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", cases(STRANGERS))
@@ -214,7 +214,7 @@ def test_the_route_that_predicts_is_found(http: httpx.Client, case: Healthy) -> 
     assert verdict.target["route"] == case.route
 
 
-# -- what is between Tier0 and the service ------------------------------------------------------------------------------
+# -- gateways between Tier0 and the service ------------------------------------------------------------------
 
 
 FEW, MANY, SEED = 0.04, 0.12, 1
@@ -330,7 +330,7 @@ def test_hanging_up_after_a_500_is_done_as_uvicorn_does_it() -> None:
     assert server.hung_up == 1
 
 
-# -- what is declared --------------------------------------------------------------------------------------------------
+# -- declarations --------------------------------------------------------------------------------------------
 
 
 UNREADABLE = {
@@ -349,12 +349,21 @@ DRAFTED = [
     case for case in STRANGERS if case.meaning in {"declaration", "either"} and case.name not in UNREADABLE
 ]
 TWINS = {
-    "names_swapped": "names", "names_permuted": "names", "name_of_one_swapped": "one_name", "booleans_inverted": "booleans",
+    "names_swapped": "names",
+    "names_permuted": "names",
+    "name_of_one_swapped": "one_name",
+    "booleans_inverted": "booleans",
     "yes_no_swapped": "yes_no",
-    "negative_array": "positive_array", "negative_named": "positive_named", "negative_percent": "percent", "negative_scores": "scores",
-    "positive_one_off": "positive_numbers", "confidence_of_another_row": "confidence", "triples_of_another_row": "triples",
-    "rounded_price_of_another": "price_rounded_list", "quantiles_shifted": "quantiles",
-}  # fmt: skip
+    "negative_array": "positive_array",
+    "negative_named": "positive_named",
+    "negative_percent": "percent",
+    "negative_scores": "scores",
+    "positive_one_off": "positive_numbers",
+    "confidence_of_another_row": "confidence",
+    "triples_of_another_row": "triples",
+    "rounded_price_of_another": "price_rounded_list",
+    "quantiles_shifted": "quantiles",
+}
 """A mutant, and the healthy route whose contract a team has committed."""
 
 

@@ -1,4 +1,4 @@
-"""A gateway in front of a service that fails a share of requests, as gateways do; and a server that hangs up after each 500."""
+"""A gateway that fails a share of the requests to a service, and a server that hangs up after each 500."""
 
 from __future__ import annotations
 
@@ -157,14 +157,14 @@ class Connection:
 
 
 class Gateway(Loopback):
-    """A gateway in front of *url* that fails some of the requests, and passes on all others, in both directions.
+    """A gateway in front of *url* that fails some of the requests and passes on all others.
 
     Args:
         url: of the service behind it.
         share: of the requests that fail.
-        faults: how they fail, drawn by lot: a status of the gateway's own (429 with Retry-After: 0), ``reset`` before the
-            answer, or ``reset_reused``: the connection is reset when the caller uses it for another request.
-        seed: of the lot.
+        faults: how they fail, drawn at random: a status of the gateway's own (429 with Retry-After: 0),
+            ``reset`` before the answer, or ``reset_reused``: the connection is reset once it is reused.
+        seed: of the random draw.
 
     Attributes:
         failed: how often each fault came about.
@@ -217,7 +217,7 @@ class Gateway(Loopback):
 
 
 class HangsUpAfter500(Loopback):
-    """A service that answers bad input with 500, and closes the connection after that without saying so, as uvicorn does.
+    """A service that responds to bad input with 500, then closes the connection unannounced, as uvicorn does.
 
     Args:
         predict: is given the body of a request as it was parsed; what it raises becomes a 500.

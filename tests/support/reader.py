@@ -1,4 +1,4 @@
-"""A reader who follows a page: writes its files, types its commands, and has the services run that it starts."""
+"""A reader who follows a page: writes its files, runs its commands, and keeps its services running."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ READY_WITHIN = 180.0
 COMMAND_WITHIN = 600.0
 RUN_SESSION = """
 import ast, asyncio, inspect, sys
-code = compile(open(sys.argv[1], encoding="utf-8").read(), sys.argv[1], "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+source = open(sys.argv[1], encoding="utf-8").read()
+code = compile(source, sys.argv[1], "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 async def main():
     await eval(code, {"__name__": "session"})
 if code.co_flags & inspect.CO_COROUTINE:
@@ -116,9 +117,14 @@ class Reader:
         script = self.folder / "session.py"
         script.write_text(self._as_run("\n".join([before, *blocks])), encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-c", RUN_SESSION, str(script)], cwd=self.folder, env={**self.environment(), "PYTHONPATH": str(self.folder)},
-            capture_output=True, text=True, check=False, timeout=COMMAND_WITHIN,
-        )  # fmt: skip
+            [sys.executable, "-c", RUN_SESSION, str(script)],
+            cwd=self.folder,
+            env={**self.environment(), "PYTHONPATH": str(self.folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_WITHIN,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     def environment(self) -> dict[str, str]:

@@ -71,7 +71,7 @@ def _typed(text: str) -> Iterator[Command]:
 
 
 def _steps(workflow: Any) -> Iterator[str]:
-    """The shell commands of a workflow of GitHub or a pipeline of GitLab, in the order in which they are run."""
+    """The shell commands of a GitHub workflow or a GitLab pipeline, in the order in which they are run."""
     if isinstance(workflow, dict):
         for key, value in workflow.items():
             if key == "run":

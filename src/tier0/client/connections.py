@@ -89,8 +89,8 @@ class Connections:
     ) -> httpx.Response:
         """Send a request on a connection for calls, and read the complete response.
 
-        The request is built here because httpx parses the URL and merges parameters, cookies and headers again
-        for each request, which takes a tenth of a call.
+        The request is built here because httpx parses the URL and merges parameters, cookies and headers
+        again for each request, which takes a tenth of a call.
         """
         request = httpx.Request(method, _parse_url(url), headers={**self.headers, **headers}, content=body)
         return await self.calls.send(request)

@@ -1,6 +1,6 @@
-"""The zoo: one real BentoML service, a route for every mutant, and beside them the healthy routes that they were made from.
+"""The zoo: one real BentoML service with a route for every mutant, and the healthy routes beside them.
 
-Every route is written as the service of somebody who made that mistake would be; `MUTANTS` in ``mutants.py`` says which.
+Every route is written as a developer who makes that mistake would; `MUTANTS` in ``mutants.py`` names it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def checked(x: Any, width: int = WIDTH, *, missing: bool = False) -> Any:
         array = array.astype(float)
     if array.ndim != 2 or array.shape[1] != width or array.dtype.kind not in "fiu":
         raise InvalidArgument(
-            f"x: a matrix of numbers with {width} columns was expected, and one of {array.dtype} {array.shape} came"
+            f"x: a matrix of numbers with {width} columns was expected, "
+            f"and one of {array.dtype} {array.shape} came"
         )
     if np.isinf(array).any() or (np.isnan(array).any() and not missing):
         raise InvalidArgument("x: every value must be finite")
@@ -793,7 +794,7 @@ class Zoo:
 
     @bentoml.api
     def sign_of_the_effect(self, frame: pd.DataFrame) -> dict[str, Any]:
-        """Treated and untreated are mistaken for each other: consistent in itself, and the opposite of what is true."""
+        """Treated and untreated are swapped: consistent in itself, and the opposite of the truth."""
         answer = self.estimate("training_effect", frame)
         return {
             "predictions": [-effect for effect in answer["predictions"]],

@@ -1,4 +1,4 @@
-"""Trains the zoo's models, keeps what they say in memory as golden rows, and then saves them: right, and wrong in every way listed.
+"""The zoo's models: trained, given golden rows in memory, and saved correctly or with a defect each.
 
 Run as ``python train.py FOLDER`` with BENTOML_HOME set: BentoML's first use fixes its home.
 """
@@ -164,9 +164,14 @@ def people(count: int) -> pd.DataFrame:
             "region": RNG.choice(["North", "South", "West"], count),
             "income": RNG.normal(50, 15, count).round(2),
             "plan": RNG.choice(["basic", "plus", "premium"], count),
-            "called": [f"2024-{month:02d}-{day:02d}T{hour:02d}:30:00+05:00" for month, day, hour in zip(RNG.integers(1, 13, count), RNG.integers(1, 13, count), hours, strict=True)],
+            "called": [
+                f"2024-{month:02d}-{day:02d}T{hour:02d}:30:00+05:00"
+                for month, day, hour in zip(
+                    RNG.integers(1, 13, count), RNG.integers(1, 13, count), hours, strict=True
+                )
+            ],
         }
-    )  # fmt: skip
+    )
 
 
 def mixed() -> None:
@@ -200,10 +205,11 @@ def mixed() -> None:
         {"region": coded["region"].cat.codes, "plan": coded["plan"].cat.codes, "income": coded["income"]}
     )
     trees = RandomForestClassifier(n_estimators=20, random_state=0).fit(as_codes, y)
+    vocabulary = OneHotEncoder(categories=[["North", "South", "West"], ["basic", "plus", "premium"]])
     by_vocabulary = make_pipeline(
-        ColumnTransformer([("codes", OneHotEncoder(categories=[["North", "South", "West"], ["basic", "plus", "premium"]]), ["region", "plan"])], remainder="passthrough"),
+        ColumnTransformer([("codes", vocabulary, ["region", "plan"])], remainder="passthrough"),
         RandomForestClassifier(n_estimators=20, random_state=0),
-    ).fit(coded.astype({"region": object, "plan": object}), y)  # fmt: skip
+    ).fit(coded.astype({"region": object, "plan": object}), y)
     golden("coded", by_vocabulary, coded.astype({"region": object, "plan": object})[:24])
     save("coded", bentoml.sklearn, by_vocabulary)
     save("par26", bentoml.sklearn, trees)
@@ -214,7 +220,7 @@ def mixed() -> None:
 
 
 def kinds() -> None:
-    """The models of the three services by kind: classes with a threshold, values and effects with intervals."""
+    """The models of the three service kinds: classes with a threshold, values and effects with intervals."""
     for train in TRAINERS.values():
         for example in train(7):
             golden(example.name, example.model, example.examples, threshold=example.threshold)
