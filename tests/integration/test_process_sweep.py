@@ -38,7 +38,7 @@ def test_a_killed_run_leaves_no_process_that_a_test_started(tmp_path: Path, work
         "-p", "no:opik", "-p", "tests.support.process_sweep", *workers, env={"PYTHONPATH": str(ROOT)}
     )
     run.wait_for((folder / "up").exists)
-    assert len(run.processes()) >= 4, "the run, what sweeps after it, a server and its worker"
+    run.wait_for(lambda: len(run.processes()) >= 4)  # the run, its sweeper, a server and the server's worker
 
     process.kill()
     process.wait()

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tier0.checks.serving.harness.sender import Sender
@@ -523,6 +523,7 @@ def test_labels_of_any_name_are_compared_by_their_name(labels: list[str], data: 
         lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(), inner),
     )
 )
+@example([None, [], {"¹": None}])  # a digit, and not a number
 def test_any_answer_can_be_looked_at(answer: Any) -> None:
     for golden in (FLOWERS, YES, PRICES):
         look(answer, golden)

@@ -98,7 +98,7 @@ def _has(row: Any, path: str) -> bool:
     for part in path.split("."):
         if isinstance(row, Mapping) and part in row:
             row = row[part]
-        elif isinstance(row, list) and part.isdigit() and int(part) < len(row):
+        elif isinstance(row, list) and part.isascii() and part.isdigit() and int(part) < len(row):
             row = row[int(part)]
         else:
             return False
