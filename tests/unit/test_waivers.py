@@ -35,7 +35,7 @@ def test_a_waiver_is_active_on_its_last_day() -> None:
 @pytest.mark.parametrize(
     ("text", "entry_and_value"),
     [
-        ("schema = 2", "schema = 2"),
+        ("schema = 2", "schema = 1, got 2"),
         ("schema = 1\n[other]", "'other'"),
         ("schema = 1\n[waive]\ncheck = 'x'", r"\[waive\]"),
         (
