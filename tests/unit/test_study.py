@@ -289,8 +289,9 @@ def test_unusable_dates_are_rejected(tmp_path: Path, case: str, part: str) -> No
 
 
 def test_a_date_of_a_built_in_data_set_is_rejected() -> None:
-    with pytest.raises(SettingsError, match="date = 'day'"):
+    with pytest.raises(SettingsError) as rejected:
         merge_settings({"date": "day"}, {})
+    assert (rejected.value.setting, rejected.value.source) == ("date", "--tier0-date")
 
 
 def test_importances_are_ranked_and_a_leaking_feature_is_reported() -> None:
