@@ -1,7 +1,8 @@
-"""A run of our tests that is killed leaves no process, though a test started it by hand."""
+"""A run of our tests that is killed or interrupted leaves no process, though a test started it by hand."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,11 @@ time.sleep(600)
 """
 
 
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
-def test_a_killed_run_leaves_no_process_that_a_test_started(tmp_path: Path, workers: list[str]) -> None:
+def test_no_process_that_a_test_started_is_left(
+    tmp_path: Path, workers: list[str], end: signal.Signals
+) -> None:
     folder, tmp = tmp_path / "project", tmp_path / "t"
     folder.mkdir()
     tmp.mkdir()
@@ -40,7 +44,7 @@ def test_a_killed_run_leaves_no_process_that_a_test_started(tmp_path: Path, work
     run.wait_for((folder / "up").exists)
     run.wait_for(lambda: len(run.processes()) >= 4)  # the run, its sweeper, a server and the server's worker
 
-    process.kill()
+    process.send_signal(end)
     process.wait()
 
     run.assert_gone_within(20)

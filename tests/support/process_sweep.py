@@ -1,4 +1,4 @@
-"""A plugin of pytest: when a run of our tests is killed, no process that a test started is left.
+"""A plugin of pytest: when a run of our tests has ended or was killed, none of its processes is left.
 
 Every process that a run starts inherits the run's mark in its environment. Another process waits for the
 end of the run, and kills what has the mark. Servers that have a guard of their own have time for it.
@@ -7,7 +7,6 @@ end of the run, and kills what has the mark. Servers that have a guard of their 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 import uuid
@@ -20,7 +19,6 @@ MARKS = "TESTS_OF_RUNS"
 """The environment variable with the marks of a run and of the runs around it, separated by spaces."""
 GRACE = 3.0
 SWEEP_FOR = 10.0
-SWEEPER = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,19 +26,14 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     mark = uuid.uuid4().hex
     os.environ[MARKS] = f"{os.environ.get(MARKS, '')} {mark}".strip()
-    config.stash[SWEEPER] = subprocess.Popen(
+    nothing = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+    os.posix_spawn(
+        sys.executable,
         [sys.executable, __file__, str(os.getpid()), mark],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # signals to the run's group do not reach it
+        os.environ,
+        file_actions=nothing,
+        setpgroup=0,  # signals to the run's group do not reach it
     )
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if (sweeper := config.stash.get(SWEEPER, None)) is not None:
-        sweeper.kill()
-        sweeper.wait()
 
 
 def marked(mark: str) -> list[psutil.Process]:
