@@ -403,7 +403,7 @@ def test_a_model_that_cannot_be_pickled_is_told(tmp_path: Path, monkeypatch: pyt
 def test_a_comparison_on_a_sample_says_so(
     dataset: str, group: str | None, drawn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "MOST_ROWS", 200)
+    monkeypatch.setattr(selection, "MAX_ROWS", 200)
     options = {"dataset": dataset, "algorithms": "linear"}
     if dataset == "file":
         rows = pd.read_csv(write_rows(rows=800))
