@@ -7,7 +7,7 @@ REPORT := reports/tier0.html
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
-# Two processes: what is waited for in one, such as a server's start, is time for the other.
+# Two processes: while one waits, for example for a server to start, the other works.
 BY_TWO := -n 2 --dist loadfile
 # Two targets at a time, and the output of each in one piece where this make can do that.
 TWO_JOBS := $(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
@@ -58,9 +58,9 @@ layers: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(PYTEST) -q tests/unit -m "not alone and not slow and not torture" $(ARGS)
+	$(PYTEST) -q -n 2 tests/unit -m "not alone and not slow and not torture" $(ARGS)
 
-test: prepared lint ## the test command: lint, and every test that belongs in 15 minutes on two cores
+test: prepared lint ## the test command: lint, and every test that takes less than a minute
 	$(PYTEST) $(BY_TWO) -m "not alone and not slow and not torture" $(ARGS)
 	$(PYTEST) -m "alone and not slow and not torture" $(ARGS)
 
@@ -74,8 +74,7 @@ coverage: prepared ## lines that the tests reach, in every process; fails under 
 	$(BIN)/coverage run -m pytest -m "alone and not slow and not torture" $(ARGS); second=$$?; \
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$((first | second))
 
-# Others are asked, too, and their clients leave warnings behind.
-# One of them has a pytest plugin of its own, which would be imported in every run of ours: it gets an environment of its own.
+# schemathesis is a peer in the tests. Its pytest plugin would be imported in every run of ours: it gets an environment of its own.
 PEER := .venv/peers/bin/schemathesis
 $(PEER): $(READY)
 	@$(BIN)/python -m venv .venv/peers && .venv/peers/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
@@ -86,7 +85,7 @@ defects: $(READY) $(PEER) ## every defect of the list in a deployment, and the c
 torture: $(READY) $(PEER) ## kills at any moment, full disks, eight runs at once, load with faults, wrong requests: half an hour
 	TIER0_KILLS=$${TIER0_KILLS:-100} TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/plugin/test_torture.py tests/e2e/test_long_ones.py -o timeout=0 $(ARGS)
 
-docs: $(READY) ## the reference in docs/, written anew from the code
+docs: $(READY) ## the reference pages in docs/, generated from the code
 	@$(BIN)/python docs/reference.py
 
 bench: $(READY) ## the benchmarks, each beside its peer

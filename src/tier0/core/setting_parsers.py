@@ -93,7 +93,7 @@ def parse_waiting_time(text: str) -> float:
 def parse_port(text: str) -> Port:
     """Return a port: ``0``, ``3001`` or ``3001+``."""
     digits = text.removesuffix("+")
-    if not digits.isdigit() or int(digits) > MAX_PORT:
+    if not digits.isdecimal() or int(digits) > MAX_PORT:
         raise ValueError(
             "expected 0 (any free port), 3001 (exactly that port) or 3001+ (that port or the next free one)"
         )
