@@ -54,7 +54,7 @@ def plan(
     if study:
         path = Path("study.toml")
         path.write_text(study, encoding="utf-8")
-    return make_plan(options or {}, path, scope, steps, None, serve=False)
+    return make_plan(options or {}, path, scope, steps, serve=False)
 
 
 def write_rows(path: str = "rows.csv", rows: int = 120) -> str:

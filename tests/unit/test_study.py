@@ -217,6 +217,20 @@ def test_inapplicable_criteria_are_rejected(criterion: Criterion) -> None:
         choose_cohort(PATIENTS, (criterion,), Scope())
 
 
+@pytest.mark.parametrize("share", [0, 0.5, -0.1, float("nan")])
+def test_a_share_of_the_rarer_class_is_less_than_half(share: float) -> None:
+    with pytest.raises(StudyError, match=r"imbalanced .*0\.5"):
+        read_study(None, imbalanced=share)
+
+
+def test_a_study_may_make_a_class_rarer(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text("schema = 1\n[scope]\nimbalanced = 0.2\n", encoding="utf-8")
+
+    assert read_study(path).scope.imbalanced == 0.2
+    assert read_study(path, imbalanced=0.1).scope.imbalanced == 0.1
+
+
 def test_a_class_can_be_made_rarer() -> None:
     rarer = make_rarer(PATIENTS, 0.1, 7)
 

@@ -125,8 +125,8 @@ def _new_plan(given: GivenSettings, step: str, *, serve: bool) -> Plan:
     """
     from tier0.runs.plan import make_plan
 
-    scope = {name: given.read(name) for name in ("metric", "success")}
-    return make_plan(given.texts, given.read("study"), scope, step, given.read("imbalanced"), serve=serve)
+    scope = {name: given.read(name) for name in ("metric", "success", "imbalanced")}
+    return make_plan(given.texts, given.read("study"), scope, step, serve=serve)
 
 
 def _check_unchanged(given: GivenSettings, context: typer.Context) -> None:

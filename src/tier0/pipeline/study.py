@@ -61,6 +61,10 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+MAX_IMBALANCED = 0.5
+"""Upper bound of `Scope.imbalanced`: the rarer of two classes has less than half of the rows."""
+
+
 class Scope(_Part):
     """The problem and the success criterion.
 
@@ -72,6 +76,8 @@ class Scope(_Part):
         success: minimum of the metric, or maximum if less is better; None for no success criterion.
         minimum_rows: minimum number of rows in the cohort.
         minimum_of_each_class: minimum number of rows of each class in the cohort, for a classification.
+        imbalanced: share of the rows that the rarer of two classes is reduced to, as with ``--imbalanced``;
+            None keeps all rows.
     """
 
     problem: str = ""
@@ -81,9 +87,12 @@ class Scope(_Part):
     success: float | None = None
     minimum_rows: int = Field(default=100, ge=20)
     minimum_of_each_class: int = Field(default=20, ge=20)
+    imbalanced: float | None = None
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
+        if self.imbalanced is not None and not 0 < self.imbalanced < MAX_IMBALANCED:
+            raise ValueError(f"imbalanced must be greater than 0 and less than 0.5, got {self.imbalanced:g}")
         if self.metric is not None and self.metric not in METRICS:
             raise ValueError(f"unknown metric {self.metric!r}: choose one of {', '.join(METRICS)}")
         if self.success is not None:

@@ -64,7 +64,6 @@ class RunContext:
         session: session that trains, registers and serves.
         study: statement of the problem.
         folder: folder of the run, for everything that the run leaves.
-        imbalanced: share of the rows that the rarest class is reduced to; None keeps all rows.
         serve: whether step 7 registers, serves and verifies the model.
         own: result of the user's training function.
         dataset: rows in use.
@@ -81,7 +80,6 @@ class RunContext:
     session: Session
     study: Study
     folder: Path
-    imbalanced: float | None = None
     serve: bool = False
     own: UserTraining | None = None
     dataset: Dataset | None = None
@@ -120,7 +118,8 @@ class RunContext:
         else:
             self.own = self.own or self.session.call_user_training()
             dataset = self.own.dataset
-        return dataset if self.imbalanced is None else make_rarer(dataset, self.imbalanced, settings.seed)
+        share = self.study.scope.imbalanced
+        return dataset if share is None else make_rarer(dataset, share, settings.seed)
 
     def all_rows(self) -> Dataset:
         """Return the rows from before the choice of the cohort, so that steps 2 and 3 can be repeated."""

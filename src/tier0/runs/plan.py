@@ -18,9 +18,6 @@ from tier0.runs.session import TRAINS
 KEPT_APART = {"study", "metric", "success", "imbalanced", "dask", "report"}
 """Settings that are not among a plan's options: a plan has attributes for them, or they do not affect it."""
 
-MAX_IMBALANCED = 0.5
-"""Upper bound of --imbalanced: the rarer of two classes has less than half of the rows."""
-
 
 class RunError(Tier0Error):
     """A run that cannot start or be resumed; the message names the reason and the remedy."""
@@ -34,14 +31,12 @@ class Plan:
         options: given settings as text, by name; paths are absolute.
         study: statement of the problem.
         steps: steps to run, in order.
-        imbalanced: share of the rows that the rarest class is reduced to; None keeps all rows.
         serve: whether step 7 registers, serves and verifies the model.
     """
 
     options: Mapping[str, str]
     study: Study
     steps: tuple[str, ...] = STEPS
-    imbalanced: float | None = None
     serve: bool = False
 
     def settings(self) -> Settings:
@@ -58,7 +53,6 @@ def make_plan(
     study: Path | None,
     scope: Mapping[str, Any],
     steps: str,
-    imbalanced: float | None,
     *,
     serve: bool,
 ) -> Plan:
@@ -69,7 +63,6 @@ def make_plan(
         study: TOML file with the statement of the problem.
         scope: keys of the study's scope that take precedence over the file.
         steps: steps to run, see `parse_steps`.
-        imbalanced: share of the rows that the rarest class is reduced to; None keeps all rows.
         serve: whether step 7 registers, serves and verifies the model.
 
     Raises:
@@ -77,12 +70,10 @@ def make_plan(
         StudyError: the study is invalid.
         SettingsError: a setting is invalid.
     """
-    if imbalanced is not None and not 0 < imbalanced < MAX_IMBALANCED:
-        raise RunError(f"--imbalanced must be greater than 0 and less than 0.5, got {imbalanced:g}")
     stated = read_study(study, **scope)
-    plan = Plan(_fixed_options(options, stated.scope.target), stated, parse_steps(steps), imbalanced, serve)
+    plan = Plan(_fixed_options(options, stated.scope.target), stated, parse_steps(steps), serve)
     pipeline = plan.settings().pipeline
-    if pipeline is not None and imbalanced is not None:
+    if pipeline is not None and stated.scope.imbalanced is not None:
         raise RunError(
             "--imbalanced changes the rows to train on, but --pipeline brings its own model: omit one of them"
         )

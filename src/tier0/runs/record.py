@@ -156,7 +156,7 @@ class Record:
         """Return the record that `as_dict` returned as *content*."""
         study = Study.model_validate(content["study"])
         steps = tuple(content["steps"])
-        plan = Plan(content["options"], study, steps, content["imbalanced"], content["serve"])
+        plan = Plan(content["options"], study, steps, content["serve"])
         done, started = {}, {}
         for step, entry in content["done"].items():
             result = StepResult(entry["facts"], entry["lines"], entry["problems"], entry["status"])
@@ -174,7 +174,7 @@ class Record:
             "options": dict(self.plan.options),
             "study": self.plan.study.model_dump(mode="json"),
             "steps": list(self.plan.steps),
-            "imbalanced": self.plan.imbalanced,
+            "imbalanced": self.plan.study.scope.imbalanced,
             "serve": self.plan.serve,
             "done": {
                 step: {

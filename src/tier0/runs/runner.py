@@ -162,7 +162,7 @@ def _run_steps(
 ) -> int:
     plan, events = record.plan, EventLog(listeners=[listener.event])
     session = Session(plan.settings(), events, executor=executor, failed=True)
-    context = RunContext(session, plan.study, record.folder, plan.imbalanced, plan.serve)
+    context = RunContext(session, plan.study, record.folder, plan.serve)
     record.verdict, record.problem = "unfinished", ""
     try:
         with _closing(session):

@@ -36,8 +36,8 @@ def scope(context: RunContext) -> StepResult:
     rows = f"rows that {settings.pipeline} holds out" if settings.pipeline else settings.dataset
     if target:
         rows += f", target {target}"
-    if context.imbalanced is not None:
-        rows += f", with the rarest class reduced to {context.imbalanced:g} of the rows"
+    if stated.imbalanced is not None:
+        rows += f", with the rarest class reduced to {stated.imbalanced:g} of the rows"
     criterion = _criterion(stated)
     if criterion is None:
         consequence = "no success criterion: any model that beats the baseline is accepted"
