@@ -160,6 +160,19 @@ def test_a_mismatch_says_where_the_row_comes_from_and_how_many_differ() -> None:
     )
 
 
+@pytest.mark.parametrize("where", [HERE_TOGETHER, HERE_OTHERWISE, ELSEWHERE])
+def test_every_part_has_its_tolerance_where_a_user_allows_nothing(where: dict[str, bool]) -> None:
+    golden = rows_of("float32", Spread(1e-7, 1e-7))
+
+    assert golden.tolerances(**where) == {part: golden.tolerance(part, **where) for part in PARTS}
+
+
+def test_the_mismatch_of_a_single_row_does_not_count_rows() -> None:
+    golden = GoldenRows(["x"], [[1.0]], [1.0], None, [])
+
+    assert str(golden.compare({"predictions": [2.0]})) == "row 0: predictions: expected 1.0, got 2.0"
+
+
 def test_differences_are_between_floats_only() -> None:
     assert spread_between([1.0, [2.0, "a"], None, 3], [1.0, [2.5, "b"], 1.0, 4]) == Spread(0.5, 0.2)
     assert largest_magnitude([1, [-2.5, "9"], None, math.inf]) == 2.5
@@ -175,7 +188,7 @@ def test_a_spread_is_of_the_positions_that_both_values_have() -> None:
 def test_the_wider_of_two_spreads_or_tolerances_is_taken_by_field() -> None:
     assert Spread(1.0, 0.2).widened(Spread(0.5, 0.3)) == Spread(1.0, 0.3)
     assert Spread(0.5, 0.3).widened(Spread(1.0, 0.2)) == Spread(1.0, 0.3)
-    assert Tolerance(0.2, 1.0).widened() == Tolerance(0.2, 1.0)
+    assert Tolerance(0.2, 0.5).widened() == Tolerance(0.2, 0.5)
     assert Tolerance(0.2, 1.0).widened(relative=0.3, absolute=0.5) == Tolerance(0.3, 1.0)
     assert Tolerance(0.2, 1.0).widened(absolute=2.0) == Tolerance(0.2, 2.0)
 

@@ -349,12 +349,12 @@ def test_a_number_that_is_rounded_to_its_decimals_is_within_the_tolerance() -> N
 def test_a_contract_gets_other_paths_and_keeps_the_rest() -> None:
     contract = Contract(route="/x", model_tag="tag")
 
-    changed = contract.with_paths({"predictions": "p", "probabilities": None, "intervals": "i"})
+    changed = contract.with_paths({"predictions": "p", "probabilities": "q", "intervals": None})
 
     assert changed == Contract(
-        route="/x", model_tag="tag", predictions="p", probabilities=None, intervals="i"
+        route="/x", model_tag="tag", predictions="p", probabilities="q", intervals=None
     )
-    assert changed.parts == ("predictions", "intervals")
+    assert changed.parts == ("predictions", "probabilities")
 
 
 @pytest.mark.parametrize(
