@@ -427,3 +427,22 @@ def test_a_file_keeps_the_rows_and_refuses_nan(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="not JSON compliant"):
         replace(golden, predictions=[math.nan]).write(tmp_path / "nan.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "contradiction"),
+    [
+        ({"rows": []}, "rows is empty"),
+        ({"rows": [[1.0], [2.0, 3.0], [4.0]]}, "rows[1] is not a list of 1 values, one for each column"),
+        ({"rows": [[1.0], [2.0], "x"]}, "rows[2] is not a list of 1 values, one for each column"),
+        ({"predictions": ["a"]}, "predictions has length 1, but rows has length 3"),
+        ({"origins": THREE.origins[:2]}, "origins has length 2, but rows has length 3"),
+        ({"predictions": []}, "predictions is empty"),
+        ({"categories": {"age": [], "b": [], "a": []}}, "categories has 'a', which is not in columns"),
+        ({"categories": {"age": ["young"]}}, None),
+    ],
+)
+def test_fields_that_contradict_each_other_are_named(
+    change: dict[str, Any], contradiction: str | None
+) -> None:
+    assert replace(THREE, **change).contradiction() == contradiction
