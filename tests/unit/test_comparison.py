@@ -81,6 +81,12 @@ def test_a_model_that_mixes_its_rows_gets_no_wide_tolerance() -> None:
     assert rows_of("float64", Spread(0.5, 0.5)).tolerance("predictions", **ELSEWHERE).absolute == MAX_ROUNDING
 
 
+def test_the_limit_of_a_tolerance_grows_with_the_numbers_of_its_part() -> None:
+    mixed = rows_of("float64", Spread(0.5, 0.5), largest=1000.0)
+
+    assert mixed.tolerance("predictions", **ELSEWHERE).absolute == MAX_ROUNDING * 1000
+
+
 def test_a_file_with_rows_of_unknown_kinds_is_never_compared_to_the_bit() -> None:
     later = replace(rows_of("float64", None), origins=[Origin("example"), Origin("of a later version")])
 
@@ -260,7 +266,7 @@ def test_a_chart_shows_at_most_five_rows_and_those_without_a_number_first() -> N
 
 
 def test_a_row_with_too_few_probabilities_has_no_number_in_the_chart() -> None:
-    golden = GoldenRows(["x"], [[0.0]] * 2, [0.0, 1.0], [[0.5, 0.5], [0.2, 0.8]], [])
+    golden = GoldenRows(["x"], [[0.0]] * 2, [0.0, 1.0], [[0.5, 0.5], [0.2, 0.8]], ["only one name"])
 
     chart = golden.comparison({"probabilities": [[0.5, 0.5], [0.2]]})
 
