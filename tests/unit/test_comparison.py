@@ -126,6 +126,12 @@ def test_each_part_has_a_tolerance_of_its_own() -> None:
     assert mismatch == Mismatch(0, "probabilities", [0.5, 0.5], [0.505, 0.495])
 
 
+def test_a_part_without_a_tolerance_is_compared_exactly() -> None:
+    golden = GoldenRows(["x"], [[1.0]], [1.0], None, [])
+
+    assert golden.compare({"predictions": [math.nextafter(1.0, 2.0)]}, tolerance={}) is not None
+
+
 def test_nested_outputs_and_the_model_s_own_none_are_compared() -> None:
     golden = GoldenRows(["x"], [[1.0]] * 3, [None, {"label": "a", "score": 0.5}, [1, [None, 2.5]]], None, [])
     served = [None, {"score": 0.5, "label": "a"}, [1, [None, 2.5]]]
