@@ -12,7 +12,7 @@ BY_TWO := -n 2 --dist loadfile
 # Two targets at a time, and the output of each in one piece where this make can do that.
 TWO_JOBS := $(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help tier0 quick test test-all coverage prepared lint ruff types layers unit defects torture docs bench release-check matrix clean
+.PHONY: help tier0 quick test test-all coverage mutation prepared lint ruff types layers unit defects torture docs bench release-check matrix clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,13 @@ coverage: prepared ## lines that the tests reach, in every process; fails under 
 	$(BIN)/coverage run -m pytest -m "alone and not slow and not torture" $(ARGS); second=$$?; \
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$((first | second))
 
+MUTMUT := $(BIN)/mutmut
+$(MUTMUT): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
+
+mutation: $(READY) $(MUTMUT) ## mutation tests of breaker, retries, contract and comparison; resumes, and fails under 90 %
+	@$(BIN)/python scripts/mutation.py
+
 # schemathesis is a peer in the tests. Its pytest plugin would be imported in every run of ours: it gets an environment of its own.
 PEER := .venv/peers/bin/schemathesis
 $(PEER): $(READY)
@@ -103,4 +110,4 @@ matrix: ## unit tests and the main job on each supported Python, with the oldest
 	@$(find_python); nice "$$python" scripts/matrix.py $(ARGS)
 
 clean: ## remove .venv, reports and caches
-	rm -rf .venv reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv reports mutants build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

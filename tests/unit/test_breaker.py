@@ -19,9 +19,9 @@ class Clock:
         return self.now
 
 
-def make(threshold: int = 3) -> tuple[CircuitBreaker, Clock]:
+def make(threshold: int = 3, reset: float = RESET) -> tuple[CircuitBreaker, Clock]:
     clock = Clock()
-    return CircuitBreaker(failure_threshold=threshold, reset_timeout=RESET, clock=clock), clock
+    return CircuitBreaker(failure_threshold=threshold, reset_timeout=reset, clock=clock), clock
 
 
 def open_(breaker: CircuitBreaker, threshold: int = 3) -> None:
@@ -94,6 +94,72 @@ def test_results_of_an_earlier_state_are_ignored() -> None:
     assert [*states, breaker.state] == ["half_open", "closed"]
 
 
+def test_results_of_an_earlier_state_are_ignored_after_a_recovery_too() -> None:
+    breaker, clock = make()
+    open_(breaker)
+    clock.now += RESET
+    breaker.acquire().succeed()
+    early = breaker.acquire()
+    open_(breaker)
+    clock.now += RESET
+    breaker.acquire()
+
+    early.succeed()
+
+    assert breaker.state == "half_open"
+
+
+def test_a_recovered_circuit_opens_after_as_many_failures_as_a_new_one() -> None:
+    breaker, clock = make()
+    open_(breaker)
+    clock.now += RESET
+    breaker.acquire().succeed()
+
+    open_(breaker, threshold=2)
+    states = [breaker.state]
+    open_(breaker, threshold=1)
+
+    assert [*states, breaker.state] == ["closed", "open"]
+
+
+@pytest.mark.parametrize(("reset", "retry_after"), [(RESET, 1.0), (0.5, 0.5)])
+def test_a_call_beside_a_probe_may_retry_soon(reset: float, retry_after: float) -> None:
+    breaker, clock = make(reset=reset)
+    open_(breaker)
+    clock.now += reset
+    breaker.acquire()
+
+    with pytest.raises(CircuitOpenError) as rejection:
+        breaker.acquire()
+
+    assert str(rejection.value) == "the circuit is half-open, and another call is probing the service"
+    assert rejection.value.retry_after == retry_after
+
+
+def test_an_open_circuit_rejects_without_a_change_of_state_and_reports_why() -> None:
+    breaker, clock = make()
+    breaker.raise_if_open()
+    open_(breaker)
+    clock.now += RESET - 1.25
+
+    with pytest.raises(CircuitOpenError, match=r"after 3 consecutive failures.* in 1\.[23] s") as rejection:
+        breaker.raise_if_open()
+    assert rejection.value.retry_after == 1.25
+
+    clock.now += 1.25
+    breaker.raise_if_open()
+    assert breaker.state == "open"
+
+
+def test_a_circuit_without_a_reset_timeout_is_probed_at_once() -> None:
+    breaker, _ = make(threshold=1, reset=0)
+    breaker.acquire().fail()
+
+    breaker.acquire().succeed()
+
+    assert breaker.state == "closed"
+
+
 def test_permit_is_counted_once() -> None:
     breaker, _ = make(threshold=2)
     permit = breaker.acquire()
@@ -106,10 +172,17 @@ def test_permit_is_counted_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"failure_threshold": 0, "reset_timeout": 1}, {"failure_threshold": 1, "reset_timeout": -1}]
+    ("options", "named"),
+    [
+        ({"failure_threshold": 0, "reset_timeout": 1}, "failure_threshold must be 1 or more, got 0"),
+        (
+            {"failure_threshold": 1, "reset_timeout": -0.5},
+            "reset_timeout must be 0 seconds or more, got -0.5",
+        ),
+    ],
 )
-def test_invalid_arguments_are_rejected(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"must be \d"):
+def test_invalid_arguments_are_rejected(options: dict[str, float], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
         CircuitBreaker(**options, clock=Clock())  # type: ignore[arg-type]
 
 

@@ -303,6 +303,7 @@ def test_a_status_decides_the_error_and_whether_it_is_retried(
 
     assert type(error) is kind
     assert error.status == status
+    assert str(error).startswith(f"{SHOWN} returned {status}: ")
     assert error.attempts == len(here.requests) == requests
 
 
@@ -460,8 +461,24 @@ def test_a_late_cancellation_after_a_wait_for_a_connection_is_no_failure(world: 
     assert here.circuit.breaker.state == "closed"
 
 
+def test_a_wait_for_a_connection_excuses_later_attempts_too(world: NewWorld) -> None:
+    here = world(threshold=2, max_connections=1, backoff_base=0.0)
+    here.replies = [here.after(6, httpx.Response(200)), here.after(2, httpx.Response(503)), hang]
+
+    async def both() -> None:
+        first = asyncio.ensure_future(here.call(timeout=100, attempt_timeout=100).run())
+        await asyncio.sleep(0)
+        with pytest.raises(TimedOutError, match=r"within 2\.00 s"):
+            await here.call(timeout=10, attempt_timeout=3).run()
+        await first
+
+    here.run(both())
+    assert here.circuit.breaker.state == "closed", "only the 503 is a failure"
+
+
 def test_a_call_that_gets_no_connection_in_time_sends_nothing(world: NewWorld) -> None:
     here = world(hang, threshold=1, max_connections=1)
+    here.run(here.wait(50))
     call = here.call(timeout=3)
 
     async def both() -> ClientError:
@@ -476,7 +493,7 @@ def test_a_call_that_gets_no_connection_in_time_sends_nothing(world: NewWorld) -
     error = here.run(both())
     assert str(error) == f"timed out waiting for one of 1 connections to {SHOWN}"
     assert (error.attempts, error.request_id, error.__suppress_context__) == (0, call.request_id, True)
-    assert here.loop.time() == pytest.approx(3)
+    assert here.loop.time() == pytest.approx(53)
     assert len(here.requests) == 1
     here.assert_connection_is_free()
 

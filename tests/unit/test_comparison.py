@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -79,6 +81,12 @@ def test_a_model_that_mixes_its_rows_gets_no_wide_tolerance() -> None:
     assert rows_of("float64", Spread(0.5, 0.5)).tolerance("predictions", **ELSEWHERE).absolute == MAX_ROUNDING
 
 
+def test_the_limit_of_a_tolerance_grows_with_the_numbers_of_its_part() -> None:
+    mixed = rows_of("float64", Spread(0.5, 0.5), largest=1000.0)
+
+    assert mixed.tolerance("predictions", **ELSEWHERE).absolute == MAX_ROUNDING * 1000
+
+
 def test_a_file_with_rows_of_unknown_kinds_is_never_compared_to_the_bit() -> None:
     later = replace(rows_of("float64", None), origins=[Origin("example"), Origin("of a later version")])
 
@@ -116,6 +124,12 @@ def test_each_part_has_a_tolerance_of_its_own() -> None:
     assert golden.compare(answer, tolerance={"predictions": wide, "probabilities": wide}) is None
     mismatch = golden.compare(answer, tolerance={"predictions": wide, "probabilities": none})
     assert mismatch == Mismatch(0, "probabilities", [0.5, 0.5], [0.505, 0.495])
+
+
+def test_a_part_without_a_tolerance_is_compared_exactly() -> None:
+    golden = GoldenRows(["x"], [[1.0]], [1.0], None, [])
+
+    assert golden.compare({"predictions": [math.nextafter(1.0, 2.0)]}, tolerance={}) is not None
 
 
 def test_nested_outputs_and_the_model_s_own_none_are_compared() -> None:
@@ -158,6 +172,289 @@ def test_a_mismatch_says_where_the_row_comes_from_and_how_many_differ() -> None:
     )
 
 
+@pytest.mark.parametrize("where", [HERE_TOGETHER, HERE_OTHERWISE, ELSEWHERE])
+def test_every_part_has_its_tolerance_where_a_user_allows_nothing(where: dict[str, bool]) -> None:
+    golden = rows_of("float32", Spread(1e-7, 1e-7))
+
+    assert golden.tolerances(**where) == {part: golden.tolerance(part, **where) for part in PARTS}
+
+
+def test_the_mismatch_of_a_single_row_does_not_count_rows() -> None:
+    golden = GoldenRows(["x"], [[1.0]], [1.0], None, [])
+
+    assert str(golden.compare({"predictions": [2.0]})) == "row 0: predictions: expected 1.0, got 2.0"
+
+
 def test_differences_are_between_floats_only() -> None:
     assert spread_between([1.0, [2.0, "a"], None, 3], [1.0, [2.5, "b"], 1.0, 4]) == Spread(0.5, 0.2)
     assert largest_magnitude([1, [-2.5, "9"], None, math.inf]) == 2.5
+
+
+def test_a_spread_is_of_the_positions_that_both_values_have() -> None:
+    assert spread_between([1.0, 2.0], [1.5]) == Spread(0.5, 1 / 3)
+    assert spread_between([1.0], 2.0) == Spread()
+    assert spread_between(1.0, "a") == spread_between("a", 1.0) == spread_between(0.0, 0.0) == Spread()
+    assert spread_between(-4.0, 1.0) == spread_between(1.0, -4.0) == Spread(5.0, 1.25)
+
+
+def test_the_wider_of_two_spreads_or_tolerances_is_taken_by_field() -> None:
+    assert Spread(1.0, 0.2).widened(Spread(0.5, 0.3)) == Spread(1.0, 0.3)
+    assert Spread(0.5, 0.3).widened(Spread(1.0, 0.2)) == Spread(1.0, 0.3)
+    assert Tolerance(0.2, 0.5).widened() == Tolerance(0.2, 0.5)
+    assert Tolerance(0.2, 1.0).widened(relative=0.3, absolute=0.5) == Tolerance(0.3, 1.0)
+    assert Tolerance(0.2, 1.0).widened(absolute=2.0) == Tolerance(0.2, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "allowed"),
+    [
+        (100.0, 110.0, True),
+        (110.0, 100.0, True),
+        (100.0, 112.0, False),
+        (0.0, 0.5, True),
+        (0.0, -0.6, False),
+        (math.inf, math.inf, True),
+        (math.inf, 1.0, False),
+    ],
+)
+def test_one_of_the_two_bounds_is_enough(expected: float, got: float, *, allowed: bool) -> None:
+    assert Tolerance(0.1, 0.5).allows(expected, got) is allowed
+
+
+def test_the_largest_magnitude_is_of_the_finite_floats_at_any_depth() -> None:
+    assert largest_magnitude([[1.0, [-3.0]], 2.0]) == 3.0
+    assert largest_magnitude([math.nan, -math.inf, 0.5]) == 0.5
+    assert largest_magnitude(["a", 7]) == 0.0
+
+
+THREE = GoldenRows(
+    ["age"],
+    [[1.0], [2.0], [None]],
+    ["a", "b", "b"],
+    [[0.5, 0.25, 0.25], [0.1, 0.7, 0.2], [0.0, 0.5, 0.5]],
+    ["a", "b", "c"],
+    origins=[Origin("example"), Origin("synthetic"), Origin("missing", "age")],
+)
+
+
+def test_a_chart_shows_the_class_that_differs_in_most_rows_and_its_worst_rows() -> None:
+    served = {"probabilities": [[0.5, 0.375, 0.25], [0.1, 0.7, 0.3], [0.0, 0.25, 0.5]]}
+
+    assert THREE.comparison(served) == {
+        "part": "probabilities",
+        "what": "probability of b",
+        "expected": [0.25, 0.7, 0.5],
+        "served": [0.375, 0.7, 0.25],
+        "worst": [
+            {"row": 2, "origin": "row 2 (age missing)", "expected": 0.5, "served": 0.25},
+            {"row": 0, "origin": "row 0", "expected": 0.25, "served": 0.375},
+        ],
+    }
+
+
+def test_a_chart_of_equal_probabilities_shows_the_last_class_and_no_worst_row() -> None:
+    chart = THREE.comparison({"probabilities": THREE.probabilities})
+
+    assert chart is not None
+    assert (chart["what"], chart["worst"]) == ("probability of c", [])
+
+
+def test_a_chart_shows_at_most_five_rows_and_those_without_a_number_first() -> None:
+    golden = GoldenRows(["x"], [[0.0]] * 8, [float(index) for index in range(8)], None, [])
+    served = [0.0, 1.1, 2.3, 3.2, 4.6, 5.5, None, 7.4]
+
+    chart = golden.comparison({"predictions": served})
+
+    assert chart is not None
+    assert (chart["part"], chart["what"], chart["served"]) == ("predictions", "prediction", served)
+    assert [each["row"] for each in chart["worst"]] == [6, 4, 5, 7, 2]
+    assert [each["origin"] for each in chart["worst"][:2]] == ["row 6", "row 4"]
+
+
+def test_a_row_with_too_few_probabilities_has_no_number_in_the_chart() -> None:
+    golden = GoldenRows(["x"], [[0.0]] * 2, [0.0, 1.0], [[0.5, 0.5], [0.2, 0.8]], ["only one name"])
+
+    chart = golden.comparison({"probabilities": [[0.5, 0.5], [0.2]]})
+
+    assert chart is not None
+    assert (chart["what"], chart["served"]) == ("probability", [0.5, None])
+
+
+@pytest.mark.parametrize("probabilities", [None, "none", [[0.5, 0.5]], [[0.5, 0.5], [0.2, 0.8], [0.1, 0.9]]])
+def test_a_chart_shows_predictions_where_the_probabilities_cannot_be_paired(probabilities: Any) -> None:
+    golden = GoldenRows(["x"], [[0.0]] * 2, [0.0, 1.0], [[0.5, 0.5], [0.2, 0.8]], [])
+
+    chart = golden.comparison({"predictions": [0.0, 2.0], "probabilities": probabilities})
+
+    assert chart is not None
+    assert (chart["part"], chart["expected"], chart["served"]) == ("predictions", [0.0, 1.0], [0.0, 2.0])
+
+
+def test_a_chart_shows_only_the_parts_that_the_service_returns() -> None:
+    golden = GoldenRows(["x"], [[0.0]], [0.0], [[0.5, 0.5]], [])
+    served = {"predictions": [1.0], "probabilities": [[0.5, 0.5]]}
+
+    chart = golden.comparison(served, parts=["predictions"])
+    assert chart is not None
+    assert chart["part"] == "predictions"
+    assert golden.comparison(served, parts=[]) is None
+
+
+def test_a_probability_that_the_model_did_not_give_leaves_the_chart_to_the_predictions() -> None:
+    golden = GoldenRows(["x"], [[0.0]], [1.0], [[0.5, math.nan]], [])
+
+    chart = golden.comparison({"predictions": [1.0], "probabilities": [[0.5, 0.5]]})
+
+    assert chart is not None
+    assert chart["part"] == "predictions"
+
+
+def test_labels_have_no_chart() -> None:
+    assert THREE.comparison({"predictions": ["a", "b", "b"]}) is None
+    assert GoldenRows(["x"], [[0.0]], [True], None, []).comparison({"predictions": [True]}) is None
+
+
+@pytest.mark.parametrize(
+    ("outputs", "mismatch"),
+    [
+        ({"predictions": "a"}, Mismatch(0, "predictions", "a", "a", 3, 3)),
+        ({"predictions": ["a"]}, Mismatch(0, "predictions", "3 values", "1 values", 3, 3)),
+        ({"predictions": ["a", "b", "a"]}, Mismatch(2, "predictions", "b", "a", 1, 3, THREE.origins[2])),
+        ({"predictions": ["a", "a", "a"]}, Mismatch(1, "predictions", "b", "a", 2, 3, THREE.origins[1])),
+        ({"classes": ["a"]}, Mismatch(0, "classes", ["a", "b", "c"], ["a"], 3, 3)),
+        ({"intervals": [[0, 1]] * 3}, Mismatch(0, "intervals", None, [[0, 1]] * 3, 3, 3)),
+    ],
+)
+def test_a_mismatch_names_the_first_row_and_counts_all(outputs: dict[str, Any], mismatch: Mismatch) -> None:
+    served = {"predictions": THREE.predictions, "probabilities": THREE.probabilities, **outputs}
+
+    assert THREE.compare(served) == mismatch
+
+
+def test_parts_that_are_left_out_are_not_compared() -> None:
+    assert THREE.compare({"predictions": THREE.predictions}, parts=["predictions"]) is None
+    assert THREE.compare({"predictions": THREE.predictions}) is not None
+
+
+def test_the_outputs_of_an_earlier_response_are_compared_as_they_are() -> None:
+    served = {"predictions": {"a": 1}, "probabilities": [[0.5]], "intervals": [[0, 1]]}
+    earlier = THREE.with_outputs(served)
+
+    assert (earlier.predictions, earlier.probabilities, earlier.intervals) == tuple(served.values())
+    assert earlier.classes == []
+    assert earlier.compare({"predictions": [1]}) == Mismatch(0, "predictions", {"a": 1}, [1], 3, 3)
+    assert THREE.with_outputs({"predictions": []}).compare({"predictions": "x"}) == Mismatch(
+        0, "predictions", None, "x", 3, 3
+    )
+
+
+def test_a_number_that_is_as_close_to_its_own_label_as_to_another_is_no_other_label() -> None:
+    rows = GoldenRows(["a"], [[1.0]], [10.0], None, [10.0, 11.0, "text"])
+
+    assert rows.compare({"predictions": [10.5]}, tolerance=0.25) is None
+    assert rows.compare({"predictions": [10.6]}, tolerance=0.25) is not None
+    assert rows.compare({"predictions": ["text"]}, tolerance=0.25) is not None
+
+
+def test_numbers_beside_labels_may_be_closer_to_a_class() -> None:
+    rows = GoldenRows(["a"], [[1.0]], [10.0], [[10.0, 1.0]], [10.0, 11.0])
+
+    served = {"predictions": [10.0], "probabilities": [[11.0, 1.0]]}
+    assert rows.compare(served, tolerance=0.25) is None, "a probability is not a label"
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "same"),
+    [
+        (1, 1.0, True),
+        (1, 1.5, False),
+        (True, 1.0, False),
+        (1.0, 1, True),
+        (1.0, True, False),
+        (None, math.nan, True),
+        (math.nan, math.nan, True),
+        (1.0, math.nan, False),
+        ("a", math.nan, False),
+        ([1.0, 2.0], [1.0], False),
+        ([1.0], (1.0,), False),
+        ([1.0, 2.0], [1.0, 3.0], False),
+        ({"a": 1}, {"b": 1}, False),
+        ({"a": 1}, {"a": 1, "b": 2}, False),
+        ({"a": 1}, [1], False),
+        ([1], {"a": 1}, False),
+        ("a", "a", True),
+        ("a", "b", False),
+        (1, True, False),
+        (None, None, True),
+    ],
+)
+def test_two_outputs_are_equal_if_json_would_not_tell_them_apart(
+    expected: Any, got: Any, *, same: bool
+) -> None:
+    golden = GoldenRows(["x"], [[1.0]], [expected], None, [])
+
+    assert (golden.compare({"predictions": [got]}) is None) is same
+
+
+def test_numbers_within_lists_and_objects_have_the_tolerance_too() -> None:
+    golden = GoldenRows(["x"], [[1.0]], [[{"score": 1.0}]], None, [])
+
+    assert golden.compare({"predictions": [[{"score": 1.01}]]}, tolerance=0.1) is None
+    assert golden.compare({"predictions": [[{"score": 1.2}]]}, tolerance=0.1) is not None
+
+
+def test_rows_are_selected_with_all_that_belongs_to_them() -> None:
+    golden = replace(THREE, intervals=[[0, 1], [1, 2], [2, 3]], distinguishes={"swapped": [0, 2]})
+
+    taken = golden.take([2, 1])
+
+    assert (taken.rows, taken.predictions, taken.classes) == ([[None], [2.0]], ["b", "b"], ["a", "b", "c"])
+    assert (taken.probabilities, taken.intervals) == ([[0.0, 0.5, 0.5], [0.1, 0.7, 0.2]], [[2, 3], [1, 2]])
+    assert taken.origins == [Origin("missing", "age"), Origin("synthetic")]
+    assert taken.distinguishes == {"swapped": [0]}
+
+
+def test_rows_are_selected_by_their_origins() -> None:
+    assert THREE.examples.rows == [[1.0], [2.0]]
+    assert THREE.edge_cases.rows == [[None]]
+    assert THREE.with_origin("missing").rows == THREE.with_origin("missing", "age").rows == [[None]]
+    assert len(THREE.with_origin("missing", "wage")) == 0
+    unknown = replace(THREE, origins=[])
+    assert (len(unknown.examples), len(unknown.edge_cases), unknown.origin(2)) == (3, 0, "row 2")
+
+
+def test_rows_are_sent_as_lists_or_records() -> None:
+    golden = GoldenRows(["a", "b"], [[1.0, "x"]], [1.0], None, [])
+
+    assert golden.body() == {"features": [[1.0, "x"]], "columns": ["a", "b"]}
+    assert golden.records() == [{"a": 1.0, "b": "x"}]
+    with pytest.raises(ValueError, match="zip"):
+        replace(golden, columns=["a"]).records()
+
+
+def test_a_file_keeps_the_rows_and_refuses_nan(tmp_path: Path) -> None:
+    golden = GoldenRows(["größe"], [[0.1]], [1.5], None, [])
+    golden.write(tmp_path / "golden.json")
+    assert GoldenRows.read(tmp_path / "golden.json") == golden
+
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        replace(golden, predictions=[math.nan]).write(tmp_path / "nan.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "contradiction"),
+    [
+        ({"rows": []}, "rows is empty"),
+        ({"rows": [[1.0], [2.0, 3.0], [4.0]]}, "rows[1] is not a list of 1 values, one for each column"),
+        ({"rows": [[1.0], [2.0], "x"]}, "rows[2] is not a list of 1 values, one for each column"),
+        ({"predictions": ["a"]}, "predictions has length 1, but rows has length 3"),
+        ({"origins": THREE.origins[:2]}, "origins has length 2, but rows has length 3"),
+        ({"predictions": []}, "predictions is empty"),
+        ({"categories": {"age": [], "b": [], "a": []}}, "categories has 'a', which is not in columns"),
+        ({"categories": {"age": ["young"]}}, None),
+    ],
+)
+def test_fields_that_contradict_each_other_are_named(
+    change: dict[str, Any], contradiction: str | None
+) -> None:
+    assert replace(THREE, **change).contradiction() == contradiction

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
-from tier0.contract.contract import Contract, ContractError, as_toml, check_declared, read_contract
+from tier0.contract.contract import (
+    Contract,
+    ContractError,
+    as_list,
+    as_toml,
+    check_declared,
+    how_to_declare,
+    join_path,
+    read_contract,
+)
 
 COLUMNS = ["a", "b"]
 ROWS: list[list[Any]] = [[1.0, "x"], [None, "y"]]
@@ -173,3 +182,277 @@ def test_what_is_written_as_toml_is_read_again(
     assert check_declared(tomllib.loads(as_toml(declared))) == {
         key: value for key, value in declared.items() if value != {}
     }
+
+
+@pytest.mark.parametrize(
+    ("contract", "answer", "part", "expected"),
+    [
+        (Contract(style="record", predictions="p"), {"p": None}, "predictions", None),
+        (Contract(style="record", predictions="p"), {"p": [[1, 2]]}, "predictions", [[1, 2]]),
+        (Contract(style="record", predictions="p"), {"p": [[["yes"]]]}, "predictions", ["yes"]),
+        (Contract(style="record", predictions="p"), {"p": []}, "predictions", [[]]),
+        (Contract(predictions="p"), {"p": []}, "predictions", []),
+        (Contract(predictions="p"), {"p": "yes"}, "predictions", "yes"),
+        (Contract(predictions="p"), {"p": [[1], []]}, "predictions", [1, None]),
+        (Contract(predictions="p"), {"p": [[], []]}, "predictions", [[], []]),
+        (Contract(predictions="p"), {"p": [[1], 2]}, "predictions", [[1], 2]),
+        (Contract(predictions="p"), {"p": [[1], [1, 2]]}, "predictions", [[1], [1, 2]]),
+        (Contract(predictions="p"), {"p": {"1": "b", "0": "a"}}, "predictions", {"1": "b", "0": "a"}),
+        (Contract(predictions="0.p"), [{"p": [1]}, {"p": [2]}], "predictions", [1]),
+        (Contract(predictions="1"), [[1], [2]], "predictions", [2]),
+        (Contract(predictions="2"), [[1], [2]], "predictions", None),
+        (Contract(predictions="-1"), [[1], [2]], "predictions", None),
+        (Contract(predictions="²"), [[1], [2]], "predictions", None),
+        (Contract(predictions="p.q"), {"p": 1}, "predictions", None),
+        (Contract(predictions="*.p"), {"0": {"p": 1}, "1": {"p": 2}}, "predictions", [1, 2]),
+        (Contract(predictions="*"), 5, "predictions", None),
+        (Contract(predictions=None), {"": 1, "predictions": [1]}, "predictions", None),
+        (Contract(style="record", probabilities="p"), {"p": [0.25, 0.75]}, "probabilities", [[0.25, 0.75]]),
+        (
+            Contract(style="record", probabilities="p"),
+            {"p": [[[0.25, 0.75]]]},
+            "probabilities",
+            [[0.25, 0.75]],
+        ),
+        (Contract(style="record", probabilities="p"), {"p": [{"a": 1.0}]}, "probabilities", [{"a": 1.0}]),
+        (Contract(style="record", probabilities="p"), {"p": [0.7]}, "probabilities", [[0.7]]),
+        (Contract(style="record", probabilities="p"), {}, "probabilities", None),
+        (
+            Contract(probabilities="p"),
+            {"p": {"0": [0.5], "1": [0.4]}},
+            "probabilities",
+            {"0": [0.5], "1": [0.4]},
+        ),
+        (
+            Contract(probabilities="p"),
+            {"p": {"0": {"a": 1}, "1": {"a": 0}}},
+            "probabilities",
+            [{"a": 1}, {"a": 0}],
+        ),
+        (Contract(probabilities="p"), {"p": "high"}, "probabilities", "high"),
+        (Contract(probabilities="p"), {"p": [0.5, 0.4]}, "probabilities", [0.5, 0.4]),
+        (
+            Contract(probabilities="p", probability_of="a"),
+            {"p": [0.5, [0.4]]},
+            "probabilities",
+            [[0.5], [0.4]],
+        ),
+        (
+            Contract(probabilities="p", scale=100.0),
+            {"p": [{"a": 25}, ["25", True, 50.0, None]]},
+            "probabilities",
+            [{"a": 0.25}, ["25", True, 0.5, None]],
+        ),
+        (Contract(intervals="i"), {"i": [[1, 3], [2, 4]]}, "intervals", [[1, 3], [2, 4]]),
+        (Contract(intervals="i"), {"i": []}, "intervals", []),
+        (Contract(intervals="i"), {"i": 3}, "intervals", 3),
+        (Contract(intervals="i"), {"i": {"lower": [1], "upper": [3, 4]}}, "intervals", [[[1], [3, 4]]]),
+        (Contract(intervals="i"), {"i": {"lower": [1, 2], "upper": 3}}, "intervals", [[[1, 2], 3]]),
+        (Contract(intervals="i"), {"i": {"lower": 1, "upper": 3, "level": 0.9}}, "intervals", [[1, 3]]),
+        (Contract(intervals="i"), {"i": {"lower": 1}}, "intervals", {"lower": 1}),
+        (
+            Contract(intervals="i"),
+            {"i": [{"lower": 1, "upper": 3}, {"lower": 2}]},
+            "intervals",
+            [{"lower": 1, "upper": 3}, {"lower": 2}],
+        ),
+        (Contract(intervals="i"), {"i": [{"level": 0.9, "lower": 1, "upper": 3}]}, "intervals", [[1, 3]]),
+        (Contract(style="row", intervals="i"), {"i": [1, 3]}, "intervals", [[1, 3]]),
+        (Contract(style="row", intervals="i"), {"i": [[1, 3]]}, "intervals", [[1, 3]]),
+        (Contract(style="row", intervals="i"), {"i": [{"lower": 1, "upper": 3}]}, "intervals", [[1, 3]]),
+        (Contract(style="row", intervals="i"), {"i": [3]}, "intervals", [[3]]),
+        (Contract(style="row", intervals="i"), {}, "intervals", None),
+        (Contract(model_tag="model.tag"), {"model": {"tag": "m:1"}}, "model_tag", "m:1"),
+    ],
+)
+def test_a_response_of_an_unusual_structure_is_read(
+    contract: Contract, answer: Any, part: str, expected: Any
+) -> None:
+    assert repr(contract.read(answer)[part]) == repr(expected), "1, 1.0 and True are different values"
+
+
+@pytest.mark.parametrize("last", [9, 10])
+def test_an_object_keyed_by_row_number_is_a_list_in_the_order_of_the_rows(last: int) -> None:
+    numbers = [str(number) for number in range(last + 1)]
+    values = [f"row {number}" for number in numbers]
+
+    assert as_list(dict(zip(numbers, values, strict=True))) == values
+    assert as_list({number: f"row {number}" for number in sorted(numbers)}) == values
+    for other in ({"1": "a"}, {"0": "a", "x": "b"}, {"1": "b", "0": "a"}, {}, [1], "text"):
+        assert as_list(other) == other
+
+
+def test_names_that_differ_are_those_of_the_service_in_the_body() -> None:
+    contract = Contract(features="in.rows", columns="in.names", names={"a": "A"})
+
+    assert contract.body(COLUMNS, ROWS) == {"in": {"rows": ROWS, "names": ["A", "b"]}}
+    assert contract.body(COLUMNS, ROWS)["in"]["rows"][0] is not ROWS[0]
+
+
+@pytest.mark.parametrize(
+    ("contract", "body"),
+    [
+        (Contract(features="x", style="records"), {"x": [{"a": 1.0, "b": "x"}, {"a": None, "b": "y"}]}),
+        (Contract(features="", fields={"k": 1}), ROWS),
+        (Contract(features="", style="record"), {"a": 1.0, "b": "x"}),
+        (
+            Contract(features="", style="columns", fields={"k": 1}),
+            {"a": [1.0, None], "b": ["x", "y"], "k": 1},
+        ),
+        (Contract(features="a.b.c", columns="a.b.d"), {"a": {"b": {"c": ROWS, "d": COLUMNS}}}),
+    ],
+)
+def test_fields_and_columns_have_their_place_in_the_body(contract: Contract, body: Any) -> None:
+    assert contract.body(COLUMNS, ROWS) == body
+
+
+def test_a_row_may_have_more_or_fewer_values_than_columns() -> None:
+    assert Contract(style="records", features="x").body(["a", "b"], [[1.0], [1.0, 2.0, 3.0]]) == {
+        "x": [{"a": 1.0}, {"a": 1.0, "b": 2.0}]
+    }
+    assert Contract(style="record", features="x").body(["a"], [[1.0, 2.0]]) == {"x": {"a": 1.0}}
+
+
+def test_a_path_through_a_value_names_the_path_and_the_value() -> None:
+    contract = Contract(features="rows", columns=None, fields={"a": 1, "a.b": 2})
+
+    with pytest.raises(ContractError) as refusal:
+        contract.body(["x"], [[1.0]])
+    assert str(refusal.value) == "invalid path 'a.b' in the contract: 'a' is not an object in the body"
+
+
+@pytest.mark.parametrize(
+    ("contract", "part", "tolerance"),
+    [
+        (Contract(), "predictions", 0.0),
+        (Contract(absolute=0.25), "predictions", 0.25),
+        (Contract(decimals=2), "predictions", 0.005),
+        (Contract(decimals=0), "predictions", 0.5),
+        (Contract(decimals=2, absolute=0.25), "predictions", 0.25),
+        (Contract(decimals=2, absolute=1e-6), "predictions", 0.005),
+        (Contract(absolute=0.5, scale=100.0), "probabilities", 0.005),
+        (Contract(absolute=0.5, scale=100.0), "intervals", 0.5),
+    ],
+)
+def test_a_tolerance_is_the_rounding_or_the_declared_one_in_the_model_s_unit(
+    contract: Contract, part: str, tolerance: float
+) -> None:
+    assert contract.tolerance_of(part) == pytest.approx(tolerance, rel=1e-6)
+
+
+def test_a_number_that_is_rounded_to_its_decimals_is_within_the_tolerance() -> None:
+    for value in (0.125, 2.675, 1.005, 0.285):
+        assert abs(round(value, 2) - value) <= Contract(decimals=2).tolerance_of("predictions")
+    assert abs(1.01 - 1.005) <= Contract(decimals=2).tolerance_of("predictions"), "the error of 1.01 itself"
+
+
+def test_a_contract_gets_other_paths_and_keeps_the_rest() -> None:
+    contract = Contract(route="/x", model_tag="tag")
+
+    changed = contract.with_paths({"predictions": "p", "probabilities": "q", "intervals": None})
+
+    assert changed == Contract(
+        route="/x", model_tag="tag", predictions="p", probabilities="q", intervals=None
+    )
+    assert changed.parts == ("predictions", "probabilities")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("max_rows", 1, True),
+        ("max_rows", True, False),
+        ("max_rows", 1.0, False),
+        ("max_rows", 0, False),
+        ("decimals", 0, True),
+        ("decimals", 15, True),
+        ("decimals", 16, False),
+        ("decimals", -1, False),
+        ("decimals", True, False),
+        ("absolute", 1, True),
+        ("absolute", 1e-9, True),
+        ("absolute", 0, False),
+        ("absolute", float("inf"), False),
+        ("absolute", float("nan"), False),
+        ("absolute", "1", False),
+        ("scale", 100, True),
+        ("route", "/x", True),
+        ("style", "columns", True),
+        ("style", "", False),
+        ("features", "", True),
+        ("predictions", "", True),
+        ("names", {"a": "A", "b": "B"}, True),
+        ("names", {"a": "A", "b": "A"}, False),
+        ("names", ["a"], False),
+        ("labels", {"0": "no", "1": 1, "2": 2.5}, True),
+        ("labels", {"0": True, "1": 1}, True),
+        ("labels", {"0": True, "1": True}, False),
+        ("labels", {"0": 1, "1": 1.0}, False),
+        ("labels", {"0": None}, False),
+        ("fields", {"a": [1, None]}, True),
+        ("fields", [1], False),
+        ("fields", {"a": float("inf")}, False),
+        ("fields", {"a": {1, 2}}, False),
+    ],
+)
+def test_a_declared_value_is_kept_or_refused_by_name(name: str, value: Any, *, accepted: bool) -> None:
+    if accepted:
+        checked = check_declared({name: value})
+        assert checked == {name: value}
+        assert type(checked[name]) in {type(value), float}
+    else:
+        with pytest.raises(ContractError, match=rf"invalid {name} = .* in the contract: expected "):
+            check_declared({name: value})
+
+
+def test_a_number_is_a_float_whatever_was_declared() -> None:
+    assert repr(check_declared({"absolute": 1, "scale": 100})) == "{'absolute': 1.0, 'scale': 100.0}"
+
+
+@pytest.mark.parametrize("name", ["columns", "probability_of", "model_tag", "intervals"])
+@pytest.mark.parametrize("value", ["", None])
+def test_a_part_that_a_service_does_not_have_is_empty(name: str, value: str | None) -> None:
+    assert check_declared({"route": "/x", name: value, "style": "rows"}) == {
+        "route": "/x",
+        name: None,
+        "style": "rows",
+    }
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "contract.toml"
+
+    with pytest.raises(ContractError, match="cannot be read") as refusal:
+        read_contract(path)
+    assert isinstance(refusal.value.__cause__, FileNotFoundError)
+
+
+def test_declarations_are_written_with_their_tables_last(snapshot: SnapshotAssertion) -> None:
+    declared = {
+        "fields": {"model": "churn", "in.k": [1, {"b": True, "c d": "\x7f"}], "": (1.5, None)},
+        "route": "/classify",
+        "labels": {},
+        "columns": None,
+        "names": {"größe": "Größe", "a_b-1": "x"},
+        "decimals": 2,
+    }
+
+    assert as_toml(declared) == snapshot
+    assert how_to_declare(declared) == snapshot
+    assert how_to_declare({"route": "/x"}) == (
+        'Declare it in a TOML file and pass --contract FILE:\n    schema = 1\n    route = "/x"'
+    )
+    assert tomllib.loads(as_toml(declared)) == {
+        "fields": {"model": "churn", "in.k": [1, {"b": True, "c d": "\x7f"}], "": [1.5, ""]},
+        "route": "/classify",
+        "columns": "",
+        "names": {"größe": "Größe", "a_b-1": "x"},
+        "decimals": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "path"), [("a", "b.c", "a.b.c"), ("a", "", "a"), ("", "b", "b"), ("", "", "")]
+)
+def test_paths_are_joined(first: str, second: str, path: str) -> None:
+    assert join_path(first, second) == path

@@ -29,9 +29,9 @@ class Permit:
 
     def release(self) -> None:
         """Return the permit without a result about the service."""
-        self._settle("none")
+        self._settle(None)
 
-    def _settle(self, result: Literal["success", "failure", "none"]) -> None:
+    def _settle(self, result: Literal["success", "failure"] | None) -> None:
         breaker, self._breaker = self._breaker, None
         if breaker is not None:
             breaker._settle(self._generation, result)  # noqa: SLF001 - the two classes are one state machine
@@ -104,7 +104,7 @@ class CircuitBreaker:
             self._probing = True
         return Permit(self, self._generation)
 
-    def _settle(self, generation: int, result: Literal["success", "failure", "none"]) -> None:
+    def _settle(self, generation: int, result: Literal["success", "failure"] | None) -> None:
         if generation != self._generation:
             return
         self._probing = False
