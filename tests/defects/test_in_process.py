@@ -364,4 +364,4 @@ def test_without_golden_rows_and_contract_the_other_checks_run() -> None:
     assert unasked.returncode == 2
     assert HOW_TO_GET_GOLDEN_ROWS in unasked.stdout
     assert "health.ready" in done.stdout
-    assert "schema.json returned 404: it is hidden, or this is not a BentoML service" in done.stdout
+    assert "schema.json returned 404: the schema is hidden, or this is not a BentoML service" in done.stdout

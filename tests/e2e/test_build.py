@@ -131,10 +131,10 @@ def test_a_bento_that_serves_something_else_is_not_left_behind(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "no models given"),
-        (["churn", "--all"], "no models given"),
+        ([], "expected either tags of models or --all"),
+        (["churn", "--all"], "expected either tags of models or --all"),
         (["churn", "--store", "nowhere"], "no model 'churn' in "),
-        (["--all", "--store", "nowhere"], "there is no model in "),
+        (["--all", "--store", "nowhere"], "no model registered by Tier0"),
     ],
 )
 def test_what_cannot_be_built_is_said(tmp_path: Path, arguments: list[str], told: str) -> None:

@@ -320,7 +320,7 @@ def test_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(runs: Runs, moment: str) -
             "step 5 (training) needs step 4 (selection), which was not requested: add it (--step 4,5)",
         ),
         (["--step", "6,7"], "step 6 (features) needs step 5 (training)"),
-        (["--step", "9"], "unknown step '9'. The steps are 1 scope, 2 data"),
+        (["--step", "9"], "unknown step '9' in --step '9'. The steps are 1 scope, 2 data"),
         (["--step", "7-4"], "must begin with the smaller number"),
         (["--step", ","], "expected numbers or names"),
         (["--dataset", "nowhere.csv"], "invalid value 'nowhere.csv' for --dataset: file not found"),
@@ -391,5 +391,5 @@ def test_a_dry_run_does_nothing_also_by_the_script(runs: Runs) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "settings: seed=3" in done.stdout
-    assert "would do step 7: deployment, and serve the model" in done.stdout
+    assert "would run step 7: deployment, and serve the model" in done.stdout
     assert list(runs.tmp.iterdir()) == []

@@ -133,7 +133,7 @@ def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "no models given"),
+        ([], "expected either tags of models or --all"),
         (["churn", "--store", "nowhere"], "no model 'churn' in"),
         (
             ["--all", "--kinds", "clustering"],

@@ -471,6 +471,6 @@ def test_a_dry_run_prints_the_plan_of_a_resumed_run() -> None:
     assert result.exit_code == 0, result.output
     assert result.output.splitlines() == [
         "settings: seed=3",
-        "would do step 3: cohort",
-        "would do step 4: selection",
+        "would run step 3: cohort",
+        "would run step 4: selection",
     ]

@@ -52,7 +52,7 @@ def build(
     Exit status: 0 built and verified, 1 a Bento does not serve the models correctly, 2 it could not be built.
     """
     if bool(models) == all_:
-        refuse("no models given. Name their tags, or use --all for one Bento per kind of model")
+        refuse("expected either tags of models or --all, which builds one Bento per kind of model")
     settings = given.merge()
     from tier0.core.event_log import EventLog
     from tier0.core.events import BentoBuilding, BentoBuilt

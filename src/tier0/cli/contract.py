@@ -33,8 +33,8 @@ def contract(
     """Draft the contract of a running service: the format of its requests and of its responses.
 
     Sends the golden rows in the formats that the service's schema allows. The draft is TOML with comments:
-    what was found, what was assumed and must be confirmed, and what is open. --contract takes what is known
-    already. Read the draft, commit it, and pass it to tier0 verify --contract FILE.
+    what was found, what was assumed and must be confirmed, and what is open. --contract FILE declares the
+    parts that you know already. Read the draft, commit it, and pass it to tier0 verify --contract FILE.
 
     Exit status: 0 the golden rows match with that contract, 1 they do not match, 2 no contract could be
     drafted.

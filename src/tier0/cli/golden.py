@@ -116,7 +116,7 @@ def _load_model(name: str) -> Any:
     except Exception as problem:
         raise Tier0Error(f"model {name!r} raised {type(problem).__name__}: {problem}. {remedy}") from problem
     if not hasattr(fitted, "predict"):
-        raise Tier0Error(f"model {name!r} is of type {type(fitted).__name__} without predict. {remedy}")
+        raise Tier0Error(f"model {name!r} is of type {type(fitted).__name__}, which has no predict. {remedy}")
     return fitted
 
 
@@ -141,8 +141,7 @@ def _read_sample(path: Path, names: Any) -> Any:
         if missing:
             columns = ", ".join(frame.columns)
             raise Tier0Error(
-                f"column {missing[0]!r}, which the model takes, not found in {path}. "
-                f"Available columns: {columns}"
+                f"column {missing[0]!r} of the model not found in {path}. Available columns: {columns}"
             )
         frame = frame[list(names)]
     return frame[:MAX_SAMPLED]

@@ -20,7 +20,7 @@ def print_result(result: CheckResult) -> None:
     """Print the result of one check on one line: status, check, message, and numbers that it measured."""
     word = WORDS[result.status].upper() if result.status in {"fail", "error"} else WORDS[result.status]
     measured = [
-        f"{name.replace('_', ' ')} {value:.3g}"
+        f"{name.replace('_', ' ')}: {value:.3g}"
         for name, value in result.evidence.items()
         if result.status == "pass" and isinstance(value, (int, float))
     ]

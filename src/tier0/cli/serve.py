@@ -57,7 +57,7 @@ def serve(
     Exit status: 0 stopped with Ctrl-C, 2 a service did not start, or exited.
     """
     if bool(models) == all_:
-        refuse("no models given. Name their tags, or use --all for one service per kind of model")
+        refuse("expected either tags of models or --all, which starts one service per kind of model")
     settings = given.merge()
     trains = all_ and settings.store is None
     _check_used(given, context, by_kind=all_, trains=trains)

@@ -304,7 +304,7 @@ def select_checks(catalogue: Sequence[AnyCheck], names: Sequence[str]) -> list[A
         if not isinstance(name, str) or name not in known:  # a value in a waiver file may have any type
             raise UnknownCheckError(
                 f"unknown group or check {name!r}{_did_you_mean(name, known)}. "
-                f"Groups: {', '.join(groups)}; --list prints the checks"
+                f"Groups: {', '.join(groups)}; tier0 verify --list and check-client --list print the checks"
             )
     return [check for check in catalogue if not names or check.group in names or check.id in names]
 

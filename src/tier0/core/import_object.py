@@ -12,7 +12,7 @@ def import_named(setting: str, named: str, what: str) -> Any:
     """Return the object that *named* refers to.
 
     Args:
-        setting: name of the option, for messages.
+        setting: name of the option, for messages, without an article.
         named: value of the option, ``module:name``.
         what: description of the expected object, for messages, such as "a function that …".
 
@@ -26,7 +26,8 @@ def import_named(setting: str, named: str, what: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as problem:
         raise Tier0Error(
-            f"{setting} = {named!r} cannot be imported: {problem}. Check that its directory is on PYTHONPATH"
+            f"{setting} = {named!r} cannot be imported: {problem}. Check its spelling, and that the module's "
+            "directory is on PYTHONPATH"
         ) from problem
     except (Exception, SystemExit) as problem:
         raise Tier0Error(

@@ -120,12 +120,12 @@ class Settings:
     )
     header: Mapping[str, str] = _setting(
         "", parsers.parse_headers, "'NAME: VALUE|@FILE'", SERVICE, "pytest verify contract",
-        "Header of every request, one per line; @FILE reads the value from a file; values are never shown",
+        "Header of every request (several: one per line); @FILE reads the value from a file; never shown",
         is_repeatable=True, is_secret=True,
     )
     ca: Path | None = _setting(
         "", parsers.parse_file, "FILE", SERVICE, "pytest verify contract",
-        "PEM file with the certificate authorities to trust at a URL, instead of the system's",
+        "PEM file of the certificate authorities to trust, instead of the system's",
     )
     retries: int = _setting(
         "3", parsers.whole_number(0), "N", SERVICE, "pytest verify",

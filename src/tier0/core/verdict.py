@@ -180,7 +180,7 @@ def conclude(checks: Sequence[CheckResult], others: Iterable[Status] = ()) -> Co
         errors = (f"{result.id}: {result.message}" for result in checks if result.status == "error")
         return Conclusion("inconclusive", next(errors, ""))
     if any(result.code == "no_golden" for result in checks):
-        reason = "predictions were not compared with the trained model: there are no golden rows"
+        reason = "without golden rows, predictions were not compared with the trained model"
         return Conclusion("inconclusive", f"{reason}; {HOW_TO_GET_GOLDEN_ROWS}")
     for result in checks:
         is_unjudged_parity = result.id == PARITY and result.status == "not_judged"

@@ -68,7 +68,7 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         remedy = f" → {self.remedy}" if self.remedy else ""
-        return f"{self.status:<9}{self.name:<20} {self.found} (for {self.needed_for}){remedy}"
+        return f"{self.status:<9}{self.name:<20}  {self.found} (for {self.needed_for}){remedy}"
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def opik_plugin(environment: Environment) -> Iterator[Finding]:
     if environment.has_pytest_option("no:opik"):
         yield Finding("ok", name, "switched off", "runs of pytest that do not import all of Opik")
     else:
-        found, remedy = "it imports all of Opik in every run", "add -p no:opik to addopts in pytest.ini"
+        found, remedy = "imports all of Opik in every run", "add -p no:opik to addopts in pytest.ini"
         yield Finding("warns", name, found, "runs of pytest that start seconds earlier", remedy)
 
 
@@ -267,7 +267,7 @@ def litellm(environment: Environment) -> Iterator[Finding]:
     if environment.variables.get(variable, "").lower() == "true":
         yield Finding("ok", "LiteLLM", f"{variable} is true", needed)
     else:
-        found = f"it downloads a table when it is imported, unless {variable} is true"
+        found = f"downloads a table of models when it is imported, unless {variable} is true"
         yield Finding("warns", "LiteLLM", found, needed, f"export {variable}=True")
 
 

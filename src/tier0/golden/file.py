@@ -66,6 +66,8 @@ def read_fields(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
         # Python reads NaN, Infinity and 1e999 (as infinity); no service could return them
         json.dumps(document, allow_nan=False)
+    except ValueError as problem:
+        raise ValueError(f"the file is not JSON ({problem}). {REMEDY}") from problem
     except RecursionError as problem:
         raise ValueError(f"the document is nested too deeply. {REMEDY}") from problem
     if not isinstance(document, dict):

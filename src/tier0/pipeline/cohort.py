@@ -110,7 +110,8 @@ def _size_problems(chosen: Dataset, original: Dataset, classes: dict[str, int], 
     problems = []
     if len(chosen) < scope.minimum_rows:
         problems.append(
-            f"{len(chosen)} of {len(original)} rows are left, but minimum_rows is {scope.minimum_rows}"
+            f"{len(chosen)} of {len(original)} rows are left, fewer than the study's minimum_rows = "
+            f"{scope.minimum_rows}"
         )
     if original.task == "classification":
         counts = {label: classes.get(label, 0) for label in sorted(_count(original))}
@@ -118,7 +119,8 @@ def _size_problems(chosen: Dataset, original: Dataset, classes: dict[str, int], 
         minimum = scope.minimum_of_each_class
         if counts[rare] < minimum:
             problems.append(
-                f"class {rare!r} has {counts[rare]} rows left, but minimum_of_each_class is {minimum}"
+                f"class {rare!r} has {counts[rare]} rows left, fewer than the study's "
+                f"minimum_of_each_class = {minimum}"
             )
     return problems
 

@@ -217,8 +217,8 @@ def _read_dates(column: pd.Series[Any], path: Path) -> np.ndarray[Any, Any]:
         dates = pd.to_datetime(column, format="ISO8601", utc=True).dt.tz_localize(None)
     except (ValueError, TypeError) as problem:
         raise DatasetError(
-            f"column {column.name!r} (--date) of {path} contains an invalid date: {problem}. Use the format "
-            "2026-03-31"
+            f"column {column.name!r} (--date) of {path} contains an invalid date: "
+            f"{str(problem).partition('. ')[0]}. Use the format 2026-03-31"
         ) from None
     if missing := int(dates.isna().sum()):
         raise DatasetError(

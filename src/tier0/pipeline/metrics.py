@@ -172,7 +172,7 @@ def require_useful(metrics: dict[str, float], what: str) -> None:
     """
     limits = {"auc_roc": MIN_AUC, "recall_minority": MIN_RECALL, "r2": MIN_R2}
     reasons = [
-        f"{name} is {metrics[name]:.3f}, below the minimum of {limit:g}"
+        f"{name} is {metrics[name]:.3f}, below Tier0's minimum of {limit:g}"
         for name, limit in limits.items()
         if name in metrics and not metrics[name] >= limit
     ]

@@ -205,7 +205,7 @@ def fit_and_score(
 def _reason(scores: list[Score], metric: str) -> str:
     best = scores[0]
     if len(scores) == 1:
-        return f"{best} ({metric}) is the only candidate"
+        return f"the only candidate, with {best} ({metric})"
     second = scores[1]
     lead = best.mean - second.mean
     comparison = "larger" if lead > max(best.spread, second.spread) else "smaller"

@@ -97,7 +97,9 @@ class Scope(_Part):
             raise ValueError(f"unknown metric {self.metric!r}: choose one of {', '.join(METRICS)}")
         if self.success is not None:
             if self.metric is None:
-                raise ValueError(f"success = {self.success!r} needs a metric: add metric")
+                raise ValueError(
+                    f"success = {self.success!r} needs a metric: add --metric NAME, or metric in [scope]"
+                )
             _, better, worst, best = METRICS[self.metric]
             if not worst <= self.success <= best:
                 raise ValueError(
@@ -261,8 +263,16 @@ def read_study(path: Path | None, **scope: Any) -> Study:
     try:
         return Study.model_validate(document)
     except ValidationError as problem:
-        source = "the study" if path is None else f"the study {path}"
+        source = "options of the study" if path is None else f"the study {path}"
         raise StudyError(f"{source}: {_describe(problem)}") from None
+
+
+TOML_TYPES = {
+    "tuple_type": "expected a TOML array",
+    "model_type": "expected a TOML table",
+    "dict_type": "expected a TOML table",
+}
+"""What pydantic calls a tuple, an instance or a dictionary, in the words of the file."""
 
 
 def _describe(problem: ValidationError) -> str:
@@ -273,5 +283,5 @@ def _describe(problem: ValidationError) -> str:
         return f"unknown field {where}: remove it, or correct its spelling"
     if first["type"] == "value_error":
         return f"{where}{': ' if where else ''}{first['ctx']['error']}"
-    message = first["msg"]
+    message = TOML_TYPES.get(first["type"], first["msg"])
     return f"{where} = {first['input']!r}: {message[:1].lower()}{message[1:]}"

@@ -79,7 +79,7 @@ def read_facts(path: Path) -> Facts:
     Raises:
         DiffError: the file cannot be read, or is not such a report.
     """
-    remedy = "Pass a file that --tier0-report or --json has written"
+    remedy = "Pass a report that was written with --json or --tier0-report"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:

@@ -92,7 +92,7 @@ def check_client(
     declared = read_declaration(declare)
     name = _name_of(factory)
     create = (
-        import_named("the client", factory, "a function that creates a client, given a URL")
+        import_named("client", factory, "a function that takes a URL and returns a client")
         if isinstance(factory, str)
         else factory
     )

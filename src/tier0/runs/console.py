@@ -65,11 +65,11 @@ class Console:
     def plan(
         self, options: Mapping[str, str], steps: Sequence[str], all_steps: Sequence[str], *, serve: bool
     ) -> None:
-        """Print the steps that a run would do."""
+        """Print the steps that would be run."""
         self.settings(options)
         for step in steps:
             served = ", and serve the model" if step == "deployment" and serve else ""
-            self.say(f"would do step {all_steps.index(step) + 1}: {step}{served}")
+            self.say(f"would run step {all_steps.index(step) + 1}: {step}{served}")
 
     def settings(self, options: Mapping[str, str]) -> None:
         """Print the settings that differ from the defaults."""

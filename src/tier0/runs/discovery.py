@@ -78,11 +78,14 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
             ) from problem
         what = f"returned {response.status_code}" if response.is_error else "is not JSON"
         example = {
-            "route": "/the-route-of-the-prediction",
-            "features": "where.the.rows.go",
-            "predictions": "where.they.are",
+            "route": "/path-of-the-prediction-route",
+            "features": "path.of.the.rows",
+            "predictions": "path.of.the.predictions",
         }
-        reason = f"{target.url}/schema.json {what}: it is hidden, or this is not a BentoML service"
+        reason = (
+            f"{target.url}/schema.json {what}: the schema is hidden, or this is not a BentoML service, so "
+            "the format of its requests and responses is not known"
+        )
         raise ContractError(f"{reason}. {how_to_declare(example)}") from problem
     return schema
 
@@ -202,7 +205,7 @@ def _require_parts(target: Target) -> None:
     fields = f" (its fields: {', '.join(map(str, first))})" if isinstance(first, Mapping) and first else ""
     raise ContractError(
         f"cannot find the predictions in the response of {target.contract.route}{fields}. "
-        + how_to_declare({"predictions": "where.they.are"})
+        + how_to_declare({"predictions": "path.of.the.predictions"})
     )
 
 

@@ -260,11 +260,11 @@ class Examination:
         needs_golden = "golden" in check.needs
         if needs_golden and self.deployment.golden is None:
             if self.deployment.without_golden:
-                yield "no golden rows, as --without-golden accepts", "without_golden"
+                yield "no golden rows (accepted by --without-golden)", "without_golden"
             yield "no golden rows: pass --golden or --model", "no_golden"
         if LEVELS.index(check.disturb) > LEVELS.index(allowed):
             remedy = f"to allow that, pass --disturb {check.disturb}"
-            yield f"it disturbs the service ({check.disturb}); {remedy}", "disturbs"
+            yield f"this check disturbs the service ({check.disturb}); {remedy}", "disturbs"
         if needs_golden and self._target is not None and (reason := self._target.contract.why_not_asked):
             self._explained_by = self._explained_by or check.id
             if check.id not in {self._explained_by, PARITY}:
@@ -361,7 +361,7 @@ def _load_client(client: Callable[[str], Any] | str | None) -> Callable[[str], A
     """
     if client is None or callable(client):
         return client
-    factory = import_named("client", client, "a function that returns a client for a URL")
+    factory = import_named("client", client, "a function that takes a URL and returns a client")
     if not callable(factory):
         raise Tier0Error(
             f"client = {client!r} must be a function that takes a URL, got {type(factory).__name__}"

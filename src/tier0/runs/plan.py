@@ -151,7 +151,7 @@ def _parse_step(name: str, text: str) -> int:
     if name in STEPS:
         return STEPS.index(name) + 1
     if not name.isdecimal() or not 1 <= int(name) <= len(STEPS):
-        raise RunError(f"invalid --step {text!r}: unknown step {name!r}. The steps are {_list_steps()}")
+        raise RunError(f"unknown step {name!r} in --step {text!r}. The steps are {_list_steps()}")
     return int(name)
 
 

@@ -132,8 +132,8 @@ class Record:
             found = folder.stat()
         except (OSError, ValueError) as problem:
             raise RunError(
-                f"cannot read the run {folder.name!r}: {problem}. Its record must be {path}; "
-                f"run names are the folder names in {folder.parent}"
+                f"cannot read the run {folder.name!r}: {problem}. "
+                f"Pass the name of a folder in {folder.parent}, or another --output-dir"
             ) from problem
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:

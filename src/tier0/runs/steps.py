@@ -48,7 +48,7 @@ def scope(context: RunContext) -> StepResult:
         f"problem: {stated.problem or 'not stated'}",
         f"population: {stated.population or 'not stated'}",
         (
-            f"success: {criterion or 'no criterion'}, with at least {stated.minimum_rows} rows "
+            f"success: {criterion or 'no criterion'}; required: at least {stated.minimum_rows} rows, "
             f"and {stated.minimum_of_each_class} of each class"
         ),
         "checked: metric, success, minimum sizes, rules and criteria are valid and consistent",

@@ -56,7 +56,8 @@ class Entry:
             document = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:
             raise RegistrationError(
-                f"{path} contains no model registered by Tier0 ({problem}). Use register_model_for_serving."
+                f"{path} contains no model registered by Tier0 ({problem}). "
+                "Register the model with tier0.register_model_for_serving"
             ) from problem
         return cls(path, Signature.from_dict(document.pop("signature")), **document)
 

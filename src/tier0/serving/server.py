@@ -129,7 +129,7 @@ class Server:
         self._launch = Launch(guard, ServerLog(self.log), number, traceback_is_fatal=self.project is None)
         self.events.emit(
             ServerLaunched(port=number, nonce=self.nonce),
-            f"starting bentoml serve on port {number or '(any free one)'}",
+            f"starting bentoml serve on {f'port {number}' if number else 'any free port'}",
         )
 
     def _environment(self) -> dict[str, str]:
@@ -328,7 +328,7 @@ class Server:
         seconds = time.monotonic() - start
         self.events.emit(
             ServerStopped(seconds=seconds, nonce=self.nonce),
-            f"stopped in {seconds:.1f} s; no process and no open port is left",
+            f"stopped in {seconds:.1f} s; all processes ended, port released",
         )
         return seconds
 

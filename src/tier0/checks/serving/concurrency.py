@@ -150,7 +150,7 @@ async def alive_under_load(target: Target) -> None:
         )
     if (status := (await target.get(route)).status_code) >= 400:
         raise NotJudgedError(
-            f"{route} returned {status}: it is hidden, or does not exist", code="not_offered"
+            f"{route} returned {status}: the route is hidden, or does not exist", code="not_offered"
         )
     many = golden.take(
         [0] if target.contract.one_row else [number % len(golden) for number in range(BUSY_ROWS)]

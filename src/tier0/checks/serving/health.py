@@ -34,7 +34,8 @@ async def ready(target: Target) -> None:
     response = await target.get(route)
     if response.status_code in ABSENT | HIDDEN:
         raise NotJudgedError(
-            f"{route} returned {response.status_code}: it is hidden, or does not exist", code="not_offered"
+            f"{route} returned {response.status_code}: the route is hidden, or does not exist",
+            code="not_offered",
         )
     if response.status_code in UNREACHABLE and target.process is None:
         raise UnansweredError(

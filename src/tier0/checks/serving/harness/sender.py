@@ -104,7 +104,7 @@ class Sender:
             except (httpx.HTTPError, TimeoutError) as problem:
                 timeouts += isinstance(problem, (httpx.TimeoutException, TimeoutError))
                 if is_last or timeouts >= MAX_TIMEOUTS:
-                    error = f"{type(problem).__name__} {problem}".rstrip()
+                    error = f"{type(problem).__name__}: {problem}".rstrip(": ")
                     raise UnansweredError(f"no response to {method} {self.url}{route}: {error}") from problem
                 reason = type(problem).__name__
             else:
