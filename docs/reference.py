@@ -54,7 +54,7 @@ def commands() -> str:
     parts = [f"# Commands\n\n{MADE} {_flowing(TIER0.help)}\n", _table(TIER0.params, {}), ""]
     for name, command in COMMANDS.items():
         examples = "\n".join(line for line in command.epilog.split("\n\n") if line != "Examples:")
-        parts.append(f"## tier0 {name}\n\n{_flowing(command.help)}\n\n```text\n{examples}\n```\n")
+        parts.append(f"## tier0 {name}\n\n{_flowing(command.help)}\n\n```\n{examples}\n```\n")
         parts.append(_table(command.params, {row.name: row for row in rows_for(name)}, name) + "\n")
     return "\n".join(parts)
 
