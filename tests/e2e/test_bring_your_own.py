@@ -93,7 +93,7 @@ def test_pytest_serves_it(project: Path) -> None:
     [
         ("nowhere:train", "pipeline = 'nowhere:train' cannot be imported"),
         ("my_training:nothing", "pipeline = 'my_training:nothing' cannot be imported"),
-        ("my_training:np", "pipeline = 'my_training:np' is no function"),
+        ("my_training:np", "--pipeline 'my_training:np' is not callable"),
         ("my_training", "invalid pipeline 'my_training': expected module:name"),
     ],
 )

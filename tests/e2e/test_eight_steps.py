@@ -324,7 +324,7 @@ def test_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(runs: Runs, moment: str) -
         (["--step", "7-4"], "must begin with the smaller number"),
         (["--step", ","], "expected numbers or names"),
         (["--dataset", "nowhere.csv"], "invalid value 'nowhere.csv' for --dataset: file not found"),
-        (["--success", "0.5"], "says how much, and not of what: add metric"),
+        (["--success", "0.5"], "success = 0.5 needs a metric"),
         (["--imbalanced", "0.7"], "imbalanced must be greater than 0 and less than 0.5, got 0.7"),
         (["--step", "1-5", "--include-bentoml"], "--include-bentoml requires step 7"),
         (["--keep"], "add --include-bentoml"),

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from tests.support.reporting_run import CASES, PLANTED, SECRETS, Reported, report
+from tier0.checks.serving.parity import PREPROCESSING
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.verdict import CheckResult, Verdict
 
@@ -53,7 +54,7 @@ def test_what_fails_comes_with_all_that_is_needed_to_act(reported: dict[str, Rep
     parity = problems["parity.golden_rows"]
     assert "6 of 18 rows differ" in parity["message"]
     assert parity["evidence"]["expected"] == -parity["evidence"]["got"]
-    assert any("permuted" in cause for cause in parity["causes"])
+    assert parity["causes"] == PREPROCESSING
     assert parity["reproduce"].startswith("curl -sS http://127.0.0.1:")
     assert "POST,path=/predict" in parity["log"], "what the server's log says around that moment"
     assert next(row["row"] for row in document["parity"]["worst"]) == 15, (
@@ -397,8 +398,8 @@ def test_a_report_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     unwritten = report(tmp_path, "--tier0-report", "other.json", GITHUB_STEP_SUMMARY="/proc/no/such")
 
     assert refused.status == told.status == pytest.ExitCode.USAGE_ERROR
-    assert "is a folder: name a file in it" in refused.output
-    assert "there is no folder" in told.output
+    assert f"invalid value '{tmp_path}' for --tier0-report" in refused.output
+    assert "invalid value 'nowhere/report.json' for --tier0-report" in told.output
     assert "GITHUB_STEP_SUMMARY, /proc/no/such" in unwritten.output
 
 

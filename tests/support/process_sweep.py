@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.posix_spawn(
         sys.executable,
         [sys.executable, __file__, str(os.getpid()), mark],
-        os.environ,
+        {},  # no mark of a run around this one: the sweeper ends by itself
         file_actions=nothing,
         setpgroup=0,  # signals to the run's group do not reach it
     )
