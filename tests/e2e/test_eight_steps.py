@@ -207,7 +207,7 @@ def test_what_the_data_or_the_cohort_says_no_to_is_not_trained_on(runs: Runs, tm
 
     assert status == 1, said
     assert "left after: hcp_visits at least 9.0" in said
-    assert "minimum_rows is 100" in said
+    assert "minimum_rows = 100" in said
     assert "STEP 4" not in said
 
 

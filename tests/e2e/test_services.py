@@ -112,7 +112,7 @@ def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> N
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + 60
-        while "Ctrl-C stops it" not in (said := (tmp_path / "output").read_text()):
+        while "Ctrl-C stops the service" not in (said := (tmp_path / "output").read_text()):
             assert time.monotonic() < deadline, said
             assert process.poll() is None, said
             time.sleep(0.05)
