@@ -833,32 +833,6 @@ async def test_rejected_call_does_not_wait_for_a_connection() -> None:
     assert len(rejection.value.request_id) == 32
 
 
-async def test_wait_for_a_connection_is_no_failure_in_later_attempts(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock, waits = Clock(), iter([True, False])
-    take = Connections.take_slot
-
-    async def take_slot(*arguments: Any) -> bool:
-        await take(*arguments)
-        return next(waits)
-
-    async def sleep(_: float) -> None:
-        clock.ahead += 0.5
-
-    monkeypatch.setattr(Connections, "take_slot", take_slot)
-    options: dict[str, Any] = {
-        "failure_threshold": 2,
-        "timeout": 0.8,
-        "attempt_timeout": 0.7,
-        "max_attempts": 2,
-    }
-    async with client_of([DOWN, Reply.hang()], clock=clock, sleep=sleep, **options) as (client, server):
-        assert isinstance(await error_of(client), TimedOutError)
-        assert client.circuit_state() == "closed"
-    assert len(server.arrivals) == 2
-
-
 async def test_tls_errors_are_transport_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: Any) -> None:
         raise ssl.SSLError("tlsv13 alert certificate required")
