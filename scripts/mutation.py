@@ -16,7 +16,7 @@ import tomllib
 from collections import Counter, defaultdict
 from pathlib import Path
 
-LEAST_KILLED = 0.9
+MIN_KILLED = 0.9
 KILLED = {"killed", "timeout"}
 """Statuses of a mutant that the tests detected; after a timeout it ran in a loop without end."""
 MUTMUT = str(Path(sys.executable).parent / "mutmut")
@@ -57,7 +57,7 @@ def print_modules(found: dict[str, str]) -> bool:
     for module, counts in sorted(modules.items()):
         numbers = ", ".join(f"{count} {status}" for status, count in counts.most_common())
         print(f"{module:32} {shares[module]:6.1%} of {counts.total():3} mutants killed ({numbers})")
-    return min(shares.values()) >= LEAST_KILLED
+    return min(shares.values()) >= MIN_KILLED
 
 
 def statuses() -> dict[str, str]:

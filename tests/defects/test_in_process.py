@@ -8,8 +8,6 @@ import json
 import os
 import pickle
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 import tier0
+from tests.support.command_line import run_cli
 from tests.support.in_process import CONTRACT, GOLDEN, App, running
 from tier0.contract.service_schema import find_contract
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, DoesNotHoldError, Verdict
@@ -302,21 +301,6 @@ def test_a_secret_header_is_sent_and_never_shown(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert set(seen) == {"Bearer s3cret"}
     assert "s3cret" not in done.stdout + done.stderr + report.read_text(encoding="utf-8")
-
-
-def run_cli(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(tier0.__file__).parents[1]),
-    }  # a checkout need not be installed
-    return subprocess.run(
-        [sys.executable, "-m", "tier0.cli", *arguments],
-        env=environment,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_golden_rows_from_the_command_are_compared_with_a_service(tmp_path: Path) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import tier0
+from tests.support.command_line import run_cli
 from tier0.client import BentoMLClient, ClientError
 from tier0.core.errors import PredictionMismatchError
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS
@@ -28,20 +26,6 @@ NOT_OF_THIS_MODEL = {
     "contract.refuses_misspelled_category",
 }
 """What a model may lack: a linear one has no boundaries."""
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(tier0.__file__).parents[1]),
-    }  # a checkout need not be installed
-    return subprocess.run(
-        [sys.executable, "-m", "tier0.cli", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
@@ -60,7 +44,7 @@ def test_our_own_deployment_holds_in_every_check(tier0_deployment: OwnDeployment
 def test_command_line_by_model_and_store(tier0_deployment: OwnDeployment, tmp_path: Path) -> None:
     model, report = tier0_deployment.model, tmp_path / "verdict.json"
 
-    done = run(
+    done = run_cli(
         "verify",
         tier0_deployment.url,
         "--model",
@@ -84,8 +68,8 @@ def test_command_line_by_model_and_store(tier0_deployment: OwnDeployment, tmp_pa
 
 def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: OwnDeployment) -> None:
     accepted, inconclusive = (
-        run("verify", tier0_deployment.url, "--without-golden"),
-        run("verify", tier0_deployment.url),
+        run_cli("verify", tier0_deployment.url, "--without-golden"),
+        run_cli("verify", tier0_deployment.url),
     )
 
     assert (accepted.returncode, inconclusive.returncode) == (0, 2), accepted.stdout + accepted.stderr
@@ -134,7 +118,7 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
     ],
 )
 def test_a_mistake_is_told_with_its_remedy_and_status_2(arguments: list[str], says: str) -> None:
-    done = run(*arguments)
+    done = run_cli(*arguments)
 
     assert done.returncode == 2, done.stdout + done.stderr
     assert says in done.stdout + done.stderr
@@ -143,7 +127,7 @@ def test_a_mistake_is_told_with_its_remedy_and_status_2(arguments: list[str], sa
 def test_catalogue_page_is_the_catalogue() -> None:
     page = (Path(__file__).parents[2] / "docs" / "checks.md").read_text(encoding="utf-8")
 
-    assert run("verify", "--list").stdout.strip() in page
+    assert run_cli("verify", "--list").stdout.strip() in page
 
 
 def test_masked_evidence_shows_no_values(tier0_deployment: OwnDeployment) -> None:

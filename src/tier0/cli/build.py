@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tier0.cli.application import app, examples, refuse
-from tier0.cli.parameters import GivenSettings, takes_settings
+from tier0.cli.parameters import GivenSettings, ModelTags, takes_settings
 from tier0.core.errors import Tier0Error
 from tier0.core.interruption import raise_on_interrupt
 
@@ -17,10 +17,7 @@ from tier0.core.interruption import raise_on_interrupt
 @takes_settings("build")
 def build(
     given: GivenSettings,
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[TAG]...", help="Tags of registered models, which one service will serve."),
-    ] = None,
+    models: ModelTags = None,
     *,
     all_: Annotated[
         bool,

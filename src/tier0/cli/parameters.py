@@ -14,6 +14,12 @@ import typer
 from tier0.cli.application import refuse
 from tier0.core.settings import Setting, Settings, merge_settings, read_setting, remove_report, rows_for
 
+ModelTags = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TAG]...", help="Tags of registered models, which one service will serve."),
+]
+"""The models of `tier0 serve` and `tier0 build`."""
+
 
 class GivenSettings(NamedTuple):
     """The settings on the command line of one command.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tier0.cli.application import app, examples, refuse
-from tier0.cli.parameters import GivenSettings, names_in, takes_settings, was_given
+from tier0.cli.parameters import GivenSettings, ModelTags, names_in, takes_settings, was_given
 from tier0.core.interruption import forget_interrupt, raise_on_interrupt
 
 POLL_SECONDS = 1.0
@@ -20,10 +20,7 @@ EXAMPLES = examples("tier0 serve churn:latest", "tier0 serve --all", "tier0 serv
 def serve(
     given: GivenSettings,
     context: typer.Context,
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[TAG]...", help="Tags of registered models, which one service will serve."),
-    ] = None,
+    models: ModelTags = None,
     *,
     all_: Annotated[
         bool,
