@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tier0.client.tracing import CallTrace
 
-# The machine may be busy: the time that an example takes does not matter.
-settings.register_profile("tier0", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("tier0")
+if find_spec("hypothesis"):  # the end-to-end tests run without it
+    from hypothesis import HealthCheck, settings
+
+    # The machine may be busy: the time that an example takes does not matter.
+    settings.register_profile("tier0", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("tier0")
 
 
 class KeptTraces:
