@@ -43,9 +43,10 @@ def test_end_to_end_tests_pass_in_the_locked_environment(tmp_path: Path) -> None
 
     done = subprocess.run(
         [
-            str(python), "-m", "pytest", "-q", "-m", "not slow and not torture", "tests/e2e", "-p", "no:cacheprovider",
+            str(python), "-m", "pytest", "-q", "-m", "not slow and not torture", "tests/e2e",
+            "-p", "no:cacheprovider",
         ],
-        cwd=checkout, capture_output=True, text=True, check=False, timeout=900,
+        cwd=checkout, capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
