@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-from tier0.core.child_environment import child_environment
+from tier0.core.child_environment import child_environment, extend_import_path
 from tier0.core.errors import ModelChangedError, Tier0Error
 
 TASK_TIMEOUT = 120.0
@@ -103,6 +103,7 @@ def main() -> None:
     """
     outcome_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    extend_import_path()
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_tasks, args=(tasks,), daemon=True).start()
     try:
