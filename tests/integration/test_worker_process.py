@@ -38,7 +38,7 @@ def test_a_worker_that_ended_before_its_task_reports_why(
 def test_a_worker_that_takes_too_long_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = worker(tmp_path, monkeypatch, "import threading; threading.Event().wait()")
 
-    with pytest.raises(Tier0Error, match="within 0.1 s"):
+    with pytest.raises(Tier0Error, match=r"within 0\.1 s"):
         process.execute({}, timeout=0.1)
 
     assert process._process.returncode is not None
