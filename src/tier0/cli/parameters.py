@@ -153,8 +153,13 @@ def require_writable(option: str, path: Path | None) -> None:
     """Exit with status 2 unless a file can be created at *path*."""
     if path is None:
         return
-    if not path.absolute().parent.is_dir():
-        refuse(f"invalid value {str(path)!r} for {option}: directory not found: {path.absolute().parent}")
+    try:
+        directory = path.absolute().parent
+    except FileNotFoundError:
+        reason = "the working directory was deleted; use an absolute path"
+        refuse(f"invalid value {str(path)!r} for {option}: {reason}")
+    if not directory.is_dir():
+        refuse(f"invalid value {str(path)!r} for {option}: directory not found: {directory}")
     if path.is_dir():
         refuse(f"invalid value {str(path)!r} for {option}: it is a directory; name a file in it")
 

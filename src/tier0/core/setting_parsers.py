@@ -200,4 +200,6 @@ def _absolute(text: str) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:
-        raise ValueError(f"cannot expand {text.partition('/')[0]!r}: no such user") from None
+        start = text.partition("/")[0]
+        reason = "there is no home directory" if start == "~" else "no such user"
+        raise ValueError(f"cannot expand {start!r}: {reason}") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -30,7 +29,7 @@ from tier0.core.import_object import import_named
 from tier0.core.settings import Settings
 from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, judging_options
 from tier0.serving.server import Server
-from tier0.serving.workspace import Workspace
+from tier0.serving.workspace import Workspace, temporary_directory
 
 if TYPE_CHECKING:  # not in the base install, which checks services that are already running
     from tier0.pipeline.cluster import Executor
@@ -138,7 +137,7 @@ class Session:
             return self.workspace
         if self._shared is None:
             self._shared = Workspace(
-                Path(tempfile.gettempdir()) / f"tier0-{self.shared_id}",
+                temporary_directory() / f"tier0-{self.shared_id}",
                 keep=self.settings.keep,
                 watch=self.controller,
             ).open()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tier0.core.child_environment import ONE_THREAD, child_environment
+from tier0.core.child_environment import IMPORT_PATH, ONE_THREAD, child_environment
 from tier0.core.errors import PredictionMismatchError, ServerError
 from tier0.core.event_log import EventLog
 from tier0.core.events import ServerKilled, ServerLaunched, ServerPortTaken, ServerReady, ServerStopped
@@ -143,8 +143,9 @@ class Server:
                 TIER0_PRELOAD=",".join(self.preload),
                 TIER0_WORKERS=str(self.workers),
             )
-        # A user's own service gets the threads that it would have in production.
+        # A user's own service or a Bento gets the threads and the modules that it would have in production.
         environment = child_environment(tmp, **identity)
+        del environment[IMPORT_PATH]
         for name in ONE_THREAD:
             environment.pop(name, None)
             if name in os.environ:
