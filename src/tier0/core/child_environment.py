@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from ast import literal_eval
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -37,12 +37,111 @@ PROBE = (
 PROBE_TIMEOUT = 30.0
 
 
+NOISY = "adds lines to what the process prints"
+SLOW = "makes the process slower than in production"
+ANOTHER_SERVER = "is about another server"
+SWITCHES: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "PYTHONWARNINGS": (
+        "turns warnings of the libraries into errors",
+        lambda value: _without_errors(value) != value,
+    ),
+    "PYTHONDEVMODE": (SLOW, bool),
+    "PYTHONASYNCIODEBUG": (SLOW, bool),
+    "PYTHONTRACEMALLOC": (SLOW, bool),
+    "PYTHONMALLOC": (SLOW, lambda value: "debug" in value),
+    "PYTHONMALLOCSTATS": (NOISY, bool),
+    "PYTHONPROFILEIMPORTTIME": (NOISY, bool),
+    "PYTHONVERBOSE": (NOISY, bool),
+    "PYTHONDEBUG": (NOISY, bool),
+    "PYTHONINSPECT": ("keeps a process that should end", bool),
+    "PYTHONSTARTUP": ("is for interactive sessions", bool),
+    "PYTHONIOENCODING": ("makes a service fail that prints other characters", bool),
+    "BENTOML_DEBUG": ("makes a service return tracebacks", bool),
+    "BENTOML_HOST": ("the server listens on loopback", bool),
+    "BENTOML_PORT": ("the run chooses the port", bool),
+    "BENTOML_RESULT_STORE": ("a server deletes this file when it starts", bool),
+    "BENTOML_RUNNER_MAP": (ANOTHER_SERVER, bool),
+    "BENTOML_SERVE_RUNNER_MAP": (ANOTHER_SERVER, bool),
+    "BENTOML_SERVE_RUNNER_NAME": (ANOTHER_SERVER, bool),
+    "BENTOML_SERVE_SERVICE_NAME": (ANOTHER_SERVER, bool),
+    "BENTOML_SERVE_DEPENDS": (ANOTHER_SERVER, bool),
+    "BENTOCLOUD_DEPLOYMENT_URL": (ANOTHER_SERVER, bool),
+}
+"""Variables that no process of Tier0 gets, nor a service that it starts.
+
+Each has the reason, and a function that returns True for values with this effect. All others of the
+interpreter are passed on, such as PYTHONOPTIMIZE and PYTHONHASHSEED.
+"""
+FOR_A_USERS_SERVICE = "is for services of your own"
+ONE_THREAD_EACH = "Tier0's service uses one thread for each request"
+NOT_BENTOMLS = {"BENTOML_HOME", "BENTOML_DO_NOT_TRACK", "BENTOML_SERVICE_URL"}
+"""Variables that Tier0 sets or reads itself."""
+PATHS = ("BENTOML_CONFIG",)
+"""Variables with a path, which is relative to the folder of the user."""
+
+
+def withheld(environment: Mapping[str, str], *, is_users: bool, one_thread: bool) -> dict[str, str]:
+    """Return the variables that a server does not get, or only in part, each with the reason.
+
+    Args:
+        environment: environment of the user.
+        is_users: whether the server runs a service of the user, and not Tier0's own.
+        one_thread: whether the server is limited to one thread.
+    """
+    found = {
+        name: reason
+        for name, (reason, has_effect) in SWITCHES.items()
+        if (value := environment.get(name)) and has_effect(value)
+    }
+    for name, value in environment.items():
+        if not is_users and name.startswith("BENTOML_") and value and name not in {*NOT_BENTOMLS, *found}:
+            found[name] = FOR_A_USERS_SERVICE
+        elif one_thread and value != ONE_THREAD.get(name, value):
+            found[name] = ONE_THREAD_EACH
+    return found
+
+
+def service_environment(tmp: Path, **more: str) -> dict[str, str]:
+    """Return the environment for a service of the user: the user's own, without `SWITCHES`.
+
+    In contrast to `child_environment`, it has the user's numbers of threads and BENTOML_* variables, such as
+    BENTOML_CONFIG, as it would have in production.
+    """
+    environment = child_environment(tmp)
+    for name in (*ONE_THREAD, IMPORT_PATH):
+        environment.pop(name)
+    own = {
+        name: str(Path(value).expanduser().absolute()) if name in PATHS else value
+        for name, value in os.environ.items()
+        if name in ONE_THREAD or (name.startswith("BENTOML_") and name not in SWITCHES)
+    }
+    return {**environment, **own, **NO_TELEMETRY, **more}
+
+
+def _without_switches(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without `SWITCHES`; of PYTHONWARNINGS, only the errors are removed."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name not in SWITCHES or not SWITCHES[name][1](value)
+    }
+    if rest := _without_errors(environment.get("PYTHONWARNINGS", "")):
+        kept["PYTHONWARNINGS"] = rest
+    return kept
+
+
+def _without_errors(filters: str) -> str:
+    """Return the filters of PYTHONWARNINGS whose action is not ``error``, which may be abbreviated."""
+    actions = [(one, one.partition(":")[0].strip()) for one in filters.split(",")]
+    return ",".join(one for one, action in actions if not action or not "error".startswith(action))
+
+
 def child_environment(tmp: Path, **more: str) -> dict[str, str]:
     """Return the environment for a process that Tier0 starts.
 
-    It has no BENTOML_* variables of the caller (`bentoml serve` reads its port, host and timeout from them),
-    turns telemetry off, limits numerical libraries to one thread, and lets the process import tier0 and the
-    same packages as this one (see `_import_path`).
+    It has no BENTOML_* variables of the caller (`bentoml serve` reads its port, host and timeout from them)
+    and none of `SWITCHES`, turns telemetry off, limits numerical libraries to one thread, and lets the
+    process import tier0 and the same packages as this one (see `_import_path`).
 
     Args:
         tmp: directory for temporary files.
@@ -80,7 +179,7 @@ def _heeded_variables() -> dict[str, str]:
     """
     kept = {
         name: value
-        for name, value in os.environ.items()
+        for name, value in _without_switches(os.environ).items()
         if not name.startswith("BENTOML_")
         and name != "PYTEST_CURRENT_TEST"
         and not (sys.flags.ignore_environment and name.startswith("PYTHON"))

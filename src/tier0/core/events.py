@@ -176,6 +176,14 @@ class ServerLaunched(Event, name="server.launched"):
 
 
 @dataclass(frozen=True)
+class ServerVariablesWithheld(Event, name="server.variables_withheld"):
+    """Variables of the environment were not passed on to the server, or only in part, each for a reason."""
+
+    reasons: Mapping[str, str]
+    nonce: str
+
+
+@dataclass(frozen=True)
 class ServerPortTaken(Event, name="server.port_taken"):
     """Another process uses the requested port, so the server uses another one."""
 

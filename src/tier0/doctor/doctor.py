@@ -347,7 +347,7 @@ def bentoml_variables(environment: Environment) -> Iterator[Finding]:
         for name in environment.variables
         if name.startswith("BENTOML_") and name not in NOT_READ_BY_SERVE
     )
-    needed = "bentoml serve commands of your own; Tier0 removes these variables for its servers"
+    needed = "services of your own; the service and the commands of Tier0 do not get these variables"
     if names:
         found = f"{', '.join(names)} in the environment"
         yield Finding("warns", "BENTOML_*", found, needed, f"unset {' '.join(names)}")
