@@ -26,6 +26,7 @@ from tier0.golden.prediction import package_of
 from tier0.golden.rows import GoldenRows
 from tier0.golden.signature import Signature
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, describe
+from tier0.serving.metadata import as_json_types
 from tier0.serving.workspace import Workspace
 
 _REGISTRY_LOCK = threading.Lock()
@@ -73,11 +74,11 @@ async def register_model_for_serving(
         model: a fitted estimator with scikit-learn's interface: ``predict`` and, optionally,
             ``predict_proba``.
         model_name: lower-case letters, digits, ``_``, ``-`` and ``.``.
-        metadata: JSON types, stored with the model. ``feature_names`` names the columns of *examples* if they
-            are an array.
-        examples: a DataFrame or array of shape (rows, features), in the form that *model* (or *preprocessor*)
-            accepts. They become the golden rows and are stored with the model: pass few rows, and none that
-            must not be stored.
+        metadata: JSON types, None included, stored with the model. ``feature_names`` names the columns of
+            *examples* if they are an array.
+        examples: a DataFrame, array or sparse matrix of shape (rows, features), in the form that *model* (or
+            *preprocessor*) accepts, or a list of rows or records. They become the golden rows and are
+            stored with the model: pass few rows, and none that must not be stored.
         preprocessor: a fitted transformer applied before the model; both are saved as one pipeline.
         framework: package that the estimator comes from; detected by default.
         threshold: for two classes, the minimum probability at which the second class is predicted.
@@ -125,7 +126,7 @@ class ModelSaver:
                 f"invalid model_name {name!r}: use 1 to 63 lower-case letters, digits, '_', '-' and '.'; the "
                 "first and the last must be a letter or digit"
             )
-        self.metadata = _json_metadata(metadata)
+        self.metadata = as_json_types(metadata)
         self.name = name
         self.model = model if preprocessor is None else _as_one_pipeline(preprocessor, model)
         self.framework = framework or find_framework(model)
@@ -355,12 +356,3 @@ def _as_one_pipeline(preprocessor: Any, model: Any) -> Any:
     from sklearn.pipeline import Pipeline  # noqa: PLC0415
 
     return Pipeline([("preprocessor", preprocessor), ("model", model)])
-
-
-def _json_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
-        return json.loads(json.dumps(dict(metadata or {}), allow_nan=False))  # type: ignore[no-any-return]
-    except (TypeError, ValueError) as problem:
-        raise RegistrationError(
-            f"metadata cannot be written as JSON: {problem}. Use text, finite numbers, lists and dicts."
-        ) from problem
