@@ -12,8 +12,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -94,7 +92,7 @@ def infer_column(name: str, cells: pa.ChunkedArray, declared: Collection[str] = 
     else:
         return _text_column(name, cells, declared, _note_of_numbers(values, are_numbers, numbers))
     seen = _count(cells.filter(pc.and_(markers, pc.invert(blank))))
-    notes = [f"{seen} is read as missing, since all other values are {kind}s"] if seen and len(values) else []
+    notes = [f"{seen} read as missing, since all other values are {kind}s"] if seen and len(values) else []
     column = typed_column(cells, missing, kind)
     return Column(column.series, (*notes, *column.notes))
 
@@ -119,7 +117,9 @@ def typed_column(cells: pa.ChunkedArray, missing: pa.ChunkedArray, kind: Kind) -
                 return plain_column(pc.cast(present, whole))
             except pa.ArrowInvalid:  # out of range
                 continue
-    return plain_column(pc.cast(present, pa.float64()))
+    floats = plain_column(pc.cast(present, pa.float64())).series
+    are_whole = pc.all(pc.match_substring_regex(present, WHOLE_NUMBER)).as_py()
+    return Column(floats, _note_of_rounding(floats) if are_whole else ())
 
 
 def _text_column(name: str, cells: pa.ChunkedArray, declared: Collection[str], note: str) -> Column:
@@ -134,8 +134,8 @@ def _text_column(name: str, cells: pa.ChunkedArray, declared: Collection[str], n
     if seen := _count(markers):
         texts = json.dumps(pc.unique(markers).to_pylist()[:MAX_NAMED], ensure_ascii=False)
         notes.append(
-            f"{seen} is kept as a category; to read it as missing, empty these cells, or add missing_texts = "
-            f"{texts} to [data.columns.{_toml_key(name)}] of the study"
+            f"{seen} kept as text; to read such cells as missing, empty them, or add missing_texts = {texts} "
+            f"to [data.columns.{_toml_key(name)}] of the study"
         )
     if padded := pc.sum(pc.not_equal(kept, trimmed)).as_py():
         notes.append(f"values begin or end with spaces in {_rows(padded)}, and are used as they are")
@@ -159,14 +159,16 @@ def _note_of_numbers(values: pa.ChunkedArray, are_numbers: pa.ChunkedArray, numb
 
 
 def _count(cells: pa.ChunkedArray) -> str:
-    """Return the different texts with their numbers of rows; an empty text if there is none."""
+    """Return the different texts with their numbers of rows and a verb; an empty text if there is none."""
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    counts = sorted(
-        ((one["counts"], one["values"]) for one in pc.value_counts(cells).to_pylist()), reverse=True
+    counts = [(one["counts"], one["values"]) for one in pc.value_counts(cells).to_pylist()]
+    shown = [f"{text!r} ({_rows(count)})" for count, text in sorted(counts, reverse=True)[:MAX_NAMED]]
+    if not shown:
+        return ""
+    return (
+        f"{', '.join(shown)}{' …' if len(counts) > MAX_NAMED else ''} {'is' if len(counts) == 1 else 'are'}"
     )
-    shown = ", ".join(f"{text!r} ({_rows(count)})" for count, text in counts[:MAX_NAMED])
-    return shown + (" …" if len(counts) > MAX_NAMED else "")
 
 
 def _rows(count: int) -> str:
@@ -201,8 +203,11 @@ def plain_column(cells: pa.ChunkedArray) -> Column:
         series = _booleans(cells)
     elif is_.is_integer(kind) and not cells.null_count:
         series = pd.Series(cells.to_numpy())
-    elif is_.is_integer(kind) or is_.is_floating(kind) or is_.is_decimal(kind) or is_.is_null(kind):
-        return _floats(cells)
+    elif is_.is_integer(kind):
+        series = _floats(cells)
+        return Column(series, _note_of_rounding(series))
+    elif is_.is_floating(kind) or is_.is_decimal(kind) or is_.is_null(kind):
+        series = _floats(cells)
     elif is_.is_string(kind) or is_.is_large_string(kind) or is_.is_string_view(kind):
         series = _text(cells)
     elif is_.is_date(kind) or is_.is_timestamp(kind) or is_.is_duration(kind):
@@ -220,7 +225,7 @@ def _categories(cells: pa.ChunkedArray) -> pd.Series[Any]:
     known = plain_column(pa.chunked_array([codes.dictionary])).series
     if known.dtype.kind in "mM":
         raise TypeError(str(cells.type))
-    indices = codes.indices.fill_null(-1).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    indices = codes.indices.cast(pa.int64()).fill_null(-1).to_numpy()
     return pd.Series(pd.Categorical.from_codes(indices, categories=pd.Index(known)))
 
 
@@ -233,7 +238,7 @@ def _booleans(cells: pa.ChunkedArray) -> pd.Series[Any]:
     return pd.Series([math.nan if value is None else value for value in cells.to_pylist()], dtype=object)
 
 
-def _floats(cells: pa.ChunkedArray) -> Column:
+def _floats(cells: pa.ChunkedArray) -> pd.Series[Any]:
     import pandas as pd  # noqa: PLC0415
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
@@ -241,11 +246,13 @@ def _floats(cells: pa.ChunkedArray) -> Column:
     narrow = pa.types.is_float16(cells.type) or pa.types.is_float32(cells.type)
     if pa.types.is_decimal(cells.type):
         cells = pc.cast(cells, pa.string())  # rounds exactly, unlike Arrow's conversion of decimal numbers
-    floats = pc.cast(cells, pa.float32() if narrow else pa.float64(), safe=False).to_numpy()
-    finite = floats[np.isfinite(floats)]
-    is_rounded = not narrow and (abs(finite) > MAX_EXACT_INTEGER).any() and (finite == np.floor(finite)).all()
-    notes = ("whole numbers above 2**53 are rounded to floating point",) if is_rounded else ()
-    return Column(pd.Series(floats), notes)
+    return pd.Series(pc.cast(cells, pa.float32() if narrow else pa.float64(), safe=False).to_numpy())
+
+
+def _note_of_rounding(whole_numbers: pd.Series[Any]) -> tuple[str, ...]:
+    if not (whole_numbers.abs() >= MAX_EXACT_INTEGER).any():
+        return ()
+    return ("whole numbers above 2**53 are rounded to floating point",)
 
 
 def _text(cells: pa.ChunkedArray) -> pd.Series[Any]:
@@ -255,5 +262,5 @@ def _text(cells: pa.ChunkedArray) -> pd.Series[Any]:
 
     series = cells.cast(pa.string()).to_pandas()
     if series.dtype != object:
-        return series  # type: ignore[no-any-return]
+        return series
     return pd.Series([math.nan if value is None else value for value in series], dtype=object)

@@ -227,7 +227,7 @@ def _load_file(settings: Settings, rules: DataRules | None) -> Dataset:
     _check_names(settings, list(table.columns))
     target_column = _target_of(table, target_name, rules)
     groups = None if settings.group is None else _read_groups(table, settings.group)
-    dates = None if settings.date is None else _read_dates(table.unconverted(settings.date), path)
+    dates = None if settings.date is None else _read_dates(table, settings.date)
     names = [name for name in table.columns if name not in {target_name, settings.group, settings.date}]
     columns = _read_features(table, names, rules)
     features: Any = _as_features({name: column.series for name, column in columns.items()})
@@ -346,19 +346,20 @@ def _check_target(target: np.ndarray[Any, Any], name: str, path: Path) -> None:
         )
 
 
-def _read_dates(column: pd.Series[Any], path: Path) -> np.ndarray[Any, Any]:
+def _read_dates(table: Table, name: str) -> np.ndarray[Any, Any]:
     import pandas as pd  # noqa: PLC0415
 
+    path = table.path
     try:
-        dates = pd.to_datetime(column, format="ISO8601", utc=True).dt.tz_localize(None)
+        dates = pd.to_datetime(table.unconverted(name), format="ISO8601", utc=True).dt.tz_localize(None)
     except (ValueError, TypeError) as problem:
         raise DatasetError(
-            f"column {column.name!r} (--date) of {path} contains an invalid date: "
+            f"column {name!r} (--date) of {path} contains an invalid date: "
             f"{str(problem).partition('. ')[0]}. Use the format 2026-03-31"
         ) from None
     if missing := int(dates.isna().sum()):
         raise DatasetError(
-            f"column {column.name!r} (--date) of {path} is missing in {missing} of {len(dates)} rows: remove "
+            f"column {name!r} (--date) of {path} is missing in {missing} of {len(dates)} rows: remove "
             "these rows, or fill in the values"
         )
     found: np.ndarray[Any, Any] = dates.to_numpy(dtype="datetime64[s]")

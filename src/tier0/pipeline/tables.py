@@ -73,7 +73,7 @@ class Table:
         cells = self.columns[name]
         if not _is_parquet(self.path):
             return typed_column(cells, pc.equal(cells, ""), "text").series
-        return cells.to_pandas()  # type: ignore[no-any-return]
+        return cells.to_pandas()
 
 
 def column_names(path: Path) -> list[str]:
@@ -191,7 +191,7 @@ def _why_not_rectangular(path: Path, row: str, expected: str, got: str) -> str:
         separators = _separators_in(file.readline())
     if expected == "1" and separators:
         return separators
-    return f"row {row} (the header is row 1) has {got} values, but the header has {expected}"
+    return f"the number of values in row {row} (the header is row 1) is {got}, but the header has {expected}"
 
 
 def _unclosed_quote(path: Path) -> int | None:
