@@ -148,7 +148,7 @@ def _read_sample(path: Path, model: Any) -> pd.DataFrame:
     available = ", ".join(table.columns)
     if missing := [name for name in names if name not in table.columns]:
         raise Tier0Error(
-            f"columns {', '.join(map(repr, missing))} of the model not found in {path}. Available columns: "
+            f"columns of the model not found in {path}: {', '.join(map(repr, missing))}. Available columns: "
             f"{available}"
         )
     width = getattr(model, "n_features_in_", len(names))
@@ -160,9 +160,8 @@ def _read_sample(path: Path, model: Any) -> pd.DataFrame:
     if path.suffix.lower() == ".parquet":
         return _read_parquet(path)[names][:MAX_SAMPLED]
     known = vocabularies(model, names)
-    return pd.DataFrame({name: _read_column(table, name, known.get(name, ())) for name in names})[
-        :MAX_SAMPLED
-    ]
+    columns = {name: _read_column(table, name, known.get(name, ())) for name in names}
+    return pd.DataFrame(columns)[:MAX_SAMPLED]
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -237,11 +236,11 @@ def _require_prediction(model: Any, given: Any, rows: pd.DataFrame, path: Path) 
     except Exception as problem:
         known = vocabularies(model, list(rows.columns))
         first = {name: rows[name].dropna().tolist() or [None] for name in rows.columns if name not in known}
-        text = [f"{name!r} ({values[0]!r})" for name, values in first.items() if isinstance(values[0], str)]
-        found = (
-            f" It contains text, which no encoder of the model knows, in {', '.join(text)}." if text else ""
-        )
+        text = [
+            f"column {name!r} ({values[0]!r})" for name, values in first.items() if isinstance(values[0], str)
+        ]
+        found = f" No encoder of the model takes the text in {', '.join(text)}." if text else ""
         raise Tier0Error(
             f"the model cannot predict the rows of {path}: {type(problem).__name__}: {first_line(problem)}."
-            f"{found} Write the sample with the types of the training data"
+            f"{found} Write the values with the types of the training data"
         ) from problem

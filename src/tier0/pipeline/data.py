@@ -222,6 +222,8 @@ def _check_names(settings: Settings, names: list[str]) -> None:
 
 
 def _load_file(settings: Settings, rules: DataRules | None) -> Dataset:
+    import pandas as pd  # noqa: PLC0415
+
     path, target_name = Path(settings.dataset), settings.target or ""
     table = Table.read(path)
     _check_names(settings, list(table.columns))
@@ -229,8 +231,12 @@ def _load_file(settings: Settings, rules: DataRules | None) -> Dataset:
     groups = None if settings.group is None else _read_groups(table, settings.group)
     dates = None if settings.date is None else _read_dates(table, settings.date)
     names = [name for name in table.columns if name not in {target_name, settings.group, settings.date}]
-    columns = _read_features(table, names, rules)
-    features: Any = _as_features({name: column.series for name, column in columns.items()})
+    if not names:
+        raise DatasetError(
+            f"{path} has no feature columns: every column is the target, the group or the date"
+        )
+    columns = _read_columns(table, names, rules)
+    features: Any = pd.DataFrame({name: column.series for name, column in columns.items()})
     _check_columns(features, path)
     target = target_column.series.to_numpy()
     task = _task_of(target)
@@ -283,14 +289,6 @@ def _require_values(column: pd.Series[Any], what: str, name: str, path: Path) ->
         )
 
 
-def _read_features(table: Table, names: list[str], rules: DataRules | None) -> dict[str, Column]:
-    if not names:
-        raise DatasetError(
-            f"{table.path} has no feature columns: every column is the target, the group or the date"
-        )
-    return _read_columns(table, names, rules)
-
-
 def _read_columns(table: Table, names: list[str], rules: DataRules | None) -> dict[str, Column]:
     """Return columns as scikit-learn takes them.
 
@@ -309,12 +307,6 @@ def _read_columns(table: Table, names: list[str], rules: DataRules | None) -> di
             "numbers, text or true/false, or remove them"
         )
     return columns
-
-
-def _as_features(columns: dict[str, pd.Series[Any]]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415
-
-    return pd.DataFrame({name: values.reset_index(drop=True) for name, values in columns.items()})
 
 
 def _is_matrix(features: pd.DataFrame) -> bool:
