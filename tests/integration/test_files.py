@@ -104,7 +104,7 @@ def served(url: str, model: str, rows: list[dict[str, Any]]) -> list[list[float]
     found: list[list[float]] = []
 
     async def ask(client: BentoMLClient) -> None:
-        found.extend((await client.predict({"features": rows}, model=model))["probabilities"])
+        found.extend((await client.predict({"features": rows}, model=model))["probabilities"] or [])
 
     with_client(url, ask)
     return found
