@@ -78,6 +78,8 @@ def infer_column(name: str, cells: pa.ChunkedArray, declared: Collection[str] = 
     import pyarrow.compute as pc  # noqa: PLC0415
 
     trimmed = pc.utf8_trim_whitespace(cells)
+    if pc.all(pc.match_substring_regex(trimmed, NUMBER)).as_py():
+        return _numbers(trimmed)  # most columns are; the rest of this function takes longer
     declared_here = pc.is_in(cells, pa.array(list(declared), pa.string()))
     markers = pc.or_(declared_here, pc.is_in(pc.utf8_lower(trimmed), pa.array(MISSING_MARKERS)))
     blank = pc.equal(trimmed, "")
@@ -108,17 +110,25 @@ def typed_column(cells: pa.ChunkedArray, missing: pa.ChunkedArray, kind: Kind) -
     nothing = pa.scalar(None, pa.string())
     if kind == "text":
         return plain_column(pc.if_else(missing, nothing, cells))
-    present = pc.if_else(missing, nothing, pc.utf8_ltrim(pc.utf8_trim_whitespace(cells), "+"))
+    present = pc.if_else(missing, nothing, pc.utf8_trim_whitespace(cells))
     if kind == "boolean":
         return plain_column(pc.equal(pc.utf8_lower(present), "true"))
-    if not present.null_count and pc.all(pc.match_substring_regex(present, WHOLE_NUMBER)).as_py():
+    return _numbers(present)
+
+
+def _numbers(cells: pa.ChunkedArray) -> Column:
+    """Return cells, all of which are numbers without spaces or null, as a column."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    are_whole = pc.all(pc.match_substring_regex(cells, WHOLE_NUMBER)).as_py()
+    if are_whole and not cells.null_count:
         for whole in (pa.int64(), pa.uint64()):
             try:
-                return plain_column(pc.cast(present, whole))
+                return plain_column(pc.cast(pc.utf8_ltrim(cells, "+"), whole))
             except pa.ArrowInvalid:  # out of range
                 continue
-    floats = plain_column(pc.cast(present, pa.float64())).series
-    are_whole = pc.all(pc.match_substring_regex(present, WHOLE_NUMBER)).as_py()
+    floats = plain_column(pc.cast(cells, pa.float64())).series
     return Column(floats, _note_of_rounding(floats) if are_whole else ())
 
 

@@ -206,7 +206,7 @@ def require_metric_of_task(metric: str, task: str, target: str) -> None:
     if METRICS[metric][0] != task:
         suitable = ", ".join(name for name, (task_of, *_) in METRICS.items() if task_of == task)
         raise DatasetError(
-            f"scope.metric = {metric!r} (--metric) measures a {METRICS[metric][0]}, but {target!r} is the "
+            f"scope.metric = {metric!r} measures a {METRICS[metric][0]}, but {target!r} is the "
             f"target of a {task}: choose one of {suitable}"
         )
 
