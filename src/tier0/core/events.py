@@ -96,6 +96,13 @@ class RunKept(Event, name="run.kept"):
 
 
 @dataclass(frozen=True)
+class DataNoted(Event, name="data.noted"):
+    """A column of a file was read in a way that may not be the intended one."""
+
+    note: str
+
+
+@dataclass(frozen=True)
 class SelectionStart(Event, name="selection.start"):
     """Step 4 began to compare algorithms."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tier0.core.events import (
     BreakerMeasured,
+    DataNoted,
     DeploymentVerified,
     HealthChecked,
     RegistrationDone,
@@ -24,7 +25,7 @@ Row = tuple[str, str]
 
 def summary_rows(events: EventLog) -> list[Row]:
     """Return the results of a run as (name, value), in the order of the pipeline's steps."""
-    rows: list[Row] = []
+    rows: list[Row] = [("note", noted.note) for noted in events.with_type(DataNoted)]
     if selected := events.last(SelectionDone):
         rows += [("selected algorithm", selected.algorithm), ("selection score", f"{selected.score:.3f}")]
     if trained := events.last(TrainingDone):

@@ -79,6 +79,10 @@ def make_plan(
         )
     if pipeline is not None and not callable(import_named("pipeline", pipeline, TRAINS)):
         raise RunError(f"--pipeline {pipeline!r} is not callable: expected {TRAINS}")
+    if pipeline is None:
+        from tier0.pipeline.data import check_problem  # noqa: PLC0415 - imports NumPy
+
+        check_problem(plan.settings(), stated)
     if serve and "deployment" not in plan.steps:
         raise RunError("--include-bentoml requires step 7 (deployment): add 7 to --step")
     return plan

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.event_log import EventLog
 from tier0.core.events import (
+    DataNoted,
     DeploymentDescribed,
     DeploymentVerified,
     ParityCompared,
@@ -180,6 +181,8 @@ class Session:
             own = self.call_user_training()
             return self.use_model(own.model, own.dataset)
         dataset = load_dataset(self.settings)
+        for note in dataset.notes:
+            self.events.emit(DataNoted(note), f"note: {note}")
         parts = split(dataset, self.settings.seed)
         return self.fit(dataset, parts, self.select(dataset, parts))
 
