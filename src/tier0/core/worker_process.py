@@ -6,6 +6,7 @@ closed, because its parent has no more tasks or was killed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -63,11 +64,10 @@ class WorkerProcess:
         timer.start()
         outcome: dict[str, Any] = {}
         try:
-            self._process.stdin.write(json.dumps(task) + "\n")  # type: ignore[union-attr]  # both are pipes
-            self._process.stdin.flush()  # type: ignore[union-attr]
+            with contextlib.suppress(BrokenPipeError):  # it failed to start, and has written why
+                self._process.stdin.write(json.dumps(task) + "\n")  # type: ignore[union-attr]  # both are pipes
+                self._process.stdin.flush()  # type: ignore[union-attr]
             outcome = json.loads(self._process.stdout.readline() or "{}")  # type: ignore[union-attr]
-        except BrokenPipeError:
-            pass
         finally:
             timer.cancel()
             if close_after or not outcome or "error" in outcome:
@@ -82,15 +82,20 @@ class WorkerProcess:
             raise (ModelChangedError if outcome.get("changed") else Tier0Error)(outcome["error"])
         return outcome
 
-    def close(self) -> None:
-        """Kill the process."""
+    def close(self, timeout: float = 0.0) -> None:
+        """Kill the process; before that, terminate it if it has a *timeout* in seconds to end by itself."""
+        if timeout:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
         self._process.kill()
         self._end()
 
     def _end(self) -> None:
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):  # a task that the process did not read
+                    stream.close()
         self._process.wait()
 
 
