@@ -316,7 +316,8 @@ def _tier0_session(
     command = shlex.join(["pytest", *pytestconfig.invocation_params.args])
     events.emit(RunStarted(command=command, settings=tier0_settings.describe_changed(), **provenance()))
     shared_id, controller = getattr(pytestconfig, "workerinput", {}).get("tier0_run", (None, None))
-    session = Session(tier0_settings, events, shared_id, controller)
+    folder = pytestconfig.invocation_params.dir
+    session = Session(tier0_settings, events, shared_id, controller, folder=folder)
     pytestconfig.stash[SESSION_KEY] = session
     try:
         yield session

@@ -160,10 +160,19 @@ class TrainingDone(Event, name="training.done"):
 
 
 @dataclass(frozen=True)
+class TrackingNoted(Event, name="training.noted"):
+    """Environment variables of MLflow are set that do not affect the logging of this run."""
+
+    notes: list[str]
+
+
+@dataclass(frozen=True)
 class TrainingLogged(Event, name="training.logged"):
-    """The model was logged to MLflow."""
+    """The model was logged to MLflow, to a store that may be deleted with the run."""
 
     model_uri: str
+    tracking_uri: str
+    is_kept: bool
 
 
 @dataclass(frozen=True)

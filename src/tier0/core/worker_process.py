@@ -85,8 +85,12 @@ class WorkerProcess:
             raise (ModelChangedError if outcome.get("changed") else Tier0Error)(outcome["error"])
         return outcome
 
-    def close(self) -> None:
-        """Kill the process."""
+    def close(self, timeout: float = 0.0) -> None:
+        """Kill the process; before that, terminate it if it has a *timeout* in seconds to end by itself."""
+        if timeout:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
         self._process.kill()
         self._end()
 

@@ -277,7 +277,8 @@ def _model(events: Sequence[Recorded]) -> dict[str, Any] | None:
             for name, value in trained.metrics.items()
         },
         "selection": {"metric": metric, "scores": scores} if scores else None,
-        "model_uri": None if logged is None else logged.model_uri,
+        "model_uri": logged.model_uri if logged is not None and logged.is_kept else None,
+        "tracking_uri": logged.tracking_uri if logged is not None and logged.is_kept else None,
         "tag": None if registered is None else registered.tag,
     }
 

@@ -83,9 +83,9 @@ class Workspace:
         return self.path / "store"
 
     def folder(self, name: str) -> Path:
-        """Create a new folder; the pid and a number make its name unique among the sharing processes."""
+        """Create a new private folder; pid and number make its name unique among the sharing processes."""
         path = self.path / f"{name}{os.getpid()}-{next(self._numbers)}"
-        path.mkdir()
+        path.mkdir(mode=0o700)
         return path
 
     def close(self) -> None:
