@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tier0 import pytest_client_fixture
 from tier0.core.catalogue import CATALOGUE, select_checks
 from tier0.core.errors import Tier0Error, first_line, missing_extra
 from tier0.core.event_log import EventLog, Recorded
@@ -73,10 +74,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[EVENTS_KEY] = EventLog([_ProgressPrinter(config)], opened=opened, hide=secrets.hide)
     config.stash[RECORDER_KEY] = _RunRecorder(config)
     config.pluginmanager.register(config.stash[RECORDER_KEY], "tier0.run")
-    if config.pluginmanager.hasplugin("asyncio"):  # which the fixture's module imports
-        from tier0 import pytest_client_fixture  # noqa: PLC0415
+    config.pluginmanager.register(pytest_client_fixture, "tier0.pytest_client_fixture")
+    if config.pluginmanager.hasplugin("asyncio"):  # which the module imports
+        from tier0 import pytest_asyncio_loops  # noqa: PLC0415
 
-        config.pluginmanager.register(pytest_client_fixture, "tier0.pytest_client_fixture")
+        config.pluginmanager.register(pytest_asyncio_loops, "tier0.pytest_asyncio_loops")
 
 
 def _ignore_unset_loop_scope() -> None:
