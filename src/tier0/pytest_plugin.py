@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from tier0.serving.registration import RegisteredModel
     from tier0.serving.server import Server
 
+INCONCLUSIVE = 2
+"""Exit status of a run whose checks neither passed nor failed."""
+IS_ERROR = "tier0_is_error"
+"""Attribute of pytest's report: the test failed for a reason that is not a verdict."""
 SETTINGS_KEY = pytest.StashKey[RunSettings]()
 EVENTS_KEY = pytest.StashKey[EventLog]()
 SECRETS_KEY = pytest.StashKey[Secrets]()
@@ -203,6 +207,8 @@ class _RunRecorder:
         self._stash = config.stash
         self.is_worker = hasattr(config, "workerinput")
         self.ended_by: CutShort | None = None
+        self.has_other_failures = False
+        """Whether anything failed that is not in the report: a test without the marker."""
         self.problems: list[Event] = []
         """Tests that could not be collected, and crashed processes: events, if the run has tests of Tier0."""
 
@@ -210,6 +216,8 @@ class _RunRecorder:
         """Record the outcome of a test as events."""
         if self.is_worker:
             return
+        if report.failed and not hasattr(report, "tier0_facts"):
+            self.has_other_failures = True
         if report.when not in {"setup", "call", "teardown"}:
             from tier0.core.events import TestCrashed  # noqa: PLC0415 - takes milliseconds; rarely needed
 
@@ -222,6 +230,7 @@ class _RunRecorder:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record that something could not be collected: it may contain tests of Tier0."""
         if report.failed and not self.is_worker:
+            self.has_other_failures = True
             from tier0.core.events import CollectionFailed  # noqa: PLC0415 - takes milliseconds; rarely needed
 
             self.problems.append(CollectionFailed(nodeid=report.nodeid, message=report.longreprtext))
@@ -410,6 +419,7 @@ def pytest_runtest_makereport(
         pytest_reporting.hide_secrets(report, hide)
         log_ends = "\n".join(f"{log}\n{end}" for log, end in logs)
         problem = call.excinfo.value if call.excinfo is not None else None
+        setattr(report, IS_ERROR, report.failed and _ended_in_error(_check_of(item), problem))
         pytest_reporting.attach_facts(item, _check_of(item), problem, report, events, log_ends, hide)
         if session is not None and report.when == "setup":
             session.mark_logs()
@@ -418,6 +428,19 @@ def pytest_runtest_makereport(
 
         stash[SENT_KEY] = pytest_reporting.attach_events(report, events, stash.get(SENT_KEY, 0))
     return report
+
+
+def _ended_in_error(check: Any, problem: BaseException | None) -> bool:
+    """Return whether a test failed for a reason that is not a verdict, such as no response."""
+    if check is not None and check.result is not None:
+        return bool(check.result.status == "error")
+    return getattr(problem, "exit_status", None) == INCONCLUSIVE
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Count a test without a verdict among the errors, not the failures."""
+    is_error = report.failed and report.when == "call" and getattr(report, IS_ERROR, False)
+    return ("error", "E", "ERROR") if is_error else None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -457,6 +480,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         summary = os.environ.get("GITHUB_STEP_SUMMARY") if _has_results(document) else None
         problems = files.write(document, config.stash[SETTINGS_KEY].read("report"), summary)
         config.stash[REPORT_PROBLEMS_KEY] += problems
+        if _is_inconclusive(session, document):
+            session.exitstatus = INCONCLUSIVE
 
 
 def _document_or_none(session: pytest.Session) -> dict[str, Any] | None:
@@ -470,6 +495,18 @@ def _document_or_none(session: pytest.Session) -> dict[str, Any] | None:
 
         problems.append(f"no report was created: {internal_error(problem)}")
         return None
+
+
+def _is_inconclusive(session: pytest.Session, document: dict[str, Any]) -> bool:
+    """Return whether checks ran, or could not run, and pytest's exit status would be a verdict on them.
+
+    Exit status 1 means that a test failed, and 0 that all passed.
+    """
+    is_verdict = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
+    if not is_verdict or session.config.stash[RECORDER_KEY].has_other_failures:
+        return False
+    has_run = session.exitstatus != pytest.ExitCode.OK or any(check["asked"] for check in document["checks"])
+    return has_run and document["verdict"] == "inconclusive"
 
 
 def _has_results(document: dict[str, Any]) -> bool:
