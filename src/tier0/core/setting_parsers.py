@@ -102,6 +102,13 @@ def parse_port(text: str) -> Port:
     return Port(int(digits), or_next=text.endswith("+"))
 
 
+def parse_scheduler(text: str) -> str | None:
+    """Return the address of a Dask scheduler; None if the text is empty."""
+    if text and not text.startswith(("tcp://", "tls://")):
+        raise ValueError("expected tcp://host:port or tls://host:port")
+    return text or None
+
+
 def parse_level(text: str) -> str:
     """Return how far a service may be disturbed; empty if the caller decides."""
     if text and text not in LEVELS:

@@ -98,7 +98,7 @@ class Settings:
         "Random seed; the same seed trains the same model",
     )
     dask: str | None = _setting(
-        "", parsers.parse_text, "tcp://HOST:PORT", TRAINING, "run",
+        "", parsers.parse_scheduler, "tcp://HOST:PORT", TRAINING, "run",
         "Address of a Dask scheduler, whose workers fit the models of steps 4 and 5",
     )
     startup_timeout: float = _setting(
