@@ -12,7 +12,15 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from tier0.cli.application import refuse
-from tier0.core.settings import Setting, Settings, merge_settings, read_setting, remove_report, rows_for
+from tier0.core.settings import (
+    Setting,
+    Settings,
+    merge_settings,
+    read_setting,
+    remove_report,
+    rows_for,
+    why_ignored,
+)
 
 ModelTags = Annotated[
     list[str] | None,
@@ -72,6 +80,9 @@ def takes_settings(command: str) -> Callable[[Callable[..., None]], Callable[...
 
         def with_settings(**arguments: Any) -> None:
             texts = {row.name: _as_text(arguments.pop(row.name)) for row in rows}
+            for row in rows:
+                if texts[row.name] is None and (reason := why_ignored(row, os.environ)):
+                    typer.echo(f"tier0: {reason}", err=True)
             function(given=GivenSettings(command, texts), **arguments)
 
         parameters = [
@@ -130,7 +141,9 @@ def _as_text(value: Any) -> str | None:
         return None
     if isinstance(value, bool):
         return str(value).lower()
-    return "\n".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):  # one that is empty makes the setting invalid, even among others
+        return "\n".join(value) if all(item.strip() for item in value) else ""
+    return str(value)
 
 
 def names_in(text: str) -> list[str]:

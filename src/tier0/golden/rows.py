@@ -58,11 +58,12 @@ class Mismatch:
     origin: Origin | None = None
 
     def describe(self, show: Callable[[Any], str] = repr) -> str:
-        """Return the difference as text, with each value formatted by *show*."""
+        """Return the difference as text, with each value formatted by *show*; a single row has no number."""
         origin = "" if self.origin is None else f" ({self.origin})"
+        row = f"row {self.row}{origin}: " if self.rows > 1 else f"{self.origin}: " if self.origin else ""
         more = f" ({self.count} of {self.rows} rows differ)" if self.rows > 1 else ""
         values = f"expected {show(self.expected)}, got {show(self.got)}"
-        return f"row {self.row}{origin}: {self.part}: {values}{more}"
+        return f"{row}{self.part}: {values}{more}"
 
     def __str__(self) -> str:
         return self.describe()

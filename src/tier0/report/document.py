@@ -170,8 +170,10 @@ def _collection_problems(events: Sequence[Recorded], command: str) -> list[dict[
 
 
 def _status_of(test: TestDone) -> Status:
-    """Return ``fail`` or ``error``; the setup of a test can end with either."""
-    return FAILED if test.outcome == "failed" or test.exit_status == 1 else ERROR
+    """Return ``fail`` or ``error``: an exception that is not a verdict has an exit status other than 1."""
+    if test.exit_status is not None:
+        return FAILED if test.exit_status == 1 else ERROR
+    return FAILED if test.outcome == "failed" else ERROR
 
 
 def _conclusion(
