@@ -341,6 +341,13 @@ def test_bentomls_home_may_be_a_file(well: Environment, tmp_path: Path) -> None:
     assert look(file).status == look(file / "store").status == "warns"
 
 
+def test_bentomls_home_may_be_unknown(well: Environment) -> None:
+    unknown = only(replace(well, variables={"BENTOML_HOME": "~no-such-user/bentoml"}), doctor.bentoml_home)
+
+    assert unknown.status == "warns"
+    assert "BENTOML_HOME" in unknown.remedy
+
+
 def test_temporary_files_may_be_impossible(
     well: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
