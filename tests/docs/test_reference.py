@@ -76,7 +76,7 @@ def test_every_setting_check_event_and_command_is_named() -> None:
 def test_every_key_of_a_contract_is_described_with_an_example() -> None:
     _, _, keys = (DOCS / "contract.md").read_text(encoding="utf-8").partition("## All keys")
     examples = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \| ", keys, re.MULTILINE))
-    found_out = {"optional", "is_array", "is_batchable", "is_bentoml", "why_not_asked"}
+    found_out = {"optional", "is_array", "is_batchable", "is_bentoml", "prefix", "why_not_asked"}
 
     assert examples.keys() == {field.name for field in fields(Contract)} - found_out
     assert (

@@ -278,6 +278,21 @@ def test_bentoml_may_be_something_else(
     assert str(tmp_path / "bentoml.py") in found.found
 
 
+def test_private_names_that_bentoml_lacks_are_listed(
+    well: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "missing_in_environment", lambda _: ["bentoml._internal.log:Filter"])
+    told = only(well, doctor.bentoml_names)
+
+    assert (told.status, told.main_job) == ("warns", False)
+    assert "bentoml._internal.log:Filter" in told.found
+    assert not list(doctor.bentoml_names(without(well, "bentoml")))
+
+
+def test_names_of_a_bentoml_that_cannot_be_imported_are_not_checked(well: Environment) -> None:
+    assert only(well, doctor.bentoml_names).found.startswith("not checked: ")
+
+
 def test_bentoml_need_not_be_on_path(
     well: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -216,6 +216,14 @@ class ServerReady(Event, name="server.ready"):
 
 
 @dataclass(frozen=True)
+class ServerNamesMissing(Event, name="server.names_missing"):
+    """The installed BentoML lacks private names that Tier0 uses, so its own middleware is used."""
+
+    names: Sequence[str]
+    nonce: str
+
+
+@dataclass(frozen=True)
 class ServerKilled(Event, name="server.killed"):
     """Processes of the server were killed on purpose; with all of them, the server has ended."""
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import bentoml
 
-# As called by `bentoml containerize`; it has no public name.
-from bentoml._internal.container import construct_containerfile
-
+from tier0.core.errors import Tier0Error
 from tier0.core.worker_process import Handler
+from tier0.serving.bentoml_internals import CONSTRUCT_CONTAINERFILE, get, missing_names
 
 
 def prepare() -> Handler:
@@ -28,7 +27,15 @@ def build(order: dict[str, Any]) -> dict[str, str]:
 
     Returns:
         The Bento's exact ``tag``.
+
+    Raises:
+        Tier0Error: this version of BentoML does not provide the files of the container image.
     """
+    if missing := missing_names(CONSTRUCT_CONTAINERFILE):
+        raise Tier0Error(
+            f"BentoML {bentoml.__version__} does not have {missing[0]}, which provides the files of a "
+            "container image: install a version that has it"
+        )
     python_version = f"{sys.version_info.major}.{sys.version_info.minor}"
     bento = bentoml.build(
         "service:Tier0Service",
@@ -38,6 +45,6 @@ def build(order: dict[str, Any]) -> dict[str, str]:
         python={"packages": order["packages"], "lock_packages": False},
         docker={"python_version": python_version},  # a pickle is read by the Python version that wrote it
     )
-    with construct_containerfile(bento) as (folder, _):
+    with get(CONSTRUCT_CONTAINERFILE)(bento) as (folder, _):
         shutil.copytree(folder, order["output"])
     return {"tag": str(bento.tag)}

@@ -12,10 +12,10 @@ from subprocess import Popen, TimeoutExpired
 import psutil
 
 from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
+from tier0.serving.bentoml_internals import WORKER_MODULE
 from tier0.serving.server_log import ServerLog
 
 HOST = "127.0.0.1"
-WORKER_MODULE = "_bentoml_impl.worker.service"
 STOP_WITHIN = 3.0
 """Seconds after which a guard that was asked to stop is killed."""
 TRACEBACK_SETTLES = 0.3
@@ -54,15 +54,15 @@ class Launch:
 
     @property
     def worker_pids(self) -> list[int]:
-        """The processes that handle requests."""
-        found = []
-        for pid in self.pids:
-            try:
-                if WORKER_MODULE in psutil.Process(pid).cmdline():
-                    found.append(pid)
-            except psutil.Error:
-                continue
-        return found
+        """The processes that handle requests.
+
+        If no process runs the module of BentoML's workers, which another version may call otherwise, these
+        are the processes below the supervisor that listen.
+        """
+        pids = self.pids
+        return [pid for pid in pids if WORKER_MODULE in _command_of(pid)] or [
+            pid for pid in pids[1:] if _listening_ports(pid)
+        ]
 
     def find_problem(self) -> str | None:
         """Return why the server cannot become ready any more, by its processes and its log, or None."""
@@ -91,11 +91,7 @@ class Launch:
         The supervisor listens on control ports of its own, and the workers of services that it depends on
         listen on sockets in the file system.
         """
-        ports: set[int] = set()
-        for pid in self.workers:
-            with suppress(psutil.Error):
-                connections = psutil.Process(pid).net_connections(kind="tcp")
-                ports |= {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+        ports = set().union(*map(_listening_ports, self.workers))
         if not ports:
             return None
         return f"http://{HOST}:{self.port if self.port in ports else min(ports)}"
@@ -125,6 +121,22 @@ class Launch:
         except TimeoutExpired:
             self.guard.kill()
             self.guard.wait()
+
+
+def _command_of(pid: int) -> list[str]:
+    try:
+        command: list[str] = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
+    return command
+
+
+def _listening_ports(pid: int) -> set[int]:
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.Error:
+        return set()
+    return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
 
 
 def _kill(pids: list[int]) -> None:

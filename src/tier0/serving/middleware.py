@@ -20,17 +20,28 @@ from copy import copy
 from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Any
 
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.context import server_context, trace_context
-from bentoml._internal.log import TRACED_LOG_FORMAT, TraceRecordFilter
 from opentelemetry import context, propagate, trace
 from opentelemetry.instrumentation.asgi import asgi_getter
 from opentelemetry.instrumentation.propagators import get_global_response_propagator
 from opentelemetry.metrics import get_meter_provider
 from starlette.responses import JSONResponse
 
+from tier0.serving.bentoml_internals import (
+    ACCESS,
+    CONTAINER,
+    LIMIT,
+    LOG_FILTER,
+    LOG_FORMAT,
+    METRICS,
+    SERVER_CONTEXT,
+    TRACE,
+    TRACE_CONTEXT,
+    get,
+    iter_middleware,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+    from collections.abc import Awaitable, Callable, MutableMapping
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -38,25 +49,8 @@ if TYPE_CHECKING:
     App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOG = logging.getLogger("bentoml.service.tier0")
-METRICS, TRACE, ACCESS, LIMIT = (
-    "RunnerTrafficMetricsMiddleware",
-    "OpenTelemetryMiddleware",
-    "AccessLogMiddleware",
-    "TimeoutMiddleware",
-)
 MAX_CHILDREN = 1000
 """Limit of cached metric children."""
-
-
-def iter_middleware(outer: Any) -> Iterator[tuple[Any, Any]]:
-    """Iterate over a Starlette application's middleware, from the outermost inwards.
-
-    Yields:
-        Each middleware, after the one whose ``app`` it is: ``(outer, middleware)``.
-    """
-    while (layer := getattr(outer, "app", None)) is not None:
-        yield outer, layer
-        outer = outer.app
 
 
 def replace_middleware(stack: Any) -> None:
@@ -283,6 +277,7 @@ class _Metrics:
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
+        self._server_context = get(SERVER_CONTEXT)
         self._skips = tuple(layer.skip_paths)
         self._changes: Counter[str] = Counter()
         self._durations: dict[tuple[str, int], list[float]] = {}
@@ -321,11 +316,9 @@ class _Metrics:
         key = (metric, *labels.values())
         child = self._children.get(key)
         if child is None:
-            service = {
-                "service_name": server_context.bento_name,
-                "service_version": server_context.bento_version,
-            }
-            child = metric.labels(**service, **labels, runner_name=server_context.service_name)
+            server = self._server_context
+            service = {"service_name": server.bento_name, "service_version": server.bento_version}
+            child = metric.labels(**service, **labels, runner_name=server.service_name)
             if len(self._children) < MAX_CHILDREN:  # clients may request any number of unknown paths
                 self._children[key] = child
         return child
@@ -333,10 +326,15 @@ class _Metrics:
 
 def observe(histogram: Any, amounts: list[float]) -> None:
     """Add all *amounts* to a histogram of prometheus_client, as its own ``observe`` does for a single one."""
-    buckets = Counter(bisect_left(histogram._upper_bounds, amount) for amount in amounts)  # noqa: SLF001
-    for bucket, number in buckets.items():
-        histogram._buckets[bucket].inc(number)  # noqa: SLF001
-    histogram._sum.inc(sum(amounts))  # noqa: SLF001
+    try:
+        bounds, counts, total = histogram._upper_bounds, histogram._buckets, histogram._sum  # noqa: SLF001
+    except AttributeError:  # another version of prometheus_client
+        for amount in amounts:
+            histogram.observe(amount)
+        return
+    for bucket, number in Counter(bisect_left(bounds, amount) for amount in amounts).items():
+        counts[bucket].inc(number)
+    total.inc(sum(amounts))
 
 
 class _AccessLog:
@@ -352,7 +350,8 @@ class _AccessLog:
         self._handler = _only_handler(layer.logger)
         self._lines: list[str] = []
         self._second, self._prefix = 0, ""
-        formats = BentoMLContainer.logging_formatting.get()
+        self._trace_context = get(TRACE_CONTEXT)
+        formats = get(CONTAINER).logging_formatting.get()
         ids = f"trace={{:{formats['trace_id']}}},span={{:{formats['span_id']}}}"
         self._suffix = f" ({ids},sampled={{:d}},service.name={{}})"
 
@@ -388,7 +387,7 @@ class _AccessLog:
         span = trace.get_current_span().get_span_context()
         if not span.trace_id:
             return ""
-        service = trace_context.service_name
+        service = self._trace_context.service_name
         return self._suffix.format(span.trace_id, span.span_id, span.trace_flags.sampled, service)
 
     def write(self) -> None:
@@ -434,8 +433,8 @@ def _only_handler(logger: logging.Logger) -> logging.StreamHandler[Any] | None:
     formatter, filters = handlers[0].formatter, handlers[0].filters
     is_bentomls = (
         type(formatter) is logging.Formatter
-        and formatter._fmt == TRACED_LOG_FORMAT  # noqa: SLF001
-        and [type(log_filter) for log_filter in filters] == [TraceRecordFilter]
+        and formatter._fmt == get(LOG_FORMAT)  # noqa: SLF001
+        and [type(log_filter) for log_filter in filters] == [get(LOG_FILTER)]
     )
     return handlers[0] if is_bentomls else None
 

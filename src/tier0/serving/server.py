@@ -24,12 +24,14 @@ from tier0.core.event_log import EventLog
 from tier0.core.events import (
     ServerKilled,
     ServerLaunched,
+    ServerNamesMissing,
     ServerPortTaken,
     ServerReady,
     ServerStopped,
     ServerVariablesWithheld,
 )
 from tier0.core.settings import Port
+from tier0.serving.bentoml_internals import WARNING, missing_in_log
 from tier0.serving.entry import link_entries, link_entry
 from tier0.serving.launch import HOST, Launch
 from tier0.serving.processes import (
@@ -97,6 +99,7 @@ class Server:
     _probe: Probe | None = None
     _timeout: float = 30.0
     _has_reported: bool = False
+    _has_warned: bool = False
     _last_response: str = ""
 
     @property
@@ -247,7 +250,16 @@ class Server:
         self.events.emit(
             ServerReady(url=self.url, nonce=self.nonce), f"ready at {self.url} after {seconds:.1f} s"
         )
+        self._report_missing_names()
         return answer
+
+    def _report_missing_names(self) -> None:
+        """Report once which names of BentoML were missing, so that its own middleware is used."""
+        missing = [] if self.is_users else missing_in_log(ServerLog(self.log).read())
+        if missing and not self._has_warned:
+            self._has_warned = True
+            event = ServerNamesMissing(names=missing, nonce=self.nonce)
+            self.events.emit(event, f"warning: {WARNING % ', '.join(missing)}, which is slower")
 
     def note_response(self, outcome: str) -> None:
         """Note the outcome of the probe's last request, for the message after the startup timeout."""

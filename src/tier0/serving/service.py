@@ -223,11 +223,21 @@ class Routes:
     def _on_startup(self, stack: Any) -> None:
         """Replace BentoML's middleware, and move the routes inside the CORS middleware if there is one.
 
-        Responses need the headers that the CORS middleware adds for browsers.
+        BentoML's middleware stays if this version lacks a name that the replacement needs. Responses need the
+        headers that the CORS middleware adds for browsers.
         """
-        from tier0.serving.middleware import iter_middleware, replace_middleware  # noqa: PLC0415 - for workers only
+        from tier0.serving.bentoml_internals import (  # noqa: PLC0415 - for workers only
+            WARNING,
+            iter_middleware,
+            missing_for_service,
+        )
 
-        replace_middleware(stack)
+        if missing := missing_for_service(stack):
+            LOG.warning(WARNING, ", ".join(missing))
+        else:
+            from tier0.serving.middleware import replace_middleware  # noqa: PLC0415 - needs all of these names
+
+            replace_middleware(stack)
         inner = [layer for _, layer in iter_middleware(self) if type(layer).__name__ == "CORSMiddleware"]
         if inner and not self._is_bypassed:
             inner[0].app = Routes(inner[0].app)

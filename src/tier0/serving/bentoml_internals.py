@@ -1,0 +1,170 @@
+"""All private names of BentoML that Tier0 uses. BentoML may change them in any version.
+
+Each name has another way where it is missing: the service runs with BentoML's own middleware, workers are
+recognised by their listening port, and `tier0 build` reports that it needs another version. The module can be
+imported without BentoML; as a program, it prints the missing names as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tier0.core.child_environment import child_environment
+from tier0.core.errors import Tier0Error
+
+WORKER_MODULE = "_bentoml_impl.worker.service"
+"""Module that a worker process runs, in its command."""
+CONTAINER = "bentoml._internal.configuration.containers:BentoMLContainer"
+SERVER_CONTEXT = "bentoml._internal.context:server_context"
+TRACE_CONTEXT = "bentoml._internal.context:trace_context"
+LOG_FORMAT = "bentoml._internal.log:TRACED_LOG_FORMAT"
+LOG_FILTER = "bentoml._internal.log:TraceRecordFilter"
+CONSTRUCT_CONTAINERFILE = "bentoml._internal.container:construct_containerfile"
+METRICS, TRACE, ACCESS, LIMIT = (
+    "RunnerTrafficMetricsMiddleware",
+    "OpenTelemetryMiddleware",
+    "AccessLogMiddleware",
+    "TimeoutMiddleware",
+)
+"""Classes of BentoML's middleware."""
+FOR_MIDDLEWARE = (
+    f"{CONTAINER}.logging_formatting",
+    f"{SERVER_CONTEXT}.bento_name",
+    f"{SERVER_CONTEXT}.bento_version",
+    f"{SERVER_CONTEXT}.service_name",
+    f"{TRACE_CONTEXT}.service_name",
+    LOG_FORMAT,
+    LOG_FILTER,
+    f"bentoml._internal.server.http.instruments:{METRICS}",
+    f"bentoml._internal.server.http.access:{ACCESS}",
+    f"bentoml._internal.server.http.traffic:{LIMIT}",
+    f"opentelemetry.instrumentation.asgi:{TRACE}",
+    "opentelemetry.instrumentation.asgi:asgi_getter",
+    "opentelemetry.instrumentation.propagators:get_global_response_propagator",
+)
+"""Names that Tier0's middleware needs, as ``module:name``."""
+ATTRIBUTES = {
+    METRICS: (
+        "skip_paths",
+        "metrics_last_request_timestamp",
+        "metrics_request_in_progress",
+        "metrics_request_total",
+        "metrics_request_duration",
+    ),
+    TRACE: ("server_request_hook", "tracer"),
+    ACCESS: (
+        "skip_paths",
+        "logger",
+        "has_request_content_type",
+        "has_request_content_length",
+        "has_response_content_type",
+        "has_response_content_length",
+    ),
+    LIMIT: ("timeout",),
+}
+"""Attributes of BentoML's middleware that Tier0's needs."""
+PROBE_TIMEOUT = 60.0
+WARNING = (
+    "this version of BentoML lacks names that Tier0 uses (%s): BentoML's own middleware handles the requests"
+)
+"""Warning of a worker, with the missing names."""
+_IN_LOG = re.compile(re.escape(WARNING).replace("%s", "(.*?)"))
+
+
+@cache
+def get(name: str) -> Any:
+    """Return the object with a name, as ``module:name``.
+
+    Raises:
+        ImportError: the module does not exist.
+        AttributeError: the module does not have the name.
+    """
+    module, _, path = name.partition(":")
+    found = import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def missing_names(*names: str) -> list[str]:
+    """Return those of the names that this BentoML does not have; BentoML is imported."""
+    return [name for name in names if not _exists(name)]
+
+
+def missing_for_service(stack: Any) -> list[str]:
+    """Return the missing names that concern a worker of Tier0's service.
+
+    Args:
+        stack: outermost middleware of the application, after its start.
+    """
+    missing = missing_names(*FOR_MIDDLEWARE, WORKER_MODULE)
+    for _, layer in iter_middleware(stack):
+        kind = type(layer).__name__
+        missing += [f"{kind}.{name}" for name in ATTRIBUTES.get(kind, ()) if not hasattr(layer, name)]
+    return missing
+
+
+def missing_in_environment(python: str = sys.executable) -> list[str]:
+    """Return all names that the installed BentoML does not have, without an import in this process.
+
+    Raises:
+        Tier0Error: BentoML cannot be imported.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        environment = child_environment(Path(folder), BENTOML_HOME=folder)
+        done = subprocess.run(  # noqa: S603
+            [python, "-m", __name__],
+            env=environment,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PROBE_TIMEOUT,
+        )
+    if done.returncode:
+        raise Tier0Error(f"BentoML cannot be imported: {done.stderr.strip().rpartition(chr(10))[2]}")
+    names: list[str] = json.loads(done.stdout)
+    return names
+
+
+def missing_in_log(text: str) -> list[str]:
+    """Return the missing names of the `WARNING` in the log of a server; none without it."""
+    found = _IN_LOG.search(text)
+    return [] if found is None else found[1].split(", ")
+
+
+def iter_middleware(outer: Any) -> Iterator[tuple[Any, Any]]:
+    """Iterate over a Starlette application's middleware, from the outermost inwards.
+
+    Yields:
+        Each middleware, after the one whose ``app`` it is: ``(outer, middleware)``.
+    """
+    while (layer := getattr(outer, "app", None)) is not None:
+        yield outer, layer
+        outer = outer.app
+
+
+def _exists(name: str) -> bool:
+    try:
+        if ":" in name:
+            get(name)
+            return True
+        return find_spec(name) is not None
+    except (ImportError, AttributeError):
+        return False
+
+
+if __name__ == "__main__":
+    import bentoml  # noqa: F401 - without it, the names are not missing, but BentoML is
+
+    print(json.dumps(missing_names(*FOR_MIDDLEWARE, WORKER_MODULE, CONSTRUCT_CONTAINERFILE)))  # noqa: T201
