@@ -528,3 +528,82 @@ def test_any_answer_can_be_looked_at(answer: Any) -> None:
     for golden in (FLOWERS, YES, PRICES):
         look(answer, golden)
         look([answer] * len(golden), golden, Contract(**{**vars(OPEN), "style": "row"}))
+
+
+SIGNS = GoldenRows(
+    ["a"],
+    [[1.0], [2.0], [3.0], [4.0]],
+    [[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]],
+    [[0.9, 0.2, 0.7], [0.1, 0.3, 0.6], [0.8, 0.9, 0.4], [0.2, 0.7, 0.3]],
+    [[0, 1], [0, 1], [0, 1]],
+)
+WIDTHS = GoldenRows(
+    ["a"],
+    [[1.0], [2.0], [3.0]],
+    [["no", 2], ["yes", 0], ["no", 1]],
+    [[[0.9, 0.1], [0.2, 0.3, 0.5]], [[0.2, 0.8], [0.6, 0.3, 0.1]], [[0.7, 0.3], [0.1, 0.8, 0.1]]],
+    [["no", "yes"], [0, 1, 2]],
+)
+POINTS = GoldenRows(["a"], [[1.0], [2.0], [3.0]], [[1.5, 2.5], [0.25, 3.5], [7.0, 1.0]], None, [])
+SEVERAL = {"signs": SIGNS, "widths": WIDTHS, "points": POINTS}
+OF_ONE_ROW = replace(OPEN, style="row")
+FORMS_OF_SEVERAL: dict[str, tuple[Contract, Callable[[list[Any], list[Any] | None], Any]]] = {
+    "two_lists": (OPEN, lambda p, q: {"predictions": p, "probabilities": q} if q else {"predictions": p}),
+    "records": (
+        OPEN,
+        lambda p, q: [
+            {"labels": row, **({"probabilities": q[index]} if q else {})} for index, row in enumerate(p)
+        ],
+    ),
+    "bare": (OPEN, lambda p, _: p),
+    "under_a_name_of_their_own": (OPEN, lambda p, _: {"symptoms": p}),
+    "one_row": (OF_ONE_ROW, lambda p, _: [{"prediction": row} for row in p]),
+    "one_row_in_a_list": (OF_ONE_ROW, lambda p, _: [{"predictions": [row]} for row in p]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS_OF_SEVERAL)
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_outputs_are_compared_in_every_form(name: str, form: str) -> None:
+    golden = SEVERAL[name]
+    contract, respond = FORMS_OF_SEVERAL[form]
+
+    assert is_same(respond(golden.predictions, golden.probabilities), golden, contract)
+
+
+@pytest.mark.parametrize("form", FORMS_OF_SEVERAL)
+@pytest.mark.parametrize("name", SEVERAL)
+def test_outputs_in_another_order_are_different(name: str, form: str) -> None:
+    golden = SEVERAL[name]
+    contract, respond = FORMS_OF_SEVERAL[form]
+    probabilities = golden.probabilities and [row[::-1] for row in golden.probabilities]
+
+    answer = respond([row[::-1] for row in golden.predictions], probabilities)
+
+    assert not is_same(answer, golden, contract)
+
+
+@pytest.mark.parametrize(
+    ("golden", "answer", "part"),
+    [
+        (
+            WIDTHS,
+            {"predictions": WIDTHS.predictions, "probabilities": [[0.1, 0.3], [0.8, 0.3], [0.3, 0.8]]},
+            "probabilities",
+        ),
+        (
+            WIDTHS,
+            {
+                "predictions": WIDTHS.predictions,
+                "probabilities": [list(output) for output in zip(*WIDTHS.probabilities or [], strict=True)],
+            },
+            "probabilities",
+        ),
+        (SIGNS, {"predictions": [[value == 1 for value in row] for row in SIGNS.predictions]}, "predictions"),
+    ],
+    ids=["of_one_class", "a_list_per_output", "other_names"],
+)
+def test_other_forms_of_several_outputs_are_not_compared(golden: GoldenRows, answer: Any, part: str) -> None:
+    found, _ = look(answer, golden)
+
+    assert [undeclared.part for undeclared in found.undeclared] == [part]

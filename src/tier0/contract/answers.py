@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tier0.contract.contract import BOUNDS, Contract, as_list, get_path, join_path
@@ -115,8 +115,7 @@ def _is_booster(paths: Mapping[str, str | None], responses: Sequence[Any], golde
 def _find_paths(responses: Sequence[Any], golden: GoldenRows, contract: Contract) -> dict[str, str | None]:
     columns = columns_in(responses, len(golden), one_row=contract.one_row)
     flat = {path: unwrapped(values) for path, values in columns.items()}
-    can_be_one = _is_plain_list if golden.has_several_outputs else is_plain
-    plain = {path: values for path, values in flat.items() if are_enough(map(can_be_one, values))}
+    plain = {path: values for path, values in flat.items() if are_enough(map(_can_be_one(golden), values))}
     predictions = _find_predictions(plain, golden, contract)
     probabilities = _find_probabilities(columns, responses, golden, contract, predictions)
     if predictions is None and probabilities is not None:
@@ -131,6 +130,11 @@ def _find_paths(responses: Sequence[Any], golden: GoldenRows, contract: Contract
         "probabilities": probabilities,
         "intervals": _find_intervals(responses, golden, contract),
     }
+
+
+def _can_be_one(golden: GoldenRows) -> Callable[[Any], bool]:
+    """Return the test of whether a value can be the prediction for one row."""
+    return _is_plain_list if golden.has_several_outputs else is_plain
 
 
 def _is_plain_list(value: Any) -> bool:
@@ -301,7 +305,8 @@ def _chosen_by_value(
         return
     columns = columns_in(responses, len(golden), one_row=contract.one_row)
     flat = {column: unwrapped(values) for column, values in columns.items()}
-    plain = {column: values for column, values in flat.items() if column and all(map(is_plain, values))}
+    can_be_one = _can_be_one(golden)
+    plain = {column: values for column, values in flat.items() if column and all(map(can_be_one, values))}
     is_named = path in {_by_name(list(flat), names) for names in _names_of_predictions(golden)}
     if is_named or len(_can_be_predictions(plain, golden)) <= 1:
         return

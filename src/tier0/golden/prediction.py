@@ -39,7 +39,7 @@ class Output:
     """
 
     predictions: list[Any]
-    probabilities: list[list[float]] | None
+    probabilities: list[list[Any]] | None
     intervals: list[list[float]] | None = None
     dtypes: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
 

@@ -95,7 +95,7 @@ class GoldenRows:
     columns: list[str]
     rows: list[list[Any]]
     predictions: list[Any]
-    probabilities: list[list[float]] | None
+    probabilities: list[list[Any]] | None
     classes: list[Any]
     origins: list[Origin] = field(default_factory=list)
     categories: dict[str, list[str]] = field(default_factory=dict)

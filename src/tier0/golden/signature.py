@@ -367,7 +367,7 @@ def _validated_number(value: float, where: str, feature: Feature) -> float | int
         except OverflowError:
             number = math.inf
         name = feature.value_dtype
-        if math.isinf(number) or (name in SMALL_FLOATS and abs(number) > np.finfo(name).max):
+        if math.isinf(number) or (name in SMALL_FLOATS and abs(number) > float(np.finfo(name).max)):
             raise InvalidRowError(where, "is not a finite floating-point number", "Send a finite number")
         return number
     if math.isinf(value) or value != int(value):
