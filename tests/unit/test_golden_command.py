@@ -12,7 +12,7 @@ import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner, Result
 
@@ -42,6 +42,12 @@ def by_name() -> Any:
 
 def by_number() -> Any:
     return LogisticRegression().fit(ROWS[NUMBERS].to_numpy(), TARGET)
+
+
+def text_by_name() -> Any:
+    return make_pipeline(
+        FunctionTransformer(lambda rows: rows["code"].str.len().to_frame()), LogisticRegression()
+    ).fit(ROWS[["code"]], TARGET)
 
 
 def numbers_by_name() -> Any:
@@ -80,6 +86,8 @@ STRANGE: dict[str, tuple[Callable[[], Any], str]] = {
     "text_without_an_encoder": (by_name, ROWS.assign(a="1,5").to_csv(index=False)),
     "text_in_an_array": (by_number, ROWS[NUMBERS].assign(a="low").to_csv(index=False)),
     "text_for_a_number": (numbers_by_name, ROWS[NUMBERS].assign(band="low").to_csv(index=False)),
+    "numbers_for_text": (text_by_name, ROWS[["code"]].assign(code=12).to_csv(index=False)),
+    "other_problems": (numbers_by_name, ROWS[NUMBERS].assign(band=None).to_csv(index=False)),
     "missing_columns": (by_name, ROWS.drop(columns=["zip", "vip"]).to_csv(index=False)),
     "additional_columns": (
         by_number,

@@ -51,7 +51,8 @@ KINDS: dict[str, tuple[list[str], str, list[Any]]] = {
     "too_large": (["99999999999999999999", "1"], "float64", [1e20, 1.0]),
     "rounded": (["9007199254740993", ""], "float64", [float(2**53), None]),
     "fractions": (["0.5", ".25", "3.", "2"], "float64", [0.5, 0.25, 3.0, 2.0]),
-    "exponents": (["1e5", "2E-3"], "float64", [1e5, 2e-3]),
+    "exponents": (["1e+5", "2E-3"], "float64", [1e5, 2e-3]),
+    "codes": (["1e5", "2e5"], "float64", [1e5, 2e5]),
     "infinite": (["1", "inf", "-Infinity"], "float64", [1.0, math.inf, -math.inf]),
     "leading_zeros": (["007", "90210"], "text", ["007", "90210"]),
     "thousands": (["1,234", "5"], "text", ["1,234", "5"]),
@@ -191,6 +192,13 @@ def test_encodings_and_line_ends_are_recognised(tmp_path: Path, encode: Callable
     assert [values(table.column(name)) for name in table.columns] == [[5, 6], ['a "b", c', "5'"], [1, 2]]
 
 
+def test_a_row_may_be_long(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"a,b\n1,{'x' * 2**21}\n", encoding="utf-8")
+
+    assert values(Table.read(path).column("a")) == [1]
+
+
 def test_a_quote_within_a_value_is_one_of_its_letters(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('size,n\n5",1\nsix,2\n', encoding="utf-8")
@@ -305,7 +313,7 @@ def test_rounding_of_large_whole_numbers_beside_missing_values_is_noted(number: 
     assert len(plain_column(pa.chunked_array([[number, None]])).notes) == 1
     assert len(infer([str(number), ""]).notes) == 1
     assert not plain_column(pa.chunked_array([[number, 1]])).notes
-    assert not infer(["1e30", ""]).notes
+    assert not infer(["1e+30", ""]).notes
 
 
 # --- data sets ---
@@ -328,6 +336,17 @@ def test_a_target_of_categories_and_nullable_numbers_is_plain(tmp_path: Path) ->
 
         assert target.tolist() == list(content)
         assert isinstance(target, np.ndarray)
+
+
+def test_a_category_of_a_parquet_file_may_be_declared_missing(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": pd.Categorical(["NA", "EU"] * 20), "z": ["NA", "EU"] * 20, "y": [0, 1] * 20})
+    frame.to_parquet(tmp_path / "rows.parquet")
+
+    dataset = load(tmp_path / "rows.parquet", DataRules(missing_texts=("NA",)))
+
+    assert dataset.features.isna().sum().tolist() == [20, 20]
+    assert dataset.features["x"].cat.categories.tolist() == ["EU"]
+    assert dataset.missing_texts == {"z": ("NA",)}
 
 
 def test_a_class_may_be_called_none(tmp_path: Path) -> None:

@@ -92,15 +92,13 @@ def golden(
     import_from_here()
     fitted = _load_model(model)
     examples_ = _read_sample(sample, fitted)
-    as_array = not hasattr(fitted, "feature_names_in_")
-    names = [str(name) for name in examples_.columns]
-    given = examples_.to_numpy() if as_array else examples_
-    _require_prediction(fitted, given, examples_, sample)
+    _require_prediction(fitted, examples_, sample)
+    given = _as_model_takes(fitted, examples_)
     rows = golden_rows(
         fitted,
         given,
         threshold=threshold,
-        feature_names=names if as_array else None,
+        feature_names=None if given is examples_ else [str(name) for name in examples_.columns],
         synthetic=synthetic,
         seed=seed,
     )
@@ -227,20 +225,55 @@ def _type_in_words(value: Any) -> str:
     return "true or false" if type(value).__name__.startswith("bool") else "numbers"
 
 
-def _require_prediction(model: Any, given: Any, rows: pd.DataFrame, path: Path) -> None:
+def _require_prediction(model: Any, rows: pd.DataFrame, path: Path) -> None:
     """Raise a `Tier0Error` if the model has no output for the sample, whose types may not be its own."""
-    from tier0.golden.capture import vocabularies
+    problem = _problem_of(model, rows)
+    if problem is None:
+        return
+    raised = f"{type(problem).__name__}: {first_line(problem)}"
+    texts = {name: text for name in rows.columns if (text := _some_text(rows[name])) is not None}
+    numbers = {name: rows[name].tolist()[0] for name in rows.columns if name not in texts}
+    for expected, found, examples_, other in (
+        ("numbers", "text", texts, 0.0),
+        ("text", "numbers", numbers, ""),
+    ):
+        if wrong := _columns_to_replace(model, rows, list(examples_), other):
+            columns = ", ".join(f"{name!r} (such as {examples_[name]!r})" for name in wrong)
+            raise Tier0Error(
+                f"expected {expected}, but {path} contains {found} in {columns}: write the values as in the "
+                f"training data, or pass a Parquet file, which has types. The model raises {raised}"
+            ) from problem
+    raise Tier0Error(
+        f"the model cannot predict the rows of {path}: write values and types as in the training data. The "
+        f"model raises {raised}"
+    ) from problem
 
+
+def _columns_to_replace(model: Any, rows: pd.DataFrame, names: list[str], value: Any) -> list[str]:
+    """Return the columns, one if possible, with which the model predicts if they contain *value*."""
+    choices = [*([name] for name in names), names]
+    return next(
+        (some for some in choices if _problem_of(model, rows.assign(**dict.fromkeys(some, value))) is None),
+        [],
+    )
+
+
+def _problem_of(model: Any, rows: pd.DataFrame) -> Exception | None:
+    """Return the exception that the model raises for *rows*, if it raises one."""
     try:
-        model.predict(given)
-    except Exception as problem:
-        known = vocabularies(model, list(rows.columns))
-        first = {name: rows[name].dropna().tolist() or [None] for name in rows.columns if name not in known}
-        text = [
-            f"column {name!r} ({values[0]!r})" for name, values in first.items() if isinstance(values[0], str)
-        ]
-        found = f" No encoder of the model takes the text in {', '.join(text)}." if text else ""
-        raise Tier0Error(
-            f"the model cannot predict the rows of {path}: {type(problem).__name__}: {first_line(problem)}."
-            f"{found} Write the values with the types of the training data"
-        ) from problem
+        model.predict(_as_model_takes(model, rows))
+    except Exception as problem:  # noqa: BLE001 - a model may raise any
+        return problem
+    return None
+
+
+def _as_model_takes(model: Any, rows: pd.DataFrame) -> Any:
+    return rows if hasattr(model, "feature_names_in_") else rows.to_numpy()
+
+
+def _some_text(column: pd.Series[Any]) -> str | None:
+    """Return a text of the column that is not a number, or another if all are; None if it has no text."""
+    from tier0.pipeline.columns import NUMBER
+
+    texts = [value for value in column.dropna() if isinstance(value, str)]
+    return next((text for text in texts if not re.match(NUMBER, text)), texts[0] if texts else None)

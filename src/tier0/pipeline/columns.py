@@ -27,6 +27,8 @@ MISSING_MARKERS = (
 NUMBER = r"^[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 """A number as in JSON; a leading + and a bare decimal point are accepted, too."""
 WHOLE_NUMBER = r"^[+-]?(?:0|[1-9][0-9]*)$"
+CODE_WITH_EXPONENT = r"^[0-9]+[eE][0-9]+$"
+"""A number that software rarely writes so, since it adds a point or the sign of the exponent."""
 INFINITE = r"(?i)^[+-]?inf(?:inity)?$"
 WRITTEN_NUMBER = r"^[^0-9A-Za-z]{0,3}[0-9][0-9.,' ]*[^0-9A-Za-z]{0,3}$"
 """A number with leading zeros, separators of thousands, a decimal comma or a unit: not a number in JSON."""
@@ -129,7 +131,13 @@ def _numbers(cells: pa.ChunkedArray) -> Column:
             except pa.ArrowInvalid:  # out of range
                 continue
     floats = plain_column(pc.cast(cells, pa.float64())).series
-    return Column(floats, _note_of_rounding(floats) if are_whole else ())
+    if are_whole:
+        return Column(floats, _note_of_rounding(floats))
+    codes = cells.filter(pc.match_substring_regex(cells, CODE_WITH_EXPONENT))
+    if not len(codes):
+        return Column(floats)
+    example = repr(codes[0].as_py())
+    return Column(floats, (f"values such as {example} are read as numbers; for text, use a Parquet file",))
 
 
 def _text_column(name: str, cells: pa.ChunkedArray, declared: Collection[str], note: str) -> Column:

@@ -7,7 +7,7 @@ import io
 import re
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import DatasetError, first_line
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+LONGEST_ROW = 16 * 2**20
+"""Limit of the bytes of one row, which Arrow needs in one block."""
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -61,6 +63,9 @@ class Table:
         import pandas as pd  # noqa: PLC0415
 
         column = plain_column(cells)
+        if isinstance(column.series.dtype, pd.CategoricalDtype):
+            removed = [text for text in declared if text in column.series.cat.categories]
+            return replace(column, series=column.series.cat.remove_categories(removed))
         if not declared or pd.api.types.infer_dtype(column.series, skipna=True) != "string":
             return column
         series = column.series.mask(column.series.isin(list(declared)))
@@ -148,7 +153,8 @@ def _csv_options() -> tuple[Any, Any]:
     from pyarrow import csv as arrow_csv  # noqa: PLC0415
 
     # with several threads, errors have no row number
-    return arrow_csv.ReadOptions(use_threads=False), arrow_csv.ParseOptions(newlines_in_values=True)
+    read = arrow_csv.ReadOptions(use_threads=False, block_size=LONGEST_ROW)
+    return read, arrow_csv.ParseOptions(newlines_in_values=True)
 
 
 @contextmanager
