@@ -178,3 +178,19 @@ def test_overrides_are_relative_to_the_working_folder(pytester: pytest.Pytester)
         for arguments in (["-o", "tier0_golden=golden.json"], ["--tier0-golden", "golden.json"]):
             result = pytester.runpytest_inprocess(*QUIET, *arguments, "-k", "settings", str(Path("..")))
             result.assert_outcomes(passed=1, deselected=2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-p", "no:terminal"],
+        ["-p", "no:asyncio", "-p", "no:anyio"],
+        ["-p", "no:warnings", "-p", "no:junitxml", "-p", "no:logging"],
+        ["--import-mode=importlib", "-x"],
+        ["--collect-only", "-q"],
+        ["--setup-plan"],
+    ],
+    ids=" ".join,
+)
+def test_other_plugins_may_be_absent(pytester: pytest.Pytester, options: list[str]) -> None:
+    assert pytester.runpytest_inprocess(*QUIET, *options).ret == pytest.ExitCode.OK
