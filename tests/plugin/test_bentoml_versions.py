@@ -26,7 +26,7 @@ import tier0
 from sklearn.linear_model import LogisticRegression
 from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment, OwnDeployment
-from tier0.serving.bentoml_internals import missing_in_environment
+from tier0.serving.bentoml_internals import missing_from_bentoml
 from tier0.serving.registration import EntryWriter, ModelSaver
 from tier0.serving.workspace import Workspace
 
@@ -52,7 +52,7 @@ for name, verdict in (("own", own), ("user's", users)):
         for result in verdict.with_status(status):
             print(name, result.explain())
 print("verdicts:", own.verdict, users.verdict)
-print("missing:", *missing_in_environment())
+print("missing:", *missing_from_bentoml())
 """
 
 

@@ -18,6 +18,7 @@ from tier0.core import events as every_event
 from tier0.core.event_log import EventLog, Recorded
 from tier0.core.events import (
     Custom,
+    DataNoted,
     Event,
     FaultInjected,
     HealthChecked,
@@ -34,6 +35,7 @@ from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
 from tier0.report import drawings
 from tier0.report.cut_short import CutShort
 from tier0.report.document import document_of, timeline_of
+from tier0.report.summary import summary_rows
 from tier0.runs.check_client import _reproduction
 
 SOURCE = Path(__file__).parents[2] / "src" / "tier0"
@@ -181,6 +183,13 @@ def test_secrets_are_hidden_before_anybody_reads_an_event() -> None:
 
     assert [(one.event, one.message) for one in heard] == [(RunKept(path="/tmp/***"), "kept in /tmp/***")]
     assert log.events == heard
+
+
+def test_notes_on_the_data_are_in_the_summary() -> None:
+    log = EventLog()
+    log.emit(DataNoted("column 'region': 'NA' (2 rows) is kept as text"), "a note")
+
+    assert summary_rows(log) == [("note", "column 'region': 'NA' (2 rows) is kept as text")]
 
 
 def test_an_event_cannot_be_changed() -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tier0.cli.application import app, examples
 from tier0.cli.parameters import import_from_here, require_writable
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import Tier0Error, first_line
 from tier0.core.interruption import raise_on_interrupt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tier0.pipeline.tables import Table
 
 MAX_SAMPLED = 200
 
@@ -67,6 +74,9 @@ def golden(
 ) -> None:
     """Create golden rows for a model of your own, from the model in memory, before it is saved.
 
+    A column of a CSV file is read as what the model's encoder for it was trained on: with an encoder of text,
+    007 and NA are text. Without an encoder, it is read as by tier0 run. A Parquet file has its own types.
+
     tier0 verify --golden FILE compares a service with them. Golden rows are rows of the sample (or synthetic
     ones), and edge cases that services often get wrong (missing values, unseen categories, values at the
     model's boundaries), each with the output of the model in memory.
@@ -81,12 +91,14 @@ def golden(
     require_writable("--output", output)
     import_from_here()
     fitted = _load_model(model)
-    examples_ = _read_sample(sample, getattr(fitted, "feature_names_in_", None))
+    examples_ = _read_sample(sample, fitted)
     as_array = not hasattr(fitted, "feature_names_in_")
     names = [str(name) for name in examples_.columns]
+    given = examples_.to_numpy() if as_array else examples_
+    _require_prediction(fitted, given, examples_, sample)
     rows = golden_rows(
         fitted,
-        examples_.to_numpy() if as_array else examples_,
+        given,
         threshold=threshold,
         feature_names=names if as_array else None,
         synthetic=synthetic,
@@ -120,28 +132,115 @@ def _load_model(name: str) -> Any:
     return fitted
 
 
-def _read_sample(path: Path, names: Any) -> Any:
-    """Return the first rows of a file as a DataFrame.
-
-    Args:
-        path: a .csv or .parquet file.
-        names: names of the columns that the model takes, in its order; None for all columns of the file.
+def _read_sample(path: Path, model: Any) -> pd.DataFrame:
+    """Return the first rows of a file, with the columns that the model takes, in its order.
 
     Raises:
-        Tier0Error: the file cannot be read, or lacks a column.
+        Tier0Error: the file cannot be read, lacks a column, or has values of other types than the model.
     """
     import pandas as pd
 
+    from tier0.golden.capture import vocabularies
+    from tier0.pipeline.tables import Table
+
+    table = Table.read(path)
+    names = [str(name) for name in getattr(model, "feature_names_in_", table.columns)]
+    available = ", ".join(table.columns)
+    if missing := [name for name in names if name not in table.columns]:
+        raise Tier0Error(
+            f"columns of the model not found in {path}: {', '.join(map(repr, missing))}. Available columns: "
+            f"{available}"
+        )
+    width = getattr(model, "n_features_in_", len(names))
+    if width != len(names):
+        raise Tier0Error(
+            f"{path} has {len(names)} columns, but the model takes {width}: remove columns that are not "
+            f"features, such as the target. Available columns: {available}"
+        )
+    if path.suffix.lower() == ".parquet":
+        return _read_parquet(path)[names][:MAX_SAMPLED]
+    known = vocabularies(model, names)
+    columns = {name: _read_column(table, name, known.get(name, ())) for name in names}
+    return pd.DataFrame(columns)[:MAX_SAMPLED]
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Return a Parquet file with the dtypes that its writer had, which the model may need."""
+    import pandas as pd
+
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError, ImportError) as problem:
-        raise Tier0Error(f"cannot read the sample {str(path)!r}: {problem}") from problem
-    if names is not None:
-        missing = [name for name in names if name not in frame.columns]
-        if missing:
-            columns = ", ".join(frame.columns)
-            raise Tier0Error(
-                f"column {missing[0]!r} of the model not found in {path}. Available columns: {columns}"
-            )
-        frame = frame[list(names)]
-    return frame[:MAX_SAMPLED]
+        return pd.read_parquet(path)
+    except (ValueError, TypeError, NotImplementedError) as problem:
+        raise Tier0Error(f"cannot read the sample {str(path)!r}: {first_line(problem)}") from problem
+
+
+def _read_column(table: Table, name: str, known: Sequence[Any]) -> pd.Series[Any]:
+    """Return a column of a CSV file, whose cells have no types.
+
+    Args:
+        table: the file.
+        name: name of the column.
+        known: values that an encoder of the model knows, from which the type follows; without them, it is
+            inferred as by ``tier0 run``.
+
+    Raises:
+        Tier0Error: the cells are of another type.
+    """
+    from tier0.pipeline.columns import NUMBER
+
+    expected = {_type_in_words(value) for value in known if not _is_missing(value)}
+    if expected == {"text"}:
+        return _as_known_text(table.unconverted(name), known)
+    column = table.column(name).series
+    present = column.dropna().tolist()
+    if len(expected) == 1 and present and (found := _type_in_words(present[0])) not in expected:
+        strange = next((value for value in present if not re.match(NUMBER, str(value))), present[0])
+        raise Tier0Error(
+            f"column {name!r} of {table.path} contains {found}, such as {strange!r}, but the model's encoder "
+            f"was trained on {expected.pop()}, such as {known[0]!r}: write the values as in the training data"
+        )
+    return column
+
+
+def _as_known_text(column: pd.Series[Any], known: Sequence[Any]) -> pd.Series[Any]:
+    """Return text with missing values where the training data had them, as far as the encoder tells."""
+    from tier0.pipeline.columns import MISSING_MARKERS
+
+    texts = {value for value in known if isinstance(value, str)}
+    if "" in texts:
+        column = column.fillna("")
+    if len(texts) < len(known):
+        folded = column.str.strip().str.lower()
+        column = column.mask(folded.isin(MISSING_MARKERS) & ~column.isin(texts))
+    if None in known:
+        column = column.astype(object).where(column.notna(), None)
+    return column
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value  # noqa: PLR0124 - NaN
+
+
+def _type_in_words(value: Any) -> str:
+    if isinstance(value, str):
+        return "text"
+    return "true or false" if type(value).__name__.startswith("bool") else "numbers"
+
+
+def _require_prediction(model: Any, given: Any, rows: pd.DataFrame, path: Path) -> None:
+    """Raise a `Tier0Error` if the model has no output for the sample, whose types may not be its own."""
+    from tier0.golden.capture import vocabularies
+
+    try:
+        model.predict(given)
+    except Exception as problem:
+        known = vocabularies(model, list(rows.columns))
+        first = {name: rows[name].dropna().tolist() or [None] for name in rows.columns if name not in known}
+        text = [
+            f"column {name!r} ({values[0]!r})" for name, values in first.items() if isinstance(values[0], str)
+        ]
+        found = f" No encoder of the model takes the text in {', '.join(text)}." if text else ""
+        raise Tier0Error(
+            f"the model cannot predict the rows of {path}: {type(problem).__name__}: {first_line(problem)}."
+            f"{found} Write the values with the types of the training data"
+        ) from problem

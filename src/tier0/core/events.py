@@ -96,6 +96,13 @@ class RunKept(Event, name="run.kept"):
 
 
 @dataclass(frozen=True)
+class DataNoted(Event, name="data.noted"):
+    """A column of a file was read in a way that may not be the intended one."""
+
+    note: str
+
+
+@dataclass(frozen=True)
 class SelectionStart(Event, name="selection.start"):
     """Step 4 began to compare algorithms."""
 
@@ -153,10 +160,19 @@ class TrainingDone(Event, name="training.done"):
 
 
 @dataclass(frozen=True)
+class TrackingNoted(Event, name="training.noted"):
+    """Environment variables of MLflow are set that do not affect the logging of this run."""
+
+    notes: list[str]
+
+
+@dataclass(frozen=True)
 class TrainingLogged(Event, name="training.logged"):
-    """The model was logged to MLflow."""
+    """The model was logged to MLflow, to a store that may be deleted with the run."""
 
     model_uri: str
+    tracking_uri: str
+    is_kept: bool
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tier0.core.errors import MissingDependencyError
+from tier0.pipeline.columns import texts_to_missing
 
 if TYPE_CHECKING:
     import optuna
@@ -177,7 +178,7 @@ def _pipeline(dataset: Dataset, estimator: Any, *, impute: bool = False, scale: 
     from sklearn.compose import ColumnTransformer  # noqa: PLC0415
     from sklearn.impute import SimpleImputer  # noqa: PLC0415
     from sklearn.pipeline import Pipeline  # noqa: PLC0415
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: PLC0415
+    from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler  # noqa: PLC0415
 
     number_steps = [
         *([("impute", SimpleImputer(strategy="median"))] if impute else []),
@@ -192,9 +193,15 @@ def _pipeline(dataset: Dataset, estimator: Any, *, impute: bool = False, scale: 
     one_hot = OneHotEncoder(
         handle_unknown="infrequent_if_exist", max_categories=MAX_CATEGORIES, sparse_output=False
     )
+    encode: Any = one_hot
+    if dataset.missing_texts:
+        to_missing = FunctionTransformer(
+            texts_to_missing, kw_args={"texts": dict(dataset.missing_texts)}, feature_names_out="one-to-one"
+        )
+        encode = Pipeline([("missing", to_missing), ("one_hot", one_hot)])
     transformers = [
         ("numbers", Pipeline(number_steps) if number_steps else "passthrough", numbers),
-        ("categories", one_hot, categories),
+        ("categories", encode, categories),
     ]
     columns = ColumnTransformer([transformer for transformer in transformers if transformer[2]])
     return Pipeline([("columns", columns), ("model", estimator)])

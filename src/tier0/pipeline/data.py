@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tier0.core.errors import DatasetError, UselessModelError
+from tier0.pipeline.columns import Column
+from tier0.pipeline.tables import Table, column_names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from tier0.core.settings import Settings
+    from tier0.pipeline.study import DataRules, Study
 
 PATIENTS = 600
 AGE_MISSING = 0.05
@@ -52,6 +57,9 @@ class Dataset:
         groups: one value per row, or None: rows of one group are in the same part.
         dates: one ``datetime64`` per row, or None: the rows of a part are not older than those of the parts
             before it.
+        notes: sentences about how the columns of a file were read.
+        missing_texts: name of a column of text to the texts that were read as missing, and that a model must
+            take for missing, too.
     """
 
     name: str
@@ -62,6 +70,8 @@ class Dataset:
     task: Literal["classification", "regression"]
     groups: np.ndarray[Any, Any] | None = None
     dates: np.ndarray[Any, Any] | None = None
+    notes: tuple[str, ...] = ()
+    missing_texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -89,8 +99,12 @@ class Dataset:
         return features.assign(**{self.target_name: self.target})
 
 
-def load_dataset(settings: Settings) -> Dataset:
+def load_dataset(settings: Settings, rules: DataRules | None = None) -> Dataset:
     """Load the data set of the settings.
+
+    Args:
+        settings: settings of the run.
+        rules: rules for the data, which say what is missing in a file.
 
     Raises:
         DatasetError: it cannot be read, or cannot be used for training.
@@ -101,7 +115,7 @@ def load_dataset(settings: Settings) -> Dataset:
     elif settings.dataset in BUILT_IN:
         dataset = _load_built_in(settings.dataset)
     else:
-        dataset = _load_file(Path(settings.dataset), settings.target or "", settings.group, settings.date)
+        dataset = _load_file(settings, rules)
     if dataset.task == "classification" and len(labels := np.unique(dataset.target).tolist()) == 1:
         raise UselessModelError(
             f"the target {dataset.target_name!r} is {labels[0]!r} in all {len(dataset)} rows: training needs "
@@ -160,34 +174,148 @@ def _load_built_in(name: str) -> Dataset:
     return Dataset(name, bunch.data, names, bunch.target, target_name, task)
 
 
-def _load_file(path: Path, target_name: str, group_name: str | None, date_name: str | None) -> Dataset:
-    frame = _read_frame(path)
-    for option, name in (("target", target_name), ("group", group_name), ("date", date_name)):
-        if name is not None and name not in frame.columns:
-            columns = ", ".join(map(str, frame.columns))
+def check_problem(settings: Settings, study: Study) -> None:
+    """Check the names of columns and the metric against the data, which is cheap, before any work is done.
+
+    Args:
+        settings: settings of the run, without a training function of the user.
+        study: statement of the problem.
+
+    Raises:
+        DatasetError: the file cannot be read, a column does not exist, or the metric is for another task.
+    """
+    metric = study.scope.metric
+    if settings.dataset == "patients":
+        target, task = "discontinuation_flag", "classification"
+    elif settings.dataset in BUILT_IN:
+        _, target, task = BUILT_IN[settings.dataset]
+    else:
+        path = Path(settings.dataset)
+        _check_names(settings, column_names(path))
+        target = settings.target or ""
+        if metric is not None:
+            task = _task_of(_target_of(Table.read(path), target, study.data).series.to_numpy())
+    if metric is not None:
+        require_metric_of_task(metric, task, target)
+
+
+def require_metric_of_task(metric: str, task: str, target: str) -> None:
+    """Raise a `DatasetError` if *metric* is not a metric of *task*, which is to predict *target*."""
+    from tier0.pipeline.study import METRICS  # noqa: PLC0415 - imports pydantic
+
+    if METRICS[metric][0] != task:
+        suitable = ", ".join(name for name, (task_of, *_) in METRICS.items() if task_of == task)
+        raise DatasetError(
+            f"scope.metric = {metric!r} measures a {METRICS[metric][0]}, but {target!r} is the "
+            f"target of a {task}: choose one of {suitable}"
+        )
+
+
+def _check_names(settings: Settings, names: list[str]) -> None:
+    for option in ("target", "group", "date"):
+        name = getattr(settings, option)
+        if name is not None and name not in names:
             raise DatasetError(
-                f"column {name!r} (--{option}) not found in {path}. Available columns: {columns}"
+                f"column {name!r} (--{option}) not found in {settings.dataset}. Available columns: "
+                f"{', '.join(names)}"
             )
-    for what, name in (("target", target_name), ("group", group_name)):
-        if name is not None and (missing := int(frame[name].isna().sum())):
-            raise DatasetError(
-                f"the {what} {name!r} of {path} is missing in {missing} of {len(frame)} rows: remove these "
-                "rows, or fill in the values"
-            )
-    target = frame[target_name].to_numpy()
-    _check_target(target, target_name, path)
-    groups = None if group_name is None else frame[group_name].astype(str).to_numpy()
-    dates = None if date_name is None else _read_dates(frame[date_name], path)
-    features = frame.drop(columns=[target_name, *(name for name in (group_name, date_name) if name)])
+
+
+def _load_file(settings: Settings, rules: DataRules | None) -> Dataset:
+    import pandas as pd  # noqa: PLC0415
+
+    path, target_name = Path(settings.dataset), settings.target or ""
+    table = Table.read(path)
+    _check_names(settings, list(table.columns))
+    target_column = _target_of(table, target_name, rules)
+    groups = None if settings.group is None else _read_groups(table, settings.group)
+    dates = None if settings.date is None else _read_dates(table, settings.date)
+    names = [name for name in table.columns if name not in {target_name, settings.group, settings.date}]
+    if not names:
+        raise DatasetError(
+            f"{path} has no feature columns: every column is the target, the group or the date"
+        )
+    columns = _read_columns(table, names, rules)
+    features: Any = pd.DataFrame({name: column.series for name, column in columns.items()})
     _check_columns(features, path)
-    names = list(features.columns)
+    target = target_column.series.to_numpy()
     task = _task_of(target)
     if task == "classification" and target.dtype.kind == "f":
         target = target.astype(int)
-    is_numeric = all(getattr(dtype, "kind", "O") in "fiu" for dtype in features.dtypes)
-    if is_numeric and _fits_in_float(features):
+    if _is_matrix(features):
         features = features.to_numpy(dtype=float)
-    return Dataset(_as_name(path.stem), features, names, target, target_name, task, groups, dates)
+    notes = tuple(
+        f"column {name!r}: {note}"
+        for name, column in {**columns, target_name: target_column}.items()
+        for note in column.notes
+    )
+    return Dataset(
+        name=_as_name(path.stem),
+        features=features,
+        names=names,
+        target=target,
+        target_name=target_name,
+        task=task,
+        groups=groups,
+        dates=dates,
+        notes=notes,
+        missing_texts={
+            name: column.missing_texts for name, column in columns.items() if column.missing_texts
+        },
+    )
+
+
+def _target_of(table: Table, name: str, rules: DataRules | None) -> Column:
+    column = _read_columns(table, [name], rules)[name]
+    if hasattr(column.series, "cat"):
+        column = replace(column, series=column.series.astype(column.series.cat.categories.dtype))
+    _require_values(column.series, "target", name, table.path)
+    _check_target(column.series.to_numpy(), name, table.path)
+    return column
+
+
+def _read_groups(table: Table, name: str) -> np.ndarray[Any, Any]:
+    values = table.unconverted(name)
+    _require_values(values, "group", name, table.path)
+    groups: np.ndarray[Any, Any] = values.astype(str).to_numpy()
+    return groups
+
+
+def _require_values(column: pd.Series[Any], what: str, name: str, path: Path) -> None:
+    if missing := int(column.isna().sum()):
+        raise DatasetError(
+            f"the {what} {name!r} of {path} is missing in {missing} of {len(column)} rows: remove these "
+            "rows, or fill in the values"
+        )
+
+
+def _read_columns(table: Table, names: list[str], rules: DataRules | None) -> dict[str, Column]:
+    """Return columns as scikit-learn takes them.
+
+    Raises:
+        DatasetError: it cannot take some of them.
+    """
+    columns, unsupported = {}, []
+    for name in names:
+        try:
+            columns[name] = table.column(name, () if rules is None else rules.missing_texts_of(name))
+        except TypeError as problem:
+            unsupported.append(f"{name!r} ({problem})")
+    if unsupported:
+        raise DatasetError(
+            f"{table.path} has columns that a model cannot take: {', '.join(unsupported)}. Convert them to "
+            "numbers, text or true/false, or remove them"
+        )
+    return columns
+
+
+def _is_matrix(features: pd.DataFrame) -> bool:
+    """Return whether an array of float64 represents all features exactly, also as requests contain them.
+
+    Text does not fit, nor do whole numbers above 2**53; and a request's 0.1 is not the 0.1 of float32.
+    """
+    kinds = {(getattr(dtype, "kind", "O"), getattr(dtype, "itemsize", 0)) for dtype in features.dtypes}
+    return all(kind in "iu" or (kind, size) == ("f", 8) for kind, size in kinds) and _fits_in_float(features)
 
 
 def _as_name(stem: str) -> str:
@@ -210,44 +338,27 @@ def _check_target(target: np.ndarray[Any, Any], name: str, path: Path) -> None:
         )
 
 
-def _read_dates(column: pd.Series[Any], path: Path) -> np.ndarray[Any, Any]:
+def _read_dates(table: Table, name: str) -> np.ndarray[Any, Any]:
     import pandas as pd  # noqa: PLC0415
 
+    path = table.path
     try:
-        dates = pd.to_datetime(column, format="ISO8601", utc=True).dt.tz_localize(None)
+        dates = pd.to_datetime(table.unconverted(name), format="ISO8601", utc=True).dt.tz_localize(None)
     except (ValueError, TypeError) as problem:
         raise DatasetError(
-            f"column {column.name!r} (--date) of {path} contains an invalid date: "
+            f"column {name!r} (--date) of {path} contains an invalid date: "
             f"{str(problem).partition('. ')[0]}. Use the format 2026-03-31"
         ) from None
     if missing := int(dates.isna().sum()):
         raise DatasetError(
-            f"column {column.name!r} (--date) of {path} is missing in {missing} of {len(dates)} rows: remove "
+            f"column {name!r} (--date) of {path} is missing in {missing} of {len(dates)} rows: remove "
             "these rows, or fill in the values"
         )
     found: np.ndarray[Any, Any] = dates.to_numpy(dtype="datetime64[s]")
     return found
 
 
-def _read_frame(path: Path) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415
-
-    try:
-        frame = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError, ImportError) as problem:  # pandas' parser errors are ValueErrors
-        raise DatasetError(f"cannot read {path} as {path.suffix[1:].upper()}: {problem}") from problem
-    frame.columns = frame.columns.map(str)
-    duplicates = frame.columns[frame.columns.duplicated()].tolist()
-    if duplicates:
-        raise DatasetError(f"{path} has two columns named {duplicates[0]!r}: rename one")
-    return frame
-
-
 def _check_columns(features: pd.DataFrame, path: Path) -> None:
-    if features.columns.empty:
-        raise DatasetError(
-            f"{path} has no feature columns: every column is the target, the group or the date"
-        )
     for name, column in features.items():
         kind = getattr(column.dtype, "kind", "O")
         if kind in "Mm":

@@ -56,7 +56,7 @@ class Quality:
         columns: summary of each column, the target last.
         age_days: age of the newest row in days; None if the data has no dates.
         problems: one sentence for each violated rule; empty if the data can be used.
-        notes: sentences about unusual columns, which do not fail the step.
+        notes: sentences about how columns were read and unusual columns, which do not fail the step.
     """
 
     rows: int
@@ -100,14 +100,17 @@ def assess(dataset: Dataset, rules: DataRules) -> Quality:
     if rules.pandera is not None:
         problems += _pandera_problems(frame, rules.pandera)
     notes = [
-        f"{column.name!r} has the same value in every row"
-        for column in columns
-        if column.distinct == 1 and not column.missing
-    ]
-    notes += [
-        f"{column.name!r} has a different value in every row, as an identifier has"
-        for column in columns[:-1]
-        if column.distinct == len(frame) and column.dtype in IDENTIFIER_DTYPES
+        *dataset.notes,
+        *(
+            f"{column.name!r} has the same value in every row"
+            for column in columns
+            if column.distinct == 1 and not column.missing
+        ),
+        *(
+            f"{column.name!r} has a different value in every row, as an identifier has"
+            for column in columns[:-1]
+            if column.distinct == len(frame) and column.dtype in IDENTIFIER_DTYPES
+        ),
     ]
     return Quality(len(frame), duplicates, columns, age, tuple(problems), tuple(notes))
 

@@ -28,13 +28,15 @@ It is a TOML file, in which every part is optional::
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error
+from tier0.pipeline.columns import NUMBER
 
 SCHEMA = 1
 Value = str | int | float | bool
@@ -127,6 +129,19 @@ class Scope(_Part):
         return value >= self.success if METRICS[self.metric][1] == "most" else value <= self.success
 
 
+def _require_text(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        if re.match(NUMBER, text.strip()) or text.strip().lower() in {"true", "false"}:
+            raise ValueError(
+                f"{text!r} cannot be a missing text, since requests contain it as a number or boolean: empty "
+                "these cells"
+            )
+    return texts
+
+
+MissingTexts = Annotated[tuple[str, ...], AfterValidator(_require_text)]
+
+
 class ColumnRule(_Part):
     """Rules for the values of one column.
 
@@ -136,6 +151,8 @@ class ColumnRule(_Part):
         most: the largest number allowed.
         allowed: the values allowed.
         most_missing: maximum share of rows without a value, from 0 to 1; replaces the rule for all columns.
+        missing_texts: texts in a file that are missing values, beside the empty cell; replaces those for all
+            columns.
     """
 
     kind: Literal["number", "whole", "category"] | None = None
@@ -143,6 +160,7 @@ class ColumnRule(_Part):
     most: float | None = None
     allowed: tuple[Value, ...] | None = Field(default=None, min_length=1)
     most_missing: float | None = Field(default=None, ge=0, le=1)
+    missing_texts: MissingTexts | None = None
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -159,6 +177,7 @@ class DataRules(_Part):
 
     Attributes:
         most_missing: maximum share of rows without a value in any column.
+        missing_texts: texts in a file that are missing values in any column, beside the empty cell.
         most_duplicates: maximum share of rows that are equal to another row.
         newest_within_days: maximum age of the newest row in days; needs a column of dates.
         columns: rules for single columns, by name.
@@ -166,10 +185,16 @@ class DataRules(_Part):
     """
 
     most_missing: float = Field(default=0.5, ge=0, le=1)
+    missing_texts: MissingTexts = ()
     most_duplicates: float = Field(default=0.1, ge=0, le=1)
     newest_within_days: int | None = Field(default=None, ge=0)
     columns: dict[str, ColumnRule] = Field(default_factory=dict)
     pandera: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+
+    def missing_texts_of(self, column: str) -> tuple[str, ...]:
+        """Return the texts that are missing values in *column*."""
+        rule = self.columns.get(column)
+        return self.missing_texts if rule is None or rule.missing_texts is None else rule.missing_texts
 
 
 class Criterion(_Part):
@@ -275,12 +300,27 @@ TOML_TYPES = {
 """What pydantic calls a tuple, an instance or a dictionary, in the words of the file."""
 
 
+def _fields_beside(place: tuple[int | str, ...]) -> list[str]:
+    """Return the fields of the table in which an unknown field is.
+
+    Args:
+        place: names of tables, keys and indices that lead to the field, and its own name.
+    """
+    kind: Any = Study
+    for part in place[:-1]:
+        if isinstance(kind, type) and issubclass(kind, _Part):
+            kind = kind.model_fields[str(part)].annotation
+        else:  # a table with names of columns, or an array
+            kind = next(inner for inner in get_args(kind) if isinstance(inner, type) and inner is not str)
+    return list(kind.model_fields)
+
+
 def _describe(problem: ValidationError) -> str:
     """Describe the first error: the field, the value, and what is expected."""
     first = problem.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown field {where}: remove it, or correct its spelling"
+        return f"unknown field {where}: choose from {', '.join(_fields_beside(first['loc']))}"
     if first["type"] == "value_error":
         return f"{where}{': ' if where else ''}{first['ctx']['error']}"
     message = TOML_TYPES.get(first["type"], first["msg"])

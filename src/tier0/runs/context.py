@@ -11,7 +11,7 @@ import numpy as np
 
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import Status
-from tier0.pipeline.study import METRICS, Study
+from tier0.pipeline.study import Study
 
 if TYPE_CHECKING:
     from tier0.pipeline.data import Dataset
@@ -114,7 +114,7 @@ class RunContext:
 
         settings = self.session.settings
         if settings.pipeline is None:
-            dataset = load_dataset(settings)
+            dataset = load_dataset(settings, self.study.data)
         else:
             self.own = self.own or self.session.call_user_training()
             dataset = self.own.dataset
@@ -134,16 +134,10 @@ class RunContext:
                 f"the study's scope.target is {scope.target!r}, but the target of the data is {target!r}: "
                 "correct one of them"
             )
-        if scope.metric is None:
-            return
-        task_of_metric = METRICS[scope.metric][0]
-        if task_of_metric != task:
-            suitable = ", ".join(name for name, (task_of, *_) in METRICS.items() if task_of == task)
-            raise Tier0Error(
-                f"scope.metric = {scope.metric!r} measures a {task_of_metric}, but {target!r} is the target "
-                f"of a {task}: "
-                f"choose one of {suitable}"
-            )
+        if scope.metric is not None:
+            from tier0.pipeline.data import require_metric_of_task  # noqa: PLC0415
+
+            require_metric_of_task(scope.metric, task, target)
 
     def split(self) -> dict[str, Any]:
         """Return the parts of the rows in use, by name, as indices."""

@@ -286,8 +286,18 @@ def _require_readable_ca(ca: Path | None) -> None:
 
 
 def default_store() -> Path:
-    """Return the BentoML home of the user: ``BENTOML_HOME``, or ``~/bentoml``."""
-    return Path(os.environ.get("BENTOML_HOME", "~/bentoml")).expanduser()
+    """Return the BentoML home of the user: ``BENTOML_HOME``, or ``~/bentoml``.
+
+    Raises:
+        Tier0Error: the user has no home directory.
+    """
+    home = os.environ.get("BENTOML_HOME") or "~/bentoml"
+    try:
+        return Path(home).expanduser()
+    except RuntimeError as problem:
+        raise Tier0Error(
+            f"cannot expand {home!r}: {problem} Set BENTOML_HOME, or --store, to an absolute path"
+        ) from problem
 
 
 def golden_rows_in(path: Path) -> GoldenRows | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tier0.core.errors import Tier0Error
 from tier0.core.import_object import import_named
-from tier0.core.settings import DATASETS, Settings, merge_settings, rows_for
+from tier0.core.settings import DATASETS, Settings, merge_settings, rows_for, text_of_variable
 from tier0.pipeline.study import Study, read_study
 from tier0.runs.context import STEPS
 from tier0.runs.session import TRAINS
@@ -79,6 +79,10 @@ def make_plan(
         )
     if pipeline is not None and not callable(import_named("pipeline", pipeline, TRAINS)):
         raise RunError(f"--pipeline {pipeline!r} is not callable: expected {TRAINS}")
+    if pipeline is None:
+        from tier0.pipeline.data import check_problem  # noqa: PLC0415 - imports NumPy
+
+        check_problem(plan.settings(), stated)
     if serve and "deployment" not in plan.steps:
         raise RunError("--include-bentoml requires step 7 (deployment): add 7 to --step")
     return plan
@@ -98,7 +102,7 @@ def _fixed_options(options: Mapping[str, str | None], target: str | None) -> dic
     given: dict[str, str] = {}
     for row in rows_for("run"):
         option = options.get(row.name)
-        value = os.environ.get(row.variable) if option is None else option
+        value = text_of_variable(row, os.environ) if option is None else option
         if value and row.name not in KEPT_APART:
             given[row.name] = value
     is_file = given.get("dataset", DATASETS[0]) not in DATASETS

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tier0.core.child_environment import ONE_THREAD, child_environment, service_environment, withheld
+from tier0.core.child_environment import (
+    IMPORT_PATH,
+    ONE_THREAD,
+    child_environment,
+    service_environment,
+    withheld,
+)
 from tier0.core.errors import PredictionMismatchError, ServerError
 from tier0.core.event_log import EventLog
 from tier0.core.events import (
@@ -167,8 +173,9 @@ class Server:
                 TIER0_PRELOAD=",".join(self.preload),
                 TIER0_WORKERS=str(self.workers),
             )
-        # A Bento gets the threads that it would have in production.
+        # A Bento gets the threads and the modules that it would have in production.
         environment = child_environment(tmp, **identity)
+        del environment[IMPORT_PATH]
         for name in ONE_THREAD:
             environment.pop(name, None)
             if name in os.environ:

@@ -1,0 +1,104 @@
+"""``tier0 golden`` on samples whose types differ from the training data; messages are in a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from syrupy.assertion import SnapshotAssertion
+from typer.testing import CliRunner, Result
+
+from tier0.cli import app
+from tier0.golden.capture import golden_rows
+from tier0.golden.rows import GoldenRows
+
+ROWS = pd.DataFrame(
+    {
+        "zip": ["01234", "90210", "04321", "90210"] * 10,
+        "region": ["NA", "EU", None, "NA"] * 10,
+        "code": ["1e5", "2e5", "2e5", "1e5"] * 10,
+        "band": [1, 2, 3, 1] * 10,
+        "vip": [True, False, False, True] * 10,
+        "a": np.linspace(-1, 1, 40),
+    }
+)
+TARGET = (ROWS["a"] + ROWS["vip"] > 0.5).astype(int)
+NUMBERS = ["band", "a"]
+
+
+def by_name() -> Any:
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    columns = make_column_transformer((encoder, list(ROWS.columns[:-1])), remainder="passthrough")
+    return make_pipeline(columns, LogisticRegression()).fit(ROWS, TARGET)
+
+
+def by_number() -> Any:
+    return LogisticRegression().fit(ROWS[NUMBERS].to_numpy(), TARGET)
+
+
+def numbers_by_name() -> Any:
+    return LogisticRegression().fit(ROWS[NUMBERS], TARGET)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def golden(train: Callable[[], Any], sample: str = "rows.csv") -> Result:
+    return CliRunner().invoke(app, ["golden", f"{__name__}:{train.__name__}", sample])
+
+
+def test_a_sample_is_read_as_what_the_encoder_was_trained_on() -> None:
+    ROWS[::-1].assign(target=TARGET).to_csv("rows.csv", index=False)
+
+    done = golden(by_name)
+
+    assert done.exit_code == 0, done.output
+    found = GoldenRows.read(Path("golden.json"))
+    assert found.rows[:40] == golden_rows(by_name(), ROWS[::-1]).rows[:40]
+
+
+def test_a_parquet_sample_has_its_own_types() -> None:
+    ROWS.to_parquet("rows.parquet")
+
+    assert golden(by_name, "rows.parquet").exit_code == 0
+
+
+STRANGE: dict[str, tuple[Callable[[], Any], str]] = {
+    "text_for_numbers": (by_name, ROWS.assign(band=ROWS["band"].map("level {}".format)).to_csv(index=False)),
+    "text_for_booleans": (by_name, ROWS.assign(vip="yes").to_csv(index=False)),
+    "numbers_for_booleans": (by_name, ROWS.assign(vip=ROWS["vip"].astype(int)).to_csv(index=False)),
+    "text_without_an_encoder": (by_name, ROWS.assign(a="1,5").to_csv(index=False)),
+    "text_in_an_array": (by_number, ROWS[NUMBERS].assign(a="low").to_csv(index=False)),
+    "text_for_a_number": (numbers_by_name, ROWS[NUMBERS].assign(band="low").to_csv(index=False)),
+    "missing_columns": (by_name, ROWS.drop(columns=["zip", "vip"]).to_csv(index=False)),
+    "additional_columns": (
+        by_number,
+        ROWS[["band", "a", "band"]].set_axis(["b", "a", "y"], axis=1).to_csv(index=False),
+    ),
+    "semicolons": (by_name, ROWS.to_csv(index=False, sep=";")),
+    "header_only": (by_name, ROWS[:0].to_csv(index=False)),
+    "empty": (by_name, ""),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_sample_of_other_types_is_one_message_and_status_2(case: str, snapshot: SnapshotAssertion) -> None:
+    train, content = STRANGE[case]
+    Path("rows.csv").write_text(content, encoding="utf-8")
+
+    done = golden(train)
+
+    assert done.exit_code == 2, done.output
+    assert len(done.output.splitlines()) == 1
+    assert "internal error" not in done.output
+    assert done.output == snapshot
