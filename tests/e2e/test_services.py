@@ -109,7 +109,14 @@ def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> N
         "0",
     ]
     with (tmp_path / "output").open("w") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # as a script's shell does for a command with &
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509
+        )
     try:
         deadline = time.monotonic() + 60
         while "Ctrl-C stops the service" not in (said := (tmp_path / "output").read_text()):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tier0.client.tracing import CallTrace, new_trace_id
+from tier0.core.child_environment import without_switches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +69,7 @@ class OpikTracer:
         self._with_features = with_features
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", str(PROCESS), project_name or ""],
-            env={**NO_TELEMETRY, **os.environ},
+            env={**NO_TELEMETRY, **without_switches(os.environ)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

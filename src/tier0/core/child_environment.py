@@ -40,37 +40,56 @@ PROBE_TIMEOUT = 30.0
 NOISY = "adds lines to what the process prints"
 SLOW = "makes the process slower than in production"
 ANOTHER_SERVER = "is about another server"
-SWITCHES: dict[str, tuple[str, Callable[[str], bool]]] = {
-    "PYTHONWARNINGS": (
-        "turns warnings of the libraries into errors",
-        lambda value: _without_errors(value) != value,
-    ),
-    "PYTHONDEVMODE": (SLOW, bool),
-    "PYTHONASYNCIODEBUG": (SLOW, bool),
-    "PYTHONTRACEMALLOC": (SLOW, bool),
-    "PYTHONMALLOC": (SLOW, lambda value: "debug" in value),
-    "PYTHONMALLOCSTATS": (NOISY, bool),
-    "PYTHONPROFILEIMPORTTIME": (NOISY, bool),
-    "PYTHONVERBOSE": (NOISY, bool),
-    "PYTHONDEBUG": (NOISY, bool),
-    "PYTHONINSPECT": ("keeps a process that should end", bool),
-    "PYTHONSTARTUP": ("is for interactive sessions", bool),
-    "PYTHONIOENCODING": ("makes a service fail that prints other characters", bool),
-    "BENTOML_DEBUG": ("makes a service return tracebacks", bool),
-    "BENTOML_HOST": ("the server listens on loopback", bool),
-    "BENTOML_PORT": ("the run chooses the port", bool),
-    "BENTOML_RESULT_STORE": ("a server deletes this file when it starts", bool),
-    "BENTOML_RUNNER_MAP": (ANOTHER_SERVER, bool),
-    "BENTOML_SERVE_RUNNER_MAP": (ANOTHER_SERVER, bool),
-    "BENTOML_SERVE_RUNNER_NAME": (ANOTHER_SERVER, bool),
-    "BENTOML_SERVE_SERVICE_NAME": (ANOTHER_SERVER, bool),
-    "BENTOML_SERVE_DEPENDS": (ANOTHER_SERVER, bool),
-    "BENTOCLOUD_DEPLOYMENT_URL": (ANOTHER_SERVER, bool),
-}
-"""Variables that no process of Tier0 gets, nor a service that it starts.
 
-Each has the reason, and a function that returns True for values with this effect. All others of the
-interpreter are passed on, such as PYTHONOPTIMIZE and PYTHONHASHSEED.
+
+def _without_errors(filters: str) -> str:
+    """Return the filters of PYTHONWARNINGS whose action is not ``error``, which may be abbreviated."""
+    actions = [(one, one.partition(":")[0].strip()) for one in filters.split(",")]
+    return ",".join(one for one, action in actions if not action or not "error".startswith(action))
+
+
+def _with_docstrings(level: str) -> str:
+    """Return the level of PYTHONOPTIMIZE, or the level that only removes assertions."""
+    return "1" if level.isdecimal() and int(level) > 1 else level
+
+
+def _without_debugging(allocator: str) -> str:
+    return "" if "debug" in allocator else allocator
+
+
+def _nothing(_: str) -> str:
+    return ""
+
+
+SWITCHES: dict[str, tuple[str, Callable[[str], str]]] = {
+    "PYTHONWARNINGS": ("turns warnings of the libraries into errors", _without_errors),
+    "PYTHONOPTIMIZE": ("removes docstrings that BentoML needs", _with_docstrings),
+    "PYTHONMALLOC": (SLOW, _without_debugging),
+    "PYTHONDEVMODE": (SLOW, _nothing),
+    "PYTHONASYNCIODEBUG": (SLOW, _nothing),
+    "PYTHONTRACEMALLOC": (SLOW, _nothing),
+    "PYTHONMALLOCSTATS": (NOISY, _nothing),
+    "PYTHONPROFILEIMPORTTIME": (NOISY, _nothing),
+    "PYTHONVERBOSE": (NOISY, _nothing),
+    "PYTHONDEBUG": (NOISY, _nothing),
+    "PYTHONINSPECT": ("keeps a process that should end", _nothing),
+    "PYTHONSTARTUP": ("is for interactive sessions", _nothing),
+    "PYTHONIOENCODING": ("makes a service fail that prints other characters", _nothing),
+    "BENTOML_DEBUG": ("makes a service return tracebacks", _nothing),
+    "BENTOML_HOST": ("the server listens on loopback", _nothing),
+    "BENTOML_PORT": ("the run chooses the port", _nothing),
+    "BENTOML_RESULT_STORE": ("a server deletes this file when it starts", _nothing),
+    "BENTOML_RUNNER_MAP": (ANOTHER_SERVER, _nothing),
+    "BENTOML_SERVE_RUNNER_MAP": (ANOTHER_SERVER, _nothing),
+    "BENTOML_SERVE_RUNNER_NAME": (ANOTHER_SERVER, _nothing),
+    "BENTOML_SERVE_SERVICE_NAME": (ANOTHER_SERVER, _nothing),
+    "BENTOML_SERVE_DEPENDS": (ANOTHER_SERVER, _nothing),
+    "BENTOCLOUD_DEPLOYMENT_URL": (ANOTHER_SERVER, _nothing),
+}
+"""Variables that no process of Tier0 gets, nor a service that it starts, or only in part.
+
+Each has the reason, and a function that returns the part of its value that is passed on. All others of the
+interpreter are passed on, such as PYTHONHASHSEED.
 """
 FOR_A_USERS_SERVICE = "is for services of your own"
 ONE_THREAD_EACH = "Tier0's service uses one thread for each request"
@@ -90,8 +109,8 @@ def withheld(environment: Mapping[str, str], *, is_users: bool, one_thread: bool
     """
     found = {
         name: reason
-        for name, (reason, has_effect) in SWITCHES.items()
-        if (value := environment.get(name)) and has_effect(value)
+        for name, (reason, passed_on) in SWITCHES.items()
+        if (value := environment.get(name)) and passed_on(value) != value
     }
     for name, value in environment.items():
         if not is_users and name.startswith("BENTOML_") and value and name not in {*NOT_BENTOMLS, *found}:
@@ -118,22 +137,12 @@ def service_environment(tmp: Path, **more: str) -> dict[str, str]:
     return {**environment, **own, **NO_TELEMETRY, **more}
 
 
-def _without_switches(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables without `SWITCHES`; of PYTHONWARNINGS, only the errors are removed."""
+def without_switches(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without the effects of `SWITCHES`."""
     kept = {
-        name: value
-        for name, value in environment.items()
-        if name not in SWITCHES or not SWITCHES[name][1](value)
+        name: SWITCHES[name][1](value) if name in SWITCHES else value for name, value in environment.items()
     }
-    if rest := _without_errors(environment.get("PYTHONWARNINGS", "")):
-        kept["PYTHONWARNINGS"] = rest
-    return kept
-
-
-def _without_errors(filters: str) -> str:
-    """Return the filters of PYTHONWARNINGS whose action is not ``error``, which may be abbreviated."""
-    actions = [(one, one.partition(":")[0].strip()) for one in filters.split(",")]
-    return ",".join(one for one, action in actions if not action or not "error".startswith(action))
+    return {name: value for name, value in kept.items() if value or name not in SWITCHES}
 
 
 def child_environment(tmp: Path, **more: str) -> dict[str, str]:
@@ -179,7 +188,7 @@ def _heeded_variables() -> dict[str, str]:
     """
     kept = {
         name: value
-        for name, value in _without_switches(os.environ).items()
+        for name, value in without_switches(os.environ).items()
         if not name.startswith("BENTOML_")
         and name != "PYTEST_CURRENT_TEST"
         and not (sys.flags.ignore_environment and name.startswith("PYTHON"))

@@ -64,4 +64,20 @@ def _register(store: Path) -> None:
     asyncio.run(register_model_for_serving(model, "tier0-doctor", examples=rows[:10], store=store))
 
 
-TRIALS: tuple[Callable[[Path], Iterator[Finding]], ...] = (registration,)
+def private_names(_: Path) -> Iterator[Finding]:
+    """Yield whether BentoML has the private names that Tier0 uses; nothing if it cannot be imported."""
+    from tier0.serving.bentoml_internals import missing_from_bentoml  # noqa: PLC0415 - imports BentoML
+
+    name, needed = "BentoML's names", "the middleware of Tier0's service, which is faster, and tier0 build"
+    try:
+        missing = missing_from_bentoml()
+    except ImportError:  # the other trial reports it
+        return
+    if missing:
+        found = f"this version lacks {', '.join(missing)}; the service runs without them"
+        yield Finding("warns", name, found, needed, "install a version of BentoML that has them")
+    else:
+        yield Finding("ok", name, "this version has all private names that Tier0 uses", needed)
+
+
+TRIALS: tuple[Callable[[Path], Iterator[Finding]], ...] = (private_names, registration)

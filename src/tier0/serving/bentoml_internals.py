@@ -2,25 +2,17 @@
 
 Each name has another way where it is missing: the service runs with BentoML's own middleware, workers are
 recognised by their listening port, and `tier0 build` reports that it needs another version. The module can be
-imported without BentoML; as a program, it prints the missing names as JSON.
+imported without BentoML.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
-
-from tier0.core.child_environment import child_environment
-from tier0.core.errors import Tier0Error
 
 WORKER_MODULE = "_bentoml_impl.worker.service"
 """Module that a worker process runs, in its command."""
@@ -73,7 +65,6 @@ ATTRIBUTES = {
     LIMIT: ("timeout",),
 }
 """Attributes of BentoML's middleware that Tier0's needs."""
-PROBE_TIMEOUT = 60.0
 WARNING = (
     "this version of BentoML lacks names that Tier0 uses (%s): BentoML's own middleware handles the requests"
 )
@@ -114,27 +105,14 @@ def missing_for_service(stack: Any) -> list[str]:
     return missing
 
 
-def missing_in_environment(python: str = sys.executable) -> list[str]:
-    """Return all names that the installed BentoML does not have, without an import in this process.
+def missing_from_bentoml() -> list[str]:
+    """Return all names that the installed BentoML does not have, which is imported.
 
     Raises:
-        Tier0Error: BentoML cannot be imported.
+        ImportError: BentoML cannot be imported at all.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        environment = child_environment(Path(folder), BENTOML_HOME=folder)
-        done = subprocess.run(  # noqa: S603
-            [python, "-m", __name__],
-            env=environment,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PROBE_TIMEOUT,
-        )
-    if done.returncode:
-        raise Tier0Error(f"BentoML cannot be imported: {done.stderr.strip().rpartition(chr(10))[2]}")
-    names: list[str] = json.loads(done.stdout)
-    return names
+    import_module("bentoml")
+    return missing_names(*FOR_MIDDLEWARE, WORKER_MODULE, CONSTRUCT_CONTAINERFILE)
 
 
 def missing_in_log(text: str) -> list[str]:
@@ -162,9 +140,3 @@ def _exists(name: str) -> bool:
         return find_spec(name) is not None
     except (ImportError, AttributeError):
         return False
-
-
-if __name__ == "__main__":
-    import bentoml  # noqa: F401 - without it, the names are not missing, but BentoML is
-
-    print(json.dumps(missing_names(*FOR_MIDDLEWARE, WORKER_MODULE, CONSTRUCT_CONTAINERFILE)))  # noqa: T201
