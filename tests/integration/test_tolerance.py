@@ -42,5 +42,17 @@ def test_measuring_takes_few_calls_and_little_time(monkeypatch: pytest.MonkeyPat
 
     assert calls <= 5
     assert slow.known() == {}, "what was not measured to its end proves no exactness"
-    assert model.calls - calls <= 30
+    assert model.calls - calls <= 10 + 40, "each row alone once"
     assert quick.known() == {"predictions": Spread()}
+
+
+def test_a_single_row_that_differs_alone_is_measured() -> None:
+    def ask(rows: list[list[Any]]) -> Output:
+        values = [row[0] for row in rows]
+        if len(values) == 1 and values[0] == X[39, 0]:
+            values = [float(np.nextafter(values[0], 9))]
+        return Output(values, None)
+
+    meter = spread_module.measure(ask, X[:40].tolist(), ask(X[:40].tolist()))
+
+    assert meter.known()["predictions"].absolute > 0

@@ -13,7 +13,7 @@ from tier0.golden.tolerance import NO_SPREAD, Spread, spread_between
 if TYPE_CHECKING:
     from tier0.golden.prediction import Output
 
-MAX_SINGLE_ROWS = 20
+MAX_REPEATED_ROWS = 20
 MAX_SECONDS = 2.0
 MIN_ROWS = 5
 """Rows needed to show that a model has no spread; fewer can be equal in every batch by chance."""
@@ -77,5 +77,7 @@ def _batches(count: int) -> Iterator[list[int]]:
     yield indices[::-1]
     yield indices[: count // 2 + 1]
     yield indices[count // 2 :]
-    yield [index for index in indices[:MAX_SINGLE_ROWS] for _ in range(2)]
-    yield from ([index] for index in indices[:MAX_SINGLE_ROWS])
+    yield [index for index in indices[:MAX_REPEATED_ROWS] for _ in range(2)]
+    yield from (
+        [index] for index in indices
+    )  # all: in a linear model, a single row may be the only one to differ
