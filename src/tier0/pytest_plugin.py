@@ -79,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORDER_KEY] = _RunRecorder(config)
     config.pluginmanager.register(config.stash[RECORDER_KEY], "tier0.run")
     config.pluginmanager.register(pytest_client_fixture, "tier0.pytest_client_fixture")
-    if config.pluginmanager.hasplugin("asyncio"):  # which the module imports
+    if pytest_client_fixture.has_pytest_asyncio(config):  # which the module imports
         from tier0 import pytest_asyncio_loops  # noqa: PLC0415
 
         config.pluginmanager.register(pytest_asyncio_loops, "tier0.pytest_asyncio_loops")
