@@ -63,13 +63,18 @@ def tier0_client(
     calls.emit(tier0_events)
 
 
+def has_pytest_asyncio(config: pytest.Config) -> bool:
+    """Return whether pytest-asyncio is loaded: by its entry point, or by the name of its module."""
+    return any(map(config.pluginmanager.hasplugin, ("asyncio", "pytest_asyncio.plugin")))
+
+
 def _loop_fixture(request: pytest.FixtureRequest) -> str | None:
     """Return the fixture that keeps an event loop open until the client is closed; None if there is no loop.
 
     The client is created outside of any loop, because the loop of asynchronous fixtures, which the project
     configures, may be another one than the test's.
     """
-    is_asyncio_loaded = request.config.pluginmanager.hasplugin("asyncio")
+    is_asyncio_loaded = has_pytest_asyncio(request.config)
     marker = request.node.get_closest_marker("asyncio")
     if is_asyncio_loaded and marker is not None:
         scope = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")

@@ -1,0 +1,133 @@
+"""Recorder of a run of pytest: outcomes of tests, problems outside of tests, and an early end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tier0.core.event_log import EventLog
+from tier0.core.settings import remove_report
+from tier0.pytest_settings import MARKER, RunSettings
+
+if TYPE_CHECKING:
+    from tier0.core.events import Event
+    from tier0.report.cut_short import CutShort
+    from tier0.runs.session import Session  # noqa: F401 - the string below refers to it
+
+SETTINGS_KEY = pytest.StashKey[RunSettings]()
+EVENTS_KEY = pytest.StashKey[EventLog]()
+SESSION_KEY = pytest.StashKey["Session"]()
+DOCUMENT_KEY = pytest.StashKey[dict[str, Any]]()
+REPORT_PROBLEMS_KEY = pytest.StashKey[list[str]]()
+"""Reasons why a report was not created or not written."""
+
+
+class RunRecorder:
+    """Hooks that pytest calls without the config, and what they recorded.
+
+    An xdist worker leaves recording to its controller.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._stash = config.stash
+        self.is_worker = hasattr(config, "workerinput")
+        self.ended_by: CutShort | None = None
+        self.has_other_failures = False
+        """Whether anything failed that is not in the report: a test without the marker."""
+        self.problems: list[Event] = []
+        """Tests that could not be collected, and crashed processes: events, if the run has tests of Tier0."""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Record the outcome of a test as events."""
+        if self.is_worker:
+            return
+        if report.failed and not hasattr(report, "tier0_facts"):
+            self.has_other_failures = True
+        if report.when not in {"setup", "call", "teardown"}:
+            from tier0.core.events import TestCrashed  # noqa: PLC0415 - takes milliseconds; rarely needed
+
+            self.problems.append(TestCrashed(nodeid=report.nodeid, message=report.longreprtext))
+        elif hasattr(report, "tier0_facts") or hasattr(report, "tier0_events"):
+            from tier0 import pytest_reporting  # noqa: PLC0415 - only runs with the marker need it
+
+            pytest_reporting.record_report(report, self._stash[EVENTS_KEY])
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Record that something could not be collected: it may contain tests of Tier0."""
+        if report.failed and not self.is_worker:
+            self.has_other_failures = True
+            from tier0.core.events import CollectionFailed  # noqa: PLC0415 - takes milliseconds; rarely needed
+
+            self.problems.append(CollectionFailed(nodeid=report.nodeid, message=report.longreprtext))
+
+    def pytest_sessionstart(self) -> None:
+        """Remove the report of an earlier run, which is not the report of this run."""
+        path: Path | None = self._stash[SETTINGS_KEY].read("report")
+        if path is None or self.is_worker:
+            return
+        try:
+            remove_report(path)
+        except OSError as problem:
+            reason = f"cannot remove the older report {path}: {problem.strerror}"
+            self._stash.setdefault(REPORT_PROBLEMS_KEY, []).append(reason)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Record that the user pressed Ctrl-C, or that a test ended the run."""
+        from tier0.core.interruption import forget_interrupt  # noqa: PLC0415 - only runs that end early need it
+        from tier0.report.cut_short import CutShort  # noqa: PLC0415 - only runs that end early need it
+
+        self.ended_by = (
+            CutShort("interrupted")
+            if excinfo.errisinstance(KeyboardInterrupt)
+            else CutShort("stopped", str(excinfo.value))
+        )
+        session = self._stash.get(SESSION_KEY, None)
+        if session is not None:
+            session.interrupted = True
+        forget_interrupt()
+
+    def cut_short(self, session: pytest.Session) -> CutShort | None:
+        """Return how the run ended before all of its tests were run; None if all were run."""
+        if self.ended_by is not None:
+            return self.ended_by
+        if session.exitstatus in {
+            pytest.ExitCode.OK,
+            pytest.ExitCode.TESTS_FAILED,
+            pytest.ExitCode.NO_TESTS_COLLECTED,
+        }:
+            return None
+        from tier0.report.cut_short import CutShort  # noqa: PLC0415 - only runs that end early need it
+
+        if session.exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+            return CutShort("internal_error")
+        reason = session.shouldfail or session.shouldstop
+        return CutShort("stopped", str(reason or f"pytest ended with status {int(session.exitstatus)}"))
+
+    def _selects_marker(self) -> bool:
+        """Return whether ``-m`` selects the marker: before a report, xdist's controller knows no more."""
+        expression = self._config.option.markexpr or ""
+        return MARKER in expression and f"not {MARKER}" not in expression
+
+    def document(self, session: pytest.Session) -> dict[str, Any] | None:
+        """Return the report; None for a run without tests of Tier0, unless a report was requested.
+
+        A run that ended before its tests because of invalid settings has no report either.
+        """
+        log, settings = self._stash[EVENTS_KEY], self._stash[SETTINGS_KEY]
+        if settings.problem is not None and session.exitstatus == pytest.ExitCode.USAGE_ERROR:
+            return None
+        is_requested = settings.read("report") or (
+            self._selects_marker() and self.cut_short(session) is not None
+        )
+        if not log.events and not is_requested:
+            return None
+        if DOCUMENT_KEY not in self._stash:
+            from tier0.report.document import document_of  # noqa: PLC0415 - only runs with the marker need it
+
+            for event in self.problems:
+                log.emit(event)
+            self._stash[DOCUMENT_KEY] = document_of(log.events, cut_short=self.cut_short(session))
+        return self._stash[DOCUMENT_KEY]
