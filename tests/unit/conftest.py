@@ -10,6 +10,7 @@ from typing import Any
 
 import joblib
 import pytest
+import threadpoolctl
 
 FORBIDDEN = {
     "subprocess.Popen": "starts a process",
@@ -37,9 +38,10 @@ sys.addaudithook(_refuse)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cores_are_counted() -> None:
-    """Have joblib run `lscpu`, which it does once in a process, before the first test."""
+def _processes_of_libraries() -> None:
+    """Have joblib run `lscpu`, and threadpoolctl `ldconfig`, before the first test: once in a process."""
     joblib.cpu_count(only_physical_cores=True)
+    threadpoolctl.threadpool_info()
 
 
 @pytest.fixture(autouse=True)

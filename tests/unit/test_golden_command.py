@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,4 +110,4 @@ def test_a_sample_of_other_types_is_one_message_and_status_2(case: str, snapshot
     assert done.exit_code == 2, done.output
     assert len(done.output.splitlines()) == 1
     assert "internal error" not in done.output
-    assert done.output == snapshot
+    assert re.sub(r"(The model raises \w+: ).*", r"\1…", done.output) == snapshot, "libraries word theirs"

@@ -319,8 +319,8 @@ def _fields(value: Any) -> dict[str, Any]:
     _require(isinstance(value, Mapping), "expected a table of fields with their values")
     try:
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as problem:
-        raise ValueError(f"expected values that JSON can represent ({problem})") from None
+    except (TypeError, ValueError):
+        raise ValueError("expected values that JSON can represent: no dates, inf or nan") from None
     return dict(value)
 
 
