@@ -72,11 +72,10 @@ def test_parts_are_disjoint_and_have_their_shares(name: str) -> None:
 
 @given(st.integers(0, 1000), st.integers(1, 6))
 def test_a_group_is_never_split(seed: int, size: int) -> None:
-    rows = 40 * size
+    groups = np.repeat(np.arange(200), size)
+    rows = len(groups)
     target = np.arange(rows) % 2
-    dataset = Dataset(
-        "d", np.zeros((rows, 1)), ["x"], target, "y", "classification", groups=np.repeat(np.arange(40), size)
-    )
+    dataset = Dataset("d", np.zeros((rows, 1)), ["x"], target, "y", "classification", groups=groups)
 
     parts = split(dataset, seed)
 
