@@ -46,7 +46,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tier0.serving import service
-from tier0.serving.middleware import iter_middleware, observe, replace_middleware
+from tier0.serving.bentoml_internals import iter_middleware
+from tier0.serving.middleware import observe, replace_middleware
 
 pytestmark = pytest.mark.asyncio
 TRACE = "0af7651916cd43dd8448eb211c80319c"
