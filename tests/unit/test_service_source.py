@@ -99,6 +99,9 @@ def test_a_module_runs_in_the_working_directory(tmp_path: Path, monkeypatch: pyt
     assert ServiceSource.find("a.s:S") == ServiceSource("a.s:S", tmp_path)
     assert ServiceSource.find("b.s:S") == ServiceSource("b.s:S", tmp_path, (tmp_path / "src",))
     assert ServiceSource.find("c.s:S") == ServiceSource("c.s:S", tmp_path, (tmp_path / "else" / "where",))
+    assert ServiceSource.find("src/b.s:S") == ServiceSource("b.s:S", tmp_path / "src"), (
+        "as a setting resolves it"
+    )
     assert ServiceSource.find("tier0.serving.service:Tier0Service").folder == tmp_path
 
 
@@ -108,7 +111,8 @@ def test_a_module_runs_in_the_working_directory(tmp_path: Path, monkeypatch: pyt
         ("", "expected path/to/file.py:Class"),
         ("service.py", "expected path/to/file.py:Class"),
         ("service.py:1", "expected path/to/file.py:Class"),
-        ("some/service:S", "expected path/to/file.py:Class"),
+        ("some/service:S", "module service not found in .*some"),
+        ("some/ser-vice:S", "expected path/to/file.py:Class"),
         ("absent.service:S", "module absent.service not found"),
         ("os.absent:S", "module os.absent not found"),
         ("absent/service.py:S", "service.py not found"),

@@ -149,7 +149,7 @@ def parse_dataset(text: str) -> str:
 
 
 def parse_service(text: str) -> str | None:
-    """Return a service with the absolute path of its file; None if the text is empty."""
+    """Return a service with the absolute path of its file or module; None if the text is empty."""
     file, colon, name = text.rpartition(":")
     return f"{_absolute(file)}{colon}{name}" if file else text or None
 
@@ -240,9 +240,9 @@ def resolve_paths(text: str, parse: Callable[[str], Any], folder: Path) -> str:
         return text
     if parse in {parse_directory, parse_file, parse_output_file}:
         return str(folder / _expanded(text))
-    if parse is parse_service and ":" in text:
-        file, _, name = text.rpartition(":")
-        return f"{folder / _expanded(file)}:{name}"
+    if parse is parse_service:
+        place, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
+        return f"{folder / _expanded(place)}{colon}{name}"
     if parse is parse_dataset and text not in DATASETS:
         return str(folder / _expanded(text))
     if parse is parse_headers:

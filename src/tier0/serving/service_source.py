@@ -1,7 +1,8 @@
 """Where a user's service comes from: how `bentoml serve` finds it, and what its modules can import.
 
-A service is named by a file, by a module as `bentoml serve` takes it, or by a folder with a build file. The
-file is read, but nothing of it is imported here: its imports show from which folders it is meant to run.
+A service is named by a file, by a module as `bentoml serve` takes it, or by a folder with a build file. A
+folder before the module is the one in which it runs. The file is read, but nothing of it is imported here:
+its imports show from which folders it is meant to run.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ class ServiceSource:
             raise Tier0Error(f"invalid service {service!r}: expected {FORMS}")
         if place.endswith(".py"):
             return _of_file(service, Path(place).expanduser().absolute(), attribute)
-        if _is_dotted_name(place):
-            return _of_module(service, place, attribute)
+        base, _, module = place.rpartition("/")
+        if _is_dotted_name(module):
+            return _of_module(service, Path(base).expanduser().absolute(), module, attribute)
         raise Tier0Error(f"invalid service {service!r}: expected {FORMS}")
 
 
@@ -80,8 +82,7 @@ def _builds_bento(path: Path) -> bool:
     return "build" in document.get("tool", {}).get("bentoml", {})
 
 
-def _of_module(service: str, module: str, attribute: str) -> ServiceSource:
-    folder = Path.cwd()
+def _of_module(service: str, folder: Path, module: str, attribute: str) -> ServiceSource:
     top, *parts = module.split(".")
     installed = {Path(sysconfig.get_path(scheme)) for scheme in ("purelib", "platlib")}
     name = f"{module}:{attribute}"
