@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.ensemble import BaggingRegressor, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from xgboost import XGBClassifier
 
 from tier0.core.errors import RegistrationError
@@ -85,6 +86,13 @@ UNREPRESENTABLE: dict[str, Callable[[Any], Any]] = {
 def test_what_json_cannot_represent_is_refused(name: str) -> None:
     with pytest.raises(RegistrationError):
         golden_rows(Returns(UNREPRESENTABLE[name]), X[:12])
+
+
+def test_labels_that_json_cannot_represent_are_refused() -> None:
+    dates = np.array(["2026-01-01", "2026-02-01"], dtype="datetime64[D]")[SIGN]
+
+    with pytest.raises(RegistrationError, match="datetime64"):
+        golden_rows(KNeighborsClassifier().fit(X, dates), X[:6])
 
 
 def test_probabilities_that_cannot_be_called_for_are_none() -> None:

@@ -111,6 +111,18 @@ def test_trees_stay_exact_in_every_batch_whatever_their_dtype(model: Any) -> Non
     assert {"float32", "float64", "int64"} >= set(golden.dtypes.values())
 
 
+def test_a_sum_over_threads_elsewhere_may_differ_in_its_last_bits_close_to_0() -> None:
+    golden = GoldenRows(["a"], [[1.0], [2.0]], [1e-5, 1.0], None, [], spreads={"predictions": Spread()})
+
+    def differs(by: float, where: dict[str, bool]) -> bool:
+        answer = {"predictions": [1e-5 + by, 1.0]}
+        return golden.compare(answer, tolerance=golden.tolerances(**where)) is not None
+
+    assert not differs(2e-15, ELSEWHERE)
+    assert differs(1e-13, ELSEWHERE)
+    assert differs(2e-15, HERE_OTHERWISE)
+
+
 @pytest.mark.parametrize("model", [LogisticRegression(), LinearRegression()])
 def test_linear_models_in_float64_are_judged_as_strictly_as_before(model: Any) -> None:
     golden = golden_rows(model.fit(X, Y), X[:20])

@@ -96,7 +96,7 @@ def infer_signature(
     with _one_thread(model):
         with _named_failure(*_failure(signature, given, examples)):
             predicted = _predictions_of(model, examples)
-        signature = _with_outputs(model, signature, predicted, examples, threshold)
+            signature = _with_outputs(model, signature, predicted, examples, threshold)
         return _with_missing(model, signature, rows)
 
 

@@ -12,6 +12,7 @@ ROW_ALONE_TOLERANCE = 1e-12
 bits, because BLAS selects other kernels."""
 EPSILONS = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """Distance from 1 to the next number, for types with rounding errors above `ROW_ALONE_TOLERANCE`."""
+FLOAT64_EPSILON = 2.0**-52
 RELATIVE_EPSILONS = 32
 """Sum of the rounding errors of a small network, in epsilons, for numbers that are not close to 0."""
 ABSOLUTE_EPSILONS = 4
@@ -95,9 +96,11 @@ def tolerance_for(
     if same_arithmetic and ((same_batch and is_repeatable) or spread == NO_SPREAD):
         return EXACT
     epsilon = EPSILONS.get(dtype or "", 0.0)
-    relative = max(ROW_ALONE_TOLERANCE, RELATIVE_EPSILONS * epsilon)
-    # a model without a spread, such as a forest, adds in the same order everywhere
-    absolute = 0.0 if spread == NO_SPREAD else ABSOLUTE_EPSILONS * epsilon * largest
+    relative, absolute = max(ROW_ALONE_TOLERANCE, RELATIVE_EPSILONS * epsilon), 0.0
+    if not same_arithmetic:  # a forest on several threads adds the outputs of its trees in any order
+        absolute = RELATIVE_EPSILONS * FLOAT64_EPSILON * largest
+    if spread != NO_SPREAD:
+        absolute = max(absolute, ABSOLUTE_EPSILONS * epsilon * largest)
     if spread is not None:
         absolute = max(absolute, min(spread.absolute * SAFETY, MAX_ROUNDING * largest))
     return Tolerance(relative, absolute)
