@@ -278,21 +278,6 @@ def test_bentoml_may_be_something_else(
     assert str(tmp_path / "bentoml.py") in found.found
 
 
-def test_private_names_that_bentoml_lacks_are_listed(
-    well: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(doctor, "missing_in_environment", lambda _: ["bentoml._internal.log:Filter"])
-    told = only(well, doctor.bentoml_names)
-
-    assert (told.status, told.main_job) == ("warns", False)
-    assert "bentoml._internal.log:Filter" in told.found
-    assert not list(doctor.bentoml_names(without(well, "bentoml")))
-
-
-def test_names_of_a_bentoml_that_cannot_be_imported_are_not_checked(well: Environment) -> None:
-    assert only(well, doctor.bentoml_names).found.startswith("not checked: ")
-
-
 def test_bentoml_need_not_be_on_path(
     well: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,13 +339,6 @@ def test_bentomls_home_may_be_a_file(well: Environment, tmp_path: Path) -> None:
     assert look(tmp_path / "new" / "store").found.endswith("which does not exist yet")
     assert look(tmp_path).status == "ok"
     assert look(file).status == look(file / "store").status == "warns"
-
-
-def test_bentomls_home_may_be_unknown(well: Environment) -> None:
-    unknown = only(replace(well, variables={"BENTOML_HOME": "~no-such-user/bentoml"}), doctor.bentoml_home)
-
-    assert unknown.status == "warns"
-    assert "BENTOML_HOME" in unknown.remedy
 
 
 def test_temporary_files_may_be_impossible(

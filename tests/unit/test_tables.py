@@ -36,7 +36,7 @@ MARKERS = ["NA", "null", "None", "nan", "N/A", "n/a", "", "-", "#N/A", "<NA>", "
 
 def has_texts(series: pd.Series[Any]) -> bool:
     """Return whether the column is of texts: pandas 2 has them as objects."""
-    return series.dtype == object or pd.api.types.is_string_dtype(series)
+    return bool(series.dtype == object or pd.api.types.is_string_dtype(series))
 
 
 def infer(cells: Sequence[str], declared: Sequence[str] = ()) -> Column:

@@ -1,7 +1,7 @@
 """Probes of an environment: what is missing, what it is needed for, and the command that installs it.
 
-Nothing heavy is imported in this process: distributions are looked up by their metadata, which also contains
-the required versions.
+Nothing heavy is imported: distributions are looked up by their metadata, which also contains the required
+versions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,7 +42,6 @@ from tier0.doctor.requirements import (
 )
 from tier0.doctor.trial import NEEDED_FOR as NEEDS_REGISTRATION
 from tier0.doctor.trial import REGISTRATION, failed_registration
-from tier0.serving.bentoml_internals import missing_in_environment
 
 SCHEMA = 1
 PLUGIN = "tier0.pytest_plugin"
@@ -130,7 +128,7 @@ def _working_directory() -> Path | None:
 
 
 def examine(environment: Environment) -> list[Finding]:
-    """Return the findings of all probes; takes about a second, in which a process imports BentoML."""
+    """Return the findings of all probes; takes less than a second."""
     return [finding for probe in PROBES for finding in probe(environment)]
 
 
@@ -318,23 +316,6 @@ def bentoml_command(_: Environment) -> Iterator[Finding]:
         yield Finding("missing", name, found, needed, remedy, main_job=True)
 
 
-def bentoml_names(environment: Environment) -> Iterator[Finding]:
-    """Yield whether BentoML has the private names that Tier0 uses; nothing if it is not installed."""
-    name, needed = "BentoML's names", "Tier0's faster middleware, and tier0 build"
-    if environment.installed("bentoml") is None:
-        return
-    try:
-        missing = missing_in_environment(environment.python)
-    except (Tier0Error, OSError, subprocess.SubprocessError) as problem:
-        yield Finding("warns", name, f"not checked: {problem}", needed, "see python -m bentoml --version")
-        return
-    if missing:
-        found = f"this version lacks {', '.join(missing)}; the service runs without them"
-        yield Finding("warns", name, found, needed, "install a version of BentoML that has them")
-    else:
-        yield Finding("ok", name, "this version has all private names that Tier0 uses", needed)
-
-
 def opik_plugin(environment: Environment) -> Iterator[Finding]:
     """Yield whether Opik's pytest plugin slows down every run; nothing if Opik is not installed."""
     name = "Opik's pytest plugin"
@@ -480,6 +461,6 @@ def shadowing_files(environment: Environment) -> Iterator[Finding]:
 
 
 PROBES: tuple[Callable[[Environment], Iterator[Finding]], ...] = (
-    python, layout, packages, plugin, bentoml_command, bentoml_names, opik_plugin, litellm, bentoml_variables,
-    bentoml_home, working_directory, temporary_folder, shared_memory, loopback, guard, shadowing_files,
+    python, layout, packages, plugin, bentoml_command, opik_plugin, litellm, bentoml_variables, bentoml_home,
+    working_directory, temporary_folder, shared_memory, loopback, guard, shadowing_files,
 )  # fmt: skip
