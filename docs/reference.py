@@ -29,7 +29,10 @@ def settings() -> str:
     """Return the page of all settings."""
     intro = (
         "An option takes precedence over a variable, a variable over the ini file, and all of them over the "
-        "default. A command ignores the variables of settings that it does not have."
+        "default. A command ignores the variables of settings that it does not have. Relative paths in "
+        "options and variables begin at the working directory, those in a configuration file of pytest at "
+        "the folder of that file, which may use the types of TOML. Invalid settings end a run of pytest only "
+        "if a selected test uses Tier0."
     )
     columns = "pytest option | command options | variable | ini key | default | description"
     return _page("Settings", intro, columns, [_setting(row) for row in TABLE])

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tier0.client.tracing import CallTrace
 
-# The machine may be busy: the time that an example takes does not matter.
-settings.register_profile("tier0", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("tier0")
+if find_spec("hypothesis"):  # the end-to-end tests run without it
+    from hypothesis import HealthCheck, settings
+
+    # The machine may be busy: the time that an example takes does not matter.
+    settings.register_profile("tier0", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("tier0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each file run in one process; files of one group share a server that is slow to start."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 class KeptTraces:

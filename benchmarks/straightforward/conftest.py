@@ -89,6 +89,7 @@ def tier0_trained(naive_session: Session) -> Trained:
         saver_of(training),
         mlflow.get_tracking_uri(),
         logged,
+        is_kept=False,
     )
 
 

@@ -6,18 +6,20 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import suppress
+import warnings
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tier0 import pytest_client_fixture
 from tier0.core.catalogue import CATALOGUE, select_checks
-from tier0.core.errors import SettingsError, Tier0Error, first_line, missing_extra
+from tier0.core.errors import Tier0Error, first_line, missing_extra
 from tier0.core.event_log import EventLog, Recorded
 from tier0.core.secrets import Secrets
-from tier0.core.settings import PYTEST, Settings, merge_settings, read_setting, remove_report, rows_for
+from tier0.core.settings import PYTEST, Settings, remove_report, rows_for
+from tier0.pytest_settings import MARKER, RunSettings, report_usage_error, require_settings
 
 if TYPE_CHECKING:
     from tier0.core.events import Event
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
     from tier0.serving.registration import RegisteredModel
     from tier0.serving.server import Server
 
-MARKER = "tier0_bentoml"
-SETTINGS_KEY = pytest.StashKey[Settings]()
+INCONCLUSIVE = 2
+"""Exit status of a run whose checks neither passed nor failed."""
+IS_ERROR = "tier0_is_error"
+"""Attribute of pytest's report: the test failed for a reason that is not a verdict."""
+SETTINGS_KEY = pytest.StashKey[RunSettings]()
 EVENTS_KEY = pytest.StashKey[EventLog]()
 SECRETS_KEY = pytest.StashKey[Secrets]()
 RECORDER_KEY = pytest.StashKey["_RunRecorder"]()
@@ -58,57 +63,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(row.ini, f"{row.help} (see {row.option})", default=None)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-asyncio
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and validate the settings before anything else is done."""
+    """Register the marker, and read the settings; see `RunSettings` for invalid ones."""
+    _ignore_unset_loop_scope()
     config.addinivalue_line(
         "markers",
         f"{MARKER}: end-to-end tests that train, register and serve a real model with `bentoml serve`",
     )
     config.stash[SETUP_ERRORS_KEY] = []
-    try:
-        config.stash[SETTINGS_KEY] = _merge(config)
-    except SettingsError as problem:
-        _remove_report(config)
-        raise pytest.UsageError(f"tier0: {problem}") from None
-    secrets = config.stash[SECRETS_KEY] = Secrets(os.environ, config.stash[SETTINGS_KEY].header)
+    settings = config.stash[SETTINGS_KEY] = RunSettings(config)
+    secrets = config.stash[SECRETS_KEY] = Secrets(os.environ, settings.read("header"))
     opened = getattr(config, "workerinput", {}).get("tier0_opened")
     config.stash[EVENTS_KEY] = EventLog([_ProgressPrinter(config)], opened=opened, hide=secrets.hide)
     config.stash[RECORDER_KEY] = _RunRecorder(config)
     config.pluginmanager.register(config.stash[RECORDER_KEY], "tier0.run")
-    if config.pluginmanager.hasplugin("asyncio"):  # which the fixture's module imports
-        from tier0 import pytest_client_fixture  # noqa: PLC0415
+    config.pluginmanager.register(pytest_client_fixture, "tier0.pytest_client_fixture")
+    if config.pluginmanager.hasplugin("asyncio"):  # which the module imports
+        from tier0 import pytest_asyncio_loops  # noqa: PLC0415
 
-        config.pluginmanager.register(pytest_client_fixture, "tier0.pytest_client_fixture")
-
-
-def _setting_texts(
-    config: pytest.Config,
-) -> tuple[dict[str, str | None], Mapping[str, str], dict[str, str | None]]:
-    """Return the texts of options, the environment, and the texts of the ini file."""
-    rows = rows_for(PYTEST)
-    options = {row.name: config.getoption(f"tier0_{row.name}") for row in rows}
-    return options, os.environ, {row.name: config.getini(row.ini) for row in rows}
+        config.pluginmanager.register(pytest_asyncio_loops, "tier0.pytest_asyncio_loops")
 
 
-def _merge(config: pytest.Config) -> Settings:
-    options, environ, ini = _setting_texts(config)
-    dataset = ini["dataset"] or ""
-    if config.inipath is not None and "." in dataset:  # a file, relative to the ini file
-        ini["dataset"] = str(config.inipath.parent / dataset)
-    return merge_settings(options, environ, ini)
+def _ignore_unset_loop_scope() -> None:
+    """Let projects that have pytest-asyncio only because of Tier0 run without setting an option of it.
 
-
-def _remove_report(config: pytest.Config) -> None:
-    """Remove the report of an earlier run even if other settings are invalid: it is not this run's report."""
-    with suppress(SettingsError):
-        path: Path | None = read_setting("report", *_setting_texts(config))
-        if path is not None and not hasattr(config, "workerinput"):
-            remove_report(path)
+    It warns if its option is not set, which ends pytest under ``-W error``. `tier0_client` works with any
+    value. pytest restores the filters of warnings when it ends.
+    """
+    warnings.filterwarnings(
+        "ignore",
+        'The configuration option "asyncio_default_fixture_loop_scope" is unset',
+        pytest.PytestDeprecationWarning,
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the checks that ``--tier0-groups`` does not name."""
-    groups = config.stash[SETTINGS_KEY].groups
+    groups = config.stash[SETTINGS_KEY].read("groups")
     if not groups:
         return
     selected = {check.id for check in select_checks(CATALOGUE, groups)}
@@ -116,6 +108,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if len(kept) < len(items):
         config.hook.pytest_deselected(items=list(set(items) - set(kept)))
         items[:] = kept
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist sends the tests to its controller
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """End the run with a usage error if its tests use settings that are invalid."""
+    require_settings(session, session.config.stash[SETTINGS_KEY])
 
 
 def _check_of(item: pytest.Item) -> Any:
@@ -172,7 +170,7 @@ def _close_examinations() -> None:
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Return the settings that are not at their default, each with its source."""
-    changed = config.stash[SETTINGS_KEY].describe_changed()
+    changed = config.stash[SETTINGS_KEY].describe()
     return f"tier0: {changed}" if changed else None
 
 
@@ -209,6 +207,8 @@ class _RunRecorder:
         self._stash = config.stash
         self.is_worker = hasattr(config, "workerinput")
         self.ended_by: CutShort | None = None
+        self.has_other_failures = False
+        """Whether anything failed that is not in the report: a test without the marker."""
         self.problems: list[Event] = []
         """Tests that could not be collected, and crashed processes: events, if the run has tests of Tier0."""
 
@@ -216,6 +216,8 @@ class _RunRecorder:
         """Record the outcome of a test as events."""
         if self.is_worker:
             return
+        if report.failed and not hasattr(report, "tier0_facts"):
+            self.has_other_failures = True
         if report.when not in {"setup", "call", "teardown"}:
             from tier0.core.events import TestCrashed  # noqa: PLC0415 - takes milliseconds; rarely needed
 
@@ -228,15 +230,21 @@ class _RunRecorder:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record that something could not be collected: it may contain tests of Tier0."""
         if report.failed and not self.is_worker:
+            self.has_other_failures = True
             from tier0.core.events import CollectionFailed  # noqa: PLC0415 - takes milliseconds; rarely needed
 
             self.problems.append(CollectionFailed(nodeid=report.nodeid, message=report.longreprtext))
 
     def pytest_sessionstart(self) -> None:
         """Remove the report of an earlier run, which is not the report of this run."""
-        path = self._stash[SETTINGS_KEY].report
-        if path is not None and not self.is_worker:
+        path: Path | None = self._stash[SETTINGS_KEY].read("report")
+        if path is None or self.is_worker:
+            return
+        try:
             remove_report(path)
+        except OSError as problem:
+            reason = f"cannot remove the older report {path}: {problem.strerror}"
+            self._stash.setdefault(REPORT_PROBLEMS_KEY, []).append(reason)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Record that the user pressed Ctrl-C, or that a test ended the run."""
@@ -276,9 +284,14 @@ class _RunRecorder:
         return MARKER in expression and f"not {MARKER}" not in expression
 
     def document(self, session: pytest.Session) -> dict[str, Any] | None:
-        """Return the report; None for a run without tests of Tier0, unless a report was requested."""
-        log = self._stash[EVENTS_KEY]
-        is_requested = self._stash[SETTINGS_KEY].report or (
+        """Return the report; None for a run without tests of Tier0, unless a report was requested.
+
+        A run that ended before its tests because of invalid settings has no report either.
+        """
+        log, settings = self._stash[EVENTS_KEY], self._stash[SETTINGS_KEY]
+        if settings.problem is not None and session.exitstatus == pytest.ExitCode.USAGE_ERROR:
+            return None
+        is_requested = settings.read("report") or (
             self._selects_marker() and self.cut_short(session) is not None
         )
         if not log.events and not is_requested:
@@ -301,7 +314,7 @@ def _write(reporter: pytest.TerminalReporter, message: str) -> None:
 @pytest.fixture(scope="session")
 def tier0_settings(pytestconfig: pytest.Config) -> Settings:
     """The settings of this run, from options, environment variables and the ini file."""
-    return pytestconfig.stash[SETTINGS_KEY]
+    return pytestconfig.stash[SETTINGS_KEY].require()
 
 
 @pytest.fixture(scope="session")
@@ -316,7 +329,8 @@ def _tier0_session(
     command = shlex.join(["pytest", *pytestconfig.invocation_params.args])
     events.emit(RunStarted(command=command, settings=tier0_settings.describe_changed(), **provenance()))
     shared_id, controller = getattr(pytestconfig, "workerinput", {}).get("tier0_run", (None, None))
-    session = Session(tier0_settings, events, shared_id, controller)
+    folder = pytestconfig.invocation_params.dir
+    session = Session(tier0_settings, events, shared_id, controller, folder=folder)
     pytestconfig.stash[SESSION_KEY] = session
     try:
         yield session
@@ -406,6 +420,7 @@ def pytest_runtest_makereport(
         pytest_reporting.hide_secrets(report, hide)
         log_ends = "\n".join(f"{log}\n{end}" for log, end in logs)
         problem = call.excinfo.value if call.excinfo is not None else None
+        setattr(report, IS_ERROR, report.failed and _ended_in_error(_check_of(item), problem))
         pytest_reporting.attach_facts(item, _check_of(item), problem, report, events, log_ends, hide)
         if session is not None and report.when == "setup":
             session.mark_logs()
@@ -414,6 +429,19 @@ def pytest_runtest_makereport(
 
         stash[SENT_KEY] = pytest_reporting.attach_events(report, events, stash.get(SENT_KEY, 0))
     return report
+
+
+def _ended_in_error(check: Any, problem: BaseException | None) -> bool:
+    """Return whether a test failed for a reason that is not a verdict, such as no response."""
+    if check is not None and check.result is not None:
+        return bool(check.result.status == "error")
+    return getattr(problem, "exit_status", None) == INCONCLUSIVE
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Count a test without a verdict among the errors, not the failures."""
+    is_error = report.failed and report.when == "call" and getattr(report, IS_ERROR, False)
+    return ("error", "E", "ERROR") if is_error else None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -429,7 +457,8 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Record the events that an xdist worker sent after its last report."""
+    """Record the events that an xdist worker sent after its last report, or its usage error."""
+    report_usage_error(node)
     sent = getattr(node, "workeroutput", {}).get("tier0_events")
     if sent:
         node.config.stash[EVENTS_KEY].extend(json.loads(sent))
@@ -450,8 +479,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from tier0.report import files  # noqa: PLC0415
 
         summary = os.environ.get("GITHUB_STEP_SUMMARY") if _has_results(document) else None
-        problems = files.write(document, config.stash[SETTINGS_KEY].report, summary)
+        problems = files.write(document, config.stash[SETTINGS_KEY].read("report"), summary)
         config.stash[REPORT_PROBLEMS_KEY] += problems
+        if _is_inconclusive(session, document):
+            session.exitstatus = INCONCLUSIVE
 
 
 def _document_or_none(session: pytest.Session) -> dict[str, Any] | None:
@@ -465,6 +496,18 @@ def _document_or_none(session: pytest.Session) -> dict[str, Any] | None:
 
         problems.append(f"no report was created: {internal_error(problem)}")
         return None
+
+
+def _is_inconclusive(session: pytest.Session, document: dict[str, Any]) -> bool:
+    """Return whether checks ran, or could not run, and pytest's exit status would be a verdict on them.
+
+    Exit status 1 means that a test failed, and 0 that all passed.
+    """
+    is_verdict = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
+    if not is_verdict or session.config.stash[RECORDER_KEY].has_other_failures:
+        return False
+    has_run = session.exitstatus != pytest.ExitCode.OK or any(check["asked"] for check in document["checks"])
+    return has_run and document["verdict"] == "inconclusive"
 
 
 def _has_results(document: dict[str, Any]) -> bool:
@@ -484,6 +527,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     verdict = [("verdict", document["sentence"])] if _has_results(document) else []
     for line in as_lines([*verdict, *summary_rows(events)]):
         terminalreporter.write_line(line)
+    for note in config.stash[SETTINGS_KEY].ignored:
+        terminalreporter.write_line(note)
     for problem in problems:
         terminalreporter.write_line(problem, red=True)
 

@@ -27,7 +27,7 @@ from tier0.runs.deployment import Deployment, OwnDeployment
 from tier0.serving.processes import accepts_connections
 from tier0.serving.server import Server
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(180), pytest.mark.xdist_group("processes")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
 STARTS = Path(__file__).parent / "starts"
 TAG = "tiny:1"
 

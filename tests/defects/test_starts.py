@@ -10,7 +10,7 @@ import pytest
 from tier0.core.errors import ServerError
 from tier0.runs.deployment import Deployment
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120), pytest.mark.xdist_group("starts")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
 STARTS = Path(__file__).parent / "starts"
 
 

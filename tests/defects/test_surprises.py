@@ -39,7 +39,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.server,
     pytest.mark.timeout(240),
-    pytest.mark.xdist_group("surprises"),
 ]
 TIMES = 3
 RNG = np.random.default_rng(3)

@@ -19,7 +19,7 @@ from tier0.contract.service_schema import OpenAnswerError
 from tier0.golden.rows import ROW_ALONE_TOLERANCE
 from tier0.runs.deployment import Deployment
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(200), pytest.mark.xdist_group("zoo")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(200)]
 TIMES = 3
 SAMPLE = {
     "numpy", "dataframe", "one_record", "reg05", "reg11", "sta02", "con02", "con05", "par05", "par07",

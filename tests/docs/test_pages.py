@@ -254,7 +254,6 @@ def is_run(command: Command) -> bool:
 
 
 @pytest.mark.server
-@pytest.mark.xdist_group("tier0_bentoml")
 @pytest.mark.parametrize(("name", "page"), cases())
 def test_a_reader_can_follow_the_page(
     tmp_path: Path, request: pytest.FixtureRequest, name: str, page: Page

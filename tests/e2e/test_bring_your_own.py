@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SNIPPET = re.compile(r"^```python\n# my_training\.py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-pytestmark = [pytest.mark.server, pytest.mark.timeout(180), pytest.mark.xdist_group("tier0_bentoml")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.server, pytest.mark.timeout(180), pytest.mark.xdist_group("tier0_bentoml")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
 FAST = ["--algorithms", "linear", "--hpo-trials", "1"]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tier0.client import BentoMLClient
     from tier0.golden.rows import GoldenRows
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(240), pytest.mark.xdist_group("every_model")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(240)]
 CASES = [f"{dataset}-{algorithm}" for dataset in DATASETS for algorithm in ALGORITHMS]
 
 

@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 60.0
-pytestmark = [pytest.mark.server, pytest.mark.timeout(240), pytest.mark.xdist_group("tier0_bentoml")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(240)]
 OPTIONS = ["--step", "4,5", "--dataset", "wine", "--algorithms", "linear,xgboost", "--hpo-trials", "6"]
 
 

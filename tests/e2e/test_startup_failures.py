@@ -30,7 +30,6 @@ from tier0.serving.workspace import Workspace
 pytestmark = [
     pytest.mark.server,
     pytest.mark.timeout(120),
-    pytest.mark.xdist_group("startup_failures"),
 ]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.server,
     pytest.mark.timeout(120),
-    pytest.mark.xdist_group("tier0_bentoml"),
+    pytest.mark.xdist_group("deployment"),
     pytest.mark.filterwarnings("ignore"),
 ]
 

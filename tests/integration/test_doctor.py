@@ -7,14 +7,18 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tier0.doctor import doctor, requirements
-from tier0.doctor.doctor import Environment, Finding
+from tier0.doctor.doctor import Environment
+from tier0.doctor.finding import Finding
+from tier0.doctor.layout import Layout
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +49,7 @@ def test_where_nothing_is_missing_all_is_well(well: Environment) -> None:
     assert {finding.name for finding in findings if finding.status == "missing"} == set()
     assert doctor.exit_status(findings) == 0
     assert doctor.repair_command(well) is None
-    assert doctor.conclusion(well, findings).endswith("pytest -m tier0_bentoml can run")
+    assert not any(doctor.uses(well).values())
 
 
 def test_every_extra_says_what_it_is_for() -> None:
@@ -61,14 +65,114 @@ def test_the_installed_distribution_and_the_checkout_say_the_same() -> None:
     assert {group.name for group in installed.groups} == {group.name for group in checkout.groups}
 
 
-def test_what_the_main_job_needs_decides(well: Environment) -> None:
-    lacking = without(well, "lightgbm", "econml")
+def test_what_registering_a_model_needs_decides(well: Environment) -> None:
+    lacking = without(well, "cloudpickle", "econml")
     findings = doctor.examine(lacking)
 
     told = {finding.name: finding.found for finding in findings if finding.status == "missing"}
-    assert told == {"[pipeline]": "lightgbm is not installed", "[causal]": "econml is not installed"}
+    assert told == {"[bentoml]": "cloudpickle is not installed", "[causal]": "econml is not installed"}
     assert doctor.exit_status(findings) == 2
     assert doctor.exit_status(doctor.examine(without(well, "econml"))) == 0
+
+
+@pytest.mark.parametrize(
+    ("missing", "impossible"),
+    [
+        (("lightgbm", "pyarrow", "pytest-asyncio", "econml"), set()),
+        (("optuna", "lightgbm"), {"train, register and serve a model"}),
+        (
+            ("scikit-learn",),
+            {"register and serve a model of yours", "train, register and serve a model"},
+        ),
+        (
+            ("bentoml",),
+            {
+                "start and check a service of yours",
+                "register and serve a model of yours",
+                "train, register and serve a model",
+            },
+        ),
+    ],
+)
+def test_a_lean_environment_can_do_what_its_packages_allow(
+    well: Environment, missing: tuple[str, ...], impossible: set[str]
+) -> None:
+    lean = without(well, *missing)
+
+    assert {use for use, lacks in doctor.uses(lean).items() if lacks} == impossible
+    assert doctor.exit_status(doctor.examine(lean)) == (2 if "bentoml" in missing else 0)
+
+
+def test_an_algorithm_without_its_library_can_be_left_out(well: Environment) -> None:
+    lean = without(well, "lightgbm")
+
+    assert "--tier0-algorithms" in doctor.conclusion(lean, doctor.examine(lean))
+    assert "--tier0-algorithms" not in doctor.conclusion(well, doctor.examine(well))
+
+
+@pytest.mark.parametrize(("missing", "reason"), [("scikit-learn", "scikit-learn"), ("bentoml", "bentoml")])
+def test_no_registration_is_tried_without_its_packages(well: Environment, missing: str, reason: str) -> None:
+    lean = without(well, missing)
+
+    (finding,) = doctor.try_out(lean, doctor.examine(lean))
+
+    assert finding.status == "warns"
+    assert reason in finding.found
+
+
+def test_a_trial_that_fails_is_reported(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "TRIAL_TIMEOUT", 0.1)
+    before = set(Path(tempfile.gettempdir()).glob("tier0-*"))
+
+    (finding,) = doctor.try_out(well, [])
+
+    assert (finding.status, finding.main_job) == ("missing", True)
+    assert "0.1 s" in finding.found
+    left = set(Path(tempfile.gettempdir()).glob("tier0-*")) - before
+    assert not [path for path in left if list(path.glob("d*"))]
+
+
+def test_the_working_directory_may_be_deleted(well: Environment) -> None:
+    gone = replace(well, folder=None)
+
+    assert doctor.exit_status(doctor.examine(gone)) == 0
+    assert only(gone, doctor.working_directory).status == "warns"
+    assert list(doctor.working_directory(well)) == []
+
+
+def layout(folder: Path, **changes: object) -> Layout:
+    """A virtual environment with two packages in its own folder."""
+    base = folder / "base"
+    of_venv = Layout(folder, base, folder / "site-packages", None, (), {folder / "site-packages": 2})
+    return replace(of_venv, **changes)  # type: ignore[arg-type]
+
+
+def test_the_layout_is_named(tmp_path: Path) -> None:
+    user, given, other = tmp_path / "user", tmp_path / "given", tmp_path / "other"
+
+    assert str(layout(tmp_path)) == f"virtual environment {tmp_path}; packages: 2 in its own folder"
+    everywhere = layout(
+        tmp_path, user_site=user, python_path=(given,), packages={user: 3, given: 2, other: 1}
+    )
+    assert [count for count in ("3 in", "2 in", "1 in") if count in str(everywhere)] == [
+        "3 in",
+        "2 in",
+        "1 in",
+    ]
+    assert "pip --user" in str(everywhere).partition("2 in")[0]
+    assert f"{given} (PYTHONPATH)" in str(everywhere)
+    assert "editable: pytest-tier0" in str(layout(tmp_path, editable=("pytest-tier0",)))
+
+
+def test_the_kind_of_an_environment_is_named(tmp_path: Path) -> None:
+    assert "without a virtual environment" in str(layout(tmp_path, base=tmp_path))
+    (tmp_path / "pyvenv.cfg").write_text("include-system-site-packages = true\n", encoding="utf-8")
+    assert f"with the packages of {tmp_path / 'base'}" in str(layout(tmp_path))
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "_uv_ephemeral_overlay.pth").touch()
+    assert str(layout(tmp_path)).startswith("overlay of uv")
+    (tmp_path / "conda-meta").mkdir()
+    assert str(layout(tmp_path)).startswith("conda environment")
 
 
 def test_what_is_too_old_is_told_with_what_is_needed(well: Environment) -> None:
@@ -146,6 +250,7 @@ def test_python_may_be_too_old(well: Environment) -> None:
 )
 def test_the_plugin_may_not_be_loaded(
     well: Environment,
+    tmp_path: Path,
     variables: dict[str, str],
     plugins: set[str],
     files: dict[str, str],
@@ -153,27 +258,31 @@ def test_the_plugin_may_not_be_loaded(
     says: str,
 ) -> None:
     for name, content in files.items():
-        (well.folder / name).write_text(content, encoding="utf-8")
+        (tmp_path / name).write_text(content, encoding="utf-8")
 
     found = only(replace(well, variables=variables, plugins=frozenset(plugins)), doctor.plugin)
 
     assert (found.status, says in found.found) == (status, True), found
 
 
-def test_bentoml_may_be_something_else(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    (well.folder / "bentoml.py").write_text("", encoding="utf-8")
-    monkeypatch.syspath_prepend(well.folder)
+def test_bentoml_may_be_something_else(
+    well: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bentoml.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "bentoml", raising=False)
 
     found = only(well, doctor.bentoml_command)
 
     assert found.status == "missing"
-    assert str(well.folder / "bentoml.py") in found.found
+    assert str(tmp_path / "bentoml.py") in found.found
 
 
-def test_bentoml_need_not_be_on_path(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bentoml_need_not_be_on_path(
+    well: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("bentoml")
-    monkeypatch.setenv("PATH", str(well.folder))
+    monkeypatch.setenv("PATH", str(tmp_path))
 
     assert only(well, doctor.bentoml_command).found == "bentoml is not on PATH, and need not be"
 
@@ -190,9 +299,9 @@ def test_bentoml_need_not_be_on_path(well: Environment, monkeypatch: pytest.Monk
     ],
 )
 def test_opik_may_cost_seconds_in_every_run(
-    well: Environment, variables: dict[str, str], ini: str, status: str
+    well: Environment, tmp_path: Path, variables: dict[str, str], ini: str, status: str
 ) -> None:
-    (well.folder / "pytest.ini").write_text(ini, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text(ini, encoding="utf-8")
     there = replace(well, variables=variables, plugins=frozenset({doctor.PLUGIN, "opik"}))
 
     assert only(there, doctor.opik_plugin).status == status
@@ -220,30 +329,34 @@ def test_bentomls_variables_are_named_and_their_values_hidden(well: Environment)
     assert only(well, doctor.bentoml_variables).status == "ok"
 
 
-def test_bentomls_home_may_be_a_file(well: Environment) -> None:
-    file = well.folder / "file"
+def test_bentomls_home_may_be_a_file(well: Environment, tmp_path: Path) -> None:
+    file = tmp_path / "file"
     file.touch()
 
     def look(home: Path) -> Finding:
         return only(replace(well, variables={"BENTOML_HOME": str(home)}), doctor.bentoml_home)
 
-    assert look(well.folder / "new" / "store").found.endswith("which does not exist yet")
-    assert look(well.folder).status == "ok"
+    assert look(tmp_path / "new" / "store").found.endswith("which does not exist yet")
+    assert look(tmp_path).status == "ok"
     assert look(file).status == look(file / "store").status == "warns"
 
 
-def test_temporary_files_may_be_impossible(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_files_may_be_impossible(
+    well: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert only(well, doctor.temporary_folder).status == "ok"
     monkeypatch.setattr(doctor, "MIN_FREE_BYTES", 10**18)
     assert only(well, doctor.temporary_folder).status == "warns"
-    monkeypatch.setattr("tempfile.tempdir", str(well.folder / "nowhere"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     assert only(well, doctor.temporary_folder).status == "missing"
 
 
-def test_shared_memory_may_be_missing(well: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "SHARED_MEMORY", well.folder)
+def test_shared_memory_may_be_missing(
+    well: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "SHARED_MEMORY", tmp_path)
     assert only(well, doctor.shared_memory).status == "ok"
-    monkeypatch.setattr(doctor, "SHARED_MEMORY", well.folder / "nowhere")
+    monkeypatch.setattr(doctor, "SHARED_MEMORY", tmp_path / "nowhere")
     assert only(well, doctor.shared_memory).status == "warns"
     assert list(doctor.shared_memory(replace(well, system="darwin"))) == []
 
@@ -265,12 +378,12 @@ def test_the_guard_is_less_certain_elsewhere(well: Environment) -> None:
     assert only(replace(well, system="darwin"), doctor.guard).status == "warns"
 
 
-def test_a_file_may_shadow_the_standard_library(well: Environment) -> None:
-    (well.folder / "service.py").touch()
+def test_a_file_may_shadow_the_standard_library(well: Environment, tmp_path: Path) -> None:
+    (tmp_path / "service.py").touch()
     assert only(well, doctor.shadowing_files).status == "ok"
-    (well.folder / "types.py").touch()
-    (well.folder / "random").mkdir()
-    (well.folder / "random" / "__init__.py").touch()
+    (tmp_path / "types.py").touch()
+    (tmp_path / "random").mkdir()
+    (tmp_path / "random" / "__init__.py").touch()
     assert only(well, doctor.shadowing_files).found.startswith("random/__init__.py, types.py have names")
 
 
@@ -304,6 +417,9 @@ def test_the_command_shows_names_and_no_values(tmp_path: Path) -> None:
     assert [line[9:30].strip() for line in done.stdout.split("\n\n")[0].splitlines()] == [
         finding["name"] for finding in document["findings"]
     ]
+    registration = document["findings"][-1]
+    expected = "ok" if find_spec("bentoml") and find_spec("sklearn") else "warns"
+    assert (registration["name"], registration["status"]) == ("registration", expected)
     assert "BENTOML_TIMEOUT" in done.stdout
     assert "planted-secret" not in done.stdout + report.read_text(encoding="utf-8")
 

@@ -79,7 +79,7 @@ def test_header_says_where_each_setting_came_from(
 
     expected = [
         "hpo-trials=3 (environment variable TIER0_HPO_TRIALS)",
-        "seed=4 (ini key tier0_seed)",
+        "seed=4 (ini key tier0_seed in tox.ini)",
         "port=3001+ (--tier0-port)",
     ]
     result.stdout.fnmatch_lines([f"tier0: {', '.join(expected)}"])
@@ -103,7 +103,8 @@ def test_loading_the_plugin_imports_the_standard_library_and_pytest_only() -> No
     own = {name for name in loaded if name.partition(".")[0] == "tier0"}
     names = ("catalogue", "errors", "event_log", "secrets", "setting_parsers", "settings")
     core = {f"tier0.core.{name}" for name in names}
-    assert own == {"tier0", "tier0.core", "tier0.pytest_plugin"} | core
+    plugin = {f"tier0.pytest_{name}" for name in ("client_fixture", "plugin", "settings")}
+    assert own == {"tier0", "tier0.core"} | plugin | core
     assert {name.partition(".")[0] for name in loaded} - {"tier0"} <= set(sys.stdlib_module_names)
 
 

@@ -30,7 +30,7 @@ from tier0.cli import app
 from tier0.contract.contract import ContractError
 from tier0.core.catalogue import CATALOGUE, Check, select_checks
 from tier0.core.errors import Tier0Error, UnknownCheckError
-from tier0.core.verdict import InconclusiveError
+from tier0.core.verdict import EXIT_STATUS, InconclusiveError
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
 from tier0.golden.rows import GoldenRows
@@ -134,7 +134,7 @@ def by_command(url: str, golden: Path | None, run: Run) -> dict[str, Any]:
         assert done.exit_code == 2, done.output
         return {"verdict": "inconclusive", "checks": []}
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    assert done.exit_code == {"pass": 0, "fail": 1, "inconclusive": 2}[document["verdict"]]
+    assert done.exit_code == EXIT_STATUS[document["verdict"]]
     return document
 
 
@@ -153,8 +153,11 @@ def by_pytest(tests: list[str]) -> Callable[[str, Path | None, Run], dict[str, A
             "report.json",
         ]
         asked = ["--tier0-url", url, *(["--tier0-golden", str(golden)] if golden else [])]
-        run.finish(*tests, *options, *asked, env={"PYTHONPATH": str(Path(tier0.__file__).parents[1])})
+        status = run.finish(
+            *tests, *options, *asked, env={"PYTHONPATH": str(Path(tier0.__file__).parents[1])}
+        )
         document: dict[str, Any] = json.loads((run.folder / "report.json").read_text(encoding="utf-8"))
+        assert status == EXIT_STATUS[document["verdict"]]
         return document
 
     return ask
@@ -425,6 +428,58 @@ def test_an_older_report_is_never_taken_for_this_runs(tmp_path: Path, arguments:
 
     assert done.exit_code == 2
     assert not report.exists()
+
+
+IN_A_BODY = """
+import pytest
+import tier0
+from tier0.runs.deployment import Deployment
+
+@pytest.mark.tier0_bentoml
+def test_serving(request):
+    tier0.check_serving(Deployment.from_url("{url}"), groups=["health"])
+
+def test_other():
+    assert {holds}
+"""
+
+
+@pytest.mark.parametrize(("holds", "status"), [(True, 2), (False, 1)])
+def test_no_response_is_an_error_in_the_body_of_a_test_too(run: Run, *, holds: bool, status: int) -> None:
+    """The exit status stays 1 if another test failed."""
+    (run.folder / "test_it.py").write_text(
+        IN_A_BODY.format(url="http://127.0.0.1:9", holds=holds), encoding="utf-8"
+    )
+
+    done = run.finish(
+        "test_it.py", "-p", "tier0.pytest_plugin", env={"PYTHONPATH": str(Path(tier0.__file__).parents[1])}
+    )
+
+    assert done == status, run.output
+    assert "1 error" in run.output
+    assert "Inconclusive" in run.output
+    assert ("1 failed" in run.output) is not holds
+
+
+def test_a_check_without_a_response_is_an_error_of_its_test(run: Run, server: FaultServer) -> None:
+    right = service()
+    server.script = lambda arrival: Reply.broken("reset") if arrival.method == "POST" else right(arrival)
+    GOLDEN.write(run.folder / "golden.json")
+    asked = ["--tier0-url", server.url, "--tier0-golden", "golden.json", "--tier0-groups", "health"]
+
+    done = run.finish(
+        *SUITE,
+        *asked,
+        "--tier0-retries",
+        "0",
+        "-p",
+        "tier0.pytest_plugin",
+        env={"PYTHONPATH": str(Path(tier0.__file__).parents[1])},
+    )
+
+    assert done == EXIT_STATUS["inconclusive"], run.output
+    assert "ERROR" in run.output
+    assert not re.search(r"\d+ failed", run.output)
 
 
 def test_bad_usage_of_pytest_leaves_no_older_report(run: Run) -> None:

@@ -25,7 +25,7 @@ from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 from tier0.runs.examination import Examination
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(200), pytest.mark.xdist_group("strangers")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(200)]
 HERE = Path(__file__).parent
 GROUPS = ["health", "identity", "contract", "parity"]
 SAMPLE = {"Predict", "WithHealth"}

@@ -182,7 +182,7 @@ def test_every_part_has_its_tolerance_where_a_user_allows_nothing(where: dict[st
 def test_the_mismatch_of_a_single_row_does_not_count_rows() -> None:
     golden = GoldenRows(["x"], [[1.0]], [1.0], None, [])
 
-    assert str(golden.compare({"predictions": [2.0]})) == "row 0: predictions: expected 1.0, got 2.0"
+    assert str(golden.compare({"predictions": [2.0]})) == "predictions: expected 1.0, got 2.0"
 
 
 def test_differences_are_between_floats_only() -> None:

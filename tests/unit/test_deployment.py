@@ -45,17 +45,9 @@ def test_the_tag_comes_from_the_model_or_else_from_the_golden_rows() -> None:
     assert Deployment.from_url("http://127.0.0.1:3000", golden=GOLDEN, model="churn:one").tag == "churn:one"
 
 
-@pytest.mark.parametrize(
-    ("service", "says"),
-    [
-        ("service.py", "expected path/to/file.py:Class"),
-        ("service:Churn", "expected path/to/file.py:Class"),
-        ("nowhere/service.py:Churn", "nowhere/service.py not found"),
-    ],
-)
-def test_an_invalid_service_is_rejected_before_it_is_started(service: str, says: str) -> None:
-    with pytest.raises(Tier0Error, match=says):
-        Deployment.from_service(service)
+def test_an_invalid_service_is_rejected_before_it_is_started() -> None:
+    with pytest.raises(Tier0Error, match=r"nowhere/service\.py not found"):
+        Deployment.from_service("nowhere/service.py:Churn")
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])

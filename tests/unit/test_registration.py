@@ -144,18 +144,18 @@ def test_an_invalid_registration_is_rejected(case: str, snapshot: SnapshotAssert
     assert str(rejected.value) == snapshot
 
 
-class SeesTheDtype(BaseEstimator):  # type: ignore[misc]
-    """Predictions depend on the dtype of the input, which a request does not contain."""
+class SeesTheIndex(BaseEstimator):  # type: ignore[misc]
+    """Predictions depend on the index of the input, which a request does not contain."""
 
-    def predict(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
-        return np.full(len(frame), float(frame["grade"].cat.ordered))
+    def predict(self, frame: pd.DataFrame) -> Any:
+        return frame.index.to_numpy(float)
 
 
 def test_examples_that_json_would_change_are_rejected() -> None:
-    examples = pd.DataFrame({"grade": pd.Categorical(["a", "b"], ordered=True)})
+    examples = pd.DataFrame({"a": [1.0, 2.0]}, index=[1, 0])
 
     with pytest.raises(RegistrationError, match=r"row 0: predictions: expected 1\.0, got 0\.0"):
-        saver(SeesTheDtype(), examples)
+        saver(SeesTheIndex(), examples)
 
 
 def test_pandas_missing_values_of_every_kind_are_missing() -> None:

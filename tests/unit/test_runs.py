@@ -440,6 +440,7 @@ def test_a_comparison_on_a_sample_is_reported(
             ["--step", "5", "--pipeline", "shutil:which", "--dask", "tcp://127.0.0.1:1"],
             "--dask cannot be combined with --pipeline",
         ),
+        (["--step", "1", "--dask", "127.0.0.1:8786"], "invalid value '127.0.0.1:8786' for --dask"),
     ],
 )
 def test_invalid_arguments_exit_with_status_2(arguments: list[str], message: str) -> None:

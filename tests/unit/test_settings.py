@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
 from tier0.core.errors import SettingsError
-from tier0.core.settings import TABLE, Port, merge_settings, read_setting, rows_for
+from tier0.core.settings import TABLE, IniValue, Port, merge_settings, read_setting, rows_for
 
 COMMANDS = ("pytest", "verify", "contract", "check-client", "run", "serve", "build")
 INVALID = [
@@ -39,6 +41,10 @@ INVALID = [
 ]
 
 
+def in_file(**values: Any) -> dict[str, IniValue]:
+    return {name: IniValue(value, "pytest.toml", Path("/project")) for name, value in values.items()}
+
+
 def test_defaults_need_nothing() -> None:
     settings = merge_settings({}, {})
 
@@ -55,7 +61,7 @@ def test_option_wins_over_environment_and_environment_over_ini() -> None:
     options, environ, ini = (
         {"seed": "1"},
         {"TIER0_SEED": "2", "TIER0_HPO_TRIALS": "3"},
-        {"seed": "4", "hpo_trials": "5", "port": "3001+"},
+        in_file(seed="4", hpo_trials="5", port="3001+"),
     )
 
     settings = merge_settings(options, environ, ini)
@@ -65,7 +71,7 @@ def test_option_wins_over_environment_and_environment_over_ini() -> None:
     assert changed == {
         "seed": "--tier0-seed",
         "hpo_trials": "environment variable TIER0_HPO_TRIALS",
-        "port": "ini key tier0_port",
+        "port": "ini key tier0_port in pytest.toml",
     }
     assert [part.partition(" ")[0] for part in settings.describe_changed().split(", ")] == [
         "hpo-trials=3",
@@ -160,7 +166,7 @@ def test_a_file_needs_a_target_and_a_built_in_data_set_has_one(
 @pytest.mark.parametrize(
     ("options", "setting"),
     [
-        ({"url": "http://127.0.0.1:1", "service": "s.py:S"}, "url"),
+        ({"url": "http://127.0.0.1:1", "service": "/s.py:S"}, "url"),
         ({"model": "m:1"}, "model"),
         ({"header": "Name: secret"}, "header"),
         ({"pipeline": "mine:train", "algorithms": "linear"}, "algorithms"),
@@ -185,3 +191,128 @@ def test_any_text_is_accepted_or_rejected_by_name(options: dict[str, str]) -> No
         assert problem.setting in options  # noqa: PT017
     else:
         assert settings.sources.keys() == {row.name for row in TABLE}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("mask", True, True),
+        ("keep", False, False),
+        ("seed", 3, 3),
+        ("port", 3001, Port(3001)),
+        ("retries", 0, 0),
+        ("wait", 0.0, 0.0),
+        ("wait", 2, 2.0),
+        ("startup_timeout", 1.5, 1.5),
+        ("algorithms", ["linear", "xgboost"], ("linear", "xgboost")),
+        ("algorithms", "linear,\nxgboost", ("linear", "xgboost")),
+        ("groups", [], ()),
+        ("header", ["A: 1", "B: 2"], {"A": "1", "B": "2"}),
+    ],
+)
+def test_native_types_of_toml_are_taken(name: str, value: Any, expected: Any) -> None:
+    assert read_setting(name, {}, {}, in_file(**{name: value})) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("mask", 1, "expected true or false"),
+        ("mask", ["true"], "expected true or false"),
+        ("seed", True, "expected a whole number"),
+        ("seed", 3.0, "expected a whole number"),
+        ("wait", float("nan"), "must be positive and finite"),
+        ("wait", True, "expected a number of seconds"),
+        ("target", True, "expected a string"),
+        ("golden", 5, "expected a string"),
+        ("url", ["http://127.0.0.1:1"], "expected a string"),
+        ("service", {"file": "s.py"}, "expected a string"),
+        ("algorithms", [], "the list is empty"),
+        ("algorithms", ["linear", 5], "expected a list of strings"),
+        ("groups", 7, "expected a list of strings"),
+    ],
+)
+def test_another_type_is_rejected_with_file_key_value_and_remedy(name: str, value: Any, remedy: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        merge_settings({}, {}, in_file(**{name: value}))
+
+    assert raised.value.source == f"ini key tier0_{name} in pytest.toml"
+    message = str(raised.value)
+    assert repr(value) in message
+    assert remedy in message
+
+
+def test_paths_are_relative_to_where_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ini, here = tmp_path / "ini", tmp_path / "here"
+    for folder in (ini, here):
+        folder.mkdir()
+        for name in ("golden.json", "rows.csv", "token"):
+            (folder / name).write_text(folder.name, encoding="utf-8")
+    monkeypatch.chdir(here)
+    written = {
+        "golden": "golden.json",
+        "service": "services/churn.py:Churn",
+        "store": "home",
+        "report": "report.json",
+        "dataset": "rows.csv",
+        "header": "A: @token",
+    }
+    values = {name: IniValue(text, "pytest.ini", ini) for name, text in written.items()}
+
+    def read(*sources: Any) -> dict[str, Any]:
+        return {name: read_setting(name, *sources) for name in written}
+
+    def below(folder: Path) -> dict[str, Any]:
+        return {
+            "golden": folder / "golden.json",
+            "service": f"{folder}/services/churn.py:Churn",
+            "store": folder / "home",
+            "report": folder / "report.json",
+            "dataset": str(folder / "rows.csv"),
+            "header": {"A": folder.name},
+        }
+
+    variables = {f"TIER0_{name.upper()}": text for name, text in written.items()}
+    assert read({}, {}, values) == below(ini)
+    assert read({}, variables, values) == below(here)
+    assert read(written, variables, values) == below(here)
+    assert read_setting("golden", {}, {}, {"golden": IniValue(f"{here}/golden.json", "pytest.ini", ini)}) == (
+        here / "golden.json"
+    )
+
+
+@pytest.mark.parametrize("address", ["tcp://10.0.0.1:80", "udp://[fd00::1]:53", "sctp://10.0.0.1:9"])
+@pytest.mark.parametrize("command", ["pytest", "serve", "run"])
+def test_the_address_of_a_kubernetes_service_is_not_a_port(command: str, address: str) -> None:
+    environ = {"TIER0_PORT": address, "TIER0_SERVICE_HOST": "10.0.0.1", "TIER0_PORT_80_TCP": address}
+
+    settings = merge_settings({}, environ, command=command)
+
+    assert settings.port == merge_settings({}, {}, command=command).port
+    assert len(settings.ignored) == 1
+    assert f"TIER0_PORT={address}" in settings.ignored[0]
+    assert not merge_settings({"port": "3001"}, environ, command=command).ignored
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+def test_an_empty_header_is_rejected(text: str) -> None:
+    for options, environ in (({"header": text}, {}), ({}, {"TIER0_HEADER": text})):
+        with pytest.raises(SettingsError) as raised:
+            merge_settings({"url": "http://127.0.0.1:1", **options}, environ)
+        assert raised.value.setting == "header"
+
+
+def test_a_relative_path_in_a_deleted_folder_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    try:
+        with pytest.raises(SettingsError, match="no longer exists"):
+            merge_settings({"store": "home"}, {})
+    finally:
+        os.chdir(tmp_path)

@@ -59,6 +59,8 @@ def test_a_study_is_read(tmp_path: Path) -> None:
 
 INVALID = {
     "unknown_field": "[scop]",
+    "unknown_field_of_a_column": "[data.columns.a]\nmin = 1",
+    "unknown_field_of_a_criterion": '[[cohort]]\ncolumn = "a"\nat_leest = 1',
     "unknown_metric": '[scope]\nmetric = "auc"',
     "success_below_chance": '[scope]\nmetric = "auc_roc"\nsuccess = 0.3',
     "perfect_success": '[scope]\nmetric = "auc_roc"\nsuccess = 1.0',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -18,6 +19,13 @@ INCONCLUSIVE = 2
 
 class _Commands(typer.core.TyperGroup):
     """The group of commands. An error never ends a command with status 1, which means that a check failed."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that *args* name, if it can work in this process's working directory."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name != "doctor":  # which reports a deleted directory among its findings
+            _require_working_directory()
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; turn an exception into a message and an exit status."""
@@ -75,6 +83,13 @@ def main(
     Exit status of the commands that check: 0 all checks passed, 1 a check failed, 2 inconclusive (the
     checks could not be run, or what they need is missing), 130 stopped with Ctrl-C.
     """
+
+
+def _require_working_directory() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        refuse("the working directory was deleted: change to a directory that exists")
 
 
 def refuse(message: str) -> NoReturn:

@@ -23,10 +23,11 @@ def doctor(
 ) -> None:
     """Show what is missing in this environment, what it is needed for, and the one command that installs it.
 
-    Values of environment variables are never shown.
+    It also shows where packages come from, and registers a small model in a private folder, which is deleted
+    afterwards. Values of environment variables are never shown.
 
-    Exit status: 0 pytest -m tier0_bentoml can run, 2 something that it needs is missing. What only other
-    commands need is listed, but does not change the status.
+    Exit status: 0 models can be registered and served, 2 something that this needs is missing. What only
+    other uses need, such as the libraries for training, is listed, but does not change the status.
     """
     require_writable("--json", json_)
     remove_old_report(json_)
@@ -36,6 +37,11 @@ def doctor(
     findings = diagnosis.examine(environment)
     for finding in findings:
         typer.echo(str(finding))
+    seconds = diagnosis.TRIAL_TIMEOUT
+    typer.echo(f"registering a small model in a private folder (at most {seconds:g} s) …", err=True)
+    for finding in (tried := diagnosis.try_out(environment, findings)):
+        typer.echo(str(finding))
+    findings += tried
     typer.echo(diagnosis.conclusion(environment, findings))
     write_report(json_, diagnosis.as_document(environment, findings))
     raise typer.Exit(diagnosis.exit_status(findings))

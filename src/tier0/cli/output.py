@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,20 @@ from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.settings import remove_report
 from tier0.core.verdict import WORDS, CheckResult, Verdict, count_in_words
 
+WIDTH = 100
+"""Number of characters in a line of names of checks."""
+
 
 def print_result(result: CheckResult) -> None:
-    """Print the result of one check on one line: status, check, message, and numbers that it measured."""
+    """Print the result of one check on one line: status, check, message, and numbers that it measured.
+
+    Checks that were not checked are left to `print_conclusion`: many of them have one reason.
+    """
+    if result.status != "not_judged":
+        _print_result(result)
+
+
+def _print_result(result: CheckResult) -> None:
     word = WORDS[result.status].upper() if result.status in {"fail", "error"} else WORDS[result.status]
     measured = [
         f"{name.replace('_', ' ')}: {value:.3g}"
@@ -28,13 +40,28 @@ def print_result(result: CheckResult) -> None:
     typer.echo(f"{word:>11}  {result.id:36} {details}".rstrip())
 
 
+def _print_not_checked(results: list[CheckResult]) -> None:
+    """Print the checks that were not checked, with one line for all that have the same reason."""
+    by_reason: dict[str, list[CheckResult]] = {}
+    for result in results:
+        by_reason.setdefault(result.message, []).append(result)
+    for reason, alike in by_reason.items():
+        if len(alike) == 1:
+            _print_result(alike[0])
+            continue
+        typer.echo(f"{WORDS['not_judged']:>11}  {len(alike)} checks: {reason}")
+        names = ", ".join(result.id for result in alike)
+        typer.echo(textwrap.indent(textwrap.fill(names, WIDTH, break_on_hyphens=False), " " * 13))
+
+
 def print_conclusion(subject: str, verdict: Verdict) -> None:
-    """Print the failures in detail, the repeated requests, and the verdict on one line.
+    """Print what was not checked, the failures in detail, the repeated requests, and the verdict on one line.
 
     Args:
         subject: what was checked, a URL or a client.
         verdict: the results.
     """
+    _print_not_checked(verdict.with_status("not_judged"))
     for result in [*verdict.with_status("fail"), *verdict.with_status("error")]:
         timeline = [f"  {line}" for line in result.evidence.get("timeline", ())]
         typer.echo("\n" + "\n".join([result.explain(), *timeline]))

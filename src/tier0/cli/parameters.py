@@ -12,7 +12,15 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from tier0.cli.application import refuse
-from tier0.core.settings import Setting, Settings, merge_settings, read_setting, remove_report, rows_for
+from tier0.core.settings import (
+    Setting,
+    Settings,
+    merge_settings,
+    read_setting,
+    remove_report,
+    rows_for,
+    why_ignored,
+)
 
 ModelTags = Annotated[
     list[str] | None,
@@ -72,6 +80,9 @@ def takes_settings(command: str) -> Callable[[Callable[..., None]], Callable[...
 
         def with_settings(**arguments: Any) -> None:
             texts = {row.name: _as_text(arguments.pop(row.name)) for row in rows}
+            for row in rows:
+                if texts[row.name] is None and (reason := why_ignored(row, os.environ)):
+                    typer.echo(f"tier0: {reason}", err=True)
             function(given=GivenSettings(command, texts), **arguments)
 
         parameters = [
@@ -130,7 +141,9 @@ def _as_text(value: Any) -> str | None:
         return None
     if isinstance(value, bool):
         return str(value).lower()
-    return "\n".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):  # one that is empty makes the setting invalid, even among others
+        return "\n".join(value) if all(item.strip() for item in value) else ""
+    return str(value)
 
 
 def names_in(text: str) -> list[str]:
@@ -153,8 +166,13 @@ def require_writable(option: str, path: Path | None) -> None:
     """Exit with status 2 unless a file can be created at *path*."""
     if path is None:
         return
-    if not path.absolute().parent.is_dir():
-        refuse(f"invalid value {str(path)!r} for {option}: directory not found: {path.absolute().parent}")
+    try:
+        directory = path.absolute().parent
+    except FileNotFoundError:
+        reason = "the working directory was deleted; use an absolute path"
+        refuse(f"invalid value {str(path)!r} for {option}: {reason}")
+    if not directory.is_dir():
+        refuse(f"invalid value {str(path)!r} for {option}: directory not found: {directory}")
     if path.is_dir():
         refuse(f"invalid value {str(path)!r} for {option}: it is a directory; name a file in it")
 

@@ -9,7 +9,7 @@ import typer
 
 from tier0.cli.application import app, examples, refuse
 from tier0.cli.parameters import GivenSettings, ModelTags, names_in, takes_settings, was_given
-from tier0.core.interruption import forget_interrupt, raise_on_interrupt
+from tier0.core.interruption import forget_interrupt, raise_on_interrupt, raise_on_terminate
 
 POLL_SECONDS = 1.0
 EXAMPLES = examples("tier0 serve churn:latest", "tier0 serve --all", "tier0 serve --all --store bentoml")
@@ -51,7 +51,7 @@ def serve(
     regression on 3002 and causal on 3003. Without --store they serve examples, which are trained first:
     churn, conversion, ltv_90, ltv_365 and training_effect.
 
-    Exit status: 0 stopped with Ctrl-C, 2 a service did not start, or exited.
+    Exit status: 0 stopped with Ctrl-C or SIGTERM, 2 a service did not start, or exited.
     """
     if bool(models) == all_:
         refuse("expected either tags of models or --all, which starts one service per kind of model")
@@ -63,6 +63,7 @@ def serve(
     from tier0.runs.services import Services
 
     raise_on_interrupt()
+    raise_on_terminate()
     events = EventLog(
         listeners=[lambda event: typer.echo(f"tier0: {event.message}") if event.message else None]
     )

@@ -230,8 +230,12 @@ def opik_is_configured() -> bool:
     """Return True if Opik's environment variables or file configure it, and tracing is not disabled."""
     if os.environ.get("OPIK_TRACK_DISABLE", "").lower() in {"1", "true", "yes", "on"}:
         return False
-    file = Path(os.environ.get("OPIK_CONFIG_PATH", "~/.opik.config")).expanduser()
-    return bool(os.environ.get("OPIK_URL_OVERRIDE") or os.environ.get("OPIK_API_KEY")) or file.is_file()
+    if os.environ.get("OPIK_URL_OVERRIDE") or os.environ.get("OPIK_API_KEY"):
+        return True
+    try:
+        return Path(os.environ.get("OPIK_CONFIG_PATH", "~/.opik.config")).expanduser().is_file()
+    except RuntimeError:  # there is no home directory
+        return False
 
 
 @dataclass(frozen=True)

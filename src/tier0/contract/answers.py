@@ -15,6 +15,7 @@ from tier0.contract.meanings import (
     find_undeclared,
     label_names,
     same_predictions,
+    same_probabilities,
 )
 from tier0.contract.response import (
     ALSO_PREDICTIONS,
@@ -114,7 +115,8 @@ def _is_booster(paths: Mapping[str, str | None], responses: Sequence[Any], golde
 def _find_paths(responses: Sequence[Any], golden: GoldenRows, contract: Contract) -> dict[str, str | None]:
     columns = columns_in(responses, len(golden), one_row=contract.one_row)
     flat = {path: unwrapped(values) for path, values in columns.items()}
-    plain = {path: values for path, values in flat.items() if are_enough(map(is_plain, values))}
+    can_be_one = _is_plain_list if golden.has_several_outputs else is_plain
+    plain = {path: values for path, values in flat.items() if are_enough(map(can_be_one, values))}
     predictions = _find_predictions(plain, golden, contract)
     probabilities = _find_probabilities(columns, responses, golden, contract, predictions)
     if predictions is None and probabilities is not None:
@@ -129,6 +131,10 @@ def _find_paths(responses: Sequence[Any], golden: GoldenRows, contract: Contract
         "probabilities": probabilities,
         "intervals": _find_intervals(responses, golden, contract),
     }
+
+
+def _is_plain_list(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_plain, value))
 
 
 def _find_other_count(responses: Sequence[Any], golden: GoldenRows, probabilities: str) -> str | None:
@@ -232,6 +238,8 @@ def _find_probabilities(
     named = _by_name(others, PROBABILITY_NAMES) or _by_name(others, ALSO_PROBABILITIES)
     if named is not None:
         return named
+    if golden.has_several_outputs:  # they need not add up to 1: only their values identify them
+        return next((path for path in others if same_probabilities(golden, columns[path])), None)
     distributions = [
         path for path, values in columns.items() if all(_is_distribution(value, golden) for value in values)
     ]

@@ -96,6 +96,7 @@ class Contract:
         absolute: absolute tolerance for numbers.
         scale: factor by which probabilities, or predictions of a regression, are multiplied.
         is_bentoml: whether the service has BentoML's own routes.
+        prefix: path below which BentoML's own routes are, such as ``/v1``; usually empty.
         why_not_asked: reason why no prediction can be requested; empty if one can be requested.
     """
 
@@ -122,6 +123,7 @@ class Contract:
     absolute: float = 0.0
     scale: float = 1.0
     is_bentoml: bool = True
+    prefix: str = ""
     why_not_asked: str = ""
 
     @property
@@ -142,12 +144,17 @@ class Contract:
     @property
     def ready_route(self) -> str | None:
         """The readiness route: the declared one, or BentoML's own; None if there is none."""
-        return self.ready or ("/readyz" if self.is_bentoml else None)
+        return self.ready or (f"{self.prefix}/readyz" if self.is_bentoml else None)
 
     @property
     def live_route(self) -> str | None:
         """The liveness route: the declared one, or BentoML's own; None if there is none."""
-        return self.live or ("/livez" if self.is_bentoml else None)
+        return self.live or (f"{self.prefix}/livez" if self.is_bentoml else None)
+
+    @property
+    def metrics_route(self) -> str:
+        """The route of the Prometheus metrics."""
+        return f"{self.prefix}/metrics"
 
     def with_paths(self, paths: Mapping[str, str | None]) -> Contract:
         """Return the contract with other paths of the parts in the response."""

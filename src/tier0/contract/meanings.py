@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 from tier0.contract.contract import PREDICTED, Contract
@@ -52,6 +54,11 @@ def same_predictions(golden: GoldenRows, values: Sequence[Any]) -> bool:
     """Return whether values are the trained model's predictions, up to `PROBABILITY_TOLERANCE`."""
     pairs = zip(golden.predictions, as_labels(golden, values), strict=True)
     return all(_same(expected, value) for expected, value in pairs)
+
+
+def same_probabilities(golden: GoldenRows, values: Sequence[Any]) -> bool:
+    """Return whether values are the trained model's probabilities, up to `PROBABILITY_TOLERANCE`."""
+    return len(values) == len(golden) and _same(golden.probabilities or [], list(values))
 
 
 def adds_up(value: Any) -> bool:
@@ -106,6 +113,9 @@ def _undeclared_predictions(
         yield from _undeclared_numbers_predicted(golden, as_labels(golden, predictions), declared)
         return
     path = paths["predictions"] or ""
+    if golden.has_several_outputs:
+        yield from _undeclared_lists(golden, predictions)
+        return
     if "labels" not in declared and (names := label_names(golden, predictions)):
         yield Undeclared("predictions", _other_names(names), {"labels": names})
         return
@@ -117,6 +127,24 @@ def _undeclared_predictions(
     if not is_expected and not _can_be_labels(golden, predictions):
         what = f"has values at {path or 'its top level'} that are not labels of the model"
         yield Undeclared("predictions", what, {})
+
+
+def _undeclared_lists(golden: GoldenRows, predictions: Sequence[Any]) -> Iterator[Undeclared]:
+    """Yield the predictions of several outputs if the service has other names for their labels.
+
+    A contract cannot declare names for them.
+    """
+    if not all(isinstance(row, list) for row in (*golden.predictions, *predictions)):
+        return
+    if any(len(before) != len(after) for before, after in zip(golden.predictions, predictions, strict=True)):
+        return
+    flat = replace(
+        golden,
+        predictions=list(chain.from_iterable(golden.predictions)),
+        classes=list(chain.from_iterable(golden.classes)),
+    )
+    if names := label_names(flat, list(chain.from_iterable(predictions))):
+        yield Undeclared("predictions", _other_names(names), {})
 
 
 def _undeclared_numbers_predicted(
@@ -177,7 +205,9 @@ def label_names(golden: GoldenRows, values: Sequence[Any]) -> dict[str, Any]:
 
 def class_of_probability(golden: GoldenRows, values: Sequence[Any]) -> str | None:
     """Return the class whose probability *values* has for each row, or `PREDICTED`; None if it is unclear."""
-    if not golden.probabilities or len(values) != len(golden) or not all(map(is_number, values)):
+    if golden.has_several_outputs or not golden.probabilities:
+        return None
+    if len(values) != len(golden) or not all(map(is_number, values)):
         return None
     matching = [
         str(label)
@@ -265,6 +295,10 @@ def _undeclared_probabilities(
     served = by_class(served, golden, contract)
     if not isinstance(served, list) or len(served) != len(golden):
         return
+    if golden.has_several_outputs and _are_of_one_class(golden, served):
+        what = "has the probability of one class of each output, instead of those of all classes"
+        yield Undeclared("probabilities", what, {})
+        return
     is_one_class = contract.probability_of is not None
     flat = unwrapped(served)
     if not is_one_class and all(map(is_number, flat)):
@@ -288,6 +322,18 @@ def _undeclared_probabilities(
     if contract.probability_of is not None:
         expected = expected_of(golden, contract.probability_of)
     yield from _undeclared_numbers(expected, served, declared, is_one_class=is_one_class)
+
+
+def _are_of_one_class(golden: GoldenRows, served: Sequence[Any]) -> bool:
+    """Return whether *served* has one probability of each output, always that of the same class."""
+    probabilities: Sequence[Any] = golden.probabilities or []
+    if not all(isinstance(output, list) for row in probabilities for output in row):
+        return False
+    width = min(len(output) for row in probabilities for output in row)
+    return any(
+        _same([[output[position] for output in row] for row in probabilities], list(served))
+        for position in range(width)
+    )
 
 
 def _is_one_hot(row: Any) -> bool:
@@ -378,6 +424,8 @@ def _number_pairs(expected: Sequence[Any], served: Sequence[Any]) -> list[tuple[
 
 
 def _same(expected: Any, value: Any) -> bool:
+    if isinstance(expected, list) and isinstance(value, list):
+        return len(expected) == len(value) and all(map(_same, expected, value))
     if is_number(expected) and is_number(value):
         return math.isclose(expected, value, rel_tol=PROBABILITY_TOLERANCE, abs_tol=0.0)
     return type(expected) is type(value) and bool(expected == value)

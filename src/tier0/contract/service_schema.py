@@ -98,6 +98,33 @@ def find_contract(schema: Any, declared: Mapping[str, Any], columns: Sequence[st
     return contract
 
 
+def path_prefixes(schema: Any) -> list[str]:
+    """Return the paths below which all routes of a schema are, the shortest first.
+
+    One of them may be the ``path_prefix`` of the service, below which BentoML's health routes are as well.
+    The schema does not name it.
+    """
+    if not isinstance(schema, Mapping):
+        return []
+    routes, paths = (
+        schema.get("routes"),
+        schema.get("paths"),
+    )  # the paths contain those of mounted applications
+    named = [
+        route.get("route")
+        for route in (routes if isinstance(routes, list) else ())
+        if isinstance(route, Mapping)
+    ]
+    known = [path for path in named or (paths if isinstance(paths, Mapping) else ()) if isinstance(path, str)]
+    folders = [path.split("/")[1:-1] for path in known if path.startswith("/")]
+    common: list[str] = []
+    for parts in zip(*folders, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return ["/" + "/".join(common[:length]) for length in range(1, len(common) + 1)]
+
+
 def undescribed(declared: Mapping[str, Any], *, is_bentoml: bool) -> Contract:
     """Return the contract of a route without a schema: the declared one, or that of Tier0's own service."""
     if declared.keys() - {"route", "health"}:

@@ -160,10 +160,19 @@ class TrainingDone(Event, name="training.done"):
 
 
 @dataclass(frozen=True)
+class TrackingNoted(Event, name="training.noted"):
+    """Environment variables of MLflow are set that do not affect the logging of this run."""
+
+    notes: list[str]
+
+
+@dataclass(frozen=True)
 class TrainingLogged(Event, name="training.logged"):
-    """The model was logged to MLflow."""
+    """The model was logged to MLflow, to a store that may be deleted with the run."""
 
     model_uri: str
+    tracking_uri: str
+    is_kept: bool
 
 
 @dataclass(frozen=True)
@@ -179,6 +188,14 @@ class ServerLaunched(Event, name="server.launched"):
     """`bentoml serve` was started and is not ready yet."""
 
     port: int
+    nonce: str
+
+
+@dataclass(frozen=True)
+class ServerVariablesWithheld(Event, name="server.variables_withheld"):
+    """Variables of the environment were not passed on to the server, or only in part, each for a reason."""
+
+    reasons: Mapping[str, str]
     nonce: str
 
 

@@ -2,6 +2,10 @@
 
 An import may turn `KeyboardInterrupt` into another error, for which a user would get a traceback. Nothing
 needs to be stopped at that time, so that the process can simply exit.
+
+SIGINT has this effect even if it was ignored when the process was started: a shell without job control does
+that to each command that a script starts with ``&``, and the script may stop it with ``kill -INT``. SIGHUP
+stays as it was, so that ``nohup`` has its effect.
 """
 
 from __future__ import annotations
@@ -19,8 +23,11 @@ STANDARD_ERROR = 2
 
 
 def exit_on_interrupt() -> None:
-    """Let Ctrl-C end this process, unless its parent has set another disposition."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    """Let Ctrl-C end this process, also if its parent ignores or blocks the signal."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # the exit status of a child would be lost
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) in {signal.default_int_handler, signal.SIG_IGN}:
         signal.signal(signal.SIGINT, _exit)
 
 
@@ -28,6 +35,11 @@ def raise_on_interrupt() -> None:
     """Let Ctrl-C raise `KeyboardInterrupt` again, so that what is started from now on is stopped."""
     if signal.getsignal(signal.SIGINT) is _exit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def raise_on_terminate() -> None:
+    """Let SIGTERM raise `KeyboardInterrupt`, so that it ends the process in the same way as Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def forget_interrupt() -> None:

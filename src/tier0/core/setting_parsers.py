@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tier0.core.catalogue import CATALOGUE, LEVELS, select_checks
 from tier0.core.errors import UnknownCheckError
@@ -34,8 +35,8 @@ def parse_text(text: str) -> str | None:
 
 
 def parse_list(text: str) -> tuple[str, ...]:
-    """Return the parts between commas, without blanks around them."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """Return the parts between commas or line breaks, without blanks around them."""
+    return tuple(part.strip() for part in text.replace("\n", ",").split(",") if part.strip())
 
 
 def parse_switch(text: str) -> bool:
@@ -61,17 +62,18 @@ def parse_number(text: str) -> float | None:
 
 def whole_number(minimum: int) -> Callable[[str], int]:
     """Return a parser of whole numbers that are not less than *minimum*."""
+    return partial(parse_whole_number, minimum)
 
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise ValueError("expected a whole number") from None
-        if number < minimum:
-            raise ValueError(f"must be at least {minimum}")
-        return number
 
-    return parse
+def parse_whole_number(minimum: int, text: str) -> int:
+    """Return a whole number that is not less than *minimum*."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise ValueError("expected a whole number") from None
+    if number < minimum:
+        raise ValueError(f"must be at least {minimum}")
+    return number
 
 
 def parse_seconds(text: str) -> float:
@@ -87,7 +89,7 @@ def parse_seconds(text: str) -> float:
 
 def parse_waiting_time(text: str) -> float:
     """Return a number of seconds that may be 0."""
-    return 0.0 if text == "0" else parse_seconds(text)
+    return 0.0 if text in {"0", "0.0"} else parse_seconds(text)
 
 
 def parse_port(text: str) -> Port:
@@ -98,6 +100,13 @@ def parse_port(text: str) -> Port:
             "expected 0 (any free port), 3001 (exactly that port) or 3001+ (that port or the next free one)"
         )
     return Port(int(digits), or_next=text.endswith("+"))
+
+
+def parse_scheduler(text: str) -> str | None:
+    """Return the address of a Dask scheduler; None if the text is empty."""
+    if text and not text.startswith(("tcp://", "tls://")):
+        raise ValueError("expected tcp://host:port or tls://host:port")
+    return text or None
 
 
 def parse_level(text: str) -> str:
@@ -137,6 +146,12 @@ def parse_dataset(text: str) -> str:
     if not path.is_file():
         raise ValueError(f"file not found: {path}")
     return str(path)
+
+
+def parse_service(text: str) -> str | None:
+    """Return a service with the absolute path of its file; None if the text is empty."""
+    file, colon, name = text.rpartition(":")
+    return f"{_absolute(file)}{colon}{name}" if file else text or None
 
 
 def parse_directory(text: str) -> Path | None:
@@ -196,8 +211,78 @@ def _read_headers(lines: Sequence[str]) -> dict[str, str]:
     return headers
 
 
+def text_of(value: Any, parse: Callable[[str], Any]) -> str:
+    """Return the text of a setting whose value may have a type of TOML.
+
+    Args:
+        value: text, or a value of a TOML file.
+        parse: parser of the setting.
+
+    Raises:
+        ValueError: the value has another type than the setting; the message has the expected one.
+    """
+    if isinstance(value, str):
+        return value
+    types, expected = NATIVE_TYPES.get(getattr(parse, "func", parse), ((), "a string"))
+    if type(value) not in types:
+        raise ValueError(f"expected {expected}")
+    if not isinstance(value, list):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if not all(isinstance(item, str) for item in value):
+        raise ValueError("expected a list of strings")
+    separator = "\n" if parse is parse_headers else ","
+    return separator.join(value) or separator
+
+
+def resolve_paths(text: str, parse: Callable[[str], Any], folder: Path) -> str:
+    """Return the text of a setting with its paths made absolute, relative to *folder*."""
+    if not text:
+        return text
+    if parse in {parse_directory, parse_file, parse_output_file}:
+        return str(folder / _expanded(text))
+    if parse is parse_service and ":" in text:
+        file, _, name = text.rpartition(":")
+        return f"{folder / _expanded(file)}:{name}"
+    if parse is parse_dataset and text not in DATASETS:
+        return str(folder / _expanded(text))
+    if parse is parse_headers:
+        return "\n".join(_resolve_header(line, folder) for line in text.splitlines())
+    return text
+
+
+def _resolve_header(line: str, folder: Path) -> str:
+    """Return the line of a header with the path of its file made absolute."""
+    name, at, file = line.partition("@")
+    is_file = at and name.rstrip().endswith(":") and name.count(":") == 1
+    return f"{name}@{folder / _expanded(file.strip())}" if is_file else line
+
+
 def _absolute(text: str) -> Path:
     try:
-        return Path(text).expanduser().absolute()
+        return _expanded(text).absolute()
+    except FileNotFoundError:
+        raise ValueError("it is relative to the working directory, which no longer exists") from None
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError(f"cannot expand {text.partition('/')[0]!r}: no such user") from None
+        start = text.partition("/")[0]
+        reason = "there is no home directory" if start == "~" else "no such user"
+        raise ValueError(f"cannot expand {start!r}: {reason}") from None
+
+
+NATIVE_TYPES: dict[Callable[..., Any], tuple[tuple[type, ...], str]] = {
+    parse_switch: ((bool,), "true or false"),
+    parse_number: ((int, float), "a number"),
+    parse_whole_number: ((int,), "a whole number"),
+    parse_seconds: ((int, float), "a number of seconds"),
+    parse_waiting_time: ((int, float), "a number of seconds"),
+    parse_port: ((int,), "a whole number, or a string such as '3001+'"),
+    parse_list: ((list,), "a list of strings, or a string"),
+    parse_groups: ((list,), "a list of strings, or a string"),
+    parse_algorithms: ((list,), "a list of strings, or a string"),
+    parse_headers: ((list,), "a list of strings, or a string"),
+}
+"""By parser: types of TOML that the value may have besides a string, and their description."""

@@ -17,12 +17,14 @@ from tier0.core.errors import SettingsError
 from tier0.core.setting_parsers import ALGORITHMS, DATASETS, Port
 
 __all__ = [
-    "ALGORITHMS", "DATASETS", "NOT_GIVEN", "PYTEST", "TABLE", "Port", "Setting", "Settings",
-    "merge_settings", "read_setting", "remove_report", "rows_for",
+    "ALGORITHMS", "DATASETS", "NOT_GIVEN", "PYTEST", "TABLE", "IniValue", "Port", "Setting", "Settings",
+    "merge_settings", "read_setting", "remove_report", "rows_for", "text_of_variable", "why_ignored",
 ]  # fmt: skip
 NOT_GIVEN = "default"
 """The source of a setting that is at its default."""
 PYTEST = "pytest"
+SERVICE_ADDRESS = ("tcp://", "udp://", "sctp://")
+"""How Kubernetes and Docker begin the value of TIER0_PORT in containers that see a service called tier0."""
 DATA, TRAINING, SERVICE, MODEL, CHECKS, REPORT = "Data", "Training", "Service", "Model", "Checks", "Report"
 """Sections of a command's help."""
 
@@ -96,7 +98,7 @@ class Settings:
         "Random seed; the same seed trains the same model",
     )
     dask: str | None = _setting(
-        "", parsers.parse_text, "tcp://HOST:PORT", TRAINING, "run",
+        "", parsers.parse_scheduler, "tcp://HOST:PORT", TRAINING, "run",
         "Address of a Dask scheduler, whose workers fit the models of steps 4 and 5",
     )
     startup_timeout: float = _setting(
@@ -115,7 +117,7 @@ class Settings:
         argument_of=("verify", "contract"),
     )
     service: str | None = _setting(
-        "", parsers.parse_text, "FILE.py:CLASS", SERVICE, "pytest",
+        "", parsers.parse_service, "FILE.py:CLASS", SERVICE, "pytest",
         "BentoML service of your own to start and check",
     )
     header: Mapping[str, str] = _setting(
@@ -196,6 +198,8 @@ class Settings:
     )
     # fmt: on
     sources: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    """Variables that are not settings although they have such a name, each with the reason."""
 
     def describe_changed(self) -> str:
         """Return the settings that are not at their default, each with its source, on one line."""
@@ -272,6 +276,20 @@ class Setting(NamedTuple):
         return self.defaults.get(command, self.default)
 
 
+class IniValue(NamedTuple):
+    """The value of a key in pytest's configuration.
+
+    Attributes:
+        value: text, or a value of a TOML file.
+        place: name of the file, or the option that overrides it, for messages.
+        folder: folder to which paths in the value are relative.
+    """
+
+    value: Any
+    place: str
+    folder: Path
+
+
 TABLE = tuple(Setting(row.name, **row.metadata) for row in fields(Settings) if row.metadata)
 _BY_NAME = {row.name: row for row in TABLE}
 
@@ -284,7 +302,7 @@ def rows_for(command: str) -> tuple[Setting, ...]:
 def merge_settings(
     options: Mapping[str, str | None],
     environ: Mapping[str, str],
-    ini: Mapping[str, str | None] | None = None,
+    ini: Mapping[str, IniValue] | None = None,
     *,
     command: str = PYTEST,
 ) -> Settings:
@@ -293,7 +311,7 @@ def merge_settings(
     Args:
         options: texts of options, by the names of `Settings`; None for an option that was not given.
         environ: environment variables.
-        ini: texts of pytest's ini file, by the names of `Settings`.
+        ini: values of pytest's configuration, by the names of `Settings`.
         command: ``pytest``, or a command of ``tier0``; other settings stay at their default.
 
     Raises:
@@ -307,7 +325,10 @@ def merge_settings(
             values[row.name], sources[row.name] = _read(row, options, environ, ini or {}, command)
         else:
             values[row.name], sources[row.name] = row.parse(row.default), NOT_GIVEN
-    settings = Settings(**values, sources=sources)
+    reasons = (
+        why_ignored(row, environ) for row in rows_for(command) if sources[row.name] != row.spelling(command)
+    )
+    settings = Settings(**values, sources=sources, ignored=tuple(filter(None, reasons)))
     _check_contradictions(settings, command)
     return settings
 
@@ -316,7 +337,7 @@ def read_setting(
     name: str,
     options: Mapping[str, str | None],
     environ: Mapping[str, str],
-    ini: Mapping[str, str | None] | None = None,
+    ini: Mapping[str, IniValue] | None = None,
     *,
     command: str = PYTEST,
 ) -> Any:
@@ -338,19 +359,38 @@ def remove_report(path: Path) -> None:
         path.unlink()
 
 
+def text_of_variable(row: Setting, environ: Mapping[str, str]) -> str | None:
+    """Return the text of a setting's variable; None if it is not set, or is not the setting."""
+    return None if why_ignored(row, environ) else environ.get(row.variable)
+
+
+def why_ignored(row: Setting, environ: Mapping[str, str]) -> str:
+    """Return why a variable with the name of a setting is ignored; empty if it is not ignored."""
+    text = environ.get(row.variable, "")
+    if row.parse is not parsers.parse_port or not text.startswith(SERVICE_ADDRESS):
+        return ""
+    return (
+        f"environment variable {row.variable}={text} is ignored: Kubernetes or Docker sets it to the address "
+        "of a service called tier0"
+    )
+
+
 def _read(
     row: Setting,
     options: Mapping[str, str | None],
     environ: Mapping[str, str],
-    ini: Mapping[str, str | None],
+    ini: Mapping[str, IniValue],
     command: str,
 ) -> tuple[Any, str]:
     """Return the value of a setting and its source."""
-    text, source = _first_given(row, options, environ, ini, command)
+    given, source, folder = _first_given(row, options, environ, ini, command)
     try:
-        return row.parse(text), source
+        text = parsers.text_of(given, row.parse)
+        if row.is_repeatable and source != NOT_GIVEN and not text.strip():
+            raise ValueError("it is empty; remove it, or give a value")  # noqa: TRY301 - a message like the others
+        return row.parse(text if folder is None else parsers.resolve_paths(text, row.parse, folder)), source
     except ValueError as problem:
-        shown = "(hidden)" if row.is_secret else repr(text)
+        shown = "(hidden)" if row.is_secret else repr(given)
         raise SettingsError(
             f"invalid value {shown} for {source}: {problem}.\n"
             f"  {row.spelling(command)} {row.metavar}: {row.help}",
@@ -363,17 +403,18 @@ def _first_given(
     row: Setting,
     options: Mapping[str, str | None],
     environ: Mapping[str, str],
-    ini: Mapping[str, str | None],
+    ini: Mapping[str, IniValue],
     command: str,
-) -> tuple[str, str]:
-    """Return the text of a setting and its source."""
+) -> tuple[Any, str, Path | None]:
+    """Return the value of a setting as it was given, its source, and the folder of its relative paths."""
     if (text := options.get(row.name)) is not None:
-        return text, row.spelling(command)
-    if (text := environ.get(row.variable)) is not None:
-        return text, f"environment variable {row.variable}"
-    if text := ini.get(row.name):
-        return text, f"ini key {row.ini}"
-    return row.default_for(command), NOT_GIVEN
+        return text, row.spelling(command), None
+    if (text := text_of_variable(row, environ)) is not None:
+        return text, f"environment variable {row.variable}", None
+    found = ini.get(row.name)
+    if found is not None and found.value != "":
+        return found.value, f"ini key {row.ini} in {found.place}", found.folder
+    return row.default_for(command), NOT_GIVEN, None
 
 
 def _check_contradictions(settings: Settings, command: str) -> None:

@@ -14,12 +14,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-from tier0.core.child_environment import child_environment
-from tier0.core.errors import ModelChangedError, Tier0Error
+from tier0.core.child_environment import child_environment, extend_import_path
+from tier0.core.errors import ModelChangedError, Tier0Error, missing_extra
 
 TASK_TIMEOUT = 120.0
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
@@ -49,32 +50,34 @@ class WorkerProcess:
                 text=True,
             )
 
-    def execute(self, task: Mapping[str, Any], *, close_after: bool = True) -> dict[str, Any]:
+    def execute(
+        self, task: Mapping[str, Any], *, close_after: bool = True, timeout: float = TASK_TIMEOUT
+    ) -> dict[str, Any]:
         """Execute a task, and return its outcome.
 
         Args:
             task: task as JSON types.
             close_after: end the process after the task; a failed task always ends it.
+            timeout: seconds after which the process is killed.
 
         Raises:
             Tier0Error: the task failed; the message is from the process.
         """
-        timer = threading.Timer(TASK_TIMEOUT, self._process.kill)
+        timer = threading.Timer(timeout, self._process.kill)
         timer.start()
         outcome: dict[str, Any] = {}
         try:
-            self._process.stdin.write(json.dumps(task) + "\n")  # type: ignore[union-attr]  # both are pipes
-            self._process.stdin.flush()  # type: ignore[union-attr]
+            with suppress(BrokenPipeError):  # the process has ended, perhaps with an outcome
+                self._process.stdin.write(json.dumps(task) + "\n")  # type: ignore[union-attr]  # both are pipes
+                self._process.stdin.flush()  # type: ignore[union-attr]
             outcome = json.loads(self._process.stdout.readline() or "{}")  # type: ignore[union-attr]
-        except BrokenPipeError:
-            pass
         finally:
             timer.cancel()
             if close_after or not outcome or "error" in outcome:
                 self._end()
         if not outcome:
             if timer.finished.is_set() and self._process.returncode == -signal.SIGKILL:
-                raise Tier0Error(f"{self._module} did not finish within {TASK_TIMEOUT:g} s")
+                raise Tier0Error(f"{self._module} did not finish within {timeout:g} s")
             output = self._errors.read_text(encoding="utf-8", errors="replace").strip()[-ERROR_LENGTH:]
             status = self._process.returncode
             raise Tier0Error(f"{self._module} ended with status {status}: {output or 'no output'}")
@@ -82,15 +85,20 @@ class WorkerProcess:
             raise (ModelChangedError if outcome.get("changed") else Tier0Error)(outcome["error"])
         return outcome
 
-    def close(self) -> None:
-        """Kill the process."""
+    def close(self, timeout: float = 0.0) -> None:
+        """Kill the process; before that, terminate it if it has a *timeout* in seconds to end by itself."""
+        if timeout:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
         self._process.kill()
         self._end()
 
     def _end(self) -> None:
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with suppress(BrokenPipeError):  # a task that the ended process did not read
+                    stream.close()
         self._process.wait()
 
 
@@ -103,6 +111,7 @@ def main() -> None:
     """
     outcome_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    extend_import_path()
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_tasks, args=(tasks,), daemon=True).start()
     try:
@@ -112,7 +121,7 @@ def main() -> None:
     except Tier0Error as problem:
         outcome = {"error": str(problem), "changed": isinstance(problem, ModelChangedError)}
     except Exception as problem:  # noqa: BLE001 - reported to the parent
-        outcome = {"error": f"{type(problem).__name__}: {problem}"}
+        outcome = {"error": str(missing_extra(problem) or f"{type(problem).__name__}: {problem}")}
     _write(outcome, outcome_stream)
     os._exit(0)  # skips the teardown of the imported libraries
 

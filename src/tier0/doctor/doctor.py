@@ -20,21 +20,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from packaging.requirements import Requirement
 
+from tier0.core.errors import Tier0Error
 from tier0.core.provenance import version_of
+from tier0.doctor.finding import Finding
+from tier0.doctor.layout import Layout
 from tier0.doctor.requirements import (
+    ALGORITHM_OF,
     DISTRIBUTION,
     MAIN_JOB,
     NEEDED_FOR,
+    USES,
     Group,
     Metadata,
     install_command,
     missing_of,
     without_markers,
 )
+from tier0.doctor.trial import NEEDED_FOR as NEEDS_REGISTRATION
+from tier0.doctor.trial import REGISTRATION, failed_registration
 
 SCHEMA = 1
 PLUGIN = "tier0.pytest_plugin"
@@ -42,33 +49,10 @@ NOT_READ_BY_SERVE = {"BENTOML_HOME", "BENTOML_SERVICE_URL", "BENTOML_DO_NOT_TRAC
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - nothing is written there
 MIN_FREE_BYTES = 200_000_000
 PR_GET_CHILD_SUBREAPER = 37
+TRIAL_TIMEOUT = 90.0
+FOR_SERVERS_ALONE = {"the plugin", "loopback"}
+"""Findings that do not matter for a registration."""
 PYTEST_FILES = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-
-Status = Literal["ok", "missing", "warns"]
-
-
-class Finding(NamedTuple):
-    """The result of one probe.
-
-    Attributes:
-        status: ``missing`` if something must be installed or changed, ``warns`` if it may surprise.
-        name: name of what was examined.
-        found: state that was found.
-        needed_for: what does not work without it.
-        remedy: how to change it; empty if nothing needs to be changed.
-        main_job: True if ``pytest -m tier0_bentoml`` needs it.
-    """
-
-    status: Status
-    name: str
-    found: str
-    needed_for: str
-    remedy: str = ""
-    main_job: bool = False
-
-    def __str__(self) -> str:
-        remedy = f" → {self.remedy}" if self.remedy else ""
-        return f"{self.status:<9}{self.name:<20}  {self.found} (for {self.needed_for}){remedy}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +61,7 @@ class Environment:
 
     Attributes:
         variables: environment variables.
-        folder: working directory.
+        folder: working directory; None if it was deleted.
         python: path of the interpreter.
         version: version of the interpreter.
         system: platform, as in `sys.platform`.
@@ -87,7 +71,7 @@ class Environment:
     """
 
     variables: Mapping[str, str]
-    folder: Path
+    folder: Path | None
     python: str
     version: str
     system: str
@@ -101,7 +85,7 @@ class Environment:
         plugins = frozenset(point.name for point in importlib.metadata.entry_points(group="pytest11"))
         return cls(
             os.environ,
-            Path.cwd(),
+            _working_directory(),
             sys.executable,
             platform.python_version(),
             sys.platform,
@@ -126,7 +110,7 @@ class Environment:
         The files are those of the nearest directory that has some.
         """
         lines = [self.variables.get("PYTEST_ADDOPTS", "")]
-        for directory in (self.folder, *self.folder.parents):
+        for directory in [] if self.folder is None else (self.folder, *self.folder.parents):
             files = [directory / name for name in PYTEST_FILES if (directory / name).is_file()]
             if files:
                 texts = [path.read_text(encoding="utf-8", errors="replace") for path in files]
@@ -136,13 +120,61 @@ class Environment:
         return "\n".join(lines)
 
 
+def _working_directory() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
 def examine(environment: Environment) -> list[Finding]:
     """Return the findings of all probes; takes less than a second."""
     return [finding for probe in PROBES for finding in probe(environment)]
 
 
+def try_out(environment: Environment, findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings of trials in a process of their own; it takes seconds, but at most `TRIAL_TIMEOUT`.
+
+    A model is registered in a private store, which is deleted afterwards.
+
+    Args:
+        environment: the environment of this process.
+        findings: what `examine` found; if something that a registration needs is missing, none is tried.
+    """
+    if reason := _reason_not_to_try(environment, findings):
+        return [Finding("warns", REGISTRATION, f"not tried: {reason}", NEEDS_REGISTRATION)]
+    from tier0.core.worker_process import WorkerProcess  # noqa: PLC0415 - needs the packages of the base
+    from tier0.serving.workspace import Workspace  # noqa: PLC0415
+
+    try:
+        workspace = Workspace.create()
+        try:
+            process = WorkerProcess("tier0.doctor.trial", workspace.folder("d"))
+            try:
+                outcome = process.execute({}, timeout=TRIAL_TIMEOUT)
+            finally:
+                process.close()
+        finally:
+            workspace.close()
+    except (Tier0Error, OSError) as problem:
+        return [failed_registration(str(problem))]
+    return [Finding(**finding) for finding in outcome["findings"]]
+
+
+def _reason_not_to_try(environment: Environment, findings: Iterable[Finding]) -> str:
+    """Return why a registration cannot be tried; empty if it can."""
+    absent = [
+        finding.found
+        for finding in findings
+        if finding.status == "missing" and finding.main_job and finding.name not in FOR_SERVERS_ALONE
+    ]
+    if absent:
+        return "; ".join(absent)
+    return "" if environment.installed("scikit-learn") else "scikit-learn is not installed"
+
+
 def exit_status(findings: Iterable[Finding]) -> int:
-    """Return 2 if something is missing that the main job needs, and 0 otherwise."""
+    """Return 2 if something is missing that registering and serving a model needs, and 0 otherwise."""
     return 2 if any(finding.status == "missing" and finding.main_job for finding in findings) else 0
 
 
@@ -158,10 +190,28 @@ def repair_command(environment: Environment) -> str | None:
     return install_command(environment.lacking(), environment.metadata, environment.python)
 
 
+def uses(environment: Environment) -> dict[str, list[str]]:
+    """Return the uses of Tier0, each with the distributions that are missing for it."""
+    lacking = environment.lacking()
+    return {use.name: use.lacks(lacking) for use in USES}
+
+
 def conclusion(environment: Environment, findings: Iterable[Finding]) -> str:
-    """Return whether the main job can run, and the command that installs what is missing."""
-    outcome = "can run" if exit_status(findings) == 0 else "cannot run: see what is missing"
-    lines = ["", f"pytest -m tier0_bentoml {outcome}"]
+    """Return what can be done in this environment, and the command that installs what is missing."""
+    lacking = environment.lacking()
+    lines = [""]
+    for use in USES:
+        missing = use.lacks(lacking)
+        outcome = f"needs {', '.join(missing)}" if missing else "its packages are installed"
+        lines.append(f"To {use.name} ({use.commands}): {outcome}")
+    absent = [
+        ALGORITHM_OF[one.name] for group in lacking.values() for one in group if one.name in ALGORITHM_OF
+    ]
+    if absent and not USES[-1].lacks(lacking):
+        lines.append(f"Leave {' and '.join(absent)} out of --tier0-algorithms, or install what is missing")
+    broken = [finding.name for finding in findings if finding.status == "missing" and finding.main_job]
+    if broken:
+        lines.append(f"To be mended first: {', '.join(broken)}")
     if command := repair_command(environment):
         needed = " ".join(shlex.quote(text) for text in requirements_to_install(environment))
         lines += ["This command installs all that is missing:", f"  {command}"]
@@ -176,6 +226,7 @@ def as_document(environment: Environment, findings: Sequence[Finding]) -> dict[s
         "verdict": "pass" if exit_status(findings) == 0 else "fail",
         "python": environment.python,
         "findings": [finding._asdict() for finding in findings],
+        "uses": uses(environment),
         "requirements": requirements_to_install(environment),
         "command": repair_command(environment),
     }
@@ -190,6 +241,21 @@ def python(environment: Environment) -> Iterator[Finding]:
     else:
         remedy = f"create an environment with Python {required}: python3 -m venv"
         yield Finding("missing", "Python", found, "everything", remedy, main_job=True)
+
+
+def layout(environment: Environment) -> Iterator[Finding]:
+    """Yield the layout of the environment."""
+    names = [one.name for group in environment.metadata.groups for one in group.requirements]
+    yield Finding("ok", "layout", str(Layout.here([DISTRIBUTION, *names])), "everything")
+
+
+def working_directory(environment: Environment) -> Iterator[Finding]:
+    """Yield whether the working directory exists; nothing if it does."""
+    if environment.folder is None:
+        found = "it was deleted; configuration in it was not examined"
+        yield Finding(
+            "warns", "working directory", found, "commands with relative paths", "change to another"
+        )
 
 
 def packages(environment: Environment) -> Iterator[Finding]:
@@ -210,8 +276,7 @@ def packages(environment: Environment) -> Iterator[Finding]:
 def plugin(environment: Environment) -> Iterator[Finding]:
     """Yield whether pytest loads the plugin."""
     name, needed = "the plugin", "every --tier0 option and fixture"
-    conftest = environment.folder / "conftest.py"
-    is_in_conftest = conftest.is_file() and PLUGIN in conftest.read_text(encoding="utf-8", errors="replace")
+    is_in_conftest = environment.folder is not None and _is_named_in(environment.folder / "conftest.py")
     if environment.has_pytest_option(f"no:{PLUGIN}"):
         found = "switched off by pytest's options"
         remedy = f"remove -p no:{PLUGIN} from them"
@@ -227,6 +292,10 @@ def plugin(environment: Environment) -> Iterator[Finding]:
         yield Finding("missing", name, found, needed, remedy, main_job=True)
     else:
         yield Finding("ok", name, f"pytest loads {PLUGIN} by itself", needed)
+
+
+def _is_named_in(conftest: Path) -> bool:
+    return conftest.is_file() and PLUGIN in conftest.read_text(encoding="utf-8", errors="replace")
 
 
 def bentoml_command(_: Environment) -> Iterator[Finding]:
@@ -278,7 +347,7 @@ def bentoml_variables(environment: Environment) -> Iterator[Finding]:
         for name in environment.variables
         if name.startswith("BENTOML_") and name not in NOT_READ_BY_SERVE
     )
-    needed = "bentoml serve commands of your own; Tier0 removes these variables for its servers"
+    needed = "services of your own; the service and the commands of Tier0 do not get these variables"
     if names:
         found = f"{', '.join(names)} in the environment"
         yield Finding("warns", "BENTOML_*", found, needed, f"unset {' '.join(names)}")
@@ -290,8 +359,13 @@ def bentoml_home(environment: Environment) -> Iterator[Finding]:
     """Yield whether the user's own store can be read and written."""
     name = "BentoML's home"
     needed = "tier0 verify --model, tier0 serve; pytest -m tier0_bentoml uses a store of its own"
-    home = Path(environment.variables.get("BENTOML_HOME") or "~/bentoml").expanduser()
-    existing = next(path for path in (home, *home.absolute().parents) if path.exists())
+    try:
+        home = Path(environment.variables.get("BENTOML_HOME") or "~/bentoml").expanduser()
+        existing = next(path for path in (home, *home.absolute().parents) if path.exists())
+    except (RuntimeError, FileNotFoundError) as problem:  # no home directory, no working directory
+        remedy = "set BENTOML_HOME to a directory of yours, as an absolute path"
+        yield Finding("warns", name, f"its path is unknown: {problem}", needed, remedy)
+        return
     if existing.is_dir() and os.access(existing, os.R_OK | os.W_OK | os.X_OK):
         state = "" if existing == home else ", which does not exist yet"
         yield Finding("ok", name, f"{home}{state}", needed)
@@ -368,10 +442,13 @@ def _supports_subreapers() -> bool:
 def shadowing_files(environment: Environment) -> Iterator[Finding]:
     """Yield whether a file of this directory shadows a module of the standard library."""
     name, needed = "file names", "bentoml serve in this directory, which would hang at its start"
-    modules = {path.stem: path for path in environment.folder.glob("*.py")}
-    modules |= {path.parent.name: path for path in environment.folder.glob("*/__init__.py")}
+    if environment.folder is None:
+        return
+    folder = environment.folder
+    modules = {path.stem: path for path in folder.glob("*.py")}
+    modules |= {path.parent.name: path for path in folder.glob("*/__init__.py")}
     shadowing = [
-        str(path.relative_to(environment.folder))
+        str(path.relative_to(folder))
         for module, path in sorted(modules.items())
         if module in sys.stdlib_module_names
     ]
@@ -384,6 +461,6 @@ def shadowing_files(environment: Environment) -> Iterator[Finding]:
 
 
 PROBES: tuple[Callable[[Environment], Iterator[Finding]], ...] = (
-    python, packages, plugin, bentoml_command, opik_plugin, litellm, bentoml_variables, bentoml_home,
-    temporary_folder, shared_memory, loopback, guard, shadowing_files,
+    python, layout, packages, plugin, bentoml_command, opik_plugin, litellm, bentoml_variables, bentoml_home,
+    working_directory, temporary_folder, shared_memory, loopback, guard, shadowing_files,
 )  # fmt: skip

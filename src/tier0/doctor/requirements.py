@@ -33,7 +33,8 @@ NEEDED_FOR = {
     "pytest-xdist": "pytest -n",
 }
 """Purpose of each group of packages, in their order; a package belongs to the first group that has it."""
-MAIN_JOB = {BASE, "bentoml", "pipeline", "pytest-asyncio"}
+MAIN_JOB = {BASE, "bentoml"}
+"""Groups without which no model can be registered and served."""
 
 
 class Group(NamedTuple):
@@ -53,6 +54,55 @@ class Group(NamedTuple):
     def label(self) -> str:
         """Name in the output of the command."""
         return f"[{self.extra}]" if self.extra else self.name
+
+
+class Use(NamedTuple):
+    """A use of Tier0 that needs only some of the packages.
+
+    Attributes:
+        name: short name.
+        commands: how it is begun.
+        groups: names of the groups of packages that it needs.
+        packages: further distributions that it needs.
+    """
+
+    name: str
+    commands: str
+    groups: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+
+    def lacks(self, lacking: Mapping[Group, Iterable[Requirement]]) -> list[str]:
+        """Return the distributions that are missing for it."""
+        return [
+            one.name
+            for group, missing in lacking.items()
+            for one in missing
+            if group.name in self.groups or one.name in self.packages
+        ]
+
+
+USES = (
+    Use("check a running service", "tier0 verify URL, pytest -m tier0_bentoml --tier0-url URL", (BASE,)),
+    Use(
+        "start and check a service of yours",
+        "pytest -m tier0_bentoml --tier0-service FILE.py:CLASS",
+        (BASE, "bentoml"),
+    ),
+    Use(
+        "register and serve a model of yours",
+        "tier0.register_model_for_serving, tier0 serve",
+        (BASE, "bentoml"),
+        ("scikit-learn",),
+    ),
+    Use(
+        "train, register and serve a model",
+        "pytest -m tier0_bentoml, tier0 run",
+        (BASE, "bentoml"),
+        ("scikit-learn", "pandas", "optuna", "mlflow"),
+    ),
+)
+ALGORITHM_OF = {"xgboost": "xgboost", "lightgbm": "lightgbm"}
+"""Distributions that only one algorithm of the training needs, to its name in --tier0-algorithms."""
 
 
 class Metadata(NamedTuple):

@@ -5,27 +5,54 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tier0.core.errors import InvalidRowError, RegistrationError
+from tier0.core.errors import InvalidRowError, RegistrationError, Tier0Error
+from tier0.core.outputs import PARTS
 from tier0.golden.edge_cases import MARGIN, Predict, edge_case_rows, synthetic_rows
+from tier0.golden.examples import as_container
 from tier0.golden.origins import EXAMPLE, SYNTHETIC
-from tier0.golden.prediction import Output, compute_output, use_one_thread
+from tier0.golden.prediction import (
+    Output,
+    compute_output,
+    has_several_outputs,
+    in_calling_thread,
+    predicted_array,
+    with_one_job,
+)
+from tier0.golden.returned import as_array, as_rows
 from tier0.golden.rows import GoldenRows, Origin
 from tier0.golden.signature import MAX_EXACT_INTEGER, Feature, Kind, Signature
 from tier0.golden.spread import Meter, measure
-from tier0.golden.tolerance import NO_SPREAD
+from tier0.golden.tolerance import (
+    ABSOLUTE_EPSILONS,
+    EPSILONS,
+    MAX_ROUNDING,
+    NO_SPREAD,
+    RELATIVE_EPSILONS,
+    ROW_ALONE_TOLERANCE,
+    Tolerance,
+    largest_magnitude,
+    spread_between,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 MAX_EXAMPLES = 200
 PROBED_ROWS = 3
+EVEN = 0.5
+"""The probability at which a multilabel classifier usually decides between its two values."""
+CONTAINER_NAMES = {"dataframe": "pandas DataFrame", "ndarray": "numpy array", "csr": "scipy CSR matrix"}
+HOW_TO_CONVERT = (
+    "Requests reach the model like this: convert them to what it takes in the first step of its pipeline"
+)
 MARGIN_TOLERANCES = 64
 """Distance of a row from the decision, in tolerances, so that rounding errors cannot change its label."""
 KIND_OF_DTYPE: dict[str, Kind] = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
@@ -42,14 +69,12 @@ def infer_signature(
         RegistrationError: the examples have values that JSON cannot represent, or the threshold does not fit
             the model.
     """
-    count = examples.shape[0] if getattr(examples, "shape", ()) else len(examples)
+    given, examples = examples, as_container(examples, _names_in(model) or feature_names)
+    count = examples.shape[0] if examples.shape else 0
     if not 0 < count <= MAX_EXAMPLES:
         raise RegistrationError(
             f"examples must have 1 to {MAX_EXAMPLES} rows, since they are stored with the model; got {count}"
         )
-    classes = tuple(np.asarray(getattr(model, "classes_", ())).tolist())
-    has_probabilities = bool(classes) and hasattr(model, "predict_proba")
-    _validate_threshold(threshold, classes, has_probabilities=has_probabilities)
     features, array_dtype = _features_of(examples, feature_names)
     known = vocabularies(model, [feature.name for feature in features])
     if not array_dtype:
@@ -64,15 +89,115 @@ def infer_signature(
     signature = Signature(
         features,
         container="csr" if _is_sparse(examples) else "ndarray" if array_dtype else "dataframe",
+        task="regression",
+        array_dtype=array_dtype or "float64",
+    )
+    rows = _rows_of(examples, signature)
+    with _one_thread(model):
+        with _named_failure(*_failure(signature, given, examples)):
+            predicted = _predictions_of(model, examples)
+        signature = _with_outputs(model, signature, predicted, examples, threshold)
+        return _with_missing(model, signature, rows)
+
+
+def _predictions_of(model: Any, examples: Any) -> Any:
+    rows, columns = examples.shape
+    returned = model.predict(examples)
+    if hasattr(examples, "columns") and len(returned) == columns != rows:
+        raise RegistrationError(
+            f"the model returned {columns} predictions for {rows} rows, one for each column, as a vectorizer "
+            "of texts does. Select the column of the texts in the first step of its pipeline"
+        )
+    return predicted_array(returned, rows)
+
+
+def _names_in(model: Any) -> list[str] | None:
+    """Return the names of the columns that the model was trained on; None if they are unknown."""
+    names = getattr(model, "feature_names_in_", None)
+    return None if names is None or not len(names) else [str(name) for name in names]
+
+
+def _with_outputs(
+    model: Any, signature: Signature, predicted: Any, examples: Any, threshold: float | None
+) -> Signature:
+    """Return the signature with the outputs of the model, whose predictions are *predicted*."""
+    has_several = has_several_outputs(predicted)
+    classes = _classes_of(model, predicted, has_several=has_several)
+    has_probabilities = (
+        bool(classes) and hasattr(model, "predict_proba") and _has_probabilities(model, examples)
+    )
+    _validate_threshold(
+        threshold, classes, has_probabilities=has_probabilities, has_several_outputs=has_several
+    )
+    return replace(
+        signature,
         task="classification" if classes else "regression",
         classes=classes,
         has_probabilities=has_probabilities,
         threshold=threshold,
-        array_dtype=array_dtype or "float64",
         has_intervals=not classes and hasattr(model, "predict_interval"),
+        has_several_outputs=has_several,
     )
-    with _one_thread(model):
-        return _with_missing(model, signature, _rows_of(examples, signature))
+
+
+def _classes_of(model: Any, predicted: Any, *, has_several: bool) -> tuple[Any, ...]:
+    """Return the labels of a classifier, for several outputs a list per output; empty for a regressor.
+
+    A multilabel classifier has a single ``classes_``, with the numbers of its outputs, or the two values of
+    each.
+    """
+    given = getattr(model, "classes_", None)
+    if given is None or not len(given):
+        return ()
+    per_output = [as_array(labels) for labels in given]
+    if all(labels.ndim == 0 for labels in per_output):
+        labels = as_rows(as_array(given), "class")
+        if not has_several:
+            return tuple(labels)
+        if predicted.ndim != 2:  # lists of different lengths, such as tags
+            return tuple(labels)
+        if set(predicted.ravel().tolist()) <= {0, 1}:  # whether each label applies
+            labels = np.array([0, 1]).astype(predicted.dtype).tolist()
+        return tuple(labels for _ in range(predicted.shape[1]))
+    lists = [as_rows(labels, "class") for labels in per_output]
+    return tuple(lists if has_several else lists[0])
+
+
+def _has_probabilities(model: Any, examples: Any) -> bool:
+    """Return whether ``predict_proba`` works: some estimators have it and raise when it is called."""
+    try:
+        model.predict_proba(examples)
+    except (AttributeError, NotImplementedError):
+        return False
+    except Exception:  # noqa: BLE001 - reported where the probabilities are needed
+        return True
+    return True
+
+
+def _failure(signature: Signature, given: Any, examples: Any) -> tuple[str, str]:
+    """Return the description and the remedy if the model fails for *examples*, made from those *given*."""
+    if given is examples:
+        return "the model failed for the examples", "Pass them in the form that the model was trained on"
+    what = f"the model fails for the {CONTAINER_NAMES[signature.container]} that was made from the examples"
+    if isinstance(given, (Mapping, list, tuple)):
+        return what, f"Pass examples with the dtypes of the training data. {HOW_TO_CONVERT}"
+    return what, HOW_TO_CONVERT
+
+
+@contextmanager
+def _named_failure(what: str, remedy: str) -> Iterator[None]:
+    """Raise errors of the model as a RegistrationError with a remedy."""
+    try:
+        yield
+    except RegistrationError:
+        raise
+    except InvalidRowError as refusal:
+        raise RegistrationError(f"the service would reject these examples: {refusal}") from refusal
+    except Tier0Error as problem:
+        raise RegistrationError(str(problem)) from problem
+    except Exception as problem:
+        first_line = next(iter(str(problem).strip().splitlines()), "")
+        raise RegistrationError(f"{what}: {type(problem).__name__}: {first_line}. {remedy}") from problem
 
 
 def make_golden_rows(
@@ -96,31 +221,25 @@ def make_golden_rows(
         return _make_golden_rows(model, signature, examples, synthetic, seed)
 
 
-def _make_golden_rows(
-    model: Any, signature: Signature, examples: Any, synthetic: int, seed: int
-) -> GoldenRows:
+def _make_golden_rows(model: Any, signature: Signature, given: Any, synthetic: int, seed: int) -> GoldenRows:
+    examples = as_container(given, signature.names if signature.container == "dataframe" else None)
     rows = _rows_of(examples, signature)
 
     def predict(rows: list[list[Any]]) -> Output:
         parsed = signature.parse([list(row) for row in rows])
         return compute_output(model, signature, signature.to_container(parsed))
 
-    direct = compute_output(model, signature, examples)
-    try:
-        output = predict(rows)
-    except InvalidRowError as refusal:
-        raise RegistrationError(f"the service would reject these examples: {refusal}") from refusal
+    with _named_failure(*_failure(signature, given, examples)):
+        direct = _direct_output(model, signature, given, examples)
+    container = CONTAINER_NAMES[signature.container]
+    with _named_failure(
+        f"the model fails for the {container} that a service makes from JSON", HOW_TO_CONVERT
+    ):
+        output, again = predict(rows), predict(rows)
+    _require_repeatable(_example_rows(signature, rows, output, Meter(), EXAMPLE), again)
     meter = measure(predict, rows, output)
     golden = _example_rows(signature, rows, output, meter, EXAMPLE)
-    # not to the last bit: for examples in column-major order, the linear algebra library uses other kernels
-    mismatch = golden.with_outputs(vars(direct)).compare(
-        vars(output), tolerance=golden.tolerances(same_arithmetic=False, same_batch=False)
-    )
-    if mismatch is not None:
-        raise RegistrationError(
-            f"the model returns different outputs when the examples are sent as JSON: {mismatch}. "
-            "Check the dtypes of the examples: they must match the training data."
-        )
+    _require_same(golden, direct, signature, examples)
     if synthetic:
         rows = synthetic_rows(signature, rows, synthetic, seed)
         output = predict(rows)
@@ -147,6 +266,85 @@ def _make_golden_rows(
         },
         seconds=seconds,
     )
+
+
+def _direct_output(model: Any, signature: Signature, given: Any, examples: Any) -> Output:
+    """Return the model's output for the examples as they were given, or else for their container."""
+    if given is not examples and not isinstance(given, (Mapping, list, tuple)):
+        with suppress(Exception):  # a model that was trained on frames of pandas can fail for other ones
+            return compute_output(model, signature, given)
+    return compute_output(model, signature, examples)
+
+
+def _require_repeatable(golden: GoldenRows, again: Output) -> None:
+    """Refuse a model whose outputs for the same rows in the same batch differ by more than rounding errors.
+
+    Raises:
+        RegistrationError: they differ; with the measured difference.
+    """
+    allowed = {}
+    for part in PARTS:
+        epsilon = max(EPSILONS["float32"], EPSILONS.get(golden.dtypes.get(part, ""), 0.0))
+        limit = min(RELATIVE_EPSILONS * epsilon, MAX_ROUNDING)
+        allowed[part] = Tolerance(limit, limit * largest_magnitude(getattr(golden, part) or []))
+    mismatch = golden.compare(vars(again), tolerance=allowed)
+    if mismatch is None:
+        return
+    largest = max(
+        spread_between(getattr(golden, part), getattr(again, part)).absolute
+        for part in PARTS
+        if getattr(golden, part)
+    )
+    measured = f"; largest difference {largest:.3g}" if largest else ""
+    raise RegistrationError(
+        "the model differs from itself: it was called twice with the same rows, and its outputs differ: "
+        f"{mismatch}{measured}. Make its predictions repeatable: switch dropout off "
+        "(evaluation mode), and draw no random numbers in predict"
+    )
+
+
+def _require_same(golden: GoldenRows, direct: Output, signature: Signature, examples: Any) -> None:
+    """Compare the outputs for the examples with those for the same examples after their way through JSON.
+
+    They need not be equal to the last bit: for examples in column-major order, the linear algebra library
+    uses other kernels.
+
+    Raises:
+        RegistrationError: they differ.
+    """
+    epsilon = max(EPSILONS.get(feature.value_dtype, 0.0) for feature in signature.features)
+    allowed = {
+        part: tolerance.widened(
+            relative=RELATIVE_EPSILONS * epsilon,
+            absolute=ABSOLUTE_EPSILONS
+            * max(epsilon, EPSILONS.get(golden.dtypes.get(part, ""), 0.0), ROW_ALONE_TOLERANCE)
+            * largest_magnitude(getattr(golden, part) or []),
+        )
+        for part, tolerance in golden.tolerances(same_arithmetic=False, same_batch=False).items()
+    }
+    mismatch = golden.with_outputs(vars(direct)).compare(
+        {part: getattr(golden, part) for part in PARTS}, tolerance=allowed
+    )
+    if mismatch is None:
+        return
+    raise RegistrationError(
+        f"the model returns different outputs when the examples are sent as JSON: {mismatch}. "
+        f"{_difference_of_dtypes(signature, examples)}"
+    )
+
+
+def _difference_of_dtypes(signature: Signature, examples: Any) -> str:
+    """Return a sentence on the columns that have another dtype after their way through JSON."""
+    if signature.container == "dataframe":
+        rebuilt = signature.to_container(_rows_of(examples, signature))
+        changed = [
+            f"{name!r} is {examples[name].dtype}, and {rebuilt[name].dtype} in the service"
+            for name in signature.names
+            if examples[name].dtype != rebuilt[name].dtype
+        ]
+        if changed:
+            return f"Column {changed[0]}: convert it before the model, or inside its pipeline"
+    return "Check that the examples have the form and the dtypes of the training data"
 
 
 def _example_rows(
@@ -212,9 +410,21 @@ def _is_close_call(golden: GoldenRows, index: int, threshold: float | None) -> b
         return False
     if golden.spreads.get("probabilities") == NO_SPREAD:
         return False
-    row = sorted(golden.probabilities[index])
-    decisive = (row[-1], row[-2]) if threshold is None else (golden.probabilities[index][1], threshold)
-    return golden.tolerance("probabilities", same_arithmetic=False, same_batch=False).allows(*decisive)
+    tolerance = golden.tolerance("probabilities", same_arithmetic=False, same_batch=False)
+    probabilities = golden.probabilities[index]
+    if threshold is not None:
+        return tolerance.allows(probabilities[1], threshold)
+    if not golden.has_several_outputs:
+        return _is_tie(probabilities, tolerance)
+    return any(
+        _is_tie(output, tolerance) if isinstance(output, list) else tolerance.allows(output, EVEN)
+        for output in probabilities
+    )
+
+
+def _is_tie(probabilities: Sequence[float], tolerance: Tolerance) -> bool:
+    *_, second, first = [-math.inf, *sorted(probabilities)]
+    return tolerance.allows(first, second)
 
 
 def golden_rows(
@@ -289,26 +499,22 @@ def _one_thread(model: Any) -> Iterator[None]:
 
     Finding the thread pools takes 4 ms.
     """
-    jobs = use_one_thread(model)
-    try:
-        with threadpool_limits(limits=1), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        if jobs:
-            model.set_params(**jobs)
+    with with_one_job(model), in_calling_thread(), threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _validate_threshold(
-    threshold: float | None, classes: tuple[Any, ...], *, has_probabilities: bool
+    threshold: float | None, classes: tuple[Any, ...], *, has_probabilities: bool, has_several_outputs: bool
 ) -> None:
     if threshold is None:
         return
-    if len(classes) != 2 or not has_probabilities:
+    if len(classes) != 2 or not has_probabilities or has_several_outputs:
         found = "predict_proba" if has_probabilities else "no predict_proba"
+        count = f"{len(classes)} {'outputs' if has_several_outputs else 'classes'}"
         raise RegistrationError(
             f"threshold = {threshold} requires a model with predict_proba and two classes; this model has "
-            f"{found} and {len(classes)} classes"
+            f"{found} and {count}"
         )
     if not 0 <= threshold <= 1:
         raise RegistrationError(f"threshold must be a number from 0 to 1, got {threshold}")
@@ -332,20 +538,24 @@ def _features_of(
         raise RegistrationError(f"feature_names has {len(names)} names for {width} columns")
     if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
         raise RegistrationError(f"feature_names must be unique strings, got {names!r}")
-    dtype = str(array.dtype)
+    dtype = array.dtype.name
     return tuple(Feature(name, KIND_OF_DTYPE[array.dtype.kind], dtype) for name in names), dtype
 
 
-def _feature_of(name: Any, column: Any) -> Feature:
-    if not isinstance(name, str):
-        raise RegistrationError(
-            f"column names of examples must be strings, since they are keys in JSON; got {name!r}"
-        )
+def _feature_of(name: str, column: Any) -> Feature:
     dtype = str(column.dtype)
     present = column.dropna()
     if dtype == "category":
-        vocabulary = tuple(column.cat.categories.tolist())
-        return Feature(name, _kind_of_values(name, vocabulary), dtype, categories=vocabulary)
+        index = column.cat.categories
+        vocabulary = tuple(_json_value(value) for value in index.tolist())
+        return Feature(
+            name,
+            _kind_of_values(name, vocabulary, "categories of "),
+            dtype,
+            categories=vocabulary,
+            categories_dtype=str(index.dtype),
+            is_ordered=bool(column.cat.ordered),
+        )
     kind = KIND_OF_DTYPE.get(getattr(column.dtype, "kind", "O"))
     if kind is None:
         kind = _kind_of_values(name, present.tolist())
@@ -353,15 +563,15 @@ def _feature_of(name: Any, column: Any) -> Feature:
     return Feature(name, kind, dtype, missing="none" if uses_none else "nan")
 
 
-def _kind_of_values(name: str, values: Sequence[Any]) -> Kind:
+def _kind_of_values(name: str, values: Sequence[Any], what: str = "") -> Kind:
     types = set(map(type, values))
     for kind, allowed in (("text", {str}), ("boolean", {bool}), ("integer", {int}), ("number", {int, float})):
         if types <= allowed:
             return kind  # type: ignore[return-value]
     found = ", ".join(sorted(kind.__name__ for kind in types))
     raise RegistrationError(
-        f"column {name!r} of examples must contain only text, only numbers or only booleans; found {found}. "
-        "Convert it before the model or inside its pipeline."
+        f"{what}column {name!r} of examples must contain only text, only numbers or only booleans; found "
+        f"{found}. Convert it before the model or inside its pipeline."
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from tier0.core.errors import RegistrationError
 from tier0.golden.origins import Origin
-from tier0.golden.signature import MAX_EXACT_INTEGER
+from tier0.golden.signature import MAX_EXACT_INTEGER, SMALL_FLOATS
 
 if TYPE_CHECKING:
     from tier0.golden.prediction import Output
@@ -96,7 +96,7 @@ def _draw(feature: Feature, column: list[Any], generator: random.Random) -> Any:
     if feature.kind == "integer":
         return generator.randint(min(present), max(present))
     number = generator.uniform(min(present), max(present))
-    return float(np.float32(number)) if feature.dtype == "float32" else number
+    return _in_precision(feature, number)
 
 
 def _changed(row: Row, position: int, value: Any) -> Row:
@@ -123,7 +123,7 @@ def _large(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
         if (
             feature.kind == "integer"
             and not feature.accepts_missing
-            and feature.dtype.lower().endswith(("int64", "object"))
+            and feature.value_dtype.endswith(("int64", "object"))
             and feature.categories is None
         ):
             yield _changed(base, position, MAX_EXACT_INTEGER + 1), Origin("large_integer", feature.name)
@@ -298,13 +298,20 @@ def _numeric(signature: Signature) -> list[int]:
 def _as_kind(feature: Feature, value: float) -> Any:
     if feature.kind == "integer":
         return round(value)
-    return float(np.float32(value)) if feature.dtype == "float32" else float(value)
+    return _in_precision(feature, float(value))
+
+
+def _in_precision(feature: Feature, number: float) -> float:
+    """Return the closest number that the column can hold."""
+    if feature.value_dtype not in SMALL_FLOATS:
+        return number
+    return float(np.dtype(feature.value_dtype).type(number))
 
 
 def _jumps(below: Any, above: Any) -> bool:
     """Return whether two outputs differ more than a continuous model's would after such a small step."""
     if isinstance(below, list) and isinstance(above, list):
-        return any(_jumps(*pair) for pair in zip(below, above, strict=True))
+        return len(below) != len(above) or any(map(_jumps, below, above))
     if isinstance(below, float) and isinstance(above, float):
         return not math.isclose(below, above, rel_tol=JUMP, abs_tol=JUMP)
     return bool(below != above)

@@ -133,7 +133,8 @@ def _output(output: Any, part: str, rows: int) -> dict[str, Any]:
 
 def _spread(value: Any, field: str) -> Spread:
     spread = _object(value, field)
-    return Spread(*(_number(spread.get(name), f"{field}.{name}") for name in ("absolute", "relative")))
+    absolute, relative = (_number(spread.get(name), f"{field}.{name}") for name in ("absolute", "relative"))
+    return Spread(absolute, relative, _number(spread.get("repeated", 0.0), f"{field}.repeated"))
 
 
 def _origin(value: Any, field: str) -> Origin:

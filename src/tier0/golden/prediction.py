@@ -5,17 +5,24 @@ The training process uses it on the model in memory, and the worker on the model
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tier0.core.errors import Tier0Error
+from tier0.golden.returned import as_array, as_rows, is_list_per_output, joined_outputs
 
 if TYPE_CHECKING:
     from tier0.golden.signature import Signature
+
+MAX_PARTS = 200_000
+ATOMS = (str, bytes, int, float, complex, bool, type(None), np.generic)
 
 
 @dataclass(frozen=True)
@@ -23,10 +30,10 @@ class Output:
     """Output of a model for some rows, as JSON types.
 
     Attributes:
-        predictions: one label (classification) or number (regression) per row; None where the model returned
-            None.
-        probabilities: for each row, one number per class in the order of the signature's classes; None if the
-            model has none.
+        predictions: one label (classification) or number (regression) per row, or a list of them for a model
+            with several outputs; None where the model returned None.
+        probabilities: for each row, one number per class in the order of the signature's classes; for a model
+            with several outputs, one number or one list of numbers per output; None if the model has none.
         intervals: for each row, the lower and the upper bound of its prediction; None if the model has none.
         dtypes: dtypes of the arrays that the model returned, by part.
     """
@@ -54,7 +61,7 @@ LABELS_ARE_THE_MOST_PROBABLE = {
     "DecisionTreeClassifier",
     "HistGradientBoostingClassifier",
 }
-"""Classifiers whose ``predict`` returns the first class with the highest ``predict_proba``."""
+"""Classifiers that, with one output, predict the first class with the highest ``predict_proba``."""
 
 
 def compute_output(model: Any, signature: Signature, container: Any, *, once: bool = False) -> Output:
@@ -68,41 +75,103 @@ def compute_output(model: Any, signature: Signature, container: Any, *, once: bo
             which `labels_follow` returns True.
 
     Raises:
-        Tier0Error: the output has another number of rows, or a number that is not finite.
+        Tier0Error: the output has another number of rows or another shape, or a value that JSON cannot
+            represent.
     """
+    with in_calling_thread():
+        return _compute_output(model, signature, container, once=once)
+
+
+def in_calling_thread() -> AbstractContextManager[Any]:
+    """Return a context in which scikit-learn ignores every ``n_jobs``, also of estimators within others.
+
+    With several threads, the last bits of a sum depend on the order in which they finish. The model itself
+    is not changed.
+    """
+    joblib = sys.modules.get("joblib")
+    return nullcontext() if joblib is None else joblib.parallel_config(backend="sequential")
+
+
+def _compute_output(model: Any, signature: Signature, container: Any, *, once: bool) -> Output:
+    rows = container.shape[0]
     dtypes: dict[str, np.dtype[Any]] = {}
-    probabilities = np.asarray(model.predict_proba(container)) if signature.has_probabilities else None
-    if probabilities is not None:
-        dtypes["probabilities"] = probabilities.dtype
-    if signature.threshold is not None and probabilities is not None:
-        chosen = (probabilities[:, 1] >= signature.threshold).astype(int)
-        predictions = [signature.classes[index] for index in chosen.tolist()]
-    elif once and probabilities is not None:
-        predictions = [signature.classes[index] for index in probabilities.argmax(axis=1).tolist()]
+    probabilities = intervals = None
+    if signature.has_probabilities:
+        probabilities, dtypes["probabilities"] = _probabilities(
+            model.predict_proba(container), signature, rows
+        )
+    if probabilities is not None and signature.threshold is not None:
+        second = np.asarray(probabilities, dtype=dtypes["probabilities"])[:, 1]
+        predictions = [
+            signature.classes[index] for index in (second >= signature.threshold).astype(int).tolist()
+        ]
+    elif probabilities is not None and once:
+        chosen = np.asarray(probabilities).argmax(axis=1).tolist()
+        predictions = [signature.classes[index] for index in chosen]
     else:
-        predicted = _one_per_row(np.asarray(model.predict(container)))
-        dtypes["predictions"] = predicted.dtype
-        predictions = predicted.tolist()
-    _validate_predictions(predictions, container.shape[0])
-    if probabilities is not None:
-        _validate_probabilities(probabilities, (container.shape[0], len(signature.classes)))
-    intervals = None
+        predictions, dtypes["predictions"] = _predictions(model.predict(container), signature, rows)
     if signature.has_intervals:
         bounds = np.asarray(model.predict_interval(container))
         dtypes["intervals"] = bounds.dtype
         intervals = bounds.astype(float)
         _validate_intervals(predictions, intervals)
-    return Output(
-        predictions,
-        None if probabilities is None else probabilities.tolist(),
-        None if intervals is None else intervals.tolist(),
-        dtypes,
-    )
+    return Output(predictions, probabilities, None if intervals is None else intervals.tolist(), dtypes)
 
 
-def _one_per_row(predicted: Any) -> Any:
-    """Return predictions of shape (rows,), also for CatBoost and Keras models that return shape (rows, 1)."""
-    return predicted[:, 0] if predicted.ndim == 2 and predicted.shape[1] == 1 else predicted
+def predicted_array(returned: Any, rows: int) -> Any:
+    """Return what ``predict`` returned as an array with one entry per row.
+
+    Raises:
+        Tier0Error: it has another number of rows.
+    """
+    predicted = as_array(returned)
+    if predicted.ndim == 0:
+        raise Tier0Error(
+            f"the model's predict returned {type(returned).__name__}, expected an array with one "
+            "prediction per row"
+        )
+    if len(predicted) != rows:
+        raise Tier0Error(f"the model returned {len(predicted)} predictions for {rows} rows")
+    return predicted
+
+
+def has_several_outputs(predicted: Any) -> bool:
+    """Return whether *predicted* (see `predicted_array`) has a list per row instead of a single value."""
+    if predicted.ndim == 1:
+        return predicted.dtype.kind == "O" and any(
+            isinstance(row, (list, tuple, np.ndarray)) for row in predicted
+        )
+    return bool(predicted.size != len(predicted))
+
+
+def _predictions(returned: Any, signature: Signature, rows: int) -> tuple[list[Any], np.dtype[Any]]:
+    predicted = predicted_array(returned, rows)
+    if signature.has_several_outputs != has_several_outputs(predicted) and predicted.ndim == 1:
+        expected = "a list of values" if signature.has_several_outputs else "one value"
+        raise Tier0Error(
+            f"the model returned predictions of shape {predicted.shape}, expected {expected} per row"
+        )
+    if not signature.has_several_outputs:  # CatBoost and Keras return one value per row in shape (rows, 1)
+        if predicted.size != rows:
+            raise Tier0Error(f"the model returned predictions of shape {predicted.shape}, expected ({rows},)")
+        predicted = predicted.reshape(rows)
+    return as_rows(predicted, "prediction"), predicted.dtype
+
+
+def _probabilities(returned: Any, signature: Signature, rows: int) -> tuple[list[Any], np.dtype[Any]]:
+    if signature.has_several_outputs and is_list_per_output(returned, len(signature.classes), rows):
+        values = joined_outputs(returned, "probability")
+        return values, np.result_type(*(as_array(part) for part in returned))
+    if is_list_per_output(returned, 1, rows):  # a classifier for several outputs, fitted with one
+        returned = returned[0]
+    array = as_array(returned)
+    expected = (rows, len(signature.classes))
+    if array.shape != expected:
+        raise Tier0Error(
+            f"the model returned probabilities of shape {array.shape}, expected {expected}"
+            + (" or one array per output" if signature.has_several_outputs else "")
+        )
+    return as_rows(array, "probability"), array.dtype
 
 
 def labels_follow(model: Any) -> bool:
@@ -127,34 +196,57 @@ def estimator_of(model: Any) -> Any:
     return estimator_of(estimator.estimator) if type(estimator).__module__.startswith("tier0.") else estimator
 
 
-def use_one_thread(model: Any) -> dict[str, Any]:
-    """Set every ``n_jobs`` of *model* to 1, and return the old values.
+def use_one_thread(model: Any) -> None:
+    """Set every ``n_jobs`` of *model*, a model of this process, and of the estimators within it to 1.
 
-    With several threads, the last bit of a sum depends on the order in which they finish.
+    It is needed beside `in_calling_thread`, since libraries for gradient boosting start threads of their own.
     """
-    parameters = model.get_params(deep=True) if hasattr(model, "get_params") else {}
-    jobs = {name: value for name, value in parameters.items() if name.rpartition("__")[2] == "n_jobs"}
-    if jobs:
-        model.set_params(**dict.fromkeys(jobs, 1))
-    return jobs
+    for part in parts_of(model):
+        if "n_jobs" in vars(part):
+            vars(part)["n_jobs"] = 1
+        if type(part).__name__ == "Booster" and hasattr(part, "set_param"):
+            part.set_param({"nthread": 1})
 
 
-def _validate_predictions(predictions: list[Any], rows: int) -> None:
-    if len(predictions) != rows:
-        raise Tier0Error(f"the model returned {len(predictions)} predictions for {rows} rows")
-    if float not in set(map(type, predictions)):
-        return
-    if any(isinstance(value, float) and not math.isfinite(value) for value in predictions):
-        raise Tier0Error("the model predicted a number that is not finite")
+@contextmanager
+def with_one_job(model: Any) -> Iterator[None]:
+    """Set every ``n_jobs`` within *model*, which belongs to the user, to 1, and then back to its value."""
+    jobs = [(vars(part), vars(part)["n_jobs"]) for part in parts_of(model) if "n_jobs" in vars(part)]
+    for attributes, _ in jobs:
+        attributes["n_jobs"] = 1
+    try:
+        yield
+    finally:
+        for attributes, value in jobs:
+            attributes["n_jobs"] = value
 
 
-def _validate_probabilities(probabilities: Any, expected: tuple[int, int]) -> None:
-    if probabilities.shape != expected:
-        raise Tier0Error(
-            f"the model returned probabilities of shape {probabilities.shape}, expected {expected}"
-        )
-    if not np.isfinite(probabilities).all():
-        raise Tier0Error("the model returned a probability that is not finite")
+def parts_of(model: Any) -> Iterator[Any]:
+    """Yield *model* and the objects within it, outer ones first, at most `MAX_PARTS`.
+
+    They are found in attributes, lists, tuples, sets, dicts and arrays of objects, as meta-estimators hold
+    what they fitted.
+    """
+    waiting = deque([model])
+    seen = {id(model)}
+    for _ in range(MAX_PARTS):
+        if not waiting:
+            return
+        part = waiting.popleft()
+        inner: list[Any] = []
+        if isinstance(part, Mapping):
+            inner += part.values()
+        elif isinstance(part, (list, tuple, set, frozenset, deque)):
+            inner += part
+        elif isinstance(part, np.ndarray):
+            inner += part.ravel().tolist() if part.dtype.kind == "O" else []
+        if hasattr(part, "__dict__") and not isinstance(part, (type, ModuleType, FunctionType)):
+            yield part
+            inner += vars(part).values()
+        for item in inner:
+            if id(item) not in seen and not isinstance(item, ATOMS):
+                seen.add(id(item))
+                waiting.append(item)
 
 
 def _validate_intervals(predictions: list[Any], intervals: Any) -> None:

@@ -58,11 +58,12 @@ class Mismatch:
     origin: Origin | None = None
 
     def describe(self, show: Callable[[Any], str] = repr) -> str:
-        """Return the difference as text, with each value formatted by *show*."""
+        """Return the difference as text, with each value formatted by *show*; a single row has no number."""
         origin = "" if self.origin is None else f" ({self.origin})"
+        row = f"row {self.row}{origin}: " if self.rows > 1 else f"{self.origin}: " if self.origin else ""
         more = f" ({self.count} of {self.rows} rows differ)" if self.rows > 1 else ""
         values = f"expected {show(self.expected)}, got {show(self.got)}"
-        return f"row {self.row}{origin}: {self.part}: {values}{more}"
+        return f"{row}{self.part}: {values}{more}"
 
     def __str__(self) -> str:
         return self.describe()
@@ -75,9 +76,12 @@ class GoldenRows:
     Attributes:
         columns: names of the features.
         rows: one list of values per row, in the order of *columns*.
-        predictions: one label or number per row; None where the model itself returned None.
-        probabilities: one list of numbers per row, in the order of *classes*; None if the model has none.
-        classes: labels of the model; empty for regression.
+        predictions: one label or number per row, or a list of them for a model with several outputs; None
+            where the model itself returned None.
+        probabilities: one list of numbers per row, in the order of *classes*; for a model with several
+            outputs, a list with one number or one list of numbers per output; None if the model has none.
+        classes: labels of the model; for a model with several outputs, a list of labels per output; empty for
+            regression.
         origins: origin of each row; empty if unknown.
         categories: values of each text column that the model was trained on, where they are known.
         seconds: time of the model in memory for one row, on one thread; None if it was not measured.
@@ -104,6 +108,11 @@ class GoldenRows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def has_several_outputs(self) -> bool:
+        """Whether the model predicts a list of labels or numbers per row."""
+        return any(isinstance(prediction, list) for prediction in self.predictions)
 
     def take(self, indices: Sequence[int]) -> GoldenRows:
         """Return the rows at *indices*, in that order."""
@@ -300,6 +309,8 @@ class GoldenRows:
         return None
 
     def _name_of(self, part: str, column: int) -> str:
+        if self.has_several_outputs:
+            return f"{part} of output {column}"
         if part == "predictions":
             return "prediction"
         return f"probability of {self.classes[column]}" if column < len(self.classes) else "probability"

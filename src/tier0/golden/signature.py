@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +40,9 @@ ALLOWED_TYPES: dict[str, set[type]] = {
 }
 MAX_EXACT_INTEGER = 2**53
 """Largest magnitude up to which a float64 represents every integer."""
+SMALL_FLOATS = {"float16", "float32"}
+"""Types of numbers that cannot represent every float64."""
+ARROW_FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 MAX_SHOWN_CATEGORIES = 20
 MAX_SHOWN_TEXT = 40
 Kind = Literal["number", "integer", "boolean", "text"]
@@ -55,6 +59,8 @@ class Feature:
         accepts_missing: whether the model returns an output if this value is missing (NaN or null).
         missing: representation of a missing value in an object column, NaN or None.
         categories: allowed values of a categorical column; None for any other column.
+        categories_dtype: dtype of these values, such as ``int8`` or ``str``.
+        is_ordered: whether the categories have an order, which is that of *categories*.
         vocabulary: values of a text column that the model's encoder knows. Other values are passed to the
             model, but a value that differs from a known one only by case or spaces is rejected.
     """
@@ -66,6 +72,21 @@ class Feature:
     missing: Literal["nan", "none"] = "nan"
     categories: tuple[Any, ...] | None = None
     vocabulary: tuple[str, ...] | None = None
+    categories_dtype: str = "object"
+    is_ordered: bool = False
+
+    @property
+    def value_dtype(self) -> str:
+        """The numpy name of the type of a number, such as ``int64`` for ``int64[pyarrow]`` or ``Int64``."""
+        name = self.dtype.partition("[")[0].lower()
+        return ARROW_FLOATS.get(name, name) if self.dtype.endswith("[pyarrow]") else name
+
+    @property
+    def is_numpy_integer(self) -> bool:
+        """Whether the column has integers or booleans of numpy, which have no missing value."""
+        return self.dtype == "bool" or (
+            self.dtype == self.value_dtype and self.dtype.startswith(("int", "uint"))
+        )
 
 
 @dataclass(frozen=True)
@@ -77,12 +98,14 @@ class Signature:
         container: type of the model's argument: a pandas DataFrame, or a 2-D numpy array or a scipy CSR
             matrix of dtype *array_dtype*.
         task: classification or regression.
-        classes: labels, in the order of the columns of the probabilities; empty for regression.
+        classes: labels, in the order of the columns of the probabilities; for a model with several outputs, a
+            list of labels per output; empty for regression.
         has_probabilities: whether the model has ``predict_proba``.
         threshold: for two classes, the lowest probability of ``classes[1]`` for which it is predicted; None
             leaves the decision to the model.
         array_dtype: numpy dtype name of an array or a CSR matrix.
         has_intervals: whether the model has ``predict_interval``, which returns two bounds per row.
+        has_several_outputs: whether the model predicts a list of labels or numbers per row.
     """
 
     features: tuple[Feature, ...]
@@ -93,6 +116,7 @@ class Signature:
     threshold: float | None = None
     array_dtype: str = "float64"
     has_intervals: bool = False
+    has_several_outputs: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -158,7 +182,9 @@ class Signature:
 
     def _is_finite_matrix(self, rows: list[list[Any]]) -> bool:
         """Return whether all values are finite floats in number columns: the fast path of `parse`."""
-        if not all(feature.kind == "number" and feature.dtype != "float32" for feature in self.features):
+        if not all(
+            feature.kind == "number" and feature.value_dtype not in SMALL_FLOATS for feature in self.features
+        ):
             return False
         are_floats = set(map(type, chain.from_iterable(rows))) == {float}
         return are_floats and math.isfinite(sum(chain.from_iterable(rows)))
@@ -249,18 +275,30 @@ def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 def _series(feature: Feature, values: list[Any]) -> pd.Series[Any]:
     import pandas as pd  # noqa: PLC0415
 
-    has_missing = any(value is None for value in values)
     if feature.dtype == "category":
-        return pd.Series(pd.Categorical(values, categories=list(feature.categories or ())))
+        categories = list(feature.categories or ())
+        positions = {value: position for position, value in enumerate(categories)}
+        index = pd.Index(categories, dtype=object).astype(feature.categories_dtype)
+        codes = [-1 if value is None else positions[value] for value in values]
+        return pd.Series(pd.Categorical.from_codes(codes, categories=index, ordered=feature.is_ordered))
     if feature.dtype == "object":
         marker = None if feature.missing == "none" else math.nan
         column = np.empty(len(values), dtype=object)
         column[:] = [marker if value is None else value for value in values]
         return pd.Series(column, dtype=object)
-    if has_missing and feature.dtype.startswith(("int", "uint", "bool")) and feature.dtype != "boolean":
+    if any(value is None for value in values) and feature.is_numpy_integer:
         # numpy's integers and booleans have no missing value: pandas, too, would convert the column to float
         return pd.Series([math.nan if value is None else value for value in values], dtype="float64")
-    return pd.Series(values, dtype=feature.dtype)
+    return pd.Series(values, dtype=_dtype_of(feature))
+
+
+def _dtype_of(feature: Feature) -> Any:
+    """Return the dtype of a column; pandas reads the name of Arrow's texts as its own type."""
+    if feature.dtype != "string[pyarrow]":
+        return feature.dtype
+    import pandas as pd  # noqa: PLC0415
+
+    return pd.ArrowDtype(import_module("pyarrow").string())
 
 
 def _validate_column(rows: list[list[Any]], position: int, feature: Feature) -> None:
@@ -293,7 +331,7 @@ def _validate_column(rows: list[list[Any]], position: int, feature: Feature) -> 
 
 def _validate_precision(rows: list[list[Any]], position: int, feature: Feature) -> None:
     """Raise if an integer would lose digits, since a missing value converts an integer column to float."""
-    if feature.kind != "integer" or not feature.dtype.startswith(("int", "uint")):
+    if feature.kind != "integer" or not feature.is_numpy_integer:
         return
     if all(row[position] is not None for row in rows):
         return
@@ -328,13 +366,14 @@ def _validated_number(value: float, where: str, feature: Feature) -> float | int
             number = float(value)
         except OverflowError:
             number = math.inf
-        if math.isinf(number) or (feature.dtype == "float32" and abs(number) > np.finfo(np.float32).max):
+        name = feature.value_dtype
+        if math.isinf(number) or (name in SMALL_FLOATS and abs(number) > np.finfo(name).max):
             raise InvalidRowError(where, "is not a finite floating-point number", "Send a finite number")
         return number
     if math.isinf(value) or value != int(value):
         raise InvalidRowError(where, f"expected a whole number, got {value!r}", "Send a whole number")
-    dtype = feature.dtype.lower()
-    limits = np.iinfo(dtype if dtype.startswith(("int", "uint")) else "int64")
+    name = feature.value_dtype
+    limits = np.iinfo(name if name.startswith(("int", "uint")) else "int64")
     if not limits.min <= value <= limits.max:
         raise InvalidRowError(
             where,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.outputs import PARTS
@@ -40,6 +40,8 @@ class Meter:
             before, after = getattr(expected, part), getattr(got, part)
             if before is not None and after is not None:
                 difference = spread_between([before[index] for index in order], after)
+                if order == list(range(len(before))):  # the same batch again
+                    difference = replace(difference, repeated=difference.absolute)
                 self.spreads[part] = self.spreads.get(part, NO_SPREAD).widened(difference)
 
     def known(self) -> dict[str, Spread]:

@@ -32,14 +32,21 @@ class Spread:
         absolute: largest difference between two outputs for one row.
         relative: largest difference divided by the larger of the two outputs. It is recorded for readers of
             the file only: a sum close to 0 makes it large by chance, so tolerances use *absolute*.
+        repeated: largest difference between two outputs for the same batch, such as that of a model with
+            threads of its own.
     """
 
     absolute: float = 0.0
     relative: float = 0.0
+    repeated: float = 0.0
 
     def widened(self, other: Spread) -> Spread:
         """Return the larger value of each field."""
-        return Spread(max(self.absolute, other.absolute), max(self.relative, other.relative))
+        return Spread(
+            max(self.absolute, other.absolute),
+            max(self.relative, other.relative),
+            max(self.repeated, other.repeated),
+        )
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ def tolerance_for(
         same_arithmetic: the service runs on the same machine with the same libraries and one thread.
         same_batch: the rows are sent in the same batch that the model in memory predicted.
     """
-    if same_arithmetic and (same_batch or spread == NO_SPREAD):
+    is_repeatable = spread is None or spread.repeated == 0
+    if same_arithmetic and ((same_batch and is_repeatable) or spread == NO_SPREAD):
         return EXACT
     epsilon = EPSILONS.get(dtype or "", 0.0)
     relative = max(ROW_ALONE_TOLERANCE, RELATIVE_EPSILONS * epsilon)

@@ -26,7 +26,7 @@ def dask_cluster(address: str) -> Iterator[Executor]:
     """Connect to a running Dask cluster, after a check of its workers' package versions.
 
     Args:
-        address: the scheduler's address, ``tcp://host:port``.
+        address: the scheduler's address, ``tcp://host:port`` or ``tls://host:port``.
 
     Yields:
         An executor that runs its calls on the cluster.
@@ -35,10 +35,6 @@ def dask_cluster(address: str) -> Iterator[Executor]:
         MissingDependencyError: distributed is not installed.
         Tier0Error: no scheduler responds, it has no workers, or their packages have other versions.
     """
-    if not address.startswith(("tcp://", "tls://")):
-        raise Tier0Error(
-            f"invalid Dask scheduler address {address!r}: expected tcp://host:port or tls://host:port"
-        )
     try:
         import distributed  # noqa: PLC0415 - an optional extra
     except ImportError as problem:

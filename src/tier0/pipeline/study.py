@@ -30,7 +30,7 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -300,12 +300,27 @@ TOML_TYPES = {
 """What pydantic calls a tuple, an instance or a dictionary, in the words of the file."""
 
 
+def _fields_beside(place: tuple[int | str, ...]) -> list[str]:
+    """Return the fields of the table in which an unknown field is.
+
+    Args:
+        place: names of tables, keys and indices that lead to the field, and its own name.
+    """
+    kind: Any = Study
+    for part in place[:-1]:
+        if isinstance(kind, type) and issubclass(kind, _Part):
+            kind = kind.model_fields[str(part)].annotation
+        else:  # a table with names of columns, or an array
+            kind = next(inner for inner in get_args(kind) if isinstance(inner, type) and inner is not str)
+    return list(kind.model_fields)
+
+
 def _describe(problem: ValidationError) -> str:
     """Describe the first error: the field, the value, and what is expected."""
     first = problem.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown field {where}: remove it, or correct its spelling"
+        return f"unknown field {where}: choose from {', '.join(_fields_beside(first['loc']))}"
     if first["type"] == "value_error":
         return f"{where}{': ' if where else ''}{first['ctx']['error']}"
     message = TOML_TYPES.get(first["type"], first["msg"])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tier0.core.errors import Tier0Error
 from tier0.core.worker_process import WorkerProcess
 from tier0.golden.prediction import package_of
+from tier0.pipeline.tracking_store import TrackingStore, ineffective_variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,24 +23,61 @@ if TYPE_CHECKING:
     from tier0.pipeline.training import Training
 
 
+END_TIMEOUT = 3.0
+"""Seconds in which the worker ends an unfinished MLflow run."""
+
+
 class Tracking:
     """An MLflow tracking store, prepared in the background by a worker process that handles a single `log`.
 
     Args:
         folder: folder for temporary files, and for the SQLite file of the default store.
-        uri: tracking URI of the store; MLFLOW_TRACKING_URI by default, and then an SQLite file in *folder*.
+        user_folder: folder to which a relative MLFLOW_TRACKING_URI is relative.
+        uri: address of the store that an earlier `Tracking` used (see `uri`), for `complete`; by default,
+            MLFLOW_TRACKING_URI names the store.
+
+    Raises:
+        Tier0Error: MLFLOW_TRACKING_URI names a database in memory.
     """
 
-    def __init__(self, folder: Path, uri: str | None = None) -> None:
-        named = uri or os.environ.get("MLFLOW_TRACKING_URI")
-        self.uri = named or f"sqlite:///{folder / 'mlflow.db'}"
-        self._is_named = bool(named)
-        self._folder = folder
-        artifacts = "" if named else (folder / "mlflow-artifacts").as_uri()
+    def __init__(self, folder: Path, user_folder: Path, uri: str | None = None) -> None:
+        self._store = _store_at(uri, folder, user_folder)
+        self.folder = folder
         self._worker = WorkerProcess(
-            "tier0.pipeline.log_to_mlflow", folder, TIER0_TRACKING_URI=self.uri, TIER0_ARTIFACTS=artifacts
+            "tier0.pipeline.log_to_mlflow",
+            folder,
+            TIER0_TRACKING_URI=self._store.uri if self._store.is_named else "",
+            TIER0_USER_FOLDER=str(user_folder if self._store.is_named else folder),
+            TIER0_ADDS="" if uri is None else "true",
+            **({} if self._store.is_named else {"MLFLOW_EXPERIMENT_ID": ""}),
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tier0-mlflow")
+
+    @property
+    def uri(self) -> str:
+        """The tracking URI of the store: absolute, and without credentials."""
+        return self._store.shown
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the user named the store; otherwise it is in the folder for temporary files."""
+        return self._store.is_named
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence about each environment variable that does not affect the logging of this run."""
+        return ineffective_variables(os.environ, is_named=self.is_named)
+
+    def require_usable(self) -> None:
+        """Wait until the worker has opened a store that the user named.
+
+        The default store, in a new folder, fails only on a full disk; waiting for it would delay every run.
+
+        Raises:
+            Tier0Error: the store cannot be used.
+        """
+        if self.is_named:
+            self._execute({}, close_after=False)
 
     def log(self, training: Training, model: bytes) -> Future[tuple[str, str]]:
         """Log parameters, metrics and the model in the background.
@@ -52,10 +90,10 @@ class Tracking:
             A future of the MLflow run's id and the model's URI, ``runs:/<id>/model``. It raises `Tier0Error`
             if the store cannot be used.
         """
-        (self._folder / "model.pkl").write_bytes(model)
+        (self.folder / "model.pkl").write_bytes(model)
         score = {} if training.score is None else {"validation_score": training.score}
         order = {
-            "model": str(self._folder / "model.pkl"),
+            "model": str(self.folder / "model.pkl"),
             "params": _parameters(training),
             "metrics": {**training.metrics, **score},
             "requirements": _requirements(training),
@@ -71,24 +109,45 @@ class Tracking:
             Tier0Error: the store cannot be used.
         """
         paths = [str(path) for path in artifacts]
-        self._log({"run_id": run_id, "tags": dict(tags), "metrics": dict(metrics), "artifacts": paths})
+        self._execute({"run_id": run_id, "tags": dict(tags), "metrics": dict(metrics), "artifacts": paths})
 
     def _log(self, order: dict[str, Any]) -> tuple[str, str]:
-        try:
-            run_id = self._worker.execute(order)["run_id"]
-        except Tier0Error as problem:
-            remedy = "Free space there, or set TMPDIR or MLFLOW_TRACKING_URI"
-            if self._is_named:
-                remedy = "Check MLFLOW_TRACKING_URI, or unset it"
-            raise Tier0Error(
-                f"MLflow's tracking store {self.uri} cannot be used: {problem}. {remedy}."
-            ) from problem
+        run_id = self._execute(order)["run_id"]
         return run_id, f"runs:/{run_id}/model"
 
+    def _execute(self, order: dict[str, Any], *, close_after: bool = True) -> dict[str, Any]:
+        try:
+            return self._worker.execute(order, close_after=close_after)
+        except Tier0Error as problem:
+            reason = self._store.without_secrets(str(problem)).rstrip(".")
+            raise Tier0Error(
+                f"MLflow's tracking store {self.uri} cannot be used: {reason}. {self._remedy}."
+            ) from None
+
+    @property
+    def _remedy(self) -> str:
+        if not self.is_named:
+            return "Free space there, or set TMPDIR or MLFLOW_TRACKING_URI"
+        if self._store.path is None:
+            return (
+                "Check MLFLOW_TRACKING_URI, and the credentials in MLFLOW_TRACKING_TOKEN, or "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; or unset it"
+            )
+        return "Check MLFLOW_TRACKING_URI, or unset it"
+
     def close(self) -> None:
-        """End the worker process, even while it logs."""
-        self._worker.close()
+        """End the worker process; a training that it logs becomes a run with the status KILLED."""
+        self._worker.close(END_TIMEOUT)
         self._thread.shutdown()
+
+
+def _store_at(uri: str | None, folder: Path, user_folder: Path) -> TrackingStore:
+    """Return the store at *uri*, with the credentials of MLFLOW_TRACKING_URI if that is its address."""
+    variable = os.environ.get("MLFLOW_TRACKING_URI")
+    named = TrackingStore.named(variable, user_folder) if variable else None
+    if uri is None:
+        return named or TrackingStore.in_folder(folder)
+    return named if named is not None and named.shown == uri else TrackingStore.named(uri, user_folder)
 
 
 def _parameters(training: Training) -> dict[str, Any]:

@@ -170,8 +170,10 @@ def _collection_problems(events: Sequence[Recorded], command: str) -> list[dict[
 
 
 def _status_of(test: TestDone) -> Status:
-    """Return ``fail`` or ``error``; the setup of a test can end with either."""
-    return FAILED if test.outcome == "failed" or test.exit_status == 1 else ERROR
+    """Return ``fail`` or ``error``: an exception that is not a verdict has an exit status other than 1."""
+    if test.exit_status is not None:
+        return FAILED if test.exit_status == 1 else ERROR
+    return FAILED if test.outcome == "failed" else ERROR
 
 
 def _conclusion(
@@ -277,7 +279,8 @@ def _model(events: Sequence[Recorded]) -> dict[str, Any] | None:
             for name, value in trained.metrics.items()
         },
         "selection": {"metric": metric, "scores": scores} if scores else None,
-        "model_uri": None if logged is None else logged.model_uri,
+        "model_uri": logged.model_uri if logged is not None and logged.is_kept else None,
+        "tracking_uri": logged.tracking_uri if logged is not None and logged.is_kept else None,
         "tag": None if registered is None else registered.tag,
     }
 

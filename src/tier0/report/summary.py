@@ -13,6 +13,7 @@ from tier0.core.events import (
     RunKept,
     SelectionDone,
     ServerStopped,
+    TrackingNoted,
     TrainingDone,
     TrainingLogged,
 )
@@ -31,8 +32,7 @@ def summary_rows(events: EventLog) -> list[Row]:
     if trained := events.last(TrainingDone):
         rows += [] if selected else [("algorithm", f"{trained.algorithm}, from your training function")]
         rows += [(name, f"{value:.3f}") for name, value in trained.metrics.items()]
-    if logged := events.last(TrainingLogged):
-        rows.append(("model uri", logged.model_uri))
+    rows += _tracking_rows(events)
     if registered := events.last(RegistrationDone):
         rows.append(("model tag", registered.tag))
     if verified := events.last(DeploymentVerified):
@@ -57,6 +57,18 @@ def as_lines(rows: list[Row]) -> list[str]:
     """Return the rows as aligned lines of text."""
     width = max((len(name) for name, _ in rows), default=0)
     return [f"{name:<{width}}  {value}" for name, value in rows]
+
+
+def _tracking_rows(events: EventLog) -> list[Row]:
+    rows: list[Row] = []
+    if logged := events.last(TrainingLogged):
+        address = "none: MLflow's store was deleted with the run; set MLFLOW_TRACKING_URI to keep the model"
+        if logged.is_kept:
+            address = f"{logged.model_uri} in {logged.tracking_uri}"
+        rows.append(("model uri", address))
+    if noted := events.last(TrackingNoted):
+        rows += [("MLflow", note) for note in noted.notes]
+    return rows
 
 
 def _short(values: list[Any]) -> str:

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tier0.checks.serving.harness.sender import DEFAULT_RETRIES
+from tier0.checks.serving.harness.sender import DEFAULT_RETRIES, HOW_TO_AUTHORIZE, UNAUTHORIZED
 from tier0.client import BentoMLClient
 from tier0.contract.contract import Contract, read_contract
+from tier0.contract.service_schema import BENTOML_HEALTH, path_prefixes
 from tier0.core.catalogue import Disturbance
 from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.event_log import EventLog
@@ -27,8 +28,10 @@ from tier0.core.settings import Port, Settings
 from tier0.core.waivers import Waiver, read_waivers
 from tier0.faults.background import BackgroundLoop
 from tier0.golden.rows import GoldenRows, Mismatch
+from tier0.serving.certificate import fetch_certificate, trust_only
 from tier0.serving.entry import GOLDEN_FILE, Entry, find_entry
 from tier0.serving.server import Probe, Server
+from tier0.serving.service_source import ServiceSource
 from tier0.serving.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 POLL = 0.05
 """Seconds between two requests of the ready probe."""
 LOOPBACK = "http://127.0.0.1"
+NOT_HTTP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+"""Errors of a plain request to a server with TLS."""
 Result = TypeVar("Result")
 
 
@@ -154,13 +159,15 @@ class Deployment:
         disturb: Disturbance = "load",
         **options: Any,
     ) -> Deployment:
-        """Start a BentoML service from its source file, and return its deployment.
+        """Start a BentoML service from its source, and return its deployment.
 
-        The service runs in the folder of the file, with a BentoML home that has only the models in *model*.
-        Call `close` at the end, or use the deployment in a ``with`` statement.
+        The service runs in the folder of its file, with a BentoML home that has only the models in *model*.
+        A file inside a package runs in the folder that contains the package, or if that is called ``src``, in
+        the folder around it. Call `close` at the end, or use the deployment in a ``with`` statement.
 
         Args:
-            service: ``path/to/file.py:Class``.
+            service: ``path/to/file.py:Class``; ``package.module:Class``, which runs in the working directory;
+                or a folder with a ``bentofile.yaml``, a ``pyproject.toml`` for BentoML, or a ``service.py``.
             model: tags of its models; the golden rows are those of the first one. Without any, the service
                 gets all models of *store*.
             store: BentoML home with the models; it is only read. By default ``BENTOML_HOME``, or
@@ -183,7 +190,7 @@ class Deployment:
         found = [find_entry(tag, home) for tag in tags]
         first = found[0][0] if found else None
         described = cls.from_url(LOOPBACK, golden=golden, model=first, store=home, disturb=disturb, **options)
-        path, name = _service_file(service)
+        source = ServiceSource.find(service)
         place = workspace or Workspace.create()
         own = place if workspace is None else None
         server = Server(
@@ -191,8 +198,10 @@ class Deployment:
             port,
             events or EventLog(),
             workspace=own,
-            service=f"{path.stem}:{name}",
-            project=path.parent,
+            service=source.name,
+            project=source.folder,
+            import_path=source.import_path,
+            is_users=True,
         )
         try:
             for tag, _ in found:
@@ -200,7 +209,7 @@ class Deployment:
             if not found:
                 server.link_all(home)
             server.launch()
-            server.wait_until_ready(ready_probe, startup_timeout)
+            server.wait_until_ready(users_probe(server, described), startup_timeout)
         except BaseException:
             server.stop()
             raise
@@ -277,8 +286,18 @@ def _require_readable_ca(ca: Path | None) -> None:
 
 
 def default_store() -> Path:
-    """Return the BentoML home of the user: ``BENTOML_HOME``, or ``~/bentoml``."""
-    return Path(os.environ.get("BENTOML_HOME", "~/bentoml")).expanduser()
+    """Return the BentoML home of the user: ``BENTOML_HOME``, or ``~/bentoml``.
+
+    Raises:
+        Tier0Error: the user has no home directory.
+    """
+    home = os.environ.get("BENTOML_HOME") or "~/bentoml"
+    try:
+        return Path(home).expanduser()
+    except RuntimeError as problem:
+        raise Tier0Error(
+            f"cannot expand {home!r}: {problem} Set BENTOML_HOME, or --store, to an absolute path"
+        ) from problem
 
 
 def golden_rows_in(path: Path) -> GoldenRows | None:
@@ -286,18 +305,27 @@ def golden_rows_in(path: Path) -> GoldenRows | None:
     return Entry.read(path).golden_rows() if (path / GOLDEN_FILE).exists() else None
 
 
-def _service_file(service: str) -> tuple[Path, str]:
-    file, _, name = service.rpartition(":")
-    path = Path(file).expanduser().absolute()
-    if path.suffix != ".py" or not name.isidentifier():
-        raise Tier0Error(f"invalid service {service!r}: expected path/to/file.py:Class")
-    if not path.is_file():
-        raise Tier0Error(f"service {service!r}: file {path} not found")
-    if not path.stem.isidentifier():
-        raise Tier0Error(
-            f"service {service!r}: {path.name} is not a valid module name in Python; rename the file"
-        )
-    return path, name
+def users_probe(server: Server, described: Deployment) -> Probe:
+    """Return the probe that tells when a user's service is ready: its readiness route returns 200.
+
+    It also finds out whether the service has TLS of its own, and changes the server's URL accordingly.
+
+    Args:
+        server: server of the service.
+        described: deployment with the headers and the contract of the service.
+    """
+    declared = described.contract.ready if isinstance(described.contract, Contract) else None
+    if isinstance(described.contract, Mapping):
+        declared = described.contract.get("ready")
+
+    def probe(url: str, timeout: float) -> Mapping[str, Any]:
+        routes = [declared] if declared else [BENTOML_HEALTH]
+        ready = _Readiness(url, dict(described.headers), routes, server.note_response)
+        ready.wait(timeout)
+        server.url, server.certificate = ready.url, ready.certificate
+        return {}
+
+    return probe
 
 
 def ready_probe(url: str, timeout: float) -> Mapping[str, Any]:
@@ -306,14 +334,76 @@ def ready_probe(url: str, timeout: float) -> Mapping[str, Any]:
     Raises:
         Tier0Error: it did not within *timeout* seconds.
     """
-    deadline = time.monotonic() + timeout
-    with httpx.Client(trust_env=False) as http:
+    _Readiness(url, {}, [BENTOML_HEALTH], lambda _: None).wait(timeout)
+    return {}
+
+
+@dataclass
+class _Readiness:
+    """Requests to the readiness route of a server on loopback, until it returns 200.
+
+    Attributes:
+        url: URL of the server, which gets the scheme https if the server has TLS.
+        headers: headers of the requests.
+        routes: candidates for the readiness route.
+        note: called with the outcome of each request other than 200.
+        certificate: certificate of the server, in PEM; empty without TLS.
+        has_schema: whether the schema of the service has been read.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    routes: Sequence[str]
+    note: Callable[[str], None]
+    certificate: str = ""
+    has_schema: bool = False
+
+    def wait(self, timeout: float) -> None:
+        """Wait until the readiness route returns 200.
+
+        Raises:
+            Tier0Error: it did not within *timeout* seconds.
+        """
+        deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
-            with suppress(httpx.TransportError):
-                if http.get(f"{url}/readyz", timeout=left).status_code == httpx.codes.OK:
-                    return {}
+            try:
+                if self._is_ready(left):
+                    return
+            except httpx.TransportError as problem:
+                self.note(f"{self.url}: {type(problem).__name__}: {problem}".rstrip(": "))
+                if isinstance(problem, NOT_HTTP) and not self.certificate:
+                    self._find_tls(left)
             time.sleep(POLL)
-    raise Tier0Error(f"{url}/readyz did not return 200 within {timeout:.0f} s")
+        route = " or ".join(self.routes)
+        raise Tier0Error(f"{self.url}{route} did not return 200 within {timeout:.0f} s")
+
+    def _is_ready(self, timeout: float) -> bool:
+        trust = trust_only(self.certificate) if self.certificate else False
+        with httpx.Client(trust_env=False, verify=trust, headers=self.headers, timeout=timeout) as http:
+            for route in self.routes:
+                response = http.get(f"{self.url}{route}")
+                if response.status_code == httpx.codes.OK:
+                    return True
+                remedy = f": {HOW_TO_AUTHORIZE}" if response.status_code in UNAUTHORIZED else ""
+                self.note(f"{route} returned {response.status_code}{remedy}")
+            if response.status_code == httpx.codes.NOT_FOUND and not self.has_schema:
+                self._find_prefix(http)
+        return False
+
+    def _find_prefix(self, http: httpx.Client) -> None:
+        """Add the readiness routes below the path prefixes that the schema of the service suggests."""
+        response = http.get(f"{self.url}/schema.json")
+        with suppress(ValueError, RecursionError):
+            prefixes = path_prefixes(response.json()) if response.is_success else []
+            self.routes = [*self.routes, *(f"{prefix}{BENTOML_HEALTH}" for prefix in prefixes)]
+        self.has_schema = True
+
+    def _find_tls(self, timeout: float) -> None:
+        """Use https if the server, which did not answer a plain request, presents a certificate."""
+        parts = urlsplit(self.url)
+        with suppress(OSError):
+            self.certificate = fetch_certificate(parts.hostname or "", parts.port or 0, timeout)
+            self.url = parts._replace(scheme="https").geturl()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,15 @@ from tier0.checks.serving.harness.sender import HOW_TO_AUTHORIZE, UNAUTHORIZED, 
 from tier0.checks.serving.harness.target import NoPredictionError, RefusedError, Target
 from tier0.contract.answers import find_parts
 from tier0.contract.contract import Contract, ContractError, check_declared, how_to_declare
-from tier0.contract.service_schema import Described, Form, describe, undescribed, why_fields_are_open
+from tier0.contract.service_schema import (
+    BENTOML_HEALTH,
+    Described,
+    Form,
+    describe,
+    path_prefixes,
+    undescribed,
+    why_fields_are_open,
+)
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError
 from tier0.golden.rows import GoldenRows
@@ -45,6 +53,7 @@ async def discover(target: Target, contract: Contract | Mapping[str, Any] | None
         found = replace(target, contract=undescribed(declared, is_bentoml=schema is not None))
     else:
         found = replace(target, contract=described.contract)
+    found = await _with_prefix(found, schema, declared)
     _require_known_labels(found.contract, target.rows)
     if found.contract.why_not_asked or target.rows is None:
         return found
@@ -88,6 +97,17 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
         )
         raise ContractError(f"{reason}. {how_to_declare(example)}") from problem
     return schema
+
+
+async def _with_prefix(target: Target, schema: Any, declared: Mapping[str, Any]) -> Target:
+    """Return the target with the path below which BentoML's own routes are, if the service has one."""
+    if not target.contract.is_bentoml or "ready" in declared:
+        return target
+    for prefix in path_prefixes(schema):
+        if (await target.get(f"{prefix}{BENTOML_HEALTH}")).status_code not in NO_ROUTE:
+            health = target.contract.health if "health" in declared else f"{prefix}{BENTOML_HEALTH}"
+            return replace(target, contract=replace(target.contract, prefix=prefix, health=health))
+    return target
 
 
 def _require_known_labels(contract: Contract, golden: GoldenRows | None) -> None:

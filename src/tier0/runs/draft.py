@@ -173,7 +173,12 @@ def _note_what_was_found(drafted: Draft, found: Target) -> None:
     routes = {name: route for name in ROUTES if (route := getattr(contract, name)) is not None}
     if contract.names and "names" not in drafted.assumed:
         routes["names"] = dict(contract.names)
-    if found.golden.classes and len(set(map(str, found.golden.predictions))) < len(found.golden.classes):
+    has_one_output = not found.golden.has_several_outputs
+    if (
+        has_one_output
+        and found.golden.classes
+        and len(set(map(str, found.golden.predictions))) < len(found.golden.classes)
+    ):
         missing = sorted(
             {str(label) for label in found.golden.classes} - set(map(str, found.golden.predictions))
         )

@@ -30,6 +30,7 @@ from tier0.faults.background import BackgroundLoop
 from tier0.runs.deployment import Deployment, OwnDeployment
 from tier0.runs.discovery import discover
 from tier0.runs.draft import Draft, draft
+from tier0.serving.certificate import trust_only
 
 REQUEST_TIMEOUT = 30.0
 CHECK_TIMEOUT = 120.0
@@ -199,7 +200,8 @@ class Examination:
         limits = httpx.Limits(
             max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0
         )
-        trust = ssl.create_default_context(cafile=deployment.ca)
+        own = "" if deployment.server is None else deployment.server.certificate
+        trust = trust_only(own) if own else ssl.create_default_context(cafile=deployment.ca)
         self._http = httpx.AsyncClient(
             headers=dict(deployment.headers),
             timeout=REQUEST_TIMEOUT,

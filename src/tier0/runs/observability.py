@@ -23,7 +23,7 @@ def observability(context: RunContext) -> StepResult:
     tags, metrics = _tags(context), _metrics(context)
     files = (context.folder / name for name in ("manifest.json", "report.md"))
     artifacts = [path for path in files if path.exists()]
-    tracking = Tracking(context.session.workspace.folder("m"), trained.tracking_uri)
+    tracking = Tracking(context.session.workspace.folder("m"), context.session.folder, trained.tracking_uri)
     try:
         tracking.complete(trained.run_id, tags, metrics, artifacts)
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tier0.core.errors import Tier0Error
 from tier0.core.import_object import import_named
-from tier0.core.settings import DATASETS, Settings, merge_settings, rows_for
+from tier0.core.settings import DATASETS, Settings, merge_settings, rows_for, text_of_variable
 from tier0.pipeline.study import Study, read_study
 from tier0.runs.context import STEPS
 from tier0.runs.session import TRAINS
@@ -102,7 +102,7 @@ def _fixed_options(options: Mapping[str, str | None], target: str | None) -> dic
     given: dict[str, str] = {}
     for row in rows_for("run"):
         option = options.get(row.name)
-        value = os.environ.get(row.variable) if option is None else option
+        value = text_of_variable(row, os.environ) if option is None else option
         if value and row.name not in KEPT_APART:
             given[row.name] = value
     is_file = given.get("dataset", DATASETS[0]) not in DATASETS

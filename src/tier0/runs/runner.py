@@ -212,7 +212,7 @@ def _new_mlflow_folder(folder: Path) -> Path:
     """Create an empty folder for MLflow: a killed run may have left an incomplete one."""
     names = itertools.chain(["mlflow"], (f"mlflow-{number}" for number in itertools.count(2)))
     path = next(folder / name for name in names if not (folder / name).exists())
-    path.mkdir()
+    path.mkdir(mode=0o700)
     return path
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from tier0.core.events import (
     RegistrationDone,
     RunKept,
     SelectionStart,
+    TrackingNoted,
     TrainingLogged,
     TrainingOwn,
 )
@@ -31,7 +31,7 @@ from tier0.core.import_object import import_named
 from tier0.core.settings import Settings
 from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, judging_options
 from tier0.serving.server import Server
-from tier0.serving.workspace import Workspace
+from tier0.serving.workspace import Workspace, temporary_directory
 
 if TYPE_CHECKING:  # not in the base install, which checks services that are already running
     from tier0.pipeline.cluster import Executor
@@ -60,8 +60,9 @@ class Trained:
         selection_score: mean score of the winner in the comparison; None without a comparison.
         reason: why the algorithm was selected.
         saver: model with its golden rows, which were computed before anything was saved.
-        tracking_uri: URI of MLflow's store.
+        tracking_uri: URI of MLflow's store: absolute, and without credentials.
         logged: id of the MLflow run and URI of the logged model, once MLflow has them.
+        is_kept: whether the store still exists after the run.
     """
 
     training: Training
@@ -70,6 +71,7 @@ class Trained:
     saver: ModelSaver
     tracking_uri: str
     logged: Future[tuple[str, str]]
+    is_kept: bool
 
     @property
     def run_id(self) -> str:
@@ -106,6 +108,7 @@ class Session:
         deployment: started service of the user.
         failed: whether a test failed.
         interrupted: whether the run was interrupted, so that unfinished work is dropped.
+        folder: working folder of the user, to which a relative MLFLOW_TRACKING_URI is relative.
     """
 
     settings: Settings
@@ -119,6 +122,7 @@ class Session:
     deployment: Deployment | None = None
     failed: bool = False
     interrupted: bool = False
+    folder: Path = field(default_factory=Path.cwd)
     _marks: dict[Path, int] = field(default_factory=dict)
     _writer: EntryWriter | None = None
     _tracking: Tracking | None = None
@@ -139,7 +143,7 @@ class Session:
             return self.workspace
         if self._shared is None:
             self._shared = Workspace(
-                Path(tempfile.gettempdir()) / f"tier0-{self.shared_id}",
+                temporary_directory() / f"tier0-{self.shared_id}",
                 keep=self.settings.keep,
                 watch=self.controller,
             ).open()
@@ -197,14 +201,26 @@ class Session:
         from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
         from tier0.serving.registration import EntryWriter  # noqa: PLC0415
 
-        self._tracking = Tracking(tracking)
+        self._tracking = Tracking(tracking, self.folder)
         self._writer = EntryWriter(self.workspace, store)
+        if notes := self._tracking.notes:
+            self.events.emit(TrackingNoted(notes=notes), f"note: {'; '.join(notes)}")
+
+    def _require_tracking(self) -> None:
+        """Check before the training that MLflow's store can be used, if the user named one.
+
+        Raises:
+            Tier0Error: the store cannot be used.
+        """
+        if self._tracking is not None:
+            self._tracking.require_usable()
 
     def select(self, dataset: Dataset, parts: Mapping[str, Any]) -> Selection:
         """Run step 4."""
         from tier0.pipeline.candidates import candidates_for  # noqa: PLC0415
         from tier0.pipeline.selection import select  # noqa: PLC0415
 
+        self._require_tracking()
         settings = self.settings
         self.events.emit(
             SelectionStart(), f"step 4 selection on {dataset.name}: {', '.join(settings.algorithms)}"
@@ -216,6 +232,7 @@ class Session:
         """Run step 5 with the selected algorithm."""
         from tier0.pipeline.training import train  # noqa: PLC0415
 
+        self._require_tracking()
         trials, seed = self.settings.hpo_trials, self.settings.seed
         training = train(dataset, dict(parts), selection.winner, trials, seed, self.events, self.executor)
         return self._log(training, selection.scores[0].mean, selection.reason)
@@ -228,6 +245,7 @@ class Session:
         """
         from tier0.pipeline.user_training import call_user_training  # noqa: PLC0415
 
+        self._require_tracking()
         named = self.settings.pipeline or ""
         self.events.emit(TrainingOwn(), f"steps 4 and 5: training with {named}")
         return call_user_training(import_named("pipeline", named, TRAINS), named)
@@ -248,9 +266,19 @@ class Session:
         from tier0.serving.registration import pickle_with_own_code  # noqa: PLC0415
 
         if self._tracking is None:
-            self._tracking = Tracking(self.shared.folder("m"))
-        logged = self._tracking.log(training, pickle_with_own_code(training.model))
-        self._trained = Trained(training, score, reason, saver_of(training), self._tracking.uri, logged)
+            self._tracking = Tracking(self.shared.folder("m"), self.folder)
+        tracking = self._tracking
+        is_temporary = not tracking.is_named and tracking.folder.is_relative_to(self.shared.path)
+        logged = tracking.log(training, pickle_with_own_code(training.model))
+        self._trained = Trained(
+            training,
+            score,
+            reason,
+            saver_of(training),
+            tracking.uri,
+            logged,
+            is_kept=self.settings.keep or not is_temporary,
+        )
         return self._trained
 
     def register(self, trained: Trained, store: Path) -> RegisteredModel:
@@ -420,13 +448,18 @@ class Session:
 
     def _report_logged(self) -> None:
         """Wait until MLflow has logged the model: for 1 s after a failure, not at all after Ctrl-C."""
-        if self._trained is None or self.interrupted:
+        trained = self._trained
+        if trained is None or self.interrupted:
             return
         try:
-            uri = self._trained.logged.result(1.0 if self.failed else None)[1]
+            uri = trained.logged.result(1.0 if self.failed else None)[1]
         except TimeoutError:
             return  # the failure has been reported
-        self.events.emit(TrainingLogged(model_uri=uri), f"step 5 training: logged to MLflow as {uri}")
+        address = f"as {uri} in {trained.tracking_uri}"
+        if not trained.is_kept:
+            address = "in a store that is deleted with this run; set MLFLOW_TRACKING_URI to keep the model"
+        done = TrainingLogged(model_uri=uri, tracking_uri=trained.tracking_uri, is_kept=trained.is_kept)
+        self.events.emit(done, f"step 5 training: logged to MLflow {address}")
 
 
 def saver_of(training: Training) -> ModelSaver:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import Tier0Error
+from tier0.core.events import TrackingNoted
 from tier0.core.provenance import commit, versions
 from tier0.core.verdict import count_in_words
 from tier0.golden.prediction import estimator_of
@@ -208,6 +209,8 @@ def training(context: RunContext) -> StepResult:
         "result: the model beats the baseline; ± is how much a number varies between samples of rows",
         f"logged to MLflow as {trained.model_uri} in {trained.tracking_uri}",
     ]
+    if noted := context.session.events.last(TrackingNoted):
+        lines += [f"note: {note}" for note in noted.notes]
     return StepResult.from_findings(facts, lines)
 
 

@@ -61,8 +61,9 @@ def main() -> int:
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
+    _reset_signals()
     for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)  # the command would inherit it if the signal was ignored
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGUSR1, _stop)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -87,6 +88,17 @@ def main() -> int:
     if child is None or StopRequest.received:
         return 0
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def _reset_signals() -> None:
+    """Undo what this process inherited: the command would inherit blocked and ignored signals as well.
+
+    SIGPIPE and SIGXFSZ are ignored by Python itself, which restores them for its children.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _become_subreaper() -> None:

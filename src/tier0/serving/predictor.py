@@ -83,7 +83,20 @@ def load_predictor(tag: str) -> Predictor:
     entry = Entry.read(Path(bentoml.models.get(tag).path))
     model = entry.load_model()
     use_one_thread(model)  # threads of concurrent requests would compete for the same cores
-    return Predictor(tag, model, entry, labels_follow(model))
+    return Predictor(tag, model, entry, _labels_follow(model, entry))
+
+
+def _labels_follow(model: Any, entry: Entry) -> bool:
+    """Return whether the labels follow from the probabilities, by definition and for every golden row."""
+    signature, golden = entry.signature, entry.golden_rows()
+    if not signature.has_probabilities or signature.has_several_outputs or not labels_follow(model):
+        return False
+    return all(
+        batch.predictions
+        == compute_output(model, signature, signature.to_container(batch.rows), once=True).predictions
+        for batch in (golden.examples, golden.edge_cases)
+        if batch
+    )
 
 
 def _parse(body: bytes) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import json
 import pickletools
 import re
 import sys
-import sysconfig
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -19,13 +19,18 @@ from typing import Any
 import cloudpickle
 
 from tier0.core.errors import ModelChangedError, RegistrationError, Tier0Error
+from tier0.core.own_code import is_own_code
 from tier0.core.worker_process import WorkerProcess
 from tier0.golden.capture import infer_signature, make_golden_rows
 from tier0.golden.prediction import package_of
 from tier0.golden.rows import GoldenRows
 from tier0.golden.signature import Signature
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, describe
+from tier0.serving.metadata import as_json_types
 from tier0.serving.workspace import Workspace
+
+_REGISTRY_LOCK = threading.Lock()
+"""The modules that cloudpickle pickles by value are global: two registrations at once would mix theirs."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,11 @@ async def register_model_for_serving(
         model: a fitted estimator with scikit-learn's interface: ``predict`` and, optionally,
             ``predict_proba``.
         model_name: lower-case letters, digits, ``_``, ``-`` and ``.``.
-        metadata: JSON types, stored with the model. ``feature_names`` names the columns of *examples* if they
-            are an array.
-        examples: a DataFrame or array of shape (rows, features), in the form that *model* (or *preprocessor*)
-            accepts. They become the golden rows and are stored with the model: pass few rows, and none that
-            must not be stored.
+        metadata: JSON types, None included, stored with the model. ``feature_names`` names the columns of
+            *examples* if they are an array.
+        examples: a DataFrame, array or sparse matrix of shape (rows, features), in the form that *model* (or
+            *preprocessor*) accepts, or a list of rows or records. They become the golden rows and are
+            stored with the model: pass few rows, and none that must not be stored.
         preprocessor: a fitted transformer applied before the model; both are saved as one pipeline.
         framework: package that the estimator comes from; detected by default.
         threshold: for two classes, the minimum probability at which the second class is predicted.
@@ -121,7 +126,7 @@ class ModelSaver:
                 f"invalid model_name {name!r}: use 1 to 63 lower-case letters, digits, '_', '-' and '.'; the "
                 "first and the last must be a letter or digit"
             )
-        self.metadata = _json_metadata(metadata)
+        self.metadata = as_json_types(metadata)
         self.name = name
         self.model = model if preprocessor is None else _as_one_pipeline(preprocessor, model)
         self.framework = framework or find_framework(model)
@@ -264,46 +269,56 @@ class EntryWriter:
 
 
 def pickle_with_own_code(model: Any) -> bytes:
-    """Pickle a model together with the code of its classes and functions that are not installed.
+    """Pickle a model together with the user's own code that it needs, such as a project's transformers.
 
-    They come from a project's own modules, such as its transformers. The worker, which is started in an empty
-    folder, could not import them.
+    Own code is pickled by value, because a server elsewhere could not import it. Where that is impossible,
+    for example because a module holds a lock, all code is pickled by reference: the fresh interpreter that
+    verifies the model then decides whether it can be imported.
     """
     content: bytes = cloudpickle.dumps(model)
-    own = {name.partition(".")[0] for name in _modules_named_in(content)} - {"tier0"}
-    packages = [
-        module
-        for name in sorted(own)
-        if (module := sys.modules.get(name)) is not None and not _is_installed(module)
-    ]
-    if not packages:
-        return content
-    for package in packages:
-        cloudpickle.register_pickle_by_value(package)
-    try:
-        content = cloudpickle.dumps(model)
-    finally:
-        for package in packages:
-            cloudpickle.unregister_pickle_by_value(package)
+    by_reference = content
+    own: dict[str, ModuleType] = {}
+    with _REGISTRY_LOCK:
+        try:
+            # Code that is pickled by value can name further modules: the helpers that it calls.
+            while new := _own_modules_named_in(content, already=own):
+                own |= new
+                content = _pickle_by_value(model, own)
+        except Exception:  # noqa: BLE001 - pickling calls methods of the user's classes
+            return by_reference
     return content
 
 
-def _modules_named_in(content: bytes) -> set[str]:
-    """Return all texts in a pickle that could be module names, among them all modules that it needs."""
+def _pickle_by_value(model: Any, modules: Mapping[str, ModuleType]) -> bytes:
+    """Pickle a model with the functions and classes of *modules*."""
+    added = [
+        module
+        for name, module in modules.items()
+        if name not in cloudpickle.list_registry_pickle_by_value()  # what the user registered stays so
+    ]
+    for module in added:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        return cloudpickle.dumps(model)  # type: ignore[no-any-return]
+    finally:
+        for module in added:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _own_modules_named_in(content: bytes, already: Container[str]) -> dict[str, ModuleType]:
+    """Return the loaded modules of the user's own code that a pickle may need, by name.
+
+    Any text in the pickle may be the name of a module, and the names of all modules that it needs are there.
+    """
+    texts = {value for _, value, _ in pickletools.genops(content) if isinstance(value, str)}
     return {
-        value
-        for _, value, _ in pickletools.genops(content)
-        if isinstance(value, str) and value.replace(".", "").isidentifier()
+        name: module
+        for name in sorted((texts & sys.modules.keys()) - {"__main__"})
+        if name not in already
+        and isinstance(module := sys.modules.get(name), ModuleType)
+        and module.__name__ == name
+        and is_own_code(module)
     }
-
-
-def _is_installed(module: ModuleType) -> bool:
-    """Return True if a module can be imported by every interpreter of this environment."""
-    paths = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-    places = {Path(path).resolve() for path in sysconfig.get_paths().values()}
-    return all(
-        path is None or any(place in Path(path).resolve().parents for place in places) for path in paths
-    )
 
 
 def find_framework(model: Any) -> str:
@@ -324,12 +339,16 @@ def find_framework(model: Any) -> str:
 
 
 def _versions(framework: str, signature: Signature) -> dict[str, str]:
-    """Return the versions of the imported libraries that the model's behaviour depends on."""
+    """Return the versions of the imported libraries that the model's behaviour depends on.
+
+    The user's own code has none: it is part of the pickle.
+    """
     packages = {"numpy", "sklearn", framework, *(["pandas"] if signature.container == "dataframe" else [])}
+    modules = {name: module for name in sorted(packages) if (module := sys.modules.get(name)) is not None}
     return {
         name: version
-        for name in sorted(packages)
-        if (version := getattr(sys.modules.get(name), "__version__", None))
+        for name, module in modules.items()
+        if not is_own_code(module) and (version := getattr(module, "__version__", None))
     }
 
 
@@ -337,12 +356,3 @@ def _as_one_pipeline(preprocessor: Any, model: Any) -> Any:
     from sklearn.pipeline import Pipeline  # noqa: PLC0415
 
     return Pipeline([("preprocessor", preprocessor), ("model", model)])
-
-
-def _json_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
-        return json.loads(json.dumps(dict(metadata or {}), allow_nan=False))  # type: ignore[no-any-return]
-    except (TypeError, ValueError) as problem:
-        raise RegistrationError(
-            f"metadata cannot be written as JSON: {problem}. Use text, finite numbers, lists and dicts."
-        ) from problem

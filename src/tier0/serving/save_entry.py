@@ -18,6 +18,7 @@ from tier0.core.errors import ModelChangedError
 from tier0.core.worker_process import Handler
 from tier0.golden.rows import GoldenRows
 from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, Entry
+from tier0.serving.metadata import without_none
 
 
 def prepare() -> Handler:
@@ -45,7 +46,7 @@ def save(entry: dict[str, Any], *, proven: bool) -> dict[str, str]:
     with bentoml.models.create(
         entry["name"],
         module="bentoml.sklearn",
-        metadata=entry["metadata"],
+        metadata=without_none(entry["metadata"]),
         signatures={"predict": {"batchable": False}},
         context=ModelContext(framework_name=entry["framework"], framework_versions=entry["versions"]),
     ) as model:

@@ -12,10 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tier0.core.child_environment import ONE_THREAD, child_environment
+from tier0.core.child_environment import (
+    IMPORT_PATH,
+    ONE_THREAD,
+    child_environment,
+    service_environment,
+    withheld,
+)
 from tier0.core.errors import PredictionMismatchError, ServerError
 from tier0.core.event_log import EventLog
-from tier0.core.events import ServerKilled, ServerLaunched, ServerPortTaken, ServerReady, ServerStopped
+from tier0.core.events import (
+    ServerKilled,
+    ServerLaunched,
+    ServerPortTaken,
+    ServerReady,
+    ServerStopped,
+    ServerVariablesWithheld,
+)
 from tier0.core.settings import Port
 from tier0.serving.entry import link_entries, link_entry
 from tier0.serving.launch import HOST, Launch
@@ -56,10 +69,14 @@ class Server:
         watch: pids of processes; the server is stopped when one of them ends. This process by default.
         workspace: a workspace of this server alone, closed when the server stops.
         service: the service to serve, as an argument of `bentoml serve`.
-        project: folder that contains a user's service, and in which it is started; None for Tier0's own
-            service, which waits for `announce`.
+        project: folder that contains the service, and in which it is started; None for Tier0's own service
+            without a Bento, which waits for `announce`.
+        import_path: folders that a user's service imports from, in addition to *project*.
+        is_users: whether the service is a user's.
         nonce: random text in the environment of the server's processes, by which they are recognised.
         url: the service's URL, empty until it listens.
+        certificate: the certificate that a user's service with TLS of its own presents, in PEM; empty without
+            TLS.
     """
 
     folder: Path
@@ -71,11 +88,16 @@ class Server:
     workspace: Workspace | None = None
     service: str = SERVICE
     project: Path | None = None
+    import_path: Sequence[Path] = field(default=(), kw_only=True)
+    is_users: bool = field(default=False, kw_only=True)
     nonce: str = field(default_factory=lambda: os.urandom(8).hex())
     url: str = ""
+    certificate: str = ""
     _launch: Launch | None = None
     _probe: Probe | None = None
     _timeout: float = 30.0
+    _has_reported: bool = False
+    _last_response: str = ""
 
     @property
     def log(self) -> Path:
@@ -116,6 +138,7 @@ class Server:
             )
         for path in (self.home, self.folder / "t", self.folder / "cwd"):
             path.mkdir(parents=True, exist_ok=True)
+        self._report_withheld()
         self.log.touch()
         self.url = ""
         options = ["--host", HOST, "--port", str(number)]
@@ -135,6 +158,10 @@ class Server:
     def _environment(self) -> dict[str, str]:
         tmp = self.folder / "t"  # a short path: BentoML creates sockets there
         identity = {"BENTOML_HOME": str(self.home), "TIER0_NONCE": self.nonce}
+        if self.is_users:
+            environment = service_environment(tmp, **identity)
+            search = [*map(str, self.import_path), *filter(None, environment["PYTHONPATH"].split(os.pathsep))]
+            return {**environment, "PYTHONPATH": os.pathsep.join(search)}
         if self.project is None:
             return child_environment(
                 tmp,
@@ -143,13 +170,26 @@ class Server:
                 TIER0_PRELOAD=",".join(self.preload),
                 TIER0_WORKERS=str(self.workers),
             )
-        # A user's own service gets the threads that it would have in production.
+        # A Bento gets the threads and the modules that it would have in production.
         environment = child_environment(tmp, **identity)
+        del environment[IMPORT_PATH]
         for name in ONE_THREAD:
             environment.pop(name, None)
             if name in os.environ:
                 environment[name] = os.environ[name]
         return environment
+
+    def _report_withheld(self) -> None:
+        """Report once which variables of the environment the server does not get."""
+        reasons = withheld(os.environ, is_users=self.is_users, one_thread=self.project is None)
+        if not reasons or self._has_reported:
+            return
+        self._has_reported = True
+        listed = ", ".join(f"{name} ({reason})" for name, reason in sorted(reasons.items()))
+        self.events.emit(
+            ServerVariablesWithheld(reasons=reasons, nonce=self.nonce),
+            f"not passed on to the server: {listed}",
+        )
 
     def announce(self, models: Mapping[str, str], store: Path) -> None:
         """Name the models to the worker, which then loads and serves them.
@@ -195,7 +235,8 @@ class Server:
             launch = self._check_launch()
             if time.monotonic() > deadline:
                 what = "no prediction of a golden row" if self.project is None else "it was not ready"
-                raise self._failed(f"{what} within {timeout:g} s (startup-timeout)")
+                last = f"; {self._last_response}" if self._last_response else ""
+                raise self._failed(f"{what} within {timeout:g} s (startup-timeout){last}")
             if not self.url and (url := launch.find_url()):
                 self.url = url
                 attempt.start(url)
@@ -207,6 +248,10 @@ class Server:
             ServerReady(url=self.url, nonce=self.nonce), f"ready at {self.url} after {seconds:.1f} s"
         )
         return answer
+
+    def note_response(self, outcome: str) -> None:
+        """Note the outcome of the probe's last request, for the message after the startup timeout."""
+        self._last_response = outcome
 
     def check_alive(self) -> None:
         """Check the processes and the log, without waiting; launch again if the port was lost.

@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 # The supervisor imports this module as well: numpy is imported by the worker alone.
+from tier0.core.child_environment import extend_import_path
 from tier0.core.errors import InvalidRowError, QueueFullError
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ class Tier0Service:
     """Serves the announced models; the first one also without its name in the path."""
 
     def __init__(self) -> None:
+        extend_import_path()
         for module in filter(None, os.environ.get("TIER0_PRELOAD", "").split(",")):
             import_module(module)
         from tier0.serving.batching import Batcher, has_batch_independent_outputs  # noqa: PLC0415

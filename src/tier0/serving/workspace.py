@@ -14,6 +14,21 @@ from tier0.core.errors import Tier0Error
 from tier0.serving.processes import start_guard
 
 
+def temporary_directory() -> Path:
+    """Return the system's directory for temporary files.
+
+    Raises:
+        Tier0Error: there is none that can be written.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise Tier0Error(
+            f"cannot write temporary files: {reason}. Set TMPDIR to a directory that you can write to"
+        ) from problem
+
+
 @dataclass
 class Workspace:
     """A folder that only its owner can access, with a guard that deletes it when the process *watch* dies.
@@ -35,8 +50,12 @@ class Workspace:
 
     @classmethod
     def create(cls, *, keep: bool = False, controller: int | None = None) -> Workspace:
-        """Create a new folder in the system's folder for temporary files."""
-        path = Path(tempfile.gettempdir()) / f"tier0-{os.urandom(5).hex()}"
+        """Create a new folder in the system's folder for temporary files.
+
+        Raises:
+            Tier0Error: there is none that can be written.
+        """
+        path = temporary_directory() / f"tier0-{os.urandom(5).hex()}"
         return cls(path, keep=keep, controller=controller).open()
 
     def open(self) -> Workspace:
@@ -64,9 +83,9 @@ class Workspace:
         return self.path / "store"
 
     def folder(self, name: str) -> Path:
-        """Create a new folder; the pid and a number make its name unique among the sharing processes."""
+        """Create a new private folder; pid and number make its name unique among the sharing processes."""
         path = self.path / f"{name}{os.getpid()}-{next(self._numbers)}"
-        path.mkdir()
+        path.mkdir(mode=0o700)
         return path
 
     def close(self) -> None:

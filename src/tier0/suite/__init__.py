@@ -37,6 +37,9 @@ class ParametrizedCheck:
         self.retried: dict[str, int] = {}
         self._disturb = disturb
 
+    def __repr__(self) -> str:
+        return self.check.id  # without an address: reports such as Allure's identify a test by its parameters
+
     def reset(self) -> None:
         """Discard the last result: tests that are parametrized with the same checks share them."""
         self.result, self.requests, self.retried = None, [], {}
@@ -85,6 +88,9 @@ class ParametrizedClientCheck:
         self.requests: list[list[Any]] = []
         self.retried: dict[str, int] = {}
         self.result: CheckResult | None = None
+
+    def __repr__(self) -> str:
+        return self.check.id
 
     def reset(self) -> None:
         """Discard the last result, see `ParametrizedCheck.reset`."""

@@ -44,7 +44,7 @@ async def counts_requests(target: Target) -> None:
                 "the counter is not registered for this route",
                 "several replicas respond, each with its own metrics",
             ],
-            reproduce=f"curl -sS {target.url}/metrics",
+            reproduce=f"curl -sS {target.url}{target.contract.metrics_route}",
         )
 
 
@@ -68,7 +68,7 @@ async def counts_refusals(target: Target) -> None:
                 "the metrics middleware runs inside the error handler",
                 "only successful requests are counted",
             ],
-            reproduce=f"curl -sS {target.url}/metrics",
+            reproduce=f"curl -sS {target.url}{target.contract.metrics_route}",
         )
 
 
@@ -167,7 +167,7 @@ async def _steady_count(target: Target) -> float:
 
 
 async def _text(target: Target) -> str:
-    response = await target.get("/metrics")
+    response = await target.get(target.contract.metrics_route)
     content_type = response.headers.get("content-type", "")
     if response.status_code == httpx.codes.OK and not content_type.startswith(EXPOSITION):
         raise NotJudgedError(

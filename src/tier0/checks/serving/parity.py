@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,6 +36,9 @@ CLIENT = [
     "the client's requests or responses have another form than those of the service",
     "the served model is not the trained model: see parity.golden_rows",
 ]
+
+UNVERIFIED = "certificate verify failed"
+"""Text of OpenSSL in the errors of HTTP libraries that do not keep the original exception."""
 
 
 async def golden_rows(target: Target) -> dict[str, Any]:
@@ -292,6 +296,11 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
             returned = await _in_a_thread(method, golden.records())
             returned = await returned if inspect.isawaitable(returned) else returned
     except Exception as problem:
+        if target.process is not None and _distrusts_certificate(problem):
+            raise NotJudgedError(
+                "the client does not trust the certificate of the service, which is for another place",
+                code="not_offered",
+            ) from problem
         raise CheckFailedError(
             f"the client's {name} raised {type(problem).__name__} for well-formed rows: "
             f"{target.excerpt(str(problem))}",
@@ -321,6 +330,15 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
         raise CheckFailedError(
             message, evidence={"expected": target.tag, "got": answer["model_tag"]}, causes=CLIENT
         )
+
+
+def _distrusts_certificate(problem: BaseException | None) -> bool:
+    """Return True if an error was caused by a certificate that could not be verified."""
+    while problem is not None:
+        if isinstance(problem, ssl.SSLCertVerificationError) or UNVERIFIED in str(problem).lower():
+            return True
+        problem = problem.__cause__ or problem.__context__
+    return False
 
 
 async def _in_a_thread(call: Callable[..., Any], *arguments: Any) -> Any:
