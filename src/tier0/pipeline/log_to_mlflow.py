@@ -252,7 +252,7 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
     import mlflow  # noqa: PLC0415
     import mlflow.sklearn  # noqa: PLC0415
 
-    signal.signal(signal.SIGTERM, _exit)
+    _react_to_stops(_exit)
     try:
         run_id = mlflow.start_run(experiment_id=experiment).info.run_id
         mlflow.log_params(order["params"])
@@ -263,9 +263,12 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
             pip_requirements=order["requirements"],
             serialization_format="cloudpickle",
         )
-        mlflow.models.get_model_info(f"runs:/{run_id}/model")
+        with tempfile.TemporaryDirectory() as scratch:
+            mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model/MLmodel", dst_path=scratch)
+        _react_to_stops(signal.SIG_IGN)
     except BaseException as problem:
-        is_stopped = isinstance(problem, (KeyboardInterrupt, SystemExit))
+        _react_to_stops(signal.SIG_IGN)
+        is_stopped = isinstance(problem, SystemExit)
         with contextlib.suppress(Exception):
             mlflow.end_run("KILLED" if is_stopped else "FAILED")
         if is_stopped:
@@ -275,5 +278,12 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
     return {"run_id": run_id}
 
 
+def _react_to_stops(reaction: Any) -> None:
+    """Set the reaction to SIGINT, which Ctrl-C sends, and to SIGTERM, which `Tracking.close` sends next."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, reaction)
+
+
 def _exit(*_: object) -> None:
+    _react_to_stops(signal.SIG_IGN)
     raise SystemExit

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tier0.pipeline.training import Training
 
 
+MODEL = "model.pkl"
 END_TIMEOUT = 3.0
 """Seconds in which the worker ends an unfinished MLflow run."""
 
@@ -90,10 +91,10 @@ class Tracking:
             A future of the MLflow run's id and the model's URI, ``runs:/<id>/model``. It raises `Tier0Error`
             if the store cannot be used.
         """
-        (self.folder / "model.pkl").write_bytes(model)
+        (self.folder / MODEL).write_bytes(model)
         score = {} if training.score is None else {"validation_score": training.score}
         order = {
-            "model": str(self.folder / "model.pkl"),
+            "model": str(self.folder / MODEL),
             "params": _parameters(training),
             "metrics": {**training.metrics, **score},
             "requirements": _requirements(training),
@@ -113,6 +114,7 @@ class Tracking:
 
     def _log(self, order: dict[str, Any]) -> tuple[str, str]:
         run_id = self._execute(order)["run_id"]
+        (self.folder / MODEL).unlink()
         return run_id, f"runs:/{run_id}/model"
 
     def _execute(self, order: dict[str, Any], *, close_after: bool = True) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass, url2pathname
 
 from tier0.core.errors import Tier0Error
@@ -52,7 +53,8 @@ class TrackingStore:
     @classmethod
     def in_folder(cls, folder: Path) -> TrackingStore:
         """Return the default store: an SQLite file in *folder*, with the artifacts beside it."""
-        return cls(f"sqlite:///{folder / 'mlflow.db'}", folder / "mlflow.db", folder, is_named=False)
+        path = folder / "mlflow.db"
+        return cls(f"sqlite:///{_encoded(str(path))}", path, folder, is_named=False)
 
     @classmethod
     def named(cls, uri: str, folder: Path) -> TrackingStore:
@@ -71,7 +73,7 @@ class TrackingStore:
 
     @classmethod
     def _sqlite(cls, uri: str, parts: re.Match[str], folder: Path) -> TrackingStore:
-        name, query = parts["path"] or "", parts["query"] or ""
+        name, query = _decoded(parts["path"] or ""), parts["query"] or ""
         is_uri = name.startswith("file:")
         plain = url2pathname(name.removeprefix("file:")) if is_uri else name
         if plain in {"", ":memory:"} or "mode=memory" in query:
@@ -81,7 +83,7 @@ class TrackingStore:
             )
         path = _absolute(plain, folder)
         shown = f"file:{quote(str(path))}" if is_uri else str(path)
-        return cls(f"{parts['scheme']}:///{shown}{query}", path, path.parent)
+        return cls(f"{parts['scheme']}:///{_encoded(shown)}{query}", path, path.parent)
 
     @classmethod
     def _files(cls, uri: str, folder: Path) -> TrackingStore:
@@ -126,6 +128,23 @@ class TrackingStore:
 def _absolute(name: str, folder: Path) -> Path:
     """Return a path without ``.`` and ``..``; symbolic links stay."""
     return Path(os.path.abspath(folder / name))  # noqa: PTH100 - Path.absolute keeps ".."
+
+
+def _is_encoded() -> bool:
+    """Return True if the path in a database URI is percent-encoded: SQLAlchemy 2.1 decodes it."""
+    try:
+        major, minor = version("sqlalchemy").split(".")[:2]
+    except PackageNotFoundError:
+        return True
+    return (int(major), int(minor)) >= (2, 1)
+
+
+def _encoded(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3F") if _is_encoded() else path
+
+
+def _decoded(path: str) -> str:
+    return unquote(path) if _is_encoded() else path
 
 
 def without_credentials(uri: str) -> str:
