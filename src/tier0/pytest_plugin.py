@@ -22,6 +22,7 @@ from tier0.core.settings import PYTEST, Settings, rows_for
 from tier0.pytest_recorder import (
     DOCUMENT_KEY,
     EVENTS_KEY,
+    IS_ERROR,
     REPORT_PROBLEMS_KEY,
     SESSION_KEY,
     SETTINGS_KEY,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 INCONCLUSIVE = 2
 """Exit status of a run whose checks neither passed nor failed."""
-IS_ERROR = "tier0_is_error"
-"""Attribute of pytest's report: the test failed for a reason that is not a verdict."""
 SECRETS_KEY = pytest.StashKey[Secrets]()
 RECORDER_KEY = pytest.StashKey[RunRecorder]()
 SENT_KEY = pytest.StashKey[int]()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tier0.report.cut_short import CutShort
     from tier0.runs.session import Session  # noqa: F401 - the string below refers to it
 
+IS_ERROR = "tier0_is_error"
+"""Attribute of pytest's report: the test failed for a reason that is not a verdict."""
 SETTINGS_KEY = pytest.StashKey[RunSettings]()
 EVENTS_KEY = pytest.StashKey[EventLog]()
 SESSION_KEY = pytest.StashKey["Session"]()
@@ -36,7 +38,7 @@ class RunRecorder:
         self.is_worker = hasattr(config, "workerinput")
         self.ended_by: CutShort | None = None
         self.has_other_failures = False
-        """Whether anything failed that is not in the report: a test without the marker."""
+        """Whether anything failed that is not an error of Tier0: a verdict, or a test's own failure."""
         self.problems: list[Event] = []
         """Tests that could not be collected, and crashed processes: events, if the run has tests of Tier0."""
 
@@ -44,7 +46,7 @@ class RunRecorder:
         """Record the outcome of a test as events."""
         if self.is_worker:
             return
-        if report.failed and not hasattr(report, "tier0_facts"):
+        if report.failed and not getattr(report, IS_ERROR, False):
             self.has_other_failures = True
         if report.when not in {"setup", "call", "teardown"}:
             from tier0.core.events import TestCrashed  # noqa: PLC0415 - takes milliseconds; rarely needed

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.pytest_run import FAST, Run
 from tier0.core.catalogue import CATALOGUE
+from tier0.core.verdict import EXIT_STATUS
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(240)
@@ -231,7 +232,7 @@ def test_a_taken_port_is_told_before_the_training(job: Run) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
-        assert job.finish(*FAST, "--tier0-port", str(number)) == pytest.ExitCode.TESTS_FAILED
+        assert job.finish(*FAST, "--tier0-port", str(number)) == EXIT_STATUS["inconclusive"]
 
     assert f"port {number} is in use by pid {os.getpid()}" in job.output
     assert "step 5" not in job.output
