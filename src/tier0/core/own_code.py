@@ -48,8 +48,12 @@ def is_own_code(module: ModuleType) -> bool:
 
 def is_site_folder(folder: str | os.PathLike[str]) -> bool:
     """Return True if a folder is, by its name or its metadata, one that installers write to."""
-    path = Path(folder)
-    return path.name in SITE_FOLDERS or any(path.glob("*.dist-info"))
+    if Path(folder).name in SITE_FOLDERS:
+        return True
+    try:
+        return any(name.endswith(".dist-info") for name in os.listdir(folder))  # noqa: PTH208 - names suffice
+    except OSError:  # a ZIP file, or a folder that does not exist
+        return False
 
 
 def _is_installed_at(path: Path) -> bool:
