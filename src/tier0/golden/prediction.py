@@ -167,9 +167,10 @@ def _probabilities(returned: Any, signature: Signature, rows: int) -> tuple[list
     array = as_array(returned)
     expected = (rows, len(signature.classes))
     if array.shape != expected:
+        or_else = " or one array per output" if signature.has_several_outputs else ""
         raise Tier0Error(
-            f"the model returned probabilities of shape {array.shape}, expected {expected}"
-            + (" or one array per output" if signature.has_several_outputs else "")
+            f"the model's predict_proba returned shape {array.shape}, expected {expected}{or_else}. Wrap the "
+            "model in an estimator that returns one column per class, or none at all"
         )
     return as_rows(array, "probability"), array.dtype
 
