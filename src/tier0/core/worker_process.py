@@ -85,10 +85,14 @@ class WorkerProcess:
             raise (ModelChangedError if outcome.get("changed") else Tier0Error)(outcome["error"])
         return outcome
 
+    def terminate(self) -> None:
+        """Send SIGTERM to the process, without waiting for its end."""
+        self._process.terminate()
+
     def close(self, timeout: float = 0.0) -> None:
         """Kill the process; before that, terminate it if it has a *timeout* in seconds to end by itself."""
         if timeout:
-            self._process.terminate()
+            self.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout)
         self._process.kill()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 MODEL = "model.pkl"
-END_TIMEOUT = 3.0
+END_TIMEOUT = 1.0
 """Seconds in which the worker ends an unfinished MLflow run."""
 
 
@@ -136,6 +136,10 @@ class Tracking:
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; or unset it"
             )
         return "Check MLFLOW_TRACKING_URI, or unset it"
+
+    def stop(self) -> None:
+        """Begin to end the worker process, without waiting."""
+        self._worker.terminate()
 
     def close(self) -> None:
         """End the worker process; a training that it logs becomes a run with the status KILLED."""

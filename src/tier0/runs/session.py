@@ -445,6 +445,8 @@ class Session:
                 stack.callback(self.deployment.close)
             for server in self.servers:
                 stack.callback(server.stop)
+            if self._tracking is not None and self.interrupted:
+                stack.callback(self._tracking.stop)  # it ends while the servers stop
 
     def _report_logged(self) -> None:
         """Wait until MLflow has logged the model: for 1 s after a failure, not at all after Ctrl-C."""
