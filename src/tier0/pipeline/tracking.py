@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MODEL = "model.pkl"
 END_TIMEOUT = 1.0
+LOG_WITHIN = 300.0
+"""Seconds for logging: a new database is migrated first, which takes minutes on a busy machine."""
 """Seconds in which the worker ends an unfinished MLflow run."""
 
 
@@ -119,7 +121,7 @@ class Tracking:
 
     def _execute(self, order: dict[str, Any], *, close_after: bool = True) -> dict[str, Any]:
         try:
-            return self._worker.execute(order, close_after=close_after)
+            return self._worker.execute(order, close_after=close_after, timeout=LOG_WITHIN)
         except Tier0Error as problem:
             reason = self._store.without_secrets(str(problem)).rstrip(".")
             raise Tier0Error(
@@ -129,7 +131,7 @@ class Tracking:
     @property
     def _remedy(self) -> str:
         if not self.is_named:
-            return "Free space there, or set TMPDIR or MLFLOW_TRACKING_URI"
+            return "Check its free space and the load of this machine, or set TMPDIR or MLFLOW_TRACKING_URI"
         if self._store.path is None:
             return (
                 "Check MLFLOW_TRACKING_URI, and the credentials in MLFLOW_TRACKING_TOKEN, or "
