@@ -107,7 +107,7 @@ $(RELEASE_TOOLS): $(READY)
 release-check: $(READY) $(RELEASE_TOOLS) ## build sdist and wheel, check both, and run each in an environment of its own
 	@$(BIN)/python scripts/release_check.py --tools .venv/release/bin
 
-matrix: ## unit tests and the main job on each supported Python, with the oldest and the newest dependencies
+matrix: ## the main job on each Python, with the oldest and newest dependencies, other layouts and plugins
 	@$(find_python); nice "$$python" scripts/matrix.py $(ARGS)
 
 clean: ## remove .venv, reports and caches
