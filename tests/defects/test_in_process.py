@@ -183,6 +183,7 @@ def test_half_sent_requests_that_block_other_callers_fail(
 
 class ThisProcess:
     pids = (os.getpid(),)
+    certificate = ""
 
 
 def test_an_address_that_other_machines_can_reach_fails(record: Callable[..., None]) -> None:
@@ -203,7 +204,7 @@ def waivers(tmp_path: Path, text: str) -> Path:
 
 
 def test_a_port_of_another_process_fails(record: Callable[..., None]) -> None:
-    class Another:
+    class Another(ThisProcess):
         pids = (os.getppid(),)
 
     with running(App()) as url:
