@@ -160,6 +160,7 @@ def test_a_useless_model_fails_with_the_numbers(job: Run) -> None:
     assert "auc_roc is 0.500" in job.output
 
 
+@pytest.mark.slow
 def test_reports_hold_the_summary(job: Run) -> None:
     assert job.finish(*FAST, "--html=report.html", "--self-contained-html", "--junitxml=junit.xml") == 0, (
         job.output
@@ -267,12 +268,14 @@ def test_every_way_to_load_the_plugin(run: Run, wheel: Path, ways: str) -> None:
     assert (run.folder / "plugin.txt").read_text(encoding="utf-8").startswith(env["PYTHONPATH"])
 
 
+@pytest.mark.slow
 def test_the_main_job_runs_by_the_entry_point_of_a_wheel(job: Run, wheel: Path) -> None:
     assert job.finish(*FAST, env={"PYTHONPATH": str(wheel)}) == 0, job.output
 
     assert str(facts(job)[0]["plugin"]).startswith(str(wheel))
 
 
+@pytest.mark.slow
 def test_a_run_without_pytest_asyncio_works(job: Run) -> None:
     assert job.finish(*FAST, "-p", "no:asyncio") == 0, job.output
 
@@ -323,7 +326,7 @@ def test_environment():
 """
 
 
-@pytest.mark.parametrize("sets_a_loop", ["", "1"])
+@pytest.mark.parametrize("sets_a_loop", ["", pytest.param("1", marks=pytest.mark.slow)])
 def test_the_users_event_loop_environment_and_garbage_collector_are_left_alone(
     run: Run, sets_a_loop: str
 ) -> None:
