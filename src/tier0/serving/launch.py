@@ -57,11 +57,15 @@ class Launch:
         """The processes that handle requests.
 
         If no process runs the module of BentoML's workers, which another version may call otherwise, these
-        are the processes below the supervisor that listen.
+        are the processes below the supervisor that listen. One with the supervisor's own command does not
+        count: it has been forked, still has all sockets of the supervisor, and runs another program soon.
         """
-        pids = self.pids
-        return [pid for pid in pids if WORKER_MODULE in _command_of(pid)] or [
-            pid for pid in pids[1:] if _listening_ports(pid)
+        commands = {pid: _command_of(pid) for pid in self.pids}
+        supervisor = next(iter(commands.values()), [])
+        return [pid for pid, command in commands.items() if WORKER_MODULE in command] or [
+            pid
+            for pid, command in commands.items()
+            if command not in ([], supervisor) and _listening_ports(pid)
         ]
 
     def find_problem(self) -> str | None:
