@@ -85,7 +85,7 @@ class Combination:
                     "-n",
                     "2",
                     "--dist",
-                    "loadgroup",
+                    "loadfile",
                 ),
             }
         return (

@@ -16,13 +16,6 @@ if find_spec("hypothesis"):  # the end-to-end tests run without it
     settings.load_profile("tier0")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each file run in one process; files of one group share a server that is slow to start."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-
-
 class KeptTraces:
     """A tracer of the application's own."""
 

@@ -18,7 +18,7 @@ from tier0.faults import FaultProxy, Faults
 if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120), pytest.mark.xdist_group("deployment")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
 TIMEOUT = 2.0
 SLACK = 0.3
 THRESHOLD = 3

@@ -20,7 +20,7 @@ from tier0.runs.build import build
 from tier0.runs.services import Services
 from tier0.serving.entry import Entry
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(180), pytest.mark.xdist_group("services")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
 SWAP = """
 _told = json.loads(Path(__file__).with_name("models.json").read_text())
 _told["models"] = dict(zip(_told["models"], reversed(_told["models"].values())))

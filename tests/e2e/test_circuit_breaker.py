@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tier0.core.settings import Settings
     from tier0.runs.deployment import OwnDeployment
 
-pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("deployment")]
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120)]
 THRESHOLD = 3
 RESET = 30.0
 

@@ -30,7 +30,7 @@ from tier0.integrations.agents import HTTPModelClient, ModelAnswer, ModelInferen
 from tier0.integrations.router import make_router
 from tier0.runs.services import Services
 
-pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("services")]
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120)]
 
 
 def golden_of(services: Services) -> dict[str, GoldenRows]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tier0.core.event_log import EventLog
     from tier0.runs.deployment import OwnDeployment
 
-pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("deployment")]
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120)]
 
 
 @pytest.mark.asyncio

@@ -34,7 +34,6 @@ pytestmark = [
     pytest.mark.torture,
     pytest.mark.server,
     pytest.mark.timeout(1800),
-    pytest.mark.xdist_group("deployment"),
 ]
 SECONDS = float(os.environ.get("TIER0_TORTURE_SECONDS", "600"))
 WARM_UP = 0.4

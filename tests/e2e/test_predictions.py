@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tier0.golden.rows import GoldenRows
     from tier0.runs.deployment import OwnDeployment
 
-pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("deployment")]
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120)]
 
 
 @pytest.mark.asyncio

@@ -21,7 +21,7 @@ from tier0.runs import services as module
 from tier0.runs.services import Services
 from tier0.serving.processes import is_free
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(180), pytest.mark.xdist_group("services")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
 NAMES = ("churn", "conversion", "ltv_90", "ltv_365", "training_effect")
 
 

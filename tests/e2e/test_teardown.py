@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment
     from tier0.serving.server import Server
 
-pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("deployment")]
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120)]
 
 
 def assert_gone(server: Server) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tier0.client import BentoMLClient
 from tier0.runs.deployment import OwnDeployment
 
-pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120), pytest.mark.xdist_group("deployment")]
+pytestmark = [pytest.mark.tier0_bentoml, pytest.mark.timeout(120)]
 
 
 @pytest.mark.asyncio

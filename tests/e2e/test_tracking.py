@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.server,
     pytest.mark.timeout(120),
-    pytest.mark.xdist_group("deployment"),
     pytest.mark.filterwarnings("ignore"),
 ]
 

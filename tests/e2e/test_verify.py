@@ -18,7 +18,7 @@ from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS
 if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120), pytest.mark.xdist_group("deployment")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
 NOT_OF_THIS_MODEL = {
     "parity.boundaries",
     "parity.decisions",

@@ -35,7 +35,7 @@ from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(180), pytest.mark.xdist_group("bentoml_changes")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
 PACKAGES = ("bentoml", "bentoml_cli", "_bentoml_impl", "_bentoml_sdk")
 WARNED = WARNING.partition("%")[0]
 NAMES = {name.rpartition(".")[2].rpartition(":")[2]: name for name in FOR_MIDDLEWARE if "bentoml" in name}

@@ -15,7 +15,7 @@ from tier0.core.event_log import EventLog
 from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120), pytest.mark.xdist_group("own_services")]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
 SERVICE = """
 import os, sys
 import bentoml
