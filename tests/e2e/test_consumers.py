@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -53,12 +54,20 @@ async def client(three_services: Services) -> AsyncIterator[BentoMLClient]:
 
 @contextlib.contextmanager
 def api(client: BentoMLClient, **how: Any) -> Iterator[httpx.Client]:
-    """A FastAPI application on uvicorn, on loopback, in a thread and on a loop of its own."""
+    """A FastAPI application on uvicorn, on loopback, in a thread and on a loop of its own.
+
+    It closes the client at its end, as an application does.
+    """
     app = FastAPI()
     app.include_router(make_router(client, **how))
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", loop="asyncio"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+
+    async def serve() -> None:
+        async with client:
+            await server.serve(sockets=[listener])
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
         with httpx.Client(
