@@ -120,21 +120,29 @@ def withheld(environment: Mapping[str, str], *, is_users: bool, one_thread: bool
     return found
 
 
-def service_environment(tmp: Path, **more: str) -> dict[str, str]:
-    """Return the environment for a service of the user: the user's own, without `SWITCHES`.
+def production_environment(tmp: Path, **more: str) -> dict[str, str]:
+    """Return a `child_environment` with the numbers of threads and the modules of production.
 
-    In contrast to `child_environment`, it has the user's numbers of threads and BENTOML_* variables, such as
-    BENTOML_CONFIG, as it would have in production.
+    Only the user's own variables limit threads, and nothing is imported from other folders of this process.
     """
     environment = child_environment(tmp)
     for name in (*ONE_THREAD, IMPORT_PATH):
         environment.pop(name)
+    threads = {name: os.environ[name] for name in ONE_THREAD if name in os.environ}
+    return {**environment, **threads, **more}
+
+
+def service_environment(tmp: Path, **more: str) -> dict[str, str]:
+    """Return the environment for a service of the user: the user's own, without `SWITCHES`.
+
+    In contrast to `production_environment`, it has the user's BENTOML_* variables, such as BENTOML_CONFIG.
+    """
     own = {
         name: str(Path(value).expanduser().absolute()) if name in PATHS else value
         for name, value in os.environ.items()
-        if name in ONE_THREAD or (name.startswith("BENTOML_") and name not in SWITCHES)
+        if name.startswith("BENTOML_") and name not in SWITCHES
     }
-    return {**environment, **own, **NO_TELEMETRY, **more}
+    return {**production_environment(tmp), **own, **NO_TELEMETRY, **more}
 
 
 def without_switches(environment: Mapping[str, str]) -> dict[str, str]:

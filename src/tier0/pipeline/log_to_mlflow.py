@@ -269,7 +269,7 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
     except BaseException as problem:
         _react_to_stops(signal.SIG_IGN)
         is_stopped = isinstance(problem, SystemExit)
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # the first problem is the one that is reported
             mlflow.end_run("KILLED" if is_stopped else "FAILED")
         if is_stopped:
             os._exit(1)  # the reader of standard input would block the interpreter's shutdown

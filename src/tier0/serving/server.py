@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tier0.core.child_environment import (
-    IMPORT_PATH,
-    ONE_THREAD,
     child_environment,
+    production_environment,
     service_environment,
     withheld,
 )
@@ -173,14 +172,7 @@ class Server:
                 TIER0_PRELOAD=",".join(self.preload),
                 TIER0_WORKERS=str(self.workers),
             )
-        # A Bento gets the threads and the modules that it would have in production.
-        environment = child_environment(tmp, **identity)
-        del environment[IMPORT_PATH]
-        for name in ONE_THREAD:
-            environment.pop(name, None)
-            if name in os.environ:
-                environment[name] = os.environ[name]
-        return environment
+        return production_environment(tmp, **identity)  # of a Bento
 
     def _report_withheld(self) -> None:
         """Report once which variables of the environment the server does not get."""
