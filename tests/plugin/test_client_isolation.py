@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-QUIET = ("-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", "-p", "no:xdist")
+from tests.support import QUIET
+
+WITHOUT_XDIST = (*QUIET, "-p", "no:xdist")
 CLIENT = """
 import asyncio, gc, os, tracemalloc
 import httpx, pytest, tier0
@@ -104,6 +106,6 @@ def test_the_process_is_unchanged_after_the_checks(
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makepyfile(CLIENT + scenario)
 
-    result = pytester.runpytest_subprocess(*QUIET, "-W", "error")
+    result = pytester.runpytest_subprocess(*WITHOUT_XDIST, "-W", "error")
 
     result.assert_outcomes(passed=passed)

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-QUIET = (
-    "-p",
-    "no:opik",
-    "-p",
-    "no:hypothesispytest",
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:xdist",
-    "-W",
-    "error",
-)
+from tests.support import QUIET
+
+STRICT = (*QUIET, "-p", "no:xdist", "-W", "error")
 SCOPES = ("function", "class", "module", "package", "session")
 CONFTEST = """
 import pytest
@@ -120,7 +111,7 @@ def test_every_scope_of_loops(pytester: pytest.Pytester, fixtures: str | None) -
     pytester.makepyfile(ASYNCIO + "".join(SCOPED.format(scope=scope) for scope in SCOPES))
     options = [] if fixtures is None else ["-o", f"asyncio_default_fixture_loop_scope={fixtures}"]
 
-    pytester.runpytest_inprocess(*QUIET, *options).assert_outcomes(passed=3 + len(SCOPES))
+    pytester.runpytest_inprocess(*STRICT, *options).assert_outcomes(passed=3 + len(SCOPES))
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -129,7 +120,7 @@ def test_every_default_scope_of_tests(pytester: pytest.Pytester, scope: str) -> 
     tests = f"asyncio_default_test_loop_scope={scope}"
     fixtures = f"asyncio_default_fixture_loop_scope={scope}"
 
-    result = pytester.runpytest_inprocess(*QUIET, "-o", tests, "-o", fixtures)
+    result = pytester.runpytest_inprocess(*STRICT, "-o", tests, "-o", fixtures)
 
     result.assert_outcomes(passed=5)
 
@@ -138,17 +129,17 @@ def test_synchronous_tests_and_anyio_need_no_pytest_asyncio(pytester: pytest.Pyt
     pytester.makepyfile(test_synchronous=SYNCHRONOUS, test_anyio=ANYIO)
 
     for options in ([], ["-p", "no:asyncio"]):
-        pytester.runpytest_inprocess(*QUIET, *options).assert_outcomes(passed=3)
+        pytester.runpytest_inprocess(*STRICT, *options).assert_outcomes(passed=3)
 
 
 def test_the_automatic_mode(pytester: pytest.Pytester) -> None:
     plain = ASYNCIO.replace("@pytest.mark.asyncio\n", "")
     pytester.makepyfile(test_tests=plain, test_synchronous=SYNCHRONOUS)
 
-    pytester.runpytest_inprocess(*QUIET, "-o", "asyncio_mode=auto").assert_outcomes(passed=5)
+    pytester.runpytest_inprocess(*STRICT, "-o", "asyncio_mode=auto").assert_outcomes(passed=5)
 
 
 def test_old_code_finds_its_event_loop_after_a_test_with_a_client(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(OLD_CODE)
 
-    pytester.runpytest_subprocess(*QUIET[:-2]).assert_outcomes(passed=3)
+    pytester.runpytest_subprocess(*STRICT[:-2]).assert_outcomes(passed=3)

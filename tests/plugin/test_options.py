@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from tests.support import QUIET
 from tier0.core.settings import TABLE, rows_for
 
-QUIET = ("-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")
 NOTHING = "def test_nothing():\n    pass\n"
 LISTS_MODULES = """
 import sys

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-QUIET = ("-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", "-p", "no:xdist")
+from tests.support import QUIET
+
+WITHOUT_XDIST = (*QUIET, "-p", "no:xdist")
 CONFTEST = """
 import threading
 
@@ -88,7 +90,7 @@ def test_the_process_is_the_same_after_the_checks_of_a_service(pytester: pytest.
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(CHECKS)
 
-    result = pytester.runpytest_subprocess(*QUIET, "-W", "error", "-rA")
+    result = pytester.runpytest_subprocess(*WITHOUT_XDIST, "-W", "error", "-rA")
 
     result.stdout.fnmatch_lines(
         ["PASSED *::test_before", "PASSED *parity.golden_rows*", "PASSED *::test_after"]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-QUIET = ("-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")
+from tests.support import QUIET
+
 PLAIN = "def test_plain():\n    pass\n"
 USES = """
 import json

@@ -13,18 +13,9 @@ from pathlib import Path
 
 import psutil
 
-FAST = [
-    "-p",
-    "no:opik",
-    "-p",
-    "no:hypothesispytest",
-    "-p",
-    "no:cacheprovider",
-    "--tier0-algorithms",
-    "linear",
-    "--tier0-hpo-trials",
-    "1",
-]
+from tests.support import QUIET
+
+FAST = [*QUIET, "--tier0-algorithms", "linear", "--tier0-hpo-trials", "1"]
 
 
 @dataclass

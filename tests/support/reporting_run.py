@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support import SOURCE
+from tests.support import QUIET, SOURCE
 from tier0.golden.rows import GoldenRows
 
 PLANTED = {"PLANTED_API_KEY": "s3cr3t/planted+value", "PLANTED_DSN": "postgres://app:pl4nt3d-pw@db/x"}
@@ -85,12 +85,7 @@ def report(folder: Path, *arguments: str, **environ: str) -> Reported:
         sys.executable,
         "-m",
         "pytest",
-        "-p",
-        "no:opik",
-        "-p",
-        "no:hypothesispytest",
-        "-p",
-        "no:cacheprovider",
+        *QUIET,
         "-p",
         "tier0.pytest_plugin",
     ]
