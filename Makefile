@@ -13,7 +13,7 @@ BY_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 # Two targets at a time, and the output of each in one piece where this make can do that.
 TWO_JOBS := $(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help tier0 quick test test-all coverage mutation prepared lint ruff types layers unit defects torture docs bench release-check matrix clean
+.PHONY: help tier0 quick test test-all coverage mutation prepared lint ruff types layers security unit defects torture docs bench release-check audit matrix clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -44,9 +44,9 @@ tier0: $(READY) ## the main job: train, register, serve and verify a real model;
 	@$(PYTEST) -p no:hypothesispytest -m "tier0_bentoml and not slow and not torture" tests/e2e --html=$(REPORT) --self-contained-html $(ARGS); status=$$?; echo "report: $(CURDIR)/$(REPORT)"; exit $$status
 
 quick: $(READY) ## the inner loop: lint, types, layers and unit tests
-	@$(TWO_JOBS) types ruff layers unit
+	@$(TWO_JOBS) types ruff layers security unit
 
-lint: ruff types layers ## ruff, mypy and the layers of ARCHITECTURE.md
+lint: ruff types layers security ## ruff, mypy, bandit and the layers of ARCHITECTURE.md
 
 ruff: $(READY)
 	$(BIN)/ruff check .
@@ -57,6 +57,9 @@ types: $(READY)
 
 layers: $(READY)
 	$(BIN)/lint-imports
+
+security: $(READY)
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
 
 unit: $(READY)
 	$(PYTEST) -q -n 2 tests/unit -m "not alone and not slow and not torture" $(ARGS)
@@ -106,6 +109,14 @@ $(RELEASE_TOOLS): $(READY)
 
 release-check: $(READY) $(RELEASE_TOOLS) ## build sdist and wheel, check both, and run each in an environment of its own
 	@$(BIN)/python scripts/release_check.py --tools .venv/release/bin
+
+# pip-audit has dependencies that the tests should not see.
+AUDIT := .venv/audit/bin/pip-audit
+$(AUDIT): $(READY)
+	@$(BIN)/python -m venv --clear .venv/audit && .venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+
+audit: $(READY) $(AUDIT) ## known vulnerabilities of the packages in .venv; asks the package index's database
+	$(AUDIT) --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" --skip-editable
 
 matrix: ## the main job on each Python, with the oldest and newest dependencies, other layouts and plugins
 	@$(find_python); nice "$$python" scripts/matrix.py $(ARGS)

@@ -47,7 +47,7 @@ def forget_interrupt() -> None:
 
     CPython would end the process by the signal, instead of with its exit status, although it was handled.
     """
-    exec("")  # noqa: S102
+    exec("")  # noqa: S102 - an empty text  # nosec B102
 
 
 def _exit(_: int, __: FrameType | None) -> None:

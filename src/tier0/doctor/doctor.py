@@ -46,7 +46,7 @@ from tier0.doctor.trial import REGISTRATION, failed_registration
 SCHEMA = 1
 PLUGIN = "tier0.pytest_plugin"
 NOT_READ_BY_SERVE = {"BENTOML_HOME", "BENTOML_SERVICE_URL", "BENTOML_DO_NOT_TRACK"}
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - nothing is written there
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - nothing is written there  # nosec B108
 MIN_FREE_BYTES = 200_000_000
 PR_GET_CHILD_SUBREAPER = 37
 TRIAL_TIMEOUT = 90.0

@@ -411,7 +411,7 @@ class Session:
                 unfinished = made.with_suffix(".unfinished")
                 unfinished.write_bytes(content)
                 unfinished.replace(made)
-            value, failure = pickle.loads(made.read_bytes())  # noqa: S301 - from the run's own private folder
+            value, failure = pickle.loads(made.read_bytes())  # noqa: S301 - from our own private folder  # nosec B301
         if failure is not None:
             raise failure
         return value  # type: ignore[no-any-return]

@@ -88,7 +88,7 @@ class Entry:
         with warnings.catch_warnings():
             # scikit-learn's InconsistentVersionWarning
             warnings.filterwarnings("error", message=".*unpickle estimator.*")
-            return pickle.loads(content)  # noqa: S301 - the digest that registration wrote was checked
+            return pickle.loads(content)  # noqa: S301 - its digest was checked  # nosec B301
 
 
 def describe(
