@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import joblib
@@ -39,9 +40,11 @@ sys.addaudithook(_refuse)
 
 @pytest.fixture(scope="session", autouse=True)
 def _processes_of_libraries() -> None:
-    """Have joblib run `lscpu`, and threadpoolctl `ldconfig`, before the first test: once in a process."""
+    """Have joblib run `lscpu`, threadpoolctl `ldconfig`, and matplotlib `fc-list`, before the first test."""
     joblib.cpu_count(only_physical_cores=True)
     threadpoolctl.threadpool_info()
+    with suppress(ImportError):
+        import matplotlib.font_manager  # noqa: F401 - lists the fonts of a machine once
 
 
 @pytest.fixture(autouse=True)

@@ -95,7 +95,9 @@ def test_rows_of_numbers_are_an_array(kind: Callable[[Any], Any]) -> None:
     golden = golden_rows(OF_NUMBERS, rows)
 
     assert golden.rows[:6] == NUMBERS[:6].tolist()
-    assert (golden.probabilities or [])[:6] == OF_NUMBERS.predict_proba(NUMBERS[:6]).tolist()
+    # The golden rows are predicted together with others: some processors then round the last bit otherwise.
+    expected = OF_NUMBERS.predict_proba(NUMBERS[:6])
+    assert np.allclose((golden.probabilities or [])[:6], expected, rtol=1e-12, atol=0)
 
 
 def test_whole_numbers_in_a_list_accept_fractions() -> None:
