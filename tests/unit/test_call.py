@@ -73,7 +73,9 @@ class World:
         self.requests: list[httpx.Request] = []
         self.waits: list[float] = []
         self.options = ClientOptions(**options)
-        self.connections = Connections(self.loop, self.options.max_connections, uses_tls=False)
+        self.connections = Connections(
+            self.loop, self.options.max_connections, [URL], self.options.max_response_bytes
+        )
         self.connections.calls = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
         self.circuit = Circuit(
             CircuitBreaker(failure_threshold=threshold, reset_timeout=RESET, clock=self.loop.time)

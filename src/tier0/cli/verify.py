@@ -61,6 +61,7 @@ def verify(
         on_fail="return",
         groups=settings.groups,
         tell=print_result,
+        timeout=settings.timeout,
         report=lambda line: typer.echo(f"tier0: {line}", err=True),
     )
     write_report(report, verdict.as_dict())

@@ -50,6 +50,8 @@ class BentoMLClient:
         failure_threshold: consecutive failures that open the circuit of a model; 5.
         reset_timeout: time for which a circuit stays open; 30.
         max_connections: connections to each service, besides those for health checks; 20.
+        max_response_bytes: size of a response body, in bytes, after decompression; 32 MiB. A larger one
+            is not read to its end, and counts as a failure of the service.
         model_endpoints: model name to base URL, for models that are not served under *base_url*.
         contract: routes and format of the services, if they differ from Tier0's; see also `for_service`.
         tracer: records each call when it has ended, e.g. `tier0.client.opik_tracer.OpikTracer`. Closing the
@@ -77,6 +79,7 @@ class BentoMLClient:
         failure_threshold: int | None = None,
         reset_timeout: float | None = None,
         max_connections: int | None = None,
+        max_response_bytes: int | None = None,
         model_endpoints: Mapping[str, str] | None = None,
         contract: Contract | None = None,
         tracer: Tracer | None = None,
@@ -96,6 +99,7 @@ class BentoMLClient:
                 "failure_threshold": failure_threshold,
                 "reset_timeout": reset_timeout,
                 "max_connections": max_connections,
+                "max_response_bytes": max_response_bytes,
                 "idempotent": idempotent,
             }
         )
@@ -230,7 +234,12 @@ class BentoMLClient:
             raise ClientUsageError("the client is closed: create a new one")
         loop = asyncio.get_running_loop()
         if self._connections is None:
-            self._connections = Connections(loop, self._options.max_connections, self._endpoints.uses_tls)
+            self._connections = Connections(
+                loop,
+                self._options.max_connections,
+                self._endpoints.urls,
+                self._options.max_response_bytes,
+            )
         if self._connections.loop is not loop:
             raise ClientUsageError(
                 "the client belongs to another event loop: create one client for each loop"

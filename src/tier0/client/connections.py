@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,9 +13,12 @@ from importlib import import_module
 
 import httpx
 
+from tier0.client.transport import ACCEPTED_CODINGS, MIB, BoundedTransport
+
 KEEPALIVE_EXPIRY = 4.0
 """Seconds. BentoML closes idle connections after 5, and a request sent at that moment is lost."""
 HEALTH_CONNECTIONS = 2
+MAX_HEALTH_BYTES = MIB
 CONNECTION_ERRORS = (httpx.HTTPError, OSError)
 """Exceptions of a failed connection; httpx does not translate all errors of TLS."""
 LATE_IMPORTS = ("httpcore", "anyio", "anyio._backends._asyncio")
@@ -44,13 +48,15 @@ class Connections:
     Attributes:
         loop: event loop that the connections belong to.
         max_connections: connections for calls to each service.
-        uses_tls: True if a service has an https URL.
+        urls: URLs of the services; requests go to their servers only.
+        max_response_bytes: size of the response to a call.
         closed: True once `close` was called.
     """
 
     loop: asyncio.AbstractEventLoop
     max_connections: int
-    uses_tls: bool
+    urls: Iterable[str]
+    max_response_bytes: int
     closed: bool = False
     calls: httpx.AsyncClient = field(init=False)
     headers: dict[str, str] = field(init=False)
@@ -59,9 +65,11 @@ class Connections:
     health_slots: defaultdict[str, asyncio.Semaphore] = field(init=False)
 
     def __post_init__(self) -> None:
+        uses_tls = any(url.startswith("https:") for url in self.urls)
         # Loading the certificates of all authorities takes 20 ms; a context that trusts none takes no time.
-        trust = ssl.create_default_context() if self.uses_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.calls, self.health = _HttpClient(trust), _HttpClient(trust)
+        trust = ssl.create_default_context() if uses_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.calls = _HttpClient(trust, self.urls, self.max_response_bytes)
+        self.health = _HttpClient(trust, self.urls, MAX_HEALTH_BYTES)
         self.headers = dict(self.calls.headers)
         self.slots = defaultdict(lambda: asyncio.Semaphore(self.max_connections))
         self.health_slots = defaultdict(lambda: asyncio.Semaphore(HEALTH_CONNECTIONS))
@@ -117,13 +125,14 @@ class _HttpClient(httpx.AsyncClient):
 
     no_cookies = _NoCookies()
 
-    def __init__(self, trust: ssl.SSLContext) -> None:
+    def __init__(self, trust: ssl.SSLContext, urls: Iterable[str], max_bytes: int) -> None:
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY
+        )
         super().__init__(
             timeout=None,
-            verify=trust,
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY
-            ),
+            transport=BoundedTransport(urls, max_bytes, trust=trust, limits=limits),
+            headers={"Accept-Encoding": ACCEPTED_CODINGS},
             trust_env=False,
             follow_redirects=False,
             event_hooks={"response": [_remove_location]},

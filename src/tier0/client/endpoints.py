@@ -47,9 +47,9 @@ class Endpoints:
         return cls(_service_url(base_url), _model_endpoints(models))
 
     @property
-    def uses_tls(self) -> bool:
-        """True if at least one endpoint is an https URL."""
-        return any(url.startswith("https:") for url in (self.base_url, *self.models.values()))
+    def urls(self) -> tuple[str, ...]:
+        """The base URLs of all services."""
+        return (self.base_url, *self.models.values())
 
     def service(self, model: str | None) -> str:
         """Return the base URL of the service that serves *model*."""

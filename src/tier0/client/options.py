@@ -31,6 +31,7 @@ class ClientOptions:
     failure_threshold: int = 5
     reset_timeout: float = 30.0
     max_connections: int = 20
+    max_response_bytes: int = 32 << 20
     idempotent: bool = True
 
     @classmethod
@@ -66,7 +67,7 @@ def _parse(kind: str, text: str, variable: str) -> Any:
 def _validate(name: str, kind: str, value: Any, source: str) -> None:
     if not isinstance(value, TYPES[kind]) or (kind != "bool" and isinstance(value, bool)):
         raise ValueError(f"{source} must be {EXPECTED[kind]}, got {value!r}")
-    if name in {"max_attempts", "max_connections", "failure_threshold"} and value < 1:
+    if name in {"max_attempts", "max_connections", "max_response_bytes", "failure_threshold"} and value < 1:
         raise ValueError(f"{source} must be 1 or more, got {value!r}")
     if name in {"timeout", "attempt_timeout"} and not 0 < value < float("inf"):
         raise ValueError(f"{source} must be finite and greater than 0 seconds, got {value!r}")

@@ -40,6 +40,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from tier0.core.address import problem_of
 from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error
 from tier0.core.outputs import PARTS
@@ -291,6 +292,8 @@ def _text(value: Any) -> str:
 
 def _route(value: Any) -> str:
     _require(isinstance(value, str) and value.startswith("/"), "expected a path that begins with a slash")
+    problem = problem_of(value)
+    _require(not problem, problem)
     return str(value)
 
 

@@ -15,6 +15,7 @@ from tier0.contract.contract import (
     how_to_declare,
     join_path,
 )
+from tier0.core.address import problem_of
 from tier0.core.outputs import PARTS
 
 PREDICTION_NAMES = ("predictions", "prediction", "labels", "label")
@@ -26,6 +27,7 @@ FILES = {"file", "image", "audio", "video"}
 BENTOML_HEALTH = "/readyz"
 MANY_ROWS = {"rows", "records", "columns", "values"}
 MATRIX_DIMENSIONS = 2
+MAX_ROUTE_SHOWN = 100
 Schema = Mapping[str, Any]
 
 
@@ -116,7 +118,7 @@ def path_prefixes(schema: Any) -> list[str]:
         if isinstance(route, Mapping)
     ]
     known = [path for path in named or (paths if isinstance(paths, Mapping) else ()) if isinstance(path, str)]
-    folders = [path.split("/")[1:-1] for path in known if path.startswith("/")]
+    folders = [path.split("/")[1:-1] for path in known if not problem_of(path)]
     common: list[str] = []
     for parts in zip(*folders, strict=False):
         if len(set(parts)) > 1:
@@ -192,9 +194,9 @@ def _takes_rows(route: Schema, columns: Sequence[str]) -> bool:
 
 def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str]) -> Described:
     path = str(route["route"])
-    if not path.startswith("/"):  # appended to the service's address, it could be the address of another host
+    if problem := problem_of(path):
         raise ContractError(
-            f"invalid route {path!r} in the service's /schema.json: it must begin with a slash. "
+            f"invalid route {path[:MAX_ROUTE_SHOWN]!r} in the service's /schema.json: {problem}. "
             "Declare the prediction route as route in the contract"
         )
     input_, output = _mapping(route.get("input")), _mapping(route.get("output"))

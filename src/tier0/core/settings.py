@@ -133,6 +133,10 @@ class Settings:
         "3", parsers.whole_number(0), "N", SERVICE, "pytest verify",
         "How often a request is sent again after a reset, a timeout, or status 429, 502, 503 or 504",
     )
+    timeout: float = _setting(
+        "120", parsers.parse_seconds, "SECONDS", CHECKS, "verify",
+        "Seconds for all checks; what is not completed by then is not checked, and the run is inconclusive",
+    )
     wait: float = _setting(
         "0", parsers.parse_waiting_time, "SECONDS", SERVICE, "pytest verify",
         "Seconds to wait for a service that does not respond yet",

@@ -179,6 +179,9 @@ def conclude(checks: Sequence[CheckResult], others: Iterable[Status] = ()) -> Co
     if "error" in statuses:
         errors = (f"{result.id}: {result.message}" for result in checks if result.status == "error")
         return Conclusion("inconclusive", next(errors, ""))
+    for result in checks:
+        if result.status == "not_judged" and result.code == "timeout":
+            return Conclusion("inconclusive", f"{result.id} and the checks after it: {result.message}")
     if any(result.code == "no_golden" for result in checks):
         reason = "without golden rows, predictions were not compared with the trained model"
         return Conclusion("inconclusive", f"{reason}; {HOW_TO_GET_GOLDEN_ROWS}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
@@ -19,8 +20,10 @@ import httpx
 
 from tier0.checks.serving.harness.sender import DEFAULT_RETRIES, HOW_TO_AUTHORIZE, UNAUTHORIZED
 from tier0.client import BentoMLClient
+from tier0.client.transport import ACCEPTED_CODINGS, MIB, BoundedTransport
 from tier0.contract.contract import Contract, read_contract
 from tier0.contract.service_schema import BENTOML_HEALTH, path_prefixes
+from tier0.core.address import address
 from tier0.core.catalogue import Disturbance
 from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.event_log import EventLog
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 
 POLL = 0.05
 """Seconds between two requests of the ready probe."""
+MAX_READINESS_BYTES = 4 * MIB
+CLOSE_TIMEOUT = 2.0
 LOOPBACK = "http://127.0.0.1"
 NOT_HTTP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 """Errors of a plain request to a server with TLS."""
@@ -365,34 +370,43 @@ class _Readiness:
             Tier0Error: it did not within *timeout* seconds.
         """
         deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                if self._is_ready(left):
-                    return
-            except httpx.TransportError as problem:
-                self.note(f"{self.url}: {type(problem).__name__}: {problem}".rstrip(": "))
-                if isinstance(problem, NOT_HTTP) and not self.certificate:
-                    self._find_tls(left)
-            time.sleep(POLL)
+        loop = BackgroundLoop("tier0-readiness")
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                try:
+                    if loop.run(self._is_ready(left), timeout=None):
+                        return
+                except (httpx.TransportError, httpx.DecodingError, TimeoutError) as problem:
+                    self.note(f"{self.url}: {type(problem).__name__}: {problem}".rstrip(": "))
+                    if isinstance(problem, NOT_HTTP) and not self.certificate:
+                        self._find_tls(left)
+                time.sleep(POLL)
+        finally:
+            loop.close(timeout=CLOSE_TIMEOUT)
         route = " or ".join(self.routes)
         raise Tier0Error(f"{self.url}{route} did not return 200 within {timeout:.0f} s")
 
-    def _is_ready(self, timeout: float) -> bool:
-        trust = trust_only(self.certificate) if self.certificate else False
-        with httpx.Client(trust_env=False, verify=trust, headers=self.headers, timeout=timeout) as http:
+    async def _is_ready(self, timeout: float) -> bool:
+        trust = trust_only(self.certificate) if self.certificate else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        transport = BoundedTransport([self.url], MAX_READINESS_BYTES, trust=trust, limits=httpx.Limits())
+        headers = {"Accept-Encoding": ACCEPTED_CODINGS, **self.headers}
+        async with (
+            asyncio.timeout(timeout),
+            httpx.AsyncClient(transport=transport, headers=headers, timeout=timeout) as http,
+        ):
             for route in self.routes:
-                response = http.get(f"{self.url}{route}")
+                response = await http.get(address(self.url, route))
                 if response.status_code == httpx.codes.OK:
                     return True
                 remedy = f": {HOW_TO_AUTHORIZE}" if response.status_code in UNAUTHORIZED else ""
                 self.note(f"{route} returned {response.status_code}{remedy}")
             if response.status_code == httpx.codes.NOT_FOUND and not self.has_schema:
-                self._find_prefix(http)
+                await self._find_prefix(http)
         return False
 
-    def _find_prefix(self, http: httpx.Client) -> None:
+    async def _find_prefix(self, http: httpx.AsyncClient) -> None:
         """Add the readiness routes below the path prefixes that the schema of the service suggests."""
-        response = http.get(f"{self.url}/schema.json")
+        response = await http.get(address(self.url, "/schema.json"))
         with suppress(ValueError, RecursionError):
             prefixes = path_prefixes(response.json()) if response.is_success else []
             self.routes = [*self.routes, *(f"{prefix}{BENTOML_HEALTH}" for prefix in prefixes)]

@@ -8,7 +8,13 @@ from typing import Any
 
 import httpx
 
-from tier0.checks.serving.harness.sender import HOW_TO_AUTHORIZE, UNAUTHORIZED, UnansweredError, decode_json
+from tier0.checks.serving.harness.sender import (
+    HOW_TO_AUTHORIZE,
+    UNAUTHORIZED,
+    OversizedError,
+    UnansweredError,
+    decode_json,
+)
 from tier0.checks.serving.harness.target import NoPredictionError, RefusedError, Target
 from tier0.contract.answers import find_parts
 from tier0.contract.contract import Contract, ContractError, check_declared, how_to_declare
@@ -76,6 +82,10 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
         raise UnansweredError(
             f"nothing responds at {target.url}: {problem}. Is the service running, and is this its URL?"
         ) from problem
+    except OversizedError as problem:
+        if declared:
+            return None
+        raise ContractError(f"{problem}. It cannot be the schema of a BentoML service") from problem
     try:
         schema = decode_json(response.raise_for_status())
     except (httpx.HTTPStatusError, ValueError) as problem:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tier0.checks.serving.harness.sender import decode_json
+from tier0.checks.serving.harness.sender import OversizedError, decode_json
 from tier0.checks.serving.harness.target import Target
 from tier0.contract.contract import SCHEMA, ContractError, as_toml, check_declared
 from tier0.contract.service_schema import Described, describe, example_for, row_properties
@@ -113,10 +113,10 @@ def _where_rows_go(described: Described | None) -> dict[str, Any]:
 
 
 async def _describe(target: Target, drafted: Draft) -> Described | None:
-    response = await target.get("/schema.json")
     try:
+        response = await target.get("/schema.json")
         schema = decode_json(response) if response.is_success else None
-    except ValueError:
+    except (OversizedError, ValueError):
         schema = None
     columns = target.rows.columns if target.rows is not None else ()
     return describe(schema, drafted.declared, columns)

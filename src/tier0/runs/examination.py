@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import os
 import ssl
 import threading
@@ -19,6 +21,7 @@ import httpx
 
 from tier0.checks.serving.harness.sender import Sender, UnansweredError
 from tier0.checks.serving.harness.target import NoPredictionError, OverloadedError, Target
+from tier0.client.transport import ACCEPTED_CODINGS, MIB, BoundedTransport
 from tier0.contract.contract import Contract, ContractError
 from tier0.core.catalogue import LEVELS, Check, Disturbance
 from tier0.core.errors import Tier0Error
@@ -27,6 +30,7 @@ from tier0.core.secrets import Secrets
 from tier0.core.verdict import PARITY, CheckFailedError, CheckResult, Code, NotJudgedError, Verdict
 from tier0.core.waivers import Waiver
 from tier0.faults.background import BackgroundLoop
+from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment, OwnDeployment
 from tier0.runs.discovery import discover
 from tier0.runs.draft import Draft, draft
@@ -35,6 +39,9 @@ from tier0.serving.certificate import trust_only
 REQUEST_TIMEOUT = 30.0
 CHECK_TIMEOUT = 120.0
 CLOSE_TIMEOUT = 2.0
+MIN_RESPONSE_BYTES = 4 * MIB
+OUTPUTS_TO_RESPONSE = 10
+"""Size of the largest response, in sizes of the golden rows' outputs."""
 CONNECTIONS = 40
 POLL = 0.25
 """Seconds between two requests to a service that does not respond yet."""
@@ -54,6 +61,8 @@ class Examination:
     Args:
         deployment: deployment to check.
         report: called with a line of progress while the service does not respond yet.
+        timeout: seconds for all checks, after which the others are reported as not checked; the wait for a
+            service that does not respond yet is not included. No limit by default.
 
     Attributes:
         requests: for each request of the last check, its start on the monotonic clock, and whether it got a
@@ -62,7 +71,12 @@ class Examination:
         failure: error with which opening failed.
     """
 
-    def __init__(self, deployment: Deployment, report: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        report: Callable[[str], None] = lambda _: None,
+        timeout: float | None = None,
+    ) -> None:
         self.deployment = deployment
         self.requests: list[list[Any]] = []
         self.retried: dict[str, int] = {}
@@ -76,6 +90,8 @@ class Examination:
         self._moments: list[list[Any]] = []
         self._counted: Counter[str] = Counter()
         self._has_predicted = False
+        self._timeout = timeout
+        self._deadline = math.inf
         self._reported_by = ""
         self._explained_by = ""
 
@@ -92,10 +108,12 @@ class Examination:
                 raise self.failure.with_traceback(None)
             if self._target is not None:
                 return
+            if self._timeout is not None:
+                self._deadline = time.monotonic() + self.deployment.wait + self._timeout
             try:
                 make_client = _load_client(self.deployment.client)
                 self._loop = BackgroundLoop("tier0-examination")
-                self._target = self._loop.run(self._connect(make_client), timeout=None)
+                self._target = self._loop.run(self._connect_in_time(make_client), timeout=None)
             except BaseException as problem:
                 self.failure = problem if isinstance(problem, Tier0Error) else None
                 self.close()
@@ -135,6 +153,8 @@ class Examination:
             assert self._loop is not None  # noqa: S101 - `open` has made it
             start = time.perf_counter()
             result = self._not_checked(check, disturb or self.deployment.disturb)
+            if result is None and self._is_late():
+                result = self._not_reached(check)
             if result is None:
                 result = self._loop.run(self._run(check), timeout=None)
             self.requests, self._moments = self._moments, []
@@ -185,6 +205,21 @@ class Examination:
         declared = {} if contract is None or isinstance(contract, Contract) else contract
         return await draft(await self._reach(None), declared)
 
+    async def _connect_in_time(self, make_client: Callable[[str], Any] | None) -> Target:
+        """Return the target.
+
+        Raises:
+            UnansweredError: the service did not answer the requests that this takes before the deadline.
+        """
+        try:
+            async with asyncio.timeout(self._time_left()):
+                return await self._connect(make_client)
+        except TimeoutError as problem:
+            raise UnansweredError(
+                f"{self.deployment.url} did not complete its description, or a first prediction, within "
+                f"{self._timeout:g} s (--timeout)"
+            ) from problem
+
     async def _connect(self, make_client: Callable[[str], Any] | None) -> Target:
         target = await self._reach(make_client)
         try:
@@ -203,10 +238,11 @@ class Examination:
         own = "" if deployment.server is None else deployment.server.certificate
         trust = trust_only(own) if own else ssl.create_default_context(cafile=deployment.ca)
         self._http = httpx.AsyncClient(
-            headers=dict(deployment.headers),
+            headers={"Accept-Encoding": ACCEPTED_CODINGS, **deployment.headers},
             timeout=REQUEST_TIMEOUT,
-            limits=limits,
-            verify=trust,
+            transport=BoundedTransport(
+                [deployment.url], _max_response_bytes(deployment.golden), trust=trust, limits=limits
+            ),
             trust_env=False,
             event_hooks=self._hooks(),
         )
@@ -251,6 +287,17 @@ class Examination:
     def _saw_prediction(self) -> None:
         self._has_predicted = True
 
+    def _time_left(self) -> float | None:
+        """The seconds until the deadline; None without a deadline."""
+        return None if self._timeout is None else max(self._deadline - time.monotonic(), 0.001)
+
+    def _is_late(self) -> bool:
+        return time.monotonic() >= self._deadline
+
+    def _not_reached(self, check: Check) -> CheckResult:
+        reason = f"not completed within {self._timeout:g} s, the limit for all checks (--timeout)"
+        return CheckResult(check.id, "not_judged", reason, code="timeout")
+
     def _not_checked(self, check: Check, allowed: Disturbance) -> CheckResult | None:
         """Return the result of a check that cannot be run, with the reason; None if it can be run."""
         for reason, code in self._obstacles(check, allowed):
@@ -286,11 +333,13 @@ class Examination:
         target = replace(self._target, tolerance=tolerance)
         body = getattr(import_module(f"tier0.checks.serving.{check.group}"), check.id.partition(".")[2])
         try:
-            async with asyncio.timeout(CHECK_TIMEOUT):
+            async with asyncio.timeout(min(CHECK_TIMEOUT, self._time_left() or math.inf)):
                 evidence = await body(target) or {}
             result = CheckResult(check.id, "pass", "; ".join(map(str, tolerances)), evidence)
         except Exception as problem:  # noqa: BLE001 - an error in one check must not end the others
-            result = _waived(self._result_of(check, problem), waivers)
+            is_ended = isinstance(problem, TimeoutError) and self._is_late()
+            result = self._not_reached(check) if is_ended else self._result_of(check, problem)
+            result = _waived(result, waivers)
             is_unpredicted = isinstance(problem, (NoPredictionError, UnansweredError))
             if is_unpredicted and result.status in {"fail", "error"} and not self._has_predicted:
                 self._reported_by = check.id
@@ -315,6 +364,11 @@ class Examination:
                 message, evidence = problem.message, problem.evidence
                 return CheckResult(check.id, "fail", message, evidence, problem.causes, problem.reproduce)
         return _error_of(check, problem)
+
+
+def _max_response_bytes(golden: GoldenRows | None) -> int:
+    outputs = [] if golden is None else [golden.predictions, golden.probabilities]
+    return max(MIN_RESPONSE_BYTES, OUTPUTS_TO_RESPONSE * len(json.dumps(outputs, default=str)))
 
 
 def _error_of(check: Check, problem: Exception) -> CheckResult:

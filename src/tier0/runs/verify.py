@@ -21,6 +21,7 @@ def check_serving(
     without_golden: bool = False,
     tell: Callable[[CheckResult], None] | None = None,
     report: Callable[[str], None] = lambda _: None,
+    timeout: float | None = None,
 ) -> Verdict:
     """Run every check on a deployment, as scikit-learn's `check_estimator` does on an estimator.
 
@@ -32,6 +33,8 @@ def check_serving(
         without_golden: accept a deployment without golden rows, whose predictions are then not compared.
         tell: called with each result.
         report: called with a line of progress while the service does not respond yet.
+        timeout: seconds for all checks, after which the others are reported as not checked, and the verdict
+            is inconclusive unless a check failed; no limit by default.
 
     Raises:
         Tier0Error: nothing responds, the contract is not clear, or a group or check is unknown.
@@ -43,7 +46,7 @@ def check_serving(
         disturb=disturb or deployment.disturb,
         without_golden=without_golden or deployment.without_golden,
     )
-    with Examination(deployment, report) as examination:
+    with Examination(deployment, report, timeout) as examination:
         verdict = examination.examine(checks, tell or (lambda _: None))
     if on_fail == "raise":
         verdict.raise_for_status()

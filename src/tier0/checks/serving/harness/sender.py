@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from tier0.client.transport import ResponseTooLargeError
+from tier0.core.address import address
 from tier0.core.errors import Tier0Error
 
 REQUEST_ID = "X-Request-ID"
@@ -22,6 +24,8 @@ MAX_SECONDS = 60.0
 """Seconds per attempt: the timeouts of the HTTP library limit only each read of a response."""
 MAX_DIGITS = 300
 """Digits of an integer that is used as a number: floats end at 309."""
+MAX_DEPTH = 100
+"""Levels of a JSON value; predictions have a few."""
 MAX_TIMEOUTS = 2
 """Attempts that may time out: each costs the whole timeout."""
 OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
@@ -48,6 +52,10 @@ def new_request_id() -> str:
 
 class UnansweredError(Tier0Error):
     """No response arrived to a request, including its retries."""
+
+
+class OversizedError(Tier0Error):
+    """A response is larger than the limit; it was not read to its end."""
 
 
 @dataclass
@@ -86,8 +94,11 @@ class Sender:
             The last response, which may have status 429, 502, 503 or 504.
 
         Raises:
+            AddressError: *route* is not a path.
             UnansweredError: there was no response.
+            OversizedError: the response is too large.
         """
+        url = address(self.url, route)
         timeouts = 0
         for tries_left in range(self.retries, -1, -1):
             pause = min(FIRST_PAUSE * 2 ** (self.retries - tries_left), MAX_PAUSE)
@@ -97,15 +108,17 @@ class Sender:
                 async with asyncio.timeout(MAX_SECONDS):
                     response = await self.http.request(
                         method,
-                        f"{self.url}{route}",
+                        url,
                         content=content,
                         headers={REQUEST_ID: new_request_id(), **(headers or {})},
                     )
+            except ResponseTooLargeError as problem:
+                raise OversizedError(f"{method} {url}: {problem}") from problem
             except (httpx.HTTPError, TimeoutError) as problem:
                 timeouts += isinstance(problem, (httpx.TimeoutException, TimeoutError))
                 if is_last or timeouts >= MAX_TIMEOUTS:
                     error = f"{type(problem).__name__}: {problem}".rstrip(": ")
-                    raise UnansweredError(f"no response to {method} {self.url}{route}: {error}") from problem
+                    raise UnansweredError(f"no response to {method} {url}: {error}") from problem
                 reason = type(problem).__name__
             else:
                 retried = TRANSIENT if self.retries_refusals else UNREACHABLE
@@ -129,9 +142,22 @@ def decode_json(response: httpx.Response) -> Any:
         ValueError: the body is not JSON, or nested too deeply.
     """
     try:
-        return response.json(parse_int=_to_number)
+        value = response.json(parse_int=_to_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    _check_depth(value)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """Raise `ValueError` if a JSON value has more than `MAX_DEPTH` levels, which all readers can follow."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_DEPTH):
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [item for part in parts for item in part if isinstance(item, (dict, list))]
+        if not level:
+            return
+    raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
 
 
 def _to_number(text: str) -> float:

@@ -15,6 +15,7 @@ from tier0.checks.serving.harness.sender import (
     OVERLOADED,
     UNAUTHORIZED,
     UNREACHABLE,
+    OversizedError,
     Sender,
     UnansweredError,
     decode_json,
@@ -323,6 +324,12 @@ class Target:
             response = await self.post(json.dumps(body).encode())
         except UnansweredError as problem:
             raise self.unanswered(problem, body) from problem
+        except OversizedError as problem:
+            raise NoPredictionError(
+                f"a well-formed request got a response without an end: {problem}",
+                causes=["the handler repeats its output", "the service responds with a stream"],
+                reproduce=self.curl(body),
+            ) from problem
         return self.answer_of(response, body)
 
     def unanswered(self, problem: UnansweredError, body: Any) -> Exception:

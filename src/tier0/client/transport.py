@@ -1,0 +1,151 @@
+"""The HTTP transport of the client and of the checks: one server, and responses of bounded size."""
+
+from __future__ import annotations
+
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Iterable
+
+import httpx
+
+from tier0.core.address import DEFAULT_PORTS, AddressError, Origin
+
+ACCEPTED_CODINGS = "gzip, deflate"
+"""Value of Accept-Encoding: the codings that are decoded here, step by step."""
+DECODED = {"gzip", "x-gzip", "deflate"}
+MAX_CODINGS = 3
+"""Codings on top of each other."""
+GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+MIB = 1 << 20
+
+
+class ResponseTooLargeError(httpx.RemoteProtocolError):
+    """A response body is larger than the limit; the rest of it was not read."""
+
+
+class BoundedTransport(httpx.AsyncBaseTransport):
+    """Sends requests to known servers only, and ends the reading of a response that is too large.
+
+    The body is decoded here because httpx decodes each piece at once, and a piece of 64 KB can stand for
+    gigabytes.
+
+    Args:
+        urls: URLs whose servers may be requested.
+        max_bytes: size of a response body, in bytes, before and after decoding.
+        trust: certificates to trust.
+        limits: limits of the connection pool.
+    """
+
+    def __init__(
+        self, urls: Iterable[str], max_bytes: int, *, trust: ssl.SSLContext, limits: httpx.Limits
+    ) -> None:
+        self._origins = frozenset(_origin_of(httpx.URL(url)) for url in urls)
+        self._max_bytes = max_bytes
+        self._http = httpx.AsyncHTTPTransport(verify=trust, trust_env=False, limits=limits)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request, and return the response before its body is read.
+
+        Raises:
+            AddressError: the request is for another server.
+        """
+        if _origin_of(request.url) not in self._origins:
+            raise AddressError(f"a request to another server, {request.url.host!r}, was not sent")
+        response = await self._http.handle_async_request(request)
+        codings = response.headers.get("Content-Encoding", "")
+        if codings:
+            del response.headers["Content-Encoding"]
+        response.stream = _Body(response.stream, self._max_bytes, codings, request)  # type: ignore[arg-type]
+        return response
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+
+def _origin_of(url: httpx.URL) -> Origin:
+    return Origin(url.scheme, url.raw_host.decode("ascii"), url.port or DEFAULT_PORTS.get(url.scheme, 0))
+
+
+class _Body(httpx.AsyncByteStream):
+    """The decoded body of a response, up to a limit."""
+
+    def __init__(
+        self, stream: httpx.AsyncByteStream, max_bytes: int, codings: str, request: httpx.Request
+    ) -> None:
+        self._stream = stream
+        self._max_bytes = max_bytes
+        self._codings = [name.strip().lower() for name in codings.split(",") if name.strip()]
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        decoders = self._decoders()
+        sizes = [0] * (len(decoders) + 1)
+        async for piece in self._stream:
+            content = piece
+            self._add(sizes, 0, content)
+            for step, decoder in enumerate(decoders, 1):
+                try:
+                    content = decoder.decode(content, self._max_bytes)
+                except zlib.error as problem:
+                    raise httpx.DecodingError(str(problem), request=self._request) from problem
+                self._add(sizes, step, content)
+            if content:
+                yield content
+
+    def _add(self, sizes: list[int], step: int, content: bytes) -> None:
+        """Add the size of a piece after a step of decoding to the sum of that step.
+
+        Raises:
+            ResponseTooLargeError: the sum is above the limit.
+        """
+        sizes[step] += len(content)
+        if sizes[step] > self._max_bytes:
+            raise ResponseTooLargeError(
+                f"the response is larger than {describe_size(self._max_bytes)}; the rest was not read",
+                request=self._request,
+            )
+
+    def _decoders(self) -> list[_Decoder]:
+        """Return the decoders in the order of decoding; other codings, such as ``utf-8``, are left as is."""
+        names = [name for name in reversed(self._codings) if name in DECODED]
+        if len(names) > MAX_CODINGS:
+            raise httpx.DecodingError(
+                f"the response has {len(names)} content codings; at most {MAX_CODINGS} are decoded",
+                request=self._request,
+            )
+        return [_Decoder() for _ in names]
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Decoder:
+    """Decodes gzip, zlib, or deflate without a header, which some servers send as ``deflate``."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(GZIP_OR_ZLIB)
+        self._is_first = True
+
+    def decode(self, data: bytes, max_bytes: int) -> bytes:
+        """Return the decoded data, of which at most one byte is beyond the limit.
+
+        Raises:
+            zlib.error: the data is invalid.
+        """
+        if not data or self._inflate.eof:
+            return b""
+        try:
+            content = self._inflate.decompress(data, max_bytes + 1)
+        except zlib.error:
+            if not self._is_first:
+                raise
+            self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+            content = self._inflate.decompress(data, max_bytes + 1)
+        self._is_first = False
+        return content
+
+
+def describe_size(size: int) -> str:
+    """Return a number of bytes in words, such as ``4 MiB``."""
+    return f"{size / MIB:.0f} MiB" if size >= MIB else f"{size} bytes"

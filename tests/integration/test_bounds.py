@@ -1,0 +1,247 @@
+"""Responses without an end, and routes that lead elsewhere: every reader ends, and stays small."""
+
+from __future__ import annotations
+
+import gzip
+import resource
+import ssl
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+import tier0
+from tests.support.hostile_server import MIB, HostileServer, compress, hostile_server
+from tier0.checks.serving.harness import sender
+from tier0.checks.serving.harness.sender import UnansweredError
+from tier0.client import BentoMLClient
+from tier0.client.errors import TransportError
+from tier0.client.transport import BoundedTransport
+from tier0.contract.contract import ContractError
+from tier0.core.address import AddressError
+from tier0.core.errors import Tier0Error
+from tier0.core.verdict import DoesNotHoldError
+from tier0.golden.rows import GoldenRows
+from tier0.runs.deployment import Deployment
+
+GOLDEN = GoldenRows(["a", "b"], [[1.0, 2.0], [3.0, 4.0]], [0, 1], None, [0, 1])
+INPUT = {
+    "properties": {"features": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}}
+}
+OUTPUT = {"type": "object", "properties": {"predictions": {"type": "array", "items": {}}}}
+SCHEMA = {"routes": [{"route": "/predict", "input": {"type": "object", **INPUT}, "output": OUTPUT}]}
+MEMORY = 200 * MIB
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with hostile_server() as server:
+        server.json("/schema.json", SCHEMA)
+        server.json("/readyz", {})
+        server.json("/livez", {})
+        server.json("/predict", {"predictions": [0, 1]})
+        yield server
+
+
+def highest_memory() -> int:
+    """The highest resident memory of this process so far, in bytes."""
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return highest if sys.platform == "darwin" else highest * 1024
+
+
+HOSTILE: dict[str, Callable[[HostileServer, str], None]] = {
+    "endless": lambda server, path: server.endless(path),
+    "endless brackets": lambda server, path: server.endless(path, b"[" * 65_536),
+    "a bomb": lambda server, path: server.bomb(path, 400),
+    "a bomb in a bomb": lambda server, path: server.bomb(path, 400, layers=2),
+    "a bomb of deflate": lambda server, path: server.body(
+        path, compress(b" " * MIB, 400, zlib.MAX_WBITS), Content_Encoding="deflate"
+    ),
+    "codings on top of each other": lambda server, path: server.body(
+        path, b"{}", Content_Encoding=", ".join(["gzip"] * 1000)
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", HOSTILE)
+@pytest.mark.parametrize("path", ["/schema.json", "/predict"])
+def test_verify_ends_and_stays_small(server: HostileServer, path: str, answer: str) -> None:
+    HOSTILE[answer](server, path)
+    before = highest_memory()
+
+    with pytest.raises((ContractError, UnansweredError, DoesNotHoldError)):
+        tier0.check_serving(
+            Deployment.from_url(server.url, golden=GOLDEN, retries=0), groups=["health", "parity"], timeout=30
+        )
+
+    assert highest_memory() - before < MEMORY
+
+
+def test_an_endless_prediction_is_a_failure_of_the_service(server: HostileServer) -> None:
+    server.endless("/predict")
+
+    verdict = tier0.check_serving(
+        Deployment.from_url(server.url, golden=GOLDEN), groups=["parity.golden_rows"], on_fail="return"
+    )
+
+    (result,) = verdict.checks
+    assert result.status == "fail"
+    assert "larger than 4 MiB" in result.message
+
+
+def test_a_description_that_drips_is_given_up_at_the_deadline(server: HostileServer) -> None:
+    server.drip("/schema.json")
+    start = time.monotonic()
+
+    with pytest.raises(UnansweredError, match="--timeout"):
+        tier0.check_serving(Deployment.from_url(server.url, golden=GOLDEN), timeout=1)
+
+    assert time.monotonic() - start < 10
+
+
+def test_what_is_not_reached_by_the_deadline_is_not_checked(server: HostileServer) -> None:
+    server.drip("/readyz")
+
+    verdict = tier0.check_serving(
+        Deployment.from_url(
+            server.url, golden=GOLDEN, contract={"route": "/predict", "features": "features"}
+        ),
+        groups=["health", "parity"],
+        timeout=2,
+        on_fail="return",
+    )
+
+    late = [check for check in verdict.checks if check.code == "timeout"]
+    assert {check.status for check in late} == {"not_judged"}
+    assert "parity.golden_rows" in {check.id for check in late}
+    assert verdict.verdict == "inconclusive"
+    assert "--timeout" in verdict.reason
+
+
+def test_without_a_deadline_a_request_ends_by_itself(
+    server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "MAX_SECONDS", 0.3)
+    server.drip("/schema.json")
+
+    with pytest.raises(UnansweredError):
+        tier0.check_serving(Deployment.from_url(server.url, golden=GOLDEN, retries=0))
+
+
+@pytest.mark.parametrize("depth", [90_000, 500, 101])
+def test_deep_json_is_not_json(server: HostileServer, depth: int) -> None:
+    server.body("/predict", b"[" * depth + b"]" * depth)
+
+    verdict = tier0.check_serving(
+        Deployment.from_url(server.url, golden=GOLDEN), groups=["parity.golden_rows"], on_fail="return"
+    )
+
+    assert [check.status for check in verdict.checks] == ["fail"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "deflate without a header", "x-gzip", "none", "utf-8"])
+def test_ordinary_codings_are_read(server: HostileServer, coding: str) -> None:
+    body = b'{"predictions": [0, 1]}'
+    match coding:
+        case "gzip" | "x-gzip":
+            server.body("/predict", gzip.compress(body), Content_Encoding=coding)
+        case "deflate":
+            server.body("/predict", zlib.compress(body), Content_Encoding=coding)
+        case "deflate without a header":
+            server.body("/predict", compress(body, 1, -zlib.MAX_WBITS), Content_Encoding="deflate")
+        case "utf-8":
+            server.body("/predict", body, Content_Encoding="utf-8")
+        case _:
+            server.body("/predict", body)
+
+    verdict = tier0.check_serving(
+        Deployment.from_url(server.url, golden=GOLDEN), groups=["parity.golden_rows"], on_fail="return"
+    )
+
+    assert [check.status for check in verdict.checks] == ["pass"]
+
+
+ELSEWHERE = [
+    "@{}/predict",
+    "predict@{}/predict",
+    "//{}/predict",
+    "http://{}/predict",
+    "\\\\{}\\predict",
+    "?@{}/",
+]
+
+
+@pytest.mark.parametrize("route", ELSEWHERE)
+def test_nothing_is_sent_where_a_schema_points_to(server: HostileServer, route: str) -> None:
+    with hostile_server("127.0.0.2") as other:
+        other.json("/predict", {"predictions": [0, 1]})
+        path = route.format(other.url.removeprefix("http://"))
+        server.json("/schema.json", {"routes": [{**SCHEMA["routes"][0], "route": path}]})
+        deployment = Deployment.from_url(server.url, golden=GOLDEN, headers={"X-Api-Key": "secret"})
+
+        with pytest.raises((Tier0Error, DoesNotHoldError)):
+            tier0.check_serving(deployment, timeout=30)
+
+        assert other.requests == []
+
+
+def test_a_redirect_is_not_followed(server: HostileServer) -> None:
+    with hostile_server("127.0.0.2") as other:
+        server.body("/predict", b"", Location=f"{other.url}/predict")
+
+        with pytest.raises((Tier0Error, DoesNotHoldError)):
+            tier0.check_serving(Deployment.from_url(server.url, golden=GOLDEN), timeout=30)
+
+        assert other.requests == []
+
+
+@pytest.mark.asyncio
+async def test_a_transport_sends_to_its_servers_only(server: HostileServer) -> None:
+    with hostile_server("127.0.0.2") as other:
+        transport = BoundedTransport(
+            [server.url], MIB, trust=ssl.create_default_context(), limits=httpx.Limits()
+        )
+        async with httpx.AsyncClient(transport=transport) as http:
+            assert (await http.get(f"{server.url}/readyz")).status_code == 200
+            with pytest.raises(AddressError):
+                await http.get(f"{other.url}/readyz")
+        assert other.requests == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("answer", ["endless", "a bomb", "a bomb in a bomb"])
+async def test_the_client_does_not_read_without_an_end(server: HostileServer, answer: str) -> None:
+    HOSTILE[answer](server, "/predict")
+    before = highest_memory()
+
+    async with BentoMLClient(server.url, max_attempts=1) as client:
+        with pytest.raises(TransportError, match="larger than 32 MiB"):
+            await client.predict({"features": [[1.0, 2.0]]})
+
+    assert highest_memory() - before < MEMORY
+
+
+@pytest.mark.asyncio
+async def test_the_limit_of_the_client_can_be_raised(server: HostileServer) -> None:
+    large: dict[str, Any] = {"predictions": [0], "text": "x" * (33 * MIB)}
+    server.json("/predict", large)
+
+    async with BentoMLClient(server.url, max_response_bytes=64 * MIB) as client:
+        answer = await client.predict({"features": [[1.0, 2.0]]})
+
+    assert answer["predictions"] == [0]
+
+
+@pytest.mark.asyncio
+async def test_a_health_check_of_the_client_is_bounded(server: HostileServer) -> None:
+    server.endless("/health")
+
+    async with BentoMLClient(server.url) as client:
+        health = await client.health_check()
+
+    assert health["status"] == "unhealthy"
+    assert "larger than 1 MiB" in health["reason"]
