@@ -1,0 +1,157 @@
+"""Any two processes of a run may be killed at once: nothing of the run is left afterwards.
+
+The processes are a run's own, except that the server is a small one which ignores requests to stop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import combinations
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.pytest_run import Run
+from tier0.serving.processes import GUARD, accepts_connections
+
+SERVER = """
+import signal, socket, subprocess, sys
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+if len(sys.argv) > 1:
+    subprocess.Popen([sys.executable, __file__])
+else:
+    listening = socket.create_server(("127.0.0.1", 0))
+    with open("port", "w") as port:
+        port.write(str(listening.getsockname()[1]))
+while True:
+    signal.pause()
+"""
+RUN = """
+import pathlib, sys
+from concurrent.futures import ThreadPoolExecutor
+from tier0.serving.server import Server
+from tier0.serving.workspace import Workspace
+
+workspace = Workspace.create(keep="keep" in sys.argv)
+server = Server(workspace.folder("s"), service="it:It", project=pathlib.Path.cwd(), is_users=True)
+with ThreadPoolExecutor(1) as threads:  # the server must outlive the thread that started it
+    threads.submit(server.launch).result()
+print("launched", flush=True)
+sys.stdin.readline()
+try:
+    server.stop()
+finally:
+    workspace.close()
+"""
+WITHIN = 20.0
+"""Seconds for an idle machine's one, at most."""
+SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT]
+TEST, GUARDED, TWIN, FOLDERS, FOLDERS_TWIN, SUPERVISOR, WORKER = PARTS = (
+    "test",
+    "server's guard",
+    "its twin",
+    "folder's guard",
+    "the twin of that",
+    "supervisor",
+    "worker",
+)
+PAIRS = [*combinations(PARTS, 2)]
+SERVERS = {SUPERVISOR, WORKER}
+
+
+def part_of(process: psutil.Process) -> str:
+    """Return what a process of the run is."""
+    command = process.cmdline()
+    if str(GUARD) in command:
+        order = json.loads(command[-1])
+        if "command" in order:
+            return TWIN if "twin_of" in order else GUARDED
+        return FOLDERS_TWIN if "twin_of" in order else FOLDERS
+    if command[1] == "-c":
+        return TEST
+    return SUPERVISOR if "serve" in command else WORKER
+
+
+class Killed(Run):
+    """A run of which parts are killed."""
+
+    def start_server(self, *arguments: str) -> None:
+        package = self.folder / "bentoml"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / "__main__.py").write_text(SERVER, encoding="utf-8")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", RUN, *arguments],
+            cwd=self.folder,
+            env={**os.environ, "TMPDIR": str(self.tmp), "TIER0_TEST_MARK": self.mark},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.wait_for(lambda: set(PARTS) <= set(self.parts()) and self.port)
+
+    @property
+    def output(self) -> str:
+        return "" if self.process is None or self.process.poll() is None else self.process.communicate()[0]
+
+    @property
+    def port(self) -> int:
+        path = self.folder / "port"
+        return int(path.read_text(encoding="utf-8") or 0) if path.exists() else 0
+
+    def parts(self) -> dict[str, psutil.Process]:
+        found = {}
+        for process in self.processes():
+            with suppress(psutil.Error):
+                found[part_of(process)] = process
+        return found
+
+    def kill(self, *parts: str, how: signal.Signals = signal.SIGKILL) -> None:
+        found = self.parts()
+        for part in parts:
+            found[part].send_signal(how)
+
+    def end(self) -> tuple[int, str]:
+        """Let the test process go on to its end, and return its status and output."""
+        assert self.process is not None
+        output, _ = self.process.communicate("\n", timeout=WITHIN)
+        return self.process.returncode, output
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Killed]:
+    folder, tmp = tmp_path / "project", tmp_path / "t"
+    folder.mkdir()
+    tmp.mkdir()
+    run = Killed(folder, tmp)
+    yield run
+    for process in run.processes():
+        process.kill()
+    if run.process is not None:
+        run.process.communicate()
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=[" and ".join(pair) for pair in PAIRS])
+def test_nothing_is_left_when_any_two_are_killed(run: Killed, one: str, other: str) -> None:
+    run.start_server()
+    start = time.monotonic()
+
+    run.kill(one, other)
+    if TEST not in {one, other}:
+        if {one, other} & {GUARDED, *SERVERS} - {TWIN} and {one, other} != {GUARDED, TWIN}:
+            run.wait_for(lambda: not SERVERS & set(run.parts()), WITHIN)
+        run.end()
+
+    assert run.gone_within(WITHIN) == []
+    assert not accepts_connections(run.port)
+    print(f"TOOK {time.monotonic() - start:.2f} {one} {other}")
