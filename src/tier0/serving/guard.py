@@ -149,11 +149,11 @@ class _Twin:
 def _handle_signals(order: dict[str, Any]) -> None:
     """Let requests to stop through; the command would inherit it if other signals were ignored.
 
-    A guard of folders alone is stopped with SIGUSR1, so that none of the signals that end a process end it.
+    A guard of folders alone is only stopped with SIGUSR1, so that none of the usual signals ends it.
     """
-    stops = (signal.SIGTERM, signal.SIGUSR1) if order.get("command") else (signal.SIGUSR1,)
-    if "twin_of" in order and order.get("command"):
-        stops = ()
+    stops = {signal.SIGUSR1}
+    if order.get("command"):
+        stops = set() if "twin_of" in order else {signal.SIGTERM, signal.SIGUSR1}
     for number in {*IGNORED, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD}:
         signal.signal(number, _stop if number in stops else lambda *_: None)
 
