@@ -208,3 +208,29 @@ def test_a_run_that_is_not_killed_ends_with_all_of_its_guards(run: Killed) -> No
 
     assert (status, output) == (0, "launched\n")
     assert run.left() == []
+
+
+KEEPS = """
+import signal, sys
+from tier0.serving.workspace import Workspace
+print(Workspace.create(keep=True, controller=int(sys.argv[1])).path, flush=True)
+signal.pause()
+"""
+
+
+def test_a_run_that_keeps_its_folder_ends_with_its_controller(tmp_path: Path) -> None:
+    controller = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with subprocess.Popen(
+        [sys.executable, "-c", KEEPS, str(controller.pid)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as worker:
+        assert worker.stdout is not None
+        kept = Path(worker.stdout.readline().strip())
+
+        controller.kill()
+        controller.communicate()
+
+        assert worker.wait(WITHIN) == -signal.SIGKILL
+        assert kept.is_dir()
