@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 from tests.support.pytest_run import FAST, Run
+from tier0.serving.processes import GUARD
 
 pytestmark = pytest.mark.timeout(180)
 WAITING = """
@@ -40,6 +43,13 @@ def start_until(run: Run, moment: str, *arguments: str) -> subprocess.Popen[str]
     return process
 
 
+def is_servers_guard(process: psutil.Process) -> bool:
+    command = process.cmdline()
+    return (
+        str(GUARD) in command and "command" in (order := json.loads(command[-1])) and "twin_of" not in order
+    )
+
+
 @pytest.mark.parametrize(
     "moment",
     [
@@ -68,6 +78,22 @@ def test_a_second_after_sigkill_of_xdists_controller_nothing_is_left(run: Run, m
     process.wait()
 
     run.assert_gone_within(1.0)
+
+
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)])
+def test_nothing_is_left_after_sigkill_of_the_test_process_and_the_servers_guard(
+    run: Run, workers: tuple[str, ...]
+) -> None:
+    process = start_until(run, "the model is served", *workers)
+    guards = [found for found in run.processes() if is_servers_guard(found)]
+    assert guards
+
+    for guard in guards:
+        guard.kill()
+    process.kill()
+    process.wait()
+
+    run.assert_gone_within(10.0)
 
 
 @pytest.mark.alone

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
+from tests.support import ROOT
 from tests.support.pytest_run import FAST, Run
 from tier0.core.verdict import EXIT_STATUS
 
@@ -19,6 +25,10 @@ KILLS = int(os.environ.get("TIER0_KILLS", "10"))
 SEED = int(os.environ.get("TIER0_KILLS_SEED", "7"))
 WHOLE = 8.0
 """Seconds that a whole run takes here, about."""
+SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT]
+RESULTS = ROOT / "reports" / "kills.json"
+GOES_ON_FOR = 150.0
+"""Seconds after which a run must have ended of which only other processes were killed."""
 ENDS_WITHIN = 20.0
 """Seconds after a signal: xdist gives busy workers ten seconds to end, and then kills them."""
 SESSIONS = 8
@@ -66,6 +76,48 @@ def test_killed_at_any_moment_nothing_is_left_and_the_next_run_passes(whole: Run
 
     assert whole.finish(*FAST) == 0, whole.output
     assert whole.left() == []
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_one_or_two_processes_killed_at_any_moment_leave_nothing(whole: Run, workers: list[str]) -> None:
+    """Its results are in one file, so that it goes on where an earlier run with this seed was interrupted."""
+    done = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    for number in range(KILLS):
+        name = f"{SEED} {'xdist' if workers else 'alone'} {number}"
+        if name not in done:
+            done[name] = kill_some(whole, workers, random.Random(name))
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(done, indent=1), encoding="utf-8")
+        assert done[name]["left"] == [], f"{name}: {done[name]}\n{whole.output}"
+
+
+def kill_some(run: Run, workers: list[str], draw: random.Random) -> dict[str, Any]:
+    """Kill one or two processes of a run, and return what was killed, and what was left when it had ended."""
+    process = run.start(*FAST, *workers)
+    moment, how = draw.uniform(0, WHOLE), draw.choice(SIGNALS)
+    ended_within(process, moment)
+    at_hand = sorted(run.processes(), key=lambda found: found.pid)
+    killed = []
+    for victim in draw.sample(at_hand, min(len(at_hand), draw.choice([1, 2]))):
+        with suppress(psutil.Error):
+            killed.append(" ".join(victim.cmdline()[1:4])[-60:])
+            victim.send_signal(how)
+    goes_on = ended_within(process, GOES_ON_FOR) is None
+    if goes_on:
+        process.kill()
+        process.wait()
+    start = time.monotonic()
+    left = run.gone_within(ENDS_WITHIN)
+    return {
+        "moment": round(moment, 2),
+        "signal": how.name,
+        "killed": killed,
+        "status": process.returncode,
+        "left": [*left, *(["the run itself"] if goes_on else [])],
+        "seconds": round(time.monotonic() - start, 2),
+    }
 
 
 @pytest.mark.torture

@@ -10,10 +10,16 @@ Its only argument is a JSON object:
   SIGUSR1);
 - ``orphan_grace``: the same if a watched process has ended;
 - ``kill``: pids to kill if a watched process has ended;
+- ``mark``: beginning of a variable, as ``NAME=value``, in the environment of every process that is started
+  under the guard;
 - ``remove``: folders to delete if a watched process has ended.
 
 On Linux the guard is a subreaper: orphans of the command become its children, so that none of them escapes.
 On other systems it finds descendants with ``ps``.
+
+A guard can be killed, too, even together with the test process. It therefore has a twin, which waits for the
+end of the guard: it kills what is left of the command, or takes over if there is none. A twin that was killed
+is replaced.
 """
 
 from __future__ import annotations
@@ -31,12 +37,18 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any  # importing typing would double the start-up time
 
 PR_SET_CHILD_SUBREAPER = 36
 POLL = 0.05
 REMOVE_FOR = 0.6  # longer than other guards take to kill processes that still write there
+REMOVE_WITHIN = 3.0  # for what is slow to end
+OTHERS_KILL_FOR = 0.45  # other guards end their command meanwhile, with its grace period
 KILL_FOR = 1.0
+REPLACEMENTS = 10  # of a twin
+IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT)
+GUARD_WAS_KILLED = b"tier0: the guard process of this server was killed, and therefore the server as well\n"
 
 
 class StopRequest:
@@ -62,32 +74,88 @@ def main() -> int:
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
     _reset_signals()
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)  # the command would inherit it if the signal was ignored
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGUSR1, _stop)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    _become_subreaper()
+    _handle_signals(order)
     watched = {pid: _open_watch(pid) for pid in order["watch"]}
+    if session := order.pop("twin_of", None):
+        while os.read(0, 1):  # until the guard has ended
+            pass
+        if order.get("command"):
+            _end_orphans(order, session)
+            return 0
+    return _guard(order, watched, wake)
+
+
+def _guard(order: dict[str, Any], watched: dict[int, int | None], wake: int) -> int:
+    _become_subreaper()
     descriptors = [descriptor for descriptor in watched.values() if descriptor is not None]
     timeout = None if len(descriptors) == len(watched) else POLL
+    twin = _Twin(order)
     child = _start(order) if order.get("command") else None
     while not (StopRequest.received or _any_has_ended(watched) or (child and child.poll() is not None)):
+        twin.replace_if_ended()
         ready, _, _ = select.select([wake, *descriptors], [], [], timeout)
         if wake in ready:
             os.read(wake, 512)
     if child:
-        _end(child, order, watched)
-    orphaned = _any_has_ended(watched)
-    if orphaned:
+        _end(child, order, watched, twin)
+    if _any_has_ended(watched):
         for pid in order.get("kill", []):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    if orphaned and "remove" in order:
-        _remove(order["remove"])
+        if "remove" in order:
+            _remove(order)
+    twin.end()
     if child is None or StopRequest.received:
         return 0
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+class _Twin:
+    """A process that does the guard's work if the guard is killed.
+
+    Its standard input is a pipe from the guard, and ends with it. Its environment lacks the mark.
+    """
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._order = {**order, "twin_of": os.getsid(0)}
+        self._left = REPLACEMENTS
+        self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        mark = self._order.get("mark", "=")
+        return subprocess.Popen(  # noqa: S603
+            [sys.executable, "-I", "-S", __file__, json.dumps(self._order)],
+            env={name: value for name, value in os.environ.items() if not f"{name}={value}".startswith(mark)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def replace_if_ended(self) -> None:
+        if self._process.poll() is not None and self._left:
+            self._left -= 1
+            self._process = self._start()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def _handle_signals(order: dict[str, Any]) -> None:
+    """Let requests to stop through; the command would inherit it if other signals were ignored.
+
+    A guard of folders alone is only stopped with SIGUSR1, so that none of the usual signals ends it.
+    """
+    stops = {signal.SIGUSR1}
+    if order.get("command"):
+        stops = set() if "twin_of" in order else {signal.SIGTERM, signal.SIGUSR1}
+    for number in {*IGNORED, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD}:
+        signal.signal(number, _stop if number in stops else lambda *_: None)
 
 
 def _reset_signals() -> None:
@@ -137,7 +205,9 @@ def _start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
         )
 
 
-def _end(child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[int, int | None]) -> None:
+def _end(
+    child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[int, int | None], twin: _Twin
+) -> None:
     """Terminate the child, wait for the grace period, and kill the rest of its process tree."""
     if child.poll() is None:
         child.terminate()
@@ -145,7 +215,7 @@ def _end(child: subprocess.Popen[bytes], order: dict[str, Any], watched: dict[in
     while child.poll() is None and time.monotonic() - start < _grace(order, watched):
         time.sleep(0.01)
     deadline = time.monotonic() + KILL_FOR
-    while (pids := _descendants()) and time.monotonic() < deadline:
+    while (pids := [pid for pid in _descendants() if pid != twin.pid]) and time.monotonic() < deadline:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -198,12 +268,65 @@ def _read_stat(name: str) -> tuple[int, int] | None:
     return int(name), int(parent)
 
 
-def _remove(folders: list[str]) -> None:
-    """Delete the folders, repeatedly for a while: a process that is ending may still write to them."""
-    deadline = time.monotonic() + REMOVE_FOR
-    while time.monotonic() < deadline:
-        for folder in folders:
+def _end_orphans(order: dict[str, Any], session: int) -> None:
+    """Kill what is left of the command of a guard that was killed, and say so in its log."""
+    with contextlib.suppress(OSError), open(order["log"], "ab") as log:  # noqa: PTH123
+        log.write(GUARD_WAS_KILLED)
+    deadline = time.monotonic() + KILL_FOR
+    found_none = 0
+    while found_none < 2 and time.monotonic() < deadline:
+        found_none = 0 if _kill(lambda pid: _is_in(pid, session) or _has_mark(pid, order)) else found_none + 1
+        time.sleep(0.02)
+
+
+def _kill(is_meant: Callable[[int], bool]) -> int:
+    """Kill the processes that are meant, and return how many there were."""
+    pids = [pid for pid, _ in _processes() if pid != os.getpid() and is_meant(pid)]
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return len(pids)
+
+
+def _is_in(pid: int, session: int) -> bool:
+    """Return whether a process is in a session, which has the guard's pid, and is not a zombie."""
+    try:
+        return os.getsid(pid) == session and not _is_zombie(pid)
+    except OSError:
+        return False
+
+
+def _is_zombie(pid: int) -> bool:
+    if sys.platform != "linux":
+        return False
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:  # noqa: PTH123
+        return stat.read().rpartition(")")[2].split()[0] == "Z"
+
+
+def _has_mark(pid: int, order: dict[str, Any]) -> bool:
+    """Return whether the environment of a process has the mark; on Linux only."""
+    if sys.platform != "linux" or "mark" not in order:
+        return False
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environment:  # noqa: PTH123
+            return (b"\0" + environment.read()).find(b"\0" + os.fsencode(order["mark"])) >= 0
+    except OSError:
+        return False
+
+
+def _remove(order: dict[str, Any]) -> None:
+    """Delete the folders, repeatedly for a while: a process that is ending may still write to them.
+
+    Processes with the mark that no other guard has ended meanwhile are killed.
+    """
+    start = time.monotonic()
+    left = 0
+    while (seconds := time.monotonic() - start) < REMOVE_FOR or (left and seconds < REMOVE_WITHIN):
+        for folder in order["remove"]:
             shutil.rmtree(folder, ignore_errors=True)
+        left = sum(map(os.path.lexists, order["remove"]))
+        if seconds > OTHERS_KILL_FOR:
+            left += _kill(lambda pid: _has_mark(pid, order))
         time.sleep(0.05)
 
 

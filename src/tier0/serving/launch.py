@@ -13,6 +13,7 @@ import psutil
 
 from tier0.core.foreign_text import PORT_IN_USE, TRACEBACK
 from tier0.serving.bentoml_internals import WORKER_MODULE
+from tier0.serving.processes import GUARD
 from tier0.serving.server_log import ServerLog
 
 HOST = "127.0.0.1"
@@ -46,11 +47,12 @@ class Launch:
 
     @property
     def pids(self) -> list[int]:
-        """The living processes below the guard, the supervisor first."""
+        """The living processes below the guard other than its twin, the supervisor first."""
         try:
-            return [process.pid for process in psutil.Process(self.guard.pid).children(recursive=True)]
+            below = [process.pid for process in psutil.Process(self.guard.pid).children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
+        return [pid for pid in below if str(GUARD) not in _command_of(pid)]
 
     @property
     def worker_pids(self) -> list[int]:

@@ -8,9 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tier0.core.child_environment import (
     child_environment,
@@ -46,6 +49,8 @@ from tier0.serving.workspace import Workspace
 
 SERVICE = "tier0.serving.service:Tier0Service"
 POLL = 0.02
+KILLED_WITHIN = 2.0
+"""Seconds that a killed process gets to end."""
 PROBE_OUTLIVES = 1.0
 """Seconds that the probe gets beyond the start-up timeout, so that it is the timeout that ends the wait."""
 
@@ -150,6 +155,7 @@ class Server:
             command=[sys.executable, "-m", "bentoml", "serve", self.service, *options],
             cwd=str(self.project or self.folder / "cwd"),
             log=str(self.log),
+            mark=f"TIER0_NONCE={self.nonce}",
         )
         self._launch = Launch(guard, ServerLog(self.log), number, traceback_is_fatal=self.project is None)
         self.events.emit(
@@ -369,8 +375,11 @@ class Server:
         start = time.monotonic()
         self._launch.stop()
         left = self.left()
-        for process in processes_marked(self.nonce):
-            process.kill()
+        remaining = processes_marked(self.nonce)
+        for process in remaining:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(remaining, KILLED_WITHIN)
         self._launch = None
         if left:
             raise ServerError(f"the server did not shut down cleanly; remaining: {', '.join(left)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,10 +65,14 @@ class Workspace:
         Raises:
             Tier0Error: the folder belongs to another user, or others can access it.
         """
-        if not self.keep:
-            controller = [] if self.controller is None else [self.controller]
-            kill = [os.getpid()] if controller else []
-            self._guard = start_guard(self.watch, *controller, remove=[str(self.path)], kill=kill)
+        controller = [] if self.controller is None else [self.controller]
+        self._guard = start_guard(
+            self.watch,
+            *controller,
+            mark=f"TMPDIR={self.path}{os.sep}",
+            remove=[] if self.keep else [str(self.path)],
+            kill=[os.getpid()] if controller else [],
+        )
         self.path.mkdir(mode=0o700, exist_ok=self.watch != os.getpid())
         found = self.path.lstat()
         if found.st_uid != os.getuid() or found.st_mode & 0o077:
@@ -90,9 +95,10 @@ class Workspace:
 
     def close(self) -> None:
         """Delete the folder, unless it is kept or belongs to another process."""
-        if self.keep or self.watch != os.getpid():
+        if self.watch != os.getpid():
             return
-        shutil.rmtree(self.path, ignore_errors=True)
+        if not self.keep:
+            shutil.rmtree(self.path, ignore_errors=True)
         if self._guard is not None:
-            self._guard.terminate()
+            self._guard.send_signal(signal.SIGUSR1)
             self._guard.wait()

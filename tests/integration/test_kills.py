@@ -1,0 +1,236 @@
+"""Any two processes of a run may be killed at once: nothing of the run is left afterwards.
+
+The processes are a run's own, except that the server is a small one which ignores requests to stop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import combinations
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.pytest_run import Run
+from tier0.serving.processes import GUARD, accepts_connections
+
+SERVER = """
+import signal, socket, subprocess, sys
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+if len(sys.argv) > 1:
+    subprocess.Popen([sys.executable, __file__])
+else:
+    listening = socket.create_server(("127.0.0.1", 0))
+    with open("port", "w") as port:
+        port.write(str(listening.getsockname()[1]))
+while True:
+    signal.pause()
+"""
+RUN = """
+import pathlib, sys
+from concurrent.futures import ThreadPoolExecutor
+from tier0.serving.server import Server
+from tier0.serving.workspace import Workspace
+
+workspace = Workspace.create(keep="keep" in sys.argv)
+server = Server(workspace.folder("s"), service="it:It", project=pathlib.Path.cwd(), is_users=True)
+with ThreadPoolExecutor(1) as threads:  # the server must outlive the thread that started it
+    threads.submit(server.launch).result()
+print("launched", flush=True)
+sys.stdin.readline()
+try:
+    server.stop()
+finally:
+    workspace.close()
+"""
+WITHIN = 20.0
+"""Seconds; on an idle machine it takes less than one."""
+SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT]
+TEST, GUARDED, TWIN, FOLDERS, FOLDERS_TWIN, SUPERVISOR, WORKER = PARTS = (
+    "test",
+    "server's guard",
+    "its twin",
+    "folder's guard",
+    "the twin of that",
+    "supervisor",
+    "worker",
+)
+PAIRS = [*combinations(PARTS, 2)]
+
+
+def part_of(command: list[str]) -> str:
+    """Return what a process of the run is."""
+    if str(GUARD) in command:
+        order = json.loads(command[-1])
+        if "command" in order:
+            return TWIN if "twin_of" in order else GUARDED
+        return FOLDERS_TWIN if "twin_of" in order else FOLDERS
+    if command[1] == "-c":
+        return TEST
+    return SUPERVISOR if "serve" in command else WORKER
+
+
+class Killed(Run):
+    """A run of which parts are killed."""
+
+    def start_server(self, *arguments: str) -> None:
+        package = self.folder / "bentoml"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / "__main__.py").write_text(SERVER, encoding="utf-8")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", RUN, *arguments],
+            cwd=self.folder,
+            env={**os.environ, "TMPDIR": str(self.tmp), "TIER0_TEST_MARK": self.mark},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.wait_for(lambda: set(PARTS) <= set(self.parts()) and self.port)
+
+    @property
+    def output(self) -> str:
+        return "" if self.process is None or self.process.poll() is None else self.process.communicate()[0]
+
+    @property
+    def port(self) -> int:
+        path = self.folder / "port"
+        return int(path.read_text(encoding="utf-8") or 0) if path.exists() else 0
+
+    def parts(self) -> dict[str, psutil.Process]:
+        found = {}
+        for process in self.processes():
+            with suppress(psutil.Error):
+                if command := process.cmdline():  # it has none while it starts another program, or ends
+                    found[part_of(command)] = process
+        return found
+
+    def kill(self, *parts: str, how: signal.Signals = signal.SIGKILL) -> None:
+        found = self.parts()
+        for part in parts:
+            found[part].send_signal(how)
+
+    def wait_for_end_of_server(self) -> None:
+        self.wait_for(lambda: not {SUPERVISOR, WORKER} & set(self.parts()), WITHIN)
+
+    def end(self) -> tuple[int, str]:
+        """Let the test process go on to its end, and return its status and output."""
+        assert self.process is not None
+        output, _ = self.process.communicate("\n", timeout=WITHIN)
+        return self.process.returncode, output
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Killed]:
+    folder, tmp = tmp_path / "project", tmp_path / "t"
+    folder.mkdir()
+    tmp.mkdir()
+    run = Killed(folder, tmp)
+    yield run
+    for process in run.processes():
+        process.kill()
+    if run.process is not None:
+        run.process.communicate()
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=[" and ".join(pair) for pair in PAIRS])
+def test_nothing_is_left_when_any_two_are_killed(run: Killed, one: str, other: str) -> None:
+    run.start_server()
+
+    run.kill(one, other)
+    if TEST not in {one, other}:
+        if {one, other} & {GUARDED, SUPERVISOR} and {one, other} != {GUARDED, TWIN}:
+            run.wait_for_end_of_server()
+        run.end()
+
+    assert run.gone_within(WITHIN) == []
+    assert not accepts_connections(run.port)
+
+
+@pytest.mark.parametrize("how", SIGNALS[1:], ids=lambda how: how.name)
+@pytest.mark.parametrize("other", [GUARDED, FOLDERS, SUPERVISOR])
+def test_it_may_be_any_signal(run: Killed, other: str, how: signal.Signals) -> None:
+    run.start_server()
+
+    run.kill(other, TEST, how=how)
+
+    assert run.gone_within(WITHIN) == []
+    assert not accepts_connections(run.port)
+
+
+def test_a_server_that_ends_because_its_guard_was_killed_says_so(run: Killed) -> None:
+    run.start_server("keep")
+
+    run.kill(GUARDED)
+    run.wait_for_end_of_server()
+    run.end()
+
+    (log,) = run.tmp.glob("tier0-*/s*/server.log")
+    assert "guard process of this server was killed" in log.read_text(encoding="utf-8")
+    assert run.processes() == []
+
+
+def test_a_server_without_guards_is_stopped_and_reported(run: Killed) -> None:
+    run.start_server()
+
+    run.kill(GUARDED, TWIN)
+    status, output = run.end()
+
+    assert status == 1
+    assert "did not shut down cleanly" in output
+    assert run.gone_within(WITHIN) == []
+
+
+def test_a_twin_that_was_killed_is_replaced(run: Killed) -> None:
+    run.start_server()
+    replaced = run.parts()[TWIN]
+
+    run.kill(TWIN)
+    run.wait_for(lambda: (now := run.parts().get(TWIN)) and now != replaced, WITHIN)
+    run.kill(TEST, GUARDED)
+
+    assert run.gone_within(WITHIN) == []
+
+
+def test_a_run_that_is_not_killed_ends_with_all_of_its_guards(run: Killed) -> None:
+    run.start_server()
+
+    status, output = run.end()
+
+    assert (status, output) == (0, "launched\n")
+    assert run.left() == []
+
+
+KEEPS = """
+import signal, sys
+from tier0.serving.workspace import Workspace
+print(Workspace.create(keep=True, controller=int(sys.argv[1])).path, flush=True)
+signal.pause()
+"""
+
+
+def test_a_run_that_keeps_its_folder_ends_with_its_controller(tmp_path: Path) -> None:
+    controller = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with subprocess.Popen(
+        [sys.executable, "-c", KEEPS, str(controller.pid)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as worker:
+        assert worker.stdout is not None
+        kept = Path(worker.stdout.readline().strip())
+
+        controller.kill()
+        controller.communicate()
+
+        assert worker.wait(WITHIN) == -signal.SIGKILL
+        assert kept.is_dir()
