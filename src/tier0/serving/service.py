@@ -124,16 +124,27 @@ async def _read_body(request: Request) -> bytes:
     if content_type != "application/json":
         problem = f"is {content_type or 'missing'}"
         raise InvalidRowError("Content-Type", problem, "Send application/json", status=415)
+    if _announces_more(request.headers.get("content-length", ""), BODY_LIMIT):
+        raise _too_large()
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > BODY_LIMIT:
-                problem = f"is longer than {BODY_LIMIT} bytes"
-                raise InvalidRowError("body", problem, "Send fewer rows in one request", status=413)
+                raise _too_large()
     except ClientDisconnect:  # the client cannot read the response, but metrics and log contain it
         raise InvalidRowError("body", "is incomplete", "Send the complete body", status=400) from None
     return bytes(body)
+
+
+def _too_large() -> InvalidRowError:
+    problem = f"is longer than {BODY_LIMIT} bytes"
+    return InvalidRowError("body", problem, "Send fewer rows in one request", status=413)
+
+
+def _announces_more(length: str, limit: int) -> bool:
+    digits = length.lstrip("0")
+    return digits.isdecimal() and (len(digits) > len(str(limit)) or int(digits) > limit)
 
 
 def _error(status: int, field: str, message: str, remedy: str) -> Response:
@@ -237,7 +248,7 @@ class Routes:
         else:
             from tier0.serving.middleware import replace_middleware  # noqa: PLC0415 - needs all of these names
 
-            replace_middleware(stack)
+            replace_middleware(stack, _is_served)
         inner = [layer for _, layer in iter_middleware(self) if type(layer).__name__ == "CORSMiddleware"]
         if inner and not self._is_bypassed:
             inner[0].app = Routes(inner[0].app)
@@ -250,6 +261,12 @@ def _find_route(path: str) -> tuple[str, tuple[Callable[..., Any], set[str]]] | 
     if name not in ROUTES or not path.startswith("/") or len(model) > 1 or model == [""]:
         return None
     return (model[0] if model else ""), ROUTES[name]
+
+
+def _is_served(path: str) -> bool:
+    """Return True for a path that has a route and, if it names a model, that of a served one."""
+    found = _find_route(path)
+    return found is not None and (not found[0] or found[0] in _WorkerState.predictors)
 
 
 Tier0Service.add_asgi_middleware(Routes)  # type: ignore[attr-defined]  # the decorator made it a service
