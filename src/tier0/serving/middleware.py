@@ -102,6 +102,8 @@ def replace_middleware(
     # Otherwise uvicorn formats a line for every request, which its level then discards.
     uvicorn = logging.getLogger("uvicorn.access")
     uvicorn.propagate = uvicorn.isEnabledFor(logging.INFO)
+    for name in ("opentelemetry.baggage", "opentelemetry.trace"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # a warning for each part of an invalid header
 
 
 class _CombinedMiddleware:

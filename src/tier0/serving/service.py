@@ -26,6 +26,7 @@ from starlette.responses import Response
 # The supervisor imports this module as well: numpy is imported by the worker alone.
 from tier0.core.child_environment import extend_import_path
 from tier0.core.errors import InvalidRowError, QueueFullError
+from tier0.serving.bentoml_internals import limit_connections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -238,11 +239,15 @@ class Routes:
         headers that the CORS middleware adds for browsers.
         """
         from tier0.serving.bentoml_internals import (  # noqa: PLC0415 - for workers only
+            PROTOCOL_WARNING,
             WARNING,
             iter_middleware,
+            missing_for_protocol,
             missing_for_service,
         )
 
+        if missing := missing_for_protocol():
+            LOG.warning(PROTOCOL_WARNING, ", ".join(missing))
         if missing := missing_for_service(stack):
             LOG.warning(WARNING, ", ".join(missing))
         else:
@@ -269,4 +274,5 @@ def _is_served(path: str) -> bool:
     return found is not None and (not found[0] or found[0] in _WorkerState.predictors)
 
 
+limit_connections()
 Tier0Service.add_asgi_middleware(Routes)  # type: ignore[attr-defined]  # the decorator made it a service
