@@ -43,11 +43,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from tier0.serving import service
 from tier0.serving.bentoml_internals import iter_middleware
-from tier0.serving.middleware import observe, replace_middleware
+from tier0.serving.middleware import MAX_FIELD, UNKNOWN_PATH, observe, replace_middleware
 
 pytestmark = pytest.mark.asyncio
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -109,15 +109,23 @@ async def goes_on(request: Request) -> Response:
     return PlainTextResponse("done", background=BackgroundTask(asyncio.sleep, 0.04))
 
 
+async def plain(request: Request) -> Response:
+    return PlainTextResponse("plain")
+
+
 async def echo(request: Request) -> Response:
     return Response(await request.body(), media_type=request.headers["content-type"])
 
 
-ROUTES = [
+ROUTES: list[BaseRoute] = [
     Route(f"/{one.__name__}", one)
     for one in (ids, state, hang, stubborn, fails_late, own_timeout, slow_to_end, goes_on)
 ]
-ROUTES.append(Route("/echo", echo, methods=["POST"]))
+ROUTES += [
+    Route("/echo", echo, methods=["POST"]),
+    Route("/livez", plain),
+    Mount("/files", Starlette(routes=[Route("/{name:path}", plain)])),
+]
 
 
 def tracing(exporter: InMemorySpanExporter | None) -> list[Middleware]:
@@ -128,14 +136,18 @@ def tracing(exporter: InMemorySpanExporter | None) -> list[Middleware]:
 
 
 def application(
-    layers: list[Middleware] | None = None, *, timeout: float = 0.05, replaced: bool = True
+    layers: list[Middleware] | None = None,
+    *,
+    timeout: float = 0.05,
+    body_timeout: float = 5,
+    replaced: bool = True,
 ) -> Starlette:
     app = Starlette(
         routes=ROUTES, middleware=layers or [*tracing(None), Middleware(TimeoutMiddleware, timeout=timeout)]
     )
     app.middleware_stack = app.build_middleware_stack()
     if replaced:
-        replace_middleware(app.middleware_stack)
+        replace_middleware(app.middleware_stack, body_timeout=body_timeout)
     return app
 
 
@@ -329,9 +341,160 @@ async def test_log_and_metrics_are_bentomls(monkeypatch: pytest.MonkeyPatch, *, 
     (lines, samples), (our_lines, our_samples) = found
 
     assert our_lines == lines
-    assert our_samples == samples
+    # The one difference: a path without a route is not a label.
+    assert our_samples == {name.replace("/nowhere", UNKNOWN_PATH): value for name, value in samples.items()}
+    assert our_samples != samples
     assert len(lines) == len(REQUESTS) - 2  # which are skipped
     assert f"trace={TRACE}" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        [f"/p{number}" for number in range(300)],
+        [f"/files/{number}" for number in range(300)],
+        [f"/ids/{number}" for number in range(300)],
+        [f"/livez{number}" for number in range(300)],
+        [f"/metrics/{number}" for number in range(300)],
+    ],
+    ids=["nowhere", "in a folder", "below a route", "after a skipped path", "below the metrics"],
+)
+async def test_paths_that_clients_invent_share_one_label(
+    monkeypatch: pytest.MonkeyPatch, paths: list[str]
+) -> None:
+    numbers = {}
+    for replaced in (False, True):
+        app = InstrumentedApp(monkeypatch, replaced=replaced)
+        _, few = await app.after(*(("GET", path, {}, b"") for path in paths[:2]))
+        _, many = await app.after(*(("GET", path, {}, b"") for path in paths))
+        numbers[replaced] = len(few), len(many)
+    assert numbers[True][0] == numbers[True][1]
+    assert numbers[False][1] > 100 * numbers[True][1], "BentoML bounds them itself: this is not needed"
+
+
+async def test_methods_that_clients_invent_are_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = InstrumentedApp(monkeypatch, replaced=True)
+    _, few = await app.after(("M", "/ids", {}, b""))
+    _, many = await app.after(*((f"M{number}", "/ids", {}, b"") for number in range(100)))
+    assert len(many) == len(few)
+
+
+async def test_the_paths_of_served_models_are_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service._WorkerState, "predictors", {"churn": None}, raising=False)
+    known = ["/predict", "/health", "/churn/predict", "/churn/model_info", "/predict/"]
+    unknown = ["/", "/other/predict", "/churn/x", "//predict", "/a/churn/predict"]
+    assert [path for path in (*known, *unknown) if service._is_served(path)] == known
+
+
+def client_of(path: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "path": path,
+        "method": "GET",
+        "scheme": "http",
+        "headers": [],
+        "query_string": b"",
+        "root_path": "",
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        client_of("/a\n2026-01-01T00:00:00 [INFO] forged"),
+        client_of("/a\r\x1b[31m\x00\x85\u2028\u202e"),
+        client_of("/" + "z" * 60_000),
+        client_of("/" + "\n" * 60_000),
+        client_of("/ids", method="M" * 60_000),
+        client_of("/ids", client=("1\n2" * 20_000, 1)),
+        client_of("/ids", headers=[(b"content-type", b"a\x85b" * 20_000)]),
+        client_of("/ids", headers=[(b"content-length", b"0" * 60_000)]),
+    ],
+    ids=["newline", "controls", "long", "long newlines", "method", "address", "type", "length"],
+)
+async def test_a_request_is_one_line_of_limited_length(
+    monkeypatch: pytest.MonkeyPatch, scope: dict[str, Any]
+) -> None:
+    app = InstrumentedApp(monkeypatch, replaced=True)
+    await app.app(scope, asyncio.Queue[Any]().get, AsyncMock())
+    await asyncio.sleep(0)
+    (line,) = app.lines.getvalue().splitlines()
+    assert line.isprintable()
+    assert len(line) < 12 * MAX_FIELD
+    assert "status=" in line
+
+
+async def test_an_ordinary_long_path_is_logged_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, path = InstrumentedApp(monkeypatch, replaced=True), "/€" + "z" * (2 * MAX_FIELD)
+    await app.app(client_of(path), asyncio.Queue[Any]().get, AsyncMock())
+    await asyncio.sleep(0)
+    assert f"path={path}," in app.lines.getvalue()
+
+
+async def exchange(app: Starlette, *chunks: bytes, pause: float = 0.0, is_finished: bool = True) -> Any:
+    """Send a body in pieces; return the status and the headers of the response."""
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    messages[-1]["more_body"] = not is_finished
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        if not messages:
+            await asyncio.Event().wait()
+        await asyncio.sleep(pause)
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"100")]
+    await app(client_of("/echo", method="POST", headers=headers), receive, send)
+    return sent[0]["status"], dict(sent[0]["headers"])
+
+
+async def test_an_unfinished_body_is_408_and_the_connection_is_closed() -> None:
+    status, headers = await exchange(application(body_timeout=0.05), b"a", b"b", is_finished=False)
+    assert (status, headers[b"connection"]) == (408, b"close")
+
+
+async def test_a_slow_body_that_ends_is_accepted() -> None:
+    # It takes longer than a response may, but no longer than a body may.
+    status, _ = await exchange(application(timeout=0.05, body_timeout=5), b"a", b"b", b"c", pause=0.03)
+    assert status == 200
+
+
+async def test_the_time_limit_begins_after_the_body() -> None:
+    async def read_and_hang(request: Request) -> None:
+        await request.body()
+        await asyncio.Event().wait()
+
+    app = Starlette(
+        routes=[Route("/echo", read_and_hang, methods=["POST"])],
+        middleware=[Middleware(TimeoutMiddleware, timeout=0.05)],
+    )
+    app.middleware_stack = app.build_middleware_stack()
+    replace_middleware(app.middleware_stack, body_timeout=600)
+    status, headers = await exchange(app, b"a", b"b")
+    assert status == 504
+    assert b"connection" not in headers
+
+
+@pytest.mark.parametrize(
+    ("length", "is_more"),
+    [
+        ("", False),
+        ("0", False),
+        ("10", False),
+        ("0000000000000000000000000000010", False),
+        ("11", True),
+        ("9" * 5000, True),
+        ("-11", False),
+        ("1e9", False),
+        ("²²²", False),
+    ],
+)
+async def test_an_announced_length_is_compared_with_the_limit(length: str, *, is_more: bool) -> None:
+    assert service._announces_more(length, 10) is is_more
 
 
 async def test_skipped_paths_do_not_set_the_last_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,8 +629,13 @@ async def test_a_websocket_passes_through_bentomls_own_middleware(monkeypatch: p
         await messages.put({"type": "websocket.connect"})
         await app.app(scope, messages.get, AsyncMock())
         found.append(await app.after())
-    assert found[0] == found[1]
-    assert "Connection closed" in found[1][0][-1]
+    (lines, samples), ours = found
+    # The one difference: a path without a route is neither a label nor in the log.
+    assert ours == (
+        [line.replace("/nowhere", UNKNOWN_PATH) for line in lines],
+        {name.replace("/nowhere", UNKNOWN_PATH): value for name, value in samples.items()},
+    )
+    assert "Connection closed" in lines[-1]
 
 
 async def test_a_disabled_log_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:

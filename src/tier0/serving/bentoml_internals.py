@@ -8,6 +8,7 @@ imported without BentoML.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -69,6 +70,24 @@ WARNING = (
     "this version of BentoML lacks names that Tier0 uses (%s): BentoML's own middleware handles the requests"
 )
 """Warning of a worker, with the missing names."""
+OF_PROTOCOL = (
+    "connections",
+    "cycle",
+    "loop",
+    "scope",
+    "send_400_response",
+    "timeout_keep_alive_task",
+    "transport",
+)
+"""Attributes of a connection of uvicorn, BentoML's HTTP server, that Tier0's limits need."""
+PROTOCOLS = "uvicorn.config:HTTP_PROTOCOLS"
+"""uvicorn's classes of connections by name, of which BentoML uses that for ``auto``."""
+OUR_PROTOCOL = "tier0.serving.protocol"
+PROTOCOL_WARNING = (
+    "unfinished heads of requests are not limited here, for lack of %s: a proxy in front of the service has "
+    "to close such connections"
+)
+"""Warning of a worker, with the missing names."""
 _IN_LOG = re.compile(re.escape(WARNING).replace("%s", "(.*?)"))
 
 
@@ -105,6 +124,18 @@ def missing_for_service(stack: Any) -> list[str]:
     return missing
 
 
+def limit_connections() -> None:
+    """Have uvicorn use Tier0's class of connections, if this process is a worker; elsewhere, do nothing."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and spec.name == WORKER_MODULE and "auto" in (protocols := _protocols()):
+        protocols["auto"] = f"{OUR_PROTOCOL}:LimitedProtocol"
+
+
+def missing_for_protocol() -> list[str]:
+    """Return the missing name because of which uvicorn, which has started, uses its own connections."""
+    return [] if OUR_PROTOCOL in sys.modules else [PROTOCOLS if "auto" not in _protocols() else WORKER_MODULE]
+
+
 def missing_from_bentoml() -> list[str]:
     """Return all names that the installed BentoML does not have, which is imported.
 
@@ -130,6 +161,11 @@ def iter_middleware(outer: Any) -> Iterator[tuple[Any, Any]]:
     while (layer := getattr(outer, "app", None)) is not None:
         yield outer, layer
         outer = outer.app
+
+
+def _protocols() -> dict[str, Any]:
+    found = get(PROTOCOLS) if _exists(PROTOCOLS) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _exists(name: str) -> bool:

@@ -1,7 +1,9 @@
 """A middleware that replaces those of BentoML, with the same effect for a fraction of the work.
 
-The metrics and the lines of the access log are the same; they are written once per turn of the event loop,
-for all responses of that turn. OpenTelemetry's middleware collects span attributes that are thrown away
+The metrics and the lines of the access log are the same for the routes of the application; they are written
+once per turn of the event loop, for all responses of that turn. What a client chooses is bounded: all other
+paths are one label of the metrics, a line of the log is one line of limited length, and a request whose body
+does not arrive ends with 408. OpenTelemetry's middleware collects span attributes that are thrown away
 unless an exporter is configured; with an exporter, it is kept. The middleware for the time limit keeps 20
 objects of each request for five seconds, which made garbage collections take a tenth of a second, in the
 middle of some request. Together they took half of a request's time.
@@ -25,6 +27,7 @@ from opentelemetry.instrumentation.asgi import asgi_getter
 from opentelemetry.instrumentation.propagators import get_global_response_propagator
 from opentelemetry.metrics import get_meter_provider
 from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route, Router
 
 from tier0.serving.bentoml_internals import (
     ACCESS,
@@ -49,14 +52,27 @@ if TYPE_CHECKING:
     App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOG = logging.getLogger("bentoml.service.tier0")
-MAX_CHILDREN = 1000
-"""Limit of cached metric children."""
+UNKNOWN_PATH = "unknown"
+"""Label of all paths that the application has no route for: each label takes memory until the worker ends."""
+BODY_TIMEOUT = 10.0
+"""Seconds in which the body of a request has to arrive; the time limit begins afterwards."""
+MAX_LINE = 1000
+"""Limit of characters in a line of the access log, beyond which its fields are shortened."""
+MAX_FIELD = 200
+"""Limit of characters of a field in such a line."""
 
 
-def replace_middleware(stack: Any) -> None:
+def replace_middleware(
+    stack: Any, is_route: Callable[[str], bool] = lambda _: False, *, body_timeout: float = BODY_TIMEOUT
+) -> None:
     """Replace BentoML's middleware in a Starlette application's *stack*, in place.
 
     Only adjacent ones are replaced, so that other middleware between them still runs.
+
+    Args:
+        stack: outermost middleware of the application.
+        is_route: returns True for the path of a route in addition to those of the application's router.
+        body_timeout: seconds in which the body of a request has to arrive.
     """
 
     def is_bentomls(pair: tuple[Any, Any]) -> bool:
@@ -80,10 +96,14 @@ def replace_middleware(stack: Any) -> None:
         _Metrics(layers[METRICS]) if METRICS in layers else None,
         _AccessLog(layers[ACCESS]) if ACCESS in layers else None,
         _TimeLimit(layers[LIMIT].timeout if LIMIT in layers else math.inf),
+        _TimeLimit(body_timeout),
+        _Endpoints(stack, is_route),
     )
     # Otherwise uvicorn formats a line for every request, which its level then discards.
     uvicorn = logging.getLogger("uvicorn.access")
     uvicorn.propagate = uvicorn.isEnabledFor(logging.INFO)
+    for name in ("opentelemetry.baggage", "opentelemetry.trace"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # a warning for each part of an invalid header
 
 
 class _CombinedMiddleware:
@@ -95,7 +115,9 @@ class _CombinedMiddleware:
         ids: trace ids; None if OpenTelemetry's own middleware provides them, or none is configured.
         metrics: metrics, or None.
         log: access log, or None.
-        limit: time limit.
+        limit: time limit of the response.
+        body_limit: time limit of the request's body, during which *limit* does not run.
+        endpoints: the paths that are labels of metrics.
     """
 
     def __init__(
@@ -106,6 +128,8 @@ class _CombinedMiddleware:
         metrics: _Metrics | None,
         log: _AccessLog | None,
         limit: _TimeLimit,
+        body_limit: _TimeLimit,
+        endpoints: _Endpoints,
     ) -> None:
         self.app = app
         self.original = original
@@ -113,31 +137,35 @@ class _CombinedMiddleware:
         self.metrics = metrics
         self.log = log
         self.limit = limit
+        self.body_limit = body_limit
+        self.endpoints = endpoints
         self._is_scheduled = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # its path is a label and in the log as well
+            scope = {**scope, "path": self.endpoints.label(scope)}
         if scope["type"] != "http":
             await self.original(scope, receive, send)
             return
-        request = _RequestContext(self, scope, send)
+        request = _RequestContext(self, scope, receive, send)
         token = self.ids.enter(scope) if self.ids is not None else None
         if request.metrics is not None:
-            request.metrics.request_started(request.path)
+            request.metrics.request_started(request.endpoint, is_skipped=request.is_skipped)
         self.write_soon()
         try:
             self.limit.start(request)
-            await self._respond(request, receive)
+            await self._respond(request)
         finally:
             if request.metrics is not None:
-                request.metrics.request_ended(request.path)
+                request.metrics.request_ended(request.endpoint)
             self.write_soon()
             if token is not None:
                 context.detach(token)
 
-    async def _respond(self, request: _RequestContext, receive: Receive) -> None:
+    async def _respond(self, request: _RequestContext) -> None:
         cancelled = request.task.cancelling()
         try:
-            await self.app(request.scope, receive, request.send_in_time)
+            await self.app(request.scope, request.receive, request.send_in_time)
         except asyncio.CancelledError:
             if not request.is_late:
                 raise
@@ -147,15 +175,23 @@ class _CombinedMiddleware:
         except Exception:
             if not request.is_late:
                 raise
-            LOG.exception("a request that was cancelled after %s seconds failed", self.limit.timeout)
+            LOG.exception("a request that was cancelled after %s seconds failed", request.limit.timeout)
         finally:
-            self.limit.end(request)
+            request.limit.end(request)
         if request.is_late:
             request.task.uncancel()
-            late = JSONResponse(
+            late = self._late_response(is_unfinished=request.limit is self.body_limit)
+            await late(request.scope, request.receive, request.send)
+
+    def _late_response(self, *, is_unfinished: bool) -> JSONResponse:
+        """Return the response to a request whose body did not arrive, or whose time limit was exceeded."""
+        if not is_unfinished:
+            return JSONResponse(
                 {"error": f"Not able to process the request in {self.limit.timeout} seconds"}, 504
             )
-            await late(request.scope, receive, request.send)
+        problem = f"did not arrive within {self.body_limit.timeout:g} seconds"
+        error = {"field": "body", "message": problem, "remedy": "Send the complete body sooner"}
+        return JSONResponse({"error": error}, 408, {"Connection": "close"})
 
     def write_soon(self) -> None:
         """Write metrics and log once, after all callbacks that are ready in this turn of the event loop."""
@@ -171,38 +207,92 @@ class _CombinedMiddleware:
             self.metrics.write()
 
 
+class _Endpoints:
+    """The labels of paths: a path with a route is its own label, and all others share one.
+
+    Args:
+        stack: outermost middleware of the application.
+        is_route: returns True for the path of a further route.
+    """
+
+    def __init__(self, stack: Any, is_route: Callable[[str], bool]) -> None:
+        routers = [layer for _, layer in iter_middleware(stack) if isinstance(layer, Router)]
+        routes = [route for router in routers for route in router.routes]
+        self._mounts = tuple(f"{route.path}/" for route in routes if isinstance(route, Mount))
+        self._paths = {route.path for route in routes if isinstance(route, Route)}
+        self._is_route = is_route
+
+    def label(self, scope: Message) -> str:
+        """Return the label of a request's path; that of a file below a mounted folder is the folder."""
+        path: str = scope["path"]
+        below_root = path.removeprefix(scope.get("root_path", ""))
+        if below_root in self._paths or self._is_route(below_root):
+            return path
+        return next(
+            (mount.removesuffix("/") for mount in self._mounts if below_root.startswith(mount)), UNKNOWN_PATH
+        )
+
+
 class _RequestContext:
     """A request, with the status and the headers of its response."""
 
     __slots__ = (
+        "_has_body",
         "_headers",
         "_middleware",
+        "_receive",
         "_send",
         "_status",
+        "endpoint",
         "is_late",
+        "is_skipped",
+        "limit",
         "metrics",
-        "path",
         "scope",
+        "since",
         "start",
         "task",
     )
 
-    def __init__(self, middleware: _CombinedMiddleware, scope: Message, send: Send) -> None:
+    def __init__(self, middleware: _CombinedMiddleware, scope: Message, receive: Receive, send: Send) -> None:
         self.scope = scope
-        self.path: str = scope["path"]
-        self.start = time.monotonic()
+        path: str = scope["path"]
+        self.start = self.since = time.monotonic()
         self.task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # there is one
         self.is_late = False
-        self.metrics = None if self.path == "/metrics" else middleware.metrics
+        self.limit = middleware.limit
+        self.metrics = None if path == "/metrics" else middleware.metrics
+        self.endpoint = middleware.endpoints.label(scope)
+        self.is_skipped = self.metrics is not None and path.startswith(self.metrics.skips)
         self._middleware = middleware
+        self._receive = receive
         self._send = send
+        self._has_body = False
         self._status = 0
         self._headers: Any = ()
+
+    async def receive(self) -> Message:
+        """Receive a message of the client; while it sends the body, the limit for the body applies."""
+        if self._has_body or self._status:
+            return await self._receive()
+        self._limit_by(self._middleware.body_limit)
+        message = await self._receive()
+        self._has_body = not message.get("more_body")
+        if self._has_body:
+            self._limit_by(self._middleware.limit)
+        return message
+
+    def _limit_by(self, limit: _TimeLimit) -> None:
+        if limit is not self.limit and not self.is_late:
+            self.limit.end(self)
+            self.limit = limit
+            self.since = time.monotonic()
+            limit.start(self)
 
     async def send_in_time(self, message: Message) -> None:
         """Send a message of the application, unless the time limit was exceeded and a 504 is sent instead."""
         if not self.is_late:
-            self._middleware.limit.end(self)
+            self.limit.end(self)
             await self.send(message)
 
     async def send(self, message: Message) -> None:
@@ -215,13 +305,13 @@ class _RequestContext:
         elif kind == "http.response.body" and not message.get("more_body"):
             seconds = time.monotonic() - self.start
             if self.metrics is not None:
-                self.metrics.response_sent(self.path, self._status, seconds)
+                self.metrics.response_sent(self.endpoint, self._status, seconds)
                 # A caller without concurrency then finds its request counted by any worker.
                 if self._middleware.limit.is_idle():
                     self.metrics.write()
             await self._send(message)
             log = self._middleware.log
-            if log is not None and not self.path.startswith(log.skips):
+            if log is not None and not self.scope["path"].startswith(log.skips):
                 log.add(self.scope, self._status, self._headers, seconds)
                 self._middleware.write_soon()
         else:
@@ -229,7 +319,7 @@ class _RequestContext:
 
 
 class _TimeLimit:
-    """Time limit for the first message of a response, after which the request is cancelled and 504 is sent.
+    """Time limit after which a request is cancelled and an error is sent, unless its response has begun.
 
     All requests have the same *timeout* (in seconds), so one timer suffices.
     """
@@ -248,7 +338,7 @@ class _TimeLimit:
         self._running.pop(request, None)
 
     def is_idle(self) -> bool:
-        """Return True if every request's response has begun."""
+        """Return True if no request is limited: their responses have begun, or their bodies are arriving."""
         return not self._running
 
     def _set_timer(self, seconds: float) -> None:
@@ -259,7 +349,7 @@ class _TimeLimit:
         self._timer = None
         now = time.monotonic()
         for request in list(self._running):  # the oldest first
-            rest = request.start + self.timeout - now
+            rest = request.since + self.timeout - now
             if rest > 0:
                 self._set_timer(rest)
                 return
@@ -278,22 +368,22 @@ class _Metrics:
     def __init__(self, layer: Any) -> None:
         self._layer = layer
         self._server_context = get(SERVER_CONTEXT)
-        self._skips = tuple(layer.skip_paths)
+        self.skips = tuple(layer.skip_paths)
         self._changes: Counter[str] = Counter()
         self._durations: dict[tuple[str, int], list[float]] = {}
         self._last = 0.0
         self._children: dict[tuple[Any, ...], Any] = {}
 
-    def request_started(self, path: str) -> None:
-        self._changes[path] += 1
-        if not path.startswith(self._skips):
+    def request_started(self, endpoint: str, *, is_skipped: bool) -> None:
+        self._changes[endpoint] += 1
+        if not is_skipped:
             self._last = time.time()
 
-    def response_sent(self, path: str, status: int, seconds: float) -> None:
-        self._durations.setdefault((path, status), []).append(seconds)
+    def response_sent(self, endpoint: str, status: int, seconds: float) -> None:
+        self._durations.setdefault((endpoint, status), []).append(seconds)
 
-    def request_ended(self, path: str) -> None:
-        self._changes[path] -= 1
+    def request_ended(self, endpoint: str) -> None:
+        self._changes[endpoint] -= 1
 
     def write(self) -> None:
         last, changes, durations = self._last, self._changes, self._durations
@@ -302,10 +392,10 @@ class _Metrics:
         try:
             if last:
                 self._child(layer.metrics_last_request_timestamp).set(last)
-            for path, change in changes.items():
-                self._child(layer.metrics_request_in_progress, endpoint=path).inc(change)
-            for (path, status), seconds in durations.items():
-                labels = {"endpoint": path, "http_response_code": status}
+            for endpoint, change in changes.items():
+                self._child(layer.metrics_request_in_progress, endpoint=endpoint).inc(change)
+            for (endpoint, status), seconds in durations.items():
+                labels = {"endpoint": endpoint, "http_response_code": status}
                 self._child(layer.metrics_request_total, **labels).inc(len(seconds))
                 observe(self._child(layer.metrics_request_duration, **labels), seconds)
         except Exception:  # such as a full disk: a prediction must not fail because of its metrics
@@ -319,8 +409,7 @@ class _Metrics:
             server = self._server_context
             service = {"service_name": server.bento_name, "service_version": server.bento_version}
             child = metric.labels(**service, **labels, runner_name=server.service_name)
-            if len(self._children) < MAX_CHILDREN:  # clients may request any number of unknown paths
-                self._children[key] = child
+            self._children[key] = child
         return child
 
 
@@ -356,22 +445,32 @@ class _AccessLog:
         self._suffix = f" ({ids},sampled={{:d}},service.name={{}})"
 
     def add(self, scope: Message, status: int, headers: Any, seconds: float) -> None:
-        layer, client = self._layer, scope.get("client")
-        if not layer.logger.isEnabledFor(logging.INFO):
+        logger = self._layer.logger
+        if not logger.isEnabledFor(logging.INFO):
             return
-        address = f"{client[0]}:{client[1]}" if client else "_"
-        request = f"scheme={scope['scheme']},method={scope['method']},path={scope['path']}"
-        request += _content_fields(
-            scope["headers"], layer.has_request_content_type, layer.has_request_content_length
-        )
-        response = f"status={status}" + _content_fields(
-            headers, layer.has_response_content_type, layer.has_response_content_length
-        )
+        message = self._message(scope, status, headers, seconds)
+        if len(message) > MAX_LINE or not message.isprintable():
+            message = self._message(scope, status, headers, seconds, shown=_bounded)
         if self._handler is None:
-            layer.logger.info("%s (%s) (%s) %.3fms", address, request, response, seconds * 1000)
+            logger.info("%s", message)
             return
         prefix, suffix = self._line_prefix(self._handler), self._line_suffix()
-        self._lines.append(f"{prefix}{address} ({request}) ({response}) {seconds * 1000:.3f}ms{suffix}\n")
+        self._lines.append(f"{prefix}{message}{suffix}\n")
+
+    def _message(
+        self, scope: Message, status: int, headers: Any, seconds: float, shown: Callable[[str], str] = str
+    ) -> str:
+        """Return the text of a line; *shown* returns the text of a field that the client may choose."""
+        layer, client = self._layer, scope.get("client")
+        address = shown(f"{client[0]}:{client[1]}") if client else "_"
+        request = f"scheme={scope['scheme']},method={shown(scope['method'])},path={shown(scope['path'])}"
+        request += _content_fields(
+            scope["headers"], layer.has_request_content_type, layer.has_request_content_length, shown
+        )
+        response = f"status={status}" + _content_fields(
+            headers, layer.has_response_content_type, layer.has_response_content_length, shown
+        )
+        return f"{address} ({request}) ({response}) {seconds * 1000:.3f}ms"
 
     def _line_prefix(self, handler: logging.Handler) -> str:
         """Return the start of a line, such as its time, as the handler formats it; cached for one second."""
@@ -439,15 +538,28 @@ def _only_handler(logger: logging.Logger) -> logging.StreamHandler[Any] | None:
     return handlers[0] if is_bentomls else None
 
 
-def _content_fields(headers: Any, with_type: bool, with_length: bool) -> str:  # noqa: FBT001
+def _bounded(text: str) -> str:
+    """Return the beginning of a text on one line: other characters than printable ones are escaped."""
+    short = text if len(text) <= MAX_FIELD else f"{text[:MAX_FIELD]}…"
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in short
+    )
+
+
+def _content_fields(
+    headers: Any,
+    with_type: bool,  # noqa: FBT001
+    with_length: bool,  # noqa: FBT001
+    shown: Callable[[str], str],
+) -> str:
     content_type = length = b""
     for name, value in headers:
         if name == b"content-type":
             content_type = value
         elif name == b"content-length":
             length = value
-    fields = f",type={content_type.decode('latin-1')}" if with_type else ""
-    return f"{fields},length={length.decode('latin-1')}" if with_length else fields
+    fields = f",type={shown(content_type.decode('latin-1'))}" if with_type else ""
+    return f"{fields},length={shown(length.decode('latin-1'))}" if with_length else fields
 
 
 def _has_no_exporter(tracer: Any) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,9 @@ def _parse(body: bytes) -> dict[str, Any]:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError:
         payload = _parse_leniently(body)
+    else:
+        if body.count(b":") != _number_of_keys(payload):  # a key twice, or a colon in a text
+            _reject_repeated_keys(body)
     if isinstance(payload, list) and payload and isinstance(payload[0], dict):
         payload = {"features": payload}  # a bare list of records names its columns
     if not isinstance(payload, dict):
@@ -119,13 +124,48 @@ def _parse(body: bytes) -> dict[str, Any]:
     return payload
 
 
+def _number_of_keys(payload: Any) -> int:
+    """Return the number of keys in the objects of a request, of which each has a colon in the body."""
+    rows = payload
+    number = 0
+    if isinstance(payload, dict):
+        number, rows = len(payload), payload.get("features")
+    if isinstance(rows, list):
+        number += sum(len(row) for row in rows if isinstance(row, dict))
+    return number
+
+
+def _reject_repeated_keys(body: bytes) -> None:
+    """Check the keys of each object, which takes several times as long as parsing does.
+
+    Raises:
+        InvalidRowError: a key is repeated.
+    """
+    with suppress(RecursionError):  # it is not a list of rows either
+        json.loads(body, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of some keys and values.
+
+    Raises:
+        InvalidRowError: a key is repeated, so that one of its values would be ignored.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        repeated, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        field = repeated.encode("utf-8", "backslashreplace").decode("utf-8")  # UTF-8 has no lone surrogates
+        raise InvalidRowError(field, "is repeated in one object", "Send each field once")
+    return found
+
+
 def _parse_leniently(body: bytes) -> Any:
-    """Parse the extensions of Python's json as well.
+    """Parse the extensions of Python's json as well, and reject repeated keys.
 
     NaN is a missing value. Infinity is rejected later, with the name of its field.
     """
     try:
-        payload = json.loads(body)
+        payload = json.loads(body, object_pairs_hook=_unique)
         # Python accepts half a surrogate pair in a text, which cannot be encoded afterwards.
         json.dumps(payload, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as problem:

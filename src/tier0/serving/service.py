@@ -26,6 +26,7 @@ from starlette.responses import Response
 # The supervisor imports this module as well: numpy is imported by the worker alone.
 from tier0.core.child_environment import extend_import_path
 from tier0.core.errors import InvalidRowError, QueueFullError
+from tier0.serving.bentoml_internals import limit_connections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -124,16 +125,27 @@ async def _read_body(request: Request) -> bytes:
     if content_type != "application/json":
         problem = f"is {content_type or 'missing'}"
         raise InvalidRowError("Content-Type", problem, "Send application/json", status=415)
+    if _announces_more(request.headers.get("content-length", ""), BODY_LIMIT):
+        raise _too_large()
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > BODY_LIMIT:
-                problem = f"is longer than {BODY_LIMIT} bytes"
-                raise InvalidRowError("body", problem, "Send fewer rows in one request", status=413)
+                raise _too_large()
     except ClientDisconnect:  # the client cannot read the response, but metrics and log contain it
         raise InvalidRowError("body", "is incomplete", "Send the complete body", status=400) from None
     return bytes(body)
+
+
+def _too_large() -> InvalidRowError:
+    problem = f"is longer than {BODY_LIMIT} bytes"
+    return InvalidRowError("body", problem, "Send fewer rows in one request", status=413)
+
+
+def _announces_more(length: str, limit: int) -> bool:
+    digits = length.lstrip("0")
+    return digits.isdecimal() and (len(digits) > len(str(limit)) or int(digits) > limit)
 
 
 def _error(status: int, field: str, message: str, remedy: str) -> Response:
@@ -227,17 +239,21 @@ class Routes:
         headers that the CORS middleware adds for browsers.
         """
         from tier0.serving.bentoml_internals import (  # noqa: PLC0415 - for workers only
+            PROTOCOL_WARNING,
             WARNING,
             iter_middleware,
+            missing_for_protocol,
             missing_for_service,
         )
 
+        if missing := missing_for_protocol():
+            LOG.warning(PROTOCOL_WARNING, ", ".join(missing))
         if missing := missing_for_service(stack):
             LOG.warning(WARNING, ", ".join(missing))
         else:
             from tier0.serving.middleware import replace_middleware  # noqa: PLC0415 - needs all of these names
 
-            replace_middleware(stack)
+            replace_middleware(stack, _is_served)
         inner = [layer for _, layer in iter_middleware(self) if type(layer).__name__ == "CORSMiddleware"]
         if inner and not self._is_bypassed:
             inner[0].app = Routes(inner[0].app)
@@ -252,4 +268,11 @@ def _find_route(path: str) -> tuple[str, tuple[Callable[..., Any], set[str]]] | 
     return (model[0] if model else ""), ROUTES[name]
 
 
+def _is_served(path: str) -> bool:
+    """Return True for a path that has a route and, if it names a model, that of a served one."""
+    found = _find_route(path)
+    return found is not None and (not found[0] or found[0] in _WorkerState.predictors)
+
+
+limit_connections()
 Tier0Service.add_asgi_middleware(Routes)  # type: ignore[attr-defined]  # the decorator made it a service
