@@ -370,7 +370,7 @@ def test_a_run_that_others_could_have_changed_is_not_loaded(runs: Runs) -> None:
     status, said = runs.finish("--resume", runs.folder.name, "--step", "2")
 
     assert status == 2
-    assert "only the current user may own and write" in said
+    assert "mode 0777, so that other users can write it" in said
 
 
 def test_a_dry_run_does_nothing_also_by_the_script(runs: Runs) -> None:

@@ -38,6 +38,10 @@ class DatasetError(Tier0Error):
     """The data cannot be read, or no model can be trained on it."""
 
 
+class UntrustedFileError(Tier0Error):
+    """Loading a file could execute code that another user wrote."""
+
+
 class MissingDependencyError(Tier0Error):
     """An optional library is required but not installed."""
 

@@ -21,6 +21,7 @@ from urllib.request import url2pathname
 import cloudpickle
 
 from tier0.core.errors import Tier0Error
+from tier0.core.trusted_file import read_trusted
 from tier0.core.worker_process import Handler
 from tier0.pipeline.tracking_store import ARTIFACTS, TrackingStore
 
@@ -258,7 +259,7 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
         mlflow.log_params(order["params"])
         mlflow.log_metrics(order["metrics"])
         mlflow.sklearn.log_model(
-            cloudpickle.loads(Path(order["model"]).read_bytes()),
+            cloudpickle.loads(read_trusted(Path(order["model"]))),
             name="model",
             pip_requirements=order["requirements"],
             serialization_format="cloudpickle",

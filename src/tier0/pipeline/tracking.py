@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import Tier0Error
+from tier0.core.trusted_file import write_private
 from tier0.core.worker_process import WorkerProcess
 from tier0.golden.prediction import package_of
 from tier0.pipeline.tracking_store import TrackingStore, ineffective_variables
@@ -93,7 +94,7 @@ class Tracking:
             A future of the MLflow run's id and the model's URI, ``runs:/<id>/model``. It raises `Tier0Error`
             if the store cannot be used.
         """
-        (self.folder / MODEL).write_bytes(model)
+        write_private(self.folder / MODEL, model)
         score = {} if training.score is None else {"validation_score": training.score}
         order = {
             "model": str(self.folder / MODEL),

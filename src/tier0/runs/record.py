@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import Tier0Error, UntrustedFileError
+from tier0.core.trusted_file import read_trusted, write_private
 from tier0.core.verdict import WORDS, Conclusion, conclude
 from tier0.pipeline.study import Study
 from tier0.report.markdown import plain
@@ -23,7 +24,6 @@ STATE = "state.pickle"
 REPORT = "report.md"
 STATE_FIELDS = ("own", "dataset", "is_cohort", "parts", "selection", "trained", "manifest")
 """Attributes of the context that are saved for --resume."""
-GROUP_OR_OTHERS_WRITE = 0o022
 
 
 @dataclass
@@ -128,9 +128,10 @@ class Record:
         """
         path = folder / RECORD
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            found = folder.stat()
-        except (OSError, ValueError) as problem:
+            content = json.loads(read_trusted(path))  # it names functions, which are imported and called
+        except UntrustedFileError as problem:
+            raise RunError(f"{problem}; or start a new run") from problem
+        except (OSError, ValueError, RecursionError) as problem:
             raise RunError(
                 f"cannot read the run {folder.name!r}: {problem}. "
                 f"Pass the name of a folder in {folder.parent}, or another --output-dir"
@@ -140,11 +141,6 @@ class Record:
             raise RunError(
                 f"run {folder.name!r} was written by another version of Tier0 "
                 f"(schema {schema!r}, expected {SCHEMA}): start a new run"
-            )
-        if found.st_uid != os.getuid() or found.st_mode & GROUP_OR_OTHERS_WRITE:
-            raise RunError(
-                f"refusing to load run {folder.name!r}: only the current user may own and write {folder} "
-                f"(owner {found.st_uid}, mode {found.st_mode & 0o777:o}). Start a new run"
             )
         try:
             return cls._from_dict(folder, content)
@@ -223,26 +219,31 @@ class Record:
         """Restore what the steps had made into *context*.
 
         Raises:
-            RunError: the state is damaged.
+            RunError: the state is damaged, or other users can have written it.
         """
         import cloudpickle  # noqa: PLC0415
 
         path = self.folder / STATE
-        if not path.exists():
-            return
         try:
-            state = cloudpickle.loads(path.read_bytes())  # `read` has checked that only the user may write it
+            content = read_trusted(path)
+        except FileNotFoundError:
+            return
+        except UntrustedFileError as problem:
+            raise RunError(f"{problem}; or start a new run") from problem
+        except OSError as problem:
+            raise RunError(f"cannot read {path}: {problem.strerror}. Start a new run") from problem
+        try:
+            state = cloudpickle.loads(content)
+            values = {name: state[name] for name in STATE_FIELDS}
         except Exception as problem:
             raise RunError(f"{path} is damaged ({problem!r}): start a new run") from problem
-        for name, value in state.items():
+        for name, value in values.items():
             setattr(context, name, value)
 
 
 def _replace(path: Path, content: bytes) -> None:
-    unfinished = path.with_suffix(f"{path.suffix}.unfinished")
     try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+        write_private(path, content)
     except OSError as problem:
         raise RunError(
             f"cannot write {path}: {problem.strerror}. Free space or correct the permissions, "

@@ -299,6 +299,7 @@ def _validate_kinds(kinds: Sequence[str]) -> None:
 def _registered(tag: str, store: Path) -> RegisteredModel:
     exact, path = find_entry(tag, store)
     entry = Entry.read(path)
+    entry.open_model().close()  # refused here, and not only in the process that would load it
     return RegisteredModel(exact, store, path, entry.signature, entry.golden_rows())
 
 

@@ -29,6 +29,7 @@ from tier0.core.events import (
 )
 from tier0.core.import_object import import_named
 from tier0.core.settings import Settings
+from tier0.core.trusted_file import read_trusted, write_private
 from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, judging_options
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace, temporary_directory
@@ -408,10 +409,12 @@ class Session:
                     content = pickle.dumps((None, problem))
                 except Exception as problem:  # noqa: BLE001 - every process gets the error
                     content = pickle.dumps((None, Tier0Error(f"{type(problem).__name__}: {problem}")))
-                unfinished = made.with_suffix(".unfinished")
-                unfinished.write_bytes(content)
-                unfinished.replace(made)
-            value, failure = pickle.loads(made.read_bytes())  # noqa: S301 - from our own private folder  # nosec B301
+                write_private(made, content)
+            content = read_trusted(made)
+        try:
+            value, failure = pickle.loads(content)  # noqa: S301 - only we can have written it  # nosec B301
+        except Exception as problem:
+            raise Tier0Error(f"{made} is damaged ({problem!r}): start the run again") from problem
         if failure is not None:
             raise failure
         return value  # type: ignore[no-any-return]

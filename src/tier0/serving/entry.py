@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tier0.core.errors import RegistrationError
+from tier0.core.trusted_file import open_trusted
 from tier0.golden.rows import GoldenRows
 from tier0.golden.signature import Signature
 
@@ -65,14 +66,28 @@ class Entry:
         """Read the golden rows."""
         return GoldenRows.read(self.path / GOLDEN_FILE)
 
-    def load_model(self) -> Any:
-        """Load the model, after a check of its file's digest and of the installed libraries' versions.
+    def open_model(self) -> BinaryIO:
+        """Open the model's file, unless other users can have written it.
+
+        A store may belong to a team or an image: the owner of the store that the user named, and root, may
+        own its entries, and its group may write them.
 
         Raises:
+            UntrustedFileError: other users can have written the file.
+        """
+        models = self.path.resolve().parents[1]  # models/NAME/VERSION in a store; entries may be linked to
+        return open_trusted(self.path / MODEL_FILE, owners=(0, models.stat().st_uid), writable_by_group=True)
+
+    def load_model(self) -> Any:
+        """Load the model, after a check of its file's writers and digest, and of the installed versions.
+
+        Raises:
+            UntrustedFileError: other users can have written the file.
             RegistrationError: the file was changed, or a library has another version than the model was
                 trained with.
         """
-        content = (self.path / MODEL_FILE).read_bytes()
+        with self.open_model() as file:
+            content = file.read()
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise RegistrationError(
                 f"{self.path / MODEL_FILE} was changed after it was registered: its SHA-256 differs. "
@@ -88,7 +103,7 @@ class Entry:
         with warnings.catch_warnings():
             # scikit-learn's InconsistentVersionWarning
             warnings.filterwarnings("error", message=".*unpickle estimator.*")
-            return pickle.loads(content)  # noqa: S301 - its digest was checked  # nosec B301
+            return pickle.loads(content)  # noqa: S301 - its writers were checked  # nosec B301
 
 
 def describe(

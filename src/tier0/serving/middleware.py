@@ -27,7 +27,7 @@ from opentelemetry.instrumentation.asgi import asgi_getter
 from opentelemetry.instrumentation.propagators import get_global_response_propagator
 from opentelemetry.metrics import get_meter_provider
 from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route, Router
+from starlette.routing import Mount, Route, Router, WebSocketRoute
 
 from tier0.serving.bentoml_internals import (
     ACCESS,
@@ -142,8 +142,8 @@ class _CombinedMiddleware:
         self._is_scheduled = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":  # its path is a label and in the log as well
-            scope = {**scope, "path": self.endpoints.label(scope)}
+        if scope["type"] == "websocket" and self.endpoints.label(scope) == UNKNOWN_PATH:
+            scope = {**scope, "path": UNKNOWN_PATH}  # it would be a label, and in the log, as it is
         if scope["type"] != "http":
             await self.original(scope, receive, send)
             return
@@ -219,7 +219,7 @@ class _Endpoints:
         routers = [layer for _, layer in iter_middleware(stack) if isinstance(layer, Router)]
         routes = [route for router in routers for route in router.routes]
         self._mounts = tuple(f"{route.path}/" for route in routes if isinstance(route, Mount))
-        self._paths = {route.path for route in routes if isinstance(route, Route)}
+        self._paths = {route.path for route in routes if isinstance(route, (Route, WebSocketRoute))}
         self._is_route = is_route
 
     def label(self, scope: Message) -> str:
