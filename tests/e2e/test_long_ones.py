@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 import tier0
+from tests.support.hostile import attack
 from tier0.client import BentoMLClient, ClientError
 from tier0.faults import FaultProxy, Faults
 
@@ -43,6 +44,10 @@ PAUSE = 0.01
 MAX_GROWN = 30e6
 """Bytes, of either process, beyond what the warm-up took."""
 BAD_REQUESTS = int(os.environ.get("TIER0_BAD_REQUESTS", "10000"))
+HOSTILE_REQUESTS = int(os.environ.get("TIER0_HOSTILE_REQUESTS", "100000"))
+HOSTILE_FROM = int(os.environ.get("TIER0_HOSTILE_FROM", "0"))
+"""Number of hostile requests that an earlier run has sent; a failure names it."""
+AT_ONCE = 1000
 FAULTS: tuple[Callable[[FaultProxy], AbstractContextManager[None]], ...] = (
     lambda proxy: proxy.latency(0.2, jitter=0.1),
     lambda proxy: proxy.reset_peer(toxicity=0.5),
@@ -159,6 +164,22 @@ def test_ten_thousand_wrong_requests_crash_nothing(tier0_deployment: OwnDeployme
         send()
     assert statuses.total() >= BAD_REQUESTS
     assert tier0_deployment.server.worker_pids == workers
+
+
+def test_a_hundred_thousand_hostile_requests_cause_no_5xx(tier0_deployment: OwnDeployment) -> None:
+    golden, server = tier0_deployment.model.golden.examples, tier0_deployment.server
+    workers, statuses, before = server.worker_pids, Counter[int | None](), 0
+    (worker,) = [psutil.Process(pid) for pid in workers]
+    for sent in range(HOSTILE_FROM, HOSTILE_REQUESTS, AT_ONCE):
+        seen = attack(tier0_deployment.url, golden.body(), seed=sent, number=AT_ONCE)
+        statuses += seen
+        right = httpx.post(f"{tier0_deployment.url}/predict", json=golden.body(), trust_env=False)
+        assert golden.compare(right.json()) is None, f"TIER0_HOSTILE_FROM={sent}"
+        assert max(status or 0 for status in seen) < 500, f"TIER0_HOSTILE_FROM={sent}"
+        assert server.worker_pids == workers, f"TIER0_HOSTILE_FROM={sent}"
+        before = before or worker.memory_info().rss
+    assert worker.memory_info().rss - before < MAX_GROWN, statuses
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(

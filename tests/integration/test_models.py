@@ -167,6 +167,24 @@ def test_a_saved_model_responds_as_in_memory(saved: dict[str, RegisteredModel], 
     assert response["classes"] == golden.classes
 
 
+def test_a_number_that_is_too_large_for_the_model_is_the_requests_fault(
+    saved: dict[str, RegisteredModel],
+) -> None:
+    model = saved["several_outputs.forest"]
+    entry = Entry.read(model.path)
+    predictor = Predictor(model.tag, entry.load_model(), entry)
+    ordinary = model.golden.examples.rows
+    too_large = [*ordinary, [1e39, *ordinary[0][1:]]]
+    with pytest.raises(ValueError, match="too large") as raised, np.errstate(over="ignore"):
+        predictor.predict(too_large)
+
+    reason = predictor.reason_in_rows(too_large, raised.value)
+    assert reason is not None
+    assert (reason.status, reason.field) == (422, f"features[{len(ordinary)}].{entry.signature.names[0]}")
+    assert predictor.reason_in_rows(ordinary, raised.value) is None
+    assert predictor.reason_in_rows(too_large, RuntimeError("the model's own")) is None
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("several_outputs")])
 def test_outputs_in_another_order_are_another_response(saved: dict[str, RegisteredModel], name: str) -> None:
     golden = saved[name].golden.examples

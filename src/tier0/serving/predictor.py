@@ -16,6 +16,9 @@ from tier0.core.errors import InvalidRowError
 from tier0.golden.prediction import Output, compute_output, labels_follow, use_one_thread
 from tier0.serving.entry import Entry
 
+MAX_FLOAT32 = (2 - 2**-23) * 2.0**127
+"""The largest number with 32 bits."""
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -48,6 +51,19 @@ class Predictor:
         signature = self.entry.signature
         container = signature.to_container(rows)
         return compute_output(self.model, signature, container, once=self.labels_from_probabilities)
+
+    def reason_in_rows(self, rows: list[list[Any]], problem: Exception) -> InvalidRowError | None:
+        """Return the number because of which the model rejected validated rows, or None.
+
+        Trees of scikit-learn reject numbers that do not fit into 32 bits, while other models accept them.
+        """
+        if isinstance(problem, (ValueError, ArithmeticError)):
+            for index, row in enumerate(rows):
+                for feature, value in zip(self.entry.signature.features, row, strict=True):
+                    if isinstance(value, (int, float)) and abs(value) > MAX_FLOAT32:
+                        field = f"features[{index}].{feature.name}"
+                        return InvalidRowError(field, "is too large for the model", "Send a smaller number")
+        return None
 
     def response(self, output: Output, seconds: float) -> dict[str, Any]:
         """Return the body of a response, as JSON types; *seconds* is the duration of the model's call."""

@@ -69,6 +69,7 @@ async def predict(request: Request, model: str) -> Response:
     start = time.monotonic()
     if batcher.is_full():  # before the body is read
         return await _reject(predictor, start)
+    rows: list[list[Any]] = []
     try:
         body = await _read_body(request)
         if len(body) <= PARSED_INLINE:
@@ -80,11 +81,17 @@ async def predict(request: Request, model: str) -> Response:
         return _json(invalid.as_dict(), invalid.status)
     except QueueFullError:
         return await _reject(predictor, start)
-    except Exception as problem:
-        LOG.exception("%s failed", predictor.tag)
-        message = f"the model {predictor.tag} failed with {type(problem).__name__}"
-        return _error(500, "", message, "See the server's log")
+    except Exception as problem:  # noqa: BLE001 - of the model
+        return _model_failed(predictor, rows, problem)
     return _json(predictor.response(output, seconds), headers={"X-Tier0-Model": predictor.tag})
+
+
+def _model_failed(predictor: Predictor, rows: list[list[Any]], problem: Exception) -> Response:
+    if reason := predictor.reason_in_rows(rows, problem):
+        return _json(reason.as_dict(), reason.status)
+    LOG.error("%s failed", predictor.tag, exc_info=problem)
+    message = f"the model {predictor.tag} failed with {type(problem).__name__}"
+    return _error(500, "", message, "See the server's log")
 
 
 async def _reject(predictor: Predictor, start: float) -> Response:
