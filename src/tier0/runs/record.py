@@ -144,21 +144,28 @@ class Record:
             )
         try:
             return cls._from_dict(folder, content)
-        except (KeyError, TypeError, AttributeError, ValueError) as problem:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as problem:
             raise RunError(f"{path} is damaged ({problem!r}): start a new run") from problem
 
     @classmethod
     def _from_dict(cls, folder: Path, content: dict[str, Any]) -> Record:
         """Return the record that `as_dict` returned as *content*."""
         study = Study.model_validate(content["study"])
-        steps = tuple(content["steps"])
-        plan = Plan(content["options"], study, steps, content["serve"])
+        options, steps, saved = content["options"], _texts(content["steps"]), content["done"]
+        verdict, problem = _texts([content["verdict"], content["problem"]])
+        if unknown := [step for step in (*steps, *saved) if step not in STEPS]:
+            raise ValueError(f"unknown step {unknown[0]!r}")
+        _texts(list(options.values()))
+        plan = Plan(options, study, tuple(steps), bool(content["serve"]))
         done, started = {}, {}
-        for step, entry in content["done"].items():
-            result = StepResult(entry["facts"], entry["lines"], entry["problems"], entry["status"])
-            done[step] = (result, entry["seconds"])
-            started[step] = entry["started"]
-        return cls(folder, plan, done, content["verdict"], content["problem"], started)
+        for step, entry in saved.items():
+            lines, problems, status = _texts(entry["lines"]), _texts(entry["problems"]), entry["status"]
+            if status not in range(len(STATUSES)):
+                raise ValueError(f"unknown status {status!r}")
+            result = StepResult(dict(entry["facts"]), lines, problems, status)
+            done[step] = (result, float(entry["seconds"]))
+            started[step] = float(entry["started"])
+        return cls(folder, plan, done, verdict, problem, started)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON types: the content of run.json and of the report of --json."""
@@ -239,6 +246,17 @@ class Record:
             raise RunError(f"{path} is damaged ({problem!r}): start a new run") from problem
         for name, value in values.items():
             setattr(context, name, value)
+
+
+def _texts(values: Any) -> list[str]:
+    """Return a list of texts as it is.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} is not a list of texts")
+    return values
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -51,16 +51,22 @@ class Entry:
         """Read the description in *path*.
 
         Raises:
-            RegistrationError: there is no description, so the model was not registered by Tier0.
+            RegistrationError: there is no description, so the model was not registered by Tier0; or it is
+                damaged, or from another version.
         """
         try:
             document = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError, RecursionError) as problem:
             raise RegistrationError(
                 f"{path} contains no model registered by Tier0 ({problem}). "
                 "Register the model with tier0.register_model_for_serving"
             ) from problem
-        return cls(path, Signature.from_dict(document.pop("signature")), **document)
+        try:
+            return cls(path, Signature.from_dict(document.pop("signature")), **document)
+        except (KeyError, TypeError, AttributeError, ValueError) as problem:
+            raise RegistrationError(
+                f"{path / DESCRIPTION_FILE} is damaged ({problem!r}). Register the model again"
+            ) from problem
 
     def golden_rows(self) -> GoldenRows:
         """Read the golden rows."""
