@@ -68,7 +68,7 @@ class Connections:
         uses_tls = any(url.startswith("https:") for url in self.urls)
         # Loading the certificates of all authorities takes 20 ms; a context that trusts none takes no time.
         trust = ssl.create_default_context() if uses_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.calls = _HttpClient(trust, self.urls, self.max_response_bytes)
+        self.calls = _HttpClient(trust, self.urls, self.max_response_bytes, "max_response_bytes")
         self.health = _HttpClient(trust, self.urls, MAX_HEALTH_BYTES)
         self.headers = dict(self.calls.headers)
         self.slots = defaultdict(lambda: asyncio.Semaphore(self.max_connections))
@@ -125,13 +125,13 @@ class _HttpClient(httpx.AsyncClient):
 
     no_cookies = _NoCookies()
 
-    def __init__(self, trust: ssl.SSLContext, urls: Iterable[str], max_bytes: int) -> None:
+    def __init__(self, trust: ssl.SSLContext, urls: Iterable[str], max_bytes: int, setting: str = "") -> None:
         limits = httpx.Limits(
             max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY
         )
         super().__init__(
             timeout=None,
-            transport=BoundedTransport(urls, max_bytes, trust=trust, limits=limits),
+            transport=BoundedTransport(urls, max_bytes, trust=trust, limits=limits, setting=setting),
             headers={"Accept-Encoding": ACCEPTED_CODINGS},
             trust_env=False,
             follow_redirects=False,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
+from tier0.client.transport import MAX_RESPONSE_BYTES
+
 PREFIX = "TIER0_CLIENT_"
 PARSERS: dict[str, Callable[[str], Any]] = {
     "float": float,
@@ -31,7 +33,7 @@ class ClientOptions:
     failure_threshold: int = 5
     reset_timeout: float = 30.0
     max_connections: int = 20
-    max_response_bytes: int = 32 << 20
+    max_response_bytes: int = MAX_RESPONSE_BYTES
     idempotent: bool = True
 
     @classmethod

@@ -13,10 +13,16 @@ from tier0.core.address import DEFAULT_PORTS, AddressError, Origin
 ACCEPTED_CODINGS = "gzip, deflate"
 """Value of Accept-Encoding: the codings that are decoded here, step by step."""
 DECODED = {"gzip", "x-gzip", "deflate"}
+OTHERS = {"br", "zstd", "compress", "x-compress", "dcb", "dcz"}
+"""Codings that a server must not use, since no request accepts them."""
 MAX_CODINGS = 3
 """Codings on top of each other."""
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 MIB = 1 << 20
+MAX_RESPONSE_BYTES = 32 * MIB
+"""Default size of a response body: predictions with probabilities take some 40 bytes a row."""
+MAX_CONTAINERS = 500_000
+"""Lists and objects in a JSON value, each of which takes up to 300 bytes of memory in place of two."""
 
 
 class ResponseTooLargeError(httpx.RemoteProtocolError):
@@ -34,13 +40,21 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         max_bytes: size of a response body, in bytes, before and after decoding.
         trust: certificates to trust.
         limits: limits of the connection pool.
+        setting: setting of *max_bytes*, which the message of an error names.
     """
 
     def __init__(
-        self, urls: Iterable[str], max_bytes: int, *, trust: ssl.SSLContext, limits: httpx.Limits
+        self,
+        urls: Iterable[str],
+        max_bytes: int,
+        *,
+        trust: ssl.SSLContext,
+        limits: httpx.Limits,
+        setting: str = "",
     ) -> None:
         self._origins = frozenset(_origin_of(httpx.URL(url)) for url in urls)
         self._max_bytes = max_bytes
+        self._limit = describe_size(max_bytes) + (f" ({setting})" if setting else "")
         self._http = httpx.AsyncHTTPTransport(verify=trust, trust_env=False, limits=limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -55,7 +69,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         codings = response.headers.get("Content-Encoding", "")
         if codings:
             del response.headers["Content-Encoding"]
-        response.stream = _Body(response.stream, self._max_bytes, codings, request)  # type: ignore[arg-type]
+        response.stream = _Body(response.stream, self._max_bytes, self._limit, codings, request)  # type: ignore[arg-type]
         return response
 
     async def aclose(self) -> None:
@@ -71,10 +85,16 @@ class _Body(httpx.AsyncByteStream):
     """The decoded body of a response, up to a limit."""
 
     def __init__(
-        self, stream: httpx.AsyncByteStream, max_bytes: int, codings: str, request: httpx.Request
+        self,
+        stream: httpx.AsyncByteStream,
+        max_bytes: int,
+        limit: str,
+        codings: str,
+        request: httpx.Request,
     ) -> None:
         self._stream = stream
         self._max_bytes = max_bytes
+        self._limit = limit
         self._codings = [name.strip().lower() for name in codings.split(",") if name.strip()]
         self._request = request
 
@@ -102,12 +122,17 @@ class _Body(httpx.AsyncByteStream):
         sizes[step] += len(content)
         if sizes[step] > self._max_bytes:
             raise ResponseTooLargeError(
-                f"the response is larger than {describe_size(self._max_bytes)}; the rest was not read",
+                f"the response is larger than {self._limit}; the rest was not read",
                 request=self._request,
             )
 
     def _decoders(self) -> list[_Decoder]:
         """Return the decoders in the order of decoding; other codings, such as ``utf-8``, are left as is."""
+        if unaccepted := OTHERS.intersection(self._codings):
+            raise httpx.DecodingError(
+                f"the response has the content coding {min(unaccepted)!r}, which the request did not accept",
+                request=self._request,
+            )
         names = [name for name in reversed(self._codings) if name in DECODED]
         if len(names) > MAX_CODINGS:
             raise httpx.DecodingError(
@@ -144,6 +169,16 @@ class _Decoder:
             content = self._inflate.decompress(data, max_bytes + 1)
         self._is_first = False
         return content
+
+
+def check_containers(content: bytes) -> None:
+    """Check the number of lists and objects in JSON before it is parsed; brackets in texts count as well.
+
+    Raises:
+        ValueError: there are too many.
+    """
+    if content.count(b"[") + content.count(b"{") > MAX_CONTAINERS:
+        raise ValueError(f"more than {MAX_CONTAINERS:,} lists and objects")
 
 
 def describe_size(size: int) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from tier0.client.errors import InvalidAnswerError, InvalidDataError
+from tier0.client.transport import check_containers
 from tier0.core.outputs import PARTS
 
 MAX_DEPTH = 100
@@ -248,6 +249,7 @@ def decode_json(content: bytes) -> Any:
         InvalidAnswerError: the body is not valid JSON.
     """
     try:
+        check_containers(content)
         text = content.decode(json.detect_encoding(content))
         answer = JSON.decode(text)
         if "\\ud" in text or "\\uD" in text:

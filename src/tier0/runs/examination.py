@@ -21,7 +21,7 @@ import httpx
 
 from tier0.checks.serving.harness.sender import Sender, UnansweredError
 from tier0.checks.serving.harness.target import NoPredictionError, OverloadedError, Target
-from tier0.client.transport import ACCEPTED_CODINGS, MIB, BoundedTransport
+from tier0.client.transport import ACCEPTED_CODINGS, MAX_RESPONSE_BYTES, BoundedTransport
 from tier0.contract.contract import Contract, ContractError
 from tier0.core.catalogue import LEVELS, Check, Disturbance
 from tier0.core.errors import Tier0Error
@@ -39,7 +39,6 @@ from tier0.serving.certificate import trust_only
 REQUEST_TIMEOUT = 30.0
 CHECK_TIMEOUT = 120.0
 CLOSE_TIMEOUT = 2.0
-MIN_RESPONSE_BYTES = 4 * MIB
 OUTPUTS_TO_RESPONSE = 10
 """Size of the largest response, in sizes of the golden rows' outputs."""
 CONNECTIONS = 40
@@ -368,7 +367,7 @@ class Examination:
 
 def _max_response_bytes(golden: GoldenRows | None) -> int:
     outputs = [] if golden is None else [golden.predictions, golden.probabilities]
-    return max(MIN_RESPONSE_BYTES, OUTPUTS_TO_RESPONSE * len(json.dumps(outputs, default=str)))
+    return max(MAX_RESPONSE_BYTES, OUTPUTS_TO_RESPONSE * len(json.dumps(outputs, default=str)))
 
 
 def _error_of(check: Check, problem: Exception) -> CheckResult:

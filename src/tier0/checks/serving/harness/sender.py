@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from tier0.client.transport import ResponseTooLargeError
+from tier0.client.transport import ResponseTooLargeError, check_containers
 from tier0.core.address import address
 from tier0.core.errors import Tier0Error
 
@@ -141,6 +141,7 @@ def decode_json(response: httpx.Response) -> Any:
     Raises:
         ValueError: the body is not JSON, or nested too deeply.
     """
+    check_containers(response.content)
     try:
         value = response.json(parse_int=_to_number)
     except RecursionError:

@@ -326,7 +326,7 @@ class Target:
             raise self.unanswered(problem, body) from problem
         except OversizedError as problem:
             raise NoPredictionError(
-                f"a well-formed request got a response without an end: {problem}",
+                f"a well-formed request got a response that is too large: {problem}",
                 causes=["the handler repeats its output", "the service responds with a stream"],
                 reproduce=self.curl(body),
             ) from problem
