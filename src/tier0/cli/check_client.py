@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tier0.cli.application import app, examples, refuse
+from tier0.cli.application import app, examples, refuse, say
 from tier0.cli.output import client_catalogue_table, print_conclusion, print_result, write_report
 from tier0.cli.parameters import GivenSettings, import_from_here, names_in, takes_settings
 from tier0.core.client_catalogue import CLIENT_GROUPS
@@ -41,7 +41,7 @@ def check_client(
     error).
     """
     if list_:
-        typer.echo(client_catalogue_table())
+        say(client_catalogue_table())
         return
     report = given.begin_report()
     settings = given.merge()
