@@ -10,6 +10,7 @@ import typer
 from tier0.cli.application import app, examples, say
 from tier0.cli.output import write_report
 from tier0.cli.parameters import remove_old_report, require_writable
+from tier0.core import display
 
 
 @app.command(epilog=examples("tier0 doctor", "tier0 doctor --json doctor.json"))
@@ -36,11 +37,11 @@ def doctor(
     environment = diagnosis.Environment.here()
     findings = diagnosis.examine(environment)
     for finding in findings:
-        say(str(finding))
+        say(display.line(str(finding)))
     seconds = diagnosis.TRIAL_TIMEOUT
     say(f"registering a small model in a private folder (at most {seconds:g} s) …", err=True)
     for finding in (tried := diagnosis.try_out(environment, findings)):
-        say(str(finding))
+        say(display.line(str(finding)))
     findings += tried
     say(diagnosis.conclusion(environment, findings))
     write_report(json_, diagnosis.as_document(environment, findings))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tier0.cli.application import app, examples, refuse, say
+from tier0.cli.foreign_output import shown_as_data
 from tier0.cli.output import catalogue_table, print_conclusion, print_result, write_report
 from tier0.cli.parameters import GivenSettings, import_from_here, takes_settings
 from tier0.core.interruption import raise_on_interrupt
@@ -56,13 +57,14 @@ def verify(
         ca=settings.ca,
         **judging_options(settings),
     )
-    verdict = check_serving(
-        deployment,
-        on_fail="return",
-        groups=settings.groups,
-        tell=print_result,
-        report=lambda line: say(f"tier0: {line}", err=True),
-    )
+    with shown_as_data():  # a client may print and log
+        verdict = check_serving(
+            deployment,
+            on_fail="return",
+            groups=settings.groups,
+            tell=print_result,
+            report=lambda line: say(f"tier0: {line}", err=True),
+        )
     write_report(report, verdict.as_dict())
     print_conclusion(settings.url, verdict)
     raise typer.Exit(verdict.exit_status)

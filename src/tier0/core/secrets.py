@@ -159,3 +159,7 @@ def _user_and_password(credentials: str) -> Iterator[str]:
 def _common_prefix_length(first: str, second: str) -> int:
     pairs = enumerate(zip(first, second, strict=False))
     return next((index for index, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+ENVIRONMENT = Secrets(os.environ)
+"""The secrets in the environment of this process."""

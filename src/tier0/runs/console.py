@@ -13,7 +13,7 @@ import rich.status
 
 from tier0.core import display
 from tier0.core.errors import ServerError
-from tier0.core.secrets import Secrets
+from tier0.core.secrets import ENVIRONMENT
 
 if TYPE_CHECKING:
     from tier0.core.event_log import Recorded
@@ -31,7 +31,6 @@ class Console:
 
     def __init__(self) -> None:
         self._out = rich.console.Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
-        self._secrets = Secrets(os.environ)
         self._status: rich.status.Status | None = None
 
     def say(self, text: str) -> None:
@@ -40,7 +39,7 @@ class Console:
         self._print(text)
 
     def _print(self, text: str, style: str = "") -> None:
-        self._out.print(display.terminal(text, self._secrets.hide), style=style)
+        self._out.print(display.terminal(text, ENVIRONMENT.hide), style=style)
 
     def _stop_status(self) -> None:
         if self._status is not None:
@@ -57,7 +56,7 @@ class Console:
     def happened(self, event: Recorded) -> None:
         """Show an event in the status line, if there is one."""
         if event.message and self._status is not None:
-            self._status.update(rich.markup.escape(display.line(event.message, self._secrets.hide)))
+            self._status.update(rich.markup.escape(display.line(event.message, ENVIRONMENT.hide)))
 
     def ended(self, _: str, result: StepResult, seconds: float) -> None:
         """Print the result of a step."""
