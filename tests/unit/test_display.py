@@ -246,3 +246,15 @@ def test_a_short_secret_leaves_ordinary_text_alone(secret: str) -> None:
     text = "a bad face: the big cafe has " + " ".join("abcdefghij")
 
     assert Secrets({"A_TOKEN": secret}, {"X-Key": secret}).hide(text) == text
+
+
+@pytest.mark.parametrize("kept", range(MIN_LENGTH, 20))
+@pytest.mark.parametrize("mark", ["...", "…", " … 30 characters left out … "])
+def test_a_secret_that_was_truncated_is_hidden(kept: int, mark: str) -> None:
+    secret = "0123456789-abcdefghij"
+    hide = Secrets({"A_TOKEN": secret}).hide
+
+    hidden = hide(f"['{secret[:kept]}{mark}{secret[-kept:]}']")
+
+    assert hidden == f"['(A_TOKEN hidden){mark}(A_TOKEN hidden)']"
+    assert hide("see 012345 and ... efghij") == "see 012345 and ... efghij"

@@ -25,7 +25,12 @@ MIN_LENGTH = 6
 A password that is shorter is hidden together with its user name, as ``user:password``.
 """
 MIN_FRAGMENT = 12
-"""Minimum length of the start or end of a secret that is recognized in a truncated message."""
+"""Minimum length of the start or end of a secret that is recognized in a truncated message.
+
+Beside a mark of the truncation, `MIN_LENGTH` is enough.
+"""
+TRUNCATED = ("...", "…", " …")
+"""Marks of a truncated text, of pytest and of Tier0."""
 MIN_CODE = 12
 """Minimum length of a secret that is recognized in base64 together with a text before it."""
 MIN_LINE = 16
@@ -71,18 +76,11 @@ class Secrets:
     def _without_fragments(self, text: str) -> str:
         """Hide the start or the end of a secret in a text that was truncated within it."""
         for form, name in self._names.items():
-            if len(form) <= MIN_FRAGMENT:
-                continue
-            start = 0
-            while (start := text.find(form[:MIN_FRAGMENT], start)) >= 0:
-                text = text[:start] + name + text[start + _common_prefix_length(form, text[start:]) :]
-                start += len(name)
-            end = len(text)
-            while (found := text.rfind(form[-MIN_FRAGMENT:], 0, end)) >= 0:
-                end = found + MIN_FRAGMENT
-                length = _common_prefix_length(form[::-1], text[:end][::-1])
-                text = text[: end - length] + name + text[end:]
-                end -= length
+            if form[:MIN_LENGTH] in text:
+                text = _without_starts(text, form, name)
+            if form[-MIN_LENGTH:] in text:
+                backwards = _without_starts(text[::-1], form[::-1], name[::-1])
+                text = backwards[::-1]
         return text
 
     def _forms(self) -> dict[str, str]:
@@ -154,6 +152,19 @@ def _user_and_password(credentials: str) -> Iterator[str]:
     text = decoded.decode("utf-8", "surrogateescape")
     yield text
     yield from text.partition(":")[::2]
+
+
+def _without_starts(text: str, form: str, name: str) -> str:
+    """Hide the starts of *form*: long ones, and shorter ones at which the text was visibly truncated."""
+    at = 0
+    while (at := text.find(form[:MIN_LENGTH], at)) >= 0:
+        end = at + _common_prefix_length(form, text[at : at + len(form)])
+        if end - at >= MIN_FRAGMENT or text.startswith(TRUNCATED, end):
+            text = text[:at] + name + text[end:]
+            at += len(name)
+        else:
+            at += 1
+    return text
 
 
 def _common_prefix_length(first: str, second: str) -> int:
