@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from tier0.cli import app
 from tier0.core import display
 from tier0.core.errors import Tier0Error
 from tier0.core.secrets import MIN_LENGTH, Secrets
@@ -186,6 +188,12 @@ def test_a_secret_is_hidden_before_a_text_is_cut(before: int) -> None:
     assert not any(secret[at : at + 4] in shown for at in range(len(secret) - 3))
 
 
+def test_a_long_word_takes_no_time_in_markdown() -> None:
+    text = "x" * 1_000_000
+
+    assert display.markdown(text, len(text)) == text
+
+
 def test_a_deep_structure_ends() -> None:
     deep: Any = "x"
     for _ in range(900):
@@ -258,3 +266,19 @@ def test_a_secret_that_was_truncated_is_hidden(kept: int, mark: str) -> None:
 
     assert hidden == f"['(A_TOKEN hidden){mark}(A_TOKEN hidden)']"
     assert hide("see 012345 and ... efghij") == "see 012345 and ... efghij"
+
+
+def test_the_traceback_of_debug_is_shown_as_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise RuntimeError("\x1b[2J very-secret-value and \n::error::x größe")
+
+    monkeypatch.setenv("A_TOKEN", "very-secret-value")
+    monkeypatch.setattr("tier0.report.diff.read_facts", fail)
+
+    for options in (["--debug"], []):
+        result = CliRunner().invoke(app, [*options, "diff", "old.json", "new.json"])
+        assert result.exit_code == 2
+        assert ("Traceback" in result.output) == bool(options)
+        assert "\\u001b[2J (A_TOKEN hidden) and \n\\::error::x größe" in result.output
+        assert "very-secret-value" not in result.output
+        assert is_harmless(result.output)

@@ -53,8 +53,9 @@ _COMMAND = re.compile(r"^[^\S\n]*(?=::)", re.MULTILINE)
 """Start of a line that GitHub would take for a workflow command; it skips white space before it."""
 _OLD_COMMAND = re.compile(r"##(?=\w*\[)")
 """Start of a command of Azure Pipelines, TeamCity, or GitHub's first form, which are found within a line."""
-_ACTIVE = re.compile(r"[^\s|`<>]*(?:://|www\.|@|#(?=\d))[^\s|`<>]*", re.IGNORECASE)
-"""What GitHub turns into a link or a notification, although it is not written as a link."""
+_WORD = re.compile(r"[^\s|`<>]+")
+_ACTIVE = re.compile(r"://|www\.|@|#\d", re.IGNORECASE)
+"""Part of a word that GitHub turns into a link or a notification, although it is not written as a link."""
 _MARKUP = re.compile(r"[\\`*_\[\]<>|#~&$]|^(?:[-+=:]|\d+(?=[.)]))")
 
 
@@ -119,9 +120,13 @@ def markdown(text: str, limit: int = MAX_MARKDOWN) -> str:
     """
     flat = _cut(_flat(visible(text)).strip(), limit, " ")
     parts, end = [], 0
-    for found in _ACTIVE.finditer(flat):
-        parts += [_escaped(flat[end : found.start()], at_start=end == 0), f"`{_without_commands(found[0])}`"]
-        end = found.end()
+    for word in _WORD.finditer(flat):
+        if _ACTIVE.search(word[0]):
+            parts += [
+                _escaped(flat[end : word.start()], at_start=end == 0),
+                f"`{_without_commands(word[0])}`",
+            ]
+            end = word.end()
     return "".join([*parts, _escaped(flat[end:], at_start=end == 0)])
 
 

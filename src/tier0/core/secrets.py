@@ -29,7 +29,7 @@ MIN_FRAGMENT = 12
 
 Beside a mark of the truncation, `MIN_LENGTH` is enough.
 """
-TRUNCATED = ("...", "…", " …")
+TRUNCATED = ("...", "…", " …", "\n…")
 """Marks of a truncated text, of pytest and of Tier0."""
 MIN_CODE = 12
 """Minimum length of a secret that is recognized in base64 together with a text before it."""
