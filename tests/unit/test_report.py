@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
+from tier0.core.display import markdown, markdown_code
 from tier0.core.event_log import EventLog
 from tier0.core.events import CheckDone
 from tier0.core.secrets import Secrets
@@ -23,7 +24,7 @@ from tier0.report import drawings
 from tier0.report.cut_short import CutShort
 from tier0.report.diff import LESS_IS_BETTER, DiffError, Facts, changes_between, read_facts
 from tier0.report.document import document_of
-from tier0.report.markdown import as_code, as_markdown, plain
+from tier0.report.markdown import as_markdown
 from tier0.report.page import as_html
 
 
@@ -76,8 +77,8 @@ def test_what_comes_from_data_is_never_markup(text: str) -> None:
     assert "<script" not in inside
     for line in as_markdown(document).splitlines():
         assert not re.search(r"(?<!\\)<[a-z]", line)
-    assert "\n" not in plain(text)
-    assert as_code(text).count("\n") == 0
+    assert "\n" not in markdown(text)
+    assert markdown_code(text).count("\n") == 0
 
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=30))

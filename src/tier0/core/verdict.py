@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from tier0.core.display import as_json
 from tier0.core.errors import Tier0Error
 from tier0.core.secrets import Secrets
 
@@ -134,8 +135,8 @@ class CheckResult:
         }
 
     def without(self, secrets: Secrets) -> CheckResult:
-        """Return a copy without secrets, which a service or a client may have printed."""
-        return CheckResult(**secrets.hide(vars(self)))
+        """Return a copy for display: without secrets, which a service or a client may have printed."""
+        return CheckResult(**as_json(vars(self), secrets.hide))
 
     def explain(self) -> str:
         """Return the message, the likely causes and the command that reproduces the failure."""

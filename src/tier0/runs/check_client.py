@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.errors import Tier0Error
 from tier0.core.import_object import import_named
-from tier0.core.secrets import Secrets
+from tier0.core.secrets import ENVIRONMENT
 from tier0.core.verdict import (
     CheckFailedError,
     CheckResult,
@@ -272,4 +271,4 @@ async def _run_check(
     except Exception as problem:  # noqa: BLE001 - an error in one check must not hide the results of others
         reason = f"unexpected error in the check: {type(problem).__name__}: {problem}"
         result = CheckResult(check.id, "error", reason)
-    return replace(result, seconds=time.perf_counter() - start).without(Secrets(os.environ))
+    return replace(result, seconds=time.perf_counter() - start).without(ENVIRONMENT)

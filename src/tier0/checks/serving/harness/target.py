@@ -24,6 +24,7 @@ from tier0.contract.contract import SCHEMA, Contract, as_toml
 from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
 from tier0.contract.response import is_refusal
+from tier0.core.display import terminal
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
 from tier0.golden.rows import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
@@ -487,8 +488,8 @@ class Target:
         )
 
     def excerpt(self, text: str) -> str:
-        """Return the start of a text, without secrets; a mask if values of rows are hidden."""
-        return MASK if self.mask else self.hide(text)[:MAX_SHOWN]
+        """Return a part of a text of the service for display; a mask if values of rows are hidden."""
+        return MASK if self.mask else terminal(text, self.hide, MAX_SHOWN)
 
     def curl(self, body: Any, content_type: str = "application/json") -> str:
         """Return the shell command that sends *body*, without the user's headers."""
