@@ -54,6 +54,8 @@ _COMMAND = re.compile(r"^[^\S\n]*(?=::)", re.MULTILINE)
 _OLD_COMMAND = re.compile(r"##(?=\w*\[)")
 """Start of a command of Azure Pipelines, TeamCity, or GitHub's first form, which are found within a line."""
 _WORD = re.compile(r"[^\s|`<>]+")
+_PUNCTUATION = "()[]{}'\".,;:!?"
+"""Characters that begin or end a word without being part of an address."""
 _ACTIVE = re.compile(r"://|www\.|@|#\d", re.IGNORECASE)
 """Part of a word that GitHub turns into a link or a notification, although it is not written as a link."""
 _MARKUP = re.compile(r"[\\`*_\[\]<>|#~&$]|^(?:[-+=:]|\d+(?=[.)]))")
@@ -121,12 +123,11 @@ def markdown(text: str, limit: int = MAX_MARKDOWN) -> str:
     flat = _cut(_flat(visible(text)).strip(), limit, " ")
     parts, end = [], 0
     for word in _WORD.finditer(flat):
-        if _ACTIVE.search(word[0]):
-            parts += [
-                _escaped(flat[end : word.start()], at_start=end == 0),
-                f"`{_without_commands(word[0])}`",
-            ]
-            end = word.end()
+        if not _ACTIVE.search(active := word[0].strip(_PUNCTUATION)):
+            continue
+        start = flat.index(active, word.start())
+        parts += [_escaped(flat[end:start], at_start=end == 0), f"`{_without_commands(active)}`"]
+        end = start + len(active)
     return "".join([*parts, _escaped(flat[end:], at_start=end == 0)])
 
 
