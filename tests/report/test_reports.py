@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_the_verdict_is_the_same_everywhere(
     assert (document["verdict"], run.status) == (verdict, status), run.output
     for name, text in run.texts().items():
         if name != "junit.xml":
-            plain = text.replace("\\", "").replace("`", "").replace("&#x27;", "'")
+            plain = unescape(text).replace("\\", "").replace("`", "")
             assert document["sentence"] in plain, name
     failing = {
         case.get("name")
@@ -172,7 +173,7 @@ def test_a_run_that_ends_badly_is_reported(tmp_path: Path, reported: dict[str, R
     ), run.output
     assert run.status != 0
     assert document["sentence"] in run.output
-    assert document["sentence"] in run.page.read_text(encoding="utf-8").replace("&#39;", "'")
+    assert document["sentence"] in unescape(run.page.read_text(encoding="utf-8"))
     assert [test["outcome"] for test in document["tests"]] == ["passed"], "what was known before is kept"
     assert {span["name"] for span in document["timeline"] if span["lane"] == "server"} >= {
         "starting",
@@ -214,6 +215,7 @@ def test_an_interruption_before_any_worker_told_something_is_reported(tmp_path: 
 
 HARD = """
 import json, os, pytest, tier0
+from html import unescape
 from pathlib import Path
 from tier0.core.events import Custom
 
