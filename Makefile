@@ -9,6 +9,7 @@ READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 # Two processes: while one waits, for example for a server to start, the other works. The folders with the
 # longest tests come first in the alphabet, so that neither process is left with one of these at the end.
+# A file is run by one process, together with those that share an expensive fixture (tests/conftest.py).
 BY_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 # Two targets at a time, and the output of each in one piece where this make can do that.
 TWO_JOBS := $(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,30 @@ if find_spec("hypothesis"):  # the end-to-end tests run without it
     # The machine may be busy: the time that an example takes does not matter.
     settings.register_profile("tier0", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("tier0")
+
+
+SHARED = {"tests/e2e": ("three_services", "tier0_deployment"), "tests/report": ("reported",)}
+"""Fixtures that take long to build, by folder: with xdist, one process runs the files that use one."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile``, keep the files together that share an expensive fixture."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    @cache
+    def shared_by(file: str) -> str:
+        folder = file.rpartition("/")[0]
+        text = (config.rootpath / file).read_text(encoding="utf-8") if folder in SHARED else ""
+        return next((f"{folder}: {name}" for name in SHARED.get(folder, ()) if name in text), file)
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return shared_by(super()._split_scope(nodeid))
+
+    return Scheduling(config, log)
 
 
 class KeptTraces:

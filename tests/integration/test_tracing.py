@@ -585,6 +585,7 @@ async def test_errors_have_the_trace_id(tier0_faults: Faults) -> None:
     assert server.arrivals[0].headers["traceparent"].split("-")[1] == caught.value.request_id
 
 
+@pytest.mark.slow
 def test_pipeline_run_is_one_trace_with_a_span_for_each_step(opik_server: Recording, tmp_path: Path) -> None:
     command = [
         sys.executable,

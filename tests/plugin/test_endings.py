@@ -53,9 +53,7 @@ def is_servers_guard(process: psutil.Process) -> bool:
 @pytest.mark.parametrize(
     "moment",
     [
-        pytest.param(
-            moment, marks=[] if moment in {"the worker imports", "the model is served"} else pytest.mark.slow
-        )
+        pytest.param(moment, marks=[] if moment == "the model is served" else pytest.mark.slow)
         for moment in MOMENTS
     ],
 )
@@ -80,7 +78,8 @@ def test_a_second_after_sigkill_of_xdists_controller_nothing_is_left(run: Run, m
     run.assert_gone_within(1.0)
 
 
-@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_nothing_is_left_after_sigkill_of_the_test_process_and_the_servers_guard(
     run: Run, workers: tuple[str, ...]
 ) -> None:

@@ -203,6 +203,7 @@ async def test_it(tier0_client, tier0_deployment):
     assert run.left() == []
 
 
+@pytest.mark.slow
 def test_stores_of_ones_own_keep_the_model_and_the_default_one_is_not_touched(job: Run) -> None:
     home = job.folder / "home"
     home.mkdir()
@@ -326,7 +327,8 @@ def test_environment():
 """
 
 
-@pytest.mark.parametrize("sets_a_loop", ["", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sets_a_loop", ["", "1"])
 def test_the_users_event_loop_environment_and_garbage_collector_are_left_alone(
     run: Run, sets_a_loop: str
 ) -> None:

@@ -171,7 +171,15 @@ DOORS = {
 }
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[] if name in {"healthy", "wrong labels", "nothing answers"} else pytest.mark.slow
+        )
+        for name in SERVICES
+    ],
+)
 def test_every_door_comes_to_the_same_verdict_with_the_same_requests(
     name: str, run: Run, tmp_path: Path
 ) -> None:
