@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import QUIET
 from tests.support.pytest_run import Run
 from tier0.serving.processes import GUARD, accepts_connections
 
@@ -199,9 +200,7 @@ def test_a_server_without_guards_is_stopped_and_reported(run: Killed) -> None:
     assert run.gone_within(WITHIN) == []
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="other systems do not tell a process that its parent died"
-)
+@linux_only
 def test_a_server_that_stops_when_asked_does_not_outlive_guard_and_twin(run: Killed) -> None:
     run.start_server(server=OBEDIENT)
 
@@ -274,20 +273,17 @@ def test_other(): wait()
 """
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="other systems do not tell a process that its parent died"
+@linux_only
+@pytest.mark.parametrize(
+    ("moment", "how"), [("collection", signal.SIGHUP), ("a test without fixtures", signal.SIGKILL)]
 )
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGHUP], ids=lambda how: how.name)
-@pytest.mark.parametrize("moment", ["collection", "a test without fixtures"])
 def test_a_worker_of_xdist_does_not_outlive_its_controller_and_the_other_worker(
     run: Killed, moment: str, how: signal.Signals
 ) -> None:
     """Before anything of Tier0 has been started, such as a guard."""
     (run.folder / "test_it.py").write_text(f"MOMENT = {moment!r}{XDIST}", encoding="utf-8")
-    controller, pids = (
-        run.start("-n", "2", "-p", "no:cacheprovider"),
-        [run.folder / "gw0", run.folder / "gw1"],
-    )
+    controller = run.start(*QUIET, "-n", "2")
+    pids = [run.folder / "gw0", run.folder / "gw1"]
     run.wait_for(lambda: all(path.exists() and path.read_text(encoding="utf-8") for path in pids))
 
     for pid in (controller.pid, int(pids[0].read_text(encoding="utf-8"))):
