@@ -125,13 +125,13 @@ class Limits(asyncio.Protocol):
         return self.scope is not None and "path" in self.scope
 
     def on_headers_complete(self) -> None:
-        """Count anew after a head; called by httptools."""
+        """Restart the count after a head; called by httptools."""
         self._names_parts = True
         self._unread = 0
         super().on_headers_complete()  # type: ignore[misc]  # of the class behind this one
 
     def on_body(self, body: bytes) -> None:
-        """Count anew after a piece of a body; called by httptools."""
+        """Restart the count after a piece of a body; called by httptools."""
         self._unread = 0
         super().on_body(body)  # type: ignore[misc]  # of the class behind this one
 
