@@ -18,6 +18,7 @@ from tier0.core.catalogue import CATALOGUE, select_checks
 from tier0.core.display import line, terminal
 from tier0.core.errors import Tier0Error, first_line, missing_extra
 from tier0.core.event_log import EventLog, Recorded
+from tier0.core.interruption import interrupt_with
 from tier0.core.secrets import Secrets
 from tier0.core.settings import PYTEST, Settings, rows_for
 from tier0.pytest_recorder import (
@@ -67,6 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and read the settings; see `RunSettings` for invalid ones."""
     _ignore_unset_loop_scope()
+    _, controller = _run_of(config)
+    if controller is not None:
+        interrupt_with(controller)  # otherwise a worker of pytest-xdist goes on for five seconds
     config.addinivalue_line(
         "markers",
         f"{MARKER}: end-to-end tests that train, register and serve a real model with `bentoml serve`",
@@ -83,6 +87,12 @@ def pytest_configure(config: pytest.Config) -> None:
         from tier0 import pytest_asyncio_loops  # noqa: PLC0415
 
         config.pluginmanager.register(pytest_asyncio_loops, "tier0.pytest_asyncio_loops")
+
+
+def _run_of(config: pytest.Config) -> tuple[str | None, int | None]:
+    """Return the run's id and the controller's process id in an xdist worker; None for both elsewhere."""
+    run_id, controller = getattr(config, "workerinput", {}).get("tier0_run", (None, None))
+    return run_id, controller
 
 
 def _ignore_unset_loop_scope() -> None:
@@ -220,7 +230,7 @@ def _tier0_session(
     events = pytestconfig.stash[EVENTS_KEY]
     command = shlex.join(["pytest", *pytestconfig.invocation_params.args])
     events.emit(RunStarted(command=command, settings=tier0_settings.describe_changed(), **provenance()))
-    shared_id, controller = getattr(pytestconfig, "workerinput", {}).get("tier0_run", (None, None))
+    shared_id, controller = _run_of(pytestconfig)
     folder = pytestconfig.invocation_params.dir
     session = Session(tier0_settings, events, shared_id, controller, folder=folder)
     pytestconfig.stash[SESSION_KEY] = session

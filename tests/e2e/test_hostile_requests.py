@@ -9,7 +9,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from statistics import median
 from typing import TYPE_CHECKING
 
 import httpx
@@ -66,11 +67,11 @@ def test_generated_requests_cause_no_5xx_no_traceback_and_no_growth(
 ) -> None:
     url, good = tier0_deployment.url, tier0_deployment.model.golden.examples.body()
     workers = tier0_deployment.server.worker_pids
-    statuses = attack(url, good, seed=0, number=NUMBER // 4)
+    _, failed = attack(url, good, seed=0, number=NUMBER // 4)
     before = memory(tier0_deployment)
-    statuses += attack(url, good, seed=1, number=NUMBER)
+    statuses, more_failed = attack(url, good, seed=1, number=NUMBER)
 
-    assert [status for status in statuses if status is not None and status >= 500] == []
+    assert [*failed, *more_failed] == []
     assert {200, 400, 404, 405, 415, 422} <= {*statuses}, "the requests are too uniform"
     assert server_errors(http, url) == []
     assert "Traceback" not in tier0_deployment.server.log.read_text(encoding="utf-8")
@@ -118,16 +119,21 @@ class SlowClients(threading.Thread):
             ]
 
     def _is_open(self, head: bytes, connection: socket.socket) -> bool:
+        with suppress(OSError):  # the server may close it at any time, also between the two calls
+            if self._is_waiting(head, connection):
+                connection.send(b"x" if head else b"")
+                return True
+        connection.close()
+        return False
+
+    def _is_waiting(self, head: bytes, connection: socket.socket) -> bool:
+        """Read what has arrived, and return whether the connection is still open."""
         try:
             while received := connection.recv(65536):
                 if received.startswith(b"HTTP/1.1 "):  # the body may arrive apart
                     self.received[head, received[9:12]] += 1
         except BlockingIOError:
-            connection.send(b"x" if head else b"")
             return True
-        except OSError:
-            pass
-        connection.close()
         return False
 
 
@@ -176,18 +182,25 @@ def test_slow_connections_leave_room_for_others_and_are_closed(
         assert_well(http, tier0_deployment)
         return time.monotonic() - start
 
-    normal = sorted(seconds_of_a_request() for _ in range(15))[7]
+    def typical() -> float:
+        """Return the median of some requests, measured in less time than slow connections have."""
+        start, seconds = time.monotonic(), [seconds_of_a_request() for _ in range(3)]
+        while len(seconds) < 15 and time.monotonic() - start < 4:
+            seconds.append(seconds_of_a_request())
+        return median(seconds)
+
+    before = typical()
     with slow_clients(address) as slow:
         uploader.start()
-        meanwhile = sorted(seconds_of_a_request() for _ in range(15))[7]
+        meanwhile = typical()
         assert len(slow.open) == SLOW
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while slow.open and time.monotonic() < deadline:
             slow.stopped.wait(0.1)
         assert slow.open == []
     uploader.join()
 
-    assert meanwhile < 5 * normal + 0.1
+    assert meanwhile < 5 * max(before, typical()) + 0.1  # other load of the machine may have begun meanwhile
     assert slow.received == {(HEADS[2], b"408"): SLOW // len(HEADS), (HEADS[3], b"200"): SLOW // len(HEADS)}
     assert responses[0].startswith(b"HTTP/1.1 200"), "a slow upload that ends is accepted"
     assert server_errors(http, url) == []

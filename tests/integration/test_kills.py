@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import QUIET
 from tests.support.pytest_run import Run
 from tier0.serving.processes import GUARD, accepts_connections
 
@@ -34,6 +35,12 @@ else:
 while True:
     signal.pause()
 """
+OBEDIENT = SERVER.replace(
+    "    subprocess.Popen([sys.executable, __file__])",
+    """    worker = subprocess.Popen([sys.executable, __file__])
+    signal.signal(signal.SIGTERM, lambda *_: (worker.kill(), sys.exit()))""",
+)
+"""The same server, which does stop when it is asked to."""
 RUN = """
 import pathlib, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +71,9 @@ TEST, GUARDED, TWIN, FOLDERS, FOLDERS_TWIN, SUPERVISOR, WORKER = PARTS = (
     "worker",
 )
 PAIRS = [*combinations(PARTS, 2)]
+linux_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems do not tell a process that its parent ended"
+)
 
 
 def part_of(command: list[str]) -> str:
@@ -81,11 +91,11 @@ def part_of(command: list[str]) -> str:
 class Killed(Run):
     """A run of which parts are killed."""
 
-    def start_server(self, *arguments: str) -> None:
+    def start_server(self, *arguments: str, server: str = SERVER) -> None:
         package = self.folder / "bentoml"
         package.mkdir()
         (package / "__init__.py").touch()
-        (package / "__main__.py").write_text(SERVER, encoding="utf-8")
+        (package / "__main__.py").write_text(server, encoding="utf-8")
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUN, *arguments],
             cwd=self.folder,
@@ -190,6 +200,18 @@ def test_a_server_without_guards_is_stopped_and_reported(run: Killed) -> None:
     assert run.gone_within(WITHIN) == []
 
 
+@linux_only
+def test_a_server_that_stops_when_asked_does_not_outlive_guard_and_twin(run: Killed) -> None:
+    run.start_server(server=OBEDIENT)
+
+    run.kill(TWIN, how=signal.SIGSTOP)  # it can do nothing for the server, and is not replaced
+    run.kill(GUARDED)
+
+    run.wait_for_end_of_server()
+    run.kill(TWIN)
+    assert not accepts_connections(run.port)
+
+
 def test_a_twin_that_was_killed_is_replaced(run: Killed) -> None:
     run.start_server()
     replaced = run.parts()[TWIN]
@@ -234,3 +256,38 @@ def test_a_run_that_keeps_its_folder_ends_with_its_controller(tmp_path: Path) ->
 
         assert worker.wait(WITHIN) == -signal.SIGKILL
         assert kept.is_dir()
+
+
+XDIST = """
+import os, pathlib, signal
+
+def wait():
+    pathlib.Path(os.environ["PYTEST_XDIST_WORKER"]).write_text(str(os.getpid()))
+    signal.pause()
+
+if "PYTEST_XDIST_WORKER" in os.environ and MOMENT == "collection":
+    wait()
+
+def test_one(): wait()
+def test_other(): wait()
+"""
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("moment", "how"), [("collection", signal.SIGHUP), ("a test without fixtures", signal.SIGKILL)]
+)
+def test_a_worker_of_xdist_does_not_outlive_its_controller_and_the_other_worker(
+    run: Killed, moment: str, how: signal.Signals
+) -> None:
+    """Before anything of Tier0 has been started, such as a guard."""
+    (run.folder / "test_it.py").write_text(f"MOMENT = {moment!r}{XDIST}", encoding="utf-8")
+    controller = run.start(*QUIET, "-n", "2")
+    pids = [run.folder / "gw0", run.folder / "gw1"]
+    run.wait_for(lambda: all(path.exists() and path.read_text(encoding="utf-8") for path in pids))
+
+    for pid in (controller.pid, int(pids[0].read_text(encoding="utf-8"))):
+        os.kill(pid, how)
+    controller.wait(WITHIN)
+
+    assert run.gone_within(2.0) == []

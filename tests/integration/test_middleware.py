@@ -47,7 +47,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from tier0.serving import service
 from tier0.serving.bentoml_internals import iter_middleware
-from tier0.serving.middleware import MAX_FIELD, UNKNOWN_PATH, observe, replace_middleware
+from tier0.serving.middleware import MAX_FIELD, observe, replace_middleware
+from tier0.serving.path_labels import UNKNOWN_PATH, hide_unknown_paths
 
 pytestmark = pytest.mark.asyncio
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -234,8 +235,10 @@ async def test_no_object_of_a_request_is_kept_until_its_timeout() -> None:
     ) as client:
         for _ in range(300):
             await asyncio.create_task(call(client))
-    await asyncio.sleep(0)
-    gc.collect()
+    deadline = time.monotonic() + 10  # much less than the timeout
+    while any(one() for one in kept) and time.monotonic() < deadline:
+        await asyncio.sleep(0)
+        gc.collect()  # does nothing while a collection in another thread runs a finalizer
     assert not any(one() for one in kept)
 
 
@@ -370,6 +373,34 @@ async def test_paths_that_clients_invent_share_one_label(
         numbers[replaced] = len(few), len(many)
     assert numbers[True][0] == numbers[True][1]
     assert numbers[False][1] > 100 * numbers[True][1], "BentoML bounds them itself: this is not needed"
+
+
+async def test_invented_paths_share_one_label_of_bentomls_own_middleware(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = InstrumentedApp(monkeypatch, replaced=False)
+    hide_unknown_paths(app.app.middleware_stack, lambda path: path == "/served")
+    _, few = await app.after(("GET", "/p", {}, b""), ("GET", "/ids/p", {}, b""))
+    lines, many = await app.after(*(("GET", f"/p{number}", {}, b"") for number in range(100)))
+    assert len(many) == len(few)
+    assert "status=404" in lines[-1]
+
+    lines, samples = await app.after(*REQUESTS[:6], ("GET", "/served", {}, b""))
+    labels = {label for name in samples if (label := re.search(r"'endpoint', '(.*?)'", name))}
+    assert {label[1] for label in labels} == {UNKNOWN_PATH, "/ids", "/echo", "/slow_to_end", "/served"}
+    assert (await ask(app.app, "/ids/")).status_code == 307
+    assert (await ask(app.app, "/files/x")).text == "plain"
+
+
+async def test_paths_are_left_as_they_are_where_a_kind_of_route_is_new() -> None:
+    class AnotherRoute(BaseRoute):
+        """Matches paths that only it knows."""
+
+    app = Starlette(routes=[Route("/livez", plain), AnotherRoute()])
+    app.middleware_stack = app.build_middleware_stack()
+    inside = app.middleware_stack.app  # type: ignore[attr-defined]  # it is built
+    hide_unknown_paths(app.middleware_stack, lambda _: False)
+    assert app.middleware_stack.app is inside  # type: ignore[attr-defined]  # it is built
 
 
 async def test_methods_that_clients_invent_are_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -752,3 +783,69 @@ async def test_a_rejection_is_delayed(monkeypatch: pytest.MonkeyPatch) -> None:
         answers = await asyncio.gather(*(client.post("/predict", json={}) for _ in range(3)))
     assert [(one.status_code, one.headers["retry-after"]) for one in answers] == [(429, "1")] * 3
     assert time.monotonic() - start >= service.REJECTED_AFTER
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A served model that accepts everything, and limits of some bytes."""
+
+    async def predict(rows: object) -> tuple[object, float]:
+        return rows, 0.0
+
+    predictor = SimpleNamespace(tag="m:1", parse_rows=len, response=lambda length, _: {"length": length})
+    batcher = SimpleNamespace(is_full=lambda: False, predict=predict)
+    for name, value in {"nonce": "n", "predictors": {"m": predictor}, "batchers": {"m:1": batcher}}.items():
+        monkeypatch.setattr(service._WorkerState, name, value, raising=False)
+    for name, number in {"PARSED_INLINE": 10, "HELD_LIMIT": 100, "REJECTED_AFTER": 0.0}.items():
+        monkeypatch.setattr(service, name, number)
+
+
+async def upload(size: int, ends: asyncio.Event) -> int:
+    """Send a body to the service, whose end arrives when *ends* is set; return the status."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        if not sent:
+            sent.append(None)
+            return {"type": "http.request", "body": b"x" * size, "more_body": True}
+        await ends.wait()
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = client_of("/predict", method="POST", headers=[(b"content-type", b"application/json")])
+    await service.Routes(Starlette())(scope, receive, send)
+    status: int = sent[1]["status"]
+    return status
+
+
+@pytest.mark.usefixtures("small_limits")
+async def test_large_bodies_together_are_bounded_and_small_ones_pass() -> None:
+    never, at_once = asyncio.Event(), asyncio.Event()
+    at_once.set()
+    assert await upload(90, at_once) == 200
+    first = asyncio.create_task(upload(60, never))
+    await asyncio.sleep(0)
+
+    assert await upload(60, at_once) == 429
+    assert await asyncio.gather(*(upload(10, at_once) for _ in range(50))) == [200] * 50
+    assert await upload(30, at_once) == 200
+    never.set()
+    assert await first == 200
+    assert await upload(90, at_once) == 200
+
+
+@pytest.mark.usefixtures("small_limits")
+async def test_a_body_that_is_given_up_no_longer_counts() -> None:
+    never, at_once = asyncio.Event(), asyncio.Event()
+    at_once.set()
+    uploads = [asyncio.create_task(upload(60, never))]
+    await asyncio.sleep(0)
+    assert await upload(60, at_once) == 429
+    uploads[0].cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await uploads[0]
+
+    assert await upload(60, at_once) == 200
+    assert service._LargeBody.total == 0

@@ -1,9 +1,10 @@
-"""Connections that wait for their client are closed, and those of slow or idle clients are not."""
+"""Connections that wait for their client, or are too many, are closed; slow and idle clients are served."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +19,14 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tier0.serving import bentoml_internals
-from tier0.serving.protocol import HEAD_LIMIT, LimitedProtocol, Limits
+from tier0.serving.protocol import (
+    FOR_HEALTH,
+    HEAD_LIMIT,
+    MAX_CONNECTIONS,
+    LimitedProtocol,
+    Limits,
+    connection_limit,
+)
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -161,6 +169,114 @@ async def test_a_head_of_any_length_is_not_read(parser: Any, head: bytes) -> Non
         writer.write(head)
         assert await is_closed(reader)
         writer.close()
+
+
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 200_000,
+        b"2\r\n{}\r\n0\r\nX-Long: " + b"x" * 1_000_000,
+        b"2;name=" + b"x" * 1_000_000,
+        b"2\r\n{}\r\n0;name=" + b"x" * 1_000_000,
+    ],
+    ids=["trailers", "a long trailer", "an extension of a chunk", "an extension of the last chunk"],
+)
+@pytest.mark.parametrize("path", [b"/", b"/now"])
+async def test_what_follows_a_body_in_chunks_is_not_read_at_any_length(
+    parser: Any, rest: bytes, path: bytes
+) -> None:
+    async with serving(parser, head_timeout=60) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(CHUNKED.replace(b"/ ", path + b" ") + rest)
+        assert await is_closed(reader)
+        writer.close()
+
+
+async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bytes:
+    """Send a request; return the first line of the response and its six bytes of body."""
+    writer.write(request)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WITHIN)
+    return head.split(b"\r\n")[0] + b" " + await reader.readexactly(6)
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+async def test_small_chunks_and_some_trailers_are_read(parser: Any) -> None:
+    async with serving(parser, head_timeout=60) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for _ in range(3):
+            chunks = b"1;a=b\r\nx\r\n" * 30_000 + b"0\r\n" + b"X-Sum: 1\r\n" * 50 + b"\r\n"
+            assert await respond(reader, writer, CHUNKED + chunks) == b"HTTP/1.1 200 OK 030000"
+        writer.close()
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+async def test_a_body_that_was_responded_to_is_read_to_its_end(parser: Any) -> None:
+    async with serving(parser, head_timeout=60) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = HEAD.replace(b"/ ", b"/now ") + b"Content-Length: 900000\r\n\r\n"
+        assert await respond(reader, writer, head) == b"HTTP/1.1 200 OK 000000"
+        if parser is not H11Protocol:  # which closes such a connection
+            writer.write(b"x" * 900_000)
+            assert await respond(reader, writer, GET) == b"HTTP/1.1 200 OK 000000"
+        writer.close()
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+async def test_with_too_many_connections_further_ones_are_for_health_only(
+    parser: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
+    async with serving(parser, head_timeout=60, max_connections=3) as server:
+
+        async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            return await asyncio.open_connection("127.0.0.1", server.port)
+
+        first = [await connect() for _ in range(3)]
+        for reader, writer in first:
+            assert await respond(reader, writer, GET) == b"HTTP/1.1 200 OK 000000"
+        for path in (b"/", b"/predict", b"/health/x"):
+            reader, writer = await connect()
+            writer.write(GET.replace(b"/ ", path + b" ", 1))
+            response = await asyncio.wait_for(reader.read(), WITHIN)  # until it is closed
+            assert response.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 1\r\n" in response.lower()
+            writer.close()
+        for path in (b"/livez", b"/churn/health", b"/metrics"):
+            reader, writer = await connect()
+            response = await respond(reader, writer, GET.replace(b"/ ", path + b" ", 1))
+            assert response == b"HTTP/1.1 200 OK 000000"
+            writer.close()
+        for reader, writer in first:
+            assert await respond(reader, writer, GET) == b"HTTP/1.1 200 OK 000000"
+
+        more = [await connect() for _ in range(FOR_HEALTH + 3)]
+        closed = asyncio.gather(*(reader.read() for reader, _ in more[FOR_HEALTH:]), return_exceptions=True)
+        await asyncio.wait_for(closed, WITHIN)
+        assert len(server.connections) <= 3 + FOR_HEALTH
+        for _, writer in [*first, *more]:
+            writer.close()
+        await until(lambda: not server.connections)
+        reader, writer = await connect()
+        assert await respond(reader, writer, GET) == b"HTTP/1.1 200 OK 000000"
+        writer.close()
+    warnings = [record.getMessage() for record in caplog.records if "are open" in record.getMessage()]
+    assert warnings[0].startswith("3 connections")
+    assert len(warnings) <= 3
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [(resource.RLIM_INFINITY, MAX_CONNECTIONS), (1_048_576, MAX_CONNECTIONS), (1024, 832), (256, 128)],
+)
+async def test_connections_leave_files_for_the_worker(
+    monkeypatch: pytest.MonkeyPatch, files: int, limit: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert connection_limit() == limit
 
 
 @pytest.mark.parametrize("parser", PARSERS)

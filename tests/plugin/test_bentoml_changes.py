@@ -103,7 +103,11 @@ def serve_with(
         server.announce({"tiny": model.tag}, model.store)
         answer = server.wait_until_ready(golden_probe(model, server.nonce), 60)
         assert answer["model_tag"] == model.tag
-        assert httpx.get(f"{server.url}/metrics", trust_env=False).is_success
+        assert httpx.get(f"{server.url}/invented", trust_env=False).status_code == 404
+        assert httpx.get(f"{server.url}/livez/", trust_env=False).status_code == 307
+        metrics = httpx.get(f"{server.url}/metrics", trust_env=False)
+        assert metrics.is_success
+        assert "invented" not in metrics.text
         assert len(server.worker_pids) == 1
         assert server.log.read_text(encoding="utf-8").count(WARNED) == 1
     finally:

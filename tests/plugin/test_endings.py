@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from sklearn.linear_model import LogisticRegression
 
+import tier0
 from tests.support.pytest_run import FAST, Run
-from tier0.serving.processes import GUARD
+from tier0.serving.processes import GUARD, STOP_GRACE
 
 pytestmark = pytest.mark.timeout(180)
+SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT]
 WAITING = """
 import pathlib, threading, pytest
 
@@ -179,3 +187,42 @@ def test_keep_keeps_the_folder_and_says_where(run: Run) -> None:
     assert list(kept.glob("m*/mlflow.db"))
     assert list(kept.glob("s*/server.log"))
     assert run.processes() == []
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one small model."""
+    rows = np.array([[float(number), -float(number)] for number in range(-10, 10)])
+    store = tmp_path_factory.mktemp("store")
+    model = LogisticRegression().fit(rows, rows[:, 0] > 1)
+    asyncio.run(tier0.register_model_for_serving(model, "tiny", examples=rows[:6], store=store))
+    return store
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(
+            how, marks=[] if how in {signal.SIGKILL, signal.SIGTERM} else pytest.mark.slow, id=how.name
+        )
+        for how in SIGNALS
+    ],
+)
+def test_after_any_signal_to_tier0_serve_nothing_is_left(run: Run, store: Path, how: signal.Signals) -> None:
+    environment = {"TMPDIR": str(run.tmp), "TIER0_TEST_MARK": run.mark, "PYTHONUNBUFFERED": "1"}
+    with (run.folder / "output.txt").open("w", encoding="utf-8") as output:
+        run.process = subprocess.Popen(
+            [sys.executable, "-m", "tier0.cli", "serve", "tiny", "--store", str(store), "--port", "0"],
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    run.wait_for(lambda: "Ctrl-C stops the service" in run.output)
+
+    stops = how in {signal.SIGTERM, signal.SIGINT}
+    run.process.send_signal(how)
+
+    assert run.gone_within(2.0 + stops * STOP_GRACE) == [], run.output
+    status = run.process.wait(10)
+    assert status == (0 if stops else -how), run.output

@@ -55,13 +55,22 @@ def status_of(address: tuple[str, int], request: bytes, *, hangs_up: bool = Fals
     return int(received.split(b" ", 2)[1]) if received.startswith(b"HTTP/") else None
 
 
-def attack(url: str, good: dict[str, Any], *, seed: int, number: int) -> Counter[int | None]:
-    """Send a *number* of hostile requests, on some connections at once; count the statuses."""
+def attack(
+    url: str, good: dict[str, Any], *, seed: int, number: int
+) -> tuple[Counter[int | None], list[bytes]]:
+    """Send a *number* of hostile requests, on some connections at once.
+
+    Returns:
+        How often each status came, and the requests to which the server responded that it had failed.
+    """
     draw, parts = Random(seed), urlsplit(url)
     address = parts.hostname or "", parts.port or 80
     drawn = [(hostile_request(draw, good), draw.random() < HANGS_UP) for _ in range(number)]
     with ThreadPoolExecutor(CLIENTS) as pool:
-        return Counter(pool.map(lambda one: status_of(address, one[0], hangs_up=one[1]), drawn))
+        statuses = [*pool.map(lambda one: status_of(address, one[0], hangs_up=one[1]), drawn)]
+    answered = zip(drawn, statuses, strict=True)
+    failed = [request for (request, _), status in answered if status is not None and status >= 500]
+    return Counter(statuses), failed
 
 
 def post(

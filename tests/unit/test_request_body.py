@@ -1,13 +1,23 @@
-"""The body of a request: a key that is repeated is rejected, and a colon in a text is no key."""
+"""The body of a request: repeated keys are rejected, and values that a model rejects are named."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 pytest.importorskip("bentoml")
 
 from tier0.core.errors import InvalidRowError
-from tier0.serving.predictor import _parse
+from tier0.golden.capture import infer_signature
+from tier0.serving.predictor import Predictor, _parse
 
 
 @pytest.mark.parametrize(
@@ -48,3 +58,54 @@ def test_the_number_of_repeated_keys_takes_no_more_time_than_the_body_is_long() 
 )
 def test_colons_in_texts_and_equal_keys_of_two_rows_are_accepted(body: str) -> None:
     assert _parse(body.encode())["features"]
+
+
+ROWS = pd.DataFrame({"share": np.linspace(0, 0.01, 20), "plan": ["a", "b"] * 10, "size": ["s", "l"] * 10})
+
+
+def predictor_of(unknown: str) -> Predictor:
+    """Return a forest behind encoders that reject or ignore an unknown plan, and a number that is scaled."""
+    encoders = make_column_transformer(
+        (OneHotEncoder(handle_unknown=unknown), ["plan"]),
+        (OneHotEncoder(handle_unknown="ignore"), ["size"]),
+        (StandardScaler(), ["share"]),
+    )
+    model = make_pipeline(encoders, RandomForestClassifier(2, random_state=0)).fit(ROWS, [0, 1] * 10)
+    entry = SimpleNamespace(signature=infer_signature(model, ROWS, None))
+    return Predictor("m:1", model, cast("Any", entry))
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ([0.0, "z", "s"], "plan"),
+        ([0.0, "z", "z"], "plan"),
+        ([0.0, "it's", "s"], "plan"),
+        ([0.0, "\x00", "s"], "plan"),
+        ([3e38, "a", "s"], "share"),
+        ([-3e38, "a", "z"], "share"),
+        ([1e300, "a", "s"], "share"),
+    ],
+)
+def test_a_value_that_the_model_rejects_is_the_requests_fault(row: list[Any], field: str) -> None:
+    predictor = predictor_of("error")
+    rows = predictor.entry.signature.parse([[0.0, "a", "l"], row])
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(ValueError, match=r"unknown categories|infinity") as raised,
+    ):
+        predictor.predict(rows)
+
+    reason = predictor.reason_in_rows(rows, raised.value)
+
+    assert reason is not None
+    assert (reason.status, reason.field) == (422, f"features[1].{field}")
+
+
+@pytest.mark.parametrize("problem", [ValueError("shape (2, 3)"), KeyError("a"), RuntimeError("z")])
+def test_another_failure_of_the_model_is_its_own(problem: Exception) -> None:
+    predictor = predictor_of("ignore")
+    rows = predictor.entry.signature.parse([[3.0, "a", "s"], [3e30, "z", "z"]])
+    assert predictor.predict(rows).predictions
+
+    assert predictor.reason_in_rows(rows, problem) is None

@@ -41,6 +41,8 @@ GOOD: dict[str, Any] = {"age": 3.5, "visits": 2, "smoker": True, "region": "sout
         ({"smoker": 1}, "smoker"),
         ({"region": 4}, "region"),
         ({"grade": "c"}, "grade"),
+        ({"visits": 10**400}, "visits"),
+        ({"visits": math.inf}, "visits"),
     ],
 )
 def test_a_bad_value_is_refused_by_field(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 TYPE_CHECKING = False  # typing is not imported: it takes milliseconds, in which Ctrl-C would show a traceback
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit status of a command that was stopped with Ctrl-C."""
 STANDARD_ERROR = 2
+PR_SET_PDEATHSIG = 1
 
 
 def exit_on_interrupt() -> None:
@@ -40,6 +42,17 @@ def raise_on_interrupt() -> None:
 def raise_on_terminate() -> None:
     """Let SIGTERM raise `KeyboardInterrupt`, so that it ends the process in the same way as Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def interrupt_with(parent: int) -> None:
+    """Let the end of the *parent* of this process have the effect of Ctrl-C; on Linux only."""
+    if sys.platform != "linux" or os.getppid() != parent:
+        return
+    import ctypes  # noqa: PLC0415 - for workers of pytest-xdist only
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def forget_interrupt() -> None:

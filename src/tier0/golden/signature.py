@@ -370,7 +370,7 @@ def _validated_number(value: float, where: str, feature: Feature) -> float | int
         if math.isinf(number) or (name in SMALL_FLOATS and abs(number) > float(np.finfo(name).max)):
             raise InvalidRowError(where, "is not a finite floating-point number", "Send a finite number")
         return number
-    if math.isinf(value) or value != int(value):
+    if isinstance(value, float) and not value.is_integer():
         raise InvalidRowError(where, f"expected a whole number, got {value!r}", "Send a whole number")
     name = feature.value_dtype
     limits = np.iinfo(name if name.startswith(("int", "uint")) else "int64")

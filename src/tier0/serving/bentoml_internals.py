@@ -71,6 +71,7 @@ WARNING = (
 )
 """Warning of a worker, with the missing names."""
 OF_PROTOCOL = (
+    "app",
     "connections",
     "cycle",
     "loop",
@@ -84,8 +85,8 @@ PROTOCOLS = "uvicorn.config:HTTP_PROTOCOLS"
 """uvicorn's classes of connections by name, of which BentoML uses that for ``auto``."""
 OUR_PROTOCOL = "tier0.serving.protocol"
 PROTOCOL_WARNING = (
-    "unfinished heads of requests are not limited here, for lack of %s: a proxy in front of the service has "
-    "to close such connections"
+    "connections and unfinished heads of requests are not limited here, for lack of %s: a proxy in front of "
+    "the service has to do that"
 )
 """Warning of a worker, with the missing names."""
 _IN_LOG = re.compile(re.escape(WARNING).replace("%s", "(.*?)"))

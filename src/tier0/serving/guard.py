@@ -19,7 +19,8 @@ On other systems it finds descendants with ``ps``.
 
 A guard can be killed, too, even together with the test process. It therefore has a twin, which waits for the
 end of the guard: it kills what is left of the command, or takes over if there is none. A twin that was killed
-is replaced.
+is replaced. If both are killed at once, Linux sends SIGTERM to the command; other systems do nothing, and
+the command lives until the watched process stops it or a guard of folders finds its mark.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any  # importing typing would double the start-up time
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL = 0.05
 REMOVE_FOR = 0.6  # longer than other guards take to kill processes that still write there
@@ -171,7 +173,15 @@ def _reset_signals() -> None:
 
 def _become_subreaper() -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_with_guard() -> Callable[[], object] | None:
+    """Return what the command calls before it begins, so that it gets SIGTERM when this process ends."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # the lock of an import may be held when a process forks
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def _open_watch(pid: int) -> int | None:
@@ -201,7 +211,12 @@ def _has_ended(pid: int, descriptor: int | None) -> bool:
 def _start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
     with open(order["log"], "ab") as log:  # noqa: PTH123 - importing pathlib would double the start-up time
         return subprocess.Popen(  # noqa: S603
-            order["command"], cwd=order["cwd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            order["command"],
+            cwd=order["cwd"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=_end_with_guard(),  # noqa: PLW1509 - this process has one thread
         )
 
 

@@ -27,7 +27,6 @@ from opentelemetry.instrumentation.asgi import asgi_getter
 from opentelemetry.instrumentation.propagators import get_global_response_propagator
 from opentelemetry.metrics import get_meter_provider
 from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route, Router, WebSocketRoute
 
 from tier0.serving.bentoml_internals import (
     ACCESS,
@@ -42,6 +41,7 @@ from tier0.serving.bentoml_internals import (
     get,
     iter_middleware,
 )
+from tier0.serving.path_labels import UNKNOWN_PATH, PathLabels
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOG = logging.getLogger("bentoml.service.tier0")
-UNKNOWN_PATH = "unknown"
-"""Label of all paths that the application has no route for: each label takes memory until the worker ends."""
 BODY_TIMEOUT = 10.0
 """Seconds in which the body of a request has to arrive; the time limit begins afterwards."""
 MAX_LINE = 1000
@@ -97,7 +95,7 @@ def replace_middleware(
         _AccessLog(layers[ACCESS]) if ACCESS in layers else None,
         _TimeLimit(layers[LIMIT].timeout if LIMIT in layers else math.inf),
         _TimeLimit(body_timeout),
-        _Endpoints(stack, is_route),
+        PathLabels(stack, is_route),
     )
     # Otherwise uvicorn formats a line for every request, which its level then discards.
     uvicorn = logging.getLogger("uvicorn.access")
@@ -129,7 +127,7 @@ class _CombinedMiddleware:
         log: _AccessLog | None,
         limit: _TimeLimit,
         body_limit: _TimeLimit,
-        endpoints: _Endpoints,
+        endpoints: PathLabels,
     ) -> None:
         self.app = app
         self.original = original
@@ -205,32 +203,6 @@ class _CombinedMiddleware:
             self.log.write()
         if self.metrics is not None:
             self.metrics.write()
-
-
-class _Endpoints:
-    """The labels of paths: a path with a route is its own label, and all others share one.
-
-    Args:
-        stack: outermost middleware of the application.
-        is_route: returns True for the path of a further route.
-    """
-
-    def __init__(self, stack: Any, is_route: Callable[[str], bool]) -> None:
-        routers = [layer for _, layer in iter_middleware(stack) if isinstance(layer, Router)]
-        routes = [route for router in routers for route in router.routes]
-        self._mounts = tuple(f"{route.path}/" for route in routes if isinstance(route, Mount))
-        self._paths = {route.path for route in routes if isinstance(route, (Route, WebSocketRoute))}
-        self._is_route = is_route
-
-    def label(self, scope: Message) -> str:
-        """Return the label of a request's path; that of a file below a mounted folder is the folder."""
-        path: str = scope["path"]
-        below_root = path.removeprefix(scope.get("root_path", ""))
-        if below_root in self._paths or self._is_route(below_root):
-            return path
-        return next(
-            (mount.removesuffix("/") for mount in self._mounts if below_root.startswith(mount)), UNKNOWN_PATH
-        )
 
 
 class _RequestContext:

@@ -14,6 +14,7 @@ import orjson
 
 from tier0.core.errors import InvalidRowError
 from tier0.golden.prediction import Output, compute_output, labels_follow, use_one_thread
+from tier0.golden.signature import MAX_EXACT_INTEGER
 from tier0.serving.entry import Entry
 
 MAX_FLOAT32 = (2 - 2**-23) * 2.0**127
@@ -53,16 +54,25 @@ class Predictor:
         return compute_output(self.model, signature, container, once=self.labels_from_probabilities)
 
     def reason_in_rows(self, rows: list[list[Any]], problem: Exception) -> InvalidRowError | None:
-        """Return the number because of which the model rejected validated rows, or None.
+        """Return the value because of which the model rejected validated rows, or None.
 
-        Trees of scikit-learn reject numbers that do not fit into 32 bits, while other models accept them.
+        Trees of scikit-learn reject numbers that do not fit into 32 bits, also after they were scaled, and
+        some encoders reject texts that they do not know; other models accept them.
         """
-        if isinstance(problem, (ValueError, ArithmeticError)):
-            for index, row in enumerate(rows):
-                for feature, value in zip(self.entry.signature.features, row, strict=True):
-                    if isinstance(value, (int, float)) and abs(value) > MAX_FLOAT32:
-                        field = f"features[{index}].{feature.name}"
-                        return InvalidRowError(field, "is too large for the model", "Send a smaller number")
+        if not isinstance(problem, (ValueError, ArithmeticError, LookupError)):
+            return None
+        said = str(problem)
+        is_overflow = isinstance(problem, ArithmeticError) or "infinity" in said
+        limit = MAX_EXACT_INTEGER if is_overflow else MAX_FLOAT32
+        for index, row in enumerate(rows):
+            for feature, value in zip(self.entry.signature.features, row, strict=True):
+                field = f"features[{index}].{feature.name}"
+                if isinstance(value, (int, float)) and abs(value) > limit:
+                    return InvalidRowError(field, "is too large for the model", "Send a smaller number")
+                if isinstance(value, str) and repr(value) in said and value not in (feature.vocabulary or ()):
+                    return InvalidRowError(
+                        field, "is rejected by the model", "Send a text that the training data had"
+                    )
         return None
 
     def response(self, output: Output, seconds: float) -> dict[str, Any]:

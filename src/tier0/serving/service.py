@@ -41,6 +41,11 @@ TRAFFIC_TIMEOUT = 5
 ANNOUNCEMENT_POLL = 0.01
 PARSED_INLINE = 64 * 1024
 """Bytes; longer bodies are parsed in a thread, so that health probes are answered meanwhile."""
+HELD_LIMIT = 8 * BODY_LIMIT
+"""Bytes of the large bodies that a worker holds at once, beyond which it rejects further ones.
+
+Bodies of up to `PARSED_INLINE` bytes do not count, so that they are accepted meanwhile.
+"""
 RETRY_AFTER = 1
 REJECTED_AFTER = 0.1
 """Seconds until a 429 is sent: a client that retries at once then does so ten times a second at most.
@@ -57,6 +62,35 @@ class _WorkerState:
     batchers: dict[str, Batcher]
 
 
+class _LargeBody:
+    """The body of one request, as far as it counts among the large bodies that this worker holds.
+
+    Attributes:
+        total: bytes of all of them, from their arrival to the response.
+    """
+
+    __slots__ = ("_size",)
+    total = 0
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def grow(self, size: int) -> None:
+        """Count a body that has *size* bytes by now.
+
+        Raises:
+            QueueFullError: together with the others, it is too large.
+        """
+        if size > PARSED_INLINE:
+            _LargeBody.total += size - self._size
+            self._size = size
+            if _LargeBody.total > HELD_LIMIT:
+                raise QueueFullError(f"large bodies take {_LargeBody.total} bytes")
+
+    def end(self) -> None:
+        _LargeBody.total -= self._size
+
+
 async def predict(request: Request, model: str) -> Response:
     """Respond to ``{"features": rows | records, "columns": [names]}`` with predictions.
 
@@ -70,8 +104,9 @@ async def predict(request: Request, model: str) -> Response:
     if batcher.is_full():  # before the body is read
         return await _reject(predictor, start)
     rows: list[list[Any]] = []
+    held = _LargeBody()
     try:
-        body = await _read_body(request)
+        body = await _read_body(request, held)
         if len(body) <= PARSED_INLINE:
             rows = predictor.parse_rows(body)
         else:
@@ -83,6 +118,8 @@ async def predict(request: Request, model: str) -> Response:
         return await _reject(predictor, start)
     except Exception as problem:  # noqa: BLE001 - of the model
         return _model_failed(predictor, rows, problem)
+    finally:
+        held.end()
     return _json(predictor.response(output, seconds), headers={"X-Tier0-Model": predictor.tag})
 
 
@@ -127,7 +164,7 @@ def _unknown_model(model: str) -> Response:
     return _error(404, "model", f"{model!r} is not served here", f"Available models: {names}")
 
 
-async def _read_body(request: Request) -> bytes:
+async def _read_body(request: Request, held: _LargeBody) -> bytes:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         problem = f"is {content_type or 'missing'}"
@@ -140,6 +177,7 @@ async def _read_body(request: Request) -> bytes:
             body += chunk
             if len(body) > BODY_LIMIT:
                 raise _too_large()
+            held.grow(len(body))
     except ClientDisconnect:  # the client cannot read the response, but metrics and log contain it
         raise InvalidRowError("body", "is incomplete", "Send the complete body", status=400) from None
     return bytes(body)
@@ -242,8 +280,8 @@ class Routes:
     def _on_startup(self, stack: Any) -> None:
         """Replace BentoML's middleware, and move the routes inside the CORS middleware if there is one.
 
-        BentoML's middleware stays if this version lacks a name that the replacement needs. Responses need the
-        headers that the CORS middleware adds for browsers.
+        BentoML's middleware stays if this version lacks a name that the replacement needs; then only unknown
+        paths are kept from it. Responses need the headers that the CORS middleware adds for browsers.
         """
         from tier0.serving.bentoml_internals import (  # noqa: PLC0415 - for workers only
             PROTOCOL_WARNING,
@@ -252,11 +290,13 @@ class Routes:
             missing_for_protocol,
             missing_for_service,
         )
+        from tier0.serving.path_labels import hide_unknown_paths  # noqa: PLC0415 - for workers only
 
         if missing := missing_for_protocol():
             LOG.warning(PROTOCOL_WARNING, ", ".join(missing))
         if missing := missing_for_service(stack):
             LOG.warning(WARNING, ", ".join(missing))
+            hide_unknown_paths(stack, _is_served)
         else:
             from tier0.serving.middleware import replace_middleware  # noqa: PLC0415 - needs all of these names
 
