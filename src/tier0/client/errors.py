@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ClientError(Exception):
     """Base class of all errors of the client.
@@ -33,7 +35,16 @@ class ClientError(Exception):
 
 
 class CircuitOpenError(ClientError):
-    """The circuit is open; the call sent no request."""
+    """The circuit is open; the call sent no request.
+
+    Attributes:
+        last_failure: failure that opened the circuit, which is also the cause of this error; None if it is
+            unknown.
+    """
+
+    def __init__(self, message: str, *, last_failure: ClientError | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.last_failure = last_failure
 
 
 class TransportError(ClientError):
