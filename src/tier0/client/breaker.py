@@ -13,8 +13,6 @@ OnChange = Callable[[State, ClientError | None], None]
 """Receives each new state, and the failure that opened the circuit; must not raise an error."""
 PROBE_RETRY_AFTER = 1.0
 """Seconds after which to retry a call that was rejected because another call was probing the service."""
-MAX_REASON = 300
-"""Characters of the last failure in the message of a rejection."""
 
 
 class Permit:
@@ -111,7 +109,7 @@ class CircuitBreaker:
         """
         if self._state == "open":
             self.raise_if_open()
-            self._change("half_open", self._last_failure)
+            self._change("half_open")
         if self._state == "half_open":
             if self._probing:
                 raise self._rejection(
@@ -125,7 +123,7 @@ class CircuitBreaker:
         """Return the error of a rejected request, with the failure that opened the circuit."""
         failure = self._last_failure
         if failure is not None:
-            message = f"{message} (last failure: {str(failure)[:MAX_REASON]})"
+            message = f"{message} (last failure: {failure.summary})"
         return CircuitOpenError(message, retry_after=retry_after, last_failure=failure)
 
     def _settle(
@@ -140,19 +138,19 @@ class CircuitBreaker:
         if result == "success":
             self._failures = 0
             if self._state == "half_open":
-                self._change("closed", self._last_failure)
+                self._change("closed")
         elif result == "failure":
             self._failures += 1
             if self._state == "half_open" or self._failures >= self._failure_threshold:
                 self._opened = self._clock()
                 # Without its traceback, whose frames hold the body of a request.
                 self._last_failure = copy.copy(failure)
-                self._change("open", failure)
+                self._change("open")
 
-    def _change(self, state: State, failure: ClientError | None) -> None:
+    def _change(self, state: State) -> None:
         self._state = state
         self._generation += 1
         self._failures = 0
         self._probing = False
         if self._on_change is not None:
-            self._on_change(state, failure)
+            self._on_change(state, self._last_failure)

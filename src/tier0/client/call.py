@@ -297,8 +297,8 @@ class Call(Generic[Result]):
                 permit.fail(failure)
             raise failure from problem
         except CONNECTION_ERRORS as problem:
-            failure = TransportError(f"{request.shown_url}: {describe_error(problem)}", **facts)
-            failure.__cause__ = problem  # which the event of the circuit names
+            message = f"{request.shown_url}: {describe_error(problem)}"
+            failure = TransportError(message, reason=type(problem).__name__, **facts)
             permit.fail(failure)
             raise failure from problem
         except InvalidAnswerError as problem:

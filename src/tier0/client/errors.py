@@ -14,6 +14,7 @@ class ClientError(Exception):
         status: HTTP status of the last response; None without one.
         request_id: id that all requests of the call carried as ``X-Request-ID``.
         server_message: the server's own description of the problem.
+        reason: class of the problem with the connection, such as ``ConnectError``; empty for other problems.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class ClientError(Exception):
         status: int | None = None,
         request_id: str = "",
         server_message: str = "",
+        reason: str = "",
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -32,6 +34,13 @@ class ClientError(Exception):
         self.status = status
         self.request_id = request_id
         self.server_message = server_message
+        self.reason = reason
+
+    @property
+    def summary(self) -> str:
+        """Class and status or reason; unlike the message, without text of the service."""
+        details = self.reason if self.status is None else f"status {self.status}"
+        return f"{type(self).__name__} ({details})" if details else type(self).__name__
 
 
 class CircuitOpenError(ClientError):

@@ -178,15 +178,5 @@ class CircuitEvents:
 def _log(event: ClientEvent, level: int) -> None:
     values = {name: getattr(event, name) for name in LOGGED}
     extra = {f"{EXTRA}{name}": value for name, value in values.items()}
-    LOG.log(level, LINES[event.kind], {**values, "reason": _reason(event.failure)}, extra=extra)
-
-
-def _reason(failure: ClientError | None) -> str:
-    """Return the class of a failure with its status or the class of its cause, but not its message."""
-    if failure is None:
-        return "unknown"
-    details = None if failure.status is None else f"status {failure.status}"
-    if details is None and failure.__cause__ is not None:
-        details = type(failure.__cause__).__name__
-    name = type(failure).__name__
-    return name if details is None else f"{name} ({details})"
+    reason = "unknown" if event.failure is None else event.failure.summary
+    LOG.log(level, LINES[event.kind], {**values, "reason": reason}, extra=extra)

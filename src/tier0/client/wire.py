@@ -111,12 +111,12 @@ def _columns_and_rows(data: Any) -> tuple[list[str], list[list[Any]]]:
     if (table := _table(data)) is not None:
         return table
     data = [data] if isinstance(data, Mapping) else as_list(data)
-    if not data:
-        raise InvalidDataError(EMPTY_DATA)
     if not isinstance(data, (list, tuple)):
         raise InvalidDataError(
             f"invalid data of type {type(data).__name__}: expected rows, records, an array or a DataFrame"
         )
+    if not data:
+        raise InvalidDataError(EMPTY_DATA)
     if not isinstance(data[0], Mapping):
         return [], [_row(row) for row in data]
     columns = list(data[0])
