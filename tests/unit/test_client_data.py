@@ -168,7 +168,7 @@ def test_dates_of_numpy_become_the_text_of_python_s(moments: list[dt.datetime | 
         (np.str_("a"), '"a"'),
         (np.int64(2**53 + 1), "9007199254740993"),
         (np.float16(0.5), "0.5"),
-        (np.ma.masked_array([1, 2], mask=[0, 1]), "[1,null]"),
+        (np.ma.masked_array([1, 2], mask=[False, True]), "[1,null]"),
         (pd.Categorical(["a", None]), '["a",null]'),
         ({np.int64(1): np.float32(0.5)}, '{"1":0.5}'),
         ({"a": (np.int8(1), [np.nan])}, '{"a":[1,[null]]}'),

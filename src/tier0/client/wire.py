@@ -176,7 +176,7 @@ def _not_json(problem: NotJsonError, features: Any, columns: list[str]) -> Inval
 def _first_invalid(features: Any, columns: list[str]) -> tuple[str, Any] | None:
     """Return column and row of the first value that cannot be sent, and the value; None if no row has one."""
     for index, row in enumerate(features if isinstance(features, (list, tuple)) else []):
-        is_sequence = isinstance(row, (list, tuple)) or getattr(row, "ndim", 0)
+        is_sequence = isinstance(row, (list, tuple)) or bool(getattr(row, "shape", ()))
         cells = row.items() if isinstance(row, Mapping) else enumerate(row if is_sequence else [row])
         for key, cell in cells:
             try:
