@@ -8,10 +8,12 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.command_line import run_cli
 from tier0.client import (
     BentoMLClient,
     CircuitOpenError,
@@ -349,6 +351,19 @@ def test_the_hook_of_a_synchronous_client_is_called(lines: Lines, tier0_faults: 
 
     assert [event.kind for event in events] == ["retry"]
     assert lines.kinds() == [("retry", logging.INFO)]
+
+
+def test_a_check_of_the_client_does_not_print_its_events(tmp_path: Path) -> None:
+    (tmp_path / "client.toml").write_text(
+        "schema = 1\nthreshold = 5\n[options]\ntimeout = 1.0\n", encoding="utf-8"
+    )
+    client = "tier0.client:BentoMLClient"
+
+    done = run_cli(
+        "check-client", client, "--declare", "client.toml", "--only", "breaker.opens", cwd=tmp_path
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 async def asynchronous(_: ClientEvent) -> None: ...

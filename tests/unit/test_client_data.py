@@ -87,6 +87,7 @@ def assert_same_bodies(frame: Any, table: dict[str, list[Any]]) -> None:
     for contract in CONTRACTS:
         assert encode(frame, contract) == encode(records, contract)
     content, count = encode(frame)
+    assert (content, count) == encode({"features": frame})
     assert (content, count) == encode({"features": rows, "columns": list(table)})
     body = json.loads(content)
     sent = [dict(zip(body["columns"], row, strict=True)) for row in body["features"]]

@@ -76,6 +76,7 @@ class CircuitBreaker:
         self._clock = clock
         self._on_change = on_change
         self._last_failure: ClientError | None = None
+        self._reason = ""
         self._state: State = "closed"
         self._generation = 0
         self._failures = 0
@@ -121,10 +122,9 @@ class CircuitBreaker:
 
     def _rejection(self, message: str, retry_after: float) -> CircuitOpenError:
         """Return the error of a rejected request, with the failure that opened the circuit."""
-        failure = self._last_failure
-        if failure is not None:
-            message = f"{message} (last failure: {failure.summary})"
-        return CircuitOpenError(message, retry_after=retry_after, last_failure=failure)
+        return CircuitOpenError(
+            f"{message}{self._reason}", retry_after=retry_after, last_failure=self._last_failure
+        )
 
     def _settle(
         self,
@@ -145,6 +145,7 @@ class CircuitBreaker:
                 self._opened = self._clock()
                 # Without its traceback, whose frames hold the body of a request.
                 self._last_failure = copy.copy(failure)
+                self._reason = "" if failure is None else f" (last failure: {failure.summary})"
                 self._change("open")
 
     def _change(self, state: State) -> None:

@@ -151,17 +151,20 @@ class CircuitEvents:
     def reject(self, rejection: CircuitOpenError) -> None:
         """Report that a call was rejected; the first rejection since the circuit opened is logged."""
         self._rejections += 1
+        is_first = self._rejections == 1
+        if self._reporter is None or not (is_first or self._reporter.has_hook):
+            return  # so that a rejection takes almost no time
         self._report(
             "call_rejected",
             rejection.last_failure,
-            logging.WARNING if self._rejections == 1 else None,
+            logging.WARNING if is_first else None,
             request_id=rejection.request_id,
             delay=rejection.retry_after,
             rejections=self._rejections,
         )
 
     def _report(self, kind: Kind, failure: ClientError | None, level: int | None, **facts: Any) -> None:
-        if self._reporter is None or (level is None and not self._reporter.has_hook):
+        if self._reporter is None:
             return
         of_failure: dict[str, Any] = {}
         if failure is not None:

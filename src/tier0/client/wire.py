@@ -73,14 +73,13 @@ def _count_rows(features: Any) -> int | None:
 
 def _default_body(data: Any) -> tuple[dict[str, Any], Any, list[str]]:
     """Return the body for a service of Tier0, which accepts rows and records; its features, and columns."""
-    columns: list[str] = []
+    body = {"features": data}
     if isinstance(data, Mapping):
         body = dict(data) if "features" in data else {"features": [dict(data)]}
-    elif (table := _table(data)) is not None:
-        columns, rows = table
-        body = {"features": rows, "columns": columns}
-    else:
-        body = {"features": data}
+    columns: list[str] = []
+    if (table := _table(body["features"])) is not None:
+        columns, body["features"] = table
+        body.setdefault("columns", columns)
     features = body["features"] = as_list(body["features"])
     if _count_rows(features) == 0:
         raise InvalidDataError(EMPTY_DATA)

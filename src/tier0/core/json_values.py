@@ -82,18 +82,29 @@ def python_value(value: Any) -> Any:
     Raises:
         NotJsonError: JSON cannot represent the value.
     """
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if kind is not None:
+        return _of_dtype(value, kind)
     if is_missing(value):
         return None
     if isinstance(value, (dt.date, dt.time)):  # a Timestamp is one as well
         return value.isoformat()
-    if isinstance(value, Mapping):
-        return dict(value)
-    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if isinstance(value, Decimal):
+        return float(value)
+    return dict(value) if isinstance(value, Mapping) else _by_method(value)
+
+
+def _of_dtype(value: Any, kind: str) -> Any:
+    """Return an array, a column or a scalar with a dtype of numpy's kinds as Python's own."""
     is_scalar = not getattr(value, "ndim", 0)
     if kind in {DATES, DURATIONS}:  # tolist would return nanoseconds as integers
         return _date_text(value, kind) if is_scalar else list(value)
-    if isinstance(value, Decimal) or (kind == FLOATS and is_scalar):  # tolist keeps a longdouble
+    if kind == FLOATS and is_scalar:  # tolist would return a longdouble as it is
         return float(value)
+    return _by_method(value)
+
+
+def _by_method(value: Any) -> Any:
     for name in METHODS:
         if callable(method := getattr(value, name, None)):
             converted = method()
