@@ -159,6 +159,7 @@ FOLLOWED = {
         ["tier0 serve churn:latest --store registered --port 3000", SERVED],
         variables={"OPIK_URL_OVERRIDE": "http://127.0.0.1:9"},
     ),
+    "client-metrics.md": Page(),
     "contract.md": Page(churn),
     "integrations.md": Page(serves=["tier0 serve --all --first-port 3001 --kinds classification,regression"]),
     "faults.md": Page(abridged={}),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tier0.client.breaker import CircuitBreaker, Permit
-from tier0.client.errors import CircuitOpenError
+from tier0.client.errors import CircuitOpenError, ServiceFailedError
 
 RESET = 30.0
 
@@ -158,6 +158,69 @@ def test_a_circuit_without_a_reset_timeout_is_probed_at_once() -> None:
     breaker.acquire().succeed()
 
     assert breaker.state == "closed"
+
+
+def test_each_change_is_reported_with_the_failure_that_opened_the_circuit() -> None:
+    changes: list[tuple[str, str]] = []
+    clock = Clock()
+    breaker = CircuitBreaker(
+        failure_threshold=2,
+        reset_timeout=RESET,
+        clock=clock,
+        on_change=lambda state, failure: changes.append((state, str(failure))),
+    )
+    early = breaker.acquire()
+    for text in ("first", "second"):
+        breaker.acquire().fail(ServiceFailedError(text))
+    early.fail(ServiceFailedError("late"))
+    for text in ("of the probe", ""):
+        clock.now += RESET
+        permit = breaker.acquire()
+        permit.fail(ServiceFailedError(text)) if text else permit.succeed()
+
+    assert changes == [
+        ("open", "second"),
+        ("half_open", "second"),
+        ("open", "of the probe"),
+        ("half_open", "of the probe"),
+        ("closed", "of the probe"),
+    ]
+
+
+def test_a_rejection_has_the_failure_that_opened_the_circuit_without_its_traceback() -> None:
+    breaker, clock = make(threshold=1)
+    failure = ServiceFailedError("42 is not allowed", status=503, request_id="abc")
+    permit = breaker.acquire()
+    with pytest.raises(ServiceFailedError):
+        raise failure
+    permit.fail(failure)
+
+    with pytest.raises(CircuitOpenError) as while_open:
+        breaker.acquire()
+    clock.now += RESET
+    breaker.acquire()
+    with pytest.raises(CircuitOpenError) as beside_a_probe:
+        breaker.acquire()
+
+    for rejection in (while_open.value, beside_a_probe.value):
+        assert rejection.__cause__ is rejection.last_failure
+        assert str(rejection).endswith(" (last failure: ServiceFailedError (status 503))")
+        assert type(rejection.last_failure) is ServiceFailedError
+        assert vars(rejection.last_failure) == vars(failure)
+        assert rejection.last_failure.args == failure.args
+        assert rejection.last_failure.__traceback__ is None
+    assert failure.__traceback__ is not None
+
+
+def test_a_rejection_for_an_unknown_failure_has_none() -> None:
+    breaker, _ = make(threshold=1)
+    breaker.acquire().fail()
+
+    with pytest.raises(CircuitOpenError) as rejection:
+        breaker.acquire()
+
+    assert rejection.value.last_failure is None
+    assert str(rejection.value).endswith(" s")
 
 
 def test_permit_is_counted_once() -> None:

@@ -29,6 +29,7 @@ from tier0.client.errors import (
     TimedOutError,
     TransportError,
 )
+from tier0.client.events import CircuitEvents, ClientEvent, Reporter
 from tier0.client.options import ClientOptions
 from tier0.client.tracing import Attempt, AttemptSpan
 
@@ -77,9 +78,15 @@ class World:
             self.loop, self.options.max_connections, [URL], self.options.max_response_bytes
         )
         self.connections.calls = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
-        self.circuit = Circuit(
-            CircuitBreaker(failure_threshold=threshold, reset_timeout=RESET, clock=self.loop.time)
+        self.events: list[ClientEvent] = []
+        events = CircuitEvents(Reporter(self.events.append), SERVICE, None, RESET)
+        breaker = CircuitBreaker(
+            failure_threshold=threshold,
+            reset_timeout=RESET,
+            clock=self.loop.time,
+            on_change=events.change,
         )
+        self.circuit = Circuit(breaker, events=events)
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -147,6 +154,11 @@ class World:
         task = self.loop.create_task(call.run())
         self.run(asyncio.wait([task]))
         return task.exception()
+
+    def failures(self, kind: str) -> list[tuple[str, str]]:
+        """Return class and message of the failure of each event of a kind."""
+        events = [event for event in self.events if event.kind == kind]
+        return [(type(event.failure).__name__, str(event.failure)) for event in events]
 
     def open_circuit(self) -> None:
         while self.circuit.breaker.state != "open":
@@ -758,3 +770,123 @@ def test_an_attempt_never_ends_before_it_started(world: NewWorld, monkeypatch: p
     here.run(call.run())
 
     assert call.attempts == [Attempt(call.attempts[0].span_id, 1000, 1000, "answered", 200)]
+
+
+def test_a_retry_is_reported_before_its_wait(world: NewWorld) -> None:
+    here = world(503, 200)
+    call = here.call()
+
+    here.run(call.run())
+
+    assert here.events == [
+        ClientEvent(
+            kind="retry",
+            url=SHOWN,
+            error="ServiceFailedError",
+            status=503,
+            request_id=call.request_id,
+            attempts=1,
+            delay=here.waits[0],
+        )
+    ]
+    assert here.failures("retry") == [("ServiceFailedError", f"{SHOWN} returned 503: '[1]'")]
+
+
+def test_only_what_is_retried_is_reported_as_a_retry(world: NewWorld) -> None:
+    here = world(503, 503, 400, max_attempts=2)
+    here.error()
+    here.error()
+
+    assert [event.attempts for event in here.events] == [1]
+
+
+def not_json(_: bytes) -> str:
+    raise InvalidAnswerError("not JSON")
+
+
+@pytest.mark.parametrize(
+    ("reply", "decode", "failure"),
+    [
+        (503, bytes.decode, ("ServiceFailedError", f"{SHOWN} returned 503: '[1]'")),
+        (httpx.ReadError("reset"), bytes.decode, ("TransportError", f"{SHOWN}: ReadError (reset)")),
+        (200, not_json, ("InvalidAnswerError", f"{SHOWN}: not JSON")),
+    ],
+)
+def test_an_opening_is_reported_with_its_failure(
+    world: NewWorld, reply: Reply | int, decode: Callable[[bytes], Any], failure: tuple[str, str]
+) -> None:
+    here = world(reply, threshold=1)
+    call = here.call(decode=decode)
+
+    error = here.error_of(call)
+
+    assert here.failures("circuit_opened") == [failure] == [(type(error).__name__, str(error))]
+    (event,) = here.events
+    assert event.failure is not error
+    assert event.failure is not None
+    assert vars(event.failure) == vars(error)
+    assert (event.attempts, event.request_id) == (1, call.request_id)
+    assert error.reason == ("ReadError" if isinstance(reply, httpx.ReadError) else "")
+
+
+def test_a_hang_is_reported_as_a_timeout(world: NewWorld) -> None:
+    here = world(threshold=1)
+    here.replies.append(here.after(60, httpx.Response(200)))
+
+    here.error(timeout=10, attempt_timeout=5)
+
+    failure = ("TimedOutError", f"{SHOWN}: no complete response within 5.00 s")
+    assert here.failures("circuit_opened") == [failure]
+
+
+def test_a_late_cancellation_is_reported_as_a_timeout(world: NewWorld) -> None:
+    here = world(threshold=1)
+    here.replies.append(here.after(60, httpx.Response(200)))
+    call = here.call(attempt_timeout=5)
+
+    async def cancel_late() -> None:
+        task = asyncio.ensure_future(call.run())
+        await here.wait(4.5)
+        task.cancel()
+        await asyncio.wait([task])
+
+    here.run(cancel_late())
+
+    failure = ("TimedOutError", f"{SHOWN}: no complete response within 4.50 s (call cancelled)")
+    assert here.failures("circuit_opened") == [failure]
+    assert [(event.attempts, event.request_id) for event in here.events] == [(1, call.request_id)]
+
+
+def test_a_rejected_call_is_reported_with_its_own_id(world: NewWorld) -> None:
+    here = world()
+    here.open_circuit()
+    call = here.call()
+
+    here.error_of(call)
+
+    assert here.events[1:] == [
+        ClientEvent(kind="call_rejected", url=SERVICE, request_id=call.request_id, delay=RESET, rejections=1)
+    ]
+
+
+def test_a_call_that_failed_before_its_retry_was_rejected_is_not_reported_as_rejected(
+    world: NewWorld,
+) -> None:
+    here = world(503, backoff_base=1.0)
+
+    async def opens_meanwhile() -> None:
+        task = asyncio.ensure_future(here.call().run())
+        await here.wait(0.1)
+        here.open_circuit()
+        with pytest.raises(ServiceFailedError):
+            await task
+
+    here.run(opens_meanwhile())
+    assert [event.kind for event in here.events] == ["retry", "circuit_opened"]
+
+
+def test_a_call_that_times_out_before_it_is_sent_is_not_reported_as_rejected(world: NewWorld) -> None:
+    here = world()
+    here.error(timeout=0)
+
+    assert here.events == []

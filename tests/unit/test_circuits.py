@@ -6,6 +6,7 @@ import pytest
 
 from tier0.client.circuits import MAX_CIRCUITS, RETRY_BUDGET_LIMIT, Circuit, Circuits
 from tier0.client.errors import CircuitOpenError
+from tier0.client.events import ClientEvent, Reporter
 from tier0.client.options import ClientOptions
 
 
@@ -79,3 +80,16 @@ def test_an_open_circuit_is_kept_as_long_as_a_closed_one_can_be_forgotten() -> N
     assert circuits.state("0") == "closed", "all others are open, so the oldest one is forgotten"
     assert circuits.state("1") == "open"
     assert circuits.get("newest") is newest
+
+
+def test_the_events_of_a_circuit_name_its_model() -> None:
+    events: list[ClientEvent] = []
+    options = ClientOptions(failure_threshold=2, reset_timeout=7.0)
+    circuits = Circuits(options, lambda: 0.0, Reporter(events.append))
+    circuit = circuits.get("http://user:secret@host/churn/", "churn")
+
+    open_(circuit)
+
+    assert events == [
+        ClientEvent(kind="circuit_opened", url="http://host/churn/", model="churn", delay=7.0, rejections=0)
+    ]

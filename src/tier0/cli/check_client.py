@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -52,6 +53,7 @@ def check_client(
 
     raise_on_interrupt()
     import_from_here()
+    logging.getLogger("tier0.client").addHandler(logging.NullHandler())  # every check would print its events
     with shown_as_data():
         verdict = run_checks(
             settings.client, settings.declare, only=names_in(only), on_fail="return", tell=print_result

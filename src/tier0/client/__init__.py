@@ -15,6 +15,7 @@ from tier0.client.errors import (
     TimedOutError,
     TransportError,
 )
+from tier0.client.events import ClientEvent
 from tier0.client.sync_client import SyncBentoMLClient
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "CircuitBreaker",
     "CircuitOpenError",
     "ClientError",
+    "ClientEvent",
     "ClientUsageError",
     "InvalidAnswerError",
     "InvalidDataError",

@@ -15,6 +15,7 @@ from tier0.client.circuits import Circuits
 from tier0.client.connections import Connections, import_late_imports
 from tier0.client.endpoints import Endpoints
 from tier0.client.errors import CircuitOpenError, ClientUsageError, InvalidDataError
+from tier0.client.events import Reporter
 from tier0.client.health import check_health
 from tier0.client.options import ClientOptions
 from tier0.client.tracing import CallTrace, SafeTracer, find_opentelemetry, new_trace_id, outcome_of
@@ -22,6 +23,7 @@ from tier0.client.wire import Prediction, decode_mapping, decode_prediction, enc
 
 if TYPE_CHECKING:
     from tier0.client.breaker import State
+    from tier0.client.events import ClientEvent
     from tier0.client.tracing import BeginSpan, Tracer
     from tier0.contract.contract import Contract
 
@@ -56,6 +58,9 @@ class BentoMLClient:
         contract: routes and format of the services, if they differ from Tier0's; see also `for_service`.
         tracer: records each call when it has ended, e.g. `tier0.client.opik_tracer.OpikTracer`. Closing the
             client flushes the tracer but does not close it.
+        on_event: called with a `tier0.client.ClientEvent` at each retry, change of a circuit's state and
+            rejected call, e.g. to count them. It must not block. Its first error is logged, and does not
+            affect the call.
         idempotent: whether a request may be sent twice. If False, a request that the service may have
             received is not retried. True.
         clock: monotonic clock.
@@ -83,6 +88,7 @@ class BentoMLClient:
         model_endpoints: Mapping[str, str] | None = None,
         contract: Contract | None = None,
         tracer: Tracer | None = None,
+        on_event: Callable[[ClientEvent], object] | None = None,
         idempotent: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -106,7 +112,7 @@ class BentoMLClient:
         self._endpoints = Endpoints.resolve(base_url, model_endpoints)
         self._policy = CallPolicy(self._options, clock, sleep, rng)
         self._clock = clock
-        self._circuits = Circuits(self._options, clock)
+        self._circuits = Circuits(self._options, clock, Reporter(on_event))
         self._connections: Connections | None = None
         self._closed = False
         self._tracer = None if tracer is None else SafeTracer(tracer)
@@ -248,10 +254,12 @@ class BentoMLClient:
 
     def _raise_if_open(self, model: str | None) -> None:
         """Reject a call before its body is encoded, so that a rejection takes almost no time."""
+        circuit = self._circuits.get(self._endpoints.url(model, ""), model)
         try:
-            self._circuits.get(self._endpoints.url(model, "")).breaker.raise_if_open()
+            circuit.breaker.raise_if_open()
         except CircuitOpenError as rejection:
             rejection.request_id = new_trace_id()
+            circuit.events.reject(rejection)
             raise
 
     async def _call(
@@ -286,7 +294,7 @@ class BentoMLClient:
                 find_opentelemetry()
             )  # the application may have imported it since the last call
         endpoints, attempt_timeout = self._endpoints, self._options.attempt_timeout
-        circuit = self._circuits.get(endpoints.url(model, ""))
+        circuit = self._circuits.get(endpoints.url(model, ""), model)
         call = Call(
             Request(method, endpoints.url(model, route), endpoints.service(model), body, decode),
             self._policy,

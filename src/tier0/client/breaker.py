@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Literal
 
-from tier0.client.errors import CircuitOpenError
+from tier0.client.errors import CircuitOpenError, ClientError
 
 State = Literal["closed", "open", "half_open"]
+OnChange = Callable[[State, ClientError | None], None]
+"""Receives each new state, and the failure that opened the circuit; must not raise an error."""
 PROBE_RETRY_AFTER = 1.0
 """Seconds after which to retry a call that was rejected because another call was probing the service."""
 
@@ -23,18 +26,20 @@ class Permit:
         """Report that the service works."""
         self._settle("success")
 
-    def fail(self) -> None:
-        """Report that the service failed."""
-        self._settle("failure")
+    def fail(self, failure: ClientError | None = None) -> None:
+        """Report that the service failed, and how."""
+        self._settle("failure", failure)
 
     def release(self) -> None:
         """Return the permit without a result about the service."""
         self._settle(None)
 
-    def _settle(self, result: Literal["success", "failure"] | None) -> None:
+    def _settle(
+        self, result: Literal["success", "failure"] | None, failure: ClientError | None = None
+    ) -> None:
         breaker, self._breaker = self._breaker, None
         if breaker is not None:
-            breaker._settle(self._generation, result)  # noqa: SLF001 - the two classes are one state machine
+            breaker._settle(self._generation, result, failure)  # noqa: SLF001 - the two classes are one state machine
 
 
 class CircuitBreaker:
@@ -48,12 +53,20 @@ class CircuitBreaker:
         failure_threshold: consecutive failures that open the circuit; at least 1.
         reset_timeout: seconds for which the circuit stays open before the first probe; at least 0.
         clock: monotonic clock, in seconds.
+        on_change: receives each change of state.
 
     Raises:
         ValueError: an argument is too small.
     """
 
-    def __init__(self, *, failure_threshold: int, reset_timeout: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        failure_threshold: int,
+        reset_timeout: float,
+        clock: Callable[[], float],
+        on_change: OnChange | None = None,
+    ) -> None:
         if failure_threshold < 1:
             raise ValueError(f"failure_threshold must be 1 or more, got {failure_threshold}")
         if reset_timeout < 0:
@@ -61,6 +74,9 @@ class CircuitBreaker:
         self._failure_threshold = failure_threshold
         self._reset_timeout = reset_timeout
         self._clock = clock
+        self._on_change = on_change
+        self._last_failure: ClientError | None = None
+        self._reason = ""
         self._state: State = "closed"
         self._generation = 0
         self._failures = 0
@@ -80,11 +96,11 @@ class CircuitBreaker:
                 probe.
         """
         if self._state == "open" and (left := self._opened + self._reset_timeout - self._clock()) > 0:
-            raise CircuitOpenError(
+            raise self._rejection(
                 f"the circuit is open after {self._failure_threshold} consecutive failures; "
                 f"the next request may be sent in {left:.1f} s",
                 retry_after=left,
-            )
+            ) from self._last_failure
 
     def acquire(self) -> Permit:
         """Return a permit to send one request.
@@ -97,14 +113,25 @@ class CircuitBreaker:
             self._change("half_open")
         if self._state == "half_open":
             if self._probing:
-                raise CircuitOpenError(
+                raise self._rejection(
                     "the circuit is half-open, and another call is probing the service",
                     retry_after=min(PROBE_RETRY_AFTER, self._reset_timeout),
-                )
+                ) from self._last_failure
             self._probing = True
         return Permit(self, self._generation)
 
-    def _settle(self, generation: int, result: Literal["success", "failure"] | None) -> None:
+    def _rejection(self, message: str, retry_after: float) -> CircuitOpenError:
+        """Return the error of a rejected request, with the failure that opened the circuit."""
+        return CircuitOpenError(
+            f"{message}{self._reason}", retry_after=retry_after, last_failure=self._last_failure
+        )
+
+    def _settle(
+        self,
+        generation: int,
+        result: Literal["success", "failure"] | None,
+        failure: ClientError | None,
+    ) -> None:
         if generation != self._generation:
             return
         self._probing = False
@@ -116,6 +143,9 @@ class CircuitBreaker:
             self._failures += 1
             if self._state == "half_open" or self._failures >= self._failure_threshold:
                 self._opened = self._clock()
+                # Without its traceback, whose frames hold the body of a request.
+                self._last_failure = copy.copy(failure)
+                self._reason = "" if failure is None else f" (last failure: {failure.summary})"
                 self._change("open")
 
     def _change(self, state: State) -> None:
@@ -123,3 +153,5 @@ class CircuitBreaker:
         self._generation += 1
         self._failures = 0
         self._probing = False
+        if self._on_change is not None:
+            self._on_change(state, self._last_failure)

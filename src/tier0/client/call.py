@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import httpx
 
 from tier0.client.connections import CONNECTION_ERRORS, describe_error
-from tier0.client.endpoints import without_credentials
+from tier0.client.endpoints import without_credentials, without_secrets
 from tier0.client.errors import (
     CallerError,
     CircuitOpenError,
@@ -111,8 +111,8 @@ class Request(Generic[Result]):
 
     @property
     def shown_url(self) -> str:
-        """The URL without credentials, for messages."""
-        return without_credentials(self.url)
+        """The URL without credentials and query, for messages."""
+        return without_secrets(self.url)
 
 
 @dataclass(slots=True)
@@ -158,10 +158,12 @@ class Call(Generic[Result]):
             try:
                 permit = await self._admit()
             except (CircuitOpenError, PoolSaturatedError, TimedOutError) as rejection:
-                if failure is None:
-                    rejection.request_id = self.request_id
-                    raise
-                raise failure from failure.__cause__  # the attempt that was sent explains more
+                if failure is not None:
+                    raise failure from failure.__cause__  # the attempt that was sent explains more
+                rejection.request_id = self.request_id
+                if isinstance(rejection, CircuitOpenError):
+                    self.circuit.events.reject(rejection)
+                raise
             try:
                 return await self._send(permit)
             except ClientError as error:
@@ -173,6 +175,7 @@ class Call(Generic[Result]):
             if delay is None or not self._can_retry_after(delay):
                 raise failure
             self.circuit.retry_budget -= 1
+            self.circuit.events.retry(self.request.shown_url, failure, delay)
             await self.policy.sleep(delay)
 
     def _can_retry_after(self, delay: float) -> bool:
@@ -282,21 +285,27 @@ class Call(Generic[Result]):
                 if clock() - start > limit:  # no timer can end the decoding, which blocks the event loop
                     raise TimeoutError  # noqa: TRY301
         except asyncio.CancelledError:
-            if had_full_time and clock() - start >= LATE_CANCELLATION * limit:
-                permit.fail()
+            waited = clock() - start
+            if had_full_time and waited >= LATE_CANCELLATION * limit:
+                message = f"{request.shown_url}: no complete response within {waited:.2f} s (call cancelled)"
+                permit.fail(TimedOutError(message, **facts))
             raise
         except TimeoutError as problem:
-            if had_full_time:
-                permit.fail()
             message = f"{request.shown_url}: no complete response within {limit:.2f} s"
-            raise TimedOutError(message, **facts) from problem
+            failure: ClientError = TimedOutError(message, **facts)
+            if had_full_time:
+                permit.fail(failure)
+            raise failure from problem
         except CONNECTION_ERRORS as problem:
-            permit.fail()
-            raise TransportError(f"{request.shown_url}: {describe_error(problem)}", **facts) from problem
+            message = f"{request.shown_url}: {describe_error(problem)}"
+            failure = TransportError(message, reason=type(problem).__name__, **facts)
+            permit.fail(failure)
+            raise failure from problem
         except InvalidAnswerError as problem:
-            permit.fail()
             message = f"{request.shown_url}: {problem}"
-            raise InvalidAnswerError(message, status=attempt.status, **facts) from None
+            failure = InvalidAnswerError(message, status=attempt.status, **facts)
+            permit.fail(failure)
+            raise failure from None
         if attempt.status not in OK:
             raise _status_error(request.shown_url, response, permit, facts)
         permit.succeed()
@@ -325,8 +334,9 @@ def _status_error(url: str, response: httpx.Response, permit: Permit, facts: dic
         "retry_after": parse_retry_after(response.headers.get("Retry-After")),
     }
     if status >= SERVER_ERROR:
-        permit.fail()
-        return ServiceFailedError(message, **facts)
+        failure = ServiceFailedError(message, **facts)
+        permit.fail(failure)
+        return failure
     if status == TOO_MANY_REQUESTS:
         return RateLimitedError(message, **facts)
     permit.succeed()

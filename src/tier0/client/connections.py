@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
+from typing import Any
 
 import httpx
 
@@ -137,6 +138,13 @@ class _HttpClient(httpx.AsyncClient):
             follow_redirects=False,
             event_hooks={"response": [_remove_location]},
         )
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send a request; a user name and a password in its URL become a header, since httpx logs the URL."""
+        if request.url.userinfo:
+            options["auth"] = httpx.BasicAuth(request.url.username, request.url.password)
+            request.url = request.url.copy_with(userinfo=b"")
+        return await super().send(request, **options)
 
     @property  # type: ignore[misc]  # read-only here
     def cookies(self) -> httpx.Cookies:

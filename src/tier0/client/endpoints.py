@@ -129,3 +129,8 @@ def _checked_url(url: str, source: str) -> str:
 def without_credentials(url: str) -> str:
     """Return *url* without a user name and password."""
     return CREDENTIALS.sub("//", url)
+
+
+def without_secrets(url: str) -> str:
+    """Return *url* as it may be shown: without a user name, a password and a query, which may hold a key."""
+    return re.split("[?#]", without_credentials(url), maxsplit=1)[0]

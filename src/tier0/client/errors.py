@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ClientError(Exception):
     """Base class of all errors of the client.
@@ -12,6 +14,7 @@ class ClientError(Exception):
         status: HTTP status of the last response; None without one.
         request_id: id that all requests of the call carried as ``X-Request-ID``.
         server_message: the server's own description of the problem.
+        reason: class of the problem with the connection, such as ``ConnectError``; empty for other problems.
     """
 
     def __init__(
@@ -23,6 +26,7 @@ class ClientError(Exception):
         status: int | None = None,
         request_id: str = "",
         server_message: str = "",
+        reason: str = "",
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -30,10 +34,26 @@ class ClientError(Exception):
         self.status = status
         self.request_id = request_id
         self.server_message = server_message
+        self.reason = reason
+
+    @property
+    def summary(self) -> str:
+        """Class and status or reason; unlike the message, without text of the service."""
+        details = self.reason if self.status is None else f"status {self.status}"
+        return f"{type(self).__name__} ({details})" if details else type(self).__name__
 
 
 class CircuitOpenError(ClientError):
-    """The circuit is open; the call sent no request."""
+    """The circuit is open; the call sent no request.
+
+    Attributes:
+        last_failure: failure that opened the circuit, which is also the cause of this error; None if it is
+            unknown.
+    """
+
+    def __init__(self, message: str, *, last_failure: ClientError | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.last_failure = last_failure
 
 
 class TransportError(ClientError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import email.utils
 import json
 import math
+import reprlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,11 +14,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from tier0.client.errors import InvalidAnswerError, InvalidDataError
 from tier0.client.transport import check_containers
+from tier0.core.json_values import NotJsonError, as_list, columns_of, json_value, python_value
 from tier0.core.outputs import PARTS
 
 MAX_DEPTH = 100
 """Nested lists and objects in a response; Python's JSON encoder is recursive, and fails at about 1000."""
 EMPTY_DATA = "the data is empty: expected rows, records, an array or a DataFrame"
+USABLE = "Use numbers, text, booleans, dates and None"
 
 if TYPE_CHECKING:
     from tier0.contract.contract import Contract
@@ -36,22 +40,29 @@ class Prediction(TypedDict, total=False):
 def encode(data: Any, contract: Contract | None = None) -> tuple[bytes, int | None]:
     """Return the body of a request, and the number of its rows, or None if that is unknown.
 
+    Values of numpy, pandas, polars and Arrow become what their Python values would become: a missing value
+    (None, NaN, NA, NaT) null, and a date or time ISO 8601 (see `tier0.core.json_values`).
+
     Args:
         data: rows (lists, or an array of shape (rows, features)), records (mappings keyed by column, or one
-            of them), a DataFrame, or a complete body, which is a mapping with the contract's key of the
-            features (``features`` by default). NaN becomes null.
+            of them), a DataFrame of pandas or polars, an Arrow table, or a complete body, which is a mapping
+            with the contract's key of the features (``features`` by default).
         contract: format of the requests; Tier0's own if None.
 
     Raises:
-        InvalidDataError: the data cannot be written as JSON, or not in the contract's format.
+        InvalidDataError: the data cannot be written as JSON, or not in the contract's format; the message
+            names column, row and value.
     """
-    body, features = _default_body(data) if contract is None else _contract_body(contract, data)
+    try:
+        body, features, columns = _default_body(data) if contract is None else _contract_body(contract, data)
+    except NotJsonError as problem:
+        raise _not_json(problem, None, []) from problem
     try:
         content = _dump(body)
+    except NotJsonError as problem:
+        raise _not_json(problem, features, columns) from problem
     except (TypeError, ValueError, RecursionError) as problem:
-        raise InvalidDataError(
-            f"the data cannot be sent as JSON: {problem}. Use numbers, text, booleans and None."
-        ) from problem
+        raise InvalidDataError(f"the data cannot be sent as JSON: {problem}. {USABLE}.") from problem
     return content, _count_rows(features)
 
 
@@ -60,28 +71,25 @@ def _count_rows(features: Any) -> int | None:
     return len(features) if isinstance(features, (list, tuple)) else None
 
 
-def _default_body(data: Any) -> tuple[dict[str, Any], Any]:
-    """Return the body for a service of Tier0, which accepts rows and records, and its features."""
+def _default_body(data: Any) -> tuple[dict[str, Any], Any, list[str]]:
+    """Return the body for a service of Tier0, which accepts rows and records; its features, and columns."""
+    body = {"features": data}
     if isinstance(data, Mapping):
         body = dict(data) if "features" in data else {"features": [dict(data)]}
-    elif _is_frame(data):
-        body = {
-            "features": data.astype(object).to_numpy().tolist(),
-            "columns": [str(name) for name in data.columns],
-        }
-    else:
-        body = {"features": data}
-    if hasattr(body["features"], "tolist"):
-        body["features"] = body["features"].tolist()
-    if _count_rows(body["features"]) == 0:
+    columns: list[str] = []
+    if (table := _table(body["features"])) is not None:
+        columns, body["features"] = table
+        body.setdefault("columns", columns)
+    features = body["features"] = as_list(body["features"])
+    if _count_rows(features) == 0:
         raise InvalidDataError(EMPTY_DATA)
-    return body, body["features"]
+    return body, features, columns
 
 
-def _contract_body(contract: Contract, data: Any) -> tuple[Any, Any]:
-    """Return the body in the contract's format, and its rows, which are None for a complete body."""
+def _contract_body(contract: Contract, data: Any) -> tuple[Any, Any, list[str]]:
+    """Return the body in the contract's format, its rows, which are None for a complete body, and columns."""
     if isinstance(data, Mapping) and contract.features and contract.features.partition(".")[0] in data:
-        return data, None
+        return data, None, []
     columns, rows = _columns_and_rows(data)
     if contract.one_row and len(rows) != 1:
         raise InvalidDataError(
@@ -94,20 +102,20 @@ def _contract_body(contract: Contract, data: Any) -> tuple[Any, Any]:
         raise InvalidDataError("this service requires the names of columns: pass records or a DataFrame")
     if not columns and contract.columns is not None:
         contract = replace(contract, columns=None)
-    return contract.body(columns, rows), rows
+    return contract.body(columns, rows), rows, columns
 
 
 def _columns_and_rows(data: Any) -> tuple[list[str], list[list[Any]]]:
     """Return the names of the columns, which are empty for rows without names, and the rows."""
-    if _is_frame(data):
-        return [str(name) for name in data.columns], data.astype(object).to_numpy().tolist()
-    data = data.tolist() if hasattr(data, "tolist") else [data] if isinstance(data, Mapping) else data
-    if not data:
-        raise InvalidDataError(EMPTY_DATA)
+    if (table := _table(data)) is not None:
+        return table
+    data = [data] if isinstance(data, Mapping) else as_list(data)
     if not isinstance(data, (list, tuple)):
         raise InvalidDataError(
             f"invalid data of type {type(data).__name__}: expected rows, records, an array or a DataFrame"
         )
+    if not data:
+        raise InvalidDataError(EMPTY_DATA)
     if not isinstance(data[0], Mapping):
         return [], [_row(row) for row in data]
     columns = list(data[0])
@@ -116,46 +124,77 @@ def _columns_and_rows(data: Any) -> tuple[list[str], list[list[Any]]]:
             raise InvalidDataError(
                 f"record {index} has other columns than record 0 ({', '.join(map(str, columns))})"
             )
-    return columns, [[record[name] for name in columns] for record in data]
+    return [str(name) for name in columns], [[record[name] for name in columns] for record in data]
 
 
 def _row(row: Any) -> list[Any]:
     """Return a row as a list; a single value is a row with one feature."""
-    if isinstance(row, (list, tuple)):
-        return list(row)
-    return row.tolist() if hasattr(row, "tolist") else [row]
+    values = as_list(row)
+    return list(values) if isinstance(values, (list, tuple)) else [values]
 
 
-def _is_frame(data: Any) -> bool:
-    return hasattr(data, "columns") and hasattr(data, "to_numpy")
+def _table(data: Any) -> tuple[list[str], list[list[Any]]] | None:
+    """Return the names of the columns and the rows of a DataFrame or an Arrow table; None for other data."""
+    table = None if isinstance(data, (list, tuple, str)) else columns_of(data)
+    if table is None:
+        return None
+    names, columns = table
+    if len(set(names)) < len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise InvalidDataError(
+            f"more than one column is named {twice!r}: rename it, since a request names each column once"
+        )
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    if not rows:
+        raise InvalidDataError(EMPTY_DATA)
+    return names, rows
 
 
 def _dump(body: Any) -> bytes:
+    """Return JSON; only a body that Python's encoder does not accept, e.g. one with NaN, is converted first.
+
+    Raises:
+        NotJsonError: JSON cannot represent a value.
+    """
     try:
-        return json.dumps(body, allow_nan=False, separators=(",", ":"), default=_plain).encode()
-    except ValueError:
-        return json.dumps(_without_nan(body), allow_nan=False, separators=(",", ":"), default=_plain).encode()
+        return json.dumps(body, allow_nan=False, separators=(",", ":"), default=python_value).encode()
+    except (TypeError, ValueError):
+        return json.dumps(json_value(body), allow_nan=False, separators=(",", ":")).encode()
 
 
-def _plain(value: Any) -> Any:
-    """Return a numpy scalar or array as a number or list, and a missing value of pandas as None."""
-    if type(value).__name__ in {"NAType", "NaTType"}:
-        return None
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be represented in JSON")
+def _not_json(problem: NotJsonError, features: Any, columns: list[str]) -> InvalidDataError:
+    """Return the error for a value that cannot be sent, with its column and row, and a remedy."""
+    place, value = _first_invalid(features, columns) or ("the data", problem.value)
+    kind = "infinite number" if isinstance(value, float) else type(value).__name__
+    return InvalidDataError(
+        f"{place} contains a value that cannot be sent as JSON: {reprlib.repr(value)} ({kind}). "
+        f"{_remedy(value)}."
+    )
 
 
-def _without_nan(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return value
+def _first_invalid(features: Any, columns: list[str]) -> tuple[str, Any] | None:
+    """Return column and row of the first value that cannot be sent, and the value; None if no row has one."""
+    for index, row in enumerate(features if isinstance(features, (list, tuple)) else []):
+        is_sequence = isinstance(row, (list, tuple)) or bool(getattr(row, "shape", ()))
+        cells = row.items() if isinstance(row, Mapping) else enumerate(row if is_sequence else [row])
+        for key, cell in cells:
+            try:
+                json_value(cell)
+            except NotJsonError as problem:
+                return f"column {columns[key] if columns else key!r} of row {index}", problem.value
+    return None
+
+
+def _remedy(value: Any) -> str:
+    if isinstance(value, float):
+        return "Replace infinite values"
+    if isinstance(value, complex):
+        return "Send the real and the imaginary part as two columns"
+    if isinstance(value, dt.timedelta) or type(value).__name__ == "timedelta64":
+        return "Convert it to a number, such as its seconds"
+    if isinstance(value, bytes):
+        return "Decode it to text"
+    return USABLE
 
 
 def decode_prediction(content: bytes, rows: int | None, contract: Contract | None = None) -> Prediction:

@@ -14,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.core.errors import InvalidRowError, RegistrationError, Tier0Error
+from tier0.core.json_values import is_missing
 from tier0.core.outputs import PARTS
 from tier0.golden.edge_cases import MARGIN, Predict, edge_case_rows, synthetic_rows
 from tier0.golden.examples import as_container
@@ -589,7 +590,7 @@ def _rows_of(examples: Any, signature: Signature) -> list[list[Any]]:
 
 
 def _json_value(value: Any) -> Any:
-    if value is None or type(value).__name__ in {"NAType", "NaTType"} or value != value:  # noqa: PLR0124 - NaN of any kind
+    if is_missing(value):
         return None
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float) and math.isinf(value):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tier0.core.errors import Tier0Error
+from tier0.core.json_values import MISSING_TYPES
 
 JSON_KINDS = "biufUTO"
 """Kinds of numpy dtypes whose values JSON can represent; of objects, each one is converted."""
@@ -59,7 +60,7 @@ def _as_json(value: Any, what: str) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
         array = np.asarray(value)
         return as_rows(array, what) if array.dtype.kind != "O" else _as_json(array.tolist(), what)
-    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+    if value is None or type(value).__name__ in MISSING_TYPES:
         return None
     if isinstance(value, (list, tuple)):
         return [_as_json(item, what) for item in value]
