@@ -96,7 +96,7 @@ defects: $(READY) $(PEER) ## every defect of the list in a deployment, and the c
 torture: $(READY) $(PEER) ## kills at any moment, full disks, eight runs at once, load with faults, wrong requests: half an hour
 	TIER0_KILLS=$${TIER0_KILLS:-100} TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/plugin/test_torture.py tests/e2e/test_long_ones.py -o timeout=0 $(ARGS)
 
-fuzz: $(READY) ## files and responses of any form, for FUZZ_SECONDS (240); continues in reports/fuzz/
+fuzz: $(READY) ## generated files, responses, requests and clients, for FUZZ_SECONDS (240); adds up in reports/fuzz.json
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 docs: $(READY) ## the reference pages in docs/, generated from the code

@@ -16,7 +16,7 @@ from syrupy.assertion import SnapshotAssertion
 from tier0.core.event_log import EventLog
 from tier0.core.events import CheckDone
 from tier0.core.secrets import Secrets
-from tier0.core.verdict import CheckResult
+from tier0.core.verdict import MAX_MESSAGE, CheckResult
 from tier0.golden.rows import GoldenRows
 from tier0.pipeline.study import METRICS
 from tier0.report import drawings
@@ -187,6 +187,24 @@ def test_a_secret_that_was_cut_off_is_hidden(secret: str, kept: int) -> None:
     for cut in (f"said {secret[:kept]}", f"said {secret[:kept]}…", f"…{secret[-kept:]} was said"):
         assert secret[: min(kept, 12)] not in secrets.hide(cut)
         assert secret[-min(kept, 12) :] not in secrets.hide(cut) or secret[-12:] in secret[:-1]
+
+
+@pytest.mark.parametrize("part", [slice(12), slice(-12, None)])
+def test_a_text_full_of_parts_of_a_secret_takes_no_time(part: slice) -> None:
+    secret = "tok-0123456789-abcdefghij"
+
+    assert Secrets({"A_TOKEN": secret}).hide(secret[part] * 100_000) == "(A_TOKEN hidden)" * 100_000
+
+
+def test_a_result_quotes_a_service_up_to_a_limit() -> None:
+    long, short = "a" * 2_000_000, ["a" * 100, {"b": 1}]
+
+    result = CheckResult("parity.golden_rows", "fail", long, {"text": long, "list": [long], "short": short})
+
+    limited = result.without(Secrets({}))
+    assert len(limited.message) == MAX_MESSAGE
+    assert all(len(limited.evidence[name]) < MAX_MESSAGE + 100 for name in ("text", "list"))
+    assert limited.evidence["short"] == short
 
 
 def test_secrets_are_those_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,16 +64,7 @@ class Secrets:
         for form, name in self._names.items():
             if len(form) <= MIN_FRAGMENT:
                 continue
-            start = 0
-            while (start := text.find(form[:MIN_FRAGMENT], start)) >= 0:
-                text = text[:start] + name + text[start + _common_prefix_length(form, text[start:]) :]
-                start += len(name)
-            end = len(text)
-            while (found := text.rfind(form[-MIN_FRAGMENT:], 0, end)) >= 0:
-                end = found + MIN_FRAGMENT
-                length = _common_prefix_length(form[::-1], text[:end][::-1])
-                text = text[: end - length] + name + text[end:]
-                end -= length
+            text = _without_ends(_without_starts(text, form, name), form, name)
         return text
 
     def _forms(self) -> dict[str, str]:
@@ -102,6 +93,27 @@ class Secrets:
         for name, value in self._headers.items():
             yield name, value
             yield from ((name, word) for word in value.split()[1:])
+
+
+def _without_starts(text: str, secret: str, name: str) -> str:
+    """Replace the start of a secret, wherever it is in a text."""
+    kept: list[str] = []
+    end = 0
+    while (start := text.find(secret[:MIN_FRAGMENT], end)) >= 0:
+        kept += [text[end:start], name]
+        end = start + _common_prefix_length(secret, text[start : start + len(secret)])
+    return "".join([*kept, text[end:]])
+
+
+def _without_ends(text: str, secret: str, name: str) -> str:
+    """Replace the end of a secret, wherever it is in a text."""
+    kept: list[str] = []
+    start = len(text)
+    while (found := text.rfind(secret[-MIN_FRAGMENT:], 0, start)) >= 0:
+        end = found + MIN_FRAGMENT
+        kept += [text[end:start], name]
+        start = end - _common_prefix_length(secret[::-1], text[max(0, end - len(secret)) : end][::-1])
+    return "".join([text[:start], *reversed(kept)])
 
 
 def _common_prefix_length(first: str, second: str) -> int:

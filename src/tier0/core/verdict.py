@@ -36,6 +36,10 @@ WORDS: Mapping[str, str] = {
 }
 """Word for each status and verdict in everything that people read."""
 EXIT_STATUS: Mapping[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 2}
+MAX_MESSAGE = 50_000
+"""Characters of a message, which quotes what a service responded."""
+MAX_EVIDENCE = 1_000_000
+"""Characters of one fact of the evidence."""
 PARITY = "parity.golden_rows"
 HOW_TO_GET_GOLDEN_ROWS = (
     "pass --golden FILE, or --model TAG with --store DIR; to accept a run without them, "
@@ -134,8 +138,10 @@ class CheckResult:
         }
 
     def without(self, secrets: Secrets) -> CheckResult:
-        """Return a copy without secrets, which a service or a client may have printed."""
-        return CheckResult(**secrets.hide(vars(self)))
+        """Return a copy of limited size without secrets, which a service or a client may have printed."""
+        evidence = {name: _limited(value) for name, value in self.evidence.items()}
+        limited = {**vars(self), "message": self.message[:MAX_MESSAGE], "evidence": evidence}
+        return CheckResult(**secrets.hide(limited))
 
     def explain(self) -> str:
         """Return the message, the likely causes and the command that reproduces the failure."""
@@ -144,6 +150,12 @@ class CheckResult:
         if self.reproduce:
             parts.append(f"  Reproduce with: {self.reproduce}")
         return "\n".join(parts)
+
+
+def _limited(value: Any) -> Any:
+    """Return a value of evidence, or the start of its text if it is too long for a report."""
+    text = value if isinstance(value, str) else repr(value)
+    return value if len(text) <= MAX_EVIDENCE else f"{text[:MAX_MESSAGE]}… ({len(text):,} characters)"
 
 
 class Conclusion(NamedTuple):

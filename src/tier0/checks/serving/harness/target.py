@@ -29,6 +29,8 @@ from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError,
 from tier0.golden.rows import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 
 MAX_SHOWN = 300
+MAX_HIDDEN = 10_000
+"""Characters in which secrets are searched before a text is shortened to `MAX_SHOWN`."""
 MAX_SINGLE_ROWS = 30
 MASK = "…"
 REFUSED = range(400, 500)
@@ -345,8 +347,8 @@ class Target:
 
     def answer_of(self, response: httpx.Response, body: Any) -> Any:
         """Return the body of a response to a well-formed request; see `ask_body`."""
-        evidence = {"status": response.status_code, "body": self.excerpt(response.text)}
-        if response.is_redirect:
+        evidence = {"status": response.status_code, "body": self.quote(response)}
+        if response.has_redirect_location:
             evidence["location"] = self.excerpt(response.headers["location"])
         if not response.is_success:
             raise self._no_prediction(response, evidence, body)
@@ -367,7 +369,7 @@ class Target:
             raise RefusedError(
                 f"a well-formed request was refused with status {response.status_code} and an error in the "
                 "body: "
-                f"{self.excerpt(response.text)}",
+                f"{self.quote(response)}",
                 evidence=evidence,
                 causes=REFUSALS,
                 reproduce=self.curl(body),
@@ -377,7 +379,7 @@ class Target:
 
     def _no_prediction(self, response: httpx.Response, evidence: dict[str, Any], body: Any) -> Exception:
         status = response.status_code
-        message = f"a well-formed request got status {status}: {self.excerpt(response.text)}"
+        message = f"a well-formed request got status {status}: {self.quote(response)}"
         if status in UNREACHABLE and self.process is None:
             return UnansweredError(message)
         kind = NoPredictionError
@@ -488,7 +490,12 @@ class Target:
 
     def excerpt(self, text: str) -> str:
         """Return the start of a text, without secrets; a mask if values of rows are hidden."""
-        return MASK if self.mask else self.hide(text)[:MAX_SHOWN]
+        return MASK if self.mask else self.hide(text[:MAX_HIDDEN])[:MAX_SHOWN]
+
+    def quote(self, response: httpx.Response) -> str:
+        """Return the start of a response's body; see `excerpt`."""
+        start = response.content[:MAX_HIDDEN]
+        return self.excerpt(start.decode(response.encoding or "utf-8", errors="replace"))
 
     def curl(self, body: Any, content_type: str = "application/json") -> str:
         """Return the shell command that sends *body*, without the user's headers."""
