@@ -15,6 +15,7 @@ import pytest
 
 from tier0 import pytest_client_fixture
 from tier0.core.catalogue import CATALOGUE, select_checks
+from tier0.core.display import line, terminal
 from tier0.core.errors import Tier0Error, first_line, missing_extra
 from tier0.core.event_log import EventLog, Recorded
 from tier0.core.secrets import Secrets
@@ -75,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
     secrets = config.stash[SECRETS_KEY] = Secrets(os.environ, settings.read("header"))
     opened = getattr(config, "workerinput", {}).get("tier0_opened")
     config.stash[EVENTS_KEY] = EventLog([_ProgressPrinter(config)], opened=opened, hide=secrets.hide)
-    config.stash[RECORDER_KEY] = RunRecorder(config)
+    config.stash[RECORDER_KEY] = RunRecorder(config, secrets.hide)
     config.pluginmanager.register(config.stash[RECORDER_KEY], "tier0.run")
     config.pluginmanager.register(pytest_client_fixture, "tier0.pytest_client_fixture")
     if pytest_client_fixture.has_pytest_asyncio(config):  # which the module imports
@@ -170,7 +171,7 @@ def _close_examinations() -> None:
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Return the settings that are not at their default, each with its source."""
     changed = config.stash[SETTINGS_KEY].describe()
-    return f"tier0: {changed}" if changed else None
+    return line(f"tier0: {changed}", config.stash[SECRETS_KEY].hide) if changed else None
 
 
 class _ProgressPrinter:
@@ -187,17 +188,18 @@ class _ProgressPrinter:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None or not message or self._config.get_verbosity() < 0:
             return
+        shown = line(f"tier0: {message}", self._config.stash[SECRETS_KEY].hide)
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         if capture is None:
-            _write(reporter, message)
+            _write(reporter, shown)
             return
         with capture.global_and_fixture_disabled():
-            _write(reporter, message)
+            _write(reporter, shown)
 
 
 def _write(reporter: pytest.TerminalReporter, message: str) -> None:
     reporter.ensure_newline()
-    reporter.write_line(f"tier0: {message}")
+    reporter.write_line(message)
     reporter.flush()  # a file, too: its readers see the progress of the run
 
 
@@ -297,23 +299,28 @@ def tier0_events(pytestconfig: pytest.Config) -> EventLog:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remove secrets from a test report, add the server's log to a failure, and attach the test's facts."""
+    """Make a test report fit for display, add the server's log to a failure, and attach the test's facts."""
     report = yield
     stash = item.config.stash
     events, session = stash[EVENTS_KEY], stash.get(SESSION_KEY, None)
+    hide = stash[SECRETS_KEY].hide
     if item.get_closest_marker(MARKER):
         from tier0 import pytest_reporting  # noqa: PLC0415 - only runs with the marker need it
 
-        hide = stash[SECRETS_KEY].hide
+        stash[RECORDER_KEY].own_tests.add(item.nodeid)
         logs = session.logs if session is not None and report.failed else []
         report.sections += [(f"tier0: end of {log}", end) for log, end in logs]
-        pytest_reporting.hide_secrets(report, hide)
+        pytest_reporting.clean_report(report, hide)
         log_ends = "\n".join(f"{log}\n{end}" for log, end in logs)
         problem = call.excinfo.value if call.excinfo is not None else None
         setattr(report, IS_ERROR, report.failed and _ended_in_error(_check_of(item), problem))
         pytest_reporting.attach_facts(item, _check_of(item), problem, report, events, log_ends, hide)
         if session is not None and report.when == "setup":
             session.mark_logs()
+    elif _check_of(item) is not None:
+        from tier0 import pytest_reporting  # noqa: PLC0415 - only tests of checks need it
+
+        pytest_reporting.clean_report(report, hide)
     if events.events and hasattr(item.config, "workeroutput"):
         from tier0 import pytest_reporting  # noqa: PLC0415 - only runs with the marker need it
 
@@ -415,12 +422,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
     terminalreporter.section("tier0")
     verdict = [("verdict", document["sentence"])] if _has_results(document) else []
-    for line in as_lines([*verdict, *summary_rows(events)]):
-        terminalreporter.write_line(line)
-    for note in config.stash[SETTINGS_KEY].ignored:
-        terminalreporter.write_line(note)
+    hide = config.stash[SECRETS_KEY].hide
+    for text in [*as_lines([*verdict, *summary_rows(events)]), *config.stash[SETTINGS_KEY].ignored]:
+        terminalreporter.write_line(line(text, hide))
     for problem in problems:
-        terminalreporter.write_line(problem, red=True)
+        terminalreporter.write_line(terminal(problem, hide), red=True)
 
 
 @pytest.hookimpl(optionalhook=True)

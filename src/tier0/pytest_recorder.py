@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tier0.core.display import Hide, line, terminal
 from tier0.core.event_log import EventLog
 from tier0.core.settings import remove_report
 from tier0.pytest_settings import MARKER, RunSettings
 
 if TYPE_CHECKING:
+    import warnings
+
     from tier0.core.events import Event
     from tier0.report.cut_short import CutShort
     from tier0.runs.session import Session  # noqa: F401 - the string below refers to it
@@ -30,15 +33,22 @@ class RunRecorder:
     """Hooks that pytest calls without the config, and what they recorded.
 
     An xdist worker leaves recording to its controller.
+
+    Args:
+        config: pytest's configuration.
+        hide: removes secrets from a text.
     """
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, hide: Hide) -> None:
         self._config = config
+        self._hide = hide
         self._stash = config.stash
         self.is_worker = hasattr(config, "workerinput")
         self.ended_by: CutShort | None = None
         self.has_other_failures = False
         """Whether anything failed that is not an error of Tier0: a verdict, or a test's own failure."""
+        self.own_tests: set[str] = set()
+        """Ids of the tests of Tier0 that have run in this process."""
         self.problems: list[Event] = []
         """Tests that could not be collected, and crashed processes: events, if the run has tests of Tier0."""
 
@@ -56,6 +66,13 @@ class RunRecorder:
             from tier0 import pytest_reporting  # noqa: PLC0415 - only runs with the marker need it
 
             pytest_reporting.record_report(report, self._stash[EVENTS_KEY])
+
+    @pytest.hookimpl(tryfirst=True)  # before pytest's terminal, and before xdist sends it
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage, nodeid: str) -> None:
+        """Make the text of a test's warning fit for display."""
+        text = str(warning_message.message)
+        if nodeid in self.own_tests and (shown := terminal(text, self._hide)) != text:
+            warning_message.message = Warning(shown)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record that something could not be collected: it may contain tests of Tier0."""
@@ -84,7 +101,7 @@ class RunRecorder:
         self.ended_by = (
             CutShort("interrupted")
             if excinfo.errisinstance(KeyboardInterrupt)
-            else CutShort("stopped", str(excinfo.value))
+            else CutShort("stopped", line(str(excinfo.value), self._hide))
         )
         session = self._stash.get(SESSION_KEY, None)
         if session is not None:
@@ -106,7 +123,8 @@ class RunRecorder:
         if session.exitstatus == pytest.ExitCode.INTERNAL_ERROR:
             return CutShort("internal_error")
         reason = session.shouldfail or session.shouldstop
-        return CutShort("stopped", str(reason or f"pytest ended with status {int(session.exitstatus)}"))
+        reason = reason or f"pytest ended with status {int(session.exitstatus)}"
+        return CutShort("stopped", line(str(reason), self._hide))
 
     def _selects_marker(self) -> bool:
         """Return whether ``-m`` selects the marker: before a report, xdist's controller knows no more."""

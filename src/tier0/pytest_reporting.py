@@ -12,19 +12,20 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from tier0.core.display import as_json, terminal
 from tier0.core.errors import Tier0Error
-from tier0.core.event_log import as_json
 from tier0.core.events import CheckDone, TestDone
 from tier0.core.foreign_text import SKIPPED
 from tier0.core.verdict import CheckResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pytest
 
+    from tier0.core.display import Hide
     from tier0.core.event_log import EventLog
 
+MAX_REPORT_LENGTH = 200_000
+"""Maximum number of characters of a part of pytest's own output, such as what a test printed."""
 MAX_TEXT_LENGTH = 6000
 """Maximum number of characters of a traceback; pytest's own output has the rest."""
 EVENTS, FACTS = "tier0_events", "tier0_facts"
@@ -42,35 +43,44 @@ class _Facts(TypedDict):
     log: str
 
 
-def hide_secrets(report: pytest.TestReport, hide: Callable[[Any], Any]) -> None:
-    """Remove secrets from what pytest shows of a test: failure, output and recorded properties."""
-    report.sections = [(hide(title), hide(text)) for title, text in report.sections]
-    report.user_properties = [(hide(name), hide(value)) for name, value in report.user_properties]
+def clean_report(report: pytest.TestReport, hide: Hide) -> None:
+    """Make what pytest shows of a test fit for display: failure, output and recorded properties.
+
+    Other plugins read the same report for JUnit XML, HTML and their own forms.
+    """
+    report.sections = [(_shown(title, hide), _shown(text, hide)) for title, text in report.sections]
+    report.user_properties = [
+        (_shown(name, hide), _shown(value, hide)) for name, value in report.user_properties
+    ]
     for name in ("wasxfail", "extras"):
         if hasattr(report, name):
             setattr(report, name, hide(getattr(report, name)))
     if isinstance(report.longrepr, tuple):
         path, line, reason = report.longrepr
-        report.longrepr = (path, line, hide(reason))
+        report.longrepr = (path, line, _shown(reason, hide))
     elif report.longrepr is not None:
-        report.longrepr = _hidden(report.longrepr, hide)
+        report.longrepr = _representation(report.longrepr, hide)
 
 
-def _hidden(part: Any, hide: Callable[[Any], Any]) -> Any:
-    """Return a part of pytest's representation of an exception without secrets.
+def _shown(value: Any, hide: Hide) -> Any:
+    return terminal(value, hide, MAX_REPORT_LENGTH) if isinstance(value, str) else hide(value)
+
+
+def _representation(part: Any, hide: Hide) -> Any:
+    """Return a part of pytest's representation of an exception for display.
 
     The structure is kept, because other reports read it and xdist sends it.
     """
     if isinstance(part, (list, tuple)):
-        return type(part)(_hidden(item, hide) for item in part)
+        return type(part)(_representation(item, hide) for item in part)
     if type(part).__module__ == "_pytest._code.code":
         for name, value in list(vars(part).items()):
-            setattr(part, name, _hidden(value, hide))
+            setattr(part, name, _representation(value, hide))
         return part
     if part is None or isinstance(part, (str, int, float)):
-        return hide(part)
-    text = str(part)  # another plugin's representation, which is left alone unless it contains a secret
-    return part if hide(text) == text else hide(text)
+        return _shown(part, hide)
+    text = str(part)  # another plugin's representation, which is left alone unless it must be changed
+    return part if (shown := _shown(text, hide)) == text else shown
 
 
 def attach_facts(
@@ -80,7 +90,7 @@ def attach_facts(
     report: pytest.TestReport,
     events: EventLog,
     log: str,
-    hide: Callable[[Any], Any],
+    hide: Hide,
 ) -> None:
     """Attach the facts about one phase of a test to pytest's report.
 
@@ -108,7 +118,7 @@ def attach_facts(
     attached: dict[str, Any] = {"test": facts, "at": time.monotonic() - events.opened}
     if check is not None and report.when != "teardown" and (report.when == "call" or not report.passed):
         attached["check"] = _facts_of_check(item, check, report, events, log)
-    setattr(report, FACTS, json.dumps(hide(as_json(attached))))
+    setattr(report, FACTS, json.dumps(as_json(attached, hide)))
 
 
 def _message(report: pytest.TestReport, problem: BaseException | None, crash: str | None) -> str:

@@ -40,7 +40,7 @@ SHARES = {
     "check-client": 0.15,
 }
 """Part to its share of the time."""
-HUNG = 2
+HUNG = 4
 """Time limits of an input after which its process is ended."""
 NEW: dict[str, Any] = {
     "next_seed": 0,

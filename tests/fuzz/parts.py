@@ -361,7 +361,7 @@ def serve() -> Server:
     columns = ColumnTransformer([("texts", encoder, ["t", "c"])], remainder="passthrough")
     model = make_pipeline(columns, DecisionTreeClassifier(random_state=0)).fit(rows, [0, 1, 0, 1])
     registered = asyncio.run(tier0.register_model_for_serving(model, "m", examples=rows))
-    server = asyncio.run(tier0.start_bentoml_service(registered))
+    server = asyncio.run(tier0.start_bentoml_service(registered, startup_timeout=90))
     atexit.register(server.stop)
     return server
 
@@ -379,7 +379,7 @@ def ask_our_service(given: dict[str, Any]) -> bool:
     statuses = _statuses(address, given)
     errors = [status for status in statuses if status >= SERVER_ERROR]
     (healthy,) = _statuses(address, HEALTH)
-    log = server.log_around(offset)
+    log = server.log.read_bytes()[offset:].decode(errors="replace")
     if errors or healthy != 200 or TRACEBACK in log:
         raise FindingError(f"our service: {errors[:1] or healthy}", log[-4000:])
     if (grown := server_memory() - served_memory()) > GROWTH_LIMIT:
@@ -480,6 +480,6 @@ PARTS = {
     "requests": Part(grammar.BODIES, [grammar.encoded(grammar.ROWS)], parse_request, 5.0, 400, shrinks=True),
     "client": Part(CALLS, [HEALTHY_CALL], call, 10.0, 40),
     "verify": Part(grammar.verifications(), [HEALTHY_VERIFICATION], ask_service, 30.0, 20),
-    "service": Part(grammar.requests(), [HEALTHY_REQUEST], ask_our_service, 20.0, 40),
+    "service": Part(grammar.requests(), [HEALTHY_REQUEST], ask_our_service, 30.0, 40),
     "check-client": Part(grammar.clients(CHECKS), [HEALTHY_CLIENT], check_client, 150.0, 5),
 }

@@ -34,7 +34,7 @@ def test_the_verdict_is_the_same_everywhere(
     assert (document["verdict"], run.status) == (verdict, status), run.output
     for name, text in run.texts().items():
         if name != "junit.xml":
-            plain = text.replace("\\", "").replace("&#39;", "'")
+            plain = text.replace("\\", "").replace("`", "").replace("&#x27;", "'")
             assert document["sentence"] in plain, name
     failing = {
         case.get("name")

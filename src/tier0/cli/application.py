@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -10,11 +11,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 import typer.core
 
+from tier0.core import display
 from tier0.core.bug_report import internal_error
 from tier0.core.errors import Tier0Error, missing_extra
 from tier0.core.interruption import INTERRUPTED, forget_interrupt
+from tier0.core.secrets import Secrets
 
 INCONCLUSIVE = 2
+HEADERS: dict[str, str] = {}
+"""The headers that the user gave to this command: their values are never printed."""
+SECRETS = Secrets(os.environ, HEADERS)
 
 
 class _Commands(typer.core.TyperGroup):
@@ -37,7 +43,7 @@ class _Commands(typer.core.TyperGroup):
             refuse(str(problem))
         except KeyboardInterrupt:
             forget_interrupt()
-            typer.echo("\nstopped", err=True)
+            say("\nstopped", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except Exception as problem:
             if type(problem).__module__.startswith(("click.", "typer.")):  # a mistake on the command line
@@ -45,7 +51,7 @@ class _Commands(typer.core.TyperGroup):
             if missing := missing_extra(problem):
                 refuse(str(missing))
             if ctx.params["debug"]:
-                typer.echo("".join(traceback.format_exception(problem)), err=True, nl=False)
+                say("".join(traceback.format_exception(problem)), err=True, nl=False)
                 refuse(internal_error(problem))
             hint = f"run `tier0 --debug {ctx.invoked_subcommand} …` for the traceback"
             refuse(internal_error(problem, hint))
@@ -58,7 +64,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"tier0 {import_module('tier0').__version__}")
+        say(f"tier0 {import_module('tier0').__version__}")
         raise typer.Exit
 
 
@@ -92,9 +98,14 @@ def _require_working_directory() -> None:
         refuse("the working directory was deleted: change to a directory that exists")
 
 
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print *text*, which may contain text of a service, a client or a file, for a terminal or a CI log."""
+    typer.echo(display.terminal(text, SECRETS.hide), err=err, nl=nl)
+
+
 def refuse(message: str) -> NoReturn:
     """Print why the command cannot do its work, and exit with status 2."""
-    typer.echo(f"tier0: {message}", err=True)
+    say(f"tier0: {message}", err=True)
     raise typer.Exit(INCONCLUSIVE)
 
 

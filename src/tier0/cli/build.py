@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tier0.cli.application import app, examples, refuse
+from tier0.cli.application import app, examples, refuse, say
 from tier0.cli.parameters import GivenSettings, ModelTags, takes_settings
 from tier0.core.errors import Tier0Error
 from tier0.core.interruption import raise_on_interrupt
@@ -59,9 +59,7 @@ def build(
     raise_on_interrupt()
     shown = (BentoBuilding, BentoBuilt)
     events = EventLog(
-        listeners=[
-            lambda event: typer.echo(f"tier0: {event.message}") if isinstance(event.event, shown) else None
-        ]
+        listeners=[lambda event: say(f"tier0: {event.message}") if isinstance(event.event, shown) else None]
     )
     try:
         built = build_bentos(
@@ -73,8 +71,8 @@ def build(
             events=events,
         )
     except Tier0Error as problem:
-        typer.echo(f"tier0: {problem}", err=True)
+        say(f"tier0: {problem}", err=True)
         raise typer.Exit(problem.exit_status) from None
     for bento in built:
-        typer.echo(f"{bento.name:20} bentoml serve {output_dir.absolute() / bento.name}")
-    typer.echo(f"{'all of them':20} docker compose -f {output_dir / 'compose.yaml'} up --build")
+        say(f"{bento.name:20} bentoml serve {output_dir.absolute() / bento.name}")
+    say(f"{'all of them':20} docker compose -f {output_dir / 'compose.yaml'} up --build")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tier0.cli.application import app, examples, refuse
+from tier0.cli.application import app, examples, refuse, say
+from tier0.cli.foreign_output import shown_as_data
 from tier0.cli.output import client_catalogue_table, print_conclusion, print_result, write_report
 from tier0.cli.parameters import GivenSettings, import_from_here, names_in, takes_settings
 from tier0.core.client_catalogue import CLIENT_GROUPS
@@ -41,7 +42,7 @@ def check_client(
     error).
     """
     if list_:
-        typer.echo(client_catalogue_table())
+        say(client_catalogue_table())
         return
     report = given.begin_report()
     settings = given.merge()
@@ -51,9 +52,10 @@ def check_client(
 
     raise_on_interrupt()
     import_from_here()
-    verdict = run_checks(
-        settings.client, settings.declare, only=names_in(only), on_fail="return", tell=print_result
-    )
+    with shown_as_data():
+        verdict = run_checks(
+            settings.client, settings.declare, only=names_in(only), on_fail="return", tell=print_result
+        )
     write_report(report, verdict.as_dict())
     print_conclusion(settings.client, verdict)
     raise typer.Exit(verdict.exit_status)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tier0.cli.application import app, examples, refuse
+from tier0.cli.application import app, examples, refuse, say
 from tier0.cli.parameters import GivenSettings, require_writable, takes_settings
 from tier0.core.interruption import raise_on_interrupt
 
@@ -62,9 +62,9 @@ def contract(
     drafted = Examination(deployment).draft()
     text = drafted.as_text(settings.url)
     if output is None:
-        typer.echo(text, nl=False)
+        typer.echo(text, nl=False)  # a file of TOML, complete, in which every text is written for display
     else:
         output.write_text(text, encoding="utf-8")
         verify = f"tier0 verify {settings.url} --golden FILE --contract {output}"
-        typer.echo(f"{output}: {drafted.compared} Read it, then run: {verify}")
+        say(f"{output}: {drafted.compared} Read it, then run: {verify}")
     raise typer.Exit(0 if drafted.matches else 1)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tier0.cli.application import app, examples
+from tier0.cli.application import app, examples, say
+from tier0.core import display
 
 
 @app.command(epilog=examples("tier0 diff last.json tier0.json"))
@@ -29,9 +30,9 @@ def diff(
 
     changes = changes_between(read_facts(old), read_facts(new))
     for change in changes:
-        typer.echo(str(change))
+        say(display.line(str(change)))
     worse = sum(change.kind == "worse" for change in changes)
     others = len(changes) - worse
     counts = f"{worse} worse, {others} other difference{'' if others == 1 else 's'}"
-    typer.echo(counts if changes else "no difference")
+    say(counts if changes else "no difference")
     raise typer.Exit(1 if worse else 0)

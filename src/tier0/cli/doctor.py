@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from tier0.cli.application import app, examples
+from tier0.cli.application import app, examples, say
 from tier0.cli.output import write_report
 from tier0.cli.parameters import remove_old_report, require_writable
+from tier0.core import display
 
 
 @app.command(epilog=examples("tier0 doctor", "tier0 doctor --json doctor.json"))
@@ -36,12 +37,12 @@ def doctor(
     environment = diagnosis.Environment.here()
     findings = diagnosis.examine(environment)
     for finding in findings:
-        typer.echo(str(finding))
+        say(display.line(str(finding)))
     seconds = diagnosis.TRIAL_TIMEOUT
-    typer.echo(f"registering a small model in a private folder (at most {seconds:g} s) …", err=True)
+    say(f"registering a small model in a private folder (at most {seconds:g} s) …", err=True)
     for finding in (tried := diagnosis.try_out(environment, findings)):
-        typer.echo(str(finding))
+        say(display.line(str(finding)))
     findings += tried
-    typer.echo(diagnosis.conclusion(environment, findings))
+    say(diagnosis.conclusion(environment, findings))
     write_report(json_, diagnosis.as_document(environment, findings))
     raise typer.Exit(diagnosis.exit_status(findings))

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from tier0.cli.application import refuse
+from tier0.cli.application import SECRETS, refuse, say
+from tier0.core import display
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.settings import remove_report
@@ -37,7 +36,7 @@ def _print_result(result: CheckResult) -> None:
         if result.status == "pass" and isinstance(value, (int, float))
     ]
     details = "; ".join(filter(None, [result.message, ", ".join(measured)]))
-    typer.echo(f"{word:>11}  {result.id:36} {details}".rstrip())
+    say(display.line(f"{word:>11}  {result.id:36} {details}", SECRETS.hide).rstrip())
 
 
 def _print_not_checked(results: list[CheckResult]) -> None:
@@ -49,9 +48,9 @@ def _print_not_checked(results: list[CheckResult]) -> None:
         if len(alike) == 1:
             _print_result(alike[0])
             continue
-        typer.echo(f"{WORDS['not_judged']:>11}  {len(alike)} checks: {reason}")
+        say(display.line(f"{WORDS['not_judged']:>11}  {len(alike)} checks: {reason}", SECRETS.hide))
         names = ", ".join(result.id for result in alike)
-        typer.echo(textwrap.indent(textwrap.fill(names, WIDTH, break_on_hyphens=False), " " * 13))
+        say(textwrap.indent(textwrap.fill(names, WIDTH, break_on_hyphens=False), " " * 13))
 
 
 def print_conclusion(subject: str, verdict: Verdict) -> None:
@@ -64,16 +63,16 @@ def print_conclusion(subject: str, verdict: Verdict) -> None:
     _print_not_checked(verdict.with_status("not_judged"))
     for result in [*verdict.with_status("fail"), *verdict.with_status("error")]:
         timeline = [f"  {line}" for line in result.evidence.get("timeline", ())]
-        typer.echo("\n" + "\n".join([result.explain(), *timeline]))
-    typer.echo("")
+        say("\n" + "\n".join([result.explain(), *timeline]))
+    say("")
     retried: Mapping[str, int] = verdict.target.get("retried", {})
     if retried:
         reasons = ", ".join(f"{count} after {reason}" for reason, count in retried.items())
-        typer.echo(f"requests sent again: {reasons}")
+        say(f"requests sent again: {reasons}")
     counts = count_in_words(result.status for result in verdict.checks)
-    typer.echo(f"{subject}: {WORDS[verdict.verdict]}: {counts}")
+    say(f"{subject}: {WORDS[verdict.verdict]}: {counts}")
     if verdict.reason:
-        typer.echo(verdict.reason)
+        say(verdict.reason)
 
 
 def write_report(path: Path | None, content: Mapping[str, Any]) -> None:
@@ -81,7 +80,7 @@ def write_report(path: Path | None, content: Mapping[str, Any]) -> None:
     if path is None:
         return
     try:
-        path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(display.as_json(content, SECRETS.hide), indent=2) + "\n", encoding="utf-8")
     except OSError as problem:
         remove_report(path)  # it may be half written
         refuse(f"cannot write the report {path}: {problem.strerror}. The checks themselves completed")

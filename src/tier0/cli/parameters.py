@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from tier0.cli.application import refuse
+from tier0.cli.application import HEADERS, refuse, say
 from tier0.core.settings import (
     Setting,
     Settings,
@@ -46,7 +46,9 @@ class GivenSettings(NamedTuple):
         Raises:
             SettingsError: a value is invalid.
         """
-        return merge_settings(self.texts, os.environ, command=self.command)
+        settings = merge_settings(self.texts, os.environ, command=self.command)
+        HEADERS.update(settings.header)
+        return settings
 
     def read(self, name: str) -> Any:
         """Return one setting, even if others are invalid.
@@ -82,7 +84,7 @@ def takes_settings(command: str) -> Callable[[Callable[..., None]], Callable[...
             texts = {row.name: _as_text(arguments.pop(row.name)) for row in rows}
             for row in rows:
                 if texts[row.name] is None and (reason := why_ignored(row, os.environ)):
-                    typer.echo(f"tier0: {reason}", err=True)
+                    say(f"tier0: {reason}", err=True)
             function(given=GivenSettings(command, texts), **arguments)
 
         parameters = [

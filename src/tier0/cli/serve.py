@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tier0.cli.application import app, examples, refuse
+from tier0.cli.application import app, examples, refuse, say
 from tier0.cli.parameters import GivenSettings, ModelTags, names_in, takes_settings, was_given
 from tier0.core.interruption import forget_interrupt, raise_on_interrupt, raise_on_terminate
 
@@ -64,9 +64,7 @@ def serve(
 
     raise_on_interrupt()
     raise_on_terminate()
-    events = EventLog(
-        listeners=[lambda event: typer.echo(f"tier0: {event.message}") if event.message else None]
-    )
+    events = EventLog(listeners=[lambda event: say(f"tier0: {event.message}") if event.message else None])
     options: dict[str, Any] = {
         "first_port": first_port,
         "startup_timeout": settings.startup_timeout,
@@ -83,15 +81,15 @@ def serve(
             store = (settings.store or default_store()).absolute()
             services = Services.from_store(store, models or (), **options)
         for name, url in services.urls().items():
-            typer.echo(f"{name:20} {url}/predict   (health, model_info)")
-        typer.echo("Ctrl-C stops " + ("all services" if len(services.servers) > 1 else "the service"))
+            say(f"{name:20} {url}/predict   (health, model_info)")
+        say("Ctrl-C stops " + ("all services" if len(services.servers) > 1 else "the service"))
         while not (ended := services.ended()):
             time.sleep(POLL_SECONDS)
         log_end = services.servers[ended[0]].log_end()
         refuse(f"the {ended[0]} service exited unexpectedly; the end of its log:\n{log_end}")
     except KeyboardInterrupt:
         forget_interrupt()
-        typer.echo("")
+        say("")
     finally:
         if services is not None:
             services.close()

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tier0.cli.application import app, examples, refuse
+from tier0.cli.application import app, examples, refuse, say
+from tier0.cli.foreign_output import shown_as_data
 from tier0.cli.output import catalogue_table, print_conclusion, print_result, write_report
 from tier0.cli.parameters import GivenSettings, import_from_here, takes_settings
 from tier0.core.interruption import raise_on_interrupt
@@ -34,7 +35,7 @@ def verify(
     error).
     """
     if list_:
-        typer.echo(catalogue_table())
+        say(catalogue_table())
         return
     report = given.begin_report()
     settings = given.merge()
@@ -56,14 +57,15 @@ def verify(
         ca=settings.ca,
         **judging_options(settings),
     )
-    verdict = check_serving(
-        deployment,
-        on_fail="return",
-        groups=settings.groups,
-        tell=print_result,
-        timeout=settings.timeout,
-        report=lambda line: typer.echo(f"tier0: {line}", err=True),
-    )
+    with shown_as_data():  # a client may print and log
+        verdict = check_serving(
+            deployment,
+            on_fail="return",
+            groups=settings.groups,
+            tell=print_result,
+            timeout=settings.timeout,
+            report=lambda line: say(f"tier0: {line}", err=True),
+        )
     write_report(report, verdict.as_dict())
     print_conclusion(settings.url, verdict)
     raise typer.Exit(verdict.exit_status)

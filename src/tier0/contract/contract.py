@@ -41,6 +41,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tier0.core.address import problem_of
+from tier0.core.display import toml
 from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error
 from tier0.core.outputs import PARTS
@@ -426,12 +427,12 @@ def _toml_key(key: str) -> str:
 
 
 def _toml_value(value: Any) -> str:
-    """Return a value as TOML; JSON strings are valid in TOML, except that TOML requires DEL to be escaped."""
+    """Return a value as TOML."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml_value, value)) + "]"
-    return json.dumps("" if value is None else value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return toml(value or "") if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def how_to_declare(declared: Mapping[str, Any]) -> str:

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tier0.core import display
+
 
 class Tier0Error(Exception):
     """Base class of all errors raised by Tier0."""
 
     exit_status = 2
+
+    def __str__(self) -> str:
+        """Return the message for display: it may contain text of a file or a service."""
+        return display.terminal(super().__str__())
 
 
 class SettingsError(Tier0Error):
@@ -74,7 +80,7 @@ def missing_extra(problem: BaseException) -> MissingDependencyError | None:
 
 def first_line(problem: BaseException) -> str:
     """Return the first line of an error's message."""
-    return str(problem).strip().partition("\n")[0]
+    return display.line(str(problem).strip().partition("\n")[0])
 
 
 class UselessModelError(Tier0Error):

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from tier0.core.display import as_json
+
 if TYPE_CHECKING:
     from tier0.core.events import Event
 
@@ -64,7 +66,7 @@ class EventLog:
             listener(recorded)
 
     def _clean(self, value: Any) -> Any:
-        return self._hide(as_json(value))
+        return as_json(value, self._hide)
 
     def add(self, event: Event, seconds: float) -> None:
         """Record an event without secrets from *seconds* after the start; listeners are not called."""
@@ -96,20 +98,3 @@ def events_with_type(recorded: Sequence[Recorded], kind: type[Kind]) -> list[Kin
 def last_with_type(recorded: Sequence[Recorded], kind: type[Kind]) -> Kind | None:
     """Return the newest event of a class; None if there is none."""
     return next((record.event for record in reversed(recorded) if isinstance(record.event, kind)), None)
-
-
-def as_json(value: Any) -> Any:
-    """Return *value* as JSON types that can be written as UTF-8; values of other types become text."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")  # UTF-8 has no lone surrogates
-    if value is None or type(value) in {bool, int, float}:
-        return value
-    if isinstance(value, Mapping):
-        items = ((name if isinstance(name, str) else str(name), item) for name, item in value.items())
-        return {as_json(name): as_json(item) for name, item in items}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [as_json(item) for item in value]
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "ndim", None) == 0:  # a scalar of numpy
-        return as_json(item())
-    return as_json(str(value))

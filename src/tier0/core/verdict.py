@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from tier0.core.display import as_json
 from tier0.core.errors import Tier0Error
 from tier0.core.secrets import Secrets
 
@@ -36,10 +37,8 @@ WORDS: Mapping[str, str] = {
 }
 """Word for each status and verdict in everything that people read."""
 EXIT_STATUS: Mapping[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 2}
-MAX_MESSAGE = 50_000
-"""Characters of a message, which quotes what a service responded."""
 MAX_EVIDENCE = 1_000_000
-"""Characters of one fact of the evidence."""
+"""Characters of one fact of the evidence; longer ones become text, which is cut for display."""
 PARITY = "parity.golden_rows"
 HOW_TO_GET_GOLDEN_ROWS = (
     "pass --golden FILE, or --model TAG with --store DIR; to accept a run without them, "
@@ -138,10 +137,9 @@ class CheckResult:
         }
 
     def without(self, secrets: Secrets) -> CheckResult:
-        """Return a copy of limited size without secrets, which a service or a client may have printed."""
+        """Return a copy for display: without secrets, which a service or a client may have printed."""
         evidence = {name: _limited(value) for name, value in self.evidence.items()}
-        limited = {**vars(self), "message": self.message[:MAX_MESSAGE], "evidence": evidence}
-        return CheckResult(**secrets.hide(limited))
+        return CheckResult(**as_json({**vars(self), "evidence": evidence}, secrets.hide))
 
     def explain(self) -> str:
         """Return the message, the likely causes and the command that reproduces the failure."""
@@ -155,7 +153,7 @@ class CheckResult:
 def _limited(value: Any) -> Any:
     """Return a value of evidence, or the start of its text if it is too long for a report."""
     text = value if isinstance(value, str) else repr(value)
-    return value if len(text) <= MAX_EVIDENCE else f"{text[:MAX_MESSAGE]}… ({len(text):,} characters)"
+    return value if len(text) <= MAX_EVIDENCE else text[:MAX_EVIDENCE]
 
 
 class Conclusion(NamedTuple):

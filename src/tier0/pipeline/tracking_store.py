@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass, url2pathname
 
 from tier0.core.errors import Tier0Error
-from tier0.core.secrets import Secrets
+from tier0.core.secrets import ENVIRONMENT
 
 SQLITE = re.compile(r"(?P<scheme>sqlite(?:\+\w+)?)://(?:/(?P<path>[^?]*))?(?P<query>\?.*)?")
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -122,7 +122,7 @@ class TrackingStore:
     def without_secrets(self, message: str) -> str:
         """Return a message of MLflow without the credentials of the store."""
         message = message.replace(self.uri, self.shown)
-        return USER_INFORMATION.sub("", Secrets(os.environ).hide(message))
+        return USER_INFORMATION.sub("", ENVIRONMENT.hide(message))
 
 
 def _absolute(name: str, folder: Path) -> Path:

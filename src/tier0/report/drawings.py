@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from tier0.core.display import html
 
 SIDE = 320
 MARGIN = 44
@@ -171,7 +172,7 @@ def _tick(end: float) -> float:
 
 
 def _rect(kind: str, x: float, y: float, width: float, height: float, title: str = "") -> str:
-    tooltip = f"<title>{html.escape(title)}</title>" if title else ""
+    tooltip = f"<title>{html(title)}</title>" if title else ""
     size = f'width="{width:.1f}" height="{height:.1f}"'
     return f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" {size}>{tooltip}</rect>'
 
@@ -181,10 +182,10 @@ def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{html(text)}</text>'
 
 
 def _svg(width: int, height: int, title: str, description: str, parts: Sequence[str]) -> str:
-    label = html.escape(f"{title}. {description}", quote=True)
+    label = html(f"{title}. {description}")
     start = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
-    return f"{start}<title>{html.escape(title)}</title>{''.join(parts)}</svg>"
+    return f"{start}<title>{html(title)}</title>{''.join(parts)}</svg>"

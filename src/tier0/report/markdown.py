@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from tier0.core.display import markdown, markdown_code
 from tier0.core.verdict import WORDS, Outcome, Status
 
 SIGNS: Mapping[Outcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 COLUMNS: tuple[Status, ...] = ("pass", "fail", "error", "not_judged")
 MAX_PROBLEMS = 10
-MAX_LINE_LENGTH = 600
+MAX_CAUSES = 10
 
 
 def as_markdown(document: Mapping[str, Any]) -> str:
     """Return a summary of the report as Markdown, with all data escaped."""
     verdict = document["verdict"]
-    lines = [f"## {SIGNS[verdict]} Tier0: {WORDS[verdict]}", "", plain(document["sentence"]), ""]
+    lines = [f"## {SIGNS[verdict]} Tier0: {WORDS[verdict]}", "", markdown(document["sentence"]), ""]
     for problem in document["problems"][:MAX_PROBLEMS]:
-        lines += [f"- **{plain(problem['what'])}**: {plain(problem['message'][:MAX_LINE_LENGTH])}"]
-        lines += [f"  - likely cause: {plain(cause)}" for cause in problem.get("causes", ())]
-        lines += [f"  - reproduce with: {as_code(problem['reproduce'])}"] if problem.get("reproduce") else []
+        lines += [f"- **{markdown(problem['what'])}**: {markdown(problem['message'])}"]
+        lines += [f"  - likely cause: {markdown(cause)}" for cause in problem.get("causes", ())[:MAX_CAUSES]]
+        if problem.get("reproduce"):
+            lines.append(f"  - reproduce with: {markdown_code(problem['reproduce'])}")
     if (left := len(document["problems"]) - MAX_PROBLEMS) > 0:
         lines.append(f"- and {left} more")
     facts = _facts(document)
     if facts:
-        lines += ["", "| | |", "|---|---|", *(f"| {plain(name)} | {plain(value)} |" for name, value in facts)]
+        rows = [f"| {markdown(name)} | {markdown(value)} |" for name, value in facts]
+        lines += ["", "| | |", "|---|---|", *rows]
     if document["checks"]:
         lines += ["", *_groups(document["checks"])]
     return "\n".join(lines) + "\n"
@@ -65,20 +67,5 @@ def _groups(checks: list[Mapping[str, Any]]) -> list[str]:
             sum(check["group"] == group and check["status"] == status for check in checks)
             for status in COLUMNS
         ]
-        lines.append(f"| {group} | {' | '.join(str(count or '') for count in counts)} |")
+        lines.append(f"| {markdown(group)} | {' | '.join(str(count or '') for count in counts)} |")
     return lines
-
-
-def plain(text: str) -> str:
-    """Return text with Markdown escaped, on one line."""
-    flat = " ".join(text.split()).replace(
-        "@", "@\u200b"
-    )  # a name in the data must not notify a user of GitHub
-    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#~" else letter for letter in flat)
-
-
-def as_code(text: str) -> str:
-    """Return text as inline code on one line, also if it contains backticks; not for use in a table."""
-    flat = " ".join(text.splitlines())
-    fence = "`" * (1 + max(map(len, re.findall("`+", flat)), default=0))
-    return f"{fence} {flat} {fence}" if "`" in flat else f"`{flat}`"

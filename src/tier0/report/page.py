@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from tier0.core.display import html
 from tier0.core.verdict import WORDS
 from tier0.report import drawings
 
@@ -21,9 +22,13 @@ FILTERS = {
 
 
 def as_html(document: Mapping[str, Any]) -> str:
-    """Return the report as HTML for inclusion in another page, with all data escaped by jinja2."""
+    """Return the report as HTML for inclusion in another page, with all data escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tier0", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("tier0", "report"),
+        autoescape=True,
+        finalize=_as_html,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"as_text": _as_text, "first_line": _first_line, "other_lines": _other_lines}
     parity, latency, timeline = (document[name] for name in ("parity", "latency", "timeline"))
@@ -36,6 +41,13 @@ def as_html(document: Mapping[str, Any]) -> str:
     template = environment.get_template("page.html")
     style = Markup(environment.get_template("page.css").render())  # noqa: S704 - our own file
     return template.render(document, style=style, draw=draw, words=WORDS, filters=FILTERS)
+
+
+def _as_html(value: Any) -> Any:
+    """Return the value of an expression of the page; text that is not markup of ours is escaped."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return Markup(html(value))  # noqa: S704 - escaped
 
 
 def _as_text(value: Any) -> str:

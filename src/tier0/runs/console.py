@@ -11,7 +11,9 @@ import rich.console
 import rich.markup
 import rich.status
 
+from tier0.core import display
 from tier0.core.errors import ServerError
+from tier0.core.secrets import ENVIRONMENT
 
 if TYPE_CHECKING:
     from tier0.core.event_log import Recorded
@@ -28,13 +30,16 @@ class Console:
     """Prints plain lines; on a terminal, also a status line that changes in place."""
 
     def __init__(self) -> None:
-        self._out = rich.console.Console(highlight=False, soft_wrap=True)
+        self._out = rich.console.Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
         self._status: rich.status.Status | None = None
 
     def say(self, text: str) -> None:
-        """Print *text* without interpreting markup, and remove the status line."""
+        """Print *text*, and remove the status line."""
         self._stop_status()
-        self._out.print(text, markup=False)
+        self._print(text)
+
+    def _print(self, text: str, style: str = "") -> None:
+        self._out.print(display.terminal(text, ENVIRONMENT.hide), style=style)
 
     def _stop_status(self) -> None:
         if self._status is not None:
@@ -43,7 +48,7 @@ class Console:
 
     def begins(self, number: int, step: str) -> None:
         """Print the heading of a step."""
-        self._out.print(f"\nSTEP {number}: {step.upper()}", style="bold", markup=False)
+        self._print(f"\nSTEP {number}: {step.upper()}", "bold")
         if self._out.is_terminal:
             self._status = self._out.status("…")
             self._status.start()
@@ -51,16 +56,16 @@ class Console:
     def happened(self, event: Recorded) -> None:
         """Show an event in the status line, if there is one."""
         if event.message and self._status is not None:
-            self._status.update(rich.markup.escape(event.message))
+            self._status.update(rich.markup.escape(display.line(event.message, ENVIRONMENT.hide)))
 
     def ended(self, _: str, result: StepResult, seconds: float) -> None:
         """Print the result of a step."""
         self._stop_status()
         for line in result.lines:
-            self._out.print(f"  {line}", markup=False)
+            self._print(f"  {line}")
         for problem in result.problems:
-            self._out.print(f"  {FAILED[result.status]}: {problem}", markup=False, style="bold red")
-        self._out.print(f"  ({seconds:.1f} s)", markup=False, style="dim")
+            self._print(f"  {FAILED[result.status]}: {problem}", "bold red")
+        self._print(f"  ({seconds:.1f} s)", "dim")
 
     def plan(
         self, options: Mapping[str, str], steps: Sequence[str], all_steps: Sequence[str], *, serve: bool

@@ -10,6 +10,7 @@ from tier0.checks.serving.harness.sender import OversizedError, decode_json
 from tier0.checks.serving.harness.target import Target
 from tier0.contract.contract import SCHEMA, ContractError, as_toml, check_declared
 from tier0.contract.service_schema import Described, describe, example_for, row_properties
+from tier0.core import display
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError
 from tier0.runs.discovery import discover
@@ -49,8 +50,8 @@ class Draft:
             f"# Drafted by `tier0 contract` from {source}.",
             "# Lines without a comment were found in the service's schema or response.",
             "# Read each line marked ASSUMED, correct it where it is wrong, and commit the file.",
-            f"# {self.compared}",
-            *(f"# OPEN: {sentence}" for sentence in self.open),
+            f"# {display.line(self.compared)}",
+            *(f"# OPEN: {display.line(sentence)}" for sentence in self.open),
             "",
             f"schema = {SCHEMA}",
             *(as_toml({name: value}) for name, value in self.found.items() if not isinstance(value, Mapping)),
@@ -63,12 +64,14 @@ class Draft:
             (name, entry) for name, entry in self.assumed.items() if isinstance(entry[0], Mapping)
         ):
             head, *rows = as_toml({name: value}).strip().splitlines()
-            lines += ["", f"{head}  # ASSUMED: {why}", *rows]
+            lines += ["", f"{head}  # ASSUMED: {display.line(why)}", *rows]
         return "\n".join(lines) + "\n"
 
 
 def _assumed_lines(assumed: Mapping[str, tuple[Any, str]]) -> list[str]:
-    return [f"{as_toml({name: value})}  # ASSUMED: {why}" for name, (value, why) in assumed.items()]
+    return [
+        f"{as_toml({name: value})}  # ASSUMED: {display.line(why)}" for name, (value, why) in assumed.items()
+    ]
 
 
 async def draft(target: Target, declared: Mapping[str, Any]) -> Draft:

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tier0.core.display import MAX_TEXT, markdown
 from tier0.core.errors import Tier0Error, UntrustedFileError
 from tier0.core.trusted_file import read_trusted, write_private
 from tier0.core.verdict import WORDS, Conclusion, conclude
 from tier0.pipeline.study import Study
-from tier0.report.markdown import plain
 from tier0.runs.context import STATUSES, STEPS, RunContext, StepResult
 from tier0.runs.plan import Plan, RunError, dependents_of
 
@@ -273,13 +273,13 @@ def as_markdown(record: Record) -> str:
     """Return the report for people as Markdown."""
     lines = [f"# Tier0 run {record.folder.name}: {record.verdict_text}", ""]
     if record.problem:
-        lines += [f"**{plain(record.problem)}**", ""]
+        lines += [f"**{markdown(record.problem, MAX_TEXT)}**", ""]
     lines += ["| step | seconds | status |", "|---|---|---|"]
     for step, (result, seconds) in record.done.items():
         status = WORDS[STATUSES[result.status]]
         lines.append(f"| {STEPS.index(step) + 1} {step} | {seconds:.1f} | {status} |")
     for step, (result, _) in record.done.items():
         lines += ["", f"## {STEPS.index(step) + 1} {step}", ""]
-        lines += [f"- {plain(line)}" for line in result.lines]
-        lines += [f"- **{plain(problem)}**" for problem in result.problems]
+        lines += [f"- {markdown(line, MAX_TEXT)}" for line in result.lines]
+        lines += [f"- **{markdown(problem, MAX_TEXT)}**" for problem in result.problems]
     return "\n".join(lines) + "\n"

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tier0.core.display import terminal
 from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog, Recorded
+from tier0.core.secrets import ENVIRONMENT
 from tier0.pipeline.cluster import Executor
 from tier0.pipeline.study import Study
 from tier0.runs.context import NEEDED, STEPS, RunContext, StepResult
@@ -259,6 +261,6 @@ def _result_of(step: str, context: RunContext) -> StepResult:
         return StepResult({}, [], [str(problem)], problem.exit_status)
     except (Exception, SystemExit) as problem:  # noqa: BLE001 - an unexpected error is not a verdict on the model
         path = context.folder / TRACEBACK
-        path.write_text(traceback.format_exc(), encoding="utf-8")
+        path.write_text(terminal(traceback.format_exc(), ENVIRONMENT.hide), encoding="utf-8")
         message = f"unexpected error: {type(problem).__name__}: {problem} (traceback in {path})"
         return StepResult({}, [], [message], 2)

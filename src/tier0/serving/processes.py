@@ -12,12 +12,15 @@ from typing import Any
 
 import psutil
 
+from tier0.core.display import line
 from tier0.core.errors import PortInUseError
+from tier0.core.secrets import ENVIRONMENT
 from tier0.core.settings import Port
 
 GUARD = Path(__file__).with_name("guard.py")
 STOP_GRACE = 2.0
 ORPHAN_GRACE = 0.3
+MAX_COMMAND = 120
 
 
 def start_guard(*watch: int, env: dict[str, str] | None = None, **order: Any) -> subprocess.Popen[bytes]:
@@ -71,7 +74,8 @@ def owner_of(port: int) -> str | None:
             if connection.pid is None:
                 return "a process of another user"
             try:
-                command = " ".join(psutil.Process(connection.pid).cmdline())[:120]
+                words = " ".join(psutil.Process(connection.pid).cmdline())
+                command = line(words, ENVIRONMENT.hide, MAX_COMMAND)
             except psutil.Error:
                 command = "ended meanwhile"
             return f"pid {connection.pid} ({command})"

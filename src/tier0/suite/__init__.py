@@ -10,6 +10,7 @@ import pytest
 
 from tier0.core.catalogue import CATALOGUE, Check, Disturbance, select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
+from tier0.core.display import terminal
 from tier0.core.errors import Tier0Error, first_line
 from tier0.core.verdict import WORDS, CheckResult
 
@@ -116,9 +117,10 @@ class ParametrizedClientCheck:
 def _evidence_or_outcome(result: CheckResult) -> dict[str, Any]:
     """Return the evidence of a check that passed; otherwise end the test with the check's outcome."""
     if result.status == "not_judged":
-        pytest.skip(f"{WORDS[result.status]}: {result.message}")
+        pytest.skip(terminal(f"{WORDS[result.status]}: {result.message}"))
     if result.status != "pass":
-        pytest.fail("\n".join([result.explain(), *result.evidence.get("timeline", ())]), pytrace=False)
+        lines = [result.explain(), *result.evidence.get("timeline", ())]
+        pytest.fail(terminal("\n".join(lines)), pytrace=False)
     return result.evidence
 
 

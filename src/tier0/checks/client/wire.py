@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tier0.checks.client.harness.call import excerpt
 from tier0.checks.client.harness.subject import Subject
 from tier0.checks.client.retry import NO_RETRIES, NOT_RETRIED
+from tier0.core.display import text_of
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 
@@ -18,6 +20,8 @@ NO_PREDICTIONS = {
     "truncated JSON": b'{"predictions": [1',
     "an HTML page": b"<html><body>Bad gateway</body></html>",
 }
+MAX_SHOWN = 60
+"""Maximum number of characters of a body or of a value that the client returned, in a message."""
 IDS = ("x-request-id", "traceparent", "x-correlation-id", "request-id")
 TRACE_ID, SPAN_ID = 0x1234567890ABCDEF1234567890ABCDEF, 0x1234567890ABCDEF
 
@@ -40,7 +44,8 @@ async def one_request(subject: Subject) -> dict[str, Any]:
             json.loads(request.body)
         except ValueError:
             raise caller.fail(
-                f"the request body is not valid JSON: {request.body[:60]!r}", path=request.path
+                f"the request body is not valid JSON: {excerpt(repr(request.body), MAX_SHOWN)}",
+                path=request.path,
             ) from None
         content_type = request.headers.get("content-type", "")
         if request.method != "POST" or not content_type.startswith("application/json"):
@@ -58,7 +63,7 @@ async def no_prediction(subject: Subject) -> None:
         async with subject.against(Reply(body=body)) as caller:
             call = await caller.predict()
             if call.error is None:
-                accepted[what] = repr(call.answer)[:60]
+                accepted[what] = excerpt(text_of(call.answer, repr), MAX_SHOWN)
                 last = caller
     if accepted:
         raise last.fail(

@@ -9,7 +9,7 @@ import httpx
 import psutil
 
 from tier0.checks.serving.harness.sender import UNREACHABLE, UnansweredError, decode_json
-from tier0.checks.serving.harness.target import MAX_SHOWN, NO_GOLDEN, Target
+from tier0.checks.serving.harness.target import NO_GOLDEN, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 WARM_UP = 5
@@ -69,7 +69,7 @@ async def body_agrees(target: Target) -> None:
         problem = ", ".join([status, *(f"{name}: {body[name]}" for name in not_ready[:1])])
         raise CheckFailedError(
             f"the health route returned 200, but its body reports {problem}",
-            evidence={"body": response.text[:MAX_SHOWN]},
+            evidence={"body": target.quote(response)},
             causes=[
                 "no model is loaded, and the health route does not check that",
                 "the status is hard-coded",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import httpx
 
-from tier0.checks.serving.harness.target import MAX_SHOWN, Target
+from tier0.checks.serving.harness.target import Target
 from tier0.client.transport import MIB, describe_size
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
@@ -85,13 +85,13 @@ async def metrics_can_be_read(target: Target) -> None:
     """Fail if the metrics violate the Prometheus text format (version 0.0.4) in every scrape."""
     for _ in range(SCRAPES - 1):
         try:
-            return _validate_metrics(await _text(target))
+            return _validate_metrics(await _text(target), target.excerpt)
         except CheckFailedError:  # with several processes, a scrape may see a series that is being created
             continue
-    return _validate_metrics(await _text(target))
+    return _validate_metrics(await _text(target), target.excerpt)
 
 
-def _validate_metrics(text: str) -> None:
+def _validate_metrics(text: str, excerpt: Callable[[str], str]) -> None:
     """Validate metrics in the Prometheus text format.
 
     Raises:
@@ -106,8 +106,8 @@ def _validate_metrics(text: str) -> None:
         if sample is None:
             causes = ["a label value is not escaped", "the metrics contain other output"]
             raise CheckFailedError(
-                f"a line of /metrics is not in the Prometheus text format: {line[:MAX_SHOWN]}",
-                evidence={"line": line[:MAX_SHOWN]},
+                f"a line of /metrics is not in the Prometheus text format: {excerpt(line)}",
+                evidence={"line": excerpt(line)},
                 causes=causes,
             )
         family = re.sub(r"_(bucket|sum|count|created)$", "", sample[0])

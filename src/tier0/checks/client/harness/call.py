@@ -9,7 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tier0.core import display
+from tier0.core.secrets import ENVIRONMENT
 from tier0.faults import Arrival
+
+MAX_SHOWN = 120
+"""Maximum number of characters of an exception of the client in a message."""
 
 
 class StillWaitingError(Exception):
@@ -57,10 +62,17 @@ class Call:
         """Short description of how the call ended."""
         if self.error is None:
             return "returned"
-        text = f"{type(self.error).__name__}: {' '.join(str(self.error).split())[:100]}".removesuffix(": ")
+        text = f"{type(self.error).__name__}: {excerpt(display.text_of(self.error), MAX_SHOWN)}".removesuffix(
+            ": "
+        )
         if isinstance(self.error, (StillWaitingError, GivenUpError)):
             text = str(self.error)
         return f"no request was sent, {text}" if self.rejected else text
+
+
+def excerpt(text: str, limit: int) -> str:
+    """Return a part of a text of the client, on one line, for display."""
+    return display.line(" ".join(text.split()), ENVIRONMENT.hide, limit)
 
 
 def outcome_of(

@@ -24,13 +24,14 @@ from tier0.contract.contract import SCHEMA, Contract, as_toml
 from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
 from tier0.contract.response import is_refusal
+from tier0.core.display import terminal
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
 from tier0.golden.rows import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 
 MAX_SHOWN = 300
-MAX_HIDDEN = 10_000
-"""Characters in which secrets are searched before a text is shortened to `MAX_SHOWN`."""
+MAX_QUOTED = 1_000_000
+"""Bytes of a response that are decoded for display."""
 MAX_SINGLE_ROWS = 30
 MASK = "…"
 REFUSED = range(400, 500)
@@ -489,12 +490,12 @@ class Target:
         )
 
     def excerpt(self, text: str) -> str:
-        """Return the start of a text, without secrets; a mask if values of rows are hidden."""
-        return MASK if self.mask else self.hide(text[:MAX_HIDDEN])[:MAX_SHOWN]
+        """Return a part of a text of the service for display; a mask if values of rows are hidden."""
+        return MASK if self.mask else terminal(text, self.hide, MAX_SHOWN)
 
     def quote(self, response: httpx.Response) -> str:
-        """Return the start of a response's body; see `excerpt`."""
-        start = response.content[:MAX_HIDDEN]
+        """Return a part of a response's body for display; see `excerpt`."""
+        start = response.content[:MAX_QUOTED]
         return self.excerpt(start.decode(response.encoding or "utf-8", errors="replace"))
 
     def curl(self, body: Any, content_type: str = "application/json") -> str:
