@@ -14,7 +14,7 @@ BY_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 # Two targets at a time, and the output of each in one piece where this make can do that.
 TWO_JOBS := $(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help tier0 quick test test-all coverage mutation prepared lint ruff types layers security unit defects torture docs bench release-check audit matrix clean
+.PHONY: help tier0 quick test test-all coverage mutation prepared lint ruff types layers security unit defects torture fuzz docs bench release-check audit matrix clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -96,6 +96,9 @@ defects: $(READY) $(PEER) ## every defect of the list in a deployment, and the c
 
 torture: $(READY) $(PEER) ## kills at any moment, full disks, eight runs at once, load with faults, wrong requests: half an hour
 	TIER0_KILLS=$${TIER0_KILLS:-100} TIER0_SCHEMATHESIS=$(CURDIR)/$(PEER) $(PYTEST) tests/plugin/test_torture.py tests/e2e/test_long_ones.py -o timeout=0 $(ARGS)
+
+fuzz: $(READY) ## generated files, responses, requests and clients, for FUZZ_SECONDS (240); adds up in reports/fuzz.json
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 docs: $(READY) ## the reference pages in docs/, generated from the code
 	@$(BIN)/python docs/reference.py

@@ -166,6 +166,32 @@ def test_a_long_answer_is_read(server: HostileServer) -> None:
     assert [check.status for check in verdict.checks] == ["pass"]
 
 
+async def get_text(server: HostileServer, content: bytes, charset: str) -> str:
+    server.body("/text", content, Content_Type=f"text/plain; charset={charset}")
+    transport = BoundedTransport([server.url], MIB, trust=ssl.create_default_context(), limits=httpx.Limits())
+    async with httpx.AsyncClient(transport=transport) as http:
+        return (await http.get(f"{server.url}/text")).text
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [("latin-1", "é"), ("utf-8", "\ufffd"), ("idna", "\ufffd"), ("undefined", "\ufffd"), ("none", "\ufffd")],
+)
+async def test_a_charset_that_is_not_of_text_is_not_used(
+    server: HostileServer, charset: str, text: str
+) -> None:
+    assert await get_text(server, b"\xe9", charset) == text
+
+
+@pytest.mark.asyncio
+async def test_a_charset_does_not_decompress(server: HostileServer) -> None:
+    content = compress(b" " * MIB, 400, zlib.MAX_WBITS)
+
+    with bounded_memory():
+        assert len(await get_text(server, content, "zlib")) <= len(content)
+
+
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
 def test_a_coding_that_was_not_accepted_is_no_wrong_prediction(server: HostileServer, coding: str) -> None:
     server.body("/predict", b"\x0b\x0b\x80", Content_Encoding=coding)

@@ -17,7 +17,7 @@ from tier0.contract.answers import FoundParts, find_parts
 from tier0.contract.contract import PREDICTED, Contract
 from tier0.contract.meanings import is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
-from tier0.contract.response import is_refusal
+from tier0.contract.response import MAX_PATHS, columns_in, is_refusal
 from tier0.core.verdict import CheckFailedError
 from tier0.golden.rows import GoldenRows
 
@@ -607,3 +607,22 @@ def test_other_forms_of_several_outputs_are_not_compared(golden: GoldenRows, ans
     found, _ = look(answer, golden)
 
     assert [undeclared.part for undeclared in found.undeclared] == [part]
+
+
+@pytest.mark.parametrize("one_row", [True, False])
+@pytest.mark.parametrize("more", [{}, {f"k{number}": number for number in range(1000)}])
+def test_every_value_of_a_wide_response_is_found(more: dict[str, int], *, one_row: bool) -> None:
+    row = {**more, "p": 1}
+
+    columns = columns_in([row] if one_row else [[row, row]], 2, one_row=one_row)
+
+    assert columns["p" if one_row else "*.p"] == [1] * (1 if one_row else 2)
+    assert len(columns) == len(row) + 1
+
+
+@pytest.mark.parametrize("one_row", [True, False])
+@pytest.mark.parametrize("values", [["a"] * 100_000, {f"k{number}": number for number in range(100_000)}])
+def test_a_response_of_any_width_is_searched_up_to_a_limit(values: Any, *, one_row: bool) -> None:
+    columns = columns_in([values] if one_row else [[values, values]], 2, one_row=one_row)
+
+    assert MAX_PATHS - 1 <= len(columns) <= MAX_PATHS

@@ -32,6 +32,7 @@ from tier0.client.errors import (
 from tier0.client.events import CircuitEvents, ClientEvent, Reporter
 from tier0.client.options import ClientOptions
 from tier0.client.tracing import Attempt, AttemptSpan
+from tier0.client.wire import server_message
 
 SERVICE = "http://models.example:3000"
 SHOWN = f"{SERVICE}/predict"
@@ -293,6 +294,23 @@ def test_the_error_of_the_last_attempt_has_the_facts(world: NewWorld) -> None:
     assert str(error) == f"{SHOWN} returned 503: queue is full wait"
     assert (error.status, error.attempts, error.request_id) == (503, 2, call.request_id)
     assert (error.server_message, error.retry_after) == ("queue is full wait", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"message": "full"}', "full"),
+        (b'{"error": {"message": 7}}', "7"),
+        (b'{"error": {"message": "' + b"a" * 5000 + b'"}}', "a" * 1000),
+        (b'{"error": {"message": [1]}}', """'{"error": {"message": [1]}}'"""),
+        (b'{"error": {"message": ""}}', """'{"error": {"message": ""}}'"""),
+        (b"[" * 9, repr("[" * 9)),
+        (b"[" + b"[]," * 600_000 + b"0]", repr("[" + "[]," * 66 + "[")),
+        (b'{"message": "\\ud800"}', repr('{"message": "\\ud800"}')),
+    ],
+)
+def test_the_message_of_an_error_response_is_bounded(content: bytes, message: str) -> None:
+    assert server_message(content) == message
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tier0.contract.contract import (
     as_list,
     as_toml,
     check_declared,
+    get_path,
     how_to_declare,
     join_path,
     read_contract,
@@ -312,6 +314,21 @@ def test_a_row_may_have_more_or_fewer_values_than_columns() -> None:
         "x": [{"a": 1.0}, {"a": 1.0, "b": 2.0}]
     }
     assert Contract(style="record", features="x").body(["a"], [[1.0, 2.0]]) == {"x": {"a": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"), [("1", "b"), ("2", None), ("9" * 5000, None), ("²", None), ("x", None)]
+)
+def test_a_number_in_a_path_is_the_item_of_a_list(path: str, found: str | None) -> None:
+    assert get_path(["a", "b"], path) == found
+
+
+def test_an_integer_beyond_the_range_of_floats_is_scaled_to_infinity() -> None:
+    contract = Contract(probabilities="p", scale=0.5)
+
+    read = contract.read({"p": [[10**400, -(10**400), 1, True, None]]})
+
+    assert read["probabilities"] == [[math.inf, -math.inf, 2.0, True, None]]
 
 
 def test_a_path_through_a_value_names_the_path_and_the_value() -> None:

@@ -282,3 +282,15 @@ def test_the_traceback_of_debug_is_shown_as_data(monkeypatch: pytest.MonkeyPatch
         assert "\\u001b[2J (A_TOKEN hidden) and \n\\::error::x größe" in result.output
         assert "very-secret-value" not in result.output
         assert is_harmless(result.output)
+
+
+class WithoutText:
+    def __repr__(self) -> str:
+        raise KeyError("no text")
+
+
+def test_a_value_whose_text_cannot_be_read_is_shown_by_its_type() -> None:
+    assert display.text_of(1) == "1"
+    assert display.text_of("a", repr) == "'a'"
+    assert "WithoutText" in display.text_of(WithoutText())
+    assert "WithoutText" in display.as_json({"answer": [WithoutText()]})["answer"][0]

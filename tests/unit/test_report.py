@@ -190,6 +190,23 @@ def test_a_secret_that_was_cut_off_is_hidden(secret: str, kept: int) -> None:
         assert secret[-min(kept, 12) :] not in secrets.hide(cut) or secret[-12:] in secret[:-1]
 
 
+@pytest.mark.parametrize("part", [slice(12), slice(-12, None)])
+def test_a_text_full_of_parts_of_a_secret_takes_no_time(part: slice) -> None:
+    secret = "tok-0123456789-abcdefghij"
+
+    assert Secrets({"A_TOKEN": secret}).hide(secret[part] * 100_000) == "(A_TOKEN hidden)" * 100_000
+
+
+def test_the_evidence_of_a_result_has_a_limited_size() -> None:
+    long, short = "a" * 2_000_000, ["a" * 100, {"b": 1}]
+    evidence = {"text": long, "list": [1] * 1_000_000, "short": short}
+
+    limited = CheckResult("parity.golden_rows", "fail", "", evidence).without(Secrets({})).evidence
+
+    assert all(len(limited[name]) < 50_000 for name in ("text", "list"))
+    assert limited["short"] == short
+
+
 def test_secrets_are_those_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environ = {"DB_PASSWORD": "hunter22"}
     secrets = Secrets(environ)

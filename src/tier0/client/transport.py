@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import httpx
 
@@ -15,10 +16,13 @@ ACCEPTED_CODINGS = "gzip, deflate"
 DECODED = {"gzip", "x-gzip", "deflate"}
 OTHERS = {"br", "zstd", "compress", "x-compress", "dcb", "dcz"}
 """Codings that a server must not use, since no request accepts them."""
+SLOW_CODECS = {"idna", "punycode"}
 MAX_CODINGS = 3
 """Codings on top of each other."""
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 MIB = 1 << 20
+PIECE = MIB
+"""Bytes that are decoded at once."""
 MAX_RESPONSE_BYTES = 32 * MIB
 """Default size of a response body: predictions with probabilities take some 40 bytes a row."""
 MAX_CONTAINERS = 500_000
@@ -69,12 +73,28 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         codings = response.headers.get("Content-Encoding", "")
         if codings:
             del response.headers["Content-Encoding"]
+        if (charset := response.charset_encoding) is not None and not _is_of_text(charset):
+            response.headers["Content-Type"] = response.headers["Content-Type"].partition(";")[0]
         response.stream = _Body(response.stream, self._max_bytes, self._limit, codings, request)  # type: ignore[arg-type]
         return response
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()
+
+
+def _is_of_text(charset: str) -> bool:
+    """Return whether a charset decodes text, in a time in proportion to its length.
+
+    Python also has codecs of other data, such as ``zlib``, which would make gigabytes of a short response.
+    """
+    try:
+        b"a".decode(charset)
+    except UnicodeDecodeError:  # a charset of several bytes per character
+        pass
+    except (LookupError, ValueError):
+        return False
+    return codecs.lookup(charset).name not in SLOW_CODECS
 
 
 def _origin_of(url: httpx.URL) -> Origin:
@@ -102,16 +122,21 @@ class _Body(httpx.AsyncByteStream):
         decoders = self._decoders()
         sizes = [0] * (len(decoders) + 1)
         async for piece in self._stream:
-            content = piece
-            self._add(sizes, 0, content)
-            for step, decoder in enumerate(decoders, 1):
-                try:
-                    content = decoder.decode(content, self._max_bytes)
-                except zlib.error as problem:
-                    raise httpx.DecodingError(str(problem), request=self._request) from problem
-                self._add(sizes, step, content)
+            for content in self._decoded(piece, decoders, sizes):
+                yield content
+
+    def _decoded(self, content: bytes, decoders: list[_Decoder], sizes: list[int]) -> Iterator[bytes]:
+        """Yield the content after the first of the *decoders* and the others, in small pieces."""
+        self._add(sizes, len(sizes) - len(decoders) - 1, content)
+        if not decoders:
             if content:
                 yield content
+            return
+        try:
+            for piece in decoders[0].decode(content):
+                yield from self._decoded(piece, decoders[1:], sizes)
+        except zlib.error as problem:
+            raise httpx.DecodingError(str(problem), request=self._request) from problem
 
     def _add(self, sizes: list[int], step: int, content: bytes) -> None:
         """Add the size of a piece after a step of decoding to the sum of that step.
@@ -152,23 +177,28 @@ class _Decoder:
         self._inflate = zlib.decompressobj(GZIP_OR_ZLIB)
         self._is_first = True
 
-    def decode(self, data: bytes, max_bytes: int) -> bytes:
-        """Return the decoded data, of which at most one byte is beyond the limit.
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        """Yield the decoded data in pieces.
 
         Raises:
             zlib.error: the data is invalid.
         """
-        if not data or self._inflate.eof:
-            return b""
+        piece = b"" if not data or self._inflate.eof else self._first_of(data)
+        while piece:
+            yield piece
+            is_rest = len(piece) == PIECE and not self._inflate.eof
+            piece = self._inflate.decompress(self._inflate.unconsumed_tail, PIECE) if is_rest else b""
+
+    def _first_of(self, data: bytes) -> bytes:
         try:
-            content = self._inflate.decompress(data, max_bytes + 1)
+            piece = self._inflate.decompress(data, PIECE)
         except zlib.error:
             if not self._is_first:
                 raise
             self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-            content = self._inflate.decompress(data, max_bytes + 1)
+            piece = self._inflate.decompress(data, PIECE)
         self._is_first = False
-        return content
+        return piece
 
 
 def check_containers(content: bytes) -> None:

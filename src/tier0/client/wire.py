@@ -19,6 +19,8 @@ from tier0.core.outputs import PARTS
 
 MAX_DEPTH = 100
 """Nested lists and objects in a response; Python's JSON encoder is recursive, and fails at about 1000."""
+MAX_TEXT = 1000
+"""Characters of each text that is taken from an error response."""
 EMPTY_DATA = "the data is empty: expected rows, records, an array or a DataFrame"
 USABLE = "Use numbers, text, booleans, dates and None"
 
@@ -310,12 +312,14 @@ JSON = json.JSONDecoder(parse_constant=_reject_constant)
 def server_message(content: bytes) -> str:
     """Return the description of the problem in an error response, or its first 200 bytes."""
     try:
-        answer = json.loads(content)
-    except (ValueError, RecursionError):
+        answer = decode_json(content)
+    except InvalidAnswerError:
         return _excerpt(content)
     error = answer.get("error", answer) if isinstance(answer, dict) else answer
     if isinstance(error, dict) and "message" in error:
-        return " ".join(str(error[part]) for part in ("field", "message", "remedy") if error.get(part))
+        values = [error.get(part) for part in ("field", "message", "remedy")]
+        texts = [str(value)[:MAX_TEXT] for value in values if value and isinstance(value, (str, int, float))]
+        return " ".join(texts) or _excerpt(content)
     return _excerpt(content)
 
 

@@ -56,6 +56,8 @@ ONE_ROW_STYLES = {"row", "record", "value"}
 PREDICTED = "@predicted"
 """In place of a class: the probability of the predicted class."""
 MAX_DECIMALS = 15
+MAX_DIGITS = 9
+"""Digits of the number of an item in a path."""
 BOUNDS = ("lower", "upper")
 
 
@@ -253,7 +255,12 @@ def _scaled(value: Any, scale: float) -> Any:
         return [_scaled(item, scale) for item in value]
     if isinstance(value, Mapping):
         return {name: _scaled(item, scale) for name, item in value.items()}
-    return value / scale if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    try:
+        return value / scale
+    except OverflowError:  # an integer beyond the range of floats
+        return math.inf if value > 0 else -math.inf
 
 
 def _as_pairs(value: Any, *, one_row: bool) -> Any:
@@ -462,6 +469,10 @@ def get_path(answer: Any, path: str) -> Any:
         items = as_list(answer)
         return [get_path(item, rest) for item in items] if isinstance(items, list) else None
     if isinstance(answer, list):
-        has_item = part.isascii() and part.isdigit() and int(part) < len(answer)
-        return get_path(answer[int(part)], rest) if has_item else None
+        return get_path(answer[int(part)], rest) if is_position(part, answer) else None
     return get_path(answer.get(part), rest) if isinstance(answer, Mapping) else None
+
+
+def is_position(part: str, values: Sequence[Any]) -> bool:
+    """Return whether a part of a path is the number of an item of a list."""
+    return part.isascii() and part.isdigit() and len(part) <= MAX_DIGITS and int(part) < len(values)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from tier0.contract.contract import as_list, get_path, join_path
+from tier0.contract.contract import as_list, get_path, is_position, join_path
 from tier0.contract.service_schema import PREDICTION_NAMES, PROBABILITY_NAMES
 
 ALSO_PREDICTIONS = (
@@ -22,6 +23,8 @@ ERROR_WORDS = {"error", "fail", "failed", "failure", "invalid"}
 NO_ERROR = {"none", "null", "no", "ok", "false", "0"}
 DEPTH = 6
 """Number of levels of a response that are searched."""
+MAX_PATHS = 5000
+"""Number of values in the response for one row that are searched."""
 
 
 def columns_in(responses: Sequence[Any], count: int, *, one_row: bool) -> dict[str, list[Any]]:
@@ -35,7 +38,7 @@ def columns_in(responses: Sequence[Any], count: int, *, one_row: bool) -> dict[s
     if not responses:
         return {}
     if one_row:
-        paths = _paths(responses[0], DEPTH)
+        paths = islice(_paths(responses[0], DEPTH), MAX_PATHS)
         return {path: [get_path(response, path) for response in responses] for path in paths}
     return dict(_columns(responses[0], count, "", DEPTH))
 
@@ -70,8 +73,10 @@ def _columns(value: Any, count: int, path: str, depth: int) -> Iterator[tuple[st
 
 def _shared_paths(rows: Sequence[Any], depth: int) -> list[str]:
     """Return the paths that enough rows have; the others can be errors."""
-    found = dict.fromkeys(path for row in rows for path in _paths_in_row(row, depth) if path)
-    return [path for path in found if are_enough(_has(row, path) for row in rows)]
+    found = dict.fromkeys(
+        path for row in rows for path in islice(_paths_in_row(row, depth), MAX_PATHS) if path
+    )
+    return [path for path in islice(found, MAX_PATHS) if are_enough(_has(row, path) for row in rows)]
 
 
 def are_enough(conditions: Iterable[bool]) -> bool:
@@ -98,7 +103,7 @@ def _has(row: Any, path: str) -> bool:
     for part in path.split("."):
         if isinstance(row, Mapping) and part in row:
             row = row[part]
-        elif isinstance(row, list) and part.isascii() and part.isdigit() and int(part) < len(row):
+        elif isinstance(row, list) and is_position(part, row):
             row = row[int(part)]
         else:
             return False

@@ -65,6 +65,19 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
+def text_of(value: object, form: Callable[[object], str] = str) -> str:
+    """Return the text of a value of others, or the name of its type if its own code cannot give one.
+
+    Args:
+        value: a value or an exception of a client or a model.
+        form: `str` or `repr`.
+    """
+    try:
+        return form(value)
+    except Exception:  # noqa: BLE001 - the code of others may raise anything
+        return f"<{type(value).__name__}, whose text cannot be read>"
+
+
 def visible(text: str) -> str:
     """Return *text* without control characters, escape sequences and invisible characters.
 
@@ -186,7 +199,7 @@ def _as_types(value: Any, depth: int) -> Any:
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", None) == 0:  # a scalar of numpy
         return _as_types(item(), depth - 1)
-    return visible(value if isinstance(value, str) else str(value))
+    return visible(value if isinstance(value, str) else text_of(value))
 
 
 def _each_text(value: Any) -> Any:

@@ -156,15 +156,16 @@ def _user_and_password(credentials: str) -> Iterator[str]:
 
 def _without_starts(text: str, form: str, name: str) -> str:
     """Hide the starts of *form*: long ones, and shorter ones at which the text was visibly truncated."""
-    at = 0
+    parts: list[str] = []
+    done = at = 0
     while (at := text.find(form[:MIN_LENGTH], at)) >= 0:
         end = at + _common_prefix_length(form, text[at : at + len(form)])
         if end - at >= MIN_FRAGMENT or text.startswith(TRUNCATED, end):
-            text = text[:at] + name + text[end:]
-            at += len(name)
+            parts += [text[done:at], name]
+            done = at = end
         else:
             at += 1
-    return text
+    return "".join([*parts, text[done:]])
 
 
 def _common_prefix_length(first: str, second: str) -> int:

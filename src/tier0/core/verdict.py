@@ -37,6 +37,8 @@ WORDS: Mapping[str, str] = {
 }
 """Word for each status and verdict in everything that people read."""
 EXIT_STATUS: Mapping[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 2}
+MAX_EVIDENCE = 1_000_000
+"""Characters of one fact of the evidence; longer ones become text, which is cut for display."""
 PARITY = "parity.golden_rows"
 HOW_TO_GET_GOLDEN_ROWS = (
     "pass --golden FILE, or --model TAG with --store DIR; to accept a run without them, "
@@ -136,7 +138,8 @@ class CheckResult:
 
     def without(self, secrets: Secrets) -> CheckResult:
         """Return a copy for display: without secrets, which a service or a client may have printed."""
-        return CheckResult(**as_json(vars(self), secrets.hide))
+        evidence = {name: _limited(value) for name, value in self.evidence.items()}
+        return CheckResult(**as_json({**vars(self), "evidence": evidence}, secrets.hide))
 
     def explain(self) -> str:
         """Return the message, the likely causes and the command that reproduces the failure."""
@@ -145,6 +148,12 @@ class CheckResult:
         if self.reproduce:
             parts.append(f"  Reproduce with: {self.reproduce}")
         return "\n".join(parts)
+
+
+def _limited(value: Any) -> Any:
+    """Return a value of evidence, or the start of its text if it is too long for a report."""
+    text = value if isinstance(value, str) else repr(value)
+    return value if len(text) <= MAX_EVIDENCE else text[:MAX_EVIDENCE]
 
 
 class Conclusion(NamedTuple):

@@ -19,6 +19,7 @@ from tier0.checks.client.harness.subject import Caller, Subject
 from tier0.core.catalogue import select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
+from tier0.core.display import text_of
 from tier0.core.errors import Tier0Error
 from tier0.core.import_object import import_named
 from tier0.core.secrets import ENVIRONMENT
@@ -211,7 +212,8 @@ async def _inspect(subject: Subject) -> tuple[Any, Subject]:
             options = [f"{key}={value!r}" for key, value in subject.declared.options.items()]
             raise Tier0Error(
                 f"the client could not be created: {subject.name}({', '.join(['URL', *options])}) raised "
-                f"{type(problem).__name__}: {problem}. Check the factory and [options] in the declaration"
+                f"{type(problem).__name__}: {text_of(problem)}. "
+                "Check the factory and [options] in the declaration"
             ) from problem
         made = caller.made
         if not callable(made) and not callable(getattr(made, "predict", None)):
@@ -269,6 +271,6 @@ async def _run_check(
         )
         result = CheckResult(check.id, "not_judged", reason, code="timeout")
     except Exception as problem:  # noqa: BLE001 - an error in one check must not hide the results of others
-        reason = f"unexpected error in the check: {type(problem).__name__}: {problem}"
+        reason = f"unexpected error in the check: {type(problem).__name__}: {text_of(problem)}"
         result = CheckResult(check.id, "error", reason)
     return replace(result, seconds=time.perf_counter() - start).without(ENVIRONMENT)

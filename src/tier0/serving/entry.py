@@ -62,11 +62,23 @@ class Entry:
                 "Register the model with tier0.register_model_for_serving"
             ) from problem
         try:
-            return cls(path, Signature.from_dict(document.pop("signature")), **document)
+            entry = cls(path, Signature.from_dict(document.pop("signature")), **document)
+            entry._check_types()
         except (KeyError, TypeError, AttributeError, ValueError) as problem:
             raise RegistrationError(
                 f"{path / DESCRIPTION_FILE} is damaged ({problem!r}). Register the model again"
             ) from problem
+        return entry
+
+    def _check_types(self) -> None:
+        """Check the fields that were read from a file.
+
+        Raises:
+            TypeError: a field has another type than it is written with.
+        """
+        texts = [self.framework, self.sha256, *self.versions.keys(), *self.versions.values()]
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.metadata, dict):
+            raise TypeError("a field has another type than it is written with")
 
     def golden_rows(self) -> GoldenRows:
         """Read the golden rows."""
@@ -168,8 +180,13 @@ def find_entry(tag: str, home: Path) -> tuple[str, Path]:
     folder = home / "models" / name
     if version in {"", "latest"}:
         pointer = folder / "latest"
-        version = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else "latest"
-    if not (folder / version / "model.yaml").is_file():
+        content = pointer.read_bytes() if pointer.is_file() else b"latest"
+        version = content.decode(errors="replace").strip()
+    try:
+        is_entry = (folder / version / "model.yaml").is_file()
+    except OSError:  # the name is too long
+        is_entry = False
+    if not is_entry:
         versions = sorted(path.parent.name for path in folder.glob("*/model.yaml"))
         if versions:
             raise RegistrationError(f"no model {tag!r} in {home}. Versions of {name}: {', '.join(versions)}")

@@ -77,9 +77,9 @@ def _of_folder(service: str, folder: Path) -> ServiceSource:
 def _builds_bento(path: Path) -> bool:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return "build" in document["tool"]["bentoml"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # other tools report its faults
         return False
-    return "build" in document.get("tool", {}).get("bentoml", {})
 
 
 def _of_module(service: str, folder: Path, module: str, attribute: str) -> ServiceSource:

@@ -8,6 +8,7 @@ from typing import Any
 from tier0.checks.client.harness.call import excerpt
 from tier0.checks.client.harness.subject import Subject
 from tier0.checks.client.retry import NO_RETRIES, NOT_RETRIED
+from tier0.core.display import text_of
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 
@@ -62,7 +63,7 @@ async def no_prediction(subject: Subject) -> None:
         async with subject.against(Reply(body=body)) as caller:
             call = await caller.predict()
             if call.error is None:
-                accepted[what] = excerpt(repr(call.answer), MAX_SHOWN)
+                accepted[what] = excerpt(text_of(call.answer, repr), MAX_SHOWN)
                 last = caller
     if accepted:
         raise last.fail(

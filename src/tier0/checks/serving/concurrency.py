@@ -22,7 +22,7 @@ MALFORMED = 3
 BUSY_CALLERS = 8
 BUSY_ROWS = 2000
 LIVENESS_LIMIT = 1.0
-OURS = re.compile(r"tier0-[0-9a-f]{32}")
+OURS = re.compile(rb"tier0-[0-9a-f]{32}")
 SHARED = [
     "responses of a batch are assigned to the wrong callers",
     "threads share state",
@@ -96,10 +96,7 @@ async def own_context(target: Target) -> None:
     """Fail if a response contains the request id of another caller or of an earlier request."""
     sent = await _send_concurrently(target)
     echoed = [
-        set(OURS.findall(f"{response.text} {dict(response.headers)}"))
-        if isinstance(response, httpx.Response)
-        else set()
-        for response in sent.outcome
+        _ids_in(response) if isinstance(response, httpx.Response) else set() for response in sent.outcome
     ]
     for request_id, ids in zip(sent.request_id, echoed, strict=True):
         if others := sorted(ids - {request_id}):
@@ -115,6 +112,12 @@ async def own_context(target: Target) -> None:
             )
     if not any(echoed):
         raise NotJudgedError(f"no response carries the {REQUEST_ID} of its request", code="not_offered")
+
+
+def _ids_in(response: httpx.Response) -> set[str]:
+    """Return the ids of requests of Tier0 in the headers and the body of a response."""
+    values = (value for _, value in response.headers.raw)
+    return {found.decode() for text in (response.content, *values) for found in OURS.findall(text)}
 
 
 async def strangers_mistakes(target: Target) -> None:

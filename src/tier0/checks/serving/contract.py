@@ -202,7 +202,7 @@ async def empty_rows(target: Target) -> None:
     response = await target.post(json.dumps(body).encode())
     if response.status_code in REFUSED or reports_error(response):
         return
-    evidence = {"status": response.status_code, "body": target.excerpt(response.text)}
+    evidence = {"status": response.status_code, "body": target.quote(response)}
     if not response.is_success:
         causes = ["the model or its preprocessing is called with zero rows"]
         message = (
@@ -367,8 +367,8 @@ async def _require_refusal(
     if response.status_code in REFUSED:
         return {}
     if reports_error(response):
-        return {"refused_with_status_200": target.excerpt(response.text)}
-    evidence = {"status": response.status_code, "body": target.excerpt(response.text)}
+        return {"refused_with_status_200": target.quote(response)}
+    evidence = {"status": response.status_code, "body": target.quote(response)}
     if not response.is_success:
         raise CheckFailedError(
             f"{what} got status {response.status_code}, expected a 4xx: clients and circuit breakers treat "

@@ -69,7 +69,7 @@ async def body_agrees(target: Target) -> None:
         problem = ", ".join([status, *(f"{name}: {body[name]}" for name in not_ready[:1])])
         raise CheckFailedError(
             f"the health route returned 200, but its body reports {problem}",
-            evidence={"body": target.excerpt(response.text)},
+            evidence={"body": target.quote(response)},
             causes=[
                 "no model is loaded, and the health route does not check that",
                 "the status is hard-coded",

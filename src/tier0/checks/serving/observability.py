@@ -9,6 +9,7 @@ from collections.abc import Callable
 import httpx
 
 from tier0.checks.serving.harness.target import Target
+from tier0.client.transport import MIB, describe_size
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
 REQUESTS = 3
@@ -16,10 +17,14 @@ SCRAPES = 3
 EXPOSITION = ("text/plain", "application/openmetrics-text")
 """Content types of the Prometheus exposition formats."""
 COUNTER = "request_total"
+MAX_BYTES = 4 * MIB
+MAX_LINES = 100_000
+"""Limits of the metrics, of which a service has some hundred lines; each takes 300 bytes when it is read."""
 SAMPLE = re.compile(
     r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)(?:\s+-?\d+)?\s*$"
 )
-LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+LABEL = re.compile(r'(?<!\w)(\w++)="((?:[^"\\]|\\.)*+)"')
+"""Possessive, so that a long line takes a time in proportion to its length."""
 Sample = tuple[str, dict[str, str], float]
 
 
@@ -177,6 +182,10 @@ async def _text(target: Target) -> str:
     if response.status_code != httpx.codes.OK:
         raise NotJudgedError(
             f"/metrics returned {response.status_code}: metrics are disabled or hidden", code="not_offered"
+        )
+    if len(response.content) > MAX_BYTES or response.content.count(b"\n") > MAX_LINES:
+        raise NotJudgedError(
+            f"/metrics has more than {describe_size(MAX_BYTES)} or {MAX_LINES:,} lines, which are not read"
         )
     return response.text
 

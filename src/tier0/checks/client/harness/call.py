@@ -62,7 +62,9 @@ class Call:
         """Short description of how the call ended."""
         if self.error is None:
             return "returned"
-        text = f"{type(self.error).__name__}: {excerpt(str(self.error), MAX_SHOWN)}".removesuffix(": ")
+        text = f"{type(self.error).__name__}: {excerpt(display.text_of(self.error), MAX_SHOWN)}".removesuffix(
+            ": "
+        )
         if isinstance(self.error, (StillWaitingError, GivenUpError)):
             text = str(self.error)
         return f"no request was sent, {text}" if self.rejected else text

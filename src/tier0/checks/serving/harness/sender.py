@@ -168,6 +168,7 @@ def _to_number(text: str) -> float:
 def _pause_before_retry(response: httpx.Response, default: float) -> float:
     """Return the seconds in the Retry-After header, within bounds, or *default* without a number there."""
     try:
-        return min(max(float(response.headers["Retry-After"]), 0.0), MAX_PAUSE)
+        seconds = float(response.headers["Retry-After"])
     except (KeyError, ValueError):
         return default
+    return default if math.isnan(seconds) else min(max(seconds, 0.0), MAX_PAUSE)

@@ -30,6 +30,8 @@ from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError,
 from tier0.golden.rows import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 
 MAX_SHOWN = 300
+MAX_QUOTED = 1_000_000
+"""Bytes of a response that are decoded for display."""
 MAX_SINGLE_ROWS = 30
 MASK = "…"
 REFUSED = range(400, 500)
@@ -346,8 +348,8 @@ class Target:
 
     def answer_of(self, response: httpx.Response, body: Any) -> Any:
         """Return the body of a response to a well-formed request; see `ask_body`."""
-        evidence = {"status": response.status_code, "body": self.excerpt(response.text)}
-        if response.is_redirect:
+        evidence = {"status": response.status_code, "body": self.quote(response)}
+        if response.has_redirect_location:
             evidence["location"] = self.excerpt(response.headers["location"])
         if not response.is_success:
             raise self._no_prediction(response, evidence, body)
@@ -368,7 +370,7 @@ class Target:
             raise RefusedError(
                 f"a well-formed request was refused with status {response.status_code} and an error in the "
                 "body: "
-                f"{self.excerpt(response.text)}",
+                f"{self.quote(response)}",
                 evidence=evidence,
                 causes=REFUSALS,
                 reproduce=self.curl(body),
@@ -378,7 +380,7 @@ class Target:
 
     def _no_prediction(self, response: httpx.Response, evidence: dict[str, Any], body: Any) -> Exception:
         status = response.status_code
-        message = f"a well-formed request got status {status}: {self.excerpt(response.text)}"
+        message = f"a well-formed request got status {status}: {self.quote(response)}"
         if status in UNREACHABLE and self.process is None:
             return UnansweredError(message)
         kind = NoPredictionError
@@ -490,6 +492,11 @@ class Target:
     def excerpt(self, text: str) -> str:
         """Return a part of a text of the service for display; a mask if values of rows are hidden."""
         return MASK if self.mask else terminal(text, self.hide, MAX_SHOWN)
+
+    def quote(self, response: httpx.Response) -> str:
+        """Return a part of a response's body for display; see `excerpt`."""
+        start = response.content[:MAX_QUOTED]
+        return self.excerpt(start.decode(response.encoding or "utf-8", errors="replace"))
 
     def curl(self, body: Any, content_type: str = "application/json") -> str:
         """Return the shell command that sends *body*, without the user's headers."""
