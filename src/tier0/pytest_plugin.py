@@ -353,12 +353,14 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Give an xdist worker the run's id and its controller's process id.
+    """Give an xdist worker the run's id and its controller's process id, unless it is on another machine.
 
     A worker that looked up its parent later might find another process, which adopted it.
     """
     run_id = node.config.stash.setdefault(RUN_ID_KEY, os.urandom(5).hex())
-    node.workerinput["tier0_run"] = (run_id, os.getpid())
+    spec = node.gateway.spec
+    is_local = bool(spec.popen) and not spec.via
+    node.workerinput["tier0_run"] = (run_id, os.getpid() if is_local else None)
     node.workerinput["tier0_opened"] = node.config.stash[EVENTS_KEY].opened
 
 

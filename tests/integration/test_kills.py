@@ -14,12 +14,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
+import execnet
 import psutil
 import pytest
 
 from tests.support import QUIET
 from tests.support.pytest_run import Run
+from tier0.core.event_log import EventLog
+from tier0.pytest_plugin import pytest_configure_node
+from tier0.pytest_recorder import EVENTS_KEY
 from tier0.serving.processes import GUARD, accepts_connections
 
 SERVER = """
@@ -291,3 +296,40 @@ def test_a_worker_of_xdist_does_not_outlive_its_controller_and_the_other_worker(
     controller.wait(WITHIN)
 
     assert run.gone_within(2.0) == []
+
+
+LATE = """
+import sys
+from tier0.core.interruption import interrupt_with
+try:
+    interrupt_with(int(sys.argv[1]))
+    print("goes on")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_worker_that_starts_after_the_end_of_its_controller_is_interrupted() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    said = {
+        pid: subprocess.run(
+            [sys.executable, "-c", LATE, str(pid)], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.strip()
+        for pid in (ended.pid, os.getpid(), 1)
+    }
+    assert said == {ended.pid: "interrupted", os.getpid(): "goes on", 1: "goes on"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_told"),
+    [("popen", True), ("popen//python=python3", True), ("ssh=host", False), ("popen//via=a", False)],
+)
+def test_only_a_worker_on_this_machine_is_told_its_controller(spec: str, *, is_told: bool) -> None:
+    config = SimpleNamespace(stash=pytest.Stash())
+    config.stash[EVENTS_KEY] = EventLog()
+    node = SimpleNamespace(config=config, workerinput={}, gateway=SimpleNamespace(spec=execnet.XSpec(spec)))
+
+    pytest_configure_node(node)
+
+    assert node.workerinput["tier0_run"][1] == (os.getpid() if is_told else None)

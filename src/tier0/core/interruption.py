@@ -44,15 +44,29 @@ def raise_on_terminate() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def interrupt_with(parent: int) -> None:
-    """Let the end of the *parent* of this process have the effect of Ctrl-C; on Linux only."""
-    if sys.platform != "linux" or os.getppid() != parent:
-        return
-    import ctypes  # noqa: PLC0415 - for workers of pytest-xdist only
+def interrupt_with(process: int) -> None:
+    """Let the end of another *process* of this machine have the effect of Ctrl-C.
 
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before
+    Its later end is noticed on Linux only, and only if it is the parent of this process.
+    """
+    has_ended = False
+    if sys.platform == "linux" and os.getppid() == process:
+        import ctypes  # noqa: PLC0415 - for workers of pytest-xdist only
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+        has_ended = os.getppid() != process
+    if has_ended or not _exists(process):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
 
 
 def forget_interrupt() -> None:
