@@ -31,14 +31,7 @@ from tests.fuzz.parts import MIB, PARTS, FindingError, Part, answers, memory
 RESULT = Path("reports/fuzz.json")
 INPUTS = Path("reports/fuzz")
 CORPUS = Path(__file__).with_name("corpus")
-SHARES = {
-    "files": 0.1,
-    "requests": 0.05,
-    "client": 0.25,
-    "verify": 0.35,
-    "service": 0.1,
-    "check-client": 0.15,
-}
+SHARES = {"files": 0.2, "requests": 0.05, "client": 0.3, "verify": 0.25, "service": 0.1, "check-client": 0.1}
 """Part to its share of the time."""
 HUNG = 4
 """Time limits of an input after which its process is ended."""

@@ -266,7 +266,8 @@ def ask_service(given: dict[str, Any]) -> bool:
 
 
 def _require_no_other(service: wire.Service) -> None:
-    answers.update(count=answers["count"] + len(service.sent))
+    generated = [kind for kind in service.sent if service.replies[kind] != grammar.HEALTHY[kind]]
+    answers.update(count=answers["count"] + len(generated))
     if service.elsewhere:
         raise FindingError("connected elsewhere", str(service.elsewhere[:3]))
 

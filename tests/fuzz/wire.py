@@ -60,12 +60,13 @@ class Service:
         drips: whether a reply that has to drip does so until the connection is closed.
 
     Attributes:
+        replies: how it responds.
         sent: replies that were sent at least once.
         elsewhere: other addresses that were connected to, known after the end.
     """
 
     def __init__(self, replies: dict[str, Any], *, drips: bool = True) -> None:
-        self._replies = replies
+        self.replies = replies
         self._drips = drips
         self._ended = threading.Event()
         self._sockets: list[socket.socket] = []
@@ -143,7 +144,7 @@ class Service:
             "schema" if b"schema.json" in request else "predict" if request.startswith(b"POST") else "other"
         )
         self.sent.add(kind)
-        reply = self._replies[kind]
+        reply = self.replies[kind]
         send(connection, reply, f"127.0.0.2:{self.port}")
         match reply["end"]:
             case "reset":

@@ -22,7 +22,7 @@ from tier0.checks.serving.harness import sender
 from tier0.checks.serving.harness.sender import UnansweredError
 from tier0.client import BentoMLClient
 from tier0.client.errors import InvalidAnswerError, TransportError
-from tier0.client.transport import BoundedTransport
+from tier0.client.transport import RESPONSE_BYTES, BoundedTransport, ResponseTooLargeError
 from tier0.contract.contract import ContractError
 from tier0.core.address import AddressError
 from tier0.core.errors import Tier0Error
@@ -182,6 +182,16 @@ async def test_a_charset_that_is_not_of_text_is_not_used(
     server: HostileServer, charset: str, text: str
 ) -> None:
     assert await get_text(server, b"\xe9", charset) == text
+
+
+@pytest.mark.asyncio
+async def test_the_limit_of_one_request_can_be_lower(server: HostileServer) -> None:
+    server.body("/text", b"x" * 5000)
+    transport = BoundedTransport([server.url], MIB, trust=ssl.create_default_context(), limits=httpx.Limits())
+    async with httpx.AsyncClient(transport=transport) as http:
+        assert len((await http.get(f"{server.url}/text")).content) == 5000
+        with pytest.raises(ResponseTooLargeError, match="1000 bytes"):
+            await http.get(f"{server.url}/text", extensions={RESPONSE_BYTES: 1000})
 
 
 @pytest.mark.asyncio

@@ -25,6 +25,8 @@ PIECE = MIB
 """Bytes that are decoded at once."""
 MAX_RESPONSE_BYTES = 32 * MIB
 """Default size of a response body: predictions with probabilities take some 40 bytes a row."""
+RESPONSE_BYTES = "tier0.response_bytes"
+"""Extension of a request: another limit for the size of its response."""
 MAX_CONTAINERS = 500_000
 """Lists and objects in a JSON value, each of which takes up to 300 bytes of memory in place of two."""
 
@@ -75,7 +77,9 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             del response.headers["Content-Encoding"]
         if (charset := response.charset_encoding) is not None and not _is_of_text(charset):
             response.headers["Content-Type"] = response.headers["Content-Type"].partition(";")[0]
-        response.stream = _Body(response.stream, self._max_bytes, self._limit, codings, request)  # type: ignore[arg-type]
+        max_bytes = request.extensions.get(RESPONSE_BYTES, self._max_bytes)
+        limit = self._limit if max_bytes == self._max_bytes else describe_size(max_bytes)
+        response.stream = _Body(response.stream, max_bytes, limit, codings, request)  # type: ignore[arg-type]
         return response
 
     async def aclose(self) -> None:

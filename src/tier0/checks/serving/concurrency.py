@@ -51,8 +51,9 @@ async def _send_concurrently(target: Target) -> _ConcurrentRequests:
         rows = [*(number % len(golden) for number in range(CALLERS)), 0, 0]
         ids = [new_request_id() for _ in rows]
         bodies = [json.dumps(target.body(golden.take([row]))).encode() for row in rows]
+        limited = target.at_once(len(rows))
         calls = [
-            target.post(body, headers={REQUEST_ID: request_id})
+            limited.post(body, headers={REQUEST_ID: request_id})
             for body, request_id in zip(bodies, ids, strict=True)
         ]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -122,7 +123,7 @@ def _ids_in(response: httpx.Response) -> set[str]:
 
 async def strangers_mistakes(target: Target) -> None:
     """Fail if malformed requests change the responses to concurrent valid requests."""
-    golden = target.golden
+    golden, target = target.golden, target.at_once(CALLERS + MALFORMED)
     first = golden.take([0])
     wrong_row = ["three" if isinstance(value, (int, float)) else 3 for value in first.rows[0]]
     bad = json.dumps(target.contract.body(golden.columns, [wrong_row])).encode()

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from tier0.client.transport import ResponseTooLargeError, check_containers
+from tier0.client.transport import RESPONSE_BYTES, ResponseTooLargeError, check_containers
 from tier0.core.address import address
 from tier0.core.errors import Tier0Error
 
@@ -69,6 +69,7 @@ class Sender:
         retried: number of retries by reason, such as ``503`` or ``ReadError``.
         retries_refusals: whether 429 and 503 are retried; False during a deliberate load, which may exceed a
             limit.
+        max_bytes: size of each response, if it is less than the limit of *http*.
         tries: number of all attempts, in a list of one item that copies of the sender share.
     """
 
@@ -77,6 +78,7 @@ class Sender:
     retries: int = DEFAULT_RETRIES
     retried: Counter[str] = field(default_factory=Counter)
     retries_refusals: bool = True
+    max_bytes: int | None = None
     tries: list[int] = field(default_factory=lambda: [0])
 
     async def send(
@@ -99,6 +101,7 @@ class Sender:
             OversizedError: the response is too large.
         """
         url = address(self.url, route)
+        extensions = {} if self.max_bytes is None else {RESPONSE_BYTES: self.max_bytes}
         timeouts = 0
         for tries_left in range(self.retries, -1, -1):
             pause = min(FIRST_PAUSE * 2 ** (self.retries - tries_left), MAX_PAUSE)
@@ -111,6 +114,7 @@ class Sender:
                         url,
                         content=content,
                         headers={REQUEST_ID: new_request_id(), **(headers or {})},
+                        extensions=extensions,
                     )
             except ResponseTooLargeError as problem:
                 raise OversizedError(f"{method} {url}: {problem}") from problem

@@ -20,6 +20,7 @@ from tier0.checks.serving.harness.sender import (
     UnansweredError,
     decode_json,
 )
+from tier0.client.transport import MIB
 from tier0.contract.contract import SCHEMA, Contract, as_toml
 from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
@@ -30,6 +31,8 @@ from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError,
 from tier0.golden.rows import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 
 MAX_SHOWN = 300
+AT_ONCE_BYTES = 128 * MIB
+"""Size of the responses to all concurrent requests."""
 MAX_QUOTED = 1_000_000
 """Bytes of a response that are decoded for display."""
 MAX_SINGLE_ROWS = 30
@@ -165,6 +168,10 @@ class Target:
     def under_load(self) -> Target:
         """Return a target for concurrent requests: one that gets 429 or 503 is not sent again."""
         return replace(self, sender=replace(self.sender, retries_refusals=False))
+
+    def at_once(self, callers: int) -> Target:
+        """Return a target for concurrent requests of one row, whose responses are in memory together."""
+        return replace(self, sender=replace(self.sender, max_bytes=AT_ONCE_BYTES // callers))
 
     @property
     def url(self) -> str:
