@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tier0.core.named_file import read_json
 from tier0.core.outputs import PARTS
 from tier0.golden.origins import Origin, read_sentences
 from tier0.golden.tolerance import Spread
@@ -63,7 +64,7 @@ def read_fields(path: Path) -> dict[str, Any]:
         ValueError: the file is not JSON, or has an invalid field.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         # Python reads NaN, Infinity and 1e999 (as infinity); no service could return them
         json.dumps(document, allow_nan=False)
     except ValueError as problem:
@@ -108,7 +109,7 @@ def _validate(document: Mapping[str, Any]) -> dict[str, Any]:
         **{part: read[part]["values"] if part in read else None for part in PARTS},
         "dtypes": {part: output["dtype"] for part, output in read.items() if output["dtype"] is not None},
         "spreads": {part: output["spread"] for part, output in read.items() if output["spread"] is not None},
-        "classes": _any_list(document["classes"], "classes"),
+        "classes": _list(document["classes"], "classes", _prediction),
         "origins": _list(document.get("origins", []), "origins", _origin),
         "categories": _lists(document.get("categories", {}), "categories", _any_value),
         "distinguishes": _lists(document.get("distinguishes", {}), "distinguishes", _index(len(rows))),
@@ -120,7 +121,7 @@ def _validate(document: Mapping[str, Any]) -> dict[str, Any]:
 def _output(output: Any, part: str, rows: int) -> dict[str, Any]:
     field = f"outputs.{part}"
     output = _object(output, field)
-    read_value = _any_value if part == "predictions" else _any_list
+    read_value = _prediction if part == "predictions" else _numbers
     values = _list(output.get("values"), f"{field}.values", read_value)
     if len(values) != rows:
         raise ValueError(f"{field}.values has length {len(values)}, but rows has length {rows}. {REMEDY}")
@@ -158,6 +159,31 @@ def _list(value: Any, field: str, read: Callable[[Any, str], Any]) -> list[Any]:
 
 def _lists(value: Any, field: str, read: Callable[[Any, str], Any]) -> dict[str, list[Any]]:
     return {name: _list(items, f"{field}[{name!r}]", read) for name, items in _object(value, field).items()}
+
+
+def _prediction(value: Any, field: str) -> Any:
+    """Read a label or number, or nested lists of them for a model with several outputs."""
+    return _list(value, field, _prediction) if isinstance(value, list) else _scalar(value, field)
+
+
+def _scalar(value: Any, field: str) -> Any:
+    if isinstance(value, (list, dict)):
+        raise InvalidFieldError(field, "a number, text, true, false or null", value)
+    return value
+
+
+def _numbers(value: Any, field: str) -> list[Any]:
+    """Read numbers, or lists of them for a model with several outputs."""
+    return [
+        _numbers(item, f"{field}[{index}]") if isinstance(item, list) else _number_or_none(item, field)
+        for index, item in enumerate(_any_list(value, field))
+    ]
+
+
+def _number_or_none(value: Any, field: str) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise InvalidFieldError(field, "a list of numbers", value)
+    return value
 
 
 def _any_value(value: Any, _: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tier0.core.errors import Tier0Error
+from tier0.core.named_file import read_json
 from tier0.core.verdict import SCHEMA, WORDS
 
 RECORD_SCHEMA = 3
@@ -81,20 +81,20 @@ def read_facts(path: Path) -> Facts:
     """
     remedy = "Pass a report that was written with --json or --tier0-report"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as problem:
         raise DiffError(f"cannot read the report {path}: {problem}. {remedy}") from problem
     if not isinstance(content, dict) or not ({"checks", "done"} & content.keys()):
         raise DiffError(f"{path} is not a report of Tier0: it has neither checks nor steps. {remedy}")
     expected, read = (RECORD_SCHEMA, _facts_of_run) if "done" in content else (SCHEMA, _facts_of_checks)
-    if (schema := content.get("schema")) not in {expected - 1, expected}:
+    if (schema := content.get("schema")) not in [expected - 1, expected]:
         raise DiffError(
             f"{path} has schema {schema!r}, but this version of Tier0 reads {expected - 1} and {expected}. "
             "Create the report again"
         )
     try:
         return read(content)
-    except (KeyError, TypeError, AttributeError, ValueError) as problem:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as problem:
         raise DiffError(
             f"{path} is damaged: {type(problem).__name__}: {problem}. Create the report again"
         ) from problem
@@ -117,7 +117,7 @@ def _facts_of_checks(content: Mapping[str, Any]) -> Facts:
             for name, metric in card.get("metrics", {}).items()
         },
         {name: float(latency[f"{name}_ms"]) for name in ("p50", "p95", "p99") if f"{name}_ms" in latency},
-        (content.get("run") or {}).get("versions") or {},
+        _texts((content.get("run") or {}).get("versions") or {}),
         {name: str(value) for name, value in known.items() if value is not None},
     )
 
@@ -142,9 +142,13 @@ def _facts_of_run(content: Mapping[str, Any]) -> Facts:
             for name, value in trained.get("metrics", {}).items()
         },
         {name: float(value) for name, value in served.get("latency_ms", {}).items()},
-        manifest.get("versions", {}),
+        _texts(manifest.get("versions", {})),
         {name: str(value) for name, value in known.items() if value is not None},
     )
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items()}
 
 
 def _verdict_of(content: Mapping[str, Any]) -> str:
