@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +14,7 @@ import typer.core
 
 from tier0.core.bug_report import internal_error
 from tier0.core.errors import Tier0Error, missing_extra
+from tier0.core.fields import shown
 from tier0.core.interruption import INTERRUPTED, forget_interrupt
 
 INCONCLUSIVE = 2
@@ -29,6 +32,8 @@ class _Commands(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; turn an exception into a message and an exit status."""
+        if isinstance(sys.stdout, io.TextIOWrapper):  # texts of a service need not be encodable
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort):
@@ -39,6 +44,8 @@ class _Commands(typer.core.TyperGroup):
             forget_interrupt()
             typer.echo("\nstopped", err=True)
             raise typer.Exit(INTERRUPTED) from None
+        except SystemExit as problem:  # typer's own are other exceptions
+            refuse(f"code that this command ran ended the process: sys.exit({shown(problem.code)})")
         except Exception as problem:
             if type(problem).__module__.startswith(("click.", "typer.")):  # a mistake on the command line
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tier0.contract.contract import as_list, get_path, join_path
+from tier0.contract.contract import as_list, as_position, get_path, join_path
 from tier0.contract.service_schema import PREDICTION_NAMES, PROBABILITY_NAMES
 
 ALSO_PREDICTIONS = (
@@ -98,8 +98,8 @@ def _has(row: Any, path: str) -> bool:
     for part in path.split("."):
         if isinstance(row, Mapping) and part in row:
             row = row[part]
-        elif isinstance(row, list) and part.isascii() and part.isdigit() and int(part) < len(row):
-            row = row[int(part)]
+        elif isinstance(row, list) and (position := as_position(part)) is not None and position < len(row):
+            row = row[position]
         else:
             return False
     return True

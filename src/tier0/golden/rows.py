@@ -375,6 +375,13 @@ class GoldenRows:
             return "predictions is empty"
         if unknown := sorted(set(self.categories) - set(self.columns)):
             return f"categories has {unknown[0]!r}, which is not in columns"
+        return self._contradiction_of_classes()
+
+    def _contradiction_of_classes(self) -> str | None:
+        width = 0 if self.has_several_outputs else len(self.classes)
+        for index, row in enumerate(self.probabilities or [] if width else []):
+            if len(row) != width:
+                return f"probabilities[{index}] has length {len(row)}, but classes has length {width}"
         return None
 
 

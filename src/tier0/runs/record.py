@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tier0.core.errors import Tier0Error, UntrustedFileError
+from tier0.core.fields import check_depth
 from tier0.core.trusted_file import read_trusted, write_private
 from tier0.core.verdict import WORDS, Conclusion, conclude
 from tier0.pipeline.study import Study
@@ -129,6 +130,7 @@ class Record:
         path = folder / RECORD
         try:
             content = json.loads(read_trusted(path))  # it names functions, which are imported and called
+            check_depth(content)
         except UntrustedFileError as problem:
             raise RunError(f"{problem}; or start a new run") from problem
         except (OSError, ValueError, RecursionError) as problem:
