@@ -219,8 +219,8 @@ def test_what_a_service_adds_to_its_description_changes_nothing(document: Any, d
     assert (before.contract, before.forms) == (after.contract, after.forms)  # type: ignore[union-attr]
 
 
-BAD = [None, 5, "text", [], {}, True, 1.5, [5], ["\ud800"]]
-WELL_FORMED = {  # null is as if the keyword was not there
+BAD: list[Any] = [None, 5, "text", [], {}, True, 1.5, [5], ["\ud800"]]
+WELL_FORMED: dict[str, list[Any]] = {  # null is as if the keyword was not there
     "type": ["text", [], None],
     "properties": [{}, None],
     "required": [[], True, None],
@@ -300,6 +300,23 @@ def test_a_list_of_types_is_read_as_its_only_type(types: list[str]) -> None:
 
     assert described is not None
     assert described.forms[0][:2] == ("rows", "rows")
+
+
+def test_a_required_field_that_no_contract_can_name_is_not_sent_elsewhere() -> None:
+    nested = description({"rows": MATRIX, "user.id": {"const": 7}})
+
+    with pytest.raises(ContractError, match=r"requires the field 'user\.id'"):
+        describe(nested, {}, COLUMNS)
+
+
+@pytest.mark.parametrize("columns", [("sepal.length", "*"), ()])
+def test_columns_may_have_names_that_cannot_be_paths(columns: tuple[str, ...]) -> None:
+    described = describe(description({"sepal.length": NUMBER, "*": NUMBER}), {}, columns)
+
+    assert described is not None
+    assert described.contract.style == "record"
+    if columns:
+        assert described.contract.body(columns, [[1.0, 2.0]]) == {"sepal.length": 1.0, "*": 2.0}
 
 
 # --- responses ---

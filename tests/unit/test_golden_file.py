@@ -240,6 +240,7 @@ NESTED = st.recursive(
     max_leaves=6,
 )
 NUMBERS = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | FLOATS
+BOUNDS: st.SearchStrategy[Any] = NUMBERS
 NESTED_NUMBERS = st.recursive(NUMBERS, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
 NAMES = st.sampled_from(
     [
@@ -264,7 +265,7 @@ def golden(draw: st.DrawFn) -> GoldenRows:
     each: dict[str, Any] = {"min_size": count, "max_size": count}
     predictions, classes = draw(st.lists(NESTED, **each)), draw(st.lists(LEAVES, max_size=3))
     is_single = bool(classes) and not any(isinstance(prediction, list) for prediction in predictions)
-    per_row = (
+    per_row: st.SearchStrategy[list[Any]] = (
         st.lists(NUMBERS, min_size=len(classes), max_size=len(classes))
         if is_single
         else st.lists(NESTED_NUMBERS, max_size=2)
@@ -281,7 +282,7 @@ def golden(draw: st.DrawFn) -> GoldenRows:
         categories=draw(st.dictionaries(st.sampled_from(columns), st.lists(st.text(max_size=4), max_size=3))),
         seconds=draw(st.none() | AMOUNTS),
         tag=draw(st.none() | st.text(max_size=5)),
-        intervals=draw(st.none() | st.lists(st.lists(NUMBERS, min_size=2, max_size=2), **each)),
+        intervals=draw(st.none() | st.lists(st.lists(BOUNDS, min_size=2, max_size=2), **each)),
         distinguishes=draw(
             st.dictionaries(st.text(max_size=5), st.lists(st.integers(0, count - 1)), max_size=2)
         ),

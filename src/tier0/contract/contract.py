@@ -461,6 +461,11 @@ def join_path(first: str, second: str) -> str:
     return f"{first}.{second}" if first and second else first or second
 
 
+def can_be_path(name: Any) -> bool:
+    """Return whether a field with this name can be part of a dotted path."""
+    return isinstance(name, str) and bool(name) and name != "*" and "." not in name
+
+
 def get_path(answer: Any, path: str) -> Any:
     """Return the value at a dotted path; None if there is none.
 

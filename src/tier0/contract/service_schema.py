@@ -12,6 +12,7 @@ from tier0.contract.contract import (
     ContractError,
     Style,
     as_toml,
+    can_be_path,
     how_to_declare,
     join_path,
 )
@@ -238,7 +239,12 @@ def _described(route: Route, declared: Mapping[str, Any], columns: Sequence[str]
         why_not_asked=why_not,
     ).with_paths(paths)
     service_names = _service_names(columns, declared)
-    required = _required_fields(input_, first.features, service_names)
+    required, unnamed = _required_fields(input_, first.features, service_names)
+    if unnamed and needs_description(declared):
+        raise ContractError(
+            f"{path} requires the field {shown(unnamed[0])}, which a contract cannot name: it is empty, "
+            f"* or has a dot. {how_to_declare(EXAMPLE)}"
+        )
     constants = {name: value for name, part in required.items() if (value := _only_value(part)) is not None}
     declared["fields"] = {**constants, **(declared.get("fields") or {})}
     known = {names, *declared["fields"]}
@@ -288,22 +294,37 @@ def _service_names(columns: Sequence[str], declared: Mapping[str, Any]) -> list[
     return [str((declared.get("names") or {}).get(column, column)) for column in columns]
 
 
-def _required_fields(part: Schema, features: str, columns: Sequence[str]) -> dict[str, Schema]:
-    """Return the required fields of a body, by path, without the rows and their columns."""
+def _required_fields(
+    part: Schema, features: str, columns: Sequence[str]
+) -> tuple[dict[str, Schema], list[str]]:
+    """Return the required fields of a body without the rows and their columns.
+
+    Args:
+        part: schema of the body.
+        features: path of the rows.
+        columns: the service's names of the columns.
+
+    Returns:
+        The fields by path, and the names of those that cannot be part of a path.
+    """
     found: dict[str, Schema] = {}
+    unnamed: list[str] = []
     path = ""
 
     def add(known: Sequence[str]) -> None:
         properties = _properties(part)
-        others = [name for name in part.get("required", []) if name not in known]
-        found.update({join_path(path, name): properties.get(name, {}) for name in others})
+        for name in part.get("required", []):
+            if name not in known and can_be_path(name):
+                found[join_path(path, name)] = properties.get(name, {})
+            elif name not in known:
+                unnamed.append(name)
 
     for name in features.split(".") if features else []:
         add([name])
         path, part = join_path(path, name), _properties(part).get(name, {})
     if set(columns) & set(_properties(part)):
         add(columns)
-    return found
+    return found, unnamed
 
 
 def _find_input(
@@ -356,8 +377,8 @@ def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
         are_lists = bool(parts) and all(part.get("type") == "array" for part in parts)
         return [Form(path, "columns" if are_lists else "record")]
     found: list[Form] = []
-    for name, inner in properties.items():
-        found += _forms(inner, join_path(path, name), columns)
+    for name in filter(can_be_path, properties):
+        found += _forms(properties[name], join_path(path, name), columns)
     for_many_rows = {
         form.features
         for form in found
@@ -441,8 +462,8 @@ def _leaves(part: Schema, path: str) -> Iterator[tuple[str, Schema]]:
     properties = _properties(part)
     if not properties:
         yield path, part
-    for name, inner in properties.items():
-        yield from _leaves(inner, join_path(path, name))
+    for name in filter(can_be_path, properties):
+        yield from _leaves(properties[name], join_path(path, name))
 
 
 def _is_list_of(part: Schema, types: set[str]) -> bool:
