@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "build --store": (["build", "a:1", "--store", "FILE", "--output-dir", "OUTPUT"], [*SPECIAL[2:], "text"]),
     "serve --store": (["serve", "a:1", "--store", "FILE"], [*SPECIAL[2:], "text"]),
     "doctor --json": (["doctor", "--json", "FILE"], ["directory"]),
+    "golden --output": (["golden", f"{HERE}:MODEL", "ROWS", "-o", "FILE"], ["directory", "pipe", "full"]),
 }
 
 
@@ -76,6 +77,8 @@ def file_of(kind: str, path: Path) -> Path:
         path.symlink_to("/dev/zero")
     elif kind == "directory":
         path.mkdir()
+    elif kind == "full":
+        path.symlink_to("/dev/full")
     elif kind != "absent":
         path.write_bytes(CONTENTS[kind])
     return path
@@ -89,11 +92,12 @@ def test_what_is_not_a_usable_file_ends_a_command_in_status_2(
     monkeypatch.chdir(Path(__file__).parents[2])
     healthy = tmp_path / "healthy.json"
     healthy.write_text(json.dumps(document("predictions", ["a", "b"])), encoding="utf-8")
+    (rows := tmp_path / "rows.csv").write_text("a,b\n1,2\n3,5\n4,7\n", encoding="utf-8")
     suffix = "".join(Path(argument).suffix for argument in arguments if argument.startswith("FILE."))
     for kind in kinds:
         path = file_of(kind, tmp_path / f"{kind}{suffix}")
-        words = {f"FILE{suffix}": str(path), "HEALTHY": str(healthy), "OUTPUT": str(tmp_path / "output")}
-        given = [words.get(argument, argument.replace("@FILE", f"@{path}")) for argument in arguments]
+        words = {f"FILE{suffix}": path, "HEALTHY": healthy, "ROWS": rows, "OUTPUT": tmp_path / "output"}
+        given = [str(words.get(argument, argument.replace("@FILE", f"@{path}"))) for argument in arguments]
 
         done = CliRunner().invoke(app, given)
 

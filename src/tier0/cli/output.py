@@ -13,6 +13,7 @@ import typer
 from tier0.cli.application import refuse
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
+from tier0.core.named_file import write_text
 from tier0.core.settings import remove_report
 from tier0.core.verdict import WORDS, CheckResult, Verdict, count_in_words
 
@@ -81,7 +82,7 @@ def write_report(path: Path | None, content: Mapping[str, Any]) -> None:
     if path is None:
         return
     try:
-        path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(content, indent=2, default=str) + "\n")
     except OSError as problem:
         remove_report(path)  # it may be half written
         refuse(f"cannot write the report {path}: {problem.strerror}. The checks themselves completed")

@@ -1,4 +1,4 @@
-"""Files that a user named: opened without waiting, regular files only, of limited size."""
+"""Files that a user named: opened without waiting; those to read are regular files of limited size."""
 
 from __future__ import annotations
 
@@ -61,6 +61,19 @@ def read_bytes(path: Path | str, *, max_bytes: int = MAX_BYTES) -> bytes:
     if len(content) > max_bytes:
         raise ValueError(_too_large(max_bytes))
     return content
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a file; into a named pipe only if it has a reader, for which the program would wait otherwise.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    os.set_blocking(descriptor, True)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
 
 
 def _too_large(max_bytes: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from tier0.core.errors import RegistrationError
+from tier0.core.named_file import write_text
 from tier0.core.outputs import PARTS
 from tier0.golden.file import REMEDY, as_document, read_fields
 from tier0.golden.origins import EXAMPLE, EdgeCaseKind, Origin
@@ -337,7 +338,7 @@ class GoldenRows:
 
     def write(self, path: Path | str) -> None:
         """Write the rows to a JSON file with a schema number; floats keep every bit."""
-        Path(path).write_text(json.dumps(as_document(self), allow_nan=False), encoding="utf-8")
+        write_text(path, json.dumps(as_document(self), allow_nan=False))
 
     @classmethod
     def read(cls, path: Path | str) -> GoldenRows:

@@ -25,12 +25,13 @@ from tier0.contract.service_schema import (
     Described,
     Form,
     describe,
+    malformed,
     needs_description,
     path_prefixes,
     undescribed,
     why_fields_are_open,
 )
-from tier0.core.fields import shown
+from tier0.core.fields import InvalidFieldError, read_object
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError
 from tier0.golden.rows import GoldenRows
@@ -95,26 +96,22 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
     is_hidden = not response.is_success or "html" in response.headers.get("content-type", "")
     if declared and (is_hidden or not needs_description(declared)):
         with suppress(ValueError, httpx.HTTPStatusError):
-            return _as_object(decode_json(response.raise_for_status()))
+            return read_object(decode_json(response.raise_for_status()), "the document")
         return None
     if response.status_code in UNAUTHORIZED:
         raise ContractError(f"{target.url}/schema.json returned {response.status_code}: {HOW_TO_AUTHORIZE}")
     try:
-        return _as_object(decode_json(response.raise_for_status()))
+        return read_object(decode_json(response.raise_for_status()), "the document")
     except httpx.HTTPStatusError:
         what = f"returned {response.status_code}"
+    except InvalidFieldError as problem:
+        raise malformed((str(problem),)) from problem
     except ValueError as problem:
         what = f"is not JSON ({problem})"
     raise ContractError(
         f"{target.url}/schema.json {what}: the schema is hidden, or this is not a BentoML service, so "
         f"the format of its requests and responses is not known. {how_to_declare(EXAMPLE)}"
     )
-
-
-def _as_object(schema: Any) -> dict[str, Any]:
-    if not isinstance(schema, dict):
-        raise ValueError(f"expected an object, got {shown(schema)}")  # noqa: TRY004 - like other JSON
-    return schema
 
 
 async def _with_prefix(target: Target, schema: Any, declared: Mapping[str, Any]) -> Target:

@@ -203,7 +203,7 @@ class Record:
         """
         content = json.dumps(self.as_dict(), indent=2, default=str) + "\n"
         _replace(self.folder / RECORD, content.encode())
-        _replace(self.folder / REPORT, as_markdown(self).encode())
+        _replace(self.folder / REPORT, as_markdown(self).encode(errors="backslashreplace"))
 
     def save(self, context: RunContext) -> None:
         """Save what the steps have made, for `load`.

@@ -122,7 +122,7 @@ class Sender:
             else:
                 retried = TRANSIENT if self.retries_refusals else UNREACHABLE
                 if is_last or response.status_code not in retried:
-                    return response
+                    return _with_text(response)
                 reason = str(response.status_code)
                 pause = _pause_before_retry(response, pause)
             self.retried[reason] += 1
@@ -132,6 +132,15 @@ class Sender:
     def _fails_too_often(self) -> bool:
         """Return True if so many requests were retried that callers would notice the failures."""
         return sum(self.retried.values()) >= max(MIN_RETRIED, MAX_RETRIED_SHARE * self.tries[0])
+
+
+def _with_text(response: httpx.Response) -> httpx.Response:
+    """Return a response whose text can be read, as UTF-8 if its charset is not that of its body."""
+    try:
+        _ = response.text
+    except Exception:  # noqa: BLE001 - codecs such as hex and undefined raise many kinds
+        response.encoding = "utf-8"
+    return response
 
 
 def decode_json(response: httpx.Response) -> Any:
@@ -156,6 +165,6 @@ def _to_number(text: str) -> float:
 def _pause_before_retry(response: httpx.Response, default: float) -> float:
     """Return the seconds in the Retry-After header, within bounds, or *default* without a number there."""
     try:
-        return min(max(float(response.headers["Retry-After"]), 0.0), MAX_PAUSE)
+        return min(max(0.0, float(response.headers["Retry-After"])), MAX_PAUSE)  # 0 for NaN
     except (KeyError, ValueError):
         return default
