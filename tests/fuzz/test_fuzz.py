@@ -23,23 +23,11 @@ SAMPLE = {"files": 100, "requests": 100, "client": 6, "verify": 3}
 """Part to the number of its inputs in `make test`."""
 
 
-NOT_CORRECTED = {
-    "report-TypeError-170",
-    "report-TypeError-90",
-    "report-nested-deeply",
-    "toml-nested-deeply",
-    "a-description-with-fields-of-other-types",
-    "a-description-whose-type-is-an-object",
-}
-"""Inputs in the corpus that still fail."""
-
-
 def kept() -> Iterator[Any]:
     """Yield every input in the corpus of a part in the sample."""
     for name in SAMPLE:
         for path in command.kept(name):
-            marks = [pytest.mark.xfail(strict=True)] if path.stem in NOT_CORRECTED else []
-            yield pytest.param(name, path, id=f"{name}-{path.stem}", marks=marks)
+            yield pytest.param(name, path, id=f"{name}-{path.stem}")
 
 
 @pytest.fixture(autouse=True)

@@ -239,6 +239,9 @@ NESTED = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=6,
 )
+NUMBERS = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | FLOATS
+BOUNDS: st.SearchStrategy[Any] = NUMBERS
+NESTED_NUMBERS = st.recursive(NUMBERS, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
 NAMES = st.sampled_from(
     [
         "missing",
@@ -260,20 +263,26 @@ AMOUNTS = st.floats(0, 1e300)
 def golden(draw: st.DrawFn) -> GoldenRows:
     columns, count = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True)), draw(st.integers(1, 5))
     each: dict[str, Any] = {"min_size": count, "max_size": count}
-    lists: st.SearchStrategy[Any] = st.none() | st.lists(st.lists(NESTED, max_size=2), **each)
+    predictions, classes = draw(st.lists(NESTED, **each)), draw(st.lists(LEAVES, max_size=3))
+    is_single = bool(classes) and not any(isinstance(prediction, list) for prediction in predictions)
+    per_row: st.SearchStrategy[list[Any]] = (
+        st.lists(NUMBERS, min_size=len(classes), max_size=len(classes))
+        if is_single
+        else st.lists(NESTED_NUMBERS, max_size=2)
+    )
     rows = GoldenRows(
         columns,
         draw(st.lists(st.lists(LEAVES, min_size=len(columns), max_size=len(columns)), **each)),
-        draw(st.lists(NESTED, **each)),
-        draw(lists),
-        draw(st.lists(LEAVES, max_size=3)),
+        predictions,
+        draw(st.none() | st.lists(per_row, **each)),
+        classes,
         origins=draw(
             st.just([]) | st.lists(st.builds(Origin, NAMES, st.none() | NAMES, st.none() | NAMES), **each)
         ),
         categories=draw(st.dictionaries(st.sampled_from(columns), st.lists(st.text(max_size=4), max_size=3))),
         seconds=draw(st.none() | AMOUNTS),
         tag=draw(st.none() | st.text(max_size=5)),
-        intervals=draw(lists),
+        intervals=draw(st.none() | st.lists(st.lists(BOUNDS, min_size=2, max_size=2), **each)),
         distinguishes=draw(
             st.dictionaries(st.text(max_size=5), st.lists(st.integers(0, count - 1)), max_size=2)
         ),

@@ -260,7 +260,7 @@ def test_the_route_with_the_exact_name_is_chosen(names: tuple[str, ...], chosen:
                 }
             ]
         },
-        {"routes": [{"route": "/predict", "input": {"properties": {"rows": {"type": ["array", "null"]}}}}]},
+        {"routes": [{"route": "/predict", "input": {"properties": {"rows": {"type": 5}}}}]},
         {"routes": [{"route": "/predict", "input": {"type": "tensor", "shape": 4}}]},
         {
             "routes": [

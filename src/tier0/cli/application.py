@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +16,7 @@ import typer.core
 from tier0.core import display
 from tier0.core.bug_report import internal_error
 from tier0.core.errors import Tier0Error, missing_extra
+from tier0.core.fields import shown
 from tier0.core.interruption import INTERRUPTED, forget_interrupt
 from tier0.core.secrets import Secrets
 
@@ -35,6 +38,8 @@ class _Commands(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; turn an exception into a message and an exit status."""
+        if isinstance(sys.stdout, io.TextIOWrapper):  # texts of a service need not be encodable
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort):
@@ -45,6 +50,8 @@ class _Commands(typer.core.TyperGroup):
             forget_interrupt()
             say("\nstopped", err=True)
             raise typer.Exit(INTERRUPTED) from None
+        except SystemExit as problem:  # typer's own are other exceptions
+            refuse(f"code that this command ran ended the process: sys.exit({shown(problem.code)})")
         except Exception as problem:
             if type(problem).__module__.startswith(("click.", "typer.")):  # a mistake on the command line
                 raise

@@ -10,6 +10,7 @@ import typer
 from tier0.cli.application import app, examples, refuse, say
 from tier0.cli.parameters import GivenSettings, require_writable, takes_settings
 from tier0.core.interruption import raise_on_interrupt
+from tier0.core.named_file import write_text
 
 EXAMPLE = "tier0 contract http://127.0.0.1:3000 --golden golden.json"
 
@@ -64,7 +65,10 @@ def contract(
     if output is None:
         typer.echo(text, nl=False)  # a file of TOML, complete, in which every text is written for display
     else:
-        output.write_text(text, encoding="utf-8")
+        try:
+            write_text(output, text)
+        except OSError as problem:
+            refuse(f"cannot write the contract {output}: {problem.strerror}")
         verify = f"tier0 verify {settings.url} --golden FILE --contract {output}"
         say(f"{output}: {drafted.compared} Read it, then run: {verify}")
     raise typer.Exit(0 if drafted.matches else 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tier0.cli.application import app, examples, say
+from tier0.cli.application import app, examples, refuse, say
 from tier0.cli.parameters import import_from_here, require_writable
 from tier0.core.errors import Tier0Error, first_line
 from tier0.core.interruption import raise_on_interrupt
@@ -102,7 +102,10 @@ def golden(
         synthetic=synthetic,
         seed=seed,
     )
-    replace(rows, tag=tag).write(output)
+    try:
+        replace(rows, tag=tag).write(output)
+    except OSError as problem:
+        refuse(f"cannot write the golden rows {output}: {problem.strerror}")
     verify = f"tier0 verify URL --golden {output}"
     say(f"{output}: {len(rows)} golden rows of {len(rows.columns)} columns; check a service with: {verify}")
 

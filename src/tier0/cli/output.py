@@ -12,6 +12,7 @@ from tier0.cli.application import SECRETS, refuse, say
 from tier0.core import display
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
+from tier0.core.named_file import write_text
 from tier0.core.settings import remove_report
 from tier0.core.verdict import WORDS, CheckResult, Verdict, count_in_words
 
@@ -80,7 +81,7 @@ def write_report(path: Path | None, content: Mapping[str, Any]) -> None:
     if path is None:
         return
     try:
-        path.write_text(json.dumps(display.as_json(content, SECRETS.hide), indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(display.as_json(content, SECRETS.hide), indent=2) + "\n")
     except OSError as problem:
         remove_report(path)  # it may be half written
         refuse(f"cannot write the report {path}: {problem.strerror}. The checks themselves completed")

@@ -136,11 +136,13 @@ class BentoMLClient:
             ContractError: schema and declaration are not sufficient; the message states what to declare.
             ClientError: the schema cannot be read.
         """
+        from tier0.contract.contract import check_declared  # noqa: PLC0415 - only needed by this method
         from tier0.contract.service_schema import find_contract  # noqa: PLC0415 - only needed by this method
 
+        declared = check_declared(declared or {})
         async with cls(base_url, **{**options, "tracer": None}) as client:
             schema = await client._call("GET", "schema.json", decode_mapping, timeout=SCHEMA_TIMEOUT)
-        return cls(base_url, contract=find_contract(schema, declared or {}), **options)
+        return cls(base_url, contract=find_contract(schema, declared), **options)
 
     async def predict(
         self, data: Any, *, model: str | None = None, timeout: float | None = None

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -44,6 +45,7 @@ from tier0.core.address import problem_of
 from tier0.core.display import toml
 from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error
+from tier0.core.fields import MAX_DEPTH, shown
 from tier0.core.outputs import PARTS
 
 if TYPE_CHECKING:
@@ -56,8 +58,8 @@ ONE_ROW_STYLES = {"row", "record", "value"}
 PREDICTED = "@predicted"
 """In place of a class: the probability of the predicted class."""
 MAX_DECIMALS = 15
-MAX_DIGITS = 9
-"""Digits of the number of an item in a path."""
+MAX_POSITION_DIGITS = 9
+"""Digits of a position in a list; Python refuses to read thousands."""
 BOUNDS = ("lower", "upper")
 
 
@@ -295,6 +297,7 @@ def _require(condition: object, expected: str) -> None:
 
 def _text(value: Any) -> str:
     _require(isinstance(value, str), "expected text")
+    _require(value.count(".") < MAX_DEPTH, f"expected a path of at most {MAX_DEPTH} keys")
     return str(value)
 
 
@@ -322,17 +325,22 @@ def _decimals(value: Any) -> int:
 
 
 def _positive(value: Any) -> float:
-    _require(type(value) in {int, float} and 0 < value < math.inf, "expected a positive number")
+    is_valid = type(value) in {int, float} and 0 < value <= sys.float_info.max
+    _require(is_valid, "expected a positive number")
     return float(value)
 
 
 def _fields(value: Any) -> dict[str, Any]:
     _require(isinstance(value, Mapping), "expected a table of fields with their values")
+    _require_json(value)
+    return dict(value)
+
+
+def _require_json(value: Any) -> None:
     try:
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         raise ValueError("expected values that JSON can represent: no dates, inf or nan") from None
-    return dict(value)
 
 
 def _names(value: Any) -> dict[str, str]:
@@ -346,6 +354,7 @@ def _labels(value: Any) -> dict[str, Any]:
         isinstance(name, str | int | float) for name in value.values()
     )
     _require(is_table, "expected a table from the model's labels to the service's, as text or numbers")
+    _require_json(value)
     return _distinct(value)
 
 
@@ -372,6 +381,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 MAY_BE_EMPTY = {"columns", "probability_of", "model_tag", "intervals"}
 """Keys whose empty value means that the service does not have the part; in other keys it is the path of the
 entire body."""
+MAY_BE_ABSENT = {*MAY_BE_EMPTY, *PARTS, "ready", "live", "max_rows", "decimals"}
+"""Keys that may be None, which TOML cannot represent."""
 
 
 def read_contract(path: Path) -> dict[str, Any]:
@@ -394,15 +405,15 @@ def check_declared(declared: Mapping[str, Any], where: str = "the contract") -> 
     for name, value in declared.items():
         if name not in _READERS:
             raise ContractError(
-                f"{where} has an unknown key {name!r}. Known keys: {', '.join(sorted(_READERS))}"
+                f"{where} has an unknown key {shown(name)}. Known keys: {', '.join(sorted(_READERS))}"
             )
-        if value is None or (value == "" and name in MAY_BE_EMPTY):
+        if (value is None and name in MAY_BE_ABSENT) or (value == "" and name in MAY_BE_EMPTY):
             checked[name] = None
             continue
         try:
             checked[name] = _READERS[name](value)
         except ValueError as problem:
-            raise ContractError(f"invalid {name} = {value!r} in {where}: {problem}") from None
+            raise ContractError(f"invalid {name} = {shown(value)} in {where}: {problem}") from None
     return checked
 
 
@@ -457,6 +468,11 @@ def join_path(first: str, second: str) -> str:
     return f"{first}.{second}" if first and second else first or second
 
 
+def can_be_path(name: Any) -> bool:
+    """Return whether a field with this name can be part of a dotted path."""
+    return isinstance(name, str) and bool(name) and name != "*" and "." not in name
+
+
 def get_path(answer: Any, path: str) -> Any:
     """Return the value at a dotted path; None if there is none.
 
@@ -469,10 +485,12 @@ def get_path(answer: Any, path: str) -> Any:
         items = as_list(answer)
         return [get_path(item, rest) for item in items] if isinstance(items, list) else None
     if isinstance(answer, list):
-        return get_path(answer[int(part)], rest) if is_position(part, answer) else None
+        position = as_position(part)
+        return get_path(answer[position], rest) if position is not None and position < len(answer) else None
     return get_path(answer.get(part), rest) if isinstance(answer, Mapping) else None
 
 
-def is_position(part: str, values: Sequence[Any]) -> bool:
-    """Return whether a part of a path is the number of an item of a list."""
-    return part.isascii() and part.isdigit() and len(part) <= MAX_DIGITS and int(part) < len(values)
+def as_position(part: str) -> int | None:
+    """Return the position in a list that a part of a path means; None if it means none."""
+    is_position = part.isascii() and part.isdigit() and len(part) <= MAX_POSITION_DIGITS
+    return int(part) if is_position else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from tier0.contract.contract import as_list, get_path, is_position, join_path
+from tier0.contract.contract import as_list, as_position, can_be_path, get_path, join_path
 from tier0.contract.service_schema import PREDICTION_NAMES, PROBABILITY_NAMES
 
 ALSO_PREDICTIONS = (
@@ -50,7 +50,7 @@ def _paths(value: Any, depth: int) -> Iterator[str]:
         return
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            if _can_be_path(name):
+            if can_be_path(name):
                 yield from (join_path(name, path) for path in _paths(inner, depth - 1))
     elif isinstance(value, list) and (len(value) == 1 or not all(is_number(item) for item in value)):
         for index, inner in enumerate(value):
@@ -65,7 +65,7 @@ def _columns(value: Any, count: int, path: str, depth: int) -> Iterator[tuple[st
             yield join_path(path, f"*.{inner}"), [get_path(row, inner) for row in rows]
     elif depth and isinstance(value, Mapping):
         for name, inner_value in value.items():
-            if _can_be_path(name):
+            if can_be_path(name):
                 yield from _columns(inner_value, count, join_path(path, name), depth - 1)
     elif depth and isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
         yield from _columns(value[0], count, join_path(path, "0"), depth - 1)
@@ -88,9 +88,7 @@ def are_enough(conditions: Iterable[bool]) -> bool:
 def _paths_in_row(row: Any, depth: int) -> Iterator[str]:
     yield ""
     if depth and isinstance(row, Mapping):
-        items: Iterator[tuple[str, Any]] = (
-            (name, inner) for name, inner in row.items() if _can_be_path(name)
-        )
+        items: Iterator[tuple[str, Any]] = ((name, inner) for name, inner in row.items() if can_be_path(name))
     elif depth and isinstance(row, list) and not all(is_number(item) for item in row):
         items = ((str(index), inner) for index, inner in enumerate(row))
     else:
@@ -103,15 +101,11 @@ def _has(row: Any, path: str) -> bool:
     for part in path.split("."):
         if isinstance(row, Mapping) and part in row:
             row = row[part]
-        elif isinstance(row, list) and is_position(part, row):
-            row = row[int(part)]
+        elif isinstance(row, list) and (position := as_position(part)) is not None and position < len(row):
+            row = row[position]
         else:
             return False
     return True
-
-
-def _can_be_path(name: Any) -> bool:
-    return isinstance(name, str) and bool(name) and name != "*" and "." not in name
 
 
 def last_name(path: str) -> str:
@@ -178,7 +172,7 @@ def named_values(value: Any, names: Sequence[str], *, in_rows: bool = True) -> I
     for path, content in objects_in(value, "", DEPTH):
         yield from ((join_path(path, name), content[name]) for name in names if name in content)
         for name, rows in content.items() if in_rows else ():
-            if _can_be_path(name):
+            if can_be_path(name):
                 yield from _named_in_rows(rows, join_path(path, name), names)
     if in_rows:
         yield from _named_in_rows(value, "", names)
@@ -195,7 +189,7 @@ def objects_in(value: Any, path: str, depth: int) -> Iterator[tuple[str, Mapping
     if isinstance(value, Mapping):
         yield path, value
         for name, inner in value.items() if depth else ():
-            if _can_be_path(name):
+            if can_be_path(name):
                 yield from objects_in(inner, join_path(path, name), depth - 1)
 
 

@@ -12,10 +12,13 @@ from tier0.contract.contract import (
     ContractError,
     Style,
     as_toml,
+    can_be_path,
     how_to_declare,
     join_path,
 )
+from tier0.contract.description import Description, Route, Schema, in_words, read_description
 from tier0.core.address import problem_of
+from tier0.core.fields import shown
 from tier0.core.outputs import PARTS
 
 PREDICTION_NAMES = ("predictions", "prediction", "labels", "label")
@@ -27,8 +30,14 @@ FILES = {"file", "image", "audio", "video"}
 BENTOML_HEALTH = "/readyz"
 MANY_ROWS = {"rows", "records", "columns", "values"}
 MATRIX_DIMENSIONS = 2
-MAX_ROUTE_SHOWN = 100
-Schema = Mapping[str, Any]
+MAX_LISTED = 20
+"""Names in a message."""
+EXAMPLE = {
+    "route": "/prediction-route",
+    "features": "path.of.the.rows",
+    "predictions": "path.of.the.predictions",
+}
+"""A declaration with which no description is needed."""
 
 
 class OpenAnswerError(ContractError):
@@ -94,7 +103,7 @@ def find_contract(schema: Any, declared: Mapping[str, Any], columns: Sequence[st
     contract = described.contract
     if not contract.parts and not contract.why_not_asked:
         names = list(described.output.get("properties") or ())
-        listed = f" (its fields: {', '.join(names)})" if names else ""
+        listed = f" (its fields: {_listed(names)})" if names else ""
         message = f"it is not clear where the predictions are in the response of {contract.route}{listed}. "
         raise OpenAnswerError(message + how_to_declare({"predictions": "path.of.the.predictions"}), contract)
     return contract
@@ -106,18 +115,8 @@ def path_prefixes(schema: Any) -> list[str]:
     One of them may be the ``path_prefix`` of the service, below which BentoML's health routes are as well.
     The schema does not name it.
     """
-    if not isinstance(schema, Mapping):
-        return []
-    routes, paths = (
-        schema.get("routes"),
-        schema.get("paths"),
-    )  # the paths contain those of mounted applications
-    named = [
-        route.get("route")
-        for route in (routes if isinstance(routes, list) else ())
-        if isinstance(route, Mapping)
-    ]
-    known = [path for path in named or (paths if isinstance(paths, Mapping) else ()) if isinstance(path, str)]
+    description = read_description(schema)
+    known = [route.path for route in description.routes] or description.paths
     folders = [path.split("/")[1:-1] for path in known if not problem_of(path)]
     common: list[str] = []
     for parts in zip(*folders, strict=False):
@@ -142,49 +141,57 @@ def describe(schema: Any, declared: Mapping[str, Any], columns: Sequence[str] = 
         ContractError: the prediction route or the path of the rows is ambiguous, or the schema is not from
             BentoML.
     """
-    try:
-        return _describe(schema, declared, columns)
-    except (TypeError, KeyError, AttributeError, RecursionError) as problem:
-        reason = f"invalid /schema.json of the service ({type(problem).__name__}: {problem})"
-        example = {
-            "route": "/prediction-route",
-            "features": "path.of.the.rows",
-            "predictions": "path.of.the.predictions",
-        }
-        raise ContractError(f"{reason}. {how_to_declare(example)}") from problem
+    if schema is None:
+        return None
+    description = read_description(schema)
+    route = _choose_route(description, declared.get("route"), columns)
+    if route is not None:
+        return _described(route, declared, columns)
+    if description.problems and needs_description(declared):
+        raise malformed(description.problems)
+    return None
 
 
-def _describe(schema: Any, declared: Mapping[str, Any], columns: Sequence[str]) -> Described | None:
-    schema = schema if isinstance(schema, Mapping) else {}
-    listed = schema.get("routes")
-    routes = [route for route in listed if isinstance(route, Mapping)] if isinstance(listed, list) else []
-    mounted = set(schema.get("paths") or {})
-    route = _choose_route(routes, mounted, declared.get("route"), columns)
-    return None if route is None else _described(route, declared, columns)
+def needs_description(declared: Mapping[str, Any]) -> bool:
+    """Return whether a request cannot be made from what is declared, with the defaults for the rest."""
+    return "features" not in declared
 
 
-def _choose_route(
-    routes: list[Schema], mounted: set[str], wanted: str | None, columns: Sequence[str]
-) -> Schema | None:
-    """Return the schema of the prediction route: declared, ``/predict``, or the only one that takes rows."""
+def malformed(problems: tuple[str, ...]) -> ContractError:
+    """Return the error for a description in which something that is needed is malformed."""
+    what = f"the service's /schema.json is malformed: {in_words(problems)}"
+    return ContractError(f"{what}. Correct it in the service, or do without it. {how_to_declare(EXAMPLE)}")
+
+
+def _choose_route(description: Description, wanted: str | None, columns: Sequence[str]) -> Route | None:
+    """Return the prediction route: declared, ``/predict``, or the only one that takes rows."""
+    routes, mounted = description.routes, description.paths
     if wanted is not None:
-        return next((route for route in routes if route.get("route") == wanted), None)
+        return next((route for route in routes if route.path == wanted), None)
     if not routes and (not mounted or "/predict" in mounted):
         return None
-    exact = [route for route in routes if route.get("route") == "/predict"]
-    named = [route for route in routes if "predict" in str(route.get("route"))]
+    exact = [route for route in routes if route.path == "/predict"]
+    named = [route for route in routes if "predict" in route.path]
     likely = exact or named or routes
     if len(likely) > 1:
         likely = [route for route in likely if _takes_rows(route, columns)] or likely
     if len(likely) == 1:
         return likely[0]
-    listed = ", ".join(str(route.get("route")) for route in routes)
-    example = str((likely or routes)[0].get("route")) if routes else "/prediction-route"
-    advice = how_to_declare({"route": example})
-    raise ContractError(f"it is not clear which route predicts ({listed}). {advice}")
+    example = (likely or routes)[0].path if routes else EXAMPLE["route"]
+    more = f". Malformed in /schema.json: {in_words(description.problems)}" if description.problems else ""
+    raise ContractError(
+        f"it is not clear which route predicts ({_listed([route.path for route in routes])}){more}. "
+        + how_to_declare({"route": example})
+    )
 
 
-def _takes_rows(route: Schema, columns: Sequence[str]) -> bool:
+def _listed(names: Sequence[str]) -> str:
+    """Return names of the service for a message."""
+    more = [f"and {len(names) - MAX_LISTED} more"] if len(names) > MAX_LISTED else []
+    return ", ".join([*(shown(name)[1:-1] for name in names[:MAX_LISTED]), *more])
+
+
+def _takes_rows(route: Route, columns: Sequence[str]) -> bool:
     try:
         described = _described(route, {}, columns)
     except ContractError:
@@ -192,15 +199,19 @@ def _takes_rows(route: Schema, columns: Sequence[str]) -> bool:
     return not described.contract.why_not_asked and not described.required
 
 
-def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str]) -> Described:
-    path = str(route["route"])
+def _described(route: Route, declared: Mapping[str, Any], columns: Sequence[str]) -> Described:
+    path = route.path
     if problem := problem_of(path):
         raise ContractError(
-            f"invalid route {path[:MAX_ROUTE_SHOWN]!r} in the service's /schema.json: {problem}. "
+            f"invalid route {shown(path)} in the service's /schema.json: {problem}. "
             "Declare the prediction route as route in the contract"
         )
-    input_, output = _mapping(route.get("input")), _mapping(route.get("output"))
-    properties = _mapping(input_.get("properties"))
+    are_parts_declared = bool(set(PARTS) & declared.keys())
+    problems = route.problems_of_input + (() if are_parts_declared else route.problems_of_output)
+    if problems and needs_description(declared):
+        raise malformed(problems)
+    input_, output = route.input, route.output
+    properties = _properties(input_)
     forms, names, why_not = _find_input(path, input_, declared, columns)
     first = forms[0]
     declared = {"names": _names_of_columns(input_, first, columns), **declared}
@@ -222,13 +233,18 @@ def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str
         model_tag="model_tag" if output.get("type") == "object" else None,
         health=BENTOML_HEALTH,
         optional=tuple(name for name in properties if name not in needed),
-        is_array=_mapping(properties.get(first.features, input_)).get("type") == "tensor",
-        is_batchable=bool(route.get("batchable")),
+        is_array=properties.get(first.features, input_).get("type") == "tensor",
+        is_batchable=route.is_batchable,
         max_rows=first.max_rows,
         why_not_asked=why_not,
     ).with_paths(paths)
     service_names = _service_names(columns, declared)
-    required = _required_fields(input_, first.features, service_names)
+    required, unnamed = _required_fields(input_, first.features, service_names)
+    if unnamed and needs_description(declared):
+        raise ContractError(
+            f"{path} requires the field {shown(unnamed[0])}, which a contract cannot name: it is empty, "
+            f"* or has a dot. {how_to_declare(EXAMPLE)}"
+        )
     constants = {name: value for name, part in required.items() if (value := _only_value(part)) is not None}
     declared["fields"] = {**constants, **(declared.get("fields") or {})}
     known = {names, *declared["fields"]}
@@ -239,8 +255,9 @@ def _described(route: Schema, declared: Mapping[str, Any], columns: Sequence[str
     return Described(forms, replace(contract, **declared), required, input_, output)
 
 
-def _mapping(value: Any) -> Schema:
-    return value if isinstance(value, Mapping) else {}
+def _properties(part: Schema) -> Mapping[str, Schema]:
+    properties: Mapping[str, Schema] = part.get("properties", {})
+    return properties
 
 
 def _names_of_columns(input_: Schema, form: Form, columns: Sequence[str]) -> dict[str, str]:
@@ -253,10 +270,10 @@ def row_properties(input_: Schema, features: str) -> Schema:
     """Return the properties of one row in a body, by the service's column names; empty if unknown."""
     part = input_
     for name in features.split(".") if features else []:
-        part = _mapping(_mapping(part.get("properties")).get(name))
-    if isinstance(part.get("columns"), list):
+        part = _properties(part).get(name, {})
+    if "columns" in part:
         return {name: {} for name in part["columns"]}
-    return _mapping(_mapping(part.get("items")).get("properties") or part.get("properties"))
+    return _properties(part.get("items", {})) or _properties(part)
 
 
 def _spelled(columns: Sequence[str], names: Sequence[str]) -> dict[str, str] | None:
@@ -277,22 +294,37 @@ def _service_names(columns: Sequence[str], declared: Mapping[str, Any]) -> list[
     return [str((declared.get("names") or {}).get(column, column)) for column in columns]
 
 
-def _required_fields(part: Schema, features: str, columns: Sequence[str]) -> dict[str, Schema]:
-    """Return the required fields of a body, by path, without the rows and their columns."""
+def _required_fields(
+    part: Schema, features: str, columns: Sequence[str]
+) -> tuple[dict[str, Schema], list[str]]:
+    """Return the required fields of a body without the rows and their columns.
+
+    Args:
+        part: schema of the body.
+        features: path of the rows.
+        columns: the service's names of the columns.
+
+    Returns:
+        The fields by path, and the names of those that cannot be part of a path.
+    """
     found: dict[str, Schema] = {}
+    unnamed: list[str] = []
     path = ""
 
     def add(known: Sequence[str]) -> None:
-        properties = _mapping(part.get("properties"))
-        others = [name for name in part.get("required", []) if name not in known]
-        found.update({join_path(path, name): _mapping(properties.get(name)) for name in others})
+        properties = _properties(part)
+        for name in part.get("required", []):
+            if name not in known and can_be_path(name):
+                found[join_path(path, name)] = properties.get(name, {})
+            elif name not in known:
+                unnamed.append(name)
 
     for name in features.split(".") if features else []:
         add([name])
-        path, part = join_path(path, name), _mapping(_mapping(part.get("properties")).get(name))
-    if set(columns) & set(_mapping(part.get("properties"))):
+        path, part = join_path(path, name), _properties(part).get(name, {})
+    if set(columns) & set(_properties(part)):
         add(columns)
-    return found
+    return found, unnamed
 
 
 def _find_input(
@@ -324,8 +356,8 @@ def _find_input(
     if not found and files:
         why_not = f"{path} takes a file ({files[0]}), but golden rows cannot be sent as a file"
         return (Form(files[0], "rows"),), None, why_not
-    inputs = [form.features for form in found] or list(_mapping(input_.get("properties")))
-    listed = ", ".join(dict.fromkeys(inputs)) or "the schema has no inputs"
+    inputs = [form.features for form in found] or list(_properties(input_))
+    listed = _listed(list(dict.fromkeys(inputs))) or "the schema has no inputs"
     first = found[0] if found else Form("name.of.the.input", "rows")
     example = {"features": first.features, "style": first.style}
     raise ContractError(
@@ -338,15 +370,15 @@ def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
     forms = _forms_of(part, path, columns)
     if forms:
         return forms
-    properties = _mapping(part.get("properties"))
+    properties = _properties(part)
     if _is_record(properties, columns):
         names = (_spelled(columns, list(properties)) or {}).values()
-        parts = [_mapping(properties.get(name)) for name in names]
+        parts = [properties[name] for name in names]
         are_lists = bool(parts) and all(part.get("type") == "array" for part in parts)
         return [Form(path, "columns" if are_lists else "record")]
     found: list[Form] = []
-    for name, inner in properties.items():
-        found += _forms(_mapping(inner), join_path(path, name), columns)
+    for name in filter(can_be_path, properties):
+        found += _forms(properties[name], join_path(path, name), columns)
     for_many_rows = {
         form.features
         for form in found
@@ -359,13 +391,13 @@ def _is_record(properties: Schema, columns: Sequence[str]) -> bool:
     """Return whether an object is a row: it has the model's columns, or only single values."""
     if columns and _spelled(columns, list(properties)) is not None:
         return True
-    scalars = [name for name, inner in properties.items() if _is_scalar(_mapping(inner))]
+    scalars = [name for name, inner in properties.items() if _is_scalar(inner)]
     return len(scalars) == len(properties) > 1
 
 
 def _is_scalar(part: Schema) -> bool:
     kinds = [part, *part.get("anyOf", [])]
-    return any(_mapping(kind).get("type") in SCALARS for kind in kinds) or "enum" in part or "const" in part
+    return any(kind.get("type") in SCALARS for kind in kinds) or "enum" in part or "const" in part
 
 
 def _forms_of(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
@@ -389,7 +421,7 @@ def _forms_of(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
 
 def _open_object_forms(part: Schema, path: str) -> list[Form]:
     """Return the forms of an object with arbitrary keys."""
-    inner = _mapping(part.get("additionalProperties"))
+    inner: Schema = part.get("additionalProperties", {})
     if inner.get("type") == "array":
         return [Form(path, "columns")]
     if inner.get("type") in SCALARS:
@@ -398,19 +430,19 @@ def _open_object_forms(part: Schema, path: str) -> list[Form]:
 
 
 def _tensor_forms(part: Schema, path: str) -> list[Form]:
-    shape = part.get("shape") or []
+    shape = part.get("shape", [])
     if len(shape) > MATRIX_DIMENSIONS:
         return []
     if len(shape) == 1 or part.get("dim") == -1:
         return [Form(path, "row")]
     rows = shape[0] if shape else None
-    return [Form(path, "rows", rows if isinstance(rows, int) and rows > 0 else None)]
+    return [Form(path, "rows", rows if rows is not None and rows > 0 else None)]
 
 
 def _array_forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
-    items = _mapping(part.get("items"))
+    items: Schema = part.get("items", {})
     limit = part.get("maxItems")
-    limit = limit if isinstance(limit, int) and limit > 0 else None
+    limit = limit if limit is not None and limit > 0 else None
     if items.get("type") == "object" or "$ref" in items:
         return [Form(path, "records", limit)]
     if items.get("type") == "array":
@@ -427,21 +459,21 @@ def _is_file(part: Schema) -> bool:
 
 
 def _leaves(part: Schema, path: str) -> Iterator[tuple[str, Schema]]:
-    properties = _mapping(part.get("properties"))
+    properties = _properties(part)
     if not properties:
         yield path, part
-    for name, inner in properties.items():
-        yield from _leaves(_mapping(inner), join_path(path, name))
+    for name in filter(can_be_path, properties):
+        yield from _leaves(properties[name], join_path(path, name))
 
 
 def _is_list_of(part: Schema, types: set[str]) -> bool:
-    return part.get("type") == "array" and _mapping(part.get("items")).get("type") in types
+    return part.get("type") == "array" and part.get("items", {}).get("type") in types
 
 
 def _find_output(output: Schema, *, one_row: bool) -> dict[str, str | None]:
     """Return the path of each part in a response by its schema; None for parts that it does not show."""
     prefix, part = "", output
-    items = _mapping(output.get("items"))
+    items: Schema = output.get("items", {})
     if not one_row and output.get("type") == "array" and items.get("type") == "object":
         prefix, part = "*.", items
     if part.get("type") == "object" and part.get("properties"):
@@ -477,8 +509,8 @@ def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> 
     unknown = [name for name in names if name not in properties]
     example = _one_line({"names": dict.fromkeys(unknown, "name-in-the-service")})
     return (
-        f"a row of {path} has the fields {', '.join(properties)}, but the model's columns are "
-        f"{', '.join(names)}. "
+        f"a row of {path} has the fields {_listed(list(properties))}, but the model's columns are "
+        f"{_listed(names)}. "
         f"Declare the names in a contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
     )
 
@@ -500,7 +532,7 @@ def _example(part: Schema) -> Any:
         if part.get(key):
             return part[key][0]
     for choice in part.get("anyOf", ()):
-        return _example(_mapping(choice))
+        return _example(choice)
     by_type = {"string": "tier0", "integer": 1, "number": 1.0, "boolean": False, "array": [], "object": {}}
     return by_type.get(str(part.get("type")), "tier0")
 

@@ -21,7 +21,7 @@ A declaration in TOML::
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -29,13 +29,18 @@ from typing import Any, Literal, get_args
 
 from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error
+from tier0.core.fields import shown
 
 SCHEMA = 1
 TimeoutIs = Literal["total", "attempt"]
 MAX_RESET = 3.0
+MAX_COUNT = 1_000_000
+MAX_SECONDS = 1_000_000
+"""Larger numbers are mistakes, and the largest overflow in a timer."""
 COUNTS = {"attempts", "threshold", "probes", "connections"}
 SECONDS = {"reset", "timeout", "attempt_timeout", "slow_after", "health_timeout"}
 SWITCHES = {"retries_429", "retry_after", "idempotent", "bare_answers", "traceparent", "opik"}
+BODIES = {"answer", "setup"}
 TEST_SETTINGS = {"options", "answer", "data", "setup"}
 """Fields that describe how to call the client, and promise nothing about its behaviour."""
 FORMER_NAMES = {"knobs": "options"}
@@ -160,7 +165,9 @@ def read_declaration(source: Declaration | Mapping[str, Any] | Path | str | None
             given[name] = given.pop(former)
     known = [field.name for field in fields(Declaration)]
     if unknown := sorted(given.keys() - set(known)):
-        raise DeclarationError(f"unknown field {unknown[0]!r} in {where}: choose from {', '.join(known)}")
+        raise DeclarationError(
+            f"unknown field {shown(unknown[0])} in {where}: choose from {', '.join(known)}"
+        )
     for name, value in given.items():
         _validate(where, name, value)
     return Declaration(**given)
@@ -168,11 +175,11 @@ def read_declaration(source: Declaration | Mapping[str, Any] | Path | str | None
 
 def _validate(where: str, name: str, value: Any) -> None:
     expected = ""
-    if name in COUNTS and (type(value) is not int or value < 1):
-        expected = "a whole number of at least 1"
-    elif name in SECONDS and (type(value) not in {int, float} or not 0 < value < math.inf):
-        expected = "a number of seconds greater than 0"
-    elif name == "budget" and (type(value) not in {int, float} or not 0 <= value < math.inf):
+    if name in COUNTS and (type(value) is not int or not 1 <= value <= MAX_COUNT):
+        expected = f"a whole number from 1 to {MAX_COUNT:,}"
+    elif name in SECONDS and (type(value) not in {int, float} or not 0 < value <= MAX_SECONDS):
+        expected = f"a number of seconds greater than 0, and at most {MAX_SECONDS:,}"
+    elif name == "budget" and (type(value) not in {int, float} or not 0 <= value <= MAX_COUNT):
         expected = "a number of retries per call, such as 0.2"
     elif name in SWITCHES and type(value) is not bool:
         expected = "true or false"
@@ -182,9 +189,22 @@ def _validate(where: str, name: str, value: Any) -> None:
         expected = "a table [options] with keyword arguments of the factory"
     elif name == "setup" and not _has_paths(value):
         expected = 'a table [setup] with paths as keys, such as "/schema.json" = {...}'
+    elif name in BODIES and not all(map(_is_body, value.values() if name == "setup" else [value])):
+        expected = "values that JSON can represent: no dates"
     if expected:
-        raise DeclarationError(f"invalid {name} {value!r} in {where}: expected {expected}")
+        raise DeclarationError(f"invalid {name} {shown(value)} in {where}: expected {expected}")
 
 
 def _has_paths(value: Any) -> bool:
     return isinstance(value, Mapping) and all(str(path).startswith("/") for path in value)
+
+
+def _is_body(value: Any) -> bool:
+    """Return whether a value can be the body of a response: bytes, or what JSON can represent."""
+    if isinstance(value, bytes):
+        return True
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tier0.core.errors import Tier0Error
+from tier0.core.fields import shown
+from tier0.core.named_file import MIB, read_text
+
+MAX_BYTES = 4 * MIB
+"""Size of a file that a person writes."""
 
 
 def read_document(path: Path, what: str, schema: int, error: type[Tier0Error]) -> dict[str, Any]:
@@ -22,9 +27,11 @@ def read_document(path: Path, what: str, schema: int, error: type[Tier0Error]) -
         Tier0Error: an *error*: the file cannot be read, is not TOML, or has another schema number.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        document = tomllib.loads(read_text(path, max_bytes=MAX_BYTES))
+    except RecursionError:
+        raise error(f"{what} {path} cannot be read: it is nested too deeply") from None
+    except (OSError, ValueError) as problem:
         raise error(f"{what} {path} cannot be read: {problem}") from problem
-    if (found := document.pop("schema", None)) != schema:
-        raise error(f"{what} {path} must have schema = {schema}, got {found!r}")
+    if type(found := document.pop("schema", None)) is not int or found != schema:
+        raise error(f"{what} {path} must have schema = {schema}, got {shown(found)}")
     return document

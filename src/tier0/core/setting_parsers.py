@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 
 from tier0.core.catalogue import CATALOGUE, LEVELS, select_checks
 from tier0.core.errors import UnknownCheckError
+from tier0.core.named_file import read_text
 
 DATASETS = ("patients", "breast_cancer", "wine", "diabetes")
 ALGORITHMS = ("linear", "random_forest", "hist_gradient_boosting", "xgboost", "lightgbm")
 MAX_PORT = 65535
+MAX_HEADER_BYTES = 64 * 1024
+"""Size of a file with the value of a header; servers accept much less."""
 SWITCHES = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -143,8 +146,7 @@ def parse_dataset(text: str) -> str:
     path = _absolute(text)
     if path.suffix.lower() not in {".csv", ".parquet"}:
         raise ValueError(f"expected one of {', '.join(DATASETS)}, or the path of a .csv or .parquet file")
-    if not path.is_file():
-        raise ValueError(f"file not found: {path}")
+    _require_file(path)
     return str(path)
 
 
@@ -164,9 +166,13 @@ def parse_file(text: str) -> Path | None:
     if not text:
         return None
     path = _absolute(text)
-    if not path.is_file():
-        raise ValueError(f"file not found: {path}")
+    _require_file(path)
     return path
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(f"{'not a regular file' if path.exists() else 'file not found'}: {path}")
 
 
 def parse_output_file(text: str) -> Path | None:
@@ -199,9 +205,13 @@ def _read_headers(lines: Sequence[str]) -> dict[str, str]:
             )
         if value.startswith("@"):
             try:
-                value = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
-            except (OSError, RuntimeError, UnicodeDecodeError) as problem:
+                value = read_text(Path(value[1:]).expanduser(), max_bytes=MAX_HEADER_BYTES).strip()
+            except UnicodeDecodeError:  # its message would contain a byte of the secret
+                raise ValueError(f"the file with the value of header {name!r} is not text in UTF-8") from None
+            except (OSError, RuntimeError, ValueError) as problem:
                 raise ValueError(f"cannot read the value of header {name!r} from a file: {problem}") from None
+            if not value:
+                raise ValueError(f"the file with the value of header {name!r} is empty")
         if not value.isascii() or not value.isprintable() or not name.isascii() or " " in name:
             raise ValueError(
                 f"header {number} contains characters that HTTP does not allow: "

@@ -22,9 +22,10 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tier0.core.catalogue import CATALOGUE, select_checks
+from tier0.core.catalogue import CATALOGUE, Check, select_checks
 from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error, UnknownCheckError
+from tier0.core.fields import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +72,7 @@ def read_waivers(path: Path) -> tuple[Waiver, ...]:
     """
     document = read_document(path, "the waiver file", SCHEMA, WaiverError)
     if unknown := sorted(document.keys() - KEYS.keys()):
-        raise WaiverError(f"unknown table {unknown[0]!r} in {path}: use [[waive]] and [[tolerate]]")
+        raise WaiverError(f"unknown table {shown(unknown[0])} in {path}: use [[waive]] and [[tolerate]]")
     waivers: list[Waiver] = []
     for kind, keys in KEYS.items():
         entries = document.get(kind, [])
@@ -86,30 +87,38 @@ def read_waivers(path: Path) -> tuple[Waiver, ...]:
 
 def _waiver(entry: dict[str, Any], keys: set[str], where: str) -> Waiver:
     if not isinstance(entry, dict):
-        raise WaiverError(f"{where} is {entry!r}: expected a table with {', '.join(sorted(keys))}")
+        raise WaiverError(f"{where} is {shown(entry)}: expected a table with {', '.join(sorted(keys))}")
     for name in sorted(keys - entry.keys()):
         raise WaiverError(f"{where} has no {name}: the required keys are {', '.join(sorted(keys))}")
     for name in sorted(entry.keys() - keys):
-        raise WaiverError(f"{where} has an unknown key {name!r}: the keys are {', '.join(sorted(keys))}")
-    try:
-        check, *others = select_checks(CATALOGUE, [entry["check"]])
-    except UnknownCheckError as problem:
-        raise WaiverError(f"{where}: {problem}") from None
-    if others or check.id != entry["check"]:
-        raise WaiverError(
-            f"{where} has check = {entry['check']!r}, a group: name one check per entry, such as {check.id}"
-        )
+        raise WaiverError(f"{where} has an unknown key {shown(name)}: the keys are {', '.join(sorted(keys))}")
+    check = _check_called(entry["check"], where)
     if type(entry["until"]) is not dt.date:
         raise WaiverError(
-            f"{where} has until = {entry['until']!r}: expected a TOML date without quotes, such as 2027-03-31"
+            f"{where} has until = {shown(entry['until'])}: expected a TOML date without quotes, such as "
+            "2027-03-31"
         )
     if not isinstance(entry["reason"], str) or not entry["reason"].strip():
-        raise WaiverError(f"{where} has reason = {entry['reason']!r}: expected a text that is not empty")
+        raise WaiverError(f"{where} has reason = {shown(entry['reason'])}: expected a text that is not empty")
     relative = entry.get("relative")
     if relative is not None and (type(relative) not in {int, float} or not 0 < relative < 1):
         raise WaiverError(
-            f"{where} has relative = {relative!r}: expected a number between 0 and 1, such as 1e-9"
+            f"{where} has relative = {shown(relative)}: expected a number between 0 and 1, such as 1e-9"
         )
     if relative is not None and "golden" not in check.needs:
         raise WaiverError(f"{where} has check = {check.id!r}, which compares no numbers: use [[waive]]")
     return Waiver(check.id, entry["reason"], entry["until"], relative)
+
+
+def _check_called(name: Any, where: str) -> Check:
+    if not isinstance(name, str):
+        raise WaiverError(f"{where} has check = {shown(name)}: expected the name of a check")
+    try:
+        check, *others = select_checks(CATALOGUE, [name])
+    except UnknownCheckError as problem:
+        raise WaiverError(f"{where}: {problem}") from None
+    if others or check.id != name:
+        raise WaiverError(
+            f"{where} has check = {name!r}, a group: name one check per entry, such as {check.id}"
+        )
+    return check

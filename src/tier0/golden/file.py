@@ -9,6 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tier0.core.fields import (
+    InvalidFieldError,
+    read_array,
+    read_list,
+    read_number,
+    read_object,
+    read_optional,
+    read_text,
+)
+from tier0.core.named_file import read_json
 from tier0.core.outputs import PARTS
 from tier0.golden.origins import Origin, read_sentences
 from tier0.golden.tolerance import Spread
@@ -20,19 +30,10 @@ SCHEMA = 3
 FLAT_SCHEMAS = {1, 2}
 """Outputs were on one level with rows and columns, and origins were sentences; schema 1 had no origins."""
 COPIED_FIELDS = ("columns", "rows", "classes", "categories", "seconds", "tag")
+BOUNDS = 2
 REQUIRED = {"columns", "rows", "outputs", "classes"}
 FIELDS = {"schema", "origins", "outputs", "distinguishes", *COPIED_FIELDS}
-MAX_SHOWN = 60
 REMEDY = "Create the file again with tier0 golden or tier0.golden_rows"
-
-
-class InvalidFieldError(ValueError):
-    """A field of the document is invalid; the message names it, its value and a remedy."""
-
-    def __init__(self, field: str, expected: str, value: Any) -> None:
-        shown = repr(value)
-        shown = shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}…"
-        super().__init__(f"{field} must be {expected}, got {shown}. {REMEDY}")
 
 
 def as_document(golden: GoldenRows) -> dict[str, Any]:
@@ -63,25 +64,29 @@ def read_fields(path: Path) -> dict[str, Any]:
         ValueError: the file is not JSON, or has an invalid field.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         # Python reads NaN, Infinity and 1e999 (as infinity); no service could return them
         json.dumps(document, allow_nan=False)
     except ValueError as problem:
         raise ValueError(f"the file is not JSON ({problem}). {REMEDY}") from problem
-    except RecursionError as problem:
-        raise ValueError(f"the document is nested too deeply. {REMEDY}") from problem
-    if not isinstance(document, dict):
-        raise InvalidFieldError("the document", "an object", document)
-    schema = document.get("schema")
+    try:
+        return _read_document(document)
+    except InvalidFieldError as problem:
+        raise ValueError(f"{problem}. {REMEDY}") from None
+
+
+def _read_document(document: Any) -> dict[str, Any]:
+    content = read_object(document, "the document")
+    schema = content.get("schema")
     if type(schema) is not int or schema not in {SCHEMA, *FLAT_SCHEMAS}:
         raise InvalidFieldError("schema", "1, 2 or 3, the schemas that this version of Tier0 reads", schema)
-    return _validate(document if schema == SCHEMA else _with_outputs(document))
+    return _validate(content if schema == SCHEMA else _with_outputs(content))
 
 
 def _with_outputs(document: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a document of schema 1 or 2 to schema 3."""
     columns = _columns(document.get("columns"))
-    sentences = _list(document.get("origins", []), "origins", _text)
+    sentences = read_list(document.get("origins", []), "origins", read_text)
     return {
         **{name: value for name, value in document.items() if name not in PARTS},
         "outputs": {part: {"values": document[part]} for part in PARTS if document.get(part) is not None},
@@ -95,8 +100,8 @@ def _validate(document: Mapping[str, Any]) -> dict[str, Any]:
     if absent := sorted(REQUIRED - document.keys()):
         raise ValueError(f"{absent[0]} is missing. {REMEDY}")
     columns = _columns(document["columns"])
-    rows = _list(document["rows"], "rows", _any_list)
-    outputs = _object(document["outputs"], "outputs")
+    rows = read_list(document["rows"], "rows", _row)
+    outputs = read_object(document["outputs"], "outputs")
     if unknown := sorted(outputs.keys() - set(PARTS)):
         raise ValueError(f"outputs.{unknown[0]} is not one of {', '.join(PARTS)}. {REMEDY}")
     read = {part: _output(output, part, len(rows)) for part, output in outputs.items()}
@@ -108,88 +113,117 @@ def _validate(document: Mapping[str, Any]) -> dict[str, Any]:
         **{part: read[part]["values"] if part in read else None for part in PARTS},
         "dtypes": {part: output["dtype"] for part, output in read.items() if output["dtype"] is not None},
         "spreads": {part: output["spread"] for part, output in read.items() if output["spread"] is not None},
-        "classes": _any_list(document["classes"], "classes"),
-        "origins": _list(document.get("origins", []), "origins", _origin),
+        "classes": read_list(document["classes"], "classes", _any_value),
+        "origins": read_list(document.get("origins", []), "origins", _origin),
         "categories": _lists(document.get("categories", {}), "categories", _any_value),
         "distinguishes": _lists(document.get("distinguishes", {}), "distinguishes", _index(len(rows))),
-        "seconds": _optional(document.get("seconds"), "seconds", _number),
-        "tag": _optional(document.get("tag"), "tag", _text),
+        "seconds": read_optional(document.get("seconds"), "seconds", _not_negative),
+        "tag": read_optional(document.get("tag"), "tag", read_text),
     }
 
 
 def _output(output: Any, part: str, rows: int) -> dict[str, Any]:
     field = f"outputs.{part}"
-    output = _object(output, field)
-    read_value = _any_value if part == "predictions" else _any_list
-    values = _list(output.get("values"), f"{field}.values", read_value)
+    output = read_object(output, field)
+    values = read_list(output.get("values"), f"{field}.values", OUTPUTS[part])
     if len(values) != rows:
         raise ValueError(f"{field}.values has length {len(values)}, but rows has length {rows}. {REMEDY}")
     return {
         "values": values,
-        "dtype": _optional(output.get("dtype"), f"{field}.dtype", _text),
-        "spread": _optional(output.get("spread"), f"{field}.spread", _spread),
+        "dtype": read_optional(output.get("dtype"), f"{field}.dtype", read_text),
+        "spread": read_optional(output.get("spread"), f"{field}.spread", _spread),
     }
 
 
 def _spread(value: Any, field: str) -> Spread:
-    spread = _object(value, field)
-    absolute, relative = (_number(spread.get(name), f"{field}.{name}") for name in ("absolute", "relative"))
-    return Spread(absolute, relative, _number(spread.get("repeated", 0.0), f"{field}.repeated"))
+    spread = read_object(value, field)
+    absolute, relative = (
+        _not_negative(spread.get(name), f"{field}.{name}") for name in ("absolute", "relative")
+    )
+    return Spread(absolute, relative, _not_negative(spread.get("repeated", 0.0), f"{field}.repeated"))
 
 
 def _origin(value: Any, field: str) -> Origin:
     """Read an origin, without the fields that a later version may add to it."""
-    origin = _object(value, field)
-    kind = _text(origin.get("kind"), f"{field}.kind")
-    column, side = (_optional(origin.get(name), f"{field}.{name}", _text) for name in ("column", "side"))
+    origin = read_object(value, field)
+    kind = read_text(origin.get("kind"), f"{field}.kind")
+    column, side = (
+        read_optional(origin.get(name), f"{field}.{name}", read_text) for name in ("column", "side")
+    )
     return Origin(kind, column, side)
 
 
 def _columns(value: Any) -> list[str]:
-    columns: list[str] = _list(value, "columns", _text)
+    columns: list[str] = read_list(value, "columns", read_text)
     if len(set(columns)) != len(columns):
         raise InvalidFieldError("columns", "unique names", columns)
     return columns
 
 
-def _list(value: Any, field: str, read: Callable[[Any, str], Any]) -> list[Any]:
-    return [read(item, f"{field}[{index}]") for index, item in enumerate(_any_list(value, field))]
-
-
 def _lists(value: Any, field: str, read: Callable[[Any, str], Any]) -> dict[str, list[Any]]:
-    return {name: _list(items, f"{field}[{name!r}]", read) for name, items in _object(value, field).items()}
+    return {
+        name: read_list(items, f"{field}[{name!r}]", read)
+        for name, items in read_object(value, field).items()
+    }
 
 
-def _any_value(value: Any, _: str) -> Any:
+def _numbers(value: Any, field: str) -> list[Any]:
+    """Read numbers, or lists of them for a model with several outputs."""
+    return [
+        _numbers(item, f"{field}[{index}]") if isinstance(item, list) else _plain_number(item, field)
+        for index, item in enumerate(read_array(value, field))
+    ]
+
+
+def _plain_number(value: Any, field: str) -> Any:
+    if value is not None and not (isinstance(value, (int, float)) and _is_in_range(value)):
+        raise InvalidFieldError(field, "a list of numbers", value)
     return value
 
 
-def _any_list(value: Any, field: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise InvalidFieldError(field, "a list", value)
+def _bounds(value: Any, field: str) -> list[Any]:
+    bounds = _numbers(value, field)
+    if len(bounds) != BOUNDS or any(isinstance(bound, list) for bound in bounds):
+        raise InvalidFieldError(field, "a list of two numbers, the lower and the upper bound", value)
+    return bounds
+
+
+def _any_value(value: Any, field: str) -> Any:
+    """Read any value; a label can also be an object."""
+    if not _is_in_range(value):
+        raise InvalidFieldError(field, "a value whose numbers are in the range of floats", value)
     return value
 
 
-def _object(value: Any, field: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidFieldError(field, "an object", value)
-    return value
+def _is_in_range(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_in_range, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_in_range, value))
+    return type(value) is not int or -sys.float_info.max <= value <= sys.float_info.max
 
 
-def _text(value: Any, field: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidFieldError(field, "text", value)
-    return value
+def _row(value: Any, field: str) -> list[Any]:
+    row: list[Any] = _any_value(read_array(value, field), field)
+    return row
 
 
-def _number(value: Any, field: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
+def _not_negative(value: Any, field: str) -> float:
+    try:
+        number = read_number(value, field)
+    except InvalidFieldError:
+        number = -1.0
+    if number < 0:
         raise InvalidFieldError(field, "a number of at least 0", value)
-    return float(value)
+    return number
 
 
-def _optional(value: Any, field: str, read: Callable[[Any, str], Any]) -> Any:
-    return None if value is None else read(value, field)
+OUTPUTS: Mapping[str, Callable[[Any, str], Any]] = {
+    "predictions": _any_value,
+    "probabilities": _numbers,
+    "intervals": _bounds,
+}
+"""For each part, the reader of the output for one row."""
 
 
 def _index(rows: int) -> Callable[[Any, str], int]:

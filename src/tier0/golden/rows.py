@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from tier0.core.errors import RegistrationError
+from tier0.core.named_file import write_text
 from tier0.core.outputs import PARTS
 from tier0.golden.file import REMEDY, as_document, read_fields
 from tier0.golden.origins import EXAMPLE, EdgeCaseKind, Origin
@@ -337,7 +338,7 @@ class GoldenRows:
 
     def write(self, path: Path | str) -> None:
         """Write the rows to a JSON file with a schema number; floats keep every bit."""
-        Path(path).write_text(json.dumps(as_document(self), allow_nan=False), encoding="utf-8")
+        write_text(path, json.dumps(as_document(self), allow_nan=False))
 
     @classmethod
     def read(cls, path: Path | str) -> GoldenRows:
@@ -375,6 +376,13 @@ class GoldenRows:
             return "predictions is empty"
         if unknown := sorted(set(self.categories) - set(self.columns)):
             return f"categories has {unknown[0]!r}, which is not in columns"
+        return self._contradiction_of_classes()
+
+    def _contradiction_of_classes(self) -> str | None:
+        width = 0 if self.has_several_outputs else len(self.classes)
+        for index, row in enumerate(self.probabilities or [] if width else []):
+            if len(row) != width:
+                return f"probabilities[{index}] has length {len(row)}, but classes has length {width}"
         return None
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import DatasetError, first_line
+from tier0.core.named_file import MAX_TABLE_BYTES, require_regular
 from tier0.pipeline.columns import Column, infer_column, plain_column, typed_column
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Table:
         Raises:
             DatasetError: it cannot be read, or has no rows.
         """
+        _require_readable(path)
         return cls(path, _read_parquet(path) if _is_parquet(path) else _read_csv(path))
 
     def column(self, name: str, declared: Collection[str] = ()) -> Column:
@@ -87,6 +89,7 @@ def column_names(path: Path) -> list[str]:
     Raises:
         DatasetError: the file cannot be read.
     """
+    _require_readable(path)
     if not _is_parquet(path):
         return _complete(_header(path))
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -95,6 +98,19 @@ def column_names(path: Path) -> list[str]:
         return [str(name) for name in pq.ParquetDataset(path).schema.names]
     except (OSError, ValueError) as problem:
         raise _not_parquet(path, problem) from problem
+
+
+def _require_readable(path: Path) -> None:
+    """Check that a table is a regular file, before libraries open it; a Parquet file can be a folder."""
+    kind = "PARQUET" if _is_parquet(path) else "CSV"
+    if _is_parquet(path) and path.is_dir():
+        return
+    try:
+        require_regular(path, max_bytes=MAX_TABLE_BYTES)
+    except FileNotFoundError as problem:
+        raise DatasetError(f"cannot read {path} as {kind}: file not found") from problem
+    except (OSError, ValueError) as problem:
+        raise DatasetError(f"cannot read {path} as {kind}: {first_line(problem)}") from problem
 
 
 def _check_unique(names: list[str], path: Path) -> None:

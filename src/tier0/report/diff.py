@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tier0.core.errors import Tier0Error
+from tier0.core.fields import (
+    InvalidFieldError,
+    read_array,
+    read_list,
+    read_object,
+    read_optional,
+    read_text,
+    shown,
+)
+from tier0.core.named_file import read_json
 from tier0.core.verdict import SCHEMA, WORDS
 
 RECORD_SCHEMA = 3
@@ -81,77 +90,121 @@ def read_facts(path: Path) -> Facts:
     """
     remedy = "Pass a report that was written with --json or --tier0-report"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as problem:
         raise DiffError(f"cannot read the report {path}: {problem}. {remedy}") from problem
     if not isinstance(content, dict) or not ({"checks", "done"} & content.keys()):
         raise DiffError(f"{path} is not a report of Tier0: it has neither checks nor steps. {remedy}")
     expected, read = (RECORD_SCHEMA, _facts_of_run) if "done" in content else (SCHEMA, _facts_of_checks)
-    if (schema := content.get("schema")) not in {expected - 1, expected}:
+    schema = content.get("schema")
+    if type(schema) is not int or schema not in {expected - 1, expected}:
         raise DiffError(
-            f"{path} has schema {schema!r}, but this version of Tier0 reads {expected - 1} and {expected}. "
-            "Create the report again"
+            f"{path} has schema {shown(schema)}, but this version of Tier0 reads {expected - 1} and "
+            f"{expected}. Create the report again"
         )
     try:
         return read(content)
-    except (KeyError, TypeError, AttributeError, ValueError) as problem:
-        raise DiffError(
-            f"{path} is damaged: {type(problem).__name__}: {problem}. Create the report again"
-        ) from problem
+    except InvalidFieldError as problem:
+        raise DiffError(f"{path} is damaged: {problem}. Create the report again") from problem
 
 
 def _facts_of_checks(content: Mapping[str, Any]) -> Facts:
-    card, latency, target = content.get("model") or {}, content.get("latency") or {}, content["target"]
+    card, latency = _object(content, "model"), _object(content, "latency")
+    target, run = read_object(content.get("target"), "target"), _object(content, "run")
     known = {
         "algorithm": card.get("algorithm"),
         "data": card.get("dataset"),
         "threshold": card.get("threshold"),
         "tag": target.get("model"),
     }
+    percentiles = {name: latency[f"{name}_ms"] for name in ("p50", "p95", "p99") if f"{name}_ms" in latency}
     return Facts(
         "checks of a client" if "client" in target else "checks of a service",
         _verdict_of(content),
-        {str(check["id"]): str(check["status"]) for check in content["checks"]},
+        dict(read_list(content["checks"], "checks", _check)),
         {
-            name: (float(metric["value"]), metric["spread"] and float(metric["spread"]))
-            for name, metric in card.get("metrics", {}).items()
+            name: _metric(metric, f"model.metrics[{name!r}]")
+            for name, metric in _object(card, "metrics", "model.").items()
         },
-        {name: float(latency[f"{name}_ms"]) for name in ("p50", "p95", "p99") if f"{name}_ms" in latency},
-        (content.get("run") or {}).get("versions") or {},
-        {name: str(value) for name, value in known.items() if value is not None},
+        {name: _measured(value, f"latency.{name}_ms") for name, value in percentiles.items()},
+        _texts(_object(run, "versions", "run.")),
+        _texts(known),
     )
+
+
+def _check(value: Any, field: str) -> tuple[str, str]:
+    check = read_object(value, field)
+    return read_text(check.get("id"), f"{field}.id"), read_text(check.get("status"), f"{field}.status")
+
+
+def _metric(value: Any, field: str) -> tuple[float, float | None]:
+    metric = read_object(value, field)
+    number = _measured(metric.get("value"), f"{field}.value")
+    return number, read_optional(metric.get("spread"), f"{field}.spread", _measured)
 
 
 def _facts_of_run(content: Mapping[str, Any]) -> Facts:
+    done = read_object(content["done"], "done")
+    steps = {step: read_object(found, f"done.{step}") for step, found in done.items()}
     trained, manifest = (
-        content["done"].get(step, {}).get("facts", {}) for step in ("training", "deployment")
+        _object(steps.get(step, {}), "facts", f"done.{step}.") for step in ("training", "deployment")
     )
-    served = manifest.get("served") or {}
+    served = _object(manifest, "served", "done.deployment.facts.")
     known = {
         "algorithm": trained.get("algorithm"),
         "threshold": trained.get("threshold"),
         "tag": served.get("model_tag"),
     }
-    spread = trained.get("spread", {})
+    place = "done.training.facts."
+    metrics, spread = _object(trained, "metrics", place), _object(trained, "spread", place)
     return Facts(
         "steps of a run",
         _verdict_of(content),
-        {f"step {step}": "fail" if found["problems"] else "pass" for step, found in content["done"].items()},
         {
-            name: (float(value), spread.get(name) and float(spread[name]))
-            for name, value in trained.get("metrics", {}).items()
+            f"step {step}": "fail" if read_array(found.get("problems"), f"done.{step}.problems") else "pass"
+            for step, found in steps.items()
         },
-        {name: float(value) for name, value in served.get("latency_ms", {}).items()},
-        manifest.get("versions", {}),
-        {name: str(value) for name, value in known.items() if value is not None},
+        {
+            name: (
+                _measured(value, f"{place}metrics[{name!r}]"),
+                read_optional(spread.get(name), f"{place}spread[{name!r}]", _measured),
+            )
+            for name, value in metrics.items()
+        },
+        {
+            name: _measured(value, f"done.deployment.facts.served.latency_ms.{name}")
+            for name, value in _object(served, "latency_ms", "done.deployment.facts.served.").items()
+        },
+        _texts(_object(manifest, "versions", "done.deployment.facts.")),
+        _texts(known),
     )
 
 
+def _object(content: Mapping[str, Any], name: str, place: str = "") -> dict[str, Any]:
+    """Return the object *name* of an object whose own path is *place*; an empty one if there is none."""
+    value = content.get(name)
+    return {} if value is None else read_object(value, f"{place}{name}")
+
+
+def _measured(value: Any, field: str) -> float:
+    """Return a number, which may be NaN, or a number as text, as which libraries' own types are written."""
+    try:
+        if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidFieldError(field, "a number", value)
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
 def _verdict_of(content: Mapping[str, Any]) -> str:
-    verdict = str(content["verdict"])
-    verdict = OLD_VERDICTS.get(verdict, verdict)
+    verdict = content.get("verdict")
+    verdict = OLD_VERDICTS.get(verdict, verdict) if isinstance(verdict, str) else None
     if verdict not in RANK:
-        raise ValueError(f"unknown verdict {verdict!r}")
+        raise InvalidFieldError("verdict", f"one of {', '.join(RANK)}", content.get("verdict"))
     return verdict
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tier0.core.named_file import write_text
 from tier0.report.markdown import as_markdown
 
 
@@ -24,12 +25,12 @@ def write(document: Mapping[str, Any], report: Path | None, step_summary: str | 
     problems = []
     if report is not None:
         try:
-            report.write_text(json.dumps(document, indent=2, default=str) + "\n", encoding="utf-8")
+            write_text(report, json.dumps(document, indent=2, default=str) + "\n")
         except OSError as problem:
             problems.append(f"cannot write the report to {report}: {problem.strerror}")
     if step_summary:
         try:
-            with Path(step_summary).open("a", encoding="utf-8") as file:
+            with Path(step_summary).open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(as_markdown(document))
         except OSError as problem:
             problems.append(f"cannot write to GITHUB_STEP_SUMMARY, {step_summary}: {problem.strerror}")

@@ -27,6 +27,7 @@ from tier0.core.address import address
 from tier0.core.catalogue import Disturbance
 from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.event_log import EventLog
+from tier0.core.named_file import require_regular
 from tier0.core.settings import Port, Settings
 from tier0.core.waivers import Waiver, read_waivers
 from tier0.faults.background import BackgroundLoop
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 POLL = 0.05
 """Seconds between two requests of the ready probe."""
 MAX_READINESS_BYTES = 4 * MIB
+MAX_CA_BYTES = 16 * MIB
 CLOSE_TIMEOUT = 2.0
 LOOPBACK = "http://127.0.0.1"
 NOT_HTTP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
@@ -283,8 +285,9 @@ def _require_readable_ca(ca: Path | None) -> None:
     if ca is None:
         return
     try:
+        require_regular(ca, max_bytes=MAX_CA_BYTES)
         ssl.create_default_context(cafile=ca)
-    except (OSError, ssl.SSLError) as problem:
+    except (OSError, ValueError) as problem:  # an SSLError is an OSError
         raise Tier0Error(
             f"cannot read certificates from --ca {str(ca)!r}: {problem}. Expected a PEM file"
         ) from problem

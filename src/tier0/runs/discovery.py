@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,13 +21,17 @@ from tier0.contract.answers import find_parts
 from tier0.contract.contract import Contract, ContractError, check_declared, how_to_declare
 from tier0.contract.service_schema import (
     BENTOML_HEALTH,
+    EXAMPLE,
     Described,
     Form,
     describe,
+    malformed,
+    needs_description,
     path_prefixes,
     undescribed,
     why_fields_are_open,
 )
+from tier0.core.fields import InvalidFieldError, read_object
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError
 from tier0.golden.rows import GoldenRows
@@ -70,11 +75,11 @@ async def discover(target: Target, contract: Contract | Mapping[str, Any] | None
 
 
 async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
-    """Return the schema of the service; None if it has none, and a part of the contract is declared.
+    """Return the schema of the service; None if it has none that can be read, and the declared part suffices.
 
     Raises:
         UnansweredError: the service does not respond.
-        ContractError: the service has no schema, and nothing is declared.
+        ContractError: the service has no schema that can be read, and too little is declared.
     """
     try:
         response = await target.get("/schema.json")
@@ -83,30 +88,30 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
             f"nothing responds at {target.url}: {problem}. Is the service running, and is this its URL?"
         ) from problem
     except OversizedError as problem:
-        if declared:
+        if not needs_description(declared):
             return None
-        raise ContractError(f"{problem}. It cannot be the schema of a BentoML service") from problem
+        raise ContractError(
+            f"{problem}. It cannot be the schema of a BentoML service. {how_to_declare(EXAMPLE)}"
+        ) from problem
+    is_hidden = not response.is_success or "html" in response.headers.get("content-type", "")
+    if declared and (is_hidden or not needs_description(declared)):
+        with suppress(ValueError, httpx.HTTPStatusError):
+            return read_object(decode_json(response.raise_for_status()), "the document")
+        return None
+    if response.status_code in UNAUTHORIZED:
+        raise ContractError(f"{target.url}/schema.json returned {response.status_code}: {HOW_TO_AUTHORIZE}")
     try:
-        schema = decode_json(response.raise_for_status())
-    except (httpx.HTTPStatusError, ValueError) as problem:
-        if declared:
-            return None
-        if response.status_code in UNAUTHORIZED:
-            raise ContractError(
-                f"{target.url}/schema.json returned {response.status_code}: {HOW_TO_AUTHORIZE}"
-            ) from problem
-        what = f"returned {response.status_code}" if response.is_error else "is not JSON"
-        example = {
-            "route": "/path-of-the-prediction-route",
-            "features": "path.of.the.rows",
-            "predictions": "path.of.the.predictions",
-        }
-        reason = (
-            f"{target.url}/schema.json {what}: the schema is hidden, or this is not a BentoML service, so "
-            "the format of its requests and responses is not known"
-        )
-        raise ContractError(f"{reason}. {how_to_declare(example)}") from problem
-    return schema
+        return read_object(decode_json(response.raise_for_status()), "the document")
+    except httpx.HTTPStatusError:
+        what = f"returned {response.status_code}"
+    except InvalidFieldError as problem:
+        raise malformed((str(problem),)) from problem
+    except ValueError as problem:
+        what = f"is not JSON ({problem})"
+    raise ContractError(
+        f"{target.url}/schema.json {what}: the schema is hidden, or this is not a BentoML service, so "
+        f"the format of its requests and responses is not known. {how_to_declare(EXAMPLE)}"
+    )
 
 
 async def _with_prefix(target: Target, schema: Any, declared: Mapping[str, Any]) -> Target:
@@ -209,8 +214,7 @@ def _read(target: Target, described: Described | None, declared: Mapping[str, An
 
 
 def _promises_numbers(output: Mapping[str, Any]) -> bool:
-    items = output.get("items")
-    return "number" in {output.get("type"), items.get("type") if isinstance(items, Mapping) else None}
+    return "number" in {output.get("type"), output.get("items", {}).get("type")}
 
 
 def _agrees(target: Target) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tier0.core.display import MAX_TEXT, markdown
 from tier0.core.errors import Tier0Error, UntrustedFileError
+from tier0.core.fields import check_depth
 from tier0.core.trusted_file import read_trusted, write_private
 from tier0.core.verdict import WORDS, Conclusion, conclude
 from tier0.pipeline.study import Study
@@ -129,6 +130,7 @@ class Record:
         path = folder / RECORD
         try:
             content = json.loads(read_trusted(path))  # it names functions, which are imported and called
+            check_depth(content)
         except UntrustedFileError as problem:
             raise RunError(f"{problem}; or start a new run") from problem
         except (OSError, ValueError, RecursionError) as problem:
@@ -201,7 +203,7 @@ class Record:
         """
         content = json.dumps(self.as_dict(), indent=2, default=str) + "\n"
         _replace(self.folder / RECORD, content.encode())
-        _replace(self.folder / REPORT, as_markdown(self).encode())
+        _replace(self.folder / REPORT, as_markdown(self).encode(errors="backslashreplace"))
 
     def save(self, context: RunContext) -> None:
         """Save what the steps have made, for `load`.

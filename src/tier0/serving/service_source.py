@@ -17,9 +17,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tier0.core.errors import Tier0Error
+from tier0.core.named_file import MIB, read_bytes, read_text
 
 FORMS = "path/to/file.py:Class, package.module:Class, or a folder with bentofile.yaml or service.py"
 BUILD_FILES = ("bentofile.yaml", "bento.yaml", "service.py")
+MAX_BYTES = 16 * MIB
+"""Size of a source file or a project file."""
 PROJECT_FILES = (".git", "pyproject.toml", "setup.py", "setup.cfg", "bentofile.yaml")
 SOURCES = "src"
 """Folder of a project that contains its packages, and is not a package itself."""
@@ -76,10 +79,12 @@ def _of_folder(service: str, folder: Path) -> ServiceSource:
 
 def _builds_bento(path: Path) -> bool:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        return "build" in document["tool"]["bentoml"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # other tools report its faults
+        document = tomllib.loads(read_text(path, max_bytes=MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
         return False
+    tool = document.get("tool")
+    bentoml = tool.get("bentoml") if isinstance(tool, dict) else None
+    return isinstance(bentoml, dict) and "build" in bentoml
 
 
 def _of_module(service: str, folder: Path, module: str, attribute: str) -> ServiceSource:
@@ -205,9 +210,9 @@ class _Imports:
 def _imported_by(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number of leading dots and the first name of each import; none if the file is not Python."""
     try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):  # BentoML reports it with its traceback
-        return
+        tree = ast.parse(read_bytes(path, max_bytes=MAX_BYTES))
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError):
+        return  # BentoML reports it with its traceback
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((0, alias.name.partition(".")[0]) for alias in node.names)

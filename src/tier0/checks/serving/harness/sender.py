@@ -14,6 +14,7 @@ import httpx
 from tier0.client.transport import RESPONSE_BYTES, ResponseTooLargeError, check_containers
 from tier0.core.address import address
 from tier0.core.errors import Tier0Error
+from tier0.core.fields import check_depth
 
 REQUEST_ID = "X-Request-ID"
 DEFAULT_RETRIES = 3
@@ -24,8 +25,6 @@ MAX_SECONDS = 60.0
 """Seconds per attempt: the timeouts of the HTTP library limit only each read of a response."""
 MAX_DIGITS = 300
 """Digits of an integer that is used as a number: floats end at 309."""
-MAX_DEPTH = 100
-"""Levels of a JSON value; predictions have a few."""
 MAX_TIMEOUTS = 2
 """Attempts that may time out: each costs the whole timeout."""
 OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
@@ -127,7 +126,7 @@ class Sender:
             else:
                 retried = TRANSIENT if self.retries_refusals else UNREACHABLE
                 if is_last or response.status_code not in retried:
-                    return response
+                    return _with_text(response)
                 reason = str(response.status_code)
                 pause = _pause_before_retry(response, pause)
             self.retried[reason] += 1
@@ -137,6 +136,15 @@ class Sender:
     def _fails_too_often(self) -> bool:
         """Return True if so many requests were retried that callers would notice the failures."""
         return sum(self.retried.values()) >= max(MIN_RETRIED, MAX_RETRIED_SHARE * self.tries[0])
+
+
+def _with_text(response: httpx.Response) -> httpx.Response:
+    """Return a response whose text can be read, as UTF-8 if its charset is not that of its body."""
+    try:
+        _ = response.text
+    except Exception:  # noqa: BLE001 - codecs such as hex and undefined raise many kinds
+        response.encoding = "utf-8"
+    return response
 
 
 def decode_json(response: httpx.Response) -> Any:
@@ -150,19 +158,8 @@ def decode_json(response: httpx.Response) -> Any:
         value = response.json(parse_int=_to_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    _check_depth(value)
+    check_depth(value)
     return value
-
-
-def _check_depth(value: Any) -> None:
-    """Raise `ValueError` if a JSON value has more than `MAX_DEPTH` levels, which all readers can follow."""
-    level = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(MAX_DEPTH):
-        parts = (part.values() if isinstance(part, dict) else part for part in level)
-        level = [item for part in parts for item in part if isinstance(item, (dict, list))]
-        if not level:
-            return
-    raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
 
 
 def _to_number(text: str) -> float:

@@ -26,6 +26,7 @@ from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
 from tier0.contract.response import is_refusal
 from tier0.core.display import terminal
+from tier0.core.errors import first_line
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
 from tier0.golden.rows import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
@@ -362,8 +363,11 @@ class Target:
             raise self._no_prediction(response, evidence, body)
         try:
             answer = decode(response)
-        except ValueError:
-            message = f"a well-formed request got status {response.status_code} and a body that is not JSON"
+        except ValueError as problem:
+            message = (
+                f"a well-formed request got status {response.status_code} and a body that is not JSON "
+                f"({first_line(problem)})"
+            )
             causes = ["a proxy responded, not the service"]
             evidence["content_type"] = response.headers.get("content-type", "").partition(";")[0]
             raise NoPredictionError(
