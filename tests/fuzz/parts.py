@@ -479,7 +479,7 @@ HEALTHY_CALL = {"asynchronous": True, "declared": {}, "replies": grammar.HEALTHY
 PARTS = {
     "files": Part(grammar.files(), HEALTHY_FILES, read_file, 5.0, 400, shrinks=True),
     "requests": Part(grammar.BODIES, [grammar.encoded(grammar.ROWS)], parse_request, 5.0, 400, shrinks=True),
-    "client": Part(CALLS, [HEALTHY_CALL], call, 10.0, 40),
+    "client": Part(CALLS, [HEALTHY_CALL], call, 20.0, 40),
     "verify": Part(grammar.verifications(), [HEALTHY_VERIFICATION], ask_service, 30.0, 20),
     "service": Part(grammar.requests(), [HEALTHY_REQUEST], ask_our_service, 30.0, 40),
     "check-client": Part(grammar.clients(CHECKS), [HEALTHY_CLIENT], check_client, 150.0, 5),

@@ -312,8 +312,9 @@ JSON = json.JSONDecoder(parse_constant=_reject_constant)
 def server_message(content: bytes) -> str:
     """Return the description of the problem in an error response, or its first 200 bytes."""
     try:
-        answer = decode_json(content)
-    except InvalidAnswerError:
+        check_containers(content)
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
         return _excerpt(content)
     error = answer.get("error", answer) if isinstance(answer, dict) else answer
     if isinstance(error, dict) and "message" in error:
