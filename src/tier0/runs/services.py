@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -304,6 +303,5 @@ def _registered(tag: str, store: Path) -> RegisteredModel:
 
 
 def _kind_of(model: RegisteredModel) -> str:
-    metadata = json.loads((model.path / DESCRIPTION_FILE).read_text(encoding="utf-8"))["metadata"]
-    kind = metadata.get("kind")
+    kind = Entry.read(model.path).metadata.get("kind")
     return kind if kind in KINDS else model.signature.task
