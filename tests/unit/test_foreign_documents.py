@@ -1,32 +1,26 @@
 """Documents that others wrote, with any value at any place: they are read, or refused with the place.
 
-The values are made of the words that the readers look for, so that a wrong one is likely to be used.
+The values are made of the words that the readers look for (see `tests.support.any_json`).
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_golden_file import FULL
+from tests.support.any_json import MANY, VALUES, changed, outcome, places
 from tier0.contract.answers import find_parts
-from tier0.contract.contract import STYLES, Contract, ContractError, check_declared
+from tier0.contract.contract import Contract, ContractError, check_declared
 from tier0.contract.description import KEYWORDS, read_description
 from tier0.contract.model_terms import in_model_terms, merged
-from tier0.contract.response import ALSO_PREDICTIONS, ERROR_KEYS, is_refusal
+from tier0.contract.response import is_refusal
 from tier0.contract.service_schema import (
-    FILES,
-    INTERVAL_NAMES,
-    PREDICTION_NAMES,
-    PROBABILITY_NAMES,
-    SCALARS,
     describe,
     example_for,
     find_contract,
@@ -34,41 +28,14 @@ from tier0.contract.service_schema import (
     why_fields_are_open,
 )
 from tier0.core.declaration import Declaration, DeclarationError, read_declaration
-from tier0.core.errors import RegistrationError, Tier0Error
+from tier0.core.errors import RegistrationError
 from tier0.core.fields import shown
 from tier0.core.waivers import WaiverError, read_waivers
-from tier0.golden.rows import GoldenRows
+from tier0.golden.file import as_document
+from tier0.golden.rows import GoldenRows, Origin, Spread
 from tier0.report.diff import DiffError, changes_between, read_facts
 
 COLUMNS = ("a", "b")
-WORDS = sorted(
-    {
-        *KEYWORDS,
-        *SCALARS,
-        *FILES,
-        *STYLES,
-        *PREDICTION_NAMES,
-        *PROBABILITY_NAMES,
-        *INTERVAL_NAMES,
-        *ALSO_PREDICTIONS,
-        *ERROR_KEYS,
-        *("array", "object", "tensor", "dataframe", "null", "binary", "list", "lower", "upper", "status"),
-        *("route", "routes", "input", "output", "paths", "batchable", "/predict", "/v1/predict", "$ref"),
-        *(*COLUMNS, "", "*", "a.b", "0", "1" * 5000, "\ud800", "\x1b[31m", "no", "yes", "3.5", "nan"),
-    }
-)
-NUMBERS = (
-    st.sampled_from([0, 1, -1, 2, 0.5, 1.0, 1e308, 10**400, float("nan"), float("inf")])
-    | st.integers()
-    | st.floats()
-)
-VALUES = st.recursive(
-    st.none() | st.booleans() | NUMBERS | st.sampled_from(WORDS) | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
-    max_leaves=12,
-)
-MANY = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
 MATRIX = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}, "maxItems": 8}
 NUMBER = {"type": "number"}
 TEXT = {"type": "string", "enum": ["x"], "default": "x"}
@@ -124,50 +91,26 @@ STEPS = {
     },
 }
 GOLDEN = [
-    GoldenRows(["a", "b"], [[1.0, 2.0], [3.0, 4.0]], [0, 1], [[0.75, 0.25], [0.1, 0.9]], [0, 1]),
+    GoldenRows(
+        ["a", "b"],
+        [[1.0, 2.0], [3.0, 4.0]],
+        [0, 1],
+        [[0.75, 0.25], [0.1, 0.9]],
+        [0, 1],
+        origins=[Origin("example"), Origin("missing", "b")],
+        categories={"b": ["x"]},
+        seconds=0.5,
+        tag="m:1",
+        dtypes={"predictions": "float32"},
+        spreads={"probabilities": Spread(0.5, 0.25)},
+        distinguishes={"columns swapped": [1]},
+    ),
     GoldenRows(["a", "b"], [[1.0, 2.0], [3.0, 4.0]], [0.5, 1.5], None, [], intervals=[[0, 1], [1, 2]]),
     GoldenRows(
         ["a"], [["x"], ["y"]], [["no", 1], ["yes", 2]], [[[0.5, 0.5]], [[1, 0]]], [["no", "yes"], [1]]
     ),
     GoldenRows(["a"], [["x"]], [{"label": "no"}], None, []),
 ]
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path of every value in a document, and that of one more in each object."""
-    yield path
-    if isinstance(value, dict):
-        yield (*path, "more")
-        for name, inner in value.items():
-            yield from places(inner, (*path, name))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from places(inner, (*path, index))
-
-
-@st.composite
-def changed(draw: st.DrawFn, documents: list[Any]) -> Any:
-    """Draw one of *documents* with any values at up to two places, or a key of it under another name."""
-    document = copy.deepcopy(draw(st.sampled_from(documents)))
-    for _ in range(draw(st.integers(1, 2))):
-        *place, last = draw(st.sampled_from([path for path in places(document) if path] or [("x",)]))
-        part = document
-        for name in place:
-            part = part[name]
-        if isinstance(part, dict) and draw(st.booleans()):
-            part[draw(st.sampled_from(WORDS))] = draw(VALUES)
-        elif isinstance(part, (dict, list)):
-            part[last] = draw(VALUES)
-    return document
-
-
-def outcome(call: Callable[[], Any], error: type[Tier0Error]) -> Any:
-    """Return what *call* returns, or the error that it is allowed to raise."""
-    try:
-        return call()
-    except error as problem:
-        assert problem.exit_status == 2  # noqa: PT017 - the call need not raise
-        return problem
 
 
 def written(document: Any, path: Path) -> Path:
@@ -358,7 +301,7 @@ def test_any_response_is_read(golden: GoldenRows, answer: Any, declared: dict[st
 
 
 @MANY
-@given(changed([FULL]) | VALUES)
+@given(changed([as_document(golden) for golden in GOLDEN]) | VALUES)
 def test_any_golden_file_is_read_or_refused(tmp_path: Path, document: Any) -> None:
     path = written(document, tmp_path / "golden.json")
     golden = outcome(lambda: GoldenRows.read(path), RegistrationError)

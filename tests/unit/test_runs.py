@@ -15,9 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner
 
+from tests.support.any_json import MANY, changed, outcome
 from tier0.cli import app
 from tier0.core.errors import SettingsError, Tier0Error
 from tier0.core.import_object import import_named
@@ -275,6 +278,19 @@ def test_a_damaged_record_is_rejected(
     with pytest.raises(RunError) as rejected:
         Record.read(made.folder)
     assert message_of(rejected, made).partition("\n")[0] == snapshot
+
+
+@MANY
+@given(data=st.data())
+def test_any_record_is_read_or_rejected(data: st.DataObject) -> None:
+    made = done("scope")
+    path = made.folder / "run.json"
+    path.write_text(json.dumps(data.draw(changed([made.as_dict()]))), encoding="utf-8")
+    path.chmod(0o600)
+
+    read = outcome(lambda: Record.read(made.folder), RunError)
+
+    assert isinstance(read, Record) or made.folder.name in str(read)
 
 
 def test_a_truncated_record_is_rejected() -> None:

@@ -7,7 +7,6 @@ An entry contains ``saved_model.pkl`` (the name that `bentoml.sklearn.load_model
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -16,7 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tier0.core import named_file
 from tier0.core.errors import RegistrationError
+from tier0.core.fields import read_object, read_text
 from tier0.core.trusted_file import open_trusted
 from tier0.golden.rows import GoldenRows
 from tier0.golden.signature import Signature
@@ -24,6 +25,8 @@ from tier0.golden.signature import Signature
 MODEL_FILE = "saved_model.pkl"
 DESCRIPTION_FILE = "tier0.json"
 GOLDEN_FILE = "golden_rows.json"
+MAX_POINTER_BYTES = 4096
+"""Size of a file with the name of a version."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +58,24 @@ class Entry:
                 damaged, or from another version.
         """
         try:
-            document = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as problem:
+            document = named_file.read_json(path / DESCRIPTION_FILE)
+        except (OSError, ValueError) as problem:
             raise RegistrationError(
                 f"{path} contains no model registered by Tier0 ({problem}). "
                 "Register the model with tier0.register_model_for_serving"
             ) from problem
         try:
             entry = cls(path, Signature.from_dict(document.pop("signature")), **document)
-            entry._check_types()
-        except (KeyError, TypeError, AttributeError, ValueError) as problem:
+            for name, version in read_object(entry.versions, "versions").items():
+                read_text(version, f"versions[{name!r}]")
+            read_text(entry.framework, "framework")
+            read_text(entry.sha256, "sha256")
+            read_object(entry.metadata, "metadata")
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as problem:
             raise RegistrationError(
                 f"{path / DESCRIPTION_FILE} is damaged ({problem!r}). Register the model again"
             ) from problem
         return entry
-
-    def _check_types(self) -> None:
-        """Check the fields that were read from a file.
-
-        Raises:
-            TypeError: a field has another type than it is written with.
-        """
-        texts = [self.framework, self.sha256, *self.versions.keys(), *self.versions.values()]
-        if not all(isinstance(text, str) for text in texts) or not isinstance(self.metadata, dict):
-            raise TypeError("a field has another type than it is written with")
 
     def golden_rows(self) -> GoldenRows:
         """Read the golden rows."""
@@ -163,6 +160,13 @@ def link_entries(store: Path, home: Path) -> None:
         copy.write_bytes(pointer.read_bytes())
 
 
+def _version_in(pointer: Path) -> str:
+    try:
+        return named_file.read_text(pointer, max_bytes=MAX_POINTER_BYTES).strip()
+    except (OSError, ValueError) as problem:
+        raise RegistrationError(f"cannot read the latest version in {pointer}: {problem}") from problem
+
+
 def find_entry(tag: str, home: Path) -> tuple[str, Path]:
     """Find a model in a BentoML home, without changing anything there.
 
@@ -180,8 +184,7 @@ def find_entry(tag: str, home: Path) -> tuple[str, Path]:
     folder = home / "models" / name
     if version in {"", "latest"}:
         pointer = folder / "latest"
-        content = pointer.read_bytes() if pointer.is_file() else b"latest"
-        version = content.decode(errors="replace").strip()
+        version = _version_in(pointer) if pointer.is_file() else "latest"
     try:
         is_entry = (folder / version / "model.yaml").is_file()
     except OSError:  # the name is too long
