@@ -18,6 +18,9 @@ ENDED_WITHIN = 4.0
 AFTERWARDS = 20
 MAX_WAIT = 0.5
 """Share of an attempt's timeout: a call that was cancelled later than that may rightly count as a failure."""
+CONSECUTIVE = 8
+MAX_OPENED = 0.5
+"""Connections per request: a pool uses one for all consecutive requests, unless it is idle for long."""
 BUSY = 0.15
 """Seconds for which a request occupies its connection."""
 TOO_BUSY = "this machine is too busy"
@@ -105,3 +108,21 @@ async def bounded(subject: Subject) -> dict[str, Any]:
                 f"{connections})"
             )
         return {"connections": most}
+
+
+async def reused(subject: Subject) -> dict[str, Any]:
+    """Fail if consecutive calls open a new connection for each request."""
+    async with subject.against() as caller:
+        calls = [await caller.predict() for _ in range(CONSECUTIVE)]
+        requests = caller.log.arrivals
+        if any(call.error is not None for call in calls) or len(requests) < CONSECUTIVE:
+            raise NotJudgedError("the calls did not all succeed with a request of their own")
+        opened = len({request.connection for request in requests})
+        if opened > len(requests) * MAX_OPENED:
+            raise caller.fail(
+                f"{len(requests)} consecutive requests opened {opened} connections "
+                "(declared: a pool of connections)",
+                "a new HTTP client, or session, is created for each call",
+                "the header Connection: close is sent",
+            )
+        return {"requests": len(requests), "connections": opened}
