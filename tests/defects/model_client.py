@@ -277,6 +277,7 @@ class ModelClient:
             return await self.attempt(None, {"features": rows}, "b")
         body = {"features": rows}
         if "batch_has_no_deadline" in self.flaws:
+            self.limit = 2.0
             return await self.with_retries(body, None, math.inf)
         if "batch_not_counted" in self.flaws:
             self.breakers.clear()

@@ -12,7 +12,7 @@ from tier0.checks.client.breaker_model import play_all, require_opening
 from tier0.checks.client.deadline import DEADLINE_SLACK, DRIP
 from tier0.checks.client.harness.call import excerpt
 from tier0.checks.client.harness.subject import Subject, gather_all
-from tier0.checks.client.wire import MAX_SHOWN, NO_PREDICTIONS
+from tier0.checks.client.wire import MAX_SHOWN, accepted_bodies
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 
@@ -119,16 +119,11 @@ async def counts_failures(subject: Subject) -> None:
 
 async def no_prediction(subject: Subject) -> None:
     """Fail if a batch call accepts a response with status 200 that contains no prediction."""
-    accepted = {}
-    for what, body in NO_PREDICTIONS.items():
-        async with subject.against(Reply(body=body)) as caller:
-            call = await caller.predict_batch()
-            if call.error is None:
-                accepted[what] = excerpt(repr(call.answer), MAX_SHOWN)
-                last = caller
-    if accepted:
-        raise last.fail(
+    if accepted := await accepted_bodies(subject, "predict_batch"):
+        raise next(iter(accepted.values())).fail(
             f"predict_batch accepted responses with status 200 as predictions: {', '.join(accepted)}",
             "the body is not validated",
-            taken=accepted,
+            taken={
+                what: excerpt(repr(caller.calls[0].answer), MAX_SHOWN) for what, caller in accepted.items()
+            },
         )

@@ -24,7 +24,7 @@ from tier0.checks.client.breaker_model import (
 )
 from tier0.checks.client.harness.call import Call, StillWaitingError
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all, wait_until
-from tier0.core.verdict import NotJudgedError
+from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import Arrival, Reply
 
 FAILING = 503
@@ -220,21 +220,25 @@ def _require_open_after(hanging: Call, following: Call, caller: Caller) -> None:
 
 async def closes(subject: Subject) -> None:
     """Fail if calls are still rejected after a probe got a response, with status 200 or 400."""
-    for reply in (subject.ok, Reply(400, {"error": "wrong"})):
-        async with subject.against(subject.ok) as caller:
-            await caller.open_circuit()
-            caller.server.script = reply
-            await caller.until_reset()
-            for _ in range(subject.declared.probes or 1):
-                await caller.predict()
-            caller.server.script = Reply(body=subject.declared.answer, delay=0.05)
-            calls = await caller.together(5)
-            if failed := [call for call in calls if call.error is not None]:
-                raise caller.fail(
-                    f"after a probe got status {reply.status}, {len(failed)} of 5 calls failed: "
-                    f"{failed[0].outcome}",
-                    "a 4xx response counts as a failure of the service",
-                )
+    replies = (subject.ok, Reply(400, {"error": "wrong"}))
+    await gather_all(*(_check_closes(subject, reply) for reply in replies))
+
+
+async def _check_closes(subject: Subject, reply: Reply) -> None:
+    async with subject.against(subject.ok) as caller:
+        await caller.open_circuit()
+        caller.server.script = reply
+        await caller.until_reset()
+        for _ in range(subject.declared.probes or 1):
+            await caller.predict()
+        caller.server.script = Reply(body=subject.declared.answer, delay=0.05)
+        calls = await caller.together(5)
+        if failed := [call for call in calls if call.error is not None]:
+            raise caller.fail(
+                f"after a probe got status {reply.status}, {len(failed)} of 5 calls failed: "
+                f"{failed[0].outcome}",
+                "a 4xx response counts as a failure of the service",
+            )
 
 
 async def stragglers(subject: Subject) -> None:
@@ -407,19 +411,24 @@ async def counts_failures(subject: Subject) -> None:
     """Fail if a kind of failure does not open the closed circuit, or the half-open one."""
     threshold = subject.declared.threshold or 1
     await require_opening(subject)
-    await gather_all(
-        *(
-            play_all(
-                subject,
-                [[kind] * (threshold + 1)],
-                "only some errors count as failures of the service",
-            )
-            for kind in FAILURES
-            if kind != str(FAILING)
-        ),
-        require_refusals_counted(subject),
-        require_hangs_counted(subject),
+    checked = {
+        **{kind: play_all(subject, [[kind] * (threshold + 1)]) for kind in FAILURES if kind != str(FAILING)},
+        "a refused connection": require_refusals_counted(subject),
+        "no response in time": require_hangs_counted(subject),
+    }
+    outcomes = dict(
+        zip(checked, await asyncio.gather(*checked.values(), return_exceptions=True), strict=True)
     )
+    failed = [kind for kind, outcome in outcomes.items() if isinstance(outcome, CheckFailedError)]
+    for kind in failed:
+        failure = outcomes[kind]
+        if isinstance(failure, CheckFailedError):
+            failure.message += f"; failures that are not counted: {', '.join(failed)}"
+            failure.causes.append("only some errors count as failures of the service")
+            raise failure
+    for outcome in outcomes.values():
+        if isinstance(outcome, BaseException) and not isinstance(outcome, NotJudgedError):
+            raise outcome
 
 
 async def forgives(subject: Subject) -> None:
@@ -464,8 +473,10 @@ async def late_results(subject: Subject) -> None:
         "success": (KINDS["200"].reply(subject), [str(FAILING)]),
         "failure": (Reply(FAILING), ["200"]),
     }
-    for what, (reply, kinds) in late.items():
-        deviation = await play_with_straggler(subject, replace(reply, delay=delay), kinds)
+    deviations = await gather_all(
+        *(play_with_straggler(subject, replace(reply, delay=delay), kinds) for reply, kinds in late.values())
+    )
+    for what, deviation in zip(late, deviations, strict=True):
         if deviation is not None:
             deviation.failure.causes.append(
                 f"the {what} of a request from before the opening is applied to the open circuit"

@@ -17,6 +17,7 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 from tier0.checks.client.harness.call import Call
+from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import MARGIN, Caller, Subject, gather_all, wait_until
 from tier0.core.declaration import MAX_RESET, Declaration
 from tier0.core.verdict import CheckFailedError, NotJudgedError
@@ -28,6 +29,9 @@ LATE = 1.1
 """Multiple of the reset time after which a rejection, `MARGIN` seconds later, is too late."""
 ASKED_AGAIN = 0.8
 """Share of the reset time after which another call must still be rejected."""
+IN_FLIGHT = 0.03
+FIRST_ATTEMPT = 0.1
+"""Seconds in which every call has tried to connect."""
 FULL_ATTEMPT = 0.8
 """Share of an attempt's timeout after which a request without a response has surely failed."""
 SEED = 7
@@ -128,11 +132,16 @@ class BreakerModel:
         opened = [state.latest for state in self.states if isinstance(state, Open)]
         return max(opened) if opened and len(opened) == len(self.states) else None
 
-    def send(self, at: float) -> bool:
-        """Record that a request arrived, and return whether a state permits it."""
+    def send(self, at: float, in_flight: float = 0.0) -> bool:
+        """Record that a request arrived, and return whether a state permits it.
+
+        Args:
+            at: time of the arrival.
+            in_flight: seconds after the opening in which a request may arrive that was sent before it.
+        """
         permitted: set[State] = set()
         for state in self.states:
-            if not isinstance(state, Open):
+            if not isinstance(state, Open) or at < state.earliest + in_flight:
                 permitted.add(state)
             elif at >= state.earliest + self.reset * EARLY:
                 permitted.add(HalfOpen())
@@ -248,12 +257,13 @@ class _Player:
         )
         return await self.compare(call, before)
 
-    async def compare(self, call: Call, before: int) -> Deviation | None:
+    async def compare(self, call: Call, before: int, in_flight: float = 0.0) -> Deviation | None:
         """Compare the requests that arrived since the last comparison with the model.
 
         Args:
             call: call that has just ended.
             before: number of requests when it began.
+            in_flight: seconds in which requests may arrive that were sent before the opening.
         """
         await wait_until(lambda: all(arrival.ended_at is not None for arrival, _ in self.sent))
         if len(self.sent) == before and call.error is None:
@@ -265,7 +275,7 @@ class _Player:
         for at, is_end, arrival, kind in sorted(events, key=lambda event: event[:2]):
             if is_end:
                 self.model.end(self.effect_of(arrival, kind, call), at, max(at, call.ended))
-            elif not self.model.send(at):
+            elif not self.model.send(at, in_flight):
                 return self.deviate("the client sent another request while its circuit had to be open", at)
         if len(self.sent) == before and not self.model.reject(call.started):
             return self.deviate(
@@ -418,15 +428,21 @@ def generated(threshold: int, seed: int = SEED) -> list[list[str]]:
 async def require_refusals_counted(subject: Subject) -> None:
     """Check that refused connections open the circuit; if the calls take too long, nothing is judged.
 
+    Calls that can be cancelled are given up soon, since each has had its first attempt by then.
+
     Raises:
         CheckFailedError: a request is sent after as many refused connections as the threshold.
     """
     threshold, reset = subject.declared.threshold or 1, subject.declared.reset or 0.0
+    give_up = max(FIRST_ATTEMPT, reset * EARLY / 2)
     async with subject.against() as caller:
         started = time.monotonic()  # the circuit cannot have opened earlier
         with caller.server.down():
-            calls = await caller.together(threshold)
-        if any(call.error is None for call in calls):
+            async with watched_loop() as stalls:
+                calls = await caller.together(
+                    threshold, give_up=None if subject.lacks(caller.made, "asynchronous") else give_up
+                )
+        if stalls.longest > FIRST_ATTEMPT / 2 or any(call.error is None for call in calls):
             return
         await caller.predict()
         if any(arrival.at < started + reset * EARLY for arrival in caller.log.arrivals):
@@ -505,7 +521,8 @@ async def play_with_straggler(subject: Subject, late: Reply, kinds: Sequence[str
             started = time.monotonic()
             calls = await caller.together(threshold)
             last = max(calls, key=lambda call: call.ended)
-            deviation = await player.compare(Call(started, last.ended, error=last.error), 0)
+            together = Call(started, last.ended, error=last.error)
+            deviation = await player.compare(together, 0, IN_FLIGHT)
             opened = player.model.opened
             await wait_until(straggler.done)
             ended = pending[0].ended_at if pending else None

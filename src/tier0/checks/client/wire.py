@@ -86,19 +86,28 @@ async def one_request(subject: Subject) -> dict[str, Any]:
 
 async def no_prediction(subject: Subject) -> None:
     """Fail if the caller gets the content of a response with status 200 that contains no prediction."""
-    accepted = {}
-    for what, body in NO_PREDICTIONS.items():
-        async with subject.against(Reply(body=body)) as caller:
-            call = await caller.predict()
-            if call.error is None:
-                accepted[what] = excerpt(repr(call.answer), MAX_SHOWN)
-                last = caller
-    if accepted:
-        raise last.fail(
+    if accepted := await accepted_bodies(subject, "predict"):
+        raise next(iter(accepted.values())).fail(
             f"responses with status 200 were accepted as predictions: {', '.join(accepted)}",
             "the body is not validated",
-            taken=accepted,
+            taken={
+                what: excerpt(repr(caller.calls[0].answer), MAX_SHOWN) for what, caller in accepted.items()
+            },
         )
+
+
+async def accepted_bodies(subject: Subject, method: str) -> dict[str, Caller]:
+    """Return the callers that got the content of a response without predictions, by the kind of its body."""
+    accepted = {}
+
+    async def check(what: str, body: bytes) -> None:
+        async with subject.against(Reply(body=body)) as caller:
+            call = await (caller.predict() if method == "predict" else caller.predict_batch())
+            if call.error is None:
+                accepted[what] = caller
+
+    await gather_all(*(check(what, body) for what, body in NO_PREDICTIONS.items()))
+    return {what: accepted[what] for what in NO_PREDICTIONS if what in accepted}
 
 
 async def bare_answers(subject: Subject) -> None:
