@@ -16,6 +16,7 @@ from typing import Any, Literal
 from tier0.checks.client.harness.environment import environment
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject
+from tier0.checks.client.pool import TOO_BUSY
 from tier0.core.catalogue import select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
@@ -189,10 +190,15 @@ async def _run_checks(
     for check in checks:
         if check.alone:
             await run(check)
-        if results[check.id].status in {"fail", "error"}:  # concurrent checks may have disturbed it
+        if _may_be_disturbed(results[check.id]):
             await run(check)
         tell(results[check.id])
     return [results[check.id] for check in checks]
+
+
+def _may_be_disturbed(result: CheckResult) -> bool:
+    """Return whether other checks, which ran at the same time, may be the reason for a result."""
+    return result.status in {"fail", "error"} or result.message.startswith(TOO_BUSY)
 
 
 async def _inspect(subject: Subject) -> tuple[Any, Subject]:

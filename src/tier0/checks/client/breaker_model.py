@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 from tier0.checks.client.harness.call import Call
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import MARGIN, Caller, Subject, gather_all, wait_until
+from tier0.checks.client.pool import TOO_BUSY
 from tier0.core.declaration import MAX_RESET, Declaration
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import Arrival, Reply
@@ -30,6 +31,8 @@ LATE = 1.1
 ASKED_AGAIN = 0.8
 """Share of the reset time after which another call must still be rejected."""
 IN_FLIGHT = 0.03
+MAX_STALL = 0.1
+"""Seconds of a blocked event loop after which the client may have given up requests that were not sent."""
 FIRST_ATTEMPT = 0.1
 """Seconds in which every call has tried to connect."""
 FULL_ATTEMPT = 0.8
@@ -210,6 +213,7 @@ class _Player:
         self.route: tuple[str, str] | None = None
         self.sent: list[tuple[Arrival, str]] = []
         self.compared = 0
+        self.longest_stall = 0.0
         caller.server.script = self.respond
 
     def respond(self, arrival: Arrival) -> Reply:
@@ -252,9 +256,10 @@ class _Player:
     async def call(self) -> Deviation | None:
         """Make one call, and return its deviation from the model."""
         before = len(self.sent)
-        call = await (
-            self.caller.predict_batch() if self.method == "predict_batch" else self.caller.predict()
-        )
+        predict = self.caller.predict_batch if self.method == "predict_batch" else self.caller.predict
+        async with watched_loop() as stalls:
+            call = await predict()
+        self.longest_stall = max(self.longest_stall, stalls.longest)
         return await self.compare(call, before)
 
     async def compare(self, call: Call, before: int, in_flight: float = 0.0) -> Deviation | None:
@@ -300,7 +305,13 @@ class _Player:
         return KINDS[kind].effect
 
     def deviate(self, what: str, at: float) -> Deviation:
-        """Return a deviation at a moment, with the responses before it."""
+        """Return a deviation at a moment, with the responses before it.
+
+        Raises:
+            NotJudgedError: the client may have lost time, or requests, because the machine was busy.
+        """
+        if self.longest_stall > MAX_STALL:
+            raise NotJudgedError(f"{TOO_BUSY}: the event loop was blocked for {self.longest_stall:.2f} s")
         before = tuple(
             kind for arrival, kind in self.sent if arrival.ended_at is not None and arrival.ended_at <= at
         )
@@ -415,12 +426,13 @@ def generated(threshold: int, seed: int = SEED) -> list[list[str]]:
         is_probing = False
         while len(kinds) < min(LENGTH * threshold, MAX_LENGTH) and openings < MAX_OPENINGS:
             is_failure = draw.random() < FAILURE_SHARE
-            kinds.append(draw.choice(FAILURES if is_failure else NO_FAILURES))
+            kind = draw.choice(FAILURES if is_failure else NO_FAILURES)
+            kinds.append(kind)
+            if kind == "429":  # neither a failure nor a success
+                continue
             failures = failures + 1 if is_failure else 0
-            if is_failure and (is_probing or failures >= threshold):
-                openings, failures, is_probing = openings + 1, 0, True
-            elif is_probing:
-                is_probing = False
+            is_opening = is_failure and (is_probing or failures >= threshold)
+            openings, is_probing = openings + is_opening, is_opening
         sequences.append(kinds)
     return sequences
 
@@ -442,7 +454,7 @@ async def require_refusals_counted(subject: Subject) -> None:
                 calls = await caller.together(
                     threshold, give_up=None if subject.lacks(caller.made, "asynchronous") else give_up
                 )
-        if stalls.longest > FIRST_ATTEMPT / 2 or any(call.error is None for call in calls):
+        if stalls.total > give_up / 2 or any(call.error is None for call in calls):
             return
         await caller.predict()
         if any(arrival.at < started + reset * EARLY for arrival in caller.log.arrivals):
