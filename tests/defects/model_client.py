@@ -412,10 +412,12 @@ class ModelClient:
             failed = slow if self.counts_slow else False
         except WrongError:
             failed = "client_errors_are_failures" in self.flaws and breaker.half_open
+            if "mistakes_are_neutral" in self.flaws and not breaker.half_open:
+                failed = None
             raise
         except FailedError as problem:
             failed = None if getattr(problem, "status", 0) == 429 else True
-            if failed is None and "counts_429" in self.flaws:
+            if failed is None and ("counts_429" in self.flaws or self.is_probe_limited(breaker)):
                 failed = True
             kind = str(problem)
             if any(flaw in self.flaws and matches(problem) for flaw, matches in UNCOUNTED.items()):
@@ -438,6 +440,9 @@ class ModelClient:
         return answer
 
     counts_slow = False
+
+    def is_probe_limited(self, breaker: Breaker) -> bool:
+        return "limits_reopen" in self.flaws and breaker.half_open
 
     async def send(self, url: str, data: Any, request_id: str) -> Any:
         if "twice" in self.flaws:

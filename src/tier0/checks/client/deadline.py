@@ -8,6 +8,7 @@ from typing import Any
 
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all
+from tier0.checks.client.harness.threads import MAX_THREADS
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 
@@ -92,6 +93,8 @@ async def own_queue(subject: Subject) -> dict[str, Any]:
     number = connections * math.ceil(QUEUE * promised / busy)
     async with subject.against(Reply(body=declared.answer, delay=busy)) as caller:
         caller.require_feasible(number)
+        if subject.lacks(caller.made, "asynchronous"):
+            number = min(number, MAX_THREADS)  # further calls would wait for a thread
         async with watched_loop() as stalls:
             calls = await asyncio.gather(
                 *(caller.predict(give_up=promised * QUEUE + 1) for _ in range(number))

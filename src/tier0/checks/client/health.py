@@ -27,8 +27,8 @@ UNHEALTHY = (
     "when the connection is reset",
     "when the service never responds",
 )
-STATUS_FIELDS = ("status", "state", "healthy", "is_healthy", "ok", "ready", "is_ready")
-"""Fields of a result, in one of which clients report whether a service is healthy."""
+STATUS_FIELDS = ("status", "healthy", "is_healthy", "ok", "ready", "is_ready")
+"""Fields of a result in which clients report whether a service is healthy."""
 AN_ERROR = "an error"
 MAX_SECONDS = 0.5
 QUEUED = 4
@@ -110,5 +110,5 @@ async def _reported(subject: Subject, reply: Reply) -> str | None:
     if isinstance(answer, (bool, str)):
         return str(answer)
     fields = answer if isinstance(answer, Mapping) else getattr(answer, "__dict__", {})
-    named = [fields[name] for name in STATUS_FIELDS if name in fields]
-    return str(getattr(named[0], "value", named[0])) if named else None
+    named = [str(getattr(fields[name], "value", fields[name])) for name in STATUS_FIELDS if name in fields]
+    return ", ".join(named) or None

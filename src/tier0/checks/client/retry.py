@@ -326,7 +326,8 @@ async def _check_asked_once(subject: Subject, what: str, reply: Reply) -> None:
             if len(call.requests) > usual:
                 raise caller.fail(
                     f"a request that the service had received was sent again after {what} (declared: not "
-                    "idempotent)"
+                    "idempotent)",
+                    "retries are decided by the kind of error, not by whether the request was received",
                 )
 
 
@@ -334,9 +335,10 @@ async def rate_limited(subject: Subject) -> None:
     """Fail if a request that gets status 429 is not sent again."""
     if subject.declared.idempotent is False:
         raise NotJudgedError("the client declares that it never repeats a request that was received")
+    headers_of_429: list[dict[str, str]] = [{}, {"Retry-After": "0"}, {"Retry-After": "1"}]
     for method in ("predict", "predict_batch"):
-        # A client may retry only if the service names a time.
-        for headers in ({}, {"Retry-After": "0"}):
+        # A client may retry only if the service names a time, and only if its deadline permits that.
+        for headers in headers_of_429:
             async with subject.against([Reply(429, headers=headers), subject.ok]) as caller:
                 if subject.lacks(caller.made, method):
                     break
