@@ -95,6 +95,7 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "keeps_errors": ("hygiene.memory",),
     "time_sleep": ("hygiene.free_loop", "retry.retry_after", "pool.own_queue"),
     "id_per_client": ("wire.own_id",),
+    "first_context": ("wire.contexts_apart",),
     "shared_answer": ("wire.own_answers",),
     "shared_error": ("wire.own_answers",),
     "empty_retry": ("wire.same_request",),
@@ -236,6 +237,7 @@ class ModelClient:
         self.gate = asyncio.Semaphore(most)
         self.request_id = uuid.uuid4().hex
         self.last: Any = None
+        self.first_headers: dict[str, str] = {}
         self.places = asyncio.Semaphore(most)
         self.breakers: dict[str | None, Breaker] = {}
         self.budget = 10.0
@@ -451,7 +453,7 @@ class ModelClient:
             return await asyncio.shield(asyncio.ensure_future(self.ask(url, data, request_id, None)))
         return await self.ask(url, data, request_id, None if "per_operation" in self.flaws else self.limit)
 
-    async def ask(self, url: str, data: Any, request_id: str, limit: float | None) -> Any:
+    async def ask(self, url: str, data: Any, request_id: str, limit: float | None) -> Any:  # noqa: C901 - every line of it can be wrong
         headers = {"X-Request-ID": request_id, "Content-Type": "application/json"}
         if "new_connections" in self.flaws:
             headers["Connection"] = "close"
@@ -461,6 +463,9 @@ class ModelClient:
             from opentelemetry.propagate import inject
 
             inject(headers)
+            if "first_context" in self.flaws:
+                headers = {**headers, **self.first_headers}
+                self.first_headers = {name: headers[name] for name in headers if name == "traceparent"}
         try:
             async with asyncio.timeout(limit):
                 response = await self.http.post(

@@ -57,6 +57,12 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         ("traceparent",),
         judges=("traceparent",),
     ),
+    ClientCheck(
+        "wire.contexts_apart",
+        "Does every call, also a concurrent one, send the trace context of its own caller?",
+        ("traceparent",),
+        judges=("traceparent",),
+    ),
     ClientCheck("wire.own_id", "Does every call carry a request id of its own, if the client sends ids?"),
     ClientCheck("wire.own_answers", "Does every concurrent call return the response to its own request?"),
     ClientCheck(

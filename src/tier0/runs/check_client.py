@@ -241,6 +241,12 @@ async def _blocks(caller: Caller, name: str, delay: float) -> bool:
     """
     async with watched_loop() as stalls:
         call = await caller.predict()
+    for entry in caller.log.noted if call.error is not None else ():
+        if entry.what == "incomplete":
+            raise Tier0Error(
+                f"the client cannot be checked: its request promised {entry.detail['declared']} bytes "
+                f"(Content-Length), but only {entry.detail['received']} followed: {call.outcome}"
+            )
     if call.error is not None:
         raise Tier0Error(
             f"the client cannot be checked: a first call of {name} to a healthy service failed: "

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tier0.checks.client.harness.call import Call, excerpt
@@ -51,6 +54,7 @@ REDIRECTS = (302, 307)
 CREDENTIALS = ("authorization", "cookie", "x-api-key")
 TEXT = "Zürich, 東京"
 WRONG_LENGTH = ("Content-Length is the number of characters, not of bytes",)
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 TRACE_ID, SPAN_ID = 0x1234567890ABCDEF1234567890ABCDEF, 0x1234567890ABCDEF
 
 
@@ -147,18 +151,9 @@ def _trace_of(name: str, value: str | None) -> str | None:
 
 async def own_context(subject: Subject) -> None:
     """Fail if the service does not receive the caller's OpenTelemetry trace."""
-    try:
-        from opentelemetry import trace  # noqa: PLC0415 - optional dependency
-        from opentelemetry.context import attach, detach  # noqa: PLC0415
-    except ModuleNotFoundError:
-        raise NotJudgedError("OpenTelemetry's API is not installed: pip install opentelemetry-api") from None
-    context = trace.SpanContext(TRACE_ID, SPAN_ID, is_remote=False, trace_flags=trace.TraceFlags(1))
     async with subject.against() as caller:
-        token = attach(trace.set_span_in_context(trace.NonRecordingSpan(context)))
-        try:
+        with _trace(TRACE_ID):
             call = await caller.predict()
-        finally:
-            detach(token)
         sent = call.requests[0].headers.get("traceparent", "") if call.requests else ""
         if f"{TRACE_ID:032x}" not in sent:
             raise caller.fail(
@@ -349,3 +344,51 @@ async def own_id(subject: Subject) -> dict[str, Any]:
                 ids=ids,
             )
         return {"ids": len(ids)}
+
+
+@contextmanager
+def _trace(trace_id: int) -> Iterator[None]:
+    """Make a span of the trace *trace_id* the current one until the block ends.
+
+    Raises:
+        NotJudgedError: OpenTelemetry is not installed.
+    """
+    try:
+        from opentelemetry import trace  # noqa: PLC0415 - optional dependency
+        from opentelemetry.context import attach, detach  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise NotJudgedError("OpenTelemetry's API is not installed: pip install opentelemetry-api") from None
+    context = trace.SpanContext(trace_id, SPAN_ID, is_remote=False, trace_flags=trace.TraceFlags(1))
+    token = attach(trace.set_span_in_context(trace.NonRecordingSpan(context)))
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+async def contexts_apart(subject: Subject) -> dict[str, Any]:
+    """Fail if a call sends the trace context of another call's caller."""
+
+    async def call(caller: Caller, number: int) -> None:
+        with _trace(TRACE_ID + number):
+            await caller.predict(data=mark_request(caller.declared.data, number))
+
+    async with subject.against() as caller:
+        for number in range(1, 3):
+            await call(caller, number)
+        await asyncio.gather(*(call(caller, number) for number in range(3, CONCURRENT)))
+        compared = 0
+        for request in caller.log.arrivals:
+            sent = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+            for number in marks_of_requests(request.body) if sent else ():
+                compared += 1
+                if sent and sent[1] != f"{TRACE_ID + number:032x}":
+                    raise caller.fail(
+                        f"call {number} sent trace {sent[1]}, but its caller's is {TRACE_ID + number:032x}",
+                        "the context of the first call, or of the client's creation, is used for all calls",
+                    )
+        if not compared:
+            raise NotJudgedError(
+                "no request has a traceparent and a number from [data]: see wire.own_context"
+            )
+        return {"requests": compared}
