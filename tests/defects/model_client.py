@@ -116,6 +116,9 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "counts_kinds_apart": ("breaker.sequences",),
     "new_connections": ("pool.reused",),
     "always_healthy": ("health.tells",),
+    "keeps_failed_places": ("pool.failed_calls",),
+    "last_attempt_has_all_its_time": ("deadline.last_attempt",),
+    "limited_probe_is_lost": ("breaker.sequences",),
     "batch_has_no_deadline": ("batch.deadline",),
     "batch_attempts": ("batch.attempts",),
     "batch_retries_4xx": ("batch.callers_mistakes",),
@@ -204,7 +207,8 @@ class Breaker:
         if failed is None:
             if self.half_open and "lost_probe_closes" in self.flaws:
                 self.change(None)
-            self.probing = self.probing and "stuck_half_open" in self.flaws
+            is_limited = "limited_probe_is_lost" in self.flaws and kind == "status 429"
+            self.probing = self.probing and ("stuck_half_open" in self.flaws or is_limited)
         elif failed:
             self.failures += 1
             self.probing = False
@@ -326,7 +330,8 @@ class ModelClient:
             raise RejectedError("this client belongs to another event loop")
         total = math.inf if {"no_deadline", "per_operation"} & self.flaws else DECLARED["timeout"]
         try:
-            async with asyncio.timeout(None if math.isinf(total) else total):
+            is_unlimited = math.isinf(total) or "last_attempt_has_all_its_time" in self.flaws
+            async with asyncio.timeout(None if is_unlimited else total):
                 answer = await self.with_retries(data, model, time.monotonic() + total)
         except TimeoutError:
             raise FailedError("no time is left") from None
@@ -386,7 +391,7 @@ class ModelClient:
     def breaker(self, model: str | None) -> Breaker:
         return self.breakers.setdefault(None if "one_breaker" in self.flaws else model, Breaker(self.flaws))
 
-    async def attempt(self, model: str | None, data: Any, request_id: str) -> Any:  # noqa: C901 - every line of it can be wrong
+    async def attempt(self, model: str | None, data: Any, request_id: str) -> Any:  # noqa: C901, PLR0912 - every line of it can be wrong
         breaker = self.breaker(model)
         early = breaker.ask() if "requests_after_opening" in self.flaws else None
         started = time.monotonic()
@@ -436,7 +441,8 @@ class ModelClient:
             failed = True if gave_up_late else None
             raise
         finally:
-            self.places.release()
+            if failed is False or "keeps_failed_places" not in self.flaws:
+                self.places.release()
             if failed is False or "counts_calls" not in self.flaws:
                 breaker.record(generation, failed=failed, kind=kind)
         return answer

@@ -151,6 +151,12 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         judges=("attempt_timeout",),
     ),
     ClientCheck(
+        "deadline.last_attempt",
+        "Does an attempt that begins late end with the call's timeout?",
+        ("timeout", "attempts"),
+        judges=("timeout",),
+    ),
+    ClientCheck(
         "deadline.own_queue",
         "Does the wait for one of the client's own connections count towards the timeout?",
         ("timeout", "connections"),
@@ -297,6 +303,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         "Are connections of the declared pool used for more than one request?",
         ("connections",),
     ),
+    ClientCheck("pool.failed_calls", "Do failed calls release their places in the pool?"),
     ClientCheck(
         "health.never_raises",
         "Does a health check return in time and without an exception, whatever the service's response?",

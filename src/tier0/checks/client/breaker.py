@@ -485,8 +485,10 @@ async def late_results(subject: Subject) -> None:
 
 
 async def sequences(subject: Subject) -> dict[str, Any]:
-    """Fail if a random sequence of responses leads to other requests than the declared breaker permits."""
+    """Fail if a sequence of responses leads to other requests than the declared breaker permits."""
     await require_opening(subject)
-    played = generated(subject.declared.threshold or 1)
+    opening = [str(FAILING)] * (subject.declared.threshold or 1)
+    # A probe that is rate limited gives its place back.
+    played = [[*opening, "429", "200", *opening], *generated(subject.declared.threshold or 1)]
     await play_all(subject, played)
     return {"responses": sum(map(len, played))}

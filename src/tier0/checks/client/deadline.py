@@ -17,6 +17,10 @@ DEADLINE_SLACK = 0.15
 DRIP = 0.05
 BUSY_SHARE = 0.45
 """Share of an attempt's timeout for which each request occupies its connection."""
+LATE_SHARE = 0.6
+"""Share of an attempt's time that is left when the last attempt begins, without the waits."""
+BEFORE_TIMEOUT = 0.9
+LAST_ATTEMPTS = 4
 QUEUE = 1.8
 """Multiple of the timeout for which the last call would wait for a connection."""
 
@@ -107,3 +111,30 @@ async def own_queue(subject: Subject) -> dict[str, Any]:
                 "the timeout begins when a connection is free, not when the call begins",
             )
         return {"calls": number, "seconds": longest}
+
+
+async def last_attempt(subject: Subject) -> dict[str, Any]:
+    """Fail if an attempt that begins late has its whole time, and so outlasts the timeout of the call."""
+    declared = subject.declared
+    total, attempts, longest = declared.timeout or 0.0, declared.attempts or 1, declared.longest_attempt
+    if declared.timeout_is != "total":
+        raise NotJudgedError("the timeout is declared for attempts, not for calls")
+    late: list[Reply] = []
+    left = total - longest * LATE_SHARE
+    while left > 0 and len(late) < attempts - 1:
+        late.append(Reply(503, delay=min(left, longest * BEFORE_TIMEOUT)))
+        left -= late[-1].delay
+
+    async def measure() -> float:
+        async with subject.against([*late, Reply.hang()]) as caller:
+            call = await caller.predict(give_up=total * 2 + 1)
+            if call.seconds > total * 1.1 + DEADLINE_SLACK:
+                raise caller.fail(
+                    f"a call whose last attempt began late took {call.seconds:.2f} s "
+                    f"(declared: at most {total:g} s)",
+                    "the time of an attempt is not limited to what is left of the call's time",
+                )
+            return call.seconds
+
+    # The waits between attempts are random: the last attempt may begin too late, or not at all.
+    return {"seconds": max(await gather_all(*(measure() for _ in range(LAST_ATTEMPTS))))}

@@ -155,6 +155,8 @@ async def own_context(subject: Subject) -> None:
         with _trace(TRACE_ID):
             call = await caller.predict()
         sent = call.requests[0].headers.get("traceparent", "") if call.requests else ""
+        if f"{TRACE_ID:032x}" in sent and TRACEPARENT.fullmatch(sent) is None:
+            raise caller.fail(f"traceparent is not in the format of W3C: {excerpt(sent, MAX_SHOWN)}")
         if f"{TRACE_ID:032x}" not in sent:
             raise caller.fail(
                 f"the service did not receive the caller's trace {TRACE_ID:032x}: traceparent is "
