@@ -117,7 +117,6 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "new_connections": ("pool.reused",),
     "always_healthy": ("health.tells",),
     "keeps_failed_places": ("pool.failed_calls",),
-    "last_attempt_has_all_its_time": ("deadline.last_attempt",),
     "limited_probe_is_lost": ("breaker.sequences",),
     "batch_has_no_deadline": ("batch.deadline",),
     "batch_attempts": ("batch.attempts",),
@@ -330,8 +329,7 @@ class ModelClient:
             raise RejectedError("this client belongs to another event loop")
         total = math.inf if {"no_deadline", "per_operation"} & self.flaws else DECLARED["timeout"]
         try:
-            is_unlimited = math.isinf(total) or "last_attempt_has_all_its_time" in self.flaws
-            async with asyncio.timeout(None if is_unlimited else total):
+            async with asyncio.timeout(None if math.isinf(total) else total):
                 answer = await self.with_retries(data, model, time.monotonic() + total)
         except TimeoutError:
             raise FailedError("no time is left") from None

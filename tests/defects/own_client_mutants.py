@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -185,6 +186,15 @@ def _is_broken(problem: BaseException) -> bool:
     )
 
 
+class LastAttemptHasAllItsTime(Call[Any]):
+    async def _exchange(self, permit: Permit, attempt: Any, headers: Any) -> Any:
+        deadline, self.deadline = self.deadline, math.inf
+        try:
+            return await super()._exchange(permit, attempt, headers)
+        finally:
+            self.deadline = deadline
+
+
 class BatchWithoutDeadline(Wrapped):
     async def predict_batch(self, rows: Any) -> Any:
         return await self.client.predict_batch(rows, timeout=60.0)
@@ -222,6 +232,10 @@ MUTANTS: dict[str, tuple[Factory, str]] = {
         "breaker.counts_failures",
     ),
     "batch_without_deadline": (BatchWithoutDeadline, "batch.deadline"),
+    "last_attempt_has_all_its_time": (
+        with_names("_call", Call=LastAttemptHasAllItsTime),
+        "deadline.last_attempt",
+    ),
     "batch_retries_4xx": (BatchRetries4xx, "batch.callers_mistakes"),
     "only_503_is_a_failure": (
         counting(lambda problem: not isinstance(problem, ServiceFailedError) or problem.status == 503),

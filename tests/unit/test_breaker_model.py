@@ -23,7 +23,7 @@ THRESHOLD, RESET = 3, 10.0
 
 def model_after(*effects: Effect, **declared: Any) -> BreakerModel:
     """Return the model after requests with these effects, one per millisecond from 100 s on."""
-    model = BreakerModel(Declaration(threshold=THRESHOLD, reset=RESET, **declared))
+    model = BreakerModel(Declaration(**{"threshold": THRESHOLD, "reset": RESET, "probes": 1, **declared}))
     for number, effect in enumerate(effects):
         at = 100 + number / 1000
         assert model.send(at)
@@ -90,6 +90,15 @@ def test_several_probes_may_be_needed_to_close() -> None:
     model.end("success", 111.0, 111.0)
 
     assert model.states == {Closed(), HalfOpen(1)}
+
+
+def test_without_declared_probes_any_number_may_be_needed() -> None:
+    model = model_after("failure", "failure", "failure", probes=None)
+    for at in (111.0, 111.1, 111.2):
+        model.send(at)
+        model.end("success", at, at)
+
+    assert model.states == {Closed(), HalfOpen(3)}
 
 
 def test_a_closed_circuit_rejects_nothing() -> None:

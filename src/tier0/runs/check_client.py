@@ -18,7 +18,7 @@ from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject
 from tier0.checks.client.pool import TOO_BUSY
 from tier0.core.catalogue import select_checks
-from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
+from tier0.core.client_catalogue import CLIENT_CATALOGUE, JUDGED_BY, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.errors import Tier0Error
 from tier0.core.import_object import import_named
@@ -104,11 +104,27 @@ def check_client(
         results = _run(
             _run_checks(Subject(create, declared, name), checks, command_for, tell or (lambda _: None))
         )
-    target = {"client": name, "declared": declared.promised, "knobs": sorted(declared.options)}
+    target = {
+        "client": name,
+        "declared": declared.promised,
+        "knobs": sorted(declared.options),
+        "unjudged": unjudged_promises(declared, results),
+    }
     verdict = Verdict(target, results)
     if on_fail == "raise":
         _raise_unless_passed(verdict)
     return verdict
+
+
+def unjudged_promises(declared: Declaration, results: Sequence[CheckResult]) -> list[str]:
+    """Return the declared fields for which checks were selected, but none of them could be decided."""
+    statuses = {result.id: result.status for result in results}
+    judging = {
+        promise: [statuses[check] for check in checks if check in statuses]
+        for promise, checks in JUDGED_BY.items()
+        if promise in declared.promised and declared.promises(promise) and promise != "timeout_is"
+    }
+    return [promise for promise, found in judging.items() if found and set(found) == {"not_judged"}]
 
 
 def _name_of(factory: Callable[..., Any] | str) -> str:

@@ -9,6 +9,7 @@ several states, and is not judged.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -125,7 +126,7 @@ class BreakerModel:
     def __init__(self, declared: Declaration) -> None:
         self.threshold = declared.threshold or 1
         self.reset = declared.reset or 0.0
-        self.probes = declared.probes or 1
+        self.probes = declared.probes or math.inf  # not declared: any number may be needed to close
         self.counts_429 = bool(declared.counts_429)
         self.states: set[State] = {Closed()}
 
