@@ -60,7 +60,7 @@ async def _in_time(caller: Caller, service: str, *causes: str) -> dict[str, Any]
 
 async def attempt(subject: Subject) -> dict[str, Any]:
     """Fail if the client waits longer for one attempt than declared."""
-    limit = subject.declared.attempt_timeout or math.inf
+    limit = subject.declared.longest_attempt
     body = b'{"predictions": [' + b" " * 1000 + b"1]}"
     replies = {
         "there was no response": Reply.hang(),
