@@ -257,9 +257,8 @@ class _Player:
     async def call(self) -> Deviation | None:
         """Make one call, and return its deviation from the model."""
         before = len(self.sent)
-        predict = self.caller.predict_batch if self.method == "predict_batch" else self.caller.predict
         async with watched_loop() as stalls:
-            call = await predict()
+            call = await self.caller.predict_by(self.method)
         self.longest_stall = max(self.longest_stall, stalls.longest)
         return await self.compare(call, before)
 

@@ -315,18 +315,17 @@ async def asked_once(subject: Subject) -> None:
 
 async def _check_asked_once(subject: Subject, what: str, reply: Reply) -> None:
     async with subject.against([reply, subject.ok]) as caller:
-        methods = [caller.predict]
-        if not subject.lacks(caller.made, "predict_batch"):
-            methods.append(caller.predict_batch)
-        for predict in methods:
-            caller.server.script = subject.ok_batch
-            usual = len((await predict()).requests) if predict == caller.predict_batch else 1
+        for method in ("predict", "predict_batch"):
+            if subject.lacks(caller.made, method):
+                continue
+            caller.server.script = subject.ok_batch if method == "predict_batch" else subject.ok
+            usual = len((await caller.predict_by(method)).requests)
             caller.server.script = [reply, subject.ok]
-            call = await predict()
+            call = await caller.predict_by(method)
             if len(call.requests) > usual:
                 raise caller.fail(
-                    f"a request that the service had received was sent again after {what} (declared: not "
-                    "idempotent)",
+                    f"a request of {method} that the service had received was sent again after {what} "
+                    "(declared: not idempotent)",
                     "retries are decided by the kind of error, not by whether the request was received",
                 )
 
@@ -342,7 +341,7 @@ async def rate_limited(subject: Subject) -> None:
             async with subject.against([Reply(429, headers=headers), subject.ok]) as caller:
                 if subject.lacks(caller.made, method):
                     break
-                call = await (caller.predict() if method == "predict" else caller.predict_batch())
+                call = await caller.predict_by(method)
                 if len(call.requests) > 1:
                     break
         else:

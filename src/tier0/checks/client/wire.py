@@ -106,7 +106,7 @@ async def accepted_bodies(subject: Subject, method: str) -> dict[str, Caller]:
 
     async def check(what: str, body: bytes) -> None:
         async with subject.against(Reply(body=body)) as caller:
-            call = await (caller.predict() if method == "predict" else caller.predict_batch())
+            call = await caller.predict_by(method)
             if call.error is None:
                 accepted[what] = caller
 
@@ -197,10 +197,7 @@ def _marked_response(declared: Declaration, method: str, number: int) -> Any:
 
 
 async def _marked_call(caller: Caller, method: str, number: int) -> Call:
-    data = mark_request(caller.declared.data, number)
-    if method == "predict":
-        return await caller.predict(data=data)
-    return await caller.predict_batch(data=data)
+    return await caller.predict_by(method, data=mark_request(caller.declared.data, number))
 
 
 async def _check_own_answers(subject: Subject, method: str, order: str) -> None:

@@ -85,6 +85,12 @@ class Caller:
         data = self.declared.data if data is None else data
         return await self._call("predict_batch", batch_of(data), give_up=give_up)
 
+    async def predict_by(self, method: str, *, data: Any = None) -> Call:
+        """Call ``predict`` or ``predict_batch``, whichever *method* names, and return the call."""
+        if method == "predict_batch":
+            return await self.predict_batch(data=data)
+        return await self.predict(data=data)
+
     async def health(self) -> Call:
         """Call ``health`` and return the call."""
         return await self._call("health")
