@@ -24,6 +24,7 @@ from tier0.client.errors import (
     TimedOutError,
     TransportError,
 )
+from tier0.client.wire import decode_prediction
 
 DECLARED: dict[str, Any] = {
     "attempts": 3,
@@ -217,7 +218,7 @@ def _decode_errors(content: bytes, rows: int | None, contract: Any = None) -> An
         answer = None
     if isinstance(answer, dict) and answer and "predictions" not in answer:
         return answer
-    return bentoml_client.decode_prediction(content, rows, contract)
+    return decode_prediction(content, rows, contract)
 
 
 MUTANTS: dict[str, tuple[Factory, str]] = {

@@ -14,8 +14,10 @@ from unittest import mock
 from tier0.checks.client.breaker_model import (
     FAILURES,
     KINDS,
+    Deviation,
     generated,
     play_all,
+    play_each,
     play_with_straggler,
     require_hangs_counted,
     require_opening,
@@ -24,7 +26,7 @@ from tier0.checks.client.breaker_model import (
 )
 from tier0.checks.client.harness.call import Call, StillWaitingError
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all, wait_until
-from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
 FAILING = 503
@@ -41,7 +43,7 @@ GIVE_UP_SHARE = 0.9
 """Share of the attempt's timeout after which callers give up."""
 RESET_SHARE = 0.9
 """Share of the reset time within which a request counts as too early."""
-ROUNDS = 3
+ROUNDS = 2
 MAX_LONG = 10
 """Threshold above which a sequence of failures is played once."""
 
@@ -411,24 +413,16 @@ async def counts_failures(subject: Subject) -> None:
     """Fail if a kind of failure does not open the closed circuit, or the half-open one."""
     threshold = subject.declared.threshold or 1
     await require_opening(subject)
-    checked = {
-        **{kind: play_all(subject, [[kind] * (threshold + 1)]) for kind in FAILURES if kind != str(FAILING)},
-        "a refused connection": require_refusals_counted(subject),
-        "no response in time": require_hangs_counted(subject),
+    kinds = [kind for kind in FAILURES if kind != str(FAILING)]
+    outcomes = await play_each(subject, [[kind] * (threshold + 1) for kind in kinds])
+    deviations = {
+        kind: outcome for kind, outcome in zip(kinds, outcomes, strict=True) if isinstance(outcome, Deviation)
     }
-    outcomes = dict(
-        zip(checked, await asyncio.gather(*checked.values(), return_exceptions=True), strict=True)
-    )
-    failed = [kind for kind, outcome in outcomes.items() if isinstance(outcome, CheckFailedError)]
-    for kind in failed:
-        failure = outcomes[kind]
-        if isinstance(failure, CheckFailedError):
-            failure.message += f"; failures that are not counted: {', '.join(failed)}"
-            failure.causes.append("only some errors count as failures of the service")
-            raise failure
-    for outcome in outcomes.values():
-        if isinstance(outcome, BaseException) and not isinstance(outcome, NotJudgedError):
-            raise outcome
+    for deviation in deviations.values():
+        deviation.failure.message += f"; failures that are not counted: {', '.join(deviations)}"
+        deviation.failure.causes.append("only some errors count as failures of the service")
+        raise deviation.failure
+    await gather_all(require_refusals_counted(subject), require_hangs_counted(subject))
 
 
 async def forgives(subject: Subject) -> None:

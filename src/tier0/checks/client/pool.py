@@ -20,6 +20,8 @@ MAX_WAIT = 0.5
 """Share of an attempt's timeout: a call that was cancelled later than that may rightly count as a failure."""
 CONNECTIONS = 30
 MAX_CONNECTIONS = 60
+MORE = 3
+"""Failed calls beyond the number of connections."""
 AT_ONCE = 0.1
 MAX_FAILING = 4.0
 """Seconds for calls that fail, in which a client that waits long between attempts sends fewer of them."""
@@ -135,7 +137,7 @@ async def reused(subject: Subject) -> dict[str, Any]:
 
 async def failed_calls(subject: Subject) -> dict[str, Any]:
     """Fail if calls no longer succeed after many that failed, each followed by one that succeeded."""
-    number = min(subject.declared.connections or CONNECTIONS, MAX_CONNECTIONS) + AFTERWARDS
+    number = min(subject.declared.connections or CONNECTIONS, MAX_CONNECTIONS) + MORE
     replies = {
         "status 400": Reply(400, {"error": "wrong"}),
         "status 503": Reply(503),
