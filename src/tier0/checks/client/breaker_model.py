@@ -262,7 +262,10 @@ class _Player:
         async with watched_loop() as stalls:
             call = await self.caller.predict_by(self.method)
         self.longest_stall = max(self.longest_stall, stalls.longest)
-        return await self.compare(call, before)
+        deviation = await self.compare(call, before)
+        if call.error is None or len(self.sent) == before:  # earlier failures no longer matter
+            self.longest_stall = 0.0
+        return deviation
 
     async def compare(self, call: Call, before: int, in_flight: float = 0.0) -> Deviation | None:
         """Compare the requests that arrived since the last comparison with the model.
@@ -285,11 +288,21 @@ class _Player:
             elif not self.model.send(at, in_flight):
                 return self.deviate("the client sent another request while its circuit had to be open", at)
         if len(self.sent) == before and not self.model.reject(call.started):
+            self.require_free_loop()
             return self.deviate(
                 f"the client rejected a call while its circuit had to let it through ({call.outcome})",
                 call.started,
             )
         return None
+
+    def require_free_loop(self) -> None:
+        """Check that the client cannot have given up requests which the machine was too busy to send.
+
+        Raises:
+            NotJudgedError: the event loop was blocked for too long.
+        """
+        if self.longest_stall > max(MAX_STALL, self.subject.declared.longest_attempt / 2):
+            raise NotJudgedError(f"{TOO_BUSY}: the event loop was blocked for {self.longest_stall:.2f} s")
 
     def effect_of(self, arrival: Arrival, kind: str, call: Call) -> Effect:
         """Return what a request says about the service.
@@ -307,13 +320,7 @@ class _Player:
         return KINDS[kind].effect
 
     def deviate(self, what: str, at: float) -> Deviation:
-        """Return a deviation at a moment, with the responses before it.
-
-        Raises:
-            NotJudgedError: the client may have lost time, or requests, because the machine was busy.
-        """
-        if self.longest_stall > max(MAX_STALL, self.subject.declared.longest_attempt / 2):
-            raise NotJudgedError(f"{TOO_BUSY}: the event loop was blocked for {self.longest_stall:.2f} s")
+        """Return a deviation at a moment, with the responses before it."""
         before = tuple(
             kind for arrival, kind in self.sent if arrival.ended_at is not None and arrival.ended_at <= at
         )
