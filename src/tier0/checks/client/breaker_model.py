@@ -567,7 +567,10 @@ async def play_with_straggler(subject: Subject, late: Reply, kinds: Sequence[str
             await wait_until(straggler.done)
             ended = pending[0].ended_at if pending else None
             if deviation is not None or opened is None or ended is None or ended < opened:
-                raise NotJudgedError("the circuit did not open while an earlier request was pending")
+                raise NotJudgedError(
+                    f"{TOO_BUSY}, or the client too slow: the circuit did not open while an earlier request "
+                    "was pending"
+                )
             return await player.play()
         finally:
             straggler.cancel()

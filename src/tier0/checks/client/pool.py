@@ -122,8 +122,10 @@ async def reused(subject: Subject) -> dict[str, Any]:
     async with subject.against() as caller:
         calls = [await caller.predict() for _ in range(CONSECUTIVE)]
         requests = caller.log.arrivals
-        if any(call.error is not None for call in calls) or len(requests) < CONSECUTIVE:
-            raise NotJudgedError("the calls did not all succeed with a request of their own")
+        if any(call.error is not None for call in calls):
+            raise NotJudgedError(f"{TOO_BUSY}: not all of {CONSECUTIVE} consecutive calls succeeded")
+        if len(requests) < CONSECUTIVE:
+            raise NotJudgedError("the client does not send a request for each call")
         opened = len({request.connection for request in requests})
         if opened > len(requests) * MAX_OPENED:
             raise caller.fail(
