@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from tier0.cli import app
 from tier0.cli.output import catalogue_table, client_catalogue_table
+from tier0.core.client_catalogue import JUDGED_BY
 from tier0.core.events import Event
 from tier0.core.settings import PYTEST, TABLE, Setting, rows_for
 
@@ -119,7 +120,14 @@ def client_checks() -> str:
         "the client must have; without them, a check is not run. "
         "`tier0 check-client --list` prints this table."
     )
-    return f"# Checks of a client\n\n{MADE} {intro}\n\n{client_catalogue_table()}\n"
+    promises = (
+        "## Which check judges which declared field\n\n"
+        "Each of these checks fails a client that breaks only the promise in the first column. A field of "
+        "which no check could be run is not judged: the result of the check gives the reason.\n\n"
+    )
+    rows = [f"| `{promise}` | {', '.join(f'`{id_}`' for id_ in ids)} |" for promise, ids in JUDGED_BY.items()]
+    table = "\n".join(["| field | checks |", "|---|---|", *rows])
+    return f"# Checks of a client\n\n{MADE} {intro}\n\n{client_catalogue_table()}\n\n{promises}{table}\n"
 
 
 def events() -> str:

@@ -40,25 +40,45 @@ FLAWS: dict[str, tuple[str, ...]] = {
         "breaker.lost_probe",
         "breaker.counts_bodies",
         "breaker.burst",
+        "breaker.rate_limits",
+        "breaker.late_results",
     ),
-    "no_validation": ("wire.no_prediction",),
+    "no_validation": ("wire.no_prediction", "batch.no_prediction"),
     "no_bare_answers": ("wire.bare_answers",),
     "id_per_attempt": ("wire.one_id",),
     "no_context": ("wire.own_context",),
-    "more_attempts": ("retry.at_most_attempts",),
+    "more_attempts": ("retry.at_most_attempts", "batch.attempts"),
     "sleeps_last": ("retry.no_sleep_at_the_end",),
     "ignores_retry_after": ("retry.retry_after",),
     "crashes_on_retry_after": ("retry.retry_after",),
-    "retries_4xx": ("retry.callers_mistakes", "breaker.closes"),
-    "batch_not_retried": ("retry.batch",),
+    "retries_4xx": (
+        "retry.callers_mistakes",
+        "breaker.closes",
+        "batch.callers_mistakes",
+        "breaker.sequences",
+    ),
+    "batch_not_retried": ("retry.batch", "retry.rate_limited"),
     "only_statuses": ("retry.broken_connections",),
     "no_budget": ("retry.budget",),
     "no_jitter": ("retry.spread",),
     "goes_on": ("retry.ends_with_its_caller", "pool.cancelled_calls"),
-    "no_deadline": ("deadline.hang", "deadline.dripping_body", "retry.retry_after"),
-    "per_operation": ("deadline.dripping_body", "retry.retry_after"),
+    "no_deadline": (
+        "deadline.hang",
+        "deadline.dripping_body",
+        "retry.retry_after",
+        "deadline.attempt",
+        "deadline.own_queue",
+        "batch.deadline",
+    ),
+    "per_operation": (
+        "deadline.dripping_body",
+        "retry.retry_after",
+        "deadline.attempt",
+        "deadline.own_queue",
+        "batch.deadline",
+    ),
     "no_breaker": ("breaker.opens", "breaker.counts_bodies", "breaker.counts_hangs", "breaker.burst"),
-    "counts_headers": ("breaker.counts_bodies",),
+    "counts_headers": ("breaker.counts_bodies", "breaker.counts_failures", "breaker.sequences"),
     "counts_calls": (
         "breaker.opens",
         "breaker.counts_bodies",
@@ -68,20 +88,26 @@ FLAWS: dict[str, tuple[str, ...]] = {
         "pool.own_queue",
     ),
     "cancelled_is_not_counted": ("breaker.counts_hangs",),
-    "unlimited_probes": ("breaker.one_probe",),
+    "unlimited_probes": ("breaker.one_probe", "breaker.late_results"),
     "two_probes": ("breaker.one_probe", "breaker.burst"),
-    "half_open_like_closed": ("breaker.failing_probe", "breaker.lost_probe"),
-    "stuck_half_open": ("breaker.lost_probe",),
+    "half_open_like_closed": (
+        "breaker.failing_probe",
+        "breaker.lost_probe",
+        "breaker.counts_failures",
+        "breaker.sequences",
+        "breaker.late_results",
+    ),
+    "stuck_half_open": ("breaker.lost_probe", "breaker.sequences"),
     "lost_probe_closes": ("breaker.lost_probe",),
-    "client_errors_are_failures": ("breaker.closes",),
-    "success_closes": ("breaker.stragglers",),
+    "client_errors_are_failures": ("breaker.closes", "breaker.sequences"),
+    "success_closes": ("breaker.stragglers", "breaker.late_results"),
     "requests_after_opening": ("breaker.burst",),
-    "batch_unguarded": ("breaker.no_way_round", "retry.batch"),
+    "batch_unguarded": ("breaker.no_way_round", "retry.batch", "batch.counts_failures", "retry.rate_limited"),
     "wall_clock": ("breaker.clock_steps",),
     "slow_rejection": ("breaker.price_of_a_rejection", "breaker.burst"),
     "one_breaker": ("breaker.other_models",),
     "slow_is_not_counted": ("breaker.slow_calls",),
-    "leaks": ("pool.cancelled_calls",),
+    "leaks": ("pool.cancelled_calls", "deadline.attempt"),
     "pool_is_failure": ("pool.own_queue",),
     "unbounded": ("pool.bounded",),
     "health_raises": ("health.never_raises",),
@@ -94,6 +120,51 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "keeps_responses": ("hygiene.memory",),
     "keeps_errors": ("hygiene.memory",),
     "time_sleep": ("hygiene.free_loop", "retry.retry_after", "pool.own_queue"),
+    "id_per_client": ("wire.own_id",),
+    "first_context": ("wire.contexts_apart",),
+    "shared_answer": ("wire.own_answers",),
+    "shared_error": ("wire.own_answers",),
+    "empty_retry": ("wire.same_request",),
+    "length_of_characters": ("wire.whole_body",),
+    "follows_redirects": ("wire.redirects",),
+    "no_429_retry": ("retry.rate_limited",),
+    "no_attempt_limit": ("deadline.attempt",),
+    "queue_not_counted": ("deadline.own_queue",),
+    "uncounted_statuses": ("breaker.counts_failures", "breaker.sequences"),
+    "uncounted_resets": ("breaker.counts_failures", "breaker.sequences", "batch.counts_failures"),
+    "uncounted_refusals": ("breaker.counts_failures",),
+    "uncounted_timeouts": ("breaker.counts_failures", "breaker.counts_hangs", "breaker.lost_probe"),
+    "never_forgives": ("breaker.forgives", "breaker.recovers", "breaker.sequences"),
+    "never_recovers": ("breaker.recovers", "breaker.sequences"),
+    "counts_429": ("breaker.rate_limits", "breaker.sequences"),
+    "late_success_forgives": ("breaker.late_results",),
+    "late_failure_reopens": ("breaker.late_results",),
+    "counts_kinds_apart": ("breaker.sequences",),
+    "new_connections": ("pool.reused",),
+    "always_healthy": ("health.tells",),
+    "keeps_failed_places": (
+        "pool.failed_calls",
+        "breaker.burst",
+        "breaker.forgives",
+        "breaker.recovers",
+        "breaker.sequences",
+        "breaker.rate_limits",
+        "pool.cancelled_calls",
+        "pool.own_queue",
+    ),
+    "limited_probe_is_lost": ("breaker.sequences",),
+    "batch_has_no_deadline": ("batch.deadline",),
+    "batch_attempts": ("batch.attempts",),
+    "batch_retries_4xx": ("batch.callers_mistakes",),
+    "batch_not_counted": ("batch.counts_failures", "breaker.no_way_round"),
+    "batch_not_validated": ("batch.no_prediction",),
+    "ignores_cancellation": (
+        "hygiene.cancelled_at_once",
+        "breaker.counts_hangs",
+        "breaker.lost_probe",
+        "pool.cancelled_calls",
+        "retry.ends_with_its_caller",
+    ),
 }
 """Defects; each with the check that must detect it, followed by checks that it may also fail."""
 TRACED = {
@@ -108,6 +179,15 @@ TRACED = {
     "NoLimit": "tracing.costs_nothing",
 }
 """Clients in traced_clients.py, which run in separate processes, with the check that must detect each."""
+
+
+UNCOUNTED: dict[str, Callable[[Exception], bool]] = {
+    "uncounted_statuses": lambda problem: getattr(problem, "status", 0) in {500, 502, 504},
+    "uncounted_resets": lambda problem: str(problem) in {"ReadError", "RemoteProtocolError"},
+    "uncounted_refusals": lambda problem: str(problem) == "ConnectError",
+    "uncounted_timeouts": lambda problem: str(problem) in {"TimeoutError", "ReadTimeout"},
+}
+"""Defects that leave some failures uncounted."""
 
 
 class FailedError(Exception):
@@ -130,6 +210,8 @@ class Breaker:
         self.probing = False
         self.half_open = False
         self.generation = 0
+        self.is_lenient = False
+        self.kind = ""
 
     def clock(self) -> float:
         return time.time() if "wall_clock" in self.flaws else time.monotonic()
@@ -148,26 +230,37 @@ class Breaker:
         self.opened, self.failures, self.probing, self.half_open = opened, 0, False, False
         self.generation += 1
 
-    def record(self, generation: int, *, failed: bool | None) -> None:
+    def record(self, generation: int, *, failed: bool | None, kind: str = "") -> None:  # noqa: C901 - every line of it can be wrong
         """Record how a request ended; *failed* is None if that says nothing about the service."""
         if "success_closes" in self.flaws and failed is False:
             self.change(None)
+        is_late = generation != self.generation and self.opened is not None
+        if is_late and failed is False and "late_success_forgives" in self.flaws:
+            self.is_lenient = True
+        if is_late and failed and "late_failure_reopens" in self.flaws:
+            self.opened = self.clock()
         if generation != self.generation and "unlimited_probes" not in self.flaws:
             return
+        if failed and "counts_kinds_apart" in self.flaws:
+            self.failures = self.failures if kind == self.kind else 0
+            self.kind = kind
         if failed is None:
             if self.half_open and "lost_probe_closes" in self.flaws:
                 self.change(None)
-            self.probing = self.probing and "stuck_half_open" in self.flaws
+            is_limited = "limited_probe_is_lost" in self.flaws and kind == "status 429"
+            self.probing = self.probing and ("stuck_half_open" in self.flaws or is_limited)
         elif failed:
             self.failures += 1
             self.probing = False
-            if (self.half_open and "half_open_like_closed" not in self.flaws) or (
+            was_lenient, self.is_lenient = self.is_lenient, False
+            if (self.half_open and "half_open_like_closed" not in self.flaws and not was_lenient) or (
                 self.failures >= THRESHOLD and "no_breaker" not in self.flaws
             ):
                 self.change(self.clock())
         elif self.half_open:
             self.change(None)
-        else:
+            self.failures = THRESHOLD - 1 if "never_recovers" in self.flaws else 0
+        elif "never_forgives" not in self.flaws:
             self.failures = 0
 
 
@@ -177,9 +270,18 @@ class ModelClient:
         self.url = url if "double_slash" in self.flaws else url.rstrip("/")
         most = 1000 if "unbounded" in self.flaws else DECLARED["connections"]
         self.http = httpx.AsyncClient(
-            timeout=0.3, trust_env="trust_env" in self.flaws, limits=httpx.Limits(max_connections=None)
+            timeout=0.3,
+            trust_env="trust_env" in self.flaws,
+            limits=httpx.Limits(max_connections=None),
+            follow_redirects="follows_redirects" in self.flaws,
         )
         self.limit = 0.7 if "no_deadline" in self.flaws else DECLARED["attempt_timeout"]
+        if "no_attempt_limit" in self.flaws:
+            self.limit = 2.0
+        self.gate = asyncio.Semaphore(most)
+        self.request_id = uuid.uuid4().hex
+        self.last: Any = None
+        self.first_headers: dict[str, str] = {}
         self.places = asyncio.Semaphore(most)
         self.breakers: dict[str | None, Breaker] = {}
         self.budget = 10.0
@@ -187,9 +289,31 @@ class ModelClient:
         self.is_closed = False
         self.loop = asyncio.get_running_loop()
 
-    async def predict(self, data: Any, model: str | None = None) -> Any:
+    async def predict(self, data: Any, model: str | None = None) -> Any:  # noqa: PLR0911 - every line of it can be wrong
         if "goes_on" in self.flaws:
             return await asyncio.shield(asyncio.ensure_future(self.call(data, model)))
+        if "ignores_cancellation" in self.flaws:
+            running = asyncio.ensure_future(self.call(data, model))
+            with suppress(asyncio.CancelledError):
+                return await asyncio.shield(running)
+            return await running
+        if "shared_answer" in self.flaws:
+            self.last = await self.call(data, model)
+            await asyncio.sleep(0.001)
+            return self.last
+        if "shared_error" in self.flaws:
+            try:
+                self.last = await self.call(data, model), None
+            except WrongError as problem:
+                self.last = None, problem
+            await asyncio.sleep(0.001)
+            answer, error = self.last
+            if error is not None:
+                raise error
+            return answer
+        if "queue_not_counted" in self.flaws:
+            async with self.gate:
+                return await self.call(data, model)
         return await self.call(data, model)
 
     async def predict_batch(self, rows: Any) -> Any:
@@ -197,7 +321,22 @@ class ModelClient:
             return await self.send(self.route(None), {"features": rows}, "b")
         if "batch_not_retried" in self.flaws:
             return await self.attempt(None, {"features": rows}, "b")
-        return await self.predict({"features": rows})
+        body = {"features": rows}
+        if "batch_has_no_deadline" in self.flaws:
+            self.limit = 2.0
+            return await self.with_retries(body, None, math.inf)
+        if "batch_not_counted" in self.flaws:
+            self.breakers.clear()
+        if "batch_not_validated" in self.flaws:
+            self.flaws.add("no_validation")
+        for _ in range(2 if {"batch_retries_4xx", "batch_attempts"} & self.flaws else 0):
+            try:
+                return await self.predict(body)
+            except (WrongError, FailedError) as problem:
+                flaw = "batch_retries_4xx" if isinstance(problem, WrongError) else "batch_attempts"
+                if flaw not in self.flaws:
+                    raise
+        return await self.predict(body)
 
     async def health(self) -> Any:
         async with self.places if "health_shares_pool" in self.flaws else asyncio.Semaphore(1):
@@ -209,7 +348,8 @@ class ModelClient:
                 return {"status": "unhealthy"}
             if "health_raises" in self.flaws:
                 response.raise_for_status()
-            return {"status": "healthy" if response.is_success else "unhealthy"}
+            is_healthy = response.is_success or "always_healthy" in self.flaws
+            return {"status": "healthy" if is_healthy else "unhealthy"}
 
     async def close(self) -> None:
         self.is_closed = "open_after_close" not in self.flaws
@@ -242,15 +382,19 @@ class ModelClient:
             self.kept.append(json.dumps(answer) * 100)
         return answer
 
-    async def with_retries(self, data: Any, model: str | None, deadline: float) -> Any:  # noqa: C901 - every line of it can be wrong
+    async def with_retries(self, data: Any, model: str | None, deadline: float) -> Any:  # noqa: C901, PLR0912 - every line of it can be wrong
         attempts = 5 if "more_attempts" in self.flaws else 3
         self.budget = min(10.0, self.budget + 0.2)
         breaker, request_id = self.breaker(model), uuid.uuid4().hex
+        if "id_per_client" in self.flaws:
+            request_id = self.request_id
         first: Exception | None = None
         for number in range(attempts):
             try:
                 return await self.attempt(
-                    model, data, uuid.uuid4().hex if "id_per_attempt" in self.flaws else request_id
+                    model,
+                    {} if number and "empty_retry" in self.flaws else data,
+                    uuid.uuid4().hex if "id_per_attempt" in self.flaws else request_id,
                 )
             except RejectedError:
                 if first is not None:
@@ -261,6 +405,8 @@ class ModelClient:
             if "only_statuses" in self.flaws and isinstance(first.__cause__, httpx.TransportError):
                 break
             if number == attempts - 1 and "sleeps_last" not in self.flaws:
+                break
+            if "no_429_retry" in self.flaws and getattr(first, "status", 0) == 429:
                 break
             if self.budget < 1 and "no_budget" not in self.flaws:
                 break
@@ -284,7 +430,7 @@ class ModelClient:
     def breaker(self, model: str | None) -> Breaker:
         return self.breakers.setdefault(None if "one_breaker" in self.flaws else model, Breaker(self.flaws))
 
-    async def attempt(self, model: str | None, data: Any, request_id: str) -> Any:
+    async def attempt(self, model: str | None, data: Any, request_id: str) -> Any:  # noqa: C901, PLR0912 - every line of it can be wrong
         breaker = self.breaker(model)
         early = breaker.ask() if "requests_after_opening" in self.flaws else None
         started = time.monotonic()
@@ -296,6 +442,7 @@ class ModelClient:
                 breaker.record(breaker.generation, failed=True)
             raise FailedError("all connections are busy") from problem
         failed: bool | None = None
+        kind = ""
         try:
             generation = breaker.ask() if early is None else early
         except RejectedError:
@@ -311,9 +458,16 @@ class ModelClient:
             failed = slow if self.counts_slow else False
         except WrongError:
             failed = "client_errors_are_failures" in self.flaws and breaker.half_open
+            if "mistakes_are_neutral" in self.flaws and not breaker.half_open:
+                failed = None
             raise
         except FailedError as problem:
             failed = None if getattr(problem, "status", 0) == 429 else True
+            if failed is None and ("counts_429" in self.flaws or self.is_probe_limited(breaker)):
+                failed = True
+            kind = str(problem)
+            if any(flaw in self.flaws and matches(problem) for flaw, matches in UNCOUNTED.items()):
+                failed = None
             if (
                 "counts_headers" in self.flaws
                 and not isinstance(problem.__cause__, (httpx.ReadError, TimeoutError))
@@ -326,12 +480,16 @@ class ModelClient:
             failed = True if gave_up_late else None
             raise
         finally:
-            self.places.release()
+            if failed is False or "keeps_failed_places" not in self.flaws:
+                self.places.release()
             if failed is False or "counts_calls" not in self.flaws:
-                breaker.record(generation, failed=failed)
+                breaker.record(generation, failed=failed, kind=kind)
         return answer
 
     counts_slow = False
+
+    def is_probe_limited(self, breaker: Breaker) -> bool:
+        return "limits_reopen" in self.flaws and breaker.half_open
 
     async def send(self, url: str, data: Any, request_id: str) -> Any:
         if "twice" in self.flaws:
@@ -340,16 +498,26 @@ class ModelClient:
             return await asyncio.shield(asyncio.ensure_future(self.ask(url, data, request_id, None)))
         return await self.ask(url, data, request_id, None if "per_operation" in self.flaws else self.limit)
 
-    async def ask(self, url: str, data: Any, request_id: str, limit: float | None) -> Any:
-        headers = {"X-Request-ID": request_id}
+    async def ask(self, url: str, data: Any, request_id: str, limit: float | None) -> Any:  # noqa: C901 - every line of it can be wrong
+        headers = {"X-Request-ID": request_id, "Content-Type": "application/json"}
+        if "new_connections" in self.flaws:
+            headers["Connection"] = "close"
+        content = json.dumps(data, ensure_ascii=False)
+        length = len(content) if "length_of_characters" in self.flaws else None
         if "no_context" not in self.flaws:
             from opentelemetry.propagate import inject
 
             inject(headers)
+            if "first_context" in self.flaws:
+                headers = {**headers, **self.first_headers}
+                self.first_headers = {name: headers[name] for name in headers if name == "traceparent"}
         try:
             async with asyncio.timeout(limit):
                 response = await self.http.post(
-                    url, json=data, headers=headers, timeout=30 if "leaks" in self.flaws else self.limit
+                    url,
+                    content=content.encode()[:length],
+                    headers=headers,
+                    timeout=30 if "leaks" in self.flaws else self.limit,
                 )
         except (httpx.HTTPError, TimeoutError) as problem:
             raise FailedError(type(problem).__name__) from problem

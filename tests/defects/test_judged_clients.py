@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 from opentelemetry.propagate import inject
 
 import tier0
+from tests.defects import own_client_mutants
 from tests.defects.model_client import DECLARED, FLAWS, TRACED, make
+from tests.defects.own_client_mutants import MUTANTS
 from tests.support import ROOT
 from tier0.checks.client.pool import TOO_BUSY
-from tier0.core.client_catalogue import CLIENT_CATALOGUE
+from tier0.core.client_catalogue import CLIENT_CATALOGUE, JUDGED_BY
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import DoesNotHoldError, Verdict
 
@@ -34,6 +37,13 @@ SAMPLE = {
     "batch_unguarded",
     "unquoted",
     "double_slash",
+    "shared_error",
+    "empty_retry",
+    "length_of_characters",
+    "follows_redirects",
+    "new_connections",
+    "counts_429",
+    "batch_attempts",
 }
 """Defects that `make test` runs; `make test-all` runs all of them."""
 TRACING = {"tracing.one_trace_a_call", "tracing.costs_nothing"}
@@ -66,9 +76,71 @@ def busy_core() -> Iterator[None]:
 
 
 def test_every_check_has_a_defect_that_it_detects() -> None:
-    assert {checks[0] for checks in FLAWS.values()} | set(TRACED.values()) | {"retry.asked_once"} == {
-        check.id for check in CLIENT_CATALOGUE
-    }
+    detected = {checks[0] for checks in FLAWS.values()} | set(TRACED.values())
+
+    assert detected | {check for _, check in MUTANTS.values()} == {check.id for check in CLIENT_CATALOGUE}
+
+
+def test_every_promise_has_a_defect_that_breaks_only_this_promise() -> None:
+    detected = {checks[0] for checks in FLAWS.values()} | set(TRACED.values())
+    detected |= {check for _, check in MUTANTS.values()}
+
+    assert [promise for promise, checks in JUDGED_BY.items() if not detected & set(checks)] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in {"answers_of_others", "429_is_not_retried"}
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in MUTANTS
+    ],
+)
+def test_a_defect_of_our_own_client_is_detected(name: str) -> None:
+    factory, check = MUTANTS[name]
+    once = {"idempotent": False} if check == "retry.asked_once" else {}
+    verdict = tier0.check_client(
+        factory, {**own_client_mutants.DECLARED, **once}, only=[check], on_fail="return"
+    )
+
+    assert failed(verdict) == {check}, verdict.checks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_our_own_client_without_a_defect_passes(idempotent: bool) -> None:  # noqa: FBT001
+    declared = dict(own_client_mutants.DECLARED)
+    factory: Callable[..., Any] = own_client_mutants.base
+    if not idempotent:
+        declared["idempotent"] = False
+        factory = partial(tier0.BentoMLClient, idempotent=False)
+    checks = {check for _, check in MUTANTS.values()} - ({"retry.rate_limited"} if not idempotent else set())
+    verdict = tier0.check_client(factory, declared, only=sorted(checks), on_fail="return")
+
+    assert verdict.verdict == "pass", explained(verdict)
+
+
+@pytest.mark.parametrize("twin", ["mistakes_are_neutral", "limits_reopen"])
+def test_what_is_not_declared_is_not_judged(twin: str) -> None:
+    only = ("breaker.sequences", "breaker.rate_limits", "breaker.closes")
+
+    verdict = judge(twin, only)
+
+    assert verdict.verdict == "pass", explained(verdict)
+
+
+def test_status_429_must_open_the_circuit_if_that_is_declared() -> None:
+    declared = {**PROMISES, "counts_429": True}
+
+    assert failed(judge("", ("breaker.rate_limits",), declared)) == {"breaker.rate_limits"}
+    assert judge("counts_429", ("breaker.rate_limits",), declared).verdict == "pass"
+
+
+def test_the_shortest_sequence_is_shown() -> None:
+    (result,) = judge("never_forgives", ("breaker.forgives",)).checks
+
+    assert result.evidence["responses"] == ["503", "503", "503", "503", "200", "503"]
 
 
 def test_our_own_client_passes() -> None:

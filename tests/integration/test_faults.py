@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -256,3 +257,26 @@ def test_the_reason_phrase_is_that_of_the_status(
     server.script = Reply(status)
 
     assert http.get(server.url).reason_phrase == phrase
+
+
+def test_a_server_that_is_down_refuses_connections_until_the_block_ends(
+    server: FaultServer, http: httpx.Client
+) -> None:
+    http.get(server.url)
+    with server.down():
+        with pytest.raises(httpx.ConnectError):
+            http.get(server.url)
+        assert server.log.wait_for(lambda log: log.open_connections == 0)
+
+    assert http.get(server.url).status_code == 200
+    assert len(server.arrivals) == 2
+
+
+def test_a_request_whose_length_is_a_lie_is_recorded(server: FaultServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+
+    assert server.log.wait_for(lambda log: any(entry.what == "incomplete" for entry in log.noted))
+    (entry,) = [entry for entry in server.log.noted if entry.what == "incomplete"]
+    assert entry.detail == {"declared": "10", "received": 5}
+    assert not server.arrivals

@@ -71,3 +71,33 @@ def test_a_switch_that_is_off_promises_nothing_except_idempotent() -> None:
     ]
     assert declared.longest_call == 2.0
     assert Declaration(timeout=2.0, attempts=2, timeout_is="attempt").longest_call == 4.0
+
+
+@pytest.mark.parametrize(
+    "promises",
+    [
+        {"timeout": 1.0, "attempt_timeout": 2.0},
+        {"timeout": 1.0, "timeout_is": "attempt", "attempt_timeout": 0.5},
+        {"attempts": 1, "retries_429": True},
+        {"counts_429": True},
+    ],
+)
+def test_promises_that_contradict_each_other_are_rejected(promises: dict[str, Any]) -> None:
+    with pytest.raises(DeclarationError, match="contradiction"):
+        read_declaration(promises)
+
+
+@pytest.mark.parametrize(
+    "promises",
+    [
+        {"timeout": 1.0, "attempt_timeout": 1.0},
+        {"timeout": 0.5, "timeout_is": "attempt", "attempt_timeout": 0.5},
+        {"timeout": 0.5, "timeout_is": "attempt", "attempts": 3},
+        {"attempts": 2, "retries_429": True, "idempotent": False},
+        {"attempts": 1, "retries_429": False},
+        {"counts_429": True, "threshold": 3},
+        {"attempt_timeout": 2.0},
+    ],
+)
+def test_promises_that_can_be_kept_together_are_accepted(promises: dict[str, Any]) -> None:
+    assert read_declaration(promises).promised.items() >= promises.items()

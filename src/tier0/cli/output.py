@@ -70,6 +70,8 @@ def print_conclusion(subject: str, verdict: Verdict) -> None:
     if retried:
         reasons = ", ".join(f"{count} after {reason}" for reason, count in retried.items())
         say(f"requests sent again: {reasons}")
+    if unjudged := verdict.target.get("unjudged"):
+        say(f"declared, but not checked: {', '.join(unjudged)} (the reasons are given above)")
     counts = count_in_words(result.status for result in verdict.checks)
     say(f"{subject}: {WORDS[verdict.verdict]}: {counts}")
     if verdict.reason:

@@ -20,6 +20,7 @@ class ClientCheck(NamedTuple):
             blocks the event loop) or ``importable`` (a name by which another process can import the factory).
         alone: whether the check runs alone: it measures short times, makes many concurrent calls, or changes
             the process.
+        judges: declared fields of which the check detects that they are not kept, even if all others are.
     """
 
     id: str
@@ -27,6 +28,7 @@ class ClientCheck(NamedTuple):
     declared: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     alone: bool = False
+    judges: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
@@ -46,17 +48,33 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         "wire.bare_answers",
         "Does the client accept a bare list and a bare number as predictions?",
         ("bare_answers",),
+        judges=("bare_answers",),
     ),
     ClientCheck("wire.one_id", "Do all requests of a call carry the same request id?", ("attempts",)),
     ClientCheck(
         "wire.own_context",
         "Does the service receive the caller's OpenTelemetry trace context?",
         ("traceparent",),
+        judges=("traceparent",),
     ),
+    ClientCheck(
+        "wire.contexts_apart",
+        "Does every call, also a concurrent one, send the trace context of its own caller?",
+        ("traceparent",),
+        judges=("traceparent",),
+    ),
+    ClientCheck("wire.own_id", "Does every call carry a request id of its own, if the client sends ids?"),
+    ClientCheck("wire.own_answers", "Does every concurrent call return the response to its own request?"),
+    ClientCheck(
+        "wire.same_request", "Does a retry send the same method, path and body again?", ("attempts",)
+    ),
+    ClientCheck("wire.whole_body", "Is the length of a body with text beyond ASCII declared correctly?"),
+    ClientCheck("wire.redirects", "Are redirects to another host left alone?"),
     ClientCheck(
         "retry.at_most_attempts",
         "Does a failing call send at most the declared number of requests, and more than one if declared?",
         ("attempts",),
+        judges=("attempts",),
     ),
     ClientCheck(
         "retry.no_sleep_at_the_end",
@@ -67,6 +85,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         "retry.retry_after",
         "Does a call either wait as long as Retry-After requires or end early, whatever the header's value?",
         ("retry_after", "timeout"),
+        judges=("retry_after",),
     ),
     ClientCheck(
         "retry.callers_mistakes",
@@ -84,7 +103,10 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         ("attempts",),
     ),
     ClientCheck(
-        "retry.budget", "Does the number of retries stay within the declared budget?", ("budget", "attempts")
+        "retry.budget",
+        "Does the number of retries stay within the declared budget?",
+        ("budget", "attempts"),
+        judges=("budget",),
     ),
     ClientCheck(
         "retry.spread",
@@ -102,19 +124,50 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         "retry.asked_once",
         "Is a request that the service may have received sent only once, if retries are declared unsafe?",
         ("idempotent",),
+        judges=("idempotent",),
+    ),
+    ClientCheck(
+        "retry.rate_limited",
+        "Is a request that gets status 429 sent again, if that is declared?",
+        ("retries_429",),
+        judges=("retries_429",),
     ),
     ClientCheck(
         "deadline.hang",
         "Does a call to a service that never responds end within the declared timeout?",
         ("timeout",),
+        judges=("timeout", "timeout_is"),
     ),
     ClientCheck(
         "deadline.dripping_body",
         "Does a call end within the declared timeout if the response body arrives byte by byte?",
         ("timeout",),
+        judges=("timeout", "timeout_is"),
     ),
     ClientCheck(
-        "breaker.opens", "Does the circuit open after the declared number of failures?", ("threshold",)
+        "deadline.attempt",
+        "Does an attempt end within its declared timeout, so that it can be retried?",
+        ("attempt_timeout",),
+        judges=("attempt_timeout",),
+    ),
+    ClientCheck(
+        "deadline.last_attempt",
+        "Does an attempt that begins late end with the call's timeout?",
+        ("timeout", "attempts"),
+        judges=("timeout",),
+    ),
+    ClientCheck(
+        "deadline.own_queue",
+        "Does the wait for one of the client's own connections count towards the timeout?",
+        ("timeout", "connections"),
+        alone=True,
+        judges=("timeout_is",),
+    ),
+    ClientCheck(
+        "breaker.opens",
+        "Does the circuit open after the declared number of failures?",
+        ("threshold",),
+        judges=("threshold",),
     ),
     ClientCheck(
         "breaker.counts_bodies",
@@ -131,9 +184,13 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         "breaker.one_probe",
         "Does the half-open circuit send at most the declared number of concurrent probes?",
         (*BREAKER, "probes"),
+        judges=("probes",),
     ),
     ClientCheck(
-        "breaker.failing_probe", "Does a failed half-open probe re-open the circuit immediately?", BREAKER
+        "breaker.failing_probe",
+        "Does a failed half-open probe re-open the circuit immediately?",
+        BREAKER,
+        judges=("reset",),
     ),
     ClientCheck(
         "breaker.lost_probe",
@@ -179,12 +236,49 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         "breaker.slow_calls",
         "Do responses slower than the declared limit open the circuit?",
         ("slow_after", "threshold"),
+        judges=("slow_after",),
     ),
     ClientCheck(
         "breaker.other_models",
         "Can other models still be called while the circuit of a failing model is open?",
         ("threshold",),
         ("model",),
+    ),
+    ClientCheck(
+        "breaker.counts_failures",
+        "Does each kind of failure open the circuit, and re-open it when it is half-open?",
+        BREAKER,
+        judges=("threshold",),
+    ),
+    ClientCheck(
+        "breaker.forgives",
+        "Does a success between failures set their number back to 0?",
+        BREAKER,
+        judges=("threshold",),
+    ),
+    ClientCheck(
+        "breaker.recovers",
+        "Does a circuit that has closed again tolerate as many failures as before?",
+        BREAKER,
+        judges=("threshold", "reset"),
+    ),
+    ClientCheck(
+        "breaker.rate_limits",
+        "Does status 429 open the circuit only if that is declared?",
+        BREAKER,
+        judges=("counts_429",),
+    ),
+    ClientCheck(
+        "breaker.late_results",
+        "Are results of requests from before the opening ignored after it?",
+        BREAKER,
+        judges=("reset",),
+    ),
+    ClientCheck(
+        "breaker.sequences",
+        "Do random sequences of responses lead only to requests that the declared breaker permits?",
+        BREAKER,
+        judges=("threshold", "reset"),
     ),
     ClientCheck(
         "pool.cancelled_calls",
@@ -202,12 +296,20 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         "pool.bounded",
         "Does the number of open connections stay within the declared limit?",
         ("connections",),
+        judges=("connections",),
     ),
+    ClientCheck(
+        "pool.reused",
+        "Are connections of the declared pool used for more than one request?",
+        ("connections",),
+    ),
+    ClientCheck("pool.failed_calls", "Do failed calls release their places in the pool?"),
     ClientCheck(
         "health.never_raises",
         "Does a health check return in time and without an exception, whatever the service's response?",
         (),
         ("health",),
+        judges=("health_timeout",),
     ),
     ClientCheck(
         "health.while_saturated",
@@ -217,10 +319,47 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         alone=True,
     ),
     ClientCheck(
+        "health.tells",
+        "Does a health check report a failing service as unhealthy?",
+        (),
+        ("health",),
+    ),
+    ClientCheck(
+        "batch.deadline",
+        "Does predict_batch end within the declared timeout?",
+        ("timeout",),
+        ("predict_batch",),
+    ),
+    ClientCheck(
+        "batch.attempts",
+        "Does predict_batch send at most the declared number of requests?",
+        ("attempts",),
+        ("predict_batch",),
+    ),
+    ClientCheck(
+        "batch.callers_mistakes",
+        "Is a request of predict_batch that gets a 4xx response sent only once?",
+        (),
+        ("predict_batch",),
+    ),
+    ClientCheck(
+        "batch.counts_failures",
+        "Do failures of predict_batch open the circuit?",
+        BREAKER,
+        ("predict_batch",),
+    ),
+    ClientCheck(
+        "batch.no_prediction",
+        "Does predict_batch raise an error for a response with status 200 that contains no prediction?",
+        (),
+        ("predict_batch",),
+    ),
+    ClientCheck(
         "tracing.one_trace_a_call",
         "Does Opik receive one complete trace per call, with one span per request?",
         ("opik",),
         ("importable",),
+        judges=("opik",),
     ),
     ClientCheck(
         "tracing.costs_nothing",
@@ -253,6 +392,12 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         (),
         ("asynchronous",),
     ),
+    ClientCheck(
+        "hygiene.cancelled_at_once",
+        "Does a cancelled call end at once?",
+        (),
+        ("asynchronous",),
+    ),
     ClientCheck("hygiene.memory", "Does memory use stay flat under repeated calls?", alone=True),
     ClientCheck(
         "hygiene.free_loop",
@@ -263,3 +408,9 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ),
 )
 CLIENT_GROUPS = tuple(dict.fromkeys(check.group for check in CLIENT_CATALOGUE))
+JUDGED_BY: dict[str, tuple[str, ...]] = {
+    promise: tuple(check.id for check in CLIENT_CATALOGUE if promise in check.judges)
+    for check in CLIENT_CATALOGUE
+    for promise in check.judges
+}
+"""Declared field to the ids of the checks that detect a client which breaks only that promise."""

@@ -39,7 +39,9 @@ MAX_SECONDS = 1_000_000
 """Larger numbers are mistakes, and the largest overflow in a timer."""
 COUNTS = {"attempts", "threshold", "probes", "connections"}
 SECONDS = {"reset", "timeout", "attempt_timeout", "slow_after", "health_timeout"}
-SWITCHES = {"retries_429", "retry_after", "idempotent", "bare_answers", "traceparent", "opik"}
+SWITCHES = {
+    "retries_429", "counts_429", "retry_after", "idempotent", "bare_answers", "traceparent", "opik",
+}  # fmt: skip
 BODIES = {"answer", "setup"}
 TEST_SETTINGS = {"options", "answer", "data", "setup"}
 """Fields that describe how to call the client, and promise nothing about its behaviour."""
@@ -64,6 +66,7 @@ class Declaration:
         timeout_is: ``total`` or ``attempt``.
         attempt_timeout: seconds per attempt, if *timeout* is the total.
         retries_429: whether 429 is retried.
+        counts_429: whether 429 counts as a failure that opens the circuit; otherwise it must not open it.
         retry_after: whether Retry-After is honoured.
         budget: retries per call in the long run, in addition to 10 retries at the start.
         connections: maximum number of open connections.
@@ -87,6 +90,7 @@ class Declaration:
     timeout_is: TimeoutIs = "total"
     attempt_timeout: float | None = None
     retries_429: bool | None = None
+    counts_429: bool | None = None
     retry_after: bool | None = None
     budget: float | None = None
     connections: int | None = None
@@ -170,7 +174,25 @@ def read_declaration(source: Declaration | Mapping[str, Any] | Path | str | None
         )
     for name, value in given.items():
         _validate(where, name, value)
-    return Declaration(**given)
+    declared = Declaration(**given)
+    if contradiction := _contradiction_in(declared):
+        raise DeclarationError(f"contradiction in {where}: {contradiction}")
+    return declared
+
+
+def _contradiction_in(declared: Declaration) -> str:
+    """Return which promises no client can keep together, and the remedy; empty if there are none."""
+    if declared.timeout is not None and declared.attempt_timeout is not None:
+        both = f"timeout = {declared.timeout:g} and attempt_timeout = {declared.attempt_timeout:g}"
+        if declared.timeout_is == "attempt" and declared.timeout != declared.attempt_timeout:
+            return f'{both} are both declared for an attempt: keep one, or declare timeout_is = "total"'
+        if declared.attempt_timeout > declared.timeout:
+            return f"{both}: an attempt cannot take longer than its call"
+    if declared.attempts == 1 and declared.retries_429:
+        return "retries_429 = true needs retries, but attempts = 1 excludes them: raise attempts"
+    if declared.counts_429 and declared.threshold is None:
+        return "counts_429 = true needs a circuit: declare its threshold"
+    return ""
 
 
 def _validate(where: str, name: str, value: Any) -> None:

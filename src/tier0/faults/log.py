@@ -18,7 +18,8 @@ class LogEntry:
     Attributes:
         at: seconds on the monotonic clock.
         what: ``connected``, ``arrived``, ``answered``, ``given up``, ``broken``, ``closed``, ``injected``,
-            ``reset``, or any other text that a test passed to `FaultLog.note`.
+            ``reset``, ``incomplete`` (the client disconnected within a request), or any other text that a
+            test passed to `FaultLog.note`.
         connection: number of the connection, from 1; 0 for an event without a connection.
         detail: further facts, as JSON types.
     """

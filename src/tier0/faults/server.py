@@ -7,8 +7,8 @@ import json
 import math
 import socket
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
@@ -102,6 +102,7 @@ class FaultServer:
         self.setup = dict(setup or {})
         self.script = script
         self._connections = 0
+        self._writers: set[asyncio.StreamWriter] = set()
         self._background = BackgroundLoop("tier0-fault-server")
         self._server = self._background.run(asyncio.start_server(self._serve, HOST, 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
@@ -128,6 +129,22 @@ class FaultServer:
         """All requests so far, in the order of arrival."""
         return self.log.arrivals
 
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Reset all connections and refuse new ones until the block ends, as if the server were down."""
+        self.log.note("injected", kind="down")
+        self._background.run(self._stop_listening())
+        try:
+            yield
+        finally:
+            self._server = self._background.run(asyncio.start_server(self._serve, HOST, self.port))
+            self.log.note("reset", kind="down")
+
+    async def _stop_listening(self) -> None:
+        self._server.close()
+        for writer in list(self._writers):
+            reset(writer)
+
     def close(self) -> None:
         """Close all connections and the port, and end the thread."""
         self._background.loop.call_soon_threadsafe(self._server.close)
@@ -145,10 +162,11 @@ class FaultServer:
         self._connections += 1
         number = self._connections
         self.log.note("connected", number)
+        self._writers.add(writer)
         arrival: Arrival | None = None
         try:
             http = h11.Connection(h11.SERVER)
-            while (request := await _next_request(http, reader)) is not None:
+            while (request := await self._next_request(number, http, reader)) is not None:
                 head, body = request
                 if (fixed := self.setup.get(head.target.decode("latin-1"))) is not None:
                     writer.write(fixed.head + fixed.content)
@@ -168,7 +186,32 @@ class FaultServer:
             if arrival is not None and arrival.ended is None:
                 self.log.end(arrival, "given up")
             writer.close()
+            self._writers.discard(writer)
             self.log.note("closed", number)
+
+    async def _next_request(
+        self, connection: int, http: h11.Connection, reader: asyncio.StreamReader
+    ) -> tuple[h11.Request, bytes] | None:
+        """Return the head and the body of the next request; None if the client disconnected."""
+        head: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                data = await reader.read(READ_SIZE)
+                if not data:
+                    if head is not None:
+                        self.log.note("incomplete", connection, **_lengths(head, body))
+                    return None
+                http.receive_data(data)
+            elif isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                return head, bytes(body)
+            else:
+                return None
 
     async def _respond(
         self, arrival: Arrival, reply: Reply, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -198,27 +241,10 @@ class FaultServer:
         return reply.ending == "keep"
 
 
-async def _next_request(
-    http: h11.Connection, reader: asyncio.StreamReader
-) -> tuple[h11.Request, bytes] | None:
-    """Return the head and the body of the next request; None if the client disconnected."""
-    head: h11.Request | None = None
-    body = bytearray()
-    while True:
-        event = http.next_event()
-        if event is h11.NEED_DATA:
-            data = await reader.read(READ_SIZE)
-            if not data:
-                return None
-            http.receive_data(data)
-        elif isinstance(event, h11.Request):
-            head = event
-        elif isinstance(event, h11.Data):
-            body += event.data
-        elif isinstance(event, h11.EndOfMessage) and head is not None:
-            return head, bytes(body)
-        else:
-            return None
+def _lengths(head: h11.Request, body: bytes | bytearray) -> dict[str, Any]:
+    """Return the length of a body that its header declares, and the length that was received."""
+    declared = next((value.decode() for name, value in head.headers if name == b"content-length"), None)
+    return {"declared": declared, "received": len(body)}
 
 
 async def _disconnects_within(reader: asyncio.StreamReader, seconds: float) -> bool:

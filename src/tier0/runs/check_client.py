@@ -16,8 +16,9 @@ from typing import Any, Literal
 from tier0.checks.client.harness.environment import environment
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject
+from tier0.checks.client.pool import TOO_BUSY
 from tier0.core.catalogue import select_checks
-from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
+from tier0.core.client_catalogue import CLIENT_CATALOGUE, JUDGED_BY, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.display import text_of
 from tier0.core.errors import Tier0Error
@@ -33,7 +34,7 @@ from tier0.core.verdict import (
 )
 from tier0.faults import Reply
 
-AT_ONCE = 6
+AT_ONCE = 10
 """Concurrent checks; they spend most of their time waiting."""
 CHECK_TIMEOUT = 60.0
 ENDS_WITHIN = 1.0
@@ -104,11 +105,27 @@ def check_client(
         results = _run(
             _run_checks(Subject(create, declared, name), checks, command_for, tell or (lambda _: None))
         )
-    target = {"client": name, "declared": declared.promised, "knobs": sorted(declared.options)}
+    target = {
+        "client": name,
+        "declared": declared.promised,
+        "knobs": sorted(declared.options),
+        "unjudged": unjudged_promises(declared, results),
+    }
     verdict = Verdict(target, results)
     if on_fail == "raise":
         _raise_unless_passed(verdict)
     return verdict
+
+
+def unjudged_promises(declared: Declaration, results: Sequence[CheckResult]) -> list[str]:
+    """Return the declared fields for which checks were selected, but none of them could be decided."""
+    statuses = {result.id: result.status for result in results}
+    judging = {
+        promise: [statuses[check] for check in checks if check in statuses]
+        for promise, checks in JUDGED_BY.items()
+        if promise in declared.promised and declared.promises(promise) and promise != "timeout_is"
+    }
+    return [promise for promise, found in judging.items() if found and set(found) == {"not_judged"}]
 
 
 def _name_of(factory: Callable[..., Any] | str) -> str:
@@ -183,14 +200,22 @@ async def _run_checks(
         async with places:
             results[check.id] = await _run_check(subject, check, made, command_for)
 
-    await asyncio.gather(*(run(check) for check in checks if not check.alone))
+    together = sorted(
+        (check for check in checks if not check.alone), key=lambda check: "reset" not in check.declared
+    )
+    await asyncio.gather(*(run(check) for check in together))  # the longest, which wait for resets, first
     for check in checks:
         if check.alone:
             await run(check)
-        if results[check.id].status in {"fail", "error"}:  # concurrent checks may have disturbed it
+        if _may_be_disturbed(results[check.id]):
             await run(check)
         tell(results[check.id])
     return [results[check.id] for check in checks]
+
+
+def _may_be_disturbed(result: CheckResult) -> bool:
+    """Return whether other checks, which ran at the same time, may be the reason for a result."""
+    return result.status in {"fail", "error"} or result.message.startswith(TOO_BUSY)
 
 
 async def _inspect(subject: Subject) -> tuple[Any, Subject]:
@@ -234,6 +259,12 @@ async def _blocks(caller: Caller, name: str, delay: float) -> bool:
     """
     async with watched_loop() as stalls:
         call = await caller.predict()
+    for entry in caller.log.noted if call.error is not None else ():
+        if entry.what == "incomplete":
+            raise Tier0Error(
+                f"the client cannot be checked: its request promised {entry.detail['declared']} bytes "
+                f"(Content-Length), but only {entry.detail['received']} followed: {call.outcome}"
+            )
     if call.error is not None:
         raise Tier0Error(
             f"the client cannot be checked: a first call of {name} to a healthy service failed: "

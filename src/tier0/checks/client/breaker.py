@@ -7,11 +7,25 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
+from tier0.checks.client.breaker_model import (
+    FAILURES,
+    KINDS,
+    Deviation,
+    generated,
+    play_all,
+    play_each,
+    play_with_straggler,
+    require_hangs_counted,
+    require_opening,
+    require_refusals_counted,
+    straggler_delay,
+)
 from tier0.checks.client.harness.call import Call, StillWaitingError
-from tier0.checks.client.harness.subject import Caller, Subject, wait_until
+from tier0.checks.client.harness.subject import Caller, Subject, gather_all, wait_until
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
@@ -29,6 +43,9 @@ GIVE_UP_SHARE = 0.9
 """Share of the attempt's timeout after which callers give up."""
 RESET_SHARE = 0.9
 """Share of the reset time within which a request counts as too early."""
+ROUNDS = 2
+MAX_LONG = 10
+"""Threshold above which a sequence of failures is played once."""
 
 
 async def opens(subject: Subject) -> dict[str, Any]:
@@ -205,21 +222,25 @@ def _require_open_after(hanging: Call, following: Call, caller: Caller) -> None:
 
 async def closes(subject: Subject) -> None:
     """Fail if calls are still rejected after a probe got a response, with status 200 or 400."""
-    for reply in (subject.ok, Reply(400, {"error": "wrong"})):
-        async with subject.against(subject.ok) as caller:
-            await caller.open_circuit()
-            caller.server.script = reply
-            await caller.until_reset()
-            for _ in range(subject.declared.probes or 1):
-                await caller.predict()
-            caller.server.script = Reply(body=subject.declared.answer, delay=0.05)
-            calls = await caller.together(5)
-            if failed := [call for call in calls if call.error is not None]:
-                raise caller.fail(
-                    f"after a probe got status {reply.status}, {len(failed)} of 5 calls failed: "
-                    f"{failed[0].outcome}",
-                    "a 4xx response counts as a failure of the service",
-                )
+    replies = (subject.ok, Reply(400, {"error": "wrong"}))
+    await gather_all(*(_check_closes(subject, reply) for reply in replies))
+
+
+async def _check_closes(subject: Subject, reply: Reply) -> None:
+    async with subject.against(subject.ok) as caller:
+        await caller.open_circuit()
+        caller.server.script = reply
+        await caller.until_reset()
+        for _ in range(subject.declared.probes or 1):
+            await caller.predict()
+        caller.server.script = Reply(body=subject.declared.answer, delay=0.05)
+        calls = await caller.together(5)
+        if failed := [call for call in calls if call.error is not None]:
+            raise caller.fail(
+                f"after a probe got status {reply.status}, {len(failed)} of 5 calls failed: "
+                f"{failed[0].outcome}",
+                "a 4xx response counts as a failure of the service",
+            )
 
 
 async def stragglers(subject: Subject) -> None:
@@ -386,3 +407,82 @@ async def other_models(subject: Subject) -> None:
                 f"{call.outcome}",
                 "all models of a host share one breaker",
             )
+
+
+async def counts_failures(subject: Subject) -> None:
+    """Fail if a kind of failure does not open the closed circuit, or the half-open one."""
+    threshold = subject.declared.threshold or 1
+    await require_opening(subject)
+    kinds = [kind for kind in FAILURES if kind != str(FAILING)]
+    outcomes = await play_each(subject, [[kind] * (threshold + 1) for kind in kinds])
+    deviations = {
+        kind: outcome for kind, outcome in zip(kinds, outcomes, strict=True) if isinstance(outcome, Deviation)
+    }
+    for deviation in deviations.values():
+        deviation.failure.message += f"; failures that are not counted: {', '.join(deviations)}"
+        deviation.failure.causes.append("only some errors count as failures of the service")
+        raise deviation.failure
+    await gather_all(require_refusals_counted(subject), require_hangs_counted(subject))
+
+
+async def forgives(subject: Subject) -> None:
+    """Fail if failures add up although successful requests came between them."""
+    threshold = subject.declared.threshold or 1
+    if threshold == 1:
+        raise NotJudgedError("with a threshold of 1, every failure opens the circuit")
+    await require_opening(subject)
+    rounds = [*[str(FAILING)] * (threshold - 1), "200"] * (1 if threshold > MAX_LONG else ROUNDS)
+    await play_all(
+        subject,
+        [[*rounds, *[str(FAILING)] * threshold]],
+        "a success does not set the number of failures back to 0",
+    )
+
+
+async def recovers(subject: Subject) -> None:
+    """Fail if a circuit that has closed again opens after fewer or more failures than before."""
+    failures = [str(FAILING)] * (subject.declared.threshold or 1)
+    await require_opening(subject)
+    await play_all(
+        subject,
+        [[*failures, "200", *failures[1:], "200", *failures]],
+        "the number of failures, or the state of the probe, is not reset when the circuit closes",
+    )
+
+
+async def rate_limits(subject: Subject) -> None:
+    """Fail if status 429 opens the circuit, unless that is declared."""
+    threshold = subject.declared.threshold or 1
+    if not subject.declared.counts_429:
+        await play_all(subject, [["429"] * (threshold + 2)], "every status but 2xx counts as a failure")
+        return
+    await require_opening(subject)
+    await play_all(subject, [["429"] * threshold], "status 429 does not count as a failure")
+
+
+async def late_results(subject: Subject) -> None:
+    """Fail if a request from before the opening changes what happens after the reset time."""
+    delay = straggler_delay(subject.declared)
+    late = {
+        "success": (KINDS["200"].reply(subject), [str(FAILING)]),
+        "failure": (Reply(FAILING), ["200"]),
+    }
+    deviations = await gather_all(
+        *(play_with_straggler(subject, replace(reply, delay=delay), kinds) for reply, kinds in late.values())
+    )
+    for what, deviation in zip(late, deviations, strict=True):
+        if deviation is not None:
+            deviation.failure.causes.append(
+                f"the {what} of a request from before the opening is applied to the open circuit"
+            )
+            raise deviation.failure
+
+
+async def sequences(subject: Subject) -> dict[str, Any]:
+    """Fail if a sequence of responses leads to other requests than the declared breaker permits."""
+    await require_opening(subject)
+    opening = [str(FAILING)] * (subject.declared.threshold or 1)
+    # A probe that is rate limited gives its place back.
+    played = [[*opening, "429", "200", *opening], *generated(subject.declared.threshold or 1)]
+    await play_all(subject, played)
+    return {"responses": sum(map(len, played))}

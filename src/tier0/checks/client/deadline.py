@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from typing import Any
 
-from tier0.checks.client.harness.subject import Caller, Subject
+from tier0.checks.client.harness.stalls import watched_loop
+from tier0.checks.client.harness.subject import Caller, Subject, gather_all
+from tier0.checks.client.harness.threads import MAX_THREADS
+from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 
 DEADLINE_SLACK = 0.15
 """Seconds that a busy machine may add to the declared timeout, and to a tenth of it."""
 DRIP = 0.05
+BUSY_SHARE = 0.45
+"""Share of an attempt's timeout for which each request occupies its connection."""
+LATE_SHARE = 0.6
+"""Share of an attempt's time that is left when the last attempt begins, without the waits."""
+BEFORE_TIMEOUT = 0.9
+LAST_ATTEMPTS = 3
+QUEUE = 1.8
+"""Multiple of the timeout for which the last call would wait for a connection."""
 
 
 async def hang(subject: Subject) -> dict[str, Any]:
@@ -43,3 +56,86 @@ async def _in_time(caller: Caller, service: str, *causes: str) -> dict[str, Any]
             *causes,
         )
     return {"seconds": call.seconds}
+
+
+async def attempt(subject: Subject) -> dict[str, Any]:
+    """Fail if the client waits longer for one attempt than declared."""
+    limit = subject.declared.longest_attempt
+    body = b'{"predictions": [' + b" " * 1000 + b"1]}"
+    replies = {
+        "there was no response": Reply.hang(),
+        f"a byte of the body arrived every {DRIP:g} s": Reply(body=body, drip=DRIP),
+    }
+
+    async def measure(when: str, reply: Reply) -> float:
+        async with subject.against([reply, subject.ok]) as caller:
+            call = await caller.predict(give_up=limit * 2 + 1)
+            if not call.requests:
+                raise NotJudgedError(f"the call sent no request: {call.outcome}")
+            first, *others = call.requests
+            ends = [call.ended, *(other.at for other in others), first.ended_at or math.inf]
+            seconds = min(ends) - first.at
+            if seconds > limit * 1.1 + DEADLINE_SLACK:
+                raise caller.fail(
+                    f"an attempt took at least {seconds:.2f} s while {when} (declared attempt_timeout: "
+                    f"{limit:g} s)",
+                    "only the call has a timeout, so that a request which hangs cannot be retried in time",
+                    "the timeout limits each read, not the attempt",
+                )
+            return seconds
+
+    return {"seconds": max(await gather_all(*(measure(when, reply) for when, reply in replies.items())))}
+
+
+async def own_queue(subject: Subject) -> dict[str, Any]:
+    """Fail if the wait for one of the client's own connections does not count towards the timeout."""
+    declared = subject.declared
+    promised, connections = declared.timeout or 0.0, declared.connections or 1
+    if declared.timeout_is != "total":
+        raise NotJudgedError("the timeout is declared for attempts, not for calls")
+    busy = declared.longest_attempt * BUSY_SHARE
+    number = connections * math.ceil(QUEUE * promised / busy)
+    async with subject.against(Reply(body=declared.answer, delay=busy)) as caller:
+        caller.require_feasible(number)
+        if subject.lacks(caller.made, "asynchronous"):
+            number = min(number, MAX_THREADS)  # further calls would wait for a thread
+        async with watched_loop() as stalls:
+            calls = await asyncio.gather(
+                *(caller.predict(give_up=promised * QUEUE + 1) for _ in range(number))
+            )
+        longest = max(call.seconds for call in calls)
+        if longest - stalls.total > promised * 1.1 + DEADLINE_SLACK:
+            raise caller.fail(
+                f"of {number} concurrent calls, which wait for {connections} connections, one took "
+                f"{longest:.2f} s (declared: at most {promised:g} s)",
+                "the timeout begins when a connection is free, not when the call begins",
+            )
+        return {"calls": number, "seconds": longest}
+
+
+async def last_attempt(subject: Subject) -> dict[str, Any]:
+    """Fail if an attempt that begins late has its whole time, and so outlasts the timeout of the call."""
+    declared = subject.declared
+    total, attempts, longest = declared.timeout or 0.0, declared.attempts or 1, declared.longest_attempt
+    if declared.timeout_is != "total":
+        raise NotJudgedError("the timeout is declared for attempts, not for calls")
+    late: list[Reply] = []
+    left = total - longest * LATE_SHARE
+    while left > 0 and len(late) < attempts - 1:
+        late.append(Reply(503, delay=min(left, longest * BEFORE_TIMEOUT)))
+        left -= late[-1].delay
+
+    async def measure() -> float:
+        async with subject.against([*late, Reply.hang()]) as caller:
+            async with watched_loop() as stalls:
+                call = await caller.predict(give_up=total * 2 + 1)
+            if call.seconds - stalls.total > total * 1.1 + DEADLINE_SLACK:
+                raise caller.fail(
+                    f"a call whose last attempt began late took {call.seconds:.2f} s "
+                    f"(declared: at most {total:g} s)",
+                    "the time of an attempt is not limited to what is left of the call's time",
+                )
+            return call.seconds
+
+    # The waits between attempts are random: the last attempt may begin too late, or not at all.
+    return {"seconds": max(await gather_all(*(measure() for _ in range(LAST_ATTEMPTS))))}

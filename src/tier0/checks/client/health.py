@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
+from tier0.checks.client.harness.call import MAX_SHOWN, excerpt
 from tier0.checks.client.harness.subject import PATIENCE, Subject, gather_all, wait_until
+from tier0.core.display import text_of
+from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
 HEALTHY = Reply(body={"status": "healthy"})
@@ -18,6 +22,15 @@ REPLIES = {
     "when the service never responds": Reply.hang(),
     "for status 200 with a body that is not JSON": Reply(body=b"OK"),
 }
+UNHEALTHY = (
+    "for status 503",
+    "for status 500",
+    "when the connection is reset",
+    "when the service never responds",
+)
+STATUS_FIELDS = ("status", "healthy", "is_healthy", "ok", "ready", "is_ready")
+"""Fields of a result in which clients report whether a service is healthy."""
+AN_ERROR = "an error"
 MAX_SECONDS = 0.5
 QUEUED = 4
 """Predictions per connection, so that a request in the same queue has to wait for several of them."""
@@ -66,3 +79,37 @@ async def while_saturated(subject: Subject) -> dict[str, Any]:
                 "health checks share the connection pool, or a lock, with predictions",
             )
         return {"ms": call.seconds * 1000}
+
+
+async def tells(subject: Subject) -> dict[str, Any]:
+    """Fail if a health check reports the same for a service that fails as for a healthy one."""
+    healthy = [await _reported(subject, HEALTHY) for _ in range(2)]
+    usual = healthy[0]
+    if usual is None or usual != healthy[1] or usual.startswith(AN_ERROR):
+        raise NotJudgedError("the result of a health check is neither true or false nor names a status")
+    unhealthy = {when: REPLIES[when] for when in UNHEALTHY}
+    reported = await gather_all(*(_reported(subject, reply) for reply in unhealthy.values()))
+    for (when, reply), report in zip(unhealthy.items(), reported, strict=True):
+        if report == usual:
+            async with subject.against(reply) as caller:
+                call = await caller.health()
+                raise caller.fail(
+                    f"{when}, a health check reported {usual}, as it does for a healthy service",
+                    "every response, or every exception, counts as healthy",
+                    returned=excerpt(text_of(call.answer, repr), MAX_SHOWN),
+                )
+    return {"healthy": usual}
+
+
+async def _reported(subject: Subject, reply: Reply) -> str | None:
+    """Return what a health check reports, without further details; None if that cannot be read."""
+    async with subject.against(reply) as caller:
+        call = await caller.health()
+    if call.error is not None:
+        return f"{AN_ERROR} ({type(call.error).__name__})"
+    answer = call.answer
+    if isinstance(answer, (bool, str)):
+        return str(answer)
+    fields = answer if isinstance(answer, Mapping) else getattr(answer, "__dict__", {})
+    named = [str(getattr(fields[name], "value", fields[name])) for name in STATUS_FIELDS if name in fields]
+    return ", ".join(named) or None

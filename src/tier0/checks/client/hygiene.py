@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -27,6 +28,9 @@ MAX_GROWTH = 2048
 """Bytes per call."""
 BUSY = 0.25
 """Seconds for which the service delays its response."""
+BEFORE_CANCELLATION = 0.03
+MAX_ENDING = 0.25
+"""Seconds in which a cancelled call must end."""
 MAX_STALL = 0.1
 """Seconds for which the event loop may be blocked."""
 
@@ -196,3 +200,39 @@ async def free_loop(subject: Subject) -> dict[str, Any]:
                 "a coroutine calls time.sleep or a synchronous HTTP client",
             )
         return {"longest_stall_ms": stalls.longest * 1000}
+
+
+async def cancelled_at_once(subject: Subject) -> dict[str, Any]:
+    """Fail if a cancelled call goes on until its response, its timeout or its next attempt."""
+    replies = {
+        "while it waited for a response": Reply.hang(),
+        "after a failed attempt": Reply(503, headers={"Retry-After": "1"}),
+    }
+    return {"ms": max([await _cancel(subject, *item) for item in replies.items()]) * 1000}
+
+
+async def _cancel(subject: Subject, when: str, reply: Reply) -> float:
+    """Cancel a call after its first request, and return the seconds until it has ended.
+
+    Raises:
+        CheckFailedError: it takes too long.
+    """
+    async with subject.against(reply) as caller:
+        running = asyncio.ensure_future(caller.run("predict", subject.declared.data))
+        await wait_until(lambda: bool(caller.log.arrivals) or running.done())
+        await asyncio.sleep(BEFORE_CANCELLATION)
+        async with watched_loop() as stalls:
+            started = time.monotonic()
+            running.cancel()
+            await asyncio.wait({running}, timeout=MAX_ENDING * 4)
+            seconds = time.monotonic() - started
+        if running.done():
+            await asyncio.gather(running, return_exceptions=True)
+        if seconds - stalls.total > MAX_ENDING:
+            raise caller.fail(
+                f"a call that was cancelled {when} was still running after {seconds:.2f} s "
+                f"(limit: {MAX_ENDING:g} s)",
+                "the cancellation is treated as an error of the request, and is retried or suppressed",
+                "the call waits for a task or a thread that is not cancelled with it",
+            )
+        return seconds

@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 from tier0.checks.client.harness.stalls import watched_loop
-from tier0.checks.client.harness.subject import Subject, wait_until
+from tier0.checks.client.harness.subject import Subject, gather_all, wait_until
 from tier0.core.verdict import NotJudgedError
-from tier0.faults import Reply
+from tier0.faults import Arrival, Reply
 
 CANCELLED = 200
 ROUNDS = 10
@@ -18,6 +18,16 @@ ENDED_WITHIN = 4.0
 AFTERWARDS = 20
 MAX_WAIT = 0.5
 """Share of an attempt's timeout: a call that was cancelled later than that may rightly count as a failure."""
+CONNECTIONS = 30
+MAX_CONNECTIONS = 60
+MORE = 3
+"""Failed calls beyond the number of connections."""
+AT_ONCE = 0.1
+MAX_FAILING = 4.0
+"""Seconds for calls that fail, in which a client that waits long between attempts sends fewer of them."""
+CONSECUTIVE = 8
+MAX_OPENED = 0.5
+"""Connections per request: a pool uses one for all consecutive requests, unless it is idle for long."""
 BUSY = 0.15
 """Seconds for which a request occupies its connection."""
 TOO_BUSY = "this machine is too busy"
@@ -105,3 +115,56 @@ async def bounded(subject: Subject) -> dict[str, Any]:
                 f"{connections})"
             )
         return {"connections": most}
+
+
+async def reused(subject: Subject) -> dict[str, Any]:
+    """Fail if consecutive calls open a new connection for each request."""
+    async with subject.against() as caller:
+        calls = [await caller.predict() for _ in range(CONSECUTIVE)]
+        requests = caller.log.arrivals
+        if any(call.error is not None for call in calls):
+            raise NotJudgedError(f"{TOO_BUSY}: not all of {CONSECUTIVE} consecutive calls succeeded")
+        if len(requests) < CONSECUTIVE:
+            raise NotJudgedError("the client does not send a request for each call")
+        opened = len({request.connection for request in requests})
+        if opened > len(requests) * MAX_OPENED:
+            raise caller.fail(
+                f"{len(requests)} consecutive requests opened {opened} connections "
+                "(declared: a pool of connections)",
+                "a new HTTP client, or session, is created for each call",
+                "the header Connection: close is sent",
+            )
+        return {"requests": len(requests), "connections": opened}
+
+
+async def failed_calls(subject: Subject) -> dict[str, Any]:
+    """Fail if calls no longer succeed after many that failed, each followed by one that succeeded."""
+    number = min(subject.declared.connections or CONNECTIONS, MAX_CONNECTIONS) + MORE
+    replies = {
+        "status 400": Reply(400, {"error": "wrong"}),
+        "status 503": Reply(503),
+        "a truncated response": Reply(body=subject.declared.answer, cut=5, ending="close"),
+    }
+    await gather_all(*(_check_failed_calls(subject, what, reply, number) for what, reply in replies.items()))
+    return {"failures": number}
+
+
+async def _check_failed_calls(subject: Subject, what: str, reply: Reply, number: int) -> None:
+    def respond(arrival: Arrival) -> Reply:
+        return subject.ok if arrival.number % 2 else reply
+
+    async with subject.against(respond) as caller:
+        deadline = time.monotonic() + MAX_FAILING
+        while len(caller.log.arrivals) < 2 * number and time.monotonic() < deadline:
+            if not (await caller.predict()).requests:
+                break
+        failures = len(caller.log.arrivals) // 2
+        caller.server.script = subject.ok
+        afterwards = await caller.predict()
+        # An open circuit, which is not the question here, rejects a call at once.
+        if afterwards.rejected and afterwards.seconds > AT_ONCE:
+            raise caller.fail(
+                f"after {failures} requests that got {what}, each followed by one that succeeded, a further "
+                f"call failed: {afterwards.outcome}",
+                "a failed call does not release its place in the pool",
+            )

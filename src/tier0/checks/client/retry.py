@@ -301,15 +301,52 @@ async def ends_with_its_caller(subject: Subject) -> None:
 
 async def asked_once(subject: Subject) -> None:
     """Fail if a request that the service may have processed is sent again."""
+    truncated = Reply(body=subject.declared.answer, cut=5, ending="close")
     faults = {
         "the connection was closed without a response": Reply.broken(),
-        "it got status 500": Reply(500),
+        "the connection was reset": Reply.broken("reset"),
+        "the connection was closed in the middle of the body": truncated,
+        "there was no response in time": Reply.hang(),
+        "it got a body that is not a prediction": Reply(body=b"<html>"),
+        **{f"it got status {status}": Reply(status) for status in (500, 502, 504)},
     }
-    for what, reply in faults.items():
-        async with subject.against([reply, subject.ok]) as caller:
-            call = await caller.predict()
-            if len(call.requests) > 1:
+    await gather_all(*(_check_asked_once(subject, what, reply) for what, reply in faults.items()))
+
+
+async def _check_asked_once(subject: Subject, what: str, reply: Reply) -> None:
+    async with subject.against([reply, subject.ok]) as caller:
+        for method in ("predict", "predict_batch"):
+            if subject.lacks(caller.made, method):
+                continue
+            caller.server.script = subject.ok_batch if method == "predict_batch" else subject.ok
+            usual = len((await caller.predict_by(method)).requests)
+            caller.server.script = [reply, subject.ok]
+            call = await caller.predict_by(method)
+            if len(call.requests) > usual:
                 raise caller.fail(
-                    f"a request that the service had received was sent again after {what} (declared: not "
-                    "idempotent)"
+                    f"a request of {method} that the service had received was sent again after {what} "
+                    "(declared: not idempotent)",
+                    "retries are decided by the kind of error, not by whether the request was received",
                 )
+
+
+async def rate_limited(subject: Subject) -> None:
+    """Fail if a request that gets status 429 is not sent again."""
+    if subject.declared.idempotent is False:
+        raise NotJudgedError("the client declares that it never repeats a request that was received")
+    headers_of_429: list[dict[str, str]] = [{}, {"Retry-After": "0"}, {"Retry-After": "1"}]
+    for method in ("predict", "predict_batch"):
+        # A client may retry only if the service names a time, and only if its deadline permits that.
+        for headers in headers_of_429:
+            async with subject.against([Reply(429, headers=headers), subject.ok]) as caller:
+                if subject.lacks(caller.made, method):
+                    break
+                call = await caller.predict_by(method)
+                if len(call.requests) > 1:
+                    break
+        else:
+            raise caller.fail(
+                f"{method} did not send its request again after status 429 (declared: retries_429): "
+                f"{call.outcome}",
+                "429 counts as a mistake of the caller, as other 4xx do",
+            )

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from tier0.checks.client.harness.call import excerpt
-from tier0.checks.client.harness.subject import Subject
+from tier0.checks.client.harness.call import Call, excerpt
+from tier0.checks.client.harness.markers import (
+    mark_request,
+    mark_response,
+    marks_in_answer,
+    marks_of_requests,
+)
+from tier0.checks.client.harness.subject import Caller, Subject, batch_answer_of, gather_all
 from tier0.checks.client.retry import NO_RETRIES, NOT_RETRIED
+from tier0.core.declaration import Declaration
 from tier0.core.display import text_of
 from tier0.core.verdict import NotJudgedError
-from tier0.faults import Reply
+from tier0.faults import Arrival, FaultServer, Reply
 
 NO_PREDICTIONS = {
     "an empty object": b"{}",
@@ -19,10 +30,32 @@ NO_PREDICTIONS = {
     "an empty body": b"",
     "truncated JSON": b'{"predictions": [1',
     "an HTML page": b"<html><body>Bad gateway</body></html>",
+    **{
+        f"an object with only {' and '.join(error)}": json.dumps(error).encode()
+        for error in (
+            {"error": "the model is not loaded"},
+            {"error": {"code": 500, "message": "the model is not loaded"}},
+            {"detail": "the model is not loaded"},
+            {"message": "the model is not loaded", "status": "error"},
+            {"errors": ["the model is not loaded"]},
+        )
+    },
 }
 MAX_SHOWN = 60
 """Maximum number of characters of a body or of a value that the client returned, in a message."""
 IDS = ("x-request-id", "traceparent", "x-correlation-id", "request-id")
+REQUEST_ID = "x-request-id"
+CONCURRENT = 12
+REFUSED = (4, 9)
+"""Concurrent calls that get status 400."""
+ORDERS = ("at once", "in reverse")
+TOGETHER = 0.15
+"""Seconds after the first request at which concurrent calls get their responses."""
+REDIRECTS = (302, 307)
+CREDENTIALS = ("authorization", "cookie", "x-api-key")
+TEXT = "Zürich, 東京"
+WRONG_LENGTH = ("Content-Length is the number of characters, not of bytes",)
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 TRACE_ID, SPAN_ID = 0x1234567890ABCDEF1234567890ABCDEF, 0x1234567890ABCDEF
 
 
@@ -58,19 +91,29 @@ async def one_request(subject: Subject) -> dict[str, Any]:
 
 async def no_prediction(subject: Subject) -> None:
     """Fail if the caller gets the content of a response with status 200 that contains no prediction."""
-    accepted = {}
-    for what, body in NO_PREDICTIONS.items():
-        async with subject.against(Reply(body=body)) as caller:
-            call = await caller.predict()
-            if call.error is None:
-                accepted[what] = excerpt(text_of(call.answer, repr), MAX_SHOWN)
-                last = caller
-    if accepted:
-        raise last.fail(
+    if accepted := await accepted_bodies(subject, "predict"):
+        raise next(iter(accepted.values())).fail(
             f"responses with status 200 were accepted as predictions: {', '.join(accepted)}",
             "the body is not validated",
-            taken=accepted,
+            taken={
+                what: excerpt(text_of(caller.calls[0].answer, repr), MAX_SHOWN)
+                for what, caller in accepted.items()
+            },
         )
+
+
+async def accepted_bodies(subject: Subject, method: str) -> dict[str, Caller]:
+    """Return the callers that got the content of a response without predictions, by the kind of its body."""
+    accepted = {}
+
+    async def check(what: str, body: bytes) -> None:
+        async with subject.against(Reply(body=body)) as caller:
+            call = await caller.predict_by(method)
+            if call.error is None:
+                accepted[what] = caller
+
+    await gather_all(*(check(what, body) for what, body in NO_PREDICTIONS.items()))
+    return {what: accepted[what] for what in NO_PREDICTIONS if what in accepted}
 
 
 async def bare_answers(subject: Subject) -> None:
@@ -110,21 +153,243 @@ def _trace_of(name: str, value: str | None) -> str | None:
 
 async def own_context(subject: Subject) -> None:
     """Fail if the service does not receive the caller's OpenTelemetry trace."""
-    try:
-        from opentelemetry import trace  # noqa: PLC0415 - optional dependency
-        from opentelemetry.context import attach, detach  # noqa: PLC0415
-    except ModuleNotFoundError:
-        raise NotJudgedError("OpenTelemetry's API is not installed: pip install opentelemetry-api") from None
-    context = trace.SpanContext(TRACE_ID, SPAN_ID, is_remote=False, trace_flags=trace.TraceFlags(1))
     async with subject.against() as caller:
-        token = attach(trace.set_span_in_context(trace.NonRecordingSpan(context)))
-        try:
+        with _trace(TRACE_ID):
             call = await caller.predict()
-        finally:
-            detach(token)
         sent = call.requests[0].headers.get("traceparent", "") if call.requests else ""
+        if f"{TRACE_ID:032x}" in sent and TRACEPARENT.fullmatch(sent) is None:
+            raise caller.fail(f"traceparent is not in the format of W3C: {excerpt(sent, MAX_SHOWN)}")
         if f"{TRACE_ID:032x}" not in sent:
             raise caller.fail(
                 f"the service did not receive the caller's trace {TRACE_ID:032x}: traceparent is "
                 f"{sent or 'missing'}"
             )
+
+
+async def own_answers(subject: Subject) -> dict[str, Any]:
+    """Fail if a concurrent call returns the response, or the error, that belongs to another call."""
+    wanted = []
+    for method in ("predict", "predict_batch"):
+        async with subject.against() as caller:
+            if subject.lacks(caller.made, method):
+                continue
+            if reason := await _unmarked(caller, method):
+                if method == "predict":
+                    raise NotJudgedError(reason)
+                continue
+        wanted.append(method)
+    await gather_all(*(_check_own_answers(subject, method, round_) for method in wanted for round_ in ORDERS))
+    return {"calls": CONCURRENT, "methods": wanted}
+
+
+async def _unmarked(caller: Caller, method: str) -> str:
+    """Return why the calls of a method cannot be told apart; empty if they can."""
+    caller.server.script = lambda _: Reply(body=_marked_response(caller.declared, method, 1))
+    call = await _marked_call(caller, method, 1)
+    if call.error is not None or not call.requests or marks_of_requests(call.requests[0].body) != {1}:
+        return f"{method} does not accept or send other numbers than those in [data] and [answer]"
+    if marks_in_answer(call.answer) != {1}:
+        return f"the values that {method} returns do not contain the first number of [answer]"
+    return ""
+
+
+def _marked_response(declared: Declaration, method: str, number: int) -> Any:
+    marked = mark_response(declared.answer, number)
+    return marked if method == "predict" else batch_answer_of(declared.data, marked)
+
+
+async def _marked_call(caller: Caller, method: str, number: int) -> Call:
+    return await caller.predict_by(method, data=mark_request(caller.declared.data, number))
+
+
+async def _check_own_answers(subject: Subject, method: str, order: str) -> None:
+    """Make concurrent calls whose responses arrive at once, or in reverse, and compare what they return."""
+    longest = min(TOGETHER, subject.declared.longest_attempt * 0.5)
+    first: list[float] = []
+
+    def respond(arrival: Arrival) -> Reply:
+        first.append(arrival.at)
+        number = min(marks_of_requests(arrival.body), default=0)
+        due = longest * (1 if order == "at once" else 1 - number / (2 * CONCURRENT))
+        delay = max(0.0, first[0] + due - arrival.at)
+        if number in REFUSED:
+            return Reply(400, {"error": f"call {number} is refused"}, delay=delay)
+        return Reply(body=_marked_response(subject.declared, method, number), delay=delay)
+
+    async with subject.against(respond) as caller:
+        numbers = range(1, CONCURRENT + 1)
+        calls = await asyncio.gather(*(_marked_call(caller, method, number) for number in numbers))
+        for number, call in zip(numbers, calls, strict=True):
+            sent = [request for request in caller.log.arrivals if number in marks_of_requests(request.body)]
+            others = marks_in_answer(call.answer) - {number}
+            if others and call.error is None:
+                raise caller.fail(
+                    f"of {CONCURRENT} concurrent calls of {method}, call {number} returned the response to "
+                    f"call {min(others)}",
+                    "the response is kept in an attribute of the client, which all calls share",
+                )
+            if number in REFUSED and {request.status for request in sent} == {400} and call.error is None:
+                raise caller.fail(
+                    f"of {CONCURRENT} concurrent calls of {method}, call {number} got status 400, but "
+                    "returned without an error",
+                    "the error is kept in an attribute of the client, which all calls share",
+                )
+
+
+async def redirects(subject: Subject) -> None:
+    """Fail if a redirect to another host is followed, with the caller's data or without."""
+    await gather_all(*(_check_redirect(subject, status) for status in REDIRECTS))
+
+
+async def _check_redirect(subject: Subject, status: int) -> None:
+    with FaultServer(subject.ok) as other:
+        there = Reply(status, b"", headers={"Location": f"http://localhost:{other.port}/elsewhere"})
+        async with subject.against(there) as caller:
+            await caller.predict()
+            if not other.arrivals:
+                return
+            arrival = other.arrivals[0]
+            sent = "".join(f" and {name}" for name in CREDENTIALS if name in arrival.headers)
+            with_data = "the data of the call" if arrival.body else "a request without the data"
+            raise caller.fail(
+                f"a redirect (status {status}) to another host was followed: {arrival.method} with "
+                f"{with_data}{sent} was sent to that host",
+                "the HTTP library follows redirects (follow_redirects, allow_redirects)",
+            )
+
+
+async def same_request(subject: Subject) -> dict[str, Any]:
+    """Fail if a repeated request differs from the first in its method, its path or its body."""
+    for reply in (Reply(503), Reply.broken()):
+        async with subject.against([reply, subject.ok]) as caller:
+            call = await caller.predict()
+            if len(call.requests) > 1:
+                break
+    if len(call.requests) <= 1:
+        raise NotJudgedError(NOT_RETRIED)
+    first, *others = call.requests
+    for number, request in enumerate(others, 2):
+        different = [
+            name
+            for name in ("method", "path", "body")
+            if _comparable(getattr(request, name)) != _comparable(getattr(first, name))
+        ]
+        if different:
+            raise caller.fail(
+                f"request {number} of a call has another {' and another '.join(different)} than the first "
+                f"({len(request.body)} bytes, expected {len(first.body)})",
+                "the body is a stream that the first attempt has consumed",
+            )
+    return {"requests": len(call.requests)}
+
+
+def _comparable(value: Any) -> Any:
+    """Return the JSON in a body, or the value itself: the order of keys may differ."""
+    try:
+        return json.loads(value) if isinstance(value, bytes) else value
+    except ValueError:
+        return value
+
+
+async def whole_body(subject: Subject) -> dict[str, Any]:
+    """Fail if text beyond ASCII leads to a body that does not have the length in its header."""
+    data = _with_text(subject.declared.data)
+    async with subject.against() as caller:
+        call = await caller.predict(data=data)
+        incomplete = [entry for entry in caller.log.noted if entry.what == "incomplete"]
+        if incomplete:
+            declared, received = incomplete[0].detail["declared"], incomplete[0].detail["received"]
+            raise caller.fail(
+                f"a request promised {declared} bytes (Content-Length), but only {received} followed",
+                *WRONG_LENGTH,
+            )
+        if not call.requests:
+            raise NotJudgedError(f"predict does not accept text that was added to [data]: {call.outcome}")
+        body = call.requests[0].body
+        try:
+            is_whole = TEXT in json.dumps(json.loads(body), ensure_ascii=False)
+        except ValueError:
+            raise caller.fail(
+                f"with text beyond ASCII in the data, the request body ends after {len(body)} bytes, as its "
+                "Content-Length says, and is not valid JSON",
+                *WRONG_LENGTH,
+            ) from None
+        if not is_whole:
+            raise NotJudgedError("predict does not send text that was added to [data]")
+        return {"bytes": len(body)}
+
+
+def _with_text(data: Any) -> Any:
+    """Return the argument of ``predict`` with text beyond ASCII.
+
+    Raises:
+        NotJudgedError: there is no place for text.
+    """
+    if not isinstance(data, dict):
+        raise NotJudgedError("[data] is not a table, so that no text can be added to it")
+    return {**data, "note": TEXT}
+
+
+async def own_id(subject: Subject) -> dict[str, Any]:
+    """Fail if different calls carry the same request id."""
+    async with subject.against() as caller:
+        calls = [await caller.predict() for _ in range(2)]
+        calls += await caller.together(3)
+        ids = [request.headers.get(REQUEST_ID) for request in caller.log.arrivals]
+        if len(ids) < len(calls) or None in ids:
+            raise NotJudgedError(f"the client's requests have no {REQUEST_ID}")
+        if len(set(ids)) < len(ids):
+            raise caller.fail(
+                f"{len(ids)} calls carry only {len(set(ids))} different values of {REQUEST_ID}",
+                "the id is generated once for the client, and not for each call",
+                ids=ids,
+            )
+        return {"ids": len(ids)}
+
+
+@contextmanager
+def _trace(trace_id: int) -> Iterator[None]:
+    """Make a span of the trace *trace_id* the current one until the block ends.
+
+    Raises:
+        NotJudgedError: OpenTelemetry is not installed.
+    """
+    try:
+        from opentelemetry import trace  # noqa: PLC0415 - optional dependency
+        from opentelemetry.context import attach, detach  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise NotJudgedError("OpenTelemetry's API is not installed: pip install opentelemetry-api") from None
+    context = trace.SpanContext(trace_id, SPAN_ID, is_remote=False, trace_flags=trace.TraceFlags(1))
+    token = attach(trace.set_span_in_context(trace.NonRecordingSpan(context)))
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+async def contexts_apart(subject: Subject) -> dict[str, Any]:
+    """Fail if a call sends the trace context of another call's caller."""
+
+    async def call(caller: Caller, number: int) -> None:
+        with _trace(TRACE_ID + number):
+            await caller.predict(data=mark_request(caller.declared.data, number))
+
+    async with subject.against() as caller:
+        for number in range(1, 3):
+            await call(caller, number)
+        await asyncio.gather(*(call(caller, number) for number in range(3, CONCURRENT)))
+        compared = 0
+        for request in caller.log.arrivals:
+            sent = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+            for number in marks_of_requests(request.body) if sent else ():
+                compared += 1
+                if sent and sent[1] != f"{TRACE_ID + number:032x}":
+                    raise caller.fail(
+                        f"call {number} sent trace {sent[1]}, but its caller's is {TRACE_ID + number:032x}",
+                        "the context of the first call, or of the client's creation, is used for all calls",
+                    )
+        if not compared:
+            raise NotJudgedError(
+                "no request has a traceparent and a number from [data]: see wire.own_context"
+            )
+        return {"requests": compared}

@@ -75,13 +75,21 @@ class Caller:
         """Seconds until a call counts as one that never ends."""
         return (self.declared.longest_call or PATIENCE) + PATIENCE
 
-    async def predict(self, *, give_up: float | None = None, **arguments: Any) -> Call:
+    async def predict(self, *, give_up: float | None = None, data: Any = None, **arguments: Any) -> Call:
         """Call ``predict``, cancel it after *give_up* seconds if given, and return the call."""
-        return await self._call("predict", self.declared.data, give_up=give_up, **arguments)
+        data = self.declared.data if data is None else data
+        return await self._call("predict", data, give_up=give_up, **arguments)
 
-    async def predict_batch(self) -> Call:
-        """Call ``predict_batch`` and return the call."""
-        return await self._call("predict_batch", batch_of(self.declared.data))
+    async def predict_batch(self, *, give_up: float | None = None, data: Any = None) -> Call:
+        """Call ``predict_batch``, cancel it after *give_up* seconds if given, and return the call."""
+        data = self.declared.data if data is None else data
+        return await self._call("predict_batch", batch_of(data), give_up=give_up)
+
+    async def predict_by(self, method: str, *, data: Any = None) -> Call:
+        """Call ``predict`` or ``predict_batch``, whichever *method* names, and return the call."""
+        if method == "predict_batch":
+            return await self.predict_batch(data=data)
+        return await self.predict(data=data)
 
     async def health(self) -> Call:
         """Call ``health`` and return the call."""
@@ -251,6 +259,11 @@ class Subject:
         """A response with predictions, as declared."""
         return Reply(body=self.declared.answer)
 
+    @property
+    def ok_batch(self) -> Reply:
+        """A response with predictions for a batch call."""
+        return Reply(body=batch_answer_of(self.declared.data, self.declared.answer))
+
     def lacks(self, made: Any, method: str) -> bool:
         """Return True if the client *made* lacks a method or property that a check needs."""
         if method == "coroutines":
@@ -284,6 +297,19 @@ def batch_of(data: Any) -> Any:
     if isinstance(data, dict) and isinstance(data.get("features"), list):
         return data["features"] * 2
     return [data, data]
+
+
+def batch_answer_of(data: Any, answer: Any) -> Any:
+    """Return the response to a batch call: each list in *answer* that has an item for each row, twice."""
+    features = data.get("features") if isinstance(data, dict) else None
+    rows = len(features) if isinstance(features, list) else 1
+
+    def twice(value: Any) -> Any:
+        return value * 2 if isinstance(value, list) and len(value) == rows else value
+
+    return (
+        {name: twice(value) for name, value in answer.items()} if isinstance(answer, dict) else twice(answer)
+    )
 
 
 async def wait_until(condition: Callable[[], bool], timeout: float = 1.5) -> bool:
