@@ -22,7 +22,7 @@ def read_document(path: Path, what: str, schema: int, error: type[Tier0Error]) -
         Tier0Error: an *error*: the file cannot be read, is not TOML, or has another schema number.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise error(f"{what} {path} cannot be read: {problem}") from problem
     if (found := document.pop("schema", None)) != schema:

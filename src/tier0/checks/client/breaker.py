@@ -11,6 +11,8 @@ from typing import Any
 from unittest import mock
 
 from tier0.checks.client.harness.call import Call, StillWaitingError
+from tier0.checks.client.harness.in_flight import not_in_flight
+from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject, wait_until
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
@@ -21,6 +23,8 @@ BURST = 100
 IN_FLIGHT = 0.03
 """Seconds within which requests that were sent before the opening may still arrive."""
 PROBE = 0.15
+MAX_EXCUSED = 0.3
+"""Seconds of a blocked event loop for which sent requests may arrive later."""
 REJECTIONS = 200
 MAX_REJECTION_SECONDS = 0.005
 """Seconds for a rejection: a slower one does not protect the caller."""
@@ -73,7 +77,7 @@ def _early(arrivals: Sequence[Arrival], threshold: int, reset: float) -> list[Ar
 
 async def counts_hangs(subject: Subject) -> None:
     """Fail if requests whose callers give up first do not count as failures of a service that hangs."""
-    threshold, limit = subject.declared.threshold or 1, subject.declared.attempt_timeout or 1.0
+    threshold, limit = subject.declared.threshold or 1, subject.declared.longest_attempt
     give_up = limit * GIVE_UP_SHARE
     async with subject.against(Reply.hang()) as caller:
         for _ in range(threshold):
@@ -269,7 +273,8 @@ async def burst(subject: Subject) -> dict[str, Any]:
         return Reply(FAILING) if arrival.number < threshold * 3 else success
 
     async with subject.against(respond) as caller:
-        await caller.together(BURST)
+        async with watched_loop() as stalls:
+            await caller.together(BURST)
         arrivals = caller.log.arrivals
         failed = _failure_times(arrivals)
         if len(failed) < threshold:
@@ -278,14 +283,7 @@ async def burst(subject: Subject) -> dict[str, Any]:
             )
         opened = failed[threshold - 1]
         since = [arrival for arrival in arrivals if opened < arrival.at < opened + reset * RESET_SHARE]
-        since.sort(key=lambda arrival: arrival.at)
-        # The first request of each connection may have been sent before the opening.
-        first = {arrival.connection: arrival for arrival in reversed(since)}
-        late = [
-            arrival
-            for arrival in since
-            if arrival is not first[arrival.connection] and arrival.at > opened + IN_FLIGHT
-        ]
+        late = not_in_flight(since, caller.log, opened, IN_FLIGHT + min(stalls.longest, MAX_EXCUSED))
         if late:
             raise caller.fail(
                 f"requests were sent after {threshold} failures and before the reset: {len(late)}",
