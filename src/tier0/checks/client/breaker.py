@@ -6,12 +6,13 @@ import asyncio
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-from unittest import mock
 
+from tier0.checks.client.harness import wall_clock
 from tier0.checks.client.harness.call import Call, StillWaitingError
 from tier0.checks.client.harness.in_flight import not_in_flight
+from tier0.checks.client.harness.own_process import in_own_process, is_importable
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject, wait_until
 from tier0.core.verdict import NotJudgedError
@@ -306,30 +307,46 @@ async def no_way_round(subject: Subject) -> None:
 
 
 async def clock_steps(subject: Subject) -> None:
-    """Fail if setting the system clock forward or back by an hour changes the time of the first probe."""
+    """Fail if setting the system clock forward or back by an hour changes the time of the first probe.
+
+    The clock is replaced in a process of its own, before the client's module is imported. A client that
+    another process cannot import may have stored a function of the clock where it cannot be replaced: such a
+    client can fail the check, but not pass it.
+    """
+    if is_importable(subject):
+        await in_own_process(subject, f"{__name__}:{calls_on_a_stepped_clock.__name__}")
+        return
+    with wall_clock.borrowed():
+        await calls_on_a_stepped_clock(subject)
+    raise NotJudgedError(
+        f"the clock must be replaced before the client is imported, and {subject.name} cannot be imported by "
+        "another process: name its factory as module:function"
+    )
+
+
+async def calls_on_a_stepped_clock(subject: Subject) -> None:
+    """Fail if a call is sent while the circuit is open, or rejected after the reset; see `clock_steps`."""
+    cause = (
+        "the breaker uses time.time or datetime.now, which follow the system clock, instead of time.monotonic"
+    )
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
-        with mock.patch("time.time", new=_shifted_clock(HOUR)):
+        opened = max(_failure_times(caller.log.arrivals), default=0.0)
+        with wall_clock.stepped(HOUR):
             call = await caller.predict()
-            if call.requests:
-                raise caller.fail(
-                    "a request was sent before the reset when the system clock was set forward by an hour",
-                    "the breaker uses time.time, which follows the system clock, instead of time.monotonic",
-                )
-        with mock.patch("time.time", new=_shifted_clock(-HOUR)):
+        if call.requests and call.requests[0].at < opened + (subject.declared.reset or 0.0) * RESET_SHARE:
+            raise caller.fail(
+                "a request was sent before the reset when the system clock was set forward by an hour", cause
+            )
+        with wall_clock.stepped(-HOUR):
             await caller.until_reset()
             call = await caller.predict()
-            if call.error is not None:
-                raise caller.fail(
-                    "the circuit stayed open after the reset when the system clock was set back by an hour: "
-                    f"{call.outcome}",
-                    "the breaker uses time.time, which follows the system clock, instead of time.monotonic",
-                )
-
-
-def _shifted_clock(seconds: float) -> Callable[[], float]:
-    real = time.time
-    return lambda: real() + seconds
+        if call.rejected:
+            raise caller.fail(
+                "the circuit stayed open after the reset when the system clock was set back by an hour: "
+                f"{call.outcome}",
+                cause,
+            )
 
 
 async def price_of_a_rejection(subject: Subject) -> dict[str, Any]:

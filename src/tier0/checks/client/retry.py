@@ -37,7 +37,7 @@ BUDGET_CALLS = 60
 BUDGET_CALLERS = 6
 CLIENT_ERRORS = (400, 401, 404, 413, 422)
 CLIENTS = 24
-STAGGER = 0.01
+STAGGER = 0.04
 """Seconds between the calls of two clients, so that their retries do not wait for each other."""
 MAX_ERROR = 0.001
 """Probability that a client with jitter is accused of having none."""

@@ -269,11 +269,9 @@ class Subject:
         """
         if (self.declared.attempts or 1) == 1:
             raise NotJudgedError(NO_RETRIES)
-        if self.declared.idempotent is not False:
-            return Reply(503)
-        if self.declared.retries_429:  # the service has refused the request
-            return Reply(429)
-        raise NotJudgedError(NOT_REPEATED)
+        if self.declared.idempotent is False:
+            raise NotJudgedError(NOT_REPEATED)
+        return Reply(503)
 
     def lacks(self, made: Any, method: str) -> bool:
         """Return True if the client *made* lacks a method or property that a check needs."""
