@@ -27,7 +27,13 @@ def ending(name: str) -> str:
     return f"tests.defects.ending_clients:{name}"
 
 
-@pytest.mark.parametrize("factory", ["async_manager", "manager", "async_generator", "generator"])
+@pytest.mark.parametrize(
+    "factory",
+    [
+        "async_manager",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("manager", "async_generator", "generator")),
+    ],
+)
 def test_a_context_manager_or_a_generator_is_entered_and_left(factory: str) -> None:
     done = check(ending(factory))
 

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.alone]
 PER_ATTEMPT: dict[str, Any] = {"attempts": 3, "timeout": 0.4, "timeout_is": "attempt"}
 BREAKS: dict[str, Any] = {"threshold": 3, "reset": 0.5}
 ONCE: dict[str, Any] = {"attempts": 3, "idempotent": False, "retries_429": True, "threshold": 5}
+SLOW = pytest.mark.slow
 CLOCKS = ("ByTime", "ByImportedTime", "ByImportedNanoseconds", "ByStoredTime", "ByNow", "ByUtcNow")
 
 
@@ -25,13 +26,17 @@ def result_of(client: str, check: str, **declared: Any) -> CheckResult:
 
 
 @pytest.mark.parametrize("declared", [PER_ATTEMPT, {"timeout": 0.4, "timeout_is": "attempt"}])
-@pytest.mark.parametrize("check", ["deadline.hang", "deadline.dripping_body"])
+@pytest.mark.parametrize("check", ["deadline.hang", pytest.param("deadline.dripping_body", marks=SLOW)])
 def test_a_timeout_per_attempt_is_judged_by_attempts(declared: dict[str, Any], check: str) -> None:
     assert result_of("LimitsAttempts", check, **declared).status == "pass"
 
 
 @pytest.mark.parametrize(
-    ("client", "check"), [("LimitsReads", "deadline.dripping_body"), ("LimitsNothing", "deadline.hang")]
+    ("client", "check"),
+    [
+        pytest.param("LimitsReads", "deadline.dripping_body", marks=SLOW),
+        ("LimitsNothing", "deadline.hang"),
+    ],
 )
 def test_an_attempt_that_takes_longer_than_declared_fails(client: str, check: str) -> None:
     result = result_of(client, check, **PER_ATTEMPT)
@@ -40,11 +45,13 @@ def test_an_attempt_that_takes_longer_than_declared_fails(client: str, check: st
     assert "attempt" in result.message
 
 
+@SLOW
 @pytest.mark.parametrize(("client", "status"), [("WaitsAsAsked", "pass"), ("DoesNotWait", "fail")])
 def test_a_wait_for_retry_after_does_not_count_as_an_attempt(client: str, status: str) -> None:
     assert result_of(client, "retry.retry_after", **PER_ATTEMPT, retry_after=True).status == status
 
 
+@SLOW
 def test_hangs_are_counted_by_the_timeout_per_attempt() -> None:
     result = result_of("LimitsAttempts", "breaker.counts_hangs", **{**PER_ATTEMPT, **BREAKS})
 
@@ -57,9 +64,9 @@ def test_hangs_are_counted_by_the_timeout_per_attempt() -> None:
         ("retry.at_most_attempts", "pass"),
         ("retry.asked_once", "pass"),
         ("retry.batch", "not_judged"),
-        ("retry.broken_connections", "not_judged"),
-        ("retry.spread", "not_judged"),
-        ("wire.one_id", "not_judged"),
+        pytest.param("retry.broken_connections", "not_judged", marks=SLOW),
+        pytest.param("retry.spread", "not_judged", marks=SLOW),
+        pytest.param("wire.one_id", "not_judged", marks=SLOW),
     ],
 )
 def test_a_client_that_repeats_nothing_is_not_asked_to(check: str, ours: str) -> None:
@@ -80,16 +87,18 @@ def test_a_quarter_of_jitter_is_jitter(client: str, status: str) -> None:
     [
         ("ModelInBody", "not_judged"),
         ("ModelInSegment", "pass"),
-        ("ModelInQuery", "pass"),
+        pytest.param("ModelInQuery", "pass", marks=SLOW),
         ("ModelInSegmentUnquoted", "fail"),
-        ("ModelInQueryUnquoted", "fail"),
+        pytest.param("ModelInQueryUnquoted", "fail", marks=SLOW),
     ],
 )
 def test_a_model_name_must_not_change_the_route(client: str, status: str) -> None:
     assert result_of(client, "hygiene.quoted_models").status == status
 
 
-@pytest.mark.parametrize("client", CLOCKS)
+@pytest.mark.parametrize(
+    "client", [clock if clock == "ByNow" else pytest.param(clock, marks=SLOW) for clock in CLOCKS]
+)
 def test_a_breaker_that_follows_the_system_clock_fails(client: str) -> None:
     assert result_of(client, "breaker.clock_steps", **BREAKS).status == "fail"
 

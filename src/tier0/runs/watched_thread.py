@@ -19,7 +19,7 @@ from tier0.core.errors import Tier0Error
 Result = TypeVar("Result")
 BEAT = 0.1
 """Seconds between two signs of life of the loop."""
-MAX_SILENCE = 15.0
+MAX_SILENCE = 20.0
 """Seconds after which a loop without a sign of life is abandoned."""
 ENDS_WITHIN = 1.0
 """Seconds to wait for tasks that are still running after the work, and for the loop after Ctrl-C."""

@@ -54,7 +54,7 @@ async def _in_time(caller: Caller, service: str, *causes: str) -> dict[str, Any]
 
 async def _attempts_in_time(caller: Caller, service: str, cause: str) -> dict[str, Any]:
     promised = caller.declared.longest_attempt
-    call = await caller.predict(give_up=caller.patience)
+    call = await caller.predict(give_up=promised * 2 + 1)
     longest = max(_attempts(call), default=0.0)
     if longest > _allowed(promised):
         raise caller.fail(

@@ -41,6 +41,10 @@ STAGGER = 0.04
 """Seconds between the calls of two clients, so that their retries do not wait for each other."""
 MAX_ERROR = 0.001
 """Probability that a client with jitter is accused of having none."""
+MAX_RETRIES = 2
+"""Retries of a call whose waits are compared."""
+LONGEST_RETRIES = 15.0
+"""Seconds for these retries; longer waits are not compared."""
 MIN_WAIT = 0.02
 """Seconds: a shorter wait is no backoff."""
 RETRY_AFTER = 1.0
@@ -268,14 +272,14 @@ async def spread(subject: Subject) -> dict[str, Any]:
     others, one retry at a time, by `chance_of_being_so_close`. If jitter is at least a tenth of the wait, the
     probability of an accusation is less than 1 in 1,000 for all retries together.
     """
-    failure, attempts = subject.retried, subject.declared.attempts or 1
+    failure, retries = subject.retried, min((subject.declared.attempts or 1) - 1, MAX_RETRIES)
     async with AsyncExitStack() as stack:
-        script = [*[failure] * (attempts - 1), subject.ok]
+        script = [*[failure] * retries, subject.ok]
         callers = [await stack.enter_async_context(subject.against(script)) for _ in range(CLIENTS)]
         await gather_all(*(_predict_after(caller, n * STAGGER) for n, caller in enumerate(callers)))
         waits = [_waits(caller.calls[0]) for caller in callers]
-        retries = [[wait for wait in of_retry if wait is not None] for of_retry in zip_longest(*waits)]
-        complete = [of_retry for of_retry in retries if len(of_retry) == CLIENTS]
+        of_retries = [[wait for wait in group if wait is not None] for group in zip_longest(*waits)]
+        complete = [group for group in of_retries if len(group) == CLIENTS]
         if not complete:
             raise NotJudgedError(NOT_RETRIED)
         evidence = {"waits_ms": [[round(wait * 1000, 1) for wait in sorted(group)] for group in complete]}
@@ -294,7 +298,7 @@ async def spread(subject: Subject) -> dict[str, Any]:
 
 async def _predict_after(caller: Caller, seconds: float) -> None:
     await asyncio.sleep(seconds)
-    await caller.predict()
+    await caller.predict(give_up=LONGEST_RETRIES)
 
 
 def _waits(call: Call) -> list[float]:

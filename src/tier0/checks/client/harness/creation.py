@@ -11,7 +11,7 @@ from typing import Any
 
 from tier0.checks.client.harness.call import no_exit
 
-CREATED_WITHIN = 10.0
+CREATED_WITHIN = 15.0
 """Seconds in which a factory has to create a client."""
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 

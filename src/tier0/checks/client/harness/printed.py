@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from contextvars import ContextVar
 from typing import Any, TextIO
 
@@ -46,15 +45,13 @@ def collected() -> Iterator[Printed]:
 @contextmanager
 def redirected() -> Iterator[None]:
     """Let `collected` collect what is printed in this block; other text is printed as usual."""
-    streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _ByContext(streams[0]), _ByContext(streams[1])
-    try:
+    stdout: Any = _ByContext(sys.stdout)
+    stderr: Any = _ByContext(sys.stderr)
+    with redirect_stdout(stdout), redirect_stderr(stderr):
         yield
-    finally:
-        sys.stdout, sys.stderr = streams
 
 
-class _ByContext(io.TextIOBase):
+class _ByContext:
     """A stream whose text goes to the current check, or else to the stream that it replaces."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -67,8 +64,9 @@ class _ByContext(io.TextIOBase):
         printed.add(text)
         return len(text)
 
-    def flush(self) -> None:
-        self._stream.flush()
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
