@@ -166,7 +166,7 @@ async def _run_checks(
 ) -> list[CheckResult]:
     """Run *checks*, concurrently where possible, and repeat those that failed while others were running.
 
-    Each result is told as soon as it is known.
+    Each result is reported as soon as it is known.
     """
     made, subject = await _inspect(subject)
     results: dict[str, CheckResult] = {}

@@ -41,7 +41,7 @@ def run_watched(work: Coroutine[Any, Any, Result], subject: str) -> Result:
         Tier0Error: that code blocks the loop, and does not return.
     """
     loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)  # for errors in tasks that nobody awaits
+    loop.set_exception_handler(lambda *_: None)  # for errors in tasks that are not awaited
     outcome: Future[Result] = Future()
     beats = [0]
     context = copy_context()

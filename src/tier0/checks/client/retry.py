@@ -46,7 +46,7 @@ MAX_RETRIES = 2
 LONGEST_RETRIES = 15.0
 """Seconds for these retries; longer waits are not compared."""
 MIN_WAIT = 0.02
-"""Seconds: a shorter wait is no backoff."""
+"""Seconds: a shorter wait does not count as a backoff."""
 RETRY_AFTER = 1.0
 MAX_EXCUSED = 0.4
 """Seconds of a blocked event loop that are subtracted from the duration of a call."""
