@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 SHARE = 0.75
 """Share of the waits that are alike if there is no jitter; noise of the machine may delay the others."""
-LEAST_JITTER = 0.1
+LEAST_JITTER = 0.15
 """Jitter that counts as such: the longest wait exceeds the shortest by this share."""
 
 
@@ -21,7 +21,7 @@ def chance_of_being_so_close(waits: Sequence[float]) -> float:
     probability t is at least s-1. The length w is at least the shortest wait times `LEAST_JITTER`, so that
     the result is an upper bound for every larger jitter, whether it is added or subtracted, half or full.
 
-    A client is accused below 1 in 1,000. Delays by the machine only increase the range.
+    A client fails below 1 in 1,000. Delays by the machine only increase the range.
     """
     ordered = sorted(waits)
     rank = math.ceil(SHARE * len(ordered))
