@@ -80,7 +80,7 @@ class ExitsOnClose(Base):
 
 
 class Generates(Base):
-    async def predict(self, data: Any) -> Any:  # type: ignore[override]
+    async def predict(self, data: Any) -> Any:
         yield await self.send(data)
 
 

@@ -41,7 +41,7 @@ class Retries(Base):
     """Makes three attempts."""
 
     def wait(self, number: int) -> float:
-        return 0.05 * 2**number * random.random()
+        return (0.05, 0.1, 0.2)[number] * random.random()
 
     def may_be_repeated(self, _: Exception) -> bool:
         return True
@@ -114,7 +114,7 @@ def seconds(retry_after: str) -> float:
 
 class Jitter25(Retries):
     def wait(self, number: int) -> float:
-        return 0.2 * 2**number * (1 - 0.25 * random.random())
+        return (0.2, 0.4, 0.8)[number] * (1 - 0.25 * random.random())
 
 
 class InStep(Retries):
@@ -199,7 +199,7 @@ class ByImportedNanoseconds(Breaks):
 
 
 class ByStoredTime(Breaks):
-    clock = staticmethod(time.time)  # type: ignore[assignment]
+    clock = staticmethod(time.time)
 
 
 class ByNow(Breaks):

@@ -23,7 +23,7 @@ def test_what_is_printed_belongs_to_the_check_in_which_it_is_printed(
         return printed.lines
 
     async def checks() -> list[list[str]]:
-        return await asyncio.gather(check("one"), check("two"))
+        return list(await asyncio.gather(check("one"), check("two")))
 
     handler = logging.StreamHandler(sys.stderr)
     with redirected():
