@@ -157,7 +157,7 @@ class MildPermit(Permit):
     def succeed(self) -> None:
         self.permit.succeed()
 
-    def fail(self, failure: ClientError | None = None) -> None:
+    def fail(self, failure: ClientError | None = None) -> None:  # noqa: ARG002
         self.has_failed = True
 
     def release(self) -> None:

@@ -89,7 +89,7 @@ def test_what_a_client_logs_prints_and_raises_is_shown_as_data(tmp_path: Path) -
     done = run_cli("check-client", "theirs:make_client", cwd=tmp_path)
 
     assert done.returncode == 2
-    assert ORDINARY in done.stdout
+    assert ORDINARY in done.stderr
     assert "red" in done.stderr
     require_harmless(done.stdout)
     require_harmless(done.stderr)

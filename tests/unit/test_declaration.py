@@ -70,7 +70,6 @@ def test_a_switch_that_is_off_promises_nothing_except_idempotent() -> None:
         "timeout",
     ]
     assert declared.longest_call == 2.0
-    assert Declaration(timeout=2.0, attempts=2, timeout_is="attempt").longest_call == 4.0
 
 
 @pytest.mark.parametrize(
@@ -101,3 +100,21 @@ def test_promises_that_contradict_each_other_are_rejected(promises: dict[str, An
 )
 def test_promises_that_can_be_kept_together_are_accepted(promises: dict[str, Any]) -> None:
     assert read_declaration(promises).promised.items() >= promises.items()
+
+
+def test_a_timeout_per_attempt_promises_nothing_about_calls() -> None:
+    declared = Declaration(timeout=2.0, attempts=2, timeout_is="attempt")
+
+    assert declared.longest_call is None
+    assert declared.longest_attempt == 2.0
+    assert declared.expected_call == 4.0
+    assert declared.promises("attempt_timeout")
+    assert not Declaration(timeout=2.0).promises("attempt_timeout")
+    assert not Declaration(timeout_is="attempt").promises("attempt_timeout")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "client.toml"
+    path.write_bytes(b"\xef\xbb\xbfschema = 1\r\nattempts = 3\r\n")
+
+    assert read_declaration(path) == Declaration(attempts=3)

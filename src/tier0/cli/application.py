@@ -107,7 +107,9 @@ def _require_working_directory() -> None:
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print *text*, which may contain text of a service, a client or a file, for a terminal or a CI log."""
-    typer.echo(display.terminal(text, SECRETS.hide), err=err, nl=nl)
+    stream = sys.stderr if err else sys.stdout
+    own_stream = getattr(stream, "own_stream", stream)  # while other code prints to the stream as well
+    typer.echo(display.terminal(text, SECRETS.hide), file=own_stream, nl=nl)
 
 
 def refuse(message: str) -> NoReturn:

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from tier0.cli.application import app, examples, refuse, say
+from tier0.cli.application import INCONCLUSIVE, app, examples, refuse, say
+from tier0.cli.end import end_soon
 from tier0.cli.foreign_output import shown_as_data
 from tier0.cli.output import client_catalogue_table, print_conclusion, print_result, write_report
 from tier0.cli.parameters import GivenSettings, import_from_here, names_in, takes_settings
 from tier0.core.client_catalogue import CLIENT_GROUPS
-from tier0.core.interruption import raise_on_interrupt
+from tier0.core.interruption import INTERRUPTED, raise_on_interrupt
 
 EXAMPLE = "tier0 check-client mypkg.client:make_client --declare client.toml"
 
@@ -28,6 +29,14 @@ def check_client(
             metavar="LIST",
             help="Groups of checks, or single checks, separated by commas; all by default: "
             f"{', '.join(CLIENT_GROUPS)}",
+            rich_help_panel="Checks",
+        ),
+    ] = "",
+    skip: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Groups of checks, or single checks, to leave out, separated by commas",
             rich_help_panel="Checks",
         ),
     ] = "",
@@ -54,10 +63,24 @@ def check_client(
     raise_on_interrupt()
     import_from_here()
     logging.getLogger("tier0.client").addHandler(logging.NullHandler())  # every check would print its events
-    with shown_as_data():
-        verdict = run_checks(
-            settings.client, settings.declare, only=names_in(only), on_fail="return", tell=print_result
-        )
-    write_report(report, verdict.as_dict())
-    print_conclusion(settings.client, verdict)
-    raise typer.Exit(verdict.exit_status)
+    say(f"checking {settings.client} against servers that misbehave: about ten seconds", err=True)
+    status = INCONCLUSIVE
+    try:
+        with shown_as_data():
+            verdict = run_checks(
+                settings.client,
+                settings.declare,
+                only=names_in(only),
+                skip=names_in(skip),
+                on_fail="return",
+                tell=print_result,
+            )
+        write_report(report, verdict.as_dict())
+        print_conclusion(settings.client, verdict)
+        status = verdict.exit_status
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+        raise
+    finally:
+        end_soon(status)
+    raise typer.Exit(status)

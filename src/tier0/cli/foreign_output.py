@@ -14,9 +14,13 @@ from tier0.core import display
 
 @contextmanager
 def shown_as_data() -> Iterator[None]:
-    """Show each line that is printed in this block as `tier0.core.display.terminal` does."""
+    """Show each line that is printed in this block on standard error, as `tier0.core.display.terminal` does.
+
+    Each begins with ``client:``. `say` still prints to the original streams, so that nothing of a client can
+    be taken for a result.
+    """
     streams = sys.stdout, sys.stderr
-    lines = [_Lines(stream) for stream in streams]
+    lines = [_Lines(stream, sys.stderr) for stream in streams]
     sys.stdout, sys.stderr = lines
     try:
         yield
@@ -30,10 +34,12 @@ class _Lines(io.TextIOBase):
     """A stream that passes on complete lines.
 
     Args:
+        own_stream: stream that it replaces, which is for our own text.
         stream: stream of the terminal or of the CI job.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, own_stream: TextIO, stream: TextIO) -> None:
+        self.own_stream = own_stream
         self._stream = stream
         self._begun = ""
 
@@ -69,5 +75,6 @@ class _Lines(io.TextIOBase):
         self._show(f"{begun}\n" if begun else "")
 
     def _show(self, text: str) -> None:
-        self._stream.write(display.terminal(text, SECRETS.hide))
+        shown = display.terminal(text, SECRETS.hide)
+        self._stream.write("".join(f"client: {line}" for line in shown.splitlines(keepends=True)))
         self._stream.flush()

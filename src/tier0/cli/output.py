@@ -16,6 +16,8 @@ from tier0.core.named_file import write_text
 from tier0.core.settings import remove_report
 from tier0.core.verdict import WORDS, CheckResult, Verdict, count_in_words
 
+PRINTED_LINES = 3
+"""Lines of a client's output that are shown beside a check."""
 WIDTH = 100
 """Number of characters in a line of names of checks."""
 
@@ -38,6 +40,11 @@ def _print_result(result: CheckResult) -> None:
     ]
     details = "; ".join(filter(None, [result.message, ", ".join(measured)]))
     say(display.line(f"{word:>11}  {result.id:36} {details}", SECRETS.hide).rstrip())
+    printed = result.evidence.get("printed", [])
+    shown = printed[-PRINTED_LINES:]
+    more = [f"({len(printed) - len(shown)} more lines in the report)"] if len(printed) > len(shown) else []
+    for line in (*more, *shown):
+        say(display.line(f"{'':13}the client printed: {line}", SECRETS.hide, WIDTH * 2))
 
 
 def _print_not_checked(results: list[CheckResult]) -> None:

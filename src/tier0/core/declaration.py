@@ -41,6 +41,7 @@ COUNTS = {"attempts", "threshold", "probes", "connections"}
 SECONDS = {"reset", "timeout", "attempt_timeout", "slow_after", "health_timeout"}
 SWITCHES = {
     "retries_429", "counts_429", "retry_after", "idempotent", "bare_answers", "traceparent", "opik",
+    "expects_proxy",
 }  # fmt: skip
 BODIES = {"answer", "setup"}
 TEST_SETTINGS = {"options", "answer", "data", "setup"}
@@ -76,6 +77,7 @@ class Declaration:
         bare_answers: whether a bare list or number counts as a prediction.
         traceparent: whether the caller's OpenTelemetry context is sent to the service.
         opik: whether calls are traced to Opik, configured through Opik's own settings.
+        expects_proxy: True if requests may be sent through a proxy that HTTP_PROXY names.
         options: keyword arguments of the factory, in addition to the URL.
         answer: a response of the client's services with predictions.
         data: argument of ``predict``.
@@ -100,6 +102,7 @@ class Declaration:
     bare_answers: bool | None = None
     traceparent: bool | None = None
     opik: bool | None = None
+    expects_proxy: bool | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     answer: Any = field(
         default_factory=lambda: {
@@ -116,8 +119,10 @@ class Declaration:
         """Return True if the behaviour *name* is promised.
 
         A switch that is declared false promises nothing, except ``idempotent = false``, which promises that
-        no request is repeated.
+        no request is repeated. A timeout per attempt promises an ``attempt_timeout``.
         """
+        if name == "attempt_timeout" and self.timeout_is == "attempt":
+            name = "timeout"
         value = getattr(self, name)
         return value is False if name == "idempotent" else value is not None and value is not False
 
@@ -135,10 +140,13 @@ class Declaration:
 
     @property
     def longest_call(self) -> float | None:
-        """Seconds within which every call must end; None if no timeout is declared."""
-        if self.timeout is None:
-            return None
-        return self.timeout if self.timeout_is == "total" else self.timeout * (self.attempts or 1)
+        """Seconds within which every call must end; None if no timeout of calls is declared."""
+        return self.timeout if self.timeout_is == "total" else None
+
+    @property
+    def expected_call(self) -> float | None:
+        """Seconds that a call takes if no request gets a response, without backoffs; None if unknown."""
+        return self.timeout if self.timeout_is == "total" else self.longest_attempt * (self.attempts or 1)
 
     @property
     def longest_attempt(self) -> float:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from contextvars import copy_context
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+from tier0.checks.client.harness.creation import NotCreatedError
 from tier0.checks.client.harness.environment import environment
+from tier0.checks.client.harness.exits import refused_exits
+from tier0.checks.client.harness.printed import collected, redirected
 from tier0.checks.client.harness.stalls import watched_loop
-from tier0.checks.client.harness.subject import Caller, Subject
+from tier0.checks.client.harness.subject import PATIENCE, Caller, Subject
 from tier0.checks.client.pool import TOO_BUSY
 from tier0.core.catalogue import select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, JUDGED_BY, ClientCheck
@@ -33,12 +35,17 @@ from tier0.core.verdict import (
     Verdict,
 )
 from tier0.faults import Reply
+from tier0.runs.watched_thread import run_watched
 
 AT_ONCE = 10
 """Concurrent checks; they spend most of their time waiting."""
 CHECK_TIMEOUT = 60.0
-ENDS_WITHIN = 1.0
-"""Seconds to wait for tasks of the client that are still running after the checks."""
+CLOSES_SOON = 2.0
+"""Seconds to wait until the first client is closed."""
+CLOSES_LATE = 0.1
+"""Seconds to wait for the other clients if the first was not closed by then."""
+MAX_PRINTED = 20
+"""Lines of the client's output that the result of a check has."""
 BLOCKING_DELAYS = (0.1, 0.3)
 """Delays of two responses, in seconds, that show whether a client blocks the event loop.
 
@@ -48,6 +55,8 @@ LOOP_STALL_SHARE = 0.8
 """Share of such a delay for which a blocking client stalls the event loop."""
 TRACING_DISABLED = {"OPIK_TRACK_DISABLE": "true", "OPIK_URL_OVERRIDE": "http://127.0.0.1:9/api"}
 """Environment during the checks: only the checks of tracing, which start a fake Opik server, send traces."""
+UNCERTAIN = {"fail", "error"}
+"""The status of a result that other checks, which run at the same time, may have caused."""
 REQUIREMENTS = {
     "predict_batch": "a method predict_batch",
     "health": "a method health or health_check",
@@ -64,6 +73,7 @@ def check_client(
     declare: Declaration | Mapping[str, Any] | Path | str | None = None,
     *,
     only: Sequence[str] = (),
+    skip: Sequence[str] = (),
     on_fail: Literal["raise", "return"] = "raise",
     tell: Callable[[CheckResult], None] | None = None,
 ) -> Verdict:
@@ -74,11 +84,13 @@ def check_client(
 
     Args:
         factory: function that creates the client, given a URL and the declared options, or its name,
-            ``module:function``. The client has a method ``predict`` or is itself a function; it may also have
-            ``predict_batch``, ``health`` and ``close``. All of them may be asynchronous.
+            ``module:function``; it may also be a context manager or a generator. The client has a method
+            ``predict`` or is itself a function; it may also have ``predict_batch``, ``health`` and ``close``.
+            All of them may be asynchronous.
         declare: declaration of the client's behaviour, or the path of a TOML file; only declared behaviour is
             checked.
         only: groups or ids of checks; by default, all.
+        skip: groups or ids of checks that are left out.
         on_fail: ``raise`` raises an exception unless the verdict is ``pass``; ``return`` returns any verdict.
         tell: function that is called with each result.
 
@@ -92,18 +104,25 @@ def check_client(
     """
     declared = read_declaration(declare)
     name = _name_of(factory)
-    create = (
-        import_named("client", factory, "a function that takes a URL and returns a client")
-        if isinstance(factory, str)
-        else factory
-    )
-    if not callable(create):
-        raise Tier0Error(f"invalid client factory {name!r}: expected a function, got {type(create).__name__}")
     checks = select_checks(CLIENT_CATALOGUE, only)
+    skipped = {check.id for check in select_checks(CLIENT_CATALOGUE, skip)} if skip else set()
     command_for = _reproduction(factory, declare)
-    with environment(TRACING_DISABLED):
-        results = _run(
-            _run_checks(Subject(create, declared, name), checks, command_for, tell or (lambda _: None))
+    with environment(TRACING_DISABLED), redirected(), refused_exits() as exits:
+        create = (
+            import_named("client", factory, "a function that takes a URL and returns a client")
+            if isinstance(factory, str)
+            else factory
+        )
+        if not callable(create):
+            kind = type(create).__name__
+            raise Tier0Error(f"invalid client factory {name!r}: expected a function, got {kind}")
+        subject = Subject(create, declared, name)
+        work = _run_checks(subject, checks, skipped, command_for, tell or (lambda _: None))
+        results = run_watched(work, name)
+    if exits and not any(result.status == "fail" for result in results):
+        raise Tier0Error(
+            f"{name} called {exits[0]}, which would end the process of its application: "
+            "raise an exception in place of that"
         )
     target = {
         "client": name,
@@ -119,7 +138,7 @@ def check_client(
 
 def unjudged_promises(declared: Declaration, results: Sequence[CheckResult]) -> list[str]:
     """Return the declared fields for which checks were selected, but none of them could be decided."""
-    statuses = {result.id: result.status for result in results}
+    statuses = {result.id: result.status for result in results if result.code != "waived"}
     judging = {
         promise: [statuses[check] for check in checks if check in statuses]
         for promise, checks in JUDGED_BY.items()
@@ -156,66 +175,47 @@ def _reproduction(
     return lambda check: f"tier0 check-client {factory}{options} --only {check}"
 
 
-def _run(checks: Coroutine[Any, Any, list[CheckResult]]) -> list[CheckResult]:
-    """Run the checks in a new event loop, in a thread if this one already runs a loop.
-
-    Unlike `asyncio.run`, this leaves the event loop of the caller's thread set as it is.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return _run_in_new_loop(checks)
-    with ThreadPoolExecutor(1, "tier0-check-client") as thread:
-        return thread.submit(copy_context().run, _run_in_new_loop, checks).result()
-
-
-def _run_in_new_loop(checks: Coroutine[Any, Any, list[CheckResult]]) -> list[CheckResult]:
-    """Run the checks, and abandon tasks of the client that ignore their cancellation."""
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)  # for errors in tasks that the client did not await
-    try:
-        return loop.run_until_complete(checks)
-    finally:
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            loop.run_until_complete(asyncio.wait(tasks, timeout=ENDS_WITHIN))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-
-
 async def _run_checks(
     subject: Subject,
     checks: list[ClientCheck],
+    skipped: set[str],
     command_for: Callable[[str], str],
     tell: Callable[[CheckResult], None],
 ) -> list[CheckResult]:
-    """Run *checks*, concurrently where possible, and repeat those that failed while others were running."""
+    """Run *checks*, concurrently where possible, and repeat those that failed while others were running.
+
+    Each result is reported as soon as it is known.
+    """
     made, subject = await _inspect(subject)
     results: dict[str, CheckResult] = {}
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def run(check: ClientCheck) -> None:
+    async def run(check: ClientCheck, *, is_last: bool) -> None:
         async with places:
-            results[check.id] = await _run_check(subject, check, made, command_for)
+            result = results[check.id] = await _run_check(subject, check, made, command_for)
+        if is_last or not _may_be_disturbed(result):
+            tell(result)
 
-    together = sorted(
-        (check for check in checks if not check.alone), key=lambda check: "reset" not in check.declared
-    )
-    await asyncio.gather(*(run(check) for check in together))  # the longest, which wait for resets, first
     for check in checks:
+        if check.id in skipped:
+            results[check.id] = CheckResult(check.id, "not_judged", "left out with skip", code="waived")
+            tell(results[check.id])
+    asked = [check for check in checks if check.id not in skipped]
+    together = sorted(
+        (check for check in asked if not check.alone), key=lambda check: "reset" not in check.declared
+    )  # the longest, which wait for resets, first
+    await asyncio.gather(*(run(check, is_last=False) for check in together))
+    for check in asked:
         if check.alone:
-            await run(check)
+            await run(check, is_last=False)
         if _may_be_disturbed(results[check.id]):
-            await run(check)
-        tell(results[check.id])
+            await run(check, is_last=True)
     return [results[check.id] for check in checks]
 
 
 def _may_be_disturbed(result: CheckResult) -> bool:
     """Return whether other checks, which ran at the same time, may be the reason for a result."""
-    return result.status in {"fail", "error"} or result.message.startswith(TOO_BUSY)
+    return result.status in UNCERTAIN or result.message.startswith(TOO_BUSY)
 
 
 async def _inspect(subject: Subject) -> tuple[Any, Subject]:
@@ -230,14 +230,16 @@ async def _inspect(subject: Subject) -> tuple[Any, Subject]:
     """
     delays = [min(delay, 2 * delay * subject.declared.longest_attempt) for delay in BLOCKING_DELAYS]
     script = [Reply(body=subject.declared.answer, delay=delay) for delay in delays]
+    first = replace(subject, closes_within=CLOSES_SOON)
     async with AsyncExitStack() as stack:
         try:
-            caller = await stack.enter_async_context(subject.against(script))
+            caller = await stack.enter_async_context(first.against(script))
         except Exception as problem:
             options = [f"{key}={value!r}" for key, value in subject.declared.options.items()]
+            is_late = isinstance(problem, NotCreatedError)
+            what = str(problem) if is_late else f"raised {type(problem).__name__}: {text_of(problem)}"
             raise Tier0Error(
-                f"the client could not be created: {subject.name}({', '.join(['URL', *options])}) raised "
-                f"{type(problem).__name__}: {text_of(problem)}. "
+                f"the client could not be created: {subject.name}({', '.join(['URL', *options])}) {what}. "
                 "Check the factory and [options] in the declaration"
             ) from problem
         made = caller.made
@@ -247,8 +249,20 @@ async def _inspect(subject: Subject) -> tuple[Any, Subject]:
                 "wrap the client in an adapter with a method predict(data)"
             )
         blocks = await _blocks(caller, subject.name, delays[0])
+        call = caller.calls[0]
+        if not call.requests:
+            raise Tier0Error(
+                f"the client cannot be checked: a first call of {subject.name} returned "
+                f"{_described(call.answer)}, and sent no request to the URL that the factory was given. "
+                "Wrap the client in an adapter whose predict sends the request and returns the prediction"
+            )
         blocks = blocks and await _blocks(caller, subject.name, delays[1])
-        return made, replace(subject, asynchronous=caller.is_asynchronous, blocks=blocks)
+    return made, replace(
+        subject,
+        asynchronous=caller.is_asynchronous,
+        blocks=blocks,
+        closes_within=PATIENCE if caller.closed_in_time else CLOSES_LATE,
+    )
 
 
 async def _blocks(caller: Caller, name: str, delay: float) -> bool:
@@ -276,6 +290,12 @@ async def _blocks(caller: Caller, name: str, delay: float) -> bool:
     return caller.is_asynchronous and stalls.longest > LOOP_STALL_SHARE * delay
 
 
+def _described(answer: Any) -> str:
+    if inspect.isasyncgen(answer) or inspect.isgenerator(answer):
+        return "a generator, which does nothing until it is iterated"
+    return f"{type(answer).__name__} without an error"
+
+
 async def _run_check(
     subject: Subject, check: ClientCheck, made: Any, command_for: Callable[[str], str]
 ) -> CheckResult:
@@ -287,21 +307,34 @@ async def _run_check(
         reason = f"the client lacks {' and '.join(lacking)}"
         return CheckResult(check.id, "not_judged", reason, code="not_offered")
     function = getattr(import_module(f"tier0.checks.client.{check.group}"), check.id.partition(".")[2])
+    with collected() as printed:
+        result = await _result(check, function, subject, command_for)
+    if lines := printed.lines:
+        more = [f"… {len(lines) - MAX_PRINTED} more …"] if len(lines) > MAX_PRINTED else []
+        result.evidence["printed"] = [*more, *lines[-MAX_PRINTED:]]
+    return replace(result, seconds=time.perf_counter() - start).without(ENVIRONMENT)
+
+
+async def _result(
+    check: ClientCheck,
+    function: Callable[[Subject], Awaitable[dict[str, Any] | None]],
+    subject: Subject,
+    command_for: Callable[[str], str],
+) -> CheckResult:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
-            result = CheckResult(check.id, "pass", "", await function(subject) or {})
+            return CheckResult(check.id, "pass", "", await function(subject) or {})
     except NotJudgedError as problem:
-        result = CheckResult(check.id, "not_judged", str(problem), code=problem.code)
+        return CheckResult(check.id, "not_judged", str(problem), code=problem.code)
     except CheckFailedError as problem:
         command = command_for(check.id)
-        result = CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, command)
+        return CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, command)
     except TimeoutError:
         reason = (
             f"the check took more than {CHECK_TIMEOUT:g} s: "
             "shorten the client's timeouts and its reset time with [options] in the declaration"
         )
-        result = CheckResult(check.id, "not_judged", reason, code="timeout")
+        return CheckResult(check.id, "not_judged", reason, code="timeout")
     except Exception as problem:  # noqa: BLE001 - an error in one check must not hide the results of others
         reason = f"unexpected error in the check: {type(problem).__name__}: {text_of(problem)}"
-        result = CheckResult(check.id, "error", reason)
-    return replace(result, seconds=time.perf_counter() - start).without(ENVIRONMENT)
+        return CheckResult(check.id, "error", reason)

@@ -6,10 +6,9 @@ import asyncio
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-from unittest import mock
 
 from tier0.checks.client.breaker_model import (
     FAILURES,
@@ -24,7 +23,11 @@ from tier0.checks.client.breaker_model import (
     require_refusals_counted,
     straggler_delay,
 )
+from tier0.checks.client.harness import wall_clock
 from tier0.checks.client.harness.call import Call, StillWaitingError
+from tier0.checks.client.harness.in_flight import not_in_flight
+from tier0.checks.client.harness.own_process import in_own_process, is_importable
+from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all, wait_until
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
@@ -35,6 +38,8 @@ BURST = 100
 IN_FLIGHT = 0.03
 """Seconds within which requests that were sent before the opening may still arrive."""
 PROBE = 0.15
+MAX_EXCUSED = 0.3
+"""Seconds of a blocked event loop for which sent requests may arrive later."""
 REJECTIONS = 200
 MAX_REJECTION_SECONDS = 0.005
 """Seconds for a rejection: a slower one does not protect the caller."""
@@ -90,7 +95,7 @@ def _early(arrivals: Sequence[Arrival], threshold: int, reset: float) -> list[Ar
 
 async def counts_hangs(subject: Subject) -> None:
     """Fail if requests whose callers give up first do not count as failures of a service that hangs."""
-    threshold, limit = subject.declared.threshold or 1, subject.declared.attempt_timeout or 1.0
+    threshold, limit = subject.declared.threshold or 1, subject.declared.longest_attempt
     give_up = limit * GIVE_UP_SHARE
     async with subject.against(Reply.hang()) as caller:
         for _ in range(threshold):
@@ -290,7 +295,8 @@ async def burst(subject: Subject) -> dict[str, Any]:
         return Reply(FAILING) if arrival.number < threshold * 3 else success
 
     async with subject.against(respond) as caller:
-        await caller.together(BURST)
+        async with watched_loop() as stalls:
+            await caller.together(BURST)
         arrivals = caller.log.arrivals
         failed = _failure_times(arrivals)
         if len(failed) < threshold:
@@ -299,14 +305,7 @@ async def burst(subject: Subject) -> dict[str, Any]:
             )
         opened = failed[threshold - 1]
         since = [arrival for arrival in arrivals if opened < arrival.at < opened + reset * RESET_SHARE]
-        since.sort(key=lambda arrival: arrival.at)
-        # The first request of each connection may have been sent before the opening.
-        first = {arrival.connection: arrival for arrival in reversed(since)}
-        late = [
-            arrival
-            for arrival in since
-            if arrival is not first[arrival.connection] and arrival.at > opened + IN_FLIGHT
-        ]
+        late = not_in_flight(since, caller.log, opened, IN_FLIGHT + min(stalls.longest, MAX_EXCUSED))
         if late:
             raise caller.fail(
                 f"requests were sent after {threshold} failures and before the reset: {len(late)}",
@@ -329,30 +328,46 @@ async def no_way_round(subject: Subject) -> None:
 
 
 async def clock_steps(subject: Subject) -> None:
-    """Fail if setting the system clock forward or back by an hour changes the time of the first probe."""
+    """Fail if setting the system clock forward or back by an hour changes the time of the first probe.
+
+    The clock is replaced in a process of its own, before the client's module is imported. A client that
+    another process cannot import may have stored a function of the clock where it cannot be replaced: such a
+    client can fail the check, but not pass it.
+    """
+    if is_importable(subject):
+        await in_own_process(subject, f"{__name__}:{calls_on_a_stepped_clock.__name__}")
+        return
+    with wall_clock.borrowed():
+        await calls_on_a_stepped_clock(subject)
+    raise NotJudgedError(
+        f"the clock must be replaced before the client is imported, and {subject.name} cannot be imported by "
+        "another process: name its factory as module:function"
+    )
+
+
+async def calls_on_a_stepped_clock(subject: Subject) -> None:
+    """Fail if a call is sent while the circuit is open, or rejected after the reset; see `clock_steps`."""
+    cause = (
+        "the breaker uses time.time or datetime.now, which follow the system clock, instead of time.monotonic"
+    )
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
-        with mock.patch("time.time", new=_shifted_clock(HOUR)):
+        opened = max(_failure_times(caller.log.arrivals), default=0.0)
+        with wall_clock.stepped(HOUR):
             call = await caller.predict()
-            if call.requests:
-                raise caller.fail(
-                    "a request was sent before the reset when the system clock was set forward by an hour",
-                    "the breaker uses time.time, which follows the system clock, instead of time.monotonic",
-                )
-        with mock.patch("time.time", new=_shifted_clock(-HOUR)):
+        if call.requests and call.requests[0].at < opened + (subject.declared.reset or 0.0) * RESET_SHARE:
+            raise caller.fail(
+                "a request was sent before the reset when the system clock was set forward by an hour", cause
+            )
+        with wall_clock.stepped(-HOUR):
             await caller.until_reset()
             call = await caller.predict()
-            if call.error is not None:
-                raise caller.fail(
-                    "the circuit stayed open after the reset when the system clock was set back by an hour: "
-                    f"{call.outcome}",
-                    "the breaker uses time.time, which follows the system clock, instead of time.monotonic",
-                )
-
-
-def _shifted_clock(seconds: float) -> Callable[[], float]:
-    real = time.time
-    return lambda: real() + seconds
+        if call.rejected:
+            raise caller.fail(
+                "the circuit stayed open after the reset when the system clock was set back by an hour: "
+                f"{call.outcome}",
+                cause,
+            )
 
 
 async def price_of_a_rejection(subject: Subject) -> dict[str, Any]:

@@ -1,11 +1,13 @@
-"""Checks of the timeout: when a call ends, whatever the service does."""
+"""Checks of the timeout: when a call ends, or each of its attempts, whatever the service does."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from itertools import pairwise
 from typing import Any
 
+from tier0.checks.client.harness.call import Call
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all
 from tier0.checks.client.harness.threads import MAX_THREADS
@@ -26,7 +28,10 @@ QUEUE = 1.8
 
 
 async def hang(subject: Subject) -> dict[str, Any]:
-    """Fail if a call to a service that never responds outlasts the declared timeout."""
+    """Fail if a call to a service that never responds outlasts the declared timeout.
+
+    If the timeout is declared for attempts, each of them is judged, and not their sum.
+    """
     async with subject.against(Reply.hang()) as caller:
         return await _in_time(
             caller,
@@ -37,7 +42,7 @@ async def hang(subject: Subject) -> dict[str, Any]:
 
 
 async def dripping_body(subject: Subject) -> dict[str, Any]:
-    """Fail if a call outlasts the declared timeout because the body arrives byte by byte."""
+    """Fail if a call, or an attempt, outlasts the declared timeout because the body arrives byte by byte."""
     body = b'{"predictions": [' + b" " * 1000 + b"1]}"
     async with subject.against(Reply(body=body, drip=DRIP)) as caller:
         return await _in_time(
@@ -48,14 +53,48 @@ async def dripping_body(subject: Subject) -> dict[str, Any]:
 
 
 async def _in_time(caller: Caller, service: str, *causes: str) -> dict[str, Any]:
+    if caller.declared.timeout_is == "attempt":
+        return await _attempts_in_time(caller, service, causes[0])
     promised = caller.declared.longest_call or 0.0
     call = await caller.predict(give_up=promised * 1.5 + 1)
-    if call.seconds > promised * 1.1 + DEADLINE_SLACK:
+    if call.seconds > _allowed(promised):
         raise caller.fail(
             f"a call to {service} took at least {call.seconds:.2f} s (declared: at most {promised:g} s)",
             *causes,
         )
     return {"seconds": call.seconds}
+
+
+async def _attempts_in_time(caller: Caller, service: str, cause: str) -> dict[str, Any]:
+    promised = caller.declared.longest_attempt
+    call = await caller.predict(give_up=promised * 2 + 1)
+    longest = max(_attempts(call), default=0.0)
+    if longest > _allowed(promised):
+        raise caller.fail(
+            f"an attempt at {service} took at least {longest:.2f} s "
+            f"(declared: at most {promised:g} s per attempt)",
+            cause,
+        )
+    return {"seconds": longest, "requests": len(call.requests)}
+
+
+def _attempts(call: Call) -> list[float]:
+    """Return the seconds after which the client gave up each request.
+
+    A request that stays open while the next one is sent is left out: the client may have stopped waiting for
+    it without closing its connection.
+    """
+    ended = [
+        request.ended_at - request.at
+        for request, following in pairwise(call.requests)
+        if request.ended_at is not None and request.ended_at <= following.at
+    ]
+    last = call.requests[-1:]
+    return ended + [min(request.ended_at or call.ended, call.ended) - request.at for request in last]
+
+
+def _allowed(promised: float) -> float:
+    return promised * 1.1 + DEADLINE_SLACK
 
 
 async def attempt(subject: Subject) -> dict[str, Any]:
@@ -75,10 +114,10 @@ async def attempt(subject: Subject) -> dict[str, Any]:
             first, *others = call.requests
             ends = [call.ended, *(other.at for other in others), first.ended_at or math.inf]
             seconds = min(ends) - first.at
-            if seconds > limit * 1.1 + DEADLINE_SLACK:
+            if seconds > _allowed(limit):
                 raise caller.fail(
-                    f"an attempt took at least {seconds:.2f} s while {when} (declared attempt_timeout: "
-                    f"{limit:g} s)",
+                    f"an attempt took at least {seconds:.2f} s while {when} (declared: at most "
+                    f"{limit:g} s per attempt)",
                     "only the call has a timeout, so that a request which hangs cannot be retried in time",
                     "the timeout limits each read, not the attempt",
                 )
@@ -104,7 +143,7 @@ async def own_queue(subject: Subject) -> dict[str, Any]:
                 *(caller.predict(give_up=promised * QUEUE + 1) for _ in range(number))
             )
         longest = max(call.seconds for call in calls)
-        if longest - stalls.total > promised * 1.1 + DEADLINE_SLACK:
+        if longest - stalls.total > _allowed(promised):
             raise caller.fail(
                 f"of {number} concurrent calls, which wait for {connections} connections, one took "
                 f"{longest:.2f} s (declared: at most {promised:g} s)",
@@ -129,7 +168,7 @@ async def last_attempt(subject: Subject) -> dict[str, Any]:
         async with subject.against([*late, Reply.hang()]) as caller:
             async with watched_loop() as stalls:
                 call = await caller.predict(give_up=total * 2 + 1)
-            if call.seconds - stalls.total > total * 1.1 + DEADLINE_SLACK:
+            if call.seconds - stalls.total > _allowed(total):
                 raise caller.fail(
                     f"a call whose last attempt began late took {call.seconds:.2f} s "
                     f"(declared: at most {total:g} s)",

@@ -9,16 +9,18 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from itertools import chain
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, unquote
 
-from tier0.checks.client.harness.call import Call, StillWaitingError
+from tier0.checks.client.harness.call import MAX_SHOWN, Call, GivenUpError, StillWaitingError, excerpt
 from tier0.checks.client.harness.environment import environment
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject, wait_until
-from tier0.core.verdict import CheckFailedError
+from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import Reply
 
+PLAIN_NAME = "plainmodel"
 ODD_NAMES = ("../../x#", "a?b=1#", "a/b")
 DEAD_PROXY = "http://127.0.0.1:9"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -37,17 +39,30 @@ MAX_STALL = 0.1
 
 async def quoted_models(subject: Subject) -> None:
     """Fail if a model name with special characters changes the route."""
+    async with subject.against() as caller:
+        call = await caller.predict(model=PLAIN_NAME)
+    if not any(PLAIN_NAME in request.path for request in call.requests):
+        raise NotJudgedError(
+            f"the URL does not contain the model's name ({call.outcome})", code="not_offered"
+        )
+    plain = [_components(request.path) for request in call.requests]
     for name in ODD_NAMES:
+        routes = [[part.replace(PLAIN_NAME, name) for part in components] for components in plain]
         async with subject.against() as caller:
             call = await caller.predict(model=name)
             for request in call.requests:
-                segments = [unquote(segment) for segment in request.path.split("?")[0].split("/")]
-                is_quoted = quote(name, safe="") in request.path or "%" in request.path
-                if name not in segments or not is_quoted:
+                if _components(request.path) not in routes:
                     raise caller.fail(
                         f"the model name {name!r} led to the path {request.path}",
                         "the name is inserted into the URL without percent-encoding",
                     )
+
+
+def _components(path: str) -> list[str]:
+    """Return the decoded segments of a path, and the names and values of its query."""
+    route, question_mark, query = path.partition("?")
+    parameters = parse_qsl(query, keep_blank_values=True)
+    return [*map(unquote, route.split("/")), question_mark, *chain.from_iterable(parameters)]
 
 
 async def one_slash(subject: Subject) -> None:
@@ -62,6 +77,8 @@ async def one_slash(subject: Subject) -> None:
 
 async def proxy_environment(subject: Subject) -> None:
     """Fail if predictions, and the data in them, are sent to a proxy from the environment."""
+    if subject.declared.expects_proxy:
+        raise NotJudgedError("the declaration has expects_proxy = true")
     variables = {
         **dict.fromkeys(PROXIES, DEAD_PROXY),
         **dict.fromkeys(map(str.lower, PROXIES), DEAD_PROXY),
@@ -91,7 +108,14 @@ async def closed(subject: Subject) -> None:
     """Fail if a closed client sends requests, leaves connections open, or raises an internal error."""
     async with subject.against() as caller:
         await caller.together(5)
-        await caller.run("close")
+        closing = await caller.closing()
+        if closing.error is not None:
+            problem = (
+                f"close did not end within {closing.seconds:.1f} s"
+                if isinstance(closing.error, GivenUpError)
+                else f"close raised {type(closing.error).__name__}: {excerpt(str(closing.error), MAX_SHOWN)}"
+            )
+            raise caller.fail(problem, "an error or a wait in close is passed on to the application")
         if not await wait_until(lambda: caller.log.open_connections == 0):
             raise caller.fail(
                 f"connections that stay open after the client was closed: {caller.log.open_connections}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Any
 
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Subject, gather_all, wait_until
+from tier0.core.declaration import Declaration
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
@@ -30,6 +32,10 @@ MAX_OPENED = 0.5
 """Connections per request: a pool uses one for all consecutive requests, unless it is idle for long."""
 BUSY = 0.15
 """Seconds for which a request occupies its connection."""
+HEALTHY_SHARE = 0.5
+"""Share of the time allowed for a response, or of the limit for slow ones, that a healthy service takes."""
+USUAL_ATTEMPTS = 3
+"""Attempts that may share the timeout of a call, if their number is not declared."""
 TOO_BUSY = "this machine is too busy"
 
 
@@ -73,11 +79,15 @@ async def cancelled_calls(subject: Subject) -> None:
 
 
 async def own_queue(subject: Subject) -> None:
-    """Fail if calls that wait for the client's own connections open the circuit of a healthy service."""
-    connections, longest = subject.declared.connections or 1, subject.declared.longest_call or 1.0
-    busy = min(BUSY, subject.declared.longest_attempt * 0.4)
-    calls = connections * int(longest / busy + 2)  # more than the timeout allows
-    async with subject.against(Reply(body=subject.declared.answer, delay=busy)) as caller:
+    """Fail if calls that wait for the client's own connections open the circuit of a healthy service.
+
+    The responses take as long as a healthy service may take, so that few calls are needed until some have
+    waited in the queue for longer than a call may take.
+    """
+    declared, connections = subject.declared, subject.declared.connections or 1
+    busy = _healthy_seconds(declared)
+    calls = connections * (math.ceil((declared.expected_call or 1.0) / busy) + 1)
+    async with subject.against(Reply(body=declared.answer, delay=busy)) as caller:
         caller.require_feasible(calls)
         async with watched_loop() as stalls:
             await caller.together(calls)
@@ -97,6 +107,15 @@ async def own_queue(subject: Subject) -> None:
             "that responds to every request",
             "a timeout in the queue for a connection counts as a failure of the service",
         )
+
+
+def _healthy_seconds(declared: Declaration) -> float:
+    """Return how long a response may take that no client of this declaration takes for a failure."""
+    if declared.promises("attempt_timeout"):
+        attempt = declared.longest_attempt
+    else:
+        attempt = (declared.timeout or BUSY / HEALTHY_SHARE) / (declared.attempts or USUAL_ATTEMPTS)
+    return HEALTHY_SHARE * min(attempt, declared.slow_after or math.inf)
 
 
 async def bounded(subject: Subject) -> dict[str, Any]:

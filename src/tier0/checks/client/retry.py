@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import statistics
 import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 from typing import Any
 
 from tier0.checks.client.deadline import DEADLINE_SLACK
+from tier0.checks.client.harness.call import Call
+from tier0.checks.client.harness.jitter import SHARE, chance_of_being_so_close
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import (
     MISTAKES_IN_CODE,
+    NO_RETRIES,
+    NOT_REPEATED,
     Caller,
     Subject,
     gather_all,
@@ -28,17 +36,21 @@ FREE_RETRIES = 10
 BUDGET_CALLS = 60
 BUDGET_CALLERS = 6
 CLIENT_ERRORS = (400, 401, 404, 413, 422)
-CONCURRENT_CALLS = 10
-IN_STEP = 0.1
-"""Share of the median within which two backoffs are the same."""
-MAX_RATIO = 0.7
-"""Share of backoffs that may be the same; below 1, since a busy machine delays one or two."""
+CLIENTS = 24
+STAGGER = 0.04
+"""Seconds between the calls of two clients, so that their retries do not wait for each other."""
+MAX_ERROR = 0.001
+"""Probability that a client with jitter is accused of having none."""
+ROUNDS = 3
+MAX_RETRIES = 2
+"""Retries of a call whose waits are compared."""
+LONGEST_RETRIES = 15.0
+"""Seconds for these retries; longer waits are not compared."""
 MIN_WAIT = 0.02
-MIN_ATTEMPTS = 2
+"""Seconds: a shorter wait does not count as a backoff."""
 RETRY_AFTER = 1.0
 MAX_EXCUSED = 0.4
 """Seconds of a blocked event loop that are subtracted from the duration of a call."""
-NO_RETRIES = "the client declares a single attempt per call"
 NOT_RETRIED = "the client did not retry: see retry.at_most_attempts"
 
 
@@ -50,6 +62,8 @@ async def at_most_attempts(subject: Subject) -> dict[str, Any]:
         sent = len(call.requests)
         # A deadline or a budget may end a call before its last attempt, but not before its second.
         expected = min(2, attempts, subject.declared.threshold or attempts)
+        if subject.declared.idempotent is False:
+            expected = 1
         if sent > attempts:
             raise caller.fail(
                 f"one call sent {sent} requests (declared: at most {attempts})",
@@ -131,7 +145,7 @@ async def _check_retry_after(
                 f"a call crashed on {response}: {call.outcome}",
                 "the header is parsed as a number without validation",
             )
-        longest = subject.declared.longest_call or 0.0
+        longest = subject.declared.longest_call or math.inf
         if call.seconds - min(stalls.total, MAX_EXCUSED) > longest * 1.1 + DEADLINE_SLACK:
             raise caller.fail(
                 f"after {response}, the call took {call.seconds:.2f} s (declared: at most {longest:g} s)",
@@ -177,12 +191,12 @@ async def _check_client_error(subject: Subject, status: int) -> None:
 
 async def batch(subject: Subject) -> None:
     """Fail if ``predict_batch`` does not retry after a failure."""
-    _require_retries(subject)
-    async with subject.against([Reply(503), subject.ok]) as caller:
+    failure = subject.retried
+    async with subject.against([failure, subject.ok]) as caller:
         call = await caller.predict_batch()
         if len(call.requests) < 2:
             raise caller.fail(
-                f"predict_batch did not retry after status 503: {call.outcome}",
+                f"predict_batch did not retry after status {failure.status}: {call.outcome}",
                 "only predict goes through the retries",
             )
 
@@ -200,6 +214,8 @@ def _require_retries(subject: Subject) -> None:
 async def broken_connections(subject: Subject) -> None:
     """Fail if a call fails because its connection was reset, closed or truncated, or was stale."""
     _require_retries(subject)
+    if subject.declared.idempotent is False:
+        raise NotJudgedError(NOT_REPEATED)
     faults = {
         "the connection was reset": Reply.broken("reset"),
         "the connection was closed without a response": Reply.broken(),
@@ -251,35 +267,63 @@ async def _predict_repeatedly(caller: Caller, times: int) -> None:
 
 
 async def spread(subject: Subject) -> dict[str, Any]:
-    """Fail if clients that failed at the same time retry at the same time."""
-    _require_retries(subject)
+    """Fail if clients that failed at the same time retry at the same time, for the first time or again.
 
-    async def backoff() -> float | None:
-        async with subject.against([Reply(503), subject.ok]) as caller:
-            requests = (await caller.predict()).requests
-            return None if len(requests) <= 1 else requests[1].at - (requests[0].ended_at or 0.0)
+    Each of `CLIENTS` clients makes one call. The waits before its retries are compared with those of the
+    others, one retry at a time, by `chance_of_being_so_close`. If it cannot be told whether they have jitter,
+    since the machine is busy, more clients make calls. If jitter is at least 15 % of the wait, the
+    probability of a failure is less than 1 in 1,000 for all retries and rounds together.
+    """
+    failure, retries = subject.retried, min((subject.declared.attempts or 1) - 1, MAX_RETRIES)
+    waits: list[list[float]] = []
+    for _ in range(ROUNDS):
+        async with AsyncExitStack() as stack:
+            script = [*[failure] * retries, subject.ok]
+            callers = [await stack.enter_async_context(subject.against(script)) for _ in range(CLIENTS)]
+            await gather_all(*(_predict_after(caller, n * STAGGER) for n, caller in enumerate(callers)))
+            waits += [_waits(caller.calls[0]) for caller in callers]
+            groups = _by_retry(waits)
+            if not groups:
+                raise NotJudgedError(NOT_RETRIED)
+            evidence = {"waits_ms": [[round(wait * 1000, 1) for wait in sorted(group)] for group in groups]}
+            backoffs = [group for group in groups if statistics.median(group) > MIN_WAIT]
+            chances = [chance_of_being_so_close(group) for group in backoffs]
+            chance, group = min(zip(chances, backoffs, strict=True), default=(1.0, []))
+            if chance < MAX_ERROR / (ROUNDS * MAX_RETRIES):
+                number = groups.index(group) + 1
+                raise callers[0].fail(
+                    f"{len(group)} clients that failed at the same time sent retry {number} at the same "
+                    f"time: three quarters of them after {_range_of(group)} ms",
+                    "the backoff has no jitter, or less than 15 % of the wait",
+                    **evidence,
+                    chance=chance,
+                )
+            if chance == 1.0:
+                break
+    return evidence
 
-    async def backoffs() -> tuple[float, list[float]]:
-        measured = await gather_all(*(backoff() for _ in range(CONCURRENT_CALLS)))
-        seconds = [pause for pause in measured if pause is not None]
-        if len(seconds) <= CONCURRENT_CALLS // 2:
-            raise NotJudgedError(NOT_RETRIED)
-        return statistics.median(seconds), seconds
 
-    for _ in range(MIN_ATTEMPTS):  # random backoffs may be equal by chance, once
-        median, seconds = await backoffs()
-        evidence = {"waits_ms": [round(pause * 1000, 1) for pause in seconds]}
-        same = [pause for pause in seconds if abs(pause - median) < IN_STEP * median]
-        if median <= MIN_WAIT or len(same) < MAX_RATIO * len(seconds):
-            return evidence
-    async with subject.against([Reply(503), subject.ok]) as caller:
-        await caller.predict()
-        raise caller.fail(
-            f"{len(same)} of {len(seconds)} clients that failed at the same time retried at the same time, "
-            f"after {median * 1000:.0f} ms",
-            "the backoff has no jitter",
-            **evidence,
-        )
+def _by_retry(waits: list[list[float]]) -> list[list[float]]:
+    """Return the waits before the first retry of each call, those before the second, and so on.
+
+    A retry that some of the calls did not make is left out.
+    """
+    return [list(group) for group in zip(*waits, strict=False)]
+
+
+async def _predict_after(caller: Caller, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await caller.predict(give_up=LONGEST_RETRIES)
+
+
+def _waits(call: Call) -> list[float]:
+    """Return the seconds between each response and the next request."""
+    return [after.at - (before.ended_at or after.at) for before, after in pairwise(call.requests)]
+
+
+def _range_of(waits: Sequence[float]) -> str:
+    shortest, *_, longest = sorted(waits)[: math.ceil(SHARE * len(waits))]
+    return f"{shortest * 1000:.0f} to {longest * 1000:.0f}"
 
 
 async def ends_with_its_caller(subject: Subject) -> None:

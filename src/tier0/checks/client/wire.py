@@ -17,7 +17,7 @@ from tier0.checks.client.harness.markers import (
     marks_of_requests,
 )
 from tier0.checks.client.harness.subject import Caller, Subject, batch_answer_of, gather_all
-from tier0.checks.client.retry import NO_RETRIES, NOT_RETRIED
+from tier0.checks.client.retry import NOT_RETRIED
 from tier0.core.declaration import Declaration
 from tier0.core.display import text_of
 from tier0.core.verdict import NotJudgedError
@@ -117,20 +117,29 @@ async def accepted_bodies(subject: Subject, method: str) -> dict[str, Caller]:
 
 
 async def bare_answers(subject: Subject) -> None:
-    """Fail if a bare list or number, which the client declares to accept, raises an error."""
-    for body in ([1, 2], 0.5):
+    """Fail if a bare list or number, which the client declares to accept, raises an error.
+
+    The list has as many predictions as the declared response, and the number is for a single one.
+    """
+    predictions = _predictions_in(subject.declared.answer)
+    bodies = [predictions, *(value for value in predictions if isinstance(value, (int, float)))]
+    for body in bodies if len(predictions) == 1 else [predictions]:
         async with subject.against(Reply(body=body)) as caller:
             call = await caller.predict()
             if call.error is not None:
                 raise caller.fail(f"the client did not accept the response {body!r}: {call.outcome}")
 
 
+def _predictions_in(answer: Any) -> list[Any]:
+    """Return the list in a response that has one item for each row; ``[1]`` if it has no list."""
+    lists = [answer.get("predictions"), *answer.values()] if isinstance(answer, dict) else [answer]
+    return next((found for found in lists if isinstance(found, list) and found), [1])
+
+
 async def one_id(subject: Subject) -> dict[str, Any]:
     """Fail if the requests of one call carry different ids."""
     attempts = subject.declared.attempts or 1
-    if attempts == 1:
-        raise NotJudgedError(NO_RETRIES)
-    async with subject.against([Reply(503)] * (attempts - 1) + [subject.ok]) as caller:
+    async with subject.against([subject.retried] * (attempts - 1) + [subject.ok]) as caller:
         call = await caller.predict()
         if len(call.requests) <= 1:
             raise NotJudgedError(NOT_RETRIED)

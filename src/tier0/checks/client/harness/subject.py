@@ -6,11 +6,12 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from tier0.checks.client.harness.call import Call, GivenUpError, StillWaitingError, no_exit, outcome_of
+from tier0.checks.client.harness.creation import created
 from tier0.checks.client.harness.threads import Threads
 from tier0.checks.client.harness.timeline import timeline
 from tier0.core.declaration import MAX_RESET, Declaration
@@ -24,6 +25,8 @@ MARGIN = 0.05
 ENDS_WITHIN = 1.0
 """Seconds to wait for a cancelled call."""
 MAX_AT_ONCE = 3000
+NO_RETRIES = "the client declares a single attempt per call"
+NOT_REPEATED = "the client declares that it never repeats a request that the service may have received"
 NAMES = {
     "health": ("health", "health_check"),
     "close": ("close", "aclose"),
@@ -62,6 +65,7 @@ class Caller:
         self.declared = declaration
         self.blocks = blocks
         self.is_asynchronous = False
+        self.closed_in_time = True
         self.calls: list[Call] = []
         self._threads = Threads()
 
@@ -73,7 +77,7 @@ class Caller:
     @property
     def patience(self) -> float:
         """Seconds until a call counts as one that never ends."""
-        return (self.declared.longest_call or PATIENCE) + PATIENCE
+        return (self.declared.expected_call or PATIENCE) + PATIENCE
 
     async def predict(self, *, give_up: float | None = None, data: Any = None, **arguments: Any) -> Call:
         """Call ``predict``, cancel it after *give_up* seconds if given, and return the call."""
@@ -95,13 +99,18 @@ class Caller:
         """Call ``health`` and return the call."""
         return await self._call("health")
 
-    async def close(self) -> None:
-        """Close the client, if it has such a method, and end its threads."""
+    async def close(self, within: float = PATIENCE) -> None:
+        """Close the client, if it has such a method, and end its threads; wait *within* seconds for it."""
         if method_of(self.made, "close") is not None:
-            with suppress(Exception):
-                async with asyncio.timeout(PATIENCE):
-                    await self.run("close")
+            closing = asyncio.ensure_future(self.run("close"))
+            await asyncio.wait({closing}, timeout=within)
+            self.closed_in_time = closing.done()
+            closing.cancel()
         self._threads.close()
+
+    async def closing(self) -> Call:
+        """Call ``close`` and return the call."""
+        return await self._call("close", give_up=PATIENCE)
 
     async def run(self, name: str, *positional: Any, **arguments: Any) -> Any:
         """Call a method, in a thread if it is synchronous, and return its result.
@@ -217,6 +226,7 @@ class Subject:
         name: ``module:function``, by which another process can import the factory.
         asynchronous: whether ``predict`` returns an awaitable.
         blocks: whether that awaitable blocks the event loop until the response arrives.
+        closes_within: seconds to wait until a client is closed.
     """
 
     factory: Callable[..., Any]
@@ -224,6 +234,7 @@ class Subject:
     name: str = ""
     asynchronous: bool = False
     blocks: bool = False
+    closes_within: float = PATIENCE
 
     @asynccontextmanager
     async def against(
@@ -236,17 +247,15 @@ class Subject:
             suffix: appended to the URL that the client gets.
         """
         with self.server(self.ok if script is None else script) as server:
-            caller = Caller(await self._make(server.url + suffix), server, self.declared, blocks=self.blocks)
-            server.setup.clear()
-            try:
-                yield caller
-            finally:
-                await caller.close()
-
-    async def _make(self, url: str) -> Any:
-        with no_exit():
-            made = self.factory(url, **self.declared.options)
-            return await made if inspect.isawaitable(made) else made
+            async with created(
+                self.factory, server.url + suffix, self.declared.options, self.closes_within
+            ) as made:
+                caller = Caller(made, server, self.declared, blocks=self.blocks)
+                server.setup.clear()
+                try:
+                    yield caller
+                finally:
+                    await caller.close(self.closes_within)
 
     def server(self, script: Reply | Sequence[Reply] | Script) -> FaultServer:
         """Return a server that also has the declared responses for the creation of the client."""
@@ -263,6 +272,19 @@ class Subject:
     def ok_batch(self) -> Reply:
         """A response with predictions for a batch call."""
         return Reply(body=batch_answer_of(self.declared.data, self.declared.answer))
+
+    @property
+    def retried(self) -> Reply:
+        """A response after which the client sends its request again, as declared.
+
+        Raises:
+            NotJudgedError: there is no such response.
+        """
+        if (self.declared.attempts or 1) == 1:
+            raise NotJudgedError(NO_RETRIES)
+        if self.declared.idempotent is False:
+            raise NotJudgedError(NOT_REPEATED)
+        return Reply(503)
 
     def lacks(self, made: Any, method: str) -> bool:
         """Return True if the client *made* lacks a method or property that a check needs."""

@@ -11,7 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tier0.checks.client.harness.creation import created
 from tier0.checks.client.harness.stalls import watched_loop
+
+LEAVES_WITHIN = 10.0
+"""Seconds for a context manager that has created the client to end."""
 
 
 async def _call(predict: Any, data: Any, give_up: float) -> dict[str, Any]:
@@ -32,18 +36,16 @@ async def _main(given: dict[str, Any]) -> dict[str, Any]:
     factory: Any = import_module(module)
     for part in name.split("."):
         factory = getattr(factory, part)
-    client = factory(given["url"], **given["options"])
-    if inspect.isawaitable(client):
-        client = await client
-    predict = getattr(client, "predict", client)
-    async with watched_loop() as stalls:
-        calls = [await _call(predict, given["data"], given["give_up"]) for _ in range(given["calls"])]
-    closed = time.monotonic()
-    close = getattr(client, "close", None) or getattr(client, "aclose", None)
-    if close is not None:
-        ended = close()
-        if inspect.isawaitable(ended):
-            await ended
+    async with created(factory, given["url"], given["options"], LEAVES_WITHIN) as client:
+        predict = getattr(client, "predict", client)
+        async with watched_loop() as stalls:
+            calls = [await _call(predict, given["data"], given["give_up"]) for _ in range(given["calls"])]
+        closed = time.monotonic()
+        close = getattr(client, "close", None) or getattr(client, "aclose", None)
+        if close is not None:
+            ended = close()
+            if inspect.isawaitable(ended):
+                await ended
     return {"calls": calls, "stall": stalls.longest, "closed": closed}
 
 
