@@ -22,6 +22,8 @@ METHODS = (*LIST_METHODS, "as_py")
 PLAIN = frozenset({str, int, bool, type(None)})
 DATES, DURATIONS, FLOATS = "M", "m", "f"
 """Kinds of dtypes whose ``tolist`` does not always return Python's own values."""
+WHOLE = frozenset({"b", "i", "u"})
+"""Kinds of dtypes of booleans and integers, whose ``tolist`` always does."""
 NANOSECONDS = "datetime64[ns]"
 
 
@@ -53,18 +55,14 @@ def json_value(value: Any) -> Any:
     if type(value) in PLAIN:
         return value
     if isinstance(value, float):
-        return _finite(float(value))
+        if math.isinf(value):
+            raise NotJsonError(value)
+        return None if math.isnan(value) else value
     if isinstance(value, (list, tuple)):
         return [json_value(item) for item in value]
     if isinstance(value, Mapping):
         return {_key(key): json_value(item) for key, item in value.items()}
     return value if isinstance(value, (str, int)) else json_value(python_value(value))
-
-
-def _finite(value: float) -> float | None:
-    if math.isinf(value):
-        raise NotJsonError(value)
-    return None if math.isnan(value) else value
 
 
 def _key(key: Any) -> Any:
@@ -83,6 +81,8 @@ def python_value(value: Any) -> Any:
         NotJsonError: JSON cannot represent the value.
     """
     kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if kind in WHOLE and hasattr(value, "tolist"):  # the most frequent case
+        return value.tolist()
     if kind is not None:
         return _of_dtype(value, kind)
     if is_missing(value):
