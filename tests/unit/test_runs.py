@@ -391,7 +391,7 @@ def test_an_unexpected_error_in_a_step_makes_the_run_inconclusive(
 
 
 def test_a_model_that_cannot_be_pickled_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "locked.py").write_text(
+    (tmp_path / "lock_in_training.py").write_text(
         "import threading\nimport numpy as np\nfrom sklearn.linear_model import LinearRegression\n"
         "def train():\n    x = np.arange(40.0)[:, None]\n    model = LinearRegression().fit(x, x[:, 0] / 3)\n"
         "    model.lock = threading.Lock()\n    return model, x, x[:, 0] / 3\n",
@@ -399,7 +399,7 @@ def test_a_model_that_cannot_be_pickled_is_reported(tmp_path: Path, monkeypatch:
     )
     monkeypatch.syspath_prepend(tmp_path)
 
-    record = run("2", {"pipeline": "locked:train"})
+    record = run("2", {"pipeline": "lock_in_training:train"})
 
     assert record.status == 2
     assert "cannot be pickled" in record.problem

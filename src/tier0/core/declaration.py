@@ -44,8 +44,8 @@ SWITCHES = {
     "expects_proxy",
 }  # fmt: skip
 BODIES = {"answer", "setup"}
-TEST_SETTINGS = {"options", "answer", "data", "setup"}
-"""Fields that describe how to call the client, and promise nothing about its behaviour."""
+TEST_SETTINGS = {"options", "answer", "data", "setup", "expects_proxy"}
+"""Fields that describe how to call the client or what it may do, and promise nothing about its behaviour."""
 FORMER_NAMES = {"knobs": "options"}
 """Names of fields in earlier declarations, which are still read."""
 
