@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
@@ -58,11 +57,12 @@ def check_client(
     settings = given.merge()
     if settings.client is None:
         refuse(f"no client given. Example: {EXAMPLE}")
+    from tier0.checks.client.harness.printed import hide_own_events
     from tier0.runs.check_client import check_client as run_checks
 
     raise_on_interrupt()
     import_from_here()
-    logging.getLogger("tier0.client").addHandler(logging.NullHandler())  # every check would print its events
+    hide_own_events()
     say(f"checking {settings.client} against servers that misbehave: about ten seconds", err=True)
     status = INCONCLUSIVE
     try:

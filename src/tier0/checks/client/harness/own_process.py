@@ -18,6 +18,7 @@ from typing import Any
 
 from tier0.checks.client.harness import wall_clock
 from tier0.checks.client.harness.exits import refused_exits
+from tier0.checks.client.harness.printed import hide_own_events
 from tier0.checks.client.harness.subject import Subject
 from tier0.core.declaration import Declaration
 from tier0.core.verdict import CheckFailedError, NotJudgedError
@@ -128,6 +129,7 @@ def _main() -> None:
     given = json.load(sys.stdin)
     sys.path[:] = given["path"]
     wall_clock.replace()
+    hide_own_events()
     with refused_exits():
         result = asyncio.run(_result(given))
     with suppress(OSError):  # the other process has ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -26,6 +27,11 @@ class Printed:
     def lines(self) -> list[str]:
         """The lines that are not empty."""
         return [line for line in self._text.splitlines() if line.strip()]
+
+
+def hide_own_events() -> None:
+    """Keep the events of Tier0's own client, which logs each change of a circuit, off the output."""
+    logging.getLogger("tier0.client").addHandler(logging.NullHandler())
 
 
 _CURRENT: ContextVar[Printed | None] = ContextVar("tier0_printed", default=None)
