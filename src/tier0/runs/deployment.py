@@ -357,6 +357,7 @@ class _Readiness:
         note: called with the outcome of each request other than 200.
         certificate: certificate of the server, in PEM; empty without TLS.
         has_schema: whether the schema of the service has been read.
+        has_responded: whether there was a response, which says more than that there was no time for the last.
     """
 
     url: str
@@ -365,6 +366,7 @@ class _Readiness:
     note: Callable[[str], None]
     certificate: str = ""
     has_schema: bool = False
+    has_responded: bool = False
 
     def wait(self, timeout: float) -> None:
         """Wait until the readiness route returns 200.
@@ -380,7 +382,9 @@ class _Readiness:
                     if loop.run(self._is_ready(left), timeout=None):
                         return
                 except (httpx.TransportError, httpx.DecodingError, TimeoutError) as problem:
-                    self.note(f"{self.url}: {type(problem).__name__}: {problem}".rstrip(": "))
+                    is_late = isinstance(problem, (TimeoutError, httpx.TimeoutException))
+                    if not (is_late and self.has_responded):
+                        self.note(f"{self.url}: {type(problem).__name__}: {problem}".rstrip(": "))
                     if isinstance(problem, NOT_HTTP) and not self.certificate:
                         self._find_tls(left)
                 time.sleep(POLL)
@@ -401,6 +405,7 @@ class _Readiness:
                 response = await http.get(address(self.url, route))
                 if response.status_code == httpx.codes.OK:
                     return True
+                self.has_responded = True
                 remedy = f": {HOW_TO_AUTHORIZE}" if response.status_code in UNAUTHORIZED else ""
                 self.note(f"{route} returned {response.status_code}{remedy}")
             if response.status_code == httpx.codes.NOT_FOUND and not self.has_schema:
