@@ -101,7 +101,10 @@ def test_loading_the_plugin_imports_the_standard_library_and_pytest_only() -> No
     ).stdout.split()
 
     own = {name for name in loaded if name.partition(".")[0] == "tier0"}
-    names = ("catalogue", "display", "errors", "event_log", "secrets", "setting_parsers", "settings")
+    names = (
+        "catalogue", "display", "errors", "event_log", "fields", "interruption", "named_file", "secrets",
+        "setting_parsers", "settings",
+    )  # fmt: skip
     core = {f"tier0.core.{name}" for name in names}
     plugin = {f"tier0.pytest_{name}" for name in ("client_fixture", "plugin", "recorder", "settings")}
     assert own == {"tier0", "tier0.core"} | plugin | core

@@ -39,6 +39,8 @@ from tier0.golden.rows import GoldenRows
 NO_ROUTE = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 FORM = {"features", "style", "columns", "max_rows", "names", "fields"}
 """Keys of a contract that declare the body of a request."""
+SCHEMA_KEYS = {"routes", "paths"}
+"""Keys of /schema.json without which it is not the description of a BentoML service."""
 
 
 async def discover(target: Target, contract: Contract | Mapping[str, Any] | None) -> Target:
@@ -101,13 +103,15 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
     if response.status_code in UNAUTHORIZED:
         raise ContractError(f"{target.url}/schema.json returned {response.status_code}: {HOW_TO_AUTHORIZE}")
     try:
-        return read_object(decode_json(response.raise_for_status()), "the document")
+        document = read_object(decode_json(response.raise_for_status()), "the document")
     except httpx.HTTPStatusError:
         what = f"returned {response.status_code}"
     except InvalidFieldError as problem:
         raise malformed((str(problem),)) from problem
     except ValueError as problem:
         what = f"is not JSON ({problem})"
+    else:  # a route for any path may have responded, which does not matter if the user named the route
+        return None if "route" in declared and not SCHEMA_KEYS & document.keys() else document
     raise ContractError(
         f"{target.url}/schema.json {what}: the schema is hidden, or this is not a BentoML service, so "
         f"the format of its requests and responses is not known. {how_to_declare(EXAMPLE)}"
