@@ -190,12 +190,6 @@ FOLLOWED = {
             ): 1,
             "tier0 check-client myapp.clients:make_client --declare client.toml": 1,
         },
-        abridged={
-            "--declare client.toml": "--declare client.toml --only wire.one_request,deadline.dripping_body",
-            "churn.py:Churn --tier0-golden golden.json": (
-                "churn.py:Churn --tier0-golden golden.json --tier0-groups identity,contract,parity"
-            ),
-        },
     ),
     "verify.md": Page(
         other_client,

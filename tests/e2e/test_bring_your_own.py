@@ -66,6 +66,7 @@ def test_the_runner_serves_it(project: Path) -> None:
     assert (project / "calls").read_text(encoding="utf-8").splitlines() == ["called"]
 
 
+@pytest.mark.slow
 def test_pytest_serves_it(project: Path) -> None:
     options = [
         "-p",

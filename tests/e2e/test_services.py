@@ -25,7 +25,9 @@ pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
 NAMES = ("churn", "conversion", "ltv_90", "ltv_365", "training_effect")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "churn" else pytest.mark.slow) for name in NAMES]
+)
 def test_no_check_accuses_it(three_services: Services, name: str) -> None:
     if name not in three_services.urls():
         pytest.skip("the extra 'causal' is not installed")

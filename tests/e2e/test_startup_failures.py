@@ -154,6 +154,7 @@ def test_a_changed_model_file_is_not_loaded(server: Server, workspace: Workspace
         server.wait_until_ready(golden_probe(changed, server.nonce), 60)
 
 
+@pytest.mark.slow
 def test_another_library_version_is_not_served(server: Server, workspace: Workspace) -> None:
     trained = save(workspace, 3.0)
     description = trained.path / "tier0.json"
@@ -196,6 +197,7 @@ def test_a_port_taken_during_the_start_names_its_owner(server: Server, model: Re
             server.wait_until_ready(golden_probe(model, server.nonce), 60)
 
 
+@pytest.mark.slow
 def test_a_lost_port_is_replaced_by_the_next_one_if_allowed(server: Server, model: RegisteredModel) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -209,6 +211,7 @@ def test_a_lost_port_is_replaced_by_the_next_one_if_allowed(server: Server, mode
     assert number < int(server.url.rpartition(":")[2]) < number + 10
 
 
+@pytest.mark.slow
 def test_the_requested_port_is_used(server: Server, model: RegisteredModel) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -253,6 +256,7 @@ def test_a_different_prediction_is_reported_with_the_row_and_a_curl_command(
     assert answer["predictions"] == [0]
 
 
+@pytest.mark.slow
 def test_a_hanging_worker_is_stopped(workspace: Workspace, model: RegisteredModel) -> None:
     server = Server(workspace.folder("s"))
     server.launch()

@@ -171,6 +171,7 @@ def test_nothing_is_left_when_any_two_are_killed(run: Killed, one: str, other: s
     assert not accepts_connections(run.port)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", SIGNALS[1:], ids=lambda how: how.name)
 @pytest.mark.parametrize("other", [GUARDED, FOLDERS, SUPERVISOR])
 def test_it_may_be_any_signal(run: Killed, other: str, how: signal.Signals) -> None:

@@ -116,10 +116,11 @@ def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
     ("more", "says"),
     [
         (["--tier0-url", "http://127.0.0.1:1", "--tier0-service", "a.py:A"], "only one service is checked"),
-        ([], "--tier0-golden) has no effect without a service"),
-        (
+        pytest.param([], "--tier0-golden) has no effect without a service", marks=pytest.mark.slow),
+        pytest.param(
             ["--tier0-service", "a.py:A", "--tier0-ca", "token"],
             "--tier0-ca) has no effect without the URL",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             ["--tier0-groups", "magic"],

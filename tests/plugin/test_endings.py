@@ -74,9 +74,8 @@ def test_a_second_after_sigkill_nothing_is_left(run: Run, moment: str) -> None:
     run.assert_gone_within(1.0)
 
 
-@pytest.mark.parametrize(
-    "moment", [pytest.param("the model is registered", marks=pytest.mark.slow), "the model is served"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["the model is registered", "the model is served"])
 def test_a_second_after_sigkill_of_xdists_controller_nothing_is_left(run: Run, moment: str) -> None:
     process = start_until(run, moment, "-n", "2")
 
@@ -137,7 +136,8 @@ def test_sigterm_leaves_nothing(run: Run) -> None:
     run.assert_gone_within(1.0)
 
 
-@pytest.mark.parametrize("method", [pytest.param("signal", marks=pytest.mark.slow), "thread"])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["signal", "thread"])
 def test_a_timeout_of_a_test_leaves_nothing(run: Run, method: str) -> None:
     (run.folder / "test_it.py").write_text(
         WAITING.replace(
@@ -175,6 +175,7 @@ def test_it(broken):
     assert run.left() == []
 
 
+@pytest.mark.slow
 def test_keep_keeps_the_folder_and_says_where(run: Run) -> None:
     (run.folder / "test_it.py").write_text(
         WAITING.replace("threading.Event().wait(100)", "pass"), encoding="utf-8"

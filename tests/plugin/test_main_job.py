@@ -90,6 +90,7 @@ def test_two_workers_train_once_and_serve_each_their_own(job: Run) -> None:
     job.assert_gone_within(1.0)
 
 
+@pytest.mark.slow
 def test_two_workers_are_told_of_one_failure(job: Run) -> None:
     file = job.folder / "rows.csv"
     pd.DataFrame({"x": range(100), "y": ["same"] * 100}).to_csv(file, index=False)
@@ -118,7 +119,8 @@ def test_two_runs_at_once_do_not_meet(job: Run, tmp_path: Path) -> None:
     assert job.left() == other.left() == []
 
 
-@pytest.mark.parametrize("suffix", [pytest.param("csv", marks=pytest.mark.slow), "parquet"])
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_data_of_ones_own_with_text_labels_and_groups(job: Run, suffix: str) -> None:
     rng = np.random.default_rng(0)
     age = rng.normal(50, 10, 400)

@@ -174,9 +174,7 @@ DOORS = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            name, marks=[] if name in {"healthy", "wrong labels", "nothing answers"} else pytest.mark.slow
-        )
+        pytest.param(name, marks=[] if name in {"healthy", "wrong labels"} else pytest.mark.slow)
         for name in SERVICES
     ],
 )

@@ -151,7 +151,7 @@ def test_nothing_overflows_on_a_phone(browser: Browser, reported: dict[str, Repo
         assert smallest >= 12
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_it_can_be_read_by_everybody(
     browser: Browser, reported: dict[str, Reported], case: str, scheme: str
