@@ -212,6 +212,27 @@ def test_a_rejection_has_the_failure_that_opened_the_circuit_without_its_traceba
     assert failure.__traceback__ is not None
 
 
+def test_a_failure_whose_copies_keep_its_traceback_is_kept_without_it() -> None:
+    class KeptError(ServiceFailedError):
+        def __copy__(self) -> KeptError:
+            other = KeptError(*self.args).with_traceback(self.__traceback__)
+            other.__cause__ = self.__cause__
+            return other
+
+    breaker, _ = make(threshold=1)
+    with pytest.raises(KeptError) as raised:
+        raise KeptError("busy") from ValueError("body")
+    breaker.acquire().fail(raised.value)
+
+    with pytest.raises(CircuitOpenError) as rejection:
+        breaker.acquire()
+
+    assert rejection.value.last_failure is not None
+    assert rejection.value.last_failure.__traceback__ is None
+    assert rejection.value.last_failure.__cause__ is None
+    assert raised.value.__traceback__ is not None
+
+
 def test_a_rejection_for_an_unknown_failure_has_none() -> None:
     breaker, _ = make(threshold=1)
     breaker.acquire().fail()

@@ -143,8 +143,7 @@ class CircuitBreaker:
             self._failures += 1
             if self._state == "half_open" or self._failures >= self._failure_threshold:
                 self._opened = self._clock()
-                # Without its traceback, whose frames hold the body of a request.
-                self._last_failure = copy.copy(failure)
+                self._last_failure = None if failure is None else _without_frames(failure)
                 self._reason = "" if failure is None else f" (last failure: {failure.summary})"
                 self._change("open")
 
@@ -155,3 +154,13 @@ class CircuitBreaker:
         self._probing = False
         if self._on_change is not None:
             self._on_change(state, self._last_failure)
+
+
+def _without_frames(failure: ClientError) -> ClientError:
+    """Return a copy of a failure without tracebacks, whose frames hold the body of a request.
+
+    A copy usually has none, but the application may use tblib, which lets copies keep them.
+    """
+    bare = copy.copy(failure).with_traceback(None)
+    bare.__cause__ = bare.__context__ = None
+    return bare

@@ -25,6 +25,8 @@ DEPTH = 6
 """Number of levels of a response that are searched."""
 MAX_PATHS = 5000
 """Number of values in the response for one row that are searched."""
+MAX_INTEGER = 10**300
+"""Integers beyond this, and the sum of some of them, cannot be compared with the floats of a model."""
 
 
 def columns_in(responses: Sequence[Any], count: int, *, one_row: bool) -> dict[str, list[Any]]:
@@ -115,8 +117,10 @@ def last_name(path: str) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a number, but not a boolean."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Return whether a value is a number, but neither a boolean nor an integer beyond `MAX_INTEGER`."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= MAX_INTEGER
+    return isinstance(value, float)
 
 
 def is_plain(value: Any) -> bool:
