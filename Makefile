@@ -70,7 +70,7 @@ test: prepared lint ## the test command: lint, and every test that takes less th
 	$(PYTEST) -m "alone and not slow and not torture" $(ARGS)
 
 test-all: prepared lint ## the same, and the tests that take longer than a minute
-	$(PYTEST) $(BY_TWO) -m "not alone and not torture" $(ARGS)
+	$(PYTEST) $(BY_TWO) --hypothesis-profile=new-examples -m "not alone and not torture" $(ARGS)
 	$(PYTEST) -m "alone and not torture" $(ARGS)
 
 coverage: prepared ## lines that the tests reach, in every process; fails under 92 %
