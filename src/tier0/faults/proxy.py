@@ -11,13 +11,11 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from tier0.faults.background import BackgroundLoop
-from tier0.faults.log import FaultLog
-from tier0.faults.server import HOST, READ_SIZE, reset
+from tier0.faults.listener import Listener
+from tier0.faults.server import READ_SIZE, reset
 
 Stream = Literal["upstream", "downstream"]
 TICK_SECONDS = 0.05
@@ -56,7 +54,7 @@ class _Link:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class FaultProxy:
+class FaultProxy(Listener):
     """A proxy in front of a server, with its own port, thread and event loop.
 
     Args:
@@ -73,17 +71,14 @@ class FaultProxy:
             raise ValueError(
                 f"invalid target {target!r}: expected a host and a port, such as http://127.0.0.1:3000"
             )
-        self.log = FaultLog()
+        super().__init__("tier0-fault-proxy")
         self._target = (parts.hostname, parts.port)
         self._seed = seed
         self._toxics: list[_Toxic] = []
         self._toxics_added = 0
         self._links: set[_Link] = set()
         self._connections = 0
-        self._background = BackgroundLoop("tier0-fault-proxy")
-        self._server = self._background.run(asyncio.start_server(self._link, HOST, 0))
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://{HOST}:{self.port}"
+        self._listen()
 
     @contextmanager
     def latency(
@@ -149,29 +144,10 @@ class FaultProxy:
         with self._inject(kind="limit_data", stream=stream, toxicity=toxicity, limit=size):
             yield
 
-    @contextmanager
-    def down(self) -> Iterator[None]:
-        """Reset all connections and refuse new ones, as if the server were down."""
-        self.log.note("injected", kind="down")
-        self._background.run(self._stop_listening())
-        try:
-            yield
-        finally:
-            self._server = self._background.run(asyncio.start_server(self._link, HOST, self.port))
-            self.log.note("reset", kind="down")
-
     def close(self) -> None:
         """Reset all connections, and end the thread."""
         self._background.run(self._stop_listening())
         self._background.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @contextmanager
     def _inject(self, *, kind: str, stream: Stream, toxicity: float, **amounts: float) -> Iterator[None]:
@@ -208,8 +184,7 @@ class FaultProxy:
                 if not any(toxic.kind == "timeout" for toxic in self._of(link, stream)):
                     self._end(link)
 
-    async def _stop_listening(self) -> None:
-        self._server.close()
+    def _reset_connections(self) -> None:
         for link in list(self._links):
             self._end(link, hard=True)
 
@@ -222,7 +197,7 @@ class FaultProxy:
             and random.Random(f"{self._seed}/{toxic.number}/{link.number}").random() < toxic.toxicity  # noqa: S311
         ]
 
-    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         number = self._connections
         self.log.note("connected", number)

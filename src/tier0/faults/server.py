@@ -7,19 +7,17 @@ import json
 import math
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import h11
 
-from tier0.faults.background import BackgroundLoop
-from tier0.faults.log import Arrival, FaultLog
+from tier0.faults.listener import Listener
+from tier0.faults.log import Arrival
 
-HOST = "127.0.0.1"
 READ_SIZE = 65536
 
 
@@ -86,7 +84,7 @@ def _reason_phrase(status: int) -> str:
 Script = Callable[[Arrival], Reply]
 
 
-class FaultServer:
+class FaultServer(Listener):
     """A server that responds according to a script, with its own port, thread and event loop.
 
     Args:
@@ -98,15 +96,12 @@ class FaultServer:
     def __init__(
         self, script: Reply | Sequence[Reply] | Script, *, setup: Mapping[str, Reply] | None = None
     ) -> None:
-        self.log = FaultLog()
+        super().__init__("tier0-fault-server")
         self.setup = dict(setup or {})
         self.script = script
         self._connections = 0
         self._writers: set[asyncio.StreamWriter] = set()
-        self._background = BackgroundLoop("tier0-fault-server")
-        self._server = self._background.run(asyncio.start_server(self._serve, HOST, 0))
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://{HOST}:{self.port}"
+        self._listen()
 
     @property
     def script(self) -> Script:
@@ -129,19 +124,7 @@ class FaultServer:
         """All requests so far, in the order of arrival."""
         return self.log.arrivals
 
-    @contextmanager
-    def down(self) -> Iterator[None]:
-        """Reset all connections and refuse new ones until the block ends, as if the server were down."""
-        self.log.note("injected", kind="down")
-        self._background.run(self._stop_listening())
-        try:
-            yield
-        finally:
-            self._server = self._background.run(asyncio.start_server(self._serve, HOST, self.port))
-            self.log.note("reset", kind="down")
-
-    async def _stop_listening(self) -> None:
-        self._server.close()
+    def _reset_connections(self) -> None:
         for writer in list(self._writers):
             reset(writer)
 
@@ -149,14 +132,6 @@ class FaultServer:
         """Close all connections and the port, and end the thread."""
         self._background.loop.call_soon_threadsafe(self._server.close)
         self._background.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
