@@ -29,6 +29,7 @@ from tier0.checks.client.harness.in_flight import not_in_flight
 from tier0.checks.client.harness.own_process import in_own_process, is_importable
 from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all, wait_until
+from tier0.checks.client.pool import MAX_WAIT, TOO_BUSY
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 
@@ -300,6 +301,8 @@ async def burst(subject: Subject) -> dict[str, Any]:
         arrivals = caller.log.arrivals
         failed = _failure_times(arrivals)
         if len(failed) < threshold:
+            if stalls.longest > subject.declared.longest_attempt * MAX_WAIT:
+                raise NotJudgedError(f"{TOO_BUSY}: the event loop was blocked for {stalls.longest:.2f} s")
             raise NotJudgedError(
                 f"the burst caused only {len(failed)} failures, fewer than the threshold of {threshold}"
             )
