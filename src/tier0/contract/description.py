@@ -10,7 +10,16 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from tier0.core.fields import MAX_DEPTH, InvalidFieldError, is_unicode, shown
+from tier0.core.fields import (
+    MAX_DEPTH,
+    InvalidFieldError,
+    is_unicode,
+    read_array,
+    read_list,
+    read_object,
+    read_text,
+    shown,
+)
 
 MAX_PROBLEMS = 3
 """Problems in one message."""
@@ -62,7 +71,7 @@ def read_description(document: Any) -> Description:
         return Description((), (), (str(problem),))
     if content.get("routes") is None:
         problems.append("routes is missing")
-    listed = _kept(content.get("routes"), "routes", _list, problems) or []
+    listed = _kept(content.get("routes"), "routes", read_array, problems) or []
     routes = [_route(route, f"routes[{index}]", problems) for index, route in enumerate(listed)]
     paths = _kept(content.get("paths"), "paths", _object, problems) or {}
     return Description(tuple(route for route in routes if route is not None), tuple(paths), tuple(problems))
@@ -151,27 +160,21 @@ def _short(name: str) -> str:
 
 
 def _object(value: Any, place: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidFieldError(place, "an object", value)
-    for name in value:
+    content = read_object(value, place)
+    for name in content:
         _text(name, f"a name in {place}")
-    return value
-
-
-def _list(value: Any, place: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise InvalidFieldError(place, "a list", value)
-    return value
+    return content
 
 
 def _text(value: Any, place: str) -> str:
-    if not isinstance(value, str) or not is_unicode(value):
+    text = read_text(value, place)
+    if not is_unicode(text):
         raise InvalidFieldError(place, "text", value)
-    return value
+    return text
 
 
 def _texts(value: Any, place: str) -> list[str]:
-    return [_text(item, f"{place}[{index}]") for index, item in enumerate(_list(value, place))]
+    return read_list(value, place, _text)
 
 
 def _boolean(value: Any, place: str) -> bool:
@@ -189,7 +192,7 @@ def _whole(value: Any, place: str) -> int:
 
 def _shape(value: Any, place: str) -> list[int | None]:
     """Read the lengths of an array's dimensions; a name or null stands for any length."""
-    return [item if type(item) is int else None for item in _list(value, place)]
+    return [item if type(item) is int else None for item in read_array(value, place)]
 
 
 def _types(value: Any, place: str) -> str | list[str]:
@@ -222,8 +225,7 @@ def _value(value: Any, place: str) -> Any:
 
 
 def _choices(value: Any, place: str) -> list[Any] | None:
-    choices = [_value(item, f"{place}[{index}]") for index, item in enumerate(_list(value, place))]
-    return choices or None
+    return read_list(value, place, _value) or None
 
 
 def _examples(value: Any, place: str) -> list[Any] | None:
@@ -237,7 +239,7 @@ KEYWORDS: Mapping[str, Callable[[Any, str], Any]] = {
     "required": _required,
     "items": _items,
     "additionalProperties": _subschema,
-    "anyOf": _list,
+    "anyOf": read_array,
     "enum": _choices,
     "examples": _examples,
     "const": _value,

@@ -10,10 +10,8 @@ from typing import Any
 
 from tier0.checks.client.breaker_model import play_all, require_opening
 from tier0.checks.client.deadline import DEADLINE_SLACK, DRIP
-from tier0.checks.client.harness.call import excerpt
 from tier0.checks.client.harness.subject import Subject, gather_all
-from tier0.checks.client.wire import MAX_SHOWN, accepted_bodies
-from tier0.core.display import text_of
+from tier0.checks.client.wire import require_validation
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 
@@ -122,12 +120,6 @@ async def counts_failures(subject: Subject) -> None:
 
 async def no_prediction(subject: Subject) -> None:
     """Fail if a batch call accepts a response with status 200 that contains no prediction."""
-    if accepted := await accepted_bodies(subject, "predict_batch"):
-        raise next(iter(accepted.values())).fail(
-            f"predict_batch accepted responses with status 200 as predictions: {', '.join(accepted)}",
-            "the body is not validated",
-            taken={
-                what: excerpt(text_of(caller.calls[0].answer, repr), MAX_SHOWN)
-                for what, caller in accepted.items()
-            },
-        )
+    await require_validation(
+        subject, "predict_batch", "predict_batch accepted responses with status 200 as predictions"
+    )

@@ -91,19 +91,11 @@ async def one_request(subject: Subject) -> dict[str, Any]:
 
 async def no_prediction(subject: Subject) -> None:
     """Fail if the caller gets the content of a response with status 200 that contains no prediction."""
-    if accepted := await accepted_bodies(subject, "predict"):
-        raise next(iter(accepted.values())).fail(
-            f"responses with status 200 were accepted as predictions: {', '.join(accepted)}",
-            "the body is not validated",
-            taken={
-                what: excerpt(text_of(caller.calls[0].answer, repr), MAX_SHOWN)
-                for what, caller in accepted.items()
-            },
-        )
+    await require_validation(subject, "predict", "responses with status 200 were accepted as predictions")
 
 
-async def accepted_bodies(subject: Subject, method: str) -> dict[str, Caller]:
-    """Return the callers that got the content of a response without predictions, by the kind of its body."""
+async def require_validation(subject: Subject, method: str, problem: str) -> None:
+    """Fail with *problem* if *method* returns the content of a response with status 200 and no prediction."""
     accepted = {}
 
     async def check(what: str, body: bytes) -> None:
@@ -113,7 +105,12 @@ async def accepted_bodies(subject: Subject, method: str) -> dict[str, Caller]:
                 accepted[what] = caller
 
     await gather_all(*(check(what, body) for what, body in NO_PREDICTIONS.items()))
-    return {what: accepted[what] for what in NO_PREDICTIONS if what in accepted}
+    if kinds := [what for what in NO_PREDICTIONS if what in accepted]:
+        raise accepted[kinds[0]].fail(
+            f"{problem}: {', '.join(kinds)}",
+            "the body is not validated",
+            taken={what: excerpt(text_of(accepted[what].calls[0].answer, repr), MAX_SHOWN) for what in kinds},
+        )
 
 
 async def bare_answers(subject: Subject) -> None:
