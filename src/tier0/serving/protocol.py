@@ -22,12 +22,9 @@ from tier0.serving.bentoml_internals import OF_PROTOCOL, PROTOCOL_WARNING
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Callable
 
-    Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
-    App = Callable[[Message, Receive, Send], Awaitable[None]]
+    from tier0.serving.middleware import App, Message, Receive, Send
 
 LOG = logging.getLogger("bentoml.service.tier0")
 HEAD_TIMEOUT = 10.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tier0.checks.client.breaker_model import play_all, require_opening
-from tier0.checks.client.deadline import DEADLINE_SLACK, DRIP
+from tier0.checks.client.deadline import DRIP, allowed
 from tier0.checks.client.harness.subject import Subject, gather_all
 from tier0.checks.client.wire import require_validation
 from tier0.core.verdict import NotJudgedError
@@ -51,7 +51,7 @@ async def deadline(subject: Subject) -> dict[str, Any]:
     async def measure(service: str, reply: Reply) -> float:
         async with subject.against(reply) as caller:
             call = await caller.predict_batch(give_up=limit * 1.5 + 1)
-            if call.seconds > limit * 1.1 + DEADLINE_SLACK:
+            if call.seconds > allowed(limit):
                 raise caller.fail(
                     f"a call of predict_batch to {service} took at least {call.seconds:.2f} s "
                     f"(declared: at most {limit:g} s)",

@@ -57,7 +57,7 @@ async def _in_time(caller: Caller, service: str, *causes: str) -> dict[str, Any]
         return await _attempts_in_time(caller, service, causes[0])
     promised = caller.declared.longest_call or 0.0
     call = await caller.predict(give_up=promised * 1.5 + 1)
-    if call.seconds > _allowed(promised):
+    if call.seconds > allowed(promised):
         raise caller.fail(
             f"a call to {service} took at least {call.seconds:.2f} s (declared: at most {promised:g} s)",
             *causes,
@@ -69,7 +69,7 @@ async def _attempts_in_time(caller: Caller, service: str, cause: str) -> dict[st
     promised = caller.declared.longest_attempt
     call = await caller.predict(give_up=promised * 2 + 1)
     longest = max(_attempts(call), default=0.0)
-    if longest > _allowed(promised):
+    if longest > allowed(promised):
         raise caller.fail(
             f"an attempt at {service} took at least {longest:.2f} s "
             f"(declared: at most {promised:g} s per attempt)",
@@ -93,7 +93,8 @@ def _attempts(call: Call) -> list[float]:
     return ended + [min(request.ended_at or call.ended, call.ended) - request.at for request in last]
 
 
-def _allowed(promised: float) -> float:
+def allowed(promised: float) -> float:
+    """Return the seconds after which something that was promised within *promised* seconds is late."""
     return promised * 1.1 + DEADLINE_SLACK
 
 
@@ -114,7 +115,7 @@ async def attempt(subject: Subject) -> dict[str, Any]:
             first, *others = call.requests
             ends = [call.ended, *(other.at for other in others), first.ended_at or math.inf]
             seconds = min(ends) - first.at
-            if seconds > _allowed(limit):
+            if seconds > allowed(limit):
                 raise caller.fail(
                     f"an attempt took at least {seconds:.2f} s while {when} (declared: at most "
                     f"{limit:g} s per attempt)",
@@ -143,7 +144,7 @@ async def own_queue(subject: Subject) -> dict[str, Any]:
                 *(caller.predict(give_up=promised * QUEUE + 1) for _ in range(number))
             )
         longest = max(call.seconds for call in calls)
-        if longest - stalls.total > _allowed(promised):
+        if longest - stalls.total > allowed(promised):
             raise caller.fail(
                 f"of {number} concurrent calls, which wait for {connections} connections, one took "
                 f"{longest:.2f} s (declared: at most {promised:g} s)",
@@ -168,7 +169,7 @@ async def last_attempt(subject: Subject) -> dict[str, Any]:
         async with subject.against([*late, Reply.hang()]) as caller:
             async with watched_loop() as stalls:
                 call = await caller.predict(give_up=total * 2 + 1)
-            if call.seconds - stalls.total > _allowed(total):
+            if call.seconds - stalls.total > allowed(total):
                 raise caller.fail(
                     f"a call whose last attempt began late took {call.seconds:.2f} s "
                     f"(declared: at most {total:g} s)",

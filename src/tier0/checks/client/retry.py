@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from itertools import pairwise
 from typing import Any
 
-from tier0.checks.client.deadline import DEADLINE_SLACK
+from tier0.checks.client.deadline import allowed
 from tier0.checks.client.harness.call import Call
 from tier0.checks.client.harness.jitter import SHARE, chance_of_being_so_close
 from tier0.checks.client.harness.stalls import watched_loop
@@ -146,7 +146,7 @@ async def _check_retry_after(
                 "the header is parsed as a number without validation",
             )
         longest = subject.declared.longest_call or math.inf
-        if call.seconds - min(stalls.total, MAX_EXCUSED) > longest * 1.1 + DEADLINE_SLACK:
+        if call.seconds - min(stalls.total, MAX_EXCUSED) > allowed(longest):
             raise caller.fail(
                 f"after {response}, the call took {call.seconds:.2f} s (declared: at most {longest:g} s)",
                 "the wait does not count towards the timeout",

@@ -329,7 +329,7 @@ def _with_text(data: Any) -> Any:
     """Return the argument of ``predict`` with text beyond ASCII.
 
     Raises:
-        NotJudgedError: there is no place for text.
+        NotJudgedError: the declared data is not a table.
     """
     if not isinstance(data, dict):
         raise NotJudgedError("[data] is not a table, so that no text can be added to it")

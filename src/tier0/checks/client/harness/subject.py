@@ -278,7 +278,7 @@ class Subject:
         """A response after which the client sends its request again, as declared.
 
         Raises:
-            NotJudgedError: there is no such response.
+            NotJudgedError: no response is declared to be retried.
         """
         if (self.declared.attempts or 1) == 1:
             raise NotJudgedError(NO_RETRIES)

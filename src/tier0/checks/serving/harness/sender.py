@@ -140,6 +140,8 @@ class Sender:
 
 def _with_text(response: httpx.Response) -> httpx.Response:
     """Return a response whose text can be read, as UTF-8 if its charset is not that of its body."""
+    if response.charset_encoding is None:
+        return response
     try:
         _ = response.text
     except Exception:  # noqa: BLE001 - codecs such as hex and undefined raise many kinds
