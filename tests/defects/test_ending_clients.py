@@ -82,7 +82,7 @@ def test_what_hangs_is_abandoned_and_named(client: str, status: int, message: st
 
 def test_what_a_client_prints_is_shown_beside_its_check_and_not_among_the_results(tmp_path: Path) -> None:
     report = tmp_path / "verdict.json"
-    done = check(ending("Chatty"), "--json", str(report), only="wire.one_request")
+    done = check(ending("Chatty"), "--json", str(report), "--verbose", only="wire.one_request")
 
     assert done.returncode == 0, done
     lines = done.stdout.splitlines()

@@ -90,6 +90,27 @@ class Integers(App):
         return super().answer([[float(first), float(second)] for first, second in rows])
 
 
+class CacheOfOneColumn(App):
+    """Keeps the answer for each value of the second column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[float, float] = {}
+
+    def answer(self, rows: list[list[float]]) -> dict[str, Any]:
+        return {
+            **super().answer(rows),
+            "predictions": [self.kept.setdefault(second, first - second) for first, second in rows],
+        }
+
+
+class Limited(App):
+    """Limits values to the range of the examples."""
+
+    def answer(self, rows: list[list[float]]) -> dict[str, Any]:
+        return super().answer([[first if first > 100 else min(first, 5.0), second] for first, second in rows])
+
+
 MUTANTS: dict[str, tuple[type[App], str]] = {
     "OBS07": (ErrorsNotCounted, "observability.counts_refusals"),
     "OBS09": (BucketsOutOfOrder, "observability.metrics_can_be_read"),
@@ -101,15 +122,22 @@ MUTANTS: dict[str, tuple[type[App], str]] = {
     "never_ready": (Unready, "health.ready"),
     "orphaned_worker": (Orphan, "identity.expected_model"),
     "integers_through_floats": (Integers, "parity.large_integers"),
+    "cache_ignores_a_column": (CacheOfOneColumn, "parity.other_values"),
+    "limited_to_the_examples": (Limited, "parity.other_values"),
 }
 
 
 def judge(url: str, **more: Any) -> Verdict:
     large = replace(
         GOLDEN,
-        rows=[*GOLDEN.rows, [2**53 + 1, 0]],
-        predictions=[*GOLDEN.predictions, 2**53 + 1],
-        origins=[*[Origin("example")] * len(GOLDEN), Origin("large_integer", "a")],
+        rows=[*GOLDEN.rows, [2**53 + 1, 0], [2.5, 2.0], [9.5, 2.0]],
+        predictions=[*GOLDEN.predictions, 2**53 + 1, 0.5, 7.5],
+        origins=[
+            *[Origin("example")] * len(GOLDEN),
+            Origin("large_integer", "a"),
+            Origin("inside", "a"),
+            Origin("outside", "a", "above"),
+        ],
     )
     contract = find_contract({}, {**CONTRACT, "style": "rows"})
     deployment = Deployment(url, large, "small:1", contract, **{"disturb": "malformed", **more})
@@ -127,6 +155,29 @@ def test_a_defect_is_detected(mutant: str, record: Callable[..., None]) -> None:
     assert verdict.exit_status == 1
     with pytest.raises(DoesNotHoldError, match=check):
         verdict.raise_for_status()
+
+
+class Strict(App):
+    """Refuses values outside the range that it was tested for."""
+
+    async def respond(self, request: Request) -> Response:
+        body = await request.body()
+        try:
+            rows = json.loads(body)["rows"]
+            if any(5 < first < 100 for first, _ in rows):
+                return PlainTextResponse("a: at most 5", 422)
+        except (ValueError, TypeError, KeyError):
+            pass
+        return await super().respond(request)
+
+
+def test_a_service_that_refuses_values_outside_its_range_is_not_accused() -> None:
+    with running(Strict()) as url:
+        verdict = judge(url)
+
+    assert verdict.verdict == "pass", [result.explain() for result in verdict.with_status("fail")]
+    others = next(result for result in verdict.with_status("pass") if result.id == "parity.other_values")
+    assert (others.evidence["rows"], others.evidence["refused"]) == (2, 1)
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
@@ -184,6 +235,7 @@ def test_half_sent_requests_that_block_other_callers_fail(
 class ThisProcess:
     pids = (os.getpid(),)
     certificate = ""
+    planted = ""
 
 
 def test_an_address_that_other_machines_can_reach_fails(record: Callable[..., None]) -> None:
@@ -339,9 +391,10 @@ def test_golden_rows_from_the_command_are_compared_with_a_service(tmp_path: Path
     assert unused.returncode == 0, unused.stdout
 
 
+@pytest.mark.slow
 def test_without_golden_rows_and_contract_the_other_checks_run() -> None:
     with running(App()) as url:
-        done = run_cli("verify", url, "--disturb", "malformed", "--without-golden")
+        done = run_cli("verify", url, "--disturb", "malformed", "--without-golden", "--verbose")
         unasked = run_cli("verify", url)
         health = run_cli("verify", url, "--groups", "health.ready")
 

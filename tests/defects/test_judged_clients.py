@@ -19,7 +19,6 @@ from tests.defects import own_client_mutants
 from tests.defects.model_client import DECLARED, FLAWS, TRACED, make
 from tests.defects.own_client_mutants import MUTANTS
 from tests.support import ROOT
-from tier0.checks.client.pool import TOO_BUSY
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, JUDGED_BY
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import DoesNotHoldError, Verdict
@@ -36,13 +35,10 @@ SAMPLE = {
     "unlimited_probes",
     "batch_unguarded",
     "unquoted",
-    "double_slash",
     "shared_error",
-    "empty_retry",
     "length_of_characters",
     "follows_redirects",
     "new_connections",
-    "counts_429",
     "batch_attempts",
 }
 """Defects that `make test` runs; `make test-all` runs all of them."""
@@ -53,9 +49,24 @@ RUNS = 20
 
 
 def judge(flaw: str, only: tuple[str, ...] = (), declared: dict[str, Any] | None = None) -> Verdict:
-    return tier0.check_client(
-        make(flaw), PROMISES if declared is None else declared, only=only, on_fail="return"
+    return when_not_busy(
+        partial(
+            tier0.check_client,
+            make(flaw),
+            PROMISES if declared is None else declared,
+            only=only,
+            on_fail="return",
+        )
     )
+
+
+def when_not_busy(check: Callable[[], Verdict]) -> Verdict:
+    """Return the verdict of the first of three runs in which the machine was not too busy to measure."""
+    for _ in range(2):
+        verdict = check()
+        if not any(result.code == "busy" for result in verdict.checks):
+            return verdict
+    return check()
 
 
 def explained(verdict: Verdict) -> list[str]:
@@ -100,9 +111,8 @@ def test_every_promise_has_a_defect_that_breaks_only_this_promise() -> None:
 def test_a_defect_of_our_own_client_is_detected(name: str) -> None:
     factory, check = MUTANTS[name]
     once = {"idempotent": False} if check == "retry.asked_once" else {}
-    verdict = tier0.check_client(
-        factory, {**own_client_mutants.DECLARED, **once}, only=[check], on_fail="return"
-    )
+    declared = {**own_client_mutants.DECLARED, **once}
+    verdict = when_not_busy(partial(tier0.check_client, factory, declared, only=[check], on_fail="return"))
 
     assert failed(verdict) == {check}, verdict.checks
 
@@ -153,7 +163,7 @@ def test_our_own_client_passes() -> None:
 def not_judged(verdict: Verdict) -> set[str]:
     """Return the checks that were not run, unless only because the machine was busy for a moment."""
     skipped = verdict.with_status("not_judged")
-    return {result.id for result in skipped if not result.message.startswith(TOO_BUSY)}
+    return {result.id for result in skipped if result.code != "busy"}
 
 
 def judge_ours() -> Verdict:
@@ -166,6 +176,7 @@ def judge_ours() -> Verdict:
     )
 
 
+@pytest.mark.slow
 def test_a_client_without_a_defect_passes() -> None:
     verdict = judge("")
 
@@ -263,8 +274,8 @@ def test_a_client_that_calls_sys_exit_does_not_end_the_process(client: str) -> N
     ("client", "failing"),
     [
         ("Blocks", {"hygiene.free_loop", "deadline.hang"}),
-        ("ForEver", {"deadline.hang"}),
-        ("ForEverAsync", {"deadline.hang"}),
+        pytest.param("ForEver", {"deadline.hang"}, marks=pytest.mark.slow),
+        pytest.param("ForEverAsync", {"deadline.hang"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_call_that_never_ends_does_not_block_the_command(

@@ -62,7 +62,7 @@ def test_hangs_are_counted_by_the_timeout_per_attempt() -> None:
     ("check", "ours"),
     [
         ("retry.at_most_attempts", "pass"),
-        ("retry.asked_once", "pass"),
+        pytest.param("retry.asked_once", "pass", marks=SLOW),
         ("retry.batch", "not_judged"),
         pytest.param("retry.broken_connections", "not_judged", marks=SLOW),
         pytest.param("retry.spread", "not_judged", marks=SLOW),
@@ -135,6 +135,38 @@ def test_a_new_connection_does_not_excuse_a_request(client: str, status: str) ->
 @pytest.mark.parametrize(("declared", "status"), [({"expects_proxy": True}, "not_judged"), ({}, "fail")])
 def test_a_proxy_may_be_declared(declared: dict[str, Any], status: str) -> None:
     assert result_of("ExpectsProxy", "hygiene.proxy_environment", **declared).status == status
+
+
+FALLBACK = {"fallback": {"predictions": None, "is_fallback": True}}
+
+
+@pytest.mark.parametrize(
+    ("client", "declared", "status"),
+    [
+        ("Remembers", {}, "fail"),
+        ("FallsBack", {}, "fail"),
+        ("FallsBack", FALLBACK, "pass"),
+        ("Breaks", BREAKS, "pass"),
+        ("Base", {}, "pass"),
+    ],
+)
+def test_a_call_without_a_prediction_returns_none(client: str, declared: dict[str, Any], status: str) -> None:
+    assert result_of(client, "wire.no_stand_in", **declared).status == status
+
+
+def test_a_declared_fallback_counts_as_a_failed_call() -> None:
+    assert result_of("FallsBack", "retry.callers_mistakes", **FALLBACK).status == "pass"
+    assert result_of("FallsBack", "retry.callers_mistakes").status == "fail"
+
+
+@pytest.mark.parametrize(("client", "status"), [("GetsElsewhere", "fail"), ("Base", "pass")])
+def test_a_redirect_never_becomes_a_get(client: str, status: str) -> None:
+    assert result_of(client, "wire.redirects").status == status
+
+
+@pytest.mark.parametrize(("client", "status"), [("Waits", "pass"), ("DoesNotQueue", "fail")])
+def test_each_call_of_a_crowd_succeeds(client: str, status: str) -> None:
+    assert result_of(client, "pool.crowd", timeout=30.0).status == status
 
 
 def test_a_row_gets_one_prediction() -> None:

@@ -19,16 +19,8 @@ from tier0.contract.service_schema import OpenAnswerError
 from tier0.golden.rows import ROW_ALONE_TOLERANCE
 from tier0.runs.deployment import Deployment
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(200)]
 TIMES = 3
-SAMPLE = {
-    "numpy", "dataframe", "one_record", "reg05", "reg11", "sta02", "con02", "con05", "par05", "par07",
-    "par08", "par14", "par19", "par26", "bat04", "bat15", "canary", "training_effect", "another_horizon",
-    "bounds_swapped", "sign_of_the_effect",
-}  # fmt: skip
-"""Deployments that `make test` checks; `make test-all` checks all of them."""
-
-
 IN_PARTS = {"predictions": "predictions", "probabilities": "probabilities"}
 WHERE = {"dataframe": "*.prediction", "one_record": "prediction", "regress": ""}
 WHERE |= dict.fromkeys(("ltv_90", "ltv_365", "training_effect"), "predictions")
@@ -36,9 +28,7 @@ WHERE |= dict.fromkeys(("ltv_90", "ltv_365", "training_effect"), "predictions")
 
 
 def cases(*of: Case) -> list[Any]:
-    return [
-        pytest.param(case, id=case.name, marks=[] if case.name in SAMPLE else pytest.mark.slow) for case in of
-    ]
+    return [pytest.param(case, id=case.name) for case in of]
 
 
 @pytest.mark.parametrize("case", cases(*HEALTHY))
@@ -130,7 +120,6 @@ def test_a_defect_is_detected(
     json.dumps(verdict.as_dict(), allow_nan=False)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [

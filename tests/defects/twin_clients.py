@@ -238,3 +238,52 @@ class BreaksAndConnectsEachTime(Breaks):
 class ExpectsProxy(Base):
     def __init__(self, url: str, **_: Any) -> None:
         self.http = httpx.AsyncClient(base_url=url, timeout=1.0)
+
+
+class Remembers(Base):
+    """Returns the last answer while the service fails."""
+
+    last: Any = None
+
+    async def predict(self, data: Any) -> Any:
+        try:
+            self.last = await self.send(data)
+        except httpx.HTTPError:
+            if self.last is None:
+                raise
+        return self.last
+
+
+class FallsBack(Base):
+    """Returns a value in the place of a prediction."""
+
+    async def predict(self, data: Any) -> Any:
+        try:
+            return await self.send(data)
+        except httpx.HTTPError:
+            return {"predictions": None, "is_fallback": True}
+
+
+class Waits(Base):
+    """Lets calls wait for one of its connections."""
+
+    timeout = 30.0
+    limits = httpx.Limits(max_connections=20)
+
+
+class DoesNotQueue(Waits):
+    """Fails calls beyond the number of its connections."""
+
+    def __init__(self, url: str, **_: Any) -> None:
+        super().__init__(url)
+        self.http.timeout = httpx.Timeout(30.0, pool=0.001)
+
+
+class GetsElsewhere(Base):
+    """Follows redirects on the same host, as browsers do."""
+
+    async def send(self, data: Any, path: str = "/predict") -> Any:
+        response = await self.http.post(path, json=data)
+        if response.has_redirect_location and response.headers["Location"].startswith("/"):
+            response = await self.http.get(response.headers["Location"])
+        return response.raise_for_status().json()

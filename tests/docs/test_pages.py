@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ NOT_RUN = {
     r"pip install ": "would change the environment of the test; test_doctor.py installs into its own",
     r"python -m venv ": "likewise",
     r"docker ": "needs an engine",
+    r"kubectl ": "needs a cluster; tests/integration/test_gate.py runs what the files start",
 }
 """Commands that are not run, and why."""
 ILLUSTRATIONS = {"", "json"}
@@ -75,12 +77,6 @@ def registered(folder: Path, request: pytest.FixtureRequest) -> None:
     shutil.copytree(request.getfixturevalue("registered_models"), folder / "registered", symlinks=True)
 
 
-def readme(folder: Path, request: pytest.FixtureRequest) -> None:
-    """All of that, and a training of one's own."""
-    registered(folder, request)
-    Reader(folder).write(blocks(ROOT / "docs" / "bring-your-own.md"))
-
-
 def other_client(folder: Path, request: pytest.FixtureRequest) -> None:
     """The tutorial's, and a client with a signature of its own."""
     churn(folder, request)
@@ -117,21 +113,29 @@ def two_reports(folder: Path, _: pytest.FixtureRequest) -> None:
         (folder / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
 
 
+def churn_and_two_reports(folder: Path, request: pytest.FixtureRequest) -> None:
+    """The tutorial's, and two reports."""
+    churn(folder, request)
+    two_reports(folder, request)
+
+
 def checkout(folder: Path, _: pytest.FixtureRequest) -> None:
     """Tier0's own source."""
-    for name in ("src", "docs"):
+    for name in ("src", "docs", "examples"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "tests" / "unit").mkdir(parents=True)
 
 
 SERVED = "bentoml serve services/churn.py:Churn --port 3001"
 REMOTE = {"https://models.example:3000": "http://127.0.0.1:3001"}
+MLSERVER = os.environ.get("TIER0_MLSERVER", "")
+"""Path of `mlserver`, which `make servers` installs into an environment of its own."""
 ALL_ON_ANY_PORT = {"tier0 serve --all ": "tier0 serve --all --first-port 0 "}
 FOLLOWED = {
     "README.md": Page(
-        readme,
+        churn,
         [SERVED],
-        {**REMOTE, **ALL_ON_ANY_PORT, "tier0 build --all ": "tier0 build --all --store registered "},
+        REMOTE,
         {"tier0 check-client myapp.clients:make_client --declare client.toml": 1},
     ),
     "bring-your-own.md": Page(),
@@ -160,7 +164,22 @@ FOLLOWED = {
         variables={"OPIK_URL_OVERRIDE": "http://127.0.0.1:9"},
     ),
     "client-metrics.md": Page(),
+    "compare.md": Page(churn, [SERVED], REMOTE),
     "contract.md": Page(churn),
+    "gate.md": Page(
+        churn,
+        [SERVED],
+        REMOTE,
+        statuses={"exit 1": 1, "exit 2": 2},
+        variables={"GITHUB_OUTPUT": "output.txt"},
+    ),
+    "examples.md": Page(
+        instead={" --tier0-report tier0.json": " --tier0-groups health,parity --tier0-report tier0.json"},
+        statuses={
+            "pytest --pyargs tier0.suite -m tier0_bentoml --tier0-service broken_service.py:Churn": 1,
+            "tier0 check-client broken_clients:make_client --declare client.toml": 1,
+        },
+    ),
     "integrations.md": Page(serves=["tier0 serve --all --first-port 3001 --kinds classification,regression"]),
     "faults.md": Page(abridged={}),
     "locked-venv.md": Page(
@@ -170,9 +189,14 @@ FOLLOWED = {
             ),
         },
     ),
+    "mlflow.md": Page(variables={"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}, abridged=None),
     "own-service.md": Page(churn),
-    "report.md": Page(two_reports, statuses={"tier0 diff old.json new.json": 1}),
+    "report.md": Page(churn_and_two_reports, [SERVED], REMOTE, statuses={"tier0 diff old.json new.json": 1}),
     "run.md": Page(churn, instead={"--resume 20261124-035811-785fa3": "--resume $(ls tier0-runs | head -1)"}),
+    "server-fastapi.md": Page(),
+    "server-mlflow.md": Page(abridged=None),
+    "server-mlserver.md": Page(instead={"serving/bin/mlserver": MLSERVER}, abridged=None),
+    "servers.md": Page(),
     "service.md": Page(
         registered,
         ["tier0 serve churn:latest --store registered --port 3000"],
@@ -233,6 +257,8 @@ def registered_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cases() -> Iterator[object]:
     for name, page in FOLLOWED.items():
         slow = [pytest.mark.slow, pytest.mark.timeout(1800)]
+        if name == "server-mlserver.md":
+            slow.append(pytest.mark.skipif(not MLSERVER, reason="make servers installs MLServer"))
         if page.abridged is not None:
             yield pytest.param(
                 name,

@@ -73,18 +73,18 @@ def test_every_setting_check_event_and_command_is_named() -> None:
     assert options <= {name for row in named_in("commands.md") for name in row.split(", ")}
 
 
-def test_every_key_of_a_contract_is_described_with_an_example() -> None:
+def test_every_key_of_a_contract_is_described_with_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wire", wire := ModuleType("wire"))
+    wire.Rows = type("Rows", (), {"body": id, "read": id})  # type: ignore[attr-defined]
     _, _, keys = (DOCS / "contract.md").read_text(encoding="utf-8").partition("## All keys")
     examples = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \| ", keys, re.MULTILINE))
-    found_out = {"optional", "is_array", "is_batchable", "is_bentoml", "prefix", "why_not_asked"}
+    found_out = {
+        *("optional", "is_array", "is_batchable", "may_ignore_names", "is_bentoml", "prefix", "why_not_asked")
+    }
 
-    assert examples.keys() == {field.name for field in fields(Contract)} - found_out
-    assert (
-        check_declared(
-            tomllib.loads("\n".join(f"{name} = {example}" for name, example in examples.items()))
-        ).keys()
-        == examples.keys()
-    )
+    assert examples.keys() == {field.name for field in fields(Contract)} - found_out | {"placeholders"}
+    text = "\n".join(f"{name} = {example}" for name, example in examples.items())
+    assert check_declared(tomllib.loads(text)).keys() == examples.keys() - {"placeholders"}
     assert set(STYLES) <= named_in("contract.md")
 
 
@@ -138,3 +138,15 @@ def test_every_page_is_linked() -> None:
         page.name for page in DOCS.glob("*.md") if page.name not in {Path(link).name for link in linked}
     ]
     assert "docs/tutorial.md" in readme
+
+
+def test_the_readme_is_short_and_begins_with_pip_and_a_picture() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = [line for line in readme.splitlines() if line.startswith("$ ")]
+    before_install = readme.partition("## Install")[0]
+
+    assert len(readme.split()) <= 400
+    assert commands[0] == "$ pip install pytest-tier0"
+    assert re.search(r"!\[[^]]{20,}\]\((docs/images/\S+)\)", before_install)
+    assert "(LICENSE)" in readme
+    assert not re.search(r"\d GB", readme)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
 TIMEOUT = 2.0
-SLACK = 0.3
+SLACK = 2.0
 THRESHOLD = 3
 RESET = 0.5
 

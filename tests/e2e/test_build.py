@@ -113,6 +113,7 @@ async def _golden_rows_of(folder: Path, services: Services, names: list[str]) ->
         server.stop()
 
 
+@pytest.mark.slow
 def test_a_bento_that_serves_something_else_is_not_left_behind(
     three_services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,7 @@ def runs(tmp_path: Path) -> Runs:
 
 def serving(runs: Runs, *arguments: str) -> tuple[subprocess.Popen[str], str]:
     """Start a run that goes on serving, and return its process, and what it said until it serves."""
-    process = runs.start(*FAST, "--include-bentoml", "--keep", *arguments)
+    process = runs.start(*FAST, "--include-bentoml", "--keep-serving", *arguments)
     assert process.stdout is not None
     said = ""
     while "serving at" not in said:
@@ -86,13 +86,14 @@ def serving(runs: Runs, *arguments: str) -> tuple[subprocess.Popen[str], str]:
 
 def test_all_eight_end_with_that_model_served_and_verified_until_ctrl_c(runs: Runs, tmp_path: Path) -> None:
     process, said = serving(
-        runs, "--metric", "auc_roc", "--success", "0.6", "--json", str(tmp_path / "out.json")
+        runs, "--metric", "auc_roc", "--success", "0.6", "--json", str(tmp_path / "out.json"), "--verbose"
     )
     try:
         record = runs.record
-        assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == record, (
-            "what is to be read is there meanwhile"
-        )
+        written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+        report = written.pop("report")
+        assert written == record, "what is to be read is there meanwhile"
+        assert {"step.training", "parity.golden_rows"} <= {check["id"] for check in report["checks"]}
         assert f"kill {process.pid}" in said
         assert (
             httpx.get(f"{record['done']['deployment']['facts']['served']['endpoint']}/health").json()[
@@ -202,7 +203,10 @@ def test_what_the_data_or_the_cohort_says_no_to_is_not_trained_on(runs: Runs, tm
     assert "STEP 3" not in said
     assert runs.record["verdict"] == "fail"
 
-    study.write_text('schema = 1\n[[cohort]]\ncolumn = "hcp_visits"\nat_least = 9\n', encoding="utf-8")
+    study.write_text(
+        'schema = 1\n[[cohort]]\ncolumn = "hcp_visits"\nat_least = 9\n[scope]\nminimum_rows = 100\n',
+        encoding="utf-8",
+    )
     status, said = runs.finish("--study", str(study), "--step", "1-4")
 
     assert status == 1, said
@@ -253,7 +257,8 @@ def test_a_model_that_is_not_itself_any_more_is_not_served(runs: Runs, tmp_path:
     store = tmp_path / "store"
 
     status, said = runs.finish(
-        "--step", "5,7", "--pipeline", "forgets:train", "--include-bentoml", "--store", str(store), "--keep"
+        *("--step", "5,7", "--pipeline", "forgets:train"),
+        *("--include-bentoml", "--store", str(store), "--keep-serving"),
     )
 
     assert status == 1, said
@@ -327,7 +332,7 @@ def test_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(runs: Runs, moment: str) -
         (["--success", "0.5"], "success = 0.5 needs a metric"),
         (["--imbalanced", "0.7"], "imbalanced must be greater than 0 and less than 0.5, got 0.7"),
         (["--step", "1-5", "--include-bentoml"], "--include-bentoml requires step 7"),
-        (["--keep"], "add --include-bentoml"),
+        (["--keep-serving"], "add --include-bentoml"),
         (["--resume", "nowhere"], "cannot read the run 'nowhere'"),
         (["--resume", "nowhere", "--seed", "8"], "--seed cannot be changed with --resume"),
         (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(240)]
-NUMBER = 4000
+NUMBER = 1500
 PATHS = 3000
 """Unknown paths, each of which took 55 kB."""
 MAX_GROWN = 30e6

@@ -91,6 +91,7 @@ def test_each_kind_has_a_port_of_its_own_and_another_where_that_is_taken(three_s
     assert given["regression"] not in ports.values()
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "t").mkdir()
     environment = {

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
+from tier0.golden.simulations import Simulation, compressed
+
 KEYS = st.text(max_size=6) | st.sampled_from(
     ["0", "9" * 5000, "*", "a.b", "predictions", "lower", "upper", "\ud800"]
 )
@@ -66,6 +68,11 @@ VALID: dict[str, Any] = {
         "origins": [{"kind": "example"}] * 2,
         "categories": {"y": ["a", "b"]},
         "distinguishes": {"x": [0, 1]},
+        "simulations": {
+            "of": 1,
+            "distinguished": 1,
+            "outputs": compressed([Simulation("swapped_columns", "x", "x", ["b", "b"], is_distinguished=True)]),
+        },
     },
     "report": {
         "schema": 2,

@@ -63,7 +63,7 @@ def test_a_field_called_status_may_be_the_label() -> None:
             lambda _: Reply(307, {}, headers={"Location": "/predict/"}),
             "a redirect to /predict/, which is not followed",
         ),
-        (lambda _: Reply(body=b"1\n0\n", headers={"Content-Type": "text/csv"}), "responds with text/csv"),
+        (lambda _: Reply(body=b"1\n0\n", headers={"Content-Type": "text/xml"}), "responds with text/xml"),
         (lambda _: {}, "the predictions in the response of /predict"),
     ],
 )

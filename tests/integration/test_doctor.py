@@ -76,6 +76,27 @@ def test_what_registering_a_model_needs_decides(well: Environment) -> None:
 
 
 @pytest.mark.parametrize(
+    ("missing", "complete"),
+    [
+        ((), {"bentoml", "report", "service", "pipeline", "all"}),
+        (("optuna", "opik"), {"bentoml", "report", "service"}),
+        (("jinja2",), {"bentoml"}),
+        (("pandas",), {"bentoml", "report"}),
+        (("bentoml",), {"report"}),
+    ],
+)
+def test_the_complete_extras_are_listed(
+    well: Environment, missing: tuple[str, ...], complete: set[str]
+) -> None:
+    lean = without(well, *missing)
+    extras = doctor.incomplete_extras(lean)
+    nested = {"bentoml", "report", "service", "pipeline", "all"}
+
+    assert {extra for extra, lacks in extras.items() if not lacks} & nested == complete
+    assert "[report]" in doctor.conclusion(lean, doctor.examine(lean))
+
+
+@pytest.mark.parametrize(
     ("missing", "impossible"),
     [
         (("lightgbm", "pyarrow", "pytest-asyncio", "econml"), set()),

@@ -14,10 +14,13 @@ from tier0.faults import Arrival, Faults, Reply
 
 OK, DOWN = Reply(200, {"predictions": [1], "probabilities": None}), Reply(503)
 CONNECTIONS = 20
+FEW, MANY = 800, 80_000
+FAILURES = {"CircuitOpenError", "ServiceFailedError", "TransportError", "CancelledError"}
+"""Outcomes of many calls; which of them a few calls have depends on the speed of the machine."""
 
 
 @pytest.mark.parametrize(
-    "calls", [2_000, pytest.param(80_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+    "calls", [FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )
 @pytest.mark.asyncio
 async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
@@ -65,13 +68,9 @@ async def test_no_permit_is_lost(calls: int, tier0_faults: Faults) -> None:
         await asyncio.gather(*(client.predict([[1.0]]) for _ in range(CONNECTIONS)))
 
         assert sum(outcomes.values()) == calls
-        assert {
-            "answered",
-            "CircuitOpenError",
-            "ServiceFailedError",
-            "TransportError",
-            "CancelledError",
-        } <= outcomes.keys()
+        assert outcomes["answered"]
+        assert FAILURES & outcomes.keys()
+        assert calls < MANY or outcomes.keys() >= FAILURES
         last = server.arrivals[before:]
         assert len(last) == CONNECTIONS
         assert max(request.at for request in last) < min(request.ended_at or 0.0 for request in last), (

@@ -72,7 +72,7 @@ def test_the_readiness_route_is_found(
 def test_the_last_response_is_noted(tmp_path: Path, statuses: dict[str, int], needs: str, noted: str) -> None:
     server = Server(tmp_path)
     with service(statuses, needs) as url, pytest.raises(Tier0Error, match="did not return 200"):
-        users_probe(server, Deployment(url))(url, 0.5)
+        users_probe(server, Deployment(url))(url, 1.5)
 
     assert server._last_response.startswith(noted)
 

@@ -23,6 +23,7 @@ X = RNG.normal(size=(120, 3))
 Y = np.where(X[:, 0] + X[:, 1] > 0, "yes", "no")
 
 
+@pytest.mark.slow
 def test_a_forest_with_many_threads_has_the_same_golden_rows_every_time() -> None:
     model = RandomForestClassifier(n_estimators=60, n_jobs=4, min_samples_leaf=3, random_state=0).fit(X, Y)
 

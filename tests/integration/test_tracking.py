@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tier0.core.errors import Tier0Error
+from tier0.pipeline.evaluation import Predictions, evaluate
 from tier0.pipeline.tracking import Tracking
 from tier0.pipeline.training import Training
 from tier0.serving.workspace import Workspace
 
 FEATURES = np.random.default_rng(3).normal(size=(40, 2))
 MODEL = LogisticRegression().fit(FEATURES, FEATURES[:, 0] > 0)
-PARAMETERS = {
+PARAMETERS: dict[str, Any] = {
     "algorithm": "LogisticRegression",
     "dataset": "patients",
     "target": "y",
@@ -47,13 +48,18 @@ TRAINING = Training(
     metric=None,
     trials=1,
     threshold=0.5,
-    metrics={"auc_roc": 0.75},
-    spread={"auc_roc": 0.1},
     minority=True,
     rows={"train": 40},
     examples=FEATURES,
     names=["a", "b"],
     seed=7,
+    evaluation=replace(
+        evaluate(
+            Predictions(FEATURES[:, 0] > 0, MODEL.predict(FEATURES), None, MODEL.classes_, minority=True), 7
+        ),
+        metrics={"auc_roc": 0.75},
+        spread={"auc_roc": 0.1},
+    ),
     **PARAMETERS,
 )
 READ = """
@@ -230,7 +236,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
 
     for name in ("model.pkl", "report.md"):
         (tmp / name).write_bytes(content)
-    order = {"model": str(tmp / "model.pkl"), "params": PARAMETERS, "metrics": TRAINING.metrics}
+    order = {"model": str(tmp / "model.pkl"), "tags": {}, "params": PARAMETERS, "metrics": TRAINING.metrics}
     variables = {
         "MLFLOW_RUN_ID": foreign,
         "MLFLOW_EXPERIMENT_NAME": "mine",
@@ -241,7 +247,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
     }
     given = {
         "uri": uri,
-        "order": {**order, "requirements": ["scikit-learn"]},
+        "order": {**order, "evaluation": {}, "requirements": ["scikit-learn"]},
         "variables": variables,
         "added": {
             "run_id": runs["second"][1],

@@ -25,7 +25,8 @@ from tier0.runs.context import RunContext
 from tier0.runs.plan import make_plan
 from tier0.runs.record import STATE_FIELDS, Record
 from tier0.runs.session import Session
-from tier0.serving.entry import DESCRIPTION_FILE, MODEL_FILE, Entry, describe, link_entry
+from tier0.serving.entry import DESCRIPTION_FILE, Entry, describe, link_entry
+from tier0.serving.formats import pickled
 from tier0.serving.workspace import Workspace
 
 OTHER = 54321
@@ -122,7 +123,7 @@ class StoreEntry(Loader):
         super().__init__(tmp_path)
         self.store = tmp_path / "store"
         self.folder = self.store / "models" / "m" / "v1"
-        self.file = self.folder / MODEL_FILE
+        self.file = self.folder / pickled.FILE
 
     def prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -122,20 +122,23 @@ def test_pytest_verifies_by_url(project: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["golden", "json:loads", "rows.csv"], ["run", "--step", "1"], ["serve", "m:1"], ["build", "m:1"]],
+    ("extra", "arguments"),
+    [
+        ("service", ["golden", "json:loads", "rows.csv"]),
+        ("pipeline", ["run", "--step", "1"]),
+        ("service", ["serve", "m:1"]),
+        ("pipeline", ["serve", "--all"]),
+        ("service", ["build", "m:1"]),
+    ],
 )
-def test_a_command_that_needs_an_extra_names_it(project: Path, arguments: list[str]) -> None:
+def test_a_command_that_needs_an_extra_names_it(project: Path, extra: str, arguments: list[str]) -> None:
     (project / "rows.csv").write_text("a\n1\n", encoding="utf-8")
 
     done = blocked(project, "-m", "tier0.cli", *arguments)
 
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert (
-        "which is not installed: pip install 'pytest-tier0[" in done.stderr
-        or "no model 'm:1' in " in done.stderr
-    )
+    assert f"which is not installed: pip install 'pytest-tier0[{extra}]'\n" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_training_names_the_extra_once(project: Path) -> None:
@@ -143,7 +146,26 @@ def test_training_names_the_extra_once(project: Path) -> None:
 
     assert done.returncode == 2
     assert "2 skipped, 1 error" in done.stdout, done.stdout
-    assert "which is not installed: pip install 'pytest-tier0[" in done.stdout
+    assert "which is not installed: pip install 'pytest-tier0[pipeline]'" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "errors.py" not in done.stdout
+
+
+def test_a_public_name_that_needs_an_extra_names_it(project: Path) -> None:
+    done = blocked(project, "-c", "import tier0; tier0.golden_rows")
+
+    assert done.stderr.rstrip().endswith("not installed: pip install 'pytest-tier0[service]'")
+
+
+def test_starting_a_service_names_the_extra_before_any_process(project: Path) -> None:
+    (project / "service.py").write_text("", encoding="utf-8")
+    service = ["--tier0-service", "service.py:Service", "--tier0-golden", "golden.json"]
+
+    done = blocked(project, *PYTEST, "--pyargs", "tier0.suite", "-m", "tier0_bentoml", *service)
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "which is not installed: pip install 'pytest-tier0[service]'" in done.stdout
+    assert "tier0: starting " not in done.stdout
 
 
 @pytest.mark.slow
@@ -159,6 +181,8 @@ def test_a_bare_environment_verifies_by_url(
     python = str(place / "venv" / "bin" / "python")
     (wheel,) = place.glob("*.whl")
     subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    megabytes = sum(path.lstat().st_size for path in (place / "venv").rglob("*")) / 1e6
+    assert megabytes <= 160
     (project / "sitecustomize.py").unlink()
     environment = {
         name: value
@@ -185,3 +209,15 @@ def test_a_bare_environment_verifies_by_url(
             [python, *arguments], cwd=project, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("extra", "at_most"), [("", 32), ("[service]", 100)])
+def test_a_lean_install_is_of_few_packages(tmp_path: Path, extra: str, at_most: int) -> None:
+    report = tmp_path / "report.json"
+    install = ["install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report)]
+
+    subprocess.run([sys.executable, "-m", "pip", *install, f"{ROOT}{extra}"], check=True)
+
+    packages = json.loads(report.read_text(encoding="utf-8"))["install"]
+    assert len(packages) <= at_most, sorted(package["metadata"]["name"] for package in packages)

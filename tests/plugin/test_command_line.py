@@ -290,3 +290,19 @@ def test_completion_can_be_shown(home: Path) -> None:
     assert "complete -o default -F _tier0_completion tier0" in run_in_bash(
         home, "tier0 --show-completion\ntrue\n"
     )
+
+
+def test_a_reader_of_the_help_may_stop_early() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tier0", "verify", "--help"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        check=False,
+    )
+    os.close(writing)
+
+    assert (done.returncode, done.stderr) == (2, b"")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,6 +25,25 @@ def test_the_licence_is_in(tmp_path: Path, target: str) -> None:
     (built,) = tmp_path.iterdir()
 
     assert licence_in(built) == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_description_can_be_read_without_the_repository(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+    )
+    (built,) = tmp_path.iterdir()
+    with zipfile.ZipFile(built) as wheel:
+        (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+        description = wheel.read(name).decode()
+
+    links = re.findall(r"\]\(([^)]+)\)", description)
+
+    assert {urlsplit(link).scheme for link in links} == {"https"}
+    ours = [urlsplit(link).path.split("/main/")[1] for link in links if "/tier0/" in link]
+    assert {"docs/images/caught.svg", "docs/tutorial.md", "LICENSE"} <= set(ours)
+    assert all((ROOT / path).exists() for path in ours)
 
 
 def licence_in(built: Path) -> bytes:

@@ -65,6 +65,7 @@ def test_a_service_of_ones_own_is_started_judged_and_stopped(project: Run) -> No
     assert not project.left()
 
 
+@pytest.mark.slow
 def test_a_service_that_runs_is_judged_and_left_running(project: Run) -> None:
     with Deployment.from_service(
         f"{project.folder}/services/tiny.py:Tiny", store=project.folder / "home"
@@ -90,6 +91,7 @@ def test_a_service_that_runs_is_judged_and_left_running(project: Run) -> None:
     assert "3 passed" in project.output
 
 
+@pytest.mark.slow
 def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
     GoldenRows(["a", "b"], ROWS, [a + b for a, b in ROWS], None, []).write(project.folder / "golden.json")
     asked = options(
@@ -99,13 +101,12 @@ def test_a_service_that_answers_otherwise_fails_by_name(project: Run) -> None:
     status = project.finish(*asked, env={"PYTHONPATH": str(TINY.parents[3] / "src")})
 
     assert status == 1
-    assert (
-        "parity.golden_rows: served predictions differ from the trained model: "
-        "row 0: predictions: expected 3.0, got -1.0" in project.output
-    )
-    assert "Reproduce with: curl -sS http://127.0.0.1:" in project.output
-    assert "tier0: end of " in project.output
-    assert "Service Tiny initialized" in project.output, "the server's log stands beside the failure"
+    assert "1. Wrong predictions (critical, parity.golden_rows)" in project.output
+    assert "served predictions: 3 of 3 rows differ by at most" in project.output
+    assert "row 0: prediction: expected 3, got -1" in project.output
+    assert "start the service: cd " in project.output
+    assert "reproduce with: curl -sS http://127.0.0.1:" in project.output
+    assert "= FAILURES =" not in project.output, "the cause tells it"
     kept = next(path for path in project.tmp.glob("tier0-*"))
     assert str(kept) in project.output
     assert list(kept.rglob("*.log"))

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,14 +105,12 @@ def test_nothing_is_left_after_sigkill_of_the_test_process_and_the_servers_guard
 @pytest.mark.parametrize(
     "moment", [pytest.param("the worker imports", marks=pytest.mark.slow), "the model is served"]
 )
-def test_ctrl_c_tears_down_within_three_seconds(run: Run, moment: str) -> None:
+def test_ctrl_c_tears_down(run: Run, moment: str) -> None:
     process = start_until(run, moment)
-    start = time.monotonic()
 
     process.send_signal(signal.SIGINT)
-    status = process.wait(10)
+    status = process.wait(10)  # three seconds on a machine with nothing else to do: benchmarks/stop.py
 
-    assert time.monotonic() - start < 3, run.output
     assert status == pytest.ExitCode.INTERRUPTED, run.output
     assert run.left() == []
 
@@ -127,6 +124,7 @@ def test_ctrl_c_in_code_that_is_executed_from_text_ends_with_pytests_status(run:
     assert run.finish(*FAST) == pytest.ExitCode.INTERRUPTED, run.output
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_nothing(run: Run) -> None:
     process = start_until(run, "the model is served")
 
@@ -153,6 +151,7 @@ def test_a_timeout_of_a_test_leaves_nothing(run: Run, method: str) -> None:
     run.assert_gone_within(1.0)
 
 
+@pytest.mark.slow
 def test_a_failing_fixture_leaves_nothing_and_shows_the_log(run: Run) -> None:
     code = """
 import pytest
@@ -187,7 +186,7 @@ def test_keep_keeps_the_folder_and_says_where(run: Run) -> None:
     assert str(kept) in run.output
     assert list(kept.glob("m*/mlflow.db"))
     assert list(kept.glob("s*/server.log"))
-    assert run.processes() == []
+    assert run.processes_after(5) == []
 
 
 @pytest.fixture(scope="module")

@@ -78,6 +78,7 @@ def test_same_seed_same_model_and_another_seed_another(job: Run) -> None:
     assert results[0] != results[2]
 
 
+@pytest.mark.slow
 def test_two_workers_train_once_and_serve_each_their_own(job: Run) -> None:
     assert job.finish(*FAST, "-n", "2") == 0, job.output
 
@@ -151,15 +152,16 @@ def test_data_of_ones_own_with_text_labels_and_groups(job: Run, suffix: str) -> 
     assert facts(job)[0]["classes"] == ["no", "yes"]
 
 
+@pytest.mark.slow
 def test_a_useless_model_fails_with_the_numbers(job: Run) -> None:
     file = job.folder / "nothing_to_learn.csv"
-    pd.DataFrame({"x": [1.0] * 400, "y": [0, 1] * 200}).to_csv(file, index=False)
+    pd.DataFrame({"x": [1.0, 1.0, 2.0, 2.0] * 100, "y": [0, 1] * 200}).to_csv(file, index=False)
 
     assert (
         job.finish(*FAST, "--tier0-dataset", str(file), "--tier0-target", "y") == pytest.ExitCode.TESTS_FAILED
     )
 
-    assert "auc_roc is 0.500" in job.output
+    assert re.search(r"auc_roc is 0\.\d+, but 0\.500 ± 0\.\d+ by chance on 60 test rows", job.output)
 
 
 @pytest.mark.slow
@@ -223,6 +225,7 @@ def test_stores_of_ones_own_keep_the_model_and_the_default_one_is_not_touched(jo
     assert "MLFLOW_RUN_ID" in job.output
 
 
+@pytest.mark.slow
 def test_an_mlflow_store_that_cannot_be_used_is_reported_before_the_training(job: Run) -> None:
     assert job.finish(*FAST, env={"MLFLOW_TRACKING_URI": "sqlite:////dev/null/no.db"}) != 0
 
@@ -283,6 +286,7 @@ def test_a_run_without_pytest_asyncio_works(job: Run) -> None:
     assert job.finish(*FAST, "-p", "no:asyncio") == 0, job.output
 
 
+@pytest.mark.slow
 def test_the_suite_runs_in_an_empty_project_on_any_data(run: Run) -> None:
     status = run.finish(
         "--pyargs", "tier0.suite", "-m", "tier0_bentoml", "-v", *FAST, "--tier0-dataset", "wine"
@@ -292,7 +296,7 @@ def test_the_suite_runs_in_an_empty_project_on_any_data(run: Run) -> None:
     assert "test_serving[parity.golden_rows] PASSED" in run.output
     passed, skipped = map(int, re.search(r"(\d+) passed, (\d+) skipped", run.output).groups())  # type: ignore[union-attr]  # or it fails
     assert passed + skipped == len(CATALOGUE)
-    assert skipped <= 10, run.output
+    assert skipped <= 11, run.output
     assert run.left() == []
 
 

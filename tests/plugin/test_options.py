@@ -102,8 +102,8 @@ def test_loading_the_plugin_imports_the_standard_library_and_pytest_only() -> No
 
     own = {name for name in loaded if name.partition(".")[0] == "tier0"}
     names = (
-        "catalogue", "display", "errors", "event_log", "fields", "interruption", "named_file", "secrets",
-        "setting_parsers", "settings",
+        "catalogue", "display", "errors", "event_log", "fields", "interruption", "named_file",
+        "near_names", "protocols", "secrets", "setting_parsers", "settings",
     )  # fmt: skip
     core = {f"tier0.core.{name}" for name in names}
     plugin = {f"tier0.pytest_{name}" for name in ("client_fixture", "plugin", "recorder", "settings")}
@@ -158,6 +158,6 @@ def test_public_names_are_there() -> None:
     import tier0
 
     for name in tier0.__all__:
-        assert getattr(tier0, name).__name__ == name
+        assert getattr(tier0, name).__name__ == {"ModelClient": "BentoMLClient"}.get(name, name)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         tier0.nothing  # noqa: B018

@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 import tier0
 from tests.support.pytest_run import Run
+from tests.support.scripted_service import GOLDEN, ROUTE, service, wrong
 from tier0.checks.serving.harness.sender import UnansweredError
 from tier0.cli import app
 from tier0.contract.contract import ContractError
@@ -33,20 +34,11 @@ from tier0.core.errors import Tier0Error, UnknownCheckError
 from tier0.core.verdict import EXIT_STATUS, InconclusiveError
 from tier0.faults import FaultServer, Reply
 from tier0.faults.log import Arrival
-from tier0.golden.rows import GoldenRows
+from tier0.pytest_recorder import MAX_NAMED
+from tier0.report.terminal import MAX_LINES
 from tier0.runs.deployment import Deployment
 from tier0.runs.examination import Examination, close_examinations, examination_of
 
-GOLDEN = GoldenRows(["a", "b"], [[1.0, 30.0], [2.0, 5.0], [3.0, 1.0]], [0, 1, 0], None, [0, 1])
-LABELS = {1.0: 0, 2.0: 1, 3.0: 0}
-NUMBERS = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
-ROUTE: dict[str, Any] = {
-    "name": "predict",
-    "route": "/predict",
-    "batchable": False,
-    "input": {"type": "object", "properties": {"features": NUMBERS}},
-    "output": {"type": "object", "properties": {"predictions": {"type": "array"}}},
-}
 SUITE = ["--pyargs", "tier0.suite", "-m", "tier0_bentoml"]
 OWN = """
 import pytest
@@ -59,37 +51,10 @@ def test_serving(tier0_deployment, check):
 """
 
 
-def service(
-    *,
-    status: int = 200,
-    labels: Callable[[float], int] = LABELS.__getitem__,
-    routes: tuple[dict[str, Any], ...] = (ROUTE,),
-) -> Callable[[Arrival], Reply]:
-    """A small service: its schema, its health, and a prediction for each row."""
-
-    def answer(arrival: Arrival) -> Reply:
-        if arrival.path == "/schema.json":
-            return Reply(body={"name": "x", "type": "service", "routes": list(routes)})
-        if arrival.path in {"/readyz", "/livez"}:
-            return Reply(body={"status": "ok"})
-        if arrival.path != "/predict" or arrival.method != "POST":
-            return Reply(404)
-        if status != 200:
-            return Reply(status, {"error": "x"})
-        try:
-            return Reply(
-                body={"predictions": [labels(row[0]) for row in json.loads(arrival.body)["features"]]}
-            )
-        except (ValueError, KeyError, TypeError, IndexError):
-            return Reply(422)
-
-    return answer
-
-
 SERVICES: dict[str, tuple[Callable[[Arrival], Reply] | None, bool, str]] = {
     "healthy": (service(), True, "pass"),
     "answers 500": (service(status=500), True, "fail"),
-    "wrong labels": (service(labels=lambda first: 1 - LABELS[first]), True, "fail"),
+    "wrong labels": (wrong, True, "fail"),
     "no golden rows": (service(), False, "inconclusive"),
     "nothing answers": (None, True, "inconclusive"),
     "contract unclear": (
@@ -171,12 +136,32 @@ DOORS = {
 }
 
 
+def test_failures_of_checks_are_told_once_and_other_failures_by_pytest(run: Run) -> None:
+    GOLDEN.write(run.folder / "golden.json")
+    other = "\n\ndef test_other():\n    assert 'mine' == 'yours'\n"
+    (run.folder / "test_own.py").write_text(OWN + other, encoding="utf-8")
+    plugins = ["-p", "tier0.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    with FaultServer(wrong) as server:
+        options = ["--tier0-url", server.url, "--tier0-golden", "golden.json"]
+        environment = {"PYTHONPATH": str(Path(tier0.__file__).parents[1])}
+        status = run.finish("test_own.py", *plugins, *options, env=environment)
+
+    assert status == 1
+    failures = run.output.partition("= FAILURES =")[2].partition("= tier0 =")[0]
+    assert "assert 'mine' == 'yours'" in failures
+    assert "test_serving" not in failures
+    assert run.output.count("Wrong predictions (critical, parity.golden_rows)") == 1
+    failed = [line for line in run.output.splitlines() if line.startswith("FAILED ")]
+    assert len(failed) == MAX_NAMED + 1
+    counted = re.search(r"= (\d+) failed", run.output)
+    assert counted is not None
+    assert int(counted[1]) > len(failed), "pytest counts all of them"
+    assert len(run.output.splitlines()) - len(failures.splitlines()) <= MAX_LINES
+
+
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[] if name in {"healthy", "wrong labels"} else pytest.mark.slow)
-        for name in SERVICES
-    ],
+    [pytest.param(name, marks=[] if name == "wrong labels" else pytest.mark.slow) for name in SERVICES],
 )
 def test_every_door_comes_to_the_same_verdict_with_the_same_requests(
     name: str, run: Run, tmp_path: Path
@@ -390,7 +375,7 @@ def test_a_service_that_requires_credentials_is_told_apart(
     assert "--contract" not in told
 
 
-def test_ctrl_c_ends_at_once_and_leaves_no_report(tmp_path: Path) -> None:
+def test_ctrl_c_ends_at_once_and_the_report_says_so(tmp_path: Path) -> None:
     GOLDEN.write(tmp_path / "golden.json")
     report = tmp_path / "verdict.json"
     report.write_text('{"verdict": "pass"}', encoding="utf-8")
@@ -411,17 +396,17 @@ def test_ctrl_c_ends_at_once_and_leaves_no_report(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
 
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     assert process.returncode == 130
-    assert not report.exists()
+    document = json.loads(report.read_text(encoding="utf-8"))
+    assert (document["verdict"], document["cut_short"]) == ("inconclusive", "was interrupted")
+    assert document["target"]["url"] == hanging.url
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["http://127.0.0.1:9"],
         [],
-        ["no url"],
         ["http://127.0.0.1:9", "--groups", "party"],
         ["http://127.0.0.1:9", "--golden", "nowhere.json"],
     ],
@@ -434,6 +419,19 @@ def test_an_older_report_is_never_taken_for_this_runs(tmp_path: Path, arguments:
 
     assert done.exit_code == 2
     assert not report.exists()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "no url"])
+def test_a_service_that_cannot_be_asked_has_a_report_of_this_run(tmp_path: Path, url: str) -> None:
+    report = tmp_path / "verdict.json"
+    report.write_text('{"verdict": "pass"}', encoding="utf-8")
+
+    done = CliRunner().invoke(app, ["verify", url, "--json", str(report)])
+
+    assert done.exit_code == 2
+    document = json.loads(report.read_text(encoding="utf-8"))
+    assert (document["verdict"], document["checks"]) == ("inconclusive", [])
+    assert document["problems"][0]["message"] in done.output.replace("tier0: ", "")
 
 
 IN_A_BODY = """
@@ -467,6 +465,7 @@ def test_no_response_is_an_error_in_the_body_of_a_test_too(run: Run, *, holds: b
     assert ("1 failed" in run.output) is not holds
 
 
+@pytest.mark.slow
 def test_a_check_without_a_response_is_an_error_of_its_test(run: Run, server: FaultServer) -> None:
     right = service()
     server.script = lambda arrival: Reply.broken("reset") if arrival.method == "POST" else right(arrival)
@@ -488,6 +487,7 @@ def test_a_check_without_a_response_is_an_error_of_its_test(run: Run, server: Fa
     assert not re.search(r"\d+ failed", run.output)
 
 
+@pytest.mark.slow
 def test_bad_usage_of_pytest_leaves_no_older_report(run: Run) -> None:
     report = run.folder / "report.json"
     report.write_text('{"verdict": "pass"}', encoding="utf-8")
@@ -531,6 +531,7 @@ def test_an_unknown_group_or_check_is_refused_everywhere(groups: list[str]) -> N
             refuse()
 
 
+@pytest.mark.slow
 def test_an_unknown_group_is_an_error_at_collection(run: Run) -> None:
     (run.folder / "test_it.py").write_text(
         OWN.replace("parametrize_with_checks()", 'parametrize_with_checks(groups=["party"])'),

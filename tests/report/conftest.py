@@ -25,6 +25,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reported]:
             "golden.json",
             "--tier0-groups",
             GROUPS,
+            "--tier0-startup-timeout",
+            "120",
         ]
         secret = ["--tier0-header", "Authorization: Bearer planted-bearer-token", "--tier0-disturb", "load"]
         runs[name] = report(folder, "--pyargs", "tier0.suite", "-m", "tier0_bentoml", *judged, *secret)

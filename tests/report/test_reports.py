@@ -14,7 +14,6 @@ import jsonschema
 import pytest
 
 from tests.support.reporting_run import CASES, PLANTED, SECRETS, Reported, report
-from tier0.checks.serving.parity import PREPROCESSING
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.verdict import CheckResult, Verdict
 
@@ -55,8 +54,12 @@ def test_what_fails_comes_with_all_that_is_needed_to_act(reported: dict[str, Rep
     parity = problems["parity.golden_rows"]
     assert "6 of 18 rows differ" in parity["message"]
     assert parity["evidence"]["expected"] == -parity["evidence"]["got"]
-    assert parity["causes"] == PREPROCESSING
+    assert parity["causes"][0].startswith("the transformation of the target, or its inverse, is missing")
     assert parity["reproduce"].startswith("curl -sS http://127.0.0.1:")
+    assert ' -H "Authorization: $AUTHORIZATION"' in parity["reproduce"], "its value is not shown"
+    port = parity["reproduce"].partition("127.0.0.1:")[2].partition("/")[0]
+    folder = reported["fails"].folder
+    assert document["target"]["start"] == f"cd {folder} && bentoml serve services:Wrong --port {port}"
     assert "POST,path=/predict" in parity["log"], "what the server's log says around that moment"
     assert next(row["row"] for row in document["parity"]["worst"]) == 15, (
         "the row with the largest difference is the first"
@@ -64,9 +67,33 @@ def test_what_fails_comes_with_all_that_is_needed_to_act(reported: dict[str, Rep
     assert len(document["parity"]["expected"]) == 18
 
 
+def test_failures_are_folded_into_causes_the_worst_first(reported: dict[str, Reported]) -> None:
+    document = reported["fails"].document
+    causes = {cause["check"]: cause for cause in document["causes"]}
+
+    assert list(causes) == [
+        "identity.expected_model",
+        "parity.golden_rows",
+        "contract.refuses_text_for_number",
+    ]
+    assert [cause["severity"] for cause in causes.values()] == ["critical", "critical", "major"]
+    explained = [other["check"] for cause in causes.values() for other in cause["explains"]]
+    failed = [check["id"] for check in document["checks"] if check["status"] == "fail"]
+    assert sorted([*causes, *explained]) == sorted(failed)
+    remedy = causes["parity.golden_rows"]["causes"][0].rpartition(": ")[2]
+    assert causes["parity.golden_rows"]["next_step"] == remedy
+    assert document["sentence"].startswith("Failed: identity.expected_model: ")
+    assert "2 more causes" in document["sentence"]
+
+
 def test_fifty_tests_that_cannot_begin_have_one_problem(reported: dict[str, Reported]) -> None:
     document = reported["never"].document
     (problem,) = document["problems"]
+    (cause,) = document["causes"]
+    assert cause["title"] == "Server not started"
+    assert cause["message"].startswith("the server did not become ready: RuntimeError: <b>no weights</b>")
+    assert len(cause["skipped"]) == len(document["checks"]) - 1
+    assert document["target"]["start"].endswith(" && bentoml serve services:NeverReady --port 3000")
 
     assert problem["tests"] == 1
     assert [check["status"] for check in document["checks"]] == ["error"] + ["not_judged"] * (

@@ -28,11 +28,11 @@ from tier0.runs.examination import Examination
 pytestmark = [pytest.mark.server, pytest.mark.timeout(200)]
 HERE = Path(__file__).parent
 GROUPS = ["health", "identity", "contract", "parity"]
-SAMPLE = {"Predict", "WithHealth"}
+SAMPLE = {"WithHealth"}
 """Services of few routes that `make test` starts; `make test-all` starts all."""
 
 
-EACH = 5
+EACH = 8
 """One route of so many is asked by `make test`; `make test-all` asks all."""
 
 

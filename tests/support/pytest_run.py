@@ -10,12 +10,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 from tests.support import QUIET
 
 FAST = [*QUIET, "--tier0-algorithms", "linear", "--tier0-hpo-trials", "1"]
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -92,14 +94,23 @@ class Run:
 
     def gone_within(self, seconds: float) -> list[str]:
         """Wait until nothing is left, and return what is."""
-        deadline = time.monotonic() + seconds
-        while (left := self.left()) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return left
+        return _found_after(self.left, seconds)
+
+    def processes_after(self, seconds: float) -> list[psutil.Process]:
+        """Wait until no process of the run is left, and return those that are."""
+        return _found_after(self.processes, seconds)
 
     def assert_gone_within(self, seconds: float) -> None:
         left = self.gone_within(seconds)
         assert not left, left
+
+
+def _found_after(find: Callable[[], list[Found]], seconds: float) -> list[Found]:
+    """Wait until nothing is found, and return what is."""
+    deadline = time.monotonic() + seconds
+    while (found := find()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
 
 
 def _command(process: psutil.Process) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +23,10 @@ from tests.support.snippets import Block, Command
 from tier0.serving.processes import start_guard
 
 PORTS = re.compile(r"\b300[0-9]\b")
-SERVES = re.compile(r"(env \S+ )?(tier0|bentoml) serve ")
+SERVES = re.compile(r"(env (\S+=\S+ )+)?(\S+/)?((tier0|bentoml|mlflow models) serve|mlserver start|uvicorn) ")
+PORT = re.compile(r"(?:--port |-p |HTTP_PORT=)(\d+)")
+READY = ("/readyz", "/healthz", "/ping", "/v2/health/ready")
+"""Routes, of which one of each server returns 200 when it is ready."""
 READY_WITHIN = 180.0
 COMMAND_WITHIN = 600.0
 RUN_SESSION = """
@@ -153,13 +157,9 @@ class Reader:
         )  # nothing is left, also where this test is killed
         self._services.callback(guard.wait)
         self._services.callback(guard.terminate)
-        port = re.search(r"--port (\d+)", command)
+        port = None if "tier0 serve" in command else PORT.search(command)
         deadline = time.monotonic() + READY_WITHIN
-        while not (
-            is_ready(port[1])
-            if "bentoml serve" in command and port
-            else "Ctrl-C stops" in log.read_text(encoding="utf-8")
-        ):
+        while not (is_ready(port[1]) if port else "Ctrl-C stops" in log.read_text(encoding="utf-8")):
             assert guard.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")  # noqa: PT018
             time.sleep(0.05)
         return log.read_text(encoding="utf-8")
@@ -167,8 +167,12 @@ class Reader:
 
 def is_ready(port: str) -> bool:
     """Whether a service on loopback says so."""
-    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-        return bool(answer.status == 200)
+    for route in READY:
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{route}", timeout=5) as answer,
+        ):
+            return bool(answer.status == 200)
     return False
 
 

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from tier0.checks.serving.contract import _is_distribution
 from tier0.checks.serving.harness.sender import Sender
 from tier0.checks.serving.harness.target import Target
 from tier0.checks.serving.identity import expected_model
 from tier0.contract.answers import FoundParts, find_parts
 from tier0.contract.contract import PREDICTED, Contract
-from tier0.contract.meanings import is_rounded
+from tier0.contract.meanings import adds_up, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
 from tier0.contract.response import MAX_PATHS, columns_in, is_refusal
 from tier0.core.verdict import CheckFailedError
@@ -626,3 +627,17 @@ def test_a_response_of_any_width_is_searched_up_to_a_limit(values: Any, *, one_r
     columns = columns_in([values] if one_row else [[values, values]], 2, one_row=one_row)
 
     assert MAX_PATHS - 1 <= len(columns) <= MAX_PATHS
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([0.25, 0.75], True),
+        ([-1.1920928955078125e-07, 1.0000001192092896], True),  # summed in float32
+        ([-0.01, 1.01], False),
+        ([0.4, 0.4], False),
+    ],
+)
+def test_probabilities_may_exceed_their_limits_by_rounding_only(row: list[float], expected: bool) -> None:  # noqa: FBT001
+    assert adds_up(row) is expected
+    assert _is_distribution(row, classes=2) is expected

@@ -7,7 +7,7 @@ from typing import Any
 from syrupy.assertion import SnapshotAssertion
 
 from tier0.checks.client.harness.call import Call
-from tier0.checks.client.harness.timeline import AROUND_A_STATE, timeline
+from tier0.checks.client.harness.timeline import AROUND_A_STATE, MAX_DRAWN, spans, timeline
 from tier0.core.declaration import Declaration
 from tier0.faults import Arrival, LogEntry
 
@@ -61,3 +61,33 @@ def test_every_end_of_a_request_and_every_connection_has_a_line(snapshot: Snapsh
     ]
 
     assert timeline(noted, [], [], Declaration()) == snapshot
+
+
+def test_calls_requests_and_the_circuit_are_spans_from_the_first_moment() -> None:
+    arrivals = [
+        Arrival(0, 10.0, 1, "POST", "/predict", {}, b"", 503, 10.1, "answered"),
+        Arrival(1, 10.2, 1, "POST", "/predict", {}, b"", None, 10.3, "given up"),
+        Arrival(2, 10.4, 1, "POST", "/predict", {}, b"", 200, 10.5, "answered"),
+        Arrival(3, 10.6, 1, "POST", "/predict", {}, b""),
+    ]
+    calls = [Call(10.0, 10.5, answer=1), Call(10.6, 10.7, error=ValueError("no"))]
+
+    drawn = spans(arrivals, calls, Declaration(threshold=1, reset=0.2))
+
+    assert [(span["lane"], span["name"], span["start"], span["end"], span["status"]) for span in drawn] == [
+        ("circuit", "the circuit must be open now", 0.1, 0.3, ""),
+        ("circuit", "a probe may be sent now", 0.3, 0.7, ""),
+        ("calls", "call 1: returned", 0.0, 0.5, "pass"),
+        ("calls", "call 2: no request was sent, ValueError: no", 0.6, 0.7, "fail"),
+        ("requests", "request 1: status 503", 0.0, 0.1, "fail"),
+        ("requests", "request 2: the client disconnected", 0.2, 0.3, "not_judged"),
+        ("requests", "request 3: status 200", 0.4, 0.5, "pass"),
+        ("requests", "request 4: no response", 0.6, 0.7, "not_judged"),
+    ]
+
+
+def test_few_calls_are_drawn_and_none_without_any() -> None:
+    many = [Call(number / 100, number / 100 + 0.001) for number in range(1, 200)]
+
+    assert len(spans([], many, Declaration())) == MAX_DRAWN
+    assert spans([], [], Declaration()) == []

@@ -165,11 +165,54 @@ def test_a_mismatch_says_where_the_row_comes_from_and_how_many_differ() -> None:
     mismatch = golden.compare({"predictions": [1.0, 2.5]})
 
     assert mismatch is not None
-    assert str(mismatch) == "row 1 (age missing): predictions: expected 2.0, got 2.5 (1 of 2 rows differ)"
+    assert str(mismatch) == "row 1 (age missing): prediction: expected 2, got 2.5 (1 of 2 rows differs)"
     assert (
         mismatch.describe(lambda _: "…")
-        == "row 1 (age missing): predictions: expected …, got … (1 of 2 rows differ)"
+        == "row 1 (age missing): prediction: expected …, got … (1 of 2 rows differs)"
     )
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "shown"),
+    [
+        (0.123456789, 0.123456768, "prediction: expected 0.12345679, got 0.12345677"),
+        (0.1, math.nextafter(0.1, 1.0), "prediction: expected 0.10000000000000001, got 0.10000000000000002"),
+        (2**53 + 1, float(2**53), "prediction: expected 9007199254740993, got 9007199254740992.0"),
+        (1.0, True, "prediction: expected the number 1.0, got the boolean True"),
+        ("1", 1, "prediction: expected the text '1', got the number 1"),
+        (0.5, [0.5], "prediction: expected 0.5, got [0.5] (a list of one number)"),
+        ([0.5], 0.5, "prediction: expected [0.5] (a list of one number), got 0.5"),
+        ([0.5], [0.25], "prediction of output 0: expected 0.5, got 0.25"),
+        ([0.5, 0.1], [0.5, 0.1000001], "prediction of output 1: expected 0.1, got 0.1000001"),
+        ([[0.5, 0.5], [1.0]], [[0.5, 0.4], [1.0]], "prediction 1 of output 0: expected 0.5, got 0.4"),
+        (None, 0.0, "prediction: expected null, got 0.0"),
+        (2.5, math.nan, "prediction: expected 2.5, got NaN"),
+        ({"a": 1.0}, {"a": 2.0}, "prediction.a: expected 1, got 2"),
+    ],
+)
+def test_two_different_values_are_two_different_texts(expected: Any, got: Any, shown: str) -> None:
+    golden = GoldenRows(["x"], [[1.0]], [expected], None, [])
+
+    assert str(golden.compare({"predictions": [got]})) == shown
+
+
+@pytest.mark.parametrize(
+    ("outputs", "shown"),
+    [
+        ({"predictions": "a"}, "predictions: expected a list of 3, one for each row, got 'a'"),
+        ({"predictions": None}, "predictions: expected a list of 3, one for each row, got none"),
+        ({"predictions": ["a"]}, "predictions: expected 3 values, got 1 value"),
+        ({"intervals": [[0, 1]] * 3}, "intervals: expected none, got a list of 3"),
+        ({"probabilities": [[0.5, 0.25, 0.25], [0.1, 0.6, 0.3], [0, 0.5, 0.5]]},
+         "row 1 (synthetic): probability of b: expected 0.7, got 0.6"),
+    ],
+)  # fmt: skip
+def test_a_part_of_another_form_is_described(outputs: dict[str, Any], shown: str) -> None:
+    served = {"predictions": THREE.predictions, "probabilities": THREE.probabilities, **outputs}
+
+    mismatch = THREE.compare(served)
+    assert mismatch is not None
+    assert mismatch.describe_row() == shown
 
 
 @pytest.mark.parametrize("where", [HERE_TOGETHER, HERE_OTHERWISE, ELSEWHERE])
@@ -182,7 +225,7 @@ def test_every_part_has_its_tolerance_where_a_user_allows_nothing(where: dict[st
 def test_the_mismatch_of_a_single_row_does_not_count_rows() -> None:
     golden = GoldenRows(["x"], [[1.0]], [1.0], None, [])
 
-    assert str(golden.compare({"predictions": [2.0]})) == "predictions: expected 1.0, got 2.0"
+    assert str(golden.compare({"predictions": [2.0]})) == "prediction: expected 1, got 2"
 
 
 def test_differences_are_between_floats_only() -> None:
@@ -317,8 +360,8 @@ def test_labels_have_no_chart() -> None:
 @pytest.mark.parametrize(
     ("outputs", "mismatch"),
     [
-        ({"predictions": "a"}, Mismatch(0, "predictions", "a", "a", 3, 3)),
-        ({"predictions": ["a"]}, Mismatch(0, "predictions", "3 values", "1 values", 3, 3)),
+        ({"predictions": "a"}, Mismatch(0, "predictions", "a list of 3, one for each row", "a", 3, 3)),
+        ({"predictions": ["a"]}, Mismatch(0, "predictions", "3 values", "1 value", 3, 3)),
         ({"predictions": ["a", "b", "a"]}, Mismatch(2, "predictions", "b", "a", 1, 3, THREE.origins[2])),
         ({"predictions": ["a", "a", "a"]}, Mismatch(1, "predictions", "b", "a", 2, 3, THREE.origins[1])),
         ({"classes": ["a"]}, Mismatch(0, "classes", ["a", "b", "c"], ["a"], 3, 3)),
@@ -344,7 +387,7 @@ def test_the_outputs_of_an_earlier_response_are_compared_as_they_are() -> None:
     assert earlier.classes == []
     assert earlier.compare({"predictions": [1]}) == Mismatch(0, "predictions", {"a": 1}, [1], 3, 3)
     assert THREE.with_outputs({"predictions": []}).compare({"predictions": "x"}) == Mismatch(
-        0, "predictions", None, "x", 3, 3
+        0, "predictions", "a list of 3, one for each row", "x", 3, 3
     )
 
 

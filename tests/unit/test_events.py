@@ -349,11 +349,13 @@ def make() -> None:
 @pytest.mark.parametrize("declare", ["{}.toml", "…", Path("a client.toml")])
 def test_a_command_that_repeats_a_check_is_made_and_not_edited(declare: str | Path) -> None:
     assert (
-        _reproduction("mod:make", declare)("retry.once")
+        _reproduction("mod:make", declare, None)("retry.once")
         == f"tier0 check-client mod:make --declare {declare} --only retry.once"
     )
     assert (
-        _reproduction("tier0 …:make", None)("retry.once")
+        _reproduction("tier0 …:make", None, None)("retry.once")
         == "tier0 check-client tier0 …:make --only retry.once"
     )
-    assert _reproduction(make, declare)("retry.once") == "tier0.check_client(make, …, only=['retry.once'])"
+    assert (
+        _reproduction(make, declare, None)("retry.once") == "tier0.check_client(make, …, only=['retry.once'])"
+    )

@@ -26,11 +26,11 @@ def test_the_same_answer_is_equal() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"predictions": ["yes", "yes"]}, "row 0: predictions: expected 'no', got 'yes'"),
+        ({"predictions": ["yes", "yes"]}, "row 0: prediction: expected 'no', got 'yes'"),
         ({"predictions": ["no"]}, "predictions"),
         ({"predictions": None}, "predictions"),
         ({"probabilities": None}, "probabilities"),
-        ({"probabilities": [[0.7, 0.3], [0.1, math.nextafter(0.9, 1)]]}, "row 1: probabilities"),
+        ({"probabilities": [[0.7, 0.3], [0.1, math.nextafter(0.9, 1)]]}, "row 1: probability of yes"),
         (
             {"probabilities": [0.7, 0.1]},
             "row 0: probabilities: expected [0.7, 0.3], got 0.7 (2 of 2 rows differ)",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from syrupy.assertion import SnapshotAssertion
 
 from tier0.core.errors import RegistrationError
 from tier0.golden.file import as_document
-from tier0.golden.rows import GoldenRows, Origin, Spread
+from tier0.golden.rows import GoldenRows, Origin, Simulation, Spread
+from tier0.golden.simulations import MAX_BYTES, MAX_COMPRESSED_BYTES, compressed
 from tier0.golden.tolerance import Tolerance
 
 SCHEMA_2 = """{"schema": 2, "columns": ["wage", "age"],
@@ -48,6 +51,14 @@ FULL: dict[str, Any] = {
     "tag": "m:1",
     "distinguishes": {"columns swapped": [1]},
 }
+ZERO = Simulation(
+    "defaulted_column", "a", "column 'a' were 0", [1.5, 7.0], [[0.5, 0.5], [0, 1]], is_distinguished=True
+)
+SWAPPED = Simulation("swapped_columns", None, "columns 'a' and 'b' were swapped", [1.5, None], None)
+
+
+def packed(content: Any) -> str:
+    return base64.b64encode(zlib.compress(json.dumps(content).encode())).decode()
 
 
 def read(tmp_path: Path, document: Any) -> GoldenRows:
@@ -122,6 +133,69 @@ def with_field(path: str, value: Any) -> dict[str, Any]:
         place = place[int(name)] if isinstance(place, list) else place[name]
     place[int(last) if isinstance(place, list) else last] = value
     return document  # type: ignore[no-any-return]
+
+
+def with_simulations(outputs: str, **counts: Any) -> dict[str, Any]:
+    return {**FULL, "simulations": {"of": 1, "distinguished": 0, **counts, "outputs": outputs}}
+
+
+def test_simulated_defects_are_read(tmp_path: Path) -> None:
+    written = with_simulations(compressed([ZERO, SWAPPED]), of=2, distinguished=1)
+
+    golden = read(tmp_path, written)
+
+    assert golden.simulations == (ZERO, SWAPPED)
+    assert as_document(golden)["simulations"] == written["simulations"]
+    assert golden.take([1]).simulations[0].predictions == [7.0]
+    assert golden.take([1]).simulations[0].probabilities == [[0, 1]]
+    assert golden.with_outputs({"predictions": [0.0, 0.0]}).simulations == ()
+    assert read(tmp_path, FULL).simulations == ()
+    assert "simulations" not in as_document(read(tmp_path, FULL))
+
+
+GOOD = {"kind": "new_kind", "column": None, "sentence": "x", "predictions": [1, 2], "is_distinguished": False}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "named"),
+    [
+        pytest.param("A" * (MAX_COMPRESSED_BYTES + 4), ".outputs", id="too large"),
+        pytest.param(base64.b64encode(zlib.compress(b" " * (MAX_BYTES + 1))).decode(), ".outputs", id="bomb"),
+        pytest.param(packed([GOOD])[:-8], ".outputs", id="cut off"),
+        ("not base64!", ".outputs"),
+        ("é", ".outputs"),
+        (base64.b64encode(b"not compressed").decode(), ".outputs"),
+        (base64.b64encode(zlib.compress(b"\xff")).decode(), ".outputs"),
+        (base64.b64encode(zlib.compress(b"[NaN]")).decode(), ".outputs"),
+        (base64.b64encode(zlib.compress(b"[" * 100_000)).decode(), ".outputs"),
+        (packed({}), ".outputs"),
+        (packed([[]]), ".outputs[0]"),
+        (packed([{**GOOD, "kind": None}]), ".outputs[0].kind"),
+        (packed([{**GOOD, "column": 1}]), ".outputs[0].column"),
+        (packed([{**GOOD, "sentence": []}]), ".outputs[0].sentence"),
+        (packed([{**GOOD, "is_distinguished": 1}]), ".outputs[0].is_distinguished"),
+        (packed([{**GOOD, "predictions": None}]), ".outputs[0].predictions"),
+        (packed([{**GOOD, "predictions": [1]}]), ".outputs[0].predictions"),
+        (packed([{**GOOD, "predictions": [1, 10**400]}]), ".outputs[0].predictions[1]"),
+        (packed([{**GOOD, "probabilities": [[1.0]]}]), ".outputs[0].probabilities"),
+        (packed([{**GOOD, "probabilities": ["a", "b"]}]), ".outputs[0].probabilities[0]"),
+        (packed([GOOD, GOOD]), ".of"),
+        (packed([{**GOOD, "is_distinguished": True}]), ".distinguished"),
+    ],
+)
+def test_simulated_defects_that_cannot_be_used_are_named(tmp_path: Path, outputs: str, named: str) -> None:
+    with pytest.raises(RegistrationError, match=r"invalid golden rows in .*golden\.json") as refusal:
+        read(tmp_path, with_simulations(outputs))
+
+    message = str(refusal.value)
+    assert f": simulations{named} must be " in message
+    assert len(message) < 600
+
+
+def test_a_simulated_defect_of_a_later_version_is_read(tmp_path: Path) -> None:
+    golden = read(tmp_path, with_simulations(packed([{**GOOD, "seen_by": [1]}])))
+
+    assert golden.simulations == (Simulation("new_kind", None, "x", [1, 2]),)
 
 
 def assert_names(named: str, document: Any, tmp_path: Path, snapshot: SnapshotAssertion) -> None:
@@ -285,6 +359,22 @@ def golden(draw: st.DrawFn) -> GoldenRows:
         intervals=draw(st.none() | st.lists(st.lists(BOUNDS, min_size=2, max_size=2), **each)),
         distinguishes=draw(
             st.dictionaries(st.text(max_size=5), st.lists(st.integers(0, count - 1)), max_size=2)
+        ),
+        simulations=tuple(
+            draw(
+                st.lists(
+                    st.builds(
+                        Simulation,
+                        st.text(max_size=5),
+                        st.none() | NAMES,
+                        st.text(max_size=5),
+                        st.lists(NESTED, **each),
+                        st.none() | st.lists(per_row, **each),
+                        st.booleans(),
+                    ),
+                    max_size=2,
+                )
+            )
         ),
     )
     given_parts = [

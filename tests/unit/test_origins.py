@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from tier0.checks.serving.harness.sender import Sender
 from tier0.checks.serving.harness.target import Target
 from tier0.contract.contract import Contract
 from tier0.core.verdict import NotJudgedError
-from tier0.golden.origins import EDGE_CASE_KINDS, EXAMPLE_KINDS, UNRECOGNIZED, read_sentences
+from tier0.golden.origins import EDGE_CASE_KINDS, EXAMPLE_KINDS, UNRECOGNIZED, EdgeCaseKind, read_sentences
 from tier0.golden.rows import GoldenRows, Origin
 
 WORDS = [
@@ -40,7 +41,7 @@ SUFFIXES = [
 ]
 NAMES = st.lists(st.sampled_from(WORDS + SUFFIXES), min_size=1, max_size=3).map(" ".join)
 COLUMNS = st.lists(NAMES, min_size=1, max_size=5, unique=True)
-SIDES = {"boundary": ("below", "above"), "decision": ("before", "after")}
+SIDES = {"boundary": ("below", "above"), "outside": ("below", "above"), "decision": ("before", "after")}
 
 
 @st.composite
@@ -91,7 +92,7 @@ def test_a_check_gets_the_rows_of_its_kind_or_is_not_judged(data: st.DataObject)
     golden = rows_with(columns, data.draw(st.lists(origins_of(columns), min_size=1, max_size=8)))
     target = Target(Contract(), Sender("http://127.0.0.1:1", httpx.AsyncClient()), golden)  # nothing is sent
 
-    for kind in ("missing", "unseen", "boundary", "decision", "large_integer"):
+    for kind in get_args(EdgeCaseKind):
         if any(origin.kind == kind for origin in golden.origins):
             assert {origin.kind for origin in target.golden_with(kind).origins} == {kind}
         else:
@@ -119,6 +120,10 @@ def test_a_row_of_an_unknown_kind_is_asked_like_an_example() -> None:
         (Origin("decision", side="after"), "just after the decision changes"),
         (Origin("decision"), "near the decision"),
         (Origin("large_integer", "id"), "integer too large for a float in id"),
+        (Origin("inside", "age"), "another value of age"),
+        (Origin("outside", "age", "above"), "above the examples' values of age"),
+        (Origin("outside", "age"), "outside the examples' values of age"),
+        (Origin("text", "note"), "unusual text in note"),
     ],
 )
 def test_an_origin_is_shown_as_a_sentence(origin: Origin, sentence: str) -> None:

@@ -20,7 +20,7 @@ import pytest
 import sklearn.linear_model
 
 from tier0.core.own_code import is_own_code
-from tier0.serving.registration import pickle_with_own_code
+from tier0.serving.formats.pickled import pickle_with_own_code
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from syrupy.assertion import SnapshotAssertion
@@ -21,12 +22,15 @@ from xgboost import train as train_booster
 
 from tier0.core.errors import RegistrationError
 from tier0.golden.capture import golden_rows
+from tier0.golden.prediction import package_of
 from tier0.golden.rows import Origin
-from tier0.serving.registration import ModelSaver, find_framework
+from tier0.serving.formats.choice import format_of
+from tier0.serving.registration import ModelSaver
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 3))
 Y = np.where(X[:, 0] + X[:, 1] > 0, "yes", "no")
+BOOSTER = train_booster({"nthread": 1}, DMatrix(X, X[:, 0]), 2)
 
 
 def saver(model: Any, examples: Any = X[:10], **options: Any) -> ModelSaver:
@@ -92,16 +96,34 @@ def test_columns_of_a_frame_keep_their_kinds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimator", "framework"),
+    ("model", "format_", "framework"),
     [
-        (LogisticRegression(), "sklearn"),
-        (XGBClassifier(), "xgboost"),
-        (LGBMClassifier(), "lightgbm"),
-        (make_pipeline(StandardScaler(), LGBMClassifier()), "lightgbm"),
+        (LogisticRegression(), "pickle", "sklearn"),
+        (XGBClassifier(), "pickle", "xgboost"),
+        (LGBMClassifier(), "pickle", "lightgbm"),
+        (make_pipeline(StandardScaler(), LGBMClassifier()), "pickle", "lightgbm"),
+        (BOOSTER, "xgboost", "xgboost"),
     ],
 )
-def test_the_framework_is_found_from_the_object(estimator: Any, framework: str) -> None:
-    assert find_framework(estimator) == framework
+def test_the_format_and_the_framework_are_found_from_the_object(
+    model: Any, format_: str, framework: str
+) -> None:
+    assert format_of(model) == format_
+    assert package_of(model) == framework
+
+
+@pytest.mark.parametrize(
+    ("model", "format_"),
+    [
+        ("models:/churn/3", "mlflow"),
+        ("models:/churn@champion", "mlflow"),
+        ("runs:/0123/model", "mlflow"),
+        ("folder/model.onnx", "onnx"),
+        (Path("model.onnx"), "onnx"),
+    ],
+)
+def test_the_format_is_found_from_a_place(model: Any, format_: str) -> None:
+    assert format_of(model) == format_
 
 
 def test_a_classifier_without_probabilities_and_a_regressor_have_none() -> None:
@@ -116,7 +138,12 @@ def test_a_classifier_without_probabilities_and_a_regressor_have_none() -> None:
 
 FITTED = LogisticRegression().fit(X, Y)
 INVALID: dict[str, Callable[[], object]] = {
-    "booster": lambda: saver(train_booster({}, DMatrix(X, X[:, 0]), 2)),
+    "booster_in_a_pipeline": lambda: saver(Pipeline([("scale", StandardScaler()), ("model", BOOSTER)])),
+    "booster_with_a_preprocessor": lambda: saver(BOOSTER, preprocessor=StandardScaler().fit(X)),
+    "build_of_an_estimator": lambda: saver(FITTED, build=LogisticRegression),
+    "path_of_a_pickle": lambda: saver("model.pkl"),
+    "missing_onnx_file": lambda: saver("missing.onnx"),
+    "missing_examples": lambda: saver(FITTED, None),
     "no_estimator": lambda: saver(object()),
     "name_with_capitals": lambda: ModelSaver(FITTED, "My Model", None, X[:3]),
     "name_with_code": lambda: ModelSaver(FITTED, "x'); import os", None, X[:3]),
@@ -132,7 +159,7 @@ INVALID: dict[str, Callable[[], object]] = {
         HistGradientBoostingClassifier(max_iter=2).fit(X, Y), np.array([[1.0, np.inf, 0.0]])
     ),
     "column_name_not_text": lambda: saver(FITTED, pd.DataFrame(X[:3])),
-    "column_of_dates": lambda: saver(FITTED, pd.DataFrame({"a": pd.date_range("2024", periods=3)})),
+    "column_of_durations": lambda: saver(FITTED, pd.DataFrame({"a": pd.timedelta_range("1D", periods=3)})),
 }
 
 
@@ -154,7 +181,7 @@ class SeesTheIndex(BaseEstimator):  # type: ignore[misc]
 def test_examples_that_json_would_change_are_rejected() -> None:
     examples = pd.DataFrame({"a": [1.0, 2.0]}, index=[1, 0])
 
-    with pytest.raises(RegistrationError, match=r"row 0: predictions: expected 1\.0, got 0\.0"):
+    with pytest.raises(RegistrationError, match=r"row 0: prediction: expected 1, got 0"):
         saver(SeesTheIndex(), examples)
 
 

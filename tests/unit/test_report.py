@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
+from tests.support import SOURCE
 from tier0.core.display import markdown, markdown_code
 from tier0.core.event_log import EventLog
-from tier0.core.events import CheckDone
+from tier0.core.events import CheckDone, LeakSuspected, RunStarted, TargetDescribed
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import CheckResult
 from tier0.golden.rows import GoldenRows
@@ -60,6 +61,54 @@ def test_an_interruption_is_no_pass_and_hides_no_failure() -> None:
     assert document_of(log_of("fail").events, cut_short=CutShort("interrupted"))["verdict"] == "fail"
 
 
+def test_a_column_that_gives_the_target_away_fails_a_run_whose_checks_passed() -> None:
+    events = log_of("pass")
+    events.emit(LeakSuspected("paid", "its values are ranges of the target", "Leave it out"))
+
+    document = document_of(events.events)
+
+    assert document["verdict"] == "fail"
+    assert "column 'paid'" in document["sentence"]
+    (cause,) = document["causes"]
+    assert (cause["severity"], cause["title"]) == ("critical", "Target leaked")
+    assert cause["next_step"] == "leave it out"
+
+
+@pytest.mark.parametrize(
+    ("command", "alone"),
+    [
+        ("tier0 verify http://x", "tier0 verify http://x --groups identity.expected_model"),
+        ("pytest -m tier0_bentoml", "pytest -m tier0_bentoml --tier0-groups identity.expected_model"),
+        ("python script.py", ""),
+        ("", ""),
+    ],
+)
+def test_a_failure_without_a_command_is_reproduced_by_its_check_alone(command: str, alone: str) -> None:
+    events = EventLog()
+    events.emit(RunStarted(command, "", "2026-01-01T00:00:00+00:00", "3.11", {}, None))
+    result = CheckResult("identity.expected_model", "fail", "the response comes from b:1, expected a:1")
+    events.emit(
+        CheckDone(**result.as_dict(), nodeid=result.id, asked=True, question="Is it?", requests=[], log="")
+    )
+
+    (cause,) = document_of(events.events)["causes"]
+
+    assert cause["reproduce"] == alone
+
+
+def test_checks_of_two_deployments_have_causes_of_their_own() -> None:
+    events = EventLog()
+    for name, check in (("green", "parity.golden_rows"), ("blue", "parity.rows_alone")):
+        result = CheckResult(check, "fail", f"rows of {name} differ")
+        nodeid = f"test_it[{name}-{check}]"
+        events.emit(
+            CheckDone(**result.as_dict(), nodeid=nodeid, asked=True, question="Is it?", requests=[], log="")
+        )
+
+    assert [cause["explains"] for cause in document_of(events.events)["causes"]] == [[], []]
+
+
+SCRIPT = (SOURCE / "tier0" / "report" / "page.js").read_text(encoding="utf-8").rstrip("\n")
 HOSTILE = st.text(alphabet="<>&\"'`*_[]|#\\~@\n ab", max_size=30)
 
 
@@ -70,11 +119,9 @@ def test_what_comes_from_data_is_never_markup(text: str) -> None:
     document = document_of(events.events)
 
     page = as_html(document)
-    inside = page[page.index("<section") :]
-    ET.fromstring(
-        re.sub(r"<input ([^>]*?)( checked)?>", "", inside).replace("<br>", "<br/>").replace(" open>", ">")
-    )
-    assert "<script" not in inside
+    inside, script = page[page.index("<section") :].split("<script>")
+    ET.fromstring(re.sub(r"<input ([^>]*?)( checked)?>", "", inside).replace(" open>", ">"))
+    assert script == f"{SCRIPT}</script>"
     for line in as_markdown(document).splitlines():
         assert not re.search(r"(?<!\\)<[a-z]", line)
     assert "\n" not in markdown(text)
@@ -221,7 +268,9 @@ def test_secrets_are_those_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_which_metrics_are_better_when_less() -> None:
-    assert {name for name, (_, better, *_) in METRICS.items() if better == "least"} == LESS_IS_BETTER
+    least = {name for name, (_, better, *_) in METRICS.items() if better == "least"}
+
+    assert least == LESS_IS_BETTER & METRICS.keys()
 
 
 @pytest.mark.parametrize(
@@ -234,8 +283,11 @@ def test_which_metrics_are_better_when_less() -> None:
         ({"latencies": {"p50": 2.0}}, {"latencies": {"p50": 3.5}}, "worse"),
         ({"latencies": {"p50": 0.2}}, {"latencies": {"p50": 0.9}}, None),
         ({"latencies": {"p99": 2.0}}, {"latencies": {"p99": 30.0}}, "changed"),
-        ({"checks": {"parity.golden_rows": "pass"}}, {"checks": {}}, "worse"),
-        ({"checks": {}}, {"checks": {"parity.golden_rows": "fail"}}, "worse"),
+        ({"checks": {"parity.golden_rows": "pass"}}, {"checks": {"parity.golden_rows": "error"}}, "worse"),
+        ({"checks": {"parity.golden_rows": "pass"}}, {"is_cut_short": True}, "worse"),
+        ({"checks": {"parity.golden_rows": "pass"}}, {}, "changed"),
+        ({}, {"checks": {"parity.golden_rows": "fail"}}, "changed"),
+        ({"is_cut_short": True}, {"checks": {"parity.golden_rows": "fail"}}, "worse"),
         ({"checks": {"health.ready": "not_judged"}}, {"checks": {"health.ready": "pass"}}, "better"),
         ({"versions": {"bentoml": "1.4.38"}}, {"versions": {"bentoml": "1.4.39"}}, "changed"),
         ({"model": {"tag": "a:1"}}, {"model": {"tag": "a:2"}}, "changed"),
@@ -277,6 +329,72 @@ def test_reports_of_two_kinds_are_not_compared() -> None:
         changes_between(Facts("checks of a client", "pass"), Facts("steps of a run", "pass"))
 
 
+READY, LIVE, PARITY = "health.ready", "health.live", "parity.golden_rows"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kinds"),
+    [
+        pytest.param({READY: "pass", LIVE: "pass"}, {READY: "pass"}, ["changed"], id="fewer groups"),
+        pytest.param({READY: "pass"}, {READY: "pass", LIVE: "pass"}, ["changed"], id="more groups"),
+        pytest.param(
+            {READY: "pass", LIVE: "pass"}, {READY: "fail"}, ["worse", "worse", "changed"], id="worse"
+        ),
+        pytest.param(
+            {READY: "pass", LIVE: "pass"}, {READY: "pass", PARITY: "pass"}, ["changed"] * 2, id="others"
+        ),
+        pytest.param({READY: "pass"}, {READY: "pass", LIVE: "fail"}, ["changed"] * 2, id="a new one fails"),
+        pytest.param(
+            {READY: "pass", LIVE: "fail"}, {READY: "pass"}, ["changed"] * 2, id="was not asked again"
+        ),
+        pytest.param(
+            {READY: "pass"}, {READY: "fail", LIVE: "fail"}, ["worse", "worse", "changed"], id="both fail"
+        ),
+    ],
+)
+def test_runs_with_other_groups_are_compared_by_what_both_were_asked(
+    old: dict[str, str], new: dict[str, str], kinds: list[str]
+) -> None:
+    before, after = (
+        Facts("checks of a service", "fail" if "fail" in checks.values() else "pass", checks)
+        for checks in (old, new)
+    )
+
+    changes = changes_between(before, after)
+
+    assert [change.kind for change in changes] == kinds
+    printed = "\n".join(map(str, changes))
+    assert all(check in printed for check in old.keys() ^ new.keys())
+
+
+def test_a_verdict_that_no_check_explains_is_worse_although_the_groups_differ() -> None:
+    before = Facts("checks of a service", "pass", {READY: "pass"})
+    after = Facts("checks of a service", "fail", {READY: "pass", LIVE: "pass"})  # a test of one's own failed
+
+    assert [change.kind for change in changes_between(before, after)] == ["worse", "changed"]
+
+
+def test_reports_without_a_common_check_are_not_called_equal() -> None:
+    before, after = (Facts("checks of a service", "pass", {check: "pass"}) for check in (READY, PARITY))
+
+    with pytest.raises(DiffError, match="nothing in common"):
+        changes_between(before, after)
+
+
+def test_steps_that_only_one_run_planned_are_not_compared_but_planned_ones_are(tmp_path: Path) -> None:
+    def facts(planned: list[str], done: list[str]) -> Facts:
+        content = {"schema": 3, "verdict": "pass", "steps": planned}
+        path = tmp_path / "run.json"
+        path.write_text(json.dumps({**content, "done": {step: {"problems": []} for step in done}}))
+        return read_facts(path)
+
+    whole = facts(["data", "training"], ["data", "training"])
+
+    assert [change.kind for change in changes_between(whole, facts(["data"], ["data"]))] == ["changed"]
+    (stopped,) = changes_between(whole, facts(["data", "training"], ["data"]))
+    assert (stopped.kind, stopped.what, stopped.after) == ("worse", "step training", "not run")
+
+
 def test_differences_are_printed(snapshot: SnapshotAssertion) -> None:
     old = Facts(
         "steps of a run",
@@ -300,6 +418,56 @@ def test_differences_are_printed(snapshot: SnapshotAssertion) -> None:
     assert "\n".join(map(str, changes_between(old, new))) == snapshot
 
 
+def test_rows_of_the_two_sides_of_a_comparison_are_listed() -> None:
+    largest = [{"row_number": number, "old": 1.5, "new": 2.25, "row": {}} for number in range(9)]
+    events = EventLog()
+    events.emit(
+        TargetDescribed({"old": "http://old.test", "new": "http://new.test", "url": "http://new.test"})
+    )
+    result = CheckResult("compare.scores", "fail", "numbers differ", {"slices": [], "largest": largest})
+    events.emit(
+        CheckDone(**result.as_dict(), nodeid=result.id, asked=True, question="Is it?", requests=[], log="")
+    )
+
+    page = as_html(document_of(events.events))
+
+    assert '<th scope="col">old side</th><th scope="col">new side</th>' in page
+    assert page.count('<td>1.5</td><td class="bad">2.25</td>') == 5
+    assert "http://old.test" in page
+
+
+MOMENT = st.floats(0, 60, allow_nan=False)
+SPANS = st.lists(
+    st.builds(
+        lambda lane, name, start, length, status: {
+            "lane": lane, "name": name, "start": start, "end": start + length, "status": status,
+        },
+        st.sampled_from(drawings.EXCHANGE_LANES), st.text(max_size=90), MOMENT, MOMENT,
+        st.sampled_from(["", "pass", "fail", "not_judged"]),
+    ),
+    max_size=30,
+)  # fmt: skip
+
+
+@given(SPANS)
+def test_any_exchange_of_a_client_is_drawn_within_its_frame(spans: list[dict[str, Any]]) -> None:
+    drawing = ET.fromstring(drawings.exchange(spans))
+    bars = list(drawing.iter("rect"))
+
+    assert len(bars) == len(spans)
+    for bar in bars:
+        left, width = float(bar.get("x", "")), float(bar.get("width", ""))
+        assert drawings.EXCHANGE_LABEL - 0.1 <= left <= left + width <= drawings.EXCHANGE_WIDTH
+    tops = [float(bar.get("y", "")) for bar in bars]
+    assert len(set(tops)) == len(tops), "each call and each request has a row of its own"
+    for label in drawing.iter("text"):
+        if "middle" in (label.get("class") or ""):
+            half = len(label.text or "") * drawings.LETTER / 2
+            assert float(label.get("x", "")) - half >= 0
+            assert float(label.get("x", "")) + half <= drawings.EXCHANGE_WIDTH
+    assert drawing.get("aria-label")
+
+
 def test_the_timeline_counts_requests_and_not_their_spans() -> None:
     spans = [
         {"lane": "requests", "name": "9 requests", "start": 0.0, "end": 1.0, "status": "", "requests": 9},
@@ -309,3 +477,25 @@ def test_the_timeline_counts_requests_and_not_their_spans() -> None:
     label = ET.fromstring(drawings.timeline(spans, 2.0)).get("aria-label", "")
 
     assert "requests: 12." in label
+
+
+def test_a_page_says_a_message_once_and_links_what_shares_its_cause() -> None:
+    events = EventLog()
+    message = "3 of 9 rows differ: as if the scaler were left out"
+    evidence = {"rows_that_differ": 3, "rows_asked": 9}
+    causes = ["a step is not deployed: serve the entire pipeline"]
+    for check in ("parity.golden_rows", "parity.rows_alone"):
+        result = CheckResult(
+            check, "fail", message, {**evidence, "pattern": "x", "rows_explained": 3}, causes
+        )
+        events.emit(CheckDone.of(result, "Is it?"))
+
+    page = as_html(document_of(events.events))
+
+    shown = re.sub(r'<span class="hidden"[^>]*>[^<]*</span>| title="[^"]*"', "", page)
+    assert shown.count(message) == 1
+    assert shown.count("serve the entire pipeline") == 1
+    assert shown.count("3 of 9 rows differ") == 2, "the number is at the top, too"
+    for check in ("parity.golden_rows", "parity.rows_alone"):
+        assert f'href="#tier0-check-{check}"' in shown
+        assert f'id="tier0-check-{check}"' in shown

@@ -21,6 +21,7 @@ from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner
 
 from tests.support.any_json import MANY, changed, outcome
+from tests.support.leaky_tables import clean_table
 from tier0.cli import app
 from tier0.core.errors import SettingsError, Tier0Error
 from tier0.core.import_object import import_named
@@ -30,7 +31,7 @@ from tier0.pipeline.study import StudyError
 from tier0.runs import runner
 from tier0.runs.context import STEPS, StepResult
 from tier0.runs.plan import Plan, RunError, make_plan, parse_steps
-from tier0.runs.record import Record
+from tier0.runs.record import Record, as_markdown
 from tier0.runs.runner import RunListener, run_steps, steps_to_do
 from tier0.runs.steps import BODIES
 
@@ -301,6 +302,61 @@ def test_a_truncated_record_is_rejected() -> None:
         Record.read(made.folder)
 
 
+def resumed(steps: str = "1-3", file: str = "rows.csv") -> Record:
+    """Run steps on a file, and find the run again."""
+    write_rows(file)
+    made = Record.create(Path("runs"), plan({"dataset": file, "target": "y"}, steps))
+    run_steps(made, made.plan.steps, RunListener())
+    return Record.find(Path("runs"), made.folder.name)
+
+
+def test_a_file_that_did_not_change_is_not_read_again() -> None:
+    made = resumed()
+
+    write_rows()  # the same content, another time of change
+
+    again = Record.find(Path("runs"), made.folder.name)
+    assert again.digest
+    assert not again.changed_file
+    assert list(steps_to_do(again.plan, again, None)) == []
+    assert list(steps_to_do(again.plan, again, "4")) == ["selection"]
+
+
+def test_a_resumed_run_does_the_steps_again_that_read_a_file_which_has_changed() -> None:
+    made = resumed()
+    write_rows(rows=150)
+
+    again = Record.find(Path("runs"), made.folder.name)
+    to_do = steps_to_do(again.plan, again, None)
+    run_steps(again, to_do, RunListener())
+
+    assert list(to_do) == ["data", "cohort"]
+    assert again.done["cohort"][0].facts["rows"] == 150
+    found = Record.find(Path("runs"), made.folder.name)
+    assert not found.changed_file
+    assert found.digest != made.digest
+
+
+def test_a_step_does_not_build_on_a_file_that_has_changed(snapshot: SnapshotAssertion) -> None:
+    made = resumed()
+    write_rows(rows=150)
+    again = Record.find(Path("runs"), made.folder.name)
+
+    with pytest.raises(RunError) as rejected:
+        steps_to_do(again.plan, again, "4")
+    assert message_of(rejected, made) == snapshot
+    assert list(steps_to_do(again.plan, again, "2,3,4")) == ["data", "cohort", "selection"]
+    assert list(steps_to_do(again.plan, again, "1")) == ["scope"]
+
+
+def test_a_file_that_is_gone_is_reported() -> None:
+    made = resumed()
+    Path("rows.csv").unlink()
+
+    with pytest.raises(SettingsError, match="not found"):
+        Record.find(Path("runs"), made.folder.name)
+
+
 def test_a_damaged_state_makes_the_run_inconclusive() -> None:
     made = run("1,2")
     (made.folder / "state.pickle").write_bytes(b"\x80\x05not a pickle")
@@ -349,6 +405,22 @@ def test_a_failed_step_ends_the_run_and_remains_failed_when_an_earlier_one_is_re
     record = run("1", record=Record.read(record.folder))
     assert record.status == 1, "scope is fine, and the data still is not"
     assert "allowed" in record.problem
+
+
+def test_a_suspicion_fails_the_run_but_does_not_end_it() -> None:
+    data = clean_table(0, sizes=(400,))
+    data.features.assign(outcome=data.target, left=data.target).to_csv("leaky.csv", index=False)
+    options = {"dataset": "leaky.csv", "target": "left", "algorithms": "linear"}
+
+    record = run("2-4", options)
+
+    assert list(record.done) == ["data", "cohort", "selection"]
+    assert (record.verdict, record.status) == ("fail", 1)
+    again = Record.read(record.folder)
+    assert again.done["data"][0].suspicions == list(record.done["data"][0].suspicions)
+    assert again.passed_steps == ["data", "cohort", "selection"]
+    assert "'outcome'" in as_markdown(again).splitlines()[2]
+    assert run("2-4", options, f'{STUDY}[data]\nallow = ["outcome"]').status == 0
 
 
 def test_a_repeated_cohort_starts_from_all_rows() -> None:
@@ -447,11 +519,7 @@ def test_a_comparison_on_a_sample_is_reported(
             ["--resume", "tier0-runs/20260101-000000-abcdef"],
             "no run named 'tier0-runs/20260101-000000-abcdef' in tier0-runs",
         ),
-        (
-            ["--step", "1", "--json", "/dev/full"],
-            "cannot write the report /dev/full: No space left on device",
-        ),
-        (["--step", "1", "--keep"], "add --include-bentoml"),
+        (["--step", "1", "--keep-serving"], "add --include-bentoml"),
         (
             ["--step", "5", "--pipeline", "shutil:which", "--dask", "tcp://127.0.0.1:1"],
             "--dask cannot be combined with --pipeline",

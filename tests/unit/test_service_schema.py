@@ -172,7 +172,7 @@ def test_the_schema_shows_in_which_forms_rows_can_be_sent(
     described = describe(schema(inputs, LABELS, required=[]), {}, columns)
 
     assert described is not None
-    assert [tuple(form) for form in described.forms] == expected
+    assert [tuple(form)[:3] for form in described.forms] == expected
 
 
 def test_required_fields_beside_the_rows_are_known() -> None:
@@ -294,3 +294,16 @@ def test_what_rows_cannot_be_sent_as_is_a_reason(
     inputs: dict[str, Any], output: dict[str, Any], why: str
 ) -> None:
     assert why in find_contract(schema(inputs, output), {}).why_not_asked
+
+
+def test_a_task_is_not_asked_and_is_named_if_there_is_nothing_else() -> None:
+    task = {"route": "/predict_later", "input": {"properties": {"x": MATRIX}}, "is_task": True}
+    api = {"route": "/predict_now", "input": {"properties": {"x": MATRIX}}, "output": LABELS}
+
+    beside = describe({"routes": [task, api]}, {})
+    alone = describe({"routes": [task]}, {})
+
+    assert beside is not None
+    assert (beside.contract.route, beside.contract.why_not_asked) == ("/predict_now", "")
+    assert alone is not None
+    assert alone.contract.why_not_asked.startswith("/predict_later is a task (@bentoml.task)")

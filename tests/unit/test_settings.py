@@ -14,7 +14,7 @@ from syrupy.assertion import SnapshotAssertion
 from tier0.core.errors import SettingsError
 from tier0.core.settings import TABLE, IniValue, Port, merge_settings, read_setting, rows_for
 
-COMMANDS = ("pytest", "verify", "contract", "check-client", "run", "serve", "build")
+COMMANDS = ("pytest", "verify", "contract", "check-client", "run", "serve", "build", "compare")
 INVALID = [
     ("dataset", "iris"),
     ("dataset", "/nowhere/rows.csv"),

@@ -134,6 +134,65 @@ def test_frame_has_the_dtypes_of_the_training_data_and_its_missing_values() -> N
     assert frame["age"].isna().tolist() == [False, True]
 
 
+TEXT = Signature((Feature("text", "text", "object"),), "texts", "regression")
+IMAGE = Signature(
+    (Feature("array", "array", "uint8", shape=(2, 3)),), "arrays", "regression", array_dtype="uint8"
+)
+VALUE = Signature((Feature("value", "json", "object"),), "json", "regression")
+PIXELS = [[1, 2, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("signature", "features", "given"),
+    [
+        (TEXT, ["a", "b"], ["a", "b"]),
+        (TEXT, [{"text": "a"}], ["a"]),
+        (IMAGE, [PIXELS, PIXELS], np.array([PIXELS, PIXELS], dtype="uint8")),
+        (IMAGE, [{"array": PIXELS}], np.array([PIXELS], dtype="uint8")),
+        (VALUE, [{"tokens": [1]}, 3], [{"tokens": [1]}, 3]),
+    ],
+)
+def test_a_request_has_the_rows_themselves_where_they_are_no_table(
+    signature: Signature, features: Any, given: Any
+) -> None:
+    container = signature.to_container(signature.parse_request(features))
+
+    assert type(container) is type(given)
+    assert np.array_equal(container, given)
+
+
+@pytest.mark.parametrize(
+    ("signature", "features", "field"),
+    [
+        (TEXT, [], "features"),
+        (TEXT, "a", "features"),
+        (TEXT, ["a", 3], "features[1].text"),
+        (TEXT, ["a", None], "features[1].text"),
+        (TEXT, [["a"]], "features[0].text"),
+        (IMAGE, [PIXELS[0]], "features[0].array"),
+        (IMAGE, [[[1, 2, 3], [4, 5]]], "features[0].array"),
+        (IMAGE, [[[1, 2, 3], [4, 5, 256]]], "features[0].array"),
+        (IMAGE, [[[1, 2, 3], [4, 5, -1]]], "features[0].array"),
+        (IMAGE, [[[1, 2, 3], [4, 5, 0.5]]], "features[0].array"),
+        (IMAGE, [[[1, 2, 3], [4, 5, "6"]]], "features[0].array"),
+        (IMAGE, [[[1, 2, 3], [4, 5, None]]], "features[0].array"),
+        (IMAGE, [[[True] * 3] * 2], "features[0].array"),
+        (IMAGE, [5], "features[0].array"),
+        (VALUE, [None], "features[0].value"),
+        (VALUE, {}, "features"),
+    ],
+)
+def test_rows_that_are_no_table_are_refused_by_their_field(
+    signature: Signature, features: Any, field: str
+) -> None:
+    with pytest.raises(InvalidRowError) as refusal:
+        signature.parse_request(features)
+    assert refusal.value.field == field
+    with pytest.raises(InvalidRowError) as refusal:
+        signature.parse_request([PIXELS], ["a"])
+    assert refusal.value.field == "columns"
+
+
 def test_none_stays_none_where_the_training_data_had_it() -> None:
     region = Feature("region", "text", "object", accepts_missing=True, missing="none")
 

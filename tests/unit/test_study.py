@@ -21,9 +21,11 @@ from tier0.core.settings import merge_settings
 from tier0.pipeline.analysis import analyse
 from tier0.pipeline.candidates import candidates_for
 from tier0.pipeline.cohort import choose_cohort, make_rarer
-from tier0.pipeline.data import Dataset, load_dataset, make_patients, split
+from tier0.pipeline.data import Dataset, load_dataset, split
+from tier0.pipeline.patients import make_patients
 from tier0.pipeline.quality import assess
 from tier0.pipeline.study import Criterion, DataRules, Scope, Study, StudyError, read_study
+from tier0.runs.plan import RunError, make_plan
 
 PATIENTS = make_patients(7)
 ROWS = 400
@@ -66,7 +68,7 @@ INVALID = {
     "perfect_success": '[scope]\nmetric = "auc_roc"\nsuccess = 1.0',
     "success_without_metric": "[scope]\nsuccess = 0.5",
     "few_rows": "[scope]\nminimum_rows = 5",
-    "more_rows_of_a_class_than_rows": "[scope]\nminimum_of_each_class = 80",
+    "more_rows_of_a_class_than_rows": "[scope]\nminimum_rows = 100\nminimum_of_each_class = 80",
     "share_above_1": "[data]\nmost_missing = 3",
     "least_above_most": "[data.columns.a]\nleast = 3\nmost = 2",
     "least_with_allowed": '[data.columns.a]\nleast = 3\nallowed = ["x"]',
@@ -125,7 +127,7 @@ def test_fractions_duplicates_constants_and_identifiers_are_reported(snapshot: S
     quality = assess(dataset, whole)
     assert (quality.problems, quality.notes) == snapshot
     assert assess(dataset, categories).problems == snapshot
-    assert assess(without_ids, DataRules()).problems == snapshot
+    assert assess(without_ids, DataRules(most_duplicates=0.1)).problems == snapshot
 
 
 def test_old_data_is_reported(snapshot: SnapshotAssertion) -> None:
@@ -186,18 +188,95 @@ def test_a_cohort_counts_the_rows_that_each_criterion_removed() -> None:
     cohort = choose_cohort(PATIENTS, (visited, Criterion(column="age_group", not_one_of=("65+",))), Scope())
 
     assert [(one.criterion, one.before, one.left) for one in cohort.attrition] == [
-        ("seen", 600, 539),
-        ("age_group not one of 65+", 539, 333),
+        ("seen", 600, 544),
+        ("age_group not one of 65+", 544, 346),
     ]
-    assert len(cohort.dataset) == sum(cohort.classes.values()) == 333
+    assert len(cohort.dataset) == sum(cohort.classes.values()) == 346
     assert cohort.problems == ()
     assert cohort.dataset.frame()["hcp_visits"].min() >= 1
 
 
 def test_a_cohort_that_is_too_small_is_reported(snapshot: SnapshotAssertion) -> None:
-    cohort = choose_cohort(PATIENTS, (Criterion(column="hcp_visits", at_least=9),), Scope())
+    visited = (Criterion(column="hcp_visits", at_least=7),)
+    twice = (*visited, Criterion(column="region", equals="west"))
 
-    assert cohort.problems == snapshot
+    assert choose_cohort(PATIENTS, visited, Scope(minimum_rows=100)).problems == snapshot
+    assert choose_cohort(PATIENTS, visited, Scope(minimum_of_each_class=30)).problems == snapshot
+    assert choose_cohort(PATIENTS, visited, Scope()).problems == ()
+    assert choose_cohort(PATIENTS, twice, Scope()).problems == snapshot
+
+
+def test_what_no_rule_forbids_is_noted(snapshot: SnapshotAssertion) -> None:
+    frame = pd.DataFrame({"gaps": [np.nan, np.nan, 1.0] * 20, "few": [0.0, 1.0] * 30})
+    dataset = Dataset("d", frame, list(frame.columns), np.array([0, 1, 1] * 20), "y", "classification")
+
+    quality = assess(dataset, DataRules())
+
+    assert quality.problems == ()
+    assert quality.notes == snapshot
+    assert assess(dataset, DataRules(most_missing=0.5, most_duplicates=0.5)).problems == snapshot
+
+
+def classes_of(counts: dict[Any, int], **changes: Any) -> Dataset:
+    target = np.repeat(np.array(list(counts)), list(counts.values()))
+    frame = pd.DataFrame({"x": np.arange(len(target)) * 0.5, "plan": ["a", "b"] * (len(target) // 2)})
+    return replace(Dataset("d", frame, ["x", "plan"], target, "kind", "classification"), **changes)
+
+
+def test_classes_that_cannot_be_split_are_left_out_with_their_count() -> None:
+    dataset = classes_of({"common": 60, "other": 31, "rare": 7, "rarer": 2})
+
+    cohort = choose_cohort(dataset, (), Scope())
+
+    assert cohort.classes == {"common": 60, "other": 31}
+    assert cohort.attrition[-1].removed == 9
+    assert "'rare' (7)" in cohort.attrition[-1].criterion
+    assert cohort.problems == ()
+    with pytest.raises(DatasetError, match=r"class 'rarer' of 'kind' .* not_one_of = \[\"rarer\"\]"):
+        split(dataset, 7)
+
+
+def test_a_class_of_10_rows_is_in_every_part() -> None:
+    for counts in ({"common": 90, "rare": 10}, {"one": 12, "two": 14}):
+        dataset = classes_of(counts)
+        parts = split(dataset, 7)
+
+        assert sorted(np.concatenate(list(parts.values()))) == list(range(len(dataset)))
+        for indices in parts.values():
+            assert set(dataset.target[indices]) == set(counts)
+        assert not any((one == other) for one, other in zip(parts["test"], parts["validation"], strict=False))
+
+
+def test_a_class_is_excluded_by_a_criterion_on_the_target() -> None:
+    dataset = classes_of({0: 60, 1: 30, 2: 10})
+
+    cohort = choose_cohort(dataset, (Criterion(column="kind", not_one_of=(2,)),), Scope())
+
+    assert cohort.classes == {"0": 60, "1": 30}
+    assert cohort.problems == ()
+    only = choose_cohort(dataset, (Criterion(column="kind", one_of=(0,)),), Scope())
+    assert "only the class '0' of 'kind'" in only.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "part"),
+    [
+        (Criterion(column="kind", equals="2"), "without quotation marks"),
+        (Criterion(column="plan", equals=1), "in quotation marks"),
+        (Criterion(column="plan", at_least=1), "--types plan=number"),
+        (Criterion(column="Plan", equals="a"), "did you mean 'plan'"),
+    ],
+)
+def test_a_criterion_that_cannot_apply_says_how_to_write_it(criterion: Criterion, part: str) -> None:
+    with pytest.raises(StudyError, match=part):
+        choose_cohort(classes_of({0: 60, 1: 40}), (criterion,), Scope())
+
+
+def test_a_value_of_a_criterion_that_no_row_has_is_noted() -> None:
+    cohort = choose_cohort(PATIENTS, (Criterion(column="region", not_one_of=("West", "south")),), Scope())
+
+    assert len(cohort.notes) == 1
+    assert "did you mean 'west'" in cohort.notes[0]
 
 
 @given(least=st.integers(0, 12), keep=st.booleans())
@@ -294,7 +373,7 @@ UNUSABLE_DATES = {
 
 
 @pytest.mark.parametrize(
-    ("case", "part"), [("equal", "would be empty"), ("text", "'day'"), ("missing", "1 of 400 rows")]
+    ("case", "part"), [("equal", "would be empty"), ("text", "--date day"), ("missing", "would be empty")]
 )
 def test_unusable_dates_are_rejected(tmp_path: Path, case: str, part: str) -> None:
     path = dated_file(tmp_path, UNUSABLE_DATES[case])
@@ -310,7 +389,7 @@ def test_a_date_of_a_built_in_data_set_is_rejected() -> None:
     assert (rejected.value.setting, rejected.value.source) == ("date", "--tier0-date")
 
 
-def test_importances_are_ranked_and_a_leaking_feature_is_reported() -> None:
+def test_importances_are_ranked() -> None:
     leaky = replace(
         PATIENTS,
         features=PATIENTS.features.assign(left=PATIENTS.target * 2.0),
@@ -325,15 +404,94 @@ def test_importances_are_ranked_and_a_leaking_feature_is_reported() -> None:
         assert analysis.importances[0].feature == "left"
         assert analysis.importances[0].mean > 0.2
         assert analysis.rows == len(parts["test"])
-        assert [warning.split()[0] for warning in analysis.warnings] == ["'left'"]
         assert analysis == analyse(leaky, parts, model, 7)
-    honest = split(PATIENTS, 7)
-    assert (
-        analyse(
-            PATIENTS,
-            honest,
-            candidates_for(PATIENTS, ("linear",), 7)[0].build().fit(*PATIENTS.take(honest["train"])),
-            7,
-        ).warnings
-        == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('types = { a = "numbr" }', "did you mean 'number'"),
+        ('types = { a = "index" }', "choose one of number"),
+        ('drop = ["a"]\nkeep = ["a"]', "in both drop and keep"),
+        ('types = { a = "id" }\nkeep = ["a"]', "says? that it is an id"),
+        ('separator = ";;"', "expected one character"),
+        ('separator = ","\ndecimal = ","', "both ','"),
+        ('decimal = "x"', "decimal"),
+        ('encoding = "latin-99"', "unknown encoding 'latin-99'"),
+        ('encoding = "hex"', "unknown encoding 'hex'"),
+        ('drop = "a"', "expected a TOML array"),
+        ("types = 1", "expected a TOML table"),
+    ],
+)
+def test_what_a_study_says_about_columns_is_checked(tmp_path: Path, text: str, found: str) -> None:
+    (tmp_path / "study.toml").write_text(f"schema = 1\n[data]\n{text}\n", encoding="utf-8")
+
+    with pytest.raises(StudyError, match=found):
+        read_study(tmp_path / "study.toml")
+
+
+def test_options_add_columns_to_those_of_the_study_and_replace_its_values(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(
+        'schema = 1\n[scope]\ntask = "regression"\n'
+        '[data]\ndrop = ["a"]\nseparator = "\\\\t"\ndecimal = ","\ntypes = { b = "text", c = "id" }\n',
+        encoding="utf-8",
     )
+
+    study = read_study(
+        path,
+        task="classification",
+        drop=("d",),
+        keep_columns=("e",),
+        types={"b": "date"},
+        decimal=".",
+        allow=(),
+    )
+
+    assert study.scope.task == "classification"
+    assert study.data == DataRules(
+        drop=("a", "d"), keep=("e",), types={"b": "date", "c": "id"}, decimal=".", separator="\t"
+    )
+    assert not study.data.has_rules
+
+
+def test_how_a_file_is_read_is_said_only_of_a_file() -> None:
+    with pytest.raises(RunError, match=r"drop in .data. is about the columns of a file"):
+        make_plan({}, None, {"drop": ("region",)}, "1-2", serve=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"target": " left"}, "column ' left' .*did you mean 'left'"),
+        ({"target": "Left"}, "did you mean 'left'"),
+        ({"drop": ("left",)}, "'left' is in drop, but it is the target"),
+        ({"drop": ("agee",)}, "--drop.*did you mean 'age'"),
+        ({"types": {"agee": "number"}}, "--types.*did you mean 'age'"),
+        ({"task": "regression"}, "regression .*'left' contains values such as 'no'"),
+    ],
+)
+def test_columns_that_a_study_names_are_those_of_the_file(
+    tmp_path: Path, options: dict[str, Any], found: str
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("age,left\n" + "1,no\n2,yes\n" * 30, encoding="utf-8")
+    target = options.pop("target", "left")
+    study = read_study(None, **options)
+    settings = merge_settings({"dataset": str(path), "target": target}, {})
+
+    with pytest.raises(DatasetError, match=found):
+        load_dataset(settings, study.data, study.scope.task)
+
+
+def test_what_a_study_drops_is_no_feature_and_its_task_decides(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("age,size,rooms\n" + "1,5,2\n2,6,3\n" * 30, encoding="utf-8")
+    settings = merge_settings({"dataset": str(path), "target": "rooms"}, {})
+
+    dataset = load_dataset(settings, DataRules(drop=("size",)), "regression")
+
+    assert dataset.names == ["age"]
+    assert dataset.task == "regression"
+    assert load_dataset(settings).task == "classification"
+    assert load_dataset(settings).kinds == {"age": "number", "size": "number"}

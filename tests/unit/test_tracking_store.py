@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tier0.core.errors import Tier0Error
-from tier0.pipeline.tracking_store import TrackingStore, ineffective_variables
+from tier0.core.tracking_store import TrackingStore, ineffective_variables
 
 HOME = Path("/home/ann/a project")
 

@@ -94,7 +94,7 @@ def test_checks_are_selected_by_group_and_by_id_in_the_order_of_their_catalogue(
 
 
 def test_a_report_of_the_previous_schema_is_compared_with_a_current_one(tmp_path: Path) -> None:
-    before = {**Verdict({"url": "x"}, [READY]).as_dict(), "schema": 1, "verdict": "error"}
+    before = {**Verdict({"url": "x"}, [READY, parity("pass")]).as_dict(), "schema": 1, "verdict": "error"}
     now = Verdict({"url": "x"}, [READY, parity("not_judged")]).as_dict()
     for name, content in (("before", before), ("now", now)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")

@@ -43,6 +43,8 @@ def build(
 ) -> None:
     """Build Bentos of registered models, with Dockerfile and compose file, and verify them.
 
+    Models are registered in a BentoML store by tier0 run and by tier0.register_model_for_serving.
+
     Each Bento is started, and must return correct predictions for the golden rows. With --all there is one
     Bento for each kind of model: classification on port 3001, regression on 3002 and causal on 3003.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -9,15 +10,16 @@ import typer
 from tier0.cli.application import INCONCLUSIVE, app, examples, refuse, say
 from tier0.cli.end import end_soon
 from tier0.cli.foreign_output import shown_as_data
-from tier0.cli.output import client_catalogue_table, print_conclusion, print_result, write_report
-from tier0.cli.parameters import GivenSettings, import_from_here, names_in, takes_settings
-from tier0.core.client_catalogue import CLIENT_GROUPS
+from tier0.cli.output import client_catalogue_table
+from tier0.cli.parameters import GivenSettings, Verbose, import_from_here, names_in, takes_settings
+from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS
 from tier0.core.interruption import INTERRUPTED, raise_on_interrupt
 
+QUESTIONS = {check.id: check.question for check in CLIENT_CATALOGUE}
 EXAMPLE = "tier0 check-client mypkg.client:make_client --declare client.toml"
 
 
-@app.command(epilog=examples(EXAMPLE, f"{EXAMPLE} --only breaker,retry"))
+@app.command(epilog=examples(EXAMPLE, f"{EXAMPLE} --protocol v2 --only breaker,retry"))
 @takes_settings("check-client")
 def check_client(
     given: GivenSettings,
@@ -39,6 +41,7 @@ def check_client(
             rich_help_panel="Checks",
         ),
     ] = "",
+    verbose: Verbose = False,
     list_: Annotated[bool, typer.Option("--list", help="Print the table of checks and exit.")] = False,
 ) -> None:
     """Test how any client handles failures, against servers that misbehave on purpose.
@@ -53,12 +56,19 @@ def check_client(
     if list_:
         say(client_catalogue_table())
         return
-    report = given.begin_report()
+    files = given.begin_report()
     settings = given.merge()
     if settings.client is None:
         refuse(f"no client given. Example: {EXAMPLE}")
     from tier0.checks.client.harness.printed import hide_own_events
+    from tier0.cli.reporting import CommandReport, recorded
+    from tier0.core.events import CheckDone, TargetDescribed
+    from tier0.core.verdict import CheckResult
     from tier0.runs.check_client import check_client as run_checks
+
+    def tell(report: CommandReport, result: CheckResult) -> None:
+        report.events.emit(CheckDone.of(result, QUESTIONS[result.id]))
+        report.tell(result)
 
     raise_on_interrupt()
     import_from_here()
@@ -66,18 +76,22 @@ def check_client(
     say(f"checking {settings.client} against servers that misbehave: about ten seconds", err=True)
     status = INCONCLUSIVE
     try:
-        with shown_as_data():
-            verdict = run_checks(
-                settings.client,
-                settings.declare,
-                only=names_in(only),
-                skip=names_in(skip),
-                on_fail="return",
-                tell=print_result,
-            )
-        write_report(report, verdict.as_dict())
-        print_conclusion(settings.client, verdict)
-        status = verdict.exit_status
+        with recorded(
+            files, settings.describe_changed(), settings.client, history=settings.history, verbose=verbose
+        ) as report:
+            report.events.emit(TargetDescribed({"client": settings.client}))  # also if it cannot be created
+            with shown_as_data():
+                verdict = run_checks(
+                    settings.client,
+                    settings.declare,
+                    protocol=settings.protocol,
+                    only=names_in(only),
+                    skip=names_in(skip),
+                    on_fail="return",
+                    tell=partial(tell, report),
+                )
+            report.events.emit(TargetDescribed(verdict.target))
+        status = report.exit_status
     except KeyboardInterrupt:
         status = INTERRUPTED
         raise

@@ -54,6 +54,7 @@ def contract(
         golden=settings.golden,
         model=model,
         store=settings.store,
+        protocol=settings.protocol,
         contract=settings.contract,
         headers=settings.header,
         ca=settings.ca,

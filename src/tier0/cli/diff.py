@@ -22,9 +22,11 @@ def diff(
 
     A metric is worse if it lost more than its spread, which is how far it varies over resampled test rows.
     The median latency is worse if it is 1.5 times as long, and longer by more than 1 ms. A check is worse
-    also if it passed before and is not checked any more.
+    also if it passed before and could not be checked any more. Runs with other groups of checks are compared
+    by what both were asked for; what only one was asked for is named.
 
-    Exit status: 0 nothing is worse, 1 something is worse, 2 a report cannot be read.
+    Exit status: 0 nothing is worse, 1 something is worse, 2 a report cannot be read, or the two have nothing
+    in common.
     """
     from tier0.report.diff import changes_between, read_facts
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tier0.cli.application import app, examples, refuse, say
 from tier0.cli.parameters import import_from_here, require_writable
-from tier0.core.errors import Tier0Error, first_line
+from tier0.core.errors import RegistrationError, Tier0Error, first_line
 from tier0.core.interruption import raise_on_interrupt
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tier0.golden.rows import GoldenRows
     from tier0.pipeline.tables import Table
 
 MAX_SAMPLED = 200
+MAX_SHOWN_DEFECTS = 5
 
 
 EXAMPLES = examples(
@@ -39,9 +43,18 @@ def golden(
         Path,
         typer.Argument(
             metavar="SAMPLE",
-            help=f".csv or .parquet file of rows as the model takes them; the first {MAX_SAMPLED} are used.",
+            help="CSV or Parquet file of rows as the model takes them; a JSON list of texts or other values; "
+            f"or arrays in a .npy file. The first {MAX_SAMPLED} are used.",
         ),
     ],
+    call: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Method to call in place of predict, such as predict_proba, transform or encode.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="JSON file for the golden rows.")
     ] = Path("golden.json"),
@@ -74,12 +87,12 @@ def golden(
 ) -> None:
     """Create golden rows for a model of your own, from the model in memory, before it is saved.
 
-    A column of a CSV file is read as what the model's encoder for it was trained on: with an encoder of text,
-    007 and NA are text. Without an encoder, it is read as by tier0 run. A Parquet file has its own types.
-
     tier0 verify --golden FILE compares a service with them. Golden rows are rows of the sample (or synthetic
     ones), and edge cases that services often get wrong (missing values, unseen categories, values at the
     model's boundaries), each with the output of the model in memory.
+
+    A column of a CSV file is read as what the model's encoder for it was trained on: with an encoder of text,
+    007 and NA are text. Without an encoder, it is read as by tier0 run. A Parquet file has its own types.
 
     Exit status: 0 the file was written, 2 it could not be created.
     """
@@ -90,45 +103,106 @@ def golden(
     raise_on_interrupt()
     require_writable("--output", output)
     import_from_here()
-    fitted = _load_model(model)
-    examples_ = _read_sample(sample, fitted)
-    _require_prediction(fitted, examples_, sample)
-    given = _as_model_takes(fitted, examples_)
+    fitted = _load_model(model, call)
+    given, names = _examples_for(fitted, sample, call)
     rows = golden_rows(
-        fitted,
-        given,
-        threshold=threshold,
-        feature_names=None if given is examples_ else [str(name) for name in examples_.columns],
-        synthetic=synthetic,
-        seed=seed,
+        fitted, given, call=call, threshold=threshold, feature_names=names, synthetic=synthetic, seed=seed
     )
     try:
         replace(rows, tag=tag).write(output)
     except OSError as problem:
         refuse(f"cannot write the golden rows {output}: {problem.strerror}")
     verify = f"tier0 verify URL --golden {output}"
-    say(f"{output}: {len(rows)} golden rows of {len(rows.columns)} columns; check a service with: {verify}")
+    what = f"golden rows of {len(rows.columns)} columns" if rows.form == "table" else f"golden {rows.form}"
+    say(f"{output}: {len(rows)} {what}; check a service with: {verify}")
+    if rows.power is not None:
+        say(_power_of(rows))
 
 
-def _load_model(name: str) -> Any:
-    """Return a fitted model: the object of that name, or what it returns if it is a function.
+def _power_of(rows: GoldenRows) -> str:
+    """Return how many simulated defects the rows distinguish, and the first ones that they do not."""
+    left = [f"as if {sentence}" for sentence in rows.not_distinguished]
+    if not left:
+        return f"{rows.power}"
+    more = f"; and {len(left) - MAX_SHOWN_DEFECTS} more" if len(left) > MAX_SHOWN_DEFECTS else ""
+    named = "; ".join(left[:MAX_SHOWN_DEFECTS])
+    return f"{rows.power}; no row that was tried shows a difference for these: {named}{more}"
+
+
+def _examples_for(model: Any, path: Path, call: str | None) -> tuple[Any, list[str] | None]:
+    """Return the rows of a file as the model takes them, and the names of the columns of an array.
+
+    Raises:
+        Tier0Error: the file cannot be read, or the model has no output for its rows.
+    """
+    if path.suffix in {".json", ".npy"}:
+        return _read_values(path)[:MAX_SAMPLED], None
+    frame = _read_sample(path, model)
+    if call is not None or not hasattr(model, "predict"):
+        return frame, None
+    _require_prediction(model, frame, path)
+    given = _as_model_takes(model, frame)
+    return given, None if given is frame else [str(name) for name in frame.columns]
+
+
+def _read_values(path: Path) -> Any:
+    """Return a list of JSON values, or an array of numpy.
+
+    Raises:
+        Tier0Error: the file cannot be read, or has something else.
+    """
+    import numpy as np
+
+    from tier0.core.named_file import read_json
+
+    try:
+        values = read_json(path) if path.suffix == ".json" else np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as problem:
+        raise Tier0Error(f"cannot read the sample {str(path)!r}: {first_line(problem)}") from problem
+    if not isinstance(values, (list, np.ndarray)):
+        raise Tier0Error(
+            f"the sample {str(path)!r} is not a list of rows: write one, such as a list of texts"
+        )
+    return values
+
+
+def _load_model(name: str, call: str | None) -> Any:
+    """Return what predicts: the object of that name, or what it returns if it is a function that trains it.
 
     Raises:
         Tier0Error: there is no such model.
     """
     from tier0.core.import_object import import_named
+    from tier0.golden.predictors import as_predictor
 
     found = import_named(
         "model", name, "a fitted model or a function that returns one, such as training:model"
     )
     remedy = "Name a fitted model, or a function that returns one"
     try:
-        fitted = found if hasattr(found, "predict") or not callable(found) else found()
+        fitted = found() if _trains(found, call) else found
     except Exception as problem:
         raise Tier0Error(f"model {name!r} raised {type(problem).__name__}: {problem}. {remedy}") from problem
-    if not hasattr(fitted, "predict"):
-        raise Tier0Error(f"model {name!r} is of type {type(fitted).__name__}, which has no predict. {remedy}")
+    try:
+        as_predictor(fitted, call)
+    except RegistrationError as problem:
+        raise Tier0Error(f"model {name!r}: {problem}") from problem
     return fitted
+
+
+def _trains(found: Any, call: str | None) -> bool:
+    """Return whether an object is a function that returns a model, in place of a model."""
+    if hasattr(found, call or "predict") or not callable(found):
+        return False
+    if not isinstance(found, FunctionType):
+        return isinstance(found, type) or not hasattr(found, "forward")
+    required = [
+        parameter
+        for parameter in inspect.signature(found).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+    ]
+    return not required
 
 
 def _read_sample(path: Path, model: Any) -> pd.DataFrame:
@@ -143,9 +217,10 @@ def _read_sample(path: Path, model: Any) -> pd.DataFrame:
     from tier0.pipeline.tables import Table
 
     table = Table.read(path)
-    names = [str(name) for name in getattr(model, "feature_names_in_", table.columns)]
-    available = ", ".join(table.columns)
-    if missing := [name for name in names if name not in table.columns]:
+    columns_of_file = [name for name in table.columns if name not in table.index]
+    names = [str(name) for name in getattr(model, "feature_names_in_", columns_of_file)]
+    available = ", ".join(columns_of_file)
+    if missing := [name for name in names if name not in columns_of_file]:
         raise Tier0Error(
             f"columns of the model not found in {path}: {', '.join(map(repr, missing))}. Available columns: "
             f"{available}"
@@ -156,21 +231,24 @@ def _read_sample(path: Path, model: Any) -> pd.DataFrame:
             f"{path} has {len(names)} columns, but the model takes {width}: remove columns that are not "
             f"features, such as the target. Available columns: {available}"
         )
-    if path.suffix.lower() == ".parquet":
-        return _read_parquet(path)[names][:MAX_SAMPLED]
+    if not table.is_text:
+        return _with_types(table)[names][:MAX_SAMPLED]
     known = vocabularies(model, names)
     columns = {name: _read_column(table, name, known.get(name, ())) for name in names}
     return pd.DataFrame(columns)[:MAX_SAMPLED]
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    """Return a Parquet file with the dtypes that its writer had, which the model may need."""
+def _with_types(table: Table) -> pd.DataFrame:
+    """Return a file that has types with the dtypes that its writer had, which the model may need."""
     import pandas as pd
+    import pyarrow as pa
 
     try:
-        return pd.read_parquet(path)
+        if table.kind == "parquet":
+            return pd.read_parquet(table.path)
+        return pa.table(dict(table.columns)).to_pandas()
     except (ValueError, TypeError, NotImplementedError) as problem:
-        raise Tier0Error(f"cannot read the sample {str(path)!r}: {first_line(problem)}") from problem
+        raise Tier0Error(f"cannot read the sample {str(table.path)!r}: {first_line(problem)}") from problem
 
 
 def _read_column(table: Table, name: str, known: Sequence[Any]) -> pd.Series[Any]:
@@ -261,15 +339,27 @@ def _columns_to_replace(model: Any, rows: pd.DataFrame, names: list[str], value:
 
 def _problem_of(model: Any, rows: pd.DataFrame) -> Exception | None:
     """Return the exception that the model raises for *rows*, if it raises one."""
-    try:
-        model.predict(_as_model_takes(model, rows))
-    except Exception as problem:  # noqa: BLE001 - a model may raise any
-        return problem
-    return None
+    return _raised_for(model, _as_model_takes(model, rows))
 
 
 def _as_model_takes(model: Any, rows: pd.DataFrame) -> Any:
-    return rows if hasattr(model, "feature_names_in_") else rows.to_numpy()
+    """Return the rows as an array if the model was trained on one.
+
+    A pipeline whose first step is the user's own knows no names of columns, although it may need them.
+    """
+    if hasattr(model, "feature_names_in_"):
+        return rows
+    array = rows.to_numpy()
+    needs_names = _raised_for(model, array) is not None and _raised_for(model, rows) is None
+    return rows if needs_names else array
+
+
+def _raised_for(model: Any, rows: Any) -> Exception | None:
+    try:
+        model.predict(rows)
+    except Exception as problem:  # noqa: BLE001 - a model may raise any
+        return problem
+    return None
 
 
 def _some_text(column: pd.Series[Any]) -> str | None:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -22,11 +22,22 @@ from tier0.core.settings import (
     why_ignored,
 )
 
+if TYPE_CHECKING:
+    from tier0.report.files import ReportFiles
+
 ModelTags = Annotated[
     list[str] | None,
     typer.Argument(metavar="[TAG]...", help="Tags of registered models, which one service will serve."),
 ]
 """The models of `tier0 serve` and `tier0 build`."""
+
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Print all results, and all of the report.", rich_help_panel="Report"
+    ),
+]
+"""Whether a command that checks prints all, instead of at most 60 lines."""
 
 
 class GivenSettings(NamedTuple):
@@ -58,11 +69,18 @@ class GivenSettings(NamedTuple):
         """
         return read_setting(name, self.texts, os.environ, command=self.command)
 
-    def begin_report(self) -> Path | None:
-        """Return the file for the report; remove it if an earlier run wrote it."""
-        path: Path | None = self.read("report")
-        remove_old_report(path)
-        return path
+    def begin_report(self) -> ReportFiles:
+        """Return the files for the report; remove those that an earlier run wrote.
+
+        Raises:
+            SettingsError: a path is invalid.
+            ReportError: a file cannot be written.
+        """
+        from tier0.report.files import ReportFiles
+
+        files = ReportFiles.named_by(self.read)
+        files.begin()
+        return files
 
 
 def takes_settings(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

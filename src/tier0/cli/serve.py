@@ -7,12 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from tier0.cli.application import app, examples, refuse, say
+from tier0.cli.application import EXTRA, app, examples, refuse, say
 from tier0.cli.parameters import GivenSettings, ModelTags, names_in, takes_settings, was_given
 from tier0.core.interruption import forget_interrupt, raise_on_interrupt, raise_on_terminate
 
 POLL_SECONDS = 1.0
-EXAMPLES = examples("tier0 serve churn:latest", "tier0 serve --all", "tier0 serve --all --store bentoml")
+EXAMPLES = examples(
+    "tier0 serve churn:latest",
+    "tier0 serve models:/churn@champion",
+    "tier0 serve --all",
+    "tier0 serve --all --store bentoml",
+)
 
 
 @app.command(epilog=EXAMPLES)
@@ -47,6 +52,11 @@ def serve(
 ) -> None:
     """Serve registered models on loopback until Ctrl-C, each verified with its golden rows.
 
+    Models are registered in a BentoML store by tier0 run and by tier0.register_model_for_serving.
+
+    An MLflow model is named by its URI, such as models:/churn/3, models:/churn@champion or runs:/ID/model. It
+    is registered in a private store first, with the outputs of the loaded original for its input example.
+
     With --all there are three services, each with a BentoML home of its own: classification on port 3001,
     regression on 3002 and causal on 3003. Without --store they serve examples, which are trained first:
     churn, conversion, ltv_90, ltv_365 and training_effect.
@@ -58,6 +68,8 @@ def serve(
     settings = given.merge()
     trains = all_ and settings.store is None
     _check_used(given, context, by_kind=all_, trains=trains)
+    if trains:
+        context.meta[EXTRA] = "pipeline"
     from tier0.core.event_log import EventLog
     from tier0.runs.deployment import default_store
     from tier0.runs.services import Services

@@ -18,6 +18,11 @@ from tier0.client.errors import (
 from tier0.client.events import ClientEvent
 from tier0.client.sync_client import SyncBentoMLClient
 
+ModelClient = BentoMLClient
+"""The same client by a name that fits every protocol."""
+SyncModelClient = SyncBentoMLClient
+"""The same synchronous client by a name that fits every protocol."""
+
 __all__ = [
     "BentoMLClient",
     "CallerError",
@@ -28,10 +33,12 @@ __all__ = [
     "ClientUsageError",
     "InvalidAnswerError",
     "InvalidDataError",
+    "ModelClient",
     "PoolSaturatedError",
     "RateLimitedError",
     "ServiceFailedError",
     "SyncBentoMLClient",
+    "SyncModelClient",
     "TimedOutError",
     "TransportError",
 ]

@@ -10,22 +10,30 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from tier0.client.call import Call, CallPolicy, Request
+from tier0.client.call import OK, Call, CallPolicy, Request
 from tier0.client.circuits import Circuits
 from tier0.client.connections import Connections, import_late_imports
 from tier0.client.endpoints import Endpoints
-from tier0.client.errors import CircuitOpenError, ClientUsageError, InvalidDataError
+from tier0.client.errors import (
+    CallerError,
+    CircuitOpenError,
+    ClientError,
+    ClientUsageError,
+    InvalidAnswerError,
+    InvalidDataError,
+)
 from tier0.client.events import Reporter
 from tier0.client.health import check_health
 from tier0.client.options import ClientOptions
 from tier0.client.tracing import CallTrace, SafeTracer, find_opentelemetry, new_trace_id, outcome_of
-from tier0.client.wire import Prediction, decode_mapping, decode_prediction, encode
+from tier0.client.wire import Prediction, decode_mapping, decode_page, decode_prediction, encode
 
 if TYPE_CHECKING:
     from tier0.client.breaker import State
     from tier0.client.events import ClientEvent
     from tier0.client.tracing import BeginSpan, Tracer
     from tier0.contract.contract import Contract
+    from tier0.contract.protocols import Page
 
 FLUSH_TIMEOUT = 1.8
 SCHEMA_TIMEOUT = 10.0
@@ -124,25 +132,53 @@ class BentoMLClient:
     async def for_service(
         cls, base_url: str | None = None, *, declared: Mapping[str, Any] | None = None, **options: Any
     ) -> Self:
-        """Return a client for a service of any style, by the routes and formats in its ``/schema.json``.
+        """Return a client for a service of any style and protocol, by its own description.
+
+        That is BentoML's ``/schema.json``, OpenAPI, or the routes of another protocol (see
+        `tier0.contract.protocols`).
 
         Args:
             base_url: as for the class.
-            declared: what the schema does not state, e.g. ``{"route": "/classify", "predictions":
-                "labels"}``; see `tier0.contract.contract`.
+            declared: what the description does not state, e.g. ``{"route": "/classify", "predictions":
+                "labels"}`` or ``{"protocol": "v2"}``; see `tier0.contract.contract`.
             options: as for the class.
 
         Raises:
-            ContractError: schema and declaration are not sufficient; the message states what to declare.
-            ClientError: the schema cannot be read.
+            ContractError: description and declaration are not sufficient; the message states what to declare.
+            ClientError: no description can be read.
         """
         from tier0.contract.contract import check_declared  # noqa: PLC0415 - only needed by this method
-        from tier0.contract.service_schema import find_contract  # noqa: PLC0415 - only needed by this method
+        from tier0.contract.protocols import Server, find_protocol  # noqa: PLC0415 - only needed by this method
+        from tier0.contract.service_schema import contract_of, describe, needs_description  # noqa: PLC0415 - as above
 
         declared = check_declared(declared or {})
+        wanted, is_bentoml = declared.pop("protocol", None), True
         async with cls(base_url, **{**options, "tracer": None}) as client:
-            schema = await client._call("GET", "schema.json", decode_mapping, timeout=SCHEMA_TIMEOUT)
-        return cls(base_url, contract=find_contract(schema, declared), **options)
+            try:
+                if wanted not in {None, "bentoml"}:
+                    described = await find_protocol(Server(client._fetch, declared), wanted)
+                else:
+                    schema = await client._call("GET", "schema.json", decode_mapping, timeout=SCHEMA_TIMEOUT)
+                    described = describe(schema, declared)
+            except (CallerError, InvalidAnswerError):  # such as 404: the service is not BentoML's
+                described = None if wanted else await find_protocol(Server(client._fetch, declared))
+                if described is None and needs_description(declared):
+                    raise
+                is_bentoml = False
+        return cls(base_url, contract=contract_of(described, declared, is_bentoml=is_bentoml), **options)
+
+    async def _fetch(self, method: str, route: str) -> Page:
+        """Request a description of the service; an error is a page without content."""
+        from tier0.contract.protocols import OK, Page  # noqa: PLC0415 - only needed by `for_service`
+
+        body = b"{}" if method == "POST" else None
+        try:
+            content = await self._call(
+                method, route.lstrip("/"), decode_page, timeout=SCHEMA_TIMEOUT, body=body
+            )
+        except ClientError:
+            return Page(0, None)
+        return Page(OK, content)
 
     async def predict(
         self, data: Any, *, model: str | None = None, timeout: float | None = None
@@ -164,7 +200,7 @@ class BentoMLClient:
         contract = self.contract
         body, rows = encode(data, contract)
         prediction = await self._call(
-            "POST",
+            "POST" if contract is None else contract.method,
             "predict" if contract is None else contract.route.lstrip("/"),
             lambda content: decode_prediction(content, rows, contract),
             model=model,
@@ -172,6 +208,7 @@ class BentoMLClient:
             body=body,
             rows=rows,
             start=start,
+            contract=contract,
         )
         if prediction.get("latency_ms") is None:
             prediction["latency_ms"] = (self._clock() - start) * 1000
@@ -275,6 +312,7 @@ class BentoMLClient:
         body: bytes | None = None,
         rows: int | None = None,
         start: float | None = None,
+        contract: Contract | None = None,
     ) -> Result:
         """Make one call, and record it if the client has a tracer.
 
@@ -287,6 +325,7 @@ class BentoMLClient:
             body: JSON to send.
             rows: number of rows in *body*, for the trace.
             start: time by the clock from which *timeout* counts; by default now.
+            contract: the contract of a request for predictions, with its headers and statuses.
         """
         total = self._options.timeout if timeout is None else timeout
         if not isinstance(total, (int, float)) or math.isnan(total):
@@ -297,8 +336,12 @@ class BentoMLClient:
             )  # the application may have imported it since the last call
         endpoints, attempt_timeout = self._endpoints, self._options.attempt_timeout
         circuit = self._circuits.get(endpoints.url(model, ""), model)
+        request = Request(method, endpoints.url(model, route), endpoints.service(model), body, decode)
+        if contract is not None:
+            request.headers = {**contract.headers, "Content-Type": contract.content_type}
+            request.accepted = contract.statuses or OK
         call = Call(
-            Request(method, endpoints.url(model, route), endpoints.service(model), body, decode),
+            request,
             self._policy,
             self._bind(),
             circuit,

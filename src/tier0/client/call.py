@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -43,6 +43,7 @@ Result = TypeVar("Result")
 RETRYABLE = (ServiceFailedError, TransportError, TimedOutError, InvalidAnswerError, RateLimitedError)
 NOT_RETRYABLE_STATUSES = {501, 505}
 OK = range(200, 300)
+JSON_HEADERS: Mapping[str, str] = {"Content-Type": "application/json"}
 TOO_MANY_REQUESTS = 429
 SERVER_ERROR = 500
 LATE_CANCELLATION = 0.8
@@ -99,8 +100,10 @@ class Request(Generic[Result]):
         method: HTTP method.
         url: URL of the route.
         service: base URL of the service, by which connections are pooled.
-        body: JSON to send; None for a request without a body.
-        decode: returns the content of a 2xx response, or raises `InvalidAnswerError`.
+        body: JSON, or other content, to send; None for a request without a body.
+        decode: returns the content of a response with an accepted status, or raises `InvalidAnswerError`.
+        headers: headers of this request, with the content type of the body.
+        accepted: statuses of a response with content.
     """
 
     method: str
@@ -108,6 +111,8 @@ class Request(Generic[Result]):
     service: str
     body: bytes | None
     decode: Callable[[bytes], Result]
+    headers: Mapping[str, str] = field(default_factory=lambda: JSON_HEADERS)
+    accepted: Container[int] = OK
 
     @property
     def shown_url(self) -> str:
@@ -248,7 +253,7 @@ class Call(Generic[Result]):
         """Return the headers of a new attempt, and its span in the application's trace, if it has one."""
         headers = {"X-Request-ID": self.request_id}
         if self.request.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers.update(self.request.headers)
         span = None if self.begin_span is None else self.begin_span(headers, self._span_attributes)
         if span is None:
             span_id = new_span_id()
@@ -280,7 +285,7 @@ class Call(Generic[Result]):
             async with asyncio.timeout(limit):
                 response = await self.connections.send(request.method, request.url, request.body, headers)
             attempt.status = response.status_code
-            if attempt.status in OK:
+            if attempt.status in request.accepted:
                 result = request.decode(response.content)
                 if clock() - start > limit:  # no timer can end the decoding, which blocks the event loop
                     raise TimeoutError  # noqa: TRY301
@@ -306,7 +311,7 @@ class Call(Generic[Result]):
             failure = InvalidAnswerError(message, status=attempt.status, **facts)
             permit.fail(failure)
             raise failure from None
-        if attempt.status not in OK:
+        if attempt.status not in request.accepted:
             raise _status_error(request.shown_url, response, permit, facts)
         permit.succeed()
         return result

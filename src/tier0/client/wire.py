@@ -60,7 +60,7 @@ def encode(data: Any, contract: Contract | None = None) -> tuple[bytes, int | No
     except NotJsonError as problem:
         raise _not_json(problem, None, []) from problem
     try:
-        content = _dump(body)
+        content = contract.write(body).encode() if isinstance(body, str) and contract else _dump(body)
     except NotJsonError as problem:
         raise _not_json(problem, features, columns) from problem
     except (TypeError, ValueError, RecursionError) as problem:
@@ -93,6 +93,8 @@ def _contract_body(contract: Contract, data: Any) -> tuple[Any, Any, list[str]]:
     if isinstance(data, Mapping) and contract.features and contract.features.partition(".")[0] in data:
         return data, None, []
     columns, rows = _columns_and_rows(data)
+    if contract.style == "csv" or contract.adapter is not None:  # which write values in their own way
+        rows = json_value(rows)
     if contract.one_row and len(rows) != 1:
         raise InvalidDataError(
             f"this service accepts one row in each request, got {len(rows)}: send one request for each row"
@@ -214,7 +216,7 @@ def decode_prediction(content: bytes, rows: int | None, contract: Contract | Non
     Raises:
         InvalidAnswerError: the body is not a prediction.
     """
-    answer = decode_json(content)
+    answer = decode_json(content) if contract is None else _decoded(content, contract)
     if contract is not None:
         answer = {**(answer if isinstance(answer, Mapping) else {}), **contract.read(answer)}
     elif type(answer) is int or (type(answer) is float and math.isfinite(answer)):
@@ -234,6 +236,20 @@ def decode_prediction(content: bytes, rows: int | None, contract: Contract | Non
     for name in ("probabilities", "model_tag"):
         answer.setdefault(name, None)
     return answer  # type: ignore[no-any-return]
+
+
+def _decoded(content: bytes, contract: Contract) -> Any:
+    """Return a response as the contract's adapter reads it, from JSON, or CSV if the requests are CSV."""
+    try:
+        answer = decode_json(content)
+    except InvalidAnswerError:
+        if contract.style != "csv":
+            raise
+        answer = contract.parse(content.decode(errors="replace"))
+    try:
+        return contract.adapted(answer)
+    except ValueError as problem:
+        raise InvalidAnswerError(f"{problem}: {_excerpt(content)}") from problem
 
 
 def _validate_part(name: str, part: Any, rows: int | None, content: bytes) -> None:
@@ -281,6 +297,14 @@ def decode_mapping(content: bytes) -> dict[str, Any]:
     if not _is_finite(answer, allow_null=True):
         raise InvalidAnswerError(f"the response contains an infinite number: {_excerpt(content)}")
     return answer
+
+
+def decode_page(content: bytes) -> Any:
+    """Return the JSON in the body of a 2xx response, or its text if it is not JSON."""
+    try:
+        return decode_json(content)
+    except InvalidAnswerError:
+        return content.decode(errors="replace")
 
 
 def decode_json(content: bytes) -> Any:

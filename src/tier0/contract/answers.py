@@ -120,6 +120,8 @@ def _find_paths(responses: Sequence[Any], golden: GoldenRows, contract: Contract
     probabilities = _find_probabilities(columns, responses, golden, contract, predictions)
     if predictions is None and probabilities is not None:
         predictions = _find_other_count(responses, golden, probabilities)
+    if predictions is None:
+        predictions = _find_fields(responses, golden)
     if predictions is None and probabilities is None:
         predictions = _find_named(responses, PREDICTION_NAMES)
         probabilities = _find_named(responses, PROBABILITY_NAMES) if golden.probabilities else None
@@ -132,8 +134,24 @@ def _find_paths(responses: Sequence[Any], golden: GoldenRows, contract: Contract
     }
 
 
+def _find_fields(responses: Sequence[Any], golden: GoldenRows) -> str | None:
+    """Return the path of an object with a list of values for each field of the model's predictions."""
+    first = golden.predictions[0] if golden.predictions else None
+    if not isinstance(first, dict) or len(responses) != 1:
+        return None
+    for path, value in objects_in(responses[0], "", DEPTH):
+        columns = [value.get(name) for name in first]
+        if all(isinstance(column, list) and len(column) == len(golden) for column in columns):
+            return path
+    return None
+
+
 def _can_be_one(golden: GoldenRows) -> Callable[[Any], bool]:
     """Return the test of whether a value can be the prediction for one row."""
+    if any(isinstance(output, dict) for output in golden.predictions):
+        return lambda value: isinstance(value, Mapping)
+    if golden.has_several_outputs and not all(map(_is_plain_list, golden.predictions)):
+        return lambda value: isinstance(value, list)
     return _is_plain_list if golden.has_several_outputs else is_plain
 
 
@@ -169,6 +187,9 @@ def _find_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows, cont
     """Return the path of the predictions: a usual name, or the only column that can be predictions."""
     if contract.predictions in columns:
         return contract.predictions
+    outputs = [path for path in columns if path.startswith("outputs.")]
+    if contract.protocol == "v2" and len(outputs) == 1:  # the only output, whatever its name and values
+        return outputs[0]
     names, ambiguous_names = _names_of_predictions(golden)
     named = _by_name(list(columns), names)
     if named is not None:

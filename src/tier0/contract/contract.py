@@ -5,12 +5,16 @@ response to the golden rows (see `tier0.contract.answers`). A TOML file with any
 neither shows, or overrides it::
 
     schema = 1
-    route = "/classify"       # route for predictions, POST
+    route = "/classify"       # route for predictions; {name} stands for a value of [placeholders]
+    method = "PUT"            # POST (default), PUT or PATCH
+    statuses = [200, 207]     # statuses of a response with predictions; by default 200 to 299
     features = "input.rows"   # path of the rows in the body; "" if they are the entire body
-    style = "records"         # rows, records, columns or values; row, record or value for one row per request
+    style = "records"         # rows, records, columns or values; row, record or value for one row per
+                              # request; tensor or tensors (one per column) of the protocol "v2"; csv
     max_rows = 1              # maximum number of rows per request
     columns = "input.names"   # path of the column names in the body
-    predictions = "labels"    # path of the predictions in the response; "" if they are the entire response
+    predictions = "labels"    # path of the predictions in the response; "" if they are the entire response;
+                              # [name=label] is the object of a list with this field
     probabilities = "*.1"     # path of the probabilities; * is every item of a list, a number is one item
     probability_of = "yes"    # only class whose probability is returned; "@predicted" for the predicted class
     intervals = "bounds"      # path of the lower and upper bounds of the predictions
@@ -21,6 +25,18 @@ neither shows, or overrides it::
     decimals = 2              # number of decimals to which numbers in the response are rounded
     absolute = 1e-6           # absolute tolerance for numbers, in all checks
     scale = 100               # factor by which numbers are multiplied: 100 for percentages
+    protocol = "v2"           # bentoml, openapi, mlflow, v1, v2 or sagemaker: how the service is described
+    tensor = "input-0"        # name of the tensor, for style = "tensor"
+    adapter = "wire:Rows"     # class that writes requests and reads responses (see `tier0.contract.adapter`)
+
+    [headers]                 # headers of requests for predictions
+    Accept-Version = "2"
+
+    [placeholders]            # values of the parts of the route that are in braces
+    model = "churn"
+
+    [datatypes]               # datatypes of tensors, by name
+    sepal_length = "FP32"
 
     [fields]                  # further fields of the body, with constant values
     model = "churn"
@@ -30,33 +46,49 @@ neither shows, or overrides it::
 
     [labels]                  # labels of the model and of the service, where they differ
     0 = "setosa"
+
+    [vary]                    # headers, or fields, that do not change an output, with values to send
+    X-Tenant = ["acme", "globex"]
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
+from urllib.parse import quote
 
+from tier0.contract.adapter import adapter_of
+from tier0.contract.delimited import CONTENT_TYPE, read_rows, write_rows
+from tier0.contract.tensors import DATATYPES, DEFAULT_NAME, column_tensors, matrix, without_tensors
 from tier0.core.address import problem_of
-from tier0.core.display import toml
+from tier0.core.display import toml, toml_key
 from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error
 from tier0.core.fields import MAX_DEPTH, shown
 from tier0.core.outputs import PARTS
+from tier0.core.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
-Style = Literal["rows", "records", "columns", "values", "row", "record", "value"]
+Style = Literal["rows", "records", "columns", "values", "row", "record", "value", "tensor", "tensors", "csv"]
 STYLES: tuple[str, ...] = get_args(Style)
 ONE_ROW_STYLES = {"row", "record", "value"}
+METHODS = ("POST", "PUT", "PATCH")
+SUCCESS = range(200, 300)
+"""Statuses of a response that may have predictions, unless others are declared."""
+PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
+SELECTOR = re.compile(r"\[([^=\[\]]+)=([^\[\]]*)\]")
+"""Part of a path that selects the object of a list whose field has a value."""
 PREDICTED = "@predicted"
 """In place of a class: the probability of the predicted class."""
+HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 MAX_DECIMALS = 15
 MAX_POSITION_DIGITS = 9
 """Digits of a position in a list; Python refuses to read thousands."""
@@ -74,11 +106,16 @@ class Contract:
     Paths in bodies are dotted; None means that the service does not have the part.
 
     Attributes:
-        route: route for predictions, POST.
+        route: route for predictions.
+        method: HTTP method of requests for predictions.
+        headers: headers of requests for predictions.
+        statuses: statuses of a response with predictions; empty for 200 to 299.
         features: path of the rows; ``""`` if they are the entire body.
         style: form of the rows: ``rows`` (lists), ``records`` (objects keyed by column), ``columns`` (one
-            object of lists, keyed by column), ``values`` (the single column as one list); ``row``, ``record``
-            and ``value`` if a request takes one row only.
+            object of lists, keyed by column), ``values`` (the single column as one list, and rows that are no
+            table, such as texts); ``row``, ``record`` and ``value`` if a request takes one row only;
+            ``tensor`` and ``tensors`` for one tensor, or one per column (see `tier0.contract.tensors`);
+            ``csv`` for lines of CSV.
         columns: path of the column names.
         predictions: path of the predictions in the response; ``""`` if they are the entire response.
         probabilities: path of the probabilities in the response.
@@ -101,6 +138,15 @@ class Contract:
             rounded.
         absolute: absolute tolerance for numbers.
         scale: factor by which probabilities, or predictions of a regression, are multiplied.
+        vary: names of headers, or of *fields*, that do not change an output, each with values to send; with
+            none, any value may be sent.
+        protocol: protocol by which the service was found, one of `tier0.core.protocols.PROTOCOLS`; None if it
+            was not recognised, or is BentoML's.
+        tensor: name of the tensor that contains all rows, for the style ``tensor``.
+        datatypes: datatypes of tensors, by their names; by default those that have all values.
+        adapter: ``module:Class`` that writes requests and reads responses; None without one.
+        may_ignore_names: whether the server may ignore the names of columns, as MLflow's does for a model
+            without a signature.
         is_bentoml: whether the service has BentoML's own routes.
         prefix: path below which BentoML's own routes are, such as ``/v1``; usually empty.
         why_not_asked: reason why no prediction can be requested; empty if one can be requested.
@@ -128,6 +174,15 @@ class Contract:
     decimals: int | None = None
     absolute: float = 0.0
     scale: float = 1.0
+    vary: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    protocol: str | None = None
+    tensor: str = DEFAULT_NAME
+    datatypes: Mapping[str, str] = field(default_factory=dict)
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    statuses: tuple[int, ...] = ()
+    adapter: str | None = None
+    may_ignore_names: bool = False
     is_bentoml: bool = True
     prefix: str = ""
     why_not_asked: str = ""
@@ -138,9 +193,20 @@ class Contract:
         return self.style in ONE_ROW_STYLES or self.max_rows == 1
 
     @property
+    def content_type(self) -> str:
+        """Content type of requests for predictions."""
+        return CONTENT_TYPE if self.style == "csv" else "application/json"
+
+    def accepts(self, status: int) -> bool:
+        """Return whether a response with this status may have predictions."""
+        return status in (self.statuses or SUCCESS)
+
+    @property
     def by_name(self) -> bool:
         """Whether a request names its columns."""
-        return self.style in {"records", "record", "columns"} or self.columns is not None
+        if self.adapter is not None or self.style == "csv":
+            return False
+        return self.style in {"records", "record", "columns", "tensors"} or self.columns is not None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -161,6 +227,17 @@ class Contract:
     def metrics_route(self) -> str:
         """The route of the Prometheus metrics."""
         return f"{self.prefix}/metrics"
+
+    def of_values(self, *, are_objects: bool) -> Contract:
+        """Return the contract for rows that are not a table: each is sent as it is, without names of columns.
+
+        Args:
+            are_objects: whether the rows can be objects themselves, which are then no records of a column.
+        """
+        styles: dict[Style, Style] = {"rows": "values", "row": "value"}
+        if are_objects:
+            styles |= {"records": "values", "record": "value"}
+        return replace(self, style=styles.get(self.style, self.style), columns=None)
 
     def with_paths(self, paths: Mapping[str, str | None]) -> Contract:
         """Return the contract with other paths of the parts in the response."""
@@ -183,8 +260,10 @@ class Contract:
             columns: the model's column names, in the order of the values in a row.
             rows: rows as lists of values.
         """
+        if self.adapter is not None:
+            return adapter_of(self.adapter).body(columns, rows)
         names = [self.names.get(name, name) for name in columns]
-        content = _formatted(self.style, names, rows)
+        content = self._formatted(names, rows)
         if not self.features:
             return {**content, **self.fields} if isinstance(content, dict) and self.fields else content
         body: dict[str, Any] = {}
@@ -195,11 +274,52 @@ class Contract:
             _put(body, path, value)
         return body
 
+    def _formatted(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+        """Return the rows in the contract's style, or the first row in a style for one row."""
+        writers: dict[Style, Callable[[], Any]] = {
+            "rows": lambda: [list(row) for row in rows],
+            "records": lambda: [dict(zip(names, row, strict=False)) for row in rows],
+            "columns": lambda: {name: [row[position] for row in rows] for position, name in enumerate(names)},
+            "values": lambda: [row[0] for row in rows],
+            "row": lambda: list(rows[0]),
+            "record": lambda: dict(zip(names, rows[0], strict=False)),
+            "value": lambda: rows[0][0],
+            "tensor": lambda: matrix(self.tensor, self.datatypes.get(self.tensor), rows),
+            "tensors": lambda: column_tensors(names, self.datatypes, rows),
+            "csv": lambda: write_rows(rows),
+        }
+        return writers[self.style]()
+
+    def write(self, body: Any) -> str:
+        """Return a body as it is sent: JSON, or lines of CSV as they are."""
+        return body if self.style == "csv" and isinstance(body, str) else json.dumps(body)
+
+    def request(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+        """Return the `body` of a request for *rows* as it is sent."""
+        return self.write(self.body(columns, rows))
+
+    def parse(self, text: str) -> Any:
+        """Return the content of a response that is not JSON, as the rows of CSV."""
+        return read_rows(text)
+
+    def adapted(self, answer: Any) -> Any:
+        """Return a response as the adapter reads it, with one field for each part; unchanged without one.
+
+        Raises:
+            AdapterError: the adapter cannot read it.
+        """
+        return answer if self.adapter is None else adapter_of(self.adapter).read(answer)
+
     def read(self, answer: Any) -> dict[str, Any]:
         """Return ``predictions``, ``probabilities``, ``intervals`` and ``model_tag`` of a response.
 
-        Lists of one value are read as that value, and bounds can be two lists, pairs or objects.
+        Args:
+            answer: body of the response, as `adapted` returns it.
+
+        Lists of one value are read as that value, tensors as nested lists, and bounds can be two lists, pairs
+        or objects.
         """
+        answer = without_tensors(answer)
 
         def at(path: str | None) -> Any:
             return None if path is None else get_path(answer, path)
@@ -236,20 +356,6 @@ class Contract:
         if self.probability_of is not None:
             value = [item if isinstance(item, list) else [item] for item in value]
         return [_scaled(item, self.scale) for item in value] if self.scale != 1.0 else value
-
-
-def _formatted(style: Style, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
-    """Return the rows in a style, or the first row in a style for one row."""
-    writers: dict[Style, Callable[[], Any]] = {
-        "rows": lambda: [list(row) for row in rows],
-        "records": lambda: [dict(zip(names, row, strict=False)) for row in rows],
-        "columns": lambda: {name: [row[position] for row in rows] for position, name in enumerate(names)},
-        "values": lambda: [row[0] for row in rows],
-        "row": lambda: list(rows[0]),
-        "record": lambda: dict(zip(names, rows[0], strict=False)),
-        "value": lambda: rows[0][0],
-    }
-    return writers[style]()
 
 
 def _scaled(value: Any, scale: float) -> Any:
@@ -308,8 +414,46 @@ def _route(value: Any) -> str:
     return str(value)
 
 
+def _method(value: Any) -> str:
+    _require(value in METHODS, f"expected one of {', '.join(METHODS)}")
+    return str(value)
+
+
+def _statuses(value: Any) -> tuple[int, ...]:
+    is_list = isinstance(value, list | tuple) and bool(value)
+    are_statuses = is_list and all(type(item) is int and 200 <= item < 600 for item in value)
+    _require(are_statuses, "expected a list of status codes from 200 to 599")
+    return tuple(value)
+
+
+def _headers(value: Any) -> dict[str, str]:
+    is_table = isinstance(value, Mapping) and all(
+        isinstance(item, str) and item.isascii() and item.isprintable() for item in value.values()
+    )
+    _require(is_table, "expected a table from names of headers to their values, as ASCII text")
+    for name in value:
+        _require(HEADER_NAME.fullmatch(name), "expected names of headers as keys")
+    return dict(value)
+
+
+def _placeholders(value: Any) -> dict[str, str]:
+    is_table = isinstance(value, Mapping) and all(isinstance(item, str | int) for item in value.values())
+    _require(is_table, "expected a table from the names in the braces of the route to text or whole numbers")
+    return {name: str(item) for name, item in value.items()}
+
+
+def _adapter(value: Any) -> str:
+    _require(isinstance(value, str), "expected module:Class")
+    return adapter_of(value).named
+
+
 def _style(value: Any) -> str:
     _require(value in STYLES, f"expected one of {', '.join(STYLES)}")
+    return str(value)
+
+
+def _protocol(value: Any) -> str:
+    _require(value in PROTOCOLS, f"expected one of {', '.join(PROTOCOLS)}")
     return str(value)
 
 
@@ -349,6 +493,12 @@ def _names(value: Any) -> dict[str, str]:
     return _distinct(value)
 
 
+def _datatypes(value: Any) -> dict[str, str]:
+    is_table = isinstance(value, Mapping) and all(name in DATATYPES for name in value.values())
+    _require(is_table, f"expected a table of tensors with their datatypes: {', '.join(DATATYPES)}")
+    return dict(value)
+
+
 def _labels(value: Any) -> dict[str, Any]:
     is_table = isinstance(value, Mapping) and all(
         isinstance(name, str | int | float) for name in value.values()
@@ -356,6 +506,18 @@ def _labels(value: Any) -> dict[str, Any]:
     _require(is_table, "expected a table from the model's labels to the service's, as text or numbers")
     _require_json(value)
     return _distinct(value)
+
+
+def _vary(value: Any) -> dict[str, list[str]]:
+    is_table = isinstance(value, Mapping) and all(
+        isinstance(values, list)
+        and all(isinstance(item, str) and item.isascii() and item.isprintable() for item in values)
+        for values in value.values()
+    )
+    _require(is_table, "expected a table from names of headers or fields to lists of values, as ASCII text")
+    for name in value:
+        _require(HEADER_NAME.fullmatch(name), "expected names of headers or of fields as keys")
+    return dict(value)
 
 
 def _distinct(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -369,6 +531,14 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("features", *PARTS, "columns", "probability_of", "model_tag"), _text),
     **dict.fromkeys(("route", "health", "ready", "live"), _route),
     "style": _style,
+    "method": _method,
+    "statuses": _statuses,
+    "headers": _headers,
+    "placeholders": _placeholders,
+    "adapter": _adapter,
+    "protocol": _protocol,
+    "tensor": _text,
+    "datatypes": _datatypes,
     "max_rows": _count,
     "decimals": _decimals,
     "absolute": _positive,
@@ -376,6 +546,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "fields": _fields,
     "names": _names,
     "labels": _labels,
+    "vary": _vary,
 }
 """The keys of a contract, each with the function that validates its value."""
 MAY_BE_EMPTY = {"columns", "probability_of", "model_tag", "intervals"}
@@ -402,7 +573,7 @@ def check_declared(declared: Mapping[str, Any], where: str = "the contract") -> 
         ContractError: a key is unknown or a value is invalid; the message names both, and what is expected.
     """
     checked: dict[str, Any] = {}
-    for name, value in declared.items():
+    for name, value in _with_route(declared, where).items():
         if name not in _READERS:
             raise ContractError(
                 f"{where} has an unknown key {shown(name)}. Known keys: {', '.join(sorted(_READERS))}"
@@ -417,6 +588,34 @@ def check_declared(declared: Mapping[str, Any], where: str = "the contract") -> 
     return checked
 
 
+def _with_route(declared: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return a declaration whose route has the values of its placeholders.
+
+    Raises:
+        ContractError: a placeholder has no value, or the table of values is invalid.
+    """
+    declared = dict(declared)
+    given, route = declared.pop("placeholders", {}), declared.get("route")
+    try:
+        values = _placeholders(given)
+    except ValueError as problem:
+        raise ContractError(f"invalid placeholders = {shown(given)} in {where}: {problem}") from None
+    named = PLACEHOLDER.findall(route) if isinstance(route, str) else []
+    if unknown := [name for name in values if name not in named]:
+        raise ContractError(
+            f"{where} has a value for the placeholder {shown(unknown[0])}, which its route {shown(route)} "
+            "does not have"
+        )
+    if missing := [name for name in named if name not in values]:
+        raise ContractError(
+            f"the route {shown(route)} in {where} has a placeholder without a value: declare it as "
+            f'[placeholders] {missing[0]} = "…"'
+        )
+    if named:
+        declared["route"] = PLACEHOLDER.sub(lambda part: quote(values[part[1]], safe=""), str(route))
+    return declared
+
+
 def as_toml(declared: Mapping[str, Any]) -> str:
     """Return declarations as lines of TOML, without the schema number: single values first, then tables."""
     single = [
@@ -424,7 +623,7 @@ def as_toml(declared: Mapping[str, Any]) -> str:
     ]
     tables = [
         "\n".join(
-            ["", f"[{name}]", *(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items())]
+            ["", f"[{name}]", *(f"{toml_key(key)} = {_toml_value(item)}" for key, item in value.items())]
         )
         for name, value in declared.items()
         if isinstance(value, Mapping) and value
@@ -432,15 +631,10 @@ def as_toml(declared: Mapping[str, Any]) -> str:
     return "\n".join([*single, *tables])
 
 
-def _toml_key(key: str) -> str:
-    is_bare = bool(key) and all(letter.isascii() and (letter.isalnum() or letter in "_-") for letter in key)
-    return key if is_bare else _toml_value(key)
-
-
 def _toml_value(value: Any) -> str:
     """Return a value as TOML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{toml_key(key)} = {_toml_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml_value, value)) + "]"
     return toml(value or "") if value is None or isinstance(value, str) else json.dumps(value)
@@ -476,11 +670,18 @@ def can_be_path(name: Any) -> bool:
 def get_path(answer: Any, path: str) -> Any:
     """Return the value at a dotted path; None if there is none.
 
-    In a path, ``*`` means every item of a list, and a number means one item.
+    In a path, ``*`` means every item of a list, a number means one item, and ``[name=value]`` the first
+    object of a list whose field *name* has this value. ``a[0]`` is another spelling of ``a.0``.
     """
     if not path:
         return answer
+    if "[" in path:
+        path = _with_dots(path)
     part, _, rest = path.partition(".")
+    if selector := SELECTOR.fullmatch(part):
+        items = answer if isinstance(answer, list) else []
+        selected = [item for item in items if _has(item, *selector.groups())]
+        return get_path(selected[0], rest) if selected else None
     if part == "*":
         items = as_list(answer)
         return [get_path(item, rest) for item in items] if isinstance(items, list) else None
@@ -488,6 +689,16 @@ def get_path(answer: Any, path: str) -> Any:
         position = as_position(part)
         return get_path(answer[position], rest) if position is not None and position < len(answer) else None
     return get_path(answer.get(part), rest) if isinstance(answer, Mapping) else None
+
+
+def _with_dots(path: str) -> str:
+    """Return a path with a dot before each bracket, and positions without: ``a[0][k=v]`` is ``a.0.[k=v]``."""
+    with_positions = re.sub(r"\.?\[(\d+)\]", r".\1", path)
+    return re.sub(r"(?<=[^.])\[", ".[", with_positions).lstrip(".")
+
+
+def _has(item: Any, name: str, value: str) -> bool:
+    return isinstance(item, Mapping) and name in item and str(item[name]) == value
 
 
 def as_position(part: str) -> int | None:

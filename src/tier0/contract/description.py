@@ -36,6 +36,7 @@ class Route(NamedTuple):
         input: schema of the request body.
         output: schema of the response body.
         is_batchable: whether the service waits for rows of other callers, to predict them together.
+        is_task: whether it is a task of BentoML, which runs later and whose result is fetched separately.
         problems_of_input: what is malformed in the schema of the request body.
         problems_of_output: what is malformed in the schema of the response body.
     """
@@ -44,6 +45,7 @@ class Route(NamedTuple):
     input: Schema
     output: Schema
     is_batchable: bool
+    is_task: bool
     problems_of_input: tuple[str, ...]
     problems_of_output: tuple[str, ...]
 
@@ -97,6 +99,7 @@ def _route(value: Any, place: str, problems: list[str]) -> Route | None:
         _schema(content.get("input"), f"{place}.input", of_input),
         _schema(content.get("output"), f"{place}.output", of_output),
         bool(_kept(content.get("batchable"), f"{place}.batchable", _boolean, of_input)),
+        bool(_kept(content.get("is_task"), f"{place}.is_task", _boolean, of_input)),
         tuple(of_input),
         tuple(of_output),
     )

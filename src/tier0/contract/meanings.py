@@ -27,6 +27,8 @@ MAX_ROUNDING = 12
 MIN_PROBABILITY_DECIMALS = 1
 """Decimals of a rounded probability; without decimals, it is a label."""
 PERCENT = 100.0
+ROUNDING = 1e-5
+"""How far below 0 a probability can be that was summed in float32."""
 SUM_TOLERANCE = 0.05
 """Relative tolerance for the sum of rounded or truncated probabilities."""
 AMBIGUOUS_NAMES = {"scores", "score", "confidence", "confidences"}
@@ -62,12 +64,14 @@ def same_probabilities(golden: GoldenRows, values: Sequence[Any]) -> bool:
 
 
 def adds_up(value: Any) -> bool:
-    """Return whether a row has non-negative numbers with a sum of about 1 or 100, like probabilities."""
+    """Return whether a row has numbers of at least about 0 with a sum of about 1 or 100, as probabilities."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], (list, Mapping)):
         value = value[0]
     keyed = keyed_scores(value)
     numbers = list(keyed.values()) if keyed is not None else value
-    if not isinstance(numbers, list) or not numbers or not all(map(is_number, numbers)) or min(numbers) < 0:
+    if not isinstance(numbers, list) or not numbers or not all(map(is_number, numbers)):
+        return False
+    if min(numbers) < -ROUNDING:
         return False
     return any(math.isclose(sum(numbers), total, rel_tol=SUM_TOLERANCE) for total in (1.0, PERCENT))
 

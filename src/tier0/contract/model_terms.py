@@ -11,7 +11,7 @@ from typing import Any
 from tier0.contract.contract import PREDICTED, Contract
 from tier0.contract.response import is_number, is_plain, keyed_scores
 from tier0.core.outputs import PARTS
-from tier0.golden.rows import GoldenRows
+from tier0.golden.rows import GoldenRows, Simulation
 
 
 def of_predicted(golden: GoldenRows) -> list[float]:
@@ -25,9 +25,21 @@ def of_predicted(golden: GoldenRows) -> list[float]:
 
 def as_served(golden: GoldenRows, contract: Contract) -> GoldenRows:
     """Return golden rows with the probabilities that the service returns, for all classes or for one."""
-    if contract.probability_of is None or golden.probabilities is None:
+    named = contract.probability_of
+    if named is None or golden.probabilities is None:
         return golden
-    return replace(golden, probabilities=expected_of(golden, contract.probability_of))
+
+    def with_one(simulation: Simulation) -> Simulation:
+        if simulation.probabilities is None:
+            return simulation
+        outputs = replace(golden, predictions=simulation.predictions, probabilities=simulation.probabilities)
+        return replace(simulation, probabilities=expected_of(outputs, named))
+
+    return replace(
+        golden,
+        probabilities=expected_of(golden, named),
+        simulations=tuple(map(with_one, golden.simulations)),
+    )
 
 
 def expected_of(golden: GoldenRows, named: str) -> list[list[float]]:
@@ -55,13 +67,35 @@ def merged(responses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def in_model_terms(parts: Mapping[str, Any], golden: GoldenRows, contract: Contract) -> dict[str, Any]:
     """Return the parts of a response with the model's labels and one number per class."""
-    predictions = parts["predictions"]
+    predictions = _as_objects(parts["predictions"], golden)
     if isinstance(predictions, list):
         predictions = _with_model_labels(predictions, golden, contract)
         if not golden.classes and contract.scale != 1.0:
             predictions = [value / contract.scale if is_number(value) else value for value in predictions]
     probabilities = by_class(parts["probabilities"], golden, contract)
     return {**parts, "predictions": predictions, "probabilities": probabilities}
+
+
+def _as_objects(predictions: Any, golden: GoldenRows) -> Any:
+    """Return an object for each row if the model's predictions are objects, also from lists of their fields.
+
+    Other fields of the service's objects are none of the model.
+    """
+    if not golden.predictions or not all(isinstance(output, dict) for output in golden.predictions):
+        return predictions
+    names = list(golden.predictions[0])
+    if isinstance(predictions, Mapping):
+        columns = [predictions.get(name) for name in names]
+        if not all(isinstance(column, list) for column in columns):
+            return predictions
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=False)]
+    if not isinstance(predictions, list):
+        return predictions
+    known = {name for output in golden.predictions for name in output}
+    return [
+        {name: value for name, value in row.items() if name in known} if isinstance(row, Mapping) else row
+        for row in predictions
+    ]
 
 
 def _with_model_labels(values: Sequence[Any], golden: GoldenRows, contract: Contract) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from tier0.contract.contract import as_list, as_position, can_be_path, get_path, join_path
@@ -25,6 +25,8 @@ DEPTH = 6
 """Number of levels of a response that are searched."""
 MAX_PATHS = 5000
 """Number of values in the response for one row that are searched."""
+PLAIN = {str, int, float, bool, type(None)}
+"""Types of plain values."""
 MAX_INTEGER = 10**300
 """Integers beyond this, and the sum of some of them, cannot be compared with the floats of a model."""
 
@@ -75,10 +77,18 @@ def _columns(value: Any, count: int, path: str, depth: int) -> Iterator[tuple[st
 
 def _shared_paths(rows: Sequence[Any], depth: int) -> list[str]:
     """Return the paths that enough rows have; the others can be errors."""
+    if are_without_fields(rows):
+        return []
     found = dict.fromkeys(
         path for row in rows for path in islice(_paths_in_row(row, depth), MAX_PATHS) if path
     )
     return [path for path in islice(found, MAX_PATHS) if are_enough(_has(row, path) for row in rows)]
+
+
+def are_without_fields(rows: Sequence[Any]) -> bool:
+    """Return whether all rows are plain, or all are lists of floats; types are a fast way to find that."""
+    types = set(map(type, rows))
+    return types <= PLAIN or (types == {list} and set(map(type, chain.from_iterable(rows))) <= {float})
 
 
 def are_enough(conditions: Iterable[bool]) -> bool:

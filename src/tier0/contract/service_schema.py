@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tier0.contract.contract import (
@@ -60,11 +61,13 @@ class Form(NamedTuple):
         features: path of the rows in the body.
         style: style of the rows.
         max_rows: maximum number of rows per request; None for no limit.
+        others: further attributes of the contract that belong to this form.
     """
 
     features: str
     style: Style
     max_rows: int | None = None
+    others: Mapping[str, Any] = MappingProxyType({})
 
 
 class Described(NamedTuple):
@@ -97,13 +100,26 @@ def find_contract(schema: Any, declared: Mapping[str, Any], columns: Sequence[st
         ContractError: the schema is insufficient; the message shows what to declare.
         OpenAnswerError: the schema is sufficient for a request, and a response would show the rest.
     """
-    described = describe(schema, declared, columns)
+    return contract_of(describe(schema, declared, columns), declared, is_bentoml=bool(schema))
+
+
+def contract_of(described: Described | None, declared: Mapping[str, Any], *, is_bentoml: bool) -> Contract:
+    """Return the contract of a description, if it also shows where the predictions are in a response.
+
+    Args:
+        described: the description; None if there is none for the route.
+        declared: declared part of the contract.
+        is_bentoml: whether a service without a description is BentoML's.
+
+    Raises:
+        OpenAnswerError: the description is sufficient for a request, and a response would show the rest.
+    """
     if described is None:
-        return undescribed(declared, is_bentoml=bool(schema))
+        return undescribed(declared, is_bentoml=is_bentoml)
     contract = described.contract
     if not contract.parts and not contract.why_not_asked:
         names = list(described.output.get("properties") or ())
-        listed = f" (its fields: {_listed(names)})" if names else ""
+        listed = f" (its fields: {listed_names(names)})" if names else ""
         message = f"it is not clear where the predictions are in the response of {contract.route}{listed}. "
         raise OpenAnswerError(message + how_to_declare({"predictions": "path.of.the.predictions"}), contract)
     return contract
@@ -130,6 +146,8 @@ def undescribed(declared: Mapping[str, Any], *, is_bentoml: bool) -> Contract:
     """Return the contract of a route without a schema: the declared one, or that of Tier0's own service."""
     if declared.keys() - {"route", "health"}:
         absent = {"columns": None, **dict.fromkeys(PARTS), "model_tag": None, "optional": ()}
+        if "adapter" in declared:  # which names the parts itself
+            absent |= {name: name for name in (*PARTS, "model_tag")}
         return Contract(**{**absent, **declared, "is_bentoml": is_bentoml})
     return Contract(**declared, is_bentoml=is_bentoml)
 
@@ -154,7 +172,7 @@ def describe(schema: Any, declared: Mapping[str, Any], columns: Sequence[str] = 
 
 def needs_description(declared: Mapping[str, Any]) -> bool:
     """Return whether a request cannot be made from what is declared, with the defaults for the rest."""
-    return "features" not in declared
+    return not {"features", "adapter"} & declared.keys() and declared.get("style") != "csv"
 
 
 def malformed(problems: tuple[str, ...]) -> ContractError:
@@ -168,6 +186,7 @@ def _choose_route(description: Description, wanted: str | None, columns: Sequenc
     routes, mounted = description.routes, description.paths
     if wanted is not None:
         return next((route for route in routes if route.path == wanted), None)
+    routes = tuple(route for route in routes if not route.is_task) or routes
     if not routes and (not mounted or "/predict" in mounted):
         return None
     exact = [route for route in routes if route.path == "/predict"]
@@ -180,12 +199,12 @@ def _choose_route(description: Description, wanted: str | None, columns: Sequenc
     example = (likely or routes)[0].path if routes else EXAMPLE["route"]
     more = f". Malformed in /schema.json: {in_words(description.problems)}" if description.problems else ""
     raise ContractError(
-        f"it is not clear which route predicts ({_listed([route.path for route in routes])}){more}. "
+        f"it is not clear which route predicts ({listed_names([route.path for route in routes])}){more}. "
         + how_to_declare({"route": example})
     )
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed_names(names: Sequence[str]) -> str:
     """Return names of the service for a message."""
     more = [f"and {len(names) - MAX_LISTED} more"] if len(names) > MAX_LISTED else []
     return ", ".join([*(shown(name)[1:-1] for name in names[:MAX_LISTED]), *more])
@@ -225,6 +244,11 @@ def _described(route: Route, declared: Mapping[str, Any], columns: Sequence[str]
         paths = _find_output(output, one_row=first.style in ONE_ROW_STYLES)
     if output.get("is_stream"):
         why_not = f"{path} responds with a stream, which cannot be checked"
+    if route.is_task:
+        why_not = (
+            f"{path} is a task (@bentoml.task), which runs later: tasks are not checked. Declare the route "
+            "of an API (@bentoml.api) in the contract if the service has one"
+        )
     contract = Contract(
         path,
         first.features,
@@ -262,7 +286,7 @@ def _properties(part: Schema) -> Mapping[str, Schema]:
 
 def _names_of_columns(input_: Schema, form: Form, columns: Sequence[str]) -> dict[str, str]:
     """Return the service's column names that differ in spelling: ``sepalLength`` for ``sepal_length``."""
-    spelled = _spelled(columns, list(row_properties(input_, form.features)))
+    spelled = spelled_names(columns, list(row_properties(input_, form.features)))
     return {column: name for column, name in (spelled or {}).items() if column != name}
 
 
@@ -276,7 +300,7 @@ def row_properties(input_: Schema, features: str) -> Schema:
     return _properties(part.get("items", {})) or _properties(part)
 
 
-def _spelled(columns: Sequence[str], names: Sequence[str]) -> dict[str, str] | None:
+def spelled_names(columns: Sequence[str], names: Sequence[str]) -> dict[str, str] | None:
     """Return the name of each column, up to case, spaces and underscores; None unless each has one."""
     if set(columns) <= set(names):
         return {column: column for column in columns}
@@ -357,7 +381,7 @@ def _find_input(
         why_not = f"{path} takes a file ({files[0]}), but golden rows cannot be sent as a file"
         return (Form(files[0], "rows"),), None, why_not
     inputs = [form.features for form in found] or list(_properties(input_))
-    listed = _listed(list(dict.fromkeys(inputs))) or "the schema has no inputs"
+    listed = listed_names(list(dict.fromkeys(inputs))) or "the schema has no inputs"
     first = found[0] if found else Form("name.of.the.input", "rows")
     example = {"features": first.features, "style": first.style}
     raise ContractError(
@@ -372,7 +396,7 @@ def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
         return forms
     properties = _properties(part)
     if _is_record(properties, columns):
-        names = (_spelled(columns, list(properties)) or {}).values()
+        names = (spelled_names(columns, list(properties)) or {}).values()
         parts = [properties[name] for name in names]
         are_lists = bool(parts) and all(part.get("type") == "array" for part in parts)
         return [Form(path, "columns" if are_lists else "record")]
@@ -389,7 +413,7 @@ def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
 
 def _is_record(properties: Schema, columns: Sequence[str]) -> bool:
     """Return whether an object is a row: it has the model's columns, or only single values."""
-    if columns and _spelled(columns, list(properties)) is not None:
+    if columns and spelled_names(columns, list(properties)) is not None:
         return True
     scalars = [name for name, inner in properties.items() if _is_scalar(inner)]
     return len(scalars) == len(properties) > 1
@@ -407,7 +431,7 @@ def _forms_of(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
         case "dataframe":
             forms = [Form(path, "columns" if part.get("orient") in {"list", "columns"} else "records")]
         case "tensor":
-            forms = _tensor_forms(part, path)
+            forms = _tensor_forms(part, path, columns)
         case "array":
             forms = _array_forms(part, path, columns)
         case "object" if not part.get("properties") and path:
@@ -429,10 +453,10 @@ def _open_object_forms(part: Schema, path: str) -> list[Form]:
     return [Form(path, "columns"), Form(path, "record")]
 
 
-def _tensor_forms(part: Schema, path: str) -> list[Form]:
+def _tensor_forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
     shape = part.get("shape", [])
-    if len(shape) > MATRIX_DIMENSIONS:
-        return []
+    if len(shape) > MATRIX_DIMENSIONS:  # arrays such as images, which are the only column of their rows
+        return [Form(path, "values")] if len(columns) == 1 else []
     if len(shape) == 1 or part.get("dim") == -1:
         return [Form(path, "row")]
     rows = shape[0] if shape else None
@@ -509,8 +533,8 @@ def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> 
     unknown = [name for name in names if name not in properties]
     example = _one_line({"names": dict.fromkeys(unknown, "name-in-the-service")})
     return (
-        f"a row of {path} has the fields {_listed(list(properties))}, but the model's columns are "
-        f"{_listed(names)}. "
+        f"a row of {path} has the fields {listed_names(list(properties))}, but the model's columns are "
+        f"{listed_names(names)}. "
         f"Declare the names in a contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
     )
 

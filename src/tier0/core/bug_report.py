@@ -1,12 +1,14 @@
-"""The message for an unexpected error, with the address at which to report it."""
+"""Addresses of the project, and the message for an unexpected error with the one at which to report it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 DISTRIBUTION = "pytest-tier0"
 TRACKER_LABELS = ("issues", "issue tracker", "bug tracker", "tracker", "bugs", "repository", "source")
 """Labels of a project's URLs that lead to where errors are reported, best first."""
+DOCUMENTATION_LABELS = ("documentation", "docs")
 RESERVED_NAMES = ("example", "example.com", "example.org", "example.net", "invalid")
 """Names of hosts that stand for an address that has not been filled in (RFC 2606)."""
 
@@ -26,22 +28,31 @@ def internal_error(problem: BaseException, hint: str = "") -> str:
 
 def tracker_address() -> str | None:
     """Return the address of the issue tracker, as the installed package gives it; None if it gives none."""
-    from importlib import metadata  # noqa: PLC0415 - only errors need it
+    return address_in(_project_urls())
+
+
+def documentation_address() -> str | None:
+    """Return the address of the documentation, without a slash at its end; see `tracker_address`."""
+    address = address_in(_project_urls(), DOCUMENTATION_LABELS)
+    return None if address is None else address.rstrip("/")
+
+
+def _project_urls() -> list[str]:
+    from importlib import metadata  # noqa: PLC0415 - only errors and pages need it
 
     try:
-        lines = metadata.metadata(DISTRIBUTION).get_all("Project-URL") or []
+        return metadata.metadata(DISTRIBUTION).get_all("Project-URL") or []
     except metadata.PackageNotFoundError:
-        return None
-    return address_in(lines)
+        return []
 
 
-def address_in(project_urls: list[str]) -> str | None:
-    """Return the address of the issue tracker among ``Label, URL`` lines; None if there is none."""
+def address_in(project_urls: list[str], labels: Sequence[str] = TRACKER_LABELS) -> str | None:
+    """Return the first address with one of *labels* among ``Label, URL`` lines; None if there is none."""
     by_label = {}
     for line in project_urls:
         label, _, url = line.partition(",")
         by_label[label.strip().lower()] = url.strip()
-    addresses = (by_label.get(label, "") for label in TRACKER_LABELS)
+    addresses = (by_label.get(label, "") for label in labels)
     return next(filter(_is_filled_in, addresses), None)
 
 

@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error
 from tier0.core.fields import shown
+from tier0.core.protocols import PROTOCOLS, REQUESTS, RESPONSES
 
 SCHEMA = 1
 TimeoutIs = Literal["total", "attempt"]
@@ -43,8 +44,9 @@ SWITCHES = {
     "retries_429", "counts_429", "retry_after", "idempotent", "bare_answers", "traceparent", "opik",
     "expects_proxy",
 }  # fmt: skip
-BODIES = {"answer", "setup"}
-TEST_SETTINGS = {"options", "answer", "data", "setup", "expects_proxy"}
+CHOICES = {"timeout_is": get_args(TimeoutIs), "protocol": PROTOCOLS}
+BODIES = {"answer", "setup", "fallback"}
+TEST_SETTINGS = {"protocol", "options", "answer", "data", "setup", "expects_proxy", "fallback"}
 """Fields that describe how to call the client or what it may do, and promise nothing about its behaviour."""
 FORMER_NAMES = {"knobs": "options"}
 """Names of fields in earlier declarations, which are still read."""
@@ -77,10 +79,13 @@ class Declaration:
         bare_answers: whether a bare list or number counts as a prediction.
         traceparent: whether the caller's OpenTelemetry context is sent to the service.
         opik: whether calls are traced to Opik, configured through Opik's own settings.
+        fallback: value that a call returns if it got no prediction, in place of an exception.
         expects_proxy: True if requests may be sent through a proxy that HTTP_PROXY names.
+        protocol: protocol of the client's services, in which the servers of the checks respond; by default,
+            BentoML's, where any JSON is a request.
         options: keyword arguments of the factory, in addition to the URL.
-        answer: a response of the client's services with predictions.
-        data: argument of ``predict``.
+        answer: a response of the client's services with predictions; by default, one of the protocol.
+        data: argument of ``predict``; by default, the body of a request of the protocol.
         setup: JSON responses, by path, to the requests that the client sends while it is created.
     """
 
@@ -102,7 +107,9 @@ class Declaration:
     bare_answers: bool | None = None
     traceparent: bool | None = None
     opik: bool | None = None
+    fallback: Any = None
     expects_proxy: bool | None = None
+    protocol: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     answer: Any = field(
         default_factory=lambda: {
@@ -154,22 +161,27 @@ class Declaration:
         return self.attempt_timeout or self.timeout or 1.0
 
 
-def read_declaration(source: Declaration | Mapping[str, Any] | Path | str | None) -> Declaration:
+def read_declaration(
+    source: Declaration | Mapping[str, Any] | Path | str | None, protocol: str | None = None
+) -> Declaration:
     """Return the declaration in *source*.
 
     Args:
         source: a declaration, a mapping of its fields, or the path of a TOML file; None declares nothing.
+        protocol: protocol of the client's services, which precedes the one in *source*.
 
     Raises:
         DeclarationError: the file cannot be read, or a field is unknown or has an invalid value.
     """
     if isinstance(source, Declaration):
-        return source
+        return source if protocol in {None, source.protocol} else _in_protocol(source, protocol)
     where = "the declaration"
     if isinstance(source, (str, Path)):
         where = f"the declaration {source}"
         source = read_document(Path(source), "the declaration", SCHEMA, DeclarationError)
     given = dict(source or {})
+    if protocol is not None:
+        given["protocol"] = protocol
     for former, name in FORMER_NAMES.items():
         if former in given and name in given:
             raise DeclarationError(f"{where} has both {former!r} and {name!r}: keep only {name!r}")
@@ -182,10 +194,28 @@ def read_declaration(source: Declaration | Mapping[str, Any] | Path | str | None
         )
     for name, value in given.items():
         _validate(where, name, value)
-    declared = Declaration(**given)
+    declared = Declaration(**{**_bodies_of(given.get("protocol")), **given})
     if contradiction := _contradiction_in(declared):
         raise DeclarationError(f"contradiction in {where}: {contradiction}")
     return declared
+
+
+def _in_protocol(declared: Declaration, protocol: str | None) -> Declaration:
+    """Return a declaration for another protocol, whose own bodies replace those that are at their default."""
+    default = Declaration(**_bodies_of(declared.protocol))
+    bodies = {
+        name: body
+        for name, body in vars(Declaration(**_bodies_of(protocol))).items()
+        if name in {"answer", "data"} and getattr(declared, name) == getattr(default, name)
+    }
+    return replace(declared, protocol=protocol, **bodies)
+
+
+def _bodies_of(protocol: str | None) -> dict[str, Any]:
+    """Return the request and the response that a protocol prescribes; empty if it prescribes none."""
+    if protocol is None or protocol not in REQUESTS:
+        return {}
+    return {"data": REQUESTS[protocol], "answer": RESPONSES[protocol]}
 
 
 def _contradiction_in(declared: Declaration) -> str:
@@ -198,6 +228,8 @@ def _contradiction_in(declared: Declaration) -> str:
             return f"{both}: an attempt cannot take longer than its call"
     if declared.attempts == 1 and declared.retries_429:
         return "retries_429 = true needs retries, but attempts = 1 excludes them: raise attempts"
+    if declared.fallback is not None and declared.fallback == declared.answer:
+        return "fallback and answer are equal: declare an [answer] that is not the fallback"
     if declared.counts_429 and declared.threshold is None:
         return "counts_429 = true needs a circuit: declare its threshold"
     return ""
@@ -213,8 +245,8 @@ def _validate(where: str, name: str, value: Any) -> None:
         expected = "a number of retries per call, such as 0.2"
     elif name in SWITCHES and type(value) is not bool:
         expected = "true or false"
-    elif name == "timeout_is" and value not in get_args(TimeoutIs):
-        expected = '"total" or "attempt"'
+    elif name in CHOICES and value not in CHOICES[name]:
+        expected = " or ".join(f'"{choice}"' for choice in CHOICES[name])
     elif name == "options" and not isinstance(value, Mapping):
         expected = "a table [options] with keyword arguments of the factory"
     elif name == "setup" and not _has_paths(value):

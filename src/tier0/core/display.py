@@ -58,6 +58,7 @@ _PUNCTUATION = "()[]{}'\".,;:!?"
 """Characters that begin or end a word without being part of an address."""
 _ACTIVE = re.compile(r"://|www\.|@|#\d", re.IGNORECASE)
 """Part of a word that GitHub turns into a link or a notification, although it is not written as a link."""
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _MARKUP = re.compile(r"[\\`*_\[\]<>|#~&$]|^(?:[-+=:]|\d+(?=[.)]))")
 
 
@@ -162,6 +163,21 @@ def markdown_code(text: str, limit: int = MAX_LINE) -> str:
     return f"{fence} {flat} {fence}" if "`" in flat else f"`{flat}`"
 
 
+def github_annotation(level: str, title: str, text: str) -> str:
+    """Return a workflow command that shows *text* beside the job on GitHub; print it on a line of its own.
+
+    Args:
+        level: ``error``, ``warning`` or ``notice``.
+        title: heading of the annotation.
+        text: its text, also with several lines.
+    """
+    shown = _cut(visible(text), MAX_LINE, "\n").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    heading = _cut(_flat(visible(title)), MAX_MARKDOWN, " ")
+    for letter in "%\r\n:,":
+        heading = heading.replace(letter, f"%{ord(letter):02X}")
+    return f"::{level} title={heading}::{shown}"
+
+
 def toml(text: str) -> str:
     """Return *text* as a string of TOML, which stays the same text for a reader of TOML."""
 
@@ -169,6 +185,11 @@ def toml(text: str) -> str:
         return found[0] if found["kept"] else _number(found[0][0]) + found[0][1:]
 
     return _OLD_COMMAND.sub(r"#\\u0023", _UNSEEN.sub(escaped, json.dumps(text, ensure_ascii=False)))
+
+
+def toml_key(name: str) -> str:
+    """Return a name as a key of TOML."""
+    return name if _BARE_KEY.fullmatch(name) else toml(name)
 
 
 def html(text: str) -> str:

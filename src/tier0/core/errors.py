@@ -7,6 +7,7 @@ Each names what is wrong, where it came from and the remedy, and has the exit st
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from tier0.core import display
@@ -54,12 +55,13 @@ class MissingDependencyError(Tier0Error):
 
 EXTRAS: Mapping[str, str] = {
     **dict.fromkeys(("bentoml", "orjson", "cloudpickle", "threadpoolctl", "starlette"), "bentoml"),
-    **dict.fromkeys(
-        ("sklearn", "pandas", "pyarrow", "xgboost", "lightgbm", "optuna", "pydantic", "mlflow", "rich"),
-        "pipeline",
-    ),
+    **dict.fromkeys(("sklearn", "pandas", "pyarrow"), "service"),
+    **dict.fromkeys(("xgboost", "lightgbm", "optuna", "pydantic", "mlflow", "rich"), "pipeline"),
     **dict.fromkeys(("econml", "causaldata"), "causal"),
     **dict.fromkeys(("pytest_html", "jinja2", "markupsafe"), "report"),
+    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+    "catboost": "catboost",
+    "torch": "torch",
     "fastapi": "api",
     "opik": "opik",
     "distributed": "dask",
@@ -67,15 +69,44 @@ EXTRAS: Mapping[str, str] = {
 """The extra that installs a module, by the module's name."""
 
 
-def missing_extra(problem: BaseException) -> MissingDependencyError | None:
-    """Return an error that names the extra to install if an optional library is missing, None otherwise."""
+NESTED = ("bentoml", "service", "pipeline")
+"""Extras that each contain those before it."""
+
+
+def missing_extra(problem: BaseException, extra: str = "bentoml") -> MissingDependencyError | None:
+    """Return an error that names the extra to install if an optional library is missing, None otherwise.
+
+    Args:
+        problem: the error of an import.
+        extra: what the work as a whole needs, one of `NESTED`: named in the place of a smaller one.
+    """
     module = (problem.name or "").partition(".")[0] if isinstance(problem, ModuleNotFoundError) else ""
     if module not in EXTRAS:
         return None
+    named = EXTRAS[module]
+    if named in NESTED:
+        named = max(named, extra, key=NESTED.index)
     return MissingDependencyError(
-        f"this needs the package {module}, which is not installed: "
-        f"pip install 'pytest-tier0[{EXTRAS[module]}]'"
+        f"this needs the package {module}, which is not installed: pip install 'pytest-tier0[{named}]'"
     )
+
+
+def require_bentoml(extra: str) -> None:
+    """Check, before a process is started, that there is a BentoML to start.
+
+    Args:
+        extra: what the work as a whole needs, one of `NESTED`.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        is_missing = find_spec("bentoml") is None
+    except ModuleNotFoundError:  # an import hook of this process refuses it
+        is_missing = True
+    if is_missing:
+        missing = ModuleNotFoundError(name="bentoml")
+        raise missing_extra(missing, extra) or missing
 
 
 def first_line(problem: BaseException) -> str:
@@ -97,6 +128,10 @@ class ModelChangedError(RegistrationError):
     """The saved model differs from the model in memory."""
 
     exit_status = 1
+
+
+SERVER_NOT_READY = "the server did not become ready"
+"""Beginning of the message for a server that did not start; the end of its log follows."""
 
 
 class ServerError(Tier0Error):

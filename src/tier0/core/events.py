@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
-from tier0.core.verdict import Code
+from tier0.core.verdict import CheckResult, Code
 
 
 class Event:
@@ -86,6 +86,26 @@ class RunStarted(Event, name="run.started"):
     python: str
     versions: dict[str, str]
     commit: str | None
+    branch: str | None = None
+    ci: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class RunFailed(Event, name="run.failed"):
+    """A command ended with an error before its checks were complete."""
+
+    what: str
+    message: str
+    status: Literal["fail", "error"]
+    next_step: str = ""
+    code: Code = ""
+
+
+@dataclass(frozen=True)
+class TargetDescribed(Event, name="target.described"):
+    """A command has described what it checked: a service, a client, or a run of the eight steps."""
+
+    target: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -100,6 +120,15 @@ class DataNoted(Event, name="data.noted"):
     """A column of a file was read in a way that may not be the intended one."""
 
     note: str
+
+
+@dataclass(frozen=True)
+class LeakSuspected(Event, name="data.leak"):
+    """A column may give the target away; the run fails until a person accepts the column, or drops it."""
+
+    column: str
+    reason: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -157,6 +186,8 @@ class TrainingDone(Event, name="training.done"):
     task: str
     rows: dict[str, int]
     features: int
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    peers: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -181,6 +212,7 @@ class RegistrationDone(Event, name="registration.done"):
 
     tag: str
     golden_rows: int
+    power: str | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +221,7 @@ class ServerLaunched(Event, name="server.launched"):
 
     port: int
     nonce: str
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -247,6 +280,7 @@ class DeploymentDescribed(Event, name="deployment.described"):
     model: str | None
     golden_rows: int
     disturb: str
+    power: str | None = None
 
 
 @dataclass(frozen=True)
@@ -336,6 +370,32 @@ class CheckDone(Event, name="check.done"):
     log: str
     code: Code = ""
     retried: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        result: CheckResult,
+        question: str,
+        requests: Sequence[tuple[float, bool]] = (),
+        retried: Mapping[str, int] | None = None,
+    ) -> Self:
+        """Return the event of a check that a command ran, outside of pytest.
+
+        Args:
+            result: result of the check.
+            question: question of the check in its catalogue.
+            requests: start of each request, in seconds since the log was opened, and whether it was answered.
+            retried: number of requests that were sent again, by reason.
+        """
+        return cls(
+            **result.as_dict(),
+            nodeid=result.id,
+            asked=True,
+            question=question,
+            requests=requests,
+            log="",
+            retried=retried or {},
+        )
 
 
 @dataclass(frozen=True)

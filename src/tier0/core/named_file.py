@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -14,6 +15,8 @@ from tier0.core.fields import check_depth, shown
 MIB = 1 << 20
 MAX_BYTES = 256 * MIB
 MAX_TABLE_BYTES = 8192 * MIB
+MAX_NAME = 200
+"""Characters of a file's name that the name of its unfinished copy has."""
 KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a named pipe",
@@ -64,16 +67,65 @@ def read_bytes(path: Path | str, *, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a file; into a named pipe only if it has a reader, for which the program would wait otherwise.
+    """Write a file, as a whole or not at all.
+
+    Anything but a regular file is written in place: a device, or a named pipe, for whose reader the program
+    does not wait. So is a file that cannot be replaced, such as one that is mounted into a container.
 
     Raises:
         OSError: the file cannot be written.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o666)
+    if is_stream(path):
+        _write(path, os.O_APPEND, text)
+        return
+    target = Path(os.path.realpath(path))  # a symbolic link stays
+    if target.exists() and not target.is_file():
+        _write(target, os.O_NONBLOCK, text)
+        return
+    unfinished = target.with_name(f".{target.name[:MAX_NAME]}.{os.getpid()}.unfinished")
+    try:
+        _write(unfinished, os.O_EXCL, text)
+        if target.exists():
+            unfinished.chmod(stat.S_IMODE(target.stat().st_mode))
+        unfinished.replace(target)
+    except OSError as problem:
+        if problem.errno == errno.ENOSPC or not target.exists():
+            raise
+        _write(target, os.O_TRUNC, text)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def is_stream(path: Path | str) -> bool:
+    """Return whether a path is an open file of this process, such as ``/dev/stdout``.
+
+    It may be redirected to a regular file, which must not be replaced or removed then.
+    """
+    text = str(path)
+    return text in {"/dev/stdout", "/dev/stderr"} or text.startswith(("/dev/fd/", "/proc/"))
+
+
+def _write(path: Path | str, flags: int, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o666)
     os.set_blocking(descriptor, True)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
+
+
+def require_creatable(path: Path) -> None:
+    """Check that a file can be created, or written, before the work is done whose result it will contain.
+
+    Nothing is left of the attempt.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists():
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    path.unlink()
 
 
 def _too_large(max_bytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,17 @@ from typing import Any, NamedTuple
 from tier0.core.catalogue import CATALOGUE, LEVELS, select_checks
 from tier0.core.errors import UnknownCheckError
 from tier0.core.named_file import read_text
+from tier0.core.protocols import PROTOCOLS
 
 DATASETS = ("patients", "breast_cancer", "wine", "diabetes")
 ALGORITHMS = ("linear", "random_forest", "hist_gradient_boosting", "xgboost", "lightgbm")
+"""Algorithms that are compared by default."""
+ALL_ALGORITHMS = (*ALGORITHMS, "catboost")
+UNITS = {"s": 1, "m": 60, "h": 3600}
+"""Seconds in the units of a duration."""
 MAX_PORT = 65535
+PORT_PLACEHOLDER = "{port}"
+"""In the command of a server, in place of the port that it is to listen on."""
 MAX_HEADER_BYTES = 64 * 1024
 """Size of a file with the value of a header; servers accept much less."""
 SWITCHES = {
@@ -42,6 +50,17 @@ def parse_list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.replace("\n", ",").split(",") if part.strip())
 
 
+def parse_types(text: str) -> dict[str, str]:
+    """Return the kinds of columns, by name, from parts such as ``age=number`` between commas."""
+    kinds = {}
+    for part in parse_list(text):
+        name, equals, kind = part.rpartition("=")
+        if not equals or not name.strip() or not kind.strip():
+            raise ValueError(f"{part!r} has no column or no kind; expected COLUMN=KIND")
+        kinds[name.strip()] = kind.strip()
+    return kinds
+
+
 def parse_switch(text: str) -> bool:
     """Return True or False."""
     try:
@@ -61,6 +80,14 @@ def parse_number(text: str) -> float | None:
     if not -float("inf") < number < float("inf"):
         raise ValueError("expected a finite number")
     return number
+
+
+def parse_rate(text: str) -> float | None:
+    """Return a positive number per second; None if the text is empty."""
+    rate = parse_number(text)
+    if rate is not None and rate <= 0:
+        raise ValueError("the number of requests per second must be positive")
+    return rate
 
 
 def whole_number(minimum: int) -> Callable[[str], int]:
@@ -88,6 +115,17 @@ def parse_seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise ValueError("the number of seconds must be positive and finite")
     return seconds
+
+
+def parse_duration(text: str) -> float | None:
+    """Return a number of seconds from text such as ``60``, ``60s``, ``5m`` or ``1h``; None without text."""
+    if not text:
+        return None
+    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "s")
+    try:
+        return parse_seconds(number.strip()) * UNITS[unit]
+    except ValueError:
+        raise ValueError("expected a time such as 60s, 5m or 1h") from None
 
 
 def parse_waiting_time(text: str) -> float:
@@ -129,25 +167,33 @@ def parse_groups(text: str) -> tuple[str, ...]:
     return names
 
 
+def parse_protocol(text: str) -> str | None:
+    """Return the name of a protocol; None if the text is empty."""
+    if text not in {"", *PROTOCOLS}:
+        raise ValueError(f"unknown protocol {text!r}; choose from {', '.join(PROTOCOLS)}")
+    return text or None
+
+
 def parse_algorithms(text: str) -> tuple[str, ...]:
     """Return names of algorithms, each once."""
     names = parse_list(text)
-    unknown = [name for name in names if name not in ALGORITHMS]
+    unknown = [name for name in names if name not in ALL_ALGORITHMS]
     if unknown or not names:
         problem = f"unknown algorithm {', '.join(map(repr, unknown))}" if unknown else "the list is empty"
-        raise ValueError(f"{problem}; choose from {', '.join(ALGORITHMS)}")
+        raise ValueError(f"{problem}; choose from {', '.join(ALL_ALGORITHMS)}")
     return tuple(dict.fromkeys(names))
 
 
 def parse_dataset(text: str) -> str:
-    """Return the name of a built-in data set, or the absolute path of a file that exists."""
+    """Return the name of a built-in data set, or the absolute path of a file or folder that exists."""
     if text in DATASETS:
         return text
     path = _absolute(text)
-    if path.suffix.lower() not in {".csv", ".parquet"}:
-        raise ValueError(f"expected one of {', '.join(DATASETS)}, or the path of a .csv or .parquet file")
-    _require_file(path)
-    return str(path)
+    if path.is_file() or path.is_dir():
+        return str(path)
+    if not path.suffix and not path.exists():
+        raise ValueError(f"expected one of {', '.join(DATASETS)}, or the path of a CSV or Parquet file")
+    raise ValueError(f"{'not a regular file' if path.exists() else 'file not found'}: {path}")
 
 
 def parse_service(text: str) -> str | None:
@@ -156,9 +202,34 @@ def parse_service(text: str) -> str | None:
     return f"{_absolute(file)}{colon}{name}" if file else text or None
 
 
+def parse_command(text: str) -> tuple[str, ...]:
+    """Return the words of a command that starts a server, in which ``{port}`` stands for its port.
+
+    No shell runs it: ``$NAME``, pipes and the like have no meaning.
+    """
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as problem:
+        raise ValueError(f"{problem}; quote it as in a shell") from None
+    if words and not any(PORT_PLACEHOLDER in word for word in words):
+        raise ValueError(
+            f"the command has no {PORT_PLACEHOLDER}, in whose place it gets the port to listen on, e.g. "
+            f"'uvicorn app:app --port {PORT_PLACEHOLDER}'"
+        )
+    return words
+
+
 def parse_directory(text: str) -> Path | None:
     """Return the absolute path of a directory, which need not exist; None if the text is empty."""
     return _absolute(text) if text else None
+
+
+def parse_output_directory(text: str) -> Path | None:
+    """Return the absolute path of a directory to write to, which is created later; None without text."""
+    path = parse_directory(text)
+    if path is not None and path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is not a directory")
+    return path
 
 
 def parse_file(text: str) -> Path | None:
@@ -248,7 +319,7 @@ def resolve_paths(text: str, parse: Callable[[str], Any], folder: Path) -> str:
     """Return the text of a setting with its paths made absolute, relative to *folder*."""
     if not text:
         return text
-    if parse in {parse_directory, parse_file, parse_output_file}:
+    if parse in {parse_directory, parse_output_directory, parse_file, parse_output_file}:
         return str(folder / _expanded(text))
     if parse is parse_service:
         place, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
@@ -286,11 +357,14 @@ def _expanded(text: str) -> Path:
 NATIVE_TYPES: dict[Callable[..., Any], tuple[tuple[type, ...], str]] = {
     parse_switch: ((bool,), "true or false"),
     parse_number: ((int, float), "a number"),
+    parse_rate: ((int, float), "a number"),
     parse_whole_number: ((int,), "a whole number"),
     parse_seconds: ((int, float), "a number of seconds"),
+    parse_duration: ((int, float), "a time such as 60s"),
     parse_waiting_time: ((int, float), "a number of seconds"),
     parse_port: ((int,), "a whole number, or a string such as '3001+'"),
     parse_list: ((list,), "a list of strings, or a string"),
+    parse_command: ((list,), "a list of strings, or a string"),
     parse_groups: ((list,), "a list of strings, or a string"),
     parse_algorithms: ((list,), "a list of strings, or a string"),
     parse_headers: ((list,), "a list of strings, or a string"),

@@ -14,17 +14,22 @@ from typing import Any, NamedTuple
 from tier0.core import setting_parsers as parsers
 from tier0.core.catalogue import GROUPS, LEVELS
 from tier0.core.errors import SettingsError
-from tier0.core.setting_parsers import ALGORITHMS, DATASETS, Port
+from tier0.core.named_file import is_stream
+from tier0.core.protocols import PROTOCOLS
+from tier0.core.setting_parsers import ALGORITHMS, ALL_ALGORITHMS, DATASETS, Port
 
 __all__ = [
-    "ALGORITHMS", "DATASETS", "NOT_GIVEN", "PYTEST", "TABLE", "IniValue", "Port", "Setting", "Settings",
-    "merge_settings", "read_setting", "remove_report", "rows_for", "text_of_variable", "why_ignored",
+    "ALGORITHMS", "DATASETS", "NOT_GIVEN", "PYTEST", "REPORT_FILES", "TABLE", "IniValue", "Port", "Setting",
+    "Settings", "merge_settings", "read_setting", "remove_report", "rows_for", "text_of_variable",
+    "why_ignored",
 ]  # fmt: skip
 NOT_GIVEN = "default"
 """The source of a setting that is at its default."""
 PYTEST = "pytest"
 SERVICE_ADDRESS = ("tcp://", "udp://", "sctp://")
 """How Kubernetes and Docker begin the value of TIER0_PORT in containers that see a service called tier0."""
+REPORT_FILES = ("html", "report", "junit", "markdown")
+"""Settings that name a file of the report, which is written without an effect on what is done."""
 DATA, TRAINING, SERVICE, MODEL, CHECKS, REPORT = "Data", "Training", "Service", "Model", "Checks", "Report"
 """Sections of a command's help."""
 
@@ -50,7 +55,7 @@ class Settings:
     # fmt: off
     dataset: str = _setting(
         "patients", parsers.parse_dataset, "NAME|PATH", DATA, "pytest run",
-        f"Data to train on: {', '.join(DATASETS)}, or the path of a .csv or .parquet file", choices=DATASETS,
+        f"Data to train on: {', '.join(DATASETS)}, or the path of a CSV or Parquet file", choices=DATASETS,
     )
     target: str | None = _setting(
         "", parsers.parse_text, "COLUMN", DATA, "pytest run",
@@ -64,13 +69,50 @@ class Settings:
         "", parsers.parse_text, "COLUMN", DATA, "pytest run",
         "Column of dates, not used as a feature: training uses the oldest rows, the test newer ones",
     )
+    drop: tuple[str, ...] = _setting(
+        "", parsers.parse_list, "COLUMN[,COLUMN]", DATA, "run",
+        "Columns of a file to leave out",
+    )
+    keep_columns: tuple[str, ...] = _setting(
+        "", parsers.parse_list, "COLUMN[,COLUMN]", DATA, "run",
+        "Columns to use as features that would be left out, such as dates and ids",
+        command_option="--keep",
+    )
+    allow: tuple[str, ...] = _setting(
+        "", parsers.parse_list, "COLUMN[,COLUMN]", DATA, "run",
+        "Columns that may predict the target almost alone, because their values are known at prediction time",
+    )
+    types: Mapping[str, str] = _setting(
+        "", parsers.parse_types, "COLUMN=KIND[,…]", DATA, "run",
+        "What columns of a file contain, in place of what was inferred: number, category, boolean, date, "
+        "text or id",
+    )
+    separator: str | None = _setting(
+        "", parsers.parse_text, "CHARACTER", DATA, "run",
+        "Character between the values of a CSV file, \\t for a tab; detected by default",
+        command_option="--sep",
+    )
+    decimal: str | None = _setting(
+        "", parsers.parse_text, "CHARACTER", DATA, "run",
+        "Decimal separator of a CSV file, a point or a comma; detected by default",
+    )
+    encoding: str | None = _setting(
+        "", parsers.parse_text, "NAME", DATA, "run",
+        "Encoding of a CSV file, such as latin-1; detected by default",
+    )
+    missing_texts: tuple[str, ...] = _setting(
+        "", parsers.parse_list, "TEXT[,TEXT]", DATA, "run",
+        "Texts in a file that are missing values, beside the empty cell",
+        command_option="--na",
+    )
     imbalanced: float | None = _setting(
         "", parsers.parse_number, "SHARE", DATA, "run",
         "Reduce the rarest class to this share of the rows, greater than 0 and less than 0.5",
     )
     study: Path | None = _setting(
-        "", parsers.parse_file, "FILE", DATA, "run",
-        "TOML file with the problem, the success criterion, the rules for the data and the cohort",
+        "", parsers.parse_file, "FILE", DATA, "pytest run",
+        "TOML file with the problem, the success criterion, the rules for the data and the cohort; pytest "
+        "uses only the task, and how a file is read",
     )
     metric: str | None = _setting(
         "", parsers.parse_text, "NAME", TRAINING, "run",
@@ -80,18 +122,27 @@ class Settings:
         "", parsers.parse_number, "NUMBER", TRAINING, "run",
         "Value of the acceptance metric that a model must reach to be deployed",
     )
+    task: str | None = _setting(
+        "", parsers.parse_text, "TASK", TRAINING, "run",
+        "What the target asks for, in place of what was inferred: classification or regression",
+        choices=("classification", "regression"),
+    )
     pipeline: str | None = _setting(
         "", parsers.parse_text, "MODULE:FUNCTION", TRAINING, "pytest run",
         "Function that trains your own model, instead of selection and training (see docs/bring-your-own.md)",
     )
     algorithms: tuple[str, ...] = _setting(
         ",".join(ALGORITHMS), parsers.parse_algorithms, "LIST", TRAINING, "pytest run",
-        f"Algorithms that selection compares, separated by commas: {', '.join(ALGORITHMS)}",
-        choices=ALGORITHMS,
+        f"Algorithms that selection compares, separated by commas: {', '.join(ALL_ALGORITHMS)}",
+        choices=ALL_ALGORITHMS,
     )
     hpo_trials: int = _setting(
         "5", parsers.whole_number(1), "N", TRAINING, "pytest run",
         "Trials of the hyper-parameter search",
+    )
+    budget: float | None = _setting(
+        "", parsers.parse_duration, "60s", TRAINING, "pytest run",
+        "Time for the hyper-parameter search, such as 60s or 5m, in place of a number of trials",
     )
     seed: int = _setting(
         "7", parsers.whole_number(0), "N", TRAINING, "pytest run serve",
@@ -102,9 +153,9 @@ class Settings:
         "Address of a Dask scheduler, whose workers fit the models of steps 4 and 5",
     )
     startup_timeout: float = _setting(
-        "30", parsers.parse_seconds, "SECONDS", SERVICE, "pytest run serve build",
+        "30", parsers.parse_seconds, "SECONDS", SERVICE, "pytest run serve build compare",
         "Seconds until a started server must return correct predictions for the golden rows",
-        defaults={"serve": "60", "build": "60"},
+        defaults={"serve": "60", "build": "60", "compare": "60"},
     )
     port: Port = _setting(
         "0", parsers.parse_port, "PORT", SERVICE, "pytest run serve",
@@ -120,29 +171,38 @@ class Settings:
         "", parsers.parse_service, "FILE.py:CLASS", SERVICE, "pytest",
         "BentoML service of your own to start and check",
     )
+    command: tuple[str, ...] = _setting(
+        "", parsers.parse_command, "COMMAND", SERVICE, "pytest",
+        "Command that starts a server of any kind to check, with {port} in place of its port",
+    )
     header: Mapping[str, str] = _setting(
-        "", parsers.parse_headers, "'NAME: VALUE|@FILE'", SERVICE, "pytest verify contract",
+        "", parsers.parse_headers, "'NAME: VALUE|@FILE'", SERVICE, "pytest verify contract compare",
         "Header of every request (several: one per line); @FILE reads the value from a file; never shown",
         is_repeatable=True, is_secret=True,
     )
     ca: Path | None = _setting(
-        "", parsers.parse_file, "FILE", SERVICE, "pytest verify contract",
+        "", parsers.parse_file, "FILE", SERVICE, "pytest verify contract compare",
         "PEM file of the certificate authorities to trust, instead of the system's",
     )
     retries: int = _setting(
-        "3", parsers.whole_number(0), "N", SERVICE, "pytest verify",
+        "3", parsers.whole_number(0), "N", SERVICE, "pytest verify compare",
         "How often a request is sent again after a reset, a timeout, or status 429, 502, 503 or 504",
+    )
+    rate: float | None = _setting(
+        "", parsers.parse_rate, "NUMBER", CHECKS, "pytest verify compare",
+        "Requests per second that all checks together may send; those that need more are not checked. No "
+        "limit by default",
     )
     timeout: float = _setting(
         "120", parsers.parse_seconds, "SECONDS", CHECKS, "verify",
         "Seconds for all checks; what is not completed by then is not checked, and the run is inconclusive",
     )
     wait: float = _setting(
-        "0", parsers.parse_waiting_time, "SECONDS", SERVICE, "pytest verify",
+        "0", parsers.parse_waiting_time, "SECONDS", SERVICE, "pytest verify compare",
         "Seconds to wait for a service that does not respond yet",
     )
     store: Path | None = _setting(
-        "", parsers.parse_directory, "DIR", MODEL, "pytest run verify contract serve build",
+        "", parsers.parse_directory, "DIR", MODEL, "pytest run verify contract serve build compare",
         "BentoML home to register a trained model in (instead of a private one), or to read models from "
         "(instead of $BENTOML_HOME or ~/bentoml)",
     )
@@ -152,15 +212,20 @@ class Settings:
         "tags of all models that it loads",
     )
     golden: Path | None = _setting(
-        "", parsers.parse_file, "FILE", MODEL, "pytest verify contract",
-        "File of golden rows, used instead of those in the store",
+        "", parsers.parse_file, "FILE", MODEL, "pytest verify contract compare",
+        "File of golden rows, written by tier0 golden; used instead of those in the store",
     )
     without_golden: bool = _setting(
         "false", parsers.parse_switch, "BOOL", MODEL, "pytest verify",
         "Accept a run without golden rows: predictions are then not compared with the trained model",
     )
+    protocol: str | None = _setting(
+        "", parsers.parse_protocol, "NAME", MODEL, "pytest verify contract compare check-client",
+        f"Protocol of the service, found by itself by default: {', '.join(PROTOCOLS)}",
+        choices=PROTOCOLS,
+    )
     contract: Path | None = _setting(
-        "", parsers.parse_file, "FILE", MODEL, "pytest verify contract",
+        "", parsers.parse_file, "FILE", MODEL, "pytest verify contract compare",
         "TOML file that declares the service's request and response format; `tier0 contract` drafts it",
     )
     client: str | None = _setting(
@@ -178,7 +243,7 @@ class Settings:
         choices=GROUPS,
     )
     disturb: str = _setting(
-        "", parsers.parse_level, "LEVEL", CHECKS, "pytest verify",
+        "", parsers.parse_level, "LEVEL", CHECKS, "pytest verify compare",
         "How far the service may be disturbed: none, malformed (requests that must be refused), load, "
         "or faults (kills); by default none for a URL, load for a service that the run starts",
         choices=LEVELS,
@@ -188,13 +253,30 @@ class Settings:
         "TOML file of waived checks, each with a reason and an expiry date",
     )
     mask: bool = _setting(
-        "false", parsers.parse_switch, "BOOL", REPORT, "pytest verify",
+        "false", parsers.parse_switch, "BOOL", REPORT, "pytest verify compare",
         "Show no values of golden rows in evidence and commands",
     )
+    html: Path | None = _setting(
+        "", parsers.parse_output_file, "FILE.html", REPORT, "pytest verify check-client run compare",
+        "File for the report as one page for readers, which needs no network; an older file is removed first",
+    )
     report: Path | None = _setting(
-        "", parsers.parse_output_file, "FILE.json", REPORT, "pytest verify check-client run",
+        "", parsers.parse_output_file, "FILE.json", REPORT, "pytest verify check-client run compare",
         "File for the report as JSON, for `tier0 diff` and other programs; an older file is removed first",
         command_option="--json",
+    )
+    junit: Path | None = _setting(
+        "", parsers.parse_output_file, "FILE.xml", REPORT, "pytest verify check-client run compare",
+        "File for the report as JUnit XML, for the list of tests of a CI; an older file is removed first",
+    )
+    markdown: Path | None = _setting(
+        "", parsers.parse_output_file, "FILE.md", REPORT, "pytest verify check-client run compare",
+        "File for a summary of the report as Markdown, for a comment; an older file is removed first",
+    )
+    history: Path | None = _setting(
+        "", parsers.parse_output_directory, "FOLDER", REPORT, "pytest verify check-client run compare",
+        "Folder that keeps the verdict, checks, metrics and latencies of each run, one small file per run; "
+        "the report then shows the last thirty runs, flaky checks, and since when a check fails",
     )
     keep: bool = _setting(
         "false", parsers.parse_switch, "BOOL", REPORT, "pytest",
@@ -359,7 +441,7 @@ def remove_report(path: Path) -> None:
     Raises:
         OSError: the file cannot be removed.
     """
-    if path.is_file():
+    if path.is_file() and not is_stream(path):
         path.unlink()
 
 
@@ -466,12 +548,14 @@ def _check_data_set(settings: Settings, command: str) -> None:
 
 def _check_service(settings: Settings) -> None:
     """Check that options of a service are given with exactly one service."""
-    if settings.url and settings.service:
+    given = [name for name in ("url", "service", "command") if getattr(settings, name)]
+    if len(given) > 1:
         raise _contradiction(
             settings,
-            "url",
-            f"cannot be combined with service {settings.service!r}: only one service is checked",
-            "Remove one of --tier0-url and --tier0-service.",
+            given[0],
+            f"cannot be combined with {given[1]} {_as_text(getattr(settings, given[1]))!r}: only one service "
+            "is checked",
+            f"Remove one of --tier0-{given[0]} and --tier0-{given[1]}.",
         )
     if settings.ca and not settings.url:
         raise _contradiction(
@@ -480,13 +564,14 @@ def _check_service(settings: Settings) -> None:
             "has no effect without the URL of a service",
             "Add --tier0-url https://….",
         )
-    for name in ("model", "golden", "contract", "header"):
-        if getattr(settings, name) and not settings.url and not settings.service:
+    for name in ("model", "golden", "protocol", "contract", "header"):
+        if getattr(settings, name) and not given:
             raise _contradiction(
                 settings,
                 name,
                 "has no effect without a service of your own",
-                "Add --tier0-url URL for a running service, or --tier0-service FILE.py:CLASS to start one.",
+                "Add --tier0-url URL for a running service, or --tier0-service FILE.py:CLASS, or "
+                "--tier0-command COMMAND, to start one.",
             )
 
 

@@ -16,7 +16,7 @@ Status = Literal["pass", "fail", "not_judged", "error"]
 Outcome = Literal["pass", "fail", "inconclusive"]
 Code = Literal[
     "", "disturbs", "no_golden", "without_golden", "no_client", "no_process", "not_offered", "undeclared",
-    "muted", "waived", "overloaded", "network", "timeout",
+    "muted", "waived", "overloaded", "network", "timeout", "busy", "rate",
 ]  # fmt: skip
 """The reason why a check was not run, or ended in an error.
 
@@ -26,7 +26,8 @@ started. - ``without_golden``: the user accepts a run without golden rows. - ``n
 the client does not have the feature that is checked. - ``undeclared``: something must be declared first. -
 ``muted``: an earlier check has found the cause. - ``waived``: a waiver or an expected failure covers it. -
 ``overloaded``: the service is rate limiting. - ``network``: there was no response. - ``timeout``: it took too
-long.
+long. - ``busy``: the machine
+may have been too busy to measure. - ``rate``: it needs more requests per second than ``--rate`` allows.
 """
 WORDS: Mapping[str, str] = {
     "pass": "passed",
@@ -84,6 +85,17 @@ class NotJudgedError(Tier0Error):
     def __init__(self, message: str, *, code: Code = "") -> None:
         super().__init__(message)
         self.code: Code = code
+
+
+class TooBusyError(NotJudgedError):
+    """This machine is too busy to measure what a check depends on; the check may be repeated later.
+
+    Args:
+        detail: what took too long.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"this machine is too busy: {detail}", code="busy")
 
 
 class DoesNotHoldError(Tier0Error):

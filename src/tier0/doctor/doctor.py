@@ -196,6 +196,12 @@ def uses(environment: Environment) -> dict[str, list[str]]:
     return {use.name: use.lacks(lacking) for use in USES}
 
 
+def incomplete_extras(environment: Environment) -> dict[str, list[str]]:
+    """Return the extras, each with those of its distributions that are missing or too old."""
+    lacking = {one.name for missing in environment.lacking().values() for one in missing}
+    return {extra: sorted(names & lacking) for extra, names in environment.metadata.extras.items()}
+
+
 def conclusion(environment: Environment, findings: Iterable[Finding]) -> str:
     """Return what can be done in this environment, and the command that installs what is missing."""
     lacking = environment.lacking()
@@ -204,6 +210,13 @@ def conclusion(environment: Environment, findings: Iterable[Finding]) -> str:
         missing = use.lacks(lacking)
         outcome = f"needs {', '.join(missing)}" if missing else "its packages are installed"
         lines.append(f"To {use.name} ({use.commands}): {outcome}")
+    extras = incomplete_extras(environment)
+    for state, names in (
+        ("Complete", [name for name in extras if not extras[name]]),
+        ("Incomplete", [name for name in extras if extras[name]]),
+    ):
+        if names:
+            lines.append(f"{state} extras: {', '.join(f'[{name}]' for name in names)}")
     absent = [
         ALGORITHM_OF[one.name] for group in lacking.values() for one in group if one.name in ALGORITHM_OF
     ]
@@ -211,10 +224,11 @@ def conclusion(environment: Environment, findings: Iterable[Finding]) -> str:
         lines.append(f"Leave {' and '.join(absent)} out of --tier0-algorithms, or install what is missing")
     broken = [finding.name for finding in findings if finding.status == "missing" and finding.main_job]
     if broken:
-        lines.append(f"To be mended first: {', '.join(broken)}")
+        lines.append(f"Missing to register and serve models: {', '.join(broken)}")
     if command := repair_command(environment):
         needed = " ".join(shlex.quote(text) for text in requirements_to_install(environment))
-        lines += ["This command installs all that is missing:", f"  {command}"]
+        what = "all that is missing" if broken else "what only the other uses need"
+        lines += [f"This command installs {what}:", f"  {command}"]
         lines += ["If you may not change this environment, its owner needs this list:", f"  {needed}"]
     return "\n".join(lines)
 
@@ -227,6 +241,7 @@ def as_document(environment: Environment, findings: Sequence[Finding]) -> dict[s
         "python": environment.python,
         "findings": [finding._asdict() for finding in findings],
         "uses": uses(environment),
+        "extras": incomplete_extras(environment),
         "requirements": requirements_to_install(environment),
         "command": repair_command(environment),
     }

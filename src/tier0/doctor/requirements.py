@@ -6,7 +6,7 @@ import importlib.metadata
 import shlex
 import shutil
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +21,9 @@ EVERYTHING = "all"
 NEEDED_FOR = {
     BASE: "everything",
     "bentoml": "registering and serving models: pytest -m tier0_bentoml, tier0 serve",
-    "pipeline": "training models: pytest -m tier0_bentoml, tier0 run",
     "report": "the report in HTML: pytest --html=FILE",
+    "service": "services of your own: pytest --tier0-service, tier0 golden",
+    "pipeline": "training models: pytest -m tier0_bentoml, tier0 run",
     "speed": "more requests per second: tier0 serve, tier0 build",
     "api": "routes of an API: tier0.integrations.router",
     "opik": "traces in Opik: tier0.client.opik_tracer",
@@ -112,11 +113,13 @@ class Metadata(NamedTuple):
         python: supported versions of Python.
         groups: base and extras, in the order of `NEEDED_FOR`.
         source: arguments with which pip installs Tier0, without extras.
+        extras: each extra with the names of all packages that it installs.
     """
 
     python: SpecifierSet
     groups: tuple[Group, ...]
     source: tuple[str, ...]
+    extras: Mapping[str, frozenset[str]]
 
     @classmethod
     def read(cls) -> Metadata:
@@ -131,7 +134,8 @@ class Metadata(NamedTuple):
             by_extra[extra] = [
                 one for one in required if one.marker is not None and one.marker.evaluate({"extra": extra})
             ]
-        return cls(SpecifierSet(own["Requires-Python"]), _each_once(by_extra), (DISTRIBUTION,))
+        python = SpecifierSet(own["Requires-Python"])
+        return cls(python, _each_once(by_extra), (DISTRIBUTION,), _packages_of(by_extra))
 
     @classmethod
     def from_checkout(cls, folder: Path) -> Metadata:
@@ -139,7 +143,8 @@ class Metadata(NamedTuple):
         project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         texts = {"": project["dependencies"], **project["optional-dependencies"]}
         by_extra = {extra: [Requirement(text) for text in lines] for extra, lines in texts.items()}
-        return cls(SpecifierSet(project["requires-python"]), _each_once(by_extra), ("-e", str(folder)))
+        python = SpecifierSet(project["requires-python"])
+        return cls(python, _each_once(by_extra), ("-e", str(folder)), _packages_of(by_extra))
 
 
 def _each_once(by_extra: Mapping[str, Iterable[Requirement]]) -> tuple[Group, ...]:
@@ -154,6 +159,20 @@ def _each_once(by_extra: Mapping[str, Iterable[Requirement]]) -> tuple[Group, ..
         else:
             groups.append(Group(extra or BASE, extra, new))
     return tuple(groups)
+
+
+def _packages_of(by_extra: Mapping[str, Iterable[Requirement]]) -> dict[str, frozenset[str]]:
+    """Return each extra with its packages, and those of the extras that it contains."""
+
+    def packages(extra: str) -> Iterator[str]:
+        for one in by_extra[extra]:
+            if one.name == DISTRIBUTION:
+                for contained in one.extras:
+                    yield from packages(contained)
+            else:
+                yield one.name
+
+    return {extra: frozenset(packages(extra)) for extra in by_extra if extra}
 
 
 def missing_of(group: Group, installed: Callable[[str], str | None]) -> dict[Requirement, str]:

@@ -90,7 +90,7 @@ class FaultServer(Listener):
     Args:
         script: one reply; several, in turn, of which the last is repeated; or a function of the request.
         setup: replies by path to the requests that a client sends while it is created; such requests are not
-            logged. Tests clear the mapping when the client is ready.
+            logged, until `client_is_created` is called.
     """
 
     def __init__(
@@ -124,6 +124,18 @@ class FaultServer(Listener):
         """All requests so far, in the order of arrival."""
         return self.log.arrivals
 
+    def client_is_created(self) -> None:
+        """Respond by the script to all requests from now on."""
+        self.setup.clear()
+
+    def prepared(self, method: str, path: str) -> Reply | None:  # noqa: ARG002 - for servers of protocols
+        """Return the response to a request that is not logged; None for any other request."""
+        return self.setup.get(path)
+
+    def expressed(self, arrival: Arrival, reply: Reply) -> Reply:  # noqa: ARG002 - as above
+        """Return a reply of the script as it is sent; servers of protocols have words of their own."""
+        return reply
+
     def _reset_connections(self) -> None:
         for writer in list(self._writers):
             reset(writer)
@@ -143,15 +155,15 @@ class FaultServer(Listener):
             http = h11.Connection(h11.SERVER)
             while (request := await self._next_request(number, http, reader)) is not None:
                 head, body = request
-                if (fixed := self.setup.get(head.target.decode("latin-1"))) is not None:
+                method, path = head.method.decode(), head.target.decode("latin-1")
+                if (fixed := self.prepared(method, path)) is not None:
                     writer.write(fixed.head + fixed.content)
                     http = h11.Connection(h11.SERVER)
                     continue
                 headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
-                arrival = self.log.arrive(
-                    number, head.method.decode(), head.target.decode("latin-1"), headers, body
-                )
-                if not await self._respond(arrival, self._script(arrival), reader, writer):
+                arrival = self.log.arrive(number, method, path, headers, body)
+                reply = self.expressed(arrival, self._script(arrival))
+                if not await self._respond(arrival, reply, reader, writer):
                     break
                 # The reply may break the protocol, so the next request needs a new state of h11.
                 http = h11.Connection(h11.SERVER)

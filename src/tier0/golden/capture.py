@@ -5,31 +5,45 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tier0.core.errors import InvalidRowError, RegistrationError, Tier0Error
+from tier0.core.errors import InvalidRowError, RegistrationError, Tier0Error, first_line
 from tier0.core.json_values import is_missing
 from tier0.core.outputs import PARTS
-from tier0.golden.edge_cases import MARGIN, Predict, edge_case_rows, synthetic_rows
+from tier0.golden.edge_cases import MARGIN, Predict, Row, base_of, edge_case_rows, predictable, synthetic_rows
 from tier0.golden.examples import as_container
+from tier0.golden.forms import Form
+from tier0.golden.inputs import as_numpy, column_of, form_of
 from tier0.golden.origins import EXAMPLE, SYNTHETIC
 from tier0.golden.prediction import (
     Output,
     compute_output,
     has_several_outputs,
     in_calling_thread,
+    parts_of,
     predicted_array,
     with_one_job,
 )
+from tier0.golden.predictors import (
+    HOW_TO_CALL,
+    Call,
+    Predictor,
+    as_predictor,
+    by_row_if_by_output,
+    converts_lists,
+    count_of,
+)
 from tier0.golden.returned import as_array, as_rows
 from tier0.golden.rows import GoldenRows, Origin
-from tier0.golden.signature import MAX_EXACT_INTEGER, Feature, Kind, Signature
+from tier0.golden.selection import Simulated, choose_rows, taken, with_simulations
+from tier0.golden.signature import MAX_EXACT_INTEGER, Container, Feature, Kind, Signature
 from tier0.golden.spread import Meter, measure
 from tier0.golden.tolerance import (
     ABSOLUTE_EPSILONS,
@@ -38,10 +52,13 @@ from tier0.golden.tolerance import (
     NO_SPREAD,
     RELATIVE_EPSILONS,
     ROW_ALONE_TOLERANCE,
+    SAFETY,
+    Spread,
     Tolerance,
     largest_magnitude,
     spread_between,
 )
+from tier0.golden.variations import text_rows, varied_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,32 +67,76 @@ MAX_EXAMPLES = 200
 PROBED_ROWS = 3
 EVEN = 0.5
 """The probability at which a multilabel classifier usually decides between its two values."""
-CONTAINER_NAMES = {"dataframe": "pandas DataFrame", "ndarray": "numpy array", "csr": "scipy CSR matrix"}
+CONTAINER_NAMES = {
+    "dataframe": "pandas DataFrame",
+    "ndarray": "numpy array",
+    "csr": "scipy CSR matrix",
+    "lists": "list of rows",
+    "records": "list of records",
+    "texts": "list of texts",
+    "arrays": "numpy array",
+    "json": "list of JSON values",
+}
 HOW_TO_CONVERT = (
     "Requests reach the model like this: convert them to what it takes in the first step of its pipeline"
 )
+HOW_TO_REPEAT = (
+    "Was it left in training mode? Make its predictions repeatable: switch dropout off (evaluation mode), "
+    "and draw no random numbers in predict"
+)
+HOW_TO_PREDICT_ONE = "A service gets single rows, too: switch a model of PyTorch to evaluation mode"
+OTHER_ROWS = 1e-2
+"""Difference between outputs for a row in two batches, relative to the largest output, beyond rounding."""
 MARGIN_TOLERANCES = 64
 """Distance of a row from the decision, in tolerances, so that rounding errors cannot change its label."""
 KIND_OF_DTYPE: dict[str, Kind] = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
+KIND_OF_COLUMN: dict[str, Kind] = {**KIND_OF_DTYPE, "M": "date"}
 
 
 def infer_signature(
-    model: Any, examples: Any, threshold: float | None, feature_names: Sequence[str] | None = None
+    model: Any,
+    examples: Any,
+    threshold: float | None,
+    feature_names: Sequence[str] | None = None,
+    *,
+    is_estimator: bool = True,
 ) -> Signature:
     """Infer the inputs of *model* from *examples*, and its outputs from its attributes.
 
     A feature accepts missing values if the model returns an output for a row without its value.
 
+    Args:
+        model: what predicts, as an estimator.
+        examples: rows in any form.
+        threshold: see `golden_rows`.
+        feature_names: names of the columns of an array.
+        is_estimator: whether the model takes a table in place of a list of rows.
+
     Raises:
         RegistrationError: the examples have values that JSON cannot represent, or the threshold does not fit
             the model.
     """
+    form = form_of(examples, converts_lists=is_estimator)
+    if form != "table":
+        if feature_names is not None:
+            raise RegistrationError(
+                "feature_names are the names of a table's columns, and these examples are not a table: omit "
+                "them"
+            )
+        return _signature_of_values(model, examples, form, threshold)
+    if not is_estimator and feature_names is None and isinstance(examples, (list, tuple)):
+        signature = _signature_of_lists(model, list(examples), threshold)
+        if signature is not None:
+            return signature
+    return _signature_of_table(model, as_numpy(examples), threshold, feature_names)
+
+
+def _signature_of_table(
+    model: Any, examples: Any, threshold: float | None, feature_names: Sequence[str] | None
+) -> Signature:
+    """Return the signature of a model of a table; see `infer_signature`."""
     given, examples = examples, as_container(examples, _names_in(model) or feature_names)
-    count = examples.shape[0] if examples.shape else 0
-    if not 0 < count <= MAX_EXAMPLES:
-        raise RegistrationError(
-            f"examples must have 1 to {MAX_EXAMPLES} rows, since they are stored with the model; got {count}"
-        )
+    _require_few(examples.shape[0] if examples.shape else 0)
     features, array_dtype = _features_of(examples, feature_names)
     known = vocabularies(model, [feature.name for feature in features])
     if not array_dtype:
@@ -101,10 +162,64 @@ def infer_signature(
         return _with_missing(model, signature, rows)
 
 
+def _require_few(count: int) -> None:
+    if not 0 < count <= MAX_EXAMPLES:
+        raise RegistrationError(
+            f"examples must have 1 to {MAX_EXAMPLES} rows, since they are stored with the model; got {count}"
+        )
+
+
+def _signature_of_values(model: Any, examples: Any, form: Form, threshold: float | None) -> Signature:
+    """Return the signature of a model whose rows are texts, arrays or JSON values."""
+    _require_few(len(examples))
+    feature, _, dtype = column_of(examples, form)
+    signature = Signature((feature,), container=form, task="regression", array_dtype=dtype)  # type: ignore[arg-type]
+    with _one_thread(model), _named_failure(*_failure(signature, examples, examples)):
+        predicted = _predictions_of(model, examples)
+        return _with_outputs(model, signature, predicted, examples, threshold)
+
+
+def _signature_of_lists(model: Any, rows: list[Any], threshold: float | None) -> Signature | None:
+    """Return the signature of a function that takes a list of rows or records; None if it does not."""
+    import pandas as pd  # noqa: PLC0415 - not needed for arrays
+
+    _require_few(len(rows))
+    with _one_thread(model):
+        try:
+            predicted = _predictions_of(model, rows)
+        except Exception:  # noqa: BLE001 - the function takes a table or an array, which is tried next
+            return None
+        are_records = isinstance(rows[0], Mapping)
+        frame = pd.DataFrame(rows, columns=None if are_records else [f"x{i}" for i in range(len(rows[0]))])
+        features, _ = _features_of(frame, None)
+        container: Container = "records" if are_records else "lists"
+        signature = Signature(features, container=container, task="regression")
+        signature = _with_outputs(model, signature, predicted, rows, threshold)
+        return _with_missing(model, signature, _rows_of(rows, signature))
+
+
 def _predictions_of(model: Any, examples: Any) -> Any:
-    rows, columns = examples.shape
-    returned = model.predict(examples)
-    if hasattr(examples, "columns") and len(returned) == columns != rows:
+    """Return what the model predicts for the examples, as an array.
+
+    Raises:
+        RegistrationError: a function fails, or does not return one output per row.
+        Exception: raised by an estimator, or a Tier0Error on what it returned.
+    """
+    try:
+        return _predicted_for(model, examples)
+    except Exception as problem:
+        if type(model) is not Predictor:
+            raise
+        what = "" if isinstance(problem, Tier0Error) else "the model failed for the examples: "
+        kind = f"{type(problem).__name__}: " if what else ""
+        raise RegistrationError(f"{what}{kind}{first_line(problem)}. {HOW_TO_CALL}") from problem
+
+
+def _predicted_for(model: Any, examples: Any) -> Any:
+    rows = count_of(examples)
+    returned = by_row_if_by_output(model.predict(examples), rows)
+    columns = len(examples.columns) if hasattr(examples, "columns") else rows
+    if columns != rows and len(returned) == columns:
         raise RegistrationError(
             f"the model returned {columns} predictions for {rows} rows, one for each column, as a vectorizer "
             "of texts does. Select the column of the texts in the first step of its pipeline"
@@ -197,8 +312,8 @@ def _named_failure(what: str, remedy: str) -> Iterator[None]:
     except Tier0Error as problem:
         raise RegistrationError(str(problem)) from problem
     except Exception as problem:
-        first_line = next(iter(str(problem).strip().splitlines()), "")
-        raise RegistrationError(f"{what}: {type(problem).__name__}: {first_line}. {remedy}") from problem
+        kind = type(problem).__name__
+        raise RegistrationError(f"{what}: {kind}: {first_line(problem)}. {remedy}") from problem
 
 
 def make_golden_rows(
@@ -223,42 +338,49 @@ def make_golden_rows(
 
 
 def _make_golden_rows(model: Any, signature: Signature, given: Any, synthetic: int, seed: int) -> GoldenRows:
-    examples = as_container(given, signature.names if signature.container == "dataframe" else None)
+    examples = _container_of(given, signature)
     rows = _rows_of(examples, signature)
 
     def predict(rows: list[list[Any]]) -> Output:
         parsed = signature.parse([list(row) for row in rows])
         return compute_output(model, signature, signature.to_container(parsed))
 
-    with _named_failure(*_failure(signature, given, examples)):
-        direct = _direct_output(model, signature, given, examples)
     container = CONTAINER_NAMES[signature.container]
     with _named_failure(
         f"the model fails for the {container} that a service makes from JSON", HOW_TO_CONVERT
     ):
         output, again = predict(rows), predict(rows)
     _require_repeatable(_example_rows(signature, rows, output, Meter(), EXAMPLE), again)
+    with _named_failure("the model fails for a single row", HOW_TO_PREDICT_ONE):
+        predict(rows[:1])
     meter = measure(predict, rows, output)
+    by_memory = _add_other_memory(meter, model, signature, rows, output)
     golden = _example_rows(signature, rows, output, meter, EXAMPLE)
-    _require_same(golden, direct, signature, examples)
+    if isinstance(model, Predictor) or signature.form != "table" or _is_in_training(model):
+        _require_rows_of_their_own(golden)
+
+    def direct_output() -> Output:
+        return _direct_output(model, signature, given, examples)
+
+    with _named_failure(*_failure(signature, given, examples)):
+        _require_same(golden, direct_output, by_memory, model, signature, examples)
+    if synthetic and signature.form != "table":
+        raise RegistrationError(
+            "synthetic rows are drawn for tables only: pass examples that may be stored, and no synthetic"
+        )
     if synthetic:
         rows = synthetic_rows(signature, rows, synthetic, seed)
         output = predict(rows)
         meter = measure(predict, rows, output)
+        _add_other_memory(meter, model, signature, rows, output)
         golden = _example_rows(signature, rows, output, meter, SYNTHETIC)
-    found = edge_case_rows(predict, signature, rows, _decision_margin(golden))
-    edge_cases, origins, outputs = _stable_rows(predict, golden, meter, *found, threshold=signature.threshold)
+    edge_cases = edge_case_rows(predict, signature, rows, _decision_margin(golden))
+    golden, simulated = _with_added_rows(model, signature, predict, golden, meter, edge_cases)
     start = time.perf_counter()
     predict(rows[:1])
     seconds = time.perf_counter() - start
-    probabilities, intervals = output.probabilities, output.intervals
-    return replace(
+    golden = replace(
         golden,
-        rows=[*rows, *edge_cases],
-        predictions=[*output.predictions, *outputs.predictions],
-        probabilities=None if probabilities is None else [*probabilities, *(outputs.probabilities or [])],
-        intervals=None if intervals is None else [*intervals, *(outputs.intervals or [])],
-        origins=[*golden.origins, *origins],
         spreads=meter.known(),
         categories={
             feature.name: list(known)
@@ -267,6 +389,87 @@ def _make_golden_rows(model: Any, signature: Signature, given: Any, synthetic: i
         },
         seconds=seconds,
     )
+    return with_simulations(golden, simulated)
+
+
+def _with_added_rows(
+    model: Any,
+    signature: Signature,
+    predict: Predict,
+    golden: GoldenRows,
+    meter: Meter,
+    edge_cases: list[tuple[Row, Origin]],
+) -> tuple[GoldenRows, Simulated]:
+    """Return the examples with edge cases and with variations that show defects; and simulated defects.
+
+    The remaining differences between the outputs of the added rows are added to *meter*.
+    """
+    base = base_of(golden.rows)
+    texts = predictable(predict, text_rows(signature, golden.rows[base], golden.rows))
+    required = [*edge_cases, *texts]
+    known = [*golden.rows, *(row for row, _ in required)]
+    varied = varied_rows(signature, golden.rows[base], golden.rows)
+    variations = predictable(predict, [(row, origin) for row, origin in varied if row not in known])
+    added = required + variations
+    try:
+        output = predict([row for row, _ in added]) if added else Output([], None)
+    except Exception:  # noqa: BLE001 - a model can reject rows together that it takes apart
+        added = required = edge_cases
+        output = predict([row for row, _ in added]) if added else Output([], None)
+    everything = _joined(golden, added, output)
+    count = len(golden)
+    chosen, simulated = choose_rows(
+        model, signature, everything, examples=count, base=base, required=count + len(required)
+    )
+    added = [added[index - count] for index in chosen[count:]]
+    kept, together = _stable_rows(predict, golden, meter, added, signature.threshold)
+    chosen = chosen[:count] + [chosen[count + index] for index in kept]
+    return _joined(golden, [added[index] for index in kept], together), taken(simulated, chosen)
+
+
+def _joined(golden: GoldenRows, added: list[tuple[Row, Origin]], output: Output) -> GoldenRows:
+    """Return *golden* with the rows *added* and the model's *output* for them."""
+    probabilities, intervals = golden.probabilities, golden.intervals
+    return replace(
+        golden,
+        rows=[*golden.rows, *(row for row, _ in added)],
+        predictions=[*golden.predictions, *output.predictions],
+        probabilities=None if probabilities is None else [*probabilities, *(output.probabilities or [])],
+        intervals=None if intervals is None else [*intervals, *(output.intervals or [])],
+        origins=[*golden.origins, *(origin for _, origin in added)],
+    )
+
+
+def _add_other_memory(
+    meter: Meter, model: Any, signature: Signature, rows: list[Row], output: Output
+) -> dict[str, Spread]:
+    """Add the differences of the model for the same values in another order in memory, and return them.
+
+    Linear algebra has other kernels for values by rows and by columns, and a service can build either.
+    """
+    container = _in_other_order(signature.to_container(signature.parse([list(row) for row in rows])))
+    if container is None:
+        return {}
+    try:
+        got = compute_output(model, signature, container)
+    except Exception:  # noqa: BLE001 - any error of the model means that nothing is known
+        return {}
+    found = Meter()
+    for one in (meter, found):
+        one.add(output, got, list(range(len(rows))), is_same_memory=False)
+    return found.spreads
+
+
+def _in_other_order(container: Any) -> Any:
+    """Return an array, or a DataFrame with numbers of one type, with its columns or its rows contiguous."""
+    if isinstance(container, np.ndarray):
+        return np.asfortranarray(container)
+    if not hasattr(container, "columns") or len({str(dtype) for dtype in container.dtypes}) > 1:
+        return None
+    values = container.to_numpy()
+    if values.dtype.kind not in KIND_OF_DTYPE:
+        return None
+    return type(container)(np.ascontiguousarray(values), columns=container.columns)
 
 
 def _direct_output(model: Any, signature: Signature, given: Any, examples: Any) -> Output:
@@ -299,16 +502,40 @@ def _require_repeatable(golden: GoldenRows, again: Output) -> None:
     measured = f"; largest difference {largest:.3g}" if largest else ""
     raise RegistrationError(
         "the model differs from itself: it was called twice with the same rows, and its outputs differ: "
-        f"{mismatch}{measured}. Make its predictions repeatable: switch dropout off "
-        "(evaluation mode), and draw no random numbers in predict"
+        f"{mismatch}{measured}. {HOW_TO_REPEAT}"
     )
 
 
-def _require_same(golden: GoldenRows, direct: Output, signature: Signature, examples: Any) -> None:
+def _require_rows_of_their_own(golden: GoldenRows) -> None:
+    """Refuse a model whose output for a row depends on the other rows of its batch.
+
+    Estimators of tables can be meant like this; a network in training mode is not.
+
+    Raises:
+        RegistrationError: it does; with the measured difference.
+    """
+    for part in PARTS:
+        largest = largest_magnitude(getattr(golden, part) or [])
+        found = golden.spreads.get(part, NO_SPREAD).absolute
+        epsilon = EPSILONS.get(golden.dtypes.get(part, ""), 0.0)
+        if found > max(OTHER_ROWS, RELATIVE_EPSILONS * epsilon) * largest:
+            raise RegistrationError(
+                "the model differs from itself: its output for a row depends on the other rows of the batch; "
+                f"largest difference {found:.3g} in {part}. {HOW_TO_REPEAT}"
+            )
+
+
+def _require_same(
+    golden: GoldenRows,
+    direct_output: Callable[[], Output],
+    by_memory: Mapping[str, Spread],
+    model: Any,
+    signature: Signature,
+    examples: Any,
+) -> None:
     """Compare the outputs for the examples with those for the same examples after their way through JSON.
 
-    They need not be equal to the last bit: for examples in column-major order, the linear algebra library
-    uses other kernels.
+    They need not be equal to the last bit: see `_add_other_memory`.
 
     Raises:
         RegistrationError: they differ.
@@ -320,18 +547,27 @@ def _require_same(golden: GoldenRows, direct: Output, signature: Signature, exam
             absolute=ABSOLUTE_EPSILONS
             * max(epsilon, EPSILONS.get(golden.dtypes.get(part, ""), 0.0), ROW_ALONE_TOLERANCE)
             * largest_magnitude(getattr(golden, part) or []),
-        )
+        ).widened(absolute=SAFETY * by_memory.get(part, NO_SPREAD).absolute)
         for part, tolerance in golden.tolerances(same_arithmetic=False, same_batch=False).items()
     }
-    mismatch = golden.with_outputs(vars(direct)).compare(
-        {part: getattr(golden, part) for part in PARTS}, tolerance=allowed
-    )
+    as_given = golden.with_outputs(vars(direct_output()))
+    mismatch = as_given.compare({part: getattr(golden, part) for part in PARTS}, tolerance=allowed)
     if mismatch is None:
         return
+    again = vars(direct_output())
+    if _is_in_training(model) or as_given.compare(again, tolerance=allowed) is not None:
+        raise RegistrationError(
+            f"the model differs from itself for the same rows: {mismatch}. {HOW_TO_REPEAT}"
+        )
     raise RegistrationError(
         f"the model returns different outputs when the examples are sent as JSON: {mismatch}. "
         f"{_difference_of_dtypes(signature, examples)}"
     )
+
+
+def _is_in_training(model: Any) -> bool:
+    """Return whether a part of *model* is in PyTorch's training mode, in which it differs from itself."""
+    return any(vars(part).get("training") is True for part in parts_of(model))
 
 
 def _difference_of_dtypes(signature: Signature, examples: Any) -> str:
@@ -361,6 +597,7 @@ def _example_rows(
         intervals=output.intervals,
         dtypes={part: dtype.name for part, dtype in output.dtypes.items()},
         spreads=meter.known(),
+        form=signature.form,
     )
 
 
@@ -368,33 +605,41 @@ def _stable_rows(
     predict: Predict,
     golden: GoldenRows,
     meter: Meter,
-    rows: list[list[Any]],
-    origins: list[Origin],
-    *,
+    added: list[tuple[Row, Origin]],
     threshold: float | None,
-) -> tuple[list[list[Any]], list[Origin], Output]:
-    """Return the edge cases with the same output together and alone; with others, no service could pass.
+) -> tuple[list[int], Output]:
+    """Return the indices of the rows *added* with the same output together and alone; and their output.
 
-    The remaining differences between their outputs are added to *meter*.
+    With others, no service could pass. The remaining differences between their outputs are added to *meter*.
     """
+    rows, origins = [row for row, _ in added], [origin for _, origin in added]
     tolerance = golden.tolerances(same_arithmetic=False, same_batch=False)
-    alone = [predict([row]) for row in rows]
-    kept = list(range(len(rows)))
+    alone = {index: _output_or_none(predict, [row]) for index, row in enumerate(rows)}
+    outputs = {index: output for index, output in alone.items() if output is not None}
+    kept = list(outputs)
     while kept:
         together = predict([rows[index] for index in kept])
         batch = replace(golden, rows=[rows[index] for index in kept], origins=[]).with_outputs(vars(together))
         unstable = {
             index
             for position, index in enumerate(kept)
-            if batch.take([position]).compare(vars(alone[index]), tolerance=tolerance)
+            if batch.take([position]).compare(vars(outputs[index]), tolerance=tolerance)
             or _is_close_call(batch, position, threshold)
         }
         if not unstable:
             for position, index in enumerate(kept):
-                meter.add(together, alone[index], [position])
-            return batch.rows, [origins[index] for index in kept], together
+                if not origins[index].is_extreme:
+                    meter.add(together, outputs[index], [position])
+            return kept, together
         kept = [index for index in kept if index not in unstable]
-    return [], [], Output([], [])
+    return [], Output([], [])
+
+
+def _output_or_none(predict: Predict, rows: list[Row]) -> Output | None:
+    try:
+        return predict(rows)
+    except Exception:  # noqa: BLE001 - any error of the model means that it has no output
+        return None
 
 
 def _decision_margin(golden: GoldenRows) -> float:
@@ -432,6 +677,7 @@ def golden_rows(
     model: Any,
     examples: Any,
     *,
+    call: Call = None,
     threshold: float | None = None,
     feature_names: Sequence[str] | None = None,
     synthetic: int = 0,
@@ -440,20 +686,27 @@ def golden_rows(
     """Make golden rows for your own model, in the process that trained it; ``.write(path)`` saves them.
 
     Args:
-        model: trained model with scikit-learn's estimator interface.
-        examples: DataFrame, array or sparse matrix of shape (rows, features) in the form that *model* takes;
-            200 rows at most.
+        model: what predicts: an estimator, a function of rows, a booster, a module of PyTorch, a session of
+            ONNX Runtime, or any object with the method *call*.
+        examples: rows in the form that *model* takes, 200 at most: a DataFrame, an array or a sparse matrix
+            of shape (rows, features); texts; arrays of any shape, such as images or sequences; or a list of
+            JSON values.
+        call: what to call in place of ``predict``: the name of a method, such as ``"predict_proba"``, or a
+            function that takes rows and calls the model.
         threshold: for two classes, the lowest probability of the second class for which it is predicted.
         feature_names: names of the columns of an array.
-        synthetic: number of rows to draw within the ranges of the examples, so that no real data is stored; 0
-            stores the examples.
+        synthetic: number of rows to draw within the ranges of a table's examples, so that no real data is
+            stored; 0 stores the examples.
         seed: random seed for the drawn rows.
 
     Raises:
-        RegistrationError: the examples or the threshold are invalid, see `register_model_for_serving`.
+        RegistrationError: the model cannot be called, or the examples or the threshold are invalid, see
+            `register_model_for_serving`.
     """
-    signature = infer_signature(model, examples, threshold, feature_names)
-    return make_golden_rows(model, signature, examples, synthetic=synthetic, seed=seed)
+    predictor = as_predictor(model, call)
+    is_estimator = converts_lists(model, call)
+    signature = infer_signature(predictor, examples, threshold, feature_names, is_estimator=is_estimator)
+    return make_golden_rows(predictor, signature, examples, synthetic=synthetic, seed=seed)
 
 
 def vocabularies(model: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
@@ -466,7 +719,7 @@ def vocabularies(model: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]
             if all(isinstance(column, str) for column in columns):
                 found |= vocabularies(transformer, columns)
         return found
-    if type(model).__module__.startswith("tier0."):
+    if type(model).__module__.startswith("tier0.") and hasattr(model, "estimator"):
         return vocabularies(model.estimator, names)
     if hasattr(model, "steps"):
         return {
@@ -557,7 +810,7 @@ def _feature_of(name: str, column: Any) -> Feature:
             categories_dtype=str(index.dtype),
             is_ordered=bool(column.cat.ordered),
         )
-    kind = KIND_OF_DTYPE.get(getattr(column.dtype, "kind", "O"))
+    kind = KIND_OF_COLUMN.get(getattr(column.dtype, "kind", "O"))
     if kind is None:
         kind = _kind_of_values(name, present.tolist())
     uses_none = dtype == "object" and any(value is None for value in column)
@@ -580,13 +833,33 @@ def _as_array(examples: Any) -> Any:
     return examples.toarray() if _is_sparse(examples) else np.asarray(examples)
 
 
+def _container_of(given: Any, signature: Signature) -> Any:
+    """Return the examples in the container of the signature, or as they are if they are not a table."""
+    if signature.form != "table" or signature.container in {"lists", "records"}:
+        return list(given) if isinstance(given, tuple) else given
+    return as_container(as_numpy(given), signature.names if signature.container == "dataframe" else None)
+
+
 def _rows_of(examples: Any, signature: Signature) -> list[list[Any]]:
     """Return the examples as rows of JSON values; missing values are None."""
+    match signature.container:
+        case "texts" | "arrays" | "json":
+            return column_of(examples, signature.form)[1]
+        case "lists":
+            return [[_json_value(value) for value in row] for row in examples]
+        case "records":
+            return [[_json_value(row[name]) for name in signature.names] for row in examples]
     if signature.container != "dataframe":
         columns = _as_array(examples).T.tolist()
     else:
         columns = [examples[name].astype(object).tolist() for name in signature.names]
-    return [[_json_value(value) for value in row] for row in zip(*columns, strict=True)]
+    return [[_cell(value) for value in row] for row in zip(*columns, strict=True)]
+
+
+def _cell(value: Any) -> Any:
+    """Return a value of a table as a JSON value; a date is text."""
+    value = _json_value(value)
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _json_value(value: Any) -> Any:

@@ -42,7 +42,7 @@ Predict = Callable[[list[Row]], "Output"]
 
 def edge_case_rows(
     predict: Predict, signature: Signature, rows: list[Row], decision_margin: float = MARGIN
-) -> tuple[list[Row], list[Origin]]:
+) -> list[tuple[Row, Origin]]:
     """Return variations of *rows* that services often get wrong, and the origin of each.
 
     They have missing values, unseen categories, integers too large for a float, values on both sides of a
@@ -56,16 +56,21 @@ def edge_case_rows(
         decision_margin: distance from the decision, as a fraction of the line between two examples; larger
             for models with larger rounding errors.
     """
-    base = next((row for row in rows if None not in row), rows[0])
+    base = rows[base_of(rows)]
     candidates = [*_missing(signature, base), *_unseen(signature, base), *_large(signature, base)]
-    found = _predictable(predict, candidates)
+    found = predictable(predict, candidates)
     lines = [
         *_lines_through_columns(signature, base, rows),
         *_lines_between_classes(predict, signature, rows, decision_margin),
     ]
     for line in _search(predict, lines):
         found += [(line.row_at(line.low), line.below), (line.row_at(line.high), line.above)]
-    return [row for row, _ in found], [origin for _, origin in found]
+    return found
+
+
+def base_of(rows: list[Row]) -> int:
+    """Return the index of the example that is changed: the first one without missing values, if any."""
+    return next((index for index, row in enumerate(rows) if None not in row), 0)
 
 
 def synthetic_rows(signature: Signature, rows: list[Row], count: int, seed: int) -> list[Row]:
@@ -99,14 +104,15 @@ def _draw(feature: Feature, column: list[Any], generator: random.Random) -> Any:
     return _in_precision(feature, number)
 
 
-def _changed(row: Row, position: int, value: Any) -> Row:
+def changed(row: Row, position: int, value: Any) -> Row:
+    """Return *row* with another value at *position*."""
     return [value if index == position else old for index, old in enumerate(row)]
 
 
 def _missing(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
     accepting = [position for position, feature in enumerate(signature.features) if feature.accepts_missing]
     for position in accepting[:MAX_COLUMNS]:
-        yield _changed(base, position, None), Origin("missing", signature.features[position].name)
+        yield changed(base, position, None), Origin("missing", signature.features[position].name)
     if len(accepting) > 1:
         all_missing = [None if position in accepting else value for position, value in enumerate(base)]
         yield all_missing, Origin("missing")
@@ -115,7 +121,7 @@ def _missing(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
 def _unseen(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
     for position, feature in enumerate(signature.features):
         if feature.kind == "text" and feature.categories is None:
-            yield _changed(base, position, UNSEEN), Origin("unseen", feature.name)
+            yield changed(base, position, UNSEEN), Origin("unseen", feature.name)
 
 
 def _large(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
@@ -126,10 +132,10 @@ def _large(signature: Signature, base: Row) -> Iterator[tuple[Row, Origin]]:
             and feature.value_dtype.endswith(("int64", "object"))
             and feature.categories is None
         ):
-            yield _changed(base, position, MAX_EXACT_INTEGER + 1), Origin("large_integer", feature.name)
+            yield changed(base, position, MAX_EXACT_INTEGER + 1), Origin("large_integer", feature.name)
 
 
-def _predictable(predict: Predict, candidates: list[tuple[Row, Origin]]) -> list[tuple[Row, Origin]]:
+def predictable(predict: Predict, candidates: list[tuple[Row, Origin]]) -> list[tuple[Row, Origin]]:
     """Return the candidates for which the model has an output, with a single call if that succeeds."""
     if not candidates:
         return []
@@ -139,7 +145,7 @@ def _predictable(predict: Predict, candidates: list[tuple[Row, Origin]]) -> list
         middle = len(candidates) // 2
         if not middle:
             return []
-        return _predictable(predict, candidates[:middle]) + _predictable(predict, candidates[middle:])
+        return predictable(predict, candidates[:middle]) + predictable(predict, candidates[middle:])
     return candidates
 
 
@@ -233,7 +239,7 @@ def _predict_lines(
     rows = [line.row_at(value) for line, values in positions for value in values]
     try:
         output = predict(rows)
-    except Exception:  # noqa: BLE001 - see `_predictable`
+    except Exception:  # noqa: BLE001 - see `predictable`
         if len(positions) == 1:
             return []
         return [found for position in positions for found in _predict_lines(predict, [position])]
@@ -245,15 +251,15 @@ def _predict_lines(
 
 
 def _lines_through_columns(signature: Signature, base: Row, rows: list[Row]) -> Iterator[_Line]:
-    for position in _numeric(signature)[:MAX_COLUMNS]:
+    for position in numeric_columns(signature)[:MAX_COLUMNS]:
         feature = signature.features[position]
         values = [row[position] for row in rows if row[position] is not None]
         if values and min(values) < max(values):
             yield _Line(
-                partial(_changed, base, position),
+                partial(changed, base, position),
                 min(values),
                 max(values),
-                partial(_as_kind, feature),
+                partial(as_kind, feature),
                 can_step=feature.kind == "number",
                 by_label=False,
                 below=Origin("boundary", feature.name, "below"),
@@ -265,7 +271,7 @@ def _lines_between_classes(
     predict: Predict, signature: Signature, rows: list[Row], margin: float
 ) -> Iterator[_Line]:
     """Yield lines between examples of two classes, on which the decision changes somewhere."""
-    moving = _numeric(signature)
+    moving = numeric_columns(signature)
     complete = [row for row in rows if None not in row]
     if signature.task != "classification" or not moving or len(complete) <= 1:
         return
@@ -278,7 +284,7 @@ def _lines_between_classes(
             row = list(start)
             for index in moving:
                 value = start[index] + fraction * (end[index] - start[index])
-                row[index] = _as_kind(signature.features[index], value)
+                row[index] = as_kind(signature.features[index], value)
             return row
 
         before, after = Origin("decision", side="before"), Origin("decision", side="after")
@@ -287,7 +293,15 @@ def _lines_between_classes(
         )
 
 
-def _numeric(signature: Signature) -> list[int]:
+def spread(items: Sequence[Any], count: int) -> list[Any]:
+    """Return up to *count* of *items*, evenly spread."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(step * (len(items) - 1) / (count - 1))] for step in range(count)]
+
+
+def numeric_columns(signature: Signature) -> list[int]:
+    """Return the positions of the columns of numbers that are not categories."""
     return [
         position
         for position, feature in enumerate(signature.features)
@@ -295,7 +309,8 @@ def _numeric(signature: Signature) -> list[int]:
     ]
 
 
-def _as_kind(feature: Feature, value: float) -> Any:
+def as_kind(feature: Feature, value: float) -> Any:
+    """Return a number as the column can hold it."""
     if feature.kind == "integer":
         return round(value)
     return _in_precision(feature, float(value))

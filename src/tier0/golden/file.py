@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tier0.core.fields import (
     InvalidFieldError,
+    check_depth,
     read_array,
     read_list,
     read_number,
@@ -20,7 +21,9 @@ from tier0.core.fields import (
 )
 from tier0.core.named_file import read_json
 from tier0.core.outputs import PARTS
+from tier0.golden.forms import FORMS
 from tier0.golden.origins import Origin, read_sentences
+from tier0.golden.simulations import Simulation, compressed, decompressed
 from tier0.golden.tolerance import Spread
 
 if TYPE_CHECKING:
@@ -30,9 +33,11 @@ SCHEMA = 3
 FLAT_SCHEMAS = {1, 2}
 """Outputs were on one level with rows and columns, and origins were sentences; schema 1 had no origins."""
 COPIED_FIELDS = ("columns", "rows", "classes", "categories", "seconds", "tag")
+TABLE = "table"
+"""The form of rows that is not written."""
 BOUNDS = 2
 REQUIRED = {"columns", "rows", "outputs", "classes"}
-FIELDS = {"schema", "origins", "outputs", "distinguishes", *COPIED_FIELDS}
+FIELDS = {"schema", "origins", "outputs", "distinguishes", "simulations", "form", *COPIED_FIELDS}
 REMEDY = "Create the file again with tier0 golden or tier0.golden_rows"
 
 
@@ -41,19 +46,32 @@ def as_document(golden: GoldenRows) -> dict[str, Any]:
     outputs = {}
     for part in PARTS:
         if (values := getattr(golden, part)) is not None:
-            spread = golden.spreads.get(part)
-            outputs[part] = {
-                "values": values,
-                "dtype": golden.dtypes.get(part),
-                "spread": None if spread is None else asdict(spread),
-            }
-    return {
+            outputs[part] = {"values": values, **_precision(golden, part)}
+            names = {name for name in (*golden.dtypes, *golden.spreads) if name.startswith(f"{part}.")}
+            if names:
+                outputs[part]["fields"] = {name: _precision(golden, name) for name in sorted(names)}
+    document = {
         "schema": SCHEMA,
         **{name: getattr(golden, name) for name in COPIED_FIELDS},
         "origins": [asdict(origin) for origin in golden.origins],
         "outputs": outputs,
         "distinguishes": golden.distinguishes,
     }
+    if golden.form != TABLE:
+        document["form"] = golden.form
+    if golden.simulations:
+        document["simulations"] = {
+            "of": len(golden.simulations),
+            "distinguished": sum(simulation.is_distinguished for simulation in golden.simulations),
+            "outputs": compressed(golden.simulations),
+        }
+    return document
+
+
+def _precision(golden: GoldenRows, name: str) -> dict[str, Any]:
+    """Return the dtype and the spread of a part, or of a field of its objects."""
+    spread = golden.spreads.get(name)
+    return {"dtype": golden.dtypes.get(name), "spread": None if spread is None else asdict(spread)}
 
 
 def read_fields(path: Path) -> dict[str, Any]:
@@ -107,19 +125,33 @@ def _validate(document: Mapping[str, Any]) -> dict[str, Any]:
     read = {part: _output(output, part, len(rows)) for part, output in outputs.items()}
     if "predictions" not in read:
         raise ValueError(f"outputs.predictions is missing. {REMEDY}")
+    precise = {
+        **read,
+        **{name: inner for output in read.values() for name, inner in output["fields"].items()},
+    }
     return {
         "columns": columns,
         "rows": rows,
         **{part: read[part]["values"] if part in read else None for part in PARTS},
-        "dtypes": {part: output["dtype"] for part, output in read.items() if output["dtype"] is not None},
-        "spreads": {part: output["spread"] for part, output in read.items() if output["spread"] is not None},
+        "dtypes": {name: inner["dtype"] for name, inner in precise.items() if inner["dtype"] is not None},
+        "spreads": {name: inner["spread"] for name, inner in precise.items() if inner["spread"] is not None},
         "classes": read_list(document["classes"], "classes", _any_value),
         "origins": read_list(document.get("origins", []), "origins", _origin),
         "categories": _lists(document.get("categories", {}), "categories", _any_value),
         "distinguishes": _lists(document.get("distinguishes", {}), "distinguishes", _index(len(rows))),
+        "simulations": _simulations(document.get("simulations"), "simulations", len(rows)),
         "seconds": read_optional(document.get("seconds"), "seconds", _not_negative),
         "tag": read_optional(document.get("tag"), "tag", read_text),
+        "form": _form(document.get("form", TABLE), columns),
     }
+
+
+def _form(value: Any, columns: list[str]) -> Any:
+    if value not in FORMS:
+        raise InvalidFieldError("form", f"one of {', '.join(FORMS)}", value)
+    if value != TABLE and len(columns) != 1:
+        raise InvalidFieldError("columns", f"one name, since the rows are {value}", columns)
+    return value
 
 
 def _output(output: Any, part: str, rows: int) -> dict[str, Any]:
@@ -128,8 +160,21 @@ def _output(output: Any, part: str, rows: int) -> dict[str, Any]:
     values = read_list(output.get("values"), f"{field}.values", OUTPUTS[part])
     if len(values) != rows:
         raise ValueError(f"{field}.values has length {len(values)}, but rows has length {rows}. {REMEDY}")
+    fields = read_object(output.get("fields", {}), f"{field}.fields")
     return {
         "values": values,
+        **_read_precision(output, field),
+        "fields": {
+            name: _read_precision(
+                read_object(inner, f"{field}.fields[{name!r}]"), f"{field}.fields[{name!r}]"
+            )
+            for name, inner in fields.items()
+        },
+    }
+
+
+def _read_precision(output: Mapping[str, Any], field: str) -> dict[str, Any]:
+    return {
         "dtype": read_optional(output.get("dtype"), f"{field}.dtype", read_text),
         "spread": read_optional(output.get("spread"), f"{field}.spread", _spread),
     }
@@ -153,6 +198,49 @@ def _origin(value: Any, field: str) -> Origin:
     return Origin(kind, column, side)
 
 
+def _simulations(value: Any, field: str, rows: int) -> tuple[Simulation, ...]:
+    if value is None:
+        return ()
+    simulations = read_object(value, field)
+    text = read_text(simulations.get("outputs"), f"{field}.outputs")
+    try:
+        content = decompressed(text)
+        check_depth(content)
+    except ValueError as problem:
+        raise InvalidFieldError(
+            f"{field}.outputs", f"base64 of compressed JSON ({problem})", text
+        ) from problem
+    found = [
+        _simulation(item, f"{field}.outputs[{index}]", rows)
+        for index, item in enumerate(read_array(content, f"{field}.outputs"))
+    ]
+    counts = {"of": len(found), "distinguished": sum(simulation.is_distinguished for simulation in found)}
+    for name, count in counts.items():
+        if type(simulations.get(name)) is not int or simulations[name] != count:
+            raise InvalidFieldError(f"{field}.{name}", f"{count}, as in outputs", simulations.get(name))
+    return tuple(found)
+
+
+def _simulation(value: Any, field: str, rows: int) -> Simulation:
+    """Read a simulated defect, without the fields that a later version may add to it."""
+    content = read_object(value, field)
+    predictions = read_list(content.get("predictions"), f"{field}.predictions", _any_value)
+    probabilities = read_optional(content.get("probabilities"), f"{field}.probabilities", _numbers_of_rows)
+    for part, values in (("predictions", predictions), ("probabilities", probabilities)):
+        if values is not None and len(values) != rows:
+            raise InvalidFieldError(f"{field}.{part}", f"a list of length {rows}, one for each row", values)
+    if type(content.get("is_distinguished")) is not bool:
+        raise InvalidFieldError(f"{field}.is_distinguished", "true or false", content.get("is_distinguished"))
+    return Simulation(
+        read_text(content.get("kind"), f"{field}.kind"),
+        read_optional(content.get("column"), f"{field}.column", read_text),
+        read_text(content.get("sentence"), f"{field}.sentence"),
+        predictions,
+        probabilities,
+        is_distinguished=content["is_distinguished"],
+    )
+
+
 def _columns(value: Any) -> list[str]:
     columns: list[str] = read_list(value, "columns", read_text)
     if len(set(columns)) != len(columns):
@@ -173,6 +261,10 @@ def _numbers(value: Any, field: str) -> list[Any]:
         _numbers(item, f"{field}[{index}]") if isinstance(item, list) else _plain_number(item, field)
         for index, item in enumerate(read_array(value, field))
     ]
+
+
+def _numbers_of_rows(value: Any, field: str) -> list[Any]:
+    return read_list(value, field, _numbers)
 
 
 def _plain_number(value: Any, field: str) -> Any:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 ExampleKind = Literal["example", "synthetic"]
-EdgeCaseKind = Literal["missing", "unseen", "boundary", "decision", "large_integer"]
+EdgeCaseKind = Literal[
+    "missing", "unseen", "boundary", "decision", "large_integer", "inside", "outside", "text"
+]
 EXAMPLE_KINDS: frozenset[str] = frozenset(get_args(ExampleKind))
 EDGE_CASE_KINDS: frozenset[str] = frozenset(get_args(EdgeCaseKind))
 UNRECOGNIZED = "unrecognized: "
@@ -25,7 +27,8 @@ class Origin:
             may have them; their rows are treated like examples.
         column: column that the row was made for; None for the whole row. In a row of kind ``missing`` without
             a column, every optional value is missing.
-        side: ``below`` or ``above`` a boundary, ``before`` or ``after`` a decision; None for other kinds.
+        side: ``below`` or ``above`` a boundary or a range, ``before`` or ``after`` a decision; None for other
+            kinds.
     """
 
     kind: str
@@ -38,24 +41,30 @@ class Origin:
         return self.kind in EDGE_CASE_KINDS
 
     @property
+    def is_extreme(self) -> bool:
+        """Whether the row has a value outside the range of the examples, so that its output may be huge."""
+        return self.kind in {"large_integer", "outside"}
+
+    @property
     def is_known(self) -> bool:
         """Whether this version of Tier0 makes rows of this kind."""
         return self.is_edge_case or self.kind in EXAMPLE_KINDS
 
     def __str__(self) -> str:
+        if self.kind == "missing":
+            return "every optional value missing" if self.column is None else f"{self.column} missing"
+        if self.kind == "decision":
+            return f"just {self.side} the decision changes" if self.side else "near the decision"
         place = "near" if self.side is None else f"just {self.side}"
-        match self.kind:
-            case "missing":
-                return "every optional value missing" if self.column is None else f"{self.column} missing"
-            case "unseen":
-                return f"unseen category{self._of_column(' in ')}"
-            case "boundary":
-                return f"{place} a boundary{self._of_column(' of ')}"
-            case "decision":
-                return f"{place} the decision changes" if self.side else "near the decision"
-            case "large_integer":
-                return f"integer too large for a float{self._of_column(' in ')}"
-        return f"{self.kind}{self._of_column(' of ')}"
+        sentences = {
+            "unseen": f"unseen category{self._of_column(' in ')}",
+            "boundary": f"{place} a boundary{self._of_column(' of ')}",
+            "large_integer": f"integer too large for a float{self._of_column(' in ')}",
+            "inside": f"another value{self._of_column(' of ')}",
+            "outside": f"{self.side or 'outside'} the examples' values{self._of_column(' of ')}",
+            "text": f"unusual text{self._of_column(' in ')}",
+        }
+        return sentences.get(self.kind, f"{self.kind}{self._of_column(' of ')}")
 
     def _of_column(self, preposition: str) -> str:
         return "" if self.column is None else preposition + self.column

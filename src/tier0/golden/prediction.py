@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tier0.core.errors import Tier0Error
-from tier0.golden.returned import as_array, as_rows, is_list_per_output, joined_outputs
+from tier0.golden.predictors import by_row_if_by_output, count_of
+from tier0.golden.returned import as_array, as_rows, float_dtypes, is_list_per_output, joined_outputs
 
 if TYPE_CHECKING:
     from tier0.golden.signature import Signature
@@ -93,7 +94,7 @@ def in_calling_thread() -> AbstractContextManager[Any]:
 
 
 def _compute_output(model: Any, signature: Signature, container: Any, *, once: bool) -> Output:
-    rows = container.shape[0]
+    rows = count_of(container)
     dtypes: dict[str, np.dtype[Any]] = {}
     probabilities = intervals = None
     if signature.has_probabilities:
@@ -109,7 +110,10 @@ def _compute_output(model: Any, signature: Signature, container: Any, *, once: b
         chosen = np.asarray(probabilities).argmax(axis=1).tolist()
         predictions = [signature.classes[index] for index in chosen]
     else:
-        predictions, dtypes["predictions"] = _predictions(model.predict(container), signature, rows)
+        returned = by_row_if_by_output(model.predict(container), rows)
+        predictions, dtypes["predictions"] = _predictions(returned, signature, rows)
+        if isinstance(returned, list) or any(isinstance(output, (dict, list)) for output in predictions):
+            dtypes |= float_dtypes("predictions", returned)
     if signature.has_intervals:
         bounds = np.asarray(model.predict_interval(container))
         dtypes["intervals"] = bounds.dtype

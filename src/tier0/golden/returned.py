@@ -10,10 +10,13 @@ import numpy as np
 
 from tier0.core.errors import Tier0Error
 from tier0.core.json_values import MISSING_TYPES
+from tier0.golden.tolerance import inner_name
 
 JSON_KINDS = "biufUTO"
 """Kinds of numpy dtypes whose values JSON can represent; of objects, each one is converted."""
 FLOAT64_SIZE = 8
+MIN_SINGLE = 5
+"""Floats that are exact as float32, but not as float16, from which the dtype is concluded."""
 MAX_INTEGER, MIN_INTEGER = 2**64 - 1, -(2**63)
 """Limits of the integers that JSON encoders write."""
 
@@ -54,6 +57,39 @@ def as_rows(array: Any, what: str) -> list[Any]:
             array = array.astype(np.float64)
     values: list[Any] = array.tolist()
     return [_as_json(value, what) for value in values] if kind == "O" else values
+
+
+def float_dtypes(name: str, values: Any) -> dict[str, np.dtype[Any]]:
+    """Return the least precise dtype of the floats in nested values, by the name of a part or field.
+
+    Python's floats that are all exact as float32 were computed as such.
+    """
+    found: dict[str, list[np.dtype[Any]]] = {}
+    numbers: dict[str, list[float]] = {}
+    _collect(name, values, found, numbers)
+    for place, floats in numbers.items():
+        array = np.array(floats)
+        with np.errstate(over="ignore"):
+            is_single = np.array_equal(array.astype(np.float32).astype(np.float64), array)
+            is_shown = (array.astype(np.float16).astype(np.float64) != array).sum() >= MIN_SINGLE
+        found.setdefault(place, []).append(np.dtype("float32" if is_single and is_shown else "float64"))
+    return {place: min(dtypes, key=lambda dtype: dtype.itemsize) for place, dtypes in found.items()}
+
+
+def _collect(
+    name: str, value: Any, found: dict[str, list[np.dtype[Any]]], numbers: dict[str, list[float]]
+) -> None:
+    """Add the dtypes of numpy's floats within *value* to *found*, and Python's floats to *numbers*."""
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f":
+        found.setdefault(name, []).append(value.dtype)
+    elif isinstance(value, float):
+        numbers.setdefault(name, []).append(value)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _collect(inner_name(name, str(key)), inner, found, numbers)
+    elif isinstance(value, (list, tuple, np.ndarray)):
+        for inner in value:
+            _collect(name, inner, found, numbers)
 
 
 def _as_json(value: Any, what: str) -> Any:

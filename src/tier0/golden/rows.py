@@ -13,12 +13,17 @@ from tier0.core.errors import RegistrationError
 from tier0.core.named_file import write_text
 from tier0.core.outputs import PARTS
 from tier0.golden.file import REMEDY, as_document, read_fields
+from tier0.golden.forms import Form
 from tier0.golden.origins import EXAMPLE, EdgeCaseKind, Origin
+from tier0.golden.shown_values import InWords, shown_pair
+from tier0.golden.simulations import Simulation
 from tier0.golden.tolerance import (
     EXACT,
     ROW_ALONE_TOLERANCE,
     Spread,
     Tolerance,
+    fields_in,
+    inner_name,
     largest_magnitude,
     tolerance_for,
 )
@@ -29,11 +34,14 @@ __all__ = [
     "GoldenRows",
     "Mismatch",
     "Origin",
+    "Simulation",
     "Spread",
     "Tolerance",
 ]
 
 MAX_REPORTED_MISMATCHES = 5
+SINGULAR = {"predictions": "prediction", "probabilities": "probability", "intervals": "interval"}
+BOUNDS = ("lower bound", "upper bound")
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,8 @@ class Mismatch:
         count: number of rows that differ.
         rows: number of compared rows.
         origin: origin of the row; None for an example.
+        place: where in the output the first difference is, such as ``probability of 'yes'``.
+        pair: expected and served value at that place.
     """
 
     row: int
@@ -57,14 +67,23 @@ class Mismatch:
     count: int = 1
     rows: int = 1
     origin: Origin | None = None
+    place: str = field(default="", compare=False)
+    pair: tuple[Any, Any] | None = field(default=None, compare=False)
 
-    def describe(self, show: Callable[[Any], str] = repr) -> str:
-        """Return the difference as text, with each value formatted by *show*; a single row has no number."""
+    def describe(self, show: Callable[[str], str] = str) -> str:
+        """Return the difference as text, with *show* applied to each value; a single row has no number."""
+        differ = "differs" if self.count == 1 else "differ"
+        more = f" ({self.count} of {self.rows} rows {differ})" if self.rows > 1 else ""
+        return f"{self.describe_row(show)}{more}"
+
+    def describe_row(self, show: Callable[[str], str] = str) -> str:
+        """Return the difference of the first row as text, without the number of rows that differ."""
         origin = "" if self.origin is None else f" ({self.origin})"
         row = f"row {self.row}{origin}: " if self.rows > 1 else f"{self.origin}: " if self.origin else ""
-        more = f" ({self.count} of {self.rows} rows differ)" if self.rows > 1 else ""
-        values = f"expected {show(self.expected)}, got {show(self.got)}"
-        return f"{row}{self.part}: {values}{more}"
+        if isinstance((self.pair or (self.expected,))[0], InWords):
+            row = ""  # the difference is that of the entire part
+        expected, got = shown_pair(*(self.pair or (self.expected, self.got)))
+        return f"{row}{self.place or self.part}: expected {show(expected)}, got {show(got)}"
 
     def __str__(self) -> str:
         return self.describe()
@@ -88,9 +107,12 @@ class GoldenRows:
         seconds: time of the model in memory for one row, on one thread; None if it was not measured.
         tag: tag of the store entry that the rows belong to; None for a model that is not registered.
         intervals: lower and upper bound of each prediction; None if the model has none.
-        dtypes: numpy dtype name of each part of the model's output, such as ``float32``, where it is known.
-        spreads: for each part that was measured, how far the model in memory differs from itself.
+        dtypes: numpy dtype name of each part of the model's output, such as ``float32``, where it is known;
+            for objects, also of their fields, by names such as ``predictions.score``.
+        spreads: for each part, and field, that was measured, how far the model in memory differs from itself.
         distinguishes: for each simulated defect, the indices of the rows that detect it.
+        simulations: outputs of simulated defects for the rows; empty if unknown.
+        form: what a row is. Other forms than a table have one column, with a text, an array or a JSON value.
     """
 
     columns: list[str]
@@ -106,6 +128,8 @@ class GoldenRows:
     dtypes: dict[str, str] = field(default_factory=dict)
     spreads: dict[str, Spread] = field(default_factory=dict)
     distinguishes: dict[str, list[int]] = field(default_factory=dict)
+    simulations: tuple[Simulation, ...] = ()
+    form: Form = "table"
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -132,6 +156,16 @@ class GoldenRows:
                 defect: [position for position, index in enumerate(indices) if index in detecting]
                 for defect, detecting in self.distinguishes.items()
             },
+            simulations=tuple(
+                replace(
+                    simulation,
+                    predictions=taken(simulation.predictions),
+                    probabilities=None
+                    if simulation.probabilities is None
+                    else taken(simulation.probabilities),
+                )
+                for simulation in self.simulations
+            ),
         )
 
     def with_outputs(self, outputs: Mapping[str, Any]) -> GoldenRows:
@@ -142,6 +176,7 @@ class GoldenRows:
             probabilities=outputs.get("probabilities"),
             intervals=outputs.get("intervals"),
             classes=[],
+            simulations=(),
         )
 
     @property
@@ -162,6 +197,26 @@ class GoldenRows:
         origins = self.origins or [EXAMPLE] * len(self)
         return self.take([index for index, origin in enumerate(origins) if matches(origin)])
 
+    @property
+    def power(self) -> str | None:
+        """How many simulated defects the rows distinguish from the trained model; None if it is unknown."""
+        if not self.simulations:
+            return None
+        of = len(self.simulations)
+        found = of - len(self.not_distinguished)
+        return f"these {len(self)} rows distinguish {found} of {of} simulated defects"
+
+    @property
+    def described(self) -> str:
+        """The number of rows, and their power where it is known."""
+        rows = f"{len(self)} golden rows"
+        return rows if self.power is None else f"{rows}: {self.power}"
+
+    @property
+    def not_distinguished(self) -> list[str]:
+        """The simulated defects that no row distinguishes from the model, to be read after "as if"."""
+        return [simulation.sentence for simulation in self.simulations if not simulation.is_distinguished]
+
     def origin(self, index: int) -> str:
         """Return the number of the row at *index*, with its origin unless it is an example."""
         origin = self._edge_origin(index)
@@ -172,7 +227,14 @@ class GoldenRows:
 
     def body(self) -> dict[str, Any]:
         """Return the request body for these rows, as lists of values with the names of the columns."""
+        if self.form != "table":
+            return {"features": self.inputs}
         return {"features": self.rows, "columns": self.columns}
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The rows as a caller has them: objects keyed by column, or else texts, arrays or JSON values."""
+        return self.records() if self.form == "table" else [row[0] for row in self.rows]
 
     def records(self) -> list[dict[str, Any]]:
         """Return the rows as objects keyed by column."""
@@ -192,13 +254,32 @@ class GoldenRows:
         """
         # the batches of rows from a later version of Tier0 are unknown
         same_batch = same_batch and all(origin.is_known for origin in self.origins)
-        return tolerance_for(
-            self.dtypes.get(part),
-            self.spreads.get(part),
-            largest_magnitude(getattr(self, part) or []),
+        origins = self.origins or [EXAMPLE] * len(self)
+        outputs = [  # one huge output would hide differences in all others
+            output
+            for output, origin in zip(getattr(self, part) or [], origins, strict=False)
+            if not origin.is_extreme
+        ]
+        return self._tolerance_of(part, outputs, same_arithmetic=same_arithmetic, same_batch=same_batch)
+
+    def _tolerance_of(
+        self, name: str, outputs: list[Any], *, same_arithmetic: bool, same_batch: bool
+    ) -> Tolerance:
+        """Return the tolerance of a part, or of a field of its objects, with that of each field within it."""
+        found = tolerance_for(
+            self.dtypes.get(name),
+            self.spreads.get(name),
+            largest_magnitude(outputs),
             same_arithmetic=same_arithmetic,
             same_batch=same_batch,
         )
+        fields = {
+            field_: self._tolerance_of(
+                inner_name(name, field_), values, same_arithmetic=same_arithmetic, same_batch=same_batch
+            )
+            for field_, values in fields_in(outputs).items()
+        }
+        return replace(found, fields=fields) if fields else found
 
     def tolerances(
         self, *, same_arithmetic: bool, same_batch: bool, relative: float = 0.0, absolute: float = 0.0
@@ -244,21 +325,31 @@ class GoldenRows:
         if expected is None and got is None:
             return None
         if not isinstance(expected, list):  # the outputs of an earlier response, see `with_outputs`
-            return None if expected == got else Mismatch(0, part, expected, got, count, count)
+            pair = (InWords("none"), InWords(f"a list of {len(got)}")) if _is_added(expected, got) else None
+            return None if expected == got else Mismatch(0, part, expected, got, count, count, pair=pair)
         if not isinstance(got, list):
-            return Mismatch(0, part, expected[0] if expected else None, got, count, count)
+            one_each = InWords(f"a list of {count}, one for each row" if count > 1 else "a list of one")
+            return Mismatch(0, part, one_each, InWords("none") if got is None else got, count, count)
         if len(got) != len(expected):
-            return Mismatch(0, part, f"{len(expected)} values", f"{len(got)} values", count, count)
-
-        def is_wrong(before: Any, after: Any) -> bool:
-            is_other_label = part == "predictions" and self._is_other_label(before, after)
-            return is_other_label or not _equal(before, after, tolerance)
-
-        wrong = [index for index, pair in enumerate(zip(expected, got, strict=True)) if is_wrong(*pair)]
+            return Mismatch(0, part, _count(len(expected)), _count(len(got)), count, count)
+        wrong = [
+            index
+            for index, pair in enumerate(zip(expected, got, strict=True))
+            if not self.is_same(part, *pair, tolerance)
+        ]
         if not wrong:
             return None
         first = wrong[0]
-        return Mismatch(first, part, expected[first], got[first], len(wrong), count, self._edge_origin(first))
+        positions, pair = _first_difference(expected[first], got[first], tolerance)
+        place = self._place(part, expected[first], positions)
+        return Mismatch(
+            first, part, expected[first], got[first], len(wrong), count, self._edge_origin(first), place, pair
+        )
+
+    def is_same(self, part: str, expected: Any, got: Any, tolerance: Tolerance) -> bool:
+        """Return whether *got* equals the output *expected* of one row, within *tolerance*."""
+        is_other_label = part == "predictions" and self._is_other_label(expected, got)
+        return not is_other_label and _equal(expected, got, tolerance)
 
     def _is_other_label(self, expected: Any, got: Any) -> bool:
         """Return whether a number is closer to another label, which a wide tolerance could hide."""
@@ -302,19 +393,34 @@ class GoldenRows:
                 continue
             return {
                 "part": part,
-                "what": self._name_of(part, column),
+                "what": self.name_of(part, column, width),
                 "expected": [before for before, _ in pairs],
                 "served": [after for _, after in pairs],
                 "worst": self._worst(pairs),
             }
         return None
 
-    def _name_of(self, part: str, column: int) -> str:
+    def _place(self, part: str, output: Any, positions: Sequence[Any]) -> str:
+        """Return the name of a value within an output, such as "probability of yes"."""
+        width = len(output) if isinstance(output, list) else 1
+        if not positions:
+            return part if width > 1 else SINGULAR.get(part, part)
+        if any(isinstance(position, str) for position in positions):
+            return ".".join([SINGULAR.get(part, part), *map(str, positions)])
+        if self.has_several_outputs:
+            inner = f" {positions[1]}" if len(positions) > 1 else ""
+            return f"{SINGULAR.get(part, part)}{inner} of output {positions[0]}"
+        return self.name_of(part, positions[0], width)
+
+    def name_of(self, part: str, column: int, width: int) -> str:
+        """Return the name of one of the *width* numbers of an output, such as "probability of yes"."""
         if self.has_several_outputs:
             return f"{part} of output {column}"
-        if part == "predictions":
-            return "prediction"
-        return f"probability of {self.classes[column]}" if column < len(self.classes) else "probability"
+        if part == "intervals" and width == len(BOUNDS):
+            return BOUNDS[column]
+        if part == "probabilities" and width == len(self.classes):
+            return f"probability of {self.classes[column]}"
+        return SINGULAR.get(part, part)
 
     def _worst(self, pairs: Sequence[tuple[float | None, float | None]]) -> list[dict[str, Any]]:
         differences = {
@@ -401,13 +507,45 @@ def _is_finite_number(value: Any) -> TypeGuard[float]:
         return False
 
 
+def _count(size: int) -> InWords:
+    return InWords(f"{size} value{'' if size == 1 else 's'}")
+
+
+def _is_added(expected: Any, got: Any) -> bool:
+    """Return whether the service returns a part that the trained model does not have."""
+    return expected is None and isinstance(got, list)
+
+
+def _first_difference(expected: Any, got: Any, tolerance: Tolerance) -> tuple[list[Any], tuple[Any, Any]]:
+    """Return the positions and keys that lead to the first difference, and the two values there."""
+    positions: list[Any] = []
+    while _have_same_places(expected, got):
+        is_object = isinstance(expected, dict)
+        places: list[Any] = list(expected) if is_object else list(range(len(expected)))
+        allowed = {place: tolerance.of(place) if is_object else tolerance for place in places}
+        position = next(
+            (place for place in places if not _equal(expected[place], got[place], allowed[place])), None
+        )
+        if position is None:
+            break
+        positions.append(position)
+        expected, got, tolerance = expected[position], got[position], allowed[position]
+    return positions, (expected, got)
+
+
+def _have_same_places(expected: Any, got: Any) -> bool:
+    if isinstance(expected, dict) and isinstance(got, dict):
+        return expected.keys() == got.keys()
+    return isinstance(expected, list) and isinstance(got, list) and len(expected) == len(got)
+
+
 def _equal(expected: Any, got: Any, tolerance: Tolerance) -> bool:
     if isinstance(expected, list) and isinstance(got, list):
         is_same_length = len(got) == len(expected)
         return is_same_length and all(_equal(*pair, tolerance) for pair in zip(expected, got, strict=True))
     if isinstance(expected, dict) and isinstance(got, dict):
         are_same_keys = got.keys() == expected.keys()
-        return are_same_keys and all(_equal(expected[key], got[key], tolerance) for key in expected)
+        return are_same_keys and all(_equal(expected[key], got[key], tolerance.of(key)) for key in expected)
     if isinstance(got, float) and math.isnan(got):
         # services write NaN for a missing number, which golden rows store as None
         return expected is None or (isinstance(expected, float) and math.isnan(expected))

@@ -7,8 +7,9 @@ requests).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import lru_cache
 from importlib import import_module
 from itertools import chain
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tier0.core.errors import InvalidRowError, RegistrationError
+from tier0.golden.forms import IN_WORDS, Form
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,12 +33,24 @@ JSON_NAMES = {
     list: "a list",
     dict: "an object",
 }
-KIND_NAMES = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "text": "text"}
+KIND_NAMES = {
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "text": "text",
+    "date": "a date as text, such as 2026-01-31T00:00:00",
+    "array": "a number or nested lists of numbers",
+    "json": "a JSON value",
+}
+KIND_NAMES_OF_DTYPE = {"b": "boolean", "f": "number", "i": "whole number", "u": "whole number"}
 ALLOWED_TYPES: dict[str, set[type]] = {
     "number": {int, float},
     "integer": {int, float},
     "boolean": {bool},
     "text": {str},
+    "date": {str},
+    "array": {bool, int, float, list},
+    "json": set(JSON_NAMES),
 }
 MAX_EXACT_INTEGER = 2**53
 """Largest magnitude up to which a float64 represents every integer."""
@@ -45,7 +59,9 @@ SMALL_FLOATS = {"float16", "float32"}
 ARROW_FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 MAX_SHOWN_CATEGORIES = 20
 MAX_SHOWN_TEXT = 40
-Kind = Literal["number", "integer", "boolean", "text"]
+Kind = Literal["number", "integer", "boolean", "text", "date", "array", "json"]
+Container = Literal["dataframe", "ndarray", "csr", "lists", "records", "texts", "arrays", "json"]
+FORM_OF_CONTAINER: dict[str, Form] = {"texts": "texts", "arrays": "arrays", "json": "json"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,7 @@ class Feature:
         categories: allowed values of a categorical column; None for any other column.
         categories_dtype: dtype of these values, such as ``int8`` or ``str``.
         is_ordered: whether the categories have an order, which is that of *categories*.
+        shape: shape of a row that is an array.
         vocabulary: values of a text column that the model's encoder knows. Other values are passed to the
             model, but a value that differs from a known one only by case or spaces is rejected.
     """
@@ -74,6 +91,7 @@ class Feature:
     vocabulary: tuple[str, ...] | None = None
     categories_dtype: str = "object"
     is_ordered: bool = False
+    shape: tuple[int, ...] = ()
 
     @property
     def value_dtype(self) -> str:
@@ -95,8 +113,9 @@ class Signature:
 
     Attributes:
         features: inputs, in the order of the training data.
-        container: type of the model's argument: a pandas DataFrame, or a 2-D numpy array or a scipy CSR
-            matrix of dtype *array_dtype*.
+        container: type of the model's argument. For a table, it is a pandas DataFrame, a 2-D numpy array or a
+            scipy CSR matrix of dtype *array_dtype*, a list of lists or a list of records; otherwise a list of
+            texts, a numpy array with one item per row, or a list of JSON values.
         task: classification or regression.
         classes: labels, in the order of the columns of the probabilities; for a model with several outputs, a
             list of labels per output; empty for regression.
@@ -109,7 +128,7 @@ class Signature:
     """
 
     features: tuple[Feature, ...]
-    container: Literal["dataframe", "ndarray", "csr"]
+    container: Container
     task: Literal["classification", "regression"]
     classes: tuple[Any, ...] = ()
     has_probabilities: bool = False
@@ -123,9 +142,18 @@ class Signature:
         """The names of the features, in order."""
         return [feature.name for feature in self.features]
 
+    @property
+    def form(self) -> Form:
+        """What a row is."""
+        return FORM_OF_CONTAINER.get(self.container, "table")
+
     def as_dict(self) -> dict[str, Any]:
         """Return the signature as JSON types."""
-        return {"schema": SCHEMA, **asdict(self)}
+        document = {"schema": SCHEMA, **asdict(self)}
+        for feature in document["features"]:
+            if not feature["shape"]:  # which earlier versions do not know
+                del feature["shape"]
+        return document
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Signature:
@@ -170,6 +198,24 @@ class Signature:
                 _validate_column(rows, position, feature)
                 _validate_precision(rows, position, feature)
         return rows
+
+    def parse_request(self, features: Any, columns: Any = None) -> list[list[Any]]:
+        """Convert a request as `parse` does; texts, arrays and JSON values are the items of *features*.
+
+        Raises:
+            InvalidRowError: see `parse`.
+        """
+        if self.form == "table":
+            return self.parse(features, columns)
+        if columns is not None:
+            raise InvalidRowError("columns", f"is given, but the rows are {IN_WORDS[self.form]}", "Omit it")
+        if not isinstance(features, list) or not features:
+            got = "an empty list" if isinstance(features, list) else _json_name(features)
+            raise InvalidRowError(
+                "features", f"expected a non-empty list, got {got}", f"Send a list of {IN_WORDS[self.form]}"
+            )
+        are_records = self.form != "json" and isinstance(features[0], dict)
+        return self.parse(features if are_records else [[value] for value in features])
 
     def may_join(self, rows: list[list[Any]]) -> bool:
         """Return whether validated *rows* can join a batch without changing the dtypes of its columns.
@@ -246,16 +292,30 @@ class Signature:
             rows: validated rows, as returned by `parse`.
 
         Returns:
-            A DataFrame with the dtypes of the training data, or an array or a CSR matrix of shape (rows,
-            features) and dtype *array_dtype*.
+            A DataFrame with the dtypes of the training data, an array or a CSR matrix of shape (rows,
+            features) and dtype *array_dtype*, or a list; see `Signature.container`.
         """
-        if self.container != "dataframe":
-            array = np.array(rows, dtype=self.array_dtype)  # None becomes NaN
-            if self.container == "ndarray":
-                return array
-            from scipy.sparse import csr_matrix  # noqa: PLC0415 - needed only by models with sparse input
+        to: dict[Container, Callable[[Sequence[Sequence[Any]]], Any]] = {
+            "dataframe": self._to_frame,
+            "ndarray": self._to_array,
+            "csr": self._to_sparse,
+            "lists": lambda rows: [list(row) for row in rows],
+            "records": lambda rows: [dict(zip(self.names, row, strict=True)) for row in rows],
+            "texts": lambda rows: [row[0] for row in rows],
+            "arrays": lambda rows: self._to_array([row[0] for row in rows]),
+            "json": lambda rows: [row[0] for row in rows],
+        }
+        return to[self.container](rows)
 
-            return csr_matrix(array)
+    def _to_array(self, rows: Sequence[Any]) -> Any:
+        return np.array(rows, dtype=self.array_dtype)  # None becomes NaN
+
+    def _to_sparse(self, rows: Sequence[Sequence[Any]]) -> Any:
+        from scipy.sparse import csr_matrix  # noqa: PLC0415 - needed only by models with sparse input
+
+        return csr_matrix(self._to_array(rows))
+
+    def _to_frame(self, rows: Sequence[Sequence[Any]]) -> Any:
         import pandas as pd  # noqa: PLC0415 - a worker for a model with array input does not load pandas
 
         return pd.DataFrame(
@@ -286,6 +346,8 @@ def _series(feature: Feature, values: list[Any]) -> pd.Series[Any]:
         column = np.empty(len(values), dtype=object)
         column[:] = [marker if value is None else value for value in values]
         return pd.Series(column, dtype=object)
+    if feature.kind == "date":
+        return pd.Series([pd.Timestamp(value) for value in values], dtype=feature.dtype)
     if any(value is None for value in values) and feature.is_numpy_integer:
         # numpy's integers and booleans have no missing value: pandas, too, would convert the column to float
         return pd.Series([math.nan if value is None else value for value in values], dtype="float64")
@@ -317,6 +379,10 @@ def _validate_column(rows: list[list[Any]], position: int, feature: Feature) -> 
             raise InvalidRowError(where, f"expected {expected}, got {_json_name(value)}", f"Send {expected}")
         if feature.kind in {"number", "integer"}:
             row[position] = value = _validated_number(value, where, feature)
+        if feature.kind == "array":
+            _validate_array(value, where, feature)
+        if feature.kind == "date" and not _is_date(value, feature):
+            raise InvalidRowError(where, f"{value[:MAX_SHOWN_TEXT]!r} is not a date", f"Send {expected}")
         if feature.categories is not None and value not in feature.categories:
             known = ", ".join(map(str, feature.categories[:MAX_SHOWN_CATEGORIES]))
             raise InvalidRowError(
@@ -327,6 +393,42 @@ def _validate_column(rows: list[list[Any]], position: int, feature: Feature) -> 
             raise InvalidRowError(
                 where, f"{value!r} is spelled {spelling!r} in the training data", f"Send {spelling!r}"
             )
+
+
+def _validate_array(value: Any, where: str, feature: Feature) -> None:
+    """Check the shape of an array, and that its dtype has all of its numbers.
+
+    Raises:
+        InvalidRowError: it has another shape, or a value that this dtype cannot represent.
+    """
+    what = f"numbers of shape {feature.shape}"
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        raise InvalidRowError(where, "has lists of different lengths", f"Send {what}") from None
+    if array.shape != feature.shape:
+        raise InvalidRowError(where, f"has the shape {array.shape}", f"Send {what}")
+    dtype = np.dtype(feature.dtype)
+    allowed = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
+    if array.dtype.kind not in allowed:
+        raise InvalidRowError(
+            where, f"has a value that is not a {KIND_NAMES_OF_DTYPE[dtype.kind]}", f"Send {what}"
+        )
+    if dtype.kind == "b" or not array.size:
+        return
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    if not (array >= limits.min).all() or not (array <= limits.max).all():  # NaN is neither
+        raise InvalidRowError(where, f"has a value that {dtype} cannot represent", f"Send {what}")
+
+
+def _is_date(text: str, feature: Feature) -> bool:
+    """Return whether a text is a date that the column can hold, with a time zone if it has one."""
+    try:
+        date = datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    has_zone = "," in feature.dtype or "tz=" in feature.dtype
+    return (date.tzinfo is not None) == has_zone
 
 
 def _validate_precision(rows: list[list[Any]], position: int, feature: Feature) -> None:

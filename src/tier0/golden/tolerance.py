@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 ROW_ALONE_TOLERANCE = 1e-12
@@ -57,14 +57,27 @@ class Tolerance:
     Attributes:
         relative: bound relative to the larger of the two magnitudes.
         absolute: bound in the unit of the numbers.
+        fields: tolerances of the fields of objects, by name, where they differ.
     """
 
     relative: float = 0.0
     absolute: float = 0.0
+    fields: Mapping[str, Tolerance] = field(default_factory=dict, hash=False)
+
+    def of(self, name: str) -> Tolerance:
+        """Return the tolerance of one field of an object."""
+        return self.fields.get(name, self)
 
     def widened(self, *, relative: float = 0.0, absolute: float = 0.0) -> Tolerance:
         """Return this tolerance, with at least the given bounds."""
-        return Tolerance(max(self.relative, relative), max(self.absolute, absolute))
+        return Tolerance(
+            max(self.relative, relative),
+            max(self.absolute, absolute),
+            {
+                name: inner.widened(relative=relative, absolute=absolute)
+                for name, inner in self.fields.items()
+            },
+        )
 
     def allows(self, expected: float, got: float) -> bool:
         """Return whether *got* equals *expected* within this tolerance."""
@@ -111,8 +124,39 @@ def largest_magnitude(values: Iterable[Any]) -> float:
     return max((abs(value) for value in _floats(values) if math.isfinite(value)), default=0.0)
 
 
+def fields_in(values: Iterable[Any]) -> dict[str, list[Any]]:
+    """Return the values of each field of the objects in nested lists; empty if there are none."""
+    found: dict[str, list[Any]] = {}
+    for value in values:
+        if isinstance(value, list):
+            for name, inner in fields_in(value).items():
+                found.setdefault(name, []).extend(inner)
+        elif isinstance(value, dict):
+            for name, inner in value.items():
+                found.setdefault(name, []).append(inner)
+    return found
+
+
+def inner_name(name: str, field_: str) -> str:
+    """Return the name of a field of the objects of a part, such as ``predictions.score``."""
+    return f"{name}.{field_}"
+
+
+def spreads_between(name: str, first: Any, second: Any) -> dict[str, Spread]:
+    """Return the differences between two nested values by the name of a part, and of each field within it."""
+    found = {name: spread_between(first, second)}
+    if isinstance(first, list) and isinstance(second, list):
+        inner, other = fields_in(first), fields_in(second)
+        for field_ in inner.keys() & other.keys():
+            if len(inner[field_]) == len(other[field_]):
+                found |= spreads_between(inner_name(name, field_), inner[field_], other[field_])
+    return found
+
+
 def spread_between(first: Any, second: Any) -> Spread:
     """Return the differences between floats at the same positions of two nested values; labels have none."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        first, second = list(first.values()), [second.get(name) for name in first]
     if isinstance(first, list) and isinstance(second, list):
         spread = NO_SPREAD
         for pair in zip(first, second, strict=False):
@@ -129,3 +173,5 @@ def _floats(values: Iterable[Any]) -> Iterator[float]:
             yield value
         elif isinstance(value, list):
             yield from _floats(value)
+        elif isinstance(value, dict):
+            yield from _floats(value.values())

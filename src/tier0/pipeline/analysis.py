@@ -1,4 +1,4 @@
-"""Step 6: feature importances of the model, and features that may leak the target."""
+"""Step 6: feature importances of the model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tier0.golden.prediction import package_of
 from tier0.pipeline.labels import LabelledClassifier
-from tier0.pipeline.selection import scoring_of
+from tier0.pipeline.metrics import auc_roc, regression_metrics
+from tier0.pipeline.selection import sample, scoring_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tier0.pipeline.data import Dataset
 
 REPEATS = 5
@@ -22,10 +22,10 @@ MAX_ROWS = 2000
 """Limit of test rows for the importances; their spread shows whether more rows are needed."""
 EXPLAINED_ROWS = 200
 """Limit of test rows for the SHAP values."""
-LEAK_SCORES = {"classification": 0.99, "regression": 0.99}
-"""Score (AUC-ROC, or R²) of a shallow tree on one feature from which the feature may leak the target."""
+ALONE_ROWS = 10_000
+"""Limit of the training rows for the trees on single features."""
 DEPTH = 3
-"""Depth of that tree."""
+"""Depth of the tree on a single feature."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Importance:
         spread: standard deviation over the repeats.
         alone: score on the test part of a shallow tree trained on this feature alone.
         shap: mean absolute SHAP value (Lundberg and Lee 2017), summed over the columns that preprocessing
-            makes of the feature; None if SHAP is not installed, or does not support the model.
+            makes of the feature; None if neither the model's package nor SHAP computes them.
     """
 
     feature: str
@@ -57,13 +57,11 @@ class Analysis:
         importances: the features, the most important first.
         metric: the score whose decrease is measured.
         rows: number of test rows used.
-        warnings: one sentence for each feature that may leak the target.
     """
 
     importances: tuple[Importance, ...]
     metric: str
     rows: int
-    warnings: tuple[str, ...]
 
 
 def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any, seed: int) -> Analysis:
@@ -76,101 +74,125 @@ def analyse(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
         model: the fitted model, neither trained nor tuned on the test part.
         seed: seed of the sample and the shuffles.
     """
-    from sklearn.inspection import permutation_importance  # noqa: PLC0415
-    from sklearn.metrics import get_scorer  # noqa: PLC0415
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
-    scoring, metric = scoring_of(dataset)
+    _, metric = scoring_of(dataset)
     if dataset.task == "classification" and not hasattr(model, "predict_proba"):
-        scoring, metric = "accuracy", "accuracy"
+        metric = "accuracy"
     rows = parts["test"]
     if len(rows) > MAX_ROWS:
         stratify = None
         if (
             dataset.task == "classification"
         ):  # the score needs every class; stratifying needs two rows of each
-            target = dataset.target[rows]
-            stratify = target if np.unique(target, return_counts=True)[1].min() >= 2 else None
+            codes = dataset.classes.codes[rows]
+            stratify = codes if np.bincount(codes, minlength=2).min() >= 2 else None
         rows = np.sort(train_test_split(rows, train_size=MAX_ROWS, random_state=seed, stratify=stratify)[0])
     features, target = dataset.take(rows)
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        decrease = permutation_importance(
-            model,
-            features,
-            target,
-            scoring=get_scorer(scoring),
-            n_repeats=REPEATS,
-            random_state=seed,
-            n_jobs=1,
-        )
+        decreases = _decreases(model, features, target, metric, seed)
         shap = _shap_values(model, features, dataset.names)
-        frame = dataset.frame()
-        alone = [_score_alone(dataset, parts, frame[name], scoring) for name in dataset.names]
+        alone = _scores_alone(dataset, parts.get("train"), rows, metric, seed)
     importances = [
-        Importance(
-            name,
-            float(decrease.importances_mean[number]),
-            float(decrease.importances_std[number]),
-            alone[number],
-            shap.get(name),
-        )
-        for number, name in enumerate(dataset.names)
+        Importance(name, float(decrease.mean()), float(decrease.std()), alone[number], shap.get(name))
+        for number, (name, decrease) in enumerate(zip(dataset.names, decreases, strict=True))
     ]
     importances.sort(key=lambda importance: -importance.mean)
-    leaks = tuple(
-        f"{importance.feature!r} alone reaches {metric} {importance.alone:.3f} on unseen rows: check that "
-        f"its value is known before {dataset.target_name!r} is"
-        for importance in importances
-        if importance.alone >= LEAK_SCORES[dataset.task]
-    )
-    return Analysis(tuple(importances), metric, len(rows), leaks)
+    return Analysis(tuple(importances), metric, len(rows))
 
 
-def _score_alone(
-    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], column: pd.Series[Any], scoring: str
+def _decreases(
+    model: Any, features: Any, target: np.ndarray[Any, Any], metric: str, seed: int
+) -> np.ndarray[Any, Any]:
+    """Return the decrease of the score for each feature and repeat; all repeats are predicted at once."""
+    count = len(target)
+    rng = np.random.default_rng(seed)
+    shuffled = np.concatenate([rng.permutation(count) for _ in range(REPEATS)])
+    in_order = np.tile(np.arange(count), REPEATS)
+    is_frame = hasattr(features, "iloc")
+    whole = _score(model, features, target, metric)
+    decreases = np.zeros((features.shape[1], REPEATS))
+    for number in range(features.shape[1]):
+        rows = features.iloc[in_order].reset_index(drop=True) if is_frame else features[in_order]
+        if is_frame:
+            rows.isetitem(number, features.iloc[shuffled, number].array)
+        else:
+            rows[:, number] = features[shuffled, number]
+        output = _output(model, rows, metric)
+        scores = [
+            _score_output(model, output[count * repeat :][:count], target, metric)
+            for repeat in range(REPEATS)
+        ]
+        decreases[number] = whole - np.array(scores)
+    return decreases
+
+
+def _score(model: Any, features: Any, target: np.ndarray[Any, Any], metric: str) -> float:
+    return _score_output(model, _output(model, features, metric), target, metric)
+
+
+def _output(model: Any, features: Any, metric: str) -> np.ndarray[Any, Any]:
+    """Return the predictions from which the score is computed: probabilities, labels or numbers."""
+    predict = model.predict if metric in {"accuracy", "R²"} else model.predict_proba
+    return np.asarray(predict(features))
+
+
+def _score_output(
+    model: Any, output: np.ndarray[Any, Any], target: np.ndarray[Any, Any], metric: str
 ) -> float:
-    """Return the score of a shallow tree on one feature.
+    if metric == "accuracy":
+        return float(np.mean(np.ravel(output) == target))
+    if metric == "R²":
+        return regression_metrics(target, output)["r2"]
+    return auc_roc(target, output, np.asarray(model.classes_))
 
-    Categories are encoded by their mean target in the training part.
+
+def _scores_alone(
+    dataset: Dataset,
+    train: np.ndarray[Any, Any] | None,
+    test: np.ndarray[Any, Any],
+    metric: str,
+    seed: int,
+) -> list[float]:
+    """Return the score of a shallow tree on each feature alone.
+
+    Categories are encoded by their mean target in the rows of the training.
     """
     import pandas as pd  # noqa: PLC0415
-    from sklearn.metrics import get_scorer  # noqa: PLC0415
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # noqa: PLC0415
 
-    target, test = dataset.target, parts["test"]
-    train = parts.get("train", test[::2])  # the training rows of a user's own training are not known
-    test = test if "train" in parts else test[1::2]
-    if getattr(column.dtype, "kind", "O") in "fiub":
-        values = column.to_numpy(dtype=float, na_value=np.nan)
-    else:
-        outcome = target if dataset.task == "regression" else np.unique(target, return_inverse=True)[1]
-        text = column.astype(str)
-        means = pd.Series(outcome[train]).groupby(text.iloc[train].to_numpy()).mean()
-        values = text.map(means).to_numpy(dtype=float)
     kind = DecisionTreeRegressor if dataset.task == "regression" else DecisionTreeClassifier
-    tree = kind(max_depth=DEPTH, random_state=0).fit(values[train, None], target[train])
-    return float(get_scorer(scoring)(tree, values[test, None], target[test]))
+    if train is None:  # the training rows of a user's own training are not known
+        train, test = test[::2], test[1::2]
+    rows = np.concatenate([sample(dataset, train, ALONE_ROWS, seed), test])
+    fitted = len(rows) - len(test)
+    features, _ = dataset.take(rows)
+    target = (dataset.target if dataset.task == "regression" else dataset.classes.codes)[rows]
+    scores = []
+    for number in range(len(dataset.names)):
+        column = features.iloc[:, number] if hasattr(features, "iloc") else pd.Series(features[:, number])
+        if getattr(column.dtype, "kind", "O") in "fiub":
+            values = column.to_numpy(dtype=float, na_value=np.nan)
+        else:
+            text = column.astype(str)
+            means = pd.Series(target[:fitted]).groupby(text.iloc[:fitted].to_numpy()).mean()
+            values = text.map(means).to_numpy(dtype=float)
+        tree = kind(max_depth=DEPTH, random_state=0).fit(values[:fitted, None], target[:fitted])
+        scores.append(_score(tree, values[fitted:, None], target[fitted:], metric))
+    return scores
 
 
 def _shap_values(model: Any, features: Any, names: list[str]) -> dict[str, float]:
-    """Return the mean absolute SHAP value of each feature; empty if SHAP is missing, or fails."""
-    try:
-        import shap  # noqa: PLC0415 - an optional extra, and seconds to import
-    except ImportError:
-        return {}
+    """Return the mean absolute SHAP value of each feature; empty if nothing computes them for the model."""
     steps, estimator = (model[:-1], model[-1]) if hasattr(model, "steps") else (None, model)
     estimator = estimator.estimator if isinstance(estimator, LabelledClassifier) else estimator
     try:
         matrix = steps.transform(features[:EXPLAINED_ROWS]) if steps else features[:EXPLAINED_ROWS]
         matrix = np.asarray(matrix.todense() if hasattr(matrix, "todense") else matrix, dtype=float)
-        if hasattr(estimator, "coef_"):
-            explainer = shap.LinearExplainer(estimator, matrix)
-        else:
-            explainer = shap.TreeExplainer(estimator)
-        values = np.abs(np.asarray(explainer.shap_values(matrix)))
+        values = np.abs(_values_of_columns(estimator, matrix))
         columns = [str(name) for name in steps.get_feature_names_out(names)] if steps else names
-    except Exception:  # noqa: BLE001 - the supported estimators differ between versions of SHAP
+    except Exception:  # noqa: BLE001 - SHAP may be missing, and versions support different estimators
         return {}
     axis = values.shape.index(matrix.shape[1], 1 if values.ndim == 2 else 0)
     each = values.mean(axis=tuple(other for other in range(values.ndim) if other != axis))
@@ -182,3 +204,27 @@ def _shap_values(model: Any, features: Any, names: list[str]) -> dict[str, float
         if origin is not None:
             sums[origin] += float(value)
     return sums
+
+
+def _values_of_columns(estimator: Any, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return SHAP values, one axis of which is the columns of *matrix*.
+
+    The formula of a linear model, XGBoost and LightGBM compute them without the package shap, whose import
+    takes seconds.
+
+    Raises:
+        ImportError: the estimator needs the package, which is an optional extra.
+    """
+    if hasattr(estimator, "coef_"):
+        return np.stack([(matrix - matrix.mean(axis=0)) * row for row in np.atleast_2d(estimator.coef_)])
+    package = package_of(estimator)
+    if package == "lightgbm":
+        flat = np.asarray(estimator.predict(matrix, pred_contrib=True))
+        return flat.reshape(len(matrix), -1, matrix.shape[1] + 1)[:, :, :-1]
+    if package == "xgboost":
+        from xgboost import DMatrix  # noqa: PLC0415
+
+        return np.asarray(estimator.get_booster().predict(DMatrix(matrix), pred_contribs=True))[..., :-1]
+    import shap  # noqa: PLC0415
+
+    return np.asarray(shap.TreeExplainer(estimator).shap_values(matrix))

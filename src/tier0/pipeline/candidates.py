@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tier0.core.errors import MissingDependencyError
-from tier0.pipeline.columns import texts_to_missing
+from tier0.pipeline.preprocessing import Needs, pipeline_of
 
 if TYPE_CHECKING:
     import optuna
 
     from tier0.pipeline.data import Dataset
-
-MAX_CATEGORIES = 50
 
 
 @dataclass(frozen=True)
@@ -45,18 +43,29 @@ def candidates_for(dataset: Dataset, names: tuple[str, ...], seed: int) -> list[
     return [_MAKERS[name](dataset, seed) for name in names]
 
 
+def plain_tree(dataset: Dataset, seed: int) -> Candidate:
+    """Return a small decision tree, with which the linear candidate is compared."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # noqa: PLC0415
+
+    kind = DecisionTreeRegressor if dataset.task == "regression" else DecisionTreeClassifier
+
+    def build(**parameters: Any) -> Any:
+        estimator = kind(**{"max_depth": 4, "random_state": seed, **parameters})
+        return pipeline_of(dataset, estimator, Needs(impute=True), seed)
+
+    return Candidate("plain_tree", kind.__name__, build, lambda _: {})
+
+
 def _linear(dataset: Dataset, seed: int) -> Candidate:
     from sklearn.linear_model import LogisticRegression, Ridge  # noqa: PLC0415
 
+    needs = Needs(impute=True, scale=True, dense=False)
+
     def build(**parameters: Any) -> Any:
         if dataset.task == "regression":
-            return _pipeline(dataset, Ridge(**parameters), impute=True, scale=True)
-        return _pipeline(
-            dataset,
-            LogisticRegression(max_iter=2000, random_state=seed, **parameters),
-            impute=True,
-            scale=True,
-        )
+            return pipeline_of(dataset, Ridge(random_state=seed, **parameters), needs, seed)
+        estimator = LogisticRegression(max_iter=2000, random_state=seed, **parameters)
+        return pipeline_of(dataset, estimator, needs, seed)
 
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         if dataset.task == "regression":
@@ -73,11 +82,8 @@ def _random_forest(dataset: Dataset, seed: int) -> Candidate:
     kind = RandomForestRegressor if dataset.task == "regression" else RandomForestClassifier
 
     def build(**parameters: Any) -> Any:
-        return _pipeline(
-            dataset,
-            kind(**{"n_estimators": 100, "n_jobs": 1, "random_state": seed, **parameters}),
-            impute=True,
-        )
+        estimator = kind(**{"n_estimators": 100, "n_jobs": 1, "random_state": seed, **parameters})
+        return pipeline_of(dataset, estimator, Needs(impute=True), seed)
 
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         return {
@@ -95,9 +101,8 @@ def _hist_gradient_boosting(dataset: Dataset, seed: int) -> Candidate:
     kind = HistGradientBoostingRegressor if dataset.task == "regression" else HistGradientBoostingClassifier
 
     def build(**parameters: Any) -> Any:
-        return _pipeline(
-            dataset, kind(**{"max_iter": 100, "early_stopping": False, "random_state": seed, **parameters})
-        )
+        estimator = kind(**{"max_iter": 100, "early_stopping": False, "random_state": seed, **parameters})
+        return pipeline_of(dataset, estimator, Needs(native=True), seed)
 
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         return {
@@ -125,7 +130,7 @@ def _xgboost(dataset: Dataset, seed: int) -> Candidate:
             from tier0.pipeline.labels import LabelledClassifier  # noqa: PLC0415
 
             estimator = LabelledClassifier(estimator)
-        return _pipeline(dataset, estimator)
+        return pipeline_of(dataset, estimator, Needs(), seed)
 
     return Candidate("xgboost", kind.__name__, build, _suggest_boosting)
 
@@ -146,9 +151,42 @@ def _lightgbm(dataset: Dataset, seed: int) -> Candidate:
             "deterministic": True,
             "verbose": -1,
         }
-        return _pipeline(dataset, kind(**{**defaults, **parameters}))
+        return pipeline_of(dataset, kind(**{**defaults, **parameters}), Needs(), seed)
 
     return Candidate("lightgbm", kind.__name__, build, _suggest_boosting)
+
+
+def _catboost(dataset: Dataset, seed: int) -> Candidate:
+    try:
+        from catboost import CatBoostClassifier, CatBoostRegressor  # noqa: PLC0415 - an extra
+    except ImportError as problem:
+        raise _missing("catboost") from problem
+    is_regression = dataset.task == "regression"
+    kind: Any = CatBoostRegressor if is_regression else CatBoostClassifier
+
+    def build(**parameters: Any) -> Any:
+        defaults = {
+            "iterations": 200,
+            "thread_count": 1,
+            "random_seed": seed,
+            "verbose": False,
+            "allow_writing_files": False,
+        }
+        estimator = kind(**{**defaults, **parameters})
+        if not is_regression:  # it predicts a table of labels
+            from tier0.pipeline.labels import LabelledClassifier  # noqa: PLC0415
+
+            estimator = LabelledClassifier(estimator)
+        return pipeline_of(dataset, estimator, Needs(), seed)
+
+    def suggest(trial: optuna.Trial) -> dict[str, Any]:
+        return {
+            "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
+            "depth": trial.suggest_int("depth", 3, 8),
+            "l2_leaf_reg": trial.suggest_float("l2_leaf_reg", 0.1, 10.0, log=True),
+        }
+
+    return Candidate("catboost", kind.__name__, build, suggest)
 
 
 def _suggest_boosting(trial: optuna.Trial) -> dict[str, Any]:
@@ -169,42 +207,8 @@ def _missing(package: str) -> MissingDependencyError:
 
 
 def _labels_are_codes(dataset: Dataset) -> bool:
-    labels = np.unique(dataset.target)
+    labels = dataset.classes.labels
     return labels.dtype.kind in "iu" and bool(np.array_equal(labels, np.arange(len(labels))))
-
-
-def _pipeline(dataset: Dataset, estimator: Any, *, impute: bool = False, scale: bool = False) -> Any:
-    """Return a pipeline of preprocessing and *estimator*; boosted trees handle missing numbers themselves."""
-    from sklearn.compose import ColumnTransformer  # noqa: PLC0415
-    from sklearn.impute import SimpleImputer  # noqa: PLC0415
-    from sklearn.pipeline import Pipeline  # noqa: PLC0415
-    from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler  # noqa: PLC0415
-
-    number_steps = [
-        *([("impute", SimpleImputer(strategy="median"))] if impute else []),
-        *([("scale", StandardScaler())] if scale else []),
-    ]
-    if not hasattr(dataset.features, "columns"):
-        return Pipeline([*number_steps, ("model", estimator)])
-    numbers = [
-        name for name, dtype in dataset.features.dtypes.items() if getattr(dtype, "kind", "O") in "fiub"
-    ]
-    categories = [name for name in dataset.names if name not in numbers]
-    one_hot = OneHotEncoder(
-        handle_unknown="infrequent_if_exist", max_categories=MAX_CATEGORIES, sparse_output=False
-    )
-    encode: Any = one_hot
-    if dataset.missing_texts:
-        to_missing = FunctionTransformer(
-            texts_to_missing, kw_args={"texts": dict(dataset.missing_texts)}, feature_names_out="one-to-one"
-        )
-        encode = Pipeline([("missing", to_missing), ("one_hot", one_hot)])
-    transformers = [
-        ("numbers", Pipeline(number_steps) if number_steps else "passthrough", numbers),
-        ("categories", encode, categories),
-    ]
-    columns = ColumnTransformer([transformer for transformer in transformers if transformer[2]])
-    return Pipeline([("columns", columns), ("model", estimator)])
 
 
 _MAKERS: dict[str, Callable[[Dataset, int], Candidate]] = {
@@ -213,4 +217,5 @@ _MAKERS: dict[str, Callable[[Dataset, int], Candidate]] = {
     "hist_gradient_boosting": _hist_gradient_boosting,
     "xgboost": _xgboost,
     "lightgbm": _lightgbm,
+    "catboost": _catboost,
 }

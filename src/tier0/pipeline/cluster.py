@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,8 +19,25 @@ Executor = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterable[An
 """Calls a function with each tuple of arguments; returns the results in order, like `itertools.starmap`."""
 CONNECT_TIMEOUT = 5
 """Seconds within which a scheduler must respond."""
+MAX_THREADS = min(4, os.cpu_count() or 1)
+"""Threads for the fits in this process: each has a copy of its rows."""
 PINNED_PACKAGES = ("pytest-tier0", "numpy", "scikit-learn", "xgboost", "lightgbm", "cloudpickle")
 """Packages whose versions affect the results, or whether a worker can unpickle its tasks."""
+
+
+def on_threads(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Run the calls on as many threads as there are processors, each with one thread of its libraries.
+
+    The estimators release Python's lock while they fit. The limit is set in each thread, since OpenMP has one
+    for each.
+    """
+
+    def call(arguments: tuple[Any, ...]) -> Any:
+        with threadpool_limits(limits=1):
+            return function(*arguments)
+
+    with ThreadPoolExecutor(MAX_THREADS) as pool:
+        return list(pool.map(call, calls))
 
 
 @contextmanager

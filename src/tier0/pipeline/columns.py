@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from tier0.core.display import toml_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,6 +25,7 @@ MISSING_MARKERS = (
     *("-", "?", ".", "-1.#ind", "-1.#qnan", "1.#ind", "1.#qnan"),
 )
 """Texts, in lower case, that stand for a missing value among numbers or booleans."""
+LONGEST_MARKER = max(map(len, MISSING_MARKERS))
 NUMBER = r"^[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 """A number as in JSON; a leading + and a bare decimal point are accepted, too."""
 WHOLE_NUMBER = r"^[+-]?(?:0|[1-9][0-9]*)$"
@@ -36,7 +38,6 @@ MOSTLY = 0.5
 """Share of numbers from which a column of text is worth a note."""
 MAX_EXACT_INTEGER = 2**53
 MAX_NAMED = 3
-BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def infer_column(name: str, cells: pa.ChunkedArray, declared: Collection[str] = 
 
     trimmed = pc.utf8_trim_whitespace(cells)
     if pc.all(pc.match_substring_regex(trimmed, NUMBER)).as_py():
-        return _numbers(trimmed)  # most columns are; the rest of this function takes longer
+        return number_column(trimmed)  # most columns are; the rest of this function takes longer
     declared_here = pc.is_in(cells, pa.array(list(declared), pa.string()))
     markers = pc.or_(declared_here, pc.is_in(pc.utf8_lower(trimmed), pa.array(MISSING_MARKERS)))
     blank = pc.equal(trimmed, "")
@@ -94,7 +95,7 @@ def infer_column(name: str, cells: pa.ChunkedArray, declared: Collection[str] = 
     elif pc.all(pc.is_in(pc.utf8_lower(values), pa.array(["true", "false"]))).as_py():
         kind = "boolean"
     else:
-        return _text_column(name, cells, declared, _note_of_numbers(values, are_numbers, numbers))
+        return text_column(name, cells, declared, _note_of_numbers(values, are_numbers, numbers))
     seen = _count(cells.filter(pc.and_(markers, pc.invert(blank))))
     notes = [f"{seen} read as missing, since all other values are {kind}s"] if seen and len(values) else []
     column = typed_column(cells, missing, kind)
@@ -111,14 +112,14 @@ def typed_column(cells: pa.ChunkedArray, missing: pa.ChunkedArray, kind: Kind) -
 
     nothing = pa.scalar(None, pa.string())
     if kind == "text":
-        return plain_column(pc.if_else(missing, nothing, cells))
+        return plain_column(pc.if_else(missing, nothing, cells) if pc.any(missing).as_py() else cells)
     present = pc.if_else(missing, nothing, pc.utf8_trim_whitespace(cells))
     if kind == "boolean":
         return plain_column(pc.equal(pc.utf8_lower(present), "true"))
-    return _numbers(present)
+    return number_column(present)
 
 
-def _numbers(cells: pa.ChunkedArray) -> Column:
+def number_column(cells: pa.ChunkedArray) -> Column:
     """Return cells, all of which are numbers without spaces or null, as a column."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
@@ -140,23 +141,31 @@ def _numbers(cells: pa.ChunkedArray) -> Column:
     return Column(floats, (f"values such as {example} are read as numbers; for text, use a Parquet file",))
 
 
-def _text_column(name: str, cells: pa.ChunkedArray, declared: Collection[str], note: str) -> Column:
+def text_column(name: str, cells: pa.ChunkedArray, declared: Collection[str], note: str = "") -> Column:
+    """Return cells as text, in which only the empty text and the declared ones are missing."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    missing = pc.is_in(cells, pa.array(["", *declared]))
-    kept = cells.filter(pc.invert(missing))
+    texts, known = pa.array(["", *declared]), pa.array(MISSING_MARKERS)
+    missing = pa.chunked_array([pc.is_in(chunk, texts) for chunk in cells.chunks], pa.bool_())
+    found, padded = [], 0
+    for chunk, is_missing in zip(cells.chunks, missing.chunks, strict=True):  # copies of all take memory
+        kept = chunk.filter(pc.invert(is_missing))
+        trimmed = pc.utf8_trim_whitespace(kept)
+        padded += pc.sum(pc.not_equal(kept, trimmed)).as_py() or 0
+        is_short = pc.less_equal(pc.binary_length(trimmed), LONGEST_MARKER)
+        is_marker = pc.is_in(pc.utf8_lower(trimmed.filter(is_short)), known)
+        found.append(kept.filter(is_short).filter(is_marker))
+    markers = pa.chunked_array(found, cells.type)
     notes = [note] if note else []
-    trimmed = pc.utf8_trim_whitespace(kept)
-    markers = kept.filter(pc.is_in(pc.utf8_lower(trimmed), pa.array(MISSING_MARKERS)))
     if seen := _count(markers):
-        texts = json.dumps(pc.unique(markers).to_pylist()[:MAX_NAMED], ensure_ascii=False)
+        named = json.dumps(pc.unique(markers).to_pylist()[:MAX_NAMED], ensure_ascii=False)
         notes.append(
-            f"{seen} kept as text; to read such cells as missing, empty them, or add missing_texts = {texts} "
-            f"to [data.columns.{_toml_key(name)}] of the study"
+            f"{seen} kept as text; to read such cells as missing, empty them, or add missing_texts = {named} "
+            f"to [data.columns.{toml_key(name)}] of the study"
         )
-    if padded := pc.sum(pc.not_equal(kept, trimmed)).as_py():
-        notes.append(f"values begin or end with spaces in {_rows(padded)}, and are used as they are")
+    if padded:
+        notes.append(f"values begin or end with spaces in {count_rows(padded)}, and are used as they are")
     has_missing = bool(pc.any(missing).as_py())
     texts_read_as_missing = ("", *declared) if has_missing or declared else ()
     return Column(typed_column(cells, missing, "text").series, tuple(notes), texts_read_as_missing)
@@ -181,7 +190,7 @@ def _count(cells: pa.ChunkedArray) -> str:
     import pyarrow.compute as pc  # noqa: PLC0415
 
     counts = [(one["counts"], one["values"]) for one in pc.value_counts(cells).to_pylist()]
-    shown = [f"{text!r} ({_rows(count)})" for count, text in sorted(counts, reverse=True)[:MAX_NAMED]]
+    shown = [f"{text!r} ({count_rows(count)})" for count, text in sorted(counts, reverse=True)[:MAX_NAMED]]
     if not shown:
         return ""
     return (
@@ -189,12 +198,9 @@ def _count(cells: pa.ChunkedArray) -> str:
     )
 
 
-def _rows(count: int) -> str:
+def count_rows(count: int) -> str:
+    """Return a number of rows in words."""
     return "1 row" if count == 1 else f"{count} rows"
-
-
-def _toml_key(name: str) -> str:
-    return name if BARE_KEY.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 
 # --- types of Arrow ---

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import json
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tier0.core.errors import DatasetError, UselessModelError
-from tier0.pipeline.columns import Column
-from tier0.pipeline.tables import Table, column_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +18,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tier0.core.settings import Settings
+    from tier0.pipeline.profile import ColumnProfile
     from tier0.pipeline.study import DataRules, Study
 
-PATIENTS = 600
-AGE_MISSING = 0.05
+Task = Literal["classification", "regression"]
+FeatureKind = Literal["number", "category", "boolean", "date", "text"]
 FOLDS = 20
 PARTS = {
     "train": (0, 1, 3, 5, 6, 8, 9, 11, 13, 14, 16, 18),
@@ -34,6 +34,12 @@ PARTS = {
 
 Each part's folds are spread out, because the first folds get the rows that cannot be divided evenly.
 """
+MIN_ROWS = FOLDS
+"""Number of rows, or of groups, that a split needs."""
+MIN_OF_CLASS = 10
+"""Number of rows of a class that a split needs."""
+SMALL_PARTS = {"validation": 2, "test": 2, "holdout": 1}
+"""Numbers of rows of a class with fewer rows than folds in each part; the others are trained on."""
 MAX_CLASSES = 20
 """Largest number of different whole numbers in a target that is taken as classes."""
 BUILT_IN: dict[str, tuple[str, str, Literal["classification", "regression"]]] = {
@@ -41,6 +47,25 @@ BUILT_IN: dict[str, tuple[str, str, Literal["classification", "regression"]]] = 
     "wine": ("load_wine", "cultivar", "classification"),
     "diabetes": ("load_diabetes", "progression", "regression"),
 }
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The labels of a target in sorted order, the place of each row's label, and the rows of each label."""
+
+    labels: np.ndarray[Any, Any]
+    codes: np.ndarray[Any, Any]
+    counts: np.ndarray[Any, Any]
+
+    @classmethod
+    def of(cls, target: np.ndarray[Any, Any]) -> Classes:
+        """Find them: a table of hashes, since to sort many texts takes long."""
+        import pandas as pd  # noqa: PLC0415
+
+        found, different = pd.factorize(target)
+        labels, ranks = np.unique(np.asarray(different).astype(target.dtype), return_inverse=True)
+        codes = ranks[found]
+        return cls(labels, codes, np.bincount(codes, minlength=len(labels)))
 
 
 @dataclass(frozen=True)
@@ -60,6 +85,9 @@ class Dataset:
         notes: sentences about how the columns of a file were read.
         missing_texts: name of a column of text to the texts that were read as missing, and that a model must
             take for missing, too.
+        digest: SHA-256 of the file; empty if the data is not from a file.
+        kinds: name of a feature to its kind: number, category, boolean, date or text.
+        profile: what each column of a file was taken for, also of those that are not features.
     """
 
     name: str
@@ -72,9 +100,26 @@ class Dataset:
     dates: np.ndarray[Any, Any] | None = None
     notes: tuple[str, ...] = ()
     missing_texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    digest: str = ""
+    kinds: Mapping[str, FeatureKind] = field(default_factory=dict)
+    profile: tuple[ColumnProfile, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.kinds:
+            object.__setattr__(self, "kinds", _kinds_of(self.features, self.names))
 
     def __len__(self) -> int:
         return len(self.target)
+
+    @cached_property
+    def classes(self) -> Classes:
+        """The labels of the target."""
+        return Classes.of(self.target)
+
+    @cached_property
+    def different(self) -> dict[str, int]:
+        """The number of different values of each feature of a table, other than missing ones."""
+        return {str(name): int(column.nunique()) for name, column in self.features.items()}
 
     def take(self, indices: np.ndarray[Any, Any]) -> tuple[Any, np.ndarray[Any, Any]]:
         """Return the features and the target of the rows at *indices*."""
@@ -99,70 +144,36 @@ class Dataset:
         return features.assign(**{self.target_name: self.target})
 
 
-def load_dataset(settings: Settings, rules: DataRules | None = None) -> Dataset:
+def load_dataset(settings: Settings, rules: DataRules | None = None, task: Task | None = None) -> Dataset:
     """Load the data set of the settings.
 
     Args:
         settings: settings of the run.
-        rules: rules for the data, which say what is missing in a file.
+        rules: rules for the data, which say how a file is read.
+        task: what the target of a file asks for; None to infer it from the values.
 
     Raises:
         DatasetError: it cannot be read, or cannot be used for training.
         UselessModelError: the target has a single class.
     """
     if settings.dataset == "patients":
+        from tier0.pipeline.patients import make_patients  # noqa: PLC0415 - it imports this module
+
         dataset = make_patients(settings.seed)
     elif settings.dataset in BUILT_IN:
         dataset = _load_built_in(settings.dataset)
     else:
-        dataset = _load_file(settings, rules)
-    if dataset.task == "classification" and len(labels := np.unique(dataset.target).tolist()) == 1:
+        from tier0.pipeline.file_data import load_file  # noqa: PLC0415 - imports Arrow
+        from tier0.pipeline.table_content import digest_of  # noqa: PLC0415
+
+        digest = digest_of(Path(settings.dataset))
+        dataset = replace(load_file(settings, rules, task), digest=digest)
+    if dataset.task == "classification" and len(labels := dataset.classes.labels.tolist()) == 1:
         raise UselessModelError(
             f"the target {dataset.target_name!r} is {labels[0]!r} in all {len(dataset)} rows: training needs "
             "at least two classes"
         )
     return dataset
-
-
-def make_patients(seed: int, rows: int = PATIENTS) -> Dataset:
-    """Generate the synthetic patients, with the target ``discontinuation_flag`` (1: therapy was stopped).
-
-    The features are days on therapy, visits by a health-care professional, prior treatments, region and age
-    group. In three of them 4 to 8 % of the values are missing.
-    """
-    import pandas as pd  # noqa: PLC0415
-
-    rng = np.random.default_rng(seed)
-    days = rng.gamma(shape=2.0, scale=90.0, size=rows).round()
-    visits = rng.poisson(4.0, size=rows).astype(float)
-    treatments = rng.integers(0, 6, size=rows)
-    region = rng.choice(["midwest", "northeast", "south", "west"], size=rows, p=[0.2, 0.2, 0.4, 0.2])
-    age_group = rng.choice(["18-39", "40-64", "65+"], size=rows, p=[0.25, 0.45, 0.3])
-    risk = (
-        1.2
-        - 0.011 * days
-        - 0.35 * visits
-        + 0.45 * treatments
-        + 0.8 * (region == "south")
-        + 1.0 * (age_group == "65+")
-        + rng.normal(0, 0.6, size=rows)
-    )
-    flag = (rng.random(rows) < 1 / (1 + np.exp(-risk))).astype(int)
-    for values, share in ((days, 0.04), (visits, 0.08)):
-        values[rng.random(rows) < share] = math.nan
-    age = age_group.astype(object)
-    age[rng.random(rows) < AGE_MISSING] = math.nan
-    frame = pd.DataFrame(
-        {
-            "days_on_therapy": days,
-            "region": region.astype(object),
-            "hcp_visits": visits,
-            "prior_treatments": treatments,
-            "age_group": age,
-        }
-    )
-    frame = frame.astype({"region": object, "age_group": object})
-    return Dataset("patients", frame, list(frame.columns), flag, "discontinuation_flag", "classification")
 
 
 def _load_built_in(name: str) -> Dataset:
@@ -190,203 +201,42 @@ def check_problem(settings: Settings, study: Study) -> None:
     elif settings.dataset in BUILT_IN:
         _, target, task = BUILT_IN[settings.dataset]
     else:
+        from tier0.pipeline.file_data import check_names, reading_of, target_task  # noqa: PLC0415 - imports Arrow
+        from tier0.pipeline.tables import Table, column_names  # noqa: PLC0415
+
         path = Path(settings.dataset)
-        _check_names(settings, column_names(path))
+        check_names(settings, study.data, column_names(path, reading_of(study.data)))
         target = settings.target or ""
         if metric is not None:
-            task = _task_of(_target_of(Table.read(path), target, study.data).series.to_numpy())
+            table = Table.read(path, reading_of(study.data))
+            task = target_task(table, target, study.data, study.scope.task)
     if metric is not None:
         require_metric_of_task(metric, task, target)
 
 
-def require_metric_of_task(metric: str, task: str, target: str) -> None:
-    """Raise a `DatasetError` if *metric* is not a metric of *task*, which is to predict *target*."""
+def require_metric_of_task(metric: str, task: str, target: str, key: str = "metric") -> None:
+    """Raise a `DatasetError` if *metric*, *key* in the study, is not a metric of *task*."""
     from tier0.pipeline.study import METRICS  # noqa: PLC0415 - imports pydantic
 
     if METRICS[metric][0] != task:
         suitable = ", ".join(name for name, (task_of, *_) in METRICS.items() if task_of == task)
         raise DatasetError(
-            f"scope.metric = {metric!r} measures a {METRICS[metric][0]}, but {target!r} is the "
+            f"scope.{key} = {metric!r} measures a {METRICS[metric][0]}, but {target!r} is the "
             f"target of a {task}: choose one of {suitable}"
         )
 
 
-def _check_names(settings: Settings, names: list[str]) -> None:
-    for option in ("target", "group", "date"):
-        name = getattr(settings, option)
-        if name is not None and name not in names:
-            raise DatasetError(
-                f"column {name!r} (--{option}) not found in {settings.dataset}. Available columns: "
-                f"{', '.join(names)}"
-            )
+def _kinds_of(features: Any, names: list[str]) -> dict[str, FeatureKind]:
+    """Return the kinds of features by the types of their columns."""
+    if not hasattr(features, "columns"):
+        return dict.fromkeys(names, "number")
+    return {name: kind_of_dtype(features[name].dtype) for name in features.columns}
 
 
-def _load_file(settings: Settings, rules: DataRules | None) -> Dataset:
-    import pandas as pd  # noqa: PLC0415
-
-    path, target_name = Path(settings.dataset), settings.target or ""
-    table = Table.read(path)
-    _check_names(settings, list(table.columns))
-    target_column = _target_of(table, target_name, rules)
-    groups = None if settings.group is None else _read_groups(table, settings.group)
-    dates = None if settings.date is None else _read_dates(table, settings.date)
-    names = [name for name in table.columns if name not in {target_name, settings.group, settings.date}]
-    if not names:
-        raise DatasetError(
-            f"{path} has no feature columns: every column is the target, the group or the date"
-        )
-    columns = _read_columns(table, names, rules)
-    features: Any = pd.DataFrame({name: column.series for name, column in columns.items()})
-    _check_columns(features, path)
-    target = target_column.series.to_numpy()
-    task = _task_of(target)
-    if task == "classification" and target.dtype.kind == "f":
-        target = target.astype(int)
-    if _is_matrix(features):
-        features = features.to_numpy(dtype=float)
-    notes = tuple(
-        f"column {name!r}: {note}"
-        for name, column in {**columns, target_name: target_column}.items()
-        for note in column.notes
-    )
-    return Dataset(
-        name=_as_name(path.stem),
-        features=features,
-        names=names,
-        target=target,
-        target_name=target_name,
-        task=task,
-        groups=groups,
-        dates=dates,
-        notes=notes,
-        missing_texts={
-            name: column.missing_texts for name, column in columns.items() if column.missing_texts
-        },
-    )
-
-
-def _target_of(table: Table, name: str, rules: DataRules | None) -> Column:
-    column = _read_columns(table, [name], rules)[name]
-    if hasattr(column.series, "cat"):
-        column = replace(column, series=column.series.astype(column.series.cat.categories.dtype))
-    _require_values(column.series, "target", name, table.path)
-    _check_target(column.series.to_numpy(), name, table.path)
-    return column
-
-
-def _read_groups(table: Table, name: str) -> np.ndarray[Any, Any]:
-    values = table.unconverted(name)
-    _require_values(values, "group", name, table.path)
-    groups: np.ndarray[Any, Any] = values.astype(str).to_numpy()
-    return groups
-
-
-def _require_values(column: pd.Series[Any], what: str, name: str, path: Path) -> None:
-    if missing := int(column.isna().sum()):
-        raise DatasetError(
-            f"the {what} {name!r} of {path} is missing in {missing} of {len(column)} rows: remove these "
-            "rows, or fill in the values"
-        )
-
-
-def _read_columns(table: Table, names: list[str], rules: DataRules | None) -> dict[str, Column]:
-    """Return columns as scikit-learn takes them.
-
-    Raises:
-        DatasetError: it cannot take some of them.
-    """
-    columns, unsupported = {}, []
-    for name in names:
-        try:
-            columns[name] = table.column(name, () if rules is None else rules.missing_texts_of(name))
-        except TypeError as problem:
-            unsupported.append(f"{name!r} ({problem})")
-    if unsupported:
-        raise DatasetError(
-            f"{table.path} has columns that a model cannot take: {', '.join(unsupported)}. Convert them to "
-            "numbers, text or true/false, or remove them"
-        )
-    return columns
-
-
-def _is_matrix(features: pd.DataFrame) -> bool:
-    """Return whether an array of float64 represents all features exactly, also as requests contain them.
-
-    Text does not fit, nor do whole numbers above 2**53; and a request's 0.1 is not the 0.1 of float32.
-    """
-    kinds = {(getattr(dtype, "kind", "O"), getattr(dtype, "itemsize", 0)) for dtype in features.dtypes}
-    return all(kind in "iu" or (kind, size) == ("f", 8) for kind, size in kinds) and _fits_in_float(features)
-
-
-def _as_name(stem: str) -> str:
-    """Return a file's name as part of a model's name: ASCII letters, digits and ``_``, 40 at most."""
-    letters = (letter if letter.isascii() and letter.isalnum() else "_" for letter in stem.lower())
-    return ("".join(letters).strip("_") or "data")[:40]
-
-
-def _check_target(target: np.ndarray[Any, Any], name: str, path: Path) -> None:
-    if target.dtype.kind == "f" and not np.isfinite(target).all():
-        infinite = (~np.isfinite(target)).sum()
-        raise DatasetError(
-            f"the target {name!r} of {path} is infinite in {infinite} of {len(target)} rows: remove these "
-            "rows"
-        )
-    if target.dtype.kind in "mM":
-        raise DatasetError(
-            f"the target {name!r} of {path} contains dates or times; expected numbers or classes. Pass "
-            "another column as --target, or this one as --date"
-        )
-
-
-def _read_dates(table: Table, name: str) -> np.ndarray[Any, Any]:
-    import pandas as pd  # noqa: PLC0415
-
-    path = table.path
-    try:
-        dates = pd.to_datetime(table.unconverted(name), format="ISO8601", utc=True).dt.tz_localize(None)
-    except (ValueError, TypeError) as problem:
-        raise DatasetError(
-            f"column {name!r} (--date) of {path} contains an invalid date: "
-            f"{str(problem).partition('. ')[0]}. Use the format 2026-03-31"
-        ) from None
-    if missing := int(dates.isna().sum()):
-        raise DatasetError(
-            f"column {name!r} (--date) of {path} is missing in {missing} of {len(dates)} rows: remove "
-            "these rows, or fill in the values"
-        )
-    found: np.ndarray[Any, Any] = dates.to_numpy(dtype="datetime64[s]")
-    return found
-
-
-def _check_columns(features: pd.DataFrame, path: Path) -> None:
-    for name, column in features.items():
-        kind = getattr(column.dtype, "kind", "O")
-        if kind in "Mm":
-            raise DatasetError(
-                f"column {name!r} of {path} contains dates or durations ({column.dtype}): convert it to "
-                "numbers, such as days since a date"
-            )
-        if column.isna().all():
-            raise DatasetError(f"column {name!r} of {path} has no value in any row: remove it")
-        if kind == "f" and np.isinf(column.to_numpy(dtype=float, na_value=0.0)).any():
-            raise DatasetError(
-                f"column {name!r} of {path} contains infinity: replace it by a number or a missing value"
-            )
-
-
-def _fits_in_float(features: pd.DataFrame) -> bool:
-    """Return True if float64 represents every whole number exactly, which ids above 2^53 are not."""
-    limit = 2**53
-    whole = features.select_dtypes("integer")
-    return whole.empty or bool((whole.abs() <= limit).all(axis=None))
-
-
-def _task_of(target: np.ndarray[Any, Any]) -> Literal["classification", "regression"]:
-    """Return the task: text, booleans and up to `MAX_CLASSES` different whole numbers are classes."""
-    if target.dtype.kind not in "fiu":
-        return "classification"
-    few = len(np.unique(target)) <= MAX_CLASSES
-    return "classification" if few and bool(np.all(target == np.floor(target))) else "regression"
+def kind_of_dtype(dtype: Any) -> FeatureKind:
+    """Return the kind of a feature by the type of its column in pandas."""
+    kind = getattr(dtype, "kind", "O")
+    return "boolean" if kind == "b" else "number" if kind in "iuf" else "category"
 
 
 def split(dataset: Dataset, seed: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -401,21 +251,50 @@ def split(dataset: Dataset, seed: int) -> dict[str, np.ndarray[Any, Any]]:
     Raises:
         DatasetError: there are too few rows or groups, or a part would lack a class.
     """
-    units, what = len(dataset), "rows"
-    if dataset.groups is not None:
-        units, what = len(np.unique(dataset.groups)), "groups"
-    if units < FOLDS:
-        raise DatasetError(
-            f"{dataset.name} has {units} {what}, but a split into 60, 20, 15 and 5 % needs at least {FOLDS}"
-        )
-    if dataset.task == "classification":
-        _check_class_sizes(dataset)
+    _require_units(dataset)
     if dataset.dates is not None:
         return _check_parts(dataset, _split_by_time(dataset))
+    if dataset.groups is not None or dataset.task == "regression":
+        return _check_parts(dataset, _as_parts(dataset, np.arange(len(dataset)), seed))
+    classes, counts = dataset.classes.codes, dataset.classes.counts
+    if counts.min() < MIN_OF_CLASS:
+        raise _rare_class(dataset)
+    small = np.flatnonzero(counts < FOLDS)
+    parts = {name: np.array([], dtype=int) for name in PARTS}
+    if len(small) < len(counts):
+        parts = _as_parts(dataset, np.flatnonzero(~np.isin(classes, small)), seed)
+    rng = np.random.default_rng(seed)
+    for rows in (rng.permutation(np.flatnonzero(classes == number)) for number in small):
+        ends = np.cumsum([len(rows) - sum(SMALL_PARTS.values()), *SMALL_PARTS.values()])[:-1]
+        for name, some in zip(PARTS, np.split(rows, ends), strict=True):
+            parts[name] = np.concatenate([parts[name], some])
+    return _check_parts(dataset, {name: np.sort(rows) for name, rows in parts.items()})
+
+
+def _require_units(dataset: Dataset) -> None:
+    """Check that there are as many rows, or groups, as a split needs.
+
+    Raises:
+        DatasetError: there are too few.
+    """
+    units, what, remedy = len(dataset), "rows", "provide more rows, or relax the criteria in [[cohort]]"
+    if dataset.groups is not None:
+        units, what = len(np.unique(dataset.groups)), "groups"
+        remedy = "pass a column with more values as --group, or omit --group"
+    if units < MIN_ROWS:
+        raise DatasetError(
+            f"{dataset.name} has {units} {what}, but a split into 60, 20, 15 and 5 % needs at least "
+            f"{MIN_ROWS}: {remedy}"
+        )
+
+
+def _as_parts(dataset: Dataset, rows: np.ndarray[Any, Any], seed: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Split *rows* by the folds of `splitter_for`."""
+    groups = None if dataset.groups is None else dataset.groups[rows]
     splitter = splitter_for(dataset, FOLDS, seed)
-    folds = [fold for _, fold in splitter.split(np.zeros(len(dataset)), dataset.target, dataset.groups)]
-    parts = {name: np.sort(np.concatenate([folds[index] for index in PARTS[name]])) for name in PARTS}
-    return _check_parts(dataset, parts)
+    target = dataset.target if dataset.task == "regression" else dataset.classes.codes
+    folds = [fold for _, fold in splitter.split(np.zeros(len(rows)), target[rows], groups)]
+    return {name: np.sort(rows[np.concatenate([folds[index] for index in PARTS[name]])]) for name in PARTS}
 
 
 def splitter_for(dataset: Dataset, folds: int, seed: int) -> Any:
@@ -428,14 +307,21 @@ def splitter_for(dataset: Dataset, folds: int, seed: int) -> Any:
     return KFold(folds, shuffle=True, random_state=seed) if dataset.groups is None else GroupKFold(folds)
 
 
+def newest_dates(dataset: Dataset) -> np.ndarray[Any, Any]:
+    """Return the date of each row; in data with groups, the newest date of its group."""
+    dates = np.asarray(dataset.dates)
+    if dataset.groups is None:
+        return dates
+    _, which = np.unique(dataset.groups, return_inverse=True)
+    newest = np.full(which.max() + 1, dates.min())
+    np.maximum.at(newest, which, dates)
+    found: np.ndarray[Any, Any] = newest[which]
+    return found
+
+
 def _split_by_time(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
     """Split the rows, or groups, in the order of their newest date; equal dates are in the same part."""
-    dates = np.asarray(dataset.dates)
-    if dataset.groups is not None:
-        _, which = np.unique(dataset.groups, return_inverse=True)
-        newest = np.full(which.max() + 1, dates.min())
-        np.maximum.at(newest, which, dates)
-        dates = newest[which]
+    dates = newest_dates(dataset)
     order = np.sort(dates)
     ends = np.cumsum([len(PARTS[name]) for name in PARTS])[:-1] / FOLDS
     bounds = [order[int(end * len(order))] for end in ends]
@@ -445,26 +331,44 @@ def _split_by_time(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
 
 def _check_parts(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
     """Return the parts, after a check that none is empty or lacks a class."""
+    options = [
+        option
+        for option, values in (("--date", dataset.dates), ("--group", dataset.groups))
+        if values is not None
+    ]
+    without = f"omit {' or '.join(options)}" if options else "provide more rows"
     if empty := [name for name, indices in parts.items() if not len(indices)]:
         raise DatasetError(
             f"the {empty[0]} part of {dataset.name} would be empty: too many rows have the same date, or "
-            "belong to one group"
+            f"belong to one group. Pass a column with more different values, or {without}"
         )
+    if dataset.task == "regression":
+        return parts
+    classes = dataset.classes
     for name in ("train", "validation", "test"):
-        absent = set(np.unique(dataset.target).tolist()) - set(dataset.target[parts[name]].tolist())
-        if dataset.task == "classification" and absent:
+        is_absent = np.bincount(classes.codes[parts[name]], minlength=len(classes.labels)) == 0
+        if is_absent.any():
+            label = min(classes.labels[is_absent].tolist(), key=str)
             raise DatasetError(
-                f"the {name} part would have no row of class {absent.pop()!r}: provide more rows of it"
+                f"the {name} part would have no row of class {label!r} of {dataset.target_name!r}: {without}"
+                f", or exclude the class ({how_to_exclude(dataset.target_name, label)})"
             )
     return parts
 
 
-def _check_class_sizes(dataset: Dataset) -> None:
-    labels, counts = np.unique(dataset.target, return_counts=True)
-    if counts.min() < FOLDS:
-        rare = labels.tolist()[counts.argmin()]
-        raise DatasetError(
-            f"class {rare!r} of {dataset.target_name!r} has {counts.min()} of {len(dataset)} rows, but a "
-            f"stratified split needs at least {FOLDS} of each class: provide more rows of it, or remove the "
-            "class"
-        )
+def _rare_class(dataset: Dataset) -> DatasetError:
+    labels, counts = dataset.classes.labels, dataset.classes.counts
+    rare = labels.tolist()[counts.argmin()]
+    return DatasetError(
+        f"class {rare!r} of {dataset.target_name!r} has {counts.min()} of {len(dataset)} rows, but a split "
+        f"needs at least {MIN_OF_CLASS} of each class: provide more rows of it, run step 3 (cohort), which "
+        f"leaves such classes out if two others are left, or exclude it "
+        f"({how_to_exclude(dataset.target_name, rare)})"
+    )
+
+
+def how_to_exclude(target: str, label: Any) -> str:
+    """Return the criterion of a study that excludes a class."""
+    value = json.dumps(label if isinstance(label, (bool, int)) else str(label), ensure_ascii=False)
+    name = json.dumps(target, ensure_ascii=False)
+    return f"in the study: [[cohort]], column = {name}, not_one_of = [{value}]"

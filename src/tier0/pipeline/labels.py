@@ -28,7 +28,7 @@ class LabelledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:  # noqa: N803
         """Predict labels, shape (rows,)."""
-        return self.labels_.inverse_transform(self.estimator.predict(X))  # type: ignore[no-any-return]
+        return self.labels_.inverse_transform(np.ravel(self.estimator.predict(X)))  # type: ignore[no-any-return]
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, Any]:  # noqa: N803
         """Predict probabilities, shape (rows, labels), in the order of ``classes_``."""

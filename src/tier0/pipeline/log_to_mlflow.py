@@ -21,9 +21,9 @@ from urllib.request import url2pathname
 import cloudpickle
 
 from tier0.core.errors import Tier0Error
+from tier0.core.tracking_store import ARTIFACTS, TrackingStore
 from tier0.core.trusted_file import read_trusted
 from tier0.core.worker_process import Handler
-from tier0.pipeline.tracking_store import ARTIFACTS, TrackingStore
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -242,8 +242,8 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
 
     Args:
         experiment: id of the experiment.
-        order: ``params``, ``metrics``, ``requirements`` and ``model`` (path of a pickle). An empty order logs
-            nothing: its outcome shows that the store can be used.
+        order: ``tags``, ``params``, ``metrics``, ``evaluation``, ``requirements`` and ``model`` (path of a
+            pickle). An empty order logs nothing: its outcome shows that the store can be used.
 
     Returns:
         The ``run_id`` of a training.
@@ -256,8 +256,10 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
     _react_to_stops(_exit)
     try:
         run_id = mlflow.start_run(experiment_id=experiment).info.run_id
+        mlflow.set_tags(order["tags"])
         mlflow.log_params(order["params"])
         mlflow.log_metrics(order["metrics"])
+        mlflow.log_dict(order["evaluation"], "evaluation.json")
         mlflow.sklearn.log_model(
             cloudpickle.loads(read_trusted(Path(order["model"]))),
             name="model",

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import Tier0Error
+from tier0.core.tracking_store import TrackingStore, ineffective_variables
 from tier0.core.trusted_file import write_private
 from tier0.core.worker_process import WorkerProcess
 from tier0.golden.prediction import package_of
-from tier0.pipeline.tracking_store import TrackingStore, ineffective_variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,12 +84,15 @@ class Tracking:
         if self.is_named:
             self._execute({}, close_after=False)
 
-    def log(self, training: Training, model: bytes) -> Future[tuple[str, str]]:
+    def log(
+        self, training: Training, model: bytes, suspicions: Sequence[str] = ()
+    ) -> Future[tuple[str, str]]:
         """Log parameters, metrics and the model in the background.
 
         Args:
             training: the training to log.
             model: its model, pickled so that another process can load it.
+            suspicions: why the model may be worthless, which becomes a tag.
 
         Returns:
             A future of the MLflow run's id and the model's URI, ``runs:/<id>/model``. It raises `Tier0Error`
@@ -100,7 +104,12 @@ class Tracking:
             "model": str(self.folder / MODEL),
             "params": _parameters(training),
             "metrics": {**training.metrics, **score},
+            "evaluation": {
+                **training.evaluation.details(),
+                "peers": [asdict(peer) for peer in training.peers],
+            },
             "requirements": _requirements(training),
+            "tags": {"tier0.suspicions": "; ".join(suspicions)} if suspicions else {},
         }
         return self._thread.submit(self._log, order)
 
@@ -163,6 +172,7 @@ def _parameters(training: Training) -> dict[str, Any]:
     return {
         "algorithm": training.algorithm,
         "dataset": training.dataset,
+        **({"data_sha256": training.digest} if training.digest else {}),
         "target": training.target,
         "seed": training.seed,
         "hpo_trials": training.trials,

@@ -6,23 +6,18 @@ import logging
 import time
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import starmap
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tier0.core.events import TrainingDone, TrainingTrial
-from tier0.pipeline.metrics import (
-    bootstrap_spread,
-    choose_threshold,
-    classification_metrics,
-    minority_class,
-    regression_metrics,
-    require_useful,
-)
-from tier0.pipeline.selection import fit_and_score, scoring_of
+from tier0.pipeline.candidates import candidates_for, plain_tree
+from tier0.pipeline.cluster import on_threads
+from tier0.pipeline.evaluation import Evaluation, Predictions, evaluate
+from tier0.pipeline.metrics import choose_threshold, minority_class, require_useful
+from tier0.pipeline.selection import fit_and_score, sample, scoring_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +28,32 @@ if TYPE_CHECKING:
     from tier0.pipeline.data import Dataset
 
 MAX_EXAMPLES = 50
+MAX_NAMED = 3
+SEARCH_ROWS = 30_000
+"""Limit of the rows on which hyper-parameters are tried; the model itself is fitted on all."""
+SCORE_ROWS = 10_000
+"""Limit of the rows of the validation part on which they are scored, and the threshold is chosen."""
+PLAIN_ROWS = 10_000
+"""Limit of the rows on which the plain model beside the trained one is fitted."""
 BATCH = 4
 """Trials that the sampler draws before it gets the scores of any of them."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A simpler model beside the trained one, measured on the same test part.
+
+    Attributes:
+        role: ``dummy``, which knows nothing of the features, or ``plain``.
+        algorithm: the estimator's class name.
+        rows: number of rows that it was fitted on.
+        metrics: its metrics.
+    """
+
+    role: str
+    algorithm: str
+    rows: int
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -49,8 +68,6 @@ class Training:
         metric: name of *score*.
         trials: number of hyper-parameters tried.
         threshold: the decision threshold, for two classes.
-        metrics: metrics on the test part.
-        spread: spread of each metric, see `tier0.pipeline.metrics.bootstrap_spread`.
         minority: the label with the fewest rows; None for a regression.
         rows: part name to its number of rows.
         examples: features of at most 50 rows of the holdout part, which become golden rows.
@@ -59,6 +76,11 @@ class Training:
         target: name of the target.
         task: classification or regression.
         seed: seed of the training.
+        evaluation: all measurements on the test part.
+        search_rows: number of rows on which hyper-parameters were tried; 0 without a search.
+        peers: a dummy and a plain model beside it; empty for a model that the user trained.
+        note: a sentence about a model that so few rows cannot tell from chance; empty for others.
+        digest: SHA-256 of the file with the data; empty if there is none.
     """
 
     model: Any
@@ -68,8 +90,6 @@ class Training:
     metric: str | None
     trials: int
     threshold: float | None
-    metrics: dict[str, float]
-    spread: dict[str, float]
     minority: Any
     rows: dict[str, int]
     examples: Any
@@ -78,6 +98,21 @@ class Training:
     target: str
     task: str
     seed: int
+    evaluation: Evaluation
+    search_rows: int = 0
+    peers: tuple[Peer, ...] = ()
+    note: str = ""
+    digest: str = ""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metrics on the test part."""
+        return self.evaluation.metrics
+
+    @property
+    def spread(self) -> dict[str, float]:
+        """The spread of each metric that has one, see `tier0.pipeline.evaluation.Evaluation`."""
+        return self.evaluation.spread
 
 
 def train(
@@ -87,11 +122,14 @@ def train(
     trials: int,
     seed: int,
     events: EventLog,
-    executor: Executor = starmap,
+    executor: Executor | None = None,
+    budget: float | None = None,
+    chosen_metric: str | None = None,
 ) -> Training:
     """Tune a candidate on the validation part, refit it on both, and measure it on the test part.
 
-    The threshold is chosen on the validation part with the search's best model, fitted without that part.
+    The search fits on at most `SEARCH_ROWS` rows. The threshold is chosen on the validation part with the
+    search's best model, fitted without that part.
 
     Args:
         dataset: the data.
@@ -100,7 +138,9 @@ def train(
         trials: number of hyper-parameters to try.
         seed: seed of the search.
         events: log of events.
-        executor: runs the fits of the search.
+        executor: runs the fits of the search; None for threads of this process.
+        budget: seconds for the search, in place of *trials*; None for no limit of time.
+        chosen_metric: metric that decides, of `tier0.pipeline.study.METRICS`; None for AUC-ROC or R².
 
     Raises:
         UselessModelError: the model is not worth serving.
@@ -108,15 +148,34 @@ def train(
     start = time.perf_counter()
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        parameters, score, tuned = _tune(dataset, parts, candidate, trials, seed, events, executor)
-        threshold, minority = _threshold(dataset, parts, tuned)
+        search = _Search(
+            sample(dataset, parts["train"], SEARCH_ROWS, seed),
+            sample(dataset, parts["validation"], SCORE_ROWS, seed),
+            trials if budget is None else None,
+            None if budget is None else start + budget,
+            *scoring_of(dataset, chosen_metric),
+        )
+        parameters, score, tuned, tried = _tune(
+            dataset, search, candidate, seed, events, executor or on_threads
+        )
+        is_regression = dataset.task == "regression"
+        minority = None if is_regression else minority_class(dataset.target[parts["train"]])
+        threshold = _threshold(dataset, search.unseen, tuned, minority)
         both = np.sort(np.concatenate([parts["train"], parts["validation"]]))
         model = candidate.build(**parameters).fit(*dataset.take(both))
-        metrics, spread = measure(dataset, parts["test"], model, threshold, minority, seed)
-    require_useful(metrics, f"{candidate.estimator} on {dataset.name}")
+        made = Predictions.of(dataset, parts["test"], model, threshold, minority)
+        mean = float(np.mean(dataset.target[both])) if is_regression else None
+        evaluation = evaluate(made, seed, mean)
+        note = require_useful(
+            evaluation.metrics, evaluation.chance, f"{candidate.estimator} on {dataset.name}"
+        )
+        peers = _peers(dataset, both, parts["test"], candidate.name, minority, seed)
+    metrics = evaluation.metrics
     done = TrainingDone(
         metrics=metrics,
-        spread=spread,
+        spread=evaluation.spread,
+        evaluation=evaluation.details(),
+        peers=[asdict(peer) for peer in peers],
         threshold=threshold,
         seconds=time.perf_counter() - start,
         **card_facts(dataset, candidate.estimator, {name: len(indices) for name, indices in parts.items()}),
@@ -128,11 +187,13 @@ def train(
         algorithm=candidate.estimator,
         parameters=parameters,
         score=score,
-        metric=scoring_of(dataset)[1],
-        trials=trials,
+        metric=search.metric,
+        search_rows=len(search.rows),
+        trials=tried,
         threshold=threshold,
-        metrics=metrics,
-        spread=spread,
+        evaluation=evaluation,
+        peers=peers,
+        note=note,
         minority=minority.item() if isinstance(minority, np.generic) else minority,
         rows={name: len(indices) for name, indices in parts.items()},
         examples=dataset.take(parts["holdout"][:MAX_EXAMPLES])[0],
@@ -141,103 +202,161 @@ def train(
         target=dataset.target_name,
         task=dataset.task,
         seed=seed,
+        digest=dataset.digest,
     )
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The search for hyper-parameters.
+
+    Attributes:
+        rows: indices of the rows to fit on.
+        unseen: indices of the rows to score on.
+        trials: number of hyper-parameters to try; None to try until *end*.
+        end: time of `time.perf_counter` at which no more are tried; None for no limit.
+        scoring: the score, see `tier0.pipeline.selection.scoring_of`.
+        metric: name of the score.
+    """
+
+    rows: np.ndarray[Any, Any]
+    unseen: np.ndarray[Any, Any]
+    trials: int | None
+    end: float | None
+    scoring: Any
+    metric: str
+
+    def next_batch(self, tried: int) -> int:
+        """Return how many more to try before the sampler gets their scores; 0 to end the search."""
+        if self.end is not None:
+            return BATCH if time.perf_counter() < self.end else 0
+        return min(BATCH, (self.trials or 0) - tried)
 
 
 def _tune(
     dataset: Dataset,
-    parts: dict[str, np.ndarray[Any, Any]],
+    search: _Search,
     candidate: Candidate,
-    trials: int,
     seed: int,
     events: EventLog,
     executor: Executor,
-) -> tuple[dict[str, Any], float, Any]:
-    """Return the best hyper-parameters, their score on the validation part, and the model fitted with them.
+) -> tuple[dict[str, Any], float, Any, int]:
+    """Return the best hyper-parameters, their score, the model fitted with them, and the number of trials.
 
     The sampler draws a fixed number of trials at once and gets their scores in order, so the result does not
     depend on the executor.
     """
     import optuna  # noqa: PLC0415
 
-    rows = (*dataset.take(parts["train"]), *dataset.take(parts["validation"]), scoring_of(dataset)[0])
-    ((score, model),) = executor(fit_and_score, [(candidate.build(), *rows)])
+    prepared = _Prepared.of(dataset, search, candidate)
+    ((score, model),) = executor(fit_and_score, prepared.calls([{}]))
     best: tuple[dict[str, Any], float, Any] = ({}, score, model)
     with _quiet("optuna"):
-        search = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    for first in range(0, trials, BATCH):
-        batch = [search.ask() for _ in range(min(BATCH, trials - first))]
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    tried = 0
+    while size := search.next_batch(tried):
+        batch = [study.ask() for _ in range(size)]
         drawn = [candidate.suggest(trial) for trial in batch]
-        fitted = executor(fit_and_score, [(candidate.build(**parameters), *rows) for parameters in drawn])
-        outcomes = zip(batch, drawn, fitted, strict=True)
-        for number, (trial, parameters, (score, model)) in enumerate(outcomes, first + 1):
-            search.tell(trial, score)
+        fitted = executor(fit_and_score, prepared.calls(drawn))
+        for trial, parameters, (score, model) in zip(batch, drawn, fitted, strict=True):
+            study.tell(trial, score)
+            tried += 1
             if score > best[1]:
                 best = (parameters, score, model)
-            progress = f"trial {number}/{trials}: {score:.3f}, best {best[1]:.3f}"
+            count = tried if search.trials is None else f"{tried}/{search.trials}"
             events.emit(
-                TrainingTrial(number=number, score=score),
-                f"step 5 training {candidate.estimator}, {progress}",
+                TrainingTrial(number=tried, score=score),
+                f"step 5 training {candidate.estimator}, trial {count}: {score:.3f}, best {best[1]:.3f}",
             )
-    return best
+    parameters, score, model = best
+    return parameters, score, prepared.complete(model), tried
 
 
-def _threshold(
-    dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]], model: Any
-) -> tuple[float | None, Any]:
-    """Return the decision threshold (for two classes) and the minority class (for a classification)."""
-    if dataset.task == "regression":
-        return None, None
-    minority = minority_class(dataset.target[parts["train"]])
-    classes = model.classes_
-    if len(classes) != 2:
-        return None, minority
-    features, target = dataset.take(parts["validation"])
-    return choose_threshold(target, model.predict_proba(features)[:, 1], classes, minority), minority
+@dataclass(frozen=True)
+class _Prepared:
+    """The rows of a search as the estimator takes them: hyper-parameters do not change the steps before it.
+
+    Attributes:
+        candidate: the algorithm.
+        steps: the fitted steps before the estimator.
+        rows: features and target to fit on, features and target to score on, and the score.
+    """
+
+    candidate: Candidate
+    steps: list[tuple[str, Any]]
+    rows: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, dataset: Dataset, search: _Search, candidate: Candidate) -> _Prepared:
+        """Fit the steps."""
+        features, target = dataset.take(search.rows)
+        unseen, unseen_target = dataset.take(search.unseen)
+        model = candidate.build()
+        if len(model.steps) > 1:
+            features, unseen = model[:-1].fit_transform(features, target), model[:-1].transform(unseen)
+        return cls(candidate, model.steps[:-1], (features, target, unseen, unseen_target, search.scoring))
+
+    def calls(self, drawn: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        """Return the arguments of `tier0.pipeline.selection.fit_and_score` for each of the parameters."""
+        return [(self.candidate.build(**parameters)[-1], *self.rows) for parameters in drawn]
+
+    def complete(self, estimator: Any) -> Any:
+        """Return the pipeline of the steps and a fitted estimator."""
+        from sklearn.pipeline import Pipeline  # noqa: PLC0415
+
+        return Pipeline([*self.steps, ("model", estimator)])
 
 
-def measure(
+def _threshold(dataset: Dataset, unseen: np.ndarray[Any, Any], model: Any, minority: Any) -> float | None:
+    """Return the decision threshold; None unless there are two classes."""
+    if dataset.task == "regression" or len(model.classes_) != 2:
+        return None
+    features, target = dataset.take(unseen)
+    return choose_threshold(target, model.predict_proba(features)[:, 1], model.classes_, minority)
+
+
+def _peers(
     dataset: Dataset,
-    part: np.ndarray[Any, Any],
-    model: Any,
-    threshold: float | None,
+    fitted: np.ndarray[Any, Any],
+    test: np.ndarray[Any, Any],
+    name: str,
     minority: Any,
     seed: int,
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Measure a fitted model on the rows at *part*.
+) -> tuple[Peer, ...]:
+    """Fit a dummy and a plain model, which is linear, or a small tree if *name* is the linear candidate's."""
+    from sklearn.dummy import DummyClassifier, DummyRegressor  # noqa: PLC0415
 
-    Args:
-        dataset: the data.
-        part: row indices.
-        model: the fitted model.
-        threshold: the decision threshold; None for the model's own labels.
-        minority: the minority class; None for a regression.
-        seed: seed of the bootstrap samples.
+    is_regression = dataset.task == "regression"
+    rows = sample(dataset, fitted, PLAIN_ROWS, seed)
+    dummy = DummyRegressor() if is_regression else DummyClassifier(strategy="prior")
+    plain = plain_tree(dataset, seed) if name == "linear" else candidates_for(dataset, ("linear",), seed)[0]
+    peers = []
+    for role, algorithm, model, chosen in (
+        ("dummy", type(dummy).__name__, dummy, fitted),
+        ("plain", plain.estimator, plain.build(), rows),
+    ):
+        model.fit(*dataset.take(chosen))
+        made = Predictions.of(dataset, test, model, None, minority)
+        peers.append(Peer(role, algorithm, len(chosen), made.metrics()))
+    return tuple(peers)
 
-    Returns:
-        The metrics and the spread of each. A classifier without probabilities has the metrics of its labels
-        only.
-    """
-    features, target = dataset.take(part)
-    predictions = np.asarray(model.predict(features))
-    if dataset.task == "regression":
 
-        def measure_numbers(rows: np.ndarray[Any, Any]) -> dict[str, float]:
-            return regression_metrics(target[rows], predictions[rows])
-
-        spread = bootstrap_spread(measure_numbers, None, len(target), seed)
-        return measure_numbers(np.arange(len(target))), spread
-    classes = np.asarray(model.classes_)
-    probabilities = model.predict_proba(features) if hasattr(model, "predict_proba") else None
-    if threshold is not None and probabilities is not None:
-        predictions = classes[(probabilities[:, 1] >= threshold).astype(int)]
-
-    def measure_classes(rows: np.ndarray[Any, Any]) -> dict[str, float]:
-        chosen = None if probabilities is None else probabilities[rows]
-        return classification_metrics(target[rows], predictions[rows], chosen, classes, minority)
-
-    spread = bootstrap_spread(measure_classes, target, len(target), seed)
-    return measure_classes(np.arange(len(target))), spread
+def notes_of(training: Training) -> list[str]:
+    """Return sentences about what a person should know before the model is used."""
+    evaluation = training.evaluation
+    metric = evaluation.chance.metric
+    spread = evaluation.spread.get(metric, evaluation.chance.spread)
+    notes = [
+        f"{peer.algorithm}, a plain model, is as good within the spread: {metric} {peer.metrics[metric]:.3f} "
+        f"against {training.metrics[metric]:.3f}"
+        for peer in training.peers
+        if peer.role == "plain" and peer.metrics[metric] >= training.metrics[metric] - spread
+    ]
+    never = [str(row.label) for row in evaluation.classes if row.support and not row.recall]
+    if never:
+        named = ", ".join(map(repr, never[:MAX_NAMED]))
+        notes.append(f"no row of {named}{' …' if len(never) > MAX_NAMED else ''} is predicted as such")
+    return notes
 
 
 class CardFacts(TypedDict):

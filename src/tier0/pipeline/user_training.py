@@ -13,8 +13,9 @@ from tier0.core.errors import DatasetError, Tier0Error
 from tier0.core.events import TrainingDone
 from tier0.golden.prediction import estimator_of
 from tier0.pipeline.data import Dataset
+from tier0.pipeline.evaluation import Predictions, evaluate
 from tier0.pipeline.metrics import minority_class, require_useful
-from tier0.pipeline.training import MAX_EXAMPLES, Training, card_facts, measure
+from tier0.pipeline.training import MAX_EXAMPLES, Training, card_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,11 +131,13 @@ def measure_user_model(model: Any, dataset: Dataset, seed: int, events: EventLog
     algorithm = type(estimator_of(model)).__name__
     minority = minority_class(dataset.target) if dataset.task == "classification" else None
     rows = np.arange(len(dataset))
-    metrics, spread = measure(dataset, rows, model, None, minority, seed)
-    require_useful(metrics, f"{algorithm} of {dataset.name}")
+    evaluation = evaluate(Predictions.of(dataset, rows, model, None, minority), seed)
+    metrics = evaluation.metrics
+    note = require_useful(metrics, evaluation.chance, f"{algorithm} of {dataset.name}")
     done = TrainingDone(
         metrics=metrics,
-        spread=spread,
+        spread=evaluation.spread,
+        evaluation=evaluation.details(),
         threshold=None,
         seconds=time.perf_counter() - start,
         **card_facts(dataset, algorithm, {"test": len(rows)}),
@@ -151,8 +154,8 @@ def measure_user_model(model: Any, dataset: Dataset, seed: int, events: EventLog
         metric=None,
         trials=0,
         threshold=None,
-        metrics=metrics,
-        spread=spread,
+        evaluation=evaluation,
+        note=note,
         minority=minority.item() if isinstance(minority, np.generic) else minority,
         rows={"test": len(rows)},
         examples=dataset.take(rows[:MAX_EXAMPLES])[0],

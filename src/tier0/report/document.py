@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
+from tier0.core.causes import KNOWN, UNKNOWN, Cause, causes_of, severity_of, title_of, worst_first
+from tier0.core.errors import SERVER_NOT_READY
 from tier0.core.event_log import Recorded, events_with_type, last_with_type
 from tier0.core.events import (
     BreakerState,
@@ -18,8 +23,10 @@ from tier0.core.events import (
     Event,
     FaultInjected,
     LatencyMeasured,
+    LeakSuspected,
     ParityCompared,
     RegistrationDone,
+    RunFailed,
     RunStarted,
     SelectionDone,
     SelectionScore,
@@ -28,11 +35,13 @@ from tier0.core.events import (
     ServerLaunched,
     ServerReady,
     ServerStopped,
+    TargetDescribed,
     TestCrashed,
     TestDone,
     TrainingDone,
     TrainingLogged,
 )
+from tier0.core.setting_parsers import PORT_PLACEHOLDER
 from tier0.core.verdict import (
     PARITY,
     SCHEMA,
@@ -44,6 +53,7 @@ from tier0.core.verdict import (
     count_in_words,
 )
 from tier0.report.cut_short import CutShort
+from tier0.report.reproduction import command_for, expectation_of, start_for, variables_in, with_placeholders
 
 PASSED: Status = "pass"
 FAILED: Status = "fail"
@@ -55,8 +65,16 @@ STEPS: Mapping[str, tuple[type[Event], type[Event]]] = {
     "training": (SelectionDone, TrainingDone),
     "registration": (TrainingDone, RegistrationDone),
 }
+DEFAULT_PORT = 3000
+"""Port of BentoML, for a command that starts a service which never listened on a port."""
 KILLED = {"all": "all processes killed", "worker": "worker killed", "supervisor": "supervisor killed"}
-MAX_MESSAGE_LENGTH = 200
+REPEAT = "correct what the message names, and repeat the command"
+"""Next step after the error that ended a command."""
+GIVES_TARGET_AWAY = "may give the target away"
+IT = "it"
+"""Stands for the column in a message whose subject is the column."""
+_LEAK = re.compile(rf"(?P<column>.*?) {GIVES_TARGET_AWAY}: .*?\. (?P<remedy>[A-Z].*)")
+MAX_MESSAGE_LENGTH = 300
 MAX_SPANS = 240
 """Number of time intervals into which the requests of a run are grouped."""
 
@@ -75,7 +93,14 @@ def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None
     tests = [dict(test.facts) for test in tests_done]
     run = last_with_type(ordered, RunStarted)
     command = "" if run is None else run.command
-    problems = [*_problems(checks_done, tests_done, command), *_collection_problems(ordered, command)]
+    problems = [
+        *_problems(checks_done, tests_done, command),
+        *_collection_problems(ordered, command),
+        *_failed_commands(ordered, command),
+        *_suspected_leaks(ordered, command),
+    ]
+    target = _target(ordered)
+    causes = _causes(checks_done, tests_done, problems, command, target)
     ended = "" if cut_short is None else cut_short.words
     conclusion = _conclusion(checks, tests, problems, ended)
     seconds = round(ordered[-1].seconds, 3) if ordered else 0.0
@@ -86,10 +111,11 @@ def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None
         "sentence": "",
         "cut_short": ended,
         "run": {**({} if run is None else run.facts), "seconds": seconds},
-        "target": {**_target(ordered), "retried": _retried(checks)},
+        "target": {**target, "retried": _retried(checks)},
         "model": _model(ordered),
         "parity": _parity(ordered, checks),
         "latency": _latency(ordered, checks),
+        "causes": causes,
         "problems": problems,
         "checks": checks,
         "tests": [
@@ -102,12 +128,24 @@ def document_of(events: Sequence[Recorded], *, cut_short: CutShort | None = None
 
 def _check(check: CheckDone) -> dict[str, Any]:
     """Return a check in the form of the document."""
-    return {**check.facts, "evidence": _shown(check), "requests": len(check.requests)}
+    known, result = KNOWN.get(check.id, UNKNOWN), _result(check, {})
+    is_wrong = check.status in {FAILED, ERROR}
+    return {
+        **check.facts,
+        "title": title_of(result) if is_wrong else known.title,
+        "severity": severity_of(result) if is_wrong else known.severity,
+        "evidence": _shown(check),
+        "requests": len(check.requests),
+    }
 
 
 def _shown(check: CheckDone) -> dict[str, Any]:
     """Return the evidence of a check without the data of the charts."""
-    return {name: value for name, value in check.evidence.items() if name not in {"compared", "served_ms"}}
+    return _without_charts(check.evidence)
+
+
+def _without_charts(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in evidence.items() if name not in {"compared", "served_ms"}}
 
 
 def _last_of_each_check(checks: Sequence[CheckDone]) -> list[CheckDone]:
@@ -169,6 +207,127 @@ def _collection_problems(events: Sequence[Recorded], command: str) -> list[dict[
     ]
 
 
+def _failed_commands(events: Sequence[Recorded], command: str) -> list[dict[str, Any]]:
+    """Return the errors with which a command ended before its checks were complete."""
+    return [
+        {
+            "what": failed.what,
+            "status": failed.status,
+            "message": failed.message,
+            "tests": 1,
+            "reproduce": command,
+            "next_step": failed.next_step or REPEAT,
+            "code": failed.code,
+        }
+        for failed in events_with_type(events, RunFailed)
+    ]
+
+
+def _suspected_leaks(events: Sequence[Recorded], command: str) -> list[dict[str, Any]]:
+    """Return the columns that may give the target away: the model that was checked may be worthless."""
+    return [
+        {
+            "what": f"column {leak.column!r}",
+            "status": FAILED,
+            "message": f"{IT} {GIVES_TARGET_AWAY}: {leak.reason}. {leak.remedy}",
+            "tests": 1,
+            "reproduce": command,
+        }
+        for leak in events_with_type(events, LeakSuspected)
+    ]
+
+
+def _causes(
+    checks: Sequence[CheckDone],
+    tests: Sequence[TestDone],
+    problems: Sequence[Mapping[str, Any]],
+    command: str,
+    target: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Return the causes of all problems, the worst first; each deployment has causes of its own."""
+    facts = {problem["message"]: problem for problem in problems}
+    setups = {test.nodeid: test.message for test in tests if test.check is not None and test.when == "setup"}
+    deployments: dict[str, list[CheckDone]] = {}
+    for check in checks:
+        deployments.setdefault(check.nodeid.replace(check.id, ""), []).append(check)
+    listed = {check.message for check in checks if check.asked} | set(setups.values())
+    others = [
+        CheckResult(
+            problem["what"],
+            problem["status"],
+            problem["message"],
+            reproduce=problem["reproduce"],
+            code=problem.get("code", ""),
+        )
+        for problem in problems
+        if problem["message"] not in listed
+    ]
+    causes: list[Cause] = causes_of(others)
+    commands: dict[int, str] = {}
+    for done in deployments.values():
+        results = [_result(check, setups) for check in done]
+        statuses = {result.id: result.status for result in results}
+        found = causes_of(results, {check.id: check.log for check in done})
+        commands |= {id(cause.leading): command_for(cause.leading, statuses, command) for cause in found}
+        causes += found
+    return [
+        _with_facts(
+            cause,
+            facts.get(cause.leading.message, {}),
+            commands.get(id(cause.leading), cause.leading.reproduce),
+            target,
+        )
+        for cause in worst_first(map(_of_leak, causes))
+    ]
+
+
+def _result(check: CheckDone, setups: Mapping[str, str]) -> CheckResult:
+    """Return the result of a check; if the setup of its test failed, with the message of the setup."""
+    is_prevented = not check.asked and check.status == ERROR and check.nodeid in setups
+    message = setups[check.nodeid] if is_prevented else check.message
+    return CheckResult(
+        check.id, check.status, message, check.evidence, check.causes, check.reproduce, code=check.code
+    )
+
+
+def _of_leak(cause: Cause) -> Cause:
+    """Return a cause; that of a column which may give the target away is a critical one, with its remedy."""
+    leak = _LEAK.search(cause.headline)
+    if leak is None:
+        return cause
+    remedy = leak["remedy"]
+    return replace(
+        cause,
+        severity="critical",
+        title="Target leaked",
+        key=cause.leading.id if leak["column"] == IT else f"column {leak['column']}",
+        headline=cause.headline[: leak.start("remedy")].strip(),
+        next_step=remedy[:1].lower() + remedy[1:].rstrip("."),
+    )
+
+
+def _with_facts(
+    cause: Cause, problem: Mapping[str, Any], command: str, target: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a cause in the form of the document, with the facts of its leading problem."""
+    leading = cause.leading
+    known = {name: problem[name] for name in ("question", "log", "details") if problem.get(name)}
+    reproduce = with_placeholders(command or problem.get("reproduce", ""))
+    expected, got = expectation_of(leading, reproduce)
+    return {
+        **cause.as_dict(),
+        "next_step": cause.next_step or problem.get("next_step", ""),
+        "start": start_for(leading, reproduce, target),
+        "reproduce": reproduce,
+        "variables": variables_in(reproduce),
+        "expected": expected,
+        "got": got,
+        "text": leading.message,
+        "evidence": _without_charts(leading.evidence),
+        **known,
+    }
+
+
 def _status_of(test: TestDone) -> Status:
     """Return ``fail`` or ``error``: an exception that is not a verdict has an exit status other than 1."""
     if test.exit_status is not None:
@@ -194,13 +353,15 @@ def _sentence(document: Mapping[str, Any]) -> str:
     if document["verdict"] == PASSED:
         reasons = [_passed_target(document)]
     else:
-        reasons = [_early_end(document), _first_problem(document)]
+        reasons = [_early_end(document), _first_cause(document)]
     reasons = [reason for reason in reasons if reason]
     separator = ": " if reasons else "; "
-    return f"{WORDS[document['verdict']].capitalize()}{separator}{'; '.join([*reasons, _counts(document)])}."
+    outcome = "; ".join([*reasons, counts_of(document)])
+    return f"{WORDS[document['verdict']].capitalize()}{separator}{outcome}."
 
 
-def _counts(document: Mapping[str, Any]) -> str:
+def counts_of(document: Mapping[str, Any]) -> str:
+    """Return how many checks, or tests, had which outcome."""
     if document["checks"]:
         return f"checks: {count_in_words(check['status'] for check in document['checks'])}"
     tests = [test for test in document["tests"] if not test["part"] and test["when"] != "teardown"]
@@ -210,7 +371,7 @@ def _counts(document: Mapping[str, Any]) -> str:
 
 def _passed_target(document: Mapping[str, Any]) -> str:
     algorithm, target = (document["model"] or {}).get("algorithm"), document["target"]
-    url, tag = target.get("url"), target.get("model")
+    url, tag = target.get("url") or target.get("client"), target.get("model")
     served = f"{tag} at {url}" if tag and url else url
     description = " ".join(filter(None, [algorithm, served]))
     rows = target.get("to_the_last_bit")
@@ -225,15 +386,27 @@ def _early_end(document: Mapping[str, Any]) -> str:
     return f"the run {document['cut_short']}{f' during {unfinished[-1]}' if unfinished else ''}"
 
 
-def _first_problem(document: Mapping[str, Any]) -> str:
-    problems = document["problems"]
-    if not problems:
+def _first_cause(document: Mapping[str, Any]) -> str:
+    """Return the worst cause, how many checks share it, and how many other causes there are."""
+    causes = document["causes"]
+    if not causes:
         return "" if document["cut_short"] or not document["checks"] else _first_line(document["reason"])
-    first = problems[0]
-    what = f"{first['what']}: " if first["tests"] == 1 else ""
-    others = len(problems) - 1
-    more = f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""
-    return f"{what}{_first_line(first['message'])}{more}"
+    first, others = causes[0], len(causes) - 1
+    notes = [shared_by(first), f"{others} more cause{'s' if others > 1 else ''}" if others else ""]
+    more = f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
+    known = f"{first['title']}, {first['key']}" if first["key"] else first["title"]
+    if first["message"].startswith(SERVER_NOT_READY):
+        return f"{known}{more}"
+    return f"{first['check']}: {known if first['check'] in KNOWN else _first_line(first['message'])}{more}"
+
+
+def shared_by(cause: Mapping[str, Any]) -> str:
+    """Return how many other checks failed or were not run because of a cause; empty if there are none."""
+    failed, skipped = len(cause["explains"]), len(cause["skipped"])
+    parts = [f"{failed} more check{'s' if failed > 1 else ''} did not pass for this cause"] if failed else []
+    left = "checks were" if skipped > 1 else "check was"
+    parts += [f"{skipped} {left} not run because of it"] if skipped else []
+    return ", ".join(parts)
 
 
 def _first_line(text: str) -> str:
@@ -252,13 +425,21 @@ def _target(events: Sequence[Recorded]) -> dict[str, Any]:
     target: dict[str, Any] = {}
     if registered := last_with_type(events, RegistrationDone):
         target |= {"model": registered.tag, "golden_rows": registered.golden_rows}
-    if ready := last_with_type(events, ServerReady):
+        target |= {"power": registered.power}
+    ready = last_with_type(events, ServerReady)
+    if ready is not None:
         target |= {"url": ready.url}
+    if (launched := last_with_type(events, ServerLaunched)) and launched.start:
+        is_ready = ready is not None and ready.nonce == launched.nonce
+        port = urlsplit(ready.url).port if ready is not None and is_ready else launched.port
+        target |= {"start": launched.start.replace(PORT_PLACEHOLDER, str(port or DEFAULT_PORT))}
     if verified := last_with_type(events, DeploymentVerified):
         target |= {"url": verified.url, "to_the_last_bit": verified.rows}
     if described := last_with_type(events, DeploymentDescribed):
         target |= described.facts
-    return {name: value for name, value in target.items() if value is not None}
+    told = last_with_type(events, TargetDescribed)
+    known = {name: value for name, value in target.items() if value is not None}
+    return known if told is None else {**known, **told.target}
 
 
 def _model(events: Sequence[Recorded]) -> dict[str, Any] | None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from tier0.core.display import html
 
-SIDE = 320
+SIDE = 250
 MARGIN = 44
+PARITY_MARGIN = 32
 WIDTH = 360
 HEIGHT = 220
 BINS = 24
@@ -18,8 +19,17 @@ FULL_WIDTH = 900
 LANE = 30
 LABEL = 84
 LANES = ("steps", "server", "tests", "checks", "requests", "faults", "breaker")
-LETTER = 6.4
+EXCHANGE_LANES = ("circuit", "calls", "requests")
+EXCHANGE_WIDTH = 520
+EXCHANGE_LABEL = 64
+EXCHANGE_RIGHT = 30
+EXCHANGE_MARKS = 6
+ROW = 18.0
+"""Height of the row of a call or a request."""
+LETTER = 6.9
 """Width of a letter of the small text, in units of the chart."""
+NAME_WIDTH, LABEL_HEIGHT = 58, 13
+"""Room for the name of a row in units of the chart."""
 MAX_NAMED = 8
 """Maximum number of spans of a lane in the description of a chart."""
 MAX_REQUESTS = 50
@@ -37,13 +47,13 @@ def parity(compared: Mapping[str, Any]) -> str:
     values: list[float] = [value for pair in pairs for value in pair] or [0.0]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
-    inner = SIDE - 2 * MARGIN
+    inner = SIDE - 2 * PARITY_MARGIN
 
     def x(value: float) -> float:
-        return MARGIN + (value - low) / span * inner
+        return PARITY_MARGIN + (value - low) / span * inner
 
     def y(value: float) -> float:
-        return SIDE - MARGIN - (value - low) / span * inner
+        return SIDE - PARITY_MARGIN - (value - low) / span * inner
 
     differing = sum(before != after for before, after in pairs)
     result = "All are on the diagonal."
@@ -55,21 +65,35 @@ def parity(compared: Mapping[str, Any]) -> str:
     parts = [_line("soft", x(low), y(low), x(high), y(high))]
     for before, after in pairs:
         kind = "dot" if before == after else "bad"
-        parts.append(f'<circle class="{kind}" cx="{x(before):.1f}" cy="{y(after):.1f}" r="3.5"/>')
-    for row in worst:
-        is_right = x(row["expected"]) > SIDE - 2 * MARGIN
-        left, kind = x(row["expected"]) + (-6 if is_right else 6), "small strong"
-        parts.append(
-            _text(left, y(row["served"]) - 5, f"row {row['row']}", f"{kind} end" if is_right else kind)
-        )
+        parts.append(f'<circle class="{kind}" cx="{x(before):.1f}" cy="{y(after):.1f}" r="3"/>')
+    parts += _labels([(x(row["expected"]), y(row["served"]), f"row {row['row']}") for row in worst])
     parts += [
-        _text(MARGIN, SIDE - MARGIN + 16, f"{low:.3g}", "small"),
-        _text(SIDE - MARGIN, SIDE - MARGIN + 16, f"{high:.3g}", "small end"),
-        _text(SIDE / 2, SIDE - 8, f"in memory: {compared['what']}", "small middle"),
-        f'<text class="small middle" transform="translate(14 {SIDE / 2}) rotate(-90)">served</text>',
-        _rect("frame", MARGIN, MARGIN, inner, inner),
+        _text(PARITY_MARGIN, SIDE - PARITY_MARGIN + 14, f"{low:.3g}", "small"),
+        _text(SIDE - PARITY_MARGIN, SIDE - PARITY_MARGIN + 14, f"{high:.3g}", "small end"),
+        _text(SIDE / 2, SIDE - 4, f"in memory: {compared['what']}", "small middle"),
+        f'<text class="small middle" transform="translate(13 {SIDE / 2}) rotate(-90)">served</text>',
+        _rect("frame", PARITY_MARGIN, PARITY_MARGIN, inner, inner),
     ]
     return _svg(SIDE, SIDE, "Served vs. in-memory predictions", description, parts)
+
+
+def _labels(points: Sequence[tuple[float, float, str]]) -> list[str]:
+    """Return the names of points, each beside its point, and below the names that are there already."""
+    taken: list[tuple[float, float]] = []
+    parts = []
+    for across, down, name in points:
+        is_right = across > SIDE - 2 * PARITY_MARGIN
+        left, kind = across + (-6 if is_right else 6), "small strong"
+        start, height = left - (len(name) * LETTER if is_right else 0), max(down - 5, LABEL_HEIGHT)
+        while any(_is_near(start - other, height - line) for other, line in taken):
+            height += 1
+        taken.append((start, height))
+        parts.append(_text(left, height, name, f"{kind} end" if is_right else kind))
+    return parts
+
+
+def _is_near(across: float, down: float) -> bool:
+    return abs(across) < NAME_WIDTH and abs(down) < LABEL_HEIGHT
 
 
 def latency(found: Mapping[str, Any]) -> str:
@@ -136,9 +160,69 @@ def timeline(spans: Sequence[Mapping[str, Any]], seconds: float) -> str:
     return _svg(FULL_WIDTH, height, "Timeline", " ".join(descriptions), parts)
 
 
-def _drawn(span: Mapping[str, Any], left: float, right: float, top: float) -> str:
+def exchange(spans: Sequence[Mapping[str, Any]]) -> str:
+    """Draw the calls of a client, the requests that reached the server, and the circuit's states over time.
+
+    Each call and each request has a row of its own, in the order of their starts.
+    """
+    end: float = max((span["end"] for span in spans), default=0.0) or 0.001
+    lanes = [lane for lane in EXCHANGE_LANES if any(span["lane"] == lane for span in spans)]
+    parts: list[str] = []
+    descriptions = [f"{end * 1000:.0f} ms."]
+    top = 4.0
+    for lane in lanes:
+        in_lane = sorted((span for span in spans if span["lane"] == lane), key=lambda span: span["start"])
+        parts.append(_text(0, top + 13, lane, "small strong"))
+        for span in in_lane:
+            parts += _bar(span, end, top)
+            top += ROW
+        top += ROW / 2
+        names = ", ".join(f"{span['name']} at {span['start'] * 1000:.0f} ms" for span in in_lane[:MAX_NAMED])
+        descriptions.append(f"{lane}: {len(in_lane)}: {names}.")
+    tick = _tick(end, EXCHANGE_MARKS)
+    marks = []
+    for number in range(int(end / tick) + 1):
+        left = _place_in_exchange(number * tick, end)
+        marks += [
+            _line("soft", left, 4, left, top),
+            _text(left, top + 12, f"{number * tick * 1000:g} ms", "small middle"),
+        ]
+    description = " ".join(descriptions)
+    return _svg(
+        EXCHANGE_WIDTH, round(top + 18), "Calls and requests over time", description, [*marks, *parts]
+    )
+
+
+def _place_in_exchange(moment: float, end: float) -> float:
+    return EXCHANGE_LABEL + moment / end * (EXCHANGE_WIDTH - EXCHANGE_LABEL - EXCHANGE_RIGHT)
+
+
+def _bar(span: Mapping[str, Any], end: float, top: float) -> list[str]:
+    """Return the bar of a span, and as much of its name as has space in it, or on one of its sides."""
+    left, right = _place_in_exchange(span["start"], end), _place_in_exchange(span["end"], end)
+    duration = (span["end"] - span["start"]) * 1000
+    title = f"{span['name']}, at {span['start'] * 1000:.1f} ms for {duration:.1f} ms"
+    bar = _rect(f"span {_kind_of(span)}", left, top + 2, max(2.0, right - left), ROW - 4, title)
+    spaces = [
+        (right - left - 8, left + 4, "small on"),
+        (EXCHANGE_WIDTH - right - 8, right + 4, "small"),
+        (left - EXCHANGE_LABEL - 8, left - 4, "small end"),
+    ]
+    whole = len(span["name"]) * LETTER
+    space, place, kind = next((one for one in spaces if one[0] > whole), max(spaces))
+    letters = int(space / LETTER)
+    name = span["name"] if len(span["name"]) <= letters else f"{span['name'][: letters - 1]}…"
+    return [bar, _text(place, top + 13, name, kind)]
+
+
+def _kind_of(span: Mapping[str, Any]) -> str:
+    """Return the class of a span, which gives it its colour."""
     kinds = {"pass": "good", "fail": "bad", "error": "bad", "not_judged": "idle"}
-    width, kind = max(1.6, right - left), kinds.get(span["status"], "plain")
+    return kinds.get(span["status"], "plain")
+
+
+def _drawn(span: Mapping[str, Any], left: float, right: float, top: float) -> str:
+    width, kind = max(1.6, right - left), _kind_of(span)
     height, text = LANE - 8.0, ""
     if span["lane"] == "requests":
         height = max(3.0, height * min(1.0, span["requests"] / MAX_REQUESTS))
@@ -164,9 +248,9 @@ def _lane_as_text(lane: str, spans: Sequence[Mapping[str, Any]]) -> str:
     return f"{lane}: {moments}."
 
 
-def _tick(end: float) -> float:
-    """Return a round number of seconds between two marks of the axis, for about ten marks."""
-    rough = end / 10
+def _tick(end: float, marks: int = 10) -> float:
+    """Return a round number of seconds between two marks of the axis, for about as many marks."""
+    rough = end / marks
     power: float = 10.0 ** math.floor(math.log10(rough))
     return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if step * power >= rough)
 

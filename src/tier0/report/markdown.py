@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tier0.core.causes import likely_of
 from tier0.core.display import markdown, markdown_code
 from tier0.core.verdict import WORDS, Outcome, Status
+from tier0.report.document import shared_by
+from tier0.report.history_page import history_markdown
 
 SIGNS: Mapping[Outcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 COLUMNS: tuple[Status, ...] = ("pass", "fail", "error", "not_judged")
-MAX_PROBLEMS = 10
 MAX_CAUSES = 10
+"""Causes in the summary, and likely causes of each."""
 
 
 def as_markdown(document: Mapping[str, Any]) -> str:
     """Return a summary of the report as Markdown, with all data escaped."""
     verdict = document["verdict"]
     lines = [f"## {SIGNS[verdict]} Tier0: {WORDS[verdict]}", "", markdown(document["sentence"]), ""]
-    for problem in document["problems"][:MAX_PROBLEMS]:
-        lines += [f"- **{markdown(problem['what'])}**: {markdown(problem['message'])}"]
-        lines += [f"  - likely cause: {markdown(cause)}" for cause in problem.get("causes", ())[:MAX_CAUSES]]
-        if problem.get("reproduce"):
-            lines.append(f"  - reproduce with: {markdown_code(problem['reproduce'])}")
-    if (left := len(document["problems"]) - MAX_PROBLEMS) > 0:
+    for cause in document["causes"][:MAX_CAUSES]:
+        lines += _cause(cause)
+    if (left := len(document["causes"]) - MAX_CAUSES) > 0:
         lines.append(f"- and {left} more")
     facts = _facts(document)
     if facts:
@@ -31,7 +31,21 @@ def as_markdown(document: Mapping[str, Any]) -> str:
         lines += ["", "| | |", "|---|---|", *rows]
     if document["checks"]:
         lines += ["", *_groups(document["checks"])]
+    lines += history_markdown(document)
     return "\n".join(lines) + "\n"
+
+
+def _cause(cause: Mapping[str, Any]) -> list[str]:
+    """Return a cause, the checks that share it, its likely causes, and the next step."""
+    title = f"{cause['title']} ({cause['severity']}), {cause['check']}"
+    lines = [f"- **{markdown(title)}**: {markdown(cause['text'])}"]
+    if cause["explains"]:
+        names = ", ".join(other["check"] for other in cause["explains"])
+        lines.append(f"  - {shared_by(cause)}: {markdown(names)}")
+    lines += [f"  - likely cause: {markdown(likely)}" for likely in likely_of(cause)[:MAX_CAUSES]]
+    lines += [f"  - next step: {markdown(cause['next_step'])}"] if cause["next_step"] else []
+    lines += [f"  - reproduce with: {markdown_code(cause['reproduce'])}"] if cause["reproduce"] else []
+    return lines
 
 
 def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -41,15 +55,27 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         metrics = ", ".join(f"{name} {_metric(metric)}" for name, metric in model["metrics"].items())
         facts.append(("model", f"{model['algorithm']} on {model['dataset']}: {model['why']}"))
         facts.append(("metrics", metrics))
+        facts += [(f"{peer['role']} model", _peer(peer)) for peer in model["peers"]]
     facts += [
         (name, str(target[key]))
-        for name, key in (("tag", "model"), ("endpoint", "url"), ("golden rows", "golden_rows"))
+        for name, key in (
+            ("tag", "model"),
+            ("MLflow model", "origin"),
+            ("endpoint", "url"),
+            ("golden rows", "golden_rows"),
+            ("their power", "power"),
+        )
         if target.get(key)
     ]
     if latency is not None:
         percentiles = [f"{name} {latency[f'{name}_ms']:.2f} ms" for name in ("p50", "p95", "p99")]
         facts.append(("single-row latency", ", ".join(percentiles)))
     return facts
+
+
+def _peer(peer: Mapping[str, Any]) -> str:
+    metrics = ", ".join(f"{name} {value:.3f}" for name, value in peer["metrics"].items())
+    return f"{peer['algorithm']}: {metrics}"
 
 
 def _metric(metric: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from tier0.core.events import (
     DataNoted,
     DeploymentVerified,
     HealthChecked,
+    LeakSuspected,
     RegistrationDone,
     RunKept,
     SelectionDone,
@@ -27,6 +28,7 @@ Row = tuple[str, str]
 def summary_rows(events: EventLog) -> list[Row]:
     """Return the results of a run as (name, value), in the order of the pipeline's steps."""
     rows: list[Row] = [("note", noted.note) for noted in events.with_type(DataNoted)]
+    rows += [("suspicion", f"{leak.column!r}: {leak.reason}") for leak in events.with_type(LeakSuspected)]
     if selected := events.last(SelectionDone):
         rows += [("selected algorithm", selected.algorithm), ("selection score", f"{selected.score:.3f}")]
     if trained := events.last(TrainingDone):

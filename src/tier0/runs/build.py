@@ -189,7 +189,10 @@ def _packages(models: Sequence[RegisteredModel]) -> list[str]:
     pinned = []
     for name in dict.fromkeys((*NEEDED, FAST_PARSER, *TABLES, *sorted(trained_with))):
         try:
-            pinned.append(f"{name}=={importlib.metadata.version(name)}")
+            version, _, _ = importlib.metadata.version(name).partition(
+                "+"
+            )  # such as +cpu, which no index has
+            pinned.append(f"{name}=={version}")
         except importlib.metadata.PackageNotFoundError:
             continue  # not installed, or a module of the project, which is part of the model's pickle
     return pinned

@@ -16,9 +16,8 @@ from tier0.checks.client.harness.creation import NotCreatedError
 from tier0.checks.client.harness.environment import environment
 from tier0.checks.client.harness.exits import refused_exits
 from tier0.checks.client.harness.printed import collected, redirected
-from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import PATIENCE, Caller, Subject
-from tier0.checks.client.pool import TOO_BUSY
+from tier0.checks.stalls import watched_loop
 from tier0.core.catalogue import select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, JUDGED_BY, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
@@ -72,6 +71,7 @@ def check_client(
     factory: Callable[..., Any] | str,
     declare: Declaration | Mapping[str, Any] | Path | str | None = None,
     *,
+    protocol: str | None = None,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
     on_fail: Literal["raise", "return"] = "raise",
@@ -89,6 +89,8 @@ def check_client(
             All of them may be asynchronous.
         declare: declaration of the client's behaviour, or the path of a TOML file; only declared behaviour is
             checked.
+        protocol: protocol of the client's services (``v2``, ``v1``, ``mlflow``, ``sagemaker``, ``openapi`` or
+            ``bentoml``), in which the servers respond; it precedes the one in *declare*.
         only: groups or ids of checks; by default, all.
         skip: groups or ids of checks that are left out.
         on_fail: ``raise`` raises an exception unless the verdict is ``pass``; ``return`` returns any verdict.
@@ -102,11 +104,11 @@ def check_client(
         DoesNotHoldError: a check failed, and *on_fail* is ``raise``.
         InconclusiveError: the verdict is ``inconclusive``, and *on_fail* is ``raise``.
     """
-    declared = read_declaration(declare)
+    declared = read_declaration(declare, protocol)
     name = _name_of(factory)
     checks = select_checks(CLIENT_CATALOGUE, only)
     skipped = {check.id for check in select_checks(CLIENT_CATALOGUE, skip)} if skip else set()
-    command_for = _reproduction(factory, declare)
+    command_for = _reproduction(factory, declare, protocol)
     with environment(TRACING_DISABLED), redirected(), refused_exits() as exits:
         create = (
             import_named("client", factory, "a function that takes a URL and returns a client")
@@ -126,6 +128,7 @@ def check_client(
         )
     target = {
         "client": name,
+        **({"protocol": declared.protocol} if declared.protocol else {}),
         "declared": declared.promised,
         "knobs": sorted(declared.options),
         "unjudged": unjudged_promises(declared, results),
@@ -165,13 +168,17 @@ def _raise_unless_passed(verdict: Verdict) -> None:
 
 
 def _reproduction(
-    factory: Callable[..., Any] | str, declare: Declaration | Mapping[str, Any] | Path | str | None
+    factory: Callable[..., Any] | str,
+    declare: Declaration | Mapping[str, Any] | Path | str | None,
+    protocol: str | None,
 ) -> Callable[[str], str]:
     """Return a function from the id of a check to the command or call that runs only this check."""
     if not isinstance(factory, str):
         called = getattr(factory, "__qualname__", factory)
-        return lambda check: f"tier0.check_client({called}, …, only=['{check}'])"
+        spoken = f"protocol='{protocol}', " if protocol else ""
+        return lambda check: f"tier0.check_client({called}, …, {spoken}only=['{check}'])"
     options = f" --declare {declare}" if isinstance(declare, (str, Path)) else ""
+    options += f" --protocol {protocol}" if protocol else ""
     return lambda check: f"tier0 check-client {factory}{options} --only {check}"
 
 
@@ -215,7 +222,7 @@ async def _run_checks(
 
 def _may_be_disturbed(result: CheckResult) -> bool:
     """Return whether other checks, which ran at the same time, may be the reason for a result."""
-    return result.status in UNCERTAIN or result.message.startswith(TOO_BUSY)
+    return result.status in UNCERTAIN or result.code == "busy"
 
 
 async def _inspect(subject: Subject) -> tuple[Any, Subject]:

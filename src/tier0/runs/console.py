@@ -14,6 +14,7 @@ import rich.status
 from tier0.core import display
 from tier0.core.errors import ServerError
 from tier0.core.secrets import ENVIRONMENT
+from tier0.runs.context import RESULT
 
 if TYPE_CHECKING:
     from tier0.core.event_log import Recorded
@@ -26,10 +27,28 @@ POLL = 1.0
 """Seconds between two looks at the processes of a server that goes on serving."""
 
 
-class Console:
-    """Prints plain lines; on a terminal, also a status line that changes in place."""
+NOTES = ("note: ", "warning: ")
+"""Beginnings of lines of a step that are more important than others."""
+LEFT_OUT = ("input: ", "checked: ")
+"""Beginnings of lines of a step that are printed with ``--verbose`` only."""
+MAX_DETAILS = 2
+"""Lines of a step beside its result."""
+MAX_FAILED_DETAILS = 5
 
-    def __init__(self) -> None:
+
+class Console:
+    """Prints plain lines; on a terminal, also a status line that changes in place.
+
+    Args:
+        verbose: whether to print all lines of each step.
+
+    Attributes:
+        printed: number of lines that were printed.
+    """
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self.printed = 0
+        self._verbose = verbose
         self._out = rich.console.Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
         self._status: rich.status.Status | None = None
 
@@ -39,6 +58,7 @@ class Console:
         self._print(text)
 
     def _print(self, text: str, style: str = "") -> None:
+        self.printed += 1 + text.count("\n")
         self._out.print(display.terminal(text, ENVIRONMENT.hide), style=style)
 
     def _stop_status(self) -> None:
@@ -61,11 +81,17 @@ class Console:
     def ended(self, _: str, result: StepResult, seconds: float) -> None:
         """Print the result of a step."""
         self._stop_status()
-        for line in result.lines:
+        for line in result.lines if self._verbose else _shortened(result):
             self._print(f"  {line}")
+        for suspicion in result.suspicions:
+            self._print(f"  FAILED: {self._short(suspicion)}", "bold red")
         for problem in result.problems:
-            self._print(f"  {FAILED[result.status]}: {problem}", "bold red")
+            self._print(f"  {FAILED[result.status]}: {self._short(problem)}", "bold red")
         self._print(f"  ({seconds:.1f} s)", "dim")
+
+    def _short(self, problem: str) -> str:
+        """Return a problem: by default, its first line; the report at the end has the others."""
+        return problem if self._verbose else problem.partition("\n")[0]
 
     def plan(
         self, options: Mapping[str, str], steps: Sequence[str], all_steps: Sequence[str], *, serve: bool
@@ -99,7 +125,14 @@ class Console:
         raise ServerError(f"the server ended by itself; end of its log:\n{server.log_end()}")
 
     def verdict(self, record: Record) -> None:
-        """Print the verdict of a run, and the path of its report."""
-        problem = f": {record.problem}" if record.problem else ""
-        self.say(f"\n{record.folder.name}: {record.verdict_text}{problem}")
-        self.say(f"report: {record.folder / 'report.md'}")
+        """Print the path of a run's report."""
+        more = "" if self._verbose else " (all lines; or --verbose)"
+        self.say(f"\nreport: {record.folder / 'report.md'}{more}")
+
+
+def _shortened(result: StepResult) -> Sequence[str]:
+    """Return the lines of a step that are always printed: notes, some numbers, and the result."""
+    others = [line for line in result.lines if not line.startswith((*LEFT_OUT, RESULT))]
+    others.sort(key=lambda line: not line.startswith(NOTES))
+    kept = others[: MAX_FAILED_DETAILS if result.status else MAX_DETAILS]
+    return [*kept, *(line for line in result.lines if line.startswith(RESULT))]

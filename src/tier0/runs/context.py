@@ -30,6 +30,8 @@ NEEDED = {
 """Step to the step that it depends on. The data is not among them: the first step that needs it loads it."""
 STATUSES: tuple[Status, ...] = ("pass", "fail", "error")
 """Statuses of a step, indexed by its exit status."""
+RESULT = "result: "
+"""Beginning of the line that says what the numbers of a step mean."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,26 @@ class StepResult:
         facts: values of built-in types, for reports.
         lines: sentences for people, in order: the input, what was checked, the numbers, and what they mean.
         problems: sentences that say why the run must not continue.
-        status: exit status that the problems mean: 1 failed, 2 inconclusive; 0 without problems.
+        status: exit status that the problems mean: 1 failed, 2 inconclusive; 0 if nothing was found.
+        suspicions: sentences that say why the run must fail in the end, although it continues.
     """
 
     facts: Mapping[str, Any]
     lines: Sequence[str]
     problems: Sequence[str] = ()
     status: int = 0
+    suspicions: Sequence[str] = ()
 
     @classmethod
     def from_findings(
-        cls, facts: Mapping[str, Any], lines: Sequence[str], problems: Sequence[str] = ()
+        cls,
+        facts: Mapping[str, Any],
+        lines: Sequence[str],
+        problems: Sequence[str] = (),
+        suspicions: Sequence[str] = (),
     ) -> StepResult:
-        """Return the result of a step that was completed: it failed if it found *problems*."""
-        return cls(facts, lines, problems, 1 if problems else 0)
+        """Return the result of a step that was completed: it failed if it found any of them."""
+        return cls(facts, lines, problems, 1 if problems or suspicions else 0, suspicions)
 
 
 @dataclass
@@ -114,7 +122,7 @@ class RunContext:
 
         settings = self.session.settings
         if settings.pipeline is None:
-            dataset = load_dataset(settings, self.study.data)
+            dataset = load_dataset(settings, self.study.data, self.study.scope.task)
         else:
             self.own = self.own or self.session.call_user_training()
             dataset = self.own.dataset
@@ -134,10 +142,11 @@ class RunContext:
                 f"the study's scope.target is {scope.target!r}, but the target of the data is {target!r}: "
                 "correct one of them"
             )
-        if scope.metric is not None:
-            from tier0.pipeline.data import require_metric_of_task  # noqa: PLC0415
+        for key in ("metric", "selection_metric"):
+            if (metric := getattr(scope, key)) is not None:
+                from tier0.pipeline.data import require_metric_of_task  # noqa: PLC0415
 
-            require_metric_of_task(scope.metric, task, target)
+                require_metric_of_task(metric, task, target, key)
 
     def split(self) -> dict[str, Any]:
         """Return the parts of the rows in use, by name, as indices."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -27,13 +27,17 @@ from tier0.core.address import address
 from tier0.core.catalogue import Disturbance
 from tier0.core.errors import PredictionMismatchError, Tier0Error
 from tier0.core.event_log import EventLog
+from tier0.core.events import DeploymentDescribed
 from tier0.core.named_file import require_regular
+from tier0.core.setting_parsers import parse_command
 from tier0.core.settings import Port, Settings
 from tier0.core.waivers import Waiver, read_waivers
 from tier0.faults.background import BackgroundLoop
+from tier0.golden.differences.diagnosis import diagnose
 from tier0.golden.rows import GoldenRows, Mismatch
 from tier0.serving.certificate import fetch_certificate, trust_only
 from tier0.serving.entry import GOLDEN_FILE, Entry, find_entry
+from tier0.serving.metadata import origin_in
 from tier0.serving.server import Probe, Server
 from tier0.serving.service_source import ServiceSource
 from tier0.serving.workspace import Workspace
@@ -41,15 +45,34 @@ from tier0.serving.workspace import Workspace
 if TYPE_CHECKING:
     from tier0.serving.registration import RegisteredModel  # needs cloudpickle, not in the base install
 
+SUSPICIONS = "suspicions"
+"""Key of a model's metadata: why it may be worthless although it is served well."""
 POLL = 0.05
 """Seconds between two requests of the ready probe."""
 MAX_READINESS_BYTES = 4 * MIB
 MAX_CA_BYTES = 16 * MIB
 CLOSE_TIMEOUT = 2.0
 LOOPBACK = "http://127.0.0.1"
+READINESS_ROUTES = ("/v2/health/ready", "/readyz", "/ready", "/healthz", "/health", "/ping")
+"""Usual readiness routes of servers other than BentoML's."""
+NO_SUCH_ROUTE = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 NOT_HTTP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 """Errors of a plain request to a server with TLS."""
 Result = TypeVar("Result")
+
+
+class _Place(NamedTuple):
+    """Where and how a server of the user is started.
+
+    Attributes:
+        folder: folder in which it runs.
+        program: attributes of `Server` that name the program.
+        ready: candidates for its readiness route.
+    """
+
+    folder: Path
+    program: Mapping[str, Any]
+    ready: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -71,6 +94,9 @@ class Deployment:
         without_golden: whether a run without golden rows is accepted.
         retries: how often a request is sent again after a reset, a timeout, or status 429, 502, 503 or 504.
         wait: seconds to wait for a service that does not respond yet.
+        rate: requests per second that all checks together may send; None for no limit.
+        suspicions: why the model may be worthless although it is served well, from its store entry.
+        origin: where a model of MLflow comes from, from its store entry; empty for other models.
     """
 
     url: str
@@ -87,6 +113,19 @@ class Deployment:
     without_golden: bool = field(default=False, kw_only=True)
     retries: int = field(default=DEFAULT_RETRIES, kw_only=True)
     wait: float = field(default=0.0, kw_only=True)
+    rate: float | None = field(default=None, kw_only=True)
+    suspicions: tuple[str, ...] = field(default=(), kw_only=True)
+    origin: str = field(default="", kw_only=True)
+
+    def described(self) -> DeploymentDescribed:
+        """Return the event that describes the deployment in a report."""
+        return DeploymentDescribed(
+            url=self.url,
+            model=self.tag,
+            golden_rows=len(self.golden or []),
+            disturb=self.disturb,
+            power=None if self.golden is None else self.golden.power,
+        )
 
     @classmethod
     def from_url(
@@ -96,6 +135,7 @@ class Deployment:
         golden: Path | str | GoldenRows | None = None,
         model: str | None = None,
         store: Path | str | None = None,
+        protocol: str | None = None,
         contract: Path | str | Contract | Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         client: Callable[[str], Any] | str | None = None,
@@ -106,6 +146,7 @@ class Deployment:
         without_golden: bool = False,
         retries: int = DEFAULT_RETRIES,
         wait: float = 0.0,
+        rate: float | None = None,
     ) -> Deployment:
         """Return the deployment of a running service.
 
@@ -115,6 +156,8 @@ class Deployment:
             model: tag that responses must have: ``name:version``, or ``name:latest`` of *store*. If Tier0
                 registered the model, its store entry has the golden rows.
             store: BentoML home to read; by default ``BENTOML_HOME``, or ``~/bentoml``.
+            protocol: protocol of the service, one of `tier0.core.protocols.PROTOCOLS`; found by itself by
+                default.
             contract: contract of the service, the declared part of it, or a file with either.
             headers: headers of every request.
             client: factory of the application's client, called with a URL.
@@ -127,6 +170,7 @@ class Deployment:
             retries: how often a request is sent again after a reset, a timeout, or status 429, 502, 503
                 or 504.
             wait: seconds to wait for a service that does not respond yet.
+            rate: requests per second that all checks together may send.
 
         Raises:
             Tier0Error: the URL is invalid, or a file or the model cannot be read.
@@ -135,20 +179,26 @@ class Deployment:
         if isinstance(golden, (str, Path)):
             golden = GoldenRows.read(golden)
         tag = golden.tag if golden is not None else None
+        suspicions: tuple[str, ...] = ()
+        origin = ""
         if model is not None and golden is not None and ":" in model and not model.endswith(":latest"):
             tag = model
         elif model is not None:
             tag, path = find_entry(model, Path(store or default_store()))
-            golden = golden or golden_rows_in(path)
+            golden, suspicions = golden or golden_rows_in(path), suspicions_in(path)
+            origin = origin_in(Entry.read(path).metadata) if (path / GOLDEN_FILE).exists() else ""
         if isinstance(contract, (str, Path)):
             contract = read_contract(Path(contract))
+        if protocol is not None:
+            contract = _with_protocol(contract, protocol)
         if isinstance(waivers, (str, Path)):
             waivers = read_waivers(Path(waivers))
         ca = None if ca is None else Path(ca)
         _require_readable_ca(ca)
         return cls(
             url.rstrip("/"), golden, tag, contract, headers or {}, client, disturb, waivers, ca, mask,
-            without_golden=without_golden, retries=retries, wait=wait,
+            without_golden=without_golden, retries=retries, wait=wait, rate=rate,
+            suspicions=suspicions, origin=origin,
         )  # fmt: skip
 
     @classmethod
@@ -185,30 +235,101 @@ class Deployment:
             events: log that receives the events of the server.
             workspace: folder for the server's files; a new one by default.
             disturb: see `from_url`. The service belongs to this run, so load is allowed by default.
-            options: ``contract``, ``headers``, ``client``, ``waivers``, ``mask``, ``without_golden``,
-                ``retries`` and ``wait``, as in `from_url`.
+            options: ``protocol``, ``contract``, ``headers``, ``client``, ``waivers``, ``mask``,
+                ``without_golden``, ``retries``, ``wait`` and ``rate``, as in `from_url`.
 
         Raises:
             Tier0Error: the file, a model or an option cannot be used.
             ServerError: the service did not become ready; the message has the end of its log.
         """
+        source = ServiceSource.find(service)
+        place = _Place(
+            source.folder, {"service": source.name, "import_path": source.import_path}, (BENTOML_HEALTH,)
+        )
+        return cls._start(
+            place, model, store, golden, port, startup_timeout, events, workspace, disturb, options
+        )
+
+    @classmethod
+    def from_command(
+        cls,
+        command: str | Sequence[str],
+        *,
+        folder: Path | str = ".",
+        model: str | Sequence[str] = (),
+        store: Path | str | None = None,
+        golden: Path | str | GoldenRows | None = None,
+        port: Port = Port(0),
+        startup_timeout: float = 30.0,
+        events: EventLog | None = None,
+        workspace: Workspace | None = None,
+        disturb: Disturbance = "load",
+        **options: Any,
+    ) -> Deployment:
+        """Start a server of any kind by its command, and return its deployment.
+
+        Its processes are ended together, also those that it has started in turn. It is ready when its
+        readiness route, or else one with a usual name, returns 200. Call `close` at the end, or use the
+        deployment in a ``with`` statement.
+
+        Args:
+            command: command with ``{port}`` in place of the port, such as ``uvicorn app:app --port {port}``;
+                text is split into words as in a shell, but no shell runs it.
+            folder: folder in which it runs.
+            model: see `from_service`.
+            store: see `from_service`.
+            golden: golden rows, or a file with them.
+            port: port to serve on.
+            startup_timeout: seconds until the server must be ready.
+            events: log that receives the events of the server.
+            workspace: folder for the server's files; a new one by default.
+            disturb: see `from_url`. The server belongs to this run, so load is allowed by default.
+            options: as for `from_service`.
+
+        Raises:
+            Tier0Error: the command, a model or an option cannot be used.
+            ServerError: the server did not become ready; the message has the end of its log.
+        """
+        try:
+            words = parse_command(command if isinstance(command, str) else shlex.join(command))
+        except ValueError as problem:
+            raise Tier0Error(f"invalid command {command!r}: {problem}") from problem
+        if not words:
+            raise Tier0Error("the command is empty: pass one such as 'uvicorn app:app --port {port}'")
+        place = _Place(Path(folder).absolute(), {"command": words}, READINESS_ROUTES)
+        return cls._start(
+            place, model, store, golden, port, startup_timeout, events, workspace, disturb, options
+        )
+
+    @classmethod
+    def _start(
+        cls,
+        place: _Place,
+        model: str | Sequence[str],
+        store: Path | str | None,
+        golden: Path | str | GoldenRows | None,
+        port: Port,
+        startup_timeout: float,
+        events: EventLog | None,
+        workspace: Workspace | None,
+        disturb: Disturbance,
+        options: Mapping[str, Any],
+    ) -> Deployment:
+        """Start a server of the user and wait until it is ready; see `from_service`."""
         tags = [model] if isinstance(model, str) else list(model)
         home = Path(store or default_store()).absolute()
         found = [find_entry(tag, home) for tag in tags]
         first = found[0][0] if found else None
         described = cls.from_url(LOOPBACK, golden=golden, model=first, store=home, disturb=disturb, **options)
-        source = ServiceSource.find(service)
-        place = workspace or Workspace.create()
-        own = place if workspace is None else None
+        files = workspace or Workspace.create()
         server = Server(
-            place.folder("s"),
+            files.folder("s"),
             port,
             events or EventLog(),
-            workspace=own,
-            service=source.name,
-            project=source.folder,
-            import_path=source.import_path,
+            workspace=files if workspace is None else None,
+            project=place.folder,
             is_users=True,
+            **place.program,
         )
         try:
             for tag, _ in found:
@@ -216,7 +337,7 @@ class Deployment:
             if not found:
                 server.link_all(home)
             server.launch()
-            server.wait_until_ready(users_probe(server, described), startup_timeout)
+            server.wait_until_ready(users_probe(server, described, place.ready), startup_timeout)
         except BaseException:
             server.stop()
             raise
@@ -248,8 +369,15 @@ def judging_options(settings: Settings) -> dict[str, Any]:
         **{name: value for name, value in options.items() if value},
         "retries": settings.retries,
         "wait": settings.wait,
+        "rate": _share_of(settings.rate, os.environ),
         "waivers": read_waivers(settings.waivers) if settings.waivers else (),
     }
+
+
+def _share_of(rate: float | None, environ: Mapping[str, str]) -> float | None:
+    """Return the part of a rate that this process may use: workers of pytest-xdist share it."""
+    workers = environ.get("PYTEST_XDIST_WORKER_COUNT", "")
+    return rate / int(workers) if rate is not None and workers.isdecimal() and int(workers) else rate
 
 
 def _validate_url(url: str) -> None:
@@ -274,6 +402,13 @@ def _validate_url(url: str) -> None:
         )
     if parts.query or parts.fragment:
         raise Tier0Error(f"invalid service URL {url!r}: remove the query or fragment (the part after ? or #)")
+
+
+def _with_protocol(
+    contract: Contract | Mapping[str, Any] | None, protocol: str
+) -> Contract | Mapping[str, Any]:
+    """Return the declared part of a contract with a protocol; a complete contract needs none."""
+    return contract if isinstance(contract, Contract) else {**(contract or {}), "protocol": protocol}
 
 
 def _require_readable_ca(ca: Path | None) -> None:
@@ -313,7 +448,13 @@ def golden_rows_in(path: Path) -> GoldenRows | None:
     return Entry.read(path).golden_rows() if (path / GOLDEN_FILE).exists() else None
 
 
-def users_probe(server: Server, described: Deployment) -> Probe:
+def suspicions_in(path: Path) -> tuple[str, ...]:
+    """Return what a store entry says about columns that may give the target away."""
+    found = Entry.read(path).metadata.get(SUSPICIONS, ()) if (path / GOLDEN_FILE).exists() else ()
+    return tuple(str(one) for one in found) if isinstance(found, list) else ()
+
+
+def users_probe(server: Server, described: Deployment, usual: Sequence[str] = (BENTOML_HEALTH,)) -> Probe:
     """Return the probe that tells when a user's service is ready: its readiness route returns 200.
 
     It also finds out whether the service has TLS of its own, and changes the server's URL accordingly.
@@ -321,14 +462,16 @@ def users_probe(server: Server, described: Deployment) -> Probe:
     Args:
         server: server of the service.
         described: deployment with the headers and the contract of the service.
+        usual: candidates for the readiness route, if the contract does not name it.
     """
     declared = described.contract.ready if isinstance(described.contract, Contract) else None
     if isinstance(described.contract, Mapping):
         declared = described.contract.get("ready")
 
     def probe(url: str, timeout: float) -> Mapping[str, Any]:
-        routes = [declared] if declared else [BENTOML_HEALTH]
+        routes = [declared] if declared else usual
         ready = _Readiness(url, dict(described.headers), routes, server.note_response)
+        ready.needs_route = bool(declared) or not server.command
         ready.wait(timeout)
         server.url, server.certificate = ready.url, ready.certificate
         return {}
@@ -355,6 +498,7 @@ class _Readiness:
         headers: headers of the requests.
         routes: candidates for the readiness route.
         note: called with the outcome of each request other than 200.
+        needs_route: whether one of the routes must exist; otherwise, a server without any is ready as well.
         certificate: certificate of the server, in PEM; empty without TLS.
         has_schema: whether the schema of the service has been read.
         has_responded: whether there was a response, which says more than that there was no time for the last.
@@ -367,6 +511,7 @@ class _Readiness:
     certificate: str = ""
     has_schema: bool = False
     has_responded: bool = False
+    needs_route: bool = True
 
     def wait(self, timeout: float) -> None:
         """Wait until the readiness route returns 200.
@@ -401,13 +546,17 @@ class _Readiness:
             asyncio.timeout(timeout),
             httpx.AsyncClient(transport=transport, headers=headers, timeout=timeout) as http,
         ):
+            absent = 0
             for route in self.routes:
                 response = await http.get(address(self.url, route))
+                absent += response.status_code in NO_SUCH_ROUTE
                 if response.status_code == httpx.codes.OK:
                     return True
                 self.has_responded = True
                 remedy = f": {HOW_TO_AUTHORIZE}" if response.status_code in UNAUTHORIZED else ""
                 self.note(f"{route} returned {response.status_code}{remedy}")
+            if not self.needs_route:
+                return absent == len(self.routes)
             if response.status_code == httpx.codes.NOT_FOUND and not self.has_schema:
                 await self._find_prefix(http)
         return False
@@ -492,8 +641,10 @@ def golden_probe(model: RegisteredModel, nonce: str, route: str | None = None) -
             mismatch = golden.compare(answer, tolerance=tolerance)
             if mismatch is not None:
                 command = curl(url, golden.take([mismatch.row]))
+                diagnosis = diagnose(golden, answer, tolerance=tolerance)
                 raise PredictionMismatchError(
-                    f"served predictions of {model.tag} at {url} differ from the trained model: {mismatch}\n"
+                    f"served predictions of {model.tag} at {url}: "
+                    f"{diagnosis.in_words(mismatch.describe_row())}\n"
                     f"Reproduce with: {command}",
                     answer,
                 )

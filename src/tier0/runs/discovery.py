@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -17,8 +18,11 @@ from tier0.checks.serving.harness.sender import (
     decode_json,
 )
 from tier0.checks.serving.harness.target import NoPredictionError, RefusedError, Target
+from tier0.checks.serving.health import READINESS, remember_readiness
 from tier0.contract.answers import find_parts
 from tier0.contract.contract import Contract, ContractError, check_declared, how_to_declare
+from tier0.contract.delimited import CONTENT_TYPE
+from tier0.contract.protocols import Page, Server, find_protocol
 from tier0.contract.service_schema import (
     BENTOML_HEALTH,
     EXAMPLE,
@@ -31,16 +35,23 @@ from tier0.contract.service_schema import (
     undescribed,
     why_fields_are_open,
 )
+from tier0.contract.tensors import shape_of
 from tier0.core.fields import InvalidFieldError, read_object
 from tier0.core.outputs import PARTS
+from tier0.core.protocols import PROTOCOLS
 from tier0.core.verdict import CheckFailedError
 from tier0.golden.rows import GoldenRows
 
 NO_ROUTE = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 FORM = {"features", "style", "columns", "max_rows", "names", "fields"}
 """Keys of a contract that declare the body of a request."""
+BENTOML = "bentoml"
 SCHEMA_KEYS = {"routes", "paths"}
 """Keys of /schema.json without which it is not the description of a BentoML service."""
+
+
+class UndescribedError(ContractError):
+    """The service has no schema of BentoML's, but may be described in another way."""
 
 
 async def discover(target: Target, contract: Contract | Mapping[str, Any] | None) -> Target:
@@ -56,24 +67,75 @@ async def discover(target: Target, contract: Contract | Mapping[str, Any] | None
             names what to declare.
     """
     if isinstance(contract, Contract):
+        contract = _fitting(contract, target.rows)
         _require_known_labels(contract, target.rows)
-        return replace(target, contract=contract)
+        found = replace(target, contract=contract)
+        await remember_readiness(found)
+        return found
     declared = check_declared(contract or {})
-    schema = await _schema(target, declared)
+    wanted = declared.pop("protocol", None)
     columns = target.rows.columns if target.rows is not None else ()
-    described = describe(schema, declared, columns)
+    schema, described = await description(target, wanted, declared, columns)
     if described is None:
         found = replace(target, contract=undescribed(declared, is_bentoml=schema is not None))
     else:
         found = replace(target, contract=described.contract)
     found = await _with_prefix(found, schema, declared)
     _require_known_labels(found.contract, target.rows)
+    await remember_readiness(found)
     if found.contract.why_not_asked or target.rows is None:
         return found
     if described is not None and described.required:
         reason = why_fields_are_open(found.contract.route, described.required)
         return replace(found, contract=replace(found.contract, why_not_asked=reason))
     return await _discover_form(found, described, declared)
+
+
+async def description(
+    target: Target, wanted: str | None, declared: Mapping[str, Any], columns: Sequence[str]
+) -> tuple[Any, Described | None]:
+    """Return BentoML's schema of the service, if it has one, and how predictions are requested.
+
+    Args:
+        target: target with connections and golden rows.
+        wanted: the declared protocol; None to find it.
+        declared: declared part of the contract.
+        columns: the model's columns.
+
+    Raises:
+        UnansweredError: the service does not respond.
+        ContractError: the service is not described, and too little is declared.
+    """
+    problem: ContractError | None = None
+    schema = None
+    if wanted in {None, BENTOML}:
+        try:
+            schema = await _schema(target, declared)
+        except UndescribedError as undescribed_:
+            problem = undescribed_
+        if schema is not None or wanted == BENTOML:
+            if problem is not None:
+                raise problem
+            return schema, describe(schema, declared, columns)
+        if problem is None and not needs_description(declared):
+            return None, None
+    server = Server(partial(_fetch, target), declared, columns, model=(target.tag or "").partition(":")[0])
+    described = await find_protocol(server, wanted)
+    if described is None and problem is not None:
+        raise problem
+    return None, described
+
+
+async def _fetch(target: Target, method: str, route: str) -> Page:
+    body, headers = (b"{}", {"Content-Type": "application/json"}) if method == "POST" else (None, None)
+    try:
+        response = await target.sender.send(method, route, body, headers)
+    except (UnansweredError, OversizedError):
+        return Page(0, None)
+    try:
+        return Page(response.status_code, decode_json(response))
+    except ValueError:
+        return Page(response.status_code, response.text)
 
 
 async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
@@ -112,9 +174,10 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
         what = f"is not JSON ({problem})"
     else:  # a route for any path may have responded, which does not matter if the user named the route
         return None if "route" in declared and not SCHEMA_KEYS & document.keys() else document
-    raise ContractError(
-        f"{target.url}/schema.json {what}: the schema is hidden, or this is not a BentoML service, so "
-        f"the format of its requests and responses is not known. {how_to_declare(EXAMPLE)}"
+    raise UndescribedError(
+        f"{target.url}/schema.json {what}: the schema is hidden, or this is not a BentoML service, and no "
+        f"other protocol was recognised ({', '.join(PROTOCOLS[1:])}), so the format of its requests and "
+        f"responses is not known. {how_to_declare(EXAMPLE)}"
     )
 
 
@@ -152,7 +215,7 @@ def _require_known_labels(contract: Contract, golden: GoldenRows | None) -> None
 
 async def _discover_form(target: Target, described: Described | None, declared: Mapping[str, Any]) -> Target:
     """Return the target with the first form whose predictions match the model's, or else can be read."""
-    forms = [None] if described is None else list(described.forms)
+    forms = [None] if described is None else _forms_of(described, target.golden)
     readable: Target | None = None
     failure: CheckFailedError | UnansweredError | None = None
     for form in forms:
@@ -171,6 +234,30 @@ async def _discover_form(target: Target, described: Described | None, declared: 
     return _without_answer(target, failure, declared)
 
 
+def _forms_of(described: Described, golden: GoldenRows) -> list[Form]:
+    """Return the forms to try; a list in the schema can also be a single row that is an array."""
+    forms = list(described.forms)
+    if golden.form == "table":
+        return forms
+    return [*forms, *(form._replace(style="value") for form in forms if form.style == "rows")]
+
+
+def _fitting(contract: Contract, golden: GoldenRows | None) -> Contract:
+    """Return the contract for the form that the golden rows have.
+
+    Raises:
+        ContractError: requests are tensors, which the rows cannot be.
+    """
+    if golden is None or golden.form == "table":
+        return contract
+    if contract.style in {"tensor", "tensors"} and shape_of(golden.inputs) is None:
+        raise ContractError(
+            "the golden rows are objects, or lists of different lengths, which no tensor can have: an "
+            "adapter writes them. " + how_to_declare({"adapter": "module:Class"})
+        )
+    return contract.of_values(are_objects=golden.form == "json")
+
+
 async def _send_golden_rows(target: Target, form: Form | None, declared: Mapping[str, Any]) -> Target:
     """Return the target with the response to the golden rows in its memo.
 
@@ -179,19 +266,26 @@ async def _send_golden_rows(target: Target, form: Form | None, declared: Mapping
     contract = target.contract
     if form is not None:
         max_rows = declared.get("max_rows", form.max_rows)
-        contract = replace(contract, features=form.features, style=form.style, max_rows=max_rows)
-    together = replace(target, contract=contract, memo={})
+        others = {name: value for name, value in form.others.items() if name not in declared}
+        contract = replace(contract, features=form.features, style=form.style, max_rows=max_rows, **others)
+    contract = _fitting(contract, target.rows)
+    together = replace(target, contract=contract, memo=_before_rows(target))
     await _remember(together)
     is_refused = isinstance(together.memo["golden"], RefusedError)
     if not is_refused or contract.one_row or "max_rows" in declared:
         return together
-    one_by_one = replace(together, contract=replace(contract, max_rows=1), memo={})
+    one_by_one = replace(together, contract=replace(contract, max_rows=1), memo=_before_rows(target))
     try:
         await one_by_one.ask_raw(one_by_one.golden.take([0]))
     except (CheckFailedError, UnansweredError):
         return together
     await _remember(one_by_one)
     return one_by_one
+
+
+def _before_rows(target: Target) -> dict[str, Any]:
+    """Return what the memo had before any row was sent."""
+    return {READINESS: target.memo[READINESS]} if READINESS in target.memo else {}
 
 
 async def _remember(target: Target) -> None:
@@ -257,7 +351,7 @@ def _without_answer(
             credentials are missing, or the service refuses the declared body.
     """
     if isinstance(failure, CheckFailedError):
-        _require_usable_route(target.contract.route, failure.evidence)
+        _require_usable_route(target.contract, failure.evidence)
     if isinstance(failure, RefusedError) and FORM & declared.keys():
         keys = ", ".join(sorted(FORM & declared.keys()))
         raise ContractError(
@@ -265,25 +359,28 @@ def _without_answer(
             f"or run `tier0 contract {target.url} --golden FILE` to draft a contract"
         )
     contract = target.contract if target.contract.parts else replace(target.contract, predictions=PARTS[0])
-    return replace(target, contract=contract, memo={} if failure is None else {"golden": failure})
+    outcome = {} if failure is None else {"golden": failure}
+    return replace(target, contract=contract, memo={**_before_rows(target), **outcome})
 
 
-def _require_usable_route(route: str, evidence: Mapping[str, Any]) -> None:
+def _require_usable_route(contract: Contract, evidence: Mapping[str, Any]) -> None:
     """Check that a route that returned no prediction is a route for predictions.
 
     Args:
-        route: route of the service.
+        contract: contract of the service.
         evidence: evidence of the failed request.
 
     Raises:
         ContractError: it is not, or requires credentials.
     """
+    route, method = contract.route, contract.method
     status, content_type = evidence.get("status"), evidence.get("content_type") or ""
     if status in UNAUTHORIZED:
         raise ContractError(f"{route} returned {status}: {HOW_TO_AUTHORIZE}")
     if status in NO_ROUTE:
         raise ContractError(
-            f"{route} returned {status}: there is no such route for POST. Declare the route in the contract"
+            f"{route} returned {status}: there is no such route for {method}. Declare the route, and its "
+            "method, in the contract"
         )
     if status is not None and httpx.codes.is_redirect(status):
         location = f" to {evidence['location']}" if evidence.get("location") else ""
@@ -291,5 +388,5 @@ def _require_usable_route(route: str, evidence: Mapping[str, Any]) -> None:
             f"{route} returned {status}, a redirect{location}, which is not followed. "
             "Declare the final route in the contract"
         )
-    if content_type and "json" not in content_type and "html" not in content_type:
-        raise ContractError(f"{route} responds with {content_type}, but predictions must be JSON")
+    if content_type and not any(known in content_type for known in ("json", "html", CONTENT_TYPE)):
+        raise ContractError(f"{route} responds with {content_type}, but predictions must be JSON or CSV")

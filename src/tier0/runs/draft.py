@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tier0.checks.serving.harness.sender import OversizedError, decode_json
 from tier0.checks.serving.harness.target import Target
 from tier0.contract.contract import SCHEMA, ContractError, as_toml, check_declared
-from tier0.contract.service_schema import Described, describe, example_for, row_properties
+from tier0.contract.service_schema import Described, example_for, row_properties
 from tier0.core import display
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError
-from tier0.runs.discovery import discover
+from tier0.runs.discovery import description, discover
 
 MAX_ROUNDS = 4
 """Rounds of declaring what was recognised in the response, and discovering the rest with it."""
@@ -116,13 +115,11 @@ def _where_rows_go(described: Described | None) -> dict[str, Any]:
 
 
 async def _describe(target: Target, drafted: Draft) -> Described | None:
-    try:
-        response = await target.get("/schema.json")
-        schema = decode_json(response) if response.is_success else None
-    except (OversizedError, ValueError):
-        schema = None
+    declared = dict(drafted.declared)
+    wanted = declared.pop("protocol", None)
     columns = target.rows.columns if target.rows is not None else ()
-    return describe(schema, drafted.declared, columns)
+    _, described = await description(target, wanted, declared, columns)
+    return described
 
 
 def _assume_names(drafted: Draft, described: Described, target: Target) -> bool:
@@ -171,7 +168,9 @@ async def _with_meanings(target: Target, drafted: Draft) -> Target:
 
 def _note_what_was_found(drafted: Draft, found: Target) -> None:
     contract = found.contract
-    names = ["route", "features", "style", "max_rows", "columns", *PARTS]
+    names = ["protocol", "route", "features", "style", "max_rows", "columns", *PARTS]
+    if contract.style in {"tensor", "tensors"}:
+        names.append("tensor" if contract.style == "tensor" else "datatypes")
     known = {name: getattr(contract, name) for name in names if getattr(contract, name) is not None}
     routes = {name: route for name in ROUTES if (route := getattr(contract, name)) is not None}
     if contract.names and "names" not in drafted.assumed:
@@ -206,9 +205,7 @@ def _compare(drafted: Draft, found: Target) -> None:
     if found.undeclared:
         mismatch = "parts of the response are open (see below) and were not compared"
     try:
-        found.require_match(
-            found.parts_of(answers, golden), golden, "served predictions differ from the trained model", []
-        )
+        found.require_match(found.parts_of(answers, golden), golden, "served predictions", [])
     except CheckFailedError as failure:
         mismatch = failure.message
     drafted.matches = mismatch is None

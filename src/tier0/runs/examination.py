@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import re
 import ssl
 import threading
 import time
@@ -19,12 +20,15 @@ from typing import Any, Self
 
 import httpx
 
+from tier0.checks.serving.harness.pace import Pace
 from tier0.checks.serving.harness.sender import Sender, UnansweredError
 from tier0.checks.serving.harness.target import NoPredictionError, OverloadedError, Target
 from tier0.client.transport import ACCEPTED_CODINGS, MAX_RESPONSE_BYTES, BoundedTransport
 from tier0.contract.contract import Contract, ContractError
 from tier0.core.catalogue import LEVELS, Check, Disturbance
 from tier0.core.errors import Tier0Error
+from tier0.core.event_log import EventLog
+from tier0.core.events import CheckDone, TargetDescribed
 from tier0.core.import_object import import_named
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import PARITY, CheckFailedError, CheckResult, Code, NotJudgedError, Verdict
@@ -48,6 +52,8 @@ PROGRESS_INTERVAL = 2.0
 """Seconds of waiting until the first line of progress, and between two of them."""
 STARTING = {httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT}
 """Statuses with which a proxy reports that the service behind it is not available yet."""
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+"""Name of a header that means nothing to a shell."""
 
 
 class Examination:
@@ -62,6 +68,7 @@ class Examination:
         report: called with a line of progress while the service does not respond yet.
         timeout: seconds for all checks, after which the others are reported as not checked; the wait for a
             service that does not respond yet is not included. No limit by default.
+        events: log in which `examine` records its results.
 
     Attributes:
         requests: for each request of the last check, its start on the monotonic clock, and whether it got a
@@ -75,16 +82,18 @@ class Examination:
         deployment: Deployment,
         report: Callable[[str], None] = lambda _: None,
         timeout: float | None = None,
+        events: EventLog | None = None,
     ) -> None:
         self.deployment = deployment
         self.requests: list[list[Any]] = []
         self.retried: dict[str, int] = {}
         self.failure: Tier0Error | None = None
         self._report = report
+        self._events = events
         self._secrets = Secrets(os.environ, dict(deployment.headers))
         self._lock = threading.RLock()
         self._loop: BackgroundLoop | None = None
-        self._http: httpx.AsyncClient | None = None
+        self._clients: list[httpx.AsyncClient] = []
         self._target: Target | None = None
         self._moments: list[list[Any]] = []
         self._counted: Counter[str] = Counter()
@@ -123,9 +132,9 @@ class Examination:
         loop, self._loop, self._target = self._loop, None, None
         if loop is None:
             return
-        if self._http is not None:
+        for http in self._clients:
             with suppress(TimeoutError):
-                loop.run(self._http.aclose(), timeout=CLOSE_TIMEOUT / 2)
+                loop.run(http.aclose(), timeout=CLOSE_TIMEOUT / 4)
         loop.close(timeout=CLOSE_TIMEOUT / 2)
 
     def __enter__(self) -> Self:
@@ -166,8 +175,19 @@ class Examination:
         results = []
         for check in checks:
             results.append(self.ask(check))
+            self._record(check, results[-1])
             tell(results[-1])
-        return Verdict(self._facts(), results)
+        verdict = Verdict(self._facts(), results)
+        if self._events is not None:
+            self._events.emit(TargetDescribed(verdict.target))
+        return verdict
+
+    def _record(self, check: Check, result: CheckResult) -> None:
+        """Record the last result, with its requests."""
+        if self._events is not None:
+            opened = self._events.opened
+            requests = [(moment - opened, answered) for moment, answered in self.requests]
+            self._events.emit(CheckDone.of(result, check.question, requests, self.retried))
 
     def _facts(self) -> dict[str, Any]:
         assert self._target is not None  # noqa: S101 - opened by the first check
@@ -176,10 +196,14 @@ class Examination:
             "url": deployment.url,
             "model": deployment.tag,
             "golden_rows": len(deployment.golden or []),
+            "power": None if deployment.golden is None else deployment.golden.power,
             "route": None if self._target.contract.why_not_asked else self._target.contract.route,
             "disturb": deployment.disturb,
             "waivers": [str(waiver) for waiver in deployment.waivers if waiver.is_active],
             "retried": dict(self._retried),
+            **({} if deployment.rate is None else {"rate": deployment.rate}),
+            **({"suspicions": list(deployment.suspicions)} if deployment.suspicions else {}),
+            **({"origin": deployment.origin} if deployment.origin else {}),
         }
 
     @property
@@ -202,7 +226,7 @@ class Examination:
     async def _draft(self) -> Draft:
         contract = self.deployment.contract
         declared = {} if contract is None or isinstance(contract, Contract) else contract
-        return await draft(await self._reach(None), declared)
+        return await draft(await self.reach(None), declared)
 
     async def _connect_in_time(self, make_client: Callable[[str], Any] | None) -> Target:
         """Return the target.
@@ -220,7 +244,7 @@ class Examination:
             ) from problem
 
     async def _connect(self, make_client: Callable[[str], Any] | None) -> Target:
-        target = await self._reach(make_client)
+        target = await self.reach(make_client)
         try:
             return await discover(target, self.deployment.contract)
         except ContractError as problem:
@@ -228,15 +252,46 @@ class Examination:
                 raise
             return replace(target, contract=Contract(health="/readyz", why_not_asked=str(problem)))
 
-    async def _reach(self, make_client: Callable[[str], Any] | None) -> Target:
-        """Return the target without its contract, as soon as the service responds."""
+    async def reach(self, make_client: Callable[[str], Any] | None = None) -> Target:
+        """Return the target without its contract, as soon as the service responds.
+
+        The caller closes the clients of its sender, unless the examination is closed.
+        """
+        deployment = self.deployment
+        own = "" if deployment.server is None else deployment.server.certificate
+        trust = trust_only(own) if own else _trust_of(deployment)
+        http, fresh = (self._client(trust, kept_open) for kept_open in (CONNECTIONS, 0))
+        self._clients = [http, fresh]
+        pace = None if deployment.rate is None else Pace(deployment.rate)
+        await self._wait(Sender(deployment.url, http, retries=0, pace=pace))
+        return Target(
+            Contract(),
+            Sender(
+                deployment.url,
+                http,
+                deployment.retries,
+                fresh=fresh,
+                planted="" if deployment.server is None else deployment.server.planted,
+                pace=pace,
+            ),
+            deployment.golden,
+            deployment.tag,
+            mask=deployment.mask,
+            same_arithmetic=isinstance(deployment, OwnDeployment),
+            process=deployment.server,
+            make_client=make_client,
+            header_names=tuple(name for name in deployment.headers if _PLAIN_NAME.fullmatch(name)),
+            hide=self._secrets.hide,
+            on_prediction=self._saw_prediction,
+        )
+
+    def _client(self, trust: ssl.SSLContext, kept_open: int) -> httpx.AsyncClient:
+        """Return an HTTP client that keeps up to *kept_open* connections open between requests."""
         deployment = self.deployment
         limits = httpx.Limits(
-            max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0
+            max_connections=CONNECTIONS, max_keepalive_connections=kept_open, keepalive_expiry=4.0
         )
-        own = "" if deployment.server is None else deployment.server.certificate
-        trust = trust_only(own) if own else ssl.create_default_context(cafile=deployment.ca)
-        self._http = httpx.AsyncClient(
+        return httpx.AsyncClient(
             headers={"Accept-Encoding": ACCEPTED_CODINGS, **deployment.headers},
             timeout=REQUEST_TIMEOUT,
             transport=BoundedTransport(
@@ -244,19 +299,6 @@ class Examination:
             ),
             trust_env=False,
             event_hooks=self._hooks(),
-        )
-        await self._wait(Sender(deployment.url, self._http, retries=0))
-        return Target(
-            Contract(),
-            Sender(deployment.url, self._http, deployment.retries),
-            deployment.golden,
-            deployment.tag,
-            mask=deployment.mask,
-            same_arithmetic=isinstance(deployment, OwnDeployment),
-            process=deployment.server,
-            make_client=make_client,
-            hide=self._secrets.hide,
-            on_prediction=self._saw_prediction,
         )
 
     async def _wait(self, sender: Sender) -> None:
@@ -293,8 +335,18 @@ class Examination:
     def _is_late(self) -> bool:
         return time.monotonic() >= self._deadline
 
+    def _timed_out(self, check: Check, waited: float) -> CheckResult:
+        """Return the result of a check that took too long, *waited* seconds of it because of --rate."""
+        if self._is_late():
+            return self._not_reached(check)
+        if waited > CHECK_TIMEOUT / 2:
+            reason = f"not completed within {CHECK_TIMEOUT:g} s with --rate {self.deployment.rate:g}"
+            return CheckResult(check.id, "not_judged", reason, code="rate")
+        return _error_of(check, TimeoutError())
+
     def _not_reached(self, check: Check) -> CheckResult:
-        reason = f"not completed within {self._timeout:g} s, the limit for all checks (--timeout)"
+        slow = f" with --rate {self.deployment.rate:g}" if self.deployment.rate is not None else ""
+        reason = f"not completed within {self._timeout:g} s{slow}, the limit for all checks (--timeout)"
         return CheckResult(check.id, "not_judged", reason, code="timeout")
 
     def _not_checked(self, check: Check, allowed: Disturbance) -> CheckResult | None:
@@ -331,13 +383,17 @@ class Examination:
         tolerance = max((waiver.relative or 0.0 for waiver in tolerances), default=0.0)
         target = replace(self._target, tolerance=tolerance)
         body = getattr(import_module(f"tier0.checks.serving.{check.group}"), check.id.partition(".")[2])
+        pace = target.sender.pace
+        waited = pace.waited if pace is not None else 0.0
         try:
             async with asyncio.timeout(min(CHECK_TIMEOUT, self._time_left() or math.inf)):
                 evidence = await body(target) or {}
             result = CheckResult(check.id, "pass", "; ".join(map(str, tolerances)), evidence)
         except Exception as problem:  # noqa: BLE001 - an error in one check must not end the others
-            is_ended = isinstance(problem, TimeoutError) and self._is_late()
-            result = self._not_reached(check) if is_ended else self._result_of(check, problem)
+            if isinstance(problem, TimeoutError):
+                result = self._timed_out(check, pace.waited - waited if pace is not None else 0.0)
+            else:
+                result = self._result_of(check, problem)
             result = _waived(result, waivers)
             is_unpredicted = isinstance(problem, (NoPredictionError, UnansweredError))
             if is_unpredicted and result.status in {"fail", "error"} and not self._has_predicted:
@@ -363,6 +419,13 @@ class Examination:
                 message, evidence = problem.message, problem.evidence
                 return CheckResult(check.id, "fail", message, evidence, problem.causes, problem.reproduce)
         return _error_of(check, problem)
+
+
+def _trust_of(deployment: Deployment) -> ssl.SSLContext:
+    """Return the certificates to trust; none for plain HTTP, since reading those of the system takes time."""
+    if deployment.ca is None and deployment.url.startswith("http:"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return ssl.create_default_context(cafile=deployment.ca)
 
 
 def _max_response_bytes(golden: GoldenRows | None) -> int:

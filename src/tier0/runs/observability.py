@@ -51,6 +51,8 @@ def _tags(context: RunContext) -> dict[str, str]:
     }
     if context.manifest is not None:
         tags["tier0.may_go"] = str(context.manifest["may_go"]).lower()
+    if context.session.suspicions:
+        tags["tier0.suspicions"] = "; ".join(context.session.suspicions)
     served = _served(context)
     if served is not None:
         tags |= {"tier0.model_tag": served["model_tag"], "tier0.endpoint": served["endpoint"]}
@@ -104,5 +106,6 @@ def _spans(context: RunContext) -> list[StepSpan]:
         if step not in context.results:
             ended = time.time()
         metadata = {"lines": list(result.lines)}
-        spans.append(StepSpan(f"{number} {step}", started, ended, metadata, "; ".join(result.problems)))
+        problems = [*result.suspicions, *result.problems]
+        spans.append(StepSpan(f"{number} {step}", started, ended, metadata, "; ".join(problems)))
     return spans

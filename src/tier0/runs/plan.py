@@ -10,12 +10,12 @@ from typing import Any
 
 from tier0.core.errors import Tier0Error
 from tier0.core.import_object import import_named
-from tier0.core.settings import DATASETS, Settings, merge_settings, rows_for, text_of_variable
-from tier0.pipeline.study import Study, read_study
+from tier0.core.settings import DATASETS, REPORT_FILES, Settings, merge_settings, rows_for, text_of_variable
+from tier0.pipeline.study import OPTIONS, Study, read_study
 from tier0.runs.context import STEPS
 from tier0.runs.session import TRAINS
 
-KEPT_APART = {"study", "metric", "success", "imbalanced", "dask", "report"}
+KEPT_APART = {*OPTIONS, "study", "dask", "history", *REPORT_FILES}
 """Settings that are not among a plan's options: a plan has attributes for them, or they do not affect it."""
 
 
@@ -51,7 +51,7 @@ class Plan:
 def make_plan(
     options: Mapping[str, str | None],
     study: Path | None,
-    scope: Mapping[str, Any],
+    stated_options: Mapping[str, Any],
     steps: str,
     *,
     serve: bool,
@@ -61,7 +61,7 @@ def make_plan(
     Args:
         options: values of settings from the command line, by name; None for options that were not given.
         study: TOML file with the statement of the problem.
-        scope: keys of the study's scope that take precedence over the file.
+        stated_options: values of the settings that a study has, too, which take precedence over the file.
         steps: steps to run, see `parse_steps`.
         serve: whether step 7 registers, serves and verifies the model.
 
@@ -70,12 +70,17 @@ def make_plan(
         StudyError: the study is invalid.
         SettingsError: a setting is invalid.
     """
-    stated = read_study(study, **scope)
+    stated = read_study(study, **stated_options)
     plan = Plan(_fixed_options(options, stated.scope.target), stated, parse_steps(steps), serve)
     pipeline = plan.settings().pipeline
     if pipeline is not None and stated.scope.imbalanced is not None:
         raise RunError(
             "--imbalanced changes the rows to train on, but --pipeline brings its own model: omit one of them"
+        )
+    if (pipeline is not None or plan.settings().dataset in DATASETS) and (field := stated.data.reading):
+        raise RunError(
+            f"{field} in [data] is about the columns of a file, but this run reads none: remove it, or "
+            "name a file with --dataset"
         )
     if pipeline is not None and not callable(import_named("pipeline", pipeline, TRAINS)):
         raise RunError(f"--pipeline {pipeline!r} is not callable: expected {TRAINS}")

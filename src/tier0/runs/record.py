@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -12,11 +13,14 @@ from typing import Any
 
 from tier0.core.display import MAX_TEXT, markdown
 from tier0.core.errors import Tier0Error, UntrustedFileError
+from tier0.core.events import CheckDone
 from tier0.core.fields import check_depth
+from tier0.core.step_catalogue import STEP_CATALOGUE
 from tier0.core.trusted_file import read_trusted, write_private
-from tier0.core.verdict import WORDS, Conclusion, conclude
+from tier0.core.verdict import WORDS, CheckResult, Conclusion, conclude
 from tier0.pipeline.study import Study
-from tier0.runs.context import STATUSES, STEPS, RunContext, StepResult
+from tier0.pipeline.table_content import digest_of
+from tier0.runs.context import RESULT, STATUSES, STEPS, RunContext, StepResult
 from tier0.runs.plan import Plan, RunError, dependents_of
 
 SCHEMA = 3
@@ -25,6 +29,8 @@ STATE = "state.pickle"
 REPORT = "report.md"
 STATE_FIELDS = ("own", "dataset", "is_cohort", "parts", "selection", "trained", "manifest")
 """Attributes of the context that are saved for --resume."""
+NOT_SERVED = "not served: "
+"""Beginning of the problem of a step whose model was accepted, but could not be served."""
 
 
 @dataclass
@@ -38,6 +44,8 @@ class Record:
         verdict: ``pass``, ``fail`` or ``inconclusive``; ``unfinished`` until the run ends.
         problem: reason why the verdict is not ``pass``.
         started: step to its start, as POSIX time in seconds.
+        digest: SHA-256 of the file with the data; empty before it is read, and if there is none.
+        changed_file: the file with the data if it has changed since the run read it; otherwise empty.
     """
 
     folder: Path
@@ -46,11 +54,18 @@ class Record:
     verdict: str = "unfinished"
     problem: str = ""
     started: dict[str, float] = field(default_factory=dict)
+    digest: str = ""
+    changed_file: str = ""
 
     @property
     def passed_steps(self) -> list[str]:
-        """The steps that were run without problems; a resumed run does not repeat them."""
-        return [step for step, (result, _) in self.done.items() if not result.problems]
+        """The steps that were run without problems; a resumed run does not repeat them.
+
+        Steps that read a file which has changed since are not among them.
+        """
+        outdated = ("data", *dependents_of("data")) if self.changed_file else ()
+        passed = [step for step, (result, _) in self.done.items() if not result.problems]
+        return [step for step in passed if step not in outdated]
 
     @property
     def status(self) -> int:
@@ -71,14 +86,17 @@ class Record:
     def conclude(self) -> None:
         """Set verdict and problem from the results of all steps, including those run before --resume."""
         self.verdict = self._conclusion.verdict
-        self.problem = "; ".join(problem for result, _ in self.done.values() for problem in result.problems)
+        reasons = [(*result.suspicions, *result.problems) for result, _ in self.done.values()]
+        self.problem = "; ".join(itertools.chain.from_iterable(reasons))
 
     def require_passed(self, steps: Sequence[str]) -> None:
-        """Check that none of *steps* builds on data or a cohort that failed.
+        """Check that none of *steps* builds on data or a cohort that failed, or on a file that has changed.
 
         Raises:
-            RunError: one does, and the failed step is not among *steps*.
+            RunError: one does, and the failed or outdated step is not among *steps*.
         """
+        if self.changed_file:
+            self._require_first_outdated(steps)
         for step in ("data", "cohort"):
             problems = self.done[step][0].problems if step in self.done else ()
             dependents = [one for one in steps if one in dependents_of(step)]
@@ -89,6 +107,23 @@ class Record:
                     f"step {number} ({step}) failed: {'; '.join(problems)}. "
                     f"Step {dependents[0]!r} depends on it; run it again with --step {numbers}"
                 )
+
+    def _require_first_outdated(self, steps: Sequence[str]) -> None:
+        """Check that *steps* begin with the first of the steps that a changed file outdates.
+
+        Raises:
+            RunError: they begin with a later one.
+        """
+        affected = ("data", *dependents_of("data"))
+        first = next((step for step in affected if step in steps), None)
+        earlier = [step for step in affected[: affected.index(first or "data")] if step in self.done]
+        if earlier:
+            numbers = ",".join(str(STEPS.index(one) + 1) for one in (*earlier, *steps))
+            raise RunError(
+                f"{self.changed_file} has changed since run {self.folder.name!r} read it, so that the "
+                f"results of {', '.join(earlier)} are outdated: run these steps again, too, with --step "
+                f"{numbers}, or start a new run"
+            )
 
     @classmethod
     def create(cls, folder: Path, plan: Plan) -> Record:
@@ -115,10 +150,15 @@ class Record:
 
         Raises:
             RunError: there is no such run, or its record cannot be used, see `read`.
+            Tier0Error: the file with its data cannot be read any more.
         """
         if name in {"", ".."} or Path(name).name != name:
             raise RunError(f"no run named {name!r} in {folder} (run names are the folder names in it)")
-        return cls.read(folder.absolute() / name)
+        record = cls.read(folder.absolute() / name)
+        dataset = record.plan.settings().dataset
+        if record.digest and digest_of(Path(dataset)) != record.digest:
+            record.changed_file = dataset
+        return record
 
     @classmethod
     def read(cls, folder: Path) -> Record:
@@ -164,10 +204,23 @@ class Record:
             lines, problems, status = _texts(entry["lines"]), _texts(entry["problems"]), entry["status"]
             if status not in range(len(STATUSES)):
                 raise ValueError(f"unknown status {status!r}")
-            result = StepResult(dict(entry["facts"]), lines, problems, status)
+            suspicions = _texts(entry.get("suspicions", []))
+            result = StepResult(dict(entry["facts"]), lines, problems, status, suspicions)
             done[step] = (result, float(entry["seconds"]))
             started[step] = float(entry["started"])
-        return cls(folder, plan, done, verdict, problem, started)
+        (digest,) = _texts([content.get("data_sha256", "")])
+        return cls(folder, plan, done, verdict, problem, started, digest)
+
+    def check_of(self, step: str) -> CheckDone:
+        """Return a step that was done as the event of a check, beside those of the served model."""
+        result, seconds = self.done[step]
+        message = "\n".join([*result.suspicions, *result.problems]).removeprefix(NOT_SERVED)
+        if result.status and not message:  # another step has the reason
+            conclusion = next((line for line in result.lines if line.startswith(RESULT)), "")
+            message = conclusion.removeprefix(RESULT)
+        status = STATUSES[result.status]
+        check = CheckResult(f"step.{step}", status, message, {"lines": list(result.lines)}, seconds=seconds)
+        return CheckDone.of(check, STEP_CATALOGUE[step].question)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON types: the content of run.json and of the report of --json."""
@@ -181,6 +234,7 @@ class Record:
             "steps": list(self.plan.steps),
             "imbalanced": self.plan.study.scope.imbalanced,
             "serve": self.plan.serve,
+            "data_sha256": self.digest,
             "done": {
                 step: {
                     "number": STEPS.index(step) + 1,
@@ -189,6 +243,7 @@ class Record:
                     "facts": result.facts,
                     "lines": result.lines,
                     "problems": result.problems,
+                    "suspicions": result.suspicions,
                     "status": result.status,
                 }
                 for step, (result, seconds) in self.done.items()
@@ -283,5 +338,6 @@ def as_markdown(record: Record) -> str:
     for step, (result, _) in record.done.items():
         lines += ["", f"## {STEPS.index(step) + 1} {step}", ""]
         lines += [f"- {markdown(line, MAX_TEXT)}" for line in result.lines]
-        lines += [f"- **{markdown(problem, MAX_TEXT)}**" for problem in result.problems]
+        found = [*result.suspicions, *result.problems]
+        lines += [f"- **{markdown(problem, MAX_TEXT)}**" for problem in found]
     return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tier0.core.display import terminal
@@ -98,7 +98,7 @@ def _require_applied_rules(study: Study, steps: Sequence[str], available: set[st
         raise RunError(
             "the study has criteria for the cohort, but step 3 (cohort) was not requested: add 3 to --step"
         )
-    if study.data.model_fields_set and "data" not in available and has_later_steps:
+    if study.data.has_rules and "data" not in available and has_later_steps:
         raise RunError(
             "the study has rules for the data, but step 2 (data) was not requested: add 2 to --step"
         )
@@ -115,7 +115,7 @@ def run_steps(
     listener: RunListener,
     *,
     hold: Callable[[RunContext], None] | None = None,
-    executor: Executor = itertools.starmap,
+    executor: Executor | None = None,
 ) -> int:
     """Run *steps* and record each; at the end, everything that was started is stopped.
 
@@ -125,7 +125,7 @@ def run_steps(
         listener: callbacks for the progress.
         hold: called if the run passed and a server was started, after the record was written and before the
             server is stopped.
-        executor: runs the fits of steps 4 and 5.
+        executor: runs the fits of steps 4 and 5; None for threads of this process.
 
     Returns:
         The exit status: 0 passed, 1 failed, 2 inconclusive.
@@ -160,7 +160,7 @@ def _run_steps(
     steps: Sequence[str],
     listener: RunListener,
     hold: Callable[[RunContext], None] | None,
-    executor: Executor,
+    executor: Executor | None,
 ) -> int:
     plan, events = record.plan, EventLog(listeners=[listener.event])
     session = Session(plan.settings(), events, executor=executor, failed=True)
@@ -168,7 +168,8 @@ def _run_steps(
     record.verdict, record.problem = "unfinished", ""
     try:
         with _closing(session):
-            record.load(context)
+            if not record.changed_file:
+                record.load(context)
             _start_early(context, steps)
             _run_each(steps, context, record, listener)
             session.failed = bool(record.status)
@@ -204,8 +205,7 @@ def _start_early(context: RunContext, steps: Sequence[str]) -> None:
     """Start the processes whose imports take seconds, so that they import while the model trains."""
     serves = context.serve and "deployment" in steps
     if "training" in steps:
-        store = context.store if serves else context.session.workspace.store
-        context.session.prepare(_new_mlflow_folder(context.folder), store)
+        context.session.prepare(_new_mlflow_folder(context.folder), context.store if serves else None)
     if serves:
         context.server = context.session.launch()
 
@@ -219,10 +219,14 @@ def _new_mlflow_folder(folder: Path) -> Path:
 
 
 def _run_each(steps: Sequence[str], context: RunContext, record: Record, listener: RunListener) -> None:
-    """Run the steps until one has problems; after step 7, step 8 still logs the outcome."""
+    """Run the steps until one has problems; after step 7, step 8 still logs the outcome.
+
+    A suspicion does not end the run: the model is trained and reported, and the run fails in the end.
+    """
     for step, (result, seconds) in record.done.items():
         start = record.started[step]
         context.results[step], context.times[step] = result, (start, start + seconds)
+        context.session.suspicions += tuple(result.suspicions)
     for step in steps:
         result = _run_step(step, context, record, listener)
         if result.problems and step != "deployment":
@@ -241,11 +245,13 @@ def _run_step(step: str, context: RunContext, record: Record, listener: RunListe
     result = _result_of(step, context)
     seconds = time.perf_counter() - clock
     context.results[step], context.times[step] = result, (started, started + seconds)
+    if context.dataset is not None:
+        record.digest, record.changed_file = context.dataset.digest, ""
     if not result.problems:
         try:
             record.save(context)
         except Tier0Error as problem:
-            result = StepResult(result.facts, result.lines, [str(problem)], problem.exit_status)
+            result = replace(result, problems=[str(problem)], status=problem.exit_status)
     done = {**record.done, step: (result, seconds)}
     record.done = {name: done[name] for name in STEPS if name in done}
     record.write()

@@ -18,7 +18,10 @@ from tier0.core.event_log import EventLog
 from tier0.core.events import RegistrationDone, ServerPortTaken
 from tier0.core.settings import Port
 from tier0.runs.deployment import OwnDeployment, golden_probe
-from tier0.serving.entry import DESCRIPTION_FILE, Entry, find_entry
+from tier0.serving.entry import DESCRIPTION_FILE, Entry, find_entry, link_entry
+from tier0.serving.formats.choice import is_mlflow_uri
+from tier0.serving.metadata import origin_in
+from tier0.serving.mlflow_source import MlflowSaver, name_for
 from tier0.serving.processes import is_free, owner_of
 from tier0.serving.registration import EntryWriter, ModelSaver, RegisteredModel, save_models
 from tier0.serving.server import Probe, Server
@@ -111,7 +114,8 @@ class Services:
 
         Args:
             store: BentoML home with the models; it is only read.
-            tags: ``name:version``, ``name:latest`` or ``name``; without any, the latest of every name.
+            tags: ``name:version``, ``name:latest`` or ``name``, or URIs of MLflow models, which are
+                registered in a private store; without any, the latest of every name.
             port: port of the service for named models.
             first_port: port of the first service by kind, see `from_examples`.
             startup_timeout: seconds until each service must be ready.
@@ -122,8 +126,12 @@ class Services:
             RegistrationError: a model does not exist, or was not registered by Tier0.
             Tier0Error: a server did not become ready.
         """
-        services = cls(events or EventLog(), models=registered_by_kind(store, tags))
+        services = cls(events or EventLog())
         with services._close_on_error():
+            if any(map(is_mlflow_uri, tags)):
+                tags = services._register_from_mlflow(store, tags)
+                store = services._workspace.store
+            services.models = registered_by_kind(store, tags)
             for kind in services.models:
                 services._launch(kind, first_port, workers, port=port)
             with ThreadPoolExecutor(len(services.servers)) as threads:
@@ -215,8 +223,28 @@ class Services:
         models = save_models(savers, self._workspace, writer, prove=False, close_after=close_after)
         for example, model in zip(examples, models, strict=True):
             self.models.setdefault(example.kind, []).append(model)
-            done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden))
-            self.events.emit(done, f"registered {model.tag} with {len(model.golden)} golden rows")
+            done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden), power=model.golden.power)
+            self.events.emit(done, f"registered {model.tag} with {model.golden.described}")
+
+    def _register_from_mlflow(self, store: Path, tags: Sequence[str]) -> list[str]:
+        """Register MLflow models in the private store, link the models of *store* there; return all tags."""
+        found: list[str] = []
+        for tag in tags:
+            if is_mlflow_uri(tag):
+                saver = MlflowSaver(tag, name_for(tag), None, None, None, self._workspace)
+                writer = EntryWriter(self._workspace, self._workspace.store)
+                model = save_models([saver], self._workspace, writer, prove=False)[0]
+                done = RegistrationDone(
+                    tag=model.tag, golden_rows=len(model.golden), power=model.golden.power
+                )
+                origin = origin_in(saver.metadata)
+                self.events.emit(done, f"registered {model.tag} from {origin} with {model.golden.described}")
+                found.append(model.tag)
+            else:
+                exact, _ = find_entry(tag, store)
+                link_entry(exact, store, self._workspace.store)
+                found.append(exact)
+        return found
 
     def _announce_and_wait(self, kind: str, timeout: float) -> None:
         """Announce its models to a server, and wait until the golden rows of each of them match."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import starmap
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tier0.core.errors import PredictionMismatchError, Tier0Error
+from tier0.core.errors import PredictionMismatchError, Tier0Error, require_bentoml
 from tier0.core.event_log import EventLog
 from tier0.core.events import (
     DataNoted,
-    DeploymentDescribed,
     DeploymentVerified,
+    LeakSuspected,
     ParityCompared,
     RegistrationDone,
     RunKept,
@@ -30,7 +30,7 @@ from tier0.core.events import (
 from tier0.core.import_object import import_named
 from tier0.core.settings import Settings
 from tier0.core.trusted_file import read_trusted, write_private
-from tier0.runs.deployment import Deployment, OwnDeployment, golden_probe, judging_options
+from tier0.runs.deployment import SUSPICIONS, Deployment, OwnDeployment, golden_probe, judging_options
 from tier0.serving.server import Server
 from tier0.serving.workspace import Workspace, temporary_directory
 
@@ -104,9 +104,10 @@ class Session:
         events: log of the events.
         shared_id: id of the run, whose processes (pytest-xdist) train and register once; None in one process.
         controller: pid of the process that started the others; None in one process.
-        executor: runs the fits of steps 4 and 5.
+        executor: runs the fits of steps 4 and 5; None for threads of this process.
         servers: launched servers.
         deployment: started service of the user.
+        suspicions: sentences about columns that may give the target away.
         failed: whether a test failed.
         interrupted: whether the run was interrupted, so that unfinished work is dropped.
         folder: working folder of the user, to which a relative MLFLOW_TRACKING_URI is relative.
@@ -116,11 +117,12 @@ class Session:
     events: EventLog = field(default_factory=EventLog)
     shared_id: str | None = None
     controller: int | None = None
-    executor: Executor = starmap
+    executor: Executor | None = None
     _workspace: Workspace | None = None
     _shared: Workspace | None = None
     servers: list[Server] = field(default_factory=list)
     deployment: Deployment | None = None
+    suspicions: tuple[str, ...] = ()
     failed: bool = False
     interrupted: bool = False
     folder: Path = field(default_factory=Path.cwd)
@@ -162,6 +164,7 @@ class Session:
 
     def launch(self) -> Server:
         """Start the processes of a server without waiting: they import while the model trains."""
+        require_bentoml("pipeline")
         watch = [os.getpid()]
         if self.controller is not None:  # workers of pytest-xdist outlive their controller by seconds
             watch.append(self.controller)
@@ -181,29 +184,41 @@ class Session:
     def _train(self) -> Trained:
         self.prepare(self.shared.folder("m"), self.store)
         # These imports take seconds, in which the processes above do theirs.
+        from tier0.pipeline.cohort import without_rare_classes  # noqa: PLC0415
         from tier0.pipeline.data import load_dataset, split  # noqa: PLC0415
+        from tier0.pipeline.leaks import find_leaks  # noqa: PLC0415
+        from tier0.pipeline.study import read_study  # noqa: PLC0415
 
         if self.settings.pipeline is not None:
             own = self.call_user_training()
             return self.use_model(own.model, own.dataset)
-        dataset = load_dataset(self.settings)
+        study = read_study(self.settings.study)
+        dataset = load_dataset(self.settings, study.data, study.scope.task)
         for note in dataset.notes:
             self.events.emit(DataNoted(note), f"note: {note}")
+        dataset, rare = without_rare_classes(dataset)
+        if rare is not None:
+            note = f"{rare.removed} rows are left out: {rare.criterion}"
+            self.events.emit(DataNoted(note), f"note: {note}")
+        for leak in find_leaks(dataset, study.data.allow, self.settings.seed):
+            self.suspicions += (str(leak),)
+            self.events.emit(LeakSuspected(leak.column, leak.reason, leak.remedy), f"suspicion: {leak}")
         parts = split(dataset, self.settings.seed)
         return self.fit(dataset, parts, self.select(dataset, parts))
 
-    def prepare(self, tracking: Path, store: Path) -> None:
+    def prepare(self, tracking: Path, store: Path | None) -> None:
         """Start the processes for MLflow and the store entry, which import while the model trains.
 
         Args:
             tracking: folder for MLflow's store, unless ``MLFLOW_TRACKING_URI`` names another store.
-            store: BentoML home for the model.
+            store: BentoML home for the model; None if it will not be registered.
         """
         from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
         from tier0.serving.registration import EntryWriter  # noqa: PLC0415
 
         self._tracking = Tracking(tracking, self.folder)
-        self._writer = EntryWriter(self.workspace, store)
+        if store is not None:
+            self._writer = EntryWriter(self.workspace, store)
         if notes := self._tracking.notes:
             self.events.emit(TrackingNoted(notes=notes), f"note: {'; '.join(notes)}")
 
@@ -216,8 +231,8 @@ class Session:
         if self._tracking is not None:
             self._tracking.require_usable()
 
-    def select(self, dataset: Dataset, parts: Mapping[str, Any]) -> Selection:
-        """Run step 4."""
+    def select(self, dataset: Dataset, parts: Mapping[str, Any], metric: str | None = None) -> Selection:
+        """Run step 4, with *metric* in place of AUC-ROC or R²."""
         from tier0.pipeline.candidates import candidates_for  # noqa: PLC0415
         from tier0.pipeline.selection import select  # noqa: PLC0415
 
@@ -227,15 +242,27 @@ class Session:
             SelectionStart(), f"step 4 selection on {dataset.name}: {', '.join(settings.algorithms)}"
         )
         candidates = candidates_for(dataset, settings.algorithms, settings.seed)
-        return select(dataset, parts["train"], candidates, settings.seed, self.events, self.executor)
+        return select(dataset, parts["train"], candidates, settings.seed, self.events, self.executor, metric)
 
-    def fit(self, dataset: Dataset, parts: Mapping[str, Any], selection: Selection) -> Trained:
-        """Run step 5 with the selected algorithm."""
+    def fit(
+        self, dataset: Dataset, parts: Mapping[str, Any], selection: Selection, metric: str | None = None
+    ) -> Trained:
+        """Run step 5 with the selected algorithm, and with *metric* in place of AUC-ROC or R²."""
         from tier0.pipeline.training import train  # noqa: PLC0415
 
         self._require_tracking()
-        trials, seed = self.settings.hpo_trials, self.settings.seed
-        training = train(dataset, dict(parts), selection.winner, trials, seed, self.events, self.executor)
+        settings = self.settings
+        training = train(
+            dataset,
+            dict(parts),
+            selection.winner,
+            settings.hpo_trials,
+            settings.seed,
+            self.events,
+            self.executor,
+            settings.budget,
+            metric,
+        )
         return self._log(training, selection.scores[0].mean, selection.reason)
 
     def call_user_training(self) -> UserTraining:
@@ -264,18 +291,18 @@ class Session:
 
     def _log(self, training: Training, score: float | None, reason: str) -> Trained:
         from tier0.pipeline.tracking import Tracking  # noqa: PLC0415
-        from tier0.serving.registration import pickle_with_own_code  # noqa: PLC0415
+        from tier0.serving.formats.pickled import pickle_with_own_code  # noqa: PLC0415
 
         if self._tracking is None:
             self._tracking = Tracking(self.shared.folder("m"), self.folder)
         tracking = self._tracking
         is_temporary = not tracking.is_named and tracking.folder.is_relative_to(self.shared.path)
-        logged = tracking.log(training, pickle_with_own_code(training.model))
+        logged = tracking.log(training, pickle_with_own_code(training.model), self.suspicions)
         self._trained = Trained(
             training,
             score,
             reason,
-            saver_of(training),
+            saver_of(training, self.suspicions),
             tracking.uri,
             logged,
             is_kept=self.settings.keep or not is_temporary,
@@ -301,10 +328,8 @@ class Session:
         # response of the server verifies it.
         model = trained.saver(self.workspace, self._writer, prove=self.settings.store is not None)
         self._writer = None
-        done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden))
-        self.events.emit(
-            done, f"step 7 deployment: registered {model.tag} with {len(model.golden)} golden rows"
-        )
+        done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden), power=model.golden.power)
+        self.events.emit(done, f"step 7 deployment: registered {model.tag} with {model.golden.described}")
         return model
 
     def serve(self, server: Server, model: RegisteredModel) -> OwnDeployment:
@@ -346,6 +371,7 @@ class Session:
         settings = self.settings
         options: dict[str, Any] = {
             **judging_options(settings),
+            "protocol": settings.protocol,
             "contract": settings.contract,
             "headers": settings.header,
             "golden": settings.golden,
@@ -355,8 +381,10 @@ class Session:
             store, ca = settings.store, settings.ca
             deployment = Deployment.from_url(settings.url, model=model, store=store, ca=ca, **options)
             return self._emit_described(deployment)
-        self.deployment = Deployment.from_service(
-            settings.service or "",
+        start = partial(Deployment.from_service, settings.service or "")
+        if settings.command:
+            start = partial(Deployment.from_command, settings.command)
+        self.deployment = start(
             model=settings.model,
             store=settings.store,
             port=settings.port,
@@ -368,11 +396,7 @@ class Session:
         return self._emit_described(self.deployment)
 
     def _emit_described(self, deployment: Deployment) -> Deployment:
-        golden_rows = len(deployment.golden or [])
-        described = DeploymentDescribed(
-            url=deployment.url, model=deployment.tag, golden_rows=golden_rows, disturb=deployment.disturb
-        )
-        self.events.emit(described)
+        self.events.emit(deployment.described())
         return deployment
 
     @property
@@ -467,16 +491,18 @@ class Session:
         self.events.emit(done, f"step 5 training: logged to MLflow {address}")
 
 
-def saver_of(training: Training) -> ModelSaver:
+def saver_of(training: Training, suspicions: Sequence[str] = ()) -> ModelSaver:
     """Return a saver for a model, with signature and golden rows, computed in the process that trained it."""
     from tier0.serving.registration import ModelSaver  # noqa: PLC0415
 
     metadata = {
         "algorithm": training.algorithm,
         "dataset": training.dataset,
+        **({"data_sha256": training.digest} if training.digest else {}),
         "target": training.target,
         "metrics": training.metrics,
         "feature_names": training.names,
+        **({SUSPICIONS: list(suspicions)} if suspicions else {}),
     }
     return ModelSaver(
         training.model, f"tier0_{training.dataset}", metadata, training.examples, threshold=training.threshold

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +15,22 @@ from tier0.core.events import TrackingNoted
 from tier0.core.provenance import commit, versions
 from tier0.core.verdict import count_in_words
 from tier0.golden.prediction import estimator_of
-from tier0.pipeline.metrics import MEANINGS
-from tier0.pipeline.selection import CV_FOLDS
 from tier0.pipeline.study import METRICS, Scope
-from tier0.runs.context import RunContext, StepResult
+from tier0.runs.context import RESULT, RunContext, StepResult
 from tier0.runs.observability import observability
 
 if TYPE_CHECKING:
     from tier0.client import BentoMLClient
+    from tier0.pipeline.data import Dataset
+    from tier0.pipeline.leaks import Leak
     from tier0.runs.deployment import OwnDeployment
 
 MAX_SHOWN = 5
 SINGLE_ROW_REQUESTS = 20
 """Number of requests for one row, from which the latency is computed."""
+
+
+SUSPECTED = "not accepted, since columns may give the target away (see step 2)"
 
 
 def scope(context: RunContext) -> StepResult:
@@ -48,14 +51,18 @@ def scope(context: RunContext) -> StepResult:
         f"input: {rows}",
         f"problem: {stated.problem or 'not stated'}",
         f"population: {stated.population or 'not stated'}",
-        (
-            f"success: {criterion or 'no criterion'}; required: at least {stated.minimum_rows} rows, "
-            f"and {stated.minimum_of_each_class} of each class"
-        ),
+        f"success: {criterion or 'no criterion'}; required: {_required(stated)}",
         "checked: metric, success, minimum sizes, rules and criteria are valid and consistent",
         f"result: {consequence}",
     ]
     return StepResult.from_findings(stated.model_dump(), lines)
+
+
+def _required(stated: Scope) -> str:
+    """Return the sizes that the study requires, in words."""
+    rows, of_each_class = stated.minimum_rows, stated.minimum_of_each_class
+    required = "as many rows as can be split" if rows is None else f"at least {rows} rows"
+    return required if of_each_class is None else f"{required}, and {of_each_class} of each class"
 
 
 def _criterion(stated: Scope) -> str | None:
@@ -68,10 +75,13 @@ def _criterion(stated: Scope) -> str | None:
 
 def data(context: RunContext) -> StepResult:
     """Run step 2: the quality of the data."""
+    from tier0.pipeline.leaks import find_leaks  # noqa: PLC0415
+    from tier0.pipeline.profile import lines_of  # noqa: PLC0415
     from tier0.pipeline.quality import assess  # noqa: PLC0415
 
     dataset, rules = context.all_rows(), context.study.data
     quality = assess(dataset, rules)
+    leaks = find_leaks(dataset, rules.allow, context.session.settings.seed)
     worst = max(quality.columns, key=lambda column: column.missing)
     checked = [
         "types",
@@ -79,6 +89,7 @@ def data(context: RunContext) -> StepResult:
         "categories",
         f"missing values (most: {worst.missing:.0%} in {worst.name})",
         f"duplicates ({quality.duplicates:.1%})",
+        f"columns that give the target away ({len(leaks)})",
     ]
     if quality.age_days is not None:
         checked.append(f"age ({quality.age_days} days)")
@@ -86,16 +97,44 @@ def data(context: RunContext) -> StepResult:
         checked.append(f"the study's rules for {len(rules.columns)} columns")
     if rules.pandera:
         checked.append(f"the pandera schema {rules.pandera}")
+    if rules.allow:
+        checked.append(f"allowed to predict the target almost alone: {', '.join(rules.allow)}")
     lines = [
         (
             f"input: {quality.rows} rows, {len(dataset.names)} features, "
             f"target {dataset.target_name} ({dataset.task})"
         ),
+        *(f"  {line}" for line in lines_of(dataset.profile) if dataset.profile),
         f"checked: {', '.join(checked)}",
         *(f"note: {note}" for note in quality.notes),
-        f"result: the data is {'not fit' if quality.problems else 'fit'} for training",
+        *_reproduced_by(context, dataset),
+        f"{RESULT}{_fitness(quality.problems, leaks)}",
     ]
-    return StepResult.from_findings(asdict(quality), lines, quality.problems)
+    context.session.suspicions = tuple(map(str, leaks))
+    facts = {**asdict(quality), "leaks": [asdict(leak) for leak in leaks], "allowed": rules.allow}
+    facts["profile"] = [asdict(column) for column in dataset.profile]
+    return StepResult.from_findings(facts, lines, quality.problems, context.session.suspicions)
+
+
+def _reproduced_by(context: RunContext, dataset: Dataset) -> list[str]:
+    """Write the study that reads the file as it was read, and return a line that names it."""
+    from tier0.pipeline.file_data import study_of  # noqa: PLC0415
+    from tier0.pipeline.study import as_toml  # noqa: PLC0415
+
+    if not dataset.profile:
+        return []
+    path = context.folder / "study.toml"
+    path.write_text(as_toml(study_of(context.study, dataset)), encoding="utf-8")
+    return [f"study: --study {path} reads the file in the same way"]
+
+
+def _fitness(problems: Sequence[str], leaks: Sequence[Leak]) -> str:
+    """Return the result of step 2."""
+    rules = "the rows break the rules" if problems else "the rows keep the rules"
+    if leaks:
+        names = ", ".join(leak.column for leak in leaks)
+        return f"{rules}, but the run will fail: the target may be given away by {names}"
+    return f"the data is {'not fit' if problems else 'fit'} for training"
 
 
 def cohort(context: RunContext) -> StepResult:
@@ -107,15 +146,14 @@ def cohort(context: RunContext) -> StepResult:
     context.dataset, context.parts, context.is_cohort = chosen.dataset, None, True
     lines = [f"input: {len(rows)} rows"]
     lines += [f"{one.left:>8} left after: {one.criterion} (-{one.removed})" for one in chosen.attrition]
-    checked = f"checked: at least {stated.minimum_rows} rows"
+    lines += [f"note: {note}" for note in chosen.notes]
     if not chosen.attrition:
         lines.append("no criteria: all rows are in the cohort")
     if chosen.classes:
         counts = ", ".join(f"{label}: {count}" for label, count in chosen.classes.items())
         lines.append(f"classes: {counts}")
-        checked += f", and {stated.minimum_of_each_class} of each class"
     verdict = "too few" if chosen.problems else "enough"
-    lines += [checked, f"result: {len(chosen.dataset)} rows, {verdict} to train on"]
+    lines += [f"checked: {_required(stated)}", f"result: {len(chosen.dataset)} rows, {verdict} to train on"]
     facts = {
         "rows": len(chosen.dataset),
         "attrition": [asdict(one) for one in chosen.attrition],
@@ -126,6 +164,8 @@ def cohort(context: RunContext) -> StepResult:
 
 def selection(context: RunContext) -> StepResult:
     """Run step 4: the algorithm."""
+    from tier0.pipeline.selection import LEADING  # noqa: PLC0415
+
     parts = context.split()
     if context.own is not None:
         algorithm = type(estimator_of(context.own.model)).__name__
@@ -134,7 +174,9 @@ def selection(context: RunContext) -> StepResult:
             {"selected_algorithm": algorithm, "selection_score": None, "reason": reason},
             [f"result: {algorithm}: {reason}"],
         )
-    chosen = context.selection = context.session.select(context.data(), parts)
+    chosen = context.selection = context.session.select(
+        context.data(), parts, context.study.scope.selection_metric
+    )
     rows = len(parts["train"])
     facts = {
         "selected_algorithm": chosen.winner.estimator,
@@ -146,6 +188,7 @@ def selection(context: RunContext) -> StepResult:
                 "algorithm": score.candidate.estimator,
                 "mean": score.mean,
                 "spread": score.spread,
+                "folds": score.folds,
                 "seconds": score.seconds,
             }
             for score in chosen.scores
@@ -154,11 +197,16 @@ def selection(context: RunContext) -> StepResult:
     }
     sample = f"{chosen.rows:,} of the {rows:,}" if chosen.drawn else f"{rows:,}"
     drawn = f", {chosen.drawn}" if chosen.drawn else ""
+    folds = f"the same {chosen.folds} folds"
+    if chosen.scores[-1].folds < chosen.scores[0].folds:
+        folds += f", for the {LEADING} algorithms that are the best on one of them"
+    if context.data().dates is not None:
+        folds += ", each newer than the rows before it, on which the algorithms are fitted"
     lines = [
         f"input: {sample} rows of the training part{drawn}",
-        f"checked: mean {chosen.metric} of each algorithm on the held-out rows of the same {CV_FOLDS} folds",
+        f"checked: mean {chosen.metric} of each algorithm on the held-out rows of {folds}",
         *(
-            f"{score.candidate.estimator:30} {score.mean:.3f} ± {score.spread:.3f}   {score.seconds:.1f} s"
+            f"{score.candidate.estimator:30} {score.measured:18} {score.seconds:.1f} s"
             for score in chosen.scores
         ),
         f"result: {chosen.winner.estimator} is selected: {chosen.reason}",
@@ -168,20 +216,27 @@ def selection(context: RunContext) -> StepResult:
 
 def training(context: RunContext) -> StepResult:
     """Run step 5: the trained model."""
+    from tier0.pipeline.evaluation import detail_lines, metric_lines, uncertainty_note  # noqa: PLC0415
+    from tier0.pipeline.training import notes_of  # noqa: PLC0415
+
     dataset, parts = context.data(), context.split()
     if context.own is not None:
         trained = context.session.use_model(context.own.model, dataset)
         method = f"trained by {context.session.settings.pipeline}, and measured on the rows that it held out"
     elif context.selection is not None:
-        trained = context.session.fit(dataset, parts, context.selection)
+        stated = context.study.scope
+        trained = context.session.fit(dataset, parts, context.selection, stated.selection_metric)
+        searched, fitted = trained.training.search_rows, trained.training.rows["train"]
+        on = f" of models fitted on {searched:,} of {fitted:,} rows" if searched < fitted else ""
         method = (
-            f"hyperparameters chosen on the validation part (trials: {trained.training.trials}); "
+            f"hyperparameters{on} chosen on the validation part (trials: {trained.training.trials}); "
             "refitted on training and validation part, and measured on the test part"
         )
     else:
         raise Tier0Error("step 'training' needs a selected algorithm: run step 4 (selection) first")
     context.trained = trained
     model = trained.training
+    evaluation = model.evaluation
     facts = {
         "algorithm": model.algorithm,
         "parameters": model.parameters,
@@ -191,6 +246,8 @@ def training(context: RunContext) -> StepResult:
         "threshold": model.threshold,
         "metrics": model.metrics,
         "spread": model.spread,
+        "evaluation": evaluation.details(),
+        "peers": [asdict(peer) for peer in model.peers],
         "seed": model.seed,
         "training_run_id": trained.run_id,
         "model_uri": trained.model_uri,
@@ -199,14 +256,17 @@ def training(context: RunContext) -> StepResult:
     total = sum(model.rows.values())
     shares = ", ".join(f"{part} {count} ({count / total:.0%})" for part, count in model.rows.items())
     lines = [f"input: {model.algorithm}; rows: {shares}", f"checked: {method}"]
-    lines += [
-        f"{name:20} {value:9.3f} ± {model.spread[name]:<8.3f} {MEANINGS[name]}"
-        for name, value in model.metrics.items()
-    ]
+    lines += [*metric_lines(evaluation), uncertainty_note(evaluation), *detail_lines(evaluation)]
     if model.threshold is not None:
         lines.append(f"decision threshold {model.threshold:.3f}, chosen on the validation part")
     lines += [
-        "result: the model beats the baseline; ± is how much a number varies between samples of rows",
+        f"beside it: {peer.role} {peer.algorithm}, fitted on {peer.rows:,} rows: "
+        + ", ".join(f"{name} {value:.3f}" for name, value in peer.metrics.items())
+        for peer in model.peers
+    ]
+    lines += [f"note: {note}" for note in notes_of(model)]
+    lines += [
+        f"result: {model.note or f'the model beats chance: {evaluation.chance}'}",
         f"logged to MLflow as {trained.model_uri} in {trained.tracking_uri}",
     ]
     if noted := context.session.events.last(TrackingNoted):
@@ -233,11 +293,8 @@ def features(context: RunContext) -> StepResult:
         lines.append(f"{one.feature:30} {one.mean:6.3f} ± {one.spread:.3f}{shap}")
     if (left := len(analysis.importances) - MAX_SHOWN) > 0:
         lines.append(f"and {left} less important features")
-    lines += [f"warning: {warning}" for warning in analysis.warnings]
-    leakage = "" if analysis.warnings else "; no single feature predicts the target almost perfectly"
-    lines.append(
-        f"result: {shown[0].feature} is the most important feature; drops within ± are noise{leakage}"
-    )
+    lines += [f"warning: {suspicion}" for suspicion in context.session.suspicions]
+    lines.append(f"result: {shown[0].feature} is the most important feature; drops within ± are noise")
     return StepResult.from_findings(asdict(analysis), lines)
 
 
@@ -247,7 +304,8 @@ def deployment(context: RunContext) -> StepResult:
     The manifest is written even if the model cannot be served.
     """
     manifest = context.manifest = _manifest(context)
-    stated, rejected = context.study.scope, manifest["why_not"]
+    stated, suspicions = context.study.scope, context.session.suspicions
+    rejected = [reason for reason in manifest["why_not"] if reason not in suspicions]
     checked = [] if stated.success is None else [f"{stated.metric} against {stated.success:g}"]
     if context.serve:
         checked.append("the served model against the trained model")
@@ -257,6 +315,8 @@ def deployment(context: RunContext) -> StepResult:
     ]
     result = StepResult.from_findings(manifest, lines, rejected)
     conclusion = "rejected: success criterion not met" if rejected else "accepted"
+    if suspicions and not rejected:
+        conclusion, result = SUSPECTED, replace(result, status=1)
     try:
         if context.serve and rejected:
             manifest["served"] = {"status": "not served", "why": conclusion}
@@ -271,7 +331,7 @@ def deployment(context: RunContext) -> StepResult:
     finally:
         path = context.folder / "manifest.json"
         path.write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
-        lines += [f"result: {conclusion}", f"manifest: {path}"]
+        lines += [f"{RESULT}{conclusion}", f"manifest: {path}"]
     return result
 
 
@@ -279,14 +339,15 @@ def _manifest(context: RunContext) -> dict[str, Any]:
     trained, stated = context.require_trained("deployment"), context.study.scope
     model = trained.training
     reached = stated.reached(model.metrics)
-    why_not = []
+    why_not = list(context.session.suspicions)
     if reached is False:
         measured = model.metrics[stated.metric or ""]
-        why_not = [f"{stated.metric} is {measured:.3f}, but the success criterion is {stated.success:g}"]
+        why_not.append(f"{stated.metric} is {measured:.3f}, but the success criterion is {stated.success:g}")
     return {
         "schema": 1,
         "name": f"tier0_{model.dataset}",
         "algorithm": model.algorithm,
+        "data_sha256": model.digest or None,
         "training_run_id": trained.run_id,
         "model_uri": trained.model_uri,
         "metrics": model.metrics,
@@ -310,7 +371,7 @@ def _serve(context: RunContext) -> dict[str, Any]:
         context.server = session.launch()
     model = session.register(trained, context.store)
     serving = session.serve(context.server, model)
-    verdict = check_serving(serving, disturb="none")
+    verdict = check_serving(serving, disturb="none", events=session.events)
     measured = with_client(serving.url, partial(_use_as_applications_do, serving))
     return {
         "status": "serving",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from tier0.core.catalogue import CATALOGUE, Disturbance, select_checks
+from tier0.core.event_log import EventLog
 from tier0.core.verdict import CheckResult, Verdict
 from tier0.runs.deployment import Deployment
 from tier0.runs.examination import Examination
@@ -22,6 +23,7 @@ def check_serving(
     tell: Callable[[CheckResult], None] | None = None,
     report: Callable[[str], None] = lambda _: None,
     timeout: float | None = None,
+    events: EventLog | None = None,
 ) -> Verdict:
     """Run every check on a deployment, as scikit-learn's `check_estimator` does on an estimator.
 
@@ -35,6 +37,7 @@ def check_serving(
         report: called with a line of progress while the service does not respond yet.
         timeout: seconds for all checks, after which the others are reported as not checked, and the verdict
             is inconclusive unless a check failed; no limit by default.
+        events: log in which the deployment and each result are recorded, for a report.
 
     Raises:
         Tier0Error: nothing responds, the contract is not clear, or a group or check is unknown.
@@ -46,7 +49,9 @@ def check_serving(
         disturb=disturb or deployment.disturb,
         without_golden=without_golden or deployment.without_golden,
     )
-    with Examination(deployment, report, timeout) as examination:
+    if events is not None:
+        events.emit(deployment.described())
+    with Examination(deployment, report, timeout, events) as examination:
         verdict = examination.examine(checks, tell or (lambda _: None))
     if on_fail == "raise":
         verdict.raise_for_status()

@@ -1,16 +1,15 @@
 """Entries of a BentoML store: a model with the files that Tier0 adds to it.
 
-An entry contains ``saved_model.pkl`` (the name that `bentoml.sklearn.load_model` reads), ``tier0.json``
-(signature, library versions, digest, metadata) and ``golden_rows.json``.
+An entry contains the model's file in the format of its framework, such as ``saved_model.pkl`` (the name that
+`bentoml.sklearn.load_model` reads), ``tier0.json`` (signature, library versions, digest, metadata) and
+``golden_rows.json``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,8 +20,8 @@ from tier0.core.fields import read_object, read_text
 from tier0.core.trusted_file import open_trusted
 from tier0.golden.rows import GoldenRows
 from tier0.golden.signature import Signature
+from tier0.serving.formats.choice import PICKLE, format_named, is_mlflow_uri
 
-MODEL_FILE = "saved_model.pkl"
 DESCRIPTION_FILE = "tier0.json"
 GOLDEN_FILE = "golden_rows.json"
 MAX_POINTER_BYTES = 4096
@@ -36,10 +35,12 @@ class Entry:
     Attributes:
         path: the entry's folder within the store.
         signature: the model's inputs and outputs.
-        framework: ``sklearn``, ``xgboost``, ``lightgbm`` or another package that its estimator comes from.
+        framework: ``sklearn``, ``xgboost``, ``torch`` or another package that its estimator comes from.
         versions: package name to the version that the model was trained with.
         sha256: digest of the model file, hexadecimal.
-        metadata: the user's metadata.
+        metadata: the user's metadata, and under ``mlflow`` where an MLflow model comes from.
+        format: format of the model file, see `tier0.serving.formats`.
+        options: what the format needs to load the file, as JSON types.
     """
 
     path: Path
@@ -48,6 +49,13 @@ class Entry:
     versions: Mapping[str, str]
     sha256: str
     metadata: Mapping[str, Any]
+    format: str = PICKLE
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model_file(self) -> Path:
+        """The file of the model."""
+        return self.path / format_named(self.format).FILE
 
     @classmethod
     def read(cls, path: Path) -> Entry:
@@ -71,6 +79,8 @@ class Entry:
             read_text(entry.framework, "framework")
             read_text(entry.sha256, "sha256")
             read_object(entry.metadata, "metadata")
+            read_text(entry.format, "format")
+            read_object(entry.options, "options")
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as problem:
             raise RegistrationError(
                 f"{path / DESCRIPTION_FILE} is damaged ({problem!r}). Register the model again"
@@ -91,7 +101,7 @@ class Entry:
             UntrustedFileError: other users can have written the file.
         """
         models = self.path.resolve().parents[1]  # models/NAME/VERSION in a store; entries may be linked to
-        return open_trusted(self.path / MODEL_FILE, owners=(0, models.stat().st_uid), writable_by_group=True)
+        return open_trusted(self.model_file, owners=(0, models.stat().st_uid), writable_by_group=True)
 
     def load_model(self) -> Any:
         """Load the model, after a check of its file's writers and digest, and of the installed versions.
@@ -105,7 +115,7 @@ class Entry:
             content = file.read()
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise RegistrationError(
-                f"{self.path / MODEL_FILE} was changed after it was registered: its SHA-256 differs. "
+                f"{self.model_file} was changed after it was registered: its SHA-256 differs. "
                 "Register the model again."
             )
         for package, version in self.versions.items():
@@ -115,10 +125,7 @@ class Entry:
                     f"the model was trained with {package} {version}, but {installed} is installed. Serve it "
                     f"with {package}=={version}, or train and register it again."
                 )
-        with warnings.catch_warnings():
-            # scikit-learn's InconsistentVersionWarning
-            warnings.filterwarnings("error", message=".*unpickle estimator.*")
-            return pickle.loads(content)  # noqa: S301 - its writers were checked  # nosec B301
+        return format_named(self.format).load(content, self.options)
 
 
 def describe(
@@ -127,14 +134,18 @@ def describe(
     versions: Mapping[str, str],
     sha256: str,
     metadata: Mapping[str, Any],
+    format_: str = PICKLE,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``tier0.json``, as JSON types."""
+    of_format = {} if format_ == PICKLE else {"format": format_, "options": dict(options or {})}
     return {
         "signature": signature.as_dict(),
         "framework": framework,
         "versions": dict(versions),
         "sha256": sha256,
         "metadata": dict(metadata),
+        **of_format,
     }
 
 
@@ -180,6 +191,11 @@ def find_entry(tag: str, home: Path) -> tuple[str, Path]:
     Raises:
         RegistrationError: there is no such model; the message lists the available ones.
     """
+    if is_mlflow_uri(tag):
+        raise RegistrationError(
+            f"{tag} is the URI of an MLflow model, which is not in {home}: register it first, with "
+            "tier0.register_model_for_serving, and use the tag that this returns"
+        )
     name, _, version = tag.partition(":")
     folder = home / "models" / name
     if version in {"", "latest"}:

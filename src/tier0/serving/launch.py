@@ -1,4 +1,4 @@
-"""One launch of `bentoml serve`: its processes, its listening port, and signs of a failed start."""
+"""One launch of a server: its processes, its listening port, and signs of a failed start."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ TRACEBACK_SETTLES = 0.3
 
 @dataclass
 class Launch:
-    """The processes of one `bentoml serve`.
+    """The processes of one `bentoml serve`, or of the command of another server.
 
     Attributes:
         guard: their guard, the parent of the supervisor.
         log: the file that they print to.
-        port: the port that BentoML was started with; 0 for any free one.
+        port: the port that it was started with; 0 for any free one, which only BentoML finds by itself.
         traceback_is_fatal: whether a traceback in the log means that the service cannot become ready.
+        name: the command, for messages.
+        is_bentoml: whether it is a `bentoml serve`; of any other command, the processes that listen on the
+            port are the workers, except the first one if there are several.
         workers: pids of the workers that `find_problem` has seen.
         is_ready: whether the server has become ready.
         started: time of the launch, as `time.monotonic`.
@@ -41,6 +44,8 @@ class Launch:
     log: ServerLog
     port: int
     traceback_is_fatal: bool
+    name: str = "bentoml serve"
+    is_bentoml: bool = True
     workers: list[int] = field(default_factory=list)
     is_ready: bool = False
     started: float = field(default_factory=time.monotonic)
@@ -62,6 +67,9 @@ class Launch:
         are the processes below the supervisor that listen. One with the supervisor's own command does not
         count: it has been forked, still has all sockets of the supervisor, and runs another program soon.
         """
+        if not self.is_bentoml:
+            listening = [pid for pid in self.pids if self.port in _listening_ports(pid)]
+            return listening[1:] or listening
         commands = {pid: _command_of(pid) for pid in self.pids}
         supervisor = next(iter(commands.values()), [])
         return [pid for pid, command in commands.items() if WORKER_MODULE in command] or [
@@ -74,7 +82,7 @@ class Launch:
         """Return why the server cannot become ready any more, by its processes and its log, or None."""
         status = self.guard.poll()
         if status is not None:
-            return f"bentoml serve exited with status {status}"
+            return f"{self.name} exited with status {status}"
         current = self.worker_pids
         missing = [pid for pid in self.workers if pid not in current]
         # A walk through /proc may miss a living process.
@@ -89,7 +97,7 @@ class Launch:
 
     def lost_port(self) -> bool:
         """Return True if another process took the requested port before BentoML could."""
-        return bool(self.port) and PORT_IN_USE in self.log.read()
+        return bool(self.port) and PORT_IN_USE.casefold() in self.log.read().casefold()
 
     def find_url(self) -> str | None:
         """Return the service's URL, from the worker's listening port; None if it does not listen yet.

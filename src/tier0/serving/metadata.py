@@ -9,6 +9,8 @@ from typing import Any
 
 from tier0.core.errors import RegistrationError
 
+PROVENANCE = "mlflow"
+"""Key of an entry's metadata: URI, version, alias and run id of its MLflow model, and the store of MLflow."""
 MAX_DEPTH = 50
 MAX_INTEGER, MIN_INTEGER = 2**64 - 1, -(2**63)
 """Limits of the integers that the service can write."""
@@ -75,3 +77,16 @@ def _contains_none(value: Any) -> bool:
     if isinstance(value, (dict, list)):
         return any(map(_contains_none, value.values() if isinstance(value, dict) else value))
     return value is None
+
+
+def origin_in(metadata: Mapping[str, Any]) -> str:
+    """Return where the MLflow model of an entry comes from, in words; empty for other models."""
+    origin = metadata.get(PROVENANCE)
+    if not isinstance(origin, Mapping) or "uri" not in origin:
+        return ""
+    details = [
+        f"{label} {origin[key]}"
+        for key, label in (("version", "version"), ("alias", "alias"), ("run_id", "run"))
+        if origin.get(key)
+    ]
+    return f"{origin['uri']} ({', '.join(details)})" if details else str(origin["uri"])

@@ -13,6 +13,7 @@ import bentoml
 import orjson
 
 from tier0.core.errors import InvalidRowError
+from tier0.golden.forms import IN_WORDS
 from tier0.golden.prediction import Output, compute_output, labels_follow, use_one_thread
 from tier0.golden.signature import MAX_EXACT_INTEGER
 from tier0.serving.entry import Entry
@@ -45,7 +46,7 @@ class Predictor:
             InvalidRowError: the request is invalid; with the field, the problem and the remedy.
         """
         payload = _parse(body)
-        return self.entry.signature.parse(payload["features"], payload.get("columns"))
+        return self.entry.signature.parse_request(payload["features"], payload.get("columns"))
 
     def predict(self, rows: list[list[Any]]) -> Output:
         """Call the model with validated rows."""
@@ -57,10 +58,15 @@ class Predictor:
         """Return the value because of which the model rejected validated rows, or None.
 
         Trees of scikit-learn reject numbers that do not fit into 32 bits, also after they were scaled, and
-        some encoders reject texts that they do not know; other models accept them.
+        some encoders reject texts that they do not know; other models accept them. Which JSON values a model
+        takes is known to the model alone.
         """
-        if not isinstance(problem, (ValueError, ArithmeticError, LookupError)):
+        of_values = {"json": (TypeError, AttributeError)}.get(self.entry.signature.form, ())
+        if not isinstance(problem, (ValueError, ArithmeticError, LookupError, *of_values)):
             return None
+        if self.entry.signature.form == "json":
+            message = f"is rejected by the model: {type(problem).__name__}"
+            return InvalidRowError("features", message, "Send values in the form of the examples")
         said = str(problem)
         is_overflow = isinstance(problem, ArithmeticError) or "infinity" in said
         limit = MAX_EXACT_INTEGER if is_overflow else MAX_FLOAT32
@@ -97,7 +103,9 @@ class Predictor:
             "request": {
                 "features": "a list of rows or of records",
                 "columns": "column names of the rows (optional)",
-            },
+            }
+            if entry.signature.form == "table"
+            else {"features": f"a list of {IN_WORDS[entry.signature.form]}"},
             "metadata": dict(entry.metadata),
         }
 
@@ -129,7 +137,7 @@ def _labels_follow(model: Any, entry: Entry) -> bool:
 
 def _parse(body: bytes) -> dict[str, Any]:
     if not body:
-        raise InvalidRowError("body", "is empty", 'Send {"features": [[…]]}', status=400)
+        raise InvalidRowError("body", "is empty", 'Send {"features": […]}', status=400)
     try:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -140,13 +148,13 @@ def _parse(body: bytes) -> dict[str, Any]:
     if isinstance(payload, list) and payload and isinstance(payload[0], dict):
         payload = {"features": payload}  # a bare list of records names its columns
     if not isinstance(payload, dict):
-        raise InvalidRowError("body", "is not a JSON object", 'Send {"features": [[…]]}')
+        raise InvalidRowError("body", "is not a JSON object", 'Send {"features": […]}')
     unknown = sorted(set(payload) - {"features", "columns"})
     if unknown:
         remedy = "The fields are features and, optionally, columns"
         raise InvalidRowError(unknown[0], "is not a field of this request", remedy)
     if "features" not in payload:
-        raise InvalidRowError("features", "is missing", 'Send {"features": [[…]]}')
+        raise InvalidRowError("features", "is missing", 'Send {"features": […]}')
     return payload
 
 
@@ -196,5 +204,5 @@ def _parse_leniently(body: bytes) -> Any:
         json.dumps(payload, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as problem:
         message = f"is not valid JSON: {problem}"
-        raise InvalidRowError("body", message, 'Send {"features": [[…]]}', status=400) from None
+        raise InvalidRowError("body", message, 'Send {"features": […]}', status=400) from None
     return payload

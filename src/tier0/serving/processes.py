@@ -118,6 +118,13 @@ def choose_port(port: Port) -> int:
     return next((number for number in range(port.number + 1, 65536) if is_free(number)), 0)
 
 
+def find_free_port() -> int:
+    """Return a port of 127.0.0.1 that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def port_in_use(number: int) -> PortInUseError:
     """Return the error for a port that another process listens on."""
     owner = owner_of(number) or "a process that has ended meanwhile"

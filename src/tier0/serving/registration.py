@@ -6,17 +6,12 @@ import asyncio
 import atexit
 import hashlib
 import json
-import pickletools
 import re
 import sys
-import threading
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
-
-import cloudpickle
+from typing import Any, Protocol
 
 from tier0.core.errors import ModelChangedError, RegistrationError, Tier0Error
 from tier0.core.own_code import is_own_code
@@ -25,12 +20,10 @@ from tier0.golden.capture import infer_signature, make_golden_rows
 from tier0.golden.prediction import package_of
 from tier0.golden.rows import GoldenRows
 from tier0.golden.signature import Signature
-from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, describe
+from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, describe
+from tier0.serving.formats.choice import CATBOOST, PICKLE, TORCH, format_named, format_of, is_mlflow_uri
 from tier0.serving.metadata import as_json_types
 from tier0.serving.workspace import Workspace
-
-_REGISTRY_LOCK = threading.Lock()
-"""The modules that cloudpickle pickles by value are global: two registrations at once would mix theirs."""
 
 
 @dataclass(frozen=True)
@@ -62,38 +55,57 @@ async def register_model_for_serving(
     model_name: str,
     metadata: Mapping[str, Any] | None = None,
     *,
-    examples: Any,
+    examples: Any = None,
     preprocessor: Any = None,
     framework: str | None = None,
     threshold: float | None = None,
     store: Path | str | None = None,
+    build: Callable[[], Any] | None = None,
 ) -> RegisteredModel:
     """Save a fitted model so that `tier0.serving.service` can serve it, and verify it in a fresh interpreter.
 
     Args:
-        model: a fitted estimator with scikit-learn's interface: ``predict`` and, optionally,
-            ``predict_proba``.
+        model: a fitted estimator with scikit-learn's interface (``predict`` and, optionally,
+            ``predict_proba``), a CatBoost model, a Booster of XGBoost or LightGBM, an ONNX model (its path, a
+            ModelProto or a session), a PyTorch module in evaluation mode, or the URI of an MLflow model, such
+            as ``models:/churn@champion``, ``models:/churn/3`` or ``runs:/<id>/model``.
         model_name: lower-case letters, digits, ``_``, ``-`` and ``.``.
         metadata: JSON types, None included, stored with the model. ``feature_names`` names the columns of
             *examples* if they are an array.
-        examples: a DataFrame, array or sparse matrix of shape (rows, features), in the form that *model* (or
-            *preprocessor*) accepts, or a list of rows or records. They become the golden rows and are
-            stored with the model: pass few rows, and none that must not be stored.
+        examples: rows in the form that *model* (or *preprocessor*) accepts: a DataFrame, array or sparse
+            matrix of shape (rows, features), a list of rows or records, texts, arrays of any shape such as
+            images, or a list of JSON values. They become the golden rows and are stored with the model: pass
+            few rows, and none that must not be stored. An MLflow model that was logged with an input example
+            needs none.
         preprocessor: a fitted transformer applied before the model; both are saved as one pipeline.
         framework: package that the estimator comes from; detected by default.
         threshold: for two classes, the minimum probability at which the second class is predicted.
         store: BentoML home to save in. By default a private one, which is deleted when this process ends.
+        build: for a PyTorch module whose class needs arguments: an importable class or function, or a
+            ``functools.partial`` of one, that returns the module without its weights.
 
     Raises:
         RegistrationError: the model cannot be registered, or differs after loading; nothing is left in the
             store.
+        MissingDependencyError: the framework of the model is not installed; the message names the extra.
     """
-    saver = ModelSaver(model, model_name, metadata, examples, preprocessor, framework, threshold)
+    is_uri = is_mlflow_uri(model)
+    if is_uri and any(given is not None for given in (preprocessor, framework, build)):
+        raise RegistrationError(
+            f"preprocessor, framework and build cannot be used for {model}: an MLflow model contains all of "
+            "its steps; omit them"
+        )
+    saver: Saver | None = None
+    if not is_uri:
+        saver = ModelSaver(model, model_name, metadata, examples, preprocessor, framework, threshold, build)
     workspace = Workspace.create()
 
     def save() -> RegisteredModel:
+        from tier0.serving.mlflow_source import MlflowSaver  # noqa: PLC0415 - for URIs only
+
+        one = saver or MlflowSaver(model, model_name, metadata, examples, threshold, workspace)
         writer = EntryWriter(workspace, Path(store or workspace.store).absolute())
-        return saver(workspace, writer, prove=True)
+        return save_models([one], workspace, writer, prove=True)[0]
 
     try:
         return await asyncio.to_thread(save)
@@ -102,6 +114,21 @@ async def register_model_for_serving(
             atexit.register(workspace.close)
         else:
             workspace.close()
+
+
+class Saver(Protocol):
+    """A model ready to be saved: `ModelSaver`, or `tier0.serving.mlflow_source.MlflowSaver`.
+
+    Attributes:
+        signature: the model's inputs and outputs.
+        golden: its golden rows.
+    """
+
+    signature: Signature
+    golden: GoldenRows
+
+    def write_files(self, folder: Path) -> dict[str, Any]:
+        """Write the entry's files to *folder*, and return the order for `tier0.serving.save_entry`."""
 
 
 class ModelSaver:
@@ -120,16 +147,19 @@ class ModelSaver:
         preprocessor: Any = None,
         framework: str | None = None,
         threshold: float | None = None,
+        build: Callable[[], Any] | None = None,
     ) -> None:
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?", name):
-            raise RegistrationError(
-                f"invalid model_name {name!r}: use 1 to 63 lower-case letters, digits, '_', '-' and '.'; the "
-                "first and the last must be a letter or digit"
-            )
+        require_valid_name(name)
         self.metadata = as_json_types(metadata)
         self.name = name
-        self.model = model if preprocessor is None else _as_one_pipeline(preprocessor, model)
-        self.framework = framework or find_framework(model)
+        self.format = _format_with(format_of(model), preprocessor, build)
+        if examples is None:
+            raise RegistrationError("examples is missing: pass some rows that the model takes")
+        if preprocessor is not None:
+            model = _as_one_pipeline(preprocessor, model)
+        options = {} if build is None else {"build": build}
+        self.model = format_named(self.format).adapt(model, **options)
+        self.framework = framework or (TORCH if self.format == TORCH else package_of(self.model))
         self.signature = infer_signature(self.model, examples, threshold, self.metadata.get("feature_names"))
         self.golden = make_golden_rows(self.model, self.signature, examples)
 
@@ -153,25 +183,18 @@ class ModelSaver:
         Raises:
             RegistrationError: the model cannot be pickled, or *folder* cannot be written.
         """
-        versions = _versions(self.framework, self.signature)
-        try:
-            content = pickle_with_own_code(self.model)
-        except Exception as problem:
-            raise RegistrationError(
-                f"the model cannot be pickled, so it cannot be saved: {type(problem).__name__}: {problem}"
-            ) from problem
+        versions = versions_of(self.framework, self.signature, sklearn=self.format == PICKLE)
+        content, options = format_named(self.format).save(self.model)
         description = describe(
-            self.signature, self.framework, versions, hashlib.sha256(content).hexdigest(), self.metadata
+            self.signature,
+            self.framework,
+            versions,
+            hashlib.sha256(content).hexdigest(),
+            self.metadata,
+            self.format,
+            options,
         )
-        try:
-            (folder / MODEL_FILE).write_bytes(content)
-            (folder / DESCRIPTION_FILE).write_text(json.dumps(description), encoding="utf-8")
-            self.golden.write(folder / GOLDEN_FILE)
-        except OSError as problem:
-            raise RegistrationError(
-                f"cannot write the model ({len(content) / 1e6:.1f} MB) to {folder}: {problem}. Free space "
-                "there, or set TMPDIR to another folder"
-            ) from problem
+        write_entry(folder, content, description, self.golden)
         return {
             "name": self.name,
             "metadata": self.metadata,
@@ -181,8 +204,56 @@ class ModelSaver:
         }
 
 
+def require_valid_name(name: str) -> None:
+    """Check the name of a model.
+
+    Raises:
+        RegistrationError: a BentoML store, or the path of a service, cannot have this name.
+    """
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?", name):
+        raise RegistrationError(
+            f"invalid model_name {name!r}: use 1 to 63 lower-case letters, digits, '_', '-' and '.'; the "
+            "first and the last must be a letter or digit"
+        )
+
+
+def _format_with(name: str, preprocessor: Any, build: Any) -> str:
+    """Return the format of a model of the format *name* together with its *preprocessor*.
+
+    Raises:
+        RegistrationError: the model has no use for one of the arguments.
+    """
+    if build is not None and name != TORCH:
+        raise RegistrationError("build is for PyTorch modules only: omit it")
+    if preprocessor is None:
+        return name
+    if name not in {PICKLE, CATBOOST}:
+        raise RegistrationError(
+            "a preprocessor can be saved only with a model that has scikit-learn's interface: train a "
+            "wrapper such as XGBClassifier or LGBMRegressor, or register a model that contains the step"
+        )
+    return PICKLE
+
+
+def write_entry(folder: Path, content: bytes, description: Mapping[str, Any], golden: GoldenRows) -> None:
+    """Write the files of an entry to *folder*.
+
+    Raises:
+        RegistrationError: they cannot be written.
+    """
+    try:
+        (folder / format_named(description.get("format", PICKLE)).FILE).write_bytes(content)
+        (folder / DESCRIPTION_FILE).write_text(json.dumps(description), encoding="utf-8")
+        golden.write(folder / GOLDEN_FILE)
+    except OSError as problem:
+        raise RegistrationError(
+            f"cannot write the model ({len(content) / 1e6:.1f} MB) to {folder}: {problem}. Free space "
+            "there, or set TMPDIR to another folder"
+        ) from problem
+
+
 def save_models(
-    savers: Sequence[ModelSaver],
+    savers: Sequence[Saver],
     workspace: Workspace,
     writer: EntryWriter,
     *,
@@ -268,82 +339,18 @@ class EntryWriter:
         self._worker.close()
 
 
-def pickle_with_own_code(model: Any) -> bytes:
-    """Pickle a model together with the user's own code that it needs, such as a project's transformers.
-
-    Own code is pickled by value, because a server elsewhere could not import it. Where that is impossible,
-    for example because a module holds a lock, all code is pickled by reference: the fresh interpreter that
-    verifies the model then decides whether it can be imported.
-    """
-    content: bytes = cloudpickle.dumps(model)
-    by_reference = content
-    own: dict[str, ModuleType] = {}
-    with _REGISTRY_LOCK:
-        try:
-            # Code that is pickled by value can name further modules: the helpers that it calls.
-            while new := _own_modules_named_in(content, already=own):
-                own |= new
-                content = _pickle_by_value(model, own)
-        except Exception:  # noqa: BLE001 - pickling calls methods of the user's classes
-            return by_reference
-    return content
-
-
-def _pickle_by_value(model: Any, modules: Mapping[str, ModuleType]) -> bytes:
-    """Pickle a model with the functions and classes of *modules*."""
-    added = [
-        module
-        for name, module in modules.items()
-        if name not in cloudpickle.list_registry_pickle_by_value()  # what the user registered stays so
-    ]
-    for module in added:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        return cloudpickle.dumps(model)  # type: ignore[no-any-return]
-    finally:
-        for module in added:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def _own_modules_named_in(content: bytes, already: Container[str]) -> dict[str, ModuleType]:
-    """Return the loaded modules of the user's own code that a pickle may need, by name.
-
-    Any text in the pickle may be the name of a module, and the names of all modules that it needs are there.
-    """
-    texts = {value for _, value, _ in pickletools.genops(content) if isinstance(value, str)}
-    return {
-        name: module
-        for name in sorted((texts & sys.modules.keys()) - {"__main__"})
-        if name not in already
-        and isinstance(module := sys.modules.get(name), ModuleType)
-        and module.__name__ == name
-        and is_own_code(module)
-    }
-
-
-def find_framework(model: Any) -> str:
-    """Return the package that the estimator, the last step of a pipeline, comes from.
-
-    Raises:
-        RegistrationError: the estimator does not have scikit-learn's interface.
-    """
-    estimator = model.steps[-1][1] if hasattr(model, "steps") else model
-    package = package_of(estimator)
-    if not hasattr(estimator, "predict") or type(estimator).__name__ == "Booster":
-        raise RegistrationError(
-            f"unsupported model type {package}.{type(estimator).__name__}: it does not have scikit-learn's "
-            "interface. Train with a wrapper such as XGBClassifier or LGBMRegressor, or wrap the model in "
-            "an estimator with predict and, for classes, predict_proba."
-        )
-    return package
-
-
-def _versions(framework: str, signature: Signature) -> dict[str, str]:
+def versions_of(framework: str, signature: Signature, *, sklearn: bool) -> dict[str, str]:
     """Return the versions of the imported libraries that the model's behaviour depends on.
 
     The user's own code has none: it is part of the pickle.
+
+    Args:
+        framework: package of the model.
+        signature: signature of the model.
+        sklearn: whether the model may contain parts of scikit-learn.
     """
-    packages = {"numpy", "sklearn", framework, *(["pandas"] if signature.container == "dataframe" else [])}
+    frame = ["pandas"] if signature.container == "dataframe" else []
+    packages = {"numpy", framework, *frame, *(["sklearn"] if sklearn else [])}
     modules = {name: module for name in sorted(packages) if (module := sys.modules.get(name)) is not None}
     return {
         name: version

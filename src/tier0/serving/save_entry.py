@@ -17,7 +17,8 @@ from bentoml.models import ModelContext
 from tier0.core.errors import ModelChangedError
 from tier0.core.worker_process import Handler
 from tier0.golden.rows import GoldenRows
-from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, MODEL_FILE, Entry
+from tier0.serving.entry import DESCRIPTION_FILE, GOLDEN_FILE, Entry
+from tier0.serving.formats.choice import format_named
 from tier0.serving.metadata import without_none
 
 
@@ -43,14 +44,15 @@ def save(entry: dict[str, Any], *, proven: bool) -> dict[str, str]:
     folder = Path(entry["folder"])
     if proven:
         prove(folder)
+    described = Entry.read(folder)
     with bentoml.models.create(
         entry["name"],
-        module="bentoml.sklearn",
+        module=format_named(described.format).BENTOML_MODULE,
         metadata=without_none(entry["metadata"]),
         signatures={"predict": {"batchable": False}},
         context=ModelContext(framework_name=entry["framework"], framework_versions=entry["versions"]),
     ) as model:
-        for name in (MODEL_FILE, DESCRIPTION_FILE):
+        for name in (described.model_file.name, DESCRIPTION_FILE):
             shutil.copyfile(folder / name, model.path_of(name))
         replace(GoldenRows.read(folder / GOLDEN_FILE), tag=str(model.tag)).write(
             Path(model.path_of(GOLDEN_FILE))

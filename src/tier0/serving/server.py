@@ -1,9 +1,11 @@
-"""One `bentoml serve`, from its launch to the verification that none of its processes is left."""
+"""One `bentoml serve` or another server, from its launch to the check that none of its processes is left."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import sys
 import threading
 import time
@@ -21,7 +23,7 @@ from tier0.core.child_environment import (
     service_environment,
     withheld,
 )
-from tier0.core.errors import PredictionMismatchError, ServerError
+from tier0.core.errors import SERVER_NOT_READY, PredictionMismatchError, ServerError, require_bentoml
 from tier0.core.event_log import EventLog
 from tier0.core.events import (
     ServerKilled,
@@ -32,6 +34,7 @@ from tier0.core.events import (
     ServerStopped,
     ServerVariablesWithheld,
 )
+from tier0.core.setting_parsers import PORT_PLACEHOLDER
 from tier0.core.settings import Port
 from tier0.serving.bentoml_internals import WARNING, missing_in_log
 from tier0.serving.entry import link_entries, link_entry
@@ -39,6 +42,7 @@ from tier0.serving.launch import HOST, Launch
 from tier0.serving.processes import (
     accepts_connections,
     choose_port,
+    find_free_port,
     owner_of,
     port_in_use,
     processes_marked,
@@ -48,6 +52,8 @@ from tier0.serving.server_log import ServerLog
 from tier0.serving.workspace import Workspace
 
 SERVICE = "tier0.serving.service:Tier0Service"
+PLANTED = "TIER0_PLANTED_SECRET_TOKEN"
+"""Variable with a text that no service has a reason to send."""
 POLL = 0.02
 KILLED_WITHIN = 2.0
 """Seconds that a killed process gets to end."""
@@ -64,7 +70,7 @@ there was none.
 
 @dataclass
 class Server:
-    """A `bentoml serve` with its own BentoML home, temporary folder, log and guard.
+    """A `bentoml serve`, or another server, with its own BentoML home, temporary folder, log and guard.
 
     Attributes:
         folder: the server's private folder.
@@ -77,9 +83,12 @@ class Server:
         service: the service to serve, as an argument of `bentoml serve`.
         project: folder that contains the service, and in which it is started; None for Tier0's own service
             without a Bento, which waits for `announce`.
+        command: words of the command that starts another server than BentoML's, with ``{port}`` in place of
+            its port; it runs in *project*.
         import_path: folders that a user's service imports from, in addition to *project*.
         is_users: whether the service is a user's.
         nonce: random text in the environment of the server's processes, by which they are recognised.
+        planted: random text in their environment that looks like a secret, and must not reach a response.
         url: the service's URL, empty until it listens.
         certificate: the certificate that a user's service with TLS of its own presents, in PEM; empty without
             TLS.
@@ -94,9 +103,11 @@ class Server:
     workspace: Workspace | None = None
     service: str = SERVICE
     project: Path | None = None
+    command: Sequence[str] = field(default=(), kw_only=True)
     import_path: Sequence[Path] = field(default=(), kw_only=True)
     is_users: bool = field(default=False, kw_only=True)
     nonce: str = field(default_factory=lambda: os.urandom(8).hex())
+    planted: str = field(default_factory=lambda: f"planted-{os.urandom(16).hex()}", kw_only=True)
     url: str = ""
     certificate: str = ""
     _launch: Launch | None = None
@@ -135,10 +146,13 @@ class Server:
         """Start the processes and return at once; the worker does its imports, and waits for `announce`.
 
         Raises:
+            MissingDependencyError: BentoML is not installed.
             PortInUseError: the requested port is not available.
         """
-        number = choose_port(self.port)
-        if number != self.port.number:
+        if not self.command:
+            require_bentoml("service")
+        number = choose_port(self.port) or (find_free_port() if self.command else 0)
+        if self.port.number not in {0, number}:
             self.events.emit(
                 ServerPortTaken(wanted=self.port.number, taken=number),
                 f"port {self.port.number} is in use by {owner_of(self.port.number)}; using {number}",
@@ -148,28 +162,62 @@ class Server:
         self._report_withheld()
         self.log.touch()
         self.url = ""
-        options = ["--host", HOST, "--port", str(number)]
+        command = self._command(number)
+        name = " ".join(self.command) or "bentoml serve"
         guard = start_guard(
             *self.watch,
             env=self._environment(),
-            command=[sys.executable, "-m", "bentoml", "serve", self.service, *options],
+            command=command,
             cwd=str(self.project or self.folder / "cwd"),
             log=str(self.log),
             mark=f"TIER0_NONCE={self.nonce}",
         )
-        self._launch = Launch(guard, ServerLog(self.log), number, traceback_is_fatal=self.project is None)
-        self.events.emit(
-            ServerLaunched(port=number, nonce=self.nonce),
-            f"starting bentoml serve on {f'port {number}' if number else 'any free port'}",
+        self._launch = Launch(
+            guard,
+            ServerLog(self.log),
+            number,
+            traceback_is_fatal=self.project is None,
+            name=name,
+            is_bentoml=not self.command,
         )
+        self.events.emit(
+            ServerLaunched(port=number, nonce=self.nonce, start=self._start()),
+            f"starting {name} on {f'port {number}' if number else 'any free port'}",
+        )
+
+    def _command(self, port: int) -> list[str]:
+        """Return the command that starts the server on *port*, for BentoML 0 for any.
+
+        The first word of a user's command may also be a script of this interpreter's environment.
+        """
+        if not self.command:
+            options = ["--host", HOST, "--port", str(port)]
+            return [sys.executable, "-m", "bentoml", "serve", self.service, *options]
+        program, *words = (word.replace(PORT_PLACEHOLDER, str(port)) for word in self.command)
+        found = shutil.which(program, path=_search_path())
+        if found is None:
+            command = " ".join(self.command)
+            raise ServerError(f"cannot start {command!r}: the program {program!r} was not found")
+        return [found, *words]
+
+    def _start(self) -> str:
+        """Return the command that starts a user's service alone, with ``{port}``; empty for Tier0's own."""
+        if not self.is_users or self.project is None:
+            return ""
+        words = self.command or ["bentoml", "serve", self.service, "--port", PORT_PLACEHOLDER]
+        search = os.pathsep.join(map(str, self.import_path))
+        path = f"PYTHONPATH={shlex.quote(search)} " if search else ""
+        command = shlex.join(words).replace(shlex.quote(PORT_PLACEHOLDER), PORT_PLACEHOLDER)
+        return f"cd {shlex.quote(str(self.project))} && {path}{command}"
 
     def _environment(self) -> dict[str, str]:
         tmp = self.folder / "t"  # a short path: BentoML creates sockets there
-        identity = {"BENTOML_HOME": str(self.home), "TIER0_NONCE": self.nonce}
+        identity = {"BENTOML_HOME": str(self.home), "TIER0_NONCE": self.nonce, PLANTED: self.planted}
         if self.is_users:
             environment = service_environment(tmp, **identity)
             search = [*map(str, self.import_path), *filter(None, environment["PYTHONPATH"].split(os.pathsep))]
-            return {**environment, "PYTHONPATH": os.pathsep.join(search)}
+            path = {"PATH": _search_path()} if self.command else {}
+            return {**environment, **path, "PYTHONPATH": os.pathsep.join(search)}
         if self.project is None:
             return child_environment(
                 tmp,
@@ -279,7 +327,7 @@ class Server:
             return launch
         if not launch.lost_port():
             raise self._failed(problem)
-        if not self.port.or_next:
+        if self.port.number and not self.port.or_next:
             raise port_in_use(launch.port)
         launch.wait()
         self.log.unlink()
@@ -292,9 +340,7 @@ class Server:
         return self._launch
 
     def _failed(self, what: str) -> ServerError:
-        return ServerError(
-            f"the server did not become ready: {what}.\nThe end of its log ({self.log}):\n{self.log_end()}"
-        )
+        return ServerError(f"{SERVER_NOT_READY}: {what}.\nThe end of its log ({self.log}):\n{self.log_end()}")
 
     def log_end(self) -> str:
         """Return the last lines of the log."""
@@ -309,6 +355,11 @@ class Server:
         self.events.emit(ServerKilled(part="all", nonce=self.nonce))
         if self._launch is not None:
             self._launch.kill()
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether one of its processes starts new workers in the place of those that end."""
+        return any(pid not in self.pids[:1] for pid in self.worker_pids)
 
     def kill_worker(self) -> None:
         """Kill the processes that handle requests, as the kernel does when memory runs out."""
@@ -389,6 +440,11 @@ class Server:
             f"stopped in {seconds:.1f} s; all processes ended, port released",
         )
         return seconds
+
+
+def _search_path() -> str:
+    """Return the folders of programs, and last the one with the scripts of this interpreter's environment."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
 
 
 class _ProbeThread:

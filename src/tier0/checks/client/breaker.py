@@ -27,10 +27,10 @@ from tier0.checks.client.harness import wall_clock
 from tier0.checks.client.harness.call import Call, StillWaitingError
 from tier0.checks.client.harness.in_flight import not_in_flight
 from tier0.checks.client.harness.own_process import in_own_process, is_importable
-from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all, wait_until
-from tier0.checks.client.pool import MAX_WAIT, TOO_BUSY
-from tier0.core.verdict import NotJudgedError
+from tier0.checks.client.pool import MAX_WAIT
+from tier0.checks.stalls import watched_loop
+from tier0.core.verdict import NotJudgedError, TooBusyError
 from tier0.faults import Arrival, Reply
 
 FAILING = 503
@@ -270,8 +270,9 @@ async def stragglers(subject: Subject) -> None:
         failed = _failure_times(caller.log.arrivals)
         opened = failed[threshold - 1] if len(failed) >= threshold else 0.0
         if not is_open or not was_late or time.monotonic() > opened + reset * RESET_SHARE:
-            raise NotJudgedError(
-                f"the circuit did not open within the {slow * 1000:.0f} ms of a pending request"
+            raise TooBusyError(
+                f"the circuit did not open within the {slow * 1000:.0f} ms of a pending request (the "
+                "client may be too slow for this check)"
             )
         before = len(caller.log.arrivals)
         await caller.predict()
@@ -302,7 +303,7 @@ async def burst(subject: Subject) -> dict[str, Any]:
         failed = _failure_times(arrivals)
         if len(failed) < threshold:
             if stalls.longest > subject.declared.longest_attempt * MAX_WAIT:
-                raise NotJudgedError(f"{TOO_BUSY}: the event loop was blocked for {stalls.longest:.2f} s")
+                raise TooBusyError(f"the event loop was blocked for {stalls.longest:.2f} s")
             raise NotJudgedError(
                 f"the burst caused only {len(failed)} failures, fewer than the threshold of {threshold}"
             )

@@ -19,11 +19,10 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 from tier0.checks.client.harness.call import Call
-from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import MARGIN, Caller, Subject, gather_all, wait_until
-from tier0.checks.client.pool import TOO_BUSY
+from tier0.checks.stalls import watched_loop
 from tier0.core.declaration import MAX_RESET, Declaration
-from tier0.core.verdict import CheckFailedError, NotJudgedError
+from tier0.core.verdict import CheckFailedError, NotJudgedError, TooBusyError
 from tier0.faults import Arrival, Reply
 
 EARLY = 0.9
@@ -302,7 +301,7 @@ class _Player:
             NotJudgedError: the event loop was blocked for too long.
         """
         if self.longest_stall > max(MAX_STALL, self.subject.declared.longest_attempt / 2):
-            raise NotJudgedError(f"{TOO_BUSY}: the event loop was blocked for {self.longest_stall:.2f} s")
+            raise TooBusyError(f"the event loop was blocked for {self.longest_stall:.2f} s")
 
     def effect_of(self, arrival: Arrival, kind: str, call: Call) -> Effect:
         """Return what a request says about the service.
@@ -567,9 +566,9 @@ async def play_with_straggler(subject: Subject, late: Reply, kinds: Sequence[str
             await wait_until(straggler.done)
             ended = pending[0].ended_at if pending else None
             if deviation is not None or opened is None or ended is None or ended < opened:
-                raise NotJudgedError(
-                    f"{TOO_BUSY}, or the client too slow: the circuit did not open while an earlier request "
-                    "was pending"
+                raise TooBusyError(
+                    "the circuit did not open while an earlier request was pending (the client may be too "
+                    "slow for this check)"
                 )
             return await player.play()
         finally:

@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 from tier0.checks.client.harness.call import Call
-from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all
 from tier0.checks.client.harness.threads import MAX_THREADS
+from tier0.checks.stalls import watched_loop
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 

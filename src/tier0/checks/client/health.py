@@ -85,7 +85,9 @@ async def tells(subject: Subject) -> dict[str, Any]:
     """Fail if a health check reports the same for a service that fails as for a healthy one."""
     healthy = [await _reported(subject, HEALTHY) for _ in range(2)]
     usual = healthy[0]
-    if usual is None or usual != healthy[1] or usual.startswith(AN_ERROR):
+    if failed := [report for report in healthy if report is not None and report.startswith(AN_ERROR)]:
+        raise NotJudgedError(f"a health check of a healthy service ended with {failed[0]}", code="busy")
+    if usual is None or usual != healthy[1]:
         raise NotJudgedError("the result of a health check is neither true or false nor names a status")
     unhealthy = {when: REPLIES[when] for when in UNHEALTHY}
     reported = await gather_all(*(_reported(subject, reply) for reply in unhealthy.values()))

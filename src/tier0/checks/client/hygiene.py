@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, unquote
 
 from tier0.checks.client.harness.call import MAX_SHOWN, Call, GivenUpError, StillWaitingError, excerpt
 from tier0.checks.client.harness.environment import environment
-from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Caller, Subject, wait_until
+from tier0.checks.stalls import watched_loop
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import Reply
 

@@ -7,10 +7,10 @@ import math
 import time
 from typing import Any
 
-from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import Subject, gather_all, wait_until
+from tier0.checks.stalls import watched_loop
 from tier0.core.declaration import Declaration
-from tier0.core.verdict import NotJudgedError
+from tier0.core.verdict import NotJudgedError, TooBusyError
 from tier0.faults import Arrival, Reply
 
 CANCELLED = 200
@@ -27,6 +27,8 @@ MORE = 3
 AT_ONCE = 0.1
 MAX_FAILING = 4.0
 """Seconds for calls that fail, in which a client that waits long between attempts sends fewer of them."""
+CROWDS = (300, 100, 30)
+"""Overlapping calls to a healthy service; fewer are made where a client cannot make more of them in time."""
 CONSECUTIVE = 8
 MAX_OPENED = 0.5
 """Connections per request: a pool uses one for all consecutive requests, unless it is idle for long."""
@@ -36,7 +38,6 @@ HEALTHY_SHARE = 0.5
 """Share of the time allowed for a response, or of the limit for slow ones, that a healthy service takes."""
 USUAL_ATTEMPTS = 3
 """Attempts that may share the timeout of a call, if their number is not declared."""
-TOO_BUSY = "this machine is too busy"
 
 
 async def cancelled_calls(subject: Subject) -> None:
@@ -68,9 +69,8 @@ async def cancelled_calls(subject: Subject) -> None:
         afterwards = await caller.together(AFTERWARDS)
         if failed := [call for call in afterwards if call.error is not None]:
             if waited > subject.declared.longest_attempt * MAX_WAIT:
-                raise NotJudgedError(
-                    f"{TOO_BUSY}: calls were cancelled only after {waited:.2f} s, "
-                    "so that they may count as failures"
+                raise TooBusyError(
+                    f"calls were cancelled only after {waited:.2f} s, so that they may count as failures"
                 )
             raise caller.fail(
                 f"after {CANCELLED} cancelled calls, {len(failed)} of {AFTERWARDS} further calls failed: "
@@ -102,7 +102,7 @@ async def own_queue(subject: Subject) -> None:
         was_cancelled = any(arrival.ended == "given up" for arrival in caller.log.arrivals)
         stalled = stalls.total if was_cancelled else stalls.longest
         if stalled > spare:
-            raise NotJudgedError(f"{TOO_BUSY}: calls were delayed by {stalled:.2f} s in the event loop")
+            raise TooBusyError(f"calls were delayed by {stalled:.2f} s in the event loop")
         raise caller.fail(
             f"{calls} concurrent calls, which wait for {connections} connections, opened the circuit of a "
             "service "
@@ -138,13 +138,52 @@ async def bounded(subject: Subject) -> dict[str, Any]:
         return {"connections": most}
 
 
+async def crowd(subject: Subject) -> dict[str, Any]:
+    """Fail if one of 300 overlapping calls to a healthy service fails, or sends more than one request."""
+    for size in CROWDS:
+        if (seconds := await _check_crowd(subject, size)) is not None:
+            return {"calls": size, "seconds": seconds}
+    raise TooBusyError(f"{CROWDS[-1]} overlapping calls took too long (the client may be too slow for them)")
+
+
+async def _check_crowd(subject: Subject, size: int) -> float | None:
+    """Make *size* overlapping calls, and return their seconds; None if they were too slow to be decided.
+
+    Raises:
+        CheckFailedError: a call failed, or more requests were sent than calls were made.
+    """
+    in_time = min(subject.declared.longest_attempt, subject.declared.expected_call or 1.0) * HEALTHY_SHARE
+    async with subject.against() as caller:
+        start = time.monotonic()
+        calls = await caller.together(size)
+        seconds = time.monotonic() - start
+        failed = [call for call in calls if call.error is not None]
+        requests = len(caller.log.arrivals)
+        # A call that failed at once did not time out because the machine cannot make so many calls in time.
+        if at_once := [call for call in failed if call.seconds < in_time]:
+            raise caller.fail(
+                f"{len(at_once)} of {size} overlapping calls to a healthy service failed at once: "
+                f"{type(at_once[0].error).__name__}",
+                "calls beyond the size of the pool fail in place of waiting",
+                "one connection is used by several calls at the same time",
+            )
+        if failed or (requests != size and seconds > in_time):
+            return None
+        if requests != size:
+            raise caller.fail(
+                f"{size} overlapping calls to a healthy service sent {requests} requests",
+                "requests are sent again although they were successful",
+            )
+        return seconds
+
+
 async def reused(subject: Subject) -> dict[str, Any]:
     """Fail if consecutive calls open a new connection for each request."""
     async with subject.against() as caller:
         calls = [await caller.predict() for _ in range(CONSECUTIVE)]
         requests = caller.log.arrivals
         if any(call.error is not None for call in calls):
-            raise NotJudgedError(f"{TOO_BUSY}: not all of {CONSECUTIVE} consecutive calls succeeded")
+            raise TooBusyError(f"not all of {CONSECUTIVE} consecutive calls succeeded")
         if len(requests) < CONSECUTIVE:
             raise NotJudgedError("the client does not send a request for each call")
         opened = len({request.connection for request in requests})

@@ -16,7 +16,6 @@ from typing import Any
 from tier0.checks.client.deadline import allowed
 from tier0.checks.client.harness.call import Call
 from tier0.checks.client.harness.jitter import SHARE, chance_of_being_so_close
-from tier0.checks.client.harness.stalls import watched_loop
 from tier0.checks.client.harness.subject import (
     MISTAKES_IN_CODE,
     NO_RETRIES,
@@ -26,6 +25,7 @@ from tier0.checks.client.harness.subject import (
     gather_all,
     wait_until,
 )
+from tier0.checks.stalls import watched_loop
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
 

@@ -16,11 +16,12 @@ from tier0.checks.client.harness.markers import (
     marks_in_answer,
     marks_of_requests,
 )
+from tier0.checks.client.harness.protocols import no_predictions_of, problem_of_request
 from tier0.checks.client.harness.subject import Caller, Subject, batch_answer_of, gather_all
 from tier0.checks.client.retry import NOT_RETRIED
 from tier0.core.declaration import Declaration
 from tier0.core.display import text_of
-from tier0.core.verdict import NotJudgedError
+from tier0.core.verdict import NotJudgedError, TooBusyError
 from tier0.faults import Arrival, FaultServer, Reply
 
 NO_PREDICTIONS = {
@@ -31,7 +32,7 @@ NO_PREDICTIONS = {
     "truncated JSON": b'{"predictions": [1',
     "an HTML page": b"<html><body>Bad gateway</body></html>",
     **{
-        f"an object with only {' and '.join(error)}": json.dumps(error).encode()
+        re.sub(r': ("[^"]*"|\d+)', ": …", json.dumps(error)): json.dumps(error).encode()
         for error in (
             {"error": "the model is not loaded"},
             {"error": {"code": 500, "message": "the model is not loaded"}},
@@ -51,7 +52,10 @@ REFUSED = (4, 9)
 ORDERS = ("at once", "in reverse")
 TOGETHER = 0.15
 """Seconds after the first request at which concurrent calls get their responses."""
-REDIRECTS = (302, 307)
+REDIRECTS = (301, 302, 303, 307, 308)
+ELSEWHERE = "/elsewhere"
+UNTIL_OPEN = 3
+"""Calls that send no request, after which the circuit is open and stays so."""
 CREDENTIALS = ("authorization", "cookie", "x-api-key")
 TEXT = "Zürich, 東京"
 WRONG_LENGTH = ("Content-Length is the number of characters, not of bytes",)
@@ -60,7 +64,7 @@ TRACE_ID, SPAN_ID = 0x1234567890ABCDEF1234567890ABCDEF, 0x1234567890ABCDEF
 
 
 async def one_request(subject: Subject) -> dict[str, Any]:
-    """Fail unless a successful call sends exactly one request, with a JSON body."""
+    """Fail unless a successful call sends exactly one request that a service of its protocol accepts."""
     async with subject.against() as caller:
         call = await caller.predict()
         if call.error is not None:
@@ -73,19 +77,8 @@ async def one_request(subject: Subject) -> dict[str, Any]:
                 f"one call sent {len(call.requests)} requests although the first was successful"
             )
         request = call.requests[0]
-        try:
-            json.loads(request.body)
-        except ValueError:
-            raise caller.fail(
-                f"the request body is not valid JSON: {excerpt(repr(request.body), MAX_SHOWN)}",
-                path=request.path,
-            ) from None
-        content_type = request.headers.get("content-type", "")
-        if request.method != "POST" or not content_type.startswith("application/json"):
-            raise caller.fail(
-                f"the client sent {request.method} with Content-Type {content_type or 'missing'} "
-                "(expected POST with application/json)"
-            )
+        if problem := problem_of_request(subject.declared.protocol, request):
+            raise caller.fail(problem, path=request.path)
         return {"path": request.path, "bytes": len(request.body)}
 
 
@@ -97,6 +90,7 @@ async def no_prediction(subject: Subject) -> None:
 async def require_validation(subject: Subject, method: str, problem: str) -> None:
     """Fail with *problem* if *method* returns the content of a response with status 200 and no prediction."""
     accepted = {}
+    no_predictions = {**NO_PREDICTIONS, **no_predictions_of(subject.declared.protocol)}
 
     async def check(what: str, body: bytes) -> None:
         async with subject.against(Reply(body=body)) as caller:
@@ -104,8 +98,8 @@ async def require_validation(subject: Subject, method: str, problem: str) -> Non
             if call.error is None:
                 accepted[what] = caller
 
-    await gather_all(*(check(what, body) for what, body in NO_PREDICTIONS.items()))
-    if kinds := [what for what in NO_PREDICTIONS if what in accepted]:
+    await gather_all(*(check(what, body) for what, body in no_predictions.items()))
+    if kinds := [what for what in no_predictions if what in accepted]:
         raise accepted[kinds[0]].fail(
             f"{problem}: {', '.join(kinds)}",
             "the body is not validated",
@@ -240,11 +234,61 @@ async def _check_own_answers(subject: Subject, method: str, order: str) -> None:
                     "returned without an error",
                     "the error is kept in an attribute of the client, which all calls share",
                 )
+        answered = sum(call.error is None for call in calls)
+        if answered < 2:
+            raise TooBusyError(
+                f"of {CONCURRENT} concurrent calls of {method}, {answered} returned (a response takes "
+                f"{longest * 1000:.0f} ms): {next(call.outcome for call in calls if call.error is not None)}"
+            )
 
 
 async def redirects(subject: Subject) -> None:
-    """Fail if a redirect to another host is followed, with the caller's data or without."""
-    await gather_all(*(_check_redirect(subject, status) for status in REDIRECTS))
+    """Fail if a redirect to another host is followed, or one on the same host becomes a GET request."""
+    for status in REDIRECTS:
+        await gather_all(_check_redirect(subject, status), _check_redirect_on_the_same_host(subject, status))
+
+
+async def _check_redirect_on_the_same_host(subject: Subject, status: int) -> None:
+    def script(arrival: Arrival) -> Reply:
+        if arrival.path == ELSEWHERE and arrival.method == "GET":
+            return subject.ok
+        return Reply(status, b"", headers={"Location": ELSEWHERE})
+
+    async with subject.against(script) as caller:
+        call = await caller.predict()
+        if any(arrival.method == "GET" and arrival.path == ELSEWHERE for arrival in call.requests):
+            raise caller.fail(
+                f"a redirect (status {status}) on the same host was followed with GET, without the data of "
+                "the call",
+                "the HTTP library follows redirects (follow_redirects, allow_redirects)",
+            )
+        if call.error is None:
+            raise caller.fail(
+                f"a redirect (status {status}) was accepted as a prediction", "the status is not checked"
+            )
+
+
+async def no_stand_in(subject: Subject) -> None:
+    """Fail if a call that got no prediction returns one: that of an earlier call, or a default."""
+    threshold = subject.declared.threshold or 1
+    async with subject.against() as caller:
+        first = await caller.predict()
+        if first.error is not None:
+            raise NotJudgedError("the client does not accept the declared response: see wire.one_request")
+        caller.server.script = Reply(503)
+        rejected = 0
+        for _ in range(threshold * 2 + UNTIL_OPEN):
+            call = await caller.predict()
+            if call.error is None:
+                why = "sent no request" if not call.requests else "got only status 503"
+                raise caller.fail(
+                    f"a call that {why} returned {excerpt(text_of(call.answer, repr), MAX_SHOWN)}",
+                    "the last or a default prediction is returned while the service fails: declare fallback "
+                    "if callers can tell it from a prediction",
+                )
+            rejected += call.rejected
+            if rejected == UNTIL_OPEN:
+                return
 
 
 async def _check_redirect(subject: Subject, status: int) -> None:

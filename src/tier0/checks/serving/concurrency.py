@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 
-from tier0.checks.serving.harness.sender import REQUEST_ID, UnansweredError, new_request_id
-from tier0.checks.serving.harness.target import Target, answered_of
+from tier0.checks.serving.harness.sender import (
+    ABSENT,
+    REQUEST_ID,
+    OversizedError,
+    UnansweredError,
+    new_request_id,
+)
+from tier0.checks.serving.harness.target import NoPredictionError, OverloadedError, Target, answered_of
+from tier0.checks.stalls import watched_loop
+from tier0.contract.response import is_number
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
 
-CALLERS = 14
+CALLERS = 12
 MALFORMED = 3
+HUGE = 1e300
+UNUSUAL: Mapping[str, Callable[[Any], Any]] = {
+    "huge numbers": lambda value: HUGE if is_number(value) else value,
+    "negative numbers": lambda value: -abs(value) - 1 if is_number(value) else value,
+    "zeros": lambda value: type(value)(0) if is_number(value) else value,
+    "empty texts": lambda value: "" if isinstance(value, str) else value,
+    "missing values": lambda _: None,
+}
+"""Changes of a row that keep the types of its values, and that a handler may refuse after validation."""
 BUSY_CALLERS = 8
 BUSY_ROWS = 2000
 LIVENESS_LIMIT = 1.0
+PROBES_AT_REST = 3
+SLOWER = 20
+"""How many times slower than at rest a probe may be, in addition to the limit."""
+STALLED = 4
+"""How many times the longest stall of this process, which shows how busy the machine is, a probe may take."""
 OURS = re.compile(rb"tier0-[0-9a-f]{32}")
 SHARED = [
     "responses of a batch are assigned to the wrong callers",
@@ -50,7 +72,7 @@ async def _send_concurrently(target: Target) -> _ConcurrentRequests:
         golden = target.golden
         rows = [*(number % len(golden) for number in range(CALLERS)), 0, 0]
         ids = [new_request_id() for _ in rows]
-        bodies = [json.dumps(target.body(golden.take([row]))).encode() for row in rows]
+        bodies = [target.contract.write(target.body(golden.take([row]))).encode() for row in rows]
         limited = target.at_once(len(rows))
         calls = [
             limited.post(body, headers={REQUEST_ID: request_id})
@@ -121,60 +143,166 @@ def _ids_in(response: httpx.Response) -> set[str]:
     return {found.decode() for text in (response.content, *values) for found in OURS.findall(text)}
 
 
-async def strangers_mistakes(target: Target) -> None:
-    """Fail if malformed requests change the responses to concurrent valid requests."""
+async def strangers_mistakes(target: Target) -> dict[str, Any]:
+    """Fail if requests that the service refuses change the responses to concurrent valid requests.
+
+    A row that the service refuses late, in its handler, can make a whole batch fail: such rows are found by
+    sending each alone first.
+    """
     golden, target = target.golden, target.at_once(CALLERS + MALFORMED)
     first = golden.take([0])
     wrong_row = ["three" if isinstance(value, (int, float)) else 3 for value in first.rows[0]]
-    bad = json.dumps(target.contract.body(golden.columns, [wrong_row])).encode()
-    causes = ["requests of several callers are merged into one batch before they are validated", *SHARED]
+    refused = await _refused_rows(target, first)
+    strangers = [wrong_row] * (MALFORMED - len(refused)) + list(refused.values())
+    causes = [
+        "one bad row makes the whole batch fail",
+        "requests of several callers are merged into one batch before they are validated",
+        *SHARED,
+    ]
 
-    async def send_malformed() -> None:
-        with suppress(UnansweredError):  # only the responses to the valid requests matter here
-            await target.post(bad)
+    async def send_malformed(row: list[Any]) -> None:
+        with suppress(UnansweredError, OversizedError):  # only the responses to valid requests matter here
+            await target.post(target.request(golden.columns, [row]).encode())
 
-    good = [
+    calls: list[Coroutine[Any, Any, Any]] = [
         target.expect(
-            golden.take([number % len(golden)]), "while other callers send malformed requests", causes
+            golden.take([number % len(golden)]), "while other callers send rows that are refused", causes
         )
         for number in range(CALLERS)
     ]
-    malformed = [send_malformed() for _ in range(MALFORMED)]
-    answered_of(await asyncio.gather(*good, *malformed, return_exceptions=True))
+    for number, row in enumerate(strangers):
+        calls.insert(number * (CALLERS // MALFORMED + 1) + 1, send_malformed(row))
+    answered_of(await asyncio.gather(*calls, return_exceptions=True))
+    return {"refused": sorted(refused)}
 
 
-async def alive_under_load(target: Target) -> None:
-    """Fail if the liveness route takes more than a second while large requests are being processed."""
+async def _refused_rows(target: Target, row: GoldenRows) -> dict[str, list[Any]]:
+    """Return rows of valid types that get no prediction when sent alone, by what is unusual in them."""
+    found: dict[str, list[Any]] = {}
+    for what, changed in UNUSUAL.items():
+        values = [changed(value) for value in row.rows[0]]
+        if values == row.rows[0]:
+            continue
+        try:
+            await target.ask_body(target.contract.body(row.columns, [values]))
+        except OverloadedError:
+            continue
+        except (NoPredictionError, UnansweredError):
+            found[what] = values
+        if len(found) == MALFORMED:
+            break
+    return found
+
+
+async def alive_under_load(target: Target) -> dict[str, Any]:
+    """Fail if a liveness or health route gets slow, or another status, while large requests are processed."""
+    target.require_no_rate("needs the load of many requests")
     golden = target.golden
-    route = target.contract.live_route
-    if route is None:
-        raise NotJudgedError(
-            "this is not a BentoML service, and the contract names no liveness route (live)",
-            code="not_offered",
-        )
-    if (status := (await target.get(route)).status_code) >= 400:
-        raise NotJudgedError(
-            f"{route} returned {status}: the route is hidden, or does not exist", code="not_offered"
-        )
+    probes = await _probes_at_rest(target)
     many = golden.take(
         [0] if target.contract.one_row else [number % len(golden) for number in range(BUSY_ROWS)]
     )
-    busy = [asyncio.ensure_future(target.under_load().ask(many)) for _ in range(BUSY_CALLERS)]
-    slowest = 0.0
-    try:
-        while not all(call.done() for call in busy):
+    slow = await _first_slow_probe(target, probes, many)
+    if slow is not None:  # a machine that stalls once is not a service that blocks
+        slow = await _first_slow_probe(target, probes, many)
+    if slow is not None:
+        raise slow
+    return {"probes": {probe.name: probe.at_rest for probe in probes}}
+
+
+class _Probe(NamedTuple):
+    """A health or liveness route at rest.
+
+    Attributes:
+        route: the route.
+        method: GET or POST.
+        status: its status at rest.
+        at_rest: seconds of its slowest response at rest.
+    """
+
+    route: str
+    method: str
+    status: int
+    at_rest: float
+
+    @property
+    def name(self) -> str:
+        """The method and the route."""
+        return f"{self.method} {self.route}"
+
+
+async def _probes_at_rest(target: Target) -> list[_Probe]:
+    """Return the liveness route and the health route that respond with a success status at rest.
+
+    Raises:
+        NotJudgedError: there is none.
+    """
+    contract = target.contract
+    routes = [(contract.live_route, "GET"), (contract.health, "GET"), (contract.health, "POST")]
+    found: dict[str, _Probe] = {}
+    status = 0
+    for route, method in routes:
+        if route is None or route in found or (method == "POST" and status not in ABSENT):
+            continue
+        seconds = 0.0
+        for _ in range(PROBES_AT_REST):
             start = time.perf_counter()
-            await target.get(route)
-            slowest = max(slowest, time.perf_counter() - start)
-        answered_of(await asyncio.gather(*busy, return_exceptions=True))
+            status = (await target.get(route, method)).status_code
+            seconds = max(seconds, time.perf_counter() - start)
+            if status >= httpx.codes.BAD_REQUEST:
+                break
+        else:
+            found[route] = _Probe(route, method, status, seconds)
+    if not found:
+        raise NotJudgedError(
+            f"{contract.live_route or contract.health} returned {status}: the route is hidden, or does not "
+            "exist",
+            code="not_offered",
+        )
+    return list(found.values())
+
+
+async def _first_slow_probe(
+    target: Target, probes: Sequence[_Probe], many: GoldenRows
+) -> CheckFailedError | None:
+    """Probe the routes during large requests, whose outputs are compared, and return the failure, if any."""
+    loaded = target.under_load()
+    busy = [asyncio.ensure_future(loaded.ask_raw(many)) for _ in range(BUSY_CALLERS)]
+    slowest = dict.fromkeys(probes, 0.0)
+    statuses: dict[_Probe, int] = {}
+    try:
+        async with watched_loop() as stalls:
+            while not all(call.done() for call in busy):
+                for probe in probes:
+                    start = time.perf_counter()
+                    response = await loaded.get(probe.route, probe.method)
+                    slowest[probe] = max(slowest[probe], time.perf_counter() - start)
+                    if response.status_code not in {probe.status, httpx.codes.TOO_MANY_REQUESTS}:
+                        statuses[probe] = response.status_code
+        outcomes = await asyncio.gather(*busy, return_exceptions=True)
     finally:
         for call in busy:
             call.cancel()
         await asyncio.gather(*busy, return_exceptions=True)
-    if slowest > LIVENESS_LIMIT:
-        raise CheckFailedError(
-            f"{route} took {slowest:.1f} s during {BUSY_CALLERS} concurrent requests of {len(many)} rows "
-            f"(limit: {LIVENESS_LIMIT:g} s): a liveness probe would restart the service",
-            evidence={"slowest_seconds": slowest},
-            causes=["blocking work in an async handler"],
+    for bodies in answered_of(outcomes):
+        target.require_match(
+            target.parts_of(bodies, many), many, f"one of {BUSY_CALLERS} concurrent large requests", SHARED
         )
+    load = f"during {BUSY_CALLERS} concurrent requests of {len(many)} rows"
+    for probe, status in statuses.items():
+        return CheckFailedError(
+            f"{probe.name} returned {status} {load}, and {probe.status} at rest: a probe would restart the "
+            "service, or take it out of the load balancer",
+            evidence={"under_load": status, "at_rest": probe.status},
+            causes=["the health route waits in the queue of the predictions, or reports load as a failure"],
+        )
+    for probe, seconds in slowest.items():
+        limit = LIVENESS_LIMIT + SLOWER * probe.at_rest + STALLED * stalls.longest
+        if seconds > limit and probe.method == "GET":  # a health route that is an API may wait like one
+            return CheckFailedError(
+                f"{probe.name} took {seconds:.1f} s {load} (limit: {limit:.1f} s; at rest: "
+                f"{probe.at_rest:.3f} s): a liveness probe would restart the service",
+                evidence={"slowest_seconds": seconds, "at_rest": probe.at_rest, "limit": limit},
+                causes=["blocking work in an async handler"],
+            )
+    return None

@@ -6,8 +6,10 @@ import json
 import math
 from typing import Any
 
+from tier0.checks.serving.harness.fields import account
 from tier0.checks.serving.harness.sender import UnansweredError
-from tier0.checks.serving.harness.target import REFUSED, Target, decode, reports_error
+from tier0.checks.serving.harness.target import REFUSED, SLOWEST, Target, decode, reports_error
+from tier0.contract.delimited import CONTENT_TYPE as CSV
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
 
@@ -16,10 +18,8 @@ MAX_COLUMNS = 8
 VOCABULARY = [
     "the encoder ignores unknown categories (handle_unknown='ignore'), and spelling is not validated"
 ]
-GUESSED = [
-    "a default replaces a missing or misspelled field",
-    "input is not validated against the model's signature",
-]
+NOT_VALIDATED = "requests are not validated against the columns and types that the model was trained on"
+GUESSED = ["a default replaces a missing or misspelled field", NOT_VALIDATED]
 
 
 async def one_answer_a_row(target: Target) -> None:
@@ -32,9 +32,10 @@ async def one_answer_a_row(target: Target) -> None:
             continue
         if not isinstance(values, list) or len(values) != len(golden):
             got = len(values) if isinstance(values, list) else type(values).__name__
+            each = f"{len(golden)} {part}, one for each row" if len(golden) > 1 else f"one of {part}"
             causes = ["rows are dropped or merged", "an array is reshaped instead of refused"]
             raise CheckFailedError(
-                f"expected {len(golden)} {part}, one per row, got {got}",
+                f"expected {each}, got {got or 'none'}",
                 evidence={"rows": len(golden), part: got},
                 causes=causes,
             )
@@ -135,7 +136,28 @@ def _is_distribution(row: Any, classes: int, tolerance: float = SUM_TOLERANCE) -
         or not all(type(value) in {int, float} for value in row)
     ):
         return False
-    return abs(sum(row) - 1) <= tolerance and min(row) >= 0
+    return abs(sum(row) - 1) <= tolerance and min(row) >= -tolerance  # sums in float32 exceed 1
+
+
+async def other_fields(target: Target) -> dict[str, Any]:
+    """Fail if a field beside the compared ones contradicts the model or the request; report the fields."""
+    await target.golden_answer()
+    fields = account(
+        target.memo["golden"],
+        target.model_rows,
+        target.contract,
+        tag=target.tag,
+        slowest=target.memo.get(SLOWEST, math.inf),
+    )
+    evidence = {"compared": fields.compared, "known": fields.known, "not_compared": fields.not_compared}
+    for path, value, what, causes in fields.contradictions:
+        raise CheckFailedError(
+            f"the response field {path or 'itself'} {what}: {target.excerpt(repr(value))}",
+            evidence={**evidence, "field": path},
+            causes=causes,
+            reproduce=target.curl(target.body(target.golden.take([0]))),
+        )
+    return evidence
 
 
 async def refuses_empty_body(target: Target) -> dict[str, Any]:
@@ -175,6 +197,7 @@ async def refuses_unknown_field(target: Target) -> dict[str, Any]:
 
 async def refuses_wrong_width(target: Target) -> dict[str, Any]:
     """Fail if a row with too many or too few values gets a prediction."""
+    target.require_table()
     golden = target.golden.take([0])
     if target.contract.style not in {"rows", "row"}:
         raise NotJudgedError(
@@ -188,7 +211,7 @@ async def refuses_wrong_width(target: Target) -> dict[str, Any]:
         (golden.rows[0][:-1], "a row with one value too few"),
         ([*golden.rows[0], *golden.rows[0]], "a row with twice as many values"),
     ):
-        evidence |= await _require_refusal(target, json.dumps(target.contract.body(columns, [row])), what)
+        evidence |= await _require_refusal(target, target.request(columns, [row]), what)
     return evidence
 
 
@@ -198,8 +221,8 @@ async def empty_rows(target: Target) -> None:
     if contract.one_row:
         raise NotJudgedError("a request takes only one row", code="not_offered")
     body = contract.body(golden.columns, [])
-    reproduce = target.curl(body)
-    response = await target.post(json.dumps(body).encode())
+    reproduce = target.curl(body, show_status=True)
+    response = await target.post(contract.write(body).encode())
     if response.status_code in REFUSED or reports_error(response):
         return
     evidence = {"status": response.status_code, "body": target.quote(response)}
@@ -210,7 +233,7 @@ async def empty_rows(target: Target) -> None:
         )
         raise CheckFailedError(message, evidence=evidence, causes=causes, reproduce=reproduce)
     try:
-        answer = target.parts_of([decode(response)], golden)
+        answer = target.parts_of([contract.adapted(decode(response))], golden)
     except ValueError:
         answer = {}
     if part := next((part for part in contract.parts if answer.get(part)), None):
@@ -222,17 +245,19 @@ async def empty_rows(target: Target) -> None:
 
 async def refuses_unknown_column(target: Target) -> dict[str, Any]:
     """Fail if a row with a misspelled column gets a prediction."""
+    target.require_table()
     golden = _named(target).take([0])
     misspelled = [golden.columns[0] + "_", *golden.columns[1:]]
     return await _require_refusal(
         target,
-        json.dumps(target.contract.body(misspelled, golden.rows)),
+        target.request(misspelled, golden.rows),
         f"a misspelled column ({misspelled[0]})",
     )
 
 
 async def refuses_missing_column(target: Target) -> dict[str, Any]:
     """Fail if a row without a column gets a prediction other than that for a missing value in that column."""
+    target.require_table()
     golden = _named(target)
     evidence: dict[str, Any] = {}
     for position, column in list(enumerate(golden.columns))[:MAX_COLUMNS]:
@@ -258,6 +283,7 @@ def _named(target: Target) -> GoldenRows:
 
 async def refuses_text_for_number(target: Target) -> dict[str, Any]:
     """Fail if text, a quoted number or a boolean in place of a number gets a prediction."""
+    target.require_table()
     golden = target.golden.take([0])
     position = _number_position(golden.rows[0])
     wrong: list[tuple[Any, str]] = [
@@ -267,24 +293,25 @@ async def refuses_text_for_number(target: Target) -> dict[str, Any]:
     if not target.contract.is_array:
         wrong.append((True, "true in place of a number"))
     evidence: dict[str, Any] = {}
+    right = target.request(golden.columns, golden.rows)
     for value, what in wrong:
-        evidence |= await _require_refusal(
-            target,
-            json.dumps(target.contract.body(golden.columns, [_changed(golden.rows[0], position, value)])),
-            what,
-        )
+        content = target.request(golden.columns, [_changed(golden.rows[0], position, value)])
+        if content != right:  # CSV has no quoted numbers
+            evidence |= await _require_refusal(target, content, what, causes=[NOT_VALIDATED])
     return evidence
 
 
 async def refuses_infinity(target: Target) -> dict[str, Any]:
     """Fail if an infinite value gets a prediction, or leads to a server error."""
+    target.require_table()
     golden = target.golden.take([0])
     row = _changed(golden.rows[0], _number_position(golden.rows[0]), math.inf)
-    return await _require_refusal(target, json.dumps(target.contract.body(golden.columns, [row])), "infinity")
+    return await _require_refusal(target, target.request(golden.columns, [row]), "infinity")
 
 
 async def refuses_misspelled_category(target: Target) -> dict[str, Any]:
     """Fail if a known category with different case or a blank is treated as an unseen category."""
+    target.require_table()
     golden = target.golden
     is_checked = False
     evidence: dict[str, Any] = {}
@@ -297,9 +324,7 @@ async def refuses_misspelled_category(target: Target) -> dict[str, Any]:
         value = row.rows[0][position]
         for variant in {f" {value}", value.swapcase()} - set(known):
             is_checked = True
-            content = json.dumps(
-                target.contract.body(golden.columns, [_changed(row.rows[0], position, variant)])
-            )
+            content = target.request(golden.columns, [_changed(row.rows[0], position, variant)])
             evidence |= await _require_refusal(
                 target,
                 content,
@@ -314,9 +339,11 @@ async def refuses_misspelled_category(target: Target) -> dict[str, Any]:
 
 async def refuses_other_content(target: Target) -> dict[str, Any]:
     """Fail if a body with content type text/csv gets a prediction."""
+    if target.contract.content_type == CSV:
+        raise NotJudgedError("requests to this service are CSV", code="not_offered")
     row = target.golden.rows[0]
-    as_csv = await _require_refusal(target, ",".join(map(str, row)), "a row sent as text/csv", "text/csv")
-    return as_csv | await _require_refusal(target, "", "an empty body sent as text/csv", "text/csv")
+    as_csv = await _require_refusal(target, ",".join(map(str, row)), "a row sent as text/csv", CSV)
+    return as_csv | await _require_refusal(target, "", "an empty body sent as text/csv", CSV)
 
 
 def _changed(row: list[Any], position: int, value: Any) -> list[Any]:
@@ -334,7 +361,7 @@ async def _require_refusal(
     target: Target,
     content: str,
     what: str,
-    content_type: str = "application/json",
+    content_type: str = "",
     *,
     may_answer: GoldenRows | None = None,
     causes: list[str] = GUESSED,
@@ -345,7 +372,7 @@ async def _require_refusal(
         target: service under test.
         content: request body.
         what: description of the request, for the message of a failure.
-        content_type: content type of the request.
+        content_type: content type of the request; by default the contract's.
         may_answer: a golden row; a response with its outputs is accepted, too: the request was understood.
         causes: likely causes of a prediction.
 
@@ -355,7 +382,7 @@ async def _require_refusal(
     Raises:
         CheckFailedError: the request got a prediction, a server error, or no response.
     """
-    reproduce = target.curl(content, content_type)
+    reproduce = target.curl(content, content_type, show_status=True)
     try:
         response = await target.post(content.encode(), content_type)
     except UnansweredError as problem:
@@ -380,7 +407,8 @@ async def _require_refusal(
         )
     if may_answer is not None:
         try:
-            answer = {**target.parts_of([decode(response)], may_answer), "classes": None}
+            read = target.contract.adapted(decode(response))
+            answer = {**target.parts_of([read], may_answer), "classes": None}
         except ValueError:
             answer = {}
         if may_answer.compare(answer, tolerance=target.tolerances(), parts=target.parts) is None:

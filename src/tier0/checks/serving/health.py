@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import suppress
 from typing import Any
 
 import httpx
 import psutil
 
-from tier0.checks.serving.harness.sender import UNREACHABLE, UnansweredError, decode_json
-from tier0.checks.serving.harness.target import NO_GOLDEN, Target
+from tier0.checks.serving.harness.fields import admits_no_model
+from tier0.checks.serving.harness.sender import ABSENT, UNREACHABLE, UnansweredError, decode_json
+from tier0.checks.serving.harness.target import NO_GOLDEN, SLOWEST, Target
+from tier0.core.errors import Tier0Error
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 
+READINESS = "ready"
+"""Key of the memo of a target for the response of the readiness route before any row was sent."""
+BECOMES_READY_WITHIN = 2.0
+"""Seconds that a service gets to become ready before rows are sent."""
+RESPONDS_WITHIN = 1.0
+STILL_STARTING = 1.0
+"""Seconds of a first prediction after which the service may have been starting until then."""
+POLL = 0.25
 WARM_UP = 5
 PROBES = 60
-ABSENT = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 HIDDEN = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
 READY_FIELDS = ("model_loaded", "ready", "models_loaded", "models", "loaded")
 PROBLEMS = {
@@ -23,15 +34,49 @@ PROBLEMS = {
 }  # fmt: skip
 
 
+async def remember_readiness(target: Target) -> None:
+    """Put the response of the readiness route, before any row is sent, into the memo of the target."""
+    route = target.contract.ready_route
+    if route is None:
+        return
+    deadline = time.monotonic() + BECOMES_READY_WITHIN
+    with suppress(Tier0Error, TimeoutError):  # the checks report what is wrong
+        while True:
+            async with asyncio.timeout(RESPONDS_WITHIN + target.sender.longest_wait):
+                response = await target.get(route)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(POLL)
+        target.memo[READINESS] = response
+
+
 async def ready(target: Target) -> None:
-    """Fail if the readiness route does not return 200."""
+    """Fail if the readiness route does not return 200, or does so only after a prediction."""
     route = target.contract.ready_route
     if route is None:
         raise NotJudgedError(
             "this is not a BentoML service, and the contract names no readiness route (ready)",
             code="not_offered",
         )
+    before_rows: httpx.Response | None = target.memo.pop(READINESS, None)
+    if before_rows is not None and before_rows.status_code == httpx.codes.OK:
+        return
     response = await target.get(route)
+    if (
+        before_rows is not None
+        and before_rows.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        and response.status_code == httpx.codes.OK
+        and target.memo.get(SLOWEST, 0.0) < STILL_STARTING
+    ):
+        raise CheckFailedError(
+            f"{route} returned 503 for {BECOMES_READY_WITHIN:g} s, and 200 only after rows had been "
+            "predicted: a load balancer will not send the requests that make this service ready",
+            evidence={"before": before_rows.status_code, "after": response.status_code},
+            causes=[
+                "the model is loaded by the first request",
+                "the service was still starting: --wait SECONDS waits for it",
+            ],
+        )
     if response.status_code in ABSENT | HIDDEN:
         raise NotJudgedError(
             f"{route} returned {response.status_code}: the route is hidden, or does not exist",
@@ -49,6 +94,7 @@ async def ready(target: Target) -> None:
             message,
             evidence={"status": response.status_code},
             causes=["a worker is still starting", "a dependency is down"],
+            reproduce=target.curl_to(route),
         )
 
 
@@ -65,7 +111,9 @@ async def body_agrees(target: Target) -> None:
         )
     status = str(body.get("status", "healthy")).lower()
     not_ready = [name for name in READY_FIELDS if name in body and not body[name]]
-    if status in PROBLEMS or not_ready:
+    admitted = [name for name, value in body.items() if admits_no_model(str(name), value)]
+    not_ready += [name for name in admitted if name not in {"status", *not_ready}]
+    if status in PROBLEMS or admitted or not_ready:
         problem = ", ".join([status, *(f"{name}: {body[name]}" for name in not_ready[:1])])
         raise CheckFailedError(
             f"the health route returned 200, but its body reports {problem}",
@@ -74,7 +122,7 @@ async def body_agrees(target: Target) -> None:
                 "no model is loaded, and the health route does not check that",
                 "the status is hard-coded",
             ],
-            reproduce=f"curl -sS {response.url}",
+            reproduce=target.curl_to(str(response.url).removeprefix(target.url), response.request.method),
         )
 
 

@@ -49,7 +49,7 @@ async def counts_requests(target: Target) -> None:
                 "the counter is not registered for this route",
                 "several replicas respond, each with its own metrics",
             ],
-            reproduce=f"curl -sS {target.url}{target.contract.metrics_route}",
+            reproduce=_counted_again(target, target.curl(target.body(golden))),
         )
 
 
@@ -73,8 +73,15 @@ async def counts_refusals(target: Target) -> None:
                 "the metrics middleware runs inside the error handler",
                 "only successful requests are counted",
             ],
-            reproduce=f"curl -sS {target.url}{target.contract.metrics_route}",
+            reproduce=_counted_again(target, target.curl('{"')),
         )
+
+
+def _counted_again(target: Target, request: str) -> str:
+    """Return the shell command that shows the counters, sends requests, and shows the counters again."""
+    counters = f"{target.curl_to(target.contract.metrics_route)} | grep {COUNTER}"
+    numbers = " ".join(map(str, range(1, REQUESTS + 1)))
+    return f"{counters}; for i in {numbers}; do {request} > /dev/null; done; {counters}"
 
 
 def _is_error(status: str) -> bool:
@@ -161,12 +168,13 @@ async def _steady_count(target: Target) -> float:
     Raises:
         NotJudgedError: there is no request counter, or several servers respond with different counters.
     """
-    counts = [_count(await _samples(target)) for _ in range(3)]
+    scraped = [await _samples(target) for _ in range(3)]
+    counts = [_count(samples) for samples in scraped]
     if counts != sorted(counts):
         raise NotJudgedError(
             "the request counters go up and down: several replicas respond, each with its own metrics"
         )
-    if not any(name.endswith(COUNTER) for name, _, _ in await _samples(target)):
+    if not any(name.endswith(COUNTER) for name, _, _ in scraped[-1]):
         raise NotJudgedError(f"/metrics has no request counter (…{COUNTER})", code="not_offered")
     return counts[-1]
 

@@ -4,33 +4,61 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
+import math
 import random
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
-from tier0.checks.serving.harness.target import Target
-from tier0.contract.model_terms import in_model_terms
+from tier0.checks.serving.harness.sender import OversizedError, UnansweredError
+from tier0.checks.serving.harness.target import (
+    MASK,
+    NoPredictionError,
+    OverloadedError,
+    RefusedError,
+    Target,
+)
+from tier0.contract.model_terms import as_served, in_model_terms, merged
+from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
+from tier0.golden.shown_values import brief
 
-SINGLE_ROWS = 8
+SINGLE_ROWS = 5
 REPEATED_ROWS = 20
+LARGE_BATCHES = (257, 1025, 2049)
+"""Rows of large batches, each one more than a usual size of chunks."""
+GROWTH = 4
+"""How many times longer the next batch may take."""
+MAX_SECONDS = 10.0
+"""Seconds that a batch may be expected to take."""
+MAX_WHOLE = 10**15
+MAX_MIXED = 40
+NOT_MIXED = {"large_integer"}
+"""Kinds of edge cases that pandas itself changes beside others: large integers beside missing values."""
 SEED = 7
 PREPROCESSING = [
+    "another model is served: an older one, one that was trained again, or a part of it",
     "the preprocessing was dropped, refitted on the request, or applied in another order",
     "the columns reach the model in another order",
-    "another model is served",
     "the decision threshold or the label encoding was not deployed",
 ]
 BATCH = [
-    "predictions depend on statistics of the batch",
-    "categories are inferred from the request",
+    "predictions depend on the other rows: statistics or categories are computed from the request",
     "predictions are returned in another order",
 ]
+KNOWN_OF_BATCHES = {
+    "reversed_rows", "shifted_rows", "exchanged_halves", "sorted_rows", "permuted_rows", "other_rows",
+    "refitted_step", "constant",
+}  # fmt: skip
+"""Patterns whose own cause explains why a row gets another output alone."""
 CLIENT = [
     "the client sends requests to another address than the given one",
     "the client's requests or responses have another form than those of the service",
@@ -49,22 +77,61 @@ async def golden_rows(target: Target) -> dict[str, Any]:
     )  # not memoised, so that the server's log of this check shows the request
     compared = {"compared": None if target.mask else golden.comparison(answer, parts=target.parts)}
     try:
-        target.require_match(
-            answer, golden, "served predictions differ from the trained model", PREPROCESSING, same_batch=True
-        )
+        target.require_match(answer, golden, "served predictions", PREPROCESSING, same_batch=True)
     except CheckFailedError as failure:
         failure.evidence |= compared
+        if len(golden) > 1 and not target.contract.one_row:
+            await _compare_with_row_alone(target, answer, failure)
         raise
     if target.undeclared:
         raise NotJudgedError(target.what_is_undeclared, code="undeclared")
     return compared
 
 
+async def _compare_with_row_alone(
+    target: Target, together: dict[str, Any], failure: CheckFailedError
+) -> None:
+    """Send a row that differs alone, and add to *failure* whether the other rows of the request matter.
+
+    Args:
+        target: service.
+        together: the parts of its response to all golden rows.
+        failure: failure for the golden rows together.
+    """
+    index = failure.evidence["row_number"]
+    row = target.golden.take([index])
+    try:
+        alone = await target.ask(row)
+    except (CheckFailedError, UnansweredError):
+        return
+    parts, allowed = target.parts, target.tolerances()
+    outputs = {part: together[part] for part in PARTS}
+    if any(not isinstance(values, list) or len(values) <= index for values in outputs.values() if values):
+        return
+    as_together = row.with_outputs({part: values and [values[index]] for part, values in outputs.items()})
+    if as_together.compare(alone, tolerance=allowed, parts=parts) is None:
+        return
+    is_right = row.compare({**alone, "classes": None}, tolerance=allowed, parts=parts) is None
+    output = "the trained model's output" if is_right else "yet another output"
+    failure.message += f"\nrow {index}, sent alone, got {output}"
+    failure.evidence["alone"] = "right" if is_right else "another"
+    if failure.evidence.get("pattern") not in KNOWN_OF_BATCHES:
+        failure.causes[:0] = BATCH
+
+
 async def rows_alone(target: Target) -> None:
     """Fail if a row sent alone gets another output than the trained model gave for it in a batch."""
     golden = target.golden
-    for index in _spread(len(golden)):
-        await target.expect(golden.take([index]), f"golden row {index}, sent alone", BATCH + PREPROCESSING)
+    chosen = _spread(len(golden))
+    answers = [await target.ask(golden.take([index])) for index in chosen]
+    target.require_match(
+        merged(answers),
+        golden.take(chosen),
+        "golden rows, each sent alone",
+        BATCH + PREPROCESSING,
+        numbers=chosen,
+    )
+    target.require_declared()
 
 
 def _spread(count: int) -> list[int]:
@@ -96,6 +163,7 @@ def _several(target: Target) -> GoldenRows:
 
 async def columns_by_name(target: Target) -> None:
     """Fail if named columns in another order change an output."""
+    target.require_table()
     golden, contract = target.golden, target.contract
     if not contract.by_name or contract.style == "row":
         raise NotJudgedError(
@@ -109,13 +177,22 @@ async def columns_by_name(target: Target) -> None:
         "column names are ignored, and values are read by position",
         "columns are renamed to numbers before they reach the model",
     ]
-    await target.expect(
-        golden, "columns in another order, with their names", causes, same_batch=True, body=backwards
-    )
+    try:
+        await target.expect(
+            golden, "columns in another order, with their names", causes, same_batch=True, body=backwards
+        )
+    except CheckFailedError as failure:
+        if not contract.may_ignore_names:
+            raise
+        raise NotJudgedError(
+            "the server does not read the names of columns, as MLflow's without a signature of the model: "
+            f"{failure.message}"
+        ) from failure
 
 
 async def by_position(target: Target) -> None:
     """Fail if rows without column names are not read in the column order of the training data."""
+    target.require_table()
     golden, contract = target.golden, target.contract
     if contract.one_row or contract.columns is None or contract.columns not in contract.optional:
         raise NotJudgedError(
@@ -143,6 +220,170 @@ def _backwards(body: Any) -> Any:
     if isinstance(body, dict):
         return {name: _backwards(value) for name, value in reversed(body.items())}
     return [_backwards(item) for item in body] if isinstance(body, list) else body
+
+
+async def other_spelling(target: Target) -> dict[str, Any]:
+    """Fail if other spaces, escapes or spellings of the same numbers in the request body change an output."""
+    golden = target.golden.take([0]) if target.contract.one_row else target.golden
+    spelled = _spelled(target.body(golden), _with_exponent)
+    causes = [
+        "the body is read by a parser of its own, or as text",
+        "a cache is keyed on the text of the body",
+    ]
+    await _expect_spelling(
+        target, golden, spelled, "the request body with other spaces, escapes and exponents", causes
+    )
+    wholes = [sum(map(_is_whole, row)) for row in target.golden.rows]
+    if not any(wholes):
+        return {"numbers_without_a_fraction": False}
+    row = target.golden.take([wholes.index(max(wholes))])
+    without_fraction = _spelled(target.body(row), _without_fraction)
+    causes = ["types are inferred from the request: a column of 5 in place of 5.0 becomes one of integers"]
+    await _expect_spelling(
+        target, row, without_fraction, "a row with numbers such as 5 in place of 5.0", causes
+    )
+    return {"numbers_without_a_fraction": True}
+
+
+async def _expect_spelling(
+    target: Target, golden: GoldenRows, text: str, what: str, causes: list[str]
+) -> None:
+    """Send *text*, which is the body of *golden* in another spelling, and compare the outputs.
+
+    Raises:
+        NotJudgedError: the service refuses it.
+    """
+    is_whole_batch = len(golden) == len(target.golden)
+    try:
+        await target.expect(
+            golden,
+            what,
+            causes,
+            same_batch=is_whole_batch,
+            body=target.body(golden),
+            content=text.encode(),
+        )
+    except RefusedError as refusal:
+        raise NotJudgedError(
+            f"the service refuses {what} (status {refusal.evidence['status']})", code="not_offered"
+        ) from refusal
+    except CheckFailedError as failure:
+        failure.reproduce = target.curl(text)
+        raise
+
+
+def _spelled(value: Any, number: Callable[[float], str]) -> str:
+    """Return JSON with spaces, with an escape in each text, and with floats as written by *number*."""
+    if isinstance(value, dict):
+        items = (f"{_escaped(str(name))} :\t{_spelled(inner, number)}" for name, inner in value.items())
+        return "{ " + " ,\n ".join(items) + " }"
+    if isinstance(value, list):
+        return f"[ {' , '.join(_spelled(item, number) for item in value)} ]"
+    if isinstance(value, str):
+        return _escaped(value)
+    return number(value) if isinstance(value, float) else json.dumps(value)
+
+
+def _escaped(text: str) -> str:
+    """Return a JSON string whose first character is escaped, and whose other ones are not, where possible."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(text)
+    is_letter = text[:1].isascii() and text[:1].isalnum()
+    rest = json.dumps(text[is_letter:], ensure_ascii=False)
+    return f'"\\u{ord(text[0]):04x}{rest[1:]}' if is_letter else rest
+
+
+def _with_exponent(number: float) -> str:
+    return f"{Decimal(repr(number)):e}" if math.isfinite(number) else json.dumps(number)
+
+
+def _is_whole(value: Any) -> bool:
+    """Return whether a value is a float without a fraction, which is the same JSON number as an integer."""
+    return isinstance(value, float) and value.is_integer() and 0 < abs(value) < MAX_WHOLE
+
+
+def _without_fraction(number: float) -> str:
+    return str(int(number)) if _is_whole(number) else json.dumps(number)
+
+
+async def mixed_rows(target: Target) -> dict[str, Any]:
+    """Fail if edge cases and ordinary rows in one request, in two orders, get other outputs."""
+    _several(target)
+    served = as_served(target.rows, target.contract) if target.rows is not None else target.golden
+    kinds = {origin.kind for origin in served.origins if origin.is_edge_case} - NOT_MIXED
+    if not kinds:
+        raise NotJudgedError("the golden rows have no edge cases", code="not_offered")
+    try:
+        return await _expect_mixed(target, served, kinds)
+    except RefusedError:
+        kinds = {kind for kind in kinds if await _accepts(target, served.with_origin(kind))}
+    if not kinds:
+        raise NotJudgedError("the service refuses all edge cases", code="not_offered")
+    return await _expect_mixed(target, served, kinds)
+
+
+async def _expect_mixed(target: Target, served: GoldenRows, kinds: set[str]) -> dict[str, Any]:
+    mixed = _mixed(served, kinds)
+    causes = [
+        "types, sizes of texts or categories are inferred from the first row, or from all rows, of a request",
+        "rows with missing values are dropped, or sorted to the end",
+        *BATCH,
+    ]
+    for rows in (mixed, mixed.take(range(len(mixed) - 1, -1, -1))):
+        await target.expect(rows, "edge cases and ordinary rows in one request", causes)
+    return {"rows": len(mixed), "kinds": sorted(kinds)}
+
+
+def _mixed(golden: GoldenRows, kinds: set[str]) -> GoldenRows:
+    """Return the examples and the edge cases of *kinds*, one of each in turn as far as there are both."""
+    indices: dict[bool, list[int]] = {False: [], True: []}
+    for index, origin in enumerate(golden.origins):
+        if not origin.is_edge_case or origin.kind in kinds:
+            indices[origin.is_edge_case].append(index)
+    pairs = zip_longest(indices[False][:MAX_MIXED], indices[True][:MAX_MIXED])
+    return golden.take([index for pair in pairs for index in pair if index is not None])
+
+
+async def _accepts(target: Target, golden: GoldenRows) -> bool:
+    try:
+        await target.ask(golden)
+    except RefusedError:
+        return False
+    return True
+
+
+async def large_batches(target: Target) -> dict[str, Any]:
+    """Fail if a row gets another output in a large batch, as far as the service accepts and can answer it."""
+    golden = _several(target)
+    order = random.Random(SEED)  # noqa: S311 - an order, not a secret
+    causes = ["the rows are predicted in chunks, whose outputs are joined in another order", *BATCH]
+    largest = 0
+    ended = ""
+    for size in LARGE_BATCHES:
+        if target.contract.max_rows is not None and size > target.contract.max_rows:
+            ended = f"a request has at most {target.contract.max_rows} rows"
+            break
+        rows = golden.take([order.randrange(len(golden)) for _ in range(size)])
+        start = time.monotonic()
+        try:
+            await target.under_load().expect(rows, f"a batch of {size} rows", causes)
+        except (RefusedError, OverloadedError) as refusal:
+            ended = f"{size} rows were refused with status {refusal.evidence['status']}"
+            break
+        except NoPredictionError as problem:
+            if not isinstance(problem.__cause__, OversizedError):
+                raise
+            ended = str(problem.__cause__)
+            break
+        largest = size
+        if (time.monotonic() - start) * GROWTH > MAX_SECONDS:
+            ended = f"{size} rows took {time.monotonic() - start:.1f} s"
+            break
+    if not largest:
+        raise NotJudgedError(ended, code="not_offered")
+    return {"largest": largest, **({"ended": ended} if ended else {})}
 
 
 async def missing_values(target: Target) -> None:
@@ -192,6 +433,82 @@ async def large_integers(target: Target) -> None:
     )
 
 
+async def other_values(target: Target) -> dict[str, Any]:
+    """Fail if rows that differ from an example in one column only get other outputs."""
+    causes = [
+        "the key of a cache lacks a column",
+        "values are limited to a range, or converted to another unit, before they reach the model",
+        *PREPROCESSING,
+    ]
+    rows = _known_rows(target)
+    inside = [index for index, origin in enumerate(rows.origins) if origin.kind == "inside"]
+    example = next(
+        (
+            index
+            for index, (row, origin) in enumerate(zip(rows.rows, rows.origins, strict=False))
+            if None not in row and not origin.is_edge_case
+        ),
+        0,
+    )
+    asked = [
+        (
+            rows.take([example, *inside] if inside else []),
+            "an example, and it with another value in one column",
+        ),
+        (rows.with_origin("outside"), "an example with a value outside the range in one column"),
+    ]
+    return await _expect_accepted(target, asked, causes)
+
+
+async def unusual_texts(target: Target) -> dict[str, Any]:
+    """Fail if rows with unusual texts get other outputs: empty, long, in other forms of Unicode."""
+    causes = [
+        "texts are changed before they reach the model: cut, stripped, or in another form of Unicode",
+        "texts pass through CSV, a header or a URL",
+    ]
+    rows = _known_rows(target).with_origin("text")
+    return await _expect_accepted(target, [(rows, "rows with unusual texts")], causes)
+
+
+def _known_rows(target: Target) -> GoldenRows:
+    return target.golden if target.rows is None else as_served(target.rows, target.contract)
+
+
+async def _expect_accepted(
+    target: Target, asked: list[tuple[GoldenRows, str]], causes: list[str]
+) -> dict[str, Any]:
+    """Compare the outputs for rows that the service accepts; a service may be stricter than its model.
+
+    If it refuses them together, some are sent alone.
+
+    Raises:
+        NotJudgedError: it refuses all of them, or there are none.
+    """
+    count = refused = 0
+    for golden, what in asked:
+        if target.contract.one_row:
+            batches = [golden.take([index]) for index in range(min(len(golden), SINGLE_ROWS))]
+        else:
+            batches = [golden] if golden else []
+        while batches:
+            batch = batches.pop(0)
+            try:
+                await target.expect(batch, what, causes)
+                count += len(batch)
+            except RefusedError:
+                if len(batch) == 1:
+                    refused += 1
+                else:
+                    batches = [batch.take([index]) for index in _spread(len(batch))]
+    if not count:
+        raise NotJudgedError(
+            "the service refuses these rows, which its model accepts"
+            if refused
+            else "no golden rows cover this case (the model has none, or the file was written by hand)"
+        )
+    return {"rows": count, "refused": refused}
+
+
 async def inputs_matter(target: Target) -> None:
     """Fail if all rows get the same output, although the trained model's outputs for them differ."""
     golden = target.golden
@@ -210,11 +527,11 @@ async def inputs_matter(target: Target) -> None:
             "the model gets zeros of the right shape",
             "defaults are used instead of the input",
         ]
-        shown = outputs[:1] if isinstance(outputs, list) else outputs
+        output = outputs[0] if isinstance(outputs, list) and outputs else outputs
         raise CheckFailedError(
-            f"all {len(golden)} rows got the same output, {shown}, but the trained model's outputs for them "
-            "differ",
-            evidence={"answer": shown, "rows": len(golden)},
+            f"all {len(golden)} rows got the same output, {target.excerpt(brief(output))}, but the trained "
+            "model's outputs for them differ",
+            evidence={"answer": MASK if target.mask else output, "rows": len(golden)},
             causes=causes,
         )
 
@@ -224,8 +541,7 @@ async def no_memory(target: Target) -> None:
     golden = target.golden
     first, last = golden.take([0]), golden.take([len(golden) - 1])
     before = await target.ask(first)
-    for _ in range(2):
-        await target.expect(last, "a row sent after another one", BATCH)
+    await target.expect(last, "a row sent after another one", BATCH)
     after = await target.ask(first)
     as_before = first.with_outputs(before)
     mismatch = as_before.compare(after, tolerance=target.tolerances(), parts=target.parts)
@@ -235,12 +551,11 @@ async def no_memory(target: Target) -> None:
             "state of one request affects the next",
         ]
         raise CheckFailedError(
-            f"the same row got {mismatch.part} {mismatch.expected!r} first, but {mismatch.got!r} after "
-            "requests "
-            "with other rows",
+            "the same row, sent before and after requests with other rows: "
+            f"{mismatch.describe(target.excerpt)}",
             evidence={"before": mismatch.expected, "after": mismatch.got},
             causes=causes,
-            reproduce=target.curl(target.body(first)),
+            reproduce="; echo; ".join(target.curl(target.body(rows)) for rows in (first, last, first)),
         )
 
 
@@ -271,6 +586,7 @@ async def batch_through_client(target: Target) -> None:
 def _client(target: Target) -> Any:
     if target.make_client is None:
         raise NotJudgedError("no client given: pass --client module:factory", code="no_client")
+    target.require_no_rate("lets the application's client send requests")
     try:
         return target.make_client(target.url)
     except Exception as problem:
@@ -281,7 +597,7 @@ def _client(target: Target) -> Any:
 
 
 async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> None:
-    """Call *method* of the client with the rows as records, and compare its result.
+    """Call *method* of the client with the rows, those of a table as records, and compare its result.
 
     Records have column names, so that the result does not depend on the order of the columns.
 
@@ -291,9 +607,9 @@ async def _expect_through(target: Target, golden: GoldenRows, method: Any) -> No
     name = method.__name__
     try:
         if inspect.iscoroutinefunction(method):
-            returned = await method(golden.records())
+            returned = await method(golden.inputs)
         else:
-            returned = await _in_a_thread(method, golden.records())
+            returned = await _in_a_thread(method, golden.inputs)
             returned = await returned if inspect.isawaitable(returned) else returned
     except Exception as problem:
         if target.process is not None and _distrusts_certificate(problem):

@@ -25,11 +25,12 @@ async def half_sent_requests(target: Target) -> None:
         raise NotJudgedError(
             "not applicable over TLS: the TLS terminator buffers incomplete requests", code="not_offered"
         )
+    target.require_at_once(HALF_SENT + 1)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     lines = [
-        f"POST {parts.path}{target.contract.route} HTTP/1.1",
+        f"{target.contract.method} {parts.path}{target.contract.route} HTTP/1.1",
         f"Host: {host}:{port}",
-        "Content-Type: application/json",
+        f"Content-Type: {target.contract.content_type}",
         "Content-Length: 100",
     ]
     head = "\r\n".join([*lines, "", "{"])
@@ -37,6 +38,8 @@ async def half_sent_requests(target: Target) -> None:
     try:
         with suppress(OSError, TimeoutError):  # the service may accept fewer connections
             for _ in range(HALF_SENT):
+                if target.sender.pace is not None:
+                    await target.sender.pace.turn()
                 connections.append(
                     await asyncio.wait_for(asyncio.open_connection(host, port), CONNECTS_WITHIN)
                 )
@@ -58,10 +61,15 @@ async def half_sent_requests(target: Target) -> None:
 async def worker_is_replaced(target: Target) -> dict[str, Any]:
     """Measure the time until correct predictions after a worker was killed; fail if it exceeds a minute."""
     process, golden = target.own_process, target.golden
+    if not process.is_supervised:
+        raise NotJudgedError(
+            "the server is one process, which only its platform can start again", code="not_offered"
+        )
+    within = REPLACED_WITHIN + target.sender.longest_wait
     start = time.monotonic()
     await asyncio.to_thread(process.kill_worker)
     last_problem = ""
-    while (seconds := time.monotonic() - start) < REPLACED_WITHIN:
+    while (seconds := time.monotonic() - start) < within:
         try:
             await target.expect(
                 golden, "after a worker was killed", ["the new worker loads another model"], same_batch=True
@@ -76,6 +84,6 @@ async def worker_is_replaced(target: Target) -> dict[str, Any]:
         "the model cannot be loaded again",
     ]
     raise CheckFailedError(
-        f"no correct predictions within {REPLACED_WITHIN:g} s after a worker was killed: {last_problem}",
+        f"no correct predictions within {within:g} s after a worker was killed: {last_problem}",
         causes=causes,
     )

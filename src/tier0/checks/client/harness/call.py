@@ -25,6 +25,10 @@ class GivenUpError(Exception):
     """The caller gave up waiting for a call, as the check intended."""
 
 
+class FallbackError(Exception):
+    """A call returned the declared fallback, which says that it got no prediction."""
+
+
 class ExitedError(Exception):
     """The client, or its factory, called `sys.exit`."""
 
@@ -85,6 +89,14 @@ def outcome_of(
         return None, asyncio.CancelledError("the call cancelled itself")
     problem = running.exception()
     return (running.result(), None) if problem is None else (None, problem)
+
+
+def is_fallback(answer: Any, fallback: Any) -> bool:
+    """Return whether a call returned the declared fallback."""
+    try:
+        return fallback is not None and bool(answer == fallback)
+    except Exception:  # noqa: BLE001 - objects of the client may refuse the comparison
+        return False
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 SHARE = 0.75
-"""Share of the waits that are alike if there is no jitter; the scheduler may delay the others."""
+"""Share of equal waits without jitter; the scheduler may delay the rest."""
 LEAST_JITTER = 0.15
 """Jitter that counts as such: the longest wait exceeds the shortest by this share."""
 

@@ -16,6 +16,8 @@ from tier0.core.verdict import NotJudgedError
 
 FIRST_REQUEST, FIRST_RESPONSE = 731_001, 842_001
 """First markers; seven digits and fewer are exact as numbers of 32 bits, too."""
+SHAPE = "shape"
+"""Key of a tensor whose numbers are lengths."""
 MARKER = re.compile(r"(?<![\d.])(731|842)(\d{3})(?:\.0*)?(?![\d.])")
 
 
@@ -63,6 +65,8 @@ def _replace(value: Any, marker: int) -> tuple[bool, Any]:
     if isinstance(value, Mapping):
         items = dict(value)
         for key, item in items.items():
+            if key == SHAPE:
+                continue
             found, changed = _replace(item, marker)
             if found:
                 return True, {**items, key: changed}

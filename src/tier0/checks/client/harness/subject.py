@@ -10,10 +10,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tier0.checks.client.harness.call import Call, GivenUpError, StillWaitingError, no_exit, outcome_of
+from tier0.checks.client.harness.call import (
+    Call,
+    FallbackError,
+    GivenUpError,
+    StillWaitingError,
+    is_fallback,
+    no_exit,
+    outcome_of,
+)
 from tier0.checks.client.harness.creation import created
+from tier0.checks.client.harness.protocols import WIRES, ProtocolServer, rows_in, with_tensors_twice
 from tier0.checks.client.harness.threads import Threads
-from tier0.checks.client.harness.timeline import timeline
+from tier0.checks.client.harness.timeline import spans, timeline
 from tier0.core.declaration import MAX_RESET, Declaration
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import FaultLog, FaultServer, Reply
@@ -87,7 +96,7 @@ class Caller:
     async def predict_batch(self, *, give_up: float | None = None, data: Any = None) -> Call:
         """Call ``predict_batch``, cancel it after *give_up* seconds if given, and return the call."""
         data = self.declared.data if data is None else data
-        return await self._call("predict_batch", batch_of(data), give_up=give_up)
+        return await self._call("predict_batch", batch_of(data, self.declared.protocol), give_up=give_up)
 
     async def predict_by(self, method: str, *, data: Any = None) -> Call:
         """Call ``predict`` or ``predict_batch``, whichever *method* names, and return the call."""
@@ -148,6 +157,8 @@ class Caller:
             call.answer, call.error = outcome_of(
                 running, StillWaitingError if give_up is None else GivenUpError, call.started
             )
+            if call.error is None and is_fallback(call.answer, self.declared.fallback):
+                call.error = FallbackError("the declared fallback")
         finally:
             running.cancel()
             await asyncio.wait({running}, timeout=ENDS_WITHIN)  # a call that ignores it is abandoned
@@ -212,6 +223,7 @@ class Caller:
             **evidence,
             "declared": self.declared.promised,
             "timeline": timeline(self.log.noted, self.log.arrivals, self.calls, self.declared),
+            "spans": spans(self.log.arrivals, self.calls, self.declared),
         }
         return CheckFailedError(message, evidence=evidence, causes=causes)
 
@@ -251,7 +263,7 @@ class Subject:
                 self.factory, server.url + suffix, self.declared.options, self.closes_within
             ) as made:
                 caller = Caller(made, server, self.declared, blocks=self.blocks)
-                server.setup.clear()
+                server.client_is_created()
                 try:
                     yield caller
                 finally:
@@ -259,9 +271,10 @@ class Subject:
 
     def server(self, script: Reply | Sequence[Reply] | Script) -> FaultServer:
         """Return a server that also has the declared responses for the creation of the client."""
-        return FaultServer(
-            script, setup={path: Reply(body=body) for path, body in self.declared.setup.items()}
-        )
+        setup = {path: Reply(body=body) for path, body in self.declared.setup.items()}
+        if self.declared.protocol is None:
+            return FaultServer(script, setup=setup)
+        return ProtocolServer(script, WIRES[self.declared.protocol], setup)
 
     @property
     def ok(self) -> Reply:
@@ -314,15 +327,18 @@ def _finished(result: Any, *, is_blocking: bool) -> Any:
     return asyncio.run(result) if is_blocking and inspect.iscoroutine(result) else result
 
 
-def batch_of(data: Any) -> Any:
+def batch_of(data: Any, protocol: str | None = None) -> Any:
     """Return the argument of a batch call: the rows in *data*, twice, or else *data*, twice."""
-    if isinstance(data, dict) and isinstance(data.get("features"), list):
-        return data["features"] * 2
-    return [data, data]
+    rows = data["features"] if isinstance(data, dict) and isinstance(data.get("features"), list) else None
+    if rows is None and protocol is not None:
+        rows = rows_in(data)
+    return [data, data] if rows is None else rows * 2
 
 
 def batch_answer_of(data: Any, answer: Any) -> Any:
     """Return the response to a batch call: each list in *answer* that has an item for each row, twice."""
+    if (tensors := with_tensors_twice(answer)) is not None:
+        return tensors
     features = data.get("features") if isinstance(data, dict) else None
     rows = len(features) if isinstance(features, list) else 1
 

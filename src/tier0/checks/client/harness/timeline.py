@@ -14,6 +14,9 @@ AT_EACH_END = 20
 """Lines that are shown at each end of a long timeline."""
 AROUND_A_STATE = 3
 """Lines that are shown before and after a change of the circuit's state."""
+MAX_DRAWN = 40
+"""Calls, and requests, that are drawn."""
+ENDS = {"given up": "the client disconnected", "broken": "faulty response"}
 SERVER_ERROR = 500
 MIN_SLEEP = 0.002
 """Seconds: a shorter pause between a response and the next request is not a sleep."""
@@ -63,6 +66,53 @@ def timeline(
     return [f"declared: {promised or 'nothing'}", *_shortened(lines)]
 
 
+def spans(arrivals: Sequence[Arrival], calls: Sequence[Call], declared: Declaration) -> list[dict[str, Any]]:
+    """Return the first calls and requests, and the circuit's states, as spans for a drawing.
+
+    Each is ``{lane, name, start, end, status}``, in seconds since the first of them; see `timeline`.
+    """
+    moments = [*(call.started for call in calls), *(call.ended for call in calls)]
+    moments += [moment for arrival in arrivals for moment in (arrival.at, arrival.ended_at or arrival.at)]
+    if not moments:
+        return []
+    first, last = min(filter(None, moments)), max(moments)
+
+    def span(lane: str, name: str, start: float, end: float, status: str) -> dict[str, Any]:
+        return {
+            "lane": lane,
+            "name": name,
+            "start": round(start - first, 4),
+            "end": round(end - first, 4),
+            "status": status,
+        }
+
+    states = list(_states(arrivals, declared, last))
+    ends = [state.at for state in states[1:]] + [last]
+    drawn = [
+        span("circuit", state.text.rpartition(": ")[2], state.at, end, "")
+        for state, end in zip(states, ends, strict=False)  # without any state, there is no end
+    ]
+    for number, call in enumerate(sorted(calls, key=lambda call: call.started)[:MAX_DRAWN], 1):
+        status = "pass" if call.error is None and call.ended else "fail"
+        drawn.append(
+            span("calls", f"call {number}: {call.outcome}", call.started, call.ended or last, status)
+        )
+    for arrival in arrivals[:MAX_DRAWN]:
+        name, status = _how_it_ended(arrival)
+        name = f"request {arrival.number + 1}: {name}"
+        drawn.append(span("requests", name, arrival.at, arrival.ended_at or last, status))
+    return drawn
+
+
+def _how_it_ended(arrival: Arrival) -> tuple[str, str]:
+    """Return the end of a request in words, and its status in a drawing."""
+    if arrival.ended is None:
+        return "no response", "not_judged"
+    if arrival.ended != "answered":
+        return ENDS[arrival.ended], "not_judged" if arrival.ended == "given up" else "fail"
+    return f"status {arrival.status}", "fail" if (arrival.status or SERVER_ERROR) >= SERVER_ERROR else "pass"
+
+
 def _sleeps(calls: Sequence[Call]) -> Iterator[tuple[int, float]]:
     """Yield the number of each retry, and the seconds since the previous attempt of its call had ended.
 
@@ -103,7 +153,7 @@ def _describe(what: str, detail: Mapping[str, Any], connection: int, sleeps: Map
         return f"request {number} arrived: {detail['method']} {detail['path']}{pause}"
     if what == "answered":
         return f"request {number}: response with status {detail['status']}"
-    return f"request {number}: " + {"given up": "the client disconnected", "broken": "faulty response"}[what]
+    return f"request {number}: {ENDS[what]}"
 
 
 def _shortened(lines: Sequence[Line]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tier0.checks.client.harness.creation import created
-from tier0.checks.client.harness.stalls import watched_loop
+from tier0.checks.stalls import watched_loop
 
 LEAVES_WITHIN = 10.0
 """Seconds for a context manager that has created the client to end."""

@@ -6,15 +6,18 @@ import asyncio
 import math
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from tier0.checks.serving.harness.pace import Pace
 from tier0.client.transport import RESPONSE_BYTES, ResponseTooLargeError, check_containers
 from tier0.core.address import address
 from tier0.core.errors import Tier0Error
 from tier0.core.fields import check_depth
+from tier0.core.verdict import Code
 
 REQUEST_ID = "X-Request-ID"
 DEFAULT_RETRIES = 3
@@ -31,6 +34,10 @@ OVERLOADED = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
 """Statuses of a service that is overloaded or rate limiting."""
 UNREACHABLE = {httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT}
 """Statuses of a proxy that got no response from the service."""
+WAITED = "tier0_waited"
+"""Extension of a response: seconds that its request waited because of the rate that the user allows."""
+ABSENT = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
+"""Statuses of a route that does not exist, or not for the method."""
 MIN_RETRIED = 10
 MAX_RETRIED_SHARE = 0.25
 """Share of all attempts that may be retries; `MIN_RETRIED` retries are always allowed."""
@@ -52,6 +59,8 @@ def new_request_id() -> str:
 class UnansweredError(Tier0Error):
     """No response arrived to a request, including its retries."""
 
+    code: Code = "network"
+
 
 class OversizedError(Tier0Error):
     """A response is larger than the limit; it was not read to its end."""
@@ -70,6 +79,11 @@ class Sender:
             limit.
         max_bytes: size of each response, if it is less than the limit of *http*.
         tries: number of all attempts, in a list of one item that copies of the sender share.
+        headers: headers of every request, in addition to the user's.
+        planted: text in the environment of the service's processes that no response may have; empty for none.
+        leaks: method and route of each response that has it.
+        fresh: HTTP client that makes a new connection for each request; None without one.
+        pace: keeps the requests, also those sent again, to the rate that the user allows; None without one.
     """
 
     url: str
@@ -79,6 +93,11 @@ class Sender:
     retries_refusals: bool = True
     max_bytes: int | None = None
     tries: list[int] = field(default_factory=lambda: [0])
+    headers: Mapping[str, str] = field(default_factory=dict)
+    fresh: httpx.AsyncClient | None = None
+    planted: str = ""
+    leaks: list[str] = field(default_factory=list)
+    pace: Pace | None = None
 
     async def send(
         self, method: str, route: str, content: bytes | None = None, headers: dict[str, str] | None = None
@@ -101,9 +120,10 @@ class Sender:
         """
         url = address(self.url, route)
         extensions = {} if self.max_bytes is None else {RESPONSE_BYTES: self.max_bytes}
-        timeouts = 0
+        timeouts, waited = 0, 0.0
         for tries_left in range(self.retries, -1, -1):
             pause = min(FIRST_PAUSE * 2 ** (self.retries - tries_left), MAX_PAUSE)
+            waited += await self.pace.turn() if self.pace is not None else 0.0
             self.tries[0] += 1
             is_last = not tries_left or self._fails_too_often()
             try:
@@ -112,7 +132,7 @@ class Sender:
                         method,
                         url,
                         content=content,
-                        headers={REQUEST_ID: new_request_id(), **(headers or {})},
+                        headers={REQUEST_ID: new_request_id(), **self.headers, **(headers or {})},
                         extensions=extensions,
                     )
             except ResponseTooLargeError as problem:
@@ -126,12 +146,25 @@ class Sender:
             else:
                 retried = TRANSIENT if self.retries_refusals else UNREACHABLE
                 if is_last or response.status_code not in retried:
+                    self._look_for_leak(response, f"{method} {route}")
+                    response.extensions[WAITED] = waited
                     return _with_text(response)
                 reason = str(response.status_code)
                 pause = _pause_before_retry(response, pause)
             self.retried[reason] += 1
             await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that a request can wait because of the rate, with its retries, if no other one does."""
+        return 0.0 if self.pace is None else self.pace.longest_wait * (1 + self.retries)
+
+    def _look_for_leak(self, response: httpx.Response, request: str) -> None:
+        planted = self.planted.encode()
+        texts = (response.content, *(value for _, value in response.headers.raw))
+        if planted and any(planted in text for text in texts):
+            self.leaks.append(request)
 
     def _fails_too_often(self) -> bool:
         """Return True if so many requests were retried that callers would notice the failures."""

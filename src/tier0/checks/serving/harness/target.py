@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -15,20 +17,26 @@ from tier0.checks.serving.harness.sender import (
     OVERLOADED,
     UNAUTHORIZED,
     UNREACHABLE,
+    WAITED,
     OversizedError,
     Sender,
     UnansweredError,
     decode_json,
 )
 from tier0.client.transport import MIB
+from tier0.contract.adapter import AdapterError
 from tier0.contract.contract import SCHEMA, Contract, as_toml
+from tier0.contract.delimited import CONTENT_TYPE, read_rows
 from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
 from tier0.contract.response import is_refusal
+from tier0.contract.tensors import without_tensors
 from tier0.core.display import terminal
 from tier0.core.errors import first_line
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
+from tier0.golden.differences.diagnosis import Diagnosis, diagnose
+from tier0.golden.forms import IN_WORDS
 from tier0.golden.rows import EdgeCaseKind, GoldenRows, Mismatch, Tolerance
 
 MAX_SHOWN = 300
@@ -39,6 +47,8 @@ MAX_QUOTED = 1_000_000
 MAX_SINGLE_ROWS = 30
 MASK = "…"
 REFUSED = range(400, 500)
+SLOWEST = "slowest"
+"""Key of the memo of a target for the seconds of the slowest request that got a prediction."""
 NO_GOLDEN = f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}"
 REFUSALS = ["the service cannot handle rows that its model accepts", "the contract describes another service"]
 NO_ANSWER = [
@@ -46,6 +56,9 @@ NO_ANSWER = [
     "the handler never returns",
     "the server's output is not read, and its pipe is full",
 ]
+
+
+_NOT_IN_VARIABLES = re.compile(r"[^A-Za-z0-9]")
 
 
 class NoPredictionError(CheckFailedError):
@@ -64,7 +77,9 @@ Answer = TypeVar("Answer")
 
 
 def decode(response: httpx.Response) -> Any:
-    """Return the body of a response: JSON, or a text/plain text that is not an object or a list.
+    """Return the body of a response: JSON, CSV, or a text/plain text that is not an object or a list.
+
+    Tensors in it are nested lists (see `tier0.contract.tensors`).
 
     Raises:
         ValueError: the body is not JSON.
@@ -72,7 +87,9 @@ def decode(response: httpx.Response) -> Any:
     is_text = response.headers.get("content-type", "").startswith("text/plain")
     if is_text and not response.text.lstrip().startswith(("{", "[")):
         return response.text
-    return decode_json(response)
+    if response.headers.get("content-type", "").startswith(CONTENT_TYPE):
+        return read_rows(response.text)
+    return without_tensors(decode_json(response))
 
 
 def answered_of(outcomes: Sequence[Answer | BaseException]) -> list[Answer]:
@@ -115,6 +132,10 @@ class Process(Protocol):
     def pids(self) -> list[int]:
         """Ids of its running processes."""
 
+    @property
+    def is_supervised(self) -> bool:
+        """Whether one of its processes starts new workers in the place of those that end."""
+
     def kill_worker(self) -> None:
         """Kill a worker process, which handles requests."""
 
@@ -148,6 +169,7 @@ class Target:
         tolerance: relative tolerance that the user allows for the current check.
         undeclared: meanings that have to be declared before the response can be compared.
         memo: responses that several checks use, so that they are requested once.
+        header_names: names of the headers that the user passed, whose values are not shown.
         hide: removes secrets from texts of the service, before they are shortened.
         on_prediction: called whenever a well-formed request got a prediction.
     """
@@ -163,6 +185,7 @@ class Target:
     tolerance: float = 0.0
     undeclared: tuple[Undeclared, ...] = ()
     memo: dict[str, Any] = field(default_factory=dict)
+    header_names: tuple[str, ...] = ()
     hide: Callable[[str], str] = lambda text: text
     on_prediction: Callable[[], None] = lambda: None
 
@@ -170,9 +193,43 @@ class Target:
         """Return a target for concurrent requests: one that gets 429 or 503 is not sent again."""
         return replace(self, sender=replace(self.sender, retries_refusals=False))
 
+    def from_another_caller(self, headers: Mapping[str, str]) -> Target:
+        """Return a target whose requests have other *headers*, each on a new connection.
+
+        A connection that is kept open stays with one worker or replica.
+        """
+        http = self.sender.fresh or self.sender.http
+        return replace(self, sender=replace(self.sender, http=http, headers=headers))
+
     def at_once(self, callers: int) -> Target:
-        """Return a target for concurrent requests of one row, whose responses are in memory together."""
+        """Return a target for concurrent requests of one row, whose responses are in memory together.
+
+        Raises:
+            NotJudgedError: the user allows fewer requests at once.
+        """
+        self.require_at_once(callers)
         return replace(self, sender=replace(self.sender, max_bytes=AT_ONCE_BYTES // callers))
+
+    def require_at_once(self, requests: int) -> None:
+        """Check that the user allows so many requests at once.
+
+        Raises:
+            NotJudgedError: the rate does not allow them.
+        """
+        if self.sender.pace is not None:
+            self.sender.pace.require_at_once(requests)
+
+    def require_no_rate(self, what: str) -> None:
+        """Check that the rate of requests is not limited, on which the result of a check would depend.
+
+        Args:
+            what: predicate of a sentence with the check as its subject.
+
+        Raises:
+            NotJudgedError: it is limited.
+        """
+        if self.sender.pace is not None:
+            raise NotJudgedError(f"this check {what}, which --rate limits", code="rate")
 
     @property
     def url(self) -> str:
@@ -208,6 +265,15 @@ class Target:
         if self.rows is None or self.same_arithmetic:
             return parts
         return tuple(part for part in parts if getattr(self.rows, part) is not None) or parts
+
+    def require_table(self) -> None:
+        """Raise unless the rows are values of columns.
+
+        Raises:
+            NotJudgedError: they are not.
+        """
+        if self.rows is not None and self.rows.form != "table":
+            raise NotJudgedError(f"the rows are {IN_WORDS[self.rows.form]}, not a table", code="not_offered")
 
     def golden_with(self, kind: EdgeCaseKind, column: str | None = None) -> GoldenRows:
         """Return the edge cases of one kind, and for one column if *column* is given.
@@ -259,7 +325,8 @@ class Target:
         """
         if self.process is None:
             raise NotJudgedError(
-                "checked only if this run started the service (--tier0-service)", code="no_process"
+                "checked only if this run started the service (--tier0-service, --tier0-command)",
+                code="no_process",
             )
         return self.process
 
@@ -268,9 +335,9 @@ class Target:
         return await self.sender.send(method, route)
 
     async def post(
-        self, content: bytes, content_type: str = "application/json", headers: dict[str, str] | None = None
+        self, content: bytes, content_type: str = "", headers: dict[str, str] | None = None
     ) -> httpx.Response:
-        """Send any body to the prediction route.
+        """Send any body to the prediction route, by default with the contract's content type.
 
         Raises:
             NotJudgedError: the prediction route is not known.
@@ -278,9 +345,24 @@ class Target:
         """
         if self.contract.why_not_asked:
             raise NotJudgedError(self.contract.why_not_asked, code="undeclared")
+        contract = self.contract
         return await self.sender.send(
-            "POST", self.contract.route, content, {**(headers or {}), "Content-Type": content_type}
+            contract.method,
+            contract.route,
+            content,
+            {**contract.headers, **(headers or {}), "Content-Type": content_type or contract.content_type},
         )
+
+    def request(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+        """Return a request for any rows, right or wrong, as it is sent.
+
+        Raises:
+            NotJudgedError: the contract's adapter cannot write them.
+        """
+        try:
+            return self.contract.request(columns, rows)
+        except AdapterError as problem:
+            raise NotJudgedError(str(problem), code="not_offered") from problem
 
     def body(self, golden: GoldenRows) -> Any:
         """Return the request body for *golden*."""
@@ -324,15 +406,20 @@ class Target:
             raise outcome
         return self.parts_of(outcome, self.golden)
 
-    async def ask_body(self, body: Any) -> Any:
+    async def ask_body(self, body: Any, content: bytes | None = None) -> Any:
         """Send a well-formed request body, and return the response body.
+
+        Args:
+            body: request body.
+            content: the same body as JSON that is written in another way.
 
         Raises:
             NoPredictionError: the response contains no prediction.
             UnansweredError: there was no response.
         """
+        start = time.perf_counter()
         try:
-            response = await self.post(json.dumps(body).encode())
+            response = await self.post(self.contract.write(body).encode() if content is None else content)
         except UnansweredError as problem:
             raise self.unanswered(problem, body) from problem
         except OversizedError as problem:
@@ -341,7 +428,10 @@ class Target:
                 causes=["the handler repeats its output", "the service responds with a stream"],
                 reproduce=self.curl(body),
             ) from problem
-        return self.answer_of(response, body)
+        answer = self.answer_of(response, body)
+        seconds = time.perf_counter() - start - response.extensions.get(WAITED, 0.0)
+        self.memo[SLOWEST] = max(self.memo.get(SLOWEST, 0.0), seconds)
+        return answer
 
     def unanswered(self, problem: UnansweredError, body: Any) -> Exception:
         """Return the exception for a well-formed request without a response.
@@ -356,11 +446,8 @@ class Target:
 
     def answer_of(self, response: httpx.Response, body: Any) -> Any:
         """Return the body of a response to a well-formed request; see `ask_body`."""
-        evidence = {"status": response.status_code, "body": self.quote(response)}
-        if response.has_redirect_location:
-            evidence["location"] = self.excerpt(response.headers["location"])
-        if not response.is_success:
-            raise self._no_prediction(response, evidence, body)
+        if not self.contract.accepts(response.status_code):
+            raise self._no_prediction(response, body)
         try:
             answer = decode(response)
         except ValueError as problem:
@@ -369,6 +456,7 @@ class Target:
                 f"({first_line(problem)})"
             )
             causes = ["a proxy responded, not the service"]
+            evidence = self._evidence_of(response)
             evidence["content_type"] = response.headers.get("content-type", "").partition(";")[0]
             raise NoPredictionError(
                 message, evidence=evidence, causes=causes, reproduce=self.curl(body)
@@ -382,14 +470,23 @@ class Target:
                 f"a well-formed request was refused with status {response.status_code} and an error in the "
                 "body: "
                 f"{self.quote(response)}",
-                evidence=evidence,
+                evidence=self._evidence_of(response),
                 causes=REFUSALS,
                 reproduce=self.curl(body),
             )
         self.on_prediction()
-        return answer
+        try:
+            return self.contract.adapted(answer)
+        except AdapterError as problem:
+            raise NotJudgedError(str(problem), code="undeclared") from problem
 
-    def _no_prediction(self, response: httpx.Response, evidence: dict[str, Any], body: Any) -> Exception:
+    def _evidence_of(self, response: httpx.Response) -> dict[str, Any]:
+        evidence = {"status": response.status_code, "body": self.quote(response)}
+        if response.has_redirect_location:
+            evidence["location"] = self.excerpt(response.headers["location"])
+        return evidence
+
+    def _no_prediction(self, response: httpx.Response, body: Any) -> Exception:
         status = response.status_code
         message = f"a well-formed request got status {status}: {self.quote(response)}"
         if status in UNREACHABLE and self.process is None:
@@ -400,10 +497,18 @@ class Target:
         elif status in REFUSED:
             kind = RefusedError
         causes = [HOW_TO_AUTHORIZE] if status in UNAUTHORIZED else REFUSALS
-        return kind(message, evidence=evidence, causes=causes, reproduce=self.curl(body))
+        again = self.curl(body, show_status=True)
+        return kind(message, evidence=self._evidence_of(response), causes=causes, reproduce=again)
 
     async def expect(
-        self, golden: GoldenRows, what: str, causes: list[str], *, same_batch: bool = False, body: Any = None
+        self,
+        golden: GoldenRows,
+        what: str,
+        causes: list[str],
+        *,
+        same_batch: bool = False,
+        body: Any = None,
+        content: bytes | None = None,
     ) -> dict[str, Any]:
         """Request predictions for *golden*, and compare them with the trained model's outputs.
 
@@ -413,6 +518,7 @@ class Target:
             causes: likely causes of a difference.
             same_batch: whether the trained model got the same rows in one batch.
             body: request body with the same meaning as that for *golden*, to send in its place.
+            content: *body* as JSON that is written in another way.
 
         Returns:
             The parts of the response, in the trained model's terms.
@@ -423,8 +529,10 @@ class Target:
         if body is None:
             answer = await self.ask(golden)
         else:
-            answer = self.parts_of([await self.ask_body(body)], golden)
-        self.require_match(answer, golden, what, causes, same_batch=same_batch)
+            answer = self.parts_of([await self.ask_body(body, content)], golden)
+        self.require_match(
+            answer, golden, what, causes, same_batch=same_batch, is_cause_known=body is not None
+        )
         self.require_declared()
         return answer
 
@@ -437,8 +545,20 @@ class Target:
         *,
         same_batch: bool = False,
         parts: tuple[str, ...] = (),
+        numbers: Sequence[int] = (),
+        is_cause_known: bool = False,
     ) -> None:
-        """Compare *answer* with the trained model's outputs for *golden*; see `expect` for the arguments.
+        """Compare *answer* with the trained model's outputs for *golden*; see also `expect`.
+
+        Args:
+            answer: parts of the response, in the trained model's terms.
+            golden: rows with expected outputs.
+            what: description of the rows, for the message of a failure.
+            causes: likely causes of a difference without a pattern.
+            same_batch: whether the trained model got the same rows in one batch.
+            parts: parts to compare; empty for all that the service returns.
+            numbers: numbers of the golden rows, each of which was sent in a request of its own.
+            is_cause_known: whether *causes* follow from the form of the request, as no pattern can tell.
 
         Raises:
             CheckFailedError: a row differs.
@@ -450,9 +570,22 @@ class Target:
             part: rounded[part] if is_rounded(answer.get(part), part, self.contract) else unrounded[part]
             for part in PARTS
         }
-        mismatch = golden.compare({**answer, "classes": None}, tolerance=allowed, parts=parts or self.parts)
+        outputs, compared = {**answer, "classes": None}, parts or self.parts
+        mismatch = golden.compare(outputs, tolerance=allowed, parts=compared)
         if mismatch is not None:
-            raise self.failed(what, mismatch, golden, causes)
+            diagnosis = diagnose(
+                golden,
+                outputs,
+                tolerance=allowed,
+                parts=compared,
+                others=None if self.rows is None else as_served(self.rows, self.contract),
+                are_alone=bool(numbers) or len(golden) == 1,
+                show=self.excerpt,
+            )
+            number = numbers[mismatch.row] if numbers else mismatch.row
+            known = causes[0] if is_cause_known else ""
+            causes = causes if is_cause_known else diagnosis.causes(causes)
+            raise self.failed(what, mismatch, diagnosis, golden, causes, number, known)
 
     def require_declared(self) -> None:
         """Raise `NotJudgedError` if the meaning of a part of the response must be declared first."""
@@ -482,22 +615,36 @@ class Target:
         )
 
     def failed(
-        self, what: str, mismatch: Mismatch, golden: GoldenRows, causes: list[str]
+        self,
+        what: str,
+        mismatch: Mismatch,
+        diagnosis: Diagnosis,
+        golden: GoldenRows,
+        causes: list[str],
+        number: int,
+        known: str,
     ) -> CheckFailedError:
-        """Return the failure for a row that differs."""
+        """Return the failure for rows that differ, with the pattern in which they differ."""
         row = golden.take([mismatch.row])
         evidence = {
             "row": MASK if self.mask else dict(zip(row.columns, row.rows[0], strict=True)),
+            "row_number": number,
             "origin": str(row.origins[0]) if row.origins else "example",
             "part": mismatch.part,
             "expected": MASK if self.mask else mismatch.expected,
             "got": MASK if self.mask else mismatch.got,
-            "rows_that_differ": mismatch.count,
+            "rows_that_differ": diagnosis.differing or mismatch.count,
             "rows_asked": len(golden),
+            **diagnosis.evidence,
         }
-        message = f"{what}: {mismatch.describe(lambda value: self.excerpt(repr(value)))}"
+        mismatch = replace(mismatch, row=number)
+        if self.mask:
+            mismatch, diagnosis = replace(mismatch, place=""), replace(diagnosis, largest="")
         return CheckFailedError(
-            message, evidence=evidence, causes=causes, reproduce=self.curl(self.body(row))
+            f"{what}: {diagnosis.in_words(mismatch.describe_row(self.excerpt), known)}",
+            evidence=evidence,
+            causes=causes,
+            reproduce=self.curl(self.body(row)),
         )
 
     def excerpt(self, text: str) -> str:
@@ -509,11 +656,40 @@ class Target:
         start = response.content[:MAX_QUOTED]
         return self.excerpt(start.decode(response.encoding or "utf-8", errors="replace"))
 
-    def curl(self, body: Any, content_type: str = "application/json") -> str:
-        """Return the shell command that sends *body*, without the user's headers."""
-        text = body if isinstance(body, str) else json.dumps(body)
-        url, header = self.url + self.contract.route, f"Content-Type: {content_type}"
-        data = MASK if self.mask else text
+    def curl(self, body: Any, content_type: str = "", *, show_status: bool = False) -> str:
+        """Return the shell command that sends *body*, with variables for the values of the user's headers.
+
+        Args:
+            body: request body.
+            content_type: content type; by default the contract's.
+            show_status: whether the command prints the status and the headers of the response, too.
+        """
+        text = MASK if self.mask else body if isinstance(body, str) else json.dumps(body)
+        options = " -i" if show_status else ""
+        return f"{self._curl_to_route(content_type)}{options} -d {shlex.quote(text)}"
+
+    def curl_bytes(self, body: bytes, content_type: str) -> str:
+        """Return the shell command that sends any bytes, and prints the status of the response, too."""
+        octal = "".join(f"\\{byte:03o}" for byte in body)
+        return f"printf '{octal}' | {self._curl_to_route(content_type)} -i --data-binary @-"
+
+    def curl_to(self, route: str, method: str = "GET") -> str:
+        """Return the shell command that requests another route, and prints the status, too."""
+        return f"{self._curl(self.url + route, 'GET', method)} -i"
+
+    def _curl_to_route(self, content_type: str) -> str:
+        header = shlex.quote(f"Content-Type: {content_type or self.contract.content_type}")
+        url = self.url + self.contract.route
+        return self._curl(url, "POST", self.contract.method, f" -H {header}")
+
+    def _curl(self, url: str, default: str, method: str, headers: str = "") -> str:
         # The certificate of a service that this run started is for another place.
-        options = "-sSk" if self.process is not None and url.startswith("https:") else "-sS"
-        return f"curl {options} {shlex.quote(url)} -H {shlex.quote(header)} -d {shlex.quote(data)}"
+        quiet = "-sSk" if self.process is not None and url.startswith("https:") else "-sS"
+        named = "" if method == default else f" -X {method}"
+        variables = "".join(f' -H "{name}: ${variable_for(name)}"' for name in self.header_names)
+        return f"curl {quiet}{named} {shlex.quote(url)}{headers}{variables}"
+
+
+def variable_for(header: str) -> str:
+    """Return the name of the shell variable that stands for the value of a header in a command."""
+    return _NOT_IN_VARIABLES.sub("_", header).upper()

@@ -1,0 +1,275 @@
+"""Protocols of model servers other than BentoML: how each is recognised, asked and read.
+
+Recognising one takes a few GET requests, the most specific routes first:
+
+- version 2 of the Open Inference Protocol (MLServer, Triton, KServe): ``/v2``; its models are listed by
+  ``POST /v2/repository/index``, which changes nothing
+- MLflow's scoring server: ``/version`` and ``/ping``
+- version 1 of KServe's protocol, as TensorFlow Serving has it: ``/v1/models``
+- OpenAPI (FastAPI and others): ``/openapi.json``
+- containers for SageMaker: ``/ping``, if nothing else is known
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from tier0.contract.contract import Contract, ContractError, how_to_declare
+from tier0.contract.openapi import as_schema, health_routes, is_openapi
+from tier0.contract.service_schema import (
+    Described,
+    Form,
+    describe,
+    listed_names,
+    parts_by_name,
+    spelled_names,
+)
+from tier0.contract.tensors import DATATYPES, DEFAULT_NAME
+from tier0.core.outputs import PARTS
+from tier0.core.protocols import PROTOCOLS
+
+VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
+NO_PARTS = dict.fromkeys(PARTS)
+OK = 200
+
+
+class Page(NamedTuple):
+    """A response to a request for a description.
+
+    Attributes:
+        status: status code; 0 if there was no response.
+        content: its JSON, or its text if it is not JSON.
+    """
+
+    status: int
+    content: Any
+
+    @property
+    def document(self) -> Mapping[str, Any] | None:
+        """The JSON object of a successful response; None for any other."""
+        return self.content if self.status == OK and isinstance(self.content, Mapping) else None
+
+
+class Server(NamedTuple):
+    """A server whose protocol is to be found, and what is known about it.
+
+    Attributes:
+        fetch: sends a request of a method to a route, with an empty JSON object if it is POST, and returns
+            the response.
+        declared: declared part of the contract.
+        columns: the model's columns; empty if they are not known.
+        model: name of the model; empty if it is not known.
+    """
+
+    fetch: Callable[[str, str], Awaitable[Page]]
+    declared: Mapping[str, Any]
+    columns: Sequence[str] = ()
+    model: str = ""
+
+
+async def find_protocol(server: Server, wanted: str | None = None) -> Described | None:
+    """Return how a service that is not BentoML's is asked; None if it has no protocol that is known.
+
+    Args:
+        server: the server, and what is known about it.
+        wanted: the only protocol to look for; None for all of them.
+
+    Raises:
+        ContractError: a protocol was found, but not how predictions are requested; or *wanted* was not found.
+    """
+    for name, find in _FINDERS.items():
+        if wanted in {None, name} and (found := await find(server)) is not None:
+            found = _as_declared(found, server.declared)
+            return found._replace(contract=replace(found.contract, protocol=name))
+    if wanted is not None:
+        raise ContractError(
+            f"no sign of the protocol {wanted!r} was found ({_SIGNS[wanted]}). Correct --protocol or the "
+            f"contract's protocol (one of {', '.join(PROTOCOLS)}), or leave it out"
+        )
+    return None
+
+
+def _as_declared(found: Described, declared: Mapping[str, Any]) -> Described:
+    """Return a description that follows what is declared."""
+    features, style = declared.get("features"), declared.get("style")
+    forms = tuple(
+        form for form in found.forms if features in {None, form.features} and style in {None, form.style}
+    )
+    if not forms:
+        first = found.forms[0]
+        forms = (Form(first.features if features is None else features, style or first.style),)
+    first = forms[0]
+    stated = {"features": first.features, "style": first.style, **first.others, **declared}
+    return found._replace(forms=forms, contract=replace(found.contract, **stated))
+
+
+async def _find_v2(server: Server) -> Described | None:
+    described = (await server.fetch("GET", "/v2")).document
+    if described is None or not {"name", "version"} & described.keys():
+        return None
+    route = server.declared.get("route") or await _infer_route(server)
+    place = route.removesuffix("/infer")
+    metadata = (await server.fetch("GET", place)).document or {}
+    inputs = [part for part in metadata.get("inputs") or [] if isinstance(part, Mapping)]
+    health = {"health": "/v2/health/ready", "ready": f"{place}/ready", "live": "/v2/health/live"}
+    contract = _contract(route, "inputs", health, names=_spelled(inputs, server.columns))
+    outputs = [str(part.get("name")) for part in metadata.get("outputs") or [] if isinstance(part, Mapping)]
+    paths = parts_by_name("outputs.", outputs)
+    if len(outputs) == 1:
+        paths = {**NO_PARTS, "predictions": f"outputs.{outputs[0]}"}
+    contract = contract.with_paths(paths)
+    return Described(_tensor_forms(inputs, server.columns), contract, {}, {}, {})
+
+
+async def _infer_route(server: Server) -> str:
+    model, page = server.model, await server.fetch("POST", "/v2/repository/index")
+    listed = page.content if isinstance(page.content, list) else []
+    ready = [
+        part for part in listed if isinstance(part, Mapping) and part.get("state", "READY") in {"READY", ""}
+    ]
+    names = list(dict.fromkeys(str(part.get("name")) for part in ready if part.get("name")))
+    chosen = model if model in names or not names else names[0] if len(names) == 1 else ""
+    if not chosen:
+        example = names[0] if names else "name"
+        known = f"its models are {listed_names(names)}" if names else "it does not list its models"
+        raise ContractError(
+            f"it is not clear which model of this server to ask: {known}. "
+            + how_to_declare({"protocol": "v2", "route": f"/v2/models/{quote(example, safe='')}/infer"})
+        )
+    return f"/v2/models/{quote(chosen, safe='')}/infer"
+
+
+def _tensor_forms(inputs: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> tuple[Form, ...]:
+    """Return the forms in which rows are sent: by the model's metadata, or else the usual ones."""
+    named = {str(part.get("name")): _datatype(part) for part in inputs}
+    datatypes = {name: datatype for name, datatype in named.items() if datatype is not None}
+    matrix = Form("inputs", "tensor")
+    by_column = Form("inputs", "tensors", others={"datatypes": datatypes})
+    as_frame = Form(
+        "inputs",
+        "tensors",
+        others={"datatypes": datatypes, "fields": {"parameters": {"content_type": "pd"}}},
+    )
+    if len(inputs) == 1 and not _is_one_column(inputs, columns):
+        name = next(iter(named))
+        return (matrix._replace(others={"tensor": name, "datatypes": datatypes}),)
+    if len(inputs) > 1 or _is_one_column(inputs, columns):
+        return (by_column, as_frame)
+    return (matrix._replace(others={"tensor": DEFAULT_NAME}), as_frame, by_column)
+
+
+def _is_one_column(inputs: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bool:
+    return len(columns) == 1 and len(inputs) == 1 and inputs[0].get("name") == columns[0]
+
+
+def _datatype(part: Mapping[str, Any]) -> str | None:
+    datatype = part.get("datatype")
+    return datatype if datatype in DATATYPES else None
+
+
+def _spelled(inputs: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, str]:
+    """Return the service's names of columns that differ in case or punctuation."""
+    spelled = spelled_names(columns, [str(part.get("name")) for part in inputs]) or {}
+    return {column: name for column, name in spelled.items() if column != name}
+
+
+async def _find_mlflow(server: Server) -> Described | None:
+    version = await server.fetch("GET", "/version")
+    is_version = VERSION.fullmatch(str(version.content).strip()) is not None
+    if version.status != OK or not is_version or (await server.fetch("GET", "/ping")).status != OK:
+        return None
+    route = server.declared.get("route", "/invocations")
+    contract = replace(_contract(route, "", _PING), predictions="predictions")
+    return Described(_invocation_forms(), contract, {}, {}, {})
+
+
+def _invocation_forms() -> tuple[Form, ...]:
+    """Return the bodies that MLflow's scoring server takes, which depend on the signature of the model."""
+    return (
+        Form(
+            "dataframe_split.data",
+            "rows",
+            others={"columns": "dataframe_split.columns", "may_ignore_names": True},
+        ),
+        Form("dataframe_records", "records"),
+        Form("inputs", "rows"),
+        Form("inputs", "columns"),
+        Form("instances", "rows"),
+    )
+
+
+async def _find_v1(server: Server) -> Described | None:
+    model, page = server.model, (await server.fetch("GET", "/v1/models")).document
+    listed = page.get("models") if page is not None else None
+    names = [str(name) for name in listed] if isinstance(listed, list) else []
+    route = server.declared.get("route")
+    if page is None and model:  # TensorFlow Serving lists no models
+        status = (await server.fetch("GET", f"/v1/models/{quote(model, safe='')}")).document
+        names = [model] if status is not None and "model_version_status" in status else []
+    if not names:
+        return None
+    if route is None:
+        chosen = model if model in names else names[0] if len(names) == 1 else ""
+        if not chosen:
+            raise ContractError(
+                f"it is not clear which model of this server to ask: its models are {listed_names(names)}. "
+                + how_to_declare({"protocol": "v1", "route": f"/v1/models/{names[0]}:predict"})
+            )
+        route = f"/v1/models/{quote(chosen, safe='')}:predict"
+    forms = (Form("instances", "rows"), Form("instances", "records"))
+    health = {"health": route.removesuffix(":predict")}
+    contract = replace(_contract(route, "instances", health), predictions="predictions")
+    return Described(forms, contract, {}, {}, {})
+
+
+async def _find_openapi(server: Server) -> Described | None:
+    document = (await server.fetch("GET", "/openapi.json")).document
+    if not is_openapi(document):
+        return None
+    described = describe(as_schema(document or {}), server.declared, server.columns)
+    if described is None:
+        return None
+    routes: dict[str, Any] = {"ready": None, "live": None, **health_routes(document or {})}
+    return described._replace(contract=replace(described.contract, is_bentoml=False, **routes))
+
+
+async def _find_sagemaker(server: Server) -> Described | None:
+    if (await server.fetch("GET", "/ping")).status != OK:
+        return None
+    forms = (
+        Form("instances", "rows"),
+        Form("", "rows"),
+        Form("", "records"),
+        *_invocation_forms()[:3],
+        Form("", "csv"),
+    )
+    route = server.declared.get("route", "/invocations")
+    return Described(forms, _contract(route, "instances", _PING), {}, {}, {})
+
+
+_PING = {"health": "/ping", "ready": "/ping"}
+_FINDERS: Mapping[str, Callable[[Server], Awaitable[Described | None]]] = {
+    "v2": _find_v2,
+    "mlflow": _find_mlflow,
+    "v1": _find_v1,
+    "openapi": _find_openapi,
+    "sagemaker": _find_sagemaker,
+}
+_SIGNS = {
+    "v2": "GET /v2",
+    "mlflow": "GET /version, GET /ping",
+    "v1": "GET /v1/models",
+    "openapi": "GET /openapi.json",
+    "sagemaker": "GET /ping",
+}
+
+
+def _contract(
+    route: str, features: str, health: Mapping[str, str], names: Mapping[str, str] | None = None
+) -> Contract:
+    stated: dict[str, Any] = {"route": route, "features": features, **NO_PARTS, **health}
+    return Contract(**stated, columns=None, model_tag=None, optional=(), names=names or {}, is_bentoml=False)
