@@ -150,6 +150,52 @@ def test_any_numbers_can_be_drawn(pairs: list[tuple[float, float]]) -> None:
     )
 
 
+def named_rows(drawing: ET.Element) -> list[tuple[float, float, float, float]]:
+    """Return left, top, right and bottom of each name of a row in a chart."""
+    places = [
+        (float(one.get("x", "")), float(one.get("y", "")), len(one.text or ""))
+        for one in drawing.iter("text")
+        if one.get("class") == "small strong"
+    ]
+    return [
+        (left, down - 10, left + letters * drawings.BOLD_LETTER, down + 2) for left, down, letters in places
+    ]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from((0.0, 0.5, 1.0))), min_size=1, max_size=80))
+def test_names_of_rows_cover_no_point_no_name_and_no_frame(pairs: list[tuple[float, float]]) -> None:
+    golden = GoldenRows(["x"], [[0.0]] * len(pairs), [before for before, _ in pairs], None, [])
+    drawing = ET.fromstring(
+        drawings.parity(golden.comparison({"predictions": [after for _, after in pairs]}) or {})
+    )
+
+    points = [(float(dot.get("cx", "")), float(dot.get("cy", ""))) for dot in drawing.iter("circle")]
+    names = named_rows(drawing)
+    for number, (left, top, right, bottom) in enumerate(names):
+        assert min(left, top) > drawings.PARITY_MARGIN
+        assert max(right, bottom) < drawings.SIDE - drawings.PARITY_MARGIN
+        for across, down in points:
+            assert not (left - 3 < across < right + 3 and top - 3 < down < bottom + 3)
+        for other in names[:number]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+
+
+@pytest.mark.parametrize("served", [0.0, 1.0], ids=["lower edge", "upper edge"])
+def test_rows_at_one_edge_are_named_all_the_same(served: float) -> None:
+    expected = [index / 60 for index in range(60)]
+    golden = GoldenRows(["x"], [[0.0]] * 60, expected, None, [])
+    drawing = ET.fromstring(drawings.parity(golden.comparison({"predictions": [served] * 60}) or {}))
+
+    assert len(named_rows(drawing)) == 5
+
+
+def test_a_rounding_error_at_the_end_of_an_axis_is_0() -> None:
+    golden = GoldenRows(["x"], [[0.0]] * 2, [8.87e-08, 1.0], None, [])
+    drawing = ET.fromstring(drawings.parity(golden.comparison({"predictions": [0.5, 1.0]}) or {}))
+
+    assert [one.text for one in drawing.iter("text") if (one.text or "x")[0].isdigit()] == ["0", "1"]
+
+
 def test_of_several_classes_the_one_that_differs_is_drawn() -> None:
     golden = GoldenRows(["x"], [[1], [2]], ["a", "a"], [[0.5, 0.3, 0.2], [0.6, 0.2, 0.2]], ["a", "b", "c"])
 

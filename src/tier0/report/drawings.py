@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tier0.core.display import html
@@ -28,8 +29,16 @@ ROW = 18.0
 """Height of the row of a call or a request."""
 LETTER = 6.9
 """Width of a letter of the small text, in units of the chart."""
-NAME_WIDTH, LABEL_HEIGHT = 58, 13
-"""Room for the name of a row in units of the chart."""
+BOLD_LETTER, LETTER_HEIGHT = 7.7, 12.0
+"""Width and height of a letter of the names of rows."""
+DOT = 3.0
+"""Radius of the point of a row."""
+LABEL_GAP = 3.0
+"""Free space around the name of a row."""
+LABEL_DISTANCES = range(6, 120, 6)
+"""Distances at which a free place for the name of a row is searched around its point, nearest first."""
+LABEL_DIRECTIONS = [math.tau / 16 * number for number in range(16)]
+"""Angles of these places, that to the right of the point first."""
 MAX_NAMED = 8
 """Maximum number of spans of a lane in the description of a chart."""
 MAX_REQUESTS = 50
@@ -65,11 +74,12 @@ def parity(compared: Mapping[str, Any]) -> str:
     parts = [_line("soft", x(low), y(low), x(high), y(high))]
     for before, after in pairs:
         kind = "dot" if before == after else "bad"
-        parts.append(f'<circle class="{kind}" cx="{x(before):.1f}" cy="{y(after):.1f}" r="3"/>')
-    parts += _labels([(x(row["expected"]), y(row["served"]), f"row {row['row']}") for row in worst])
+        parts.append(f'<circle class="{kind}" cx="{x(before):.1f}" cy="{y(after):.1f}" r="{DOT:g}"/>')
+    points = [(x(before), y(after)) for before, after in pairs]
+    parts += _labels([(x(row["expected"]), y(row["served"]), f"row {row['row']}") for row in worst], points)
     parts += [
-        _text(PARITY_MARGIN, SIDE - PARITY_MARGIN + 14, f"{low:.3g}", "small"),
-        _text(SIDE - PARITY_MARGIN, SIDE - PARITY_MARGIN + 14, f"{high:.3g}", "small end"),
+        _text(PARITY_MARGIN, SIDE - PARITY_MARGIN + 14, _end_of_axis(low, span), "small"),
+        _text(SIDE - PARITY_MARGIN, SIDE - PARITY_MARGIN + 14, _end_of_axis(high, span), "small end"),
         _text(SIDE / 2, SIDE - 4, f"in memory: {compared['what']}", "small middle"),
         f'<text class="small middle" transform="translate(13 {SIDE / 2}) rotate(-90)">served</text>',
         _rect("frame", PARITY_MARGIN, PARITY_MARGIN, inner, inner),
@@ -77,23 +87,68 @@ def parity(compared: Mapping[str, Any]) -> str:
     return _svg(SIDE, SIDE, "Served vs. in-memory predictions", description, parts)
 
 
-def _labels(points: Sequence[tuple[float, float, str]]) -> list[str]:
-    """Return the names of points, each beside its point, and below the names that are there already."""
-    taken: list[tuple[float, float]] = []
+def _end_of_axis(value: float, span: float) -> str:
+    """Return a number for the end of an axis; rounding errors beside the length of the axis are 0."""
+    return f"{0.0 if abs(value) < span / 1000 else value:.3g}"
+
+
+def _labels(named: Sequence[tuple[float, float, str]], points: Sequence[tuple[float, float]]) -> list[str]:
+    """Return the names of points, each in the nearest place that covers no point, no name and no frame.
+
+    A name that is not beside its point has a line to it. A name without a free place is left out: the table
+    beside the chart has it.
+    """
+    taken = [_Box(across - DOT, down - DOT, across + DOT, down + DOT) for across, down in points]
+    inside = _Box(PARITY_MARGIN + 2, PARITY_MARGIN + 2, SIDE - PARITY_MARGIN - 2, SIDE - PARITY_MARGIN - 2)
     parts = []
-    for across, down, name in points:
-        is_right = across > SIDE - 2 * PARITY_MARGIN
-        left, kind = across + (-6 if is_right else 6), "small strong"
-        start, height = left - (len(name) * LETTER if is_right else 0), max(down - 5, LABEL_HEIGHT)
-        while any(_is_near(start - other, height - line) for other, line in taken):
-            height += 1
-        taken.append((start, height))
-        parts.append(_text(left, height, name, f"{kind} end" if is_right else kind))
+    for across, down, name in named:
+        places = _places(across, down, len(name) * BOLD_LETTER)
+        box = next((one for one in places if one.is_in(inside) and not any(map(one.overlaps, taken))), None)
+        if box is None:
+            continue
+        taken.append(box.widened(LABEL_GAP))
+        nearest = min(max(across, box.left), box.right), min(max(down, box.top), box.bottom)
+        if math.dist((across, down), nearest) > LABEL_DISTANCES[0] + DOT:
+            parts.append(_line("axis", across, down, *nearest))
+        parts.append(_text(box.left, box.bottom - 2, name, "small strong"))
     return parts
 
 
-def _is_near(across: float, down: float) -> bool:
-    return abs(across) < NAME_WIDTH and abs(down) < LABEL_HEIGHT
+@dataclass(frozen=True)
+class _Box:
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlaps(self, other: _Box) -> bool:
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
+        )
+
+    def is_in(self, other: _Box) -> bool:
+        return (
+            self.left >= other.left
+            and self.right <= other.right
+            and self.top >= other.top
+            and self.bottom <= other.bottom
+        )
+
+    def widened(self, gap: float) -> _Box:
+        return _Box(self.left - gap, self.top - gap, self.right + gap, self.bottom + gap)
+
+
+def _places(across: float, down: float, width: float) -> Iterator[_Box]:
+    """Yield places for a name around a point, the nearest first."""
+    for distance in LABEL_DISTANCES:
+        for angle in LABEL_DIRECTIONS:
+            right, below = math.cos(angle), math.sin(angle)
+            left = across + right * distance - width * (1 - right) / 2
+            top = down + below * distance - LETTER_HEIGHT * (1 - below) / 2
+            yield _Box(left, top, left + width, top + LETTER_HEIGHT)
 
 
 def latency(found: Mapping[str, Any]) -> str:
