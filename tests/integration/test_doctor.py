@@ -96,6 +96,22 @@ def test_the_complete_extras_are_listed(
     assert "[report]" in doctor.conclusion(lean, doctor.examine(lean))
 
 
+@pytest.mark.parametrize("extra", ["catboost", "onnx", "torch"])
+def test_the_extra_of_a_framework_is_complete_only_if_the_framework_is_installed(
+    well: Environment, extra: str
+) -> None:
+    framework = {"onnx": "onnxruntime"}.get(extra, extra)
+    installed = replace(
+        well,
+        installed=lambda name: (
+            "999" if name in {"catboost", "onnx", "onnxruntime", "torch"} else well.installed(name)
+        ),
+    )
+
+    assert doctor.incomplete_extras(installed)[extra] == []
+    assert doctor.incomplete_extras(without(installed, framework))[extra] == [framework]
+
+
 @pytest.mark.parametrize(
     ("missing", "impossible"),
     [

@@ -97,7 +97,9 @@ class Environment:
     def lacking(self) -> dict[Group, dict[Requirement, str]]:
         """Return the missing requirements of each incomplete group, each with its state."""
         return {
-            group: missing for group in self.metadata.groups if (missing := missing_of(group, self.installed))
+            group: missing
+            for group in self.metadata.groups
+            if (missing := missing_of(group.requirements, self.installed))
         }
 
     def has_pytest_option(self, plugin: str) -> bool:
@@ -198,8 +200,10 @@ def uses(environment: Environment) -> dict[str, list[str]]:
 
 def incomplete_extras(environment: Environment) -> dict[str, list[str]]:
     """Return the extras, each with those of its distributions that are missing or too old."""
-    lacking = {one.name for missing in environment.lacking().values() for one in missing}
-    return {extra: sorted(names & lacking) for extra, names in environment.metadata.extras.items()}
+    return {
+        extra: sorted({one.name for one in missing_of(requirements, environment.installed)})
+        for extra, requirements in environment.metadata.extras.items()
+    }
 
 
 def conclusion(environment: Environment, findings: Iterable[Finding]) -> str:

@@ -17,7 +17,8 @@ from packaging.specifiers import SpecifierSet
 DISTRIBUTION = "pytest-tier0"
 BASE = "base"
 EVERYTHING = "all"
-"""The extra that contains all others; each package that only it has is a group of its own."""
+"""The extra that contains all others but those of large frameworks; each package that only it has is a group
+of its own."""
 NEEDED_FOR = {
     BASE: "everything",
     "bentoml": "registering and serving models: pytest -m tier0_bentoml, tier0 serve",
@@ -113,13 +114,13 @@ class Metadata(NamedTuple):
         python: supported versions of Python.
         groups: base and extras, in the order of `NEEDED_FOR`.
         source: arguments with which pip installs Tier0, without extras.
-        extras: each extra with the names of all packages that it installs.
+        extras: each extra with the requirements of all packages that it installs.
     """
 
     python: SpecifierSet
     groups: tuple[Group, ...]
     source: tuple[str, ...]
-    extras: Mapping[str, frozenset[str]]
+    extras: Mapping[str, frozenset[Requirement]]
 
     @classmethod
     def read(cls) -> Metadata:
@@ -161,29 +162,31 @@ def _each_once(by_extra: Mapping[str, Iterable[Requirement]]) -> tuple[Group, ..
     return tuple(groups)
 
 
-def _packages_of(by_extra: Mapping[str, Iterable[Requirement]]) -> dict[str, frozenset[str]]:
+def _packages_of(by_extra: Mapping[str, Iterable[Requirement]]) -> dict[str, frozenset[Requirement]]:
     """Return each extra with its packages, and those of the extras that it contains."""
 
-    def packages(extra: str) -> Iterator[str]:
+    def packages(extra: str) -> Iterator[Requirement]:
         for one in by_extra[extra]:
             if one.name == DISTRIBUTION:
                 for contained in one.extras:
                     yield from packages(contained)
             else:
-                yield one.name
+                yield one
 
     return {extra: frozenset(packages(extra)) for extra in by_extra if extra}
 
 
-def missing_of(group: Group, installed: Callable[[str], str | None]) -> dict[Requirement, str]:
-    """Return the requirements of a group that are not met, each with the reason.
+def missing_of(
+    requirements: Iterable[Requirement], installed: Callable[[str], str | None]
+) -> dict[Requirement, str]:
+    """Return the requirements that are not met, each with the reason.
 
     Args:
-        group: the group of packages.
+        requirements: requirements of a group of packages.
         installed: returns the version of a distribution, or None if it is not installed.
     """
     lacking = {}
-    for requirement in group.requirements:
+    for requirement in requirements:
         version = installed(requirement.name)
         if version is None:
             lacking[requirement] = f"{requirement.name} is not installed"
