@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 
 from tier0.client.tracing import CallTrace
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts its background jobs like this
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests interrupt the runs that they start
 
 if find_spec("hypothesis"):  # the end-to-end tests run without it
     from hypothesis import HealthCheck, settings

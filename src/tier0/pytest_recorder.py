@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,18 @@ SESSION_KEY = pytest.StashKey["Session"]()
 DOCUMENT_KEY = pytest.StashKey[dict[str, Any]]()
 REPORT_PROBLEMS_KEY = pytest.StashKey[list[str]]()
 """Reasons why a report was not created or not written."""
+
+
+def _in_one_line(report: Any) -> Any:
+    """Return a copy of a report with the first line of its message: on CI servers, pytest lists all lines."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is None:
+        return report
+    report = copy(report)
+    report.longrepr = copy(report.longrepr)
+    report.longrepr.reprcrash = copy(crash)
+    report.longrepr.reprcrash.message = crash.message.partition("\n")[0]
+    return report
 
 
 def has_results(document: dict[str, Any]) -> bool:
@@ -163,7 +176,7 @@ class RunRecorder:
     def name_some(self, stats: dict[str, list[Any]]) -> None:
         """Give back the first reports that were left to the causes, for pytest's list of what failed."""
         for name, told in self.told.items():
-            stats[name] += told[:MAX_NAMED]
+            stats[name] += [_in_one_line(one) for one in told[:MAX_NAMED]]
 
     def _selects_marker(self) -> bool:
         """Return whether ``-m`` selects the marker: before a report, xdist's controller knows no more."""

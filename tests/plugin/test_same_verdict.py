@@ -136,14 +136,15 @@ DOORS = {
 }
 
 
-def test_failures_of_checks_are_told_once_and_other_failures_by_pytest(run: Run) -> None:
+@pytest.mark.parametrize("ci", ["", "true"], ids=["by hand", "on a CI server"])
+def test_failures_of_checks_are_told_once_and_other_failures_by_pytest(ci: str, run: Run) -> None:
     GOLDEN.write(run.folder / "golden.json")
     other = "\n\ndef test_other():\n    assert 'mine' == 'yours'\n"
     (run.folder / "test_own.py").write_text(OWN + other, encoding="utf-8")
     plugins = ["-p", "tier0.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
     with FaultServer(wrong) as server:
         options = ["--tier0-url", server.url, "--tier0-golden", "golden.json"]
-        environment = {"PYTHONPATH": str(Path(tier0.__file__).parents[1])}
+        environment = {"PYTHONPATH": str(Path(tier0.__file__).parents[1]), "CI": ci, "BUILD_NUMBER": ""}
         status = run.finish("test_own.py", *plugins, *options, env=environment)
 
     assert status == 1
