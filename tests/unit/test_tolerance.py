@@ -123,6 +123,28 @@ def test_a_sum_over_threads_elsewhere_may_differ_in_its_last_bits_close_to_0() -
     assert differs(2e-15, HERE_OTHERWISE)
 
 
+def test_a_float32_vector_elsewhere_may_differ_close_to_0_although_the_model_in_one_thread_does_not() -> None:
+    golden = GoldenRows(
+        ["text"],
+        [["a"]],
+        [[0.2, 1e-5]],
+        None,
+        [],
+        dtypes={"predictions": "float32"},
+        spreads={"predictions": Spread()},
+    )
+
+    def differs(by: float, where: dict[str, bool]) -> bool:
+        return (
+            golden.compare({"predictions": [[0.2, 1e-5 + by]]}, tolerance=golden.tolerances(**where))
+            is not None
+        )
+
+    assert not differs(1.6e-7, ELSEWHERE)
+    assert differs(1e-6, ELSEWHERE)
+    assert differs(1.6e-7, HERE_OTHERWISE)
+
+
 @pytest.mark.parametrize("model", [LogisticRegression(), LinearRegression()])
 def test_linear_models_in_float64_are_judged_as_strictly_as_before(model: Any) -> None:
     golden = golden_rows(model.fit(X, Y), X[:20])

@@ -110,8 +110,10 @@ def tolerance_for(
         return EXACT
     epsilon = EPSILONS.get(dtype or "", 0.0)
     relative, absolute = max(ROW_ALONE_TOLERANCE, RELATIVE_EPSILONS * epsilon), 0.0
-    if not same_arithmetic:  # a forest on several threads adds the outputs of its trees in any order
-        absolute = RELATIVE_EPSILONS * FLOAT64_EPSILON * largest
+    if (
+        not same_arithmetic
+    ):  # other threads add terms in another order: trees of a forest, products of a network
+        absolute = RELATIVE_EPSILONS * (epsilon or FLOAT64_EPSILON) * largest
     if spread != NO_SPREAD:
         absolute = max(absolute, ABSOLUTE_EPSILONS * epsilon * largest)
     if spread is not None:
