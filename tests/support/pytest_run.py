@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import TypeVar
 
 import psutil
 
-from tests.support import QUIET
+from tests.support import FAST_START, QUIET
 
 FAST = [*QUIET, "--tier0-algorithms", "linear", "--tier0-hpo-trials", "1"]
 Found = TypeVar("Found")
@@ -41,7 +42,12 @@ class Run:
             for name, value in os.environ.items()
             if not name.startswith(("TIER0_", "PYTEST_", "COV_", "MLFLOW_"))
         }
-        environment |= {"TMPDIR": str(self.tmp), "TIER0_TEST_MARK": self.mark, **(env or {})}
+        own = {
+            "TMPDIR": str(self.tmp),
+            "TIER0_TEST_MARK": self.mark,
+            "PYTEST_ADDOPTS": shlex.join(FAST_START),
+        }
+        environment |= {**own, **(env or {})}
         with (self.folder / "output.txt").open("w", encoding="utf-8") as output:
             self.process = subprocess.Popen(
                 [*before, python, "-m", "pytest", *arguments],

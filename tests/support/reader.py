@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support import QUIET
 from tests.support.snippets import Block, Command
 from tier0.serving.processes import start_guard
 
@@ -137,7 +139,7 @@ class Reader:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
         ours = {
-            "PYTEST_ADDOPTS": "-p no:opik -p no:hypothesispytest -p no:cacheprovider",
+            "PYTEST_ADDOPTS": shlex.join(QUIET),
             "BENTOML_DO_NOT_TRACK": "True",
         }
         return {**kept, **ours, "HOME": str(self.folder), "PATH": path, **self.variables}
