@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tier0.comparison.answers import Answer
 from tier0.comparison.batches import Batch
@@ -67,12 +68,7 @@ class Asking:
             NotComparableError: a side cannot be reached.
             RowsError: the rows cannot be read.
         """
-        slots = [asyncio.ensure_future(self._slot(batches)) for _ in range(SLOTS)]
-        try:
-            await asyncio.gather(*slots)
-        finally:
-            for slot in slots:
-                slot.cancel()
+        await _in_slots(lambda: self._slot(batches))
         await self._repeat()
 
     @property
@@ -135,15 +131,8 @@ class Asking:
     async def _repeat(self) -> None:
         """Ask some batches again, to see which differences stay, and for enough pairs of latencies."""
         end = time.monotonic() + MAX_REPETITION_SECONDS
-        for number, (batch, old, new) in enumerate(self._differing):
-            if time.monotonic() > end:
-                return
-            if not self.measures.needs_repetitions:
-                break
-            rounds = [await self._ask_both(batch, number + turn) for turn in range(REPETITIONS)]
-            self._note(rounds)
-            rounds.append((old, new))
-            self.measures.add_repetitions([before for before, _ in rounds], [after for _, after in rounds])
+        differing = iter(enumerate(self._differing))
+        await _in_slots(lambda: self._repeat_differing(differing, end))
         number = 0
         while self._kept and self._needs_pairs() and time.monotonic() < end:
             batch = self._kept[number % len(self._kept)]
@@ -152,6 +141,17 @@ class Asking:
             self._note([(old, new)])
             first = old if self._noisy is self.old else new
             self.measures.add_noise(batch, first, await self._noisy.ask(batch))
+
+    async def _repeat_differing(
+        self, differing: Iterator[tuple[int, tuple[Batch, Answer, Answer]]], end: float
+    ) -> None:
+        for number, (batch, old, new) in differing:
+            if time.monotonic() > end or not self.measures.needs_repetitions:
+                return
+            rounds = [await self._ask_both(batch, number + turn) for turn in range(REPETITIONS)]
+            self._note(rounds)
+            rounds.append((old, new))
+            self.measures.add_repetitions([before for before, _ in rounds], [after for _, after in rounds])
 
     def _needs_pairs(self) -> bool:
         """Return whether more pairs of latencies are needed to compare them."""
@@ -166,3 +166,13 @@ class Asking:
         for old, new in rounds:
             if not old.problem and not new.problem:
                 self.measures.latencies.add((old.seconds, new.seconds))
+
+
+async def _in_slots(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run *work* once per slot, all at the same time; after an error, the others are cancelled."""
+    slots = [asyncio.ensure_future(work()) for _ in range(SLOTS)]
+    try:
+        await asyncio.gather(*slots)
+    finally:
+        for slot in slots:
+            slot.cancel()
