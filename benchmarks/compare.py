@@ -66,6 +66,7 @@ def serve(shift: float, ready: multiprocessing.SimpleQueue[int]) -> None:
     # asyncio sends without delay only on sockets that name their protocol; else each answer waits for 40 ms
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
+    listener.listen()
     ready.put(listener.getsockname()[1])
     config = uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off")
     uvicorn.Server(config).run(sockets=[listener])

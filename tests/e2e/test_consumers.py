@@ -60,8 +60,9 @@ def api(client: BentoMLClient, **how: Any) -> Iterator[httpx.Client]:
     """
     app = FastAPI()
     app.include_router(make_router(client, **how))
-    listener = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio delays what is sent on other sockets by 40 ms
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # on others, asyncio sends 40 ms late
     listener.bind(("127.0.0.1", 0))
+    listener.listen()
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", loop="asyncio"))
 
     async def serve() -> None:

@@ -113,7 +113,7 @@ def tolerance_for(
     if (
         not same_arithmetic
     ):  # other threads add terms in another order: trees of a forest, products of a network
-        absolute = RELATIVE_EPSILONS * (epsilon or FLOAT64_EPSILON) * largest
+        absolute = min(RELATIVE_EPSILONS * (epsilon or FLOAT64_EPSILON), MAX_ROUNDING) * largest
     if spread != NO_SPREAD:
         absolute = max(absolute, ABSOLUTE_EPSILONS * epsilon * largest)
     if spread is not None:
