@@ -12,9 +12,15 @@ from itertools import chain
 from typing import IO, TYPE_CHECKING
 
 from tier0.core.errors import DatasetError, first_line
-from tier0.core.named_file import MAX_TABLE_BYTES
 from tier0.pipeline.csv_layout import MAX_FOOTER_ROWS, Layout, find_layout, is_remark, speak
-from tier0.pipeline.table_content import compression_of_file, open_content, reading
+from tier0.pipeline.table_content import (
+    BLOCK,
+    blocks_of,
+    compression_of_file,
+    in_memory,
+    open_content,
+    reading,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +31,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 2**20
 """Number of bytes from which encoding, separator and header are found."""
-BLOCK = 2**22
 BATCH = 2**15
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -193,39 +198,20 @@ def _not_in(encoding: str, path: Path) -> ValueError:
     return ValueError(f"{where} is not in {encoding.removesuffix('-sig')}: name the encoding with --encoding")
 
 
-class _Recoded(io.RawIOBase):
-    """The content of a file in UTF-8, which counts quotes and limits its size."""
+def _in_utf8(content: IO[bytes], encoding: str) -> Iterator[bytes]:
+    """Yield the content of a file in UTF-8.
 
-    def __init__(self, content: IO[bytes], encoding: str) -> None:
-        super().__init__()
-        self.quotes = 0
-        self._content = content
-        self._size = 0
-        plain = encoding in {"utf-8", "utf-8-sig"}
-        self._decoder = None if plain else codecs.getincrementaldecoder(encoding)()
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes; none at the end."""
-        while True:
-            content = self._content.read(size)
-            self._size += len(content)
-            if self._size > MAX_TABLE_BYTES:
-                raise ValueError(f"its content is larger than {MAX_TABLE_BYTES:,} bytes")
-            text = content if self._decoder is None else self._recode(content)
-            if text or not content:
-                self.quotes += text.count(b'"')
-                return text
-
-    def _recode(self, content: bytes) -> bytes:
-        assert self._decoder is not None  # noqa: S101
-        return self._decoder.decode(content, final=not content).encode()
-
-    def close(self) -> None:
-        self._content.close()
-        super().close()
+    Raises:
+        UnicodeError: the file is not in this encoding.
+    """
+    blocks = blocks_of(content)
+    if encoding in {"utf-8", "utf-8-sig"}:
+        yield from blocks
+    else:
+        decoder = codecs.getincrementaldecoder(encoding)()
+        for block in blocks:
+            yield decoder.decode(block).encode()
+        yield decoder.decode(b"", final=True).encode()
 
 
 # --- rows ---
@@ -275,22 +261,22 @@ def _read_fast(path: Path, encoding: str, layout: Layout) -> list[pa.ChunkedArra
     if layout.blanks_before_quotes:
         return None
     names = [str(position) for position in range(len(layout.names))]
-    with open_content(path) as content, _Recoded(content, encoding) as file:
-        table = arrow_csv.read_csv(
-            file,
-            arrow_csv.ReadOptions(column_names=names, skip_rows=layout.lines_above, block_size=BLOCK),
-            arrow_csv.ParseOptions(
-                delimiter=layout.separator,
-                quote_char=layout.quote,
-                escape_char=layout.escape or False,
-                newlines_in_values=True,
-            ),
-            arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-            ),
-        )
-        if file.quotes % 2:  # a quote may not be closed, which Arrow accepts
-            return None
+    with open_content(path) as content:
+        memory = in_memory(_in_utf8(content, encoding))
+    parts = (memoryview(memory)[start : start + BLOCK] for start in range(0, memory.size, BLOCK))
+    if sum(bytes(part).count(b'"') for part in parts) % 2:  # a quote may not be closed, which Arrow accepts
+        return None
+    table = arrow_csv.read_csv(
+        pa.BufferReader(memory),
+        arrow_csv.ReadOptions(column_names=names, skip_rows=layout.lines_above, block_size=BLOCK),
+        arrow_csv.ParseOptions(
+            delimiter=layout.separator,
+            quote_char=layout.quote,
+            escape_char=layout.escape or False,
+            newlines_in_values=True,
+        ),
+        arrow_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+    )
     columns: list[pa.ChunkedArray] = table.columns
     return columns
 

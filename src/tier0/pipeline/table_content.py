@@ -17,8 +17,10 @@ from tier0.core.errors import DatasetError, first_line
 from tier0.core.named_file import MAX_TABLE_BYTES, open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    import pyarrow as pa
 
 Kind = Literal["csv", "parquet", "arrow", "arrow stream", "feather 1", "orc", "json lines", "json"]
 HEAD = 512
@@ -110,6 +112,34 @@ def open_content(path: Path) -> Iterator[IO[bytes]]:
             yield stack.enter_context(archive.open(_only_member(archive)))
         else:
             yield file
+
+
+def blocks_of(content: IO[bytes]) -> Iterator[bytes]:
+    """Yield a file in blocks.
+
+    Raises:
+        ValueError: the content is too large.
+    """
+    size = 0
+    while block := content.read(BLOCK):
+        size += len(block)
+        if size > MAX_TABLE_BYTES:
+            raise ValueError(f"its content is larger than {MAX_TABLE_BYTES:,} bytes")
+        yield block
+
+
+def in_memory(blocks: Iterable[bytes]) -> pa.Buffer:
+    """Return blocks as memory of Arrow's own.
+
+    Arrow's threads can read files of Python's, too, but a process that ends while one of them waits for
+    Python is aborted.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    memory = pa.BufferOutputStream()
+    for block in blocks:
+        memory.write(block)
+    return memory.getvalue()
 
 
 def _compression_of(head: bytes) -> str:

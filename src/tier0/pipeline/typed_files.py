@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tier0.core.errors import DatasetError, first_line
 from tier0.core.named_file import MAX_BYTES, MAX_TABLE_BYTES, open_regular, read_json
-from tier0.pipeline.table_content import Kind, is_folder, open_content, reading
+from tier0.pipeline.table_content import Kind, blocks_of, in_memory, is_folder, open_content, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -259,21 +259,23 @@ def _read_json_lines(path: Path) -> pa.Table:
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import json as arrow_json  # noqa: PLC0415
 
+    with open_content(path) as content:
+        memory = in_memory(blocks_of(content))
+
     def read(times: list[str]) -> pa.Table:
         schema = pa.schema([(name, pa.string()) for name in times])
-        with open_content(path) as content:
-            return arrow_json.read_json(
-                content,
-                arrow_json.ReadOptions(block_size=BLOCK),
-                arrow_json.ParseOptions(explicit_schema=schema),
-            )
+        return arrow_json.read_json(
+            pa.BufferReader(memory),
+            arrow_json.ReadOptions(block_size=MAX_OBJECT_BYTES),
+            arrow_json.ParseOptions(explicit_schema=schema),
+        )
 
     table = read([])
     times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     return read(times) if times else table
 
 
-BLOCK = 2**24
+MAX_OBJECT_BYTES = 2**24
 
 
 def _read_json(path: Path) -> pa.Table:
