@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,38 @@ def test_images_are_sent_as_tensors_of_their_own_shape(channel: int) -> None:
     failed = {result.id for result in verdict.checks if result.status in WRONG}
     assert ("parity.golden_rows" in failed) == (channel == 1)
     assert channel == 1 or failed == set()
+
+
+GOLDEN_TEXTS = golden_rows(
+    lambda frame: frame["text"].str.len(), pd.DataFrame({"text": ["a" * count for count in range(3, 12)]})
+)
+
+
+@pytest.mark.parametrize("shape", [[-1], [-1, 1]])
+@pytest.mark.parametrize("is_wrong", [False, True])
+def test_texts_are_sent_in_the_shape_that_the_metadata_state(shape: list[int], *, is_wrong: bool) -> None:
+    inputs = [{"name": "texts", "datatype": "BYTES", "shape": shape}]
+
+    def infer(body: Any) -> Any:
+        (tensor,) = body["inputs"]
+        if tensor["shape"] != [len(tensor["data"]), *shape[1:]]:
+            raise ValueError(f"expected texts of shape {shape}")
+        lengths = [len(text) + is_wrong for text in tensor["data"]]
+        output = {"name": "length", "shape": [len(lengths)], "datatype": "INT64", "data": lengths}
+        return {"model_name": "customers", "outputs": [output]}
+
+    with serving(ModelServer("v2").infer_routes(inputs, infer)) as url:
+        deployment = Deployment.from_url(url, golden=GOLDEN_TEXTS, retries=0)
+        drafted = Examination(deployment).draft()
+        verdicts = [
+            check_serving(replace(deployment, contract=contract), groups=("parity",), on_fail="return")
+            for contract in (None, drafted.declared)
+        ]
+
+    for verdict in verdicts:
+        failed = {result.id for result in verdict.checks if result.status in WRONG}
+        assert ("parity.golden_rows" in failed) == is_wrong
+        assert is_wrong or not failed
 
 
 def test_rows_that_no_tensor_can_have_are_refused_with_the_remedy() -> None:

@@ -70,6 +70,21 @@ def test_one_input_of_v2_takes_all_columns() -> None:
     assert contract.body(COLUMNS, [[40, 1.5]]) == {"inputs": [tensor]}
 
 
+@pytest.mark.parametrize("shape", [[-1], [-1, 1]])
+@pytest.mark.parametrize("names", [("AGE", "income"), ("texts",)])
+def test_a_tensor_has_as_many_dimensions_as_the_metadata_state(
+    names: tuple[str, ...], shape: list[int]
+) -> None:
+    inputs = [{"name": name, "datatype": "BYTES", "shape": shape} for name in names]
+    contract = contract_of({**V2, "/v2/models/churn": {"inputs": inputs, "outputs": []}})
+
+    body = contract.body(COLUMNS[: len(names)], [["a"] * len(names), ["b"] * len(names)])
+
+    assert [(tensor["name"], tensor["shape"]) for tensor in body["inputs"]] == [
+        (name, [2, *shape[1:]]) for name in names
+    ]
+
+
 def test_the_model_of_the_golden_rows_is_chosen_among_several() -> None:
     pages = {**V2, "/v2/repository/index": [{"name": "churn"}, {"name": "price"}]}
 

@@ -144,6 +144,7 @@ class Contract:
             was not recognised, or is BentoML's.
         tensor: name of the tensor that contains all rows, for the style ``tensor``.
         datatypes: datatypes of tensors, by their names; by default those that have all values.
+        flat_tensors: names of the tensors that have one dimension by the metadata of the model.
         adapter: ``module:Class`` that writes requests and reads responses; None without one.
         may_ignore_names: whether the server may ignore the names of columns, as MLflow's does for a model
             without a signature.
@@ -178,6 +179,7 @@ class Contract:
     protocol: str | None = None
     tensor: str = DEFAULT_NAME
     datatypes: Mapping[str, str] = field(default_factory=dict)
+    flat_tensors: tuple[str, ...] = ()
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
     statuses: tuple[int, ...] = ()
@@ -284,8 +286,8 @@ class Contract:
             "row": lambda: list(rows[0]),
             "record": lambda: dict(zip(names, rows[0], strict=False)),
             "value": lambda: rows[0][0],
-            "tensor": lambda: matrix(self.tensor, self.datatypes.get(self.tensor), rows),
-            "tensors": lambda: column_tensors(names, self.datatypes, rows),
+            "tensor": lambda: matrix(self.tensor, self.datatypes, self.flat_tensors, rows),
+            "tensors": lambda: column_tensors(names, self.datatypes, self.flat_tensors, rows),
             "csv": lambda: write_rows(rows),
         }
         return writers[self.style]()

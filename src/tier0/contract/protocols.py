@@ -146,20 +146,23 @@ async def _infer_route(server: Server) -> str:
 def _tensor_forms(inputs: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> tuple[Form, ...]:
     """Return the forms in which rows are sent: by the model's metadata, or else the usual ones."""
     named = {str(part.get("name")): _datatype(part) for part in inputs}
-    datatypes = {name: datatype for name, datatype in named.items() if datatype is not None}
+    stated = {
+        "datatypes": {name: datatype for name, datatype in named.items() if datatype is not None},
+        "flat_tensors": tuple(str(part.get("name")) for part in inputs if _is_flat(part)),
+    }
     matrix = Form("inputs", "tensor")
-    by_column = Form("inputs", "tensors", others={"datatypes": datatypes})
-    as_frame = Form(
-        "inputs",
-        "tensors",
-        others={"datatypes": datatypes, "fields": {"parameters": {"content_type": "pd"}}},
-    )
+    by_column = Form("inputs", "tensors", others=stated)
+    as_frame = Form("inputs", "tensors", others={**stated, "fields": {"parameters": {"content_type": "pd"}}})
     if len(inputs) == 1 and not _is_one_column(inputs, columns):
-        name = next(iter(named))
-        return (matrix._replace(others={"tensor": name, "datatypes": datatypes}),)
+        return (matrix._replace(others={"tensor": next(iter(named)), **stated}),)
     if len(inputs) > 1 or _is_one_column(inputs, columns):
         return (by_column, as_frame)
     return (matrix._replace(others={"tensor": DEFAULT_NAME}), as_frame, by_column)
+
+
+def _is_flat(part: Mapping[str, Any]) -> bool:
+    shape = part.get("shape")
+    return isinstance(shape, list) and len(shape) == 1
 
 
 def _is_one_column(inputs: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bool:

@@ -19,28 +19,33 @@ DATATYPES = (
 MAX_DIMENSIONS = 8
 
 
-def matrix(name: str, datatype: str | None, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+def matrix(
+    name: str, datatypes: Mapping[str, str], flat: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> list[dict[str, Any]]:
     """Return rows as one tensor: of two dimensions, or as `column_tensors` does if each row has one value.
 
     Args:
         name: name of the tensor.
-        datatype: its datatype; by default one that has all values.
+        datatypes: see `column_tensors`.
+        flat: see `column_tensors`.
         rows: rows as lists of values of one length.
     """
     width = len(rows[0]) if rows else 0
     if width == 1:
-        return column_tensors([name], {} if datatype is None else {name: datatype}, rows)
-    return [_tensor(name, datatype, [len(rows), width], [value for row in rows for value in row])]
+        return column_tensors([name], datatypes, flat, rows)
+    values = [value for row in rows for value in row]
+    return [_tensor(name, datatypes.get(name), [len(rows), width], values)]
 
 
 def column_tensors(
-    names: Sequence[str], datatypes: Mapping[str, str], rows: Sequence[Sequence[Any]]
+    names: Sequence[str], datatypes: Mapping[str, str], flat: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> list[dict[str, Any]]:
     """Return rows as one tensor for each column, of shape ``[rows, 1]``; arrays add their own shape instead.
 
     Args:
         names: the service's names of the columns.
-        datatypes: datatypes of columns, by these names; by default those that have all values.
+        datatypes: datatypes of tensors, by these names; by default those that have all values.
+        flat: names of the tensors of shape ``[rows]``.
         rows: rows as lists of values.
     """
     tensors = []
@@ -49,7 +54,9 @@ def column_tensors(
         shape = shape_of(values) or [len(rows)]
         for _ in shape[1:]:
             values = [inner for value in values for inner in value]
-        tensors.append(_tensor(name, datatypes.get(name), shape if len(shape) > 1 else [*shape, 1], values))
+        if len(shape) == 1 and name not in flat:
+            shape = [*shape, 1]
+        tensors.append(_tensor(name, datatypes.get(name), shape, values))
     return tensors
 
 
