@@ -108,7 +108,9 @@ async def _compare_with_row_alone(
     outputs = {part: together[part] for part in PARTS}
     if any(not isinstance(values, list) or len(values) <= index for values in outputs.values() if values):
         return
-    as_together = row.with_outputs({part: values and [values[index]] for part, values in outputs.items()})
+    as_together = row.with_outputs(
+        {part: [values[index]] if values else getattr(row, part) for part, values in outputs.items()}
+    )
     if as_together.compare(alone, tolerance=allowed, parts=parts) is None:
         return
     is_right = row.compare({**alone, "classes": None}, tolerance=allowed, parts=parts) is None
