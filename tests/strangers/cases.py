@@ -20,7 +20,7 @@ from tests.strangers import models
 from tier0 import golden_rows
 from tier0.golden.rows import GoldenRows
 
-Meaning = Literal["structure", "either", "declaration", "impossible"]
+Meaning = Literal["structure", "assumed", "either", "declaration", "impossible"]
 Rows = list[list[Any]]
 Columns = list[str]
 Parts = dict[str, list[Any]]
@@ -263,7 +263,8 @@ class Healthy:
         name: of the route, without its slash; or a longer path.
         golden: the model that it serves.
         meaning: what it takes to send a request and to read the response: the ``structure`` alone (the golden
-            rows must pass), a ``declaration`` by a person (they cannot be judged without one), ``either`` (a
+            rows must pass), what is certain and ``assumed`` (they must pass, which the run must report), a
+            ``declaration`` by a person (they cannot be judged without one), ``either`` (a
             careful reader may recognise it or leave it unjudged), or ``impossible`` (they cannot be judged).
         why: one line.
         body: makes the body of a request.
@@ -421,7 +422,7 @@ INPUTS = (
         record_in("features"), _ONE, one_row=True,
     ),
     Healthy(
-        "infer", "iris", "either", "the Open Inference Protocol, which a reader may know",
+        "infer", "iris", "structure", "the Open Inference Protocol, which a reader may know",
         tensor_in, labels("outputs", 0, "data"),
     ),
     Healthy(
@@ -442,7 +443,7 @@ INPUTS = (
         renamed_in("flower", ["sepalLength", "sepalWidth", "petalLength", "petalWidth"]), _ONE, one_row=True,
     ),
     Healthy(
-        "other_names", "iris", "declaration", "the service has names of its own for the columns",
+        "other_names", "iris", "assumed", "the service has names of its own for the columns",
         renamed_in("blume", ["kelch_laenge", "kelch_breite", "bluete_laenge", "bluete_breite"]), _ONE,
         one_row=True,
     ),
@@ -455,7 +456,7 @@ INPUTS = (
         matrix_in("rows", model="iris"), _PREDICTIONS,
     ),
     Healthy(
-        "request_id", "iris", "either", "any text is accepted, which the schema does not state",
+        "request_id", "iris", "assumed", "any text is accepted, which the schema does not state",
         matrix_in("rows", request_id="r-1"), _PREDICTIONS,
     ),
     Healthy(
@@ -528,12 +529,12 @@ PREDICTIONS = (
         _ROWS, each(IRIS_NUMBERS.__getitem__, _ITSELF),
     ),
     Healthy(
-        "id_and_name", "iris", "either", "class_id is the label, class_name its name",
+        "id_and_name", "iris", "assumed", "class_id is the label, class_name its name",
         _ROWS, labels("*", "class_id"),
     ),
     Healthy("label_text", "iris", "structure", "'0' can only be 0", _ROWS, each(int, _PREDICTIONS)),
     Healthy(
-        "booleans", "credit", "either", "true is 1 in Python, and a word in JSON",
+        "booleans", "credit", "assumed", "true is 1 in Python, and a word in JSON",
         _ROWS, each(int, _ITSELF),
     ),
     Healthy(
@@ -545,7 +546,7 @@ PREDICTIONS = (
         record_in("customer"), each({"Yes": 1, "No": 0}.__getitem__, one(labels("churn"))), one_row=True,
     ),
     Healthy(
-        "one_hot", "iris", "declaration", "one of three columns has a 1",
+        "one_hot", "iris", "assumed", "one of three columns has a 1",
         _ROWS, each(lambda row: row.index(1), _ITSELF),
     ),
     Healthy(
@@ -633,15 +634,15 @@ PROBABILITIES = (
         _ROWS, labels("*", 0, "label"),
     ),
     Healthy(
-        "label_score", "topics", "either", "a label, and a score that is its own", texts_in("texts"),
+        "label_score", "topics", "assumed", "a label, and a score that is its own", texts_in("texts"),
         parts(predictions=("*", "label"), confidence=("*", "score")),
     ),
     Healthy(
-        "nested_result", "topics", "either", "the same, one row, two keys deep", record_in(),
+        "nested_result", "topics", "assumed", "the same, one row, two keys deep", record_in(),
         one(parts(predictions=("result", "label"), confidence=("result", "score"))), one_row=True,
     ),
     Healthy(
-        "pairs", "topics", "either", "[label, its probability]",
+        "pairs", "topics", "assumed", "[label, its probability]",
         texts_in("texts"), parts(predictions=("*", 0), confidence=("*", 1)),
     ),
     Healthy(
@@ -649,7 +650,7 @@ PROBABILITIES = (
         _ROWS, parts(predictions=("*", 0), probability_0=("*", 1)),
     ),
     Healthy(
-        "triples_confidence", "iris", "either", "[label, its probability, version]",
+        "triples_confidence", "iris", "assumed", "[label, its probability, version]",
         _ROWS, parts(predictions=("*", 0), confidence=("*", 1)),
     ),
     Healthy(
@@ -665,7 +666,7 @@ PROBABILITIES = (
         record_in("customer"), one(parts(probability_1=("churn_probability",))), one_row=True,
     ),
     Healthy(
-        "scores", "credit", "either", "labels, and P(class 1) as scores",
+        "scores", "credit", "assumed", "labels, and P(class 1) as scores",
         _ROWS, parts(predictions=("predictions",), probability_1=("scores",)),
     ),
     Healthy(
@@ -673,11 +674,11 @@ PROBABILITIES = (
         _ROWS, parts(probability_0=("repayment_probability",)),
     ),
     Healthy(
-        "confidence", "iris", "either", "labels, and the probability of each",
+        "confidence", "iris", "assumed", "labels, and the probability of each",
         _ROWS, parts(predictions=("predictions",), confidence=("confidence",)),
     ),
     Healthy(
-        "confidence_one", "churn", "either", "the same, for one row, with a version",
+        "confidence_one", "churn", "assumed", "the same, for one row, with a version",
         record_in("customer"), one(parts(predictions=("prediction",), confidence=("confidence",))),
         one_row=True,
     ),
@@ -686,20 +687,20 @@ PROBABILITIES = (
         each(lambda margin: 1 / (1 + np.exp(-margin)), parts(probability_1=())), within=1e-12,
     ),
     Healthy(
-        "rounded_one", "iris", "declaration", "probabilities with one decimal",
+        "rounded_one", "iris", "assumed", "probabilities with one decimal",
         _ROWS, _BOTH, within=0.05,
     ),
     Healthy(
-        "rounded_three", "churn", "declaration", "probabilities with three decimals, alone",
+        "rounded_three", "churn", "assumed", "probabilities with three decimals, alone",
         records_in("data"), parts(probabilities=()), within=0.0005,
     ),
     Healthy(
-        "rounded_four", "churn", "declaration", "P(class 1) with four decimals",
+        "rounded_four", "churn", "assumed", "P(class 1) with four decimals",
         records_in("data"), parts(predictions=("*", "prediction"), probability_1=("*", "probability")),
         within=0.00005,
     ),
     Healthy(
-        "percent", "churn", "declaration", "P(class 1) in percent", record_in("customer"),
+        "percent", "churn", "assumed", "P(class 1) in percent", record_in("customer"),
         percent, one_row=True, within=1e-12,
     ),
     Healthy(
@@ -729,15 +730,15 @@ REGRESSION = (
         record_in("house"), one(labels("price")), one_row=True,
     ),
     Healthy(
-        "price_rounded", "price", "declaration", "two decimals",
+        "price_rounded", "price", "assumed", "two decimals",
         record_in("house"), one(labels("price")), one_row=True, within=0.005,
     ),
     Healthy(
-        "price_rounded_list", "price", "declaration", "two decimals, many rows",
+        "price_rounded_list", "price", "assumed", "two decimals, many rows",
         _ROWS, _PREDICTIONS, within=0.005,
     ),
     Healthy(
-        "price_text", "price", "declaration", "a price as people write it",
+        "price_text", "price", "assumed", "a price as people write it",
         record_in("house"), lambda answer: {"predictions": [float(answer.removesuffix(" EUR"))]},
         one_row=True, within=0.005, text=True,
     ),
@@ -746,7 +747,7 @@ REGRESSION = (
         record_in("house"), one(labels("predicted_price")), one_row=True,
     ),
     Healthy(
-        "price_thousands", "price", "declaration", "another unit", _ROWS,
+        "price_thousands", "price", "assumed", "another unit", _ROWS,
         each(lambda value: value * 1000, labels("price_in_thousands")), within=1e-9,
     ),
     Healthy(
@@ -762,7 +763,7 @@ REGRESSION = (
         _ROWS, interval_in_rows("prediction", "lower", "upper"),
     ),
     Healthy(
-        "quantiles", "forecast", "declaration", "which quantile is the prediction",
+        "quantiles", "forecast", "assumed", "which quantile is the prediction",
         _ROWS, interval_in_rows("p50", "p10", "p90"),
     ),
 )  # fmt: skip

@@ -26,6 +26,7 @@ from tests.strangers.cases import (
     renamed_in,
     row_in,
     scores_sorted,
+    tensor_in,
     texts_in,
 )
 
@@ -80,6 +81,7 @@ _BOTH = parts(predictions=("predictions",), probabilities=("probabilities",))
 _ITSELF = labels()
 _MATRIX = parts(probabilities=())
 _INTERVALS = parts(predictions=("predictions",), intervals=("intervals",))
+_BLUME = ["kelch_laenge", "kelch_breite", "bluete_laenge", "bluete_breite"]
 _CAMEL = ["sepalLength", "sepalWidth", "petalLength", "petalWidth"]
 
 
@@ -117,6 +119,10 @@ LABELS = (
     Mutant(
         "one_hot_permuted", "iris", HIDDEN, "the 1 is one column too far",
         _ROWS, each(lambda row: row.index(1), _ITSELF),
+    ),
+    Mutant(
+        "request_id_of_another_row", "iris", HIDDEN, "each row has its neighbour's answer, beside an id",
+        matrix_in("rows", request_id="a"), _PREDICTIONS,
     ),
     Mutant(
         "id_right_name_wrong", "iris", HIDDEN, "the number and the name contradict each other",
@@ -193,6 +199,14 @@ COLUMNS = (
         renamed_in("flower", _CAMEL), one(labels("prediction")), one_row=True,
     ),
     Mutant(
+        "other_names_swapped", "iris", HIDDEN, "the same, under names in another language",
+        renamed_in("blume", _BLUME), one(labels("prediction")), one_row=True,
+    ),
+    Mutant(
+        "infer_transposed", "iris", VISIBLE, "a tensor is read by columns, not by rows",
+        tensor_in, labels("outputs", 0, "data"),
+    ),
+    Mutant(
         "dict_columns_swapped", "iris", HIDDEN, "the same, in a body of columns",
         columns_in("data"), _PREDICTIONS,
     ),
@@ -258,6 +272,10 @@ PROBABILITIES = (
         _ROWS, parts(predictions=("predictions",), probability_1=("scores",)),
     ),
     Mutant(
+        "scores_of_predicted", "credit", HIDDEN, "the probability of the label where the team means P(1)",
+        _ROWS, parts(predictions=("predictions",), probability_1=("scores",)),
+    ),
+    Mutant(
         "negative_percent", "churn", HIDDEN, "the same, in percent", record_in("customer"),
         lambda answer: {"probability_1": [answer["probability"] / 100]}, one_row=True,
     ),
@@ -294,6 +312,14 @@ PROBABILITIES = (
 ROUNDING = (
     Mutant("rounding_flips", "churn", VISIBLE, "labels are made of rounded probabilities", _RECORDS, _BOTH),
     Mutant("rounding_flips_labels", "churn", VISIBLE, "the same, labels alone", _RECORDS, _ITSELF),
+    Mutant(
+        "rounded_of_another_model",
+        "iris",
+        VISIBLE,
+        "the same labels, and probabilities that are surer",
+        _ROWS,
+        _BOTH,
+    ),
     Mutant("rounded_unevenly", "churn", HIDDEN, "one row has fewer digits than the rest", _RECORDS, _MATRIX),
     Mutant("rounded_and_wrong", "churn", HIDDEN, "rounded, and the classes swapped", _RECORDS, _MATRIX),
     Mutant("rounded_to_nothing", "churn", HIDDEN, "rounded to 0 and 1", _RECORDS, _MATRIX),
@@ -308,6 +334,15 @@ REGRESSION = (
     Mutant(
         "price_of_the_latency", "price", HIDDEN, "the right number under another name",
         record_in("house"), one(labels("price")), one_row=True,
+    ),
+    Mutant(
+        "price_text_of_another", "price", HIDDEN, "a price as people write it, of another house",
+        record_in("house"), lambda answer: {"predictions": [float(answer.removesuffix(" EUR"))]},
+        one_row=True, text=True,
+    ),
+    Mutant(
+        "thousands_of_another_row", "price", VISIBLE, "in thousands, and the neighbour's",
+        _ROWS, each(lambda value: value * 1000, labels("price_in_thousands")),
     ),
     Mutant(
         "price_negated", "price", VISIBLE, "the only number has the wrong sign",

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from models import CHURN, CREDIT, FLOWERS, FORECAST, FRAUD, IRIS, IRIS_NAMES, PRICE, TOPICS
 from services import (
+    Blume,
     CamelFlower,
     Customer,
     Dense,
     Flower,
     House,
+    Infer,
     Matrix,
     Number,
     Strings,
@@ -104,6 +106,10 @@ class Mutants:
     @bentoml.api
     def one_hot_permuted(self, rows: Matrix) -> list[list[int]]:
         return np.eye(3, dtype=int)[(IRIS.predict(matrix(rows)) + 1) % 3].tolist()
+
+    @bentoml.api
+    def request_id_of_another_row(self, rows: Matrix, request_id: str) -> dict:
+        return {"request_id": request_id, "predictions": turned(IRIS.predict(matrix(rows))).tolist()}
 
     @bentoml.api
     def id_right_name_wrong(self, rows: Matrix) -> list[dict]:
@@ -252,6 +258,17 @@ class Mutants:
         return {"prediction": int(IRIS.predict(iris(flower)[:, [2, 3, 0, 1]])[0])}
 
     @bentoml.api
+    def other_names_swapped(self, blume: Blume) -> dict:
+        return {"prediction": int(IRIS.predict(iris(blume)[:, [2, 3, 0, 1]])[0])}
+
+    @bentoml.api
+    def infer_transposed(self, request: Infer, /) -> dict:
+        (tensor,) = request.inputs
+        width, height = tensor.shape[1], tensor.shape[0]
+        labels = IRIS.predict(matrix(np.array(tensor.data, dtype=float).reshape(width, height).T)).tolist()
+        return {"outputs": [{"name": "label", "shape": [height], "datatype": "INT64", "data": labels}]}
+
+    @bentoml.api
     def dict_columns_swapped(self, data: dict) -> dict:
         values = list(data.values())
         return {
@@ -359,6 +376,11 @@ class Mutants:
         return {"predictions": CREDIT.predict(frame).tolist(), "scores": proba(CREDIT, frame)[:, 0].tolist()}
 
     @bentoml.api
+    def scores_of_predicted(self, rows: Matrix) -> dict:
+        frame = credit_frame(rows)
+        return {"predictions": CREDIT.predict(frame).tolist(), "scores": proba(CREDIT, frame).max(1).tolist()}
+
+    @bentoml.api
     def negative_percent(self, customer: Customer) -> dict:
         given = customers([customer])
         return {
@@ -450,6 +472,15 @@ class Mutants:
         return table.tolist()
 
     @bentoml.api
+    def rounded_of_another_model(self, rows: Matrix) -> dict:
+        table = matrix(rows)
+        sharpened = proba(IRIS, table) ** 1.3
+        return {
+            "predictions": IRIS.predict(table).tolist(),
+            "probabilities": (sharpened / sharpened.sum(1, keepdims=True)).round(1).tolist(),
+        }
+
+    @bentoml.api
     def rounded_and_wrong(self, data: list[Customer]) -> list[list[float]]:
         return proba(CHURN, customers(data))[:, ::-1].round(3).tolist()
 
@@ -485,6 +516,15 @@ class Mutants:
     def price_of_the_latency(self, house: House) -> dict:
         price = float(PRICE.predict(dense([list(house.model_dump().values())]))[0])
         return {"price": price / 1000, "latency_ms": price}
+
+    @bentoml.api
+    def price_text_of_another(self, house: House) -> str:
+        price = float(PRICE.predict(dense([list(house.model_dump().values())[::-1]]))[0])
+        return f"{price:.2f} EUR"
+
+    @bentoml.api
+    def thousands_of_another_row(self, rows: Dense) -> dict:
+        return {"price_in_thousands": (turned(PRICE.predict(dense(rows))) / 1000).tolist()}
 
     @bentoml.api
     def price_negated(self, house: House) -> dict:

@@ -610,6 +610,104 @@ def test_other_forms_of_several_outputs_are_not_compared(golden: GoldenRows, ans
     assert [undeclared.part for undeclared in found.undeclared] == [part]
 
 
+WINE = FLOWERS.take([index % 5 for index in range(10)])
+LOANS = GoldenRows(["a"], [[1.0], [2.0], [3.0], [4.0]], [0, 1, 1, 0], Q, [0, 1])
+HOUSES = GoldenRows(
+    ["a"], [[float(row)] for row in range(12)], [100 + row / 7 for row in range(12)], None, []
+)
+CERTAIN: dict[str, tuple[Any, GoldenRows]] = {
+    "confidence of the predicted class": (
+        {"predictions": LABELS, "confidence": [max(row) for row in P]},
+        FLOWERS,
+    ),
+    "a number beside one of three labels": (
+        [[label, max(row), "v1"] for label, row in zip(LABELS, P, strict=True)],
+        FLOWERS,
+    ),
+    "label and score, of two classes": (
+        [{"label": label, "score": max(row)} for label, row in zip(YES.predictions, Q, strict=True)],
+        YES,
+    ),
+    "scores of the second class": ({"predictions": YES.predictions, "scores": [row[1] for row in Q]}, YES),
+    "percent": ({"prediction": YES.predictions, "probability": [100 * row[1] for row in Q]}, YES),
+    "enough rounded numbers": ({"probabilities": [[round(p, 1) for p in row] for row in P * 2]}, WINE),
+    "rounded prices": ({"price": [round(price, 2) for price in HOUSES.predictions]}, HOUSES),
+    "prices with a currency": ([f"{price:.2f} EUR" for price in HOUSES.predictions], HOUSES),
+    "a unit in the name": ({"price_in_thousands": [price / 1000 for price in HOUSES.predictions]}, HOUSES),
+    "true for 1": ({"predictions": [bool(label) for label in LOANS.predictions]}, LOANS),
+    "one-hot": ([[int(label == one) for one in range(3)] for label in LABELS], FLOWERS),
+    "an id beside a name": ([{"class_id": label, "class_name": NAMES[label]} for label in LABELS], FLOWERS),
+    "the median": ([{"p10": p - 1, "p50": p, "p90": p + 1} for p in PRICES.predictions], PRICES),
+}
+UNCERTAIN: dict[str, tuple[Any, GoldenRows]] = {
+    "names": ({"predictions": [NAMES[label] for label in LABELS]}, FLOWERS),
+    "names that keys have": (keyed(P, NAMES), FLOWERS),
+    "true for 0": ({"predictions": [not label for label in LOANS.predictions]}, LOANS),
+    "true under a name that may mean the contrary": (
+        {"approved": [bool(label) for label in LOANS.predictions]},
+        LOANS,
+    ),
+    "the first of two classes": ({"predictions": YES.predictions, "scores": [row[0] for row in Q]}, YES),
+    "scores of the predicted class": (
+        {"predictions": YES.predictions, "scores": [max(row) for row in Q]},
+        YES,
+    ),
+    "confidence of one class": ({"predictions": YES.predictions, "confidence": [row[1] for row in Q]}, YES),
+    "one of three classes": ({"predictions": LABELS, "confidence": [row[1] for row in P]}, FLOWERS),
+    "no label beside it, as a booster": ({"predictions": [row[1] for row in Q]}, YES),
+    "a name of the team's": ({"prediction": YES.predictions, "repaid": [row[1] for row in Q]}, YES),
+    "few rounded numbers": ({"price": [round(price, 1) for price in PRICES.predictions]}, PRICES),
+    "a unit that no name has": ({"price": [price / 1000 for price in HOUSES.predictions]}, HOUSES),
+    "another unit than that in the name": (
+        {"price_in_thousands": [price * 100 for price in HOUSES.predictions]},
+        HOUSES,
+    ),
+    "one-hot, one class too far": (
+        [[int((label + 1) % 3 == one) for one in range(3)] for label in LABELS],
+        FLOWERS,
+    ),
+    "the first of two scores": (
+        [
+            [{"label": NAMES[label], "score": max(row)}, {"label": NAMES[label - 1], "score": 0.0}]
+            for label, row in zip(LABELS, P, strict=True)
+        ],
+        replace(FLOWERS, predictions=[NAMES[label] for label in LABELS], classes=NAMES),
+    ),
+    "a number and a name that contradict it": (
+        [{"class_id": (label + 1) % 3, "class_name": NAMES[label]} for label in LABELS],
+        FLOWERS,
+    ),
+    "prices of other rows with a currency": (
+        [f"{price + 1:.2f} EUR" for price in HOUSES.predictions],
+        HOUSES,
+    ),
+}
+
+
+@pytest.mark.parametrize("form", CERTAIN)
+def test_a_meaning_is_certain_if_only_one_is_possible(form: str) -> None:
+    found, _ = look(*CERTAIN[form])
+
+    assert found.undeclared
+    assert all(undeclared.is_certain for undeclared in found.undeclared)
+
+
+@pytest.mark.parametrize("form", UNCERTAIN)
+def test_a_meaning_that_only_the_values_suggest_is_not_certain(form: str) -> None:
+    found, _ = look(*UNCERTAIN[form])
+
+    assert found.undeclared
+    assert not all(undeclared.is_certain for undeclared in found.undeclared)
+
+
+@pytest.mark.parametrize("texts", [["3.5", "4", "7"], ["3 cats", "4 cats", "7 cats"]])
+def test_texts_that_a_model_returns_are_not_read_as_numbers(texts: list[str]) -> None:
+    golden = replace(PRICES, predictions=texts, intervals=None)
+
+    assert is_same({"predictions": texts}, golden)
+    assert not is_same({"predictions": texts[::-1]}, golden)
+
+
 @pytest.mark.parametrize("one_row", [True, False])
 @pytest.mark.parametrize("more", [{}, {f"k{number}": number for number in range(1000)}])
 def test_every_value_of_a_wide_response_is_found(more: dict[str, int], *, one_row: bool) -> None:

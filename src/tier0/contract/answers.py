@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +30,7 @@ from tier0.contract.response import (
     named_values,
     objects_in,
     unwrapped,
+    words_of,
 )
 from tier0.contract.service_schema import INTERVAL_NAMES, PREDICTION_NAMES, PROBABILITY_NAMES
 from tier0.core.outputs import PARTS
@@ -41,6 +41,9 @@ ABOUT_REQUESTS = {
     "row", "version", "count", "date", "request",
 }  # fmt: skip
 """Words in the names of fields that describe the request instead of a row."""
+IDS_OF_CLASSES = {"class_id", "label_id", "category_id"}
+MEDIANS = {"p50", "q50", "median"}
+"""Names of the prediction among quantiles."""
 
 
 class FoundParts(NamedTuple):
@@ -220,7 +223,7 @@ def _can_be_predictions(columns: Mapping[str, list[Any]], golden: GoldenRows) ->
         if golden.classes and is_probability:
             continue
         is_constant = varies and len({str(value) for value in values}) == 1
-        is_about_request = bool(set(re.split(r"[^a-z]+", last_name(path))) & ABOUT_REQUESTS)
+        is_about_request = last_name(path) not in IDS_OF_CLASSES and bool(words_of(path) & ABOUT_REQUESTS)
         is_probability = is_probability or last_name(path) in probability_names
         if path == "" or not (is_constant or is_about_request or is_probability):
             found[path] = values
@@ -333,4 +336,5 @@ def _chosen_by_value(
         return
     what = f"has the model's predictions at {path}, but other fields could also be predictions"
     found = {part: place for part, place in paths.items() if place is not None}
-    yield Undeclared("predictions", what, found)
+    is_certain = last_name(path) in (IDS_OF_CLASSES if golden.classes else MEDIANS)
+    yield Undeclared("predictions", what, found, is_certain)

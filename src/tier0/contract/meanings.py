@@ -2,21 +2,40 @@
 
 The meaning of a value is, for example, the label that a name stands for, the class of a probability, or the
 rounding of numbers. Tier0 recognizes it by comparison with the golden rows, and proposes it as a contract. No
-check uses it before it is declared, so that swapped labels can never pass as a mapping of names.
+check uses it before it is declared, so that swapped labels can never pass as a mapping of names, unless it is
+certain without the values of the response (see `tier0.contract.assumptions`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
 
-from tier0.contract.contract import PREDICTED, Contract
-from tier0.contract.model_terms import as_labels, by_class, expected_of, merged, of_predicted
-from tier0.contract.response import is_number, is_plain, keyed_scores, last_name, unwrapped
-from tier0.contract.service_schema import PREDICTION_NAMES
+from tier0.contract.assumptions import Assumption
+from tier0.contract.contract import PREDICTED, Contract, get_path
+from tier0.contract.model_terms import (
+    as_labels,
+    as_number,
+    by_class,
+    expected_of,
+    is_one_hot,
+    merged,
+    of_predicted,
+)
+from tier0.contract.response import (
+    ALSO_PREDICTIONS,
+    ALSO_PROBABILITIES,
+    is_number,
+    is_plain,
+    keyed_scores,
+    last_name,
+    unwrapped,
+    words_of,
+)
+from tier0.contract.service_schema import PREDICTION_NAMES, PROBABILITY_NAMES
 from tier0.core.outputs import PARTS
 from tier0.golden.rows import GoldenRows
 
@@ -35,7 +54,11 @@ AMBIGUOUS_NAMES = {"scores", "score", "confidence", "confidences"}
 """Names that are also common for other numbers than probabilities, such as logits."""
 UNITS = tuple(10.0**power for power in (-6, -3, -2, -1, 1, 2, 3, 6))
 """Factors between common units of numbers."""
+NAMED_UNITS = {"percent": PERCENT, "pct": PERCENT, "percentage": PERCENT, "thousands": 1e-3, "millions": 1e-6}
+"""Units by the words that name them in the name of a field."""
 MIN_ROWS = 2
+MIN_ROUNDED = 10
+"""Numbers that show a rounding; fewer can be close to those of another model by chance."""
 
 
 class Undeclared(NamedTuple):
@@ -45,11 +68,18 @@ class Undeclared(NamedTuple):
         part: part of the response: ``predictions``, ``probabilities`` or ``intervals``.
         what: recognized meaning, as a predicate of "the response".
         declare: keys of the contract that declare it; empty if the meaning is unknown.
+        is_certain: see `tier0.contract.assumptions`.
     """
 
     part: str
     what: str
     declare: Mapping[str, Any]
+    is_certain: bool = False
+
+    @property
+    def as_assumption(self) -> Assumption:
+        """The keys that declare it, and why."""
+        return Assumption(self.declare, f"the response {self.what}", self.is_certain)
 
 
 def same_predictions(golden: GoldenRows, values: Sequence[Any]) -> bool:
@@ -97,12 +127,13 @@ def find_undeclared(
     if isinstance(predictions, list) and len(predictions) == len(golden):
         yield from _undeclared_predictions(golden, predictions, paths, declared)
     if golden.probabilities and isinstance(probabilities, list | Mapping):
-        yield from _undeclared_probabilities(golden, probabilities, paths, contract, declared)
+        yield from _undeclared_probabilities(golden, responses, probabilities, paths, contract, declared)
     if golden.intervals and isinstance(read["intervals"], list) and "decimals" not in declared:
         pairs = _number_pairs(golden.intervals, read["intervals"])
         if pairs and (decimals := rounding_of(pairs, 0)) is not None:
             what = f"rounds its bounds to {_decimals(decimals)}"
-            yield Undeclared("intervals", what, {"decimals": decimals})
+            is_certain = are_rounded(after for _, after in pairs)
+            yield Undeclared("intervals", what, {"decimals": decimals}, is_certain)
 
 
 def _undeclared_predictions(
@@ -113,15 +144,16 @@ def _undeclared_predictions(
 ) -> Iterator[Undeclared]:
     if same_predictions(golden, predictions):
         return
-    if not golden.classes:
-        yield from _undeclared_numbers_predicted(golden, as_labels(golden, predictions), declared)
-        return
     path = paths["predictions"] or ""
+    if not golden.classes:
+        yield from _undeclared_numbers_predicted(golden, predictions, path, declared)
+        return
     if golden.has_several_outputs:
         yield from _undeclared_lists(golden, predictions)
         return
     if "labels" not in declared and (names := label_names(golden, predictions)):
-        yield Undeclared("predictions", _other_names(names), {"labels": names})
+        is_certain = _are_equal_booleans(golden, predictions) and _is_usual_name(path)
+        yield Undeclared("predictions", _other_names(names), {"labels": names}, is_certain)
         return
     if "predictions" not in declared and (label := class_of_probability(golden, predictions)):
         what = f"has {_probability_of(label)} instead of a label"
@@ -152,27 +184,27 @@ def _undeclared_lists(golden: GoldenRows, predictions: Sequence[Any]) -> Iterato
 
 
 def _undeclared_numbers_predicted(
-    golden: GoldenRows, predictions: Sequence[Any], declared: Mapping[str, Any]
+    golden: GoldenRows, predictions: Sequence[Any], path: str, declared: Mapping[str, Any]
 ) -> Iterator[Undeclared]:
-    if predictions and all(isinstance(value, str) for value in predictions):
-        yield Undeclared("predictions", "has text instead of a number", {})
+    numbers = as_labels(golden, predictions)
+    pairs = _number_pairs(golden.predictions, numbers)
+    if pairs and "scale" in declared:
         return
-    pairs = _number_pairs(golden.predictions, predictions)
-    if not pairs:
-        return
-    if "scale" in declared:
-        return
-    decimals = None if "decimals" in declared else rounding_of(pairs, 0)
+    decimals = rounding_of(pairs, 0) if pairs and "decimals" not in declared else None
     if decimals is not None:
         what = f"rounds its predictions to {_decimals(decimals)}"
-        yield Undeclared("predictions", what, {"decimals": decimals})
+        yield Undeclared("predictions", what, {"decimals": decimals}, are_rounded(numbers))
         return
-    for scale in UNITS:
+    for scale in UNITS if pairs else ():
         scaled = ((before * scale, after) for before, after in pairs)
         if all(math.isclose(*pair, rel_tol=PROBABILITY_TOLERANCE, abs_tol=0.0) for pair in scaled):
             what = f"has the model's predictions multiplied by {scale:g}"
-            yield Undeclared("predictions", what, {"scale": scale})
+            is_certain = any(NAMED_UNITS.get(word) == scale for word in words_of(path))
+            yield Undeclared("predictions", what, {"scale": scale}, is_certain)
             return
+    are_texts = all(isinstance(value, str) and as_number(value) == value for value in predictions)
+    if predictions and are_texts and not (pairs and declared.keys() & {*PATHS, "decimals"}):
+        yield Undeclared("predictions", "has text instead of a number", {})
 
 
 def _can_be_labels(golden: GoldenRows, values: Sequence[Any]) -> bool:
@@ -185,6 +217,17 @@ def _can_be_labels(golden: GoldenRows, values: Sequence[Any]) -> bool:
 def _other_names(names: Mapping[str, Any]) -> str:
     pairs = ", ".join(f"{label} is {name!r}" for label, name in names.items())
     return f"has other names for the model's labels ({pairs})"
+
+
+def _are_equal_booleans(golden: GoldenRows, values: Sequence[Any]) -> bool:
+    """Return whether values are true for 1 and false for 0, which are equal in Python."""
+    pairs = zip(golden.predictions, values, strict=True)
+    return all(isinstance(value, bool) and expected == value for expected, value in pairs)
+
+
+def _is_usual_name(path: str) -> bool:
+    """Return whether a path has no name, or the usual one of predictions, instead of one such as approved."""
+    return last_name(path) in {"", *PREDICTION_NAMES, *ALSO_PREDICTIONS}
 
 
 def label_names(golden: GoldenRows, values: Sequence[Any]) -> dict[str, Any]:
@@ -291,6 +334,7 @@ def _probability_of(label: str) -> str:
 
 def _undeclared_probabilities(
     golden: GoldenRows,
+    responses: Sequence[Any],
     served: Any,
     paths: Mapping[str, str | None],
     contract: Contract,
@@ -306,7 +350,8 @@ def _undeclared_probabilities(
     is_one_class = contract.probability_of is not None
     flat = unwrapped(served)
     if not is_one_class and all(map(is_number, flat)):
-        yield from _undeclared_single(golden, flat, paths)
+        is_first = _is_first_of_several(responses, paths["probabilities"] or "")
+        yield from _undeclared_single(golden, flat, paths, is_first=is_first)
         return
     name = last_name(paths["probabilities"] or "")
     if not is_one_class and name in AMBIGUOUS_NAMES and not any(map(adds_up, served)):
@@ -318,9 +363,11 @@ def _undeclared_probabilities(
         yield from _undeclared_keys(golden, [row for row in keyed if row is not None], declared)
         return
     is_expected = bool(PATHS & declared.keys()) or name == "probabilities"
-    if not is_expected and all(map(_is_one_hot, served)):
+    if not is_expected and all(map(is_one_hot, served)):
         what = "has one-hot lists (zeros and a single 1) instead of probabilities"
-        yield Undeclared("probabilities", what, {})
+        are_labels = paths["predictions"] is None and same_predictions(golden, served)
+        declare = {"predictions": paths["probabilities"]} if are_labels else {}
+        yield Undeclared("probabilities", what, declare, are_labels)
         return
     expected: Sequence[Any] = golden.probabilities or []
     if contract.probability_of is not None:
@@ -340,13 +387,8 @@ def _are_of_one_class(golden: GoldenRows, served: Sequence[Any]) -> bool:
     )
 
 
-def _is_one_hot(row: Any) -> bool:
-    are_integers = isinstance(row, list) and all(type(value) is int for value in row)
-    return are_integers and sorted(row) == [*[0] * (len(row) - 1), 1]
-
-
 def _undeclared_single(
-    golden: GoldenRows, values: Sequence[Any], paths: Mapping[str, str | None]
+    golden: GoldenRows, values: Sequence[Any], paths: Mapping[str, str | None], *, is_first: bool
 ) -> Iterator[Undeclared]:
     path = paths["probabilities"]
     label = class_of_probability(golden, values)
@@ -363,7 +405,48 @@ def _undeclared_single(
     more = {} if number_format is None else _format_keys(number_format)
     given = {part: paths[part] for part in ("predictions", "probabilities") if paths[part] is not None}
     what = ", ".join([f"has {_probability_of(label)} as one number per row", *_format_as_text(more)])
-    yield Undeclared("probabilities", what, {**given, "probability_of": label, **more})
+    is_certain = (
+        label == _class_by_name(golden, paths) and not is_first and _is_certain(number_format, values)
+    )
+    yield Undeclared("probabilities", what, {**given, "probability_of": label, **more}, is_certain)
+
+
+def _class_by_name(golden: GoldenRows, paths: Mapping[str, str | None]) -> str | None:
+    """Return the class whose probability one number per row can only be; None if several are possible.
+
+    Without a prediction beside it, it can also be in the place of one: a classifier that was reduced to its
+    booster returns such numbers.
+    """
+    if paths["predictions"] is None:
+        return None
+    name = last_name(paths["probabilities"] or "")
+    is_of_label = name == "score" and last_name(paths["predictions"]) == "label"  # as transformers has it
+    if len(golden.classes) > MIN_ROWS or name in {"confidence", "confidences"} or is_of_label:
+        return PREDICTED
+    return str(golden.classes[1]) if name in {*PROBABILITY_NAMES, *ALSO_PROBABILITIES} else None
+
+
+def _is_first_of_several(responses: Sequence[Any], path: str) -> bool:
+    """Return whether a path is that of the first object in a list of several, whose others are not read."""
+    names = path.split(".")
+    if "0" not in names[:-1]:
+        return False
+    names[names.index("0")] = "1"
+    values = [get_path(response, ".".join(names)) for response in responses]
+    rows = chain.from_iterable(value if isinstance(value, list) else [value] for value in values)
+    return any(value is not None for value in rows)
+
+
+def are_rounded(values: Iterable[Any]) -> bool:
+    """Return whether enough numbers have decimals to show that they are rounded ones."""
+    return sum(is_number(value) and not float(value).is_integer() for value in values) >= MIN_ROUNDED
+
+
+def _is_certain(number_format: _Format | None, values: Sequence[Any]) -> bool:
+    """Return whether numbers have a format that fits no other: a rounding that shows, or 73 in percent."""
+    if number_format is None or (number_format.decimals is not None and not are_rounded(values)):
+        return False
+    return number_format.scale == 1.0 or max(values) > 1.0
 
 
 def _format_as_text(keys: Mapping[str, Any]) -> list[str]:
@@ -406,7 +489,8 @@ def _undeclared_numbers(
     keys = {name: value for name, value in keys.items() if name not in declared}
     if keys:
         what = f"has probabilities {' and '.join(_format_as_text(keys))}"
-        yield Undeclared("probabilities", what, keys)
+        is_certain = _is_certain(number_format, [after for _, after in pairs])
+        yield Undeclared("probabilities", what, keys, is_certain)
 
 
 def _number_pairs(expected: Sequence[Any], served: Sequence[Any]) -> list[tuple[float, float]]:

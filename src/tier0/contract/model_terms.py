@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -12,6 +13,10 @@ from tier0.contract.contract import PREDICTED, Contract
 from tier0.contract.response import is_number, is_plain, keyed_scores
 from tier0.core.outputs import PARTS
 from tier0.golden.rows import GoldenRows, Simulation
+
+NUMBER_WITH_UNIT = re.compile(
+    r"(?P<before>[^\d+.-]*)(?P<number>[+-]?\d+(?:\.\d+)?)(?P<after>\s*[^\W\d]*[^\w\s.,]?)"
+)
 
 
 def of_predicted(golden: GoldenRows) -> list[float]:
@@ -132,14 +137,42 @@ def _labels_by_name(golden: GoldenRows, contract: Contract) -> dict[Any, Any]:
 
 
 def as_labels(golden: GoldenRows, values: Sequence[Any]) -> list[Any]:
-    """Return values with numbers for text: the label 1 for ``"1"``, the prediction 3.5 for ``"3.5"``."""
+    """Return values with labels and numbers for other ways to write them.
+
+    These are text (the label 1 for ``"1"``, the prediction 3.5 for ``"3.5"``), lists with a 1 at the position
+    of a class and zeros, and numbers with a unit that all of them have.
+    """
     if golden.classes:
+        if not golden.has_several_outputs and values and all(is_one_hot(value) for value in values):
+            return [
+                golden.classes[value.index(1)] if len(value) == len(golden.classes) else value
+                for value in values
+            ]
         labels = {str(label): label for label in golden.classes if not isinstance(label, str)}
         return [labels.get(value, value) if isinstance(value, str) else value for value in values]
-    return [_as_number(value) if isinstance(value, str) else value for value in values]
+    if any(isinstance(output, str) for output in golden.predictions):
+        return list(values)
+    values = _without_unit(values)
+    return [as_number(value) if isinstance(value, str) else value for value in values]
 
 
-def _as_number(text: str) -> Any:
+def is_one_hot(row: Any) -> bool:
+    """Return whether a row is a list of a single 1 and zeros, as integers."""
+    are_integers = isinstance(row, list) and all(type(value) is int for value in row)
+    return are_integers and sorted(row) == [*[0] * (len(row) - 1), 1]
+
+
+def _without_unit(values: Sequence[Any]) -> Sequence[Any]:
+    """Return the numbers in texts that all have the same unit, such as EUR; other values unchanged."""
+    found = [NUMBER_WITH_UNIT.fullmatch(value) if isinstance(value, str) else None for value in values]
+    units = {(match["before"], match["after"]) if match is not None else None for match in found}
+    if len(units) != 1 or None in units:
+        return values
+    return [match["number"] for match in found if match is not None]
+
+
+def as_number(text: str) -> Any:
+    """Return the number that a text is; the text if it is none, or infinite."""
     try:
         number = float(text)
     except ValueError:
@@ -159,6 +192,6 @@ def by_class(value: Any, golden: GoldenRows, contract: Contract) -> Any:
 
 def _in_order(row: Any, names: Sequence[str]) -> Any:
     if isinstance(row, list) and row and all(isinstance(value, str) for value in row):
-        return [_as_number(value) for value in row]
+        return [as_number(value) for value in row]
     keyed = keyed_scores(row)
     return [keyed[name] for name in names] if keyed is not None and keyed.keys() == set(names) else row

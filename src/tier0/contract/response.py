@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -124,6 +125,11 @@ def last_name(path: str) -> str:
     """Return the last key of a path, without list positions, in lower case."""
     names = [part for part in path.split(".") if part != "*" and not part.isdigit()]
     return names[-1].lower() if names else ""
+
+
+def words_of(path: str) -> set[str]:
+    """Return the words of the last key of a path, in lower case."""
+    return set(re.split(r"[^a-z]+", last_name(path)))
 
 
 def is_number(value: Any) -> bool:

@@ -18,6 +18,7 @@ from tier0.contract.contract import (
     join_path,
 )
 from tier0.contract.description import Description, Route, Schema, in_words, read_description
+from tier0.contract.tensors import DEFAULT_NAME
 from tier0.core.address import problem_of
 from tier0.core.fields import shown
 from tier0.core.outputs import PARTS
@@ -31,6 +32,8 @@ FILES = {"file", "image", "audio", "video"}
 BENTOML_HEALTH = "/readyz"
 MANY_ROWS = {"rows", "records", "columns", "values"}
 MATRIX_DIMENSIONS = 2
+TENSOR_FIELDS = {"name", "shape", "datatype", "data"}
+"""Fields of a tensor in version 2 of the Open Inference Protocol."""
 MAX_LISTED = 20
 """Names in a message."""
 EXAMPLE = {
@@ -273,10 +276,11 @@ def _described(route: Route, declared: Mapping[str, Any], columns: Sequence[str]
     declared["fields"] = {**constants, **(declared.get("fields") or {})}
     known = {names, *declared["fields"]}
     required = {name: part for name, part in required.items() if name not in known}
-    if not why_not:
+    if not why_not and first.style != "tensor":
         why_not = _why_columns_differ(path, row_properties(input_, first.features), service_names)
         contract = replace(contract, why_not_asked=why_not)
-    return Described(forms, replace(contract, **declared), required, input_, output)
+    stated = {**first.others, **declared}
+    return Described(forms, replace(contract, **stated), required, input_, output)
 
 
 def _properties(part: Schema) -> Mapping[str, Schema]:
@@ -467,6 +471,8 @@ def _array_forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
     items: Schema = part.get("items", {})
     limit = part.get("maxItems")
     limit = limit if limit is not None and limit > 0 else None
+    if _properties(items).keys() >= TENSOR_FIELDS:
+        return [Form(path, "tensor", others=_only_tensor(_properties(items)))]
     if items.get("type") == "object" or "$ref" in items:
         return [Form(path, "records", limit)]
     if items.get("type") == "array":
@@ -476,6 +482,13 @@ def _array_forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
     if len(columns) == 1 and _is_scalar(items):
         return [Form(path, "values", limit)]
     return [Form(path, "row")] if _is_list_of(part, NUMBERS) or "anyOf" in items else []
+
+
+def _only_tensor(properties: Schema) -> dict[str, Any]:
+    """Return the name and the datatype of a tensor, where its schema allows only one."""
+    name, datatype = (_only_value(properties[field]) for field in ("name", "datatype"))
+    named = {} if name is None else {"tensor": name}
+    return {**named, **({} if datatype is None else {"datatypes": {name or DEFAULT_NAME: datatype}})}
 
 
 def _is_file(part: Schema) -> bool:

@@ -64,6 +64,7 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("endpoint", "url"),
             ("golden rows", "golden_rows"),
             ("their power", "power"),
+            ("contract", "assumed"),
         )
         if target.get(key)
     ]

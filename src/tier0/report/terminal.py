@@ -248,6 +248,8 @@ def _notes(document: Mapping[str, Any]) -> Iterator[Line]:
         yield Line(line(f"declared, but not checked: {names} (the reasons are given above)"))
     if origin := target.get("origin"):
         yield Line(line(f"model of MLflow: {origin}"))
+    if assumed := target.get("assumed"):
+        yield Line(line(assumed))
     for suspicion in target.get("suspicions", ()):
         yield Line(line(f"warning: {suspicion}"), "doubt")
     if history := document.get("history"):

@@ -20,6 +20,7 @@ from tier0.checks.serving.harness.sender import (
 from tier0.checks.serving.harness.target import NoPredictionError, RefusedError, Target
 from tier0.checks.serving.health import READINESS, remember_readiness
 from tier0.contract.answers import find_parts
+from tier0.contract.assumptions import Assumption, assumed_request
 from tier0.contract.contract import Contract, ContractError, check_declared, how_to_declare
 from tier0.contract.delimited import CONTENT_TYPE
 from tier0.contract.protocols import Page, Server, find_protocol
@@ -46,6 +47,8 @@ NO_ROUTE = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 FORM = {"features", "style", "columns", "max_rows", "names", "fields"}
 """Keys of a contract that declare the body of a request."""
 BENTOML = "bentoml"
+MAX_ROUNDS = 4
+"""Rounds of declaring what was recognised in the response, and discovering the rest with it."""
 SCHEMA_KEYS = {"routes", "paths"}
 """Keys of /schema.json without which it is not the description of a BentoML service."""
 
@@ -83,12 +86,29 @@ async def discover(target: Target, contract: Contract | Mapping[str, Any] | None
     found = await _with_prefix(found, schema, declared)
     _require_known_labels(found.contract, target.rows)
     await remember_readiness(found)
-    if found.contract.why_not_asked or target.rows is None:
+    if target.rows is None:
         return found
-    if described is not None and described.required:
+    if described is not None and described.required and not found.contract.why_not_asked:
         reason = why_fields_are_open(found.contract.route, described.required)
-        return replace(found, contract=replace(found.contract, why_not_asked=reason))
-    return await _discover_form(found, described, declared)
+        found = replace(found, contract=replace(found.contract, why_not_asked=reason))
+    if not found.contract.why_not_asked:
+        return await _discover_form(found, described, declared)
+    missing = None if described is None else assumed_request(described, declared, columns)
+    confirmed = None if missing is None else await _confirmed_request(target, contract or {}, missing)
+    return confirmed or found
+
+
+async def _confirmed_request(
+    target: Target, declared: Mapping[str, Any], missing: Assumption
+) -> Target | None:
+    """Return the target with what is missing for a request, if that is certain and the golden rows match."""
+    if not missing.is_certain:
+        return None
+    try:
+        found = await discover(target, {**declared, **missing.declare})
+    except ContractError:
+        return None
+    return replace(found, assumed=(missing, *found.assumed)) if found.matches else None
 
 
 async def description(
@@ -224,7 +244,7 @@ async def _discover_form(target: Target, described: Described | None, declared: 
         if isinstance(answer, (CheckFailedError, UnansweredError)):
             failure = failure or answer
             continue
-        found = _read(candidate, described, declared)
+        found = _with_meanings(_read(candidate, described, declared), described, declared)
         if found.contract.parts and (len(forms) == 1 or _agrees(found)):
             return found
         readable = readable or found
@@ -311,6 +331,24 @@ def _read(target: Target, described: Described | None, declared: Mapping[str, An
     return replace(target, contract=contract, undeclared=found.undeclared)
 
 
+def _with_meanings(target: Target, described: Described | None, declared: Mapping[str, Any]) -> Target:
+    """Return the target with the meanings of its responses, if all are certain and the golden rows match."""
+    found = target
+    for _ in range(MAX_ROUNDS):
+        if not found.undeclared or not all(undeclared.is_certain for undeclared in found.undeclared):
+            break
+        assumed = tuple(undeclared.as_assumption for undeclared in found.undeclared)
+        for assumption in assumed:
+            declared = {**declared, **assumption.declare}
+        if declared.keys() & set(PARTS):  # as in a file, which declares the others to be absent
+            found = replace(found, contract=found.contract.with_paths(dict.fromkeys(PARTS)))
+        contract = replace(found.contract, **declared)
+        found = replace(
+            _read(replace(found, contract=contract), described, declared), assumed=found.assumed + assumed
+        )
+    return found if found.assumed and found.matches else target
+
+
 def _promises_numbers(output: Mapping[str, Any]) -> bool:
     return "number" in {output.get("type"), output.get("items", {}).get("type")}
 
@@ -357,6 +395,15 @@ def _without_answer(
         raise ContractError(
             f"{failure.message}. The request body follows the contract ({keys}): correct that, "
             f"or run `tier0 contract {target.url} --golden FILE` to draft a contract"
+        )
+    if (
+        isinstance(failure, RefusedError)
+        and target.contract.style == "tensor"
+        and target.contract.protocol is None
+    ):
+        raise ContractError(
+            f"{failure.message}. The service's schema does not state which name and datatype its tensor has. "
+            + how_to_declare({"tensor": "name", "datatypes": {"name": "FP32"}})
         )
     contract = target.contract if target.contract.parts else replace(target.contract, predictions=PARTS[0])
     outcome = {} if failure is None else {"golden": failure}

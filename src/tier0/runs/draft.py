@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tier0.checks.serving.harness.target import Target
+from tier0.contract.assumptions import assumed_request
 from tier0.contract.contract import SCHEMA, ContractError, as_toml, check_declared
-from tier0.contract.service_schema import Described, example_for, row_properties
+from tier0.contract.service_schema import Described
 from tier0.core import display
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError
-from tier0.runs.discovery import description, discover
+from tier0.runs.discovery import MAX_ROUNDS, description, discover
 
-MAX_ROUNDS = 4
-"""Rounds of declaring what was recognised in the response, and discovering the rest with it."""
 ROUTES = ("health", "ready", "live")
 """Keys of routes other than the one for predictions."""
 
@@ -86,12 +85,10 @@ async def draft(target: Target, declared: Mapping[str, Any]) -> Draft:
     """
     drafted = Draft(found=check_declared(declared))
     described = await _describe(target, drafted)
-    if described is not None and _assume_names(drafted, described, target):
+    while described is not None and _assume_request(drafted, described, target):
         described = await _describe(target, drafted)
-    if described is not None:
-        if described.contract.why_not_asked:
-            raise ContractError(described.contract.why_not_asked)
-        _assume_fields(drafted, described)
+    if described is not None and described.contract.why_not_asked:
+        raise ContractError(described.contract.why_not_asked)
     try:
         found = await _with_meanings(target, drafted)
     except ContractError as problem:
@@ -122,28 +119,14 @@ async def _describe(target: Target, drafted: Draft) -> Described | None:
     return described
 
 
-def _assume_names(drafted: Draft, described: Described, target: Target) -> bool:
-    """Match columns with other names by their order in the schema; return whether the draft changed."""
-    contract, columns = described.contract, target.rows.columns if target.rows is not None else []
-    in_schema = row_properties(described.input, contract.features)
-    unknown = [column for column in columns if contract.names.get(column, column) not in in_schema]
-    others = [name for name in in_schema if name not in columns]
-    if not unknown or len(others) < len(unknown) or not contract.by_name or "names" in drafted.declared:
+def _assume_request(drafted: Draft, described: Described, target: Target) -> bool:
+    """Add what is missing for a request to the draft; return whether the draft changed."""
+    columns = target.rows.columns if target.rows is not None else []
+    missing = assumed_request(described, drafted.declared, columns)
+    if missing is None:
         return False
-    names = dict(zip(unknown, others, strict=False))
-    drafted.assumed["names"] = (names, "the service's columns, taken in the order of its schema")
+    drafted.assumed |= {name: (value, missing.why) for name, value in missing.declare.items()}
     return True
-
-
-def _assume_fields(drafted: Draft, described: Described) -> None:
-    """Invent a value for each required field except the rows."""
-    taken = set(drafted.declared.get("names", {}).values())
-    required = {
-        path: part for path, part in described.required.items() if path.rpartition(".")[2] not in taken
-    }
-    if required:
-        why = "required in addition to the rows; set it to what the application sends"
-        drafted.assumed["fields"] = (example_for(required), why)
 
 
 async def _with_meanings(target: Target, drafted: Draft) -> Target:
@@ -151,10 +134,8 @@ async def _with_meanings(target: Target, drafted: Draft) -> Target:
     for _ in range(MAX_ROUNDS):
         found = await discover(target, drafted.declared)
         declare: dict[str, tuple[Any, str]] = {}
-        for undeclared in found.undeclared:
-            declare |= {
-                name: (value, f"the response {undeclared.what}") for name, value in undeclared.declare.items()
-            }
+        for assumption in (*found.assumed, *(undeclared.as_assumption for undeclared in found.undeclared)):
+            declare |= {name: (value, assumption.why) for name, value in assumption.declare.items()}
         if not declare:
             break
         for name, (value, why) in declare.items():

@@ -201,6 +201,7 @@ class Examination:
             "disturb": deployment.disturb,
             "waivers": [str(waiver) for waiver in deployment.waivers if waiver.is_active],
             "retried": dict(self._retried),
+            **({"assumed": assumed} if (assumed := self._target.what_is_assumed) else {}),
             **({} if deployment.rate is None else {"rate": deployment.rate}),
             **({"suspicions": list(deployment.suspicions)} if deployment.suspicions else {}),
             **({"origin": deployment.origin} if deployment.origin else {}),

@@ -25,6 +25,7 @@ from tier0.checks.serving.harness.sender import (
 )
 from tier0.client.transport import MIB
 from tier0.contract.adapter import AdapterError
+from tier0.contract.assumptions import Assumption
 from tier0.contract.contract import SCHEMA, Contract, as_toml
 from tier0.contract.delimited import CONTENT_TYPE, read_rows
 from tier0.contract.meanings import Undeclared, is_rounded
@@ -168,6 +169,7 @@ class Target:
         make_client: creates the application's client for a URL; None without one.
         tolerance: relative tolerance that the user allows for the current check.
         undeclared: meanings that have to be declared before the response can be compared.
+        assumed: keys of the contract that are not declared, but that the golden rows confirm.
         memo: responses that several checks use, so that they are requested once.
         header_names: names of the headers that the user passed, whose values are not shown.
         hide: removes secrets from texts of the service, before they are shortened.
@@ -184,6 +186,7 @@ class Target:
     make_client: Callable[[str], Any] | None = None
     tolerance: float = 0.0
     undeclared: tuple[Undeclared, ...] = ()
+    assumed: tuple[Assumption, ...] = ()
     memo: dict[str, Any] = field(default_factory=dict)
     header_names: tuple[str, ...] = ()
     hide: Callable[[str], str] = lambda text: text
@@ -612,6 +615,32 @@ class Target:
             f"{what}. If that is intended, declare it in a file and pass --contract FILE; then it is "
             "checked:\n"
             f"{as_toml({'schema': SCHEMA, **declare})}"
+        )
+
+    @property
+    def matches(self) -> bool:
+        """Whether the golden rows got the trained model's outputs, which are not all the same."""
+        answers, golden = self.memo.get("golden"), self.golden
+        if not isinstance(answers, list) or self.undeclared or len(set(map(str, golden.predictions))) == 1:
+            return False
+        try:
+            self.require_match(self.parts_of(answers, golden), golden, "", [], same_batch=True)
+        except CheckFailedError:
+            return False
+        return True
+
+    @property
+    def what_is_assumed(self) -> str:
+        """A line with what is used without a declaration, and the command that declares it; or nothing."""
+        if not self.assumed:
+            return ""
+        declare = {name: value for one in self.assumed for name, value in one.declare.items()}
+        lines = as_toml(declare).replace("\n\n", "\n").strip().splitlines()
+        keys = ", ".join(declare) if self.mask else "; ".join(lines)
+        reasons = "" if self.mask else f" ({'; '.join(dict.fromkeys(one.why for one in self.assumed))})"
+        return (
+            f"not declared, but confirmed by the golden rows: {keys}{reasons}. To declare it: "
+            f"tier0 contract {self.url} --golden FILE --output contract.toml"
         )
 
     def failed(

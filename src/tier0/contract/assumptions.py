@@ -1,0 +1,78 @@
+"""Keys of a contract that are likely although they are not declared.
+
+An assumption is certain if the service's schema, the name of a field, or the kind of the model leaves only
+one that is possible, before the outputs for the golden rows are compared. Outputs that match then confirm it.
+What only the outputs suggest, such as the label that a name stands for, is never certain: a service with two
+swapped labels would suggest that they are swapped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tier0.contract.service_schema import Described, example_for, row_properties
+
+ABOUT_REQUEST = {"request", "correlation", "trace", "batch", "message", "id", "uuid", "timestamp", "time"}
+"""Words of which the name of a field consists that is about the request, and changes no output."""
+
+
+class Assumption(NamedTuple):
+    """Keys of a contract that are not declared.
+
+    Attributes:
+        declare: the keys, with their values.
+        why: reason for them, as a phrase.
+        is_certain: whether golden rows whose outputs match confirm them.
+    """
+
+    declare: Mapping[str, Any]
+    why: str
+    is_certain: bool = False
+
+
+def assumed_request(
+    described: Described, declared: Mapping[str, Any], columns: Sequence[str]
+) -> Assumption | None:
+    """Return what is missing for a request, first the names of columns, then fields beside the rows.
+
+    Args:
+        described: description of the route.
+        declared: declared part of the contract.
+        columns: the model's columns.
+
+    Returns:
+        None if nothing is missing, or cannot be assumed.
+    """
+    return _assumed_names(described, declared, columns) or _assumed_fields(described, declared)
+
+
+def _assumed_names(
+    described: Described, declared: Mapping[str, Any], columns: Sequence[str]
+) -> Assumption | None:
+    """Match columns with other names by their order in the schema."""
+    contract = described.contract
+    in_schema = row_properties(described.input, contract.features)
+    unknown = [column for column in columns if contract.names.get(column, column) not in in_schema]
+    others = [name for name in in_schema if name not in columns]
+    if not unknown or len(others) < len(unknown) or not contract.by_name or "names" in declared:
+        return None
+    names = dict(zip(unknown, others, strict=False))
+    why = "the service's columns, taken in the order of its schema"
+    return Assumption({"names": names}, why, is_certain=len(others) == len(unknown))
+
+
+def _assumed_fields(described: Described, declared: Mapping[str, Any]) -> Assumption | None:
+    """Invent a value for each required field except the rows."""
+    taken = set(declared.get("names", {}).values())
+    required = {
+        path: part for path, part in described.required.items() if path.rpartition(".")[2] not in taken
+    }
+    if not required:
+        return None
+    names = (path.rpartition(".")[2] for path in required)
+    are_about_request = all(set(re.findall(r"[a-z]+", name.casefold())) <= ABOUT_REQUEST for name in names)
+    are_texts = all(part.get("type") == "string" and not part.get("enum") for part in required.values())
+    why = "required in addition to the rows; set it to what the application sends"
+    return Assumption({"fields": example_for(required)}, why, is_certain=are_about_request and are_texts)
