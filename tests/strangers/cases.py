@@ -252,6 +252,9 @@ def interval_in_rows(prediction: str, lower: str, upper: str) -> Read:
     }
 
 
+Send = Callable[[httpx.Client, str, Columns, Rows], httpx.Response]
+
+
 # -- the table -----------------------------------------------------------------------------------------------
 
 
@@ -288,7 +291,7 @@ class Healthy:
     within: float = 0.0
     text: bool = False
     lax: tuple[str, ...] = ()
-    send: Callable[[httpx.Client, str, Columns, Rows], httpx.Response] | None = None
+    send: Send | None = None
     service: str = field(default="Strangers", kw_only=True)
 
     @property
@@ -311,7 +314,7 @@ class Healthy:
         return found
 
 
-def _csv(http: httpx.Client, url: str, _columns: Columns, rows: Rows) -> httpx.Response:
+def csv_file(http: httpx.Client, url: str, _columns: Columns, rows: Rows) -> httpx.Response:
     content = "\n".join(",".join(map(str, row)) for row in rows)
     return http.post(url, files={"table": ("rows.csv", content, "text/csv")})
 
@@ -630,7 +633,7 @@ PROBABILITIES = (
         texts_in("texts"), scores_sorted,
     ),
     Healthy(
-        "top_two", "flowers", "either", "the two best classes with their scores",
+        "top_two", "flowers", "assumed", "the two best classes with their scores",
         _ROWS, labels("*", 0, "label"),
     ),
     Healthy(
@@ -778,7 +781,7 @@ UNJUDGED = (
         lambda answer: {"predictions": list(map(int, answer.split()))},
         text=True,
     ),
-    Healthy("file", "iris", "impossible", "a file", _ROWS, _ITSELF, send=_csv),
+    Healthy("file", "iris", "assumed", "a file of CSV", _ROWS, _ITSELF, send=csv_file),
     Healthy(
         "image",
         "iris",

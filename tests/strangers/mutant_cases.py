@@ -12,10 +12,12 @@ from tests.strangers.cases import (
     Body,
     Healthy,
     Read,
+    Send,
     bounds,
     by_name,
     class_columns,
     columns_in,
+    csv_file,
     each,
     labels,
     matrix_in,
@@ -45,6 +47,7 @@ class Mutant:
         read: reads the body of an answer, as the team that wrote the route believes it to be.
         one_row: a request takes one row.
         text: the answer is plain text.
+        send: sends a request other than with JSON.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Mutant:
     read: Read
     one_row: bool = False
     text: bool = False
+    send: Send | None = None
 
     @property
     def as_asked(self) -> Healthy:
@@ -68,6 +72,7 @@ class Mutant:
             self.read,
             self.one_row,
             text=self.text,
+            send=self.send,
             service="Mutants",
         )
 
@@ -207,6 +212,10 @@ COLUMNS = (
         tensor_in, labels("outputs", 0, "data"),
     ),
     Mutant(
+        "file_of_another_order", "iris", HIDDEN, "a file whose columns are read in another order",
+        _ROWS, _ITSELF, send=csv_file,
+    ),
+    Mutant(
         "dict_columns_swapped", "iris", HIDDEN, "the same, in a body of columns",
         columns_in("data"), _PREDICTIONS,
     ),
@@ -274,6 +283,10 @@ PROBABILITIES = (
     Mutant(
         "scores_of_predicted", "credit", HIDDEN, "the probability of the label where the team means P(1)",
         _ROWS, parts(predictions=("predictions",), probability_1=("scores",)),
+    ),
+    Mutant(
+        "second_of_two_wrong", "flowers", HIDDEN, "the second best score has the label of the third",
+        _ROWS, lambda answer: {"predictions": [row[1]["label"] for row in answer]},
     ),
     Mutant(
         "negative_percent", "churn", HIDDEN, "the same, in percent", record_in("customer"),

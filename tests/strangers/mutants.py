@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -276,6 +277,10 @@ class Mutants:
         }
 
     @bentoml.api
+    def file_of_another_order(self, table: Path) -> list[int]:
+        return IRIS.predict(matrix(np.loadtxt(table, delimiter=",", ndmin=2))[:, [2, 3, 0, 1]]).tolist()
+
+    @bentoml.api
     def texts_reversed(self, texts: Strings) -> list[str]:
         return TOPICS.predict(worded(texts)[::-1]).tolist()
 
@@ -379,6 +384,17 @@ class Mutants:
     def scores_of_predicted(self, rows: Matrix) -> dict:
         frame = credit_frame(rows)
         return {"predictions": CREDIT.predict(frame).tolist(), "scores": proba(CREDIT, frame).max(1).tolist()}
+
+    @bentoml.api
+    def second_of_two_wrong(self, rows: Matrix) -> list[list[dict]]:
+        answers = []
+        for row in proba(FLOWERS, matrix(rows)).tolist():
+            best, second, third = np.argsort(row)[::-1].tolist()
+            names = FLOWERS.classes_.tolist()
+            answers.append(
+                [{"label": names[best], "score": row[best]}, {"label": names[third], "score": row[second]}]
+            )
+        return answers
 
     @bentoml.api
     def negative_percent(self, customer: Customer) -> dict:

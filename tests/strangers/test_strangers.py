@@ -339,7 +339,6 @@ UNREADABLE = {
     "percent_text",
     "risk_band",
     "items_with_ids",
-    "top_two",
     "constant_field",
 }
 """What no contract of today can declare: it stays not checked."""
@@ -370,6 +369,7 @@ TWINS = {
     "rounded_of_another_model": "rounded_one",
     "price_text_of_another": "price_text",
     "thousands_of_another_row": "price_thousands",
+    "file_of_another_order": "file",
 }
 """A mutant, and the healthy route whose contract a team has committed."""
 

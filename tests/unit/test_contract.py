@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from email import message_from_string
 from pathlib import Path
 from typing import Any
 
@@ -478,3 +479,16 @@ def test_declarations_are_written_with_their_tables_last(snapshot: SnapshotAsser
 )
 def test_paths_are_joined(first: str, second: str, path: str) -> None:
     assert join_path(first, second) == path
+
+
+def test_a_file_is_sent_in_a_form_beside_the_fields() -> None:
+    contract = Contract(features="table", style="file", fields={"model": "churn", "limit": 0.5})
+
+    sent = contract.request(["a", "b"], [[1.5, "x, y"], [None, True]])
+
+    form = message_from_string(f"Content-Type: {contract.content_type}\r\n\r\n{sent}")
+    file, *fields = (part for part in form.walk() if not part.is_multipart())
+    assert file.get_param("name", header="content-disposition") == "table"
+    assert file.get_filename() == "rows.csv"
+    assert str(file.get_payload()).splitlines() == ['1.5,"x, y"', ",true"]
+    assert [field.get_payload() for field in fields] == ["churn", "0.5"]

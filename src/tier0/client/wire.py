@@ -93,7 +93,9 @@ def _contract_body(contract: Contract, data: Any) -> tuple[Any, Any, list[str]]:
     if isinstance(data, Mapping) and contract.features and contract.features.partition(".")[0] in data:
         return data, None, []
     columns, rows = _columns_and_rows(data)
-    if contract.style == "csv" or contract.adapter is not None:  # which write values in their own way
+    if (
+        contract.style in {"csv", "file"} or contract.adapter is not None
+    ):  # which write values in their own way
         rows = json_value(rows)
     if contract.one_row and len(rows) != 1:
         raise InvalidDataError(

@@ -12,10 +12,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tier0.contract.service_schema import Described, example_for, row_properties
+from tier0.contract.service_schema import Described, example_for, is_file, row_properties
 
 ABOUT_REQUEST = {"request", "correlation", "trace", "batch", "message", "id", "uuid", "timestamp", "time"}
 """Words of which the name of a field consists that is about the request, and changes no output."""
+
+PICTURES = {"image", "audio", "video"}
+"""Types and formats of files that have no rows."""
 
 
 class Assumption(NamedTuple):
@@ -35,7 +38,7 @@ class Assumption(NamedTuple):
 def assumed_request(
     described: Described, declared: Mapping[str, Any], columns: Sequence[str]
 ) -> Assumption | None:
-    """Return what is missing for a request, first the names of columns, then fields beside the rows.
+    """Return what is missing for a request: the form of a file, the names of columns, fields beside the rows.
 
     Args:
         described: description of the route.
@@ -45,7 +48,20 @@ def assumed_request(
     Returns:
         None if nothing is missing, or cannot be assumed.
     """
-    return _assumed_names(described, declared, columns) or _assumed_fields(described, declared)
+    return (
+        _assumed_file(described, declared)
+        or _assumed_names(described, declared, columns)
+        or _assumed_fields(described, declared)
+    )
+
+
+def _assumed_file(described: Described, declared: Mapping[str, Any]) -> Assumption | None:
+    """Take a file for CSV: golden rows whose outputs match show that the service read them."""
+    name = described.contract.features
+    part = described.input.get("properties", {}).get(name, {})
+    if "style" in declared or not is_file(part) or PICTURES & {part.get("type"), part.get("format")}:
+        return None
+    return Assumption({"features": name, "style": "file"}, "a file is CSV without a header", is_certain=True)
 
 
 def _assumed_names(

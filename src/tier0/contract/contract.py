@@ -10,7 +10,7 @@ neither shows, or overrides it::
     statuses = [200, 207]     # statuses of a response with predictions; by default 200 to 299
     features = "input.rows"   # path of the rows in the body; "" if they are the entire body
     style = "records"         # rows, records, columns or values; row, record or value for one row per
-                              # request; tensor or tensors (one per column) of the protocol "v2"; csv
+                              # request; tensor or tensors (one per column) of the protocol "v2"; csv; file
     max_rows = 1              # maximum number of rows per request
     columns = "input.names"   # path of the column names in the body
     predictions = "labels"    # path of the predictions in the response; "" if they are the entire response;
@@ -63,7 +63,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote
 
 from tier0.contract.adapter import adapter_of
-from tier0.contract.delimited import CONTENT_TYPE, read_rows, write_rows
+from tier0.contract.delimited import CONTENT_TYPE, FILE_CONTENT_TYPE, read_rows, write_file, write_rows
 from tier0.contract.tensors import DATATYPES, DEFAULT_NAME, column_tensors, matrix, without_tensors
 from tier0.core.address import problem_of
 from tier0.core.display import toml, toml_key
@@ -77,8 +77,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
-Style = Literal["rows", "records", "columns", "values", "row", "record", "value", "tensor", "tensors", "csv"]
+Style = Literal[
+    "rows", "records", "columns", "values", "row", "record", "value", "tensor", "tensors", "csv", "file"
+]
 STYLES: tuple[str, ...] = get_args(Style)
+CSV_STYLES = {"csv", "file"}
 ONE_ROW_STYLES = {"row", "record", "value"}
 METHODS = ("POST", "PUT", "PATCH")
 SUCCESS = range(200, 300)
@@ -115,7 +118,7 @@ class Contract:
             object of lists, keyed by column), ``values`` (the single column as one list, and rows that are no
             table, such as texts); ``row``, ``record`` and ``value`` if a request takes one row only;
             ``tensor`` and ``tensors`` for one tensor, or one per column (see `tier0.contract.tensors`);
-            ``csv`` for lines of CSV.
+            ``csv`` for lines of CSV, and ``file`` for such lines in a file of a form.
         columns: path of the column names.
         predictions: path of the predictions in the response; ``""`` if they are the entire response.
         probabilities: path of the probabilities in the response.
@@ -197,7 +200,8 @@ class Contract:
     @property
     def content_type(self) -> str:
         """Content type of requests for predictions."""
-        return CONTENT_TYPE if self.style == "csv" else "application/json"
+        types = {"csv": CONTENT_TYPE, "file": FILE_CONTENT_TYPE}
+        return types.get(self.style, "application/json")
 
     def accepts(self, status: int) -> bool:
         """Return whether a response with this status may have predictions."""
@@ -206,7 +210,7 @@ class Contract:
     @property
     def by_name(self) -> bool:
         """Whether a request names its columns."""
-        if self.adapter is not None or self.style == "csv":
+        if self.adapter is not None or self.style in CSV_STYLES:
             return False
         return self.style in {"records", "record", "columns", "tensors"} or self.columns is not None
 
@@ -264,6 +268,8 @@ class Contract:
         """
         if self.adapter is not None:
             return adapter_of(self.adapter).body(columns, rows)
+        if self.style == "file":
+            return write_file(self.features, rows, self.fields)
         names = [self.names.get(name, name) for name in columns]
         content = self._formatted(names, rows)
         if not self.features:
@@ -293,8 +299,8 @@ class Contract:
         return writers[self.style]()
 
     def write(self, body: Any) -> str:
-        """Return a body as it is sent: JSON, or lines of CSV as they are."""
-        return body if self.style == "csv" and isinstance(body, str) else json.dumps(body)
+        """Return a body as it is sent: JSON, or lines of CSV, and forms with them, as they are."""
+        return body if self.style in CSV_STYLES and isinstance(body, str) else json.dumps(body)
 
     def request(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         """Return the `body` of a request for *rows* as it is sent."""

@@ -1,14 +1,16 @@
-"""Rows as CSV without a header, as containers for SageMaker take and return them."""
+"""Rows as CSV without a header, as containers for SageMaker take and return them, or in a form's file."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 CONTENT_TYPE = "text/csv"
+BOUNDARY = "tier0-rows-of-a-form"
+FILE_CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
 
 def write_rows(rows: Sequence[Sequence[Any]]) -> str:
@@ -18,6 +20,26 @@ def write_rows(rows: Sequence[Sequence[Any]]) -> str:
     for row in rows:
         writer.writerow([json.dumps(value) if isinstance(value, bool) else value for value in row])
     return text.getvalue().removesuffix("\n")
+
+
+def write_file(name: str, rows: Sequence[Sequence[Any]], fields: Mapping[str, Any]) -> str:
+    """Return a form in which a file has the rows as lines of CSV.
+
+    Args:
+        name: name of the field with the file.
+        rows: rows as lists of values.
+        fields: further fields, with their values.
+    """
+    file = f'; filename="rows.csv"\r\nContent-Type: {CONTENT_TYPE}'
+    values = {
+        field: value if isinstance(value, str) else json.dumps(value) for field, value in fields.items()
+    }
+    parts = [(name, file, write_rows(rows)), *((field, "", value) for field, value in values.items())]
+    written = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"{more}\r\n\r\n{text}\r\n'
+        for field, more, text in parts
+    ]
+    return f"{''.join(written)}--{BOUNDARY}--\r\n"
 
 
 def read_rows(text: str) -> Any:

@@ -350,8 +350,8 @@ def _undeclared_probabilities(
     is_one_class = contract.probability_of is not None
     flat = unwrapped(served)
     if not is_one_class and all(map(is_number, flat)):
-        is_first = _is_first_of_several(responses, paths["probabilities"] or "")
-        yield from _undeclared_single(golden, flat, paths, is_first=is_first)
+        are_right = _are_others_right(golden, responses, paths["probabilities"] or "")
+        yield from _undeclared_single(golden, flat, paths, are_others_right=are_right)
         return
     name = last_name(paths["probabilities"] or "")
     if not is_one_class and name in AMBIGUOUS_NAMES and not any(map(adds_up, served)):
@@ -388,7 +388,7 @@ def _are_of_one_class(golden: GoldenRows, served: Sequence[Any]) -> bool:
 
 
 def _undeclared_single(
-    golden: GoldenRows, values: Sequence[Any], paths: Mapping[str, str | None], *, is_first: bool
+    golden: GoldenRows, values: Sequence[Any], paths: Mapping[str, str | None], *, are_others_right: bool
 ) -> Iterator[Undeclared]:
     path = paths["probabilities"]
     label = class_of_probability(golden, values)
@@ -406,7 +406,7 @@ def _undeclared_single(
     given = {part: paths[part] for part in ("predictions", "probabilities") if paths[part] is not None}
     what = ", ".join([f"has {_probability_of(label)} as one number per row", *_format_as_text(more)])
     is_certain = (
-        label == _class_by_name(golden, paths) and not is_first and _is_certain(number_format, values)
+        label == _class_by_name(golden, paths) and are_others_right and _is_certain(number_format, values)
     )
     yield Undeclared("probabilities", what, {**given, "probability_of": label, **more}, is_certain)
 
@@ -426,15 +426,27 @@ def _class_by_name(golden: GoldenRows, paths: Mapping[str, str | None]) -> str |
     return str(golden.classes[1]) if name in {*PROBABILITY_NAMES, *ALSO_PROBABILITIES} else None
 
 
-def _is_first_of_several(responses: Sequence[Any], path: str) -> bool:
-    """Return whether a path is that of the first object in a list of several, whose others are not read."""
+def _are_others_right(golden: GoldenRows, responses: Sequence[Any], path: str) -> bool:
+    """Return whether *path* is in no list of objects, or these all have the model's score for their label."""
     names = path.split(".")
     if "0" not in names[:-1]:
+        return True
+    place = names[: names.index("0")]
+    is_in_rows = place[-1:] == ["*"]
+    found = [get_path(response, ".".join(place[:-1] if is_in_rows else place)) for response in responses]
+    rows = found[0] if is_in_rows else found
+    scores = [keyed_scores(row) for row in rows] if isinstance(rows, list) else []
+    if len(scores) != len(golden):
         return False
-    names[names.index("0")] = "1"
-    values = [get_path(response, ".".join(names)) for response in responses]
-    rows = chain.from_iterable(value if isinstance(value, list) else [value] for value in values)
-    return any(value is not None for value in rows)
+    classes = [str(label) for label in golden.classes]
+    return all(
+        row is not None
+        and all(
+            name in classes and _same(probabilities[classes.index(name)], score)
+            for name, score in row.items()
+        )
+        for row, probabilities in zip(scores, golden.probabilities or [], strict=True)
+    )
 
 
 def are_rounded(values: Iterable[Any]) -> bool:

@@ -380,9 +380,12 @@ def _find_input(
         name_lists = [leaf for leaf, part in leaves if _is_list_of(part, {"string"}) and "column" in leaf]
         names = next(iter(name_lists), None)
         return tuple(found), names if found[0].features != names else None, ""
-    files = [leaf for leaf, part in leaves if _is_file(part)]
+    files = [leaf for leaf, part in leaves if is_file(part)]
     if not found and files:
-        why_not = f"{path} takes a file ({files[0]}), but golden rows cannot be sent as a file"
+        why_not = (
+            f"{path} takes a file ({files[0]}), whose format is unknown. If it is CSV without a header, "
+            f"declare it in a contract ({_one_line({'features': files[0], 'style': 'file'})})"
+        )
         return (Form(files[0], "rows"),), None, why_not
     inputs = [form.features for form in found] or list(_properties(input_))
     listed = listed_names(list(dict.fromkeys(inputs))) or "the schema has no inputs"
@@ -440,7 +443,7 @@ def _forms_of(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
             forms = _array_forms(part, path, columns)
         case "object" if not part.get("properties") and path:
             forms = _open_object_forms(part, path)
-        case "string" if len(columns) == 1 and not part.get("enum") and not _is_file(part):
+        case "string" if len(columns) == 1 and not part.get("enum") and not is_file(part):
             forms = [Form(path, "value")]
         case None if not part.keys() & {"anyOf", "$ref", "properties", "enum", "const"} and path:
             forms = [Form(path, "rows"), Form(path, "records")]
@@ -491,7 +494,8 @@ def _only_tensor(properties: Schema) -> dict[str, Any]:
     return {**named, **({} if datatype is None else {"datatypes": {name or DEFAULT_NAME: datatype}})}
 
 
-def _is_file(part: Schema) -> bool:
+def is_file(part: Schema) -> bool:
+    """Return whether a field takes a file."""
     return part.get("type") in FILES or part.get("format") in {"binary", "image"} or "contentEncoding" in part
 
 

@@ -167,11 +167,13 @@ async def refuses_empty_body(target: Target) -> dict[str, Any]:
 
 async def refuses_no_json(target: Target) -> dict[str, Any]:
     """Fail if a body that is not valid JSON gets a prediction."""
+    target.require_json()
     return await _require_refusal(target, '{"', "a body that is not valid JSON")
 
 
 async def refuses_wrong_key(target: Target) -> dict[str, Any]:
     """Fail if a body without the input field gets a prediction."""
+    target.require_json()
     body = target.body(target.golden.take([0]))
     wrong = {"tier0_wrong_key": body.popitem()[1]} if isinstance(body, dict) else {"tier0_wrong_key": body}
     return await _require_refusal(target, json.dumps(wrong), "a body without the input field")

@@ -226,6 +226,7 @@ def _backwards(body: Any) -> Any:
 
 async def other_spelling(target: Target) -> dict[str, Any]:
     """Fail if other spaces, escapes or spellings of the same numbers in the request body change an output."""
+    target.require_json()
     golden = target.golden.take([0]) if target.contract.one_row else target.golden
     spelled = _spelled(target.body(golden), _with_exponent)
     causes = [

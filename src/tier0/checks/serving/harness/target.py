@@ -26,7 +26,7 @@ from tier0.checks.serving.harness.sender import (
 from tier0.client.transport import MIB
 from tier0.contract.adapter import AdapterError
 from tier0.contract.assumptions import Assumption
-from tier0.contract.contract import SCHEMA, Contract, as_toml
+from tier0.contract.contract import CSV_STYLES, SCHEMA, Contract, as_toml
 from tier0.contract.delimited import CONTENT_TYPE, read_rows
 from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
@@ -277,6 +277,15 @@ class Target:
         """
         if self.rows is not None and self.rows.form != "table":
             raise NotJudgedError(f"the rows are {IN_WORDS[self.rows.form]}, not a table", code="not_offered")
+
+    def require_json(self) -> None:
+        """Raise unless requests are JSON.
+
+        Raises:
+            NotJudgedError: they are not.
+        """
+        if self.contract.style in CSV_STYLES:
+            raise NotJudgedError("requests to this service are CSV, not JSON", code="not_offered")
 
     def golden_with(self, kind: EdgeCaseKind, column: str | None = None) -> GoldenRows:
         """Return the edge cases of one kind, and for one column if *column* is given.
