@@ -79,7 +79,8 @@ def test_every_key_of_a_contract_is_described_with_an_example(monkeypatch: pytes
     _, _, keys = (DOCS / "contract.md").read_text(encoding="utf-8").partition("## All keys")
     examples = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \| ", keys, re.MULTILINE))
     found_out = {
-        *("optional", "is_array", "is_batchable", "may_ignore_names", "is_bentoml", "prefix", "why_not_asked")
+        *("optional", "is_array", "is_batchable", "may_ignore_names", "is_bentoml", "prefix"),
+        *("flat_tensors", "why_not_asked"),
     }
 
     assert examples.keys() == {field.name for field in fields(Contract)} - found_out | {"placeholders"}

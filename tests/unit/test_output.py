@@ -18,6 +18,8 @@ from tier0.core.events import CheckDone, RunFailed, RunStarted, TargetDescribed
 from tier0.core.verdict import CheckResult
 from tier0.report.cut_short import CutShort
 from tier0.report.document import document_of
+from tier0.report.markdown import as_markdown
+from tier0.report.page import as_page
 from tier0.report.terminal import MAX_LINES, terminal_lines
 
 URL = "http://127.0.0.1:3000"
@@ -167,6 +169,18 @@ def test_a_suspicion_about_the_model_is_shown(capsys: pytest.CaptureFixture[str]
     print_report(document_of(events.events), URL, verbose=False)
 
     assert "warning: 'paid' may give the target away" in capsys.readouterr().out
+
+
+def test_what_was_assumed_is_shown_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:
+    events = EventLog()
+    events.emit(CheckDone.of(CheckResult("a.b", "pass"), ""))
+    events.emit(TargetDescribed({"assumed": "confirmed, but not declared: decimals = 2"}))
+    document = document_of(events.events)
+
+    print_report(document, URL, verbose=False)
+
+    for text in (capsys.readouterr().out, as_page(document), as_markdown(document)):
+        assert "confirmed, but not declared: decimals = 2" in text
 
 
 def test_the_origin_of_a_model_of_mlflow_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

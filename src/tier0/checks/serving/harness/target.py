@@ -647,9 +647,9 @@ class Target:
         lines = as_toml(declare).replace("\n\n", "\n").strip().splitlines()
         keys = ", ".join(declare) if self.mask else "; ".join(lines)
         reasons = "" if self.mask else f" ({'; '.join(dict.fromkeys(one.why for one in self.assumed))})"
+        command = f"tier0 contract {self.url} --golden FILE --output contract.toml"
         return (
-            f"not declared, but confirmed by the golden rows: {keys}{reasons}. To declare it: "
-            f"tier0 contract {self.url} --golden FILE --output contract.toml"
+            f"confirmed by the golden rows, but not declared (declare it with `{command}`): {keys}{reasons}"
         )
 
     def failed(
