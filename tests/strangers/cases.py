@@ -471,7 +471,7 @@ INPUTS = (
         records_in("customers_list"), _ITSELF, lax=("contract.refuses_unknown_field",),
     ),
     Healthy(
-        "items_with_ids", "iris", "either", "each row is wrapped, beside an id of the caller's",
+        "items_with_ids", "iris", "assumed", "each row is wrapped, beside an id of the caller's",
         items_in("items"), labels("*", "prediction"),
     ),
     Healthy("batchable", "iris", "structure", "requests are put into batches", _ROWS, _ITSELF),

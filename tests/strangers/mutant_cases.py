@@ -19,6 +19,7 @@ from tests.strangers.cases import (
     columns_in,
     csv_file,
     each,
+    items_in,
     labels,
     matrix_in,
     one,
@@ -190,6 +191,10 @@ ROWS = (
         _ROWS, lambda answer: _PREDICTIONS(json.loads(answer)), text=True,
     ),
     Mutant("transposed", "iris", HIDDEN, "(1, n) where a row should have an answer each", _ROWS, _ITSELF),
+    Mutant(
+        "items_in_another_order", "iris", HIDDEN, "each item has its neighbour's answer",
+        items_in("items"), labels("*", "prediction"),
+    ),
     Mutant(
         "echo_of_another", "iris", VISIBLE, "the input beside an answer that is not its own",
         records_in("flowers"), labels("*", "prediction"),

@@ -18,6 +18,7 @@ from services import (
     Flower,
     House,
     Infer,
+    Item,
     Matrix,
     Number,
     Strings,
@@ -232,6 +233,11 @@ class Mutants:
             {"input": flower.model_dump(), "prediction": label}
             for flower, label in zip(flowers, labels, strict=True)
         ]
+
+    @bentoml.api
+    def items_in_another_order(self, items: list[Item]) -> list[dict]:
+        labels = turned([int(IRIS.predict(iris(item.features))[0]) for item in items]).tolist()
+        return [{"id": item.id, "prediction": label} for item, label in zip(items, labels, strict=True)]
 
     # -- columns ---------------------------------------------------------------------------------------------
 

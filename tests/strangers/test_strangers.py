@@ -338,7 +338,6 @@ UNREADABLE = {
     "margins",
     "percent_text",
     "risk_band",
-    "items_with_ids",
     "constant_field",
 }
 """What no contract of today can declare: it stays not checked."""
@@ -370,6 +369,7 @@ TWINS = {
     "price_text_of_another": "price_text",
     "thousands_of_another_row": "price_thousands",
     "file_of_another_order": "file",
+    "items_in_another_order": "items_with_ids",
 }
 """A mutant, and the healthy route whose contract a team has committed."""
 

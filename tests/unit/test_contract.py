@@ -492,3 +492,14 @@ def test_a_file_is_sent_in_a_form_beside_the_fields() -> None:
     assert file.get_filename() == "rows.csv"
     assert str(file.get_payload()).splitlines() == ['1.5,"x, y"', ",true"]
     assert [field.get_payload() for field in fields] == ["churn", "0.5"]
+
+
+def test_each_row_can_be_in_an_item_of_its_own() -> None:
+    contract = Contract(
+        features="data.items.*.row", style="records", fields={"data.items.*.id": "a", "data.limit": 3}
+    )
+
+    assert contract.body(["x"], [[1], [2]]) == {
+        "data": {"items": [{"row": {"x": 1}, "id": "a"}, {"row": {"x": 2}, "id": "a"}], "limit": 3}
+    }
+    assert contract.body(["x"], []) == {"data": {"items": [], "limit": 3}}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from tier0.contract.assumptions import assumed_request
 from tier0.contract.contract import Contract, ContractError
 from tier0.contract.service_schema import OpenAnswerError, describe, find_contract
 
@@ -307,3 +308,57 @@ def test_a_task_is_not_asked_and_is_named_if_there_is_nothing_else() -> None:
     assert (beside.contract.route, beside.contract.why_not_asked) == ("/predict_now", "")
     assert alone is not None
     assert alone.contract.why_not_asked.startswith("/predict_later is a task (@bentoml.task)")
+
+
+ITEM = {"type": "object", "properties": {"id": {"type": "string"}, "row": RECORD}, "required": ["id", "row"]}
+NAMED_TENSOR = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "datatype": {"const": "FP32"},
+        "data": ROW,
+    },
+}
+
+
+def test_rows_in_a_field_of_each_item_are_found_with_the_fields_beside_them() -> None:
+    described = describe(schema({"items": {"type": "array", "items": ITEM}}, LABELS), {}, ["a", "b"])
+
+    assert described is not None
+    assert (described.contract.features, described.contract.style) == ("items.*.row", "records")
+    assert list(described.required) == ["items.*.id"]
+    assert described.contract.why_not_asked == ""
+
+
+def test_tensors_in_a_schema_are_found_with_their_only_datatype() -> None:
+    described = describe(schema({"inputs": {"type": "array", "items": NAMED_TENSOR}}, LABELS), {}, ["a", "b"])
+
+    assert described is not None
+    assert described.contract.body(["a", "b"], [[1, 2.5]])["inputs"] == [
+        {"name": "input-0", "shape": [1, 2], "datatype": "FP32", "data": [1, 2.5]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("beside", "names", "is_certain"),
+    [
+        ({"request_id": {"type": "string"}}, RECORDS, True),
+        ({"model": {"type": "string"}}, RECORDS, False),
+        ({"timestamp": {"type": "number"}}, RECORDS, False),
+        ({}, {"type": "array", "items": {"type": "object", "properties": {"c": {}}}}, True),
+        ({}, {"type": "array", "items": {"type": "object", "properties": {"c": {}, "d": {}}}}, False),
+        ({"table": {"type": "file"}}, None, True),
+        ({"table": {"type": "image"}}, None, None),
+    ],
+)
+def test_what_is_missing_for_a_request_is_certain_or_not(
+    beside: dict[str, Any], names: dict[str, Any] | None, *, is_certain: bool | None
+) -> None:
+    inputs = beside if names is None else {"x": names, **beside}
+    described = describe(schema(inputs, LABELS), {}, ["a"])
+    assert described is not None
+
+    assumption = assumed_request(described, {}, ["a"])
+
+    assert (None if assumption is None else assumption.is_certain) == is_certain

@@ -89,6 +89,8 @@ SUCCESS = range(200, 300)
 PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
 SELECTOR = re.compile(r"\[([^=\[\]]+)=([^\[\]]*)\]")
 """Part of a path that selects the object of a list whose field has a value."""
+ITEMS = ".*."
+"""Part of a path into a request that goes through the items of a list, one for each row."""
 PREDICTED = "@predicted"
 """In place of a class: the probability of the predicted class."""
 HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
@@ -113,7 +115,8 @@ class Contract:
         method: HTTP method of requests for predictions.
         headers: headers of requests for predictions.
         statuses: statuses of a response with predictions; empty for 200 to 299.
-        features: path of the rows; ``""`` if they are the entire body.
+        features: path of the rows; ``""`` if they are the entire body. In ``items.*.row``, each row is in an
+            object of a list.
         style: form of the rows: ``rows`` (lists), ``records`` (objects keyed by column), ``columns`` (one
             object of lists, keyed by column), ``values`` (the single column as one list, and rows that are no
             table, such as texts); ``row``, ``record`` and ``value`` if a request takes one row only;
@@ -275,11 +278,18 @@ class Contract:
         if not self.features:
             return {**content, **self.fields} if isinstance(content, dict) and self.fields else content
         body: dict[str, Any] = {}
-        _put(body, self.features, content)
+        place, in_items, inner = self.features.partition(ITEMS)
+        _put(body, place, [{} for _ in content] if in_items else content)
+        for item, row in zip(get_path(body, place), content, strict=True) if in_items else ():
+            _put(item, inner, row)
         if self.columns and self.style == "rows":
             _put(body, self.columns, names)
         for path, value in self.fields.items():
-            _put(body, path, value)
+            place, in_items, inner = path.partition(ITEMS)
+            for item in get_path(body, place) or () if in_items else ():
+                _put(item, inner, value)
+            if not in_items:
+                _put(body, path, value)
         return body
 
     def _formatted(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:

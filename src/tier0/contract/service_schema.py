@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tier0.contract.contract import (
+    ITEMS,
     ONE_ROW_STYLES,
     Contract,
     ContractError,
@@ -298,10 +299,16 @@ def row_properties(input_: Schema, features: str) -> Schema:
     """Return the properties of one row in a body, by the service's column names; empty if unknown."""
     part = input_
     for name in features.split(".") if features else []:
-        part = _properties(part).get(name, {})
+        part = _inner(part, name)
     if "columns" in part:
         return {name: {} for name in part["columns"]}
     return _properties(part.get("items", {})) or _properties(part)
+
+
+def _inner(part: Schema, name: str) -> Schema:
+    """Return the schema of a property, or of the items of a list for ``*``."""
+    inner: Schema = part.get("items", {}) if name == "*" else _properties(part).get(name, {})
+    return inner
 
 
 def spelled_names(columns: Sequence[str], names: Sequence[str]) -> dict[str, str] | None:
@@ -349,7 +356,7 @@ def _required_fields(
 
     for name in features.split(".") if features else []:
         add([name])
-        path, part = join_path(path, name), _properties(part).get(name, {})
+        path, part = join_path(path, name), _inner(part, name)
     if set(columns) & set(_properties(part)):
         add(columns)
     return found, unnamed
@@ -474,10 +481,8 @@ def _array_forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
     items: Schema = part.get("items", {})
     limit = part.get("maxItems")
     limit = limit if limit is not None and limit > 0 else None
-    if _properties(items).keys() >= TENSOR_FIELDS:
-        return [Form(path, "tensor", others=_only_tensor(_properties(items)))]
     if items.get("type") == "object" or "$ref" in items:
-        return [Form(path, "records", limit)]
+        return [_form_of_objects(items, path, limit, columns)]
     if items.get("type") == "array":
         return [Form(path, "rows", limit)]
     if not items:
@@ -485,6 +490,27 @@ def _array_forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
     if len(columns) == 1 and _is_scalar(items):
         return [Form(path, "values", limit)]
     return [Form(path, "row")] if _is_list_of(part, NUMBERS) or "anyOf" in items else []
+
+
+def _form_of_objects(item: Schema, path: str, limit: int | None, columns: Sequence[str]) -> Form:
+    """Return the form of a list of objects: tensors, rows in a field of each, or rows."""
+    if _properties(item).keys() >= TENSOR_FIELDS:
+        return Form(path, "tensor", others=_only_tensor(_properties(item)))
+    row = _row_in_item(item, columns)
+    return Form(f"{path}{ITEMS}{row}" if row and path else path, "records", limit)
+
+
+def _row_in_item(item: Schema, columns: Sequence[str]) -> str:
+    """Return the field of an item that has the model's columns, if the item itself has not; else nothing."""
+    properties = _properties(item)
+    if not columns or spelled_names(columns, list(properties)) is not None:
+        return ""
+    names = [
+        name
+        for name in filter(can_be_path, properties)
+        if spelled_names(columns, list(_properties(properties[name]))) is not None
+    ]
+    return names[0] if len(names) == 1 else ""
 
 
 def _only_tensor(properties: Schema) -> dict[str, Any]:
