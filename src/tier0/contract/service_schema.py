@@ -19,7 +19,7 @@ from tier0.contract.contract import (
     join_path,
 )
 from tier0.contract.description import Description, Route, Schema, in_words, read_description
-from tier0.contract.tensors import DEFAULT_NAME
+from tier0.contract.tensors import DATATYPES, DEFAULT_NAME
 from tier0.core.address import problem_of
 from tier0.core.fields import shown
 from tier0.core.outputs import PARTS
@@ -516,8 +516,8 @@ def _row_in_item(item: Schema, columns: Sequence[str]) -> str:
 def _only_tensor(properties: Schema) -> dict[str, Any]:
     """Return the name and the datatype of a tensor, where its schema allows only one."""
     name, datatype = (_only_value(properties[field]) for field in ("name", "datatype"))
-    named = {} if name is None else {"tensor": name}
-    return {**named, **({} if datatype is None else {"datatypes": {name or DEFAULT_NAME: datatype}})}
+    tensor = name if isinstance(name, str) else DEFAULT_NAME
+    return {"tensor": tensor, "datatypes": {tensor: datatype} if datatype in DATATYPES else {}}
 
 
 def is_file(part: Schema) -> bool:
