@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import random
 import time
 import uuid
@@ -116,6 +117,7 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "unquoted": ("hygiene.quoted_models",),
     "double_slash": ("hygiene.one_slash",),
     "trust_env": ("hygiene.proxy_environment",),
+    "environment_in_headers": ("hygiene.keeps_secrets",),
     "open_after_close": ("hygiene.closed",),
     "hangs_in_another_loop": ("hygiene.another_loop",),
     "keeps_responses": ("hygiene.memory",),
@@ -521,6 +523,8 @@ class ModelClient:
         headers = {"X-Request-ID": request_id, "Content-Type": "application/json"}
         if "new_connections" in self.flaws:
             headers["Connection"] = "close"
+        if "environment_in_headers" in self.flaws:
+            headers["X-Debug"] = str({name: value for name, value in os.environ.items() if "TOKEN" in name})
         content = json.dumps(data, ensure_ascii=False)
         length = len(content) if "length_of_characters" in self.flaws else None
         if "no_context" not in self.flaws:

@@ -496,6 +496,9 @@ FIELDS: dict[str, tuple[GoldenRows, dict[str, Any]]] = {
     "constant_confidence": (CLASSES, {"confidence": [0.99] * 4}),
     "confidence_of_the_other_class": (CLASSES, {"confidence": [0.1, 0.2, 0.4, 0.3]}),
     "latency_in_another_unit": (CLASSES, {"latency_ms": 4000.0}),
+    "latency_in_no_unit": (CLASSES, {"took": 1.7e9}),
+    "negative_latency_without_a_unit": (CLASSES, {"meta": {"elapsed": -0.5}}),
+    "latency_as_text": (CLASSES, {"duration": "4000 ms"}),
     "negative_latency": (CLASSES, {"timing": {"inference_seconds": -0.5}}),
 }
 HARMLESS: dict[str, tuple[GoldenRows, dict[str, Any]]] = {
@@ -507,6 +510,8 @@ HARMLESS: dict[str, tuple[GoldenRows, dict[str, Any]]] = {
     "confidence": (CLASSES, {"confidence": [0.9, 0.8, 0.6, 0.7]}),
     "a_confidence_of_its_own": (CLASSES, {"confidence": [0.8, 0.6, 0.2, 0.4]}),
     "latency": (CLASSES, {"latency_ms": 0.4, "took": 3, "duration": 5e6, "timestamp": 1.7e9}),
+    "latency_with_a_unit": (CLASSES, {"latency": "0.4 ms", "elapsed": "2.5µs", "took": "PT0.01S"}),
+    "latency_that_was_not_measured": (CLASSES, {"latency_ms": -1, "took": -1}),
     "no_latency": (CLASSES, {"latency_budget_ms": 5000, "inference_id": 10**12, "timeout_s": 60}),
     "degraded_as_a_label": (LABELS, {"state": "degraded"}),
     "other_fields": (CLASSES, {"region": "eu", "top": [[1, 2], [3], [], [4]], "id": "r-1"}),
@@ -557,3 +562,10 @@ def test_other_fields_pass_and_are_reported(name: str, record: Callable[..., Non
     assert result.status == "pass", result
     named = {path for paths in result.evidence.values() for path in paths}
     assert named >= beside.keys()
+
+
+def test_a_latency_without_a_unit_is_reported_as_not_compared() -> None:
+    evidence = fields_of(CLASSES, {"took": 3, "latency": "3 ms", "duration_ms": 3}).evidence
+
+    assert evidence["not_compared"] == ["took"]
+    assert set(evidence["known"]) == {"latency", "duration_ms"}

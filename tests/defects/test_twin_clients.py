@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -135,6 +136,29 @@ def test_a_new_connection_does_not_excuse_a_request(client: str, status: str) ->
 @pytest.mark.parametrize(("declared", "status"), [({"expects_proxy": True}, "not_judged"), ({}, "fail")])
 def test_a_proxy_may_be_declared(declared: dict[str, Any], status: str) -> None:
     assert result_of("ExpectsProxy", "hygiene.proxy_environment", **declared).status == status
+
+
+@pytest.mark.parametrize(
+    ("client", "status", "variable"),
+    [
+        ("Authorized", "pass", ""),
+        ("NeedsDatabase", "pass", ""),
+        ("SendsDatabasePassword", "fail", "DB_PASSWORD"),
+        ("SendsEverything", "fail", "TIER0_PLANTED_SECRET_TOKEN"),
+    ],
+)
+def test_a_client_sends_no_secrets_of_the_environment(
+    client: str, status: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DB_PASSWORD", raising=False)
+    monkeypatch.setenv("GATEWAY_KEY", "0123456789abcdef")
+    options = {"options": {"api_key": "fedcba9876543210"}} if client == "Authorized" else {}
+    # imported within the run, so that a client also has the variables that it reads at its import
+    monkeypatch.delitem(sys.modules, "tests.defects.twin_clients", raising=False)
+
+    result = result_of(client, "hygiene.keeps_secrets", **options)
+
+    assert (result.status, result.evidence.get("variable", "")) == (status, variable), result
 
 
 FALLBACK = {"fallback": {"predictions": None, "is_fallback": True}}

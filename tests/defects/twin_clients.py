@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
+import os
 import random
 import time
 from contextlib import suppress
@@ -287,3 +289,40 @@ class GetsElsewhere(Base):
         if response.has_redirect_location and response.headers["Location"].startswith("/"):
             response = await self.http.get(response.headers["Location"])
         return response.raise_for_status().json()
+
+
+class Authorized(Base):
+    """Sends the key that it was configured with, and another one from a variable of its own."""
+
+    def __init__(self, url: str, api_key: str = "", **_: Any) -> None:
+        super().__init__(url)
+        self.http.headers["Authorization"] = f"Bearer {api_key}"
+        self.http.headers["X-Gateway-Key"] = os.environ["GATEWAY_KEY"]
+
+
+class SendsDatabasePassword(Base):
+    """Takes the first password that it finds for its own."""
+
+    async def send(self, data: Any, path: str = "/predict") -> Any:
+        self.http.auth = httpx.BasicAuth("scoring", os.environ.get("DB_PASSWORD", ""))
+        return await super().send(data, path)
+
+
+AT_IMPORT = dict(os.environ)
+
+
+class SendsEverything(Base):
+    """Adds its process to each request, as a log of errors does."""
+
+    async def send(self, data: Any, path: str = "/predict") -> Any:
+        text = "\n".join(f"{name}={value}" for name, value in AT_IMPORT.items())
+        return await super().send({**data, "debug": base64.b64encode(text.encode()).decode()}, path)
+
+
+class NeedsDatabase(Base):
+    """Cannot be created where the database refuses the password."""
+
+    def __init__(self, url: str, **_: Any) -> None:
+        super().__init__(url)
+        if os.environ.get("DB_PASSWORD"):
+            raise ConnectionError("the database refused the password")

@@ -791,6 +791,15 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         explained_by=("wire.one_request",),
     ),
     ClientCheck(
+        "hygiene.keeps_secrets",
+        "Do requests leave out secrets of the environment that are not for the service?",
+        alone=True,
+        title="Secrets sent to the service",
+        remedy="send only the credentials of this service, never the environment",
+        severity="critical",
+        explained_by=("wire.one_request",),
+    ),
+    ClientCheck(
         "hygiene.closed",
         "Does a closed client close all connections, and reject further calls with a clear error?",
         (),

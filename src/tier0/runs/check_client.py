@@ -15,6 +15,7 @@ from typing import Any, Literal
 from tier0.checks.client.harness.creation import NotCreatedError
 from tier0.checks.client.harness.environment import environment
 from tier0.checks.client.harness.exits import refused_exits
+from tier0.checks.client.harness.planted import PLANTED
 from tier0.checks.client.harness.printed import collected, redirected
 from tier0.checks.client.harness.subject import PATIENCE, Caller, Subject
 from tier0.checks.stalls import watched_loop
@@ -109,7 +110,7 @@ def check_client(
     checks = select_checks(CLIENT_CATALOGUE, only)
     skipped = {check.id for check in select_checks(CLIENT_CATALOGUE, skip)} if skip else set()
     command_for = _reproduction(factory, declare, protocol)
-    with environment(TRACING_DISABLED), redirected(), refused_exits() as exits:
+    with environment(TRACING_DISABLED | PLANTED), redirected(), refused_exits() as exits:
         create = (
             import_named("client", factory, "a function that takes a URL and returns a client")
             if isinstance(factory, str)

@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from itertools import chain
 from typing import Any
@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote
 
 from tier0.checks.client.harness.call import MAX_SHOWN, Call, GivenUpError, StillWaitingError, excerpt
 from tier0.checks.client.harness.environment import environment
+from tier0.checks.client.harness.planted import PLANTED, leaks_in, planted_for_other_systems
 from tier0.checks.client.harness.subject import Caller, Subject, wait_until
 from tier0.checks.stalls import watched_loop
 from tier0.core.verdict import CheckFailedError, NotJudgedError
@@ -102,6 +103,48 @@ async def proxy_environment(subject: Subject) -> None:
                 raise caller.fail(
                     f"with HTTP_PROXY set, the request did not reach the service: {call.outcome}", *causes
                 )
+
+
+async def keeps_secrets(subject: Subject) -> dict[str, Any]:
+    """Fail if a request carries the value of a planted variable of the environment, also encoded.
+
+    No client of a service has a reason to read these variables. A variable that the client reads for its own
+    credentials has another name, so that its value may be sent.
+    """
+    others = planted_for_other_systems()
+    try:
+        with environment(others):
+            requests = await _require_kept(subject, PLANTED | others)
+    except CheckFailedError:
+        raise
+    except Exception:  # noqa: BLE001 - a client that needs the other system cannot be created with these values
+        requests = 0
+    if requests == 0:
+        requests = await _require_kept(subject, PLANTED)
+    return {"requests": requests, "variables": sorted(PLANTED | others)}
+
+
+async def _require_kept(subject: Subject, planted: Mapping[str, str]) -> int:
+    """Make one call of each method, and return the number of requests.
+
+    Raises:
+        CheckFailedError: a request has a planted value.
+    """
+    async with subject.against() as caller:
+        for method in ("predict", "predict_batch", "health"):
+            if not subject.lacks(caller.made, method):
+                await (caller.health() if method == "health" else caller.predict_by(method))
+        for arrival in caller.log.arrivals:
+            for name, place in leaks_in(arrival, planted):
+                raise caller.fail(
+                    f"a request to {arrival.path.partition('?')[0]} carries the value of the environment "
+                    f"variable {name} in {place}",
+                    "a header or a log of the client repeats the whole environment",
+                    "credentials of another system are sent to the service",
+                    variable=name,
+                    place=place,
+                )
+        return len(caller.log.arrivals)
 
 
 async def closed(subject: Subject) -> None:

@@ -41,15 +41,20 @@ KNOWN = {
 }  # fmt: skip
 """Words in the names of fields that describe the request, the model or the service."""
 UNITS = {
-    "ns": 1e-9, "us": 1e-6, "micros": 1e-6, "microseconds": 1e-6, "ms": 1e-3, "millis": 1e-3,
-    "milliseconds": 1e-3, "s": 1.0, "sec": 1.0, "secs": 1.0, "seconds": 1.0,
+    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "micros": 1e-6, "microseconds": 1e-6, "ms": 1e-3,
+    "millis": 1e-3, "milliseconds": 1e-3, "s": 1.0, "sec": 1.0, "secs": 1.0, "seconds": 1.0,
 }  # fmt: skip
 LATENCY = {"latency", "elapsed", "took", "inference", "processing", "compute", "duration"}
+UNITLESS_LATENCY = {"latency", "elapsed", "took", "duration"}
+"""Words of them that mean a time even without a unit."""
 BESIDE_A_LATENCY = {
     *LATENCY, *UNITS, "time", "total", "model", "server", "prediction", "predict", "request", "response",
     "execution",
 }  # fmt: skip
 """All words that the name of a latency may have: a budget or a limit is not one."""
+LATENCY_WITH_UNIT = re.compile(r"\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*([a-zµμ]+)\s*")
+NOT_MEASURED = -1
+"""Value of a latency that was not measured."""
 LATENCY_SLACK = 0.1
 """Seconds by which a stated latency may exceed the slowest response."""
 CLEARLY_DIFFERENT = 0.05
@@ -125,13 +130,16 @@ def account(
     found = Account()
     columns = columns_in(responses, len(golden), one_row=contract.one_row)
     by_path = {_pattern(path): values for path, values in columns.items()}
+    unitless = {path for path, value in _fields(responses) if _is_unitless_latency(path, value)}
     for path in dict.fromkeys(path for path, _ in _fields(responses)):
         values = by_path.get(path)
         if _is_compared(path, contract) or (
             values is not None and _is_confidence_of_model(path, values, golden)
         ):
             found.compared.append(path)
-        elif _words(path) & KNOWN or (values is not None and _is_echo(values, golden)):
+        elif (values is not None and _is_echo(values, golden)) or (
+            _words(path) & KNOWN and path not in unitless
+        ):
             found.known.append(path)
         else:
             found.not_compared.append(path)
@@ -161,14 +169,15 @@ def _of_value(
             "the service sorts the classes itself",
         )
         yield Contradiction(path, value, wrong, causes)
-    unit = None if name in golden.columns else _unit_of_latency(name)
-    if unit is not None and is_number(value) and not 0 <= value * unit <= slowest + LATENCY_SLACK:
-        what = f"cannot be a latency: the slowest response took {slowest * 1000:.0f} ms"
+    latency = None if is_echo else _latency_in(name, value)
+    if latency is not None and not 0 <= latency.seconds <= slowest + LATENCY_SLACK:
+        in_any_unit = "" if latency.has_unit else ", in any unit"
+        what = f"cannot be a latency{in_any_unit}: the slowest response took {slowest * 1000:.0f} ms"
         causes = (
             "the unit is not that of its name",
             "it is measured from another moment, or is a constant",
         )
-        yield Contradiction(path, value, what, causes)
+        yield Contradiction(path, value, what, causes[not latency.has_unit :])
 
 
 def _texts(golden: GoldenRows, contract: Contract, tag: str | None) -> set[Any]:
@@ -271,11 +280,38 @@ def _is_compared(path: str, contract: Contract) -> bool:
     return False
 
 
-def _unit_of_latency(name: str) -> float | None:
-    """Return the seconds of the unit of a latency, by its name; None for another field, or without a unit."""
+class _Latency(NamedTuple):
+    """A latency that a response states.
+
+    Attributes:
+        seconds: the latency; in the shortest unit if none is stated, so that it is at least as much.
+        has_unit: whether its name or its text has a unit.
+    """
+
+    seconds: float
+    has_unit: bool
+
+
+def _latency_in(name: str, value: Any) -> _Latency | None:
+    """Return the latency that a field states; None for another field, or for one that was not measured."""
     words = _snake(name).split("_")
-    is_latency = bool(LATENCY.intersection(words)) and BESIDE_A_LATENCY.issuperset(words)
-    return UNITS.get(words[-1]) if is_latency and len(words) > 1 else None
+    if not LATENCY.intersection(words) or not BESIDE_A_LATENCY.issuperset(words) or value == NOT_MEASURED:
+        return None
+    if isinstance(value, str) and (stated := LATENCY_WITH_UNIT.fullmatch(value.lower())):
+        unit = UNITS.get(stated[2])
+        return None if unit is None else _Latency(float(stated[1]) * unit, has_unit=True)
+    if not is_number(value):
+        return None
+    unit = UNITS.get(words[-1])
+    if unit is None and not UNITLESS_LATENCY.intersection(words):
+        return None
+    return _Latency(value * (unit or min(UNITS.values())), has_unit=unit is not None)
+
+
+def _is_unitless_latency(path: str, value: Any) -> bool:
+    """Return whether a field states a latency without a unit, which only an impossible value contradicts."""
+    latency = _latency_in(_name(path), value)
+    return latency is not None and not latency.has_unit
 
 
 def _fields(responses: Sequence[Any]) -> Iterator[tuple[str, Any]]:
