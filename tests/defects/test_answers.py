@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -385,6 +386,7 @@ PLANTED = "planted-0123456789abcdef"
 
 class OwnProcess:
     pids = (os.getpid(),)
+    model_folder: Path | None = None
     certificate = ""
     planted = PLANTED
 
@@ -461,25 +463,91 @@ def test_a_service_without_side_effects_passes(check: str) -> None:
     assert side_effect(Lengths(), check).status == "pass"
 
 
-def test_own_processes_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+class LabelsByCaller(Lengths):
+    """Counts requests by caller and by route, and reads its model for each request."""
+
+    def __init__(self, model: Path) -> None:
+        super().__init__()
+        self.model = model
+        self.seen: set[str] = set()
+
+    async def respond(self, request: Request) -> Response:
+        self.seen.add(f'agent="{request.headers["user-agent"]}"')
+        self.model.read_bytes()
+        return await super().respond(request)
+
+    async def metrics(self, _: Request) -> Response:
+        return PlainTextResponse("".join(f"small_total{{{labels}}} 1\n" for labels in sorted(self.seen)))
+
+
+class LabelsByRequest(Lengths):
+    """Has the id of each request as a label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    async def respond(self, request: Request) -> Response:
+        self.seen.append(request.headers["x-request-id"])
+        return await super().respond(request)
+
+    async def metrics(self, _: Request) -> Response:
+        return PlainTextResponse("".join(f'small_total{{id="{id_}"}} 1\n' for id_ in self.seen))
+
+
+def own_processes(app: App, monkeypatch: pytest.MonkeyPatch, model_folder: Path | None = None) -> CheckResult:
     for name, number in {"WARM_UP": 8, "MEASURED": 16, "FACTS": 8}.items():
         monkeypatch.setattr(performance, name, number)
-    with running(Lengths()) as url:
+    process = OwnProcess()
+    process.model_folder = model_folder
+    with running(app) as url:
         deployment = Deployment(
             url,
             TEXTS,
             contract=find_contract({}, {"features": "rows", "style": "rows", "predictions": "predictions"}),
             disturb="load",
-            server=cast("Server", OwnProcess()),
+            server=cast("Server", process),
         )
         target = Examination(deployment)
         result = target.ask(next(check for check in CATALOGUE if check.id == "performance.memory"))
         target.close()
-
     assert result.status in {"pass", "fail"}, result  # so few requests say nothing about memory
-    assert result.evidence["threads"] >= 1
-    assert result.evidence["cpu_ms_a_request"] > 0
-    assert result.evidence.keys() >= {"bytes_read_a_request", "bytes_a_path", "metrics_lines_a_path"}
+    return result
+
+
+NONE_GROWS: dict[str, Any] = {"with requests": {}, "with callers": {}, "with paths": {}}
+
+
+def test_own_processes_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"model")
+
+    evidence = own_processes(Lengths(), monkeypatch, tmp_path).evidence
+
+    assert evidence["threads"] >= 1
+    assert evidence["cpu_ms_a_request"] is not None  # so few requests can take less than a tick of the clock
+    assert evidence.keys() >= {"bytes_read_a_request", "bytes_a_path", "bytes_a_label"}
+    assert evidence["labels_that_grow"] == NONE_GROWS
+    assert evidence["model_files_opened_a_request"] == 0
+
+
+def test_labels_of_callers_and_opened_model_files_are_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = tmp_path / "small" / "1" / "model.bin"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"model")
+
+    evidence = own_processes(LabelsByCaller(model), monkeypatch, tmp_path).evidence
+
+    assert evidence["labels_that_grow"] == NONE_GROWS | {"with callers": {"agent": 8}}
+    assert evidence["model_files_opened_a_request"] == 1
+
+
+def test_labels_of_requests_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence = own_processes(LabelsByRequest(), monkeypatch).evidence
+
+    assert evidence["labels_that_grow"]["with requests"] == {"id": 8}
+    assert evidence["model_files_opened_a_request"] is None
 
 
 # -- the other fields of a response --------------------------------------------------------------------------

@@ -234,6 +234,7 @@ def test_half_sent_requests_that_block_other_callers_fail(
 
 class ThisProcess:
     pids = (os.getpid(),)
+    model_folder = None
     certificate = ""
     planted = ""
 

@@ -128,6 +128,11 @@ class Server:
         return self.folder / "home"
 
     @property
+    def model_folder(self) -> Path | None:
+        """The folder with links to the files of the models; None for another server than BentoML's."""
+        return None if self.command else self.home / "models"
+
+    @property
     def announcement(self) -> Path:
         """The file that names the models to the worker."""
         return self.folder / "models.json"

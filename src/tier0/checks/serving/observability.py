@@ -92,10 +92,10 @@ async def metrics_can_be_read(target: Target) -> None:
     """Fail if the metrics violate the Prometheus text format (version 0.0.4) in every scrape."""
     for _ in range(SCRAPES - 1):
         try:
-            return _validate_metrics(await _text(target), target.excerpt)
+            return _validate_metrics(await read_metrics(target), target.excerpt)
         except CheckFailedError:  # with several processes, a scrape may see a series that is being created
             continue
-    return _validate_metrics(await _text(target), target.excerpt)
+    return _validate_metrics(await read_metrics(target), target.excerpt)
 
 
 def _validate_metrics(text: str, excerpt: Callable[[str], str]) -> None:
@@ -179,7 +179,12 @@ async def _steady_count(target: Target) -> float:
     return counts[-1]
 
 
-async def _text(target: Target) -> str:
+async def read_metrics(target: Target) -> str:
+    """Return the text of the metrics.
+
+    Raises:
+        NotJudgedError: there are none, or they are too large to be read.
+    """
     response = await target.get(target.contract.metrics_route)
     content_type = response.headers.get("content-type", "")
     if response.status_code == httpx.codes.OK and not content_type.startswith(EXPOSITION):
@@ -199,9 +204,14 @@ async def _text(target: Target) -> str:
 
 
 async def _samples(target: Target) -> list[Sample]:
+    return read_samples(await read_metrics(target))
+
+
+def read_samples(text: str) -> list[Sample]:
+    """Return the samples in metrics, without lines that are not in the Prometheus text format."""
     return [
         sample
-        for line in (await _text(target)).split("\n")
+        for line in text.split("\n")
         if line and line[0] != "#" and (sample := _read_sample(line)) is not None
     ]
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import psutil
 
+from tier0.checks.serving.harness.opened_files import opened_files
 from tier0.checks.serving.harness.sender import UnansweredError
-from tier0.checks.serving.harness.target import NO_ANSWER, Target, answered_of
-from tier0.core.verdict import CheckFailedError
+from tier0.checks.serving.harness.target import NO_ANSWER, NoPredictionError, Target, answered_of
+from tier0.checks.serving.observability import read_metrics, read_samples
+from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
 
 SEQUENTIAL_REQUESTS = 50
@@ -138,28 +141,73 @@ async def memory(target: Target) -> dict[str, Any]:
 
 
 async def _own_processes(target: Target, row: GoldenRows) -> dict[str, Any]:
-    """Return what requests and unknown paths cost in the service's processes; reported, never failed."""
-    pids = target.own_process.pids
-    seconds, read = _cpu_seconds(pids), _bytes_read(pids)
-    asked = await _ask_repeatedly(target, row, FACTS)
-    seconds, read = _cpu_seconds(pids) - seconds, _bytes_read(pids) - read
-    resident, lines = _resident(pids), await _metrics_lines(target)
+    """Return what requests cost in the service's processes, beside the model in memory; never failed.
+
+    Some requests are of callers that differ in all that a metric could use as a label, others are for unknown
+    paths.
+    """
+    process = target.own_process
+    pids, folder = process.pids, process.model_folder
+    at_rest = await _labels(target)
+    with opened_files(folder) if folder is not None else nullcontext() as opened:
+        seconds, read = _cpu_seconds(pids), _bytes_read(pids)
+        asked = await _ask_repeatedly(target, row, FACTS)
+        seconds, read = _cpu_seconds(pids) - seconds, _bytes_read(pids) - read
+        times_opened = None if opened is None else opened.count
+    of_requests, resident = await _labels(target), _resident(pids)
+    callers = await _ask_as_callers(target, row)
+    of_callers, resident_after_callers = await _labels(target), _resident(pids)
     for number in range(FACTS):
         await target.get(f"/tier0-unknown-{number}")
+    resident_after_paths, of_paths = _resident(pids), await _labels(target)
     in_memory = target.golden.seconds
     return {
         "cpu_ms_a_request": seconds / asked * 1000 if asked else None,
         "in_memory_ms": None if in_memory is None else in_memory * 1000,
         "threads": _sum_of(pids, lambda process: process.num_threads()),
         "bytes_read_a_request": read / asked if asked else None,
-        "bytes_a_path": (_resident(pids) - resident) / FACTS,
-        "metrics_lines_a_path": (await _metrics_lines(target) - lines) / FACTS,
+        "model_files_opened_a_request": times_opened / asked if asked and times_opened is not None else None,
+        "bytes_a_label": (resident_after_callers - resident) / callers if callers else None,
+        "bytes_a_path": (resident_after_paths - resident_after_callers) / FACTS,
+        "labels_that_grow": {
+            "with requests": _growing(at_rest, of_requests, asked),
+            "with callers": _growing(of_requests, of_callers, callers),
+            "with paths": _growing(of_callers, of_paths, FACTS),
+        },
     }
 
 
-async def _metrics_lines(target: Target) -> int:
-    response = await target.get(target.contract.metrics_route)
-    return response.content.count(b"\n") if response.is_success else 0
+async def _ask_as_callers(target: Target, row: GoldenRows) -> int:
+    """Request the row as up to `FACTS` different callers within `MAX_SECONDS`, and return their number."""
+    deadline = time.monotonic() + MAX_SECONDS
+    names = [name for name, values in target.contract.vary.items() if not values]
+    if target.sender.http.headers.get("User-Agent", "").startswith("python-httpx"):
+        names.append("User-Agent")
+    names = [name for name in names if name not in target.contract.fields]
+    if not names:
+        return 0
+    for number in range(FACTS):
+        if time.monotonic() > deadline:
+            return number
+        caller = target.under_load().from_another_caller(dict.fromkeys(names, f"tier0-caller-{number}"))
+        with suppress(NoPredictionError, UnansweredError):  # a service may know its callers
+            await caller.ask_raw(row)
+    return FACTS
+
+
+async def _labels(target: Target) -> set[tuple[str, str]]:
+    """Return the names and values of all labels in the metrics; none if these cannot be read."""
+    try:
+        samples = read_samples(await read_metrics(target))
+    except NotJudgedError:
+        return set()
+    return {label for _, labels, _ in samples for label in labels.items()}
+
+
+def _growing(before: set[tuple[str, str]], after: set[tuple[str, str]], requests: int) -> dict[str, int]:
+    """Return the number of new values of each label that gets one with at least every second request."""
+    new = Counter(name for name, _ in after - before)
+    return {name: count for name, count in sorted(new.items()) if 0 < requests <= 2 * count}
 
 
 def _cpu_seconds(pids: list[int]) -> float:

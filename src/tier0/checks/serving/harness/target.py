@@ -8,6 +8,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import httpx
@@ -132,6 +133,10 @@ class Process(Protocol):
     @property
     def pids(self) -> list[int]:
         """Ids of its running processes."""
+
+    @property
+    def model_folder(self) -> Path | None:
+        """The folder with the files of the models that it serves; None if that is not known."""
 
     @property
     def is_supervised(self) -> bool:
