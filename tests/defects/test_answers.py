@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -429,17 +430,82 @@ class EnvironmentInMetrics(Lengths):
         return PlainTextResponse(f'build_info{{token="{PLANTED}"}} 1\n')
 
 
-def side_effect(app: App, check: str) -> CheckResult:
+def side_effect(app: App, check: str, golden: GoldenRows = TEXTS) -> CheckResult:
     with running(app) as url:
         deployment = Deployment(
             url,
-            TEXTS,
+            golden,
             contract=find_contract({}, {"features": "rows", "style": "rows", "predictions": "predictions"}),
             disturb="malformed",
             server=cast("Server", OwnProcess()),
         )
         groups = ["contract.one_answer_a_row", check]
         return tier0.check_serving(deployment, groups=groups, on_fail="return").checks[-1]
+
+
+UNUSUAL = GoldenRows(
+    ["note"],
+    [["short"], ["a longer one"], ["cafe\u0301"], ["never seen"]],
+    [5, 12, 5, 10],
+    None,
+    [],
+    origins=[Origin("example"), Origin("example"), Origin("text", "note"), Origin("unseen", "note")],
+)
+
+
+class OfTexts(Lengths):
+    """Answers the lengths that `lengths` gives."""
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        return list(map(len, texts))
+
+    async def respond(self, request: Request) -> Response:
+        rows = json.loads(await request.body())["rows"]
+        return JSONResponse({"predictions": self.lengths([row[0] for row in rows])})
+
+
+class NormalizesTexts(OfTexts):
+    """Composes accents before it predicts, which the model does not."""
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        return super().lengths([unicodedata.normalize("NFC", text) for text in texts])
+
+
+class FillsUnseen(OfTexts):
+    """Takes a category that it does not know for the first one."""
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        return super().lengths(["short" if text == "never seen" else text for text in texts])
+
+
+class DropsDuplicates(OfTexts):
+    def lengths(self, texts: list[str]) -> list[int]:
+        return super().lengths(list(dict.fromkeys(texts)))
+
+
+class AnswersNothing(OfTexts):
+    """Predicts for no rows."""
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        return super().lengths(texts or ["short"])
+
+
+@pytest.mark.parametrize(
+    ("mutant", "check"),
+    [
+        (NormalizesTexts, "parity.unusual_texts"),
+        (FillsUnseen, "parity.unseen_categories"),
+        (DropsDuplicates, "parity.repeated"),
+        (AnswersNothing, "contract.empty_rows"),
+    ],
+)
+def test_texts_and_numbers_of_rows_change_no_answer(
+    mutant: type[App], check: str, record: Callable[..., None]
+) -> None:
+    wrong, right = (side_effect(app, check, UNUSUAL) for app in (mutant(), OfTexts()))
+
+    record(mutant.__name__, (check,), Verdict({}, [wrong]))
+    assert (wrong.status, right.status) == ("fail", "pass"), (wrong, right)
 
 
 SIDE_EFFECTS: list[tuple[type[App], str]] = [
