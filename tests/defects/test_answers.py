@@ -478,6 +478,13 @@ class FillsUnseen(OfTexts):
         return super().lengths(["short" if text == "never seen" else text for text in texts])
 
 
+class AsLongAsTheFirst(OfTexts):
+    """Cuts texts to the length of the first one, as an array of texts with a fixed size does."""
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        return super().lengths([text[: len(texts[0])] for text in texts])
+
+
 class DropsDuplicates(OfTexts):
     def lengths(self, texts: list[str]) -> list[int]:
         return super().lengths(list(dict.fromkeys(texts)))
@@ -495,6 +502,7 @@ class AnswersNothing(OfTexts):
     [
         (NormalizesTexts, "parity.unusual_texts"),
         (FillsUnseen, "parity.unseen_categories"),
+        (AsLongAsTheFirst, "parity.mixed_rows"),
         (DropsDuplicates, "parity.repeated"),
         (AnswersNothing, "contract.empty_rows"),
     ],
