@@ -81,7 +81,7 @@ def test_failures_are_folded_into_causes_the_worst_first(reported: dict[str, Rep
     failed = [check["id"] for check in document["checks"] if check["status"] == "fail"]
     assert sorted([*causes, *explained]) == sorted(failed)
     remedy = causes["parity.golden_rows"]["causes"][0].rpartition(": ")[2]
-    assert causes["parity.golden_rows"]["next_step"] == remedy
+    assert causes["parity.golden_rows"]["next_step"].startswith(f"{remedy} (service: ")
     assert document["sentence"].startswith("Failed: identity.expected_model: ")
     assert "2 more causes" in document["sentence"]
 

@@ -110,7 +110,7 @@ class CommandReport:
         record: content of the JSON file beside the report, if it is not the report itself.
         document: the report, once it has been made.
         lines_before: number of lines that the command has printed before the report.
-        way_on: what to do after an error that ends the command, as an imperative; empty for nothing special.
+        repeat: how to go on after an error that ends the command, as an imperative; empty to repeat it.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class CommandReport:
         self.events = EventLog(hide=SECRETS.hide)
         self.record: Mapping[str, Any] | None = None
         self.lines_before = 0
-        self.way_on = ""
+        self.repeat = ""
         self._files = files
         self._history = history
         self._verbose = verbose
@@ -147,7 +147,10 @@ class CommandReport:
         message = str(problem) if isinstance(problem, Tier0Error) else f"{type(problem).__name__}: {problem}"
         code: Code = getattr(problem, "code", "")
         status: Literal["fail", "error"] = "fail" if is_verdict else "error"
-        self.events.emit(RunFailed(self._what, message, status, self.way_on, code))
+        file = getattr(problem, "file", None)
+        repeat = self.repeat or "repeat the command"
+        next_step = f"correct {file or 'what the message names'}, and {repeat}" if file or self.repeat else ""
+        self.events.emit(RunFailed(self._what, message, status, next_step, code))
 
     def save(self, cut_short: CutShort | None = None, *, is_last: bool = False) -> list[str]:
         """Write the files, of what has happened so far, and at the end keep the run in the history.

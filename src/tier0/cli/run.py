@@ -113,7 +113,7 @@ def run(
             console.settings(plan.options)
             settings = ", ".join(f"{name.replace('_', '-')}={value}" for name, value in plan.options.items())
             with recorded(files, settings, record.folder.name, history=history, verbose=verbose) as report:
-                report.way_on = f"correct what the message names, and {_how_to_resume(record, output_dir)}"
+                report.repeat = _how_to_resume(record, output_dir)
                 status = _run(report, console, record, steps, executor, keep_serving=keep_serving)
     except KeyboardInterrupt:
         forget_interrupt()

@@ -68,7 +68,7 @@ from tier0.contract.tensors import DATATYPES, DEFAULT_NAME, column_tensors, matr
 from tier0.core.address import problem_of
 from tier0.core.display import toml, toml_key
 from tier0.core.documents import read_document
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import Tier0Error, reading
 from tier0.core.fields import MAX_DEPTH, shown
 from tier0.core.outputs import PARTS
 from tier0.core.protocols import PROTOCOLS
@@ -581,7 +581,9 @@ def read_contract(path: Path) -> dict[str, Any]:
         ContractError: the file is not TOML, has another schema number, or has an unknown key or an invalid
             value.
     """
-    return check_declared(read_document(path, "the contract", SCHEMA, ContractError), f"the contract {path}")
+    with reading(path):
+        document = read_document(path, "the contract", SCHEMA, ContractError)
+        return check_declared(document, f"the contract {path}")
 
 
 def check_declared(declared: Mapping[str, Any], where: str = "the contract") -> dict[str, Any]:

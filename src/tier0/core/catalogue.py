@@ -641,7 +641,7 @@ CATALOGUE: tuple[Check, ...] = (
     ),
     Check(
         "performance.latency",
-        "Is single-row latency at most ten times that of the model in memory and a probe, plus 100 ms?",
+        "Is single-row latency at most ten times that of the trained model and a probe, plus 100 ms?",
         GOLDEN,
         "load",
         title="Slow predictions",

@@ -45,7 +45,7 @@ ALIKE = {
 """Title and next step of several failures with malformed requests, by what they have in common."""
 FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
 FIND_EXCEPTION = "find the line that raises it, in the server's log"
-FIX_EXCEPTION = "fix what the exception names, and start the service alone to see that it becomes ready"
+START_ALONE = "start the service alone to see that it becomes ready"
 NOT_READY_IN_TIME = "start the service alone, and see in its log what it waits for"
 """Next steps after a start with an exception, and without one."""
 SERVER_LOG = " (server log"
@@ -57,6 +57,9 @@ MAX_QUOTED = 160
 STARTED = "Traceback (most recent call last)"
 _EXCEPTION = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?::\s.*)?")
 _ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)(?::\s.*)?")
+_FRAME = re.compile(r'File "([^"\n<>]+)", line (\d+)')
+INSTALLED = ("site-packages", "dist-packages", "/lib/python", "<frozen")
+"""Parts of the paths of code that is not the user's."""
 _MARGIN = re.compile(r"^ *\| ?")
 """Margin of the lines of a log in a message."""
 _NOISE = ("SystemExit", "KeyboardInterrupt", "CancelledError", "asyncio.exceptions.CancelledError")
@@ -113,14 +116,16 @@ LOG_SIGNS = (
     _sign(
         r"No module named",
         "a package is missing in the service's environment",
-        "install it there",
+        "install the package in the environment of the service",
     ),
     _sign(
         r"MemoryError|[Oo]ut of memory|Cannot allocate memory",
         "the service ran out of memory",
-        "give it more memory, or fewer workers",
+        "give the service more memory, or fewer workers",
     ),
-    _sign(r"No space left on device", "the disk of the service is full", "free some space"),
+    _sign(
+        r"No space left on device", "the disk of the service is full", "free space on the disk of the service"
+    ),
 )
 
 
@@ -209,8 +214,11 @@ class Cause:
 
 def likely_of(cause: Mapping[str, Any]) -> list[str]:
     """Return the likely causes of a cause for display; the next step is not said a second time."""
-    ends = f": {cause['next_step']}"
-    return [likely.removesuffix(ends) for likely in cause["causes"]]
+    parts = [likely.rpartition(": ") for likely in cause["causes"]]
+    return [
+        clause if clause and cause["next_step"].startswith(remedy) else likely
+        for (clause, _, remedy), likely in zip(parts, cause["causes"], strict=True)
+    ]
 
 
 def causes_of(results: Sequence[CheckResult], logs: Mapping[str, str] | None = None) -> list[Cause]:
@@ -311,6 +319,13 @@ def last_exception(text: str) -> str:
             found = line
         previous = line if line.strip() else previous
     return found.strip()
+
+
+def last_own_line(text: str) -> str:
+    """Return the last place of a traceback that is not in an installed package; empty if there is none."""
+    places = _FRAME.findall(text)
+    own = [(file, number) for file, number in places if not any(part in file for part in INSTALLED)]
+    return "{}, line {}".format(*own[-1]) if own else ""
 
 
 def _families(wrong: Sequence[CheckResult]) -> list[list[CheckResult]]:
@@ -493,7 +508,7 @@ def _next_step(leading: CheckResult, likely: Sequence[str], statuses: Mapping[st
     if has_evidence and ": " in likely[0].rpartition(")")[2]:
         return likely[0].rpartition(": ")[2]
     if leading.message.startswith(SERVER_NOT_READY):
-        return FIX_EXCEPTION if last_exception(leading.message) else NOT_READY_IN_TIME
+        return _way_to_a_start(leading.message)
     if leading.code == "network" and statuses.get(READY) == "pass":
         return "send one row by hand, and see in the service's log what it waits for: its health route is up"
     if leading.code == "network":
@@ -501,3 +516,11 @@ def _next_step(leading: CheckResult, likely: Sequence[str], statuses: Mapping[st
     if leading.code == "timeout":
         return "send the request of this check alone, and see what it waits for"
     return _known(leading).remedy if leading.status == "fail" else ""
+
+
+def _way_to_a_start(log: str) -> str:
+    """Return what to do about a server that did not start, from the end of its log."""
+    if not (exception := last_exception(log)):
+        return NOT_READY_IN_TIME
+    place = last_own_line(log)
+    return f"fix the {exception.partition(':')[0]}{f' at {place}' if place else ''}, then {START_ALONE}"

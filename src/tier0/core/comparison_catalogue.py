@@ -52,7 +52,7 @@ COMPARISON_CATALOGUE: tuple[Check, ...] = (
         LATENCY,
         "Is the new side as fast as the old one?",
         title="Slower than before",
-        remedy="measure both models in memory, and look at what the new service does for each request",
+        remedy="measure both models without a service, and see what the new service does for each request",
         severity="minor",
     ),
 )

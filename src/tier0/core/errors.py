@@ -6,8 +6,10 @@ Each names what is wrong, where it came from and the remedy, and has the exit st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from tier0.core import display
@@ -17,10 +19,22 @@ class Tier0Error(Exception):
     """Base class of all errors raised by Tier0."""
 
     exit_status = 2
+    file: Path | None = None
+    """The file that the user has to correct; None if the error is not about one."""
 
     def __str__(self) -> str:
         """Return the message for display: it may contain text of a file or a service."""
         return display.terminal(super().__str__())
+
+
+@contextmanager
+def reading(file: Path | str) -> Iterator[None]:
+    """Let errors that are raised within name the file to correct."""
+    try:
+        yield
+    except Tier0Error as problem:
+        problem.file = Path(file)
+        raise
 
 
 class SettingsError(Tier0Error):

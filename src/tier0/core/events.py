@@ -213,6 +213,7 @@ class RegistrationDone(Event, name="registration.done"):
     tag: str
     golden_rows: int
     power: str | None = None
+    edge_cases: int = 0
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,7 @@ class ServerLaunched(Event, name="server.launched"):
     port: int
     nonce: str
     start: str = ""
+    service: str = ""
 
 
 @dataclass(frozen=True)
@@ -281,6 +283,7 @@ class DeploymentDescribed(Event, name="deployment.described"):
     golden_rows: int
     disturb: str
     power: str | None = None
+    edge_cases: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,19 @@ STEP_CATALOGUE: Mapping[str, Check] = {
             "step.scope",
             "Is the statement of the problem complete and consistent?",
             title="Problem not stated consistently",
-            remedy="correct the study, or the options that state the problem",
+            remedy="correct the file of --study, or the options that state the problem",
         ),
         Check(
             "step.data",
             "Do the rows keep the rules, and does no column give the target away?",
             title="Data not fit for training",
-            remedy="correct the rows that break a rule, or the rule in the study",
+            remedy="correct the rows that break a rule, or the rule (in the file of --study)",
         ),
         Check(
             "step.cohort",
             "Are enough rows left after the criteria?",
             title="Too few rows left",
-            remedy="relax the criteria of the cohort, or get more rows",
+            remedy="relax the criteria of the cohort (in the file of --study), or get more rows",
         ),
         Check(
             "step.selection",
@@ -50,7 +50,7 @@ STEP_CATALOGUE: Mapping[str, Check] = {
             "step.deployment",
             "Does the model meet the success criterion, and is the served model the trained model?",
             title="Model not accepted",
-            remedy="improve the model until it meets the criterion, or change the criterion in the study",
+            remedy="improve the model until it meets the criterion, or change the criterion (--success)",
             explained_by=("step.data",),
         ),
         Check(

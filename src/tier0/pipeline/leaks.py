@@ -223,7 +223,7 @@ def _remedy(name: str, *, is_group: bool = False) -> str:
         f"about (tier0 run --group {quoted}), "
     )
     return (
-        f"Leave it out (tier0 run --drop {quoted}, or drop in [data] of the study), "
+        f"Leave {name!r} out (tier0 run --drop {quoted}, or drop in [data] of the study), "
         f"{together if is_group else ''}or accept it if its value is known when the target is not "
         f"(tier0 run --allow {quoted}, or allow in [data])"
     )

@@ -33,6 +33,7 @@ def text_of(cause: Mapping[str, Any]) -> str:
     steps = [f"next step: {cause['next_step']}"] if cause["next_step"] else []
     shared = [f"{text}: {_names(cause)}"] if (text := shared_by(cause)) else []
     again = [f"reproduce with: {cause['reproduce']}"] if cause["reproduce"] else []
+    again += [f"then repeat the check: {cause['repeat']}"] if cause.get("repeat") else []
     return "\n".join([cause["message"], *likely, *steps, *shared, *again])
 
 

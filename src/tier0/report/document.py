@@ -53,7 +53,15 @@ from tier0.core.verdict import (
     count_in_words,
 )
 from tier0.report.cut_short import CutShort
-from tier0.report.reproduction import command_for, expectation_of, start_for, variables_in, with_placeholders
+from tier0.report.next_step import executable
+from tier0.report.reproduction import (
+    check_alone,
+    command_for,
+    expectation_of,
+    start_for,
+    variables_in,
+    with_placeholders,
+)
 
 PASSED: Status = "pass"
 FAILED: Status = "fail"
@@ -276,6 +284,7 @@ def _causes(
             facts.get(cause.leading.message, {}),
             commands.get(id(cause.leading), cause.leading.reproduce),
             target,
+            check_alone(cause.leading.id, command),
         )
         for cause in worst_first(map(_of_leak, causes))
     ]
@@ -307,17 +316,34 @@ def _of_leak(cause: Cause) -> Cause:
 
 
 def _with_facts(
-    cause: Cause, problem: Mapping[str, Any], command: str, target: Mapping[str, Any]
+    cause: Cause, problem: Mapping[str, Any], command: str, target: Mapping[str, Any], alone: str
 ) -> dict[str, Any]:
-    """Return a cause in the form of the document, with the facts of its leading problem."""
+    """Return a cause in the form of the document, with the facts of its leading problem.
+
+    Args:
+        cause: the cause.
+        problem: facts of its leading problem.
+        command: command that reproduces it.
+        target: what was checked.
+        alone: command that runs its leading check alone; empty if it is not known.
+    """
     leading = cause.leading
     known = {name: problem[name] for name in ("question", "log", "details") if problem.get(name)}
     reproduce = with_placeholders(command or problem.get("reproduce", ""))
     expected, got = expectation_of(leading, reproduce)
+    start = start_for(leading, reproduce, target)
+    next_step = executable(
+        cause.next_step or problem.get("next_step", ""),
+        leading,
+        start=start,
+        command=alone,
+        service=target.get("service", ""),
+    )
     return {
         **cause.as_dict(),
-        "next_step": cause.next_step or problem.get("next_step", ""),
-        "start": start_for(leading, reproduce, target),
+        "next_step": next_step,
+        "repeat": "" if (repeat := with_placeholders(alone)) == reproduce else repeat,
+        "start": start,
         "reproduce": reproduce,
         "variables": variables_in(reproduce),
         "expected": expected,
@@ -375,7 +401,8 @@ def _passed_target(document: Mapping[str, Any]) -> str:
     served = f"{tag} at {url}" if tag and url else url
     description = " ".join(filter(None, [algorithm, served]))
     rows = target.get("to_the_last_bit")
-    return f"{description}, {rows} golden rows identical to the last bit" if rows else description
+    what = "examples" if target.get("edge_cases") else "golden rows"
+    return f"{description}, {rows} {what} identical to the last bit" if rows else description
 
 
 def _early_end(document: Mapping[str, Any]) -> str:
@@ -425,14 +452,17 @@ def _target(events: Sequence[Recorded]) -> dict[str, Any]:
     target: dict[str, Any] = {}
     if registered := last_with_type(events, RegistrationDone):
         target |= {"model": registered.tag, "golden_rows": registered.golden_rows}
-        target |= {"power": registered.power}
+        target |= {"power": registered.power, "edge_cases": registered.edge_cases}
     ready = last_with_type(events, ServerReady)
     if ready is not None:
         target |= {"url": ready.url}
-    if (launched := last_with_type(events, ServerLaunched)) and launched.start:
+    launched = last_with_type(events, ServerLaunched)
+    if launched is not None and launched.start:
         is_ready = ready is not None and ready.nonce == launched.nonce
         port = urlsplit(ready.url).port if ready is not None and is_ready else launched.port
         target |= {"start": launched.start.replace(PORT_PLACEHOLDER, str(port or DEFAULT_PORT))}
+    if launched is not None and launched.service:
+        target |= {"service": launched.service}
     if verified := last_with_type(events, DeploymentVerified):
         target |= {"url": verified.url, "to_the_last_bit": verified.rows}
     if described := last_with_type(events, DeploymentDescribed):
@@ -440,6 +470,23 @@ def _target(events: Sequence[Recorded]) -> dict[str, Any]:
     told = last_with_type(events, TargetDescribed)
     known = {name: value for name, value in target.items() if value is not None}
     return known if told is None else {**known, **told.target}
+
+
+def golden_rows_in_words(target: Mapping[str, Any]) -> str:
+    """Return the number of golden rows, and what they are; empty if there are none."""
+    rows, edge_cases = target.get("golden_rows") or 0, target.get("edge_cases") or 0
+    if not rows or not edge_cases:
+        return str(rows or "")
+    examples = rows - edge_cases
+    return (
+        f"{rows}: {examples} example{'s' if examples != 1 else ''}, "
+        f"{edge_cases} edge case{'s' if edge_cases != 1 else ''}"
+    )
+
+
+def name_of_model(document: Mapping[str, Any]) -> str:
+    """Return what the tag of the model is called: only a run that passed has shown that it is served."""
+    return "model" if document["verdict"] == PASSED else "expected model"
 
 
 def _model(events: Sequence[Recorded]) -> dict[str, Any] | None:

@@ -46,7 +46,7 @@ MAX_REQUESTS = 50
 
 
 def parity(compared: Mapping[str, Any]) -> str:
-    """Draw served against in-memory predictions: equal values are on the diagonal."""
+    """Draw the served model's outputs against the trained model's: equal values are on the diagonal."""
     pairs = [
         (before, after)
         for before, after in zip(compared["expected"], compared["served"], strict=True)
@@ -69,8 +69,8 @@ def parity(compared: Mapping[str, Any]) -> str:
     if differing:
         rows = ", ".join(str(row["row"]) for row in worst)
         result = f"{differing} of them are off the diagonal; the largest differences are in rows {rows}."
-    axes = f"Horizontal axis: {compared['what']} in memory; vertical axis: served."
-    description = f"{len(pairs)} golden rows. {axes} {result}"
+    axes = f"Horizontal axis: {compared['what']}, trained model; vertical axis: served model."
+    description = f"{len(pairs)} golden rows, sent together. {axes} {result}"
     parts = [_line("soft", x(low), y(low), x(high), y(high))]
     for before, after in pairs:
         kind = "dot" if before == after else "bad"
@@ -80,11 +80,11 @@ def parity(compared: Mapping[str, Any]) -> str:
     parts += [
         _text(PARITY_MARGIN, SIDE - PARITY_MARGIN + 14, _end_of_axis(low, span), "small"),
         _text(SIDE - PARITY_MARGIN, SIDE - PARITY_MARGIN + 14, _end_of_axis(high, span), "small end"),
-        _text(SIDE / 2, SIDE - 4, f"in memory: {compared['what']}", "small middle"),
-        f'<text class="small middle" transform="translate(13 {SIDE / 2}) rotate(-90)">served</text>',
+        _text(SIDE / 2, SIDE - 4, f"trained model: {compared['what']}", "small middle"),
+        f'<text class="small middle" transform="translate(13 {SIDE / 2}) rotate(-90)">served model</text>',
         _rect("frame", PARITY_MARGIN, PARITY_MARGIN, inner, inner),
     ]
-    return _svg(SIDE, SIDE, "Served vs. in-memory predictions", description, parts)
+    return _svg(SIDE, SIDE, "Served model against trained model", description, parts)
 
 
 def _end_of_axis(value: float, span: float) -> str:
@@ -152,7 +152,7 @@ def _places(across: float, down: float, width: float) -> Iterator[_Box]:
 
 
 def latency(found: Mapping[str, Any]) -> str:
-    """Draw a histogram of the latency of single rows, with its percentiles and the latency in memory."""
+    """Draw a histogram of the latency of single rows, its percentiles and the trained model's latency."""
     served, in_memory = found["served_ms"], found["in_memory_ms"]
     top = max([*served, in_memory or 0.0]) * 1.05 or 1.0
     counts = [0] * BINS
@@ -166,7 +166,7 @@ def latency(found: Mapping[str, Any]) -> str:
             height = count / highest * HIGHEST
             parts.append(_rect("bar", MARGIN + index * step + 1, floor - height, step - 2, height))
     marks = [(found[f"{name}_ms"], name, "mark") for name in ("p50", "p95", "p99")]
-    marks += [(in_memory, "in memory", "memory")] if in_memory is not None else []
+    marks += [(in_memory, "trained model", "memory")] if in_memory is not None else []
     for row, (value, name, kind) in enumerate(sorted(marks, key=lambda mark: mark[0])):
         left, height = MARGIN + value / top * inner, 14 + row * 13
         is_right = left > WIDTH * 0.6

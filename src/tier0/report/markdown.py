@@ -8,8 +8,9 @@ from typing import Any
 from tier0.core.causes import likely_of
 from tier0.core.display import markdown, markdown_code
 from tier0.core.verdict import WORDS, Outcome, Status
-from tier0.report.document import shared_by
+from tier0.report.document import golden_rows_in_words, shared_by
 from tier0.report.history_page import history_markdown
+from tier0.report.not_checked import why_not_checked
 
 SIGNS: Mapping[Outcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 COLUMNS: tuple[Status, ...] = ("pass", "fail", "error", "not_judged")
@@ -43,9 +44,19 @@ def _cause(cause: Mapping[str, Any]) -> list[str]:
         names = ", ".join(other["check"] for other in cause["explains"])
         lines.append(f"  - {shared_by(cause)}: {markdown(names)}")
     lines += [f"  - likely cause: {markdown(likely)}" for likely in likely_of(cause)[:MAX_CAUSES]]
-    lines += [f"  - next step: {markdown(cause['next_step'])}"] if cause["next_step"] else []
+    lines += [f"  - next step: {_coded(cause['next_step'])}"] if cause["next_step"] else []
+    lines += [f"  - then repeat the check: {markdown_code(cause['repeat'])}"] if cause.get("repeat") else []
     lines += [f"  - reproduce with: {markdown_code(cause['reproduce'])}"] if cause["reproduce"] else []
     return lines
+
+
+def _coded(text: str) -> str:
+    """Return a text with what is between backticks as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return markdown(text)
+    shown = [markdown_code(part) if index % 2 else markdown(part) for index, part in enumerate(parts)]
+    return " ".join(filter(None, shown)).replace("` ;", "`;")
 
 
 def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -62,11 +73,18 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("tag", "model"),
             ("MLflow model", "origin"),
             ("endpoint", "url"),
-            ("golden rows", "golden_rows"),
-            ("their power", "power"),
+            ("power of the golden rows", "power"),
             ("contract", "assumed"),
         )
         if target.get(key)
+    ]
+    facts += [
+        (name, text)
+        for name, text in (
+            ("golden rows", golden_rows_in_words(target)),
+            ("not checked", why_not_checked(document)),
+        )
+        if text
     ]
     if latency is not None:
         percentiles = [f"{name} {latency[f'{name}_ms']:.2f} ms" for name in ("p50", "p95", "p99")]

@@ -24,8 +24,9 @@ from tier0.core.errors import SERVER_NOT_READY
 from tier0.core.verdict import PARITY, WORDS, count_in_words
 from tier0.report import drawings
 from tier0.report.annotations import text_of
-from tier0.report.document import counts_of, shared_by
+from tier0.report.document import counts_of, golden_rows_in_words, name_of_model, shared_by
 from tier0.report.history_page import history_section
+from tier0.report.not_checked import why_not_checked
 from tier0.report.terminal import LIKELY
 
 FILTERS = {
@@ -103,6 +104,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "as_text": _as_text,
+        "coded": _coded,
         "columns": _columns,
         "first_line": _first_line,
         "label": _label,
@@ -210,7 +212,7 @@ def _cause(
             for row in rows
         ],
         "has_rows": bool(rows),
-        "columns": ("old side", "new side") if sides else ("trained model", "service"),
+        "columns": ("old side", "new side") if sides else ("trained model", "served model"),
         "has_scatter": has_scatter,
         "inputs": inputs if is_listed else {},
         "brief": brief,
@@ -331,19 +333,23 @@ def _strip(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return the facts at the top: name, value, and link or an empty text."""
     run, target, model = document["run"], document["target"], document["model"] or {}
     ci = run.get("ci") or {}
-    service = target.get("new") or target.get("url") or target.get("client") or ""
+    service = next(filter(None, map(target.get, ("new", "service", "url", "client"))), "")
     kind = "client" if target.get("client") else "service"
-    golden = target.get("golden_rows")
+    trained = model.get("tag") or model.get("algorithm") or ""
     facts = [
         ("old side", target.get("old") or "", _link(target.get("old") or "")),
         ("new side" if target.get("new") else kind, service, _link(service)),
-        ("model", target.get("model") or model.get("tag") or model.get("algorithm") or "", ""),
-        ("golden rows", "" if not golden else str(golden), ""),
+        (name_of_model(document), target["model"], "")
+        if target.get("model")
+        else ("trained model", trained, ""),
+        ("data", model.get("dataset", ""), ""),
+        ("golden rows", golden_rows_in_words(target), ""),
         ("commit", (run.get("commit") or "")[:12], ""),
         ("branch", run.get("branch") or "", ""),
         ("CI", ci.get("name") or "", _link(ci.get("url") or "")),
         ("started", run.get("started", "").replace("T", " ").removesuffix("+00:00"), ""),
         ("duration", f"{run['seconds']:.1f} s", ""),
+        ("not checked", why_not_checked(document), ""),
     ]
     return [fact for fact in facts if fact[1]]
 
@@ -359,14 +365,14 @@ def _described(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("tag", target.get("model")),
         ("endpoint", target.get("url")),
         ("MLflow model", target.get("origin")),
-        ("golden rows", target.get("golden_rows")),
-        ("their power", target.get("power")),
+        ("golden rows", golden_rows_in_words(target)),
+        ("power of the golden rows", target.get("power")),
         ("route", target.get("route")),
         ("disturbance", target.get("disturb")),
         ("sent again", target.get("retried")),
         ("waivers", target.get("waivers")),
         ("declared", target.get("declared")),
-        ("not checked", ", ".join(target.get("unjudged") or ())),
+        ("declared, not checked", ", ".join(target.get("unjudged") or ())),
     ]
 
 
@@ -415,6 +421,14 @@ def _label(name: str) -> str:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _coded(text: str) -> Markup:
+    """Return a text with what is between backticks as code."""
+    parts = [html(part) for part in text.split("`")]
+    is_paired = len(parts) % 2 == 1
+    shown = [f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts)]
+    return Markup("".join(shown) if is_paired else html(text))  # noqa: S704 - escaped
 
 
 def _first_line(text: str) -> str:

@@ -28,6 +28,8 @@ _HIDDEN = re.compile(r"\((?P<name>[A-Za-z_][\w-]*) hidden\)")
 """A secret that was hidden; the name is that of a header, an option or a variable."""
 _EMPTY = re.compile(r"(?<=\")''(?=\s|$)|(?<=\s)''(?=\")")
 _VARIABLE = re.compile(r'"(?:[\w-]+: )?(\$[A-Z_][A-Z0-9_]*)"')
+MAX_REQUEST = 2000
+"""Characters of a request that is shown, which a row with some 50 columns has."""
 MAX_ANSWER = 300
 """Characters of an answer beside a command."""
 
@@ -44,7 +46,8 @@ def command_for(result: CheckResult, statuses: Mapping[str, Status], command: st
         result.id in OF_A_BATCH and statuses.get(ALONE) == "pass"
     )
     alone = check_alone(result.id, command)
-    return alone if alone and needs_others else result.reproduce or alone
+    is_long = len(result.reproduce) > MAX_REQUEST  # the command of the run reads the rows from their file
+    return alone if alone and (needs_others or is_long) else result.reproduce or alone
 
 
 def with_placeholders(command: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from tier0.core.causes import likely_of
 from tier0.core.display import line, terminal
 from tier0.core.verdict import WORDS, count_in_words
-from tier0.report.document import shared_by
+from tier0.report.document import name_of_model, shared_by
 from tier0.report.history_page import history_sentences
 
 Style = Literal["", "good", "bad", "doubt", "strong", "quiet"]
@@ -96,8 +96,7 @@ def _head(document: Mapping[str, Any], what: str) -> list[Line]:
     """Return the verdict with the service or client, and the provenance of the run."""
     run, target, verdict = document["run"], document["target"], document["verdict"]
     job, commit, branch = run.get("ci") or {}, run.get("commit"), run.get("branch")
-    named = "model" if verdict == "pass" else "expected model"
-    tag = f", {named} {target['model']}" if target.get("model") else ""
+    tag = f", {name_of_model(document)} {target['model']}" if target.get("model") else ""
     place = [f"commit {commit[:SHORT_COMMIT]}" if commit else "", f"branch {branch}" if branch else ""]
     place.append(job.get("url") or job.get("name", ""))
     known = ", ".join(filter(None, place))
@@ -142,6 +141,8 @@ def _block(cause: Mapping[str, Any], number: int, room: int) -> list[Line]:
         lines += _wrapped(f"{shared}: {names}", ALL if room == ALL else 2)
     if cause["reproduce"]:
         lines += _reproduction(cause)
+    if repeat := cause.get("repeat"):
+        lines.append(Line(f"   then repeat the check: {line(repeat, limit=ALL)}"))
     evidence = cause.get("evidence") or {}
     printed = evidence.get("printed", ())
     lines += [Line(f"   the client printed: {_one(text)}", "quiet") for text in printed[-PRINTED_LINES:]]

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +23,7 @@ from tier0.core.catalogue import select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, JUDGED_BY, ClientCheck
 from tier0.core.declaration import Declaration, read_declaration
 from tier0.core.display import text_of
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import Tier0Error, reading
 from tier0.core.import_object import import_named
 from tier0.core.secrets import ENVIRONMENT
 from tier0.core.verdict import (
@@ -105,7 +105,8 @@ def check_client(
         DoesNotHoldError: a check failed, and *on_fail* is ``raise``.
         InconclusiveError: the verdict is ``inconclusive``, and *on_fail* is ``raise``.
     """
-    declared = read_declaration(declare, protocol)
+    with reading(declare) if isinstance(declare, (str, Path)) else nullcontext():
+        declared = read_declaration(declare, protocol)
     name = _name_of(factory)
     checks = select_checks(CLIENT_CATALOGUE, only)
     skipped = {check.id for check in select_checks(CLIENT_CATALOGUE, skip)} if skip else set()

@@ -25,7 +25,7 @@ from tier0.contract.contract import Contract, read_contract
 from tier0.contract.service_schema import BENTOML_HEALTH, path_prefixes
 from tier0.core.address import address
 from tier0.core.catalogue import Disturbance
-from tier0.core.errors import PredictionMismatchError, Tier0Error
+from tier0.core.errors import PredictionMismatchError, Tier0Error, reading
 from tier0.core.event_log import EventLog
 from tier0.core.events import DeploymentDescribed
 from tier0.core.named_file import require_regular
@@ -125,6 +125,7 @@ class Deployment:
             golden_rows=len(self.golden or []),
             disturb=self.disturb,
             power=None if self.golden is None else self.golden.power,
+            edge_cases=0 if self.golden is None else len(self.golden.edge_cases),
         )
 
     @classmethod
@@ -192,7 +193,8 @@ class Deployment:
         if protocol is not None:
             contract = _with_protocol(contract, protocol)
         if isinstance(waivers, (str, Path)):
-            waivers = read_waivers(Path(waivers))
+            with reading(waivers):
+                waivers = read_waivers(Path(waivers))
         ca = None if ca is None else Path(ca)
         _require_readable_ca(ca)
         return cls(
@@ -243,9 +245,8 @@ class Deployment:
             ServerError: the service did not become ready; the message has the end of its log.
         """
         source = ServiceSource.find(service)
-        place = _Place(
-            source.folder, {"service": source.name, "import_path": source.import_path}, (BENTOML_HEALTH,)
-        )
+        program = {"service": source.name, "import_path": source.import_path, "source": service}
+        place = _Place(source.folder, program, (BENTOML_HEALTH,))
         return cls._start(
             place, model, store, golden, port, startup_timeout, events, workspace, disturb, options
         )
@@ -296,7 +297,8 @@ class Deployment:
             raise Tier0Error(f"invalid command {command!r}: {problem}") from problem
         if not words:
             raise Tier0Error("the command is empty: pass one such as 'uvicorn app:app --port {port}'")
-        place = _Place(Path(folder).absolute(), {"command": words}, READINESS_ROUTES)
+        program = {"command": words, "source": shlex.join(words)}
+        place = _Place(Path(folder).absolute(), program, READINESS_ROUTES)
         return cls._start(
             place, model, store, golden, port, startup_timeout, events, workspace, disturb, options
         )

@@ -197,6 +197,7 @@ class Examination:
             "model": deployment.tag,
             "golden_rows": len(deployment.golden or []),
             "power": None if deployment.golden is None else deployment.golden.power,
+            "edge_cases": 0 if deployment.golden is None else len(deployment.golden.edge_cases),
             "route": None if self._target.contract.why_not_asked else self._target.contract.route,
             "disturb": deployment.disturb,
             "waivers": [str(waiver) for waiver in deployment.waivers if waiver.is_active],

@@ -223,7 +223,12 @@ class Services:
         models = save_models(savers, self._workspace, writer, prove=False, close_after=close_after)
         for example, model in zip(examples, models, strict=True):
             self.models.setdefault(example.kind, []).append(model)
-            done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden), power=model.golden.power)
+            done = RegistrationDone(
+                tag=model.tag,
+                golden_rows=len(model.golden),
+                power=model.golden.power,
+                edge_cases=len(model.golden.edge_cases),
+            )
             self.events.emit(done, f"registered {model.tag} with {model.golden.described}")
 
     def _register_from_mlflow(self, store: Path, tags: Sequence[str]) -> list[str]:
@@ -235,7 +240,10 @@ class Services:
                 writer = EntryWriter(self._workspace, self._workspace.store)
                 model = save_models([saver], self._workspace, writer, prove=False)[0]
                 done = RegistrationDone(
-                    tag=model.tag, golden_rows=len(model.golden), power=model.golden.power
+                    tag=model.tag,
+                    golden_rows=len(model.golden),
+                    power=model.golden.power,
+                    edge_cases=len(model.golden.edge_cases),
                 )
                 origin = origin_in(saver.metadata)
                 self.events.emit(done, f"registered {model.tag} from {origin} with {model.golden.described}")

@@ -328,7 +328,12 @@ class Session:
         # response of the server verifies it.
         model = trained.saver(self.workspace, self._writer, prove=self.settings.store is not None)
         self._writer = None
-        done = RegistrationDone(tag=model.tag, golden_rows=len(model.golden), power=model.golden.power)
+        done = RegistrationDone(
+            tag=model.tag,
+            golden_rows=len(model.golden),
+            power=model.golden.power,
+            edge_cases=len(model.golden.edge_cases),
+        )
         self.events.emit(done, f"step 7 deployment: registered {model.tag} with {model.golden.described}")
         return model
 

@@ -87,6 +87,7 @@ class Server:
             its port; it runs in *project*.
         import_path: folders that a user's service imports from, in addition to *project*.
         is_users: whether the service is a user's.
+        source: the service as its user named it, such as a file; empty for Tier0's own.
         nonce: random text in the environment of the server's processes, by which they are recognised.
         planted: random text in their environment that looks like a secret, and must not reach a response.
         url: the service's URL, empty until it listens.
@@ -106,6 +107,7 @@ class Server:
     command: Sequence[str] = field(default=(), kw_only=True)
     import_path: Sequence[Path] = field(default=(), kw_only=True)
     is_users: bool = field(default=False, kw_only=True)
+    source: str = field(default="", kw_only=True)
     nonce: str = field(default_factory=lambda: os.urandom(8).hex())
     planted: str = field(default_factory=lambda: f"planted-{os.urandom(16).hex()}", kw_only=True)
     url: str = ""
@@ -186,7 +188,7 @@ class Server:
             is_bentoml=not self.command,
         )
         self.events.emit(
-            ServerLaunched(port=number, nonce=self.nonce, start=self._start()),
+            ServerLaunched(port=number, nonce=self.nonce, start=self._start(), service=self.source),
             f"starting {name} on {f'port {number}' if number else 'any free port'}",
         )
 

@@ -174,14 +174,17 @@ async def columns_by_name(target: Target) -> None:
         )
     if contract.one_row:
         golden = golden.take([0])
-    backwards = contract.body(golden.columns[::-1], [row[::-1] for row in golden.rows])
+
+    def backwards(rows: GoldenRows) -> Any:
+        return contract.body(rows.columns[::-1], [row[::-1] for row in rows.rows])
+
     causes = [
         "column names are ignored, and values are read by position",
         "columns are renamed to numbers before they reach the model",
     ]
     try:
         await target.expect(
-            golden, "columns in another order, with their names", causes, same_batch=True, body=backwards
+            golden, "columns in another order, with their names", causes, same_batch=True, body_of=backwards
         )
     except CheckFailedError as failure:
         if not contract.may_ignore_names:
@@ -200,21 +203,27 @@ async def by_position(target: Target) -> None:
         raise NotJudgedError(
             "this service takes rows in one form only: see parity.golden_rows", code="not_offered"
         )
-    unnamed = replace(contract, columns=None).body(golden.columns, golden.rows)
+
+    def unnamed(rows: GoldenRows) -> Any:
+        return replace(contract, columns=None).body(rows.columns, rows.rows)
+
     causes = ["columns are sorted, or read in another order than that of the training data"]
-    await target.expect(golden, "rows without column names", causes, same_batch=True, body=unnamed)
+    await target.expect(golden, "rows without column names", causes, same_batch=True, body_of=unnamed)
 
 
 async def keys_in_any_order(target: Target) -> None:
     """Fail if the order of the keys in the request body changes an output."""
     golden = target.golden.take([0]) if target.contract.one_row else target.golden
     body = target.body(golden)
-    backwards = _backwards(body)
-    if str(backwards) == str(body):
+    if str(_backwards(body)) == str(body):
         raise NotJudgedError("the request body has no object with two or more keys", code="not_offered")
     causes = ["values are read in the order of the keys, not by name"]
     await target.expect(
-        golden, "the request body with its keys in another order", causes, same_batch=True, body=backwards
+        golden,
+        "the request body with its keys in another order",
+        causes,
+        same_batch=True,
+        body_of=lambda rows: _backwards(target.body(rows)),
     )
 
 
@@ -228,30 +237,28 @@ async def other_spelling(target: Target) -> dict[str, Any]:
     """Fail if other spaces, escapes or spellings of the same numbers in the request body change an output."""
     target.require_json()
     golden = target.golden.take([0]) if target.contract.one_row else target.golden
-    spelled = _spelled(target.body(golden), _with_exponent)
     causes = [
         "the body is read by a parser of its own, or as text",
         "a cache is keyed on the text of the body",
     ]
     await _expect_spelling(
-        target, golden, spelled, "the request body with other spaces, escapes and exponents", causes
+        target, golden, _with_exponent, "the request body with other spaces, escapes and exponents", causes
     )
     wholes = [sum(map(_is_whole, row)) for row in target.golden.rows]
     if not any(wholes):
         return {"numbers_without_a_fraction": False}
     row = target.golden.take([wholes.index(max(wholes))])
-    without_fraction = _spelled(target.body(row), _without_fraction)
     causes = ["types are inferred from the request: a column of 5 in place of 5.0 becomes one of integers"]
     await _expect_spelling(
-        target, row, without_fraction, "a row with numbers such as 5 in place of 5.0", causes
+        target, row, _without_fraction, "a row with numbers such as 5 in place of 5.0", causes
     )
     return {"numbers_without_a_fraction": True}
 
 
 async def _expect_spelling(
-    target: Target, golden: GoldenRows, text: str, what: str, causes: list[str]
+    target: Target, golden: GoldenRows, number: Callable[[float], str], what: str, causes: list[str]
 ) -> None:
-    """Send *text*, which is the body of *golden* in another spelling, and compare the outputs.
+    """Send the body of *golden* in another spelling, with floats as written by *number*, and compare.
 
     Raises:
         NotJudgedError: the service refuses it.
@@ -263,16 +270,12 @@ async def _expect_spelling(
             what,
             causes,
             same_batch=is_whole_batch,
-            body=target.body(golden),
-            content=text.encode(),
+            text_of=lambda body: _spelled(body, number),
         )
     except RefusedError as refusal:
         raise NotJudgedError(
             f"the service refuses {what} (status {refusal.evidence['status']})", code="not_offered"
         ) from refusal
-    except CheckFailedError as failure:
-        failure.reproduce = target.curl(text)
-        raise
 
 
 def _spelled(value: Any, number: Callable[[float], str]) -> str:

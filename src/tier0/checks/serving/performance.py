@@ -66,7 +66,7 @@ async def latency(target: Target) -> dict[str, Any]:
         raise CheckFailedError(
             f"one row takes {median * 1000:.0f} ms (median of {len(alone)} requests; limit: "
             f"{limit * 1000:.0f} ms), "
-            f"but the model in memory took {in_memory * 1000:.1f} ms",
+            f"but the trained model took {in_memory * 1000:.1f} ms",
             evidence=evidence,
             causes=[
                 "the model starts many threads for every single row (n_jobs)",

@@ -11,7 +11,7 @@ from tier0.golden.differences.side_by_side import SideBySide, are_finite, rows_o
 from tier0.golden.shown_values import brief, rounded
 
 ORDER_OF_CLASSES = "the classes have another order than in the model"
-USE_CLASSES = "take their order from the model's classes_"
+USE_CLASSES = "take the order of the classes from the model's classes_"
 ENCODER = "labels are not converted back with the model's own label encoder"
 USE_ENCODER = "deploy the encoder of the training with the model"
 DEFAULT = 0.5
@@ -182,7 +182,7 @@ def _single_numbers(pair: SideBySide, show: Show) -> Iterator[Pattern]:
                 "single_probability",
                 f"there is one number for {len(classes)} classes, {name}",
                 "the probabilities are reduced to one class",
-                "return all, or declare probability_of in the contract",
+                "return the probabilities of all classes, or declare probability_of in the contract",
                 {"probabilities": numbers},
             )
 

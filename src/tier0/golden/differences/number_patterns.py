@@ -25,7 +25,7 @@ NOT_A_NUMBER = "an error, or a value that is not finite, becomes null"
 PRECISION = "numbers are rounded, or converted to another type, after the model"
 KEEP_DIGITS = "return the model's numbers, or declare decimals in the contract"
 SCALING = "a scaling of the target, or a conversion of units, is missing or applied twice"
-IN_ONE_PLACE = "apply it in one place, with the parameters of the training"
+IN_ONE_PLACE = "apply the scaling in one place, with the parameters of the training"
 TARGET = "the transformation of the target, or its inverse, is missing or applied twice"
 SAVE_TARGET = "save the model with its TransformedTargetRegressor"
 
@@ -66,7 +66,9 @@ def _constants(pair: SideBySide, show: Show) -> Iterator[Pattern]:
     which = f"all {count} rows that differ" if count < len(pair) else f"all {count} rows"
     which = which if count > 1 else "the row"
     what = "null" if are_missing else f"{show(brief(first))}{_named(pair, part, first)}"
-    cause, remedy = (NOT_A_NUMBER, "return an error") if are_missing else (FALLBACK, NO_FALLBACK)
+    cause, remedy = (
+        (NOT_A_NUMBER, "return an error in place of null") if are_missing else (FALLBACK, NO_FALLBACK)
+    )
     outputs = {name: pair.outputs[name] for name in pair.wrong_parts}
     is_weak = count < 3 and not are_missing
     yield Pattern(
@@ -359,7 +361,7 @@ def precision_patterns(pair: SideBySide) -> Iterator[Pattern]:
             "precision",
             f"the numbers agree to {digits} digits",
             "numbers of a lower precision, another library version or another machine",
-            "compare the versions; a waiver with relative allows the difference",
+            "compare the library versions with the training's; a waiver with relative allows the difference",
             {part: pair.outputs[part]},
         )
 

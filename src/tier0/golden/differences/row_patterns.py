@@ -106,7 +106,7 @@ def _any_order(pair: SideBySide) -> Iterator[Pattern]:
             "other_rows",
             f"answers are those of other rows: {listed}",
             "rows share an answer: a cache, or a join, uses only a part of the row as its key",
-            "key it by all values of the row",
+            "compute the key of the cache or join from all values of the row",
             _only_found(pair, sources),
         )
 

@@ -16,7 +16,7 @@ MAX_EXACT_FLOAT32 = 2**24
 MAX_VALUES = 40
 """Different values of a column that are tried."""
 MISSING = "missing values are replaced, or refused by a step, before they reach the model"
-KEEP_MISSING = "pass them to the model as they are"
+KEEP_MISSING = "pass missing values to the model as they are"
 MARKER = "a number that stands for a missing value is used as a number"
 KEEP_MARKER = "deploy the setting of the model for missing values"
 LARGE = "integers are converted to floats"

@@ -9,28 +9,73 @@ from tier0.golden.differences.side_by_side import SideBySide, are_finite, leaves
 from tier0.golden.simulations import Simulation
 
 CAUSES: Mapping[str, tuple[str, str]] = {
-    "defaulted_column": ("the column is lost, and a default takes its place", "pass it to the model"),
-    "swapped_columns": ("the columns reach the model in another order", "select them by name"),
-    "permuted_columns": ("the columns reach the model in another order", "select them by name"),
-    "rounded_column": ("values are rounded or truncated before the model", "pass them unchanged"),
-    "cast_float32": ("values are converted to float32 before the model", "use the dtype of the training"),
-    "clipped_column": ("values are limited to a range before the model", "pass them unchanged"),
-    "scaled_column": ("values are converted to another unit", "use the unit of the training"),
-    "negated_column": ("the sign of values is changed before the model", "pass them unchanged"),
-    "unknown_category": ("the encoder of the service does not know a category", "deploy the trained one"),
-    "changed_text": ("text is changed before it reaches the model", "pass it unchanged"),
-    "filled_missing": ("missing values are replaced before they reach the model", "pass them as they are"),
-    "dropped_step": ("a step of the pipeline is not deployed, or is skipped", "serve the entire pipeline"),
-    "refitted_step": ("a step of the pipeline is fitted on each request", "serve the fitted pipeline"),
-    "cached_without_column": ("the key of a cache lacks a column", "key it by all values of the row"),
-    "swapped_outputs": ("the outputs have another order than in the model", "return them in its order"),
-    "dropped_target_transform": ("the inverse of the transformation of the target is missing", "serve it"),
-    "swapped_labels": ("the classes have another order than in the model", "use the model's classes_"),
-    "swapped_probabilities": ("the classes have another order than in the model", "use the model's classes_"),
-    "default_threshold": ("the default threshold is used instead of the model's", "deploy the model's"),
+    "defaulted_column": (
+        "the column is lost, and a default takes its place",
+        "pass this column to the model",
+    ),
+    "swapped_columns": ("the columns reach the model in another order", "select the columns by name"),
+    "permuted_columns": ("the columns reach the model in another order", "select the columns by name"),
+    "rounded_column": (
+        "values are rounded or truncated before the model",
+        "pass values unrounded to the model",
+    ),
+    "cast_float32": (
+        "values are converted to float32 before the model",
+        "pass values in the dtype of the training",
+    ),
+    "clipped_column": (
+        "values are limited to a range before the model",
+        "pass values unlimited to the model",
+    ),
+    "scaled_column": ("values are converted to another unit", "pass values in the unit of the training"),
+    "negated_column": (
+        "the sign of values is changed before the model",
+        "pass values with their own sign to the model",
+    ),
+    "unknown_category": (
+        "the encoder of the service does not know a category",
+        "deploy the encoder of the training",
+    ),
+    "changed_text": ("text is changed before it reaches the model", "pass text to the model unchanged"),
+    "filled_missing": (
+        "missing values are replaced before they reach the model",
+        "pass missing values to the model as they are",
+    ),
+    "dropped_step": (
+        "a step of the pipeline is not deployed, or is skipped",
+        "serve the entire pipeline, not some of its steps",
+    ),
+    "refitted_step": (
+        "a step of the pipeline is fitted on each request",
+        "serve the fitted pipeline, and fit nothing in the service",
+    ),
+    "cached_without_column": (
+        "the key of a cache lacks a column",
+        "compute the key of the cache from all values of the row",
+    ),
+    "swapped_outputs": (
+        "the outputs have another order than in the model",
+        "return the outputs in the order of the model",
+    ),
+    "dropped_target_transform": (
+        "the inverse of the transformation of the target is missing",
+        "apply this inverse in the service",
+    ),
+    "swapped_labels": (
+        "the classes have another order than in the model",
+        "take the order of the classes from the model's classes_",
+    ),
+    "swapped_probabilities": (
+        "the classes have another order than in the model",
+        "take the order of the classes from the model's classes_",
+    ),
+    "default_threshold": (
+        "the default threshold is used instead of the model's",
+        "deploy the threshold of the model",
+    ),
     "constant": ("a fallback or a default is returned", "let the request fail where the model was not used"),
-}  # fmt: skip
-UNKNOWN = ("the service has this defect", "compare its code with that of the training")
+}
+UNKNOWN = ("the service has this defect", "compare the code of the service with that of the training")
 FREQUENT = (
     "dropped_step", "dropped_target_transform", "refitted_step", "default_threshold", "swapped_labels",
     "swapped_probabilities", "swapped_outputs", "filled_missing", "defaulted_column", "permuted_columns",

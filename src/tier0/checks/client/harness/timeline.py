@@ -19,6 +19,9 @@ MAX_DRAWN = 40
 ENDS = {"given up": "the client disconnected", "broken": "faulty response"}
 SERVER_ERROR = 500
 MIN_SLEEP = 0.002
+NOTHING_DECLARED = (
+    "the client declares no behaviour of its own, such as attempts or threshold (--declare FILE)"
+)
 """Seconds: a shorter pause between a response and the next request is not a sleep."""
 
 
@@ -63,7 +66,7 @@ def timeline(
     lines += _states(arrivals, declared, max((line.at for line in lines), default=0.0))
     lines.sort(key=lambda line: line.at)
     promised = ", ".join(f"{name} = {value}" for name, value in declared.promised.items())
-    return [f"declared: {promised or 'nothing'}", *_shortened(lines)]
+    return [f"declared: {promised}" if promised else NOTHING_DECLARED, *_shortened(lines)]
 
 
 def spans(arrivals: Sequence[Arrival], calls: Sequence[Call], declared: Declaration) -> list[dict[str, Any]]:

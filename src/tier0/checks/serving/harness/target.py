@@ -434,18 +434,19 @@ class Target:
             NoPredictionError: the response contains no prediction.
             UnansweredError: there was no response.
         """
+        shown = body if content is None else content.decode()
         start = time.perf_counter()
         try:
             response = await self.post(self.contract.write(body).encode() if content is None else content)
         except UnansweredError as problem:
-            raise self.unanswered(problem, body) from problem
+            raise self.unanswered(problem, shown) from problem
         except OversizedError as problem:
             raise NoPredictionError(
                 f"a well-formed request got a response that is too large: {problem}",
                 causes=["the handler repeats its output", "the service responds with a stream"],
-                reproduce=self.curl(body),
+                reproduce=self.curl(shown),
             ) from problem
-        answer = self.answer_of(response, body)
+        answer = self.answer_of(response, shown)
         seconds = time.perf_counter() - start - response.extensions.get(WAITED, 0.0)
         self.memo[SLOWEST] = max(self.memo.get(SLOWEST, 0.0), seconds)
         return answer
@@ -524,8 +525,8 @@ class Target:
         causes: list[str],
         *,
         same_batch: bool = False,
-        body: Any = None,
-        content: bytes | None = None,
+        body_of: Callable[[GoldenRows], Any] | None = None,
+        text_of: Callable[[Any], str] | None = None,
     ) -> dict[str, Any]:
         """Request predictions for *golden*, and compare them with the trained model's outputs.
 
@@ -534,8 +535,8 @@ class Target:
             what: description of the rows, for the message of a failure.
             causes: likely causes of a difference.
             same_batch: whether the trained model got the same rows in one batch.
-            body: request body with the same meaning as that for *golden*, to send in its place.
-            content: *body* as JSON that is written in another way.
+            body_of: returns another request body for rows, with the same meaning as the usual one.
+            text_of: writes a request body as JSON in another way.
 
         Returns:
             The parts of the response, in the trained model's terms.
@@ -543,13 +544,25 @@ class Target:
         Raises:
             CheckFailedError: a row differs; the evidence has the first such row.
         """
-        if body is None:
+        is_usual = body_of is None and text_of is None
+
+        def body(rows: GoldenRows) -> Any:
+            return self.body(rows) if body_of is None else body_of(rows)
+
+        if is_usual:
             answer = await self.ask(golden)
         else:
-            answer = self.parts_of([await self.ask_body(body, content)], golden)
-        self.require_match(
-            answer, golden, what, causes, same_batch=same_batch, is_cause_known=body is not None
-        )
+            content = None if text_of is None else text_of(body(golden)).encode()
+            answer = self.parts_of([await self.ask_body(body(golden), content)], golden)
+        try:
+            self.require_match(
+                answer, golden, what, causes, same_batch=same_batch, is_cause_known=not is_usual
+            )
+        except CheckFailedError as failure:
+            if not is_usual:  # the usual body of the row would show nothing
+                again = body(golden.take([failure.evidence["row_number"]]))
+                failure.reproduce = self.curl(again if text_of is None else text_of(again))
+            raise
         self.require_declared()
         return answer
 
@@ -602,7 +615,22 @@ class Target:
             number = numbers[mismatch.row] if numbers else mismatch.row
             known = causes[0] if is_cause_known else ""
             causes = causes if is_cause_known else diagnosis.causes(causes)
-            raise self.failed(what, mismatch, diagnosis, golden, causes, number, known)
+            failure = self.failed(what, mismatch, diagnosis, golden, causes, number, known)
+            if answer.get(mismatch.part) is None:
+                self._name_missing(mismatch.part, failure)
+            raise failure
+
+    def _name_missing(self, part: str, failure: CheckFailedError) -> None:
+        """Add to *failure* where the response should have a part: the contract may be what is wrong."""
+        path = getattr(self.contract, part)
+        failure.causes[:] = [
+            (
+                f"the response has no {path!r}, where the contract has the {part}: return {path!r}, or "
+                f"correct {part} in the contract"
+            )
+        ]
+        rows = failure.evidence["rows_that_differ"]
+        failure.evidence |= {"pattern": "missing_part", "rows_explained": rows}
 
     def require_declared(self) -> None:
         """Raise `NotJudgedError` if the meaning of a part of the response must be declared first."""
