@@ -47,6 +47,8 @@ AT_ONCE_BYTES = 128 * MIB
 MAX_QUOTED = 1_000_000
 """Bytes of a response that are decoded for display."""
 MAX_SINGLE_ROWS = 30
+MISSING_PART = "missing_part"
+"""Pattern in the evidence of a failure: the response lacks a field that the contract names."""
 MASK = "…"
 REFUSED = range(400, 500)
 SLOWEST = "slowest"
@@ -630,7 +632,7 @@ class Target:
             )
         ]
         rows = failure.evidence["rows_that_differ"]
-        failure.evidence |= {"pattern": "missing_part", "rows_explained": rows}
+        failure.evidence |= {"pattern": MISSING_PART, "rows_explained": rows}
 
     def require_declared(self) -> None:
         """Raise `NotJudgedError` if the meaning of a part of the response must be declared first."""
