@@ -618,13 +618,13 @@ class Target:
             known = causes[0] if is_cause_known else ""
             causes = causes if is_cause_known else diagnosis.causes(causes)
             failure = self.failed(what, mismatch, diagnosis, golden, causes, number, known)
-            if answer.get(mismatch.part) is None:
-                self._name_missing(mismatch.part, failure)
+            path = getattr(self.contract, mismatch.part, None)
+            if path and not parts and answer.get(mismatch.part) is None:
+                self._name_missing(mismatch.part, path, failure)
             raise failure
 
-    def _name_missing(self, part: str, failure: CheckFailedError) -> None:
+    def _name_missing(self, part: str, path: str, failure: CheckFailedError) -> None:
         """Add to *failure* where the response should have a part: the contract may be what is wrong."""
-        path = getattr(self.contract, part)
         failure.causes[:] = [
             (
                 f"the response has no {path!r}, where the contract has the {part}: return {path!r}, or "
