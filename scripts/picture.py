@@ -21,8 +21,10 @@ ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "caught.svg"
 SHOWN_URL = "http://127.0.0.1:3000"
 OPTIONS = ("--golden", "golden.json", "--groups", "health,contract,parity")
+WAIT = ("--wait", "120")
+"""Options that the picture leaves out: its reader has started the service."""
 WIDTH = 104
-LONGEST = 150
+LONGEST = 170
 """Characters of a line that are shown; a command with a row in it is longer."""
 FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <title>tier0 verify finds a service that lost a step of its pipeline</title>
@@ -71,7 +73,7 @@ def verify_broken_service(folder: Path, environment: dict[str, str]) -> str:
         port = free.getsockname()[1]
     serve = [sys.executable, "-m", "bentoml", "serve", "broken_service.py:Churn", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
-    verify = [sys.executable, "-m", "tier0", "verify", url, *OPTIONS, "--wait", "120"]
+    verify = [sys.executable, "-m", "tier0", "verify", url, *OPTIONS, *WAIT]
     with subprocess.Popen(
         serve, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as service:
@@ -83,7 +85,7 @@ def verify_broken_service(folder: Path, environment: dict[str, str]) -> str:
             service.terminate()
     if done.returncode != 1:
         raise SystemExit(f"expected a failed verdict, but the status is {done.returncode}:\n{done.stderr}")
-    return done.stdout.replace(url, SHOWN_URL)
+    return done.stdout.replace(url, SHOWN_URL).replace(f" {' '.join(WAIT)}", "")
 
 
 def draw(output: str) -> None:

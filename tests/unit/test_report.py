@@ -79,6 +79,14 @@ def test_a_column_that_gives_the_target_away_fails_a_run_whose_checks_passed() -
     [
         ("tier0 verify http://x", "tier0 verify http://x --groups identity.expected_model"),
         ("pytest -m tier0_bentoml", "pytest -m tier0_bentoml --tier0-groups identity.expected_model"),
+        (
+            "tier0 verify http://x --groups health,identity --wait 9",
+            "tier0 verify http://x --wait 9 --groups identity.expected_model",
+        ),
+        (
+            "pytest --tier0-groups='health, identity' tests",
+            "pytest tests --tier0-groups identity.expected_model",
+        ),
         ("python script.py", ""),
         ("", ""),
     ],

@@ -70,7 +70,10 @@ def check_alone(check: str, command: str) -> str:
         return command if command.startswith(WHOLE[group]) else ""
     is_of_service = any(check == known.id for known in CATALOGUE)
     option = next((option for start, option in GROUPS_OPTIONS.items() if command.startswith(start)), "")
-    return f"{command} {option} {check}" if is_of_service and option else ""
+    if not is_of_service or not option:
+        return ""
+    others = re.sub(rf" {option}[= ](?:'[^']*'|\S+)", "", command)
+    return f"{others} {option} {check}"
 
 
 def expectation_of(result: CheckResult, command: str) -> tuple[str, str]:
