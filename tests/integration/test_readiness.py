@@ -71,8 +71,11 @@ def test_the_readiness_route_is_found(
 )
 def test_the_last_response_is_noted(tmp_path: Path, statuses: dict[str, int], needs: str, noted: str) -> None:
     server = Server(tmp_path)
-    with service(statuses, needs) as url, pytest.raises(Tier0Error, match="did not return 200"):
-        users_probe(server, Deployment(url))(url, 1.5)
+    for seconds in (1.5, 6.0, 24.0):  # a slow machine may need more time to ask a second route
+        with service(statuses, needs) as url, pytest.raises(Tier0Error, match="did not return 200"):
+            users_probe(server, Deployment(url))(url, seconds)
+        if server._last_response.startswith(noted):
+            break
 
     assert server._last_response.startswith(noted)
 
