@@ -446,7 +446,7 @@ INPUTS = (
         renamed_in("flower", ["sepalLength", "sepalWidth", "petalLength", "petalWidth"]), _ONE, one_row=True,
     ),
     Healthy(
-        "other_names", "iris", "assumed", "the service has names of its own for the columns",
+        "other_names", "iris", "declaration", "the service has names of its own for the columns",
         renamed_in("blume", ["kelch_laenge", "kelch_breite", "bluete_laenge", "bluete_breite"]), _ONE,
         one_row=True,
     ),
@@ -690,7 +690,7 @@ PROBABILITIES = (
         each(lambda margin: 1 / (1 + np.exp(-margin)), parts(probability_1=())), within=1e-12,
     ),
     Healthy(
-        "rounded_one", "iris", "assumed", "probabilities with one decimal",
+        "rounded_one", "iris", "declaration", "probabilities with one decimal",
         _ROWS, _BOTH, within=0.05,
     ),
     Healthy(

@@ -630,7 +630,10 @@ CERTAIN: dict[str, tuple[Any, GoldenRows]] = {
     ),
     "scores of the second class": ({"predictions": YES.predictions, "scores": [row[1] for row in Q]}, YES),
     "percent": ({"prediction": YES.predictions, "probability": [100 * row[1] for row in Q]}, YES),
-    "enough rounded numbers": ({"probabilities": [[round(p, 1) for p in row] for row in P * 2]}, WINE),
+    "enough rounded numbers": (
+        {"probabilities": [[round(p, 3) for p in row] for row in Q * 2]},
+        YES.take([*range(4), *range(4)]),
+    ),
     "rounded prices": ({"price": [round(price, 2) for price in HOUSES.predictions]}, HOUSES),
     "prices with a currency": ([f"{price:.2f} EUR" for price in HOUSES.predictions], HOUSES),
     "a unit in the name": ({"price_in_thousands": [price / 1000 for price in HOUSES.predictions]}, HOUSES),
@@ -656,6 +659,7 @@ UNCERTAIN: dict[str, tuple[Any, GoldenRows]] = {
     "one of three classes": ({"predictions": LABELS, "confidence": [row[1] for row in P]}, FLOWERS),
     "no label beside it, as a booster": ({"predictions": [row[1] for row in Q]}, YES),
     "a name of the team's": ({"prediction": YES.predictions, "repaid": [row[1] for row in Q]}, YES),
+    "coarse numbers": ({"probabilities": [[round(p, 1) for p in row] for row in P * 2]}, WINE),
     "few rounded numbers": ({"price": [round(price, 1) for price in PRICES.predictions]}, PRICES),
     "a unit that no name has": ({"price": [price / 1000 for price in HOUSES.predictions]}, HOUSES),
     "another unit than that in the name": (

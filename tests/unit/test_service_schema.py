@@ -344,9 +344,11 @@ def test_tensors_in_a_schema_are_found_with_their_only_datatype() -> None:
     ("beside", "names", "is_certain"),
     [
         ({"request_id": {"type": "string"}}, RECORDS, True),
+        ({"requestId": {"type": "string"}}, RECORDS, True),
+        ({"渠道": {"type": "string"}}, RECORDS, False),
         ({"model": {"type": "string"}}, RECORDS, False),
         ({"timestamp": {"type": "number"}}, RECORDS, False),
-        ({}, {"type": "array", "items": {"type": "object", "properties": {"c": {}}}}, True),
+        ({}, {"type": "array", "items": {"type": "object", "properties": {"c": {}}}}, False),
         ({}, {"type": "array", "items": {"type": "object", "properties": {"c": {}, "d": {}}}}, False),
         ({"table": {"type": "file"}}, None, True),
         ({"table": {"type": "image"}}, None, None),

@@ -67,7 +67,10 @@ def _assumed_file(described: Described, declared: Mapping[str, Any]) -> Assumpti
 def _assumed_names(
     described: Described, declared: Mapping[str, Any], columns: Sequence[str]
 ) -> Assumption | None:
-    """Match columns with other names by their order in the schema."""
+    """Match columns with other names by their order in the schema.
+
+    That is never certain: a service that passes its fields on in a wrong order would be asked in that order.
+    """
     contract = described.contract
     in_schema = row_properties(described.input, contract.features)
     unknown = [column for column in columns if contract.names.get(column, column) not in in_schema]
@@ -75,8 +78,7 @@ def _assumed_names(
     if not unknown or len(others) < len(unknown) or not contract.by_name or "names" in declared:
         return None
     names = dict(zip(unknown, others, strict=False))
-    why = "the service's columns, taken in the order of its schema"
-    return Assumption({"names": names}, why, is_certain=len(others) == len(unknown))
+    return Assumption({"names": names}, "the service's columns, taken in the order of its schema")
 
 
 def _assumed_fields(described: Described, declared: Mapping[str, Any]) -> Assumption | None:
@@ -87,8 +89,13 @@ def _assumed_fields(described: Described, declared: Mapping[str, Any]) -> Assump
     }
     if not required:
         return None
-    names = (path.rpartition(".")[2] for path in required)
-    are_about_request = all(set(re.findall(r"[a-z]+", name.casefold())) <= ABOUT_REQUEST for name in names)
+    are_about_request = all(_is_about_request(path.rpartition(".")[2]) for path in required)
     are_texts = all(part.get("type") == "string" and not part.get("enum") for part in required.values())
     why = "required in addition to the rows; set it to what the application sends"
     return Assumption({"fields": example_for(required)}, why, is_certain=are_about_request and are_texts)
+
+
+def _is_about_request(name: str) -> bool:
+    """Return whether all words of a name, such as ``requestId`` or ``batch_id``, are about the request."""
+    words = {word.casefold() for word in re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])", name)}
+    return bool(words) and words <= ABOUT_REQUEST

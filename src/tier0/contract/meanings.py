@@ -9,7 +9,7 @@ certain without the values of the response (see `tier0.contract.assumptions`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
@@ -59,6 +59,9 @@ NAMED_UNITS = {"percent": PERCENT, "pct": PERCENT, "percentage": PERCENT, "thous
 MIN_ROWS = 2
 MIN_ROUNDED = 10
 """Numbers that show a rounding; fewer can be close to those of another model by chance."""
+MAX_STEP = 0.02
+"""Largest distance of two rounded numbers, relative to their range, that shows a difference of two models."""
+BINARY = 2
 
 
 class Undeclared(NamedTuple):
@@ -132,7 +135,7 @@ def find_undeclared(
         pairs = _number_pairs(golden.intervals, read["intervals"])
         if pairs and (decimals := rounding_of(pairs, 0)) is not None:
             what = f"rounds its bounds to {_decimals(decimals)}"
-            is_certain = are_rounded(after for _, after in pairs)
+            is_certain = are_rounded([after for _, after in pairs], decimals)
             yield Undeclared("intervals", what, {"decimals": decimals}, is_certain)
 
 
@@ -193,7 +196,7 @@ def _undeclared_numbers_predicted(
     decimals = rounding_of(pairs, 0) if pairs and "decimals" not in declared else None
     if decimals is not None:
         what = f"rounds its predictions to {_decimals(decimals)}"
-        yield Undeclared("predictions", what, {"decimals": decimals}, are_rounded(numbers))
+        yield Undeclared("predictions", what, {"decimals": decimals}, are_rounded(numbers, decimals))
         return
     for scale in UNITS if pairs else ():
         scaled = ((before * scale, after) for before, after in pairs)
@@ -421,7 +424,7 @@ def _class_by_name(golden: GoldenRows, paths: Mapping[str, str | None]) -> str |
         return None
     name = last_name(paths["probabilities"] or "")
     is_of_label = name == "score" and last_name(paths["predictions"]) == "label"  # as transformers has it
-    if len(golden.classes) > MIN_ROWS or name in {"confidence", "confidences"} or is_of_label:
+    if len(golden.classes) > BINARY or name in {"confidence", "confidences"} or is_of_label:
         return PREDICTED
     return str(golden.classes[1]) if name in {*PROBABILITY_NAMES, *ALSO_PROBABILITIES} else None
 
@@ -449,14 +452,22 @@ def _are_others_right(golden: GoldenRows, responses: Sequence[Any], path: str) -
     )
 
 
-def are_rounded(values: Iterable[Any]) -> bool:
-    """Return whether enough numbers have decimals to show that they are rounded ones."""
-    return sum(is_number(value) and not float(value).is_integer() for value in values) >= MIN_ROUNDED
+def are_rounded(values: Sequence[Any], decimals: int) -> bool:
+    """Return whether numbers show that they are rounded: enough have decimals, and steps are small.
+
+    In coarse steps, the outputs of another model look the same.
+    """
+    numbers = [float(value) for value in values if is_number(value)]
+    are_shown = sum(not number.is_integer() for number in numbers) >= MIN_ROUNDED
+    return are_shown and 10.0**-decimals <= MAX_STEP * (max(numbers) - min(numbers))
 
 
 def _is_certain(number_format: _Format | None, values: Sequence[Any]) -> bool:
     """Return whether numbers have a format that fits no other: a rounding that shows, or 73 in percent."""
-    if number_format is None or (number_format.decimals is not None and not are_rounded(values)):
+    if number_format is None:
+        return False
+    decimals = number_format.decimals
+    if decimals is not None and not are_rounded(values, decimals):
         return False
     return number_format.scale == 1.0 or max(values) > 1.0
 
