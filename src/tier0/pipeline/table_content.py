@@ -216,7 +216,7 @@ def digest_of(path: Path) -> str:
         if not is_folder(path):
             digest = hashlib.sha256()
             with open_regular(path, max_bytes=MAX_TABLE_BYTES) as file:
-                while block := file.read(BLOCK):
+                for block in blocks_of(file):
                     digest.update(block)
             return digest.hexdigest()
         digest = hashlib.sha256()
