@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tier0.comparison.answers import Answer
 from tier0.comparison.batches import Batch
@@ -39,6 +39,15 @@ class NotComparableError(Tier0Error):
     """The sides cannot be compared: one cannot be reached, or none of the rows is answered."""
 
 
+class _Differing(NamedTuple):
+    """A batch whose answers differ; *again* is the second answer of the side whose noise is measured."""
+
+    batch: Batch
+    old: Answer
+    new: Answer
+    again: Answer | None
+
+
 @dataclass
 class Asking:
     """The requests of one comparison.
@@ -55,7 +64,7 @@ class Asking:
     measures: Measures
     report: Callable[[str], None] = lambda _: None
     _kept: list[Batch] = field(default_factory=list)
-    _differing: list[tuple[Batch, Answer, Answer]] = field(default_factory=list)
+    _differing: list[_Differing] = field(default_factory=list)
     _splits: int = 0
     _unanswered: int = 0
     _number: int = 0
@@ -98,11 +107,13 @@ class Asking:
             return
         if len(self._kept) < KEPT:
             self._kept.append(batch)
-        if differs and len(self._differing) < KEPT_THAT_DIFFER:
-            self._differing.append((batch, old, new))
+        again = None
         if batch.start < REPEATED_ROWS or number % REPEATED_EVERY == 0:
             first = old if self._noisy is self.old else new
-            self.measures.add_noise(batch, first, await self._noisy.ask(batch))
+            again = await self._noisy.ask(batch)
+            self.measures.add_noise(batch, first, again)
+        if differs and len(self._differing) < KEPT_THAT_DIFFER:
+            self._differing.append(_Differing(batch, old, new, again))
 
     async def _ask_both(self, batch: Batch, number: int) -> tuple[Answer, Answer]:
         """Ask one side after the other, each of them first for every other batch."""
@@ -142,14 +153,17 @@ class Asking:
             first = old if self._noisy is self.old else new
             self.measures.add_noise(batch, first, await self._noisy.ask(batch))
 
-    async def _repeat_differing(
-        self, differing: Iterator[tuple[int, tuple[Batch, Answer, Answer]]], end: float
-    ) -> None:
-        for number, (batch, old, new) in differing:
+    async def _repeat_differing(self, differing: Iterator[tuple[int, _Differing]], end: float) -> None:
+        for number, (batch, old, new, again) in differing:
             if time.monotonic() > end or not self.measures.needs_repetitions:
                 return
-            rounds = [await self._ask_both(batch, number + turn) for turn in range(REPETITIONS)]
+            turns = REPETITIONS if again is None else REPETITIONS - 1
+            rounds = [await self._ask_both(batch, number + turn) for turn in range(turns)]
             self._note(rounds)
+            if again is not None and self._noisy is self.old:
+                rounds.append((again, await self.new.ask(batch)))
+            elif again is not None:
+                rounds.append((await self.old.ask(batch), again))
             rounds.append((old, new))
             self.measures.add_repetitions([before for before, _ in rounds], [after for _, after in rounds])
 

@@ -37,8 +37,8 @@ MATCHING = 0.9
 """Share of these rows whose values must agree: the others are differences."""
 MAX_UNMATCHED = 20
 """Fields that only one side has, and that are matched with those of the other one."""
-MIN_REPEATED = 20
-"""Rows that differ and were asked again, from which on a field needs no more of them."""
+MIN_REPEATED, MAX_REPEATED = 20, 100
+"""Rows that differ and were asked again, from which on a field needs no more of them; and takes no more."""
 PAIRS = 1000
 """Sampled pairs of numbers, and of latencies."""
 LARGEST = 5
@@ -272,8 +272,12 @@ class _Kept(NamedTuple):
 
     def row(self) -> SampledRow:
         """Return the row with its values by name."""
-        before, after = (dict(zip(self.paths, side, strict=True)) for side in (self.old, self.new))
-        return SampledRow(self.number, dict(zip(self.columns, self.values, strict=False)), before, after)
+        return SampledRow(
+            self.number,
+            dict(zip(self.columns, self.values, strict=False)),
+            dict(zip(self.paths, self.old, strict=True)),
+            dict(zip(self.paths, self.new, strict=True)),
+        )
 
 
 @dataclass
@@ -593,7 +597,8 @@ class Measures:
             return
         news = [self._with_old_names(answer) for answer in news]
         for path, known in self.fields.items():
-            if not all(path in answer.fields for answer in (*olds, *news)):
+            is_settled = known.stable + known.unstable >= MAX_REPEATED
+            if is_settled or not all(path in answer.fields for answer in (*olds, *news)):
                 continue
             columns_old, columns_new = ([a.fields[path] for a in answers] for answers in (olds, news))
             for before, after in zip(

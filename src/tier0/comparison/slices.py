@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import Any, NamedTuple
 
 from tier0.comparison.chance import chance_of_as_many
@@ -241,7 +241,12 @@ class _Column(NamedTuple):
     @classmethod
     def of(cls, name: str, rows: Sequence[Marked]) -> _Column:
         """Return the values of a column of some rows."""
-        values = [(marked.row.get(name), marked.differs) for marked in rows]
+        raw: list[Any] = [marked.row.get(name) for marked in rows]
+        differing = [marked.differs for marked in rows]
+        types = {*map(type, raw)}
+        if types == {int} or (types == {float} and all(map(math.isfinite, raw))):  # the usual column, fast
+            return cls(Counter(raw), Counter(compress(raw, differing)), Counter(), Counter(), 0, 0)
+        values = list(zip(raw, differing, strict=True))
         numbers = [pair for pair in values if is_finite(pair[0])]
         labels = [pair for pair in values if isinstance(pair[0], (str, bool))]
         absent = [differs for value, differs in values if is_missing(value)]

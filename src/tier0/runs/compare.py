@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -421,7 +422,9 @@ async def _statuses_for_bad_input(
         "text for the first value",
         "a row without a value",
     ):
-        before, after = [await _status(side, _bad_body(name, side, batch)) for side in (old, new)]
+        before, after = await asyncio.gather(
+            *(_status(side, _bad_body(name, side, batch)) for side in (old, new))
+        )
         is_steady = before == after or before == await _status(old, _bad_body(name, old, batch))
         if is_steady and 0 not in {before, after}:
             statuses[name] = (before, after)
