@@ -113,6 +113,7 @@ def _without_uuids(cells: pa.ChunkedArray) -> pa.ChunkedArray:
 def _read_parquet(path: Path) -> pa.Table:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
+    pq.read_schema(path)  # its errors say what is wrong with the file, and no more
     return pq.read_table(path, partitioning=None)
 
 
