@@ -10,7 +10,7 @@ from tier0.core.verdict import Verdict
 
 PEERS = ("plain", "bentoml", "mlflow", "schemathesis")
 SORTS = {"prevented": "prevented", "out of reach": "out of reach", "judged": "in a client"}
-MAX_SHOWN = 110
+MAX_SHOWN = 240
 VARIABLE = re.compile(
     r"(?<=[a-z0-9_]:)[a-z0-9]{16}\b|(?<=worker )\d+|(?<=127\.0\.0\.1:)\d+|(?<=process )\d+|\b[0-9a-f]{32}\b"
 )
@@ -163,8 +163,8 @@ def _by(found: Finding) -> str:
 
 
 def _message(found: Finding) -> str:
-    """Return the start of the message, without ports and ids, so that the page stays the same."""
-    text = " ".join(found.failed.get(found.by, "").split()).replace("|", "\\|")
+    """Return the first line of the message, without ports and ids, so that the page stays the same."""
+    text = " ".join(found.failed.get(found.by, "").partition("\n")[0].split()).replace("|", "\\|")
     text = VARIABLE.sub("…", text.partition(" The end of its log")[0])
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
