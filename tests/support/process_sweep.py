@@ -11,9 +11,12 @@ import sys
 import time
 import uuid
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import psutil
-import pytest
+
+if TYPE_CHECKING:  # the process that waits starts without it
+    import pytest
 
 MARKS = "TESTS_OF_RUNS"
 """The environment variable with the marks of a run and of the runs around it, separated by spaces."""
