@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import math
+import sys
 import tomllib
+from dataclasses import replace
 from email import message_from_string
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from tier0.contract.contract import (
     ContractError,
     as_list,
     as_toml,
+    can_be_path,
     check_declared,
     get_path,
     how_to_declare,
@@ -23,6 +27,7 @@ from tier0.contract.contract import (
     read_contract,
 )
 from tier0.core.address import problem_of
+from tier0.core.fields import MAX_DEPTH
 
 COLUMNS = ["a", "b"]
 ROWS: list[list[Any]] = [[1.0, "x"], [None, "y"]]
@@ -317,6 +322,46 @@ def test_a_row_may_have_more_or_fewer_values_than_columns() -> None:
     assert Contract(style="record", features="x").body(["a"], [[1.0, 2.0]]) == {"x": {"a": 1.0}}
 
 
+ANSWER = {
+    "a": [{"k": "x", "v": 1}, {"k": 2, "v": 3}, "text", {"v": 4}],
+    "b": {"0": {"c": 5}, "1": {"c": 6}},
+    "c": [[7, 8], [9]],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("a.[k=x].v", 1),
+        ("a[k=x].v", 1),
+        ("a[k=2].v", 3),
+        ("a[k=2]", {"k": 2, "v": 3}),
+        ("a[k=y].v", None),
+        ("a[k=]", None),
+        ("b[k=x]", None),
+        ("a[1].v", 3),
+        ("a.[1].v", 3),
+        ("a[0][k=x]", None),
+        ("c[0][1]", 8),
+        ("c[1][1]", None),
+        ("c.*.[0]", [7, 9]),
+        ("b.*.c", [5, 6]),
+        ("a.*.v", [1, 3, None, 4]),
+        ("a.*.v.w", [None] * 4),
+        ("c.x", None),
+        ("b.0.c.d", None),
+        ("d", None),
+    ],
+)
+def test_a_path_selects_by_name_position_and_value(path: str, found: Any) -> None:
+    assert get_path(ANSWER, path) == found
+
+
+def test_a_selector_at_the_start_of_a_path_is_that_of_the_whole_response() -> None:
+    assert get_path([{"k": "x", "v": 1}], "[k=x].v") == 1
+    assert get_path([{"k": "x", "v": 1}], "[0].v") == 1
+
+
 @pytest.mark.parametrize(
     ("path", "found"), [("1", "b"), ("2", None), ("9" * 5000, None), ("²", None), ("x", None)]
 )
@@ -416,6 +461,38 @@ def test_a_contract_gets_other_paths_and_keeps_the_rest() -> None:
         ("fields", [1], False),
         ("fields", {"a": float("inf")}, False),
         ("fields", {"a": {1, 2}}, False),
+        ("method", "PUT", True),
+        ("method", "GET", False),
+        ("method", "put", False),
+        ("statuses", (200, 207, 599), True),
+        ("statuses", (), False),
+        ("statuses", "200", False),
+        ("statuses", (199,), False),
+        ("statuses", (600,), False),
+        ("statuses", (200, True), False),
+        ("statuses", (200.0,), False),
+        ("headers", {"Accept-Version": "2", "X_a~!": ""}, True),
+        ("headers", {"X-A": 2}, False),
+        ("headers", {"X-A": "ü"}, False),
+        ("headers", {"X-A": "a\nb"}, False),
+        ("headers", {"X A": "a"}, False),
+        ("headers", {"X-Ü": "a"}, False),
+        ("headers", ["X-A"], False),
+        ("protocol", "v2", True),
+        ("protocol", "v3", False),
+        ("protocol", None, False),
+        ("datatypes", {"a": "FP32", "b": "BYTES"}, True),
+        ("datatypes", {"a": "float"}, False),
+        ("datatypes", ["FP32"], False),
+        ("tensor", "input", True),
+        ("tensor", 1, False),
+        ("adapter", 1, False),
+        ("predictions", ".".join("a" * MAX_DEPTH), True),
+        ("predictions", ".".join("a" * (MAX_DEPTH + 1)), False),
+        ("route", "x", False),
+        ("route", 1, False),
+        ("scale", sys.float_info.max, True),
+        ("scale", 10**400, False),
     ],
 )
 def test_a_declared_value_is_kept_or_refused_by_name(name: str, value: Any, *, accepted: bool) -> None:
@@ -479,6 +556,133 @@ def test_declarations_are_written_with_their_tables_last(snapshot: SnapshotAsser
 )
 def test_paths_are_joined(first: str, second: str, path: str) -> None:
     assert join_path(first, second) == path
+
+
+@pytest.mark.parametrize(
+    ("name", "can_be"), [("a", True), ("", False), ("*", False), ("a.b", False), (1, False), ("a*", True)]
+)
+def test_a_name_with_a_meaning_in_paths_is_no_part_of_one(name: Any, *, can_be: bool) -> None:
+    assert can_be_path(name) is can_be
+
+
+@pytest.mark.parametrize(
+    ("declared", "accepted", "refused"),
+    [((), (200, 204, 299), (199, 300, 404)), ((201, 404), (201, 404), (200, 300))],
+)
+def test_the_statuses_of_predictions_are_the_declared_ones_or_those_of_success(
+    declared: tuple[int, ...], accepted: tuple[int, ...], refused: tuple[int, ...]
+) -> None:
+    contract = Contract(statuses=declared)
+
+    assert all(map(contract.accepts, accepted))
+    assert not any(map(contract.accepts, refused))
+
+
+@pytest.mark.parametrize(
+    ("style", "are_objects", "sent"),
+    [
+        ("rows", False, "values"),
+        ("row", False, "value"),
+        ("records", False, "records"),
+        ("record", False, "record"),
+        ("rows", True, "values"),
+        ("row", True, "value"),
+        ("records", True, "values"),
+        ("record", True, "value"),
+        ("tensor", True, "tensor"),
+    ],
+)
+def test_rows_that_are_no_table_are_sent_as_they_are(style: Any, *, are_objects: bool, sent: str) -> None:
+    contract = Contract(style=style).of_values(are_objects=are_objects)
+
+    assert (contract.style, contract.columns) == (sent, None)
+
+
+def test_tensors_have_the_declared_names_and_datatypes() -> None:
+    named = {"names": {"a": "A"}, "fields": {"id": "1"}}
+    datatypes = {"A": "FP32", "all": "INT8"}
+
+    one = Contract(features="inputs", style="tensor", tensor="all", datatypes=datatypes, **named)
+    each = Contract(features="inputs", style="tensors", datatypes=datatypes, flat_tensors=("b",), **named)
+
+    assert one.body(COLUMNS, [[1, 2], [3, 4]]) == {
+        "id": "1",
+        "inputs": [{"name": "all", "shape": [2, 2], "datatype": "INT8", "data": [1, 2, 3, 4]}],
+    }
+    assert one.body(["a"], [[1], [3]])["inputs"][0]["shape"] == [2, 1]
+    assert replace(one, flat_tensors=("all",)).body(["a"], [[1], [3]])["inputs"][0]["shape"] == [2]
+    assert each.body(COLUMNS, [[1.5, "x"], [2.5, "y"]])["inputs"] == [
+        {"name": "A", "shape": [2, 1], "datatype": "FP32", "data": [1.5, 2.5]},
+        {"name": "b", "shape": [2], "datatype": "BYTES", "data": ["x", "y"]},
+    ]
+
+
+def test_lines_of_csv_are_sent_and_read_as_they_are() -> None:
+    contract = Contract(features="", style="csv")
+
+    assert contract.request(COLUMNS, [[1.5, "x, y"], [None, True]]) == '1.5,"x, y"\n,true'
+    assert contract.parse("1,a\n2.5,b\n") == [[1, "a"], [2.5, "b"]]
+    assert json.loads(Contract(style="rows").request(COLUMNS, [[1.5, '"']]))["features"] == [[1.5, '"']]
+
+
+def test_fields_stand_beside_the_columns_of_an_entire_body() -> None:
+    contract = Contract(features="", style="columns", fields={"model": "m"})
+
+    assert contract.body(COLUMNS, [[1, 2]]) == {"a": [1], "b": [2], "model": "m"}
+    assert replace(contract, style="values").body(COLUMNS, [[1], [2]]) == [1, 2]
+
+
+class Words:
+    """An adapter."""
+
+    def body(self, columns: list[str], rows: list[list[Any]]) -> Any:
+        return {"words": [dict(zip(columns, row, strict=True)) for row in rows]}
+
+    def read(self, response: Any) -> dict[str, Any]:
+        return {"predictions": response["said"]}
+
+
+def test_an_adapter_writes_requests_and_reads_responses() -> None:
+    declared = check_declared({"adapter": f"{__name__}:Words"})
+    contract = Contract(**declared)
+
+    assert declared == {"adapter": f"{__name__}:Words"}
+    assert contract.body(COLUMNS, [[1, 2]]) == {"words": [{"a": 1, "b": 2}]}
+    assert contract.read(contract.adapted({"said": [3]}))["predictions"] == [3]
+    assert not contract.by_name
+    assert Contract().adapted({"said": [3]}) == {"said": [3]}
+
+
+@pytest.mark.parametrize("named", ["missing_module:Words", f"{__name__}:Missing", "Words"])
+def test_an_adapter_that_cannot_be_imported_is_refused(named: str) -> None:
+    with pytest.raises(ContractError, match="invalid adapter = "):
+        check_declared({"adapter": named})
+
+
+@pytest.mark.parametrize(
+    ("declared", "route"),
+    [
+        ({"route": "/m/{m}/v/{v}", "placeholders": {"m": "a b/c", "v": 2}}, "/m/a%20b%2Fc/v/2"),
+        ({"route": "/m", "placeholders": {}}, "/m"),
+    ],
+)
+def test_placeholders_become_parts_of_the_route(declared: dict[str, Any], route: str) -> None:
+    assert check_declared(declared) == {"route": route}
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"route": "/m/{m}"}, r'has a placeholder without a value: declare it as \[placeholders\] m = "…"'),
+        ({"route": "/m", "placeholders": {"m": "a"}}, "has a value for the placeholder 'm', which its route"),
+        ({"route": "/m/{m}", "placeholders": {"m": 1.5}}, "invalid placeholders = .* in the contract: "),
+        ({"route": "/m/{m}", "placeholders": ["m"]}, "invalid placeholders = .* in the contract: "),
+        ({"placeholders": {"m": "a"}}, "has a value for the placeholder 'm'"),
+    ],
+)
+def test_a_placeholder_needs_a_value_and_a_place(declared: dict[str, Any], message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        check_declared(declared)
 
 
 def test_a_file_is_sent_in_a_form_beside_the_fields() -> None:
