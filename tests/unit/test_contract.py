@@ -599,7 +599,7 @@ def test_rows_that_are_no_table_are_sent_as_they_are(style: Any, *, are_objects:
 
 
 def test_tensors_have_the_declared_names_and_datatypes() -> None:
-    named = {"names": {"a": "A"}, "fields": {"id": "1"}}
+    named: dict[str, Any] = {"names": {"a": "A"}, "fields": {"id": "1"}}
     datatypes = {"A": "FP32", "all": "INT8"}
 
     one = Contract(features="inputs", style="tensor", tensor="all", datatypes=datatypes, **named)
