@@ -77,6 +77,7 @@ HOSTILE: dict[str, Callable[[HostileServer, str], None]] = {
     "as many objects as fit": lambda server, path: server.body(
         path, b'[{"":0}' + b',{"":0}' * 4_000_000 + b"]"
     ),
+    "as many numbers as fit": lambda server, path: server.body(path, b"[0" + b",0" * 15_000_000 + b"]"),
     "codings on top of each other": lambda server, path: server.body(
         path, b"{}", Content_Encoding=", ".join(["gzip"] * 1000)
     ),
@@ -322,9 +323,22 @@ async def test_a_health_check_of_the_client_is_bounded(server: HostileServer) ->
 
 
 @pytest.mark.asyncio
-async def test_as_many_objects_as_fit_are_not_parsed(server: HostileServer) -> None:
-    HOSTILE["as many objects as fit"](server, "/predict")
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [("objects", "more than 500,000 lists and objects"), ("numbers", "more than 3,000,000 values")],
+)
+async def test_as_many_values_as_fit_are_not_parsed(server: HostileServer, what: str, message: str) -> None:
+    HOSTILE[f"as many {what} as fit"](server, "/predict")
 
     async with BentoMLClient(server.url, max_attempts=1) as client:
-        with bounded_memory(), pytest.raises(InvalidAnswerError, match="500,000 lists and objects"):
+        with bounded_memory(), pytest.raises(InvalidAnswerError, match=message):
+            await client.predict({"features": [[1.0, 2.0]]})
+
+
+@pytest.mark.asyncio
+async def test_as_many_usual_numbers_as_fit_are_read(server: HostileServer) -> None:
+    server.body("/predict", b'{"predictions": [0.12345678' + b",0.12345678" * 2_990_000 + b"]}")
+
+    async with BentoMLClient(server.url, max_attempts=1) as client:
+        with bounded_memory(), pytest.raises(InvalidAnswerError, match="expected 1, got 2990001"):
             await client.predict({"features": [[1.0, 2.0]]})

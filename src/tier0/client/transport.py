@@ -29,6 +29,8 @@ RESPONSE_BYTES = "tier0.response_bytes"
 """Extension of a request: another limit for the size of its response."""
 MAX_CONTAINERS = 500_000
 """Lists and objects in a JSON value, each of which takes up to 300 bytes of memory in place of two."""
+MAX_VALUES, MIN_BYTES_A_VALUE = 3_000_000, 10
+"""Values of a response, and bytes for each value of a larger one: a number takes up to 32 bytes of memory."""
 
 
 class ResponseTooLargeError(httpx.RemoteProtocolError):
@@ -205,14 +207,16 @@ class _Decoder:
         return piece
 
 
-def check_containers(content: bytes) -> None:
-    """Check the number of lists and objects in JSON before it is parsed; brackets in texts count as well.
+def check_number_of_values(content: bytes) -> None:
+    """Check the number of values in JSON before it is parsed; brackets and commas in texts count as well.
 
     Raises:
         ValueError: there are too many.
     """
     if content.count(b"[") + content.count(b"{") > MAX_CONTAINERS:
         raise ValueError(f"more than {MAX_CONTAINERS:,} lists and objects")
+    if content.count(b",") > (limit := max(MAX_VALUES, len(content) // MIN_BYTES_A_VALUE)):
+        raise ValueError(f"more than {limit:,} values")
 
 
 def describe_size(size: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from tier0.checks.serving.harness.pace import Pace
-from tier0.client.transport import RESPONSE_BYTES, ResponseTooLargeError, check_containers
+from tier0.client.transport import RESPONSE_BYTES, ResponseTooLargeError, check_number_of_values
 from tier0.core.address import address
 from tier0.core.errors import Tier0Error
 from tier0.core.fields import check_depth
@@ -188,7 +188,7 @@ def decode_json(response: httpx.Response) -> Any:
     Raises:
         ValueError: the body is not JSON, or nested too deeply.
     """
-    check_containers(response.content)
+    check_number_of_values(response.content)
     try:
         value = response.json(parse_int=_to_number)
     except RecursionError:
