@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -241,6 +242,36 @@ def test_golden_rows_are_a_side(url: Callable[[str], str], golden: GoldenRows) -
         compare(golden, url("new"), contract=DECLARED)
     with pytest.raises(Tier0Error, match="both sides are golden rows"):
         compare(golden, golden)
+
+
+def rounded(answer: Any, _: Any) -> Any:
+    """Return labels with one rounded probability each, whose class and rounding no contract declares."""
+    scores = [round(one, 4) for _, one in answer["probabilities"]]
+    return {"predictions": answer["predictions"], "probability": scores}
+
+
+def test_what_golden_rows_confirm_undeclared_is_printed(golden: GoldenRows, tmp_path: Path) -> None:
+    golden.write(tmp_path / "golden.json")
+    (tmp_path / "part.toml").write_text(
+        'schema = 1\nfeatures = "rows"\nstyle = "records"\n', encoding="utf-8"
+    )
+    common = ("--contract", "part.toml", "--history", "none")
+    sides = {"old": Service(changed=rounded), "new": Service(changed=rounded, threshold=0.6)}
+    with services(sides) as url:
+        same = run_cli("compare", "golden.json", url("old"), *common, cwd=tmp_path)
+        other = run_cli("compare", "golden.json", url("new"), *common, cwd=tmp_path)
+        hidden = compare(golden, url("old"), contract=tmp_path / "part.toml", mask=True)
+        declared = {**DECLARED, "probabilities": "probability", "probability_of": "yes", "decimals": 4}
+        silent = compare(golden, url("old"), contract=declared)
+
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert "confirmed by the golden rows, but not declared (declare it with `tier0 contract" in same.stdout
+    assert 'probability_of = "yes"' in same.stdout
+    assert other.returncode != 0, other.stdout
+    assert "confirmed by the golden rows" not in other.stdout
+    assert "probability_of" in hidden.target["assumed"]
+    assert '"yes"' not in hidden.target["assumed"]
+    assert "assumed" not in silent.target
 
 
 def test_recorded_requests_are_sent_as_they_are(url: Callable[[str], str], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tier0.comparison.limits import Limits
 from tier0.comparison.measures import Measures
 from tier0.comparison.sides import GoldenSide, ServiceSide, Side
 from tier0.contract.contract import Contract, ContractError, check_declared
+from tier0.contract.model_terms import as_served
 from tier0.contract.service_schema import (
     Described,
     row_properties,
@@ -272,6 +273,7 @@ class _Comparison:
             "rows": measures.rows,
             "rows_asked_twice": measures.repeated_rows,
             "retried": _retried(self._targets),
+            **_assumed((old, new)),
         }
         return Verdict(facts, results)
 
@@ -292,14 +294,16 @@ class _Comparison:
         service = self.new if self.old.is_golden else self.old
         if golden is None or service.target is None:
             raise NotComparableError("golden rows and a service are needed")
-        target = await discover(replace(service.target, rows=golden), service.contract)
+        target = await discover(replace(service.target, rows=golden, mask=self.mask), service.contract)
         if target.undeclared:
             raise ContractError(target.what_is_undeclared)
         if target.contract.why_not_asked:
             raise ContractError(target.contract.why_not_asked)
         examples = golden.examples
         asked = ServiceSide(service.name, target, golden=examples)
-        kept = GoldenSide((self.old if self.old.is_golden else self.new).name, examples)
+        kept = GoldenSide(
+            (self.old if self.old.is_golden else self.new).name, as_served(examples, target.contract)
+        )
         sides: tuple[Side, Side] = (kept, asked) if self.old.is_golden else (asked, kept)
         tolerances = {part: target.tolerances()[part].absolute for part in PARTS}
         return *sides, RowSource(tuple(golden.columns), rows=examples.rows), tolerances
@@ -467,6 +471,13 @@ def _retried(targets: Sequence[Target]) -> dict[str, int]:
         for reason, count in target.sender.retried.items():
             found[reason] = found.get(reason, 0) + count
     return found
+
+
+def _assumed(sides: Sequence[Side]) -> dict[str, str]:
+    """Return the line about what is used of a service without a declaration; see `Target.what_is_assumed`."""
+    lines = [side.target.what_is_assumed for side in sides if isinstance(side, ServiceSide)]
+    known = "; ".join(filter(None, lines))
+    return {"assumed": known} if known else {}
 
 
 def _why_no_answers(old: Side, new: Side, measures: Measures) -> str:
