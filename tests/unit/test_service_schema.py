@@ -7,7 +7,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from tier0.contract.assumptions import assumed_request
 from tier0.contract.contract import Contract, ContractError
-from tier0.contract.service_schema import OpenAnswerError, describe, find_contract
+from tier0.contract.service_schema import OpenAnswerError, describe, example_for, find_contract
 
 MATRIX = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
 RECORD = {
@@ -364,3 +364,13 @@ def test_what_is_missing_for_a_request_is_certain_or_not(
     assumption = assumed_request(described, {}, ["a"])
 
     assert (None if assumption is None else assumption.is_certain) == is_certain
+
+
+def test_the_example_of_an_object_has_its_required_fields() -> None:
+    number, text = {"type": "number"}, {"type": "string"}
+    options = {"type": "object", "properties": {"threshold": number, "note": text}, "required": ["threshold"]}
+
+    assert example_for({"options": options, "free": {"type": "object"}}) == {
+        "options": {"threshold": 1.0},
+        "free": {},
+    }

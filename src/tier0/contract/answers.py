@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tier0.contract.contract import BOUNDS, Contract, as_list, get_path, join_path
 from tier0.contract.meanings import (
     PATHS,
+    PROBABILITY_WORDS,
     Undeclared,
     adds_up,
     class_of_probability,
@@ -41,7 +42,15 @@ ABOUT_REQUESTS = {
     "row", "version", "count", "date", "request",
 }  # fmt: skip
 """Words in the names of fields that describe the request instead of a row."""
-IDS_OF_CLASSES = {"class_id", "label_id", "category_id"}
+IDS_OF_CLASSES = {
+    "class_id",
+    "label_id",
+    "category_id",
+    "class_index",
+    "label_index",
+    "class_idx",
+    "label_idx",
+}
 MEDIANS = {"p50", "q50", "median"}
 """Names of the prediction among quantiles."""
 
@@ -82,7 +91,9 @@ def find_parts(
     if not promises_numbers and _is_booster(paths, responses, golden):
         return FoundParts({**paths, "predictions": paths["probabilities"], "probabilities": None}, ())
     chosen = tuple(_chosen_by_value(responses, paths, golden, contract))
-    undeclared = chosen or tuple(find_undeclared(responses, paths, golden, contract, declared))
+    parts = {undeclared.part for undeclared in chosen}
+    others = find_undeclared(responses, paths, golden, contract, declared)
+    undeclared = (*chosen, *(one for one in others if one.part not in parts))
     return FoundParts(paths, (*undeclared, *_unused_parts(responses, paths, golden)))
 
 
@@ -274,7 +285,15 @@ def _find_probabilities(
     if predictions is not None:  # other lists can have as many numbers as there are classes
         distributions = [path for path in distributions if all(adds_up(value) for value in columns[path])]
     single = [path for path in others if class_of_probability(golden, unwrapped(columns[path]))]
-    return next(iter([*distributions, *single]), None)
+    worded = [path for path in others if _is_worded_probability(path, columns[path])]
+    return next(iter([*distributions, *single, *worded]), None)
+
+
+def _is_worded_probability(path: str, values: Sequence[Any]) -> bool:
+    """Return whether different numbers have a name such as ``fraud_probability``: they are never ignored."""
+    numbers = unwrapped(values)
+    is_named = bool(words_of(path) & PROBABILITY_WORDS)
+    return is_named and all(map(is_number, numbers)) and len(set(numbers)) > 1
 
 
 def _has_score_of_each_class(value: Any, golden: GoldenRows) -> bool:

@@ -9,6 +9,7 @@ certain without the values of the response (see `tier0.contract.assumptions`).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -28,6 +29,7 @@ from tier0.contract.model_terms import (
 from tier0.contract.response import (
     ALSO_PREDICTIONS,
     ALSO_PROBABILITIES,
+    columns_in,
     is_number,
     is_plain,
     keyed_scores,
@@ -50,6 +52,8 @@ ROUNDING = 1e-5
 """How far below 0 a probability can be that was summed in float32."""
 SUM_TOLERANCE = 0.05
 """Relative tolerance for the sum of rounded or truncated probabilities."""
+PROBABILITY_WORDS = {"prob", "proba", "probability"}
+"""Words in the name of one probability for each row, such as ``prob_yes``."""
 AMBIGUOUS_NAMES = {"scores", "score", "confidence", "confidences"}
 """Names that are also common for other numbers than probabilities, such as logits."""
 UNITS = tuple(10.0**power for power in (-6, -3, -2, -1, 1, 2, 3, 6))
@@ -145,17 +149,18 @@ def _undeclared_predictions(
     paths: Mapping[str, str | None],
     declared: Mapping[str, Any],
 ) -> Iterator[Undeclared]:
-    if same_predictions(golden, predictions):
-        return
     path = paths["predictions"] or ""
     if not golden.classes:
         yield from _undeclared_numbers_predicted(golden, predictions, path, declared)
+        return
+    if same_predictions(golden, predictions):
         return
     if golden.has_several_outputs:
         yield from _undeclared_lists(golden, predictions)
         return
     if "labels" not in declared and (names := label_names(golden, predictions)):
-        is_certain = _are_equal_booleans(golden, predictions) and _is_usual_name(path)
+        are_equal = _are_equal_booleans(golden, predictions) and _is_usual_name(path)
+        is_certain = are_equal or _differ_in_case(golden, names)
         yield Undeclared("predictions", _other_names(names), {"labels": names}, is_certain)
         return
     if "predictions" not in declared and (label := class_of_probability(golden, predictions)):
@@ -189,25 +194,50 @@ def _undeclared_lists(golden: GoldenRows, predictions: Sequence[Any]) -> Iterato
 def _undeclared_numbers_predicted(
     golden: GoldenRows, predictions: Sequence[Any], path: str, declared: Mapping[str, Any]
 ) -> Iterator[Undeclared]:
+    are_lists = all(isinstance(expected, list) for expected in golden.predictions)
+    if are_lists and all(isinstance(value, Mapping) for value in predictions):
+        yield Undeclared("predictions", "has objects instead of lists of the model's outputs", {})
+        return
     numbers = as_labels(golden, predictions)
     pairs = _number_pairs(golden.predictions, numbers)
     if pairs and "scale" in declared:
         return
+    tolerance = golden.tolerance("predictions", same_arithmetic=False, same_batch=True)
+    if pairs and all(tolerance.allows(*pair) for pair in pairs):
+        return
     decimals = rounding_of(pairs, 0) if pairs and "decimals" not in declared else None
     if decimals is not None:
         what = f"rounds its predictions to {_decimals(decimals)}"
-        yield Undeclared("predictions", what, {"decimals": decimals}, are_rounded(numbers, decimals))
+        is_certain = are_rounded([after for _, after in pairs], decimals)
+        yield Undeclared("predictions", what, {"decimals": decimals}, is_certain)
         return
-    for scale in UNITS if pairs else ():
-        scaled = ((before * scale, after) for before, after in pairs)
-        if all(math.isclose(*pair, rel_tol=PROBABILITY_TOLERANCE, abs_tol=0.0) for pair in scaled):
-            what = f"has the model's predictions multiplied by {scale:g}"
-            is_certain = any(NAMED_UNITS.get(word) == scale for word in words_of(path))
-            yield Undeclared("predictions", what, {"scale": scale}, is_certain)
-            return
+    if same_predictions(golden, predictions):
+        return
+    if pairs and (unit := _unit_of(pairs, path, declared)) is not None:
+        yield unit
+        return
     are_texts = all(isinstance(value, str) and as_number(value) == value for value in predictions)
     if predictions and are_texts and not (pairs and declared.keys() & {*PATHS, "decimals"}):
         yield Undeclared("predictions", "has text instead of a number", {})
+
+
+def _unit_of(
+    pairs: Sequence[tuple[float, float]], path: str, declared: Mapping[str, Any]
+) -> Undeclared | None:
+    """Return the unit of predictions that are the model's in another one, also if they are rounded in it."""
+    values = [after for _, after in pairs]
+    for scale in UNITS:
+        scaled = [(before * scale, after) for before, after in pairs]
+        what = f"has the model's predictions multiplied by {scale:g}"
+        is_named = any(NAMED_UNITS.get(word) == scale for word in words_of(path))
+        decimals = rounding_of(scaled, 0) if "decimals" not in declared else None
+        if decimals is not None and _are_small_steps(values, decimals):
+            what = f"{what}, rounded to {_decimals(decimals)}"
+            is_certain = is_named and are_rounded(values, decimals)
+            return Undeclared("predictions", what, {"scale": scale, "decimals": decimals}, is_certain)
+        if all(math.isclose(*pair, rel_tol=PROBABILITY_TOLERANCE, abs_tol=0.0) for pair in scaled):
+            return Undeclared("predictions", what, {"scale": scale}, is_named)
+    return None
 
 
 def _can_be_labels(golden: GoldenRows, values: Sequence[Any]) -> bool:
@@ -226,6 +256,13 @@ def _are_equal_booleans(golden: GoldenRows, values: Sequence[Any]) -> bool:
     """Return whether values are true for 1 and false for 0, which are equal in Python."""
     pairs = zip(golden.predictions, values, strict=True)
     return all(isinstance(value, bool) and expected == value for expected, value in pairs)
+
+
+def _differ_in_case(golden: GoldenRows, names: Mapping[str, Any]) -> bool:
+    """Return whether each name is its label in another case, in which no two labels agree."""
+    folded = {str(label).casefold() for label in golden.classes}
+    are_same = all(label.casefold() == str(name).casefold() for label, name in names.items())
+    return are_same and len(folded) == len(golden.classes)
 
 
 def _is_usual_name(path: str) -> bool:
@@ -262,11 +299,11 @@ def class_of_probability(golden: GoldenRows, values: Sequence[Any]) -> str | Non
     matching = [
         str(label)
         for position, label in enumerate(golden.classes)
-        if _find_format([row[position] for row in golden.probabilities], values) is not None
+        if _find_format(golden, [row[position] for row in golden.probabilities], values) is not None
     ]
     if len(matching) == 1:
         return matching[0]
-    if not matching and _find_format(of_predicted(golden), values) is not None:
+    if not matching and _find_format(golden, of_predicted(golden), values) is not None:
         return PREDICTED
     return None
 
@@ -278,15 +315,21 @@ class _Format(NamedTuple):
     decimals: int | None
 
 
-def _find_format(expected: Sequence[float], values: Sequence[Any]) -> _Format | None:
-    """Return the scale and the rounding that convert *expected* to *values*; None if there are none."""
+def _find_format(golden: GoldenRows, expected: Sequence[float], values: Sequence[Any]) -> _Format | None:
+    """Return the scale and the rounding that convert *expected* to *values*; None if there are none.
+
+    Numbers that are within the tolerance of the checks are not rounded, however many decimals they have.
+    """
+    tolerance = golden.tolerance("probabilities", same_arithmetic=False, same_batch=True)
     for scale in (1.0, PERCENT):
         pairs = [(before * scale, float(after)) for before, after in zip(expected, values, strict=True)]
-        absolute = PROBABILITY_TOLERANCE * scale
-        if all(math.isclose(*pair, rel_tol=PROBABILITY_TOLERANCE, abs_tol=absolute) for pair in pairs):
+        if all(tolerance.allows(before / scale, after / scale) for before, after in pairs):
             return _Format(scale, None)
         if (decimals := rounding_of(pairs, MIN_PROBABILITY_DECIMALS if scale == 1.0 else 0)) is not None:
             return _Format(scale, decimals)
+        absolute = PROBABILITY_TOLERANCE * scale
+        if all(math.isclose(*pair, rel_tol=PROBABILITY_TOLERANCE, abs_tol=absolute) for pair in pairs):
+            return _Format(scale, None)
     return None
 
 
@@ -346,8 +389,7 @@ def _undeclared_probabilities(
     served = by_class(served, golden, contract)
     if not isinstance(served, list) or len(served) != len(golden):
         return
-    if golden.has_several_outputs and _are_of_one_class(golden, served):
-        what = "has the probability of one class of each output, instead of those of all classes"
+    if what := _why_not_compared(golden, responses, served, paths, contract, declared):
         yield Undeclared("probabilities", what, {})
         return
     is_one_class = contract.probability_of is not None
@@ -356,15 +398,11 @@ def _undeclared_probabilities(
         are_right = _are_others_right(golden, responses, paths["probabilities"] or "")
         yield from _undeclared_single(golden, flat, paths, are_others_right=are_right)
         return
-    name = last_name(paths["probabilities"] or "")
-    if not is_one_class and name in AMBIGUOUS_NAMES and not any(map(adds_up, served)):
-        what = f"has numbers at {paths['probabilities']} that are not probabilities"
-        yield Undeclared("probabilities", what, {})
-        return
     keyed = [keyed_scores(row) for row in served]
     if all(row is not None for row in keyed):
         yield from _undeclared_keys(golden, [row for row in keyed if row is not None], declared)
         return
+    name = last_name(paths["probabilities"] or "")
     is_expected = bool(PATHS & declared.keys()) or name == "probabilities"
     if not is_expected and all(map(is_one_hot, served)):
         what = "has one-hot lists (zeros and a single 1) instead of probabilities"
@@ -375,7 +413,67 @@ def _undeclared_probabilities(
     expected: Sequence[Any] = golden.probabilities or []
     if contract.probability_of is not None:
         expected = expected_of(golden, contract.probability_of)
-    yield from _undeclared_numbers(expected, served, declared, is_one_class=is_one_class)
+    yield from _undeclared_numbers(golden, expected, served, declared, is_one_class=is_one_class)
+
+
+def _why_not_compared(
+    golden: GoldenRows,
+    responses: Sequence[Any],
+    served: Sequence[Any],
+    paths: Mapping[str, str | None],
+    contract: Contract,
+    declared: Mapping[str, Any],
+) -> str:
+    """Return what the response has, as a predicate, in place of probabilities that can be compared."""
+    path = paths["probabilities"] or ""
+    name = last_name(path)
+    are_lists = contract.probability_of is None and not all(map(is_number, unwrapped(served)))
+    if golden.has_several_outputs and _are_of_one_class(golden, served):
+        return "has the probability of one class of each output, instead of those of all classes"
+    if all(map(_is_text, served)):
+        return "has text instead of probabilities"
+    if are_lists and name in AMBIGUOUS_NAMES and not any(map(adds_up, served)):
+        return f"has numbers at {path} that are not probabilities"
+    if name in PREDICTION_NAMES and not PATHS & declared.keys() and _are_one_hot_numbers(golden, served):
+        return "has one-hot lists of other numbers than integers"
+    if place := _names_beside(golden, responses, served, contract):
+        return f"has probabilities in an order of its own, with the names of the classes at {place}"
+    return ""
+
+
+def _are_one_hot_numbers(golden: GoldenRows, served: Sequence[Any]) -> bool:
+    """Return whether each row has 1.0 at the position of the predicted label, and 0.0 elsewhere."""
+    labels = [str(label) for label in golden.classes]
+    return all(
+        isinstance(row, list)
+        and not is_one_hot(row)
+        and row == [float(label == str(predicted)) for label in labels]
+        for row, predicted in zip(served, golden.predictions, strict=True)
+    )
+
+
+def _names_beside(
+    golden: GoldenRows, responses: Sequence[Any], served: Sequence[Any], contract: Contract
+) -> str | None:
+    """Return the path of lists with a class for each number, in which order the numbers are the model's."""
+    classes = sorted(map(str, golden.classes))
+    for path, rows in columns_in(responses, len(golden), one_row=contract.one_row).items():
+        if not all(isinstance(row, list) and sorted(map(str, row)) == classes for row in rows):
+            continue
+        keyed = [
+            dict(zip(map(str, names), row, strict=True))
+            for names, row in zip(rows, served, strict=True)
+            if isinstance(row, list) and len(row) == len(names)
+        ]
+        ordered = [[scores[str(label)] for label in golden.classes] for scores in keyed]
+        if ordered != list(served) and same_probabilities(golden, ordered):
+            return path
+    return None
+
+
+def _is_text(value: Any) -> bool:
+    """Return whether a value is text, or a list of texts, that is no number."""
+    return isinstance(value, str) or (isinstance(value, list) and bool(value) and all(map(_is_text, value)))
 
 
 def _are_of_one_class(golden: GoldenRows, served: Sequence[Any]) -> bool:
@@ -404,7 +502,7 @@ def _undeclared_single(
         yield Undeclared("probabilities", what, {})
         return
     expected = of_predicted(golden) if label == PREDICTED else [row[0] for row in expected_of(golden, label)]
-    number_format = _find_format(expected, values)
+    number_format = _find_format(golden, expected, values)
     more = {} if number_format is None else _format_keys(number_format)
     given = {part: paths[part] for part in ("predictions", "probabilities") if paths[part] is not None}
     what = ", ".join([f"has {_probability_of(label)} as one number per row", *_format_as_text(more)])
@@ -420,13 +518,25 @@ def _class_by_name(golden: GoldenRows, paths: Mapping[str, str | None]) -> str |
     Without a prediction beside it, it can also be in the place of one: a classifier that was reduced to its
     booster returns such numbers.
     """
+    name = last_name(paths["probabilities"] or "")
+    if named := _class_in(name, golden):
+        return named
     if paths["predictions"] is None:
         return None
-    name = last_name(paths["probabilities"] or "")
     is_of_label = name == "score" and last_name(paths["predictions"]) == "label"  # as transformers has it
     if len(golden.classes) > BINARY or name in {"confidence", "confidences"} or is_of_label:
         return PREDICTED
     return str(golden.classes[1]) if name in {*PROBABILITY_NAMES, *ALSO_PROBABILITIES} else None
+
+
+def _class_in(name: str, golden: GoldenRows) -> str | None:
+    """Return the class that a name such as ``prob_yes`` is of; None if it is of none, or of several."""
+    words = re.findall(r"[^\W_]+", name.casefold())
+    others = [word for word in words if word not in {*PROBABILITY_WORDS, "p"}]
+    classes = [
+        str(label) for label in golden.classes if re.findall(r"[^\W_]+", str(label).casefold()) == others
+    ]
+    return classes[0] if others != words and len(classes) == 1 else None
 
 
 def _are_others_right(golden: GoldenRows, responses: Sequence[Any], path: str) -> bool:
@@ -459,7 +569,12 @@ def are_rounded(values: Sequence[Any], decimals: int) -> bool:
     """
     numbers = [float(value) for value in values if is_number(value)]
     are_shown = sum(not number.is_integer() for number in numbers) >= MIN_ROUNDED
-    return are_shown and 10.0**-decimals <= MAX_STEP * (max(numbers) - min(numbers))
+    return are_shown and _are_small_steps(numbers, decimals)
+
+
+def _are_small_steps(numbers: Sequence[float], decimals: int) -> bool:
+    """Return whether the steps of rounded numbers are small beside their range."""
+    return 10.0**-decimals <= MAX_STEP * (max(numbers) - min(numbers))
 
 
 def _is_certain(number_format: _Format | None, values: Sequence[Any]) -> bool:
@@ -498,16 +613,22 @@ def _undeclared_keys(
         names[label] = name
     are_new = not set(names.values()) & {str(label) for label in golden.classes}
     if are_new and len(names) == len(golden.classes):
-        yield Undeclared("probabilities", _other_names(names), {"labels": names})
+        is_certain = all(_class_in(name, golden) == label for label, name in names.items())
+        yield Undeclared("probabilities", _other_names(names), {"labels": names}, is_certain)
 
 
 def _undeclared_numbers(
-    expected: Sequence[Any], served: Sequence[Any], declared: Mapping[str, Any], *, is_one_class: bool
+    golden: GoldenRows,
+    expected: Sequence[Any],
+    served: Sequence[Any],
+    declared: Mapping[str, Any],
+    *,
+    is_one_class: bool,
 ) -> Iterator[Undeclared]:
     pairs = _number_pairs(expected, served)
     if not pairs or (set(declared) & {"decimals", "scale"} and not is_one_class):
         return
-    number_format = _find_format([before for before, _ in pairs], [after for _, after in pairs])
+    number_format = _find_format(golden, [before for before, _ in pairs], [after for _, after in pairs])
     keys = {} if number_format is None else _format_keys(number_format)
     keys = {name: value for name, value in keys.items() if name not in declared}
     if keys:

@@ -191,6 +191,8 @@ def by_class(value: Any, golden: GoldenRows, contract: Contract) -> Any:
 
 
 def _in_order(row: Any, names: Sequence[str]) -> Any:
+    if isinstance(row, str):
+        return as_number(row)
     if isinstance(row, list) and row and all(isinstance(value, str) for value in row):
         return [as_number(value) for value in row]
     keyed = keyed_scores(row)

@@ -16,7 +16,7 @@ ALSO_PREDICTIONS = (
     "value", "values", "answer", "answers", "target",
 )  # fmt: skip
 ALSO_PROBABILITIES = (
-    "probs", "proba", "probas", "class_probabilities", "predict_proba", "predicted_probabilities",
+    "prob", "probs", "proba", "probas", "class_probabilities", "predict_proba", "predicted_probabilities",
     "confidence", "confidences",
 )  # fmt: skip
 ERROR_KEYS = ("error", "errors", "detail", "exception")

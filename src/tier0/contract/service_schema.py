@@ -600,7 +600,9 @@ def _example(part: Schema) -> Any:
             return part[key][0]
     for choice in part.get("anyOf", ()):
         return _example(choice)
-    by_type = {"string": "tier0", "integer": 1, "number": 1.0, "boolean": False, "array": [], "object": {}}
+    if part.get("type") == "object":
+        return {name: _example(_properties(part).get(name, {})) for name in part.get("required", [])}
+    by_type = {"string": "tier0", "integer": 1, "number": 1.0, "boolean": False, "array": []}
     return by_type.get(str(part.get("type")), "tier0")
 
 

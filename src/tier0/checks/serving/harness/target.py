@@ -651,15 +651,23 @@ class Target:
         if self.mask:
             return (
                 f"the meaning of the response must be declared ({', '.join(declare) or 'values'}): "
-                "run `tier0 contract` to draft a contract"
+                f"`{self.draft_command}` drafts a contract"
             )
         if not declare:
-            return f"{what}. Its meaning is unknown, so it is not compared"
+            return (
+                f"{what}. Its meaning is unknown, so it is not compared. `{self.draft_command}` drafts a "
+                "contract of what is known: declare where the outputs are, or an adapter that reads them"
+            )
         return (
-            f"{what}. If that is intended, declare it in a file and pass --contract FILE; then it is "
-            "checked:\n"
+            f"{what}. If that is intended, declare it in a file, which `{self.draft_command}` drafts, and "
+            "pass --contract FILE; then it is checked:\n"
             f"{as_toml({'schema': SCHEMA, **declare})}"
         )
+
+    @property
+    def draft_command(self) -> str:
+        """The command that drafts the contract of the service."""
+        return f"tier0 contract {self.url} --golden FILE --output contract.toml"
 
     @property
     def matches(self) -> bool:
@@ -682,9 +690,9 @@ class Target:
         lines = as_toml(declare).replace("\n\n", "\n").strip().splitlines()
         keys = ", ".join(declare) if self.mask else "; ".join(lines)
         reasons = "" if self.mask else f" ({'; '.join(dict.fromkeys(one.why for one in self.assumed))})"
-        command = f"tier0 contract {self.url} --golden FILE --output contract.toml"
         return (
-            f"confirmed by the golden rows, but not declared (declare it with `{command}`): {keys}{reasons}"
+            f"confirmed by the golden rows, but not declared (declare it with `{self.draft_command}`): "
+            f"{keys}{reasons}"
         )
 
     def failed(
