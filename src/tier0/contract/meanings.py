@@ -472,7 +472,7 @@ def _names_beside(
 
 
 def _is_text(value: Any) -> bool:
-    """Return whether a value is text, or a list of texts, that is no number."""
+    """Return whether a value is text, or a list of texts, instead of a number."""
     return isinstance(value, str) or (isinstance(value, list) and bool(value) and all(map(_is_text, value)))
 
 
