@@ -57,13 +57,15 @@ ONE_CAUSE = 0.3
 """Error of the other columns from which a nearly perfect one may be the main cause of the target."""
 EXPLAINED = 0.3
 """Share of what such a cause leaves open that the other columns explain; noise of a copy they do not."""
-Relation = Literal["code", "entity", "missing", "order", "cut"]
+Relation = Literal["code", "entity", "missing", "order", "cut", "words", "number"]
 RELATIONS: dict[Relation, str] = {
     "code": "each of its values belongs to one value of the target",
     "entity": "its values repeat, and rows with the same value have the same target",
     "missing": "where it is missing tells the target",
     "order": "the rows in the order of its values are also ordered by the target",
     "cut": "its values are ranges of the target",
+    "words": "words of its texts tell the target",
+    "number": "its texts contain the target",
 }
 
 
@@ -109,11 +111,13 @@ class Measured:
         relation: the kind of the relation.
         error: share of the rows (each class counts equally), or of the ranks' variance, that it leaves open.
         is_exact: whether the relation is a leak by itself.
+        words: the words of a relation of words.
     """
 
     relation: Relation
     error: float
     is_exact: bool
+    words: tuple[str, ...] = ()
 
 
 def sample_column(name: str, values: pd.Series[Any]) -> SampledColumn:

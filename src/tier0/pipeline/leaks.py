@@ -28,6 +28,8 @@ from tier0.pipeline.leak_measures import (
     pair_that_makes,
     sample_column,
 )
+from tier0.pipeline.leaking_words import measure_numbers, measure_words
+from tier0.pipeline.profile import option_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -52,6 +54,8 @@ MAX_COPIES = 0.05
 """Share of the rows that may be copies of other rows."""
 MAX_PAIRED = 40
 """Limit of the columns whose sums, differences, products and ratios are compared with the target."""
+MAX_NAMED = 3
+"""Number of words that a reason names."""
 DUPLICATES = "duplicate rows"
 """Name by which copies of rows are accepted, as a column is by its own."""
 
@@ -115,6 +119,8 @@ def _leaking_columns(dataset: Dataset, allow: set[str], rng: np.random.Generator
         measured = sample.target.measure(column, sample.groups)
         if measured is None:
             measured = _measure_entity(dataset, column, rng)
+        if measured is None and dataset.kinds[name] == "text":
+            measured = _measure_text(dataset, sample, name, rng)
         if measured is not None and measured.is_exact:
             leaks.append(_leak(dataset, name, measured))
         elif measured is not None:
@@ -189,6 +195,14 @@ def _measure_entity(dataset: Dataset, column: SampledColumn, rng: np.random.Gene
     return measured if measured is not None and measured.relation == "entity" else None
 
 
+def _measure_text(dataset: Dataset, sample: _Sample, name: str, rng: np.random.Generator) -> Measured | None:
+    texts = sample.frame[name].astype("object").fillna("").astype(str).tolist()
+    target = dataset.target[sample.rows]
+    if dataset.task == "regression":
+        return measure_numbers(texts, target.astype(float), rng)
+    return measure_words(texts, np.unique(target, return_inverse=True)[1], rng)
+
+
 def _much_better_than_others(
     dataset: Dataset,
     sample: _Sample,
@@ -207,10 +221,15 @@ def _much_better_than_others(
 
 
 def _leak(dataset: Dataset, name: str, measured: Measured, others: float | None = None) -> Leak:
-    unit = "of the variance of its ranks is" if dataset.task == "regression" else "of the rows are"
-    reason = f"{RELATIONS[measured.relation]} (all but {measured.error:.1%} {unit} explained by it"
+    is_of_ranks = dataset.task == "regression" and measured.relation != "number"
+    unit = "of the variance of its ranks is" if is_of_ranks else "of the rows are"
+    reason = RELATIONS[measured.relation]
+    if measured.words:
+        shown = ", ".join(map(repr, measured.words[:MAX_NAMED]))
+        reason += f": {shown}{' …' if len(measured.words) > MAX_NAMED else ''}"
+    reason += f" (all but {measured.error:.1%} {unit} explained by it"
     if others is not None:
-        reason += f", all but {others:.1%} by all other columns together"
+        reason += f", all but {min(others, 1.0):.1%} by all other columns together"
     reason += f"; a column that leaves {NEARLY_PERFECT:.0%} or less is taken for a leak)"
     return Leak(name, reason, _remedy(name, is_group=measured.relation == "entity"))
 
@@ -222,10 +241,15 @@ def _remedy(name: str, *, is_group: bool = False) -> str:
         "keep all rows of a value in either the training or the test rows, if it identifies what they are "
         f"about (tier0 run --group {quoted}), "
     )
+    drop, allow = option_for("drop", [name]), option_for("allow", [name])
+    if drop.startswith("--"):
+        drop, allow = (
+            f"tier0 run {drop}, or drop in [data] of the study",
+            f"tier0 run {allow}, or allow in [data]",
+        )
     return (
-        f"Leave {name!r} out (tier0 run --drop {quoted}, or drop in [data] of the study), "
-        f"{together if is_group else ''}or accept it if its value is known when the target is not "
-        f"(tier0 run --allow {quoted}, or allow in [data])"
+        f"Leave {name!r} out ({drop}), "
+        f"{together if is_group else ''}or accept it if its value is known when the target is not ({allow})"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -185,6 +186,19 @@ def _short(text: str, length: int) -> str:
 def words_of(name: str) -> list[str]:
     """Return the words of a column's name in lower case, also of one in camel case."""
     return [word.lower() for word in WORD_IN_CAMEL_CASE.findall(name)]
+
+
+def option_for(option: str, names: Sequence[str], kind: str = "") -> str:
+    """Return an option that names columns, as a shell takes it, or the field of the study that does the same.
+
+    Args:
+        option: name of an option that takes a list of columns, such as ``keep``.
+        names: the columns.
+        kind: kind of the columns, for the option ``types``.
+    """
+    if any("," in name or "\n" in name or name != name.strip() for name in names):
+        return f"{option} in [data] of the study"
+    return f"--{option} {shlex.quote(','.join(f'{name}={kind}' if kind else name for name in names))}"
 
 
 def is_named_as_id(name: str) -> bool:
