@@ -332,6 +332,30 @@ def test_no_value_of_an_identifier_is_in_the_data(tmp_path: Path) -> None:
     assert dict(kept.kinds) == {"customer_id": "category", "since": "date", "x": "number"}
 
 
+def test_options_in_notes_are_written_for_a_shell(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"day of sale": DATES["iso"], "net spend": NUMBERS["plain"], "y": CLASSES}
+
+    first = load(tmp_path, **columns)
+
+    assert any("--keep 'day of sale'" in note for note in first.notes)
+    assert any("--date 'day of sale'" in note for note in first.notes)
+    assert {column.name: column.override for column in first.profile} == {
+        "day of sale": "--keep 'day of sale'",
+        "net spend": "--types 'net spend=category'",
+        "y": "",
+    }
+
+
+@pytest.mark.parametrize("name", ["sold, on", "two\nlines"])
+def test_a_name_that_no_list_may_contain_is_named_in_the_study(tmp_path: Path, name: str) -> None:
+    columns: dict[str, Any] = {name: DATES["iso"], "x": NUMBERS["plain"], "y": CLASSES}
+
+    first = load(tmp_path, **columns)
+
+    assert any("keep in [data] of the study uses them" in note for note in first.notes)
+    assert load(tmp_path, DataRules(keep=(name,)), **columns).names == [name, "x"]
+
+
 def test_rows_that_repeat_like_groups_are_noted(tmp_path: Path) -> None:
     dataset = load(tmp_path, x=NUMBERS["plain"], household=texts(np.arange(ROWS) // 2, "h{}"), y=CLASSES)
 
@@ -364,6 +388,94 @@ def test_a_target_is_numbers_or_classes_as_they_are_written(
     assert dataset.task == task
     assert set(dataset.target.tolist()) == labels
     assert len(dataset) == sum(value not in {"", "inf"} for value in target)
+
+
+@pytest.mark.parametrize(
+    ("target", "padded"),
+    [
+        (["Left"] * 59 + ["left "] + ["Stay"] * 60, ""),
+        (["Left"] * 59 + ["left "] + [" Stay"] * 60, "in 60 rows"),
+        ([" Left"] * 60 + ["Stay"] * 60, "in 60 rows"),
+    ],
+)
+def test_spaces_around_classes_are_noted_only_if_they_are_kept(
+    tmp_path: Path, target: list[str], padded: str
+) -> None:
+    notes = [
+        note for note in load(tmp_path, x=NUMBERS["plain"], y=target).notes if "used as they are" in note
+    ]
+
+    assert len(notes) == bool(padded)
+    assert padded in " ".join(notes)
+
+
+@pytest.mark.parametrize("target", [[0, 1] * 60, texts(CLASSES), [True, False] * 60, list(MONEY)], ids=str)
+def test_the_target_of_a_typed_file_is_described_as_that_of_a_csv_file(
+    tmp_path: Path, target: list[Any]
+) -> None:
+    frame = pd.DataFrame({"x": MONEY, "y": target})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    frame.to_parquet(tmp_path / "rows.parquet")
+
+    described = [
+        load_dataset(merge_settings({"dataset": str(tmp_path / name), "target": "y"}, {})).profile[-1].read
+        for name in ("rows.csv", "rows.parquet")
+    ]
+
+    assert described[0] == described[1].replace("categories", "different texts")
+
+
+def test_classes_that_stand_for_missing_values_elsewhere_are_not_compared_with_numbers(
+    tmp_path: Path,
+) -> None:
+    notes = load(tmp_path, x=NUMBERS["plain"], y=["NA", "nan", "null"] * 40).notes
+
+    assert not any("not numbers" in note for note in notes)
+    assert any("are kept as text" in note for note in notes)
+
+
+def test_a_target_of_large_numbers_is_not_proposed_as_a_date(tmp_path: Path) -> None:
+    numbers = texts(1_700_000_000 + DRAW.integers(0, 10**7, ROWS))
+
+    assert not any("since 1970" in note for note in load(tmp_path, x=NUMBERS["plain"], y=numbers).notes)
+    assert any("since 1970" in note for note in load(tmp_path, x=numbers, y=CLASSES).notes)
+
+
+@pytest.mark.parametrize(
+    ("forms", "shown"),
+    [
+        (["%Y-%m-%d", "%d.%m.%Y"], ("-", ".")),
+        (["%b %d, %Y", "%d/%m/%Y", "%Y-%m-%d"], (",", "/")),
+        (["%m/%d/%Y", "%d/%m/%Y"], ("/", "/")),
+    ],
+)
+def test_dates_of_several_spellings_are_left_out_with_an_example_of_two(
+    tmp_path: Path, forms: list[str], shown: tuple[str, str]
+) -> None:
+    mixed = [day.strftime(forms[row % len(forms)]) for row, day in enumerate(DAYS)]
+
+    dataset = load(tmp_path, x=NUMBERS["plain"], since=mixed, y=CLASSES)
+
+    (note,) = [note for note in dataset.notes if "in several ways" in note]
+    assert dataset.names == ["x"]
+    assert all(sign in note for sign in shown)
+    assert not any("--keep since" in note or "--date since" in note for note in dataset.notes)
+    with pytest.raises(DatasetError, match="in several ways"):
+        load(tmp_path, DataRules(keep=("since",)), x=NUMBERS["plain"], since=mixed, y=CLASSES)
+    options = {"dataset": str(tmp_path / "rows.csv"), "target": "y", "date": "since"}
+    with pytest.raises(DatasetError, match="in several ways"):
+        load_dataset(merge_settings(options, {}))
+    stated = study_of(Study(), dataset)
+    assert load(tmp_path, stated.data, x=NUMBERS["plain"], since=mixed, y=CLASSES).names == ["x"]
+
+
+@pytest.mark.parametrize(
+    "values", [texts(DRAW.integers(1, 13, (ROWS, 1)), "{0[0]}-10-12"), ["1.2.3", "10.12.2"] * 60]
+)
+def test_codes_that_only_look_like_dates_are_not_left_out(tmp_path: Path, values: list[str]) -> None:
+    values = [*values[:-1], "13.45.99"]
+
+    assert "version" in load(tmp_path, x=NUMBERS["plain"], version=values, y=CLASSES).names
 
 
 def test_rows_without_a_target_are_left_out_with_their_number(tmp_path: Path) -> None:

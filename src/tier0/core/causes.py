@@ -23,6 +23,8 @@ KNOWN: Mapping[str, KnownCheck] = {
     **{check.id: check for check in COMPARISON_CATALOGUE},
     **{check.id: check for check in STEP_CATALOGUE.values()},
 }
+STEPS = frozenset(check.id for check in STEP_CATALOGUE.values())
+"""Checks that end in an error where the data or a setting is refused, which is not unexpected."""
 UNKNOWN = Check(id="", question="")
 """Stands for a check outside of the catalogues, such as a test of the user."""
 CAN_PREDICT = "health.can_predict"
@@ -273,7 +275,8 @@ def title_of(result: CheckResult) -> str:
         return "Server not started"
     if result.status != "error":
         return _known(result).title or "Test failed"
-    other = "Unexpected error" if result.id in KNOWN else "Not completed"
+    is_examined = result.id in KNOWN and result.id not in STEPS
+    other = "Unexpected error" if is_examined else "Not completed"
     return {"network": "No response", "timeout": "Timeout"}.get(result.code, other)
 
 

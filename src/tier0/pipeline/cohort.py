@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from tier0.core.near_names import did_you_mean
 from tier0.pipeline.data import MIN_OF_CLASS, MIN_ROWS, how_to_exclude
+from tier0.pipeline.profile import option_for
 from tier0.pipeline.study import Criterion, Scope, StudyError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _require_same_type(column: pd.Series[Any], criterion: Criterion) -> None:
         raise StudyError(
             f"{what} compares with the number {numbers[0]!r}, but the column contains text, such as "
             f"{examples}: {remedy}, or read the column as numbers "
-            f"(--types {shlex.quote(f'{criterion.column}=number')})"
+            f"({option_for('types', [criterion.column], 'number')})"
         )
 
 

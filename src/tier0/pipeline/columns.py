@@ -165,7 +165,7 @@ def text_column(name: str, cells: pa.ChunkedArray, declared: Collection[str], no
             f"to [data.columns.{toml_key(name)}] of the study"
         )
     if padded:
-        notes.append(f"values begin or end with spaces in {count_rows(padded)}, and are used as they are")
+        notes.append(note_of_padding(padded))
     has_missing = bool(pc.any(missing).as_py())
     texts_read_as_missing = ("", *declared) if has_missing or declared else ()
     return Column(typed_column(cells, missing, "text").series, tuple(notes), texts_read_as_missing)
@@ -196,6 +196,11 @@ def _count(cells: pa.ChunkedArray) -> str:
     return (
         f"{', '.join(shown)}{' …' if len(counts) > MAX_NAMED else ''} {'is' if len(counts) == 1 else 'are'}"
     )
+
+
+def note_of_padding(count: int) -> str:
+    """Return a note of the rows whose text begins or ends with spaces."""
+    return f"values begin or end with spaces in {count_rows(count)}, and are used as they are"
 
 
 def count_rows(count: int) -> str:

@@ -83,25 +83,25 @@ def read_csv(path: Path, options: Reading) -> CsvCells:
         DatasetError: the file is not a table in CSV; the message names the line and the remedy.
     """
     with _reading(path):
-        encoding, notes = _encoding_of(path, options)
+        encoding, notes_of_encoding = _encoding_of(path, options)
         try:
             found = _read(path, encoding, options)
         except UnicodeError as problem:
             if options.encoding or encoding != "utf-8":
                 raise _not_in(encoding, path) from problem
             encoding, note = _single_byte_encoding(path)
-            notes.append(note)
+            notes_of_encoding.append(note)
             found = _read(path, encoding, options)
         layout, columns, footer = found
     if not columns or not len(columns[0]):
         raise DatasetError(f"cannot read {path} as CSV: it has no rows below its header")
     decimal, decimal_notes = _decimal_of(columns, layout, options)
-    notes += [*layout.notes, *footer, *decimal_notes]
+    notes = [*notes_of_encoding, *layout.notes, *footer, *decimal_notes]
     title = [f"the header is line {layout.lines_above}, below {layout.title!r}"] if layout.title else []
     special = [
         f"separated by {speak(layout.separator)}" if layout.separator != "," else "",
         "with decimal commas" if decimal == "," else "",
-        f"in {encoding}" if encoding not in {"utf-8", "utf-8-sig"} else "",
+        f"in {encoding}" if encoding not in {"utf-8", "utf-8-sig"} and not notes_of_encoding else "",
         f"compressed with {compression}" if (compression := compression_of_file(path)) else "",
     ]
     spoken = ", ".join(part for part in special if part)

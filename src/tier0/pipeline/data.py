@@ -359,11 +359,16 @@ def _check_parts(dataset: Dataset, parts: dict[str, np.ndarray[Any, Any]]) -> di
 def _rare_class(dataset: Dataset) -> DatasetError:
     labels, counts = dataset.classes.labels, dataset.classes.counts
     rare = labels.tolist()[counts.argmin()]
+    if len(labels) > 2:
+        remedy = (
+            "run step 3 (cohort), which leaves such classes out if two others are left, or exclude it "
+            f"({how_to_exclude(dataset.target_name, rare)})"
+        )
+    else:
+        remedy = "or pass another column as --target"
     return DatasetError(
         f"class {rare!r} of {dataset.target_name!r} has {counts.min()} of {len(dataset)} rows, but a split "
-        f"needs at least {MIN_OF_CLASS} of each class: provide more rows of it, run step 3 (cohort), which "
-        f"leaves such classes out if two others are left, or exclude it "
-        f"({how_to_exclude(dataset.target_name, rare)})"
+        f"needs at least {MIN_OF_CLASS} of each class: provide more rows of it, {remedy}"
     )
 
 

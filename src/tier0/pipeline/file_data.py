@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 
 from tier0.core.errors import DatasetError
 from tier0.core.near_names import did_you_mean
+from tier0.pipeline.columns import count_rows, note_of_padding
 from tier0.pipeline.data import FOLDS, MAX_CLASSES, MIN_OF_CLASS, Dataset, FeatureKind, Task, kind_of_dtype
 from tier0.pipeline.inference import Taken, Wishes, take_column, take_target
 from tier0.pipeline.leaks import DUPLICATES
-from tier0.pipeline.profile import LEFT_OUT, ColumnProfile, Kind
+from tier0.pipeline.profile import LEFT_OUT, ColumnProfile, Kind, option_for
 from tier0.pipeline.study import DataRules
 from tier0.pipeline.tables import Reading, Table
 from tier0.pipeline.written_dates import read_dates
@@ -95,6 +97,9 @@ def load_file(settings: Settings, rules: DataRules | None, stated: Task | None) 
     used = {
         name: column for name, column in taken.items() if column.kind not in LEFT_OUT or name in rules.keep
     }
+    for name, column in used.items():
+        if column.has_mixed_dates:
+            raise DatasetError(f"column {name!r} cannot be kept: {column.column.notes[0]}")
     used = {name: column for name, column in used.items() if column.kind != "empty"}
     used = used or {name: column for name, column in taken.items() if column.kind == "index"}
     if not used:
@@ -126,7 +131,9 @@ def load_file(settings: Settings, rules: DataRules | None, stated: Task | None) 
         dates=None if dates is None else dates[rows],
         notes=(
             *table.notes,
-            *_notes_of_columns(used),
+            *_notes_of_columns(
+                {name: taken[name] for name in taken if name in used or taken[name].has_mixed_dates}
+            ),
             *(f"column {target_name!r}: {note}" for note in (*notes, *told)),
             *_notes_of_left_out(taken, used),
             *_proposals(settings, taken),
@@ -164,9 +171,10 @@ def _take_all(table: Table, cells: dict[str, pa.ChunkedArray], rules: DataRules)
         taken[name] = replace(taken[name], kind="index", read="the index of a DataFrame")
     if unsupported:
         columns = ", ".join(f"{name!r} ({problem})" for name, problem in unsupported)
+        remedy = option_for("drop", [name for name, _ in unsupported])
         raise DatasetError(
-            f"{table.path} has columns that a model cannot take: {columns}. Leave them out with --drop "
-            f"{','.join(name for name, _ in unsupported)}, or convert them to numbers, text or true/false"
+            f"{table.path} has columns that a model cannot take: {columns}. Leave them out with {remedy}, "
+            "or convert them to numbers, text or true/false"
         )
     if decimal is None and any("decimal comma" in column.read for column in taken.values()):
         for name, column in taken.items():
@@ -277,7 +285,17 @@ def _values_of(target: Taken, name: str) -> tuple[pd.Series[Any], list[str]]:
     if series.dtype.kind in "biuf" or pd.api.types.infer_dtype(series, skipna=True) != "string":
         return series, notes
     corrected, told = _without_near_spellings(series)
+    padded, left = _count_padded(series), _count_padded(corrected)
+    if left < padded:
+        notes = [note for note in notes if note != note_of_padding(padded)]
+        notes += [note_of_padding(left)] if left else []
     return corrected, notes + told
+
+
+def _count_padded(series: pd.Series[Any]) -> int:
+    """Return the number of texts that begin or end with spaces."""
+    texts = series.dropna()
+    return int((texts != texts.str.strip()).sum())
 
 
 def _without_near_spellings(series: pd.Series[Any]) -> tuple[pd.Series[Any], list[str]]:
@@ -293,7 +311,7 @@ def _without_near_spellings(series: pd.Series[Any]) -> tuple[pd.Series[Any], lis
     notes = []
     for text, first in near.items():
         done = f"read as {first!r}" if text in rare else "kept as a class of its own"
-        notes.append(f"{text!r} ({counts[text]} rows) is almost spelled as {first!r}, and {done}")
+        notes.append(f"{text!r} ({count_rows(counts[text])}) is almost spelled as {first!r}, and {done}")
     return series.replace(rare) if rare else series, notes
 
 
@@ -360,6 +378,8 @@ def _dates(table: Table, name: str | None, rules: DataRules) -> np.ndarray[Any, 
         taken = take_column(name, table.columns[name], replace(_wishes(name, rules, None), kind="date"))
     except (DatasetError, TypeError) as problem:
         raise DatasetError(f"--date {name}: {problem}. Use a format such as 2026-03-31") from None
+    if taken.has_mixed_dates:
+        raise DatasetError(f"--date {name}: {taken.column.notes[0]}")
     if not taken.spelling:
         raise DatasetError(f"--date {name}: the column has no date in any row")
     dates = read_dates(taken.column.series, taken.spelling)
@@ -393,7 +413,8 @@ def _notes_of_left_out(taken: Mapping[str, Taken], used: Mapping[str, Taken]) ->
         if not names:
             continue
         shown = ", ".join(map(repr, names[:MAX_NAMED])) + (" …" if len(names) > MAX_NAMED else "")
-        remedy = "" if kind == "empty" else f"; --keep {','.join(names[:MAX_NAMED])} uses them"
+        kept = [name for name in names if kind != "empty" and not taken[name].has_mixed_dates]
+        remedy = f"; {option_for('keep', kept[:MAX_NAMED])} uses them" if kept else ""
         notes.append(f"{spoken} are left out of the features: {shown}{remedy}")
     return notes
 
@@ -401,16 +422,17 @@ def _notes_of_left_out(taken: Mapping[str, Taken], used: Mapping[str, Taken]) ->
 def _proposals(settings: Settings, taken: Mapping[str, Taken]) -> list[str]:
     """Return notes that name a column of dates and columns of groups that no option names."""
     notes = []
-    dates = [name for name, column in taken.items() if column.kind == "date" and "birth" not in name.lower()]
+    dates = [name for name, column in taken.items() if column.spelling and "birth" not in name.lower()]
     if dates and settings.date is None:
         notes.append(
-            f"column {dates[0]!r} looks like time: say --date {dates[0]} if the model is to predict rows "
-            "that are newer than those it is trained on"
+            f"column {dates[0]!r} looks like time: say --date {shlex.quote(dates[0])} if the model is to "
+            "predict rows that are newer than those it is trained on"
         )
     groups = [name for name, column in taken.items() if column.is_group]
     if groups and settings.group is None:
         notes += [
-            f"column {name!r} repeats like a group of rows: say --group {name} to keep each group in one part"
+            f"column {name!r} repeats like a group of rows: say --group {shlex.quote(name)} to keep each "
+            "group in one part"
             for name in groups
         ]
     return notes
@@ -418,16 +440,17 @@ def _proposals(settings: Settings, taken: Mapping[str, Taken]) -> list[str]:
 
 def _profile(name: str, taken: Taken, is_used: bool) -> ColumnProfile:  # noqa: FBT001
     kind = _kind_of_feature(taken) if is_used else taken.kind
-    override = f"--types {name}={ANOTHER_KIND[kind]}" if kind in ANOTHER_KIND else f"--keep {name}"
+    another = ANOTHER_KIND.get(kind)
+    override = option_for("types", [name], another) if another else option_for("keep", [name])
     if taken.kind in LEFT_OUT and is_used:
-        override = f"--drop {name}"
+        override = option_for("drop", [name])
     return ColumnProfile(
         name=name,
         kind=taken.kind,
         share=taken.share,
         read=taken.read,
         done=DONE[kind] if is_used else "left out",
-        override="" if taken.kind == "empty" else override,
+        override="" if taken.kind == "empty" or taken.has_mixed_dates else override,
         examples=taken.examples,
         missing=taken.missing,
         notes=taken.column.notes,
@@ -436,8 +459,7 @@ def _profile(name: str, taken: Taken, is_used: bool) -> ColumnProfile:  # noqa: 
 
 def _profile_of_target(name: str, target: Taken, task: Task, labels: np.ndarray[Any, Any]) -> ColumnProfile:
     if task == "regression":
-        read = f"numbers from {labels.min():g} to {labels.max():g}"
-        read = f"{target.read}, from {labels.min():g} to {labels.max():g}" if target.read else read
+        read = f"{target.read}, from {labels.min():g} to {labels.max():g}"
         done, override = "the target of a regression", "--task classification"
     else:
         count = len(np.unique(labels))

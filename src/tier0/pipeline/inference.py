@@ -29,10 +29,18 @@ from tier0.pipeline.profile import (
     is_named_as_time,
     kind_of_numbers,
     kind_of_texts,
+    option_for,
     repeats_like_a_group,
     shortened,
 )
-from tier0.pipeline.written_dates import COMPACT, NO_DATES, epoch_of, read_dates, spelling_of
+from tier0.pipeline.written_dates import (
+    COMPACT,
+    NO_DATES,
+    epoch_of,
+    read_dates,
+    spelling_of,
+    two_spellings_of,
+)
 from tier0.pipeline.written_numbers import read_numbers
 
 if TYPE_CHECKING:
@@ -115,7 +123,7 @@ class Taken:
         missing: number of rows without a value.
         examples: some different values as they are in the file; none of an identifier.
         is_ambiguous: whether a comma in its numbers may be a decimal point or not.
-        spelling: spelling of its dates, see `tier0.pipeline.written_dates`.
+        spelling: spelling of its dates, see `tier0.pipeline.written_dates`; empty if they have several.
         is_group: whether it repeats like a group of rows.
     """
 
@@ -128,6 +136,11 @@ class Taken:
     spelling: str = ""
     is_group: bool = False
     is_ambiguous: bool = False
+
+    @property
+    def has_mixed_dates(self) -> bool:
+        """Whether it has dates of several spellings, which are not read."""
+        return self.kind == "date" and not self.spelling
 
 
 def take_column(name: str, cells: pa.ChunkedArray, wishes: Wishes) -> Taken:
@@ -181,11 +194,13 @@ def take_target(name: str, cells: pa.ChunkedArray, wishes: Wishes) -> Taken:
             f"the target {name!r} contains dates or times; expected numbers or classes. Pass another column "
             "as --target, or this one as --date"
         )
-    column, missing = _without_infinity(_take_typed(name, cells, replace(wishes, kind="number")).column)
+    taken = _take_typed(name, cells, replace(wishes, kind="number"))
+    column, missing = _without_infinity(taken.column)
     texts_missing = [text for text in wishes.missing_texts if column.series.isin([text]).any()]
     if texts_missing:
         column = replace(column, series=column.series.mask(column.series.isin(texts_missing)))
-    return Taken(column, "number", "", missing=max(missing, cells.null_count), examples=_examples(cells))
+    missing = max(missing, cells.null_count)
+    return Taken(column, "number", taken.read, missing=missing, examples=_examples(cells))
 
 
 def _text_target(name: str, cells: pa.ChunkedArray, wishes: Wishes) -> Taken:
@@ -393,12 +408,15 @@ def _numbers(name: str, cells: pa.ChunkedArray, column: Column, wishes: Wishes, 
             replace(column, series=text), "date", _dates_such_as(spelling), missing=missing, spelling=spelling
         )
     if (
-        not spelling
+        wishes.kind is None
+        and not spelling
         and kind == "number"
         and (unit := epoch_of(values[~np.isnan(values)]))
         and described != "numbers"
     ):
-        note = f"values could be {unit} since 1970; --types {name}=date takes them for dates"
+        note = (
+            f"values could be {unit} since 1970; {option_for('types', [name], 'date')} takes them for dates"
+        )
         column = replace(column, notes=(*column.notes, note))
     return Taken(column, kind, read or described, missing=missing)
 
@@ -503,7 +521,7 @@ def _booleans(different: _Different, wishes: Wishes) -> Taken | None:
 
 
 def _dates(different: _Different, wishes: Wishes) -> Taken | None:
-    """Return a column of which all values are dates of one spelling, or missing; None if it is not."""
+    """Return a column of which all values are dates or missing; without a spelling if they have several."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -514,21 +532,27 @@ def _dates(different: _Different, wishes: Wishes) -> Taken | None:
     )
     present = different.trimmed.filter(pc.invert(missing))
     found = spelling_of(present) if len(present) else None
-    if found is None:
+    mixed = two_spellings_of(present) if found is None else None
+    if found is None and mixed is None:
         return None
     texts = pc.if_else(missing, pa.scalar(None, pa.string()), different.texts)
     column = plain_column(different.spread(texts) if texts.null_count else different.cells)
     notes = []
-    if found.is_ambiguous:
+    if mixed is not None:
+        notes.append(
+            f"dates are written in several ways, such as {mixed[0]!r} and {mixed[1]!r}: to use them, write "
+            "all in one, such as 2026-03-31"
+        )
+    if found is not None and found.is_ambiguous:
         notes.append("day and month could be exchanged in all values: the day is taken to be first")
     gone = texts.filter(missing).to_pylist() and different.texts.filter(missing).to_pylist()
     texts_read_as_missing = ("", *(text for text in gone if text)) if gone else ()
     return Taken(
         Column(column.series, tuple(notes), texts_read_as_missing),
         "date",
-        _dates_such_as(found.name),
+        _dates_such_as(found.name) if found is not None else "dates, written in several ways",
         missing=int(column.series.isna().sum()),
-        spelling=found.name,
+        spelling=found.name if found is not None else "",
     )
 
 
@@ -550,7 +574,7 @@ def _texts(name: str, different: _Different, wishes: Wishes, said: str | None) -
     if different.cells.null_count and not declared and not pc.any(different.is_blank).as_py():
         column = replace(column, missing_texts=())
     if kind == "category" and are_nearly_unique(len(present), count):
-        note = f"almost every value is different; if it identifies rows, say --drop {name}"
+        note = f"almost every value is different; if it identifies rows, say {option_for('drop', [name])}"
         column = replace(column, notes=(*column.notes, note))
     return Taken(column, kind, read, missing=rows - count)
 
@@ -571,11 +595,11 @@ def _note_of_mixed(name: str, different: _Different, wishes: Wishes, kind: Kind)
     if numbers.problem and numbers.problem.startswith(("the units", "only some")):
         return f"read as text, since {numbers.problem}"
     are_codes = pc.all(pc.match_substring_regex(different.trimmed.filter(others), LEADING_ZERO)).as_py()
-    if counted < MOSTLY * (counted + strange) or are_codes:
+    if not strange or counted < MOSTLY * (counted + strange) or are_codes:
         return ""
     return (
         f"read as text, since {different.named(others)} of {counted + strange} values are not numbers; "
-        f"--types {name}=number reads these as missing"
+        f"{option_for('types', [name], 'number')} reads these as missing"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib import import_module
@@ -14,6 +13,7 @@ import numpy as np
 
 from tier0.core.errors import MissingDependencyError
 from tier0.core.near_names import did_you_mean
+from tier0.pipeline.profile import option_for
 from tier0.pipeline.study import ColumnRule, DataRules, StudyError
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def assess(dataset: Dataset, rules: DataRules) -> Quality:
             )
     if rules.pandera is not None:
         problems += _pandera_problems(frame, rules.pandera)
+    described = {column.name for column in dataset.profile if column.kind in {"text", "category"}}
     notes = [
         *dataset.notes,
         *_notes_without_rules(len(frame), columns, duplicates, rules),
@@ -130,7 +131,9 @@ def assess(dataset: Dataset, rules: DataRules) -> Quality:
         *(
             f"{column.name!r} has a different value in every row, as an identifier has"
             for column in columns[:-1]
-            if column.distinct == len(frame) and column.dtype in IDENTIFIER_DTYPES
+            if column.distinct == len(frame)
+            and column.dtype in IDENTIFIER_DTYPES
+            and column.name not in described
         ),
     ]
     return Quality(len(frame), duplicates, columns, age, tuple(problems), tuple(notes))
@@ -184,7 +187,7 @@ def _problems(column: pd.Series[Any], summary: ColumnQuality, rules: DataRules) 
         where = "(in [data] of the study)" if rule.most_missing is None else place
         problems.append(
             f"{name} is missing in {summary.missing:.0%} of the rows, but most_missing is {most_missing:.0%} "
-            f"{where}: raise it, or leave the column out (--drop {shlex.quote(summary.name)})"
+            f"{where}: raise it, or leave the column out ({option_for('drop', [summary.name])})"
         )
     values = column.dropna()
     is_number = summary.least is not None or not len(values)

@@ -12,7 +12,7 @@ from tier0.core.named_file import MAX_BYTES, MAX_TABLE_BYTES, open_regular, read
 from tier0.pipeline.table_content import Kind, blocks_of, in_memory, is_folder, open_content, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -149,9 +149,29 @@ def _folder(folder: Path) -> tuple[Any, list[Path]]:
     try:
         unified = pa.unify_schemas([*schemas, pa.schema(partitions)], promote_options="permissive")
     except (ValueError, TypeError) as problem:
-        raise ValueError(f"its files have different types: {first_line(problem)}") from problem
+        raise ValueError(
+            f"its files have different types: {_conflict(parts, schemas) or first_line(problem)}"
+        ) from problem
     unified = unified.with_metadata(schemas[0].metadata)
     return arrow_dataset.dataset(files, schema=unified, **options), others
+
+
+def _conflict(parts: Sequence[Path], schemas: Sequence[pa.Schema]) -> str:
+    """Return the first column whose types in two files do not go together; an empty text if there is none."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    seen: dict[str, tuple[Path, pa.Field]] = {}
+    for part, schema in zip(parts, schemas, strict=True):
+        for field in schema:
+            first, known = seen.setdefault(field.name, (part, field))
+            try:
+                pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive")
+            except (ValueError, TypeError):
+                return (
+                    f"column {field.name!r} is {known.type} in {first.name} and {field.type} in {part.name}: "
+                    "write it with one type in all files"
+                )
+    return ""
 
 
 def _read_folder(folder: Path) -> tuple[pa.Table, list[str]]:

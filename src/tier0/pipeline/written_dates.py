@@ -99,6 +99,33 @@ def spelling_of(values: pa.Array, among: tuple[str, ...] = tuple(SPELLINGS)) -> 
     return DateSpelling(found, is_ambiguous=other is not None and not has_points and have_all(other))
 
 
+def two_spellings_of(values: pa.Array) -> tuple[str, str] | None:
+    """Return two texts of different spellings, if all texts are dates, and most of them have a full year.
+
+    Args:
+        values: different texts without spaces around them.
+    """
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    def are_dates(texts: pa.Array) -> bool:
+        masks = [
+            pc.match_substring_regex(texts, f"^(?:{pattern})$").to_numpy(zero_copy_only=False)
+            for spelling, pattern in SPELLINGS.items()
+            if spelling not in COMPACT
+        ]
+        return bool(np.logical_or.reduce(masks).all())
+
+    if not (len(values) and are_dates(values[:100]) and are_dates(values)):
+        return None
+    with_year = pc.sum(pc.match_substring_regex(values, YEAR)).as_py() or 0
+    first = spelling_of(values[:1])
+    if first is None or 2 * with_year < len(values):
+        return None
+    have_it = pc.match_substring_regex(values, f"^(?:{SPELLINGS[first.name]})$")
+    others = values.filter(pc.invert(have_it))
+    return (values[0].as_py(), others[0].as_py()) if len(others) else None
+
+
 def epoch_of(numbers: np.ndarray[Any, Any]) -> str:
     """Return the unit in which all numbers are times since 1970, from 1990 to 2040; empty if none is."""
     if not len(numbers):
