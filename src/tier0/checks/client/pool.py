@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tier0.checks.client.harness.subject import Subject, gather_all, wait_until
 from tier0.checks.stalls import watched_loop
 from tier0.core.declaration import Declaration
 from tier0.core.verdict import NotJudgedError, TooBusyError
 from tier0.faults import Arrival, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CANCELLED = 200
 ROUNDS = 10
@@ -92,7 +95,9 @@ async def own_queue(subject: Subject) -> None:
     async with subject.against(Reply(body=declared.answer, delay=busy)) as caller:
         caller.require_feasible(calls)
         async with watched_loop() as stalls:
+            began = time.monotonic()
             await caller.together(calls)
+        late = _lateness(caller.log.arrivals, began, busy)
         caller.server.script = subject.ok
         call = await caller.predict()
         if not call.rejected:
@@ -101,14 +106,29 @@ async def own_queue(subject: Subject) -> None:
         # A request that was sent and cancelled took too long on the wire, and did not wait in a queue.
         was_cancelled = any(arrival.ended == "given up" for arrival in caller.log.arrivals)
         stalled = stalls.total if was_cancelled else stalls.longest
-        if stalled > spare:
-            raise TooBusyError(f"calls were delayed by {stalled:.2f} s in the event loop")
+        if stalled + late > spare:
+            raise TooBusyError(
+                f"calls were delayed by {stalled:.2f} s in the event loop, and responses by {late:.2f} s"
+            )
         raise caller.fail(
             f"{calls} concurrent calls, which wait for {connections} connections, opened the circuit of a "
             "service "
             "that responds to every request",
             "a timeout in the queue for a connection counts as a failure of the service",
         )
+
+
+def _lateness(arrivals: Sequence[Arrival], began: float, busy: float) -> float:
+    """Return by how many seconds a response came later than a server at rest would have sent it.
+
+    Args:
+        arrivals: requests in the order of their arrival; the first is that of a call that did not wait.
+        began: time of the first call.
+        busy: seconds that the server takes to respond.
+    """
+    ended = [(one.at, one.ended_at) for one in arrivals if one.ended_at is not None]
+    first = [end - began for _, end in ended[:1]]
+    return max([0.0, *(seconds - busy for seconds in [*first, *(end - at for at, end in ended)])])
 
 
 def _healthy_seconds(declared: Declaration) -> float:
