@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
 
 from tier0.checks.client.pool import _lateness
@@ -33,6 +31,6 @@ def arrivals(*times: tuple[float, float | None]) -> list[Arrival]:
 def test_a_response_is_late_by_what_the_machine_took(
     times: list[tuple[float, float | None]], late: float
 ) -> None:
-    shifted = [(at + 100, None if end is None else cast("float", end) + 100) for at, end in times]
+    shifted = [(at + 100, None if end is None else end + 100) for at, end in times]
 
     assert _lateness(arrivals(*shifted), 100.0, BUSY) == pytest.approx(late)
