@@ -69,8 +69,13 @@ async def cancelled_calls(subject: Subject) -> None:
                 "the request continues in a thread or task that is not cancelled with the call",
             )
         caller.server.script = subject.ok
-        afterwards = await caller.together(AFTERWARDS)
+        before, began = len(caller.log.arrivals), time.monotonic()
+        async with watched_loop() as stalls:
+            afterwards = await caller.together(AFTERWARDS)
         if failed := [call for call in afterwards if call.error is not None]:
+            late = stalls.longest + _lateness(caller.log.arrivals[before:], began, 0.0)
+            if late > subject.declared.longest_attempt * MAX_WAIT:
+                raise TooBusyError(f"responses to further calls were delayed by {late:.2f} s")
             if waited > subject.declared.longest_attempt * MAX_WAIT:
                 raise TooBusyError(
                     f"calls were cancelled only after {waited:.2f} s, so that they may count as failures"
