@@ -55,3 +55,11 @@ def test_the_distribution_is_that_of_a_spacing() -> None:
     waits = [1.0, *[1.0] * 16, 1.0 + 0.5 * 0.15 / 1.15, *[1.2] * 6]
 
     assert chance_of_being_so_close(waits) == pytest.approx(0.0319573, rel=1e-3)
+
+
+def test_a_range_that_the_machine_may_have_caused_is_no_jitter() -> None:
+    waits = [0.2 + 0.002 * number for number in range(CLIENTS)]
+
+    assert chance_of_being_so_close(waits) == 1.0
+    assert chance_of_being_so_close(waits, delay=0.05) == 0.0
+    assert chance_of_being_so_close([0.2 + 0.02 * number for number in range(CLIENTS)], delay=0.05) == 1.0

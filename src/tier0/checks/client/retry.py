@@ -26,7 +26,7 @@ from tier0.checks.client.harness.subject import (
     wait_until,
 )
 from tier0.checks.stalls import watched_loop
-from tier0.core.verdict import NotJudgedError
+from tier0.core.verdict import NotJudgedError, TooBusyError
 from tier0.faults import Arrival, Reply
 
 MAX_WAKEUP_DELAY = 0.05
@@ -272,15 +272,20 @@ async def spread(subject: Subject) -> dict[str, Any]:
     Each of `CLIENTS` clients makes one call. The waits before its retries are compared with those of the
     others, one retry at a time, by `chance_of_being_so_close`. If it cannot be told whether they have jitter,
     since the machine is busy, more clients make calls. If jitter is at least 15 % of the wait, the
-    probability of a failure is less than 1 in 1,000 for all retries and rounds together.
+    probability of a failure is less than 1 in 1,000 for all retries and rounds together. Waits that differ by
+    no more than the machine delays them show no jitter, and do not pass.
     """
     failure, retries = subject.retried, min((subject.declared.attempts or 1) - 1, MAX_RETRIES)
+    limit = MAX_ERROR / (ROUNDS * MAX_RETRIES)
     waits: list[list[float]] = []
+    delay = 0.0
     for _ in range(ROUNDS):
         async with AsyncExitStack() as stack:
             script = [*[failure] * retries, subject.ok]
             callers = [await stack.enter_async_context(subject.against(script)) for _ in range(CLIENTS)]
-            await gather_all(*(_predict_after(caller, n * STAGGER) for n, caller in enumerate(callers)))
+            async with watched_loop() as stalls:
+                await gather_all(*(_predict_after(caller, n * STAGGER) for n, caller in enumerate(callers)))
+            delay = max(delay, stalls.longest)
             waits += [_waits(caller.calls[0]) for caller in callers]
             groups = _by_retry(waits)
             if not groups:
@@ -289,7 +294,7 @@ async def spread(subject: Subject) -> dict[str, Any]:
             backoffs = [group for group in groups if statistics.median(group) > MIN_WAIT]
             chances = [chance_of_being_so_close(group) for group in backoffs]
             chance, group = min(zip(chances, backoffs, strict=True), default=(1.0, []))
-            if chance < MAX_ERROR / (ROUNDS * MAX_RETRIES):
+            if chance < limit:
                 number = groups.index(group) + 1
                 raise callers[0].fail(
                     f"{len(group)} clients that failed at the same time sent retry {number} at the same "
@@ -298,8 +303,13 @@ async def spread(subject: Subject) -> dict[str, Any]:
                     **evidence,
                     chance=chance,
                 )
-            if chance == 1.0:
+            is_unclear = any(chance_of_being_so_close(group, delay) < limit for group in backoffs)
+            if chance == 1.0 and not is_unclear:
                 break
+    if is_unclear:
+        raise TooBusyError(
+            f"the waits differ by no more than the {delay * 1000:.0f} ms that the machine delayed them"
+        )
     return evidence
 
 

@@ -11,7 +11,7 @@ LEAST_JITTER = 0.15
 """Jitter that counts as such: the longest wait exceeds the shortest by this share."""
 
 
-def chance_of_being_so_close(waits: Sequence[float]) -> float:
+def chance_of_being_so_close(waits: Sequence[float], delay: float = 0.0) -> float:
     """Return the probability that waits with jitter are as close together as *waits*.
 
     The statistic is the range from the shortest of n waits to the s-th shortest, with s = ⌈0.75 n⌉. If waits
@@ -22,12 +22,17 @@ def chance_of_being_so_close(waits: Sequence[float]) -> float:
     the result is an upper bound for every larger jitter, whether it is added or subtracted, half or full.
 
     A client fails below 1 in 1,000. Delays by the machine only increase the range.
+
+    Args:
+        waits: seconds that clients waited before the same retry.
+        delay: seconds of the range that are due to delays by the machine.
     """
     ordered = sorted(waits)
     rank = math.ceil(SHARE * len(ordered))
     # Relative to the longest wait, which is an upper bound for the shortest, the jitter is a little smaller.
     least = LEAST_JITTER / (1 + LEAST_JITTER) * ordered[0]
-    share = (ordered[rank - 1] - ordered[0]) / least if least > 0 else 1.0
+    range_ = max(0.0, ordered[rank - 1] - ordered[0] - delay)
+    share = range_ / least if least > 0 else 1.0
     return 1.0 if share >= 1 else _at_least(rank - 1, len(ordered), share)
 
 
