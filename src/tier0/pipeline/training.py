@@ -162,7 +162,9 @@ def train(
         minority = None if is_regression else minority_class(dataset.target[parts["train"]])
         threshold = _threshold(dataset, search.unseen, tuned, minority)
         both = np.sort(np.concatenate([parts["train"], parts["validation"]]))
-        model = candidate.build(**parameters).fit(*dataset.take(both))
+        # A small fit on several threads, which wait for each other, can take minutes on a busy machine.
+        with threadpool_limits(limits=1 if len(both) <= SEARCH_ROWS else None):
+            model = candidate.build(**parameters).fit(*dataset.take(both))
         made = Predictions.of(dataset, parts["test"], model, threshold, minority)
         mean = float(np.mean(dataset.target[both])) if is_regression else None
         evaluation = evaluate(made, seed, mean)

@@ -211,9 +211,12 @@ class Services:
 
     def _register_examples(self, kind: str, writer: EntryWriter, seed: int, *, close_after: bool) -> None:
         # These imports take seconds, in which the workers do theirs.
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
         from tier0.pipeline.examples import TRAINERS  # noqa: PLC0415
 
-        examples = TRAINERS[kind](seed)
+        with threadpool_limits(limits=1):  # threads that wait for each other are slow on a busy machine
+            examples = TRAINERS[kind](seed)
         savers = [
             ModelSaver(
                 example.model, example.name, example.metadata, example.examples, threshold=example.threshold
