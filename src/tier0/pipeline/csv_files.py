@@ -94,7 +94,9 @@ def read_csv(path: Path, options: Reading) -> CsvCells:
             found = _read(path, encoding, options)
         layout, columns, footer = found
     if not columns or not len(columns[0]):
-        raise DatasetError(f"cannot read {path} as CSV: it has no rows below its header")
+        raise DatasetError(
+            f"cannot read {path} as CSV: it has no rows below its header. Export it again, with rows"
+        )
     decimal, decimal_notes = _decimal_of(columns, layout, options)
     notes = [*notes_of_encoding, *layout.notes, *footer, *decimal_notes]
     title = [f"the header is line {layout.lines_above}, below {layout.title!r}"] if layout.title else []

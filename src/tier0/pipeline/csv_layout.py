@@ -109,7 +109,7 @@ def find_layout(sample: str, *, is_whole: bool, separator: str | None = None) ->
         if (attempt := _attempt(sample, character, is_whole=is_whole)) is not None
     ]
     if not attempts:
-        raise DatasetError("it is empty")
+        raise DatasetError("it is empty. Export it again, with a header and rows")
     several = [attempt for attempt in attempts if attempt.width > 1] or attempts[:1]
     best = max(several, key=lambda attempt: attempt.rank)  # the first of equal ones
     equal = [speak(one.layout.separator) for one in several if one.rank == best.rank]

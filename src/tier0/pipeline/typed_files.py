@@ -57,7 +57,7 @@ def read_typed(path: Path, kind: Kind) -> TypedCells:
         table, notes = _read_folder(path) if is_folder(path) else (_READERS[kind](path), [])
         names, name_notes = _names(table.schema)
     if not table.num_rows:
-        raise DatasetError(f"cannot read {path} as {form}: it has no rows")
+        raise DatasetError(f"cannot read {path} as {form}: it has no rows. Export it again, with rows")
     notes = [*(() if kind == "parquet" else [f"read as {form}"]), *notes, *name_notes]
     indexes = _index_of(table.schema)
     unnamed = [name for name in indexes if name.startswith("__index_level_")]
