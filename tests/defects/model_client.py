@@ -44,6 +44,8 @@ FLAWS: dict[str, tuple[str, ...]] = {
         "breaker.burst",
         "breaker.rate_limits",
         "breaker.late_results",
+        "deadline.attempt",
+        "pool.crowd",
     ),
     "no_validation": ("wire.no_prediction", "batch.no_prediction"),
     "no_bare_answers": ("wire.bare_answers",),
