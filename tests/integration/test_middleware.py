@@ -375,6 +375,18 @@ async def test_paths_that_clients_invent_share_one_label(
     assert numbers[False][1] > 100 * numbers[True][1], "BentoML bounds them itself: this is not needed"
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+async def test_a_zero_byte_in_a_path_does_not_reach_the_files(replaced: bool) -> None:  # noqa: FBT001
+    """Starlette before version 1 raises there, and the response was 500."""
+    app = application(replaced=replaced)
+    if not replaced:
+        hide_unknown_paths(app.middleware_stack, lambda _: False)
+
+    assert (await ask(app, "/files/%00")).status_code == 404
+    assert (await ask(app, "/files/a%00b")).status_code == 404
+    assert (await ask(app, "/files/a")).text == "plain"
+
+
 async def test_invented_paths_share_one_label_of_bentomls_own_middleware(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -41,7 +41,7 @@ from tier0.serving.bentoml_internals import (
     get,
     iter_middleware,
 )
-from tier0.serving.path_labels import UNKNOWN_PATH, PathLabels
+from tier0.serving.path_labels import UNKNOWN_PATH, PathLabels, is_never_a_path
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -140,7 +140,9 @@ class _CombinedMiddleware:
         self._is_scheduled = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and self.endpoints.label(scope) == UNKNOWN_PATH:
+        if is_never_a_path(scope) or (
+            scope["type"] == "websocket" and self.endpoints.label(scope) == UNKNOWN_PATH
+        ):
             scope = {**scope, "path": UNKNOWN_PATH}  # it would be a label, and in the log, as it is
         if scope["type"] != "http":
             await self.original(scope, receive, send)

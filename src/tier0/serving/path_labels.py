@@ -21,6 +21,11 @@ UNKNOWN_PATH = "unknown"
 """Label of all paths that the application has no route for."""
 
 
+def is_never_a_path(scope: Message) -> bool:
+    """Return whether a request's path has a zero byte, at which older versions of Starlette raise."""
+    return "\0" in scope.get("path", "")
+
+
 class PathLabels:
     """The labels of paths: a path with a route is its own label, and all others share one.
 
@@ -41,6 +46,8 @@ class PathLabels:
     def label(self, scope: Message) -> str:
         """Return the label of a request's path; that of a file below a mounted folder is the folder."""
         path: str = scope["path"]
+        if is_never_a_path(scope):
+            return UNKNOWN_PATH
         below_root = path.removeprefix(scope.get("root_path", ""))
         if below_root in self._paths or self._is_route(below_root):
             return path
