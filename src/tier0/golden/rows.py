@@ -145,6 +145,10 @@ class GoldenRows:
         def taken(values: Sequence[Any]) -> list[Any]:
             return [values[index] for index in indices]
 
+        def places(detecting: Sequence[int]) -> list[int]:
+            known = set(detecting)
+            return [place for place, index in enumerate(indices) if index in known]
+
         return replace(
             self,
             rows=taken(self.rows),
@@ -152,10 +156,7 @@ class GoldenRows:
             probabilities=None if self.probabilities is None else taken(self.probabilities),
             intervals=None if self.intervals is None else taken(self.intervals),
             origins=taken(self.origins) if self.origins else [],
-            distinguishes={
-                defect: [position for position, index in enumerate(indices) if index in detecting]
-                for defect, detecting in self.distinguishes.items()
-            },
+            distinguishes={defect: places(found) for defect, found in self.distinguishes.items()},
             simulations=tuple(
                 replace(
                     simulation,
