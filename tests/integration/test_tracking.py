@@ -229,6 +229,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         third._worker._process.send_signal(signal.SIGINT)  # as Ctrl-C does, before `close`
+        third._worker._process.wait(60)  # longer than `close` waits: the machine may be busy
         third.close()
         runs = {"first": (first.uri, *first_run.result()), "second": (second.uri, *second_run.result())}
     uri, foreign, _ = runs["first"]

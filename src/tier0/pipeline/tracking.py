@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 MODEL = "model.pkl"
-END_TIMEOUT = 1.0
+END_TIMEOUT = 2.0
 """Seconds in which the worker ends an unfinished MLflow run."""
 LOG_WITHIN = 300.0
 """Seconds for logging: a new database is migrated first, which takes minutes on a busy machine."""
