@@ -204,5 +204,5 @@ def test_what_is_open_is_not_accused_and_the_command_that_drafts_is_named(form: 
     try:
         mutant = judged(another(model), answer, golden(model))[0].verdict
     except Tier0Error:
-        return  # it was not understood, which is no pass
+        return  # inconclusive
     assert mutant != "pass"

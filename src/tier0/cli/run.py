@@ -12,7 +12,6 @@ import typer
 from tier0.cli.application import app, examples, refuse
 from tier0.cli.parameters import GivenSettings, Verbose, import_from_here, takes_settings, was_given
 from tier0.core.interruption import INTERRUPTED, forget_interrupt, raise_on_interrupt
-from tier0.core.openmp import wait_passively
 from tier0.core.settings import REPORT_FILES, TABLE
 
 if TYPE_CHECKING:
@@ -87,7 +86,6 @@ def run(
     from tier0.runs.runner import steps_to_do
 
     raise_on_interrupt()
-    wait_passively()
     console = Console(verbose=verbose)
     import_from_here()  # a pandera schema or a pipeline function may be the project's own
     record: Record | None = None

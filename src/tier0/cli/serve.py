@@ -10,7 +10,6 @@ import typer
 from tier0.cli.application import EXTRA, app, examples, refuse, say
 from tier0.cli.parameters import GivenSettings, ModelTags, names_in, takes_settings, was_given
 from tier0.core.interruption import forget_interrupt, raise_on_interrupt, raise_on_terminate
-from tier0.core.openmp import wait_passively
 
 POLL_SECONDS = 1.0
 EXAMPLES = examples(
@@ -71,7 +70,6 @@ def serve(
     _check_used(given, context, by_kind=all_, trains=trains)
     if trains:
         context.meta[EXTRA] = "pipeline"
-        wait_passively()
     from tier0.core.event_log import EventLog
     from tier0.runs.deployment import default_store
     from tier0.runs.services import Services
