@@ -398,12 +398,9 @@ class Target:
 
     async def ask_raw(self, golden: GoldenRows) -> list[Any]:
         """Request predictions for *golden* in as many requests as needed, and return the response bodies."""
-        most = 1 if self.contract.one_row else self.contract.max_rows or len(golden)
-        if len(golden) <= most:
-            return [await self.ask_body(self.body(golden))] if len(golden) else []
-        starts = range(0, len(golden), most)
-        batches = [golden.take(range(start, min(start + most, len(golden)))) for start in starts]
-        return [await self.ask_body(self.body(batch)) for batch in batches]
+        most = 1 if self.contract.one_row else self.contract.max_rows or max(1, len(golden))
+        batches = [golden.rows[start : start + most] for start in range(0, len(golden), most)]
+        return [await self.ask_body(self.contract.body(golden.columns, rows)) for rows in batches]
 
     def parts_of(self, answers: Sequence[Any], golden: GoldenRows) -> dict[str, Any]:
         """Return the parts of the response bodies *answers* for *golden*, as `ask` does."""
