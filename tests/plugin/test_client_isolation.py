@@ -8,7 +8,7 @@ from tests.support import QUIET
 
 WITHOUT_XDIST = (*QUIET, "-p", "no:xdist")
 CLIENT = """
-import asyncio, gc, os, tracemalloc
+import asyncio, gc, os, tracemalloc, warnings
 import httpx, pytest, tier0
 
 QUICK = ["wire.one_request"]
@@ -42,7 +42,9 @@ def check(only=QUICK):
 FRESH = """
 def test_a_first_event_loop_can_still_be_created():
     check(INTRUSIVE)
-    loop = asyncio.get_event_loop()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and 3.13 warn of the creation
+        loop = asyncio.get_event_loop()
     assert loop.run_until_complete(asyncio.sleep(0, "result")) == "result"
     loop.close()
 """

@@ -80,7 +80,9 @@ def test_serving(tier0_deployment, check):
 def test_after():
     after = state()
     assert not [name for name in BEFORE if after[name] != BEFORE[name]]
-    loop = asyncio.get_event_loop()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and 3.13 warn of the creation
+        loop = asyncio.get_event_loop()
     assert loop.run_until_complete(asyncio.sleep(0, "result")) == "result"
     loop.close()
 """
