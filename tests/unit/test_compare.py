@@ -339,6 +339,25 @@ def test_requests_are_read_as_they_are(tmp_path: Path) -> None:
     assert (second.start, second.columns, second.rows) == (2, ["x.y"], [[3]])
 
 
+CELLS = ["", "1", "-1", "+7", "007", "1.0", "2e3", "1_0", " 5", "nan", "inf", "true", "a", "٣"]
+
+
+@given(
+    cells=st.lists(st.sampled_from(CELLS), min_size=1, max_size=30),
+    type_=st.sampled_from(["integer", "number", "text"]),
+)
+def test_the_value_of_a_cell_does_not_depend_on_those_beside_it(
+    cells: list[str], type_: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+    path.write_text("".join(f"{cell},x\n" for cell in ["column", *cells]), encoding="utf-8")
+    source = RowSource(("column", "x"), path, types=(type_, "text"))
+
+    together, alone = ([row for batch in source.batches(size) for row in batch.rows] for size in (100, 1))
+
+    assert repr(together) == repr(alone)
+
+
 def test_files_that_are_not_text_are_refused(tmp_path: Path) -> None:
     umlauts = "größe,plan\n".encode("latin-1")
     for name, content in (("header.csv", umlauts + b"1,x\n"), ("row.csv", b"size,plan\n" + umlauts)):

@@ -26,7 +26,7 @@ DIGITS_OF_FLOAT32 = 9
 MAX_LABELS = 50
 MAX_CELLS = 1_500_000
 """Values of all sampled rows."""
-SAME_ROWS, CHANGED_ROWS = 5_000, 2_500
+SAME_ROWS, CHANGED_ROWS = 2_500, 2_500
 """Sampled rows that do not differ; and that differ, by a label or by a number."""
 PLAIN = {str, int, float, bool}
 NEVER = 1 << 62

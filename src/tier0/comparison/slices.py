@@ -150,7 +150,8 @@ def _simplified(conditions: Sequence[Condition]) -> list[Condition]:
 
 def _measured(slice_: Slice, left: Sequence[Marked], rows: Sequence[Marked], trials: int) -> FoundSlice:
     inside = [marked for marked in rows if slice_.holds(marked.row)]
-    in_left = [marked for marked in left if slice_.holds(marked.row)]
+    is_first = len(left) == len(rows)
+    in_left = inside if is_first else [marked for marked in left if slice_.holds(marked.row)]
     differing = sum(marked.differs for marked in in_left)
     others = sum(marked.differs for marked in left) - differing
     chance = chance_of_as_many(differing, len(in_left), others, len(left) - len(in_left))
