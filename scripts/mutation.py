@@ -9,6 +9,7 @@ Exit status: 0 if at least 90 % of each module's mutants are killed, and each ot
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,8 @@ KILLED = {"killed", "timeout"}
 MUTMUT = str(Path(sys.executable).parent / "mutmut")
 ROOT = Path(__file__).parent.parent
 SURVIVORS = Path(__file__).with_name("mutation_survivors.toml")
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""mutmut forks, and OpenMP would wait forever in the new process for the threads of the old one."""
 
 
 def main() -> int:
@@ -33,8 +36,8 @@ def main() -> int:
     }
     earlier = [name for name, status in statuses().items() if status not in KILLED | {"not checked"}]
     if again := [name for name in earlier if change_of(name) not in reasons]:
-        subprocess.run([MUTMUT, "run", *again], cwd=ROOT, check=True)
-    subprocess.run([MUTMUT, "run"], cwd=ROOT, check=True)
+        subprocess.run([MUTMUT, "run", *again], cwd=ROOT, env=ONE_THREAD, check=True)
+    subprocess.run([MUTMUT, "run"], cwd=ROOT, env=ONE_THREAD, check=True)
 
     found = statuses()
     changes = {name: change_of(name) for name, status in found.items() if status not in KILLED}

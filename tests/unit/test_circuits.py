@@ -93,3 +93,7 @@ def test_the_events_of_a_circuit_name_its_model() -> None:
     assert events == [
         ClientEvent(kind="circuit_opened", url="http://host/churn/", model="churn", delay=7.0, rejections=0)
     ]
+    with pytest.raises(CircuitOpenError) as rejection:
+        circuit.breaker.acquire()
+    circuit.events.reject(rejection.value)
+    assert [(event.kind, event.model) for event in events[1:]] == [("call_rejected", "churn")]

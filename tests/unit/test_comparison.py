@@ -447,6 +447,33 @@ def test_numbers_within_lists_and_objects_have_the_tolerance_too() -> None:
     assert golden.compare({"predictions": [[{"score": 1.2}]]}, tolerance=0.1) is not None
 
 
+def test_each_field_of_an_object_has_its_own_tolerance() -> None:
+    golden = GoldenRows(["x"], [[1.0]], [{"a": 1.0, "b": 1.0}], None, [])
+    tolerance = {"predictions": Tolerance(fields={"a": Tolerance(absolute=1.0)})}
+
+    mismatch = golden.compare({"predictions": [{"a": 1.5, "b": 1.5}]}, tolerance=tolerance)
+
+    assert mismatch is not None
+    assert mismatch.place == "prediction.b"
+    assert golden.compare({"predictions": [{"a": 1.5, "b": 1.0}]}, tolerance=tolerance) is None
+
+
+def test_a_single_row_is_named_if_it_is_an_edge_case() -> None:
+    golden = GoldenRows(["age"], [[None]], [1.0], None, [], origins=[Origin("missing", "age")])
+
+    assert str(golden.compare({"predictions": [2.0]})) == "age missing: prediction: expected 1, got 2"
+
+
+def test_earlier_outputs_that_were_no_list_are_shown_as_they_are() -> None:
+    golden = replace(GoldenRows(["x"], [[1.0]], [1.0], None, []), predictions="a")
+
+    assert (
+        str(golden.compare({"predictions": ["a"]}))
+        == "predictions: expected 'a', got ['a'] (a list of one text)"
+    )
+    assert golden.compare({"predictions": "a"}) is None
+
+
 def test_rows_are_selected_with_all_that_belongs_to_them() -> None:
     golden = replace(THREE, intervals=[[0, 1], [1, 2], [2, 3]], distinguishes={"swapped": [0, 2]})
 

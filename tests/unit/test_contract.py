@@ -363,7 +363,8 @@ def test_a_selector_at_the_start_of_a_path_is_that_of_the_whole_response() -> No
 
 
 @pytest.mark.parametrize(
-    ("path", "found"), [("1", "b"), ("2", None), ("9" * 5000, None), ("²", None), ("x", None)]
+    ("path", "found"),
+    [("1", "b"), ("000000001", "b"), ("2", None), ("9" * 5000, None), ("²", None), ("x", None)],
 )
 def test_a_number_in_a_path_is_the_item_of_a_list(path: str, found: str | None) -> None:
     assert get_path(["a", "b"], path) == found
@@ -419,6 +420,7 @@ def test_a_contract_gets_other_paths_and_keeps_the_rest() -> None:
         route="/x", model_tag="tag", predictions="p", probabilities="q", intervals=None
     )
     assert changed.parts == ("predictions", "probabilities")
+    assert contract.with_paths({"predictions": "", "probabilities": None, "intervals": "i"}).intervals == "i"
 
 
 @pytest.mark.parametrize(
@@ -457,6 +459,7 @@ def test_a_contract_gets_other_paths_and_keeps_the_rest() -> None:
         ("labels", {"0": True, "1": True}, False),
         ("labels", {"0": 1, "1": 1.0}, False),
         ("labels", {"0": None}, False),
+        ("labels", {"0": float("nan")}, False),
         ("fields", {"a": [1, None]}, True),
         ("fields", [1], False),
         ("fields", {"a": float("inf")}, False),
@@ -503,6 +506,11 @@ def test_a_declared_value_is_kept_or_refused_by_name(name: str, value: Any, *, a
     else:
         with pytest.raises(ContractError, match=rf"invalid {name} = .* in the contract: expected "):
             check_declared({name: value})
+
+
+def test_a_route_has_no_spaces() -> None:
+    with pytest.raises(ContractError, match="invalid route = '/x y' in the contract: it contains a space"):
+        check_declared({"route": "/x y"})
 
 
 def test_a_number_is_a_float_whatever_was_declared() -> None:
@@ -664,6 +672,7 @@ def test_an_adapter_that_cannot_be_imported_is_refused(named: str) -> None:
     [
         ({"route": "/m/{m}/v/{v}", "placeholders": {"m": "a b/c", "v": 2}}, "/m/a%20b%2Fc/v/2"),
         ({"route": "/m", "placeholders": {}}, "/m"),
+        ({"route": "/{X}", "placeholders": {"X": "X/X"}}, "/X%2FX"),
     ],
 )
 def test_placeholders_become_parts_of_the_route(declared: dict[str, Any], route: str) -> None:
@@ -678,6 +687,9 @@ def test_placeholders_become_parts_of_the_route(declared: dict[str, Any], route:
         ({"route": "/m/{m}", "placeholders": {"m": 1.5}}, "invalid placeholders = .* in the contract: "),
         ({"route": "/m/{m}", "placeholders": ["m"]}, "invalid placeholders = .* in the contract: "),
         ({"placeholders": {"m": "a"}}, "has a value for the placeholder 'm'"),
+        ({"route": "/m/{n}", "placeholders": {"m": "a"}}, "which its route '/m/{n}' does not have"),
+        ({"route": "/v/{m}"}, "the route '/v/{m}' in the contract has a placeholder without a value"),
+        ({"placeholders": {"m": 1.5}}, "invalid placeholders = {'m': 1.5} in the contract: expected a table"),
     ],
 )
 def test_a_placeholder_needs_a_value_and_a_place(declared: dict[str, Any], message: str) -> None:

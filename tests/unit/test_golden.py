@@ -120,3 +120,18 @@ def test_a_served_integer_larger_than_any_float_is_a_mismatch() -> None:
     assert (mismatch.part, mismatch.expected) == ("predictions", 1.0)
     assert comparison is not None
     assert comparison["served"] == [None]
+
+
+def test_the_body_has_the_rows_as_the_model_takes_them() -> None:
+    texts = GoldenRows(["text"], [["good"], ["bad"]], [1, 0], None, [0, 1], form="texts")
+
+    assert texts.body() == {"features": ["good", "bad"]}
+    assert GOLDEN.body() == {"features": [[1.0], [None]], "columns": ["x"]}
+
+
+def test_the_name_of_a_number_of_an_output() -> None:
+    assert GOLDEN.name_of("probabilities", 1, 2) == "probability of yes"
+    assert GOLDEN.name_of("probabilities", 1, 3) == "probability"
+    assert GOLDEN.name_of("intervals", 1, 2) == "upper bound"
+    assert GOLDEN.name_of("intervals", 1, 3) == "interval"
+    assert GOLDEN.name_of("predictions", 1, 2) == "prediction"

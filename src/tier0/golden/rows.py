@@ -405,12 +405,12 @@ class GoldenRows:
         """Return the name of a value within an output, such as "probability of yes"."""
         width = len(output) if isinstance(output, list) else 1
         if not positions:
-            return part if width > 1 else SINGULAR.get(part, part)
+            return part if width > 1 else SINGULAR[part]
         if any(isinstance(position, str) for position in positions):
-            return ".".join([SINGULAR.get(part, part), *map(str, positions)])
+            return ".".join([SINGULAR[part], *map(str, positions)])
         if self.has_several_outputs:
             inner = f" {positions[1]}" if len(positions) > 1 else ""
-            return f"{SINGULAR.get(part, part)}{inner} of output {positions[0]}"
+            return f"{SINGULAR[part]}{inner} of output {positions[0]}"
         return self.name_of(part, positions[0], width)
 
     def name_of(self, part: str, column: int, width: int) -> str:
@@ -421,7 +421,7 @@ class GoldenRows:
             return BOUNDS[column]
         if part == "probabilities" and width == len(self.classes):
             return f"probability of {self.classes[column]}"
-        return SINGULAR.get(part, part)
+        return SINGULAR[part]
 
     def _worst(self, pairs: Sequence[tuple[float | None, float | None]]) -> list[dict[str, Any]]:
         differences = {
@@ -518,17 +518,13 @@ def _is_added(expected: Any, got: Any) -> bool:
 
 
 def _first_difference(expected: Any, got: Any, tolerance: Tolerance) -> tuple[list[Any], tuple[Any, Any]]:
-    """Return the positions and keys that lead to the first difference, and the two values there."""
+    """Return the positions and keys that lead to the first difference of two values, and the values there."""
     positions: list[Any] = []
     while _have_same_places(expected, got):
         is_object = isinstance(expected, dict)
         places: list[Any] = list(expected) if is_object else list(range(len(expected)))
         allowed = {place: tolerance.of(place) if is_object else tolerance for place in places}
-        position = next(
-            (place for place in places if not _equal(expected[place], got[place], allowed[place])), None
-        )
-        if position is None:
-            break
+        position = next(place for place in places if not _equal(expected[place], got[place], allowed[place]))
         positions.append(position)
         expected, got, tolerance = expected[position], got[position], allowed[position]
     return positions, (expected, got)
