@@ -465,7 +465,7 @@ def test_a_single_row_is_named_if_it_is_an_edge_case() -> None:
 
 
 def test_earlier_outputs_that_were_no_list_are_shown_as_they_are() -> None:
-    golden = replace(GoldenRows(["x"], [[1.0]], [1.0], None, []), predictions="a")
+    golden = GoldenRows(["x"], [[1.0]], [1.0], None, []).with_outputs({"predictions": "a"})
 
     assert (
         str(golden.compare({"predictions": ["a"]}))
