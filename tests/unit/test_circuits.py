@@ -82,6 +82,12 @@ def test_an_open_circuit_is_kept_as_long_as_a_closed_one_can_be_forgotten() -> N
     assert circuits.get("newest") is newest
 
 
+def test_what_happens_to_a_circuit_is_logged_by_default(caplog: pytest.LogCaptureFixture) -> None:
+    open_(new_circuits().get("http://host/churn/"))
+
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 def test_the_events_of_a_circuit_name_its_model() -> None:
     events: list[ClientEvent] = []
     options = ClientOptions(failure_threshold=2, reset_timeout=7.0)

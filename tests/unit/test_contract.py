@@ -362,6 +362,15 @@ def test_a_selector_at_the_start_of_a_path_is_that_of_the_whole_response() -> No
     assert get_path([{"k": "x", "v": 1}], "[0].v") == 1
 
 
+@pytest.mark.parametrize("answer", [None, 5, {"k": "x"}])
+def test_a_selector_finds_nothing_where_no_list_is(answer: Any) -> None:
+    assert get_path(answer, "[k=x]") is None
+
+
+def test_names_in_a_path_are_taken_as_they_are() -> None:
+    assert get_path({"Xa": {"X": 1}}, "Xa.X") == 1
+
+
 @pytest.mark.parametrize(
     ("path", "found"),
     [("1", "b"), ("000000001", "b"), ("2", None), ("9" * 5000, None), ("²", None), ("x", None)],
@@ -623,6 +632,10 @@ def test_tensors_have_the_declared_names_and_datatypes() -> None:
         {"name": "A", "shape": [2, 1], "datatype": "FP32", "data": [1.5, 2.5]},
         {"name": "b", "shape": [2], "datatype": "BYTES", "data": ["x", "y"]},
     ]
+
+
+def test_a_text_as_the_entire_body_is_json() -> None:
+    assert Contract(features="", style="value").request(["a"], [["x"]]) == '"x"'
 
 
 def test_lines_of_csv_are_sent_and_read_as_they_are() -> None:
