@@ -458,6 +458,16 @@ def test_each_field_of_an_object_has_its_own_tolerance() -> None:
     assert golden.compare({"predictions": [{"a": 1.5, "b": 1.0}]}, tolerance=tolerance) is None
 
 
+@pytest.mark.parametrize(("count", "shown"), [(1, "a list of one"), (2, "a list of 2, one for each row")])
+def test_an_output_that_is_no_list_is_described_beside_the_number_of_rows(count: int, shown: str) -> None:
+    golden = GoldenRows(["x"], [[1.0]] * count, [1.0] * count, None, [])
+
+    mismatch = golden.compare({"predictions": 5})
+
+    assert mismatch is not None
+    assert mismatch.describe_row() == f"predictions: expected {shown}, got 5"
+
+
 def test_a_single_row_is_named_if_it_is_an_edge_case() -> None:
     golden = GoldenRows(["age"], [[None]], [1.0], None, [], origins=[Origin("missing", "age")])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,17 @@ from tier0.golden import spread as spread_module
 from tier0.golden.capture import golden_rows
 from tier0.golden.prediction import Output
 from tier0.golden.rows import GoldenRows, Spread, Tolerance
-from tier0.golden.tolerance import EXACT, MAX_ROUNDING, ROW_ALONE_TOLERANCE, largest_magnitude
+from tier0.golden.tolerance import (
+    EXACT,
+    MAX_ROUNDING,
+    NO_SPREAD,
+    ROW_ALONE_TOLERANCE,
+    fields_in,
+    largest_magnitude,
+    spread_between,
+    spreads_between,
+    tolerance_for,
+)
 from tier0.serving.registration import ModelSaver
 
 RNG = np.random.default_rng(0)
@@ -264,3 +275,63 @@ def test_predictions_in_a_column_are_one_a_row(dtype: str) -> None:
 
     assert golden.predictions[:5] == X[:5, 0].round().tolist()
     assert golden.dtypes == {"predictions": dtype}
+
+
+def test_bounds_are_widened_one_by_one_and_in_each_field() -> None:
+    inner = Tolerance(absolute=0.5)
+
+    assert Spread(1.0, 0.1, 3.0).widened(Spread(0.5, 0.2, 2.0)) == Spread(1.0, 0.2, 3.0)
+    assert Spread(repeated=1.0).widened(Spread(repeated=2.0)) == Spread(repeated=2.0)
+    assert Tolerance(0.1, 0.2, {"a": inner}).widened(relative=0.3, absolute=0.1) == Tolerance(
+        0.3, 0.2, {"a": Tolerance(0.3, 0.5)}
+    )
+    assert inner.widened(absolute=0.7).widened(absolute=0.6) == Tolerance(absolute=0.7)
+
+
+def test_the_fields_of_objects_in_nested_lists_are_found() -> None:
+    assert fields_in([[{"a": 1}, [{"a": 2}]], {"a": 3, "b": 4}, 5]) == {"a": [1, 2, 3], "b": [4]}
+    assert largest_magnitude([{"a": -3.0}, [{"b": 2.0}]]) == 3.0
+
+
+def test_each_field_of_objects_has_its_own_difference() -> None:
+    first = [{"a": 1.0, "b": [{"c": 10.0}]}, {"a": 2.0}]
+    second = [{"b": [{"c": 8.0}], "a": 0.5}, {"a": 2.0}]
+
+    assert spreads_between("p", first, second) == {
+        "p": Spread(2.0, 0.5),
+        "p.a": Spread(0.5, 0.5),
+        "p.b": Spread(2.0, 0.2),
+        "p.b.c": Spread(2.0, 0.2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [([{"a": 1.0}, {"a": 2.0}], [{"a": 1.0}, {"b": 2.0}]), ([{"a": 1.0}], 5), (5, [{"a": 1.0}])],
+)
+def test_fields_that_do_not_belong_together_are_not_compared(first: Any, second: Any) -> None:
+    assert spreads_between("p", first, second) == {"p": NO_SPREAD}
+
+
+def test_an_object_and_a_list_have_no_difference_that_is_a_number() -> None:
+    assert spread_between({"a": 1.0}, [2.0]) == spread_between([2.0], {"a": 1.0}) == NO_SPREAD
+    assert spread_between({"a": 1.0}, {}) == NO_SPREAD
+
+
+def test_each_field_of_objects_has_the_tolerance_of_its_own_numbers() -> None:
+    golden = GoldenRows(
+        ["x"],
+        [[1.0]] * 2,
+        [{"a": 100.0, "b": {"c": 1e-3}}, {"a": 50.0, "b": {"c": -2e-3}}],
+        None,
+        [],
+        dtypes={"predictions.a": "float32"},
+        spreads={"predictions.a": Spread(1e-3), "predictions.b.c": Spread(1e-9)},
+    )
+
+    for where in (HERE_OTHERWISE, ELSEWHERE, {"same_arithmetic": True, "same_batch": True}):
+        tolerance = golden.tolerance("predictions", **where)
+
+        assert replace(tolerance, fields={}) == tolerance_for(None, None, 100.0, **where)
+        assert tolerance.of("a") == tolerance_for("float32", Spread(1e-3), 100.0, **where)
+        assert tolerance.of("b").of("c") == tolerance_for(None, Spread(1e-9), 2e-3, **where)
