@@ -533,6 +533,10 @@ def test_a_file_keeps_the_rows_and_refuses_nan(tmp_path: Path) -> None:
         ({"predictions": []}, "predictions is empty"),
         ({"categories": {"age": [], "b": [], "a": []}}, "categories has 'a', which is not in columns"),
         ({"categories": {"age": ["young"]}}, None),
+        ({"classes": ["a", "b"]}, "probabilities[0] has length 3, but classes has length 2"),
+        ({"classes": []}, None),
+        ({"probabilities": None}, None),
+        ({"predictions": [["a", 0.5]] * 3, "classes": [["a", "b"], []]}, None),
     ],
 )
 def test_fields_that_contradict_each_other_are_named(

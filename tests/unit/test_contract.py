@@ -368,7 +368,7 @@ def test_a_selector_finds_nothing_where_no_list_is(answer: Any) -> None:
 
 
 def test_names_in_a_path_are_taken_as_they_are() -> None:
-    assert get_path({"Xa": {"X": 1}}, "Xa.X") == 1
+    assert get_path({"Xa": {"X": [1]}}, "Xa.X[0]") == 1
 
 
 @pytest.mark.parametrize(
@@ -731,3 +731,9 @@ def test_each_row_can_be_in_an_item_of_its_own() -> None:
         "data": {"items": [{"row": {"x": 1}, "id": "a"}, {"row": {"x": 2}, "id": "a"}], "limit": 3}
     }
     assert contract.body(["x"], []) == {"data": {"items": [], "limit": 3}}
+
+
+def test_zero_and_false_are_written_as_such() -> None:
+    written = tomllib.loads(as_toml({"decimals": 0, "fields": {"a": [0, False, None]}}))
+
+    assert written == {"decimals": 0, "fields": {"a": [0, False, ""]}}

@@ -285,6 +285,7 @@ def test_bounds_are_widened_one_by_one_and_in_each_field() -> None:
     assert Tolerance(0.1, 0.2, {"a": inner}).widened(relative=0.3, absolute=0.1) == Tolerance(
         0.3, 0.2, {"a": Tolerance(0.3, 0.5)}
     )
+    assert Tolerance(fields={"a": inner}).widened(absolute=0.6).of("a") == Tolerance(absolute=0.6)
     assert inner.widened(absolute=0.7).widened(absolute=0.6) == Tolerance(absolute=0.7)
 
 
