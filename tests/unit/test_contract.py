@@ -367,7 +367,7 @@ def test_a_selector_finds_nothing_where_no_list_is(answer: Any) -> None:
     assert get_path(answer, "[k=x]") is None
 
 
-def test_names_in_a_path_are_taken_as_they_are() -> None:
+def test_a_name_before_a_bracket_is_taken_as_it_is() -> None:
     assert get_path({"Xa": {"X": [1]}}, "Xa.X[0]") == 1
 
 
