@@ -42,6 +42,8 @@ class Naive:
     stdout: int = subprocess.DEVNULL
     process: subprocess.Popen[bytes] | None = None
     seen: list[psutil.Process] = field(default_factory=list)
+    certificate: str = ""
+    planted: str = ""
 
     @property
     def url(self) -> str:
