@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
+from tier0.contract.adapter import AdapterError
 from tier0.contract.contract import (
     Contract,
     ContractError,
@@ -674,10 +675,52 @@ def test_an_adapter_writes_requests_and_reads_responses() -> None:
     assert Contract().adapted({"said": [3]}) == {"said": [3]}
 
 
+class NoRead:
+    """A class that is not an adapter."""
+
+    body = Words.body
+
+
+class NotMade(Words):
+    """An adapter that cannot be created."""
+
+    def __init__(self) -> None:
+        raise KeyError("token")
+
+
+class Fails:
+    """An adapter that fails, or returns something other than an object."""
+
+    def body(self, _columns: list[str], _rows: list[list[Any]]) -> Any:
+        raise ValueError("no such column")
+
+    def read(self, response: Any) -> Any:
+        return response["said"]
+
+
 @pytest.mark.parametrize("named", ["missing_module:Words", f"{__name__}:Missing", "Words"])
 def test_an_adapter_that_cannot_be_imported_is_refused(named: str) -> None:
     with pytest.raises(ContractError, match="invalid adapter = "):
         check_declared({"adapter": named})
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("NoRead", "but it has no read"), ("NotMade", "KeyError: 'token'")]
+)
+def test_an_adapter_that_cannot_be_used_is_refused(name: str, why: str) -> None:
+    with pytest.raises(ContractError, match=why):
+        check_declared({"adapter": f"{__name__}:{name}"})
+
+
+def test_an_error_of_an_adapter_names_it() -> None:
+    contract = Contract(adapter=f"{__name__}:Fails")
+
+    with pytest.raises(AdapterError, match="Fails cannot write a request: ValueError: no such column"):
+        contract.body(COLUMNS, [[1, 2]])
+    with pytest.raises(AdapterError, match="Fails cannot read the response: KeyError: 'said'"):
+        contract.adapted({})
+    with pytest.raises(AdapterError, match="Fails returned list for a response, expected an object"):
+        contract.adapted({"said": [1]})
 
 
 @pytest.mark.parametrize(
