@@ -73,6 +73,17 @@ def exchanged(answer: Answer, _: Sequence[Row]) -> Answer:
     return {**answer, "predictions": labels}
 
 
+def only_rows(keep: Callable[[int, Row], bool]) -> Callable[[Answer, Sequence[Row]], Answer]:
+    """Return a change that leaves out the values of the other rows."""
+
+    def changed(answer: Answer, rows: Sequence[Row]) -> Answer:
+        kept = [index for index, row in enumerate(rows) if keep(index - len(rows), row)]
+        parts = {key: [answer[key][index] for index in kept] for key in ("predictions", "probabilities")}
+        return {**answer, **parts}
+
+    return changed
+
+
 def refuses_missing(_: Answer, rows: Sequence[Row]) -> Response | None:
     return (
         Response("income is required", 422)
@@ -174,6 +185,15 @@ PLANTED = {
     "labels_exchanged": Planted(Service(changed=exchanged), CLASS_ORDER, "class_order"),
     "unanswered": Planted(Service(respond=refuses_missing), ANSWERED, "unanswered"),
     "scale": Planted(Service(changed=scores_changed(lambda value: 100 * value)), SCORES, "affine"),
+    "rows_dropped": Planted(
+        Service(changed=only_rows(lambda _, row: row["income"] is not None)),
+        ANSWERED,
+        "unanswered",
+        "income is missing",
+    ),
+    "last_row_dropped": Planted(
+        Service(changed=only_rows(lambda place, _: place != -1)), ANSWERED, "unanswered"
+    ),
 }
 
 
@@ -292,6 +312,9 @@ HEALTHY: dict[str, Callable[[], Service]] = {
     ),
     "refuses_some": lambda: Service(respond=refuses_missing),
     "constant": lambda: Service(lambda _: 0.25),
+    "warnings": lambda: Service(
+        changed=lambda answer, rows: {**answer, "warnings": ["slow"] * random.randint(0, 2 * len(rows))}
+    ),
 }
 OLD = {
     "old": Service(),

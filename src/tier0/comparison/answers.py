@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from operator import sub
 from typing import Any
 
@@ -47,6 +47,7 @@ class Answer:
         status: HTTP status; 0 without a response.
         problem: why there is no prediction; empty if there is one.
         is_network: whether the network, and not the service, may be the reason.
+        lengths: lengths of the lists that have another number of items than there are rows, by path.
     """
 
     fields: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -56,6 +57,12 @@ class Answer:
     status: int = 0
     problem: str = ""
     is_network: bool = False
+    lengths: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_miscounted(self) -> bool:
+        """Whether its problem is that it has values, but not one for each row."""
+        return bool(self.problem and self.lengths)
 
 
 def read_answer(body: Any, count: int, *, one_row: bool) -> tuple[dict[str, list[Any]], dict[str, Any]]:
@@ -102,6 +109,21 @@ def _others(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
             yield path, tuple(value)
     else:
         yield path, value
+
+
+def lengths_in(body: Any) -> dict[str, int]:
+    """Return the lengths of the lists in a response body that are not within other lists, by path."""
+    return dict(islice(_lengths(body, "", MAX_DEPTH), MAX_FIELDS))
+
+
+def _lengths(value: Any, path: str, depth: int) -> Iterator[tuple[str, int]]:
+    rows = as_list(value)
+    if isinstance(rows, list):
+        yield path, len(rows)
+    elif isinstance(value, Mapping) and depth:
+        for name, inner in value.items():
+            if can_be_path(name):
+                yield from _lengths(inner, join_path(path, name), depth - 1)
 
 
 def types_in(body: Any) -> dict[str, frozenset[str]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from tier0.comparison.answers import Answer
+from tier0.comparison.answers import Answer, is_output
 from tier0.comparison.batches import Batch
 from tier0.comparison.latencies import latencies_of
 from tier0.comparison.measures import Measures
@@ -96,6 +96,7 @@ class Asking:
     async def _compare(self, batch: Batch, number: int) -> None:
         old, new = await self._ask_both(batch, number)
         self._require_reachable(old, new)
+        old, new = self._counted(old, new, len(batch)), self._counted(new, old, len(batch))
         if (old.problem or new.problem) and batch.can_be_split and self._splits < MAX_SPLITS:
             self._splits += 1
             middle = len(batch) // 2
@@ -122,6 +123,23 @@ class Asking:
             return old, await self.new.ask(batch)
         new = await self.new.ask(batch)
         return await self.old.ask(batch), new
+
+    def _counted(self, answer: Answer, other: Answer, rows: int) -> Answer:
+        """Return an answer with a problem if it lacks values of some rows, and the other side's has them all.
+
+        A list beside the answer to a single row, such as one of warnings, may have one item by chance.
+        """
+        are_many = 1 not in {self.old.max_rows, self.new.max_rows}
+        known = (
+            path for path in other.fields if is_output(path) or (are_many and path in self.measures.fields)
+        )
+        path = next((path for path in known if path in answer.lengths), None)
+        if answer.problem or path is None:
+            return answer
+        found = answer.lengths[path]
+        values, sent = ("value" if found == 1 else "values"), ("row" if rows == 1 else "rows")
+        where = f" in {path}" if path else ""
+        return replace(answer, problem=f"the response has {found} {values}{where} for {rows} {sent}")
 
     def _require_reachable(self, old: Answer, new: Answer) -> None:
         """Check that the network is not the reason why batches have no answer.

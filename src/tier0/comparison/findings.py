@@ -347,6 +347,8 @@ class Findings:
         return self._judged(SCORES, numbers, "differ", "no field of the responses is a score")
 
     def _judged(self, id_: str, fields: Mapping[str, Field], verb: str, reason: str) -> CheckResult:
+        if not self.measures.answers:
+            return CheckResult(id_, "not_judged", "no request got values for each row from both sides")
         if not self.steady and id_ == SCORES:
             return CheckResult(id_, "error", "the responses have no values per row that could be compared")
         if not fields:

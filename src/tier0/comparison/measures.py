@@ -289,12 +289,14 @@ class OneSided:
         unseparated: number of the rows of further requests, of which only some need be the reason.
         examples: some of them, each with its number and the reason.
         statuses: statuses of the responses, with the number of rows.
+        miscounted: rows of the responses that have values, but not one for each row.
     """
 
     rows: int = 0
     unseparated: int = 0
     examples: list[tuple[int, Mapping[str, Any], str]] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
+    miscounted: int = 0
 
     def add(self, batch: Batch, answer: Answer) -> None:
         """Count the rows of a batch."""
@@ -303,6 +305,7 @@ class OneSided:
         else:
             self.rows += len(batch)
         self.statuses[answer.status] += len(batch)
+        self.miscounted += len(batch) if answer.is_miscounted else 0
         if len(self.examples) < LARGEST and len(batch):
             self.examples.append((batch.start, batch.record(0), answer.problem))
 

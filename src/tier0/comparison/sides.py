@@ -11,7 +11,7 @@ import httpx
 
 from tier0.checks.serving.harness.sender import WAITED, OversizedError, UnansweredError
 from tier0.checks.serving.harness.target import NoPredictionError, OverloadedError, Target
-from tier0.comparison.answers import Answer, read_answer, types_in
+from tier0.comparison.answers import Answer, lengths_in, read_answer, types_in
 from tier0.comparison.batches import Batch
 from tier0.contract.contract import Contract
 from tier0.core.outputs import PARTS
@@ -141,7 +141,8 @@ class ServiceSide:
         fields, about = read_answer(body, len(batch), one_row=is_one_row)
         if not fields:  # the contract may declare places that the structure does not show
             fields = _per_row(self.target.contract.read(body), len(batch))
-        return Answer(fields, about, types_in(body), seconds, status)
+        lengths = {path: length for path, length in lengths_in(body).items() if length != len(batch)}
+        return Answer(fields, about, types_in(body), seconds, status, lengths=lengths)
 
     def _in_model_terms(self, body: Any, rows: GoldenRows) -> dict[str, list[Any]]:
         parts = self.target.parts_of([body], rows)
