@@ -236,10 +236,10 @@ def test_where_it_cannot_be_registered_the_manifest_still_stands(runs: Runs, tmp
     status, said = runs.finish(*FAST, "--include-bentoml", "--store", str(store))
 
     assert status == 2, said
-    assert "not served: the model could not be registered" in said
     manifest = json.loads((runs.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["may_go"]
     assert manifest["served"]["status"] == "not served"
+    assert manifest["served"]["why"] in said
     assert runs.left() == []
 
 

@@ -22,6 +22,7 @@ from tier0.contract.description import Description, Route, Schema, in_words, rea
 from tier0.contract.tensors import DATATYPES, DEFAULT_NAME
 from tier0.core.address import problem_of
 from tier0.core.fields import shown
+from tier0.core.near_names import did_you_mean
 from tier0.core.outputs import PARTS
 
 PREDICTION_NAMES = ("predictions", "prediction", "labels", "label")
@@ -576,8 +577,8 @@ def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> 
     unknown = [name for name in names if name not in properties]
     example = _one_line({"names": dict.fromkeys(unknown, "name-in-the-service")})
     return (
-        f"a row of {path} has the fields {listed_names(list(properties))}, but the model's columns are "
-        f"{listed_names(names)}. "
+        f"a row of {path} has the fields {listed_names(list(properties))}, but the rows to send have the "
+        f"columns {listed_names(names)}{did_you_mean(unknown[0], properties)}. "
         f"Declare the names in a contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
     )
 

@@ -30,6 +30,7 @@ from typing import Any, Literal, get_args
 from tier0.core.documents import read_document
 from tier0.core.errors import Tier0Error
 from tier0.core.fields import shown
+from tier0.core.near_names import did_you_mean
 from tier0.core.protocols import PROTOCOLS, REQUESTS, RESPONSES
 
 SCHEMA = 1
@@ -190,7 +191,8 @@ def read_declaration(
     known = [field.name for field in fields(Declaration)]
     if unknown := sorted(given.keys() - set(known)):
         raise DeclarationError(
-            f"unknown field {shown(unknown[0])} in {where}: choose from {', '.join(known)}"
+            f"unknown field {shown(unknown[0])} in {where}{did_you_mean(unknown[0], known)}: choose from "
+            f"{', '.join(known)}"
         )
     for name, value in given.items():
         _validate(where, name, value)

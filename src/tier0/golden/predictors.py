@@ -130,8 +130,9 @@ def _of_predict(model: Any) -> Any:
     if callable(model):
         return Predictor(model, model)
     raise RegistrationError(
-        f"the model, of type {type(model).__name__}, has no predict, and cannot be called: name the method "
-        f'that predicts, such as call="{_usual(model)}", or pass call=lambda rows: …'
+        f"the model is of type {type(model).__name__}, which has no predict, and cannot be called: name the "
+        f'method that predicts (call="{_usual(model)}", or --call {_usual(model)}), or return the model '
+        "itself where a function was named"
     )
 
 

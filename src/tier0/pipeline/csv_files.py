@@ -358,7 +358,7 @@ def _not_rectangular(line: int, row: list[str], layout: Layout) -> ValueError:
     )
     return ValueError(
         f"line {line} has {values}, but the header (line {layout.lines_above}) has {names}: {remedy}, or "
-        f"remove the line. The file was read as separated by {separator}; --sep names another separator"
+        f"remove the line. The file was read as separated by {separator}; tier0 run --sep names another one"
     )
 
 

@@ -222,15 +222,15 @@ def _much_better_than_others(
 
 def _leak(dataset: Dataset, name: str, measured: Measured, others: float | None = None) -> Leak:
     is_of_ranks = dataset.task == "regression" and measured.relation != "number"
-    unit = "of the variance of its ranks is" if is_of_ranks else "of the rows are"
+    unit = "of the variance of its ranks" if is_of_ranks else "of the rows"
     reason = RELATIONS[measured.relation]
     if measured.words:
         shown = ", ".join(map(repr, measured.words[:MAX_NAMED]))
         reason += f": {shown}{' …' if len(measured.words) > MAX_NAMED else ''}"
-    reason += f" (all but {measured.error:.1%} {unit} explained by it"
+    reason += f" (it explains {1 - measured.error:.1%} {unit}"
     if others is not None:
-        reason += f", all but {min(others, 1.0):.1%} by all other columns together"
-    reason += f"; a column that leaves {NEARLY_PERFECT:.0%} or less is taken for a leak)"
+        reason += f", and all other columns together {1 - min(others, 1.0):.1%}"
+    reason += f"; from {1 - NEARLY_PERFECT:.0%} on, a column is taken for a leak)"
     return Leak(name, reason, _remedy(name, is_group=measured.relation == "entity"))
 
 
@@ -239,13 +239,13 @@ def _remedy(name: str, *, is_group: bool = False) -> str:
     quoted = shlex.quote(name)
     together = (
         "keep all rows of a value in either the training or the test rows, if it identifies what they are "
-        f"about (tier0 run --group {quoted}), "
+        f"about (--group {quoted}), "
     )
     drop, allow = option_for("drop", [name]), option_for("allow", [name])
     if drop.startswith("--"):
         drop, allow = (
-            f"tier0 run {drop}, or drop in [data] of the study",
-            f"tier0 run {allow}, or allow in [data]",
+            f"{drop}, or drop in [data] of the study",
+            f"{allow}, or allow in [data]",
         )
     return (
         f"Leave {name!r} out ({drop}), "
@@ -277,7 +277,7 @@ def _copies(dataset: Dataset, rng: np.random.Generator) -> list[Leak]:
     )
     remedy = (
         "Remove the copies from the data, or accept them if they are different cases "
-        f"(tier0 run --allow {shlex.quote(DUPLICATES)}, or allow in [data] of the study)"
+        f"(--allow {shlex.quote(DUPLICATES)}, or allow in [data] of the study)"
     )
     return [Leak(DUPLICATES, reason, remedy)]
 

@@ -130,7 +130,10 @@ class Scope(_Part):
             raise ValueError(f"imbalanced must be greater than 0 and less than 0.5, got {self.imbalanced:g}")
         for metric in (self.metric, self.selection_metric):
             if metric is not None and metric not in METRICS:
-                raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
+                raise ValueError(
+                    f"unknown metric {metric!r}{did_you_mean(metric, METRICS)}: choose one of "
+                    f"{', '.join(METRICS)}"
+                )
         if self.success is not None:
             if self.metric is None:
                 raise ValueError(
@@ -398,7 +401,7 @@ def read_study(path: Path | None, **options: Any) -> Study:
     try:
         return Study.model_validate(document)
     except ValidationError as problem:
-        source = "options of the study" if path is None else f"the study {path}"
+        source = "invalid options" if path is None else f"the study {path}"
         raise StudyError(f"{source}: {_describe(problem)}") from None
 
 
@@ -458,7 +461,9 @@ def _describe(problem: ValidationError) -> str:
     first = problem.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown field {where}: choose from {', '.join(_fields_beside(first['loc']))}"
+        known = _fields_beside(first["loc"])
+        near = did_you_mean(first["loc"][-1], known)
+        return f"unknown field {where!r}{near}: choose from {', '.join(known)}"
     if first["type"] == "value_error":
         return f"{where}{': ' if where else ''}{first['ctx']['error']}"
     message = TOML_TYPES.get(first["type"], first["msg"])
