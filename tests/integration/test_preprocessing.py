@@ -117,6 +117,9 @@ def test_many_categories_do_not_become_as_many_columns() -> None:
         (20240203, (2024, 2, 3)),
         (1706918400, (2024, 2, 3)),
         (1706918400000.0, (2024, 2, 3)),
+        ("1706918400", (2024, 2, 3)),
+        ("1706918400000", (2024, 2, 3)),
+        (pd.Timestamp(2024, 2, 3), (2024, 2, 3)),
         ("Feb 3, 2024", (2024, 2, 3)),
         ("2024-02", (2024, 2, 1)),
     ],
@@ -222,3 +225,14 @@ def test_catboost_is_a_candidate(task: str) -> None:
     model = candidate.build(iterations=20).fit(dataset.features, dataset.target)
 
     assert model.predict(dataset.features).shape == (ROWS,)
+
+
+def test_a_column_without_a_number_in_the_rows_of_the_fit_is_fitted() -> None:
+    numbers = pd.DataFrame({"x": np.arange(40.0), "sparse": [1.0, *[np.nan] * 39]})
+    sparse = Dataset("sparse", numbers, ["x", "sparse"], np.arange(40) % 2, "y", "classification")
+    (candidate,) = candidates_for(sparse, ("hist_gradient_boosting",), 0)
+
+    fitted = candidate.build().fit(numbers[1:], sparse.target[1:])
+
+    assert np.isfinite(fitted.predict_proba(numbers)).all()
+    assert list(fitted[0].get_feature_names_out()) == ["numbers__x", "numbers__sparse"]

@@ -122,9 +122,12 @@ def pipeline_of(dataset: Dataset, estimator: Any, needs: Needs, seed: int) -> An
     columns = columns_of(dataset, MAX_NATIVE_CATEGORIES if needs.native else MAX_CATEGORIES)
     if needs.native and columns.categories:
         estimator.set_params(categorical_features=list(range(len(columns.categories))))
+    numbers = Pipeline(_number_steps(needs)) if _number_steps(needs) else "passthrough"
+    if needs.native and dataset.features[list(columns.numbers)].isna().to_numpy().any():
+        numbers = EmptyColumnsAsZero()
     steps: dict[str, Any] = {
         "categories": _category_encoder(needs),
-        "numbers": Pipeline(_number_steps(needs)) if _number_steps(needs) else "passthrough",
+        "numbers": numbers,
         "booleans": _then(FunctionTransformer(to_floats, feature_names_out="one-to-one"), needs),
         "many_categories": _then(_target_encoder(dataset, seed), needs),
         "dates": _then(DateFeatures(), needs),
@@ -182,6 +185,27 @@ def _target_encoder(dataset: Dataset, seed: int) -> Any:
     if Version(sklearn_version) < Version("1.9"):  # it has no splitter, but a seed of its own
         return TargetEncoder(target_type=target_type, cv=TARGET_FOLDS, random_state=seed)
     return TargetEncoder(target_type=target_type, cv=splitter)
+
+
+class EmptyColumnsAsZero(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Numbers as they are, but 0 in a column that has no number in the rows of the fit.
+
+    scikit-learn 1.9 cannot fit HistGradientBoosting on such a column, which a fold may have.
+    """
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> EmptyColumnsAsZero:  # noqa: N803, ARG002
+        """Find the columns without a number, of a table of numbers."""
+        self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        self.empty_ = X.isna().to_numpy().all(axis=0)
+        return self
+
+    def transform(self, X: pd.DataFrame) -> np.ndarray[Any, Any]:  # noqa: N803
+        """Return the numbers as float64, shape (rows, columns)."""
+        return np.where(self.empty_, 0.0, X.to_numpy(dtype=float, na_value=np.nan))
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray[Any, Any]:  # noqa: ARG002
+        """Return the names of the columns."""
+        return self.feature_names_in_
 
 
 def to_floats(rows: pd.DataFrame) -> np.ndarray[Any, Any]:
@@ -309,7 +333,8 @@ def _spelling_of(column: pd.Series[Any]) -> str:
     import pyarrow.compute as pc  # noqa: PLC0415
 
     values = pd.Series(column.dropna().unique()[:SPELLING_VALUES])
-    if _is_numeric(values) and (unit := epoch_of(values.to_numpy(dtype=float))):
+    numbers = _numbers_in(values)
+    if numbers.notna().all() and (unit := epoch_of(numbers.to_numpy(dtype=float))):
         return f"{unit} since 1970"
     texts = pa.array(_date_texts(values).str.strip().dropna().to_list(), pa.string())
     if found := spelling_of(texts):
@@ -330,6 +355,12 @@ def _parse(column: pd.Series[Any], spelling: str) -> pd.Series[Any]:
     else:
         values = _date_texts(column)
     return pd.Series(read_dates(values, spelling))
+
+
+def _numbers_in(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return numbers, also of texts such as those of step 2; NaN for anything else."""
+    is_date = getattr(column.dtype, "kind", "O") == "M"
+    return pd.Series(np.nan, index=column.index) if is_date else pd.to_numeric(column, errors="coerce")
 
 
 def _date_texts(column: pd.Series[Any]) -> pd.Series[Any]:
