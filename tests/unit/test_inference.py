@@ -332,6 +332,20 @@ def test_no_value_of_an_identifier_is_in_the_data(tmp_path: Path) -> None:
     assert dict(kept.kinds) == {"customer_id": "category", "since": "date", "x": "number"}
 
 
+def test_other_columns_decide_what_a_comma_is_unless_they_contradict_each_other(tmp_path: Path) -> None:
+    amounts = [f"USD {351 + number},838" for number in range(ROWS)]
+    comma = [f"{number % 9},{number % 7}" for number in range(ROWS)]
+    point = [f"{1 + number},234.5{number % 10}" for number in range(ROWS)]
+
+    with_comma = load(tmp_path, y=CLASSES, amounts=amounts, comma=comma)
+    with_both = load(tmp_path, y=CLASSES, amounts=amounts, comma=comma, point=point)
+
+    assert with_comma.take([0])[0].tolist() == [[351.838, 0.0]]
+    assert with_both.take([0])[0].tolist() == [[351_838.0, 0.0, 1234.5]]
+    (profile,) = (column for column in with_both.profile if column.name == "amounts")
+    assert any("a comma may stand for the decimal point" in note for note in profile.notes)
+
+
 def test_options_in_notes_are_written_for_a_shell(tmp_path: Path) -> None:
     columns: dict[str, Any] = {"day of sale": DATES["iso"], "net spend": NUMBERS["plain"], "y": CLASSES}
 

@@ -176,7 +176,11 @@ def _take_all(table: Table, cells: dict[str, pa.ChunkedArray], rules: DataRules)
             f"{table.path} has columns that a model cannot take: {columns}. Leave them out with {remedy}, "
             "or convert them to numbers, text or true/false"
         )
-    if decimal is None and any("decimal comma" in column.read for column in taken.values()):
+    sure = [column.read for column in taken.values() if not column.is_ambiguous]
+    has_comma, has_point = (
+        any(words in read for read in sure) for words in ("decimal comma", "commas between")
+    )
+    if decimal is None and has_comma and not has_point:
         for name, column in taken.items():
             if column.is_ambiguous:  # the other columns decide what a comma is
                 taken[name] = take_column(name, cells[name], _wishes(name, rules, ","))
