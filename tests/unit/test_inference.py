@@ -340,8 +340,8 @@ def test_other_columns_decide_what_a_comma_is_unless_they_contradict_each_other(
     with_comma = load(tmp_path, y=CLASSES, amounts=amounts, comma=comma)
     with_both = load(tmp_path, y=CLASSES, amounts=amounts, comma=comma, point=point)
 
-    assert with_comma.take([0])[0].tolist() == [[351.838, 0.0]]
-    assert with_both.take([0])[0].tolist() == [[351_838.0, 0.0, 1234.5]]
+    assert with_comma.take(np.array([0]))[0].tolist() == [[351.838, 0.0]]
+    assert with_both.take(np.array([0]))[0].tolist() == [[351_838.0, 0.0, 1234.5]]
     (profile,) = (column for column in with_both.profile if column.name == "amounts")
     assert any("a comma may stand for the decimal point" in note for note in profile.notes)
 
