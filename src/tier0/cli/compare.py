@@ -92,7 +92,7 @@ def compare(
 
     raise_on_interrupt()
     with recorded(
-        files, settings.describe_changed(), f"{old} and {new}", history=settings.history, verbose=verbose
+        files, settings.describe_changed(), f"{new}, compared with {old}", history=settings.history, verbose=verbose
     ) as report:
         report.events.emit(TargetDescribed({"old": old, "new": new, "url": new}))  # also if nothing responds
         verdict = compare_sides(
