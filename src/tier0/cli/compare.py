@@ -91,8 +91,9 @@ def compare(
     from tier0.runs.compare import compare as compare_sides
 
     raise_on_interrupt()
+    what = f"{new}, compared with {old}"
     with recorded(
-        files, settings.describe_changed(), f"{new}, compared with {old}", history=settings.history, verbose=verbose
+        files, settings.describe_changed(), what, history=settings.history, verbose=verbose
     ) as report:
         report.events.emit(TargetDescribed({"old": old, "new": new, "url": new}))  # also if nothing responds
         verdict = compare_sides(

@@ -154,6 +154,12 @@ class ServerError(Tier0Error):
     exit_status = 1
 
 
+class StartTimeoutError(ServerError):
+    """The server was not ready in time, which a busy machine may be the reason of."""
+
+    exit_status = 2
+
+
 class PortInUseError(ServerError):
     """The requested port is used by another process."""
 

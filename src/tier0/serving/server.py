@@ -23,7 +23,13 @@ from tier0.core.child_environment import (
     service_environment,
     withheld,
 )
-from tier0.core.errors import SERVER_NOT_READY, PredictionMismatchError, ServerError, require_bentoml
+from tier0.core.errors import (
+    SERVER_NOT_READY,
+    PredictionMismatchError,
+    ServerError,
+    StartTimeoutError,
+    require_bentoml,
+)
 from tier0.core.event_log import EventLog
 from tier0.core.events import (
     ServerKilled,
@@ -279,8 +285,9 @@ class Server:
             The probe's result.
 
         Raises:
-            ServerError: the process exited, its worker was respawned, its log contains a traceback, the
-                timeout is over, or another server responded; with the end of the log.
+            ServerError: the process exited, its worker was respawned, its log contains a traceback, or
+                another server responded; with the end of the log.
+            StartTimeoutError: the timeout is over.
             PortInUseError: another process took the port before BentoML could, and the port must be that one.
             PredictionMismatchError: the prediction differs from that of the model in memory.
         """
@@ -292,7 +299,8 @@ class Server:
             if time.monotonic() > deadline:
                 what = "no prediction of a golden row" if self.project is None else "it was not ready"
                 last = f"; {self._last_response}" if self._last_response else ""
-                raise self._failed(f"{what} within {timeout:g} s (startup-timeout){last}")
+                what += f" within {timeout:g} s (startup-timeout){last}"
+                raise StartTimeoutError(self._with_log(what))
             if not self.url and (url := launch.find_url()):
                 self.url = url
                 attempt.start(url)
@@ -347,7 +355,10 @@ class Server:
         return self._launch
 
     def _failed(self, what: str) -> ServerError:
-        return ServerError(f"{SERVER_NOT_READY}: {what}.\nThe end of its log ({self.log}):\n{self.log_end()}")
+        return ServerError(self._with_log(what))
+
+    def _with_log(self, what: str) -> str:
+        return f"{SERVER_NOT_READY}: {what}.\nThe end of its log ({self.log}):\n{self.log_end()}"
 
     def log_end(self) -> str:
         """Return the last lines of the log."""
