@@ -92,7 +92,6 @@ def test_a_supervisor_that_exits_fails_at_once(server: Server, model: Registered
     with pytest.raises(ServerError, match="bentoml serve exited with status 137"):
         server.wait_until_ready(golden_probe(model, server.nonce), 60)
 
-    assert failure.value.exit_status == 2, "the machine may be slow"
     assert time.monotonic() - start < 10
 
 
