@@ -136,7 +136,12 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "no_attempt_limit": ("deadline.attempt",),
     "queue_not_counted": ("deadline.own_queue",),
     "uncounted_statuses": ("breaker.counts_failures", "breaker.sequences"),
-    "uncounted_resets": ("breaker.counts_failures", "breaker.sequences", "batch.counts_failures"),
+    "uncounted_resets": (
+        "breaker.counts_failures",
+        "breaker.sequences",
+        "batch.counts_failures",
+        "breaker.counts_bodies",
+    ),  # fmt: skip
     "uncounted_refusals": ("breaker.counts_failures",),
     "uncounted_timeouts": ("breaker.counts_failures", "breaker.counts_hangs", "breaker.lost_probe"),
     "never_forgives": ("breaker.forgives", "breaker.recovers", "breaker.sequences"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import threading
 import time
 import tracemalloc
@@ -36,6 +37,7 @@ MAX_ENDING = 0.25
 """Seconds in which a cancelled call must end."""
 MAX_STALL = 0.1
 """Seconds for which the event loop may be blocked."""
+STALLED_CALLS = 3
 
 
 async def quoted_models(subject: Subject) -> None:
@@ -256,17 +258,20 @@ async def free_loop(subject: Subject) -> dict[str, Any]:
     """Fail if a call blocks the event loop while it sleeps or waits."""
     busy = min(BUSY, subject.declared.longest_attempt * 0.7)
     script = [Reply(503, delay=busy), Reply(body=subject.declared.answer, delay=busy)]
-    async with subject.against(script) as caller:
-        caller.blocks = False  # run the coroutine in this loop, even if it blocks
-        async with watched_loop() as stalls:
-            await caller.predict()
-        if stalls.longest > MAX_STALL:
-            raise caller.fail(
-                f"a call blocked the event loop for {stalls.longest * 1000:.0f} ms (limit: "
-                f"{MAX_STALL * 1000:.0f} ms)",
-                "a coroutine calls time.sleep or a synchronous HTTP client",
-            )
-        return {"longest_stall_ms": stalls.longest * 1000}
+    longest = math.inf
+    for _ in range(STALLED_CALLS):  # a busy machine stalls some calls, and a client that blocks all of them
+        async with subject.against(script) as caller:
+            caller.blocks = False  # run the coroutine in this loop, even if it blocks
+            async with watched_loop() as stalls:
+                await caller.predict()
+            longest = min(longest, stalls.longest)
+            if longest <= MAX_STALL:
+                return {"longest_stall_ms": longest * 1000}
+    raise caller.fail(
+        f"each of {STALLED_CALLS} calls blocked the event loop for at least {longest * 1000:.0f} ms (limit: "
+        f"{MAX_STALL * 1000:.0f} ms)",
+        "a coroutine calls time.sleep or a synchronous HTTP client",
+    )
 
 
 async def cancelled_at_once(subject: Subject) -> dict[str, Any]:
