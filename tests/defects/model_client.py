@@ -141,7 +141,7 @@ FLAWS: dict[str, tuple[str, ...]] = {
         "breaker.sequences",
         "batch.counts_failures",
         "breaker.counts_bodies",
-    ),  # fmt: skip
+    ),
     "uncounted_refusals": ("breaker.counts_failures",),
     "uncounted_timeouts": ("breaker.counts_failures", "breaker.counts_hangs", "breaker.lost_probe"),
     "never_forgives": ("breaker.forgives", "breaker.recovers", "breaker.sequences"),
