@@ -12,6 +12,7 @@ from tier0.core.catalogue import CATALOGUE, SEVERITIES, Check, Severity
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
 from tier0.core.comparison_catalogue import COMPARISON_CATALOGUE
 from tier0.core.errors import SERVER_NOT_READY
+from tier0.core.outputs import MISSING_PART, OTHER_COUNT
 from tier0.core.step_catalogue import STEP_CATALOGUE
 from tier0.core.verdict import PARITY, CheckResult, Status
 
@@ -45,6 +46,11 @@ ALIKE = {
     "crashed": ("Malformed requests crash the handler", "validate requests before they reach the model"),
 }
 """Title and next step of several failures with malformed requests, by what they have in common."""
+TITLES = {
+    MISSING_PART: "Output missing in the response",
+    OTHER_COUNT: "Wrong number of outputs",
+}
+"""Titles of failures whose pattern says more than their check: no row was compared."""
 FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
 FIND_EXCEPTION = "find the line that raises it, in the server's log"
 START_ALONE = "start the service alone to see that it becomes ready"
@@ -274,7 +280,7 @@ def title_of(result: CheckResult) -> str:
     if result.message.startswith(SERVER_NOT_READY):
         return "Server not started"
     if result.status != "error":
-        return _known(result).title or "Test failed"
+        return TITLES.get(_pattern(result)) or _known(result).title or "Test failed"
     is_examined = result.id in KNOWN and result.id not in STEPS
     other = "Unexpected error" if is_examined else "Not completed"
     return {"network": "No response", "timeout": "Timeout"}.get(result.code, other)
@@ -287,7 +293,7 @@ def key_of(result: CheckResult) -> str:
     rows = evidence.get("rows_asked", evidence.get("rows"))
     if result.message.startswith(SERVER_NOT_READY):
         return last_exception(result.message).partition(":")[0]
-    if isinstance(differing, int) and isinstance(rows, int):
+    if isinstance(differing, int) and isinstance(rows, int) and _pattern(result) not in TITLES:
         return f"{differing:,} of {rows:,} rows differ"
     if isinstance(answers := evidence.get("answers"), list):
         return f"{len(answers)} different responses"

@@ -9,7 +9,9 @@ from typing import Any
 
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.causes import ALONE, KNOWN
+from tier0.core.display import line
 from tier0.core.errors import SERVER_NOT_READY
+from tier0.core.outputs import OTHER_COUNT
 from tier0.core.verdict import PARITY, CheckResult, Status
 
 GROUPS_OPTIONS = {"tier0 verify ": "--groups", "pytest ": "--tier0-groups"}
@@ -32,6 +34,8 @@ MAX_REQUEST = 2000
 """Characters of a request that is shown, which a row with some 50 columns has."""
 MAX_ANSWER = 300
 """Characters of an answer beside a command."""
+MAX_START = 120
+"""Characters of a body that is not JSON, beside a command."""
 
 
 def command_for(result: CheckResult, statuses: Mapping[str, Status], command: str) -> str:
@@ -42,8 +46,9 @@ def command_for(result: CheckResult, statuses: Mapping[str, Status], command: st
         statuses: statuses of all checks of the same service, by id.
         command: command of the run; empty if it is not known.
     """
+    is_of_one_row = result.evidence.get("pattern") != OTHER_COUNT  # whose request has all rows
     needs_others = result.group == "concurrency" or (
-        result.id in OF_A_BATCH and statuses.get(ALONE) == "pass"
+        is_of_one_row and result.id in OF_A_BATCH and statuses.get(ALONE) == "pass"
     )
     alone = check_alone(result.id, command)
     is_long = len(result.reproduce) > MAX_REQUEST  # the command of the run reads the rows from their file
@@ -97,6 +102,13 @@ def _of_requests(result: CheckResult) -> Iterator[tuple[str, str]]:
     if "counted" in evidence:
         sent = evidence.get("asked", evidence.get("refused"))
         yield f"counters that grow by {sent}", f"by {evidence['counted']:g}"
+    if "content_type" in evidence:  # a response with a success status that is not JSON
+        kind = evidence["content_type"] or "no content type"
+        start = line(evidence.get("body", ""), limit=MAX_START)
+        yield (
+            f"status {evidence.get('status')} and a JSON body",
+            ", ".join(filter(None, [f"status {evidence.get('status')}", kind, start])),
+        )
     if isinstance(status := evidence.get("status"), int):
         yield REFUSED if result.id.startswith(MALFORMED) else "status 200", f"status {status}"
     if isinstance(pickled := evidence.get("pickle"), int):

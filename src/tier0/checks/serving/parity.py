@@ -20,14 +20,13 @@ from typing import Any
 from tier0.checks.serving.harness.sender import OversizedError, UnansweredError
 from tier0.checks.serving.harness.target import (
     MASK,
-    MISSING_PART,
     NoPredictionError,
     OverloadedError,
     RefusedError,
     Target,
 )
 from tier0.contract.model_terms import as_served, in_model_terms, merged
-from tier0.core.outputs import PARTS
+from tier0.core.outputs import MISSING_PART, OTHER_COUNT, PARTS
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
 from tier0.golden.shown_values import brief
@@ -81,8 +80,8 @@ async def golden_rows(target: Target) -> dict[str, Any]:
         target.require_match(answer, golden, "served predictions", PREPROCESSING, same_batch=True)
     except CheckFailedError as failure:
         failure.evidence |= compared
-        is_there = failure.evidence.get("pattern") != MISSING_PART
-        if len(golden) > 1 and not target.contract.one_row and is_there:
+        has_each = failure.evidence.get("pattern") not in {MISSING_PART, OTHER_COUNT}
+        if len(golden) > 1 and not target.contract.one_row and has_each:
             await _compare_with_row_alone(target, answer, failure)
         raise
     if target.undeclared:

@@ -32,10 +32,11 @@ from tier0.contract.delimited import CONTENT_TYPE, read_rows
 from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
 from tier0.contract.response import is_refusal
+from tier0.contract.service_schema import listed_names
 from tier0.contract.tensors import without_tensors
 from tier0.core.display import terminal
 from tier0.core.errors import first_line
-from tier0.core.outputs import PARTS
+from tier0.core.outputs import MISSING_PART, OTHER_COUNT, PARTS
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
 from tier0.golden.differences.diagnosis import Diagnosis, diagnose
 from tier0.golden.forms import IN_WORDS
@@ -47,12 +48,13 @@ AT_ONCE_BYTES = 128 * MIB
 MAX_QUOTED = 1_000_000
 """Bytes of a response that are decoded for display."""
 MAX_SINGLE_ROWS = 30
-MISSING_PART = "missing_part"
-"""Pattern in the evidence of a failure: the response lacks a field that the contract names."""
+ONE_FOR_EACH_ROW = "return one prediction for each row, in the order of the request"
 MASK = "…"
 REFUSED = range(400, 500)
 SLOWEST = "slowest"
 """Key of the memo of a target for the seconds of the slowest request that got a prediction."""
+RESPONSE = "response"
+"""Key of the memo of a target for the form of the last response with a prediction, in words."""
 NO_GOLDEN = f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}"
 REFUSALS = ["the service cannot handle rows that its model accepts", "the contract describes another service"]
 NO_ANSWER = [
@@ -448,6 +450,7 @@ class Target:
                 reproduce=self.curl(shown),
             ) from problem
         answer = self.answer_of(response, shown)
+        self.memo[RESPONSE] = _form_of(answer)
         seconds = time.perf_counter() - start - response.extensions.get(WAITED, 0.0)
         self.memo[SLOWEST] = max(self.memo.get(SLOWEST, 0.0), seconds)
         return answer
@@ -474,11 +477,14 @@ class Target:
                 f"a well-formed request got status {response.status_code} and a body that is not JSON "
                 f"({first_line(problem)})"
             )
-            causes = ["a proxy responded, not the service"]
+            causes = [
+                "a proxy responded, not the service",
+                "the route is that of a page: declare the route for predictions in the contract",
+            ]
             evidence = self._evidence_of(response)
             evidence["content_type"] = response.headers.get("content-type", "").partition(";")[0]
             raise NoPredictionError(
-                message, evidence=evidence, causes=causes, reproduce=self.curl(body)
+                message, evidence=evidence, causes=causes, reproduce=self.curl(body, show_status=True)
             ) from None
         if is_refusal(
             answer,
@@ -619,11 +625,18 @@ class Target:
             failure = self.failed(what, mismatch, diagnosis, golden, causes, number, known)
             path = getattr(self.contract, mismatch.part, None)
             if path and not parts and answer.get(mismatch.part) is None:
-                self._name_missing(mismatch.part, path, failure)
+                self._name_missing(mismatch.part, path, what, failure)
+            elif mismatch.counts is not None and not parts and not is_cause_known:
+                self._name_count(mismatch.counts, golden, failure, are_alone=bool(numbers))
             raise failure
 
-    def _name_missing(self, part: str, path: str, failure: CheckFailedError) -> None:
-        """Add to *failure* where the response should have a part: the contract may be what is wrong."""
+    def _name_missing(self, part: str, path: str, what: str, failure: CheckFailedError) -> None:
+        """Say in *failure* where the response should have a part: the contract may be what is wrong."""
+        form = "" if self.mask else self.excerpt(self.memo.get(RESPONSE, ""))
+        failure.message = (
+            f"{what}: the response has nothing at {path!r}, which the contract names as {part}"
+            f"{f'; the response is {form}' if form else ''}"
+        )
         failure.causes[:] = [
             (
                 f"the response has no {path!r}, where the contract has the {part}: return {path!r}, or "
@@ -631,7 +644,32 @@ class Target:
             )
         ]
         rows = failure.evidence["rows_that_differ"]
-        failure.evidence |= {"pattern": MISSING_PART, "rows_explained": rows}
+        failure.evidence |= {
+            "pattern": MISSING_PART,
+            "rows_explained": rows,
+            "expected": f"{part} at {path!r}",
+            "got": form or "nothing there",
+        }
+
+    def _name_count(
+        self, counts: tuple[int, int], golden: GoldenRows, failure: CheckFailedError, *, are_alone: bool
+    ) -> None:
+        """Say in *failure* why a response may have another number of values than the request has rows."""
+        expected, got = counts
+        dropped = "rows are dropped: those with missing values, those of a filter, or duplicates"
+        several = "several values are returned for a row"
+        causes = [dropped if got < expected else several, "the response is for other rows than the request"]
+        if got == 1 < expected:
+            causes.insert(0, "only one row of the request is predicted")
+        failure.causes[:] = [f"{cause}: {ONE_FOR_EACH_ROW}" for cause in causes]
+        rows = failure.evidence["rows_that_differ"]
+        failure.evidence |= {"pattern": OTHER_COUNT, "rows_explained": rows}
+        most = 1 if self.contract.one_row or are_alone else self.contract.max_rows or len(golden)
+        if len(golden) <= most:
+            failure.reproduce = self.curl(self.body(golden))  # a row alone may get its prediction
+        else:
+            failure.evidence["expected"] = "one value for each row"
+            failure.evidence["got"] = f"{got} values for {expected} rows, in several requests"
 
     def require_declared(self) -> None:
         """Raise `NotJudgedError` if the meaning of a part of the response must be declared first."""
@@ -720,8 +758,11 @@ class Target:
         mismatch = replace(mismatch, row=number)
         if self.mask:
             mismatch, diagnosis = replace(mismatch, place=""), replace(diagnosis, largest="")
+        words = diagnosis.in_words(mismatch.describe_row(self.excerpt), known)
+        if what.endswith(mismatch.part):
+            words = words.removeprefix(f"{mismatch.part}: ")
         return CheckFailedError(
-            f"{what}: {diagnosis.in_words(mismatch.describe_row(self.excerpt), known)}",
+            f"{what}: {words}",
             evidence=evidence,
             causes=causes,
             reproduce=self.curl(self.body(row)),
@@ -768,6 +809,22 @@ class Target:
         named = "" if method == default else f" -X {method}"
         variables = "".join(f' -H "{name}: ${variable_for(name)}"' for name in self.header_names)
         return f"curl {quiet}{named} {shlex.quote(url)}{headers}{variables}"
+
+
+def _form_of(answer: Any) -> str:
+    """Return which fields a response has, in words."""
+    if isinstance(answer, list):
+        first = answer[0] if answer else None
+        if isinstance(first, Mapping) and first:
+            return f"a list of objects with the fields {_fields_of(first)}"
+        return "a list"
+    if isinstance(answer, Mapping):
+        return f"an object with the fields {_fields_of(answer)}" if answer else "an empty object"
+    return "a single value"
+
+
+def _fields_of(answer: Mapping[str, Any]) -> str:
+    return listed_names([*map(str, answer)])
 
 
 def variable_for(header: str) -> str:
