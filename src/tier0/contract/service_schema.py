@@ -58,6 +58,10 @@ class OpenAnswerError(ContractError):
         self.contract = contract
 
 
+DRAFT = "tier0 contract URL --golden FILE"
+"""Command that drafts a contract, with placeholders for what the run knows."""
+
+
 class Form(NamedTuple):
     """A form in which rows can be sent.
 
@@ -144,6 +148,12 @@ def path_prefixes(schema: Any) -> list[str]:
             break
         common.append(parts[0])
     return ["/" + "/".join(common[:length]) for length in range(1, len(common) + 1)]
+
+
+def routes_in(schema: Any) -> list[str]:
+    """Return the paths of the routes that a schema describes; none without a schema."""
+    description = read_description(schema)
+    return [route.path for route in description.routes] or list(description.paths)
 
 
 def undescribed(declared: Mapping[str, Any], *, is_bentoml: bool) -> Contract:
@@ -578,7 +588,7 @@ def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> 
     return (
         f"a row of {path} has the fields {listed_names(list(properties))}, but the model's columns are "
         f"{listed_names(names)}. "
-        f"Declare the names in a contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
+        f"Declare the names in a contract ({example}), or run `{DRAFT}` to draft one"
     )
 
 
@@ -613,5 +623,5 @@ def why_fields_are_open(route: str, required: Mapping[str, Schema]) -> str:
     return (
         f"{route} requires {names} in addition to the rows, but the value that the application sends is "
         "unknown. "
-        f"Declare it in a contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
+        f"Declare it in a contract ({example}), or run `{DRAFT}` to draft one"
     )

@@ -285,6 +285,7 @@ class Examination:
             header_names=tuple(name for name in deployment.headers if _PLAIN_NAME.fullmatch(name)),
             hide=self._secrets.hide,
             on_prediction=self._saw_prediction,
+            rows_option=deployment.rows_option,
         )
 
     def _client(self, trust: ssl.SSLContext, kept_open: int) -> httpx.AsyncClient:

@@ -20,6 +20,7 @@ from typing import Any
 from tier0.checks.serving.harness.sender import OversizedError, UnansweredError
 from tier0.checks.serving.harness.target import (
     MASK,
+    NO_SUCH_ROWS,
     NoPredictionError,
     OverloadedError,
     RefusedError,
@@ -509,9 +510,7 @@ async def _expect_accepted(
                     batches = [batch.take([index]) for index in _spread(len(batch))]
     if not count:
         raise NotJudgedError(
-            "the service refuses these rows, which its model accepts"
-            if refused
-            else "no golden rows cover this case (the model has none, or the file was written by hand)"
+            "the service refuses these rows, which its model accepts" if refused else NO_SUCH_ROWS
         )
     return {"rows": count, "refused": refused}
 
@@ -519,10 +518,11 @@ async def _expect_accepted(
 async def inputs_matter(target: Target) -> None:
     """Fail if all rows get the same output, although the trained model's outputs for them differ."""
     golden = target.golden
-    parts = [
-        part for part in target.parts if len({str(output) for output in getattr(golden, part) or []}) > 1
-    ]
+    varied = [part for part in PARTS if len({str(output) for output in getattr(golden, part) or []}) > 1]
+    parts = [part for part in target.parts if part in varied]
     if not parts:
+        if any(undeclared.part in varied for undeclared in target.undeclared):
+            target.require_declared()
         raise NotJudgedError(
             "the trained model's output is the same for all golden rows: choose rows with different outputs"
         )

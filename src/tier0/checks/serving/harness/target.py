@@ -55,7 +55,13 @@ SLOWEST = "slowest"
 """Key of the memo of a target for the seconds of the slowest request that got a prediction."""
 RESPONSE = "response"
 """Key of the memo of a target for the form of the last response with a prediction, in words."""
+ANY_ROWS = "--golden FILE"
+"""Option of a command that reads golden rows, whose source is not known."""
 NO_GOLDEN = f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}"
+NO_SUCH_ROWS = (
+    "the golden rows have no row of this kind, which is normal for a model without missing values, "
+    "categories or texts, and for a file that was written by hand"
+)
 REFUSALS = ["the service cannot handle rows that its model accepts", "the contract describes another service"]
 NO_ANSWER = [
     "the request crashed the worker",
@@ -183,6 +189,7 @@ class Target:
         header_names: names of the headers that the user passed, whose values are not shown.
         hide: removes secrets from texts of the service, before they are shortened.
         on_prediction: called whenever a well-formed request got a prediction.
+        rows_option: option of a command that reads the same golden rows.
     """
 
     contract: Contract
@@ -200,6 +207,7 @@ class Target:
     header_names: tuple[str, ...] = ()
     hide: Callable[[str], str] = lambda text: text
     on_prediction: Callable[[], None] = lambda: None
+    rows_option: str = ANY_ROWS
 
     def under_load(self) -> Target:
         """Return a target for concurrent requests: one that gets 429 or 503 is not sent again."""
@@ -306,9 +314,7 @@ class Target:
             return self.golden
         chosen = as_served(self.rows, self.contract).with_origin(kind, column)
         if not chosen:
-            raise NotJudgedError(
-                "no golden rows cover this case (the model has none, or the file was written by hand)"
-            )
+            raise NotJudgedError(NO_SUCH_ROWS)
         return chosen
 
     def tolerances(self, *, same_batch: bool = False) -> dict[str, Tolerance]:
@@ -704,7 +710,7 @@ class Target:
     @property
     def draft_command(self) -> str:
         """The command that drafts the contract of the service."""
-        return f"tier0 contract {self.url} --golden FILE --output contract.toml"
+        return f"tier0 contract {shlex.quote(self.url)} {self.rows_option} --output contract.toml"
 
     @property
     def matches(self) -> bool:
