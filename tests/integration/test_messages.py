@@ -12,13 +12,17 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import tier0
+from tests.support.in_process import App, running
 from tests.support.scripted_service import GOLDEN, LABELS, ROUTE, healthy, service, wrong
+from tier0.checks.serving.harness.sender import UnansweredError
 from tier0.checks.serving.harness.target import NO_SUCH_ROWS
 from tier0.cli import app
 from tier0.contract.contract import ContractError
+from tier0.core.causes import causes_of
 from tier0.core.verdict import CheckResult
 from tier0.faults import Arrival, FaultServer, Reply
 from tier0.golden.rows import GoldenRows
+from tier0.report.reproduction import expectation_of
 from tier0.runs.deployment import Deployment
 
 Script = Callable[[Arrival], Reply]
@@ -138,3 +142,38 @@ def test_a_page_in_place_of_json_has_two_likely_causes() -> None:
     assert (result.evidence["status"], result.evidence["content_type"]) == (200, "text/html")
     assert len(result.causes) == 2
     assert " -i " in result.reproduce, "the command shows the content type"
+
+
+class Limited:
+    """Responds to *attempts* requests for predictions, and with status 503 after them."""
+
+    def __init__(self, attempts: int = 0) -> None:
+        self.left = attempts
+
+    def __call__(self, arrival: Arrival) -> Reply:
+        if arrival.path != "/predict":
+            return healthy(arrival)
+        self.left -= 1
+        return healthy(arrival) if self.left >= 0 else Reply(503, {"error": "busy"})
+
+
+def test_a_service_that_is_overloaded_has_responded() -> None:
+    with FaultServer(Limited(1)) as server:
+        deployment = Deployment.from_url(server.url, golden=GOLDEN, retries=2)
+        verdict = tier0.check_serving(deployment, on_fail="return", groups=["parity.golden_rows"])
+
+    (cause,) = [one for one in causes_of(verdict.checks) if one.leading.id == "parity.golden_rows"]
+    result = cause.leading
+    assert (result.status, result.code, verdict.exit_status) == ("error", "network", 2)
+    assert (result.evidence["status"], result.evidence["attempts"]) == (503, 3)
+    assert expectation_of(result, result.reproduce) == ("status 200", "status 503")
+    assert "overloaded" in cause.next_step
+    assert "reachable" not in cause.next_step
+    assert cause.title != "No response"
+
+
+def test_a_port_without_tls_is_called_that() -> None:
+    with running(App()) as url:
+        deployment = Deployment.from_url(url.replace("http:", "https:"), golden=GOLDEN, retries=0)
+        with pytest.raises(UnansweredError, match=f"does not speak TLS: try {re.escape(url)}"):
+            tier0.check_serving(deployment, on_fail="return", groups=["parity.golden_rows"])

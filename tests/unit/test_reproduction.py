@@ -80,6 +80,11 @@ def test_a_step_is_seen_again_by_the_command_of_the_run() -> None:
             "exit status 0",
             "exit status 1",
         ),
+        (
+            CheckResult("health.ready", "error", "no response", reproduce="tier0 verify http://x"),
+            "exit status 0",
+            "exit status 2",
+        ),
     ],
     ids=lambda value: value.id if isinstance(value, CheckResult) else "",
 )

@@ -25,7 +25,7 @@ OF_A_BATCH = (PARITY, "parity.shuffled", "parity.repeated", "parity.mixed_rows",
 MALFORMED = ("contract.refuses_", "contract.empty_")
 """Beginnings of the checks whose requests must be refused."""
 REFUSED = "status 4xx"
-PASSES = "exit status 0"
+PASSES, INCONCLUSIVE = "exit status 0", "exit status 2"
 _HIDDEN = re.compile(r"\((?P<name>[A-Za-z_][\w-]*) hidden\)")
 """A secret that was hidden; the name is that of a header, an option or a variable."""
 _EMPTY = re.compile(r"(?<=\")''(?=\s|$)|(?<=\s)''(?=\")")
@@ -86,7 +86,9 @@ def expectation_of(result: CheckResult, command: str) -> tuple[str, str]:
     if "curl" in command:
         return next(_of_requests(result), ("", ""))
     if command.startswith(COMMANDS):
-        return PASSES, "exit status 1" if result.status == "fail" else ""
+        is_tier0 = command.startswith("tier0 ")
+        inconclusive = INCONCLUSIVE if result.status == "error" and is_tier0 else ""
+        return PASSES, "exit status 1" if result.status == "fail" else inconclusive
     return "", ""
 
 

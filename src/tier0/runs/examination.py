@@ -412,7 +412,9 @@ class Examination:
             case NotJudgedError():
                 return CheckResult(check.id, "not_judged", str(problem), code=problem.code)
             case OverloadedError() if not is_ours:
-                return CheckResult(check.id, "error", str(problem), code="network")
+                message, evidence = str(problem), problem.evidence
+                causes, again = problem.causes, problem.reproduce
+                return CheckResult(check.id, "error", message, evidence, causes, again, code="network")
             case OverloadedError() if problem.evidence.get("status") == httpx.codes.TOO_MANY_REQUESTS:
                 reason = "the service is rate limiting (429 Too Many Requests)"
                 return CheckResult(check.id, "not_judged", reason, code="overloaded")

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import httpx
 
 from tier0.checks.serving.harness.sender import (
+    ATTEMPTS,
     HOW_TO_AUTHORIZE,
     OVERLOADED,
     UNAUTHORIZED,
@@ -63,6 +64,10 @@ NO_SUCH_ROWS = (
     "categories or texts, and for a file that was written by hand"
 )
 REFUSALS = ["the service cannot handle rows that its model accepts", "the contract describes another service"]
+OVERLOADS = [
+    "the service, or a gateway before it, is overloaded or limits the rate of requests",
+    "the service is starting, or its workers end and are started again",
+]
 NO_ANSWER = [
     "the request crashed the worker",
     "the handler never returns",
@@ -519,7 +524,10 @@ class Target:
 
     def _no_prediction(self, response: httpx.Response, body: Any) -> Exception:
         status = response.status_code
-        message = f"a well-formed request got status {status}: {self.quote(response)}"
+        attempts = response.extensions.get(ATTEMPTS, 1)
+        is_retried = self.process is None and attempts > 1
+        sent = f", sent {attempts} times," if is_retried else ""
+        message = f"a well-formed request{sent} got status {status}: {self.quote(response)}"
         if status in UNREACHABLE and self.process is None:
             return UnansweredError(message)
         kind = NoPredictionError
@@ -528,8 +536,11 @@ class Target:
         elif status in REFUSED:
             kind = RefusedError
         causes = [HOW_TO_AUTHORIZE] if status in UNAUTHORIZED else REFUSALS
+        if status in OVERLOADED:
+            causes = OVERLOADS
         again = self.curl(body, show_status=True)
-        return kind(message, evidence=self._evidence_of(response), causes=causes, reproduce=again)
+        evidence = self._evidence_of(response) | ({"attempts": attempts} if is_retried else {})
+        return kind(message, evidence=evidence, causes=causes, reproduce=again)
 
     async def expect(
         self,
