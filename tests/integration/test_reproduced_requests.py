@@ -59,6 +59,20 @@ def test_a_field_that_only_the_contract_has_is_named() -> None:
     assert check(App(), "parity.golden_rows").status == "pass"
 
 
+class Empty(App):
+    """Returns null in place of the predictions."""
+
+    def answer(self, rows: list[list[float]]) -> dict[str, Any]:
+        return {**super().answer(rows), "predictions": None}
+
+
+def test_a_field_without_a_value_is_not_called_missing() -> None:
+    result = check(Empty(), "parity.golden_rows")
+
+    assert result.evidence["pattern"] == "missing_part"
+    assert "null" in result.message
+
+
 class Drops(App):
     """Returns no prediction for rows whose first value is less than 1."""
 

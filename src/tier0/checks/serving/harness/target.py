@@ -54,8 +54,8 @@ MASK = "…"
 REFUSED = range(400, 500)
 SLOWEST = "slowest"
 """Key of the memo of a target for the seconds of the slowest request that got a prediction."""
-RESPONSE = "response"
-"""Key of the memo of a target for the form of the last response with a prediction, in words."""
+FIELDS = "fields"
+"""Key of the memo of a target for the names of the fields of the last response with a prediction."""
 ANY_ROWS = "--golden FILE"
 """Option of a command that reads golden rows, whose source is not known."""
 NO_GOLDEN = f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}"
@@ -461,7 +461,7 @@ class Target:
                 reproduce=self.curl(shown),
             ) from problem
         answer = self.answer_of(response, shown)
-        self.memo[RESPONSE] = _form_of(answer)
+        self.memo[FIELDS] = _fields_of(answer)
         seconds = time.perf_counter() - start - response.extensions.get(WAITED, 0.0)
         self.memo[SLOWEST] = max(self.memo.get(SLOWEST, 0.0), seconds)
         return answer
@@ -649,10 +649,13 @@ class Target:
 
     def _name_missing(self, part: str, path: str, what: str, failure: CheckFailedError) -> None:
         """Say in *failure* where the response should have a part: the contract may be what is wrong."""
-        form = "" if self.mask else self.excerpt(self.memo.get(RESPONSE, ""))
+        fields = self.memo.get(FIELDS, ())
+        listed = "" if self.mask else self.excerpt(listed_names(fields))
+        form = f"the fields {listed}" if listed else "no such field"
+        lacks = "null in the field" if path.removeprefix("*.") in fields else "no field"
         failure.message = (
-            f"{what}: the response has nothing at {path!r}, which the contract names as {part}"
-            f"{f'; the response is {form}' if form else ''}"
+            f"{what}: the response has {lacks} {path!r}, which the contract names as {part}"
+            f"{f'; its fields: {listed}' if listed else ''}"
         )
         failure.causes[:] = [
             (
@@ -664,8 +667,8 @@ class Target:
         failure.evidence |= {
             "pattern": MISSING_PART,
             "rows_explained": rows,
-            "expected": f"{part} at {path!r}",
-            "got": form or "nothing there",
+            "expected": f"a field {path!r} with the {part}",
+            "got": form,
         }
 
     def _name_count(
@@ -828,20 +831,10 @@ class Target:
         return f"curl {quiet}{named} {shlex.quote(url)}{headers}{variables}"
 
 
-def _form_of(answer: Any) -> str:
-    """Return which fields a response has, in words."""
-    if isinstance(answer, list):
-        first = answer[0] if answer else None
-        if isinstance(first, Mapping) and first:
-            return f"a list of objects with the fields {_fields_of(first)}"
-        return "a list"
-    if isinstance(answer, Mapping):
-        return f"an object with the fields {_fields_of(answer)}" if answer else "an empty object"
-    return "a single value"
-
-
-def _fields_of(answer: Mapping[str, Any]) -> str:
-    return listed_names([*map(str, answer)])
+def _fields_of(answer: Any) -> tuple[str, ...]:
+    """Return the names of the fields of a response, or of the first of its objects; empty without any."""
+    first = answer[0] if isinstance(answer, list) and answer else answer
+    return tuple(map(str, first)) if isinstance(first, Mapping) else ()
 
 
 def variable_for(header: str) -> str:
