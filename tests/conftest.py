@@ -11,8 +11,12 @@ import pytest
 
 from tier0.client.tracing import CallTrace
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts its background jobs like this
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests interrupt the runs that they start
+# Tests send signals to the runs that they start, which ignore what this process ignores: a shell starts its
+# background jobs like this, and nohup.
+for ignored in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        default = signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL
+        signal.signal(ignored, default)
 
 if find_spec("hypothesis"):  # the end-to-end tests run without it
     from hypothesis import HealthCheck, settings

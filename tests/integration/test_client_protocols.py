@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.protocol_clients import DECLARED, HEALTHY, MUTANTS, V2, model_client, model_client_of_v2
@@ -75,6 +76,33 @@ def test_a_client_of_another_protocol_fails() -> None:
 
     assert [result.status for result in verdict.checks] == ["fail"]
     assert "expected POST /invocations" in verdict.checks[0].message
+
+
+class Gets:
+    """Requests predictions with GET and no body, for any data."""
+
+    def __init__(self, url: str, *, timeout: float) -> None:
+        self.http = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False)
+
+    async def predict(self, data: Any) -> Any:
+        response = await self.http.get("/predict", params={"rows": len(data)})
+        return response.json()["predictions"]
+
+    async def close(self) -> None:
+        await self.http.aclose()
+
+
+def test_a_request_without_a_body_is_called_that_and_has_no_wrong_length() -> None:
+    declared = {**DECLARED, "data": {"features": [[1.0, 2.0]]}}
+    checks = ["wire.one_request", "wire.whole_body"]
+
+    verdict = check_client(Gets, declared, only=checks, on_fail="return")
+
+    assert [result.status for result in verdict.checks] == ["fail", "fail"]
+    for result in verdict.checks:
+        assert (result.evidence["method"], result.evidence["bytes"]) == ("GET", 0)
+        assert "GET with an empty body" in result.message
+        assert result.causes == []
 
 
 async def with_metadata(url: str, *, timeout: float) -> V2:

@@ -53,4 +53,46 @@ def test_a_field_that_only_the_contract_has_is_named() -> None:
     assert result.status == "fail"
     assert result.evidence["pattern"] == "missing_part"
     assert all("'outputs'" in cause for cause in result.causes)
+    assert "predictions, model_tag" in result.message, "the fields of the response"
+    assert "'outputs'" in result.evidence["expected"]
+    assert "predictions, model_tag" in result.evidence["got"]
     assert check(App(), "parity.golden_rows").status == "pass"
+
+
+class Empty(App):
+    """Returns null in place of the predictions."""
+
+    def answer(self, rows: list[list[float]]) -> dict[str, Any]:
+        return {**super().answer(rows), "predictions": None}
+
+
+def test_a_field_without_a_value_is_not_called_missing() -> None:
+    result = check(Empty(), "parity.golden_rows")
+
+    assert result.evidence["pattern"] == "missing_part"
+    assert "null" in result.message
+
+
+class Drops(App):
+    """Returns no prediction for rows whose first value is less than 1."""
+
+    def answer(self, rows: list[list[float]]) -> dict[str, Any]:
+        return super().answer([row for row in rows if row[0] >= 1])
+
+
+def test_another_number_of_values_is_seen_again_with_all_rows() -> None:
+    result = check(Drops(), "parity.golden_rows")
+
+    assert result.evidence["pattern"] == "other_count"
+    assert (result.evidence["expected"], result.evidence["got"]) == ("4 values", "3 values")
+    assert json.loads(shlex.split(result.reproduce)[-1])["rows"] == GOLDEN.rows
+    assert not any("preprocessing" in cause or "threshold" in cause for cause in result.causes)
+    assert result.message.count("predictions") == 1
+
+
+def test_another_number_of_values_of_rows_sent_alone_is_not_expected_of_one_request() -> None:
+    result = check(Drops(), "parity.rows_alone")
+
+    assert result.evidence["pattern"] == "other_count"
+    assert len(json.loads(shlex.split(result.reproduce)[-1])["rows"]) == 1
+    assert "each row" in result.evidence["expected"]

@@ -18,6 +18,7 @@ from tier0.core.causes import (
     causes_of,
     last_exception,
     likely_of,
+    title_of,
 )
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.comparison_catalogue import COMPARISON_CATALOGUE
@@ -382,3 +383,15 @@ def test_every_failure_is_in_exactly_one_cause(results: list[CheckResult]) -> No
         assert "\n" not in cause.headline
         explained = [result["check"] for result in cause.as_dict()["explains"]]
         assert explained == [result.id for result in cause.explained]
+
+
+@pytest.mark.parametrize("pattern", ["missing_part", "other_count"])
+def test_a_response_whose_rows_cannot_be_compared_has_its_own_title_and_remedy(pattern: str) -> None:
+    evidence = {"rows_that_differ": 30, "rows_asked": 30, "rows_explained": 30, "pattern": pattern}
+    result = failed("parity.golden_rows", evidence=evidence, causes=["rows are dropped: return each"])
+
+    (cause,) = causes_of([result])
+
+    assert cause.title != title_of(failed("parity.golden_rows"))
+    assert cause.next_step == "return each"
+    assert "rows differ" not in cause.key

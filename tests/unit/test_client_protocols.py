@@ -90,6 +90,8 @@ def test_a_valid_request_is_left_alone(protocol: str, sent: Arrival) -> None:
         ),
         ("mlflow", request("/predict", {"inputs": [[1]]}), "expected POST /invocations"),
         ("sagemaker", request("/invocations", b"1,2"), "not valid JSON"),
+        ("bentoml", Arrival(0, 0.0, 1, "GET", "/predict", {}, b""), "GET with an empty body"),
+        ("v1", request(PATHS["v1"], b""), "POST with an empty body"),
         ("sagemaker", request("/invocations", b"", "text/csv"), "no body"),
         ("bentoml", request("/predict", {}, "text/plain"), "Content-Type text/plain"),
     ],

@@ -216,6 +216,14 @@ def test_a_part_of_another_form_is_described(outputs: dict[str, Any], shown: str
     assert mismatch.describe_row() == shown
 
 
+def test_another_number_of_values_is_known_as_that() -> None:
+    fewer, other = (THREE.compare({"predictions": labels}) for labels in (["a"], ["z", "z", "z"]))
+
+    assert fewer is not None
+    assert other is not None
+    assert (fewer.counts, other.counts) == ((3, 1), None)
+
+
 @pytest.mark.parametrize("where", [HERE_TOGETHER, HERE_OTHERWISE, ELSEWHERE])
 def test_every_part_has_its_tolerance_where_a_user_allows_nothing(where: dict[str, bool]) -> None:
     golden = rows_of("float32", Spread(1e-7, 1e-7))

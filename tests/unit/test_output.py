@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from tier0.cli import application
 from tier0.cli.reporting import print_report, print_result
+from tier0.contract.contract import as_toml
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.event_log import EventLog
@@ -159,6 +161,36 @@ def test_checks_that_were_not_checked_for_one_reason_have_one_line(
     assert output.count(NO_GOLDEN) == 1
     assert all(result.id in output for result in results)
     assert output == snapshot
+
+
+LABELS = {f"label {number}": f"kept #{number}" for number in range(12)}
+DECLARED = {"schema": 1, "predictions": "result", "labels": LABELS}
+UNDECLARED = f"the response has labels of its own. Declare them in a file:\n{as_toml(DECLARED)}"
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize(
+    "results",
+    [
+        [CheckResult("parity.golden_rows", "not_judged", UNDECLARED, code="undeclared")],
+        [
+            CheckResult("parity.golden_rows", "not_judged", UNDECLARED, code="undeclared"),
+            wrong("health.ready", "it failed"),
+        ],
+        [wrong("parity.golden_rows", UNDECLARED)],
+        [CheckResult("health.ready", "error", UNDECLARED)],
+    ],
+    ids=["the reason", "beside a failure", "in a failure", "in an error"],
+)
+def test_lines_of_a_file_to_declare_are_shown_once_and_complete(
+    results: list[CheckResult], *, verbose: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_report(document(*passed(), *results), URL, verbose=verbose)
+
+    lines = capsys.readouterr().out.splitlines()
+    (first,) = [number for number, line in enumerate(lines) if line.strip() == "schema = 1"]
+    last = max(number for number, line in enumerate(lines) if line.strip().startswith('"label 11" = '))
+    assert tomllib.loads("\n".join(lines[first : last + 1])) == DECLARED
 
 
 def test_a_suspicion_about_the_model_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

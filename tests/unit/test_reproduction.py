@@ -36,6 +36,12 @@ def test_one_row_shows_what_does_not_need_other_rows_or_callers(
     assert command_for(failed(check), {"parity.rows_alone": alone}, "") == CURL, "nothing else is known"
 
 
+def test_the_request_with_all_rows_shows_another_number_of_outputs() -> None:
+    result = failed("parity.golden_rows", pattern="other_count")
+
+    assert command_for(result, {"parity.rows_alone": "pass"}, VERIFY) == CURL
+
+
 def test_a_step_is_seen_again_by_the_command_of_the_run() -> None:
     run = "tier0 run --dataset a.csv --target y"
 
@@ -51,6 +57,16 @@ def test_a_step_is_seen_again_by_the_command_of_the_run() -> None:
         (failed("contract.one_answer_a_row", status=500), "status 200", "status 500"),
         (failed("health.ready", status=503), "status 200", "status 503"),
         (
+            failed("parity.golden_rows", status=200, content_type="text/html", body="<html>\n<p>"),
+            "status 200 and a JSON body",
+            "status 200, text/html, <html> <p>",
+        ),
+        (
+            failed("parity.golden_rows", status=200, content_type="", body=""),
+            "status 200 and a JSON body",
+            "status 200, no content type",
+        ),
+        (
             failed("identity.always_the_same", answers=[{}, {}]),
             "the same response each time",
             "2 different responses",
@@ -63,6 +79,11 @@ def test_a_step_is_seen_again_by_the_command_of_the_run() -> None:
             failed("wire.one_request", "tier0 check-client a:b", expected=1, got=2),
             "exit status 0",
             "exit status 1",
+        ),
+        (
+            CheckResult("health.ready", "error", "no response", reproduce="tier0 verify http://x"),
+            "exit status 0",
+            "exit status 2",
         ),
     ],
     ids=lambda value: value.id if isinstance(value, CheckResult) else "",

@@ -36,6 +36,7 @@ def test_a_waiver_is_active_on_its_last_day() -> None:
     ("text", "entry_and_value"),
     [
         ("schema = 2", "schema = 1, got 2"),
+        (GOOD, "add the line schema = 1 before"),
         ("schema = 1\n[other]", "'other'"),
         ("schema = 1\n[waive]\ncheck = 'x'", r"\[waive\]"),
         (

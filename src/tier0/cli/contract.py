@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from tier0.cli.application import app, examples, refuse, say
 from tier0.cli.parameters import GivenSettings, require_writable, takes_settings
+from tier0.core import display
 from tier0.core.interruption import raise_on_interrupt
 from tier0.core.named_file import write_text
 
@@ -41,8 +43,10 @@ def contract(
     drafted.
     """
     settings = given.merge()
-    if settings.url is None or (settings.golden is None and not settings.model):
-        refuse(f"no URL or no golden rows given. Example: {EXAMPLE}")
+    has_rows = settings.golden is not None or bool(settings.model)
+    missing = [*(["no URL"] if settings.url is None else []), *([] if has_rows else ["no golden rows"])]
+    if settings.url is None or missing:
+        refuse(f"{' and '.join(missing)} given. Example: {EXAMPLE}")
     require_writable("--output", output)
     from tier0.runs.deployment import Deployment
     from tier0.runs.examination import Examination
@@ -70,6 +74,10 @@ def contract(
             write_text(output, text)
         except OSError as problem:
             refuse(f"cannot write the contract {output}: {problem.strerror}")
-        verify = f"tier0 verify {settings.url} --golden FILE --contract {output}"
-        say(f"{output}: {drafted.compared} Read it, then run: {verify}")
+        first, *others = drafted.compared
+        say(f"{output} was written. {first}")
+        for text in others:
+            say(display.line(f"  {text}"))
+        url, path = shlex.quote(settings.url), shlex.quote(str(output))
+        say(f"Read it, then run: tier0 verify {url} {deployment.rows_option} --contract {path}")
     raise typer.Exit(0 if drafted.matches else 1)

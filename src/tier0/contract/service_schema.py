@@ -59,6 +59,10 @@ class OpenAnswerError(ContractError):
         self.contract = contract
 
 
+DRAFT = "tier0 contract URL --golden FILE"
+"""Command that drafts a contract, with placeholders for what the run knows."""
+
+
 class Form(NamedTuple):
     """A form in which rows can be sent.
 
@@ -145,6 +149,12 @@ def path_prefixes(schema: Any) -> list[str]:
             break
         common.append(parts[0])
     return ["/" + "/".join(common[:length]) for length in range(1, len(common) + 1)]
+
+
+def routes_in(schema: Any) -> list[str]:
+    """Return the paths of the routes that a schema describes; none without a schema."""
+    description = read_description(schema)
+    return [route.path for route in description.routes] or list(description.paths)
 
 
 def undescribed(declared: Mapping[str, Any], *, is_bentoml: bool) -> Contract:
@@ -579,7 +589,7 @@ def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> 
     return (
         f"a row of {path} has the fields {listed_names(list(properties))}, but the rows to send have the "
         f"columns {listed_names(names)}{did_you_mean(unknown[0], properties)}. "
-        f"Declare the names in a contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
+        f"Declare the names in a contract ({example}), or run `{DRAFT}` to draft one"
     )
 
 
@@ -614,5 +624,5 @@ def why_fields_are_open(route: str, required: Mapping[str, Schema]) -> str:
     return (
         f"{route} requires {names} in addition to the rows, but the value that the application sends is "
         "unknown. "
-        f"Declare it in a contract ({example}), or run `tier0 contract URL --golden FILE` to draft one"
+        f"Declare it in a contract ({example}), or run `{DRAFT}` to draft one"
     )

@@ -12,6 +12,7 @@ from tier0.core.catalogue import CATALOGUE, SEVERITIES, Check, Severity
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, ClientCheck
 from tier0.core.comparison_catalogue import COMPARISON_CATALOGUE
 from tier0.core.errors import SERVER_NOT_READY
+from tier0.core.outputs import MISSING_PART, OTHER_COUNT
 from tier0.core.step_catalogue import STEP_CATALOGUE
 from tier0.core.verdict import PARITY, CheckResult, Status
 
@@ -45,6 +46,11 @@ ALIKE = {
     "crashed": ("Malformed requests crash the handler", "validate requests before they reach the model"),
 }
 """Title and next step of several failures with malformed requests, by what they have in common."""
+TITLES = {
+    MISSING_PART: "Output missing in the response",
+    OTHER_COUNT: "Wrong number of outputs",
+}
+"""Titles of failures whose pattern says more than their check: no row was compared."""
 FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
 FIND_EXCEPTION = "find the line that raises it, in the server's log"
 START_ALONE = "start the service alone to see that it becomes ready"
@@ -274,10 +280,11 @@ def title_of(result: CheckResult) -> str:
     if result.message.startswith(SERVER_NOT_READY):
         return "Server not started"
     if result.status != "error":
-        return _known(result).title or "Test failed"
+        return TITLES.get(_pattern(result)) or _known(result).title or "Test failed"
     is_examined = result.id in KNOWN and result.id not in STEPS
     other = "Unexpected error" if is_examined else "Not completed"
-    return {"network": "No response", "timeout": "Timeout"}.get(result.code, other)
+    no_response = "Unavailable" if _has_responded(result) else "No response"
+    return {"network": no_response, "timeout": "Timeout"}.get(result.code, other)
 
 
 def key_of(result: CheckResult) -> str:
@@ -287,7 +294,7 @@ def key_of(result: CheckResult) -> str:
     rows = evidence.get("rows_asked", evidence.get("rows"))
     if result.message.startswith(SERVER_NOT_READY):
         return last_exception(result.message).partition(":")[0]
-    if isinstance(differing, int) and isinstance(rows, int):
+    if isinstance(differing, int) and isinstance(rows, int) and _pattern(result) not in TITLES:
         return f"{differing:,} of {rows:,} rows differ"
     if isinstance(answers := evidence.get("answers"), list):
         return f"{len(answers)} different responses"
@@ -297,6 +304,11 @@ def key_of(result: CheckResult) -> str:
         return f"status {status}"
     pair = f"{evidence.get('got')}, expected {evidence.get('expected')}"
     return f"got {pair}" if {"expected", "got"} <= evidence.keys() and len(pair) <= MAX_KEY else ""
+
+
+def _has_responded(result: CheckResult) -> bool:
+    """Return whether a status was the response to a request that counts as not answered."""
+    return result.code == "network" and isinstance(result.evidence.get("status"), int)
 
 
 def _known(result: CheckResult) -> KnownCheck:
@@ -512,13 +524,23 @@ def _next_step(leading: CheckResult, likely: Sequence[str], statuses: Mapping[st
         return likely[0].rpartition(": ")[2]
     if leading.message.startswith(SERVER_NOT_READY):
         return _way_to_a_start(leading.message)
-    if leading.code == "network" and statuses.get(READY) == "pass":
-        return "send one row by hand, and see in the service's log what it waits for: its health route is up"
     if leading.code == "network":
-        return "make the service reachable from here, then run the checks again"
+        return _way_to_an_answer(leading, statuses)
     if leading.code == "timeout":
         return "send the request of this check alone, and see what it waits for"
     return _known(leading).remedy if leading.status == "fail" else ""
+
+
+def _way_to_an_answer(leading: CheckResult, statuses: Mapping[str, Status]) -> str:
+    """Return what to do about requests that got no prediction, by how much the service has responded."""
+    if _has_responded(leading):
+        return (
+            "see in the logs of the service and of its gateway whether it is overloaded, limits the rate of "
+            "requests, or restarts its workers; --rate sends fewer requests per second"
+        )
+    if statuses.get(READY) == "pass":
+        return "send one row by hand, and see in the service's log what it waits for: its health route is up"
+    return "make the service reachable from here, then run the checks again"
 
 
 def _way_to_a_start(log: str) -> str:

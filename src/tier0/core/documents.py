@@ -32,6 +32,8 @@ def read_document(path: Path, what: str, schema: int, error: type[Tier0Error]) -
         raise error(f"{what} {path} cannot be read: it is nested too deeply") from None
     except (OSError, ValueError) as problem:
         raise error(f"{what} {path} cannot be read: {problem}") from problem
-    if type(found := document.pop("schema", None)) is not int or found != schema:
+    if "schema" not in document:
+        raise error(f"{what} {path} has no schema number: add the line schema = {schema} before all others")
+    if type(found := document.pop("schema")) is not int or found != schema:
         raise error(f"{what} {path} must have schema = {schema}, got {shown(found)}")
     return document

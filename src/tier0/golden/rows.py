@@ -58,6 +58,7 @@ class Mismatch:
         origin: origin of the row; None for an example.
         place: where in the output the first difference is, such as ``probability of 'yes'``.
         pair: expected and served value at that place.
+        counts: number of the expected and of the served values, if these numbers differ.
     """
 
     row: int
@@ -69,6 +70,7 @@ class Mismatch:
     origin: Origin | None = None
     place: str = field(default="", compare=False)
     pair: tuple[Any, Any] | None = field(default=None, compare=False)
+    counts: tuple[int, int] | None = field(default=None, compare=False)
 
     def describe(self, show: Callable[[str], str] = str) -> str:
         """Return the difference as text, with *show* applied to each value; a single row has no number."""
@@ -332,7 +334,8 @@ class GoldenRows:
             one_each = InWords(f"a list of {count}, one for each row" if count > 1 else "a list of one")
             return Mismatch(0, part, one_each, InWords("none") if got is None else got, count, count)
         if len(got) != len(expected):
-            return Mismatch(0, part, _count(len(expected)), _count(len(got)), count, count)
+            counts = len(expected), len(got)
+            return Mismatch(0, part, _count(counts[0]), _count(counts[1]), count, count, counts=counts)
         wrong = [
             index
             for index, pair in enumerate(zip(expected, got, strict=True))

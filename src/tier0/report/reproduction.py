@@ -9,7 +9,9 @@ from typing import Any
 
 from tier0.core.catalogue import CATALOGUE
 from tier0.core.causes import ALONE, KNOWN
+from tier0.core.display import line
 from tier0.core.errors import SERVER_NOT_READY
+from tier0.core.outputs import OTHER_COUNT
 from tier0.core.verdict import PARITY, CheckResult, Status
 
 GROUPS_OPTIONS = {"tier0 verify ": "--groups", "pytest ": "--tier0-groups"}
@@ -23,7 +25,7 @@ OF_A_BATCH = (PARITY, "parity.shuffled", "parity.repeated", "parity.mixed_rows",
 MALFORMED = ("contract.refuses_", "contract.empty_")
 """Beginnings of the checks whose requests must be refused."""
 REFUSED = "status 4xx"
-PASSES = "exit status 0"
+PASSES, INCONCLUSIVE = "exit status 0", "exit status 2"
 _HIDDEN = re.compile(r"\((?P<name>[A-Za-z_][\w-]*) hidden\)")
 """A secret that was hidden; the name is that of a header, an option or a variable."""
 _EMPTY = re.compile(r"(?<=\")''(?=\s|$)|(?<=\s)''(?=\")")
@@ -32,6 +34,8 @@ MAX_REQUEST = 2000
 """Characters of a request that is shown, which a row with some 50 columns has."""
 MAX_ANSWER = 300
 """Characters of an answer beside a command."""
+MAX_START = 120
+"""Characters of a body that is not JSON, beside a command."""
 
 
 def command_for(result: CheckResult, statuses: Mapping[str, Status], command: str) -> str:
@@ -42,8 +46,9 @@ def command_for(result: CheckResult, statuses: Mapping[str, Status], command: st
         statuses: statuses of all checks of the same service, by id.
         command: command of the run; empty if it is not known.
     """
+    is_of_one_row = result.evidence.get("pattern") != OTHER_COUNT  # whose request has all rows
     needs_others = result.group == "concurrency" or (
-        result.id in OF_A_BATCH and statuses.get(ALONE) == "pass"
+        is_of_one_row and result.id in OF_A_BATCH and statuses.get(ALONE) == "pass"
     )
     alone = check_alone(result.id, command)
     is_long = len(result.reproduce) > MAX_REQUEST  # the command of the run reads the rows from their file
@@ -81,7 +86,9 @@ def expectation_of(result: CheckResult, command: str) -> tuple[str, str]:
     if "curl" in command:
         return next(_of_requests(result), ("", ""))
     if command.startswith(COMMANDS):
-        return PASSES, "exit status 1" if result.status == "fail" else ""
+        is_tier0 = command.startswith("tier0 ")
+        inconclusive = INCONCLUSIVE if result.status == "error" and is_tier0 else ""
+        return PASSES, "exit status 1" if result.status == "fail" else inconclusive
     return "", ""
 
 
@@ -97,6 +104,13 @@ def _of_requests(result: CheckResult) -> Iterator[tuple[str, str]]:
     if "counted" in evidence:
         sent = evidence.get("asked", evidence.get("refused"))
         yield f"counters that grow by {sent}", f"by {evidence['counted']:g}"
+    if "content_type" in evidence:  # a response with a success status that is not JSON
+        kind = evidence["content_type"] or "no content type"
+        start = line(evidence.get("body", ""), limit=MAX_START)
+        yield (
+            f"status {evidence.get('status')} and a JSON body",
+            ", ".join(filter(None, [f"status {evidence.get('status')}", kind, start])),
+        )
     if isinstance(status := evidence.get("status"), int):
         yield REFUSED if result.id.startswith(MALFORMED) else "status 200", f"status {status}"
     if isinstance(pickled := evidence.get("pickle"), int):

@@ -5,6 +5,7 @@ A run that failed takes at most `MAX_LINES` lines; everything is there with ``--
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ LIKELY = ". Likely cause: "
 """Begins the likely cause in a message, which has a line of its own here."""
 LOG_LINE = "  | "
 """Beginning of a line of a server's log in a message."""
+_DECLARATION = re.compile(r"^[ \t]*schema = \d+$", re.MULTILINE)
+"""First line of a file in a message, which the user copies: all lines from here on are shown as they are."""
 LOG_IS_ELSEWHERE = "the end of its log is in the report; -v shows it here"
 SHORT_COMMIT = 12
 MARKUP: Mapping[Style, Mapping[str, bool]] = {
@@ -168,12 +171,22 @@ def _message(cause: Mapping[str, Any], room: int) -> Iterator[Line]:
     """Yield what happened: the headline, and the other lines of the message that are not of a log."""
     headline = cause["message"].partition(LIKELY)[0] if cause["causes"] else cause["message"]
     yield Line(f"   {_one(headline)}")
-    text = terminal(cause.get("text") or "").strip().splitlines()
+    said, declaration = _said_and_declared(terminal(cause.get("text") or "").strip())
+    text = said.splitlines()
     others = [one for one in text if one.strip() not in cause["message"] and not one.startswith(headline)]
     if room != ALL:
         has_log = any(one.startswith(LOG_LINE) for one in others)
         others = [LOG_IS_ELSEWHERE] if has_log else others[: MAX_MESSAGE_LINES - 1]
     yield from (Line(f"   {_one(one) if room != ALL else one}") for one in others)
+    yield from (Line(f"   {one}".rstrip()) for one in declaration)
+
+
+def _said_and_declared(text: str) -> tuple[str, list[str]]:
+    """Return a message without the lines of the file that it ends with, and these lines."""
+    found = _DECLARATION.search(text)
+    if found is None:
+        return text, []
+    return text[: found.start()].rstrip(), text[found.start() :].splitlines()
 
 
 def _timeline(timeline: Sequence[str], room: int) -> list[Line]:
@@ -227,7 +240,10 @@ def _groups(document: Mapping[str, Any], *, verbose: bool) -> Iterator[Line]:
     shown = ordered if verbose else ordered[:MAX_REASONS]
     for reason, names in shown:
         named = names[0] if len(names) == 1 else _checks(len(names))
-        yield Line(line(f"{WORDS['not_judged']:>11}  {named}: {reason}", limit=MAX_WIDTH), "quiet")
+        said, declaration = _said_and_declared(terminal(reason))
+        yield Line(line(f"{WORDS['not_judged']:>11}  {named}: {said}", limit=MAX_WIDTH), "quiet")
+        if reason not in document["reason"] or document["causes"]:  # else the head of the report has them
+            yield from (Line(f"   {one}".rstrip()) for one in declaration)
         if verbose and len(names) > 1:
             yield from (Line(f"{'':10}{one.text}", "quiet") for one in _wrapped(", ".join(names), ALL))
     if left := sum(len(names) for _, names in ordered[len(shown) :]):
@@ -268,5 +284,6 @@ def _reason(document: Mapping[str, Any]) -> Iterator[Line]:
     """Yield why a run without failures has not passed."""
     if document["cut_short"]:
         yield Line(line(f"   the run {document['cut_short']}"))
-    for text in terminal(document["reason"]).splitlines()[:MAX_MESSAGE_LINES]:
-        yield Line(f"   {text}")
+    said, declaration = _said_and_declared(terminal(document["reason"]))
+    yield from (Line(f"   {text}") for text in said.splitlines()[:MAX_MESSAGE_LINES])
+    yield from (Line(f"   {text}".rstrip()) for text in declaration)

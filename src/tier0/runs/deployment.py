@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tier0.checks.serving.harness.sender import DEFAULT_RETRIES, HOW_TO_AUTHORIZE, UNAUTHORIZED
+from tier0.checks.serving.harness.target import ANY_ROWS
 from tier0.client import BentoMLClient
 from tier0.client.transport import ACCEPTED_CODINGS, MIB, BoundedTransport
 from tier0.contract.contract import Contract, read_contract
@@ -97,6 +98,7 @@ class Deployment:
         rate: requests per second that all checks together may send; None for no limit.
         suspicions: why the model may be worthless although it is served well, from its store entry.
         origin: where a model of MLflow comes from, from its store entry; empty for other models.
+        rows_option: option of a command that reads the same golden rows.
     """
 
     url: str
@@ -116,6 +118,7 @@ class Deployment:
     rate: float | None = field(default=None, kw_only=True)
     suspicions: tuple[str, ...] = field(default=(), kw_only=True)
     origin: str = field(default="", kw_only=True)
+    rows_option: str = field(default=ANY_ROWS, kw_only=True)
 
     def described(self) -> DeploymentDescribed:
         """Return the event that describes the deployment in a report."""
@@ -177,6 +180,7 @@ class Deployment:
             Tier0Error: the URL is invalid, or a file or the model cannot be read.
         """
         _validate_url(url)
+        rows_option = _rows_option(golden, model, store)
         if isinstance(golden, (str, Path)):
             golden = GoldenRows.read(golden)
         tag = golden.tag if golden is not None else None
@@ -200,7 +204,7 @@ class Deployment:
         return cls(
             url.rstrip("/"), golden, tag, contract, headers or {}, client, disturb, waivers, ca, mask,
             without_golden=without_golden, retries=retries, wait=wait, rate=rate,
-            suspicions=suspicions, origin=origin,
+            suspicions=suspicions, origin=origin, rows_option=rows_option,
         )  # fmt: skip
 
     @classmethod
@@ -428,6 +432,22 @@ def _require_readable_ca(ca: Path | None) -> None:
         raise Tier0Error(
             f"cannot read certificates from --ca {str(ca)!r}: {problem}. Expected a PEM file"
         ) from problem
+
+
+def _rows_option(golden: Path | str | GoldenRows | None, model: str | None, store: Path | str | None) -> str:
+    """Return the option of a command that reads the same golden rows, from a file or a store."""
+    if isinstance(golden, (str, Path)):
+        return f"--golden {shlex.quote(_from_here(golden))}"
+    if golden is not None or model is None:
+        return ANY_ROWS
+    in_store = "" if store is None else f" --store {shlex.quote(_from_here(store))}"
+    return f"--model {shlex.quote(model)}{in_store}"
+
+
+def _from_here(path: Path | str) -> str:
+    """Return a path as it is written in the working directory: settings have absolute paths."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here) if Path(path).is_relative_to(here) else path)
 
 
 def default_store() -> Path:

@@ -26,13 +26,16 @@ from tier0.contract.delimited import CONTENT_TYPE
 from tier0.contract.protocols import Page, Server, find_protocol
 from tier0.contract.service_schema import (
     BENTOML_HEALTH,
+    DRAFT,
     EXAMPLE,
     Described,
     Form,
     describe,
+    listed_names,
     malformed,
     needs_description,
     path_prefixes,
+    routes_in,
     undescribed,
     why_fields_are_open,
 )
@@ -82,7 +85,7 @@ async def discover(target: Target, contract: Contract | Mapping[str, Any] | None
     if described is None:
         found = replace(target, contract=undescribed(declared, is_bentoml=schema is not None))
     else:
-        found = replace(target, contract=described.contract)
+        found = replace(target, contract=_with_draft_command(described.contract, target))
     found = await _with_prefix(found, schema, declared)
     _require_known_labels(found.contract, target.rows)
     await remember_readiness(found)
@@ -90,12 +93,18 @@ async def discover(target: Target, contract: Contract | Mapping[str, Any] | None
         return found
     if described is not None and described.required and not found.contract.why_not_asked:
         reason = why_fields_are_open(found.contract.route, described.required)
-        found = replace(found, contract=replace(found.contract, why_not_asked=reason))
+        unasked = replace(found.contract, why_not_asked=reason)
+        found = replace(found, contract=_with_draft_command(unasked, target))
     if not found.contract.why_not_asked:
-        return await _discover_form(found, described, declared)
+        return await _discover_form(found, described, declared, routes_in(schema))
     missing = None if described is None else assumed_request(described, declared, columns)
     confirmed = None if missing is None else await _confirmed_request(target, contract or {}, missing)
     return confirmed or found
+
+
+def _with_draft_command(contract: Contract, target: Target) -> Contract:
+    """Return the contract; if no request can be made, with the command that drafts one for this service."""
+    return replace(contract, why_not_asked=contract.why_not_asked.replace(DRAFT, target.draft_command))
 
 
 async def _confirmed_request(
@@ -233,7 +242,9 @@ def _require_known_labels(contract: Contract, golden: GoldenRows | None) -> None
             )
 
 
-async def _discover_form(target: Target, described: Described | None, declared: Mapping[str, Any]) -> Target:
+async def _discover_form(
+    target: Target, described: Described | None, declared: Mapping[str, Any], routes: Sequence[str]
+) -> Target:
     """Return the target with the first form whose predictions match the model's, or else can be read."""
     forms = [None] if described is None else _forms_of(described, target.golden)
     readable: Target | None = None
@@ -251,7 +262,7 @@ async def _discover_form(target: Target, described: Described | None, declared: 
     if readable is not None:
         _require_parts(readable)
         return readable
-    return _without_answer(target, failure, declared)
+    return _without_answer(target, failure, declared, routes)
 
 
 def _forms_of(described: Described, golden: GoldenRows) -> list[Form]:
@@ -380,7 +391,10 @@ def _require_parts(target: Target) -> None:
 
 
 def _without_answer(
-    target: Target, failure: CheckFailedError | UnansweredError | None, declared: Mapping[str, Any]
+    target: Target,
+    failure: CheckFailedError | UnansweredError | None,
+    declared: Mapping[str, Any],
+    routes: Sequence[str],
 ) -> Target:
     """Return the target although no form of request got a prediction, so that the checks report the failure.
 
@@ -389,12 +403,12 @@ def _without_answer(
             credentials are missing, or the service refuses the declared body.
     """
     if isinstance(failure, CheckFailedError):
-        _require_usable_route(target.contract, failure.evidence)
+        _require_usable_route(target.contract, failure.evidence, declared, routes)
     if isinstance(failure, RefusedError) and FORM & declared.keys():
         keys = ", ".join(sorted(FORM & declared.keys()))
         raise ContractError(
             f"{failure.message}. The request body follows the contract ({keys}): correct that, "
-            f"or run `tier0 contract {target.url} --golden FILE` to draft a contract"
+            f"or run `{target.draft_command}` to draft a contract"
         )
     if (
         isinstance(failure, RefusedError)
@@ -410,12 +424,16 @@ def _without_answer(
     return replace(target, contract=contract, memo={**_before_rows(target), **outcome})
 
 
-def _require_usable_route(contract: Contract, evidence: Mapping[str, Any]) -> None:
+def _require_usable_route(
+    contract: Contract, evidence: Mapping[str, Any], declared: Mapping[str, Any], routes: Sequence[str]
+) -> None:
     """Check that a route that returned no prediction is a route for predictions.
 
     Args:
         contract: contract of the service.
         evidence: evidence of the failed request.
+        declared: declared part of the contract.
+        routes: routes that the service describes, if it does.
 
     Raises:
         ContractError: it is not, or requires credentials.
@@ -424,6 +442,12 @@ def _require_usable_route(contract: Contract, evidence: Mapping[str, Any]) -> No
     status, content_type = evidence.get("status"), evidence.get("content_type") or ""
     if status in UNAUTHORIZED:
         raise ContractError(f"{route} returned {status}: {HOW_TO_AUTHORIZE}")
+    if status in NO_ROUTE and "route" in declared:
+        known = f"; the service describes {listed_names(routes)}" if routes else ""
+        raise ContractError(
+            f"{route} returned {status}: the route that the contract declares does not exist for {method}"
+            f"{known}. Correct the route, or its method, in the contract"
+        )
     if status in NO_ROUTE:
         raise ContractError(
             f"{route} returned {status}: there is no such route for {method}. Declare the route, and its "

@@ -13,6 +13,7 @@ from tier0.contract.service_schema import Described
 from tier0.core import display
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError
+from tier0.report.terminal import LIKELY
 from tier0.runs.discovery import MAX_ROUNDS, description, discover
 
 ROUTES = ("health", "ready", "live")
@@ -27,14 +28,14 @@ class Draft:
         found: keys that the schema or the response show.
         assumed: keys that were recognised or invented, each with its value and the reason to confirm it.
         open: sentences about what could not be found.
-        compared: sentence about the comparison of the golden rows with this contract.
+        compared: lines about the comparison of the golden rows with this contract, the first a sentence.
         matches: whether the golden rows match.
     """
 
     found: dict[str, Any] = field(default_factory=dict)
     assumed: dict[str, tuple[Any, str]] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
-    compared: str = ""
+    compared: tuple[str, ...] = ("The golden rows were not compared.",)
     matches: bool = False
 
     @property
@@ -48,7 +49,7 @@ class Draft:
             f"# Drafted by `tier0 contract` from {source}.",
             "# Lines without a comment were found in the service's schema or response.",
             "# Read each line marked ASSUMED, correct it where it is wrong, and commit the file.",
-            f"# {display.line(self.compared)}",
+            *(f"# {display.line(text)}" for text in _indented(self.compared)),
             *(f"# OPEN: {display.line(sentence)}" for sentence in self.open),
             "",
             f"schema = {SCHEMA}",
@@ -64,6 +65,11 @@ class Draft:
             head, *rows = as_toml({name: value}).strip().splitlines()
             lines += ["", f"{head}  # ASSUMED: {display.line(why)}", *rows]
         return "\n".join(lines) + "\n"
+
+
+def _indented(lines: tuple[str, ...]) -> list[str]:
+    first, *others = lines
+    return [first, *(f"  {text}" for text in others)]
 
 
 def _assumed_lines(assumed: Mapping[str, tuple[Any, str]]) -> list[str]:
@@ -95,8 +101,9 @@ async def draft(target: Target, declared: Mapping[str, Any]) -> Draft:
         if not drafted.assumed:
             raise
         drafted.found = {**drafted.found, **_where_rows_go(described)}
-        drafted.compared = " ".join(
-            f"With the assumptions below, no predictions could be read: {problem}".split()
+        drafted.compared = (
+            "With the assumptions below, no predictions could be read:",
+            *_lines_of(str(problem)),
         )
         return drafted
     _note_what_was_found(drafted, found)
@@ -182,15 +189,21 @@ def _compare(drafted: Draft, found: Target) -> None:
     answers = found.memo["golden"]
     if isinstance(answers, Exception):
         raise ContractError(f"the service returned no predictions for the golden rows: {answers}")
-    mismatch = None
+    different: list[str] = []
     if found.undeclared:
-        mismatch = "parts of the response are open (see below) and were not compared"
+        different = ["parts of the response are open (see below) and were not compared"]
     try:
         found.require_match(found.parts_of(answers, golden), golden, "served predictions", [])
     except CheckFailedError as failure:
-        mismatch = failure.message
-    drafted.matches = mismatch is None
-    if mismatch is None:
-        drafted.compared = f"With it, all {len(golden)} golden rows match."
+        first, *others = _lines_of(failure.message)
+        likely = [f"likely cause: {cause}" for cause in failure.causes]
+        different = [first.partition(LIKELY)[0], *others, *likely]
+    drafted.matches = not different
+    if drafted.matches:
+        drafted.compared = (f"With it, all {len(golden)} golden rows match.",)
     else:
-        drafted.compared = " ".join(f"With it, the golden rows do not match: {mismatch}".split())
+        drafted.compared = ("With it, the golden rows do not match:", *different)
+
+
+def _lines_of(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]

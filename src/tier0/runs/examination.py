@@ -285,6 +285,7 @@ class Examination:
             header_names=tuple(name for name in deployment.headers if _PLAIN_NAME.fullmatch(name)),
             hide=self._secrets.hide,
             on_prediction=self._saw_prediction,
+            rows_option=deployment.rows_option,
         )
 
     def _client(self, trust: ssl.SSLContext, kept_open: int) -> httpx.AsyncClient:
@@ -411,7 +412,9 @@ class Examination:
             case NotJudgedError():
                 return CheckResult(check.id, "not_judged", str(problem), code=problem.code)
             case OverloadedError() if not is_ours:
-                return CheckResult(check.id, "error", str(problem), code="network")
+                message, evidence = str(problem), problem.evidence
+                causes, again = problem.causes, problem.reproduce
+                return CheckResult(check.id, "error", message, evidence, causes, again, code="network")
             case OverloadedError() if problem.evidence.get("status") == httpx.codes.TOO_MANY_REQUESTS:
                 reason = "the service is rate limiting (429 Too Many Requests)"
                 return CheckResult(check.id, "not_judged", reason, code="overloaded")

@@ -16,7 +16,7 @@ from tier0.checks.client.harness.markers import (
     marks_in_answer,
     marks_of_requests,
 )
-from tier0.checks.client.harness.protocols import no_predictions_of, problem_of_request
+from tier0.checks.client.harness.protocols import no_predictions_of, problem_of_request, without_body
 from tier0.checks.client.harness.subject import Caller, Subject, batch_answer_of, gather_all
 from tier0.checks.client.retry import NOT_RETRIED
 from tier0.core.declaration import Declaration
@@ -78,7 +78,7 @@ async def one_request(subject: Subject) -> dict[str, Any]:
             )
         request = call.requests[0]
         if problem := problem_of_request(subject.declared.protocol, request):
-            raise caller.fail(problem, path=request.path)
+            raise caller.fail(problem, path=request.path, method=request.method, bytes=len(request.body))
         return {"path": request.path, "bytes": len(request.body)}
 
 
@@ -355,7 +355,11 @@ async def whole_body(subject: Subject) -> dict[str, Any]:
             )
         if not call.requests:
             raise NotJudgedError(f"predict does not accept text that was added to [data]: {call.outcome}")
-        body = call.requests[0].body
+        request = call.requests[0]
+        body = request.body
+        if not body:
+            problem = f"with text beyond ASCII in the data, {without_body(request)}"
+            raise caller.fail(problem, method=request.method, bytes=0)
         try:
             is_whole = TEXT in json.dumps(json.loads(body), ensure_ascii=False)
         except ValueError:

@@ -20,14 +20,14 @@ from typing import Any
 from tier0.checks.serving.harness.sender import OversizedError, UnansweredError
 from tier0.checks.serving.harness.target import (
     MASK,
-    MISSING_PART,
+    NO_SUCH_ROWS,
     NoPredictionError,
     OverloadedError,
     RefusedError,
     Target,
 )
 from tier0.contract.model_terms import as_served, in_model_terms, merged
-from tier0.core.outputs import PARTS
+from tier0.core.outputs import MISSING_PART, OTHER_COUNT, PARTS
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
 from tier0.golden.shown_values import brief
@@ -81,8 +81,8 @@ async def golden_rows(target: Target) -> dict[str, Any]:
         target.require_match(answer, golden, "served predictions", PREPROCESSING, same_batch=True)
     except CheckFailedError as failure:
         failure.evidence |= compared
-        is_there = failure.evidence.get("pattern") != MISSING_PART
-        if len(golden) > 1 and not target.contract.one_row and is_there:
+        has_each = failure.evidence.get("pattern") not in {MISSING_PART, OTHER_COUNT}
+        if len(golden) > 1 and not target.contract.one_row and has_each:
             await _compare_with_row_alone(target, answer, failure)
         raise
     if target.undeclared:
@@ -510,9 +510,7 @@ async def _expect_accepted(
                     batches = [batch.take([index]) for index in _spread(len(batch))]
     if not count:
         raise NotJudgedError(
-            "the service refuses these rows, which its model accepts"
-            if refused
-            else "no golden rows cover this case (the model has none, or the file was written by hand)"
+            "the service refuses these rows, which its model accepts" if refused else NO_SUCH_ROWS
         )
     return {"rows": count, "refused": refused}
 
@@ -520,10 +518,11 @@ async def _expect_accepted(
 async def inputs_matter(target: Target) -> None:
     """Fail if all rows get the same output, although the trained model's outputs for them differ."""
     golden = target.golden
-    parts = [
-        part for part in target.parts if len({str(output) for output in getattr(golden, part) or []}) > 1
-    ]
+    varied = [part for part in PARTS if len({str(output) for output in getattr(golden, part) or []}) > 1]
+    parts = [part for part in target.parts if part in varied]
     if not parts:
+        if any(undeclared.part in varied for undeclared in target.undeclared):
+            target.require_declared()
         raise NotJudgedError(
             "the trained model's output is the same for all golden rows: choose rows with different outputs"
         )

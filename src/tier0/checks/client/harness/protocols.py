@@ -154,7 +154,14 @@ def is_health(path: str) -> bool:
     return re.search(r"/(ping|ready|live|health|\w+z|v1/models/[^/]+)$", path) is not None
 
 
+def without_body(request: Arrival) -> str:
+    """Return what a request without a body is, and what is expected instead of it."""
+    return f"the client sent {request.method} with an empty body (expected POST with a JSON body)"
+
+
 def _problem_of_json(request: Arrival) -> str:
+    if not request.body:
+        return without_body(request)
     try:
         json.loads(request.body)
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import uuid
 from collections import Counter
 from collections.abc import Mapping
@@ -36,11 +37,16 @@ UNREACHABLE = {httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT}
 """Statuses of a proxy that got no response from the service."""
 WAITED = "tier0_waited"
 """Extension of a response: seconds that its request waited because of the rate that the user allows."""
+ATTEMPTS = "tier0_attempts"
+"""Extension of a response: how often its request was sent."""
+NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|record layer failure")
+"""Errors of OpenSSL when the first bytes of a server are not TLS."""
 ABSENT = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 """Statuses of a route that does not exist, or not for the method."""
 MIN_RETRIED = 10
 MAX_RETRIED_SHARE = 0.25
 """Share of all attempts that may be retries; `MIN_RETRIED` retries are always allowed."""
+HTTPS_PORT = 443
 TRANSIENT = OVERLOADED | UNREACHABLE
 """Statuses after which a request is sent again."""
 
@@ -141,13 +147,15 @@ class Sender:
                 timeouts += isinstance(problem, (httpx.TimeoutException, TimeoutError))
                 if is_last or timeouts >= MAX_TIMEOUTS:
                     error = f"{type(problem).__name__}: {problem}".rstrip(": ")
-                    raise UnansweredError(f"no response to {method} {url}: {error}") from problem
+                    hint = _without_tls(self.url) if NO_TLS.search(error) else ""
+                    raise UnansweredError(f"no response to {method} {url}: {error}{hint}") from problem
                 reason = type(problem).__name__
             else:
                 retried = TRANSIENT if self.retries_refusals else UNREACHABLE
                 if is_last or response.status_code not in retried:
                     self._look_for_leak(response, f"{method} {route}")
                     response.extensions[WAITED] = waited
+                    response.extensions[ATTEMPTS] = self.retries - tries_left + 1
                     return _with_text(response)
                 reason = str(response.status_code)
                 pause = _pause_before_retry(response, pause)
@@ -169,6 +177,13 @@ class Sender:
     def _fails_too_often(self) -> bool:
         """Return True if so many requests were retried that callers would notice the failures."""
         return sum(self.retried.values()) >= max(MIN_RETRIED, MAX_RETRIED_SHARE * self.tries[0])
+
+
+def _without_tls(url: str) -> str:
+    """Return what to try if the port of an https URL did not respond with TLS."""
+    parts = httpx.URL(url)
+    plain = parts.copy_with(scheme="http", port=parts.port or HTTPS_PORT)
+    return f"; the port does not speak TLS: try {plain}"
 
 
 def _with_text(response: httpx.Response) -> httpx.Response:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import httpx
 
 from tier0.checks.serving.harness.sender import (
+    ATTEMPTS,
     HOW_TO_AUTHORIZE,
     OVERLOADED,
     UNAUTHORIZED,
@@ -32,10 +33,11 @@ from tier0.contract.delimited import CONTENT_TYPE, read_rows
 from tier0.contract.meanings import Undeclared, is_rounded
 from tier0.contract.model_terms import as_served, in_model_terms, merged
 from tier0.contract.response import is_refusal
+from tier0.contract.service_schema import listed_names
 from tier0.contract.tensors import without_tensors
 from tier0.core.display import terminal
 from tier0.core.errors import first_line
-from tier0.core.outputs import PARTS
+from tier0.core.outputs import MISSING_PART, OTHER_COUNT, PARTS
 from tier0.core.verdict import HOW_TO_GET_GOLDEN_ROWS, PARITY, CheckFailedError, NotJudgedError
 from tier0.golden.differences.diagnosis import Diagnosis, diagnose
 from tier0.golden.forms import IN_WORDS
@@ -47,14 +49,25 @@ AT_ONCE_BYTES = 128 * MIB
 MAX_QUOTED = 1_000_000
 """Bytes of a response that are decoded for display."""
 MAX_SINGLE_ROWS = 30
-MISSING_PART = "missing_part"
-"""Pattern in the evidence of a failure: the response lacks a field that the contract names."""
+ONE_FOR_EACH_ROW = "return one prediction for each row, in the order of the request"
 MASK = "…"
 REFUSED = range(400, 500)
 SLOWEST = "slowest"
 """Key of the memo of a target for the seconds of the slowest request that got a prediction."""
+FIELDS = "fields"
+"""Key of the memo of a target for the names of the fields of the last response with a prediction."""
+ANY_ROWS = "--golden FILE"
+"""Option of a command that reads golden rows, whose source is not known."""
 NO_GOLDEN = f"no golden rows: {HOW_TO_GET_GOLDEN_ROWS}"
+NO_SUCH_ROWS = (
+    "the golden rows have no row of this kind, which is normal for a model without missing values, "
+    "categories or texts, and for a file that was written by hand"
+)
 REFUSALS = ["the service cannot handle rows that its model accepts", "the contract describes another service"]
+OVERLOADS = [
+    "the service, or a gateway before it, is overloaded or limits the rate of requests",
+    "the service is starting, or its workers end and are started again",
+]
 NO_ANSWER = [
     "the request crashed the worker",
     "the handler never returns",
@@ -181,6 +194,7 @@ class Target:
         header_names: names of the headers that the user passed, whose values are not shown.
         hide: removes secrets from texts of the service, before they are shortened.
         on_prediction: called whenever a well-formed request got a prediction.
+        rows_option: option of a command that reads the same golden rows.
     """
 
     contract: Contract
@@ -198,6 +212,7 @@ class Target:
     header_names: tuple[str, ...] = ()
     hide: Callable[[str], str] = lambda text: text
     on_prediction: Callable[[], None] = lambda: None
+    rows_option: str = ANY_ROWS
 
     def under_load(self) -> Target:
         """Return a target for concurrent requests: one that gets 429 or 503 is not sent again."""
@@ -304,9 +319,7 @@ class Target:
             return self.golden
         chosen = as_served(self.rows, self.contract).with_origin(kind, column)
         if not chosen:
-            raise NotJudgedError(
-                "no golden rows cover this case (the model has none, or the file was written by hand)"
-            )
+            raise NotJudgedError(NO_SUCH_ROWS)
         return chosen
 
     def tolerances(self, *, same_batch: bool = False) -> dict[str, Tolerance]:
@@ -448,6 +461,7 @@ class Target:
                 reproduce=self.curl(shown),
             ) from problem
         answer = self.answer_of(response, shown)
+        self.memo[FIELDS] = _fields_of(answer)
         seconds = time.perf_counter() - start - response.extensions.get(WAITED, 0.0)
         self.memo[SLOWEST] = max(self.memo.get(SLOWEST, 0.0), seconds)
         return answer
@@ -474,11 +488,14 @@ class Target:
                 f"a well-formed request got status {response.status_code} and a body that is not JSON "
                 f"({first_line(problem)})"
             )
-            causes = ["a proxy responded, not the service"]
+            causes = [
+                "a proxy responded, not the service",
+                "the route is that of a page: declare the route for predictions in the contract",
+            ]
             evidence = self._evidence_of(response)
             evidence["content_type"] = response.headers.get("content-type", "").partition(";")[0]
             raise NoPredictionError(
-                message, evidence=evidence, causes=causes, reproduce=self.curl(body)
+                message, evidence=evidence, causes=causes, reproduce=self.curl(body, show_status=True)
             ) from None
         if is_refusal(
             answer,
@@ -507,7 +524,10 @@ class Target:
 
     def _no_prediction(self, response: httpx.Response, body: Any) -> Exception:
         status = response.status_code
-        message = f"a well-formed request got status {status}: {self.quote(response)}"
+        attempts = response.extensions.get(ATTEMPTS, 1)
+        is_retried = self.process is None and attempts > 1
+        sent = f", sent {attempts} times," if is_retried else ""
+        message = f"a well-formed request{sent} got status {status}: {self.quote(response)}"
         if status in UNREACHABLE and self.process is None:
             return UnansweredError(message)
         kind = NoPredictionError
@@ -516,8 +536,11 @@ class Target:
         elif status in REFUSED:
             kind = RefusedError
         causes = [HOW_TO_AUTHORIZE] if status in UNAUTHORIZED else REFUSALS
+        if status in OVERLOADED:
+            causes = OVERLOADS
         again = self.curl(body, show_status=True)
-        return kind(message, evidence=self._evidence_of(response), causes=causes, reproduce=again)
+        evidence = self._evidence_of(response) | ({"attempts": attempts} if is_retried else {})
+        return kind(message, evidence=evidence, causes=causes, reproduce=again)
 
     async def expect(
         self,
@@ -619,11 +642,21 @@ class Target:
             failure = self.failed(what, mismatch, diagnosis, golden, causes, number, known)
             path = getattr(self.contract, mismatch.part, None)
             if path and not parts and answer.get(mismatch.part) is None:
-                self._name_missing(mismatch.part, path, failure)
+                self._name_missing(mismatch.part, path, what, failure)
+            elif mismatch.counts is not None and not parts and not is_cause_known:
+                self._name_count(mismatch.counts, golden, failure, are_alone=bool(numbers))
             raise failure
 
-    def _name_missing(self, part: str, path: str, failure: CheckFailedError) -> None:
-        """Add to *failure* where the response should have a part: the contract may be what is wrong."""
+    def _name_missing(self, part: str, path: str, what: str, failure: CheckFailedError) -> None:
+        """Say in *failure* where the response should have a part: the contract may be what is wrong."""
+        fields = self.memo.get(FIELDS, ())
+        listed = "" if self.mask else self.excerpt(listed_names(fields))
+        form = f"the fields {listed}" if listed else "no such field"
+        lacks = "null in the field" if path.removeprefix("*.") in fields else "no field"
+        failure.message = (
+            f"{what}: the response has {lacks} {path!r}, which the contract names as {part}"
+            f"{f'; its fields: {listed}' if listed else ''}"
+        )
         failure.causes[:] = [
             (
                 f"the response has no {path!r}, where the contract has the {part}: return {path!r}, or "
@@ -631,7 +664,32 @@ class Target:
             )
         ]
         rows = failure.evidence["rows_that_differ"]
-        failure.evidence |= {"pattern": MISSING_PART, "rows_explained": rows}
+        failure.evidence |= {
+            "pattern": MISSING_PART,
+            "rows_explained": rows,
+            "expected": f"a field {path!r} with the {part}",
+            "got": form,
+        }
+
+    def _name_count(
+        self, counts: tuple[int, int], golden: GoldenRows, failure: CheckFailedError, *, are_alone: bool
+    ) -> None:
+        """Say in *failure* why a response may have another number of values than the request has rows."""
+        expected, got = counts
+        dropped = "rows are dropped: those with missing values, those of a filter, or duplicates"
+        several = "several values are returned for a row"
+        causes = [dropped if got < expected else several, "the response is for other rows than the request"]
+        if got == 1 < expected:
+            causes.insert(0, "only one row of the request is predicted")
+        failure.causes[:] = [f"{cause}: {ONE_FOR_EACH_ROW}" for cause in causes]
+        rows = failure.evidence["rows_that_differ"]
+        failure.evidence |= {"pattern": OTHER_COUNT, "rows_explained": rows}
+        most = 1 if self.contract.one_row or are_alone else self.contract.max_rows or len(golden)
+        if len(golden) <= most:
+            failure.reproduce = self.curl(self.body(golden))  # a row alone may get its prediction
+        else:
+            failure.evidence["expected"] = "one value for each row"
+            failure.evidence["got"] = f"{got} values for {expected} rows, in several requests"
 
     def require_declared(self) -> None:
         """Raise `NotJudgedError` if the meaning of a part of the response must be declared first."""
@@ -666,7 +724,7 @@ class Target:
     @property
     def draft_command(self) -> str:
         """The command that drafts the contract of the service."""
-        return f"tier0 contract {self.url} --golden FILE --output contract.toml"
+        return f"tier0 contract {shlex.quote(self.url)} {self.rows_option} --output contract.toml"
 
     @property
     def matches(self) -> bool:
@@ -720,8 +778,11 @@ class Target:
         mismatch = replace(mismatch, row=number)
         if self.mask:
             mismatch, diagnosis = replace(mismatch, place=""), replace(diagnosis, largest="")
+        words = diagnosis.in_words(mismatch.describe_row(self.excerpt), known)
+        if what.endswith(mismatch.part):
+            words = words.removeprefix(f"{mismatch.part}: ")
         return CheckFailedError(
-            f"{what}: {diagnosis.in_words(mismatch.describe_row(self.excerpt), known)}",
+            f"{what}: {words}",
             evidence=evidence,
             causes=causes,
             reproduce=self.curl(self.body(row)),
@@ -768,6 +829,12 @@ class Target:
         named = "" if method == default else f" -X {method}"
         variables = "".join(f' -H "{name}: ${variable_for(name)}"' for name in self.header_names)
         return f"curl {quiet}{named} {shlex.quote(url)}{headers}{variables}"
+
+
+def _fields_of(answer: Any) -> tuple[str, ...]:
+    """Return the names of the fields of a response, or of the first of its objects; empty without any."""
+    first = answer[0] if isinstance(answer, list) and answer else answer
+    return tuple(map(str, first)) if isinstance(first, Mapping) else ()
 
 
 def variable_for(header: str) -> str:
