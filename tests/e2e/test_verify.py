@@ -111,7 +111,7 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
         (["verify", "http://127.0.0.1:9/?a=b"], "remove the query or fragment"),
         (["golden", "nowhere", "rows.csv"], "expected module:name"),
         (["golden", "json:loads", "nowhere.csv"], "cannot read nowhere.csv"),
-        (["golden", "json:JSONDecoder", "nowhere.csv"], "JSONDecoder, has no predict"),
+        (["golden", "json:JSONDecoder", "nowhere.csv"], "JSONDecoder, which has no predict"),
         (["verify", "http://127.0.0.1:9", "--groups", "magic"], "unknown group or check 'magic'"),
         (
             ["verify", "http://127.0.0.1:9", "--disturb", "everything"],
