@@ -78,6 +78,22 @@ class LimitsReads(LimitsAttempts):
         return response.raise_for_status().json()
 
 
+class KeepsConnection(LimitsAttempts):
+    """Leaves the connection of an attempt that has ended open until its next one, as urllib3's retries do."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options)
+        self.left: set[asyncio.Future[Any]] = set()
+
+    async def send(self, data: Any, path: str = "/predict") -> Any:
+        for sent in self.left:
+            sent.cancel()
+        sent = asyncio.ensure_future(Base.send(self, data, path))
+        self.left = {sent}
+        async with asyncio.timeout(0.4):
+            return await asyncio.shield(sent)
+
+
 class LimitsNothing(LimitsAttempts):
     async def send(self, data: Any, path: str = "/predict") -> Any:
         return await Base.send(self, data, path)
@@ -124,6 +140,13 @@ class InStep(Retries):
 
     def wait(self, number: int) -> float:
         return 0.2 * number
+
+
+class RetriesAtOnce(Retries):
+    """Does not wait before its first retry, and waits at random before the second."""
+
+    def wait(self, number: int) -> float:
+        return 0.2 * number * random.random()
 
 
 def not_repeated(url: str, **options: Any) -> BentoMLClient:

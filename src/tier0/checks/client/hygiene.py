@@ -36,6 +36,8 @@ MAX_ENDING = 0.25
 """Seconds in which a cancelled call must end."""
 MAX_STALL = 0.1
 """Seconds for which the event loop may be blocked."""
+BLOCKING_CALLS = 3
+"""Calls that must all block the event loop: the machine may be the reason for one of them."""
 
 
 async def quoted_models(subject: Subject) -> None:
@@ -256,17 +258,18 @@ async def free_loop(subject: Subject) -> dict[str, Any]:
     """Fail if a call blocks the event loop while it sleeps or waits."""
     busy = min(BUSY, subject.declared.longest_attempt * 0.7)
     script = [Reply(503, delay=busy), Reply(body=subject.declared.answer, delay=busy)]
-    async with subject.against(script) as caller:
-        caller.blocks = False  # run the coroutine in this loop, even if it blocks
-        async with watched_loop() as stalls:
-            await caller.predict()
-        if stalls.longest > MAX_STALL:
-            raise caller.fail(
-                f"a call blocked the event loop for {stalls.longest * 1000:.0f} ms (limit: "
-                f"{MAX_STALL * 1000:.0f} ms)",
-                "a coroutine calls time.sleep or a synchronous HTTP client",
-            )
-        return {"longest_stall_ms": stalls.longest * 1000}
+    for _ in range(BLOCKING_CALLS):
+        async with subject.against(script) as caller:
+            caller.blocks = False  # run the coroutine in this loop, even if it blocks
+            async with watched_loop() as stalls:
+                await caller.predict()
+        if stalls.longest <= MAX_STALL:
+            return {"longest_stall_ms": stalls.longest * 1000}
+    raise caller.fail(
+        f"a call blocked the event loop for {stalls.longest * 1000:.0f} ms (limit: "
+        f"{MAX_STALL * 1000:.0f} ms)",
+        "a coroutine calls time.sleep or a synchronous HTTP client",
+    )
 
 
 async def cancelled_at_once(subject: Subject) -> dict[str, Any]:

@@ -92,11 +92,12 @@ async def own_queue(subject: Subject) -> None:
     """Fail if calls that wait for the client's own connections open the circuit of a healthy service.
 
     The responses take as long as a healthy service may take, so that few calls are needed until some have
-    waited in the queue for longer than a call may take.
+    waited in the queue for longer than a call, or an attempt, may take.
     """
     declared, connections = subject.declared, subject.declared.connections or 1
     busy = _healthy_seconds(declared)
-    calls = connections * (math.ceil((declared.expected_call or 1.0) / busy) + 1)
+    patience = declared.longest_attempt if declared.timeout_is == "attempt" else declared.expected_call or 1.0
+    calls = connections * (math.ceil(patience / busy) + 1)
     async with subject.against(Reply(body=declared.answer, delay=busy)) as caller:
         caller.require_feasible(calls)
         async with watched_loop() as stalls:

@@ -1,0 +1,197 @@
+"""Client stacks from released packages, each with its own declaration: the known checks fail, no others.
+
+`make stacks` installs the packages of `tests/defects/stacks/requirements.txt`, and writes the results to
+docs/client-stacks.md. Without these packages, in these versions, a stack is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import tier0
+from tests.support import ROOT
+from tier0.core.verdict import CheckResult, Verdict
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.alone,
+    pytest.mark.timeout(290),
+    pytest.mark.filterwarnings("ignore"),  # of the packages; the checks detect what they leave open
+]
+FOLDER = ROOT / "tests" / "defects" / "stacks"
+PINNED = dict(
+    line.split("==")
+    for line in (FOLDER / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    if "==" in line
+)
+
+
+class Stack(NamedTuple):
+    """A client stack.
+
+    Attributes:
+        module: name of its adapter's module in `FOLDER`.
+        packages: packages of which it consists, the one that the table shows first.
+        failing: checks that it fails.
+        factory: name of the factory in its module.
+        declaration: name of its declaration; by default, that of its module.
+    """
+
+    module: str
+    packages: tuple[str, ...]
+    failing: frozenset[str]
+    factory: str = "Client"
+    declaration: str = ""
+
+    @property
+    def adapter(self) -> Path:
+        """File of the adapter."""
+        return FOLDER / f"{self.module}.py"
+
+    @property
+    def promises(self) -> Path:
+        """File of the declaration."""
+        return FOLDER / f"{self.declaration or self.module}.toml"
+
+
+READS = frozenset({"deadline.dripping_body", "deadline.attempt"})
+"""Checks that a timeout of each read, and not of the attempt, fails."""
+STACKS = {
+    "requests with urllib3's Retry": Stack(
+        "requests_urllib3",
+        ("requests", "urllib3"),
+        READS
+        | {
+            "wire.redirects", "retry.retry_after", "retry.broken_connections", "retry.spread",
+            "hygiene.proxy_environment", "hygiene.closed",
+        },
+    ),
+    "aiohttp-retry": Stack(
+        "aiohttp_retry_client",
+        ("aiohttp-retry", "aiohttp"),
+        frozenset({"wire.redirects", "retry.broken_connections", "retry.spread"}),
+        factory="make_client",
+    ),
+    "httpx-retries": Stack(
+        "httpx_retries_client", ("httpx-retries", "httpx"), READS | {"retry.broken_connections"}
+    ),
+    "httpx-retries with total_timeout": Stack(
+        "httpx_retries_client",
+        ("httpx-retries", "httpx"),
+        READS | {"retry.broken_connections"},
+        declaration="httpx_retries_total",
+    ),
+    "stamina with httpx": Stack(
+        "stamina_httpx", ("stamina", "httpx"), READS | {"hygiene.proxy_environment"}
+    ),
+    "backoff with aiohttp": Stack(
+        "backoff_aiohttp", ("backoff", "aiohttp"), frozenset({"wire.redirects"}), factory="make_client"
+    ),
+    "openai": Stack(
+        "openai_sdk", ("openai",), READS | {"wire.redirects", "hygiene.proxy_environment"}
+    ),
+    "interlock-cb, pipeline": Stack(
+        "interlock_pipeline", ("interlock-cb", "httpx", "tenacity"), frozenset()
+    ),
+    "interlock-cb, httpx transport": Stack("interlock_transport", ("interlock-cb", "httpx"), frozenset()),
+    "pyresilience": Stack("pyresilience_httpx", ("pyresilience", "httpx"), frozenset()),
+    "aiobreaker": Stack("aiobreaker_httpx", ("aiobreaker", "httpx"), frozenset()),
+    "tritonclient.http.aio": Stack(
+        "triton_http",
+        ("tritonclient",),
+        frozenset({
+            "wire.redirects", "health.never_raises", "health.while_saturated", "hygiene.quoted_models",
+        }),
+        factory="make_client",
+    ),
+    "mlflow.deployments": Stack("mlflow_deployments", ("mlflow",), frozenset()),
+    "boto3 sagemaker-runtime": Stack("sagemaker_runtime", ("boto3",), frozenset()),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> Iterator[dict[str, Verdict]]:
+    """Collect the verdicts, and write them to the file in TIER0_STACKS_PAGE, if that is set."""
+    verdicts: dict[str, Verdict] = {}
+    yield verdicts
+    page = os.environ.get("TIER0_STACKS_PAGE")
+    if page is not None and verdicts.keys() == STACKS.keys():
+        Path(page).write_text(as_page(verdicts), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stack_fails_the_checks_that_it_is_known_to_fail(name: str, verdicts: dict[str, Verdict]) -> None:
+    stack = STACKS[name]
+    _require(stack.packages)
+    verdict = verdicts[name] = tier0.check_client(
+        f"tests.defects.stacks.{stack.module}:{stack.factory}", stack.promises, on_fail="return"
+    )
+
+    busy = {result.id for result in verdict.checks if result.code == "busy"}
+    failing = {result.id: result.message for result in verdict.with_status("fail")}
+    assert failing.keys() - busy == stack.failing - busy, failing
+    assert not verdict.with_status("error"), verdict.with_status("error")
+
+
+def _require(packages: tuple[str, ...]) -> None:
+    """Skip the test unless *packages* are installed in the versions of the list."""
+    for package in packages:
+        try:
+            installed = version(package)
+        except PackageNotFoundError:
+            installed = "none"
+        if installed != _pinned(package):
+            pytest.skip(f"needs {package} {_pinned(package)}, and {installed} is installed: run make stacks")
+
+
+def _pinned(package: str) -> str:
+    return next(number for name, number in PINNED.items() if name.partition("[")[0] == package)
+
+
+def as_page(verdicts: dict[str, Verdict]) -> str:
+    """Return the page of the documentation."""
+    rows = [f"| {name} | {_cells(STACKS[name], verdict)} |" for name, verdict in verdicts.items()]
+    lines = [
+        "# Client stacks compared",
+        "",
+        "Written by `make stacks`. Each stack comes from its released packages, is used as their",
+        "documentation shows, through the adapter below, and is checked with a declaration of what they",
+        "promise with that configuration.",
+        "",
+        "This is not a ranking. Some packages do on purpose what an application's call to its model server",
+        "should not do, such as following redirects or obeying HTTP_PROXY: a failed check is what remains to",
+        "be configured, added or declared. What was not checked was not declared, needs a method that the",
+        "adapter does not have, or has a failed prerequisite.",
+        "",
+        "| stack | packages | passed | failed | not checked | failed checks |",
+        "|---|---|---|---|---|---|",
+        *rows,
+    ]
+    shown: set[Path] = set()
+    for name, verdict in verdicts.items():
+        stack = STACKS[name]
+        lines += ["", f"## {name}", ""]
+        if stack.adapter not in shown:
+            lines += ["```python", stack.adapter.read_text(encoding="utf-8").rstrip(), "```", ""]
+        shown.add(stack.adapter)
+        lines += ["```toml", stack.promises.read_text(encoding="utf-8").rstrip(), "```", ""]
+        lines += [f"- `{result.id}`: {_seen(result)}" for result in verdict.with_status("fail")]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _cells(stack: Stack, verdict: Verdict) -> str:
+    packages = ", ".join(f"{package} {version(package)}" for package in stack.packages)
+    counts = [str(len(verdict.with_status(status))) for status in ("pass", "fail", "not_judged")]
+    failed = ", ".join(f"`{result.id}`" for result in verdict.with_status("fail"))
+    return " | ".join([packages, *counts, failed])
+
+
+def _seen(result: CheckResult) -> str:
+    """Return the message of a failed check without the port of the run."""
+    return " ".join(result.message.partition(" for url")[0].split())
