@@ -45,7 +45,7 @@ class Stack(NamedTuple):
 
     module: str
     packages: tuple[str, ...]
-    failing: frozenset[str]
+    failing: set[str]
     factory: str = "Client"
     declaration: str = ""
 
@@ -60,22 +60,31 @@ class Stack(NamedTuple):
         return FOLDER / f"{self.declaration or self.module}.toml"
 
 
-READS = frozenset({"deadline.dripping_body", "deadline.attempt"})
+READS = {"deadline.dripping_body", "deadline.attempt"}
 """Checks that a timeout of each read, and not of the attempt, fails."""
+PROXY = {"hygiene.proxy_environment"}
+BREAKER = {"breaker.counts_hangs", "breaker.burst", "breaker.rate_limits", "breaker.sequences"}
+"""Checks that a breaker fails which counts status 429, and is not asked again by calls that wait."""
+MISTAKES = {"retry.callers_mistakes", "breaker.closes"}
+"""Checks that a client fails which takes status 400 for a failure of the service."""
 STACKS = {
     "requests with urllib3's Retry": Stack(
         "requests_urllib3",
         ("requests", "urllib3"),
         READS
+        | PROXY
         | {
-            "wire.redirects", "retry.retry_after", "retry.broken_connections", "retry.spread",
-            "hygiene.proxy_environment", "hygiene.closed",
+            "wire.redirects",
+            "retry.retry_after",
+            "retry.broken_connections",
+            "retry.spread",
+            "hygiene.closed",
         },
     ),
     "aiohttp-retry": Stack(
         "aiohttp_retry_client",
         ("aiohttp-retry", "aiohttp"),
-        frozenset({"wire.redirects", "retry.broken_connections", "retry.spread"}),
+        {"wire.redirects", "retry.broken_connections", "retry.spread"},
         factory="make_client",
     ),
     "httpx-retries": Stack(
@@ -87,32 +96,54 @@ STACKS = {
         READS | {"retry.broken_connections"},
         declaration="httpx_retries_total",
     ),
-    "stamina with httpx": Stack(
-        "stamina_httpx", ("stamina", "httpx"), READS | {"hygiene.proxy_environment"}
-    ),
+    "stamina with httpx": Stack("stamina_httpx", ("stamina", "httpx"), READS | PROXY),
     "backoff with aiohttp": Stack(
-        "backoff_aiohttp", ("backoff", "aiohttp"), frozenset({"wire.redirects"}), factory="make_client"
+        "backoff_aiohttp", ("backoff", "aiohttp"), {"wire.redirects"}, factory="make_client"
     ),
-    "openai": Stack(
-        "openai_sdk", ("openai",), READS | {"wire.redirects", "hygiene.proxy_environment"}
-    ),
+    "openai": Stack("openai_sdk", ("openai",), READS | PROXY | {"wire.redirects"}),
     "interlock-cb, pipeline": Stack(
-        "interlock_pipeline", ("interlock-cb", "httpx", "tenacity"), frozenset()
+        "interlock_pipeline",
+        ("interlock-cb", "httpx", "tenacity"),
+        BREAKER | MISTAKES | PROXY | {"pool.own_queue"},
     ),
-    "interlock-cb, httpx transport": Stack("interlock_transport", ("interlock-cb", "httpx"), frozenset()),
-    "pyresilience": Stack("pyresilience_httpx", ("pyresilience", "httpx"), frozenset()),
-    "aiobreaker": Stack("aiobreaker_httpx", ("aiobreaker", "httpx"), frozenset()),
+    "interlock-cb, httpx transport": Stack(
+        "interlock_transport",
+        ("interlock-cb", "httpx"),
+        BREAKER | READS | {"breaker.counts_bodies", "breaker.counts_failures"},
+    ),
+    "pyresilience": Stack(
+        "pyresilience_httpx",
+        ("pyresilience", "httpx"),
+        BREAKER | MISTAKES | PROXY | {"breaker.late_results", "pool.own_queue"},
+    ),
+    "aiobreaker": Stack(
+        "aiobreaker_httpx",
+        ("aiobreaker", "httpx"),
+        BREAKER
+        | MISTAKES
+        | READS
+        | PROXY
+        | {"breaker.one_probe", "breaker.clock_steps", "breaker.late_results"},
+    ),
     "tritonclient.http.aio": Stack(
         "triton_http",
         ("tritonclient",),
-        frozenset({
-            "wire.redirects", "health.never_raises", "health.while_saturated", "hygiene.quoted_models",
-        }),
+        {"wire.redirects", "health.never_raises", "health.while_saturated", "hygiene.quoted_models"},
         factory="make_client",
     ),
-    "mlflow.deployments": Stack("mlflow_deployments", ("mlflow",), frozenset()),
-    "boto3 sagemaker-runtime": Stack("sagemaker_runtime", ("boto3",), frozenset()),
-}  # fmt: skip
+    "mlflow.deployments": Stack(
+        "mlflow_deployments",
+        ("mlflow",),
+        READS
+        | PROXY
+        | {"wire.redirects", "retry.broken_connections", "retry.spread", "hygiene.quoted_models"},
+    ),
+    "boto3 sagemaker-runtime": Stack(
+        "sagemaker_runtime",
+        ("boto3",),
+        READS | PROXY | {"retry.broken_connections", "pool.bounded", "hygiene.closed"},
+    ),
+}
 
 
 @pytest.fixture(scope="module")

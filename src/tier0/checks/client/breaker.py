@@ -35,8 +35,10 @@ from tier0.faults import Arrival, Reply
 
 FAILING = 503
 AT_ONCE = 20
-BURSTS = (100, 40)
+BURSTS = (100, 60)
 """Concurrent calls; fewer are made where the machine is too busy for more of them."""
+BURST_RESPONSE = 0.1
+"""Seconds for a response of the burst: requests that wait for it come later than any in flight."""
 IN_FLIGHT = 0.03
 """Seconds within which requests that were sent before the opening may still arrive."""
 PROBE = 0.15
@@ -309,9 +311,10 @@ async def _check_burst(subject: Subject, size: int) -> tuple[dict[str, Any], flo
         NotJudgedError: too few requests failed.
     """
     threshold, reset = subject.declared.threshold or 1, subject.declared.reset or 0.0
+    limit = subject.declared.longest_attempt
 
     def respond(arrival: Arrival) -> Reply:
-        success = Reply(body=subject.declared.answer, delay=0.02)
+        success = Reply(body=subject.declared.answer, delay=min(BURST_RESPONSE, limit / 4))
         return Reply(FAILING) if arrival.number < threshold * 3 else success
 
     async with subject.against(respond) as caller:
@@ -320,7 +323,7 @@ async def _check_burst(subject: Subject, size: int) -> tuple[dict[str, Any], flo
         arrivals = caller.log.arrivals
         failed = _failure_times(arrivals)
         if len(failed) < threshold:
-            if stalls.longest > subject.declared.longest_attempt * MAX_WAIT:
+            if stalls.longest > limit * MAX_WAIT:
                 raise TooBusyError(f"the event loop was blocked for {stalls.longest:.2f} s")
             raise NotJudgedError(
                 f"the burst caused only {len(failed)} failures, fewer than the threshold of {threshold}"
