@@ -181,6 +181,15 @@ def test_a_new_connection_does_not_excuse_a_request(client: str, status: str) ->
     assert result_of(client, "breaker.burst", threshold=3, reset=0.5).status == status
 
 
+@pytest.mark.parametrize(
+    ("client", "status"), [("LimitsAttemptsAfterQueue", "pass"), ("LimitsAttemptsInQueue", "fail")]
+)
+def test_the_queue_does_not_count_towards_an_attempt(client: str, status: str) -> None:
+    declared = {"timeout": 1.0, "timeout_is": "attempt", "connections": 5, **BREAKS}
+
+    assert result_of(client, "pool.own_queue", **declared).status == status
+
+
 @pytest.mark.parametrize(("declared", "status"), [({"expects_proxy": True}, "not_judged"), ({}, "fail")])
 def test_a_proxy_may_be_declared(declared: dict[str, Any], status: str) -> None:
     assert result_of("ExpectsProxy", "hygiene.proxy_environment", **declared).status == status

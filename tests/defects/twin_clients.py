@@ -260,6 +260,32 @@ class BreaksAndConnectsEachTime(Breaks):
             return await super().predict(data)
 
 
+class LimitsAttemptsInQueue(Breaks):
+    """The time of an attempt includes the wait for one of its five connections."""
+
+    timeout = None
+    limits = httpx.Limits(max_connections=5)
+
+    async def send(self, data: Any, path: str = "/predict") -> Any:
+        try:
+            async with asyncio.timeout(1.0):
+                return await super().send(data, path)
+        except TimeoutError as problem:
+            raise httpx.ReadTimeout("the attempt took too long") from problem
+
+
+class LimitsAttemptsAfterQueue(LimitsAttemptsInQueue):
+    """The time of an attempt begins when it has one of the five connections."""
+
+    def __init__(self, url: str, **_: Any) -> None:
+        super().__init__(url)
+        self.places = asyncio.Semaphore(5)
+
+    async def send(self, data: Any, path: str = "/predict") -> Any:
+        async with self.places:
+            return await super().send(data, path)
+
+
 class ExpectsProxy(Base):
     def __init__(self, url: str, **_: Any) -> None:
         self.http = httpx.AsyncClient(base_url=url, timeout=1.0)

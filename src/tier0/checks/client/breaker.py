@@ -37,8 +37,8 @@ FAILING = 503
 AT_ONCE = 20
 BURSTS = (100, 60)
 """Concurrent calls; fewer are made where the machine is too busy for more of them."""
-BURST_RESPONSE = 0.1
-"""Seconds for a response of the burst: requests that wait for it come later than any in flight."""
+BURST_RESPONSES = (0.02, 0.1)
+"""Shortest and longest time for a response of the burst, in seconds; see `_burst_response`."""
 IN_FLIGHT = 0.03
 """Seconds within which requests that were sent before the opening may still arrive."""
 PROBE = 0.15
@@ -314,7 +314,7 @@ async def _check_burst(subject: Subject, size: int) -> tuple[dict[str, Any], flo
     limit = subject.declared.longest_attempt
 
     def respond(arrival: Arrival) -> Reply:
-        success = Reply(body=subject.declared.answer, delay=min(BURST_RESPONSE, limit / 4))
+        success = Reply(body=subject.declared.answer, delay=_burst_response(subject, size))
         return Reply(FAILING) if arrival.number < threshold * 3 else success
 
     async with subject.against(respond) as caller:
@@ -342,6 +342,18 @@ async def _check_burst(subject: Subject, size: int) -> tuple[dict[str, Any], flo
             "until_opened": sum(arrival.at <= opened for arrival in arrivals),
         }
         return evidence, stalls.longest
+
+
+def _burst_response(subject: Subject, size: int) -> float:
+    """Return how long a response of the burst takes, in seconds.
+
+    The calls that wait for a connection then send their requests until the reset, and not only while others
+    may be in flight.
+    """
+    shortest, longest = BURST_RESPONSES
+    connections = subject.declared.connections or 0
+    rounds = max(1.0, (size - connections) / connections) if connections else math.inf
+    return min(max(shortest, (subject.declared.reset or 0.0) * RESET_SHARE / rounds), longest)
 
 
 async def no_way_round(subject: Subject) -> None:
