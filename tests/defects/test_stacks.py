@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # of the packages; the checks detect what they leave open
 ]
 FOLDER = ROOT / "tests" / "defects" / "stacks"
+ASKED_AGAIN = 2
 PINNED = dict(
     line.split("==")
     for line in (FOLDER / "requirements.txt").read_text(encoding="utf-8").splitlines()
@@ -160,14 +162,24 @@ def verdicts() -> Iterator[dict[str, Verdict]]:
 def test_a_stack_fails_the_checks_that_it_is_known_to_fail(name: str, verdicts: dict[str, Verdict]) -> None:
     stack = STACKS[name]
     _require(stack.packages)
-    verdict = verdicts[name] = tier0.check_client(
-        f"tests.defects.stacks.{stack.module}:{stack.factory}", stack.promises, on_fail="return"
-    )
+    verdict = verdicts[name] = _verdict_on(stack)
 
     busy = {result.id for result in verdict.checks if result.code == "busy"}
     failing = {result.id: result.message for result in verdict.with_status("fail")}
     assert failing.keys() - busy == stack.failing - busy, failing
     assert not verdict.with_status("error"), verdict.with_status("error")
+
+
+def _verdict_on(stack: Stack) -> Verdict:
+    """Check a stack, and ask again what the machine was too busy for."""
+    factory = f"tests.defects.stacks.{stack.module}:{stack.factory}"
+    verdict = tier0.check_client(factory, stack.promises, on_fail="return")
+    for _ in range(ASKED_AGAIN):
+        if busy := [result.id for result in verdict.checks if result.code == "busy"]:
+            again = tier0.check_client(factory, stack.promises, only=busy, on_fail="return")
+            decided = {result.id: result for result in again.checks if result.id in busy}
+            verdict = replace(verdict, checks=[decided.get(one.id, one) for one in verdict.checks])
+    return verdict
 
 
 def _require(packages: tuple[str, ...]) -> None:
