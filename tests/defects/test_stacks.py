@@ -221,11 +221,15 @@ def as_page(verdicts: dict[str, Verdict]) -> str:
         stack = STACKS[name]
         lines += ["", f"## {name}", ""]
         if stack.adapter not in shown:
-            lines += ["```python", stack.adapter.read_text(encoding="utf-8").rstrip(), "```", ""]
+            lines += _block("python", stack.adapter)
         shown.add(stack.adapter)
-        lines += ["```toml", stack.promises.read_text(encoding="utf-8").rstrip(), "```", ""]
+        lines += _block("toml", stack.promises)
         lines += [f"- `{result.id}`: {_seen(result)}" for result in verdict.with_status("fail")]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _block(language: str, file: Path) -> list[str]:
+    return [f"```{language}", f"# {file.name}", file.read_text(encoding="utf-8").rstrip(), "```", ""]
 
 
 def _cells(stack: Stack, verdict: Verdict) -> str:
