@@ -14,7 +14,7 @@ BY_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 # Two targets at a time, and the output of each in one piece where this make can do that.
 TWO_JOBS := $(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help tier0 quick test test-all coverage mutation prepared lint ruff types layers security unit defects torture fuzz docs picture site bench release-check audit matrix servers models clean
+.PHONY: help tier0 quick test test-all coverage mutation prepared lint ruff types layers security unit defects torture fuzz docs picture site bench release-check audit matrix servers models stacks clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -133,6 +133,19 @@ $(MODELS_READY): $(READY)
 
 models: $(READY) $(MODELS_READY) ## 26 kinds of models, with the packages that they need: services of each, and mutants; writes docs/models.md
 	TIER0_MODELS_PAGE=docs/models.md $(MODELS) -m pytest tests/models $(ARGS)
+
+# The clients that teams call model servers with, each from its released package, beside the packages of the tests.
+STACKS := .venv/stacks/bin/python
+STACKS_READY := .venv/stacks/.ready
+STACKS_NEED := tests/defects/stacks/requirements.txt
+$(STACKS_READY): $(READY) $(STACKS_NEED)
+	@$(BIN)/python -m venv --clear .venv/stacks
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > $$($(STACKS) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth
+	@$(STACKS) -m pip install --quiet --disable-pip-version-check -r $(STACKS_NEED)
+	@touch $(STACKS_READY)
+
+stacks: $(READY) $(STACKS_READY) ## thirteen client stacks from their released packages, judged by their declarations; writes docs/client-stacks.md
+	TIER0_STACKS_PAGE=docs/client-stacks.md $(STACKS) -m pytest tests/defects/test_stacks.py $(ARGS)
 
 bench: $(READY) ## the benchmarks, each beside its peer
 	@for script in benchmarks/main_job.py benchmarks/deselected.py benchmarks/stop.py benchmarks/client.py benchmarks/faults.py benchmarks/services.py benchmarks/serving.py benchmarks/compare.py benchmarks/pipeline.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -33,18 +33,25 @@ def test_a_timeout_per_attempt_is_judged_by_attempts(declared: dict[str, Any], c
     assert result_of("LimitsAttempts", check, **declared).status == "pass"
 
 
+@pytest.mark.parametrize("check", ["deadline.hang", "deadline.attempt"])
+def test_a_connection_that_stays_open_until_the_next_attempt_is_no_attempt(check: str) -> None:
+    assert result_of("KeepsConnection", check, **PER_ATTEMPT).status == "pass"
+
+
 @pytest.mark.parametrize(
     ("client", "check"),
     [
         pytest.param("LimitsReads", "deadline.dripping_body", marks=SLOW),
+        pytest.param("LimitsReads", "deadline.attempt", marks=SLOW),
         ("LimitsNothing", "deadline.hang"),
+        ("LimitsNothing", "deadline.attempt"),
     ],
 )
 def test_an_attempt_that_takes_longer_than_declared_fails(client: str, check: str) -> None:
     result = result_of(client, check, **PER_ATTEMPT)
 
     assert result.status == "fail"
-    assert "attempt" in result.message
+    assert "per attempt" in result.message
 
 
 @SLOW
@@ -88,8 +95,16 @@ def spread_of(client: str) -> CheckResult:
     return last
 
 
-def test_a_quarter_of_jitter_is_jitter() -> None:
-    assert spread_of("Jitter25").status == "pass"
+@pytest.mark.parametrize("client", ["Jitter25", pytest.param("Retries", marks=SLOW)])
+def test_a_quarter_of_jitter_and_full_jitter_are_jitter(client: str) -> None:
+    assert spread_of(client).status == "pass"
+
+
+def test_first_retries_without_a_wait_fail() -> None:
+    result = spread_of("RetriesAtOnce")
+
+    assert result.status == "fail"
+    assert "at once" in result.message
 
 
 def test_second_retries_in_step_fail() -> None:
@@ -164,6 +179,15 @@ def test_a_client_without_an_importable_name_does_not_pass_the_steps_of_the_cloc
 )
 def test_a_new_connection_does_not_excuse_a_request(client: str, status: str) -> None:
     assert result_of(client, "breaker.burst", threshold=3, reset=0.5).status == status
+
+
+@pytest.mark.parametrize(
+    ("client", "status"), [("LimitsAttemptsAfterQueue", "pass"), ("LimitsAttemptsInQueue", "fail")]
+)
+def test_the_queue_does_not_count_towards_an_attempt(client: str, status: str) -> None:
+    declared = {"timeout": 1.0, "timeout_is": "attempt", "connections": 5, **BREAKS}
+
+    assert result_of(client, "pool.own_queue", **declared).status == status
 
 
 @pytest.mark.parametrize(("declared", "status"), [({"expects_proxy": True}, "not_judged"), ({}, "fail")])

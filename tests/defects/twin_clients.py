@@ -78,6 +78,22 @@ class LimitsReads(LimitsAttempts):
         return response.raise_for_status().json()
 
 
+class KeepsConnection(LimitsAttempts):
+    """Leaves the connection of an attempt that has ended open until its next one, as urllib3's retries do."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options)
+        self.left: set[asyncio.Future[Any]] = set()
+
+    async def send(self, data: Any, path: str = "/predict") -> Any:
+        for sent in self.left:
+            sent.cancel()
+        sent = asyncio.ensure_future(Base.send(self, data, path))
+        self.left = {sent}
+        async with asyncio.timeout(0.4):
+            return await asyncio.shield(sent)
+
+
 class LimitsNothing(LimitsAttempts):
     async def send(self, data: Any, path: str = "/predict") -> Any:
         return await Base.send(self, data, path)
@@ -124,6 +140,13 @@ class InStep(Retries):
 
     def wait(self, number: int) -> float:
         return 0.2 * number
+
+
+class RetriesAtOnce(Retries):
+    """Does not wait before its first retry, and waits at random before the second."""
+
+    def wait(self, number: int) -> float:
+        return 0.2 * number * random.random()
 
 
 def not_repeated(url: str, **options: Any) -> BentoMLClient:
@@ -235,6 +258,32 @@ class BreaksAndConnectsEachTime(Breaks):
         async with self.places:
             self.require_closed()
             return await super().predict(data)
+
+
+class LimitsAttemptsInQueue(Breaks):
+    """The time of an attempt includes the wait for one of its five connections."""
+
+    timeout = None
+    limits = httpx.Limits(max_connections=5)
+
+    async def send(self, data: Any, path: str = "/predict") -> Any:
+        try:
+            async with asyncio.timeout(1.0):
+                return await super().send(data, path)
+        except TimeoutError as problem:
+            raise httpx.ReadTimeout("the attempt took too long") from problem
+
+
+class LimitsAttemptsAfterQueue(LimitsAttemptsInQueue):
+    """The time of an attempt begins when it has one of the five connections."""
+
+    def __init__(self, url: str, **_: Any) -> None:
+        super().__init__(url)
+        self.places = asyncio.Semaphore(5)
+
+    async def send(self, data: Any, path: str = "/predict") -> Any:
+        async with self.places:
+            return await super().send(data, path)
 
 
 class ExpectsProxy(Base):

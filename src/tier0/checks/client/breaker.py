@@ -35,7 +35,10 @@ from tier0.faults import Arrival, Reply
 
 FAILING = 503
 AT_ONCE = 20
-BURST = 100
+BURSTS = (100, 60)
+"""Concurrent calls; fewer are made where the machine is too busy for more of them."""
+BURST_RESPONSES = (0.02, 0.1)
+"""Shortest and longest time for a response of the burst, in seconds; see `_burst_response`."""
 IN_FLIGHT = 0.03
 """Seconds within which requests that were sent before the opening may still arrive."""
 PROBE = 0.15
@@ -240,8 +243,11 @@ async def _check_closes(subject: Subject, reply: Reply) -> None:
         for _ in range(subject.declared.probes or 1):
             await caller.predict()
         caller.server.script = Reply(body=subject.declared.answer, delay=0.05)
-        calls = await caller.together(5)
+        async with watched_loop() as stalls:
+            calls = await caller.together(5)
         if failed := [call for call in calls if call.error is not None]:
+            if stalls.total > subject.declared.longest_attempt * MAX_WAIT:
+                raise TooBusyError(f"the event loop was blocked for {stalls.total:.2f} s")
             raise caller.fail(
                 f"after a probe got status {reply.status}, {len(failed)} of 5 calls failed: "
                 f"{failed[0].outcome}",
@@ -290,19 +296,34 @@ def _failure_times(arrivals: Sequence[Arrival]) -> list[float]:
 
 async def burst(subject: Subject) -> dict[str, Any]:
     """Fail if requests other than in-flight ones are sent after a burst of failures."""
+    for size in BURSTS:
+        evidence, stalled = await _check_burst(subject, size)
+        if stalled <= subject.declared.longest_attempt * MAX_WAIT:
+            break  # otherwise, calls may have ended by their timeout before they could send a request
+    return evidence
+
+
+async def _check_burst(subject: Subject, size: int) -> tuple[dict[str, Any], float]:
+    """Make *size* concurrent calls, and return the evidence and the seconds of the longest stall.
+
+    Raises:
+        CheckFailedError: requests were sent after the opening.
+        NotJudgedError: too few requests failed.
+    """
     threshold, reset = subject.declared.threshold or 1, subject.declared.reset or 0.0
+    limit = subject.declared.longest_attempt
 
     def respond(arrival: Arrival) -> Reply:
-        success = Reply(body=subject.declared.answer, delay=0.02)
+        success = Reply(body=subject.declared.answer, delay=_burst_response(subject, size))
         return Reply(FAILING) if arrival.number < threshold * 3 else success
 
     async with subject.against(respond) as caller:
         async with watched_loop() as stalls:
-            await caller.together(BURST)
+            await caller.together(size)
         arrivals = caller.log.arrivals
         failed = _failure_times(arrivals)
         if len(failed) < threshold:
-            if stalls.longest > subject.declared.longest_attempt * MAX_WAIT:
+            if stalls.longest > limit * MAX_WAIT:
                 raise TooBusyError(f"the event loop was blocked for {stalls.longest:.2f} s")
             raise NotJudgedError(
                 f"the burst caused only {len(failed)} failures, fewer than the threshold of {threshold}"
@@ -316,7 +337,23 @@ async def burst(subject: Subject) -> dict[str, Any]:
                 "the success of an in-flight request closes the circuit",
                 "calls that wait for a connection do not check the circuit again",
             )
-        return {"requests": len(arrivals), "until_opened": sum(arrival.at <= opened for arrival in arrivals)}
+        evidence = {
+            "requests": len(arrivals),
+            "until_opened": sum(arrival.at <= opened for arrival in arrivals),
+        }
+        return evidence, stalls.longest
+
+
+def _burst_response(subject: Subject, size: int) -> float:
+    """Return how long a response of the burst takes, in seconds.
+
+    The calls that wait for a connection then send their requests until the reset, and not only while others
+    may be in flight.
+    """
+    shortest, longest = BURST_RESPONSES
+    connections = subject.declared.connections or 0
+    rounds = max(1.0, (size - connections) / connections) if connections else math.inf
+    return min(max(shortest, (subject.declared.reset or 0.0) * RESET_SHARE / rounds), longest)
 
 
 async def no_way_round(subject: Subject) -> None:

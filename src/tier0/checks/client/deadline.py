@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from itertools import pairwise
+from dataclasses import replace
 from typing import Any
 
-from tier0.checks.client.harness.call import Call
+from tier0.checks.client.harness.call import Call, GivenUpError
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all
 from tier0.checks.client.harness.threads import MAX_THREADS
 from tier0.checks.stalls import watched_loop
@@ -17,6 +17,8 @@ from tier0.faults import Reply
 DEADLINE_SLACK = 0.15
 """Seconds that a busy machine may add to the declared timeout, and to a tenth of it."""
 DRIP = 0.05
+DRIP_SHARE = 1.1
+"""Multiple of the time allowed for an attempt in which the bytes of a late response arrive."""
 BUSY_SHARE = 0.45
 """Share of an attempt's timeout for which each request occupies its connection."""
 LATE_SHARE = 0.6
@@ -30,10 +32,16 @@ QUEUE = 1.8
 async def hang(subject: Subject) -> dict[str, Any]:
     """Fail if a call to a service that never responds outlasts the declared timeout.
 
-    If the timeout is declared for attempts, each of them is judged, and not their sum.
+    If the timeout is declared for attempts, each of them is judged, and not their sum; see `_late`.
     """
+    if subject.declared.timeout_is == "attempt":
+        return await _attempts_in_time(
+            subject,
+            _late(subject),
+            "the timeouts of the HTTP library limit each operation, not the attempt",
+        )
     async with subject.against(Reply.hang()) as caller:
-        return await _in_time(
+        return await _call_in_time(
             caller,
             "a service that accepts requests and never responds",
             "the timeouts of the HTTP library limit each operation, not the call",
@@ -43,18 +51,16 @@ async def hang(subject: Subject) -> dict[str, Any]:
 
 async def dripping_body(subject: Subject) -> dict[str, Any]:
     """Fail if a call, or an attempt, outlasts the declared timeout because the body arrives byte by byte."""
+    cause = "the timeout limits each read, not the attempt"
+    if subject.declared.timeout_is == "attempt":
+        return await _attempts_in_time(subject, _late(subject, drips=True), cause)
     body = b'{"predictions": [' + b" " * 1000 + b"1]}"
     async with subject.against(Reply(body=body, drip=DRIP)) as caller:
-        return await _in_time(
-            caller,
-            f"a service that sends one byte of the body every {DRIP:g} s",
-            "the timeout limits each read, not the attempt",
-        )
+        service = f"a service that sends one byte of the body every {DRIP:g} s"
+        return await _call_in_time(caller, service, cause)
 
 
-async def _in_time(caller: Caller, service: str, *causes: str) -> dict[str, Any]:
-    if caller.declared.timeout_is == "attempt":
-        return await _attempts_in_time(caller, service, causes[0])
+async def _call_in_time(caller: Caller, service: str, *causes: str) -> dict[str, Any]:
     promised = caller.declared.longest_call or 0.0
     call = await caller.predict(give_up=promised * 1.5 + 1)
     if call.seconds > allowed(promised):
@@ -65,32 +71,38 @@ async def _in_time(caller: Caller, service: str, *causes: str) -> dict[str, Any]
     return {"seconds": call.seconds}
 
 
-async def _attempts_in_time(caller: Caller, service: str, cause: str) -> dict[str, Any]:
-    promised = caller.declared.longest_attempt
-    call = await caller.predict(give_up=promised * 2 + 1)
-    longest = max(_attempts(call), default=0.0)
-    if longest > allowed(promised):
-        raise caller.fail(
-            f"an attempt at {service} took at least {longest:.2f} s "
-            f"(declared: at most {promised:g} s per attempt)",
-            cause,
-        )
-    return {"seconds": longest, "requests": len(call.requests)}
+def _late(subject: Subject, *, drips: bool = False) -> Reply:
+    """Return a prediction that arrives too late for an attempt, at once or byte by byte.
 
-
-def _attempts(call: Call) -> list[float]:
-    """Return the seconds after which the client gave up each request.
-
-    A request that stays open while the next one is sent is left out: the client may have stopped waiting for
-    it without closing its connection.
+    A client may keep the connection of an attempt that it has given up, until it sends the next request: an
+    open connection does not prove that it still waits. That it returns the late response does.
     """
-    ended = [
-        request.ended_at - request.at
-        for request, following in pairwise(call.requests)
-        if request.ended_at is not None and request.ended_at <= following.at
-    ]
-    last = call.requests[-1:]
-    return ended + [min(request.ended_at or call.ended, call.ended) - request.at for request in last]
+    reply, late = subject.ok, allowed(subject.declared.longest_attempt)
+    if not drips:
+        return replace(reply, delay=late)
+    return replace(reply, drip=late * DRIP_SHARE / max(1, len(reply.content) - 1))
+
+
+async def _attempts_in_time(subject: Subject, reply: Reply, cause: str) -> dict[str, Any]:
+    promised = subject.declared.longest_attempt
+    async with subject.against(reply) as caller:
+        call = await caller.predict(give_up=allowed(promised) * (subject.declared.attempts or 1) + 1)
+        if (seconds := _wait_for_a_late_response(call)) > allowed(promised):
+            raise caller.fail(
+                f"a response that {_arrives(reply)} was still accepted after {seconds:.2f} s "
+                f"(declared: at most {promised:g} s per attempt)",
+                cause,
+            )
+        return {"requests": len(call.requests)}
+
+
+def _wait_for_a_late_response(call: Call) -> float:
+    """Return how long the last request of a successful call took; 0 if the call failed."""
+    return call.ended - call.requests[-1].at if call.error is None and call.requests else 0.0
+
+
+def _arrives(reply: Reply) -> str:
+    return f"arrived byte by byte, one every {reply.drip:.2g} s," if reply.drip else "came too late"
 
 
 def allowed(promised: float) -> float:
@@ -99,32 +111,26 @@ def allowed(promised: float) -> float:
 
 
 async def attempt(subject: Subject) -> dict[str, Any]:
-    """Fail if the client waits longer for one attempt than declared."""
+    """Fail if the client waits longer for one attempt than declared; see `_late`."""
     limit = subject.declared.longest_attempt
-    body = b'{"predictions": [' + b" " * 1000 + b"1]}"
-    replies = {
-        "there was no response": Reply.hang(),
-        f"a byte of the body arrived every {DRIP:g} s": Reply(body=body, drip=DRIP),
-    }
 
-    async def measure(when: str, reply: Reply) -> float:
+    async def measure(reply: Reply) -> int:
         async with subject.against([reply, subject.ok]) as caller:
             call = await caller.predict(give_up=limit * 2 + 1)
             if not call.requests:
                 raise NotJudgedError(f"the call sent no request: {call.outcome}")
-            first, *others = call.requests
-            ends = [call.ended, *(other.at for other in others), first.ended_at or math.inf]
-            seconds = min(ends) - first.at
-            if seconds > allowed(limit):
+            seconds = call.ended - call.requests[0].at
+            is_over = not isinstance(call.error, GivenUpError)  # otherwise, it waits for its next attempt
+            if is_over and len(call.requests) == 1 and seconds > allowed(limit):
                 raise caller.fail(
-                    f"an attempt took at least {seconds:.2f} s while {when} (declared: at most "
-                    f"{limit:g} s per attempt)",
+                    f"an attempt whose response {_arrives(reply)} took at least {seconds:.2f} s "
+                    f"(declared: at most {limit:g} s per attempt)",
                     "only the call has a timeout, so that a request which hangs cannot be retried in time",
                     "the timeout limits each read, not the attempt",
                 )
-            return seconds
+            return len(call.requests)
 
-    return {"seconds": max(await gather_all(*(measure(when, reply) for when, reply in replies.items())))}
+    return {"requests": max(await gather_all(measure(_late(subject)), measure(_late(subject, drips=True))))}
 
 
 async def own_queue(subject: Subject) -> dict[str, Any]:

@@ -28,6 +28,7 @@ MAX_CONNECTIONS = 60
 MORE = 3
 """Failed calls beyond the number of connections."""
 AT_ONCE = 0.1
+TRIES = 3
 MAX_FAILING = 4.0
 """Seconds for calls that fail, in which a client that waits long between attempts sends fewer of them."""
 CROWDS = (300, 100, 30)
@@ -92,11 +93,29 @@ async def own_queue(subject: Subject) -> None:
     """Fail if calls that wait for the client's own connections open the circuit of a healthy service.
 
     The responses take as long as a healthy service may take, so that few calls are needed until some have
-    waited in the queue for longer than a call may take.
+    waited in the queue for longer than a call, or an attempt, may take.
+    """
+    for _ in range(TRIES):
+        try:
+            await _check_own_queue(subject)
+        except TooBusyError as problem:
+            busy = problem
+        else:
+            return
+    raise busy
+
+
+async def _check_own_queue(subject: Subject) -> None:
+    """Make so many concurrent calls that some wait in the queue, and then another one.
+
+    Raises:
+        CheckFailedError: the circuit has opened.
+        TooBusyError: it may have opened because the machine delayed the calls.
     """
     declared, connections = subject.declared, subject.declared.connections or 1
     busy = _healthy_seconds(declared)
-    calls = connections * (math.ceil((declared.expected_call or 1.0) / busy) + 1)
+    patience = declared.longest_attempt if declared.timeout_is == "attempt" else declared.expected_call or 1.0
+    calls = connections * (math.ceil(patience / busy) + 1)
     async with subject.against(Reply(body=declared.answer, delay=busy)) as caller:
         caller.require_feasible(calls)
         async with watched_loop() as stalls:

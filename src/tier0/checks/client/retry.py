@@ -48,6 +48,8 @@ LONGEST_RETRIES = 15.0
 """Seconds for these retries; longer waits are not compared."""
 MIN_WAIT = 0.02
 """Seconds: a shorter wait does not count as a backoff."""
+AT_ONCE = 0.005
+"""Seconds: a retry that follows sooner, or sooner than the first request followed the call, did not wait."""
 RETRY_AFTER = 1.0
 MAX_EXCUSED = 0.4
 """Seconds of a blocked event loop that are subtracted from the duration of a call."""
@@ -85,9 +87,10 @@ async def no_sleep_at_the_end(subject: Subject) -> dict[str, Any]:
     waits = []
     for _ in range(SAMPLES):
         async with subject.against(Reply(503)) as caller:
-            call = await caller.predict()
+            async with watched_loop() as stalls:
+                call = await caller.predict()
             if call.requests and call.requests[-1].ended_at is not None:
-                waits.append(call.ended - call.requests[-1].ended_at)
+                waits.append(max(0.0, call.ended - call.requests[-1].ended_at - stalls.total))
     if not waits:
         raise NotJudgedError("no request got a response")
     wait = statistics.median(waits)
@@ -273,7 +276,8 @@ async def spread(subject: Subject) -> dict[str, Any]:
     others, one retry at a time, by `chance_of_being_so_close`. If it cannot be told whether they have jitter,
     since the machine is busy, more clients make calls. If jitter is at least 15 % of the wait, the
     probability of a failure is less than 1 in 1,000 for all retries and rounds together. Waits that differ by
-    no more than the machine delays them show no jitter, and do not pass.
+    no more than the machine delays them show no jitter, and do not pass. A retry that three quarters of the
+    clients send at once has no backoff whose jitter could be compared, and fails.
     """
     failure, retries = subject.retried, min((subject.declared.attempts or 1) - 1, MAX_RETRIES)
     limit = MAX_ERROR / (ROUNDS * MAX_RETRIES)
@@ -291,6 +295,13 @@ async def spread(subject: Subject) -> dict[str, Any]:
             if not groups:
                 raise NotJudgedError(NOT_RETRIED)
             evidence = {"waits_ms": [[round(wait * 1000, 1) for wait in sorted(group)] for group in groups]}
+            if number := _retry_at_once([caller.calls[0] for caller in callers]):
+                raise callers[0].fail(
+                    f"{CLIENTS} clients that failed at the same time sent retry {number} at once: "
+                    f"three quarters of them after {_range_of(groups[number - 1])} ms",
+                    "there is no backoff before this retry",
+                    **evidence,
+                )
             backoffs = [group for group in groups if statistics.median(group) > MIN_WAIT]
             chances = [chance_of_being_so_close(group) for group in backoffs]
             chance, group = min(zip(chances, backoffs, strict=True), default=(1.0, []))
@@ -319,6 +330,19 @@ def _by_retry(waits: list[list[float]]) -> list[list[float]]:
     A retry that some of the calls did not make is left out.
     """
     return [list(group) for group in zip(*waits, strict=False)]
+
+
+def _retry_at_once(calls: Sequence[Call]) -> int:
+    """Return the number of the first retry that three quarters of *calls* sent at once; 0 if there is none.
+
+    On a busy machine, a client takes longer to send a request: its first one is the measure.
+    """
+    prompt = [
+        [wait < min(MIN_WAIT, max(AT_ONCE, call.requests[0].at - call.started)) for wait in _waits(call)]
+        for call in calls
+    ]
+    groups = zip(*prompt, strict=False)
+    return next((n for n, group in enumerate(groups, 1) if sum(group) >= SHARE * len(group)), 0)
 
 
 async def _predict_after(caller: Caller, seconds: float) -> None:
