@@ -37,6 +37,7 @@ FLAWS: dict[str, tuple[str, ...]] = {
         "retry.callers_mistakes",
         "retry.broken_connections",
         "retry.budget",
+        "retry.spread",
         "breaker.opens",
         "breaker.failing_probe",
         "breaker.lost_probe",
