@@ -302,7 +302,7 @@ async def spread(subject: Subject) -> dict[str, Any]:
                 raise callers[0].fail(
                     f"{CLIENTS} clients that failed at the same time sent retry {number} at once: "
                     f"three quarters of them after {_range_of(groups[number - 1])} ms",
-                    "there is no backoff before this retry",
+                    "the client does not wait before this retry",
                     **evidence,
                 )
             backoffs = [group for group in groups if statistics.median(group) > MIN_WAIT]
