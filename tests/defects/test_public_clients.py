@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tier0
+from tests.defects.pages import collected
 from tests.defects.public_clients import CLIENTS, DECLARED
 from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.declaration import read_declaration
@@ -32,11 +31,8 @@ CELLS = {"pass": "passed", "fail": "**failed**", "not_judged": "", "error": "err
 @pytest.fixture(scope="module")
 def verdicts() -> Iterator[dict[str, Verdict]]:
     """Collect the verdicts, and write them to the file in TIER0_CLIENTS_PAGE, if that is set."""
-    verdicts: dict[str, Verdict] = {}
-    yield verdicts
-    page = os.environ.get("TIER0_CLIENTS_PAGE")
-    if page is not None and verdicts.keys() == CLIENTS.keys():
-        Path(page).write_text(as_page(verdicts), encoding="utf-8")
+    with collected(CLIENTS, "TIER0_CLIENTS_PAGE", as_page) as verdicts:
+        yield verdicts
 
 
 @pytest.mark.parametrize("name", CLIENTS)

@@ -6,7 +6,6 @@ docs/client-stacks.md. Without these packages, in these versions, a stack is ski
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 import tier0
+from tests.defects.pages import collected
 from tests.support import ROOT
 from tier0.core.verdict import CheckResult, Verdict
 
@@ -151,11 +151,8 @@ STACKS = {
 @pytest.fixture(scope="module")
 def verdicts() -> Iterator[dict[str, Verdict]]:
     """Collect the verdicts, and write them to the file in TIER0_STACKS_PAGE, if that is set."""
-    verdicts: dict[str, Verdict] = {}
-    yield verdicts
-    page = os.environ.get("TIER0_STACKS_PAGE")
-    if page is not None and verdicts.keys() == STACKS.keys():
-        Path(page).write_text(as_page(verdicts), encoding="utf-8")
+    with collected(STACKS, "TIER0_STACKS_PAGE", as_page) as verdicts:
+        yield verdicts
 
 
 @pytest.mark.parametrize("name", STACKS)

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tier0.core.verdict import TooBusyError
+
 TICK = 0.005
 """Seconds between two measurements."""
 MIN_COUNTED = 0.02
@@ -50,3 +52,13 @@ async def watched_loop() -> AsyncIterator[Stalls]:
     finally:
         stalls.measure()
         watching.cancel()
+
+
+def require_free_loop(stalled: float, limit: float) -> None:
+    """Check that the event loop was not blocked for longer than *limit*, both in seconds.
+
+    Raises:
+        TooBusyError: it was: calls may have ended before they could do what is judged.
+    """
+    if stalled > limit:
+        raise TooBusyError(f"the event loop was blocked for {stalled:.2f} s")

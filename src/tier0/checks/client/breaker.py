@@ -29,7 +29,7 @@ from tier0.checks.client.harness.in_flight import not_in_flight
 from tier0.checks.client.harness.own_process import in_own_process, is_importable
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all, wait_until
 from tier0.checks.client.pool import MAX_WAIT
-from tier0.checks.stalls import watched_loop
+from tier0.checks.stalls import require_free_loop, watched_loop
 from tier0.core.verdict import NotJudgedError, TooBusyError
 from tier0.faults import Arrival, Reply
 
@@ -246,8 +246,7 @@ async def _check_closes(subject: Subject, reply: Reply) -> None:
         async with watched_loop() as stalls:
             calls = await caller.together(5)
         if failed := [call for call in calls if call.error is not None]:
-            if stalls.total > subject.declared.longest_attempt * MAX_WAIT:
-                raise TooBusyError(f"the event loop was blocked for {stalls.total:.2f} s")
+            require_free_loop(stalls.total, subject.declared.longest_attempt * MAX_WAIT)
             raise caller.fail(
                 f"after a probe got status {reply.status}, {len(failed)} of 5 calls failed: "
                 f"{failed[0].outcome}",
@@ -311,7 +310,6 @@ async def _check_burst(subject: Subject, size: int) -> tuple[dict[str, Any], flo
         NotJudgedError: too few requests failed.
     """
     threshold, reset = subject.declared.threshold or 1, subject.declared.reset or 0.0
-    limit = subject.declared.longest_attempt
 
     def respond(arrival: Arrival) -> Reply:
         success = Reply(body=subject.declared.answer, delay=_burst_response(subject, size))
@@ -323,8 +321,7 @@ async def _check_burst(subject: Subject, size: int) -> tuple[dict[str, Any], flo
         arrivals = caller.log.arrivals
         failed = _failure_times(arrivals)
         if len(failed) < threshold:
-            if stalls.longest > limit * MAX_WAIT:
-                raise TooBusyError(f"the event loop was blocked for {stalls.longest:.2f} s")
+            require_free_loop(stalls.longest, subject.declared.longest_attempt * MAX_WAIT)
             raise NotJudgedError(
                 f"the burst caused only {len(failed)} failures, fewer than the threshold of {threshold}"
             )

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 from tier0.checks.client.harness.call import Call
 from tier0.checks.client.harness.subject import MARGIN, Caller, Subject, gather_all, wait_until
-from tier0.checks.stalls import watched_loop
+from tier0.checks.stalls import require_free_loop, watched_loop
 from tier0.core.declaration import MAX_RESET, Declaration
 from tier0.core.verdict import CheckFailedError, NotJudgedError, TooBusyError
 from tier0.faults import Arrival, Reply
@@ -300,8 +300,7 @@ class _Player:
         Raises:
             NotJudgedError: the event loop was blocked for too long.
         """
-        if self.longest_stall > max(MAX_STALL, self.subject.declared.longest_attempt / 2):
-            raise TooBusyError(f"the event loop was blocked for {self.longest_stall:.2f} s")
+        require_free_loop(self.longest_stall, max(MAX_STALL, self.subject.declared.longest_attempt / 2))
 
     def effect_of(self, arrival: Arrival, kind: str, call: Call) -> Effect:
         """Return what a request says about the service.

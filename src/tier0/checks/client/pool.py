@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tier0.checks.client.harness.subject import Subject, gather_all, wait_until
@@ -95,14 +96,10 @@ async def own_queue(subject: Subject) -> None:
     The responses take as long as a healthy service may take, so that few calls are needed until some have
     waited in the queue for longer than a call, or an attempt, may take.
     """
-    for _ in range(TRIES):
-        try:
-            await _check_own_queue(subject)
-        except TooBusyError as problem:
-            busy = problem
-        else:
-            return
-    raise busy
+    for _ in range(TRIES - 1):
+        with suppress(TooBusyError):
+            return await _check_own_queue(subject)
+    return await _check_own_queue(subject)
 
 
 async def _check_own_queue(subject: Subject) -> None:
