@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.support import ROOT
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, JUDGED_BY
 from tier0.core.errors import Tier0Error
 from tier0.core.verdict import DoesNotHoldError, Verdict
+from tier0.runs.check_client import expected_duration
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.alone]
 PROMISES = {name: value for name, value in DECLARED.items() if name != "slow_after"}
@@ -202,6 +204,30 @@ def test_a_defect_fails_the_checks_for_it_and_no_others(flaw: str) -> None:
     verdict = judge(flaw, declared=DECLARED if flaw == "slow_is_not_counted" else PROMISES)
 
     assert {FLAWS[flaw][0]} <= failed(verdict) <= set(FLAWS[flaw]), explained(verdict)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(LEAKS)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_checks_of_a_client_whose_retries_block_the_event_loop_end_in_time() -> None:
+    began = time.monotonic()
+
+    verdict = judge("time_sleep")
+
+    assert failed(verdict) == {"hygiene.free_loop"}, explained(verdict)
+    assert time.monotonic() - began < expected_duration(PROMISES).if_failed + 5
+    assert {check.code for check in verdict.checks if check.id.startswith("breaker.")} == {"timeout"}
+
+
+def test_what_is_left_when_the_time_is_over_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tier0.runs.check_client.FAILED_RUN_ENDS", 0.1)
+    monkeypatch.setattr("tier0.runs.check_client.RUN_ENDS", 0.1)
+
+    verdict = judge_ours()
+
+    assert verdict.verdict == "inconclusive"
+    assert "timeout" in {check.code for check in verdict.checks}
+    assert not verdict.with_status("fail")
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from dataclasses import fields
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, JUDGED_BY
 from tier0.core.declaration import TEST_SETTINGS, Declaration
 from tier0.core.verdict import CheckResult
-from tier0.runs.check_client import unjudged_promises
+from tier0.runs.check_client import expected_duration, unjudged_promises
 
 PROMISES = {field.name for field in fields(Declaration)} - TEST_SETTINGS
 PERMISSIONS = {"counts_429", "timeout_is"}
@@ -34,3 +34,15 @@ def test_a_promise_that_no_check_could_judge_is_named() -> None:
 
     assert unjudged_promises(declared, results) == ["reset"]
     assert unjudged_promises(declared, results[:1]) == []
+
+
+def test_the_expected_duration_follows_from_the_declared_timeouts() -> None:
+    short = expected_duration({"timeout": 1.0, "reset": 1.0})
+    long = expected_duration({"timeout": 10.0, "reset": 3.0})
+
+    assert short.expected < 10
+    assert short.if_failed < 30
+    assert long.expected > 2 * short.expected
+    assert expected_duration({"reset": 300.0}) == expected_duration(
+        {"reset": 3.0}
+    )  # longer ones are not judged

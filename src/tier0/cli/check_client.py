@@ -46,9 +46,10 @@ def check_client(
 ) -> None:
     """Test how any client handles failures, against servers that misbehave on purpose.
 
-    Takes about ten seconds; no running service is needed. The function that creates the client is called
-    with a URL and the declared options. Nothing is read from the client's attributes: what counts is which
-    requests arrive at the servers, and when. A failure is shown with its timeline.
+    Takes about ten seconds with timeouts of one second; no running service is needed. The function that
+    creates the client is called with a URL and the declared options. Nothing is read from the client's
+    attributes: what counts is which requests arrive at the servers, and when. A failure is shown with its
+    timeline.
 
     Exit status: 0 all checks passed, 1 a check failed, 2 inconclusive (the client cannot be created, an
     error).
@@ -65,6 +66,7 @@ def check_client(
     from tier0.core.events import CheckDone, TargetDescribed
     from tier0.core.verdict import CheckResult
     from tier0.runs.check_client import check_client as run_checks
+    from tier0.runs.check_client import expected_duration
 
     def tell(report: CommandReport, result: CheckResult) -> None:
         report.events.emit(CheckDone.of(result, QUESTIONS[result.id]))
@@ -73,7 +75,6 @@ def check_client(
     raise_on_interrupt()
     import_from_here()
     hide_own_events()
-    say(f"checking {settings.client} against servers that misbehave: about ten seconds", err=True)
     status = INCONCLUSIVE
     try:
         with recorded(
@@ -81,6 +82,8 @@ def check_client(
         ) as report:
             report.events.emit(TargetDescribed({"client": settings.client}))  # also if it cannot be created
             with shown_as_data():
+                duration = expected_duration(settings.declare, settings.protocol)
+                say(f"checking {settings.client} against servers that misbehave: {duration}", err=True)
                 verdict = run_checks(
                     settings.client,
                     settings.declare,

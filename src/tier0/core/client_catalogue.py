@@ -22,6 +22,9 @@ class ClientCheck(NamedTuple):
             blocks the event loop) or ``importable`` (a name by which another process can import the factory).
         alone: whether the check runs alone: it measures short times, makes many concurrent calls, or changes
             the process.
+        waits: whether it spends most of that time waiting, so that others which do may run at the same time.
+        own_process: whether it runs in a process of its own, and then not alone, if another process can
+            import the client.
         judges: declared fields of which the check detects that they are not kept, even if all others are.
         title: the failure in a few words.
         remedy: next step after the failure, as an imperative.
@@ -34,6 +37,8 @@ class ClientCheck(NamedTuple):
     declared: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     alone: bool = False
+    waits: bool = False
+    own_process: bool = False
     judges: tuple[str, ...] = ()
     title: str = ""
     remedy: str = ""
@@ -326,6 +331,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         "Does the wait for one of the client's own connections count towards the timeout?",
         ("timeout", "connections"),
         alone=True,
+        waits=True,
         judges=("timeout_is",),
         title="Queueing outlasts the timeout",
         remedy="count the wait for a connection towards the timeout",
@@ -460,6 +466,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         "Is the circuit unaffected by changes of the system clock?",
         BREAKER,
         alone=True,
+        own_process=True,
         title="System clock moves the circuit",
         remedy="measure with a monotonic clock",
         explained_by=(
@@ -607,6 +614,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         "Does the circuit stay closed when calls time out in the queue for the client's own connections?",
         ("connections",),
         alone=True,
+        waits=True,
         title="Queueing opens the circuit",
         remedy="do not count timeouts in the client's own queue as failures",
         explained_by=(

@@ -10,18 +10,19 @@ from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tier0.checks.client.harness.creation import NotCreatedError
 from tier0.checks.client.harness.environment import environment
 from tier0.checks.client.harness.exits import refused_exits
+from tier0.checks.client.harness.own_process import is_importable
 from tier0.checks.client.harness.planted import PLANTED
 from tier0.checks.client.harness.printed import collected, redirected
 from tier0.checks.client.harness.subject import PATIENCE, Caller, Subject
 from tier0.checks.stalls import watched_loop
 from tier0.core.catalogue import select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, JUDGED_BY, ClientCheck
-from tier0.core.declaration import Declaration, read_declaration
+from tier0.core.declaration import MAX_RESET, Declaration, read_declaration
 from tier0.core.display import text_of
 from tier0.core.errors import Tier0Error, reading
 from tier0.core.import_object import import_named
@@ -37,9 +38,14 @@ from tier0.core.verdict import (
 from tier0.faults import Reply
 from tier0.runs.watched_thread import run_watched
 
-AT_ONCE = 10
+AT_ONCE = 20
 """Concurrent checks; they spend most of their time waiting."""
 CHECK_TIMEOUT = 60.0
+FREE_LOOP = "hygiene.free_loop"
+FAILED_RUN_ENDS = 3
+"""Multiple of the expected duration after which a run that has found a failure ends."""
+RUN_ENDS = 10
+"""Multiple of the expected duration after which any run ends."""
 CLOSES_SOON = 2.0
 """Seconds to wait until the first client is closed."""
 CLOSES_LATE = 0.1
@@ -80,8 +86,10 @@ def check_client(
 ) -> Verdict:
     """Check how a client handles failures, with servers that misbehave on purpose.
 
-    No running service is needed. The checks take about ten seconds, run in an event loop of their own, and
-    also work inside a running event loop, which they block.
+    No running service is needed. The checks take about ten seconds with a timeout and a reset of one second,
+    and longer if these are longer. They run in an event loop of their own, and also work inside a running
+    event loop, which they block. What is left when the run takes three times as long as expected, if a check
+    has failed, or ten times, is not checked.
 
     Args:
         factory: function that creates the client, given a URL and the declared options, or its name,
@@ -105,12 +113,10 @@ def check_client(
         DoesNotHoldError: a check failed, and *on_fail* is ``raise``.
         InconclusiveError: the verdict is ``inconclusive``, and *on_fail* is ``raise``.
     """
-    with reading(declare) if isinstance(declare, (str, Path)) else nullcontext():
-        declared = read_declaration(declare, protocol)
+    declared = _declared(declare, protocol)
     name = _name_of(factory)
     checks = select_checks(CLIENT_CATALOGUE, only)
-    skipped = {check.id for check in select_checks(CLIENT_CATALOGUE, skip)} if skip else set()
-    command_for = _reproduction(factory, declare, protocol)
+    skipped = select_checks(CLIENT_CATALOGUE, skip) if skip else []
     with environment(TRACING_DISABLED | PLANTED), redirected(), refused_exits() as exits:
         create = (
             import_named("client", factory, "a function that takes a URL and returns a client")
@@ -121,9 +127,12 @@ def check_client(
             kind = type(create).__name__
             raise Tier0Error(f"invalid client factory {name!r}: expected a function, got {kind}")
         subject = Subject(create, declared, name)
-        work = _run_checks(subject, checks, skipped, command_for, tell or (lambda _: None))
-        results = run_watched(work, name)
-    if exits and not any(result.status == "fail" for result in results):
+        run = _Run(checks, _reproduction(factory, declare, protocol), tell or (lambda _: None))
+        for check in checks:
+            if check in skipped:
+                run.add(CheckResult(check.id, "not_judged", "left out with skip", code="waived"))
+        run_watched(_run_in_time(run, subject), name)
+    if exits and not any(result.status == "fail" for result in run.results):
         raise Tier0Error(
             f"{name} called {exits[0]}, which would end the process of its application: "
             "raise an exception in place of that"
@@ -133,9 +142,9 @@ def check_client(
         **({"protocol": declared.protocol} if declared.protocol else {}),
         "declared": declared.promised,
         "knobs": sorted(declared.options),
-        "unjudged": unjudged_promises(declared, results),
+        "unjudged": unjudged_promises(declared, run.results),
     }
-    verdict = Verdict(target, results)
+    verdict = Verdict(target, run.results)
     if on_fail == "raise":
         _raise_unless_passed(verdict)
     return verdict
@@ -184,42 +193,159 @@ def _reproduction(
     return lambda check: f"tier0 check-client {factory}{options} --only {check}"
 
 
-async def _run_checks(
-    subject: Subject,
-    checks: list[ClientCheck],
-    skipped: set[str],
-    command_for: Callable[[str], str],
-    tell: Callable[[CheckResult], None],
-) -> list[CheckResult]:
-    """Run *checks*, concurrently where possible, and repeat those that failed while others were running.
+class Duration(NamedTuple):
+    """How long the checks of a client take.
 
-    Each result is reported as soon as it is known.
+    Attributes:
+        expected: seconds for a client that does what it declares.
+        if_failed: seconds after which the run ends if a check has failed.
+        longest: seconds after which the run ends in any case.
     """
-    made, subject = await _inspect(subject)
-    results: dict[str, CheckResult] = {}
-    places = asyncio.Semaphore(AT_ONCE)
 
-    async def run(check: ClientCheck, *, is_last: bool) -> None:
-        async with places:
-            result = results[check.id] = await _run_check(subject, check, made, command_for)
-        if is_last or not _may_be_disturbed(result):
-            tell(result)
+    expected: float
+    if_failed: float
+    longest: float
 
-    for check in checks:
-        if check.id in skipped:
-            results[check.id] = CheckResult(check.id, "not_judged", "left out with skip", code="waived")
-            tell(results[check.id])
-    asked = [check for check in checks if check.id not in skipped]
-    together = sorted(
-        (check for check in asked if not check.alone), key=lambda check: "reset" not in check.declared
-    )  # the longest, which wait for resets, first
-    await asyncio.gather(*(run(check, is_last=False) for check in together))
-    for check in asked:
-        if check.alone:
-            await run(check, is_last=False)
-        if _may_be_disturbed(results[check.id]):
-            await run(check, is_last=True)
-    return [results[check.id] for check in checks]
+    def __str__(self) -> str:
+        if_failed = f"{self.if_failed:.0f} s if a check fails"
+        return f"about {self.expected:.0f} s, at most {if_failed}, and {self.longest:.0f} s on a slow machine"
+
+
+def expected_duration(
+    declare: Declaration | Mapping[str, Any] | Path | str | None, protocol: str | None = None
+) -> Duration:
+    """Return how long the checks take, which depends on the declared reset and timeout.
+
+    The coefficients are those of `BentoMLClient` on two cores, measured with resets of 0.3 to 3 s and
+    timeouts of 0.5 to 10 s.
+
+    Raises:
+        Tier0Error: the declaration is invalid.
+    """
+    declared = _declared(declare, protocol)
+    expected = 4.0 + 2.5 * min(declared.reset or 0.0, MAX_RESET) + 3.0 * (declared.expected_call or 1.0)
+    return Duration(expected, FAILED_RUN_ENDS * expected, RUN_ENDS * expected)
+
+
+def _declared(
+    declare: Declaration | Mapping[str, Any] | Path | str | None, protocol: str | None
+) -> Declaration:
+    with reading(declare) if isinstance(declare, (str, Path)) else nullcontext():
+        return read_declaration(declare, protocol)
+
+
+class _Run:
+    """The checks of a client, each with its result as soon as it is certain.
+
+    Args:
+        checks: checks to run.
+        command_for: function from the id of a check to the command that repeats it.
+        tell: function that is called with each result.
+    """
+
+    def __init__(
+        self,
+        checks: Sequence[ClientCheck],
+        command_for: Callable[[str], str],
+        tell: Callable[[CheckResult], None],
+    ) -> None:
+        self._checks = checks
+        self._command_for = command_for
+        self._tell = tell
+        self._results: dict[str, CheckResult] = {}
+        self._disturbed: set[ClientCheck] = set()
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self.any_failed = asyncio.Event()
+
+    @property
+    def undecided(self) -> list[ClientCheck]:
+        """The checks that have no result."""
+        return [check for check in self._checks if check.id not in self._results]
+
+    @property
+    def results(self) -> list[CheckResult]:
+        """The results, in the order of the checks."""
+        return [self._results[check.id] for check in self._checks if check.id in self._results]
+
+    def add(self, result: CheckResult) -> None:
+        """Add a result, and tell it."""
+        self._results[result.id] = result
+        self._tell(result)
+        if result.status == "fail":
+            self.any_failed.set()
+
+    def failed_check(self, check: str) -> bool:
+        """Return True if the check with this id has failed."""
+        return check in self._results and self._results[check].status == "fail"
+
+    async def until_decided(self, subject: Subject) -> None:
+        """Run the checks, concurrently where possible, and repeat those that others may have disturbed.
+
+        A client that blocks the event loop while it sleeps would delay all checks that run at the same time:
+        it is checked for that first, and its checks run one at a time.
+        """
+        made, subject = await _inspect(subject)
+        await self._one_at_a_time(subject, made, [check for check in self.undecided if check.id == FREE_LOOP])
+        if subject.blocks or not self.failed_check(FREE_LOOP):
+            beside = [check for check in self.undecided if not _runs_alone(check, subject)]
+            waiting = [check for check in self.undecided if check.waits]
+            # The longest, which wait for resets, come first.
+            await self._at_once(
+                subject, made, sorted(beside, key=lambda check: "reset" not in check.declared)
+            )
+            await self._at_once(subject, made, waiting)
+        await self._one_at_a_time(subject, made, self.undecided)
+
+    async def _at_once(self, subject: Subject, made: Any, checks: Sequence[ClientCheck]) -> None:
+        """Run *checks* at the same time, and add the results that others cannot have disturbed."""
+
+        async def run(check: ClientCheck) -> None:
+            async with self._places:
+                result = await _run_check(subject, check, made, self._command_for)
+            if _may_be_disturbed(result):
+                self._disturbed.add(check)
+            else:
+                self.add(result)
+
+        await asyncio.gather(*map(run, checks))
+
+    async def _one_at_a_time(self, subject: Subject, made: Any, checks: Sequence[ClientCheck]) -> None:
+        """Run *checks* one after the other; a result that may have been disturbed is tried once more."""
+        for check in checks:
+            result = await _run_check(subject, check, made, self._command_for)
+            if _may_be_disturbed(result) and check not in self._disturbed:
+                result = await _run_check(subject, check, made, self._command_for)
+            self.add(result)
+
+
+async def _run_in_time(run: _Run, subject: Subject) -> None:
+    """Run the checks until all are done, or the time is over; what is left has not been checked then."""
+    began, duration = time.monotonic(), expected_duration(subject.declared)
+    running = asyncio.ensure_future(run.until_decided(subject))
+    failed = asyncio.ensure_future(run.any_failed.wait())
+    try:
+        await asyncio.wait({running}, timeout=duration.if_failed)
+        left = began + duration.longest - time.monotonic()
+        await asyncio.wait({running, failed}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running
+    finally:
+        failed.cancel()
+        running.cancel()
+        await asyncio.wait({running, failed})
+    over = f"the checks were not completed within {time.monotonic() - began:.0f} s"
+    remedy = (
+        f"make the client pass {FREE_LOOP} first (a client that blocks the event loop is checked slowly)"
+        if run.failed_check(FREE_LOOP)
+        else "run this check alone (--only), or shorten the timeouts and the reset with [options] in "
+        "the declaration"
+    )
+    for check in run.undecided:
+        run.add(CheckResult(check.id, "not_judged", f"{over}: {remedy}", code="timeout"))
+
+
+def _runs_alone(check: ClientCheck, subject: Subject) -> bool:
+    return check.alone and not (check.own_process and is_importable(subject))
 
 
 def _may_be_disturbed(result: CheckResult) -> bool:
