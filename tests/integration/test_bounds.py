@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import resource
 import ssl
 import sys
@@ -66,6 +67,7 @@ def _highest_memory() -> int:
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
+WIDE = '{"predictions": [0, 1], "text": "\U0001f600'.encode() + b"x" * (31 * MIB) + b'"}'
 HOSTILE: dict[str, Callable[[HostileServer, str], None]] = {
     "endless": lambda server, path: server.endless(path),
     "endless brackets": lambda server, path: server.endless(path, b"[" * 65_536),
@@ -78,6 +80,12 @@ HOSTILE: dict[str, Callable[[HostileServer, str], None]] = {
         path, b'[{"":0}' + b',{"":0}' * 4_000_000 + b"]"
     ),
     "as many numbers as fit": lambda server, path: server.body(path, b"[0" + b",0" * 15_000_000 + b"]"),
+    "as many wide characters as fit": lambda server, path: server.body(
+        path, WIDE, Content_Type="application/json; charset=utf-8"
+    ),
+    "as much text as fits beside an escaped wide character": lambda server, path: server.body(
+        path, WIDE.replace("\U0001f600".encode(), b"\\ud83d\\ude00")
+    ),
     "codings on top of each other": lambda server, path: server.body(
         path, b"{}", Content_Encoding=", ".join(["gzip"] * 1000)
     ),
@@ -325,10 +333,17 @@ async def test_a_health_check_of_the_client_is_bounded(server: HostileServer) ->
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("what", "message"),
-    [("objects", "more than 500,000 lists and objects"), ("numbers", "more than 3,000,000 values")],
+    [
+        ("as many objects as fit", "more than 500,000 lists and objects"),
+        ("as many numbers as fit", "more than 3,000,000 values"),
+        ("as many wide characters as fit", "more than 8 MiB, with characters beyond"),
+        ("as much text as fits beside an escaped wide character", "more than 8 MiB, with characters beyond"),
+    ],
 )
-async def test_as_many_values_as_fit_are_not_parsed(server: HostileServer, what: str, message: str) -> None:
-    HOSTILE[f"as many {what} as fit"](server, "/predict")
+async def test_what_takes_too_much_memory_is_not_parsed(
+    server: HostileServer, what: str, message: str
+) -> None:
+    HOSTILE[what](server, "/predict")
 
     async with BentoMLClient(server.url, max_attempts=1) as client:
         with bounded_memory(), pytest.raises(InvalidAnswerError, match=message):
@@ -342,3 +357,15 @@ async def test_as_many_usual_numbers_as_fit_are_read(server: HostileServer) -> N
     async with BentoMLClient(server.url, max_attempts=1) as client:
         with bounded_memory(), pytest.raises(InvalidAnswerError, match="expected 1, got 2990001"):
             await client.predict({"features": [[1.0, 2.0]]})
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("text", ["\u4e2d" + "x" * (31 * MIB), "\U0001f600" + "x" * (7 * MIB)])
+async def test_a_long_text_in_any_script_is_read(server: HostileServer, text: str) -> None:
+    server.body("/predict", json.dumps({"predictions": [0], "text": text}, ensure_ascii=False).encode())
+
+    async with BentoMLClient(server.url, max_attempts=1) as client:
+        with bounded_memory():
+            answer = await client.predict({"features": [[1.0, 2.0]]})
+
+    assert answer["predictions"] == [0]

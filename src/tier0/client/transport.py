@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -31,6 +32,13 @@ MAX_CONTAINERS = 500_000
 """Lists and objects in a JSON value, each of which takes up to 300 bytes of memory in place of two."""
 MAX_VALUES, MIN_BYTES_A_VALUE = 3_000_000, 10
 """Values of a response, and bytes for each value of a larger one: a number takes up to 32 bytes of memory."""
+
+MAX_WIDE_BYTES = 8 * MIB
+"""Size of a response with characters that take four bytes each, as all others of its text do then."""
+BEYOND_BMP = re.compile(rb"[\xf0-\xf4]")
+"""First byte of such a character in UTF-8."""
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of such a character as an escape sequence of JSON."""
 
 
 class ResponseTooLargeError(httpx.RemoteProtocolError):
@@ -207,16 +215,21 @@ class _Decoder:
         return piece
 
 
-def check_number_of_values(content: bytes) -> None:
-    """Check the number of values in JSON before it is parsed; brackets and commas in texts count as well.
+def check_memory_of_json(content: bytes) -> None:
+    """Check that JSON does not take far more memory than its bytes, before it is parsed.
+
+    Brackets and commas in texts count as well. Python stores a text with one character beyond U+FFFF as four
+    bytes per character, and a parsed text stands in memory at the same time as the JSON.
 
     Raises:
-        ValueError: there are too many.
+        ValueError: it would take too much.
     """
     if content.count(b"[") + content.count(b"{") > MAX_CONTAINERS:
         raise ValueError(f"more than {MAX_CONTAINERS:,} lists and objects")
     if content.count(b",") > (limit := max(MAX_VALUES, len(content) // MIN_BYTES_A_VALUE)):
         raise ValueError(f"more than {limit:,} values")
+    if len(content) > MAX_WIDE_BYTES and (BEYOND_BMP.search(content) or SURROGATE.search(content)):
+        raise ValueError(f"more than {describe_size(MAX_WIDE_BYTES)}, with characters beyond U+FFFF")
 
 
 def describe_size(size: int) -> str:

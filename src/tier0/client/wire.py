@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from tier0.client.errors import InvalidAnswerError, InvalidDataError
-from tier0.client.transport import check_number_of_values
+from tier0.client.transport import check_memory_of_json
 from tier0.core.json_values import NotJsonError, as_list, columns_of, json_value, python_value
 from tier0.core.outputs import PARTS
 
@@ -316,7 +316,7 @@ def decode_json(content: bytes) -> Any:
         InvalidAnswerError: the body is not valid JSON.
     """
     try:
-        check_number_of_values(content)
+        check_memory_of_json(content)
         text = content.decode(json.detect_encoding(content))
         answer = JSON.decode(text)
         if "\\ud" in text or "\\uD" in text:
@@ -338,7 +338,7 @@ JSON = json.JSONDecoder(parse_constant=_reject_constant)
 def server_message(content: bytes) -> str:
     """Return the description of the problem in an error response, or its first 200 bytes."""
     try:
-        check_number_of_values(content)
+        check_memory_of_json(content)
         answer = json.loads(content)
     except (ValueError, RecursionError):
         return _excerpt(content)

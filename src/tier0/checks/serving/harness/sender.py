@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import math
 import re
 import uuid
@@ -14,7 +15,7 @@ from typing import Any
 import httpx
 
 from tier0.checks.serving.harness.pace import Pace
-from tier0.client.transport import RESPONSE_BYTES, ResponseTooLargeError, check_number_of_values
+from tier0.client.transport import RESPONSE_BYTES, ResponseTooLargeError, check_memory_of_json
 from tier0.core.address import address
 from tier0.core.errors import Tier0Error
 from tier0.core.fields import check_depth
@@ -188,7 +189,10 @@ def _without_tls(url: str) -> str:
 
 def _with_text(response: httpx.Response) -> httpx.Response:
     """Return a response whose text can be read, as UTF-8 if its charset is not that of its body."""
-    if response.charset_encoding is None:
+    charset = response.charset_encoding
+    if (
+        charset is None or codecs.lookup(charset).name == "utf-8"
+    ):  # which can be read, but not yet stored twice
         return response
     try:
         _ = response.text
@@ -203,7 +207,7 @@ def decode_json(response: httpx.Response) -> Any:
     Raises:
         ValueError: the body is not JSON, or nested too deeply.
     """
-    check_number_of_values(response.content)
+    check_memory_of_json(response.content)
     try:
         value = response.json(parse_int=_to_number)
     except RecursionError:
