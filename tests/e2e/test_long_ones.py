@@ -32,12 +32,12 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from tier0.runs.deployment import OwnDeployment
 
+SECONDS = float(os.environ.get("TIER0_TORTURE_SECONDS", "600"))
 pytestmark = [
     pytest.mark.torture,
     pytest.mark.server,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(1800 + SECONDS),
 ]
-SECONDS = float(os.environ.get("TIER0_TORTURE_SECONDS", "600"))
 WARM_UP = 0.4
 """The share of that time in which a worker's memory still grows, by some 65 MB, as its connections open."""
 CALLERS = 8

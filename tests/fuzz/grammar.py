@@ -169,7 +169,8 @@ def changed(draw: st.DrawFn, document: Any) -> Any:
             inner = inner[key]
         match draw(st.sampled_from(["replace", "replace", "remove", "repeat", "deepen"])):
             case "replace":
-                inner[last] = draw(Json | st.sampled_from(ROUTES))
+                # A copy, since a later change in the value would change ROUTES, too.
+                inner[last] = copy.deepcopy(draw(Json | st.sampled_from(ROUTES)))
             case "remove":
                 del inner[last]
             case "repeat":

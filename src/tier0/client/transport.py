@@ -219,7 +219,7 @@ def check_memory_of_json(content: bytes) -> None:
     """Check that JSON does not take far more memory than its bytes, before it is parsed.
 
     Brackets and commas in texts count as well. Python stores a text with one character beyond U+FFFF as four
-    bytes per character, and a parsed text stands in memory at the same time as the JSON.
+    bytes per character, and a parsed text is in memory at the same time as the JSON.
 
     Raises:
         ValueError: it would take too much.
