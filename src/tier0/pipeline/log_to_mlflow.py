@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -253,9 +254,21 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
     import mlflow  # noqa: PLC0415
     import mlflow.sklearn  # noqa: PLC0415
 
-    _react_to_stops(_exit)
+    is_active = is_stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal is_stopped
+        _react_to_stops(signal.SIG_IGN)
+        is_stopped = True
+        if is_active:  # MLflow could not end a run that is not active yet
+            raise SystemExit
+
+    _react_to_stops(stop)
     try:
         run_id = mlflow.start_run(experiment_id=experiment).info.run_id
+        is_active = True
+        if is_stopped:
+            stop()
         mlflow.set_tags(order["tags"])
         mlflow.log_params(order["params"])
         mlflow.log_metrics(order["metrics"])
@@ -269,14 +282,18 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
         with tempfile.TemporaryDirectory() as scratch:
             mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model/MLmodel", dst_path=scratch)
         _react_to_stops(signal.SIG_IGN)
-    except BaseException as problem:
+    except SystemExit:  # raised by `stop`; its frames hold the interrupted transaction
+        pass
+    except BaseException:
         _react_to_stops(signal.SIG_IGN)
-        is_stopped = isinstance(problem, SystemExit)
         with contextlib.suppress(Exception):  # the first problem is the one that is reported
-            mlflow.end_run("KILLED" if is_stopped else "FAILED")
-        if is_stopped:
-            os._exit(1)  # the reader of standard input would block the interpreter's shutdown
+            mlflow.end_run("FAILED")
         raise
+    if is_stopped:
+        gc.collect()  # an interrupted transaction, which would keep the database locked, ends with its frames
+        with contextlib.suppress(Exception):
+            mlflow.end_run("KILLED")
+        os._exit(1)  # the reader of standard input would block the interpreter's shutdown
     mlflow.end_run()
     return {"run_id": run_id}
 
@@ -285,8 +302,3 @@ def _react_to_stops(reaction: Any) -> None:
     """Set the reaction to SIGINT, which Ctrl-C sends, and to SIGTERM, which `Tracking.close` sends next."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, reaction)
-
-
-def _exit(*_: object) -> None:
-    _react_to_stops(signal.SIG_IGN)
-    raise SystemExit
