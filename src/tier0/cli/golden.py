@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tier0.cli.application import app, examples, refuse, say
-from tier0.cli.parameters import import_from_here, require_writable
+from tier0.cli.parameters import import_from_here, require_new
 from tier0.core.errors import RegistrationError, Tier0Error, first_line
 from tier0.core.interruption import raise_on_interrupt
 
@@ -56,7 +56,10 @@ def golden(
         ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="JSON file for the golden rows.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="JSON file for the golden rows; none is overwritten."
+        ),
     ] = Path("golden.json"),
     threshold: Annotated[
         float | None,
@@ -101,7 +104,7 @@ def golden(
     from tier0.golden.capture import golden_rows
 
     raise_on_interrupt()
-    require_writable("--output", output)
+    require_new("--output", output)
     import_from_here()
     fitted = _load_model(model, call)
     given, names = _examples_for(fitted, sample, call)
@@ -114,7 +117,7 @@ def golden(
         refuse(f"cannot write the golden rows {output}: {problem.strerror}")
     verify = f"tier0 verify URL --golden {output}"
     what = f"golden rows of {len(rows.columns)} columns" if rows.form == "table" else f"golden {rows.form}"
-    say(f"{output}: {len(rows)} {what}; check a service with: {verify}")
+    say(f"{output}: {len(rows)} {what}{rows.kinds_in_words}; check a service with: {verify}")
     if rows.power is not None:
         say(_power_of(rows))
 
