@@ -11,6 +11,7 @@ import pytest
 from tests.support.protocol_clients import DECLARED, HEALTHY, MUTANTS, V2, model_client, model_client_of_v2
 from tier0 import check_client
 from tier0.core.protocols import PROTOCOLS
+from tier0.runs import check_client as runs
 
 WRONG = {"fail", "error"}
 QUICK = ("wire.one_request", "wire.no_prediction", "wire.own_answers")
@@ -116,3 +117,15 @@ def test_a_description_that_is_read_at_creation_or_later_is_no_request_of_a_call
     for factory in (V2, with_metadata):
         verdict = check_client(factory, DECLARED, protocol="v2", only=["wire.one_request"], on_fail="return")
         assert [result.status for result in verdict.checks] == ["pass"]
+
+
+def test_what_does_not_fit_into_the_time_of_all_checks_is_not_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mutant, check = MUTANTS["v2"]
+    monkeypatch.setattr(runs, "ALL_TIMEOUT", 0.0)
+
+    verdict = check_client(mutant, DECLARED, protocol="v2", only=[check], on_fail="return")
+
+    (result,) = verdict.checks
+    assert (verdict.verdict, result.status, result.code) == ("inconclusive", "not_judged", "timeout")

@@ -46,9 +46,10 @@ def check_client(
 ) -> None:
     """Test how any client handles failures, against servers that misbehave on purpose.
 
-    Takes about ten seconds; no running service is needed. The function that creates the client is called
-    with a URL and the declared options. Nothing is read from the client's attributes: what counts is which
-    requests arrive at the servers, and when. A failure is shown with its timeline.
+    Takes about ten seconds, and at most five minutes if the client is slow and fails many checks; no running
+    service is needed. The function that creates the client is called with a URL and the declared options.
+    Nothing is read from the client's attributes: what counts is which requests arrive at the servers, and
+    when. A failure is shown with its timeline.
 
     Exit status: 0 all checks passed, 1 a check failed, 2 inconclusive (the client cannot be created, an
     error).
@@ -64,6 +65,7 @@ def check_client(
     from tier0.cli.reporting import CommandReport, recorded
     from tier0.core.events import CheckDone, TargetDescribed
     from tier0.core.verdict import CheckResult
+    from tier0.runs.check_client import MAX_MINUTES
     from tier0.runs.check_client import check_client as run_checks
 
     def tell(report: CommandReport, result: CheckResult) -> None:
@@ -73,7 +75,8 @@ def check_client(
     raise_on_interrupt()
     import_from_here()
     hide_own_events()
-    say(f"checking {settings.client} against servers that misbehave: about ten seconds", err=True)
+    bound = f"about ten seconds; at most {MAX_MINUTES} minutes, if it is slow and fails many checks"
+    say(f"checking {settings.client} against servers that misbehave: {bound}", err=True)
     status = INCONCLUSIVE
     try:
         with recorded(

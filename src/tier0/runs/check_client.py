@@ -40,6 +40,14 @@ from tier0.runs.watched_thread import run_watched
 AT_ONCE = 10
 """Concurrent checks; they spend most of their time waiting."""
 CHECK_TIMEOUT = 60.0
+ALL_TIMEOUT = 240.0
+"""Seconds for all checks; what is not completed by then is not checked."""
+MAX_MINUTES = 5
+"""Bound of `check_client`: all checks, and what may come before and after them.
+
+That is the creation of the client, a loop that is abandoned because the client blocks it, and the closing of
+the clients of the last checks.
+"""
 CLOSES_SOON = 2.0
 """Seconds to wait until the first client is closed."""
 CLOSES_LATE = 0.1
@@ -55,6 +63,7 @@ LOOP_STALL_SHARE = 0.8
 """Share of such a delay for which a blocking client stalls the event loop."""
 TRACING_DISABLED = {"OPIK_TRACK_DISABLE": "true", "OPIK_URL_OVERRIDE": "http://127.0.0.1:9/api"}
 """Environment during the checks: only the checks of tracing, which start a fake Opik server, send traces."""
+UNREPEATED = "it did not pass beside other checks, and was not repeated alone"
 UNCERTAIN = {"fail", "error"}
 """The status of a result that other checks, which run at the same time, may have caused."""
 REQUIREMENTS = {
@@ -80,8 +89,9 @@ def check_client(
 ) -> Verdict:
     """Check how a client handles failures, with servers that misbehave on purpose.
 
-    No running service is needed. The checks take about ten seconds, run in an event loop of their own, and
-    also work inside a running event loop, which they block.
+    No running service is needed. The checks take about ten seconds, and at most five minutes if the client is
+    slow and fails many of them. They run in an event loop of their own, and also work inside a running event
+    loop, which they block.
 
     Args:
         factory: function that creates the client, given a URL and the declared options, or its name,
@@ -195,13 +205,17 @@ async def _run_checks(
 
     Each result is reported as soon as it is known.
     """
+    deadline = asyncio.get_running_loop().time() + ALL_TIMEOUT
     made, subject = await _inspect(subject)
     results: dict[str, CheckResult] = {}
     places = asyncio.Semaphore(AT_ONCE)
 
     async def run(check: ClientCheck, *, is_last: bool) -> None:
         async with places:
-            result = results[check.id] = await _run_check(subject, check, made, command_for)
+            result = await _run_check(subject, check, made, command_for, deadline)
+        if is_last and result.code == "timeout" and _may_be_disturbed(results[check.id]):
+            result = replace(result, message=f"{UNREPEATED}: {result.message}")
+        results[check.id] = result
         if is_last or not _may_be_disturbed(result):
             tell(result)
 
@@ -306,7 +320,7 @@ def _described(answer: Any) -> str:
 
 
 async def _run_check(
-    subject: Subject, check: ClientCheck, made: Any, command_for: Callable[[str], str]
+    subject: Subject, check: ClientCheck, made: Any, command_for: Callable[[str], str], deadline: float
 ) -> CheckResult:
     start = time.perf_counter()
     if undeclared := [field for field in check.declared if not subject.declared.promises(field)]:
@@ -317,7 +331,7 @@ async def _run_check(
         return CheckResult(check.id, "not_judged", reason, code="not_offered")
     function = getattr(import_module(f"tier0.checks.client.{check.group}"), check.id.partition(".")[2])
     with collected() as printed:
-        result = await _result(check, function, subject, command_for)
+        result = await _result(check, function, subject, command_for, deadline)
     if lines := printed.lines:
         more = [f"… {len(lines) - MAX_PRINTED} more …"] if len(lines) > MAX_PRINTED else []
         result.evidence["printed"] = [*more, *lines[-MAX_PRINTED:]]
@@ -329,9 +343,13 @@ async def _result(
     function: Callable[[Subject], Awaitable[dict[str, Any] | None]],
     subject: Subject,
     command_for: Callable[[str], str],
+    deadline: float,
 ) -> CheckResult:
+    left = deadline - asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(CHECK_TIMEOUT):
+        if left <= 0:
+            raise TimeoutError  # noqa: TRY301 - as if the check had been interrupted
+        async with asyncio.timeout(min(CHECK_TIMEOUT, left)):
             return CheckResult(check.id, "pass", "", await function(subject) or {})
     except NotJudgedError as problem:
         return CheckResult(check.id, "not_judged", str(problem), code=problem.code)
@@ -339,10 +357,12 @@ async def _result(
         command = command_for(check.id)
         return CheckResult(check.id, "fail", problem.message, problem.evidence, problem.causes, command)
     except TimeoutError:
-        reason = (
-            f"the check took more than {CHECK_TIMEOUT:g} s: "
-            "shorten the client's timeouts and its reset time with [options] in the declaration"
+        late = (
+            f"the check took more than {CHECK_TIMEOUT:g} s"
+            if left > CHECK_TIMEOUT
+            else f"all checks together took more than {ALL_TIMEOUT:g} s"
         )
+        reason = f"{late}: shorten the client's timeouts and its reset time with [options] in the declaration"
         return CheckResult(check.id, "not_judged", reason, code="timeout")
     except Exception as problem:  # noqa: BLE001 - an error in one check must not hide the results of others
         reason = f"unexpected error in the check: {type(problem).__name__}: {text_of(problem)}"
