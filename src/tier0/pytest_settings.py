@@ -107,7 +107,7 @@ def require_settings(session: pytest.Session, settings: RunSettings) -> None:
         return
     option = session.config.option
     lists_only = option.collectonly or option.showfixtures or option.show_fixtures_per_test
-    if settings.problem is None and not lists_only:
+    if settings.problem is None and not lists_only and any(map(_uses_deployment, session.items)):
         settings.problem = _missing_service(settings.require())
     problem = settings.problem
     if problem is None or (lists_only and problem.setting != "groups"):  # the list depends on the groups only
@@ -122,7 +122,7 @@ def require_settings(session: pytest.Session, settings: RunSettings) -> None:
 def _missing_service(settings: Settings) -> SettingsError | None:
     """Return why there is no such service to start; None if there is one, or none is to be started.
 
-    A service is a file, a module or a folder: only a look at all of them tells, once tests need it.
+    It is a file, a module or a folder, which is looked for once a test needs it.
     """
     if settings.service is None:
         return None
@@ -141,6 +141,11 @@ def _uses_settings(item: pytest.Item) -> bool:
     return item.get_closest_marker(MARKER) is not None or "tier0_settings" in getattr(
         item, "fixturenames", ()
     )
+
+
+def _uses_deployment(item: pytest.Item) -> bool:
+    """Return whether a test has the fixture that starts the service of the settings."""
+    return "tier0_deployment" in getattr(item, "fixturenames", ())
 
 
 def report_usage_error(node: Any) -> None:

@@ -190,6 +190,41 @@ def test_a_contract_and_golden_rows_are_not_overwritten(folder: Path) -> None:
     assert (folder / "empty.toml").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("path", "times"), [("", 0), ("/predict", 1)])
+def test_a_route_in_the_url_is_named_where_nothing_is_described(path: str, times: int) -> None:
+    with FaultServer(lambda _: Reply(404)) as server:
+        deployment = Deployment.from_url(f"{server.url}{path}", golden=GOLDEN)
+        with pytest.raises(ContractError) as problem:
+            tier0.check_serving(deployment, groups=["parity.golden_rows"])
+
+    assert str(problem.value).count("leave it out of the URL") == times
+
+
+def test_a_model_whose_entry_has_no_golden_rows_is_named(folder: Path) -> None:
+    entry = folder / "store" / "models" / "churn" / "1"
+    entry.mkdir(parents=True)
+    (entry / "model.yaml").write_text("name: churn\nversion: '1'\n", encoding="utf-8")
+    with FaultServer(healthy) as server:
+        arguments = ("verify", server.url, "--model", "churn:1", "--store", "store")
+        without, given = invoke(*arguments), invoke(*arguments, "--golden", "my rows.json")
+
+    assert "store entry of churn:1" in without.stderr
+    assert without.exit_code == 2
+    assert "store entry" not in given.stderr
+    assert "identity.expected_model" in given.stdout  # this service does not name its model
+
+
+def test_a_function_that_fails_is_named_with_its_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "failing_training.py").write_text("def fit():\n    return 1 / 0\n", encoding="utf-8")
+    (folder / "rows.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+
+    done = invoke("golden", "failing_training:fit", "rows.csv")
+
+    assert done.exit_code == 2
+    assert "failing_training.py, line 2" in done.stderr
+
+
 def page(arrival: Arrival) -> Reply:
     """Respond to requests for predictions with a page."""
     if arrival.path != "/predict":

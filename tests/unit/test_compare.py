@@ -390,6 +390,14 @@ def test_other_files_are_refused(name: str, text: str, reason: str, tmp_path: Pa
         RowSource.read(tmp_path / name)
 
 
+def test_golden_rows_are_not_read_as_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "golden.json"
+    path.write_text('{"rows": [[1, 2], [2, 2]]}', encoding="utf-8")
+
+    with pytest.raises(RowsError, match="--golden"):
+        RowSource.read(path)
+
+
 def test_answers_that_differ_from_golden_rows_are_named_by_a_simulated_defect() -> None:
     rows = [[place, place % 7] for place in range(20)]
     outputs = [2.0 * first + 3.0 * second * second for first, second in rows]

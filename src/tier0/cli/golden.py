@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType
@@ -185,7 +186,11 @@ def _load_model(name: str, call: str | None) -> Any:
     try:
         fitted = found() if _trains(found, call) else found
     except Exception as problem:
-        raise Tier0Error(f"model {name!r} raised {type(problem).__name__}: {problem}. {remedy}") from problem
+        where = traceback.extract_tb(problem.__traceback__)[-1]
+        raise Tier0Error(
+            f"model {name!r} raised {type(problem).__name__}: {problem} ({where.filename}, "
+            f"line {where.lineno}). {remedy}"
+        ) from problem
     try:
         as_predictor(fitted, call)
     except RegistrationError as problem:

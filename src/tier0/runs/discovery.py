@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -233,8 +234,14 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
     raise UndescribedError(
         f"{target.url}/schema.json {what}: the schema is hidden, or this is not a BentoML service, and no "
         f"other protocol was recognised ({', '.join(PROTOCOLS[1:])}), so the format of its requests and "
-        f"responses is not known. {how_to_declare(EXAMPLE)}"
+        f"responses is not known.{_path_in_url(target.url)} {how_to_declare(EXAMPLE)}"
     )
+
+
+def _path_in_url(url: str) -> str:
+    """Return the remedy for a URL that may contain a route; empty for one without a path."""
+    path = urlsplit(url).path
+    return f" If {path} is a route of the service, leave it out of the URL." if path else ""
 
 
 async def _with_prefix(target: Target, schema: Any, declared: Mapping[str, Any]) -> Target:
