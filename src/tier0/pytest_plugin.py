@@ -51,6 +51,8 @@ SENT_KEY = pytest.StashKey[int]()
 """Number of events that an xdist worker has sent to its controller."""
 SETUP_ERRORS_KEY = pytest.StashKey[list[BaseException]]()
 """Set-up errors that a test has reported; other tests with the same error are skipped."""
+OWN_FIXTURES = ("tier0_", "_tier0_")
+"""Beginnings of the names of the plugin's fixtures."""
 RUN_ID_KEY = pytest.StashKey[str]()
 """Identifies the run in all of its processes."""
 
@@ -159,7 +161,20 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
             raise missing.with_traceback(None) from None  # the message is enough
         if isinstance(problem, Tier0Error):
             reported.append(problem)
+            if _is_of_own_fixture(problem) and not str(problem).startswith(SERVER_NOT_READY):
+                raise problem.with_traceback(None) from None  # the message is enough
         raise
+
+
+def _is_of_own_fixture(problem: BaseException) -> bool:
+    """Return whether a fixture of the plugin raised an error: its traceback shows no line of the user's."""
+    entry = problem.__traceback__
+    while entry is not None:
+        code = entry.tb_frame.f_code
+        if code.co_filename == __file__ and code.co_name.startswith(OWN_FIXTURES):
+            return True
+        entry = entry.tb_next
+    return False
 
 
 def _is_the_same(problem: BaseException, known: BaseException) -> bool:
@@ -469,6 +484,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from tier0.report.history_page import history_sentences  # noqa: PLC0415
 
         verdict += [("history", sentence) for sentence in history_sentences(history)]
+    if has_results(document):
+        from tier0.report.not_checked import unanswered_questions  # noqa: PLC0415
+
+        unanswered = unanswered_questions(document).items()
+        verdict += [("not checked", f"{check}: {reason}") for check, reason in unanswered]
     hide = config.stash[SECRETS_KEY].hide
     rows = [*as_lines([*verdict, *summary_rows(events)]), *config.stash[SETTINGS_KEY].ignored]
     for text in rows:

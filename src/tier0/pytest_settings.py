@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
-from tier0.core.errors import SettingsError, first_line
-from tier0.core.settings import PYTEST, IniValue, Settings, merge_settings, read_setting, rows_for
+from tier0.core.errors import SettingsError, Tier0Error, first_line
+from tier0.core.settings import (
+    PYTEST,
+    IniValue,
+    Settings,
+    invalid_setting,
+    merge_settings,
+    read_setting,
+    rows_for,
+)
 
 MARKER = "tier0_bentoml"
 PROBLEM = "tier0_problem"
@@ -95,17 +103,37 @@ def require_settings(session: pytest.Session, settings: RunSettings) -> None:
     Raises:
         pytest.UsageError: the settings are invalid, and a collected test uses them.
     """
-    if settings.problem is None or not any(map(_uses_settings, session.items)):
+    if not any(map(_uses_settings, session.items)):
         return
     option = session.config.option
     lists_only = option.collectonly or option.showfixtures or option.show_fixtures_per_test
-    if lists_only and settings.problem.setting != "groups":  # the list depends on the groups only
+    if settings.problem is None and not lists_only and any(map(_uses_deployment, session.items)):
+        settings.problem = _missing_service(settings.require())
+    problem = settings.problem
+    if problem is None or (lists_only and problem.setting != "groups"):  # the list depends on the groups only
         return
     output = getattr(session.config, "workeroutput", None)
     if output is None:
-        raise pytest.UsageError(f"tier0: {settings.problem}")
-    output[PROBLEM] = str(settings.problem)
+        raise pytest.UsageError(f"tier0: {problem}")
+    output[PROBLEM] = str(problem)
     session.items.clear()
+
+
+def _missing_service(settings: Settings) -> SettingsError | None:
+    """Return why there is no such service to start; None if there is one, or none is to be started.
+
+    It is a file, a module or a folder, which is looked for once a test needs it.
+    """
+    if settings.service is None:
+        return None
+    from tier0.serving.service_source import ServiceSource  # noqa: PLC0415 - only such runs need it
+
+    try:
+        ServiceSource.find(settings.service)
+    except Tier0Error as problem:
+        what = str(problem).removeprefix("invalid ").removeprefix(f"service {settings.service!r}: ")
+        return invalid_setting("service", settings.service, settings.sources["service"], what)
+    return None
 
 
 def _uses_settings(item: pytest.Item) -> bool:
@@ -113,6 +141,11 @@ def _uses_settings(item: pytest.Item) -> bool:
     return item.get_closest_marker(MARKER) is not None or "tier0_settings" in getattr(
         item, "fixturenames", ()
     )
+
+
+def _uses_deployment(item: pytest.Item) -> bool:
+    """Return whether a test has the fixture that starts the service of the settings."""
+    return "tier0_deployment" in getattr(item, "fixturenames", ())
 
 
 def report_usage_error(node: Any) -> None:

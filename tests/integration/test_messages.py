@@ -128,6 +128,103 @@ def test_a_declared_route_that_does_not_exist_is_called_that() -> None:
         judged(healthy, "parity.golden_rows", route="/nope", features="features")
 
 
+def in_openapi(*paths: str) -> Script:
+    """A service that is described in OpenAPI, at these paths in place of /predict."""
+    body = {"content": {"application/json": {"schema": {"type": "object"}}}}
+    operations = {"post": {"requestBody": body}, "get": {}}
+    document = {"openapi": "3.1.0", "paths": dict.fromkeys(paths, operations) | {"/metrics": {"get": {}}}}
+
+    def answer(arrival: Arrival) -> Reply:
+        if arrival.path == "/schema.json":
+            return Reply(404)
+        return Reply(body=document) if arrival.path == "/openapi.json" else healthy(arrival)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        pytest.param({"features": "features", "predictions": "predictions"}, id="complete"),
+        pytest.param({}, id="only the route"),
+        pytest.param({"protocol": "openapi"}, id="with the protocol"),
+    ],
+)
+def test_the_routes_of_openapi_are_listed_for_a_declared_route_that_does_not_exist(declared: Any) -> None:
+    many = [f"/score/{number}\x1b[1m" for number in range(40)]
+
+    with pytest.raises(ContractError, match="/nope") as problem:
+        judged(in_openapi(*many), "parity.golden_rows", route="/nope", **declared)
+
+    message = str(problem.value)
+    assert "/score/0" in message
+    assert "/score/39" not in message
+    assert "and 20 more" in message
+    assert "/metrics" not in message
+    assert "\x1b" not in message
+
+
+def test_a_declared_route_that_exists_need_not_be_described() -> None:
+    declared: Any = {"route": "/predict", "features": "features", "predictions": "predictions"}
+
+    assert judged(in_openapi("/score"), "parity.golden_rows", **declared).status == "pass"
+
+
+def test_a_contract_and_golden_rows_are_not_overwritten(folder: Path) -> None:
+    for name in ("c.toml", "g.json"):
+        (folder / name).write_text("corrected", encoding="utf-8")
+    (folder / "empty.toml").touch()
+    (folder / "rows.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+
+    with FaultServer(healthy) as server:
+        asked = ("contract", server.url, "--golden", "my rows.json", "--output")
+        refused, written = invoke(*asked, "c.toml"), invoke(*asked, "empty.toml")
+    golden = invoke("golden", "training:model", "rows.csv", "--output", "g.json")
+
+    for done, name in ((refused, "c.toml"), (golden, "g.json")):
+        assert done.exit_code == 2
+        assert name in done.stderr
+        assert "--output" in done.stderr
+        assert (folder / name).read_text(encoding="utf-8") == "corrected"
+    assert written.exit_code == 0
+    assert (folder / "empty.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("path", "times"), [("", 0), ("/predict", 1)])
+def test_a_route_in_the_url_is_named_where_nothing_is_described(path: str, times: int) -> None:
+    with FaultServer(lambda _: Reply(404)) as server:
+        deployment = Deployment.from_url(f"{server.url}{path}", golden=GOLDEN)
+        with pytest.raises(ContractError) as problem:
+            tier0.check_serving(deployment, groups=["parity.golden_rows"])
+
+    assert str(problem.value).count("leave it out of the URL") == times
+
+
+def test_a_model_whose_entry_has_no_golden_rows_is_named(folder: Path) -> None:
+    entry = folder / "store" / "models" / "churn" / "1"
+    entry.mkdir(parents=True)
+    (entry / "model.yaml").write_text("name: churn\nversion: '1'\n", encoding="utf-8")
+    with FaultServer(healthy) as server:
+        arguments = ("verify", server.url, "--model", "churn:1", "--store", "store")
+        without, given = invoke(*arguments), invoke(*arguments, "--golden", "my rows.json")
+
+    assert "store entry of churn:1" in without.stderr
+    assert without.exit_code == 2
+    assert "store entry" not in given.stderr
+    assert "identity.expected_model" in given.stdout  # this service does not name its model
+
+
+def test_a_function_that_fails_is_named_with_its_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "failing_training.py").write_text("def fit():\n    return 1 / 0\n", encoding="utf-8")
+    (folder / "rows.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+
+    done = invoke("golden", "failing_training:fit", "rows.csv")
+
+    assert done.exit_code == 2
+    assert "failing_training.py, line 2" in done.stderr
+
+
 def page(arrival: Arrival) -> Reply:
     """Respond to requests for predictions with a page."""
     if arrival.path != "/predict":

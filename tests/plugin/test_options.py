@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import QUIET
 from tier0.core.settings import TABLE, rows_for
+from tier0.pytest_plugin import INCONCLUSIVE
 
 NOTHING = "def test_nothing():\n    pass\n"
 LISTS_MODULES = """
@@ -54,6 +55,10 @@ def test_marker_is_known_under_strict_markers(pytester: pytest.Pytester) -> None
         ["--tier0-hpo-trials", "0"],
         ["--tier0-port", "http"],
         ["--tier0-target", "y"],
+        ["--tier0-service", "missing.py:Churn"],
+        ["--tier0-service", "missing.module:Churn"],
+        ["--tier0-service", "."],
+        ["--tier0-store", "test_an_invalid_setting_is_a_usage_error_before_anything_is_done.py"],
     ],
 )
 def test_an_invalid_setting_is_a_usage_error_before_anything_is_done(
@@ -65,7 +70,54 @@ def test_an_invalid_setting_is_a_usage_error_before_anything_is_done(
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     option, value = arguments
-    result.stderr.fnmatch_lines([f"ERROR: tier0: *'{value}'*{option}*"])
+    result.stderr.fnmatch_lines([f"ERROR: tier0: *{value}'*{option}*", "  *--tier0-*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_missing_service_is_no_error_where_no_test_uses_it(pytester: pytest.Pytester) -> None:
+    missing = ("--tier0-service", "missing.py:Churn")
+    pytester.makepyfile(NOTHING)
+    pytester.runpytest_subprocess(*QUIET, *missing).assert_outcomes(passed=1)
+    pytester.makepyfile(ASKED)
+
+    assert pytester.runpytest_subprocess(*QUIET, *missing, "--collect-only").ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize("option", ["contract", "golden", "waivers", "ca"])
+def test_a_file_that_cannot_be_used_is_told_without_a_traceback(
+    pytester: pytest.Pytester, option: str
+) -> None:
+    pytester.makepyfile(ASKED)
+    (pytester.path / "wrong").write_bytes(b"\xff\xfe\x00")
+
+    result = pytester.runpytest_subprocess(
+        *QUIET, "--tier0-url", "http://127.0.0.1:9", f"--tier0-{option}", "wrong"
+    )
+
+    assert result.ret == INCONCLUSIVE
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E   *wrong*"])
+    result.stdout.no_fnmatch_line("*.py:[0-9]*: *Error")
+
+
+def test_a_fixture_of_the_user_keeps_its_traceback(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest, tier0
+
+        @pytest.fixture
+        def served():
+            return tier0.Deployment.from_service("missing.py:Churn")
+
+        @pytest.mark.tier0_bentoml
+        def test_it(served):
+            pass
+        """
+    )
+
+    result = pytester.runpytest_subprocess(*QUIET)
+
+    result.stdout.fnmatch_lines(["*return tier0.Deployment.from_service*"])
 
 
 def test_header_says_where_each_setting_came_from(

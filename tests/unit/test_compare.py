@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from tier0.comparison.batches import Batch, RowsError, RowSource, rows_of
 from tier0.comparison.chance import bounds_of_median, chance_of_as_many
 from tier0.comparison.conditions import ConditionError, Slice
 from tier0.comparison.findings import Findings
+from tier0.comparison.kinds import Reference
 from tier0.comparison.limits import Limits, LimitsError
 from tier0.comparison.measures import CHANGED_ROWS, SAME_ROWS, Measures, Reservoir
 from tier0.comparison.slices import Marked, find_slices
 from tier0.core.verdict import CheckResult, Verdict
+from tier0.golden.rows import GoldenRows
+from tier0.golden.simulations import Simulation
 
 DOCUMENTS = [
     {"predictions": ["yes", "no"], "probabilities": [[0.2, 0.8], [0.6, 0.4]], "model_tag": "m:1"},
@@ -384,3 +388,39 @@ def test_other_files_are_refused(name: str, text: str, reason: str, tmp_path: Pa
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(RowsError, match=reason):
         RowSource.read(tmp_path / name)
+
+
+def test_golden_rows_are_not_read_as_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "golden.json"
+    path.write_text('{"rows": [[1, 2], [2, 2]]}', encoding="utf-8")
+
+    with pytest.raises(RowsError, match="--golden"):
+        RowSource.read(path)
+
+
+def test_answers_that_differ_from_golden_rows_are_named_by_a_simulated_defect() -> None:
+    rows = [[place, place % 7] for place in range(20)]
+    outputs = [2.0 * first + 3.0 * second * second for first, second in rows]
+    without = [2.0 * first for first, _ in rows]
+    defect = Simulation("defaulted_column", "b", "column 'b' were 0", list(without), is_distinguished=True)
+    golden = GoldenRows(["a", "b"], rows, outputs, None, [], simulations=(defect,))
+    other = [output + 5 * (place % 3) for place, output in enumerate(outputs)]
+
+    def kind(
+        served: list[float], rows_of_side: GoldenRows = golden, *, is_old: bool = True
+    ) -> tuple[str, str]:
+        sides = [outputs, served] if is_old else [served, outputs]
+        measures = Measures(Limits())
+        batch = Batch(0, ("a", "b"), rows)
+        measures.add(batch, *(Answer({"predictions": list(side)}, status=200) for side in sides))
+        reference = Reference(rows_of_side, {}, is_old=is_old)
+        (result,) = (one for one in Findings(measures, reference=reference).results() if one.status == "fail")
+        return result.evidence["kind"], result.message
+
+    for is_old in (True, False):
+        name, message = kind(without, is_old=is_old)
+        assert name == "defaulted_column"
+        assert "as if column 'b' were 0" in message
+        assert ("old side" in message) == (not is_old)
+    assert kind(without, replace(golden, simulations=()))[0] != "defaulted_column"
+    assert kind(other)[0] != "defaulted_column"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tier0.core.errors import RegistrationError
-from tier0.golden.rows import ROW_ALONE_TOLERANCE, GoldenRows
+from tier0.golden.rows import ROW_ALONE_TOLERANCE, GoldenRows, Origin
 
 GOLDEN = GoldenRows(["x"], [[1.0], [None]], ["no", "yes"], [[0.7, 0.3], [0.1, 0.9]], ["no", "yes"])
 ANSWER: dict[str, Any] = {
@@ -135,3 +135,21 @@ def test_the_name_of_a_number_of_an_output() -> None:
     assert GOLDEN.name_of("intervals", 1, 2) == "upper bound"
     assert GOLDEN.name_of("intervals", 1, 3) == "interval"
     assert GOLDEN.name_of("predictions", 1, 2) == "prediction"
+
+
+def test_messages_say_which_of_the_golden_rows_were_sent() -> None:
+    golden = GoldenRows(
+        ["x"],
+        [[0], [1], [2]],
+        [0, 1, 2],
+        None,
+        [],
+        origins=[Origin("example")] * 2 + [Origin("missing", "x")],
+    )
+    examples = golden.examples
+
+    assert "2 examples, 1 edge case" in golden.kinds_in_words
+    assert examples.kinds_in_words == ""
+    assert [part for part in golden.part_in_words(examples).split() if part.isdigit()] == ["2", "3"]
+    assert examples.part_in_words(examples) == "all 2 golden rows"
+    assert golden.part_in_words(golden.take([0])).startswith("the 1 of 3 ")

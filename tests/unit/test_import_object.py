@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tier0.core.causes import causes_of
 from tier0.core.errors import Tier0Error
 from tier0.core.import_object import import_named
+from tier0.core.verdict import CheckResult
 
 
 @pytest.fixture
@@ -47,6 +49,21 @@ def test_a_directory_that_cannot_be_a_package_is_named(here: Path) -> None:
         import_named("client", "my-clients/adapters.py:make", "a function")
 
     assert str(here / "my-clients") in str(problem.value)
+
+
+@pytest.mark.parametrize("named", ["no_such_module_at_all:make", "needs_another:make"])
+def test_a_missing_module_is_not_said_in_the_words_of_a_servers_log(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report takes Python's words for those of a service that lacks a package."""
+    (tmp_path / "needs_another.py").write_text("import no_such_module_at_all", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(Tier0Error, match="'no_such_module_at_all'") as problem:
+        import_named("client", named, "a function")
+
+    (cause,) = causes_of([CheckResult("health.ready", "error", str(problem.value))])
+    assert not cause.likely
 
 
 def test_a_name_is_imported() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -111,6 +113,30 @@ def test_the_cause_is_in_the_first_lines(kind: str, snapshot: SnapshotAssertion)
     lines = [line.text for line in terminal_lines(KINDS[kind](), URL)]
 
     assert "\n".join([*lines[:15], "…", *lines[-3:]]) == snapshot
+
+
+@pytest.mark.parametrize("verbosity", ["short", "verbose"])
+def test_a_model_that_was_named_and_cannot_be_compared_is_told_once(verbosity: str) -> None:
+    unnamed = CheckResult(
+        "identity.expected_model", "not_judged", "the response does not name its model", code="not_offered"
+    )
+    many = [
+        replace(unnamed, id=f"contract.c{number}", message=f"reason {number % 9}") for number in range(30)
+    ]
+    content = document(*many, *passed()[:1], unnamed)
+
+    shown = [line.text for line in terminal_lines(content, URL, verbose=verbosity == "verbose")]
+
+    assert sum(unnamed.message in line for line in shown) == 1
+    assert sum(unnamed.id in line for line in shown) == 1
+
+
+def test_tables_in_markdown_name_their_columns() -> None:
+    for kind in KINDS.values():
+        lines = as_markdown(kind()).splitlines()
+        heads = [before for before, line in pairwise(lines) if line.startswith("|---")]
+        assert heads
+        assert all(cell.strip() for head in heads for cell in head.strip("|").split("|"))
 
 
 def test_every_cause_is_named_in_the_short_form(capsys: pytest.CaptureFixture[str]) -> None:

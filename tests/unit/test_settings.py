@@ -20,6 +20,8 @@ INVALID = [
     ("dataset", "/nowhere/rows.csv"),
     ("dataset", "~nobody-at-all/rows.csv"),
     ("store", "~nobody-at-all"),
+    ("store", "/dev/null"),
+    ("history", "/dev/null"),
     ("algorithms", "xgboost,magic"),
     ("algorithms", ","),
     ("hpo_trials", "0"),
@@ -302,6 +304,21 @@ def test_an_empty_header_is_rejected(text: str) -> None:
         with pytest.raises(SettingsError) as raised:
             merge_settings({"url": "http://127.0.0.1:1", **options}, environ)
         assert raised.value.setting == "header"
+
+
+@pytest.mark.parametrize(("name", "value"), [("golden", "file"), ("dataset", "file.csv")])
+def test_a_file_that_may_not_be_read_is_rejected(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / value).write_text("x", encoding="utf-8")
+    target = {"target": "y"} if name == "dataset" else {"url": "http://127.0.0.1:1"}
+    options = {name: str(tmp_path / value), **target}
+    merge_settings(options, {})
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read every file
+
+    with pytest.raises(SettingsError, match="no permission") as raised:
+        merge_settings(options, {})
+    assert raised.value.setting == name
 
 
 def test_a_relative_path_in_a_deleted_folder_is_rejected(

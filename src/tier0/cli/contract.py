@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tier0.cli.application import app, examples, refuse, say
-from tier0.cli.parameters import GivenSettings, require_writable, takes_settings
+from tier0.cli.parameters import GivenSettings, require_new, takes_settings
 from tier0.core import display
 from tier0.core.interruption import raise_on_interrupt
 from tier0.core.named_file import write_text
@@ -28,7 +28,7 @@ def contract(
             "--output",
             "-o",
             metavar="FILE",
-            help="File to write the contract to; standard output by default.",
+            help="File to write the contract to, none is overwritten; standard output by default.",
             show_default=False,
         ),
     ] = None,
@@ -47,7 +47,8 @@ def contract(
     missing = [*(["no URL"] if settings.url is None else []), *([] if has_rows else ["no golden rows"])]
     if settings.url is None or missing:
         refuse(f"{' and '.join(missing)} given. Example: {EXAMPLE}")
-    require_writable("--output", output)
+    if output is not None:
+        require_new("--output", output)
     from tier0.runs.deployment import Deployment
     from tier0.runs.examination import Examination
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tier0.cli.application import app, examples, refuse, say
-from tier0.cli.parameters import import_from_here, require_writable
+from tier0.cli.parameters import import_from_here, require_new
 from tier0.core.errors import RegistrationError, Tier0Error, first_line
 from tier0.core.interruption import raise_on_interrupt
 
@@ -56,7 +57,10 @@ def golden(
         ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="JSON file for the golden rows.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="JSON file for the golden rows; none is overwritten."
+        ),
     ] = Path("golden.json"),
     threshold: Annotated[
         float | None,
@@ -101,7 +105,7 @@ def golden(
     from tier0.golden.capture import golden_rows
 
     raise_on_interrupt()
-    require_writable("--output", output)
+    require_new("--output", output)
     import_from_here()
     fitted = _load_model(model, call)
     given, names = _examples_for(fitted, sample, call)
@@ -114,7 +118,7 @@ def golden(
         refuse(f"cannot write the golden rows {output}: {problem.strerror}")
     verify = f"tier0 verify URL --golden {output}"
     what = f"golden rows of {len(rows.columns)} columns" if rows.form == "table" else f"golden {rows.form}"
-    say(f"{output}: {len(rows)} {what}; check a service with: {verify}")
+    say(f"{output}: {len(rows)} {what}{rows.kinds_in_words}; check a service with: {verify}")
     if rows.power is not None:
         say(_power_of(rows))
 
@@ -182,7 +186,11 @@ def _load_model(name: str, call: str | None) -> Any:
     try:
         fitted = found() if _trains(found, call) else found
     except Exception as problem:
-        raise Tier0Error(f"model {name!r} raised {type(problem).__name__}: {problem}. {remedy}") from problem
+        where = traceback.extract_tb(problem.__traceback__)[-1]
+        raise Tier0Error(
+            f"model {name!r} raised {type(problem).__name__}: {problem} ({where.filename}, "
+            f"line {where.lineno}). {remedy}"
+        ) from problem
     try:
         as_predictor(fitted, call)
     except RegistrationError as problem:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from tier0.cli.application import HEADERS, refuse, say
+from tier0.core.named_file import require_absent
 from tier0.core.settings import (
     Setting,
     Settings,
@@ -195,6 +196,12 @@ def require_writable(option: str, path: Path | None) -> None:
         refuse(f"invalid value {str(path)!r} for {option}: directory not found: {directory}")
     if path.is_dir():
         refuse(f"invalid value {str(path)!r} for {option}: it is a directory; name a file in it")
+
+
+def require_new(option: str, path: Path) -> None:
+    """Exit with status 2 unless a file can be created at *path* in which nothing is overwritten."""
+    require_writable(option, path)
+    require_absent(path, option)
 
 
 def remove_old_report(path: Path | None) -> None:

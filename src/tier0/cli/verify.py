@@ -66,6 +66,12 @@ def verify(
             ca=settings.ca,
             **judging_options(settings),
         )
+        if settings.model and deployment.golden is None:
+            say(
+                f"tier0: the store entry of {deployment.tag} contains no golden rows, since Tier0 did not "
+                "register it: pass --golden FILE, too",
+                err=True,
+            )
         with shown_as_data():  # a client may print and log
             check_serving(
                 deployment,

@@ -108,6 +108,11 @@ class RowSource:
             RowsError: the file cannot be read, or has no rows.
         """
         source = cls((), path)
+        if path.suffix.lower() == ".json":
+            raise RowsError(
+                f"{path} is not read as rows: pass a CSV file with a header, a .jsonl file with the body of "
+                "one request per line, or a file of golden rows with --golden"
+            )
         if path.suffix.lower() not in REQUESTS:
             source = cls._of_csv(path)
         if next(source.batches(1), None) is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tier0.comparison.answers import difference, differences, is_about, is_prediction
 from tier0.comparison.chance import chance_of_as_many
-from tier0.comparison.kinds import Kind, Outputs, kind_of, outputs_of
+from tier0.comparison.kinds import Kind, Outputs, Reference, kind_of, outputs_of
 from tier0.comparison.latencies import latencies_of
 from tier0.comparison.measures import (
     BINS_PER_DECADE,
@@ -57,11 +57,13 @@ class Findings:
         statuses: for each kind of bad input, the status of the old and of the new side; None if they were
             not asked.
         mask: whether values of rows are hidden.
+        reference: the golden rows that are one side; None if both are services.
     """
 
     measures: Measures
     statuses: Mapping[str, tuple[int, int]] | None = None
     mask: bool = False
+    reference: Reference | None = None
     _kinds: dict[str, Kind] = field(default_factory=dict)
     _samples: dict[str, list[tuple[SampledRow, float, bool]]] = field(default_factory=dict)
     _found_slices: dict[str, list[FoundSlice]] = field(default_factory=dict)
@@ -483,11 +485,16 @@ class Findings:
                 slices=self._slices(path),
                 versions=self._versions,
                 follow_scores=scores_differ and not known.is_numeric,
+                reference=self._kind_of_reference,
             )
             if kind.name == "unknown" and not known.is_numeric and self.outputs.score:
                 kind = self._kind(self.outputs.score) or kind  # the decisions follow the scores
             self._kinds[path] = kind
         return self._kinds[path]
+
+    @cached_property
+    def _kind_of_reference(self) -> Kind | None:
+        return None if self.reference is None else self.reference.kind([row for row, _, _ in self._rows])
 
     def _sample(self, path: str) -> list[tuple[SampledRow, float, bool]]:
         """Return the sampled rows, the number of rows that each stands for, and whether its values differ."""

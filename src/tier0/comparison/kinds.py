@@ -13,7 +13,7 @@ from tier0.comparison.measures import Field, SampledRow, label_key
 from tier0.comparison.slices import FoundSlice
 from tier0.contract.response import is_number, is_plain
 from tier0.core.outputs import PARTS
-from tier0.golden.differences.diagnosis import NO_PATTERN, diagnose
+from tier0.golden.differences.diagnosis import NO_PATTERN, Finding, diagnose
 from tier0.golden.rows import GoldenRows
 from tier0.golden.shown_values import rounded
 from tier0.golden.tolerance import Tolerance
@@ -67,6 +67,46 @@ class Outputs:
     score: str
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Golden rows that are one side: the other side's answers are those of the trained model, or are not.
+
+    Attributes:
+        golden: golden rows, with outputs in the form that the service returns.
+        tolerance: tolerance of each part.
+        is_old: whether they are the old side.
+    """
+
+    golden: GoldenRows
+    tolerance: Mapping[str, Tolerance]
+    is_old: bool
+
+    def kind(self, rows: Sequence[SampledRow]) -> Kind | None:
+        """Return how the service's answers differ from the trained model's, as `tier0 verify` names it.
+
+        Returns:
+            The kind; None if no pattern, such as a simulated defect, explains all rows that differ.
+        """
+        ordered = [row for _, row in sorted({row.number: row for row in rows}.items())]
+        served = [row.new if self.is_old else row.old for row in ordered]
+        outputs = {part: [answer[part] for answer in served] for part in PARTS if _is_in_all(part, served)}
+        golden = self.golden.take([row.number for row in ordered])
+        found = diagnose(golden, outputs, tolerance=self.tolerance, parts=tuple(outputs)).first
+        if found is None or not found.is_certain:
+            return None
+        where = "" if self.is_old else ", on the old side"
+        return Kind(_name_of(found), f"{found.sentence}{where}", (f"{found.cause}: {found.remedy}",))
+
+
+def _is_in_all(part: str, answers: Sequence[Mapping[str, Any]]) -> bool:
+    return all(part in answer for answer in answers)
+
+
+def _name_of(found: Finding) -> str:
+    """Return the identifier of the kind for a pattern of the diagnosis."""
+    return "class_order" if found.kind in CLASS_ORDERS else found.kind
+
+
 def outputs_of(fields: Mapping[str, Field], ignored: frozenset[str]) -> Outputs:
     """Return the fields that are the decision and its score: by their names, or else the first ones."""
     labels = [
@@ -92,6 +132,7 @@ def kind_of(
     slices: Sequence[FoundSlice],
     versions: str,
     follow_scores: bool = False,
+    reference: Kind | None = None,
 ) -> Kind:
     """Return the kind of a difference.
 
@@ -104,6 +145,7 @@ def kind_of(
         slices: slices in which the differences are concentrated.
         versions: what the responses say about the model, if it differs; empty otherwise.
         follow_scores: whether only decisions are looked at, and any other kind is that of their scores.
+        reference: kind that the diagnosis of golden rows found, if they are a side; see `Reference.kind`.
     """
     changed = [row for row, differs in zip(rows, differing, strict=True) if differs]
     if not changed:
@@ -112,6 +154,7 @@ def kind_of(
         _class_order(rows, changed, outputs),
         _rounding(rows, changed, outputs) if scores_differ else None,
         None if scores_differ else _threshold(rows, outputs),
+        None if follow_scores else reference,
         _of_slices(slices),
         None if follow_scores else _diagnosed(rows, differing, outputs),
     ):
@@ -338,5 +381,4 @@ def _diagnosed(rows: Sequence[SampledRow], differing: Sequence[bool], outputs: O
     ).first
     if found is None or not found.is_certain or found.kind not in TRUSTED:
         return None
-    name = "class_order" if found.kind in CLASS_ORDERS else found.kind
-    return Kind(name, found.sentence, (f"{found.cause}: {found.remedy}",))
+    return Kind(_name_of(found), found.sentence, (f"{found.cause}: {found.remedy}",))

@@ -50,6 +50,17 @@ def as_schema(document: Mapping[str, Any]) -> dict[str, Any]:
     return {"routes": routes, "paths": {}}
 
 
+def routes_for(document: Mapping[str, Any], method: str) -> list[str]:
+    """Return the paths that a description has for a method; all of its paths if it has none for that."""
+    paths = {str(path): operations for path, operations in document["paths"].items()}
+    found = [
+        path
+        for path, operations in paths.items()
+        if isinstance(operations, Mapping) and method.lower() in operations
+    ]
+    return found or list(paths)
+
+
 def health_routes(document: Mapping[str, Any]) -> dict[str, str]:
     """Return the routes for health, readiness and liveness that have a usual name, as keys of a contract."""
     gets = {

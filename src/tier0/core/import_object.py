@@ -29,8 +29,10 @@ def import_named(setting: str, named: str, what: str) -> Any:
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as problem:
+        is_missing = isinstance(problem, ModuleNotFoundError) and problem.name
+        what = f"there is no module {problem.name!r}" if is_missing else str(problem)
         raise Tier0Error(
-            f"{setting} = {named!r} cannot be imported: {problem}. Check its spelling, and that the module's "
+            f"{setting} = {named!r} cannot be imported: {what}. Check its spelling, and that the module's "
             "directory is on PYTHONPATH"
         ) from problem
     except (Exception, SystemExit) as problem:

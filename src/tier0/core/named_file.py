@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tier0.core.errors import Tier0Error
 from tier0.core.fields import check_depth, shown
 
 MIB = 1 << 20
@@ -126,6 +127,23 @@ def require_creatable(path: Path) -> None:
         return
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
     path.unlink()
+
+
+def require_absent(path: Path, option: str) -> None:
+    """Check that nothing of the user's is overwritten: what was read, corrected and committed is lost then.
+
+    An empty file has nothing to lose, and a device, a pipe or an open file of this process is a stream.
+
+    Args:
+        path: file or folder to write.
+        option: option that names another one.
+
+    Raises:
+        Tier0Error: there is a file with content, or a folder.
+    """
+    is_kept = path.is_dir() or (path.is_file() and path.stat().st_size > 0)
+    if is_kept and not is_stream(path):
+        raise Tier0Error(f"{path} exists and is not overwritten: remove it, or choose another {option}")
 
 
 def _too_large(max_bytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -189,11 +190,11 @@ def parse_dataset(text: str) -> str:
     if text in DATASETS:
         return text
     path = _absolute(text)
-    if path.is_file() or path.is_dir():
-        return str(path)
     if not path.suffix and not path.exists():
         raise ValueError(f"expected one of {', '.join(DATASETS)}, or the path of a CSV or Parquet file")
-    raise ValueError(f"{'not a regular file' if path.exists() else 'file not found'}: {path}")
+    if not path.is_dir():
+        _require_file(path)
+    return str(path)
 
 
 def parse_service(text: str) -> str | None:
@@ -221,12 +222,7 @@ def parse_command(text: str) -> tuple[str, ...]:
 
 def parse_directory(text: str) -> Path | None:
     """Return the absolute path of a directory, which need not exist; None if the text is empty."""
-    return _absolute(text) if text else None
-
-
-def parse_output_directory(text: str) -> Path | None:
-    """Return the absolute path of a directory to write to, which is created later; None without text."""
-    path = parse_directory(text)
+    path = _absolute(text) if text else None
     if path is not None and path.exists() and not path.is_dir():
         raise ValueError(f"{path} is not a directory")
     return path
@@ -244,6 +240,8 @@ def parse_file(text: str) -> Path | None:
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"{'not a regular file' if path.exists() else 'file not found'}: {path}")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"no permission to read {path}")
 
 
 def parse_output_file(text: str) -> Path | None:
@@ -319,7 +317,7 @@ def resolve_paths(text: str, parse: Callable[[str], Any], folder: Path) -> str:
     """Return the text of a setting with its paths made absolute, relative to *folder*."""
     if not text:
         return text
-    if parse in {parse_directory, parse_output_directory, parse_file, parse_output_file}:
+    if parse in {parse_directory, parse_file, parse_output_file}:
         return str(folder / _expanded(text))
     if parse is parse_service:
         place, colon, name = text.rpartition(":") if ":" in text else (text, "", "")

@@ -20,8 +20,8 @@ from tier0.core.setting_parsers import ALGORITHMS, ALL_ALGORITHMS, DATASETS, Por
 
 __all__ = [
     "ALGORITHMS", "DATASETS", "NOT_GIVEN", "PYTEST", "REPORT_FILES", "TABLE", "IniValue", "Port", "Setting",
-    "Settings", "merge_settings", "read_setting", "remove_report", "rows_for", "text_of_variable",
-    "why_ignored",
+    "Settings", "invalid_setting", "merge_settings", "read_setting", "remove_report", "rows_for",
+    "text_of_variable", "why_ignored",
 ]  # fmt: skip
 NOT_GIVEN = "default"
 """The source of a setting that is at its default."""
@@ -274,7 +274,7 @@ class Settings:
         "File for a summary of the report as Markdown, for a comment; an older file is removed first",
     )
     history: Path | None = _setting(
-        "", parsers.parse_output_directory, "FOLDER", REPORT, "pytest verify check-client run compare",
+        "", parsers.parse_directory, "FOLDER", REPORT, "pytest verify check-client run compare",
         "Folder that keeps the verdict, checks, metrics and latencies of each run, one small file per run; "
         "the report then shows the last thirty runs, flaky checks, and since when a check fails",
     )
@@ -476,13 +476,29 @@ def _read(
             raise ValueError("it is empty; remove it, or give a value")  # noqa: TRY301 - a message like the others
         return row.parse(text if folder is None else parsers.resolve_paths(text, row.parse, folder)), source
     except ValueError as problem:
-        shown = "(hidden)" if row.is_secret else repr(given)
-        raise SettingsError(
-            f"invalid value {shown} for {source}: {problem}.\n"
-            f"  {row.spelling(command)} {row.metavar}: {row.help}",
-            setting=row.name,
-            source=source,
-        ) from None
+        raise invalid_setting(row.name, given, source, str(problem), command=command) from None
+
+
+def invalid_setting(
+    name: str, given: Any, source: str, problem: str, *, command: str = PYTEST
+) -> SettingsError:
+    """Return the error for a value that cannot be used.
+
+    Args:
+        name: name of the setting.
+        given: its value.
+        source: where the value came from.
+        problem: what is wrong with it, and what was expected.
+        command: ``pytest``, or a command of ``tier0``.
+    """
+    row = _BY_NAME[name]
+    shown = "(hidden)" if row.is_secret else repr(given)
+    return SettingsError(
+        f"invalid value {shown} for {source}: {problem}.\n"
+        f"  {row.spelling(command)} {row.metavar}: {row.help}",
+        setting=name,
+        source=source,
+    )
 
 
 def _first_given(

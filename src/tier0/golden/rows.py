@@ -212,8 +212,24 @@ class GoldenRows:
     @property
     def described(self) -> str:
         """The number of rows, and their power where it is known."""
-        rows = f"{len(self)} golden rows"
+        rows = f"{len(self)} golden rows{self.kinds_in_words}"
         return rows if self.power is None else f"{rows}: {self.power}"
+
+    @property
+    def kinds_in_words(self) -> str:
+        """How many rows are examples and how many are edge cases, in brackets; empty without edge cases."""
+        edge_cases = len(self.edge_cases)
+        counts = {"example": len(self) - edge_cases, "edge case": edge_cases}
+        parts = [f"{count} {name}{'s' if count != 1 else ''}" for name, count in counts.items()]
+        return f" ({', '.join(parts)})" if edge_cases else ""
+
+    def part_in_words(self, part: GoldenRows) -> str:
+        """Return what the rows of *part*, which were sent, are among these rows."""
+        if len(part) == len(self):
+            return f"all {len(self)} golden rows"
+        if len(part) == len(self.examples):
+            return f"all {len(part)} examples among the {len(self)} golden rows"
+        return f"the {len(part)} of {len(self)} golden rows that were sent"
 
     @property
     def not_distinguished(self) -> list[str]:

@@ -29,7 +29,7 @@ def as_markdown(document: Mapping[str, Any]) -> str:
     facts = _facts(document)
     if facts:
         rows = [f"| {markdown(name)} | {markdown(value)} |" for name, value in facts]
-        lines += ["", "| | |", "|---|---|", *rows]
+        lines += ["", "| fact | value |", "|---|---|", *rows]
     if document["checks"]:
         lines += ["", *_groups(document["checks"])]
     lines += history_markdown(document)

@@ -31,6 +31,7 @@ PREVENTED = "need a check that failed"
 NOT_RUN = "were not run because of the first cause"
 OTHER = "for other reasons"
 MAX_REASONS = 2
+EXPECTED_MODEL = "identity.expected_model"
 _OF_ANOTHER = re.compile(r": see [a-z_]+\.[a-z_]+$")
 
 
@@ -49,6 +50,20 @@ def why_not_checked(document: Mapping[str, Any]) -> str:
     parts += [f"{left} {OTHER}"] if left else []
     listed = ", ".join(parts)
     return listed if len(parts) == 1 else f"{counts.total()}: {listed}"
+
+
+def unanswered_questions(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return why what the user asked for by its name was not checked, by the id of the check.
+
+    A user who names the expected model must see that the service does not tell which one it serves.
+    """
+    if not document["target"].get("model"):
+        return {}
+    return {
+        check["id"]: check["message"]
+        for check in document["checks"]
+        if check["id"] == EXPECTED_MODEL and (check["status"], check["code"]) == ("not_judged", "not_offered")
+    }
 
 
 def _reason(check: Mapping[str, Any], document: Mapping[str, Any], skipped: set[str]) -> str:

@@ -38,7 +38,7 @@ def summary_rows(events: EventLog) -> list[Row]:
     if registered := events.last(RegistrationDone):
         rows.append(("model tag", registered.tag))
     if verified := events.last(DeploymentVerified):
-        identical = f"{verified.rows} of {verified.rows} identical to the last bit"
+        identical = f"{verified.rows} of {verified.rows} examples identical to the last bit"
         rows += [("endpoint", verified.url), ("golden rows", identical)]
         rows += [("predictions", f"{_short(verified.predictions)} …")] if verified.predictions else []
         rows += [("probabilities", f"{_short(verified.probabilities)} …")] if verified.probabilities else []

@@ -16,6 +16,7 @@ from tier0.core.display import line, terminal
 from tier0.core.verdict import WORDS, count_in_words
 from tier0.report.document import name_of_model, shared_by
 from tier0.report.history_page import history_sentences
+from tier0.report.not_checked import unanswered_questions
 
 Style = Literal["", "good", "bad", "doubt", "strong", "quiet"]
 MAX_LINES = 60
@@ -236,7 +237,8 @@ def _groups(document: Mapping[str, Any], *, verbose: bool) -> Iterator[Line]:
     for check in document["checks"]:
         if check["status"] == "not_judged":
             reasons.setdefault(check["message"], []).append(check["id"])
-    ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    first = set(unanswered_questions(document).values())
+    ordered = sorted(reasons.items(), key=lambda item: (item[0] not in first, -len(item[1])))
     shown = ordered if verbose else ordered[:MAX_REASONS]
     for reason, names in shown:
         named = names[0] if len(names) == 1 else _checks(len(names))

@@ -13,6 +13,7 @@ from pathlib import Path
 from tier0.core.errors import Tier0Error
 from tier0.core.event_log import EventLog
 from tier0.core.events import BentoBuilding, BentoBuilt
+from tier0.core.named_file import require_absent
 from tier0.core.settings import Port
 from tier0.core.worker_process import WorkerProcess
 from tier0.runs.deployment import golden_probe
@@ -152,10 +153,7 @@ def _require_absent(output: Path, names: Iterable[str]) -> None:
         Tier0Error: it has.
     """
     for name in (*names, COMPOSE):
-        if (path := output / name).exists():
-            raise Tier0Error(
-                f"{path} exists and is not overwritten: remove it, or choose another --output-dir"
-            )
+        require_absent(output / name, "--output-dir")
 
 
 def _build_one(

@@ -18,6 +18,7 @@ from tier0.comparison.asking import Asking, NotComparableError
 from tier0.comparison.batches import BATCH, Batch, RowSource
 from tier0.comparison.drafts import drafted_rows
 from tier0.comparison.findings import Findings
+from tier0.comparison.kinds import Reference
 from tier0.comparison.limits import Limits
 from tier0.comparison.measures import Measures
 from tier0.comparison.sides import GoldenSide, ServiceSide, Side
@@ -30,7 +31,6 @@ from tier0.contract.service_schema import (
     why_fields_are_open,
 )
 from tier0.core.errors import Tier0Error
-from tier0.core.outputs import PARTS
 from tier0.core.secrets import Secrets
 from tier0.core.verdict import CheckResult, Verdict
 from tier0.faults.background import BackgroundLoop
@@ -252,11 +252,13 @@ class _Comparison:
                 self._targets.append(side.target)
         if self.old.is_golden and self.new.is_golden:
             raise NotComparableError("both sides are golden rows: at least one must be a service")
+        reference = None
         if self.old.is_golden or self.new.is_golden:
-            old, new, source, tolerances = await self._with_golden_side()
+            old, new, source, reference = await self._with_golden_side()
         else:
             old, new, source = await self._both_services()
-            tolerances = {}
+        allowed = {} if reference is None else reference.tolerance
+        tolerances = {part: tolerance.absolute for part, tolerance in allowed.items()}
         size = min(BATCH, *(side.max_rows or BATCH for side in (old, new)))
         measures = Measures(self.limits, tolerances)
         await Asking(old, new, measures, self.report).run(source.batches(size))
@@ -265,7 +267,7 @@ class _Comparison:
         statuses = None
         if self.disturb != "none" and isinstance(old, ServiceSide) and isinstance(new, ServiceSide):
             statuses = await _statuses_for_bad_input(old, new, next(source.batches(1)))
-        results = Findings(measures, statuses, self.mask).results()
+        results = Findings(measures, statuses, self.mask, reference).results()
         facts = {
             "old": self.old.name,
             "new": self.new.name,
@@ -284,7 +286,7 @@ class _Comparison:
                 if http is not None:
                     await http.aclose()
 
-    async def _with_golden_side(self) -> tuple[Side, Side, RowSource, dict[str, float]]:
+    async def _with_golden_side(self) -> tuple[Side, Side, RowSource, Reference]:
         """Return both sides if one is golden rows, whose terms the answers of the other are read in."""
         if self.source is not None or self.golden is not None:
             raise NotComparableError(
@@ -305,8 +307,8 @@ class _Comparison:
             (self.old if self.old.is_golden else self.new).name, as_served(examples, target.contract)
         )
         sides: tuple[Side, Side] = (kept, asked) if self.old.is_golden else (asked, kept)
-        tolerances = {part: target.tolerances()[part].absolute for part in PARTS}
-        return *sides, RowSource(tuple(golden.columns), rows=examples.rows), tolerances
+        reference = Reference(kept.golden, target.tolerances(), is_old=self.old.is_golden)
+        return *sides, RowSource(tuple(golden.columns), rows=examples.rows), reference
 
     async def _both_services(self) -> tuple[ServiceSide, ServiceSide, RowSource]:
         golden = self.golden or self.old.golden or self.new.golden

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -23,6 +24,7 @@ from tier0.contract.answers import find_parts
 from tier0.contract.assumptions import Assumption, assumed_request
 from tier0.contract.contract import Contract, ContractError, check_declared, how_to_declare
 from tier0.contract.delimited import CONTENT_TYPE
+from tier0.contract.openapi import is_openapi, routes_for
 from tier0.contract.protocols import Page, Server, find_protocol
 from tier0.contract.service_schema import (
     BENTOML_HEALTH,
@@ -40,7 +42,7 @@ from tier0.contract.service_schema import (
     why_fields_are_open,
 )
 from tier0.contract.tensors import shape_of
-from tier0.core.fields import InvalidFieldError, read_object
+from tier0.core.fields import InvalidFieldError, read_object, shown
 from tier0.core.outputs import PARTS
 from tier0.core.protocols import PROTOCOLS
 from tier0.core.verdict import CheckFailedError
@@ -149,10 +151,36 @@ async def description(
         if problem is None and not needs_description(declared):
             return None, None
     server = Server(partial(_fetch, target), declared, columns, model=(target.tag or "").partition(":")[0])
-    described = await find_protocol(server, wanted)
-    if described is None and problem is not None:
-        raise problem
+    try:
+        described = await find_protocol(server, wanted)
+        if described is None and problem is not None:
+            raise problem
+    except ContractError:
+        await _require_described_route(target, declared)
+        raise
     return None, described
+
+
+async def _require_described_route(target: Target, declared: Mapping[str, Any]) -> None:
+    """Check that a declared route without a description is in that of OpenAPI, if the service has one.
+
+    Raises:
+        ContractError: it is not.
+    """
+    route = declared.get("route")
+    routes = [] if route is None else await _openapi_routes(target, declared.get("method", "POST"))
+    if routes and route not in routes:
+        raise ContractError(
+            f"the route that the contract declares, {shown(route)}, is not in {target.url}/openapi.json, "
+            f"which describes {listed_names(routes)}. Correct the route, or do without the description. "
+            f"{how_to_declare({**EXAMPLE, 'route': route})}"
+        )
+
+
+async def _openapi_routes(target: Target, method: str) -> list[str]:
+    """Return the paths of the service's description in OpenAPI for a method; none without a description."""
+    document = (await _fetch(target, "GET", "/openapi.json")).document
+    return routes_for(document, method) if document is not None and is_openapi(document) else []
 
 
 async def _fetch(target: Target, method: str, route: str) -> Page:
@@ -206,8 +234,14 @@ async def _schema(target: Target, declared: Mapping[str, Any]) -> Any:
     raise UndescribedError(
         f"{target.url}/schema.json {what}: the schema is hidden, or this is not a BentoML service, and no "
         f"other protocol was recognised ({', '.join(PROTOCOLS[1:])}), so the format of its requests and "
-        f"responses is not known. {how_to_declare(EXAMPLE)}"
+        f"responses is not known.{_path_in_url(target.url)} {how_to_declare(EXAMPLE)}"
     )
+
+
+def _path_in_url(url: str) -> str:
+    """Return the remedy for a URL that may contain a route; empty for one without a path."""
+    path = urlsplit(url).path
+    return f" If {path} is a route of the service, leave it out of the URL." if path else ""
 
 
 async def _with_prefix(target: Target, schema: Any, declared: Mapping[str, Any]) -> Target:
@@ -262,6 +296,8 @@ async def _discover_form(
     if readable is not None:
         _require_parts(readable)
         return readable
+    if isinstance(failure, CheckFailedError) and failure.evidence.get("status") in NO_ROUTE:
+        routes = routes or await _openapi_routes(target, target.contract.method)
     return _without_answer(target, failure, declared, routes)
 
 

@@ -200,7 +200,8 @@ def _compare(drafted: Draft, found: Target) -> None:
         different = [first.partition(LIKELY)[0], *others, *likely]
     drafted.matches = not different
     if drafted.matches:
-        drafted.compared = (f"With it, all {len(golden)} golden rows match.",)
+        matching = (found.rows or golden).part_in_words(golden)
+        drafted.compared = (f"With it, {matching} match.",)
     else:
         drafted.compared = ("With it, the golden rows do not match:", *different)
 

@@ -359,7 +359,8 @@ class Session:
             rows=len(model.golden.examples),
             latency_ms=answer["latency_ms"],
         )
-        self.events.emit(verified, f"step 7 deployment: all {verified.rows} golden rows match")
+        matching = model.golden.part_in_words(model.golden.examples)
+        self.events.emit(verified, f"step 7 deployment: {matching} match")
         return OwnDeployment.from_server(server, model)
 
     def _report_comparison(self, model: RegisteredModel, answer: Mapping[str, Any]) -> None:

@@ -379,6 +379,7 @@ def _serve(context: RunContext) -> dict[str, Any]:
         "store": str(context.store),
         "endpoint": serving.url,
         "golden_rows": len(model.golden),
+        "examples": len(model.golden.examples),
         **measured,
         "checks": {result.id: result.status for result in verdict.checks},
     }
@@ -413,7 +414,8 @@ def _served_lines(served: Mapping[str, Any]) -> list[str]:
         f"endpoint {served['endpoint']}",
         f"health_check {served['health_check']}; circuit_breaker {served['circuit_breaker']} after all calls",
         (
-            f"prediction_test {served['prediction_test']}: {served['golden_rows']} golden rows; "
+            f"prediction_test {served['prediction_test']}: {served['examples']} examples "
+            f"(of {served['golden_rows']} golden rows); "
             f"checks: {count_in_words(served['checks'].values())}"
         ),
         f"predictions {served['predictions']} …",

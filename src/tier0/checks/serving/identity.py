@@ -39,7 +39,10 @@ async def expected_model(target: Target) -> None:
     if target.tag is None:
         raise NotJudgedError("the expected model is not known: pass --model TAG", code="undeclared")
     if (tag := answer["model_tag"]) is None:
-        raise NotJudgedError("the response does not name its model (model_tag)", code="not_offered")
+        raise NotJudgedError(
+            f"the response does not name its model (model_tag), so it may be another one than {target.tag}",
+            code="not_offered",
+        )
     if tag != target.tag:
         causes = [
             "the service loads 'latest' from a shared store, which now points to another model",

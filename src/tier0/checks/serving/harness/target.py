@@ -357,7 +357,7 @@ class Target:
         """
         if self.process is None:
             raise NotJudgedError(
-                "checked only if this run started the service (--tier0-service, --tier0-command)",
+                "checked only if the run started the service (pytest --tier0-service or --tier0-command)",
                 code="no_process",
             )
         return self.process
