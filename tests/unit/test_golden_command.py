@@ -75,6 +75,27 @@ def test_a_sample_is_read_as_what_the_encoder_was_trained_on() -> None:
     assert found.rows[:40] == golden_rows(by_name(), ROWS[::-1]).rows[:40]
 
 
+def test_golden_rows_are_replaced_by_those_of_another_model() -> None:
+    ROWS.to_csv("rows.csv", index=False)
+    assert golden(numbers_by_name).exit_code == 0
+
+    done = golden(by_name)
+
+    assert done.exit_code == 0, done.stderr
+    assert GoldenRows.read(Path("golden.json")).columns == list(ROWS)
+
+
+def test_a_file_of_something_else_is_not_replaced() -> None:
+    ROWS.to_csv("rows.csv", index=False)
+    Path("golden.json").write_text('{"schema": 3}', encoding="utf-8")
+
+    done = golden(numbers_by_name)
+
+    assert done.exit_code == 2
+    assert "golden.json" in done.stderr
+    assert Path("golden.json").read_text(encoding="utf-8") == '{"schema": 3}'
+
+
 def test_a_parquet_sample_has_its_own_types() -> None:
     ROWS.to_parquet("rows.parquet")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tier0.cli.application import app, examples, refuse, say
-from tier0.cli.parameters import import_from_here, require_new
+from tier0.cli.parameters import import_from_here, require_new, require_writable
 from tier0.core.errors import RegistrationError, Tier0Error, first_line
 from tier0.core.interruption import raise_on_interrupt
 
@@ -59,7 +59,10 @@ def golden(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="JSON file for the golden rows; none is overwritten."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="JSON file for the golden rows; of existing files, only golden rows are replaced.",
         ),
     ] = Path("golden.json"),
     threshold: Annotated[
@@ -103,9 +106,13 @@ def golden(
     from dataclasses import replace
 
     from tier0.golden.capture import golden_rows
+    from tier0.golden.file import is_golden
 
     raise_on_interrupt()
-    require_new("--output", output)
+    if is_golden(output):  # each model has its own; other files are not ours
+        require_writable("--output", output)
+    else:
+        require_new("--output", output)
     import_from_here()
     fitted = _load_model(model, call)
     given, names = _examples_for(fitted, sample, call)

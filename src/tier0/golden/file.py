@@ -93,6 +93,15 @@ def read_fields(path: Path) -> dict[str, Any]:
         raise ValueError(f"{problem}. {REMEDY}") from None
 
 
+def is_golden(path: Path) -> bool:
+    """Return whether a file has golden rows that can be read."""
+    try:
+        read_fields(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _read_document(document: Any) -> dict[str, Any]:
     content = read_object(document, "the document")
     schema = content.get("schema")
