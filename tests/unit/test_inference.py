@@ -578,6 +578,19 @@ def test_codes_that_only_look_like_dates_are_not_left_out(tmp_path: Path, values
     assert "version" in load(tmp_path, x=NUMBERS["plain"], version=values, y=CLASSES).names
 
 
+def test_an_unreadable_date_is_noted_although_the_column_is_left_out(tmp_path: Path) -> None:
+    since = [*DATES["iso"][:-1], "soon"]
+
+    dataset = load(tmp_path, x=NUMBERS["plain"], since=since, y=CLASSES)
+
+    (profile,) = [column for column in dataset.profile if column.name == "since"]
+    assert dataset.names == ["x"]
+    assert (profile.kind, profile.missing, profile.share) == ("date", 1, pytest.approx(119 / 120))
+    assert any("column 'since': 'soon' (1 row)" in note for note in dataset.notes)
+    kept = load(tmp_path, DataRules(types={"since": "category"}), x=NUMBERS["plain"], since=since, y=CLASSES)
+    assert kept.kinds["since"] == "category"
+
+
 def test_rows_without_a_target_are_left_out_with_their_number(tmp_path: Path) -> None:
     dataset = load(tmp_path, x=texts(MONEY), y=["", *CLASSES[1:]])
 

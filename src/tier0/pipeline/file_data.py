@@ -141,7 +141,7 @@ def load_file(settings: Settings, rules: DataRules | None, stated: Task | None) 
         notes=(
             *table.notes,
             *_notes_of_columns(
-                {name: taken[name] for name in taken if name in used or taken[name].has_mixed_dates}
+                {name: taken[name] for name in taken if name in used or taken[name].kind == "date"}
             ),
             *(f"column {settings.date!r}: {note}" for note in date_notes),
             *(f"column {target_name!r}: {note}" for note in (*notes, *told)),
