@@ -160,6 +160,7 @@ CATEGORIES = {
     "song": ["03:45", "04:10", "02:59"] * 9,
     "lap_time": ["03:45", "04:10", "02:59"] * 9,
     "elapsed": ["08:30", "09:15", "17:45"] * 9,
+    "goals": ["0:30", "12:10", "3:22"] * 9,
     "shift": ["26:15:00", "01:10:00", "12:10:00"] * 9,
     "long_time": [*clock("{:%H:%M}"), "26:15"],
     "date_or_state": [*dates("%Y-%m-%d"), *["never"] * 20],
@@ -368,6 +369,12 @@ def test_what_keeps_a_column_from_being_dates_or_times_is_named(kind: str, value
     assert (
         any(f"--types when={kind}" in note and "20 rows" in note for note in taken.column.notes) == is_almost
     )
+
+
+def test_codes_that_look_like_dates_among_others_are_not_noted() -> None:
+    values = [*texts(DRAW.integers(1, 13, (ROWS, 1)), "{0[0]}-10-12"), *["13.45.99"] * 20]
+
+    assert not take("version", values).column.notes
 
 
 def test_different_dates_among_which_are_other_texts_are_no_identifiers() -> None:

@@ -61,17 +61,39 @@ FIRST_NAMES = listed(
     "Simone Sophia Sophie Sofia Laura Laurin Lena Lea Leo Leon Leonie Nina Nico Nicolas Nicole Paul Paula "
     "Pauline Robert Roberta Roberto "
 )
+
+
+def repeated(names: Sequence[str], rows: int, others: Sequence[str], fewer: int) -> list[str]:
+    return [*names] * rows + [*others] * fewer
+
+
+def stammered(name: str) -> str:
+    return f"{name[:3]}{name[2:]}"
+
+
 CORRECT = {
     "cities": in_proportion(CITIES),
     "first_names": in_proportion(FIRST_NAMES),
-    "codes": in_proportion([f"{one}{two}{three}" for one in "ABCDE" for two in "XYZ" for three in "KLMNO"]),
-    "skus": in_proportion([f"Item-{one}{two}" for one in "abcdefghij" for two in "uvwxyz"]),
-    "models": in_proportion([f"Widget {one}{two}" for one in "ABCDEFGH" for two in "UVWXYZKL"]),
-    "endings": in_proportion([f"{stem}{end}" for stem in CITIES for end in ("er", "e")]),
-    "numbered": in_proportion([f"Street {number}" for number in range(90)]),
-    "shouted_codes": in_proportion([f"RADA{one}{two}OR" for one in "ABCDEFGH" for two in "TUVWXYZK"]),
+    "names_as_frequent_as_each_other": repeated(CITIES, 30, [stammered(name) for name in CITIES], 10),
+    "endings": repeated([f"{name}o" for name in CITIES], 60, [f"{name}a" for name in CITIES], 5),
+    "variants_in_short_words": repeated(
+        [f"{name} AU" for name in CITIES], 60, [f"{name} BU" for name in CITIES], 5
+    ),
+    "codes_of_one_length": in_proportion(
+        [f"{one}{two}o{three}el" for one in "abcde" for two in "fghij" for three in "klm"]
+    ),
+    "codes_in_capitals": repeated(
+        [f"B{name.upper()}" for name in CITIES], 60, [f"K{name.upper()}" for name in CITIES], 5
+    ),
+    "codes_without_vowels": in_proportion(
+        [f"{one}{two}{end}" for one in "bcdfgh" for two in "jklmn" for end in ("rst", "rstvw", "zrtpqkl")]
+    ),
+    "codes_with_digits": repeated([f"{name}1x" for name in CITIES], 60, [f"{name}2x" for name in CITIES], 5),
     "few": misspelled(CITIES[:2], rows=60),
-    "a_rare_mistake": [*in_proportion(CITIES), "Berln", "hamburg", "Munihc"],
+    "mistakes_in_few_rows": repeated(CITIES[:20], 1000, [name.upper() for name in CITIES[:20]] * 3, 1)
+    + [stammered(name) for name in CITIES[:20]]
+    + [f"{name[0]}{name}" for name in CITIES[:20]],
+    "mistakes_in_few_names": repeated(CITIES, 60, [stammered(name) for name in CITIES[:12]], 10),
 }
 
 
@@ -83,6 +105,12 @@ def test_categories_with_typing_errors_are_taken_for_misspelled(names: list[str]
     for cells in (pa.array(values), pa.array(values).dictionary_encode()):
         assert take(cells).kind == "misspelled"
     assert take(values, "category").kind == "category"
+
+
+def test_letter_case_and_spaces_are_enough() -> None:
+    values = repeated(CITIES, 20, [f"{name.upper()} " for name in CITIES], 15)
+
+    assert take(values).kind == "misspelled"
 
 
 @pytest.mark.parametrize("case", CORRECT)

@@ -31,8 +31,6 @@ MOST_FREQUENT = 5000
 """Number of the most frequent texts to which others are compared; this bounds time and memory."""
 OTHERS = 2000
 """Number of the other texts that are compared."""
-LETTERS = 0.8
-"""Share of letters in words that people type."""
 WITH_DIGITS = 0.05
 """Share of texts with a digit from which they are codes."""
 WITH_VOWELS = 0.9
@@ -68,15 +66,11 @@ def share_of_misspelled(texts: Sequence[str], counts: np.ndarray[Any, Any]) -> f
 
 def _are_words(texts: Sequence[str]) -> bool:
     """Return whether texts are words, and not codes, identifiers or numbers with units."""
-    written = "".join(texts)
-    without_spaces = sum(map(len, written.split()))
-    letters = sum(map(str.isalpha, written))
     with_digits = sum(any(map(str.isdigit, text)) for text in texts)
     with_vowels = sum(bool(re.search(r"(?i)[aeiouy]|[^\x00-\x7f]", text)) for text in texts)
     [(_, of_one_length)] = Counter(map(len, texts)).most_common(1)
     return (
-        letters >= LETTERS * without_spaces
-        and with_digits <= WITH_DIGITS * len(texts)
+        with_digits <= WITH_DIGITS * len(texts)
         and with_vowels >= WITH_VOWELS * len(texts)
         and of_one_length <= ONE_LENGTH * len(texts)
     )
@@ -102,10 +96,9 @@ def _are_near(texts: Sequence[str], counts: Sequence[int]) -> np.ndarray[Any, An
             # codes in capital letters differ in one place, too
             or (not in_capitals and any(shortened.get(part, 0) >= enough for part in without_one))
         )
-        if place < MOST_FREQUENT:
-            whole.setdefault(letters, count)
-            for part in without_one:
-                shortened.setdefault(part, count)
+        whole.setdefault(letters, count)
+        for part in without_one:
+            shortened.setdefault(part, count)
     return found
 
 
