@@ -16,7 +16,7 @@ from tier0.golden.capture import infer_signature, make_golden_rows
 from tier0.pipeline.candidates import candidates_for
 from tier0.pipeline.data import Dataset
 from tier0.pipeline.evaluation import Predictions, evaluate, metric_lines, uncertainty_note
-from tier0.pipeline.preprocessing import DateFeatures, TextFeatures
+from tier0.pipeline.preprocessing import DateFeatures, TextFeatures, TimeFeatures
 from tier0.pipeline.selection import folds_of, select
 
 ROWS = 240
@@ -28,6 +28,8 @@ KINDS: dict[str, Any] = {
     "city": "category",
     "note": "text",
     "since": "date",
+    "town": "misspelled",
+    "at": "time",
 }
 
 
@@ -42,6 +44,12 @@ def table() -> pd.DataFrame:
             "city": pd.Series([f"city {number}" for number in draw.integers(0, 120, ROWS)]),
             "note": pd.Series([" ".join(draw.choice(WORDS, 6)) for _ in range(ROWS)]),
             "since": since.where(draw.random(ROWS) > 0.1),
+            "town": pd.Series([f"town{'abc'[row % 3] * (row % 5)}" for row in range(ROWS)]).where(
+                draw.random(ROWS) > 0.1
+            ),
+            "at": pd.Series([f"{row % 24}:{row % 60:02d}" for row in range(ROWS)]).where(
+                draw.random(ROWS) > 0.1
+            ),
         }
     )
 
@@ -85,7 +93,7 @@ def test_every_kind_is_prepared_in_a_request_as_in_training(algorithm: str, task
     assert model.score(rows, dataset.target[200:]) > 0.5
 
 
-@pytest.mark.parametrize("name", ["note", "city", "since", "vip"])
+@pytest.mark.parametrize("name", ["note", "city", "since", "vip", "town", "at"])
 @pytest.mark.parametrize("algorithm", ["linear", "hist_gradient_boosting"])
 def test_a_table_of_one_column_trains(name: str, algorithm: str) -> None:
     dataset = data([name], "three")
@@ -131,6 +139,49 @@ def test_a_date_is_read_however_it_is_written(written: Any, expected: tuple[int,
 
     found = dict(zip(parts.get_feature_names_out(), parts.transform(column)[0], strict=True))
     assert tuple(found[f"at_{part}"] for part in ("year", "month", "day")) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "hour"),
+    [
+        ("06:30", 6.5),
+        ("6:30", 6.5),
+        (" 18:00:36 ", 18.01),
+        ("18:00:36,0", 18.01),
+        ("6:30 PM", 18.5),
+        ("12:15 a.m.", 0.25),
+        ("12:15 pm", 12.25),
+        ("00:00", 0),
+        ("24:00", 24),
+        ("24:01", None),
+        ("26:15", None),
+        ("soon", None),
+        (None, None),
+    ],
+)
+def test_a_time_of_the_day_is_the_hour_and_its_place_in_the_day(written: Any, hour: float | None) -> None:
+    column = pd.DataFrame({"at": ["06:30", written]}, dtype=object)
+
+    parts = TimeFeatures().fit(column)
+    found = parts.transform(column)[1]
+
+    assert parts.get_feature_names_out().tolist() == ["at_hour", "at_sine", "at_cosine"]
+    if hour is None:
+        assert np.isnan(found).all()
+    else:
+        angle = hour / 24 * 2 * np.pi
+        assert found == pytest.approx([hour, np.sin(angle), np.cos(angle)])
+
+
+def test_a_misspelled_category_is_near_to_the_right_one() -> None:
+    column = pd.DataFrame({"town": ["Berlin", "Hamburg", "Munich", "Cologne", "Leipzig"] * 9})
+    asked = pd.DataFrame({"town": ["Berlin", "BERLIN ", "Berln", "Hamburg"]})
+
+    parts = TextFeatures(dense=True, parts_of_words=True).fit(column)
+    right, shouted, wrong, other = parts.transform(asked)
+
+    assert shouted == pytest.approx(right)
+    assert right @ wrong > 0.3 > right @ other
 
 
 def test_numbers_that_are_no_dates_are_missing() -> None:

@@ -31,6 +31,7 @@ ROWS = 120
 WHOLE = DRAW.integers(0, 5000, ROWS)
 MONEY = DRAW.normal(3000, 900, ROWS).round(2)
 DAYS = [dt.date(2023, 1, 1) + dt.timedelta(days=int(day)) for day in DRAW.integers(0, 800, ROWS)]
+CLOCK = [dt.time(int(hour), int(minute)) for hour, minute in DRAW.integers((0, 0), (24, 60), (ROWS, 2))]
 START, END = dt.datetime(1950, 1, 1), dt.datetime(2049, 1, 1)  # noqa: DTZ001 - dates of files have no zone
 MISSING = ["", "NA", "?", "-", "null", "  "]
 
@@ -41,6 +42,10 @@ def texts(values: Any, form: str = "{}") -> list[str]:
 
 def dates(form: str) -> list[str]:
     return [day.strftime(form) for day in DAYS]
+
+
+def clock(form: str) -> list[str]:
+    return [form.format(time) for time in CLOCK]
 
 
 def take(name: str, values: Sequence[Any] | pa.Array, **wishes: Any) -> Taken:
@@ -107,6 +112,10 @@ DATES = {
     "quarter": ["2023Q1", "2023Q2", "2024Q3"],
     "compact": dates("%Y%m%d"),
     "compact_month": dates("%Y%m"),
+    "iso_basic": dates("%Y%m%dT101500Z"),
+    "iso_basic_zone": dates("%Y%m%dT1015+0200"),
+    "one_unreadable": [*dates("%Y-%m-%d"), "soon"],
+    "one_impossible": [*dates("%d.%m.%Y"), "31.02.2024"],
     "created_at": texts(1_700_000_000 + DRAW.integers(0, 10**7, ROWS)),
     "event_time": texts(1_700_000_000_000 + DRAW.integers(0, 10**10, ROWS)),
     "none_of_mysql": [*dates("%Y-%m-%d"), "0000-00-00", ""],
@@ -144,7 +153,30 @@ CATEGORIES = {
     "phone": texts(DRAW.integers(100, 999, 9), "612 345 {}") * 4,
     "ip": texts(DRAW.integers(100, 250, 9), "192.168.100.{}") * 4,
     "only_yes": ["sure", "", "sure"] * 9,
+    "ratio": ["12:30", "16:10", "08:10"] * 9,
+    "score": ["3:1", "2:0", "0:0"] * 9,
+    "sets": ["21:19", "21:15", "21:9"] * 9,
+    "proportion": ["12:30", "16:10", "21:10"] * 9,
+    "song": ["03:45", "04:10", "02:59"] * 9,
+    "lap_time": ["03:45", "04:10", "02:59"] * 9,
+    "elapsed": ["08:30", "09:15", "17:45"] * 9,
+    "goals": ["0:30", "12:10", "3:22"] * 9,
+    "shift": ["26:15:00", "01:10:00", "12:10:00"] * 9,
+    "long_time": [*clock("{:%H:%M}"), "26:15"],
+    "date_or_state": [*dates("%Y-%m-%d"), *["never"] * 20],
+    "time_or_state": [*clock("{:%H:%M}"), *["never"] * 20],
+    "batch": ["20260331T9915Z", "20260331T1015X", "20260331T1016Z"] * 9,
+    "period_or_code": [*dates("%Y%m") * 9, "A1"],
+}
+TIMES = {
     "clock": ["08:30", "09:15", "17:45"] * 9,
+    "at": clock("{:%H:%M:%S}"),
+    "fractions": clock("{:%H:%M:%S}.250"),
+    "american": clock("{:%I:%M %p}"),
+    "spoken": clock("{:%I:%M} p.m."),
+    "arrival": [text.removeprefix("0") for text in clock("{:%H:%M}")],
+    "closing": ["09:30", "18:00", "24:00", "", "n.a."] * 9,
+    "one_unreadable": [*clock("{:%H:%M}"), "late"],
 }
 OTHERS = {
     "constant": [["k"] * 30, ["7"] * 30, ["true"] * 30],
@@ -159,6 +191,7 @@ CASES = [
         ("id", IDS),
         ("text", TEXTS),
         ("category", CATEGORIES),
+        ("time", TIMES),
     )
     for name, values in group.items()
 ] + [(kind, kind, values) for kind, columns in OTHERS.items() for values in columns]
@@ -235,6 +268,7 @@ def test_dates_written_in_any_spelling_are_the_same_dates(times: list[dt.datetim
         (["a", "b"], "number", "cannot be read as number"),
         (["a", "b"], "boolean", "cannot be read as boolean"),
         (["a", "b"], "date", "cannot be read as date"),
+        (["a", "b"], "time", "cannot be read as time"),
         (["1", "2"], "date", "cannot be read as dates"),
     ],
 )
@@ -249,6 +283,9 @@ def test_a_declared_kind_replaces_what_was_inferred() -> None:
     assert take("x", ["1", "2"], kind="category").column.series.tolist() == ["1", "2"]
     assert take("x", ["1", "0"], kind="boolean").column.series.tolist() == [True, False]
     assert take("x", ["a b", "c d"], kind="text").kind == "text"
+    assert take("x", ["a", "b"], kind="misspelled").kind == "misspelled"
+    assert take("x", ["03:45", "never"], kind="time").column.series.isna().tolist() == [False, True]
+    assert take("x", ["2024-01-31", "1.2.24", "never"], kind="date").column.series.isna().sum() == 2
     assert take("x", ["a", "b"], kind="id").kind == "id"
     assert take("x", ["1700000000", "1700000001"], kind="date").spelling == "seconds since 1970"
 
@@ -297,6 +334,62 @@ def test_a_kept_date_is_the_text_of_a_request() -> None:
     assert take("x", [dt.date(2024, 1, 31)]).column.series.tolist() == ["2024-01-31"]
     assert take("x", [START]).column.series.tolist() == ["1950-01-01T00:00:00"]
     assert take("at", ["1700000000", "1700000001"]).column.series.tolist() == ["1700000000", "1700000001"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "unread"),
+    [
+        ("since", DATES["iso"], "soon"),
+        ("since", DATES["american"], "13/13/2024"),
+        ("since", DATES["european"], "31.02.2024"),
+        ("since", DATES["iso_basic"], "20240231T101500Z"),
+        ("since", DATES["iso"], "unknown"),
+        ("at", TIMES["at"], "late"),
+        ("at", TIMES["at"], "n.a."),
+    ],
+)
+def test_a_cell_that_cannot_be_read_is_missing_and_named(name: str, values: list[str], unread: str) -> None:
+    taken = take(name, [*values, unread])
+
+    (note,) = taken.column.notes
+    assert taken.column.series.tolist()[:-1] == values
+    assert taken.column.series.isna().sum() == taken.missing == 1
+    assert f"{unread!r} (1 row)" in note
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [("date", DATES["iso"]), ("time", TIMES["at"]), ("date", texts(range(90), "2024-{:03d}"))],
+)
+def test_what_keeps_a_column_from_being_dates_or_times_is_named(kind: str, values: list[str]) -> None:
+    taken = take("when", [*values, *["never"] * 20])
+    is_almost = values != texts(range(90), "2024-{:03d}")
+
+    assert taken.kind == "category"
+    assert (
+        any(f"--types when={kind}" in note and "20 rows" in note for note in taken.column.notes) == is_almost
+    )
+
+
+def test_codes_that_look_like_dates_among_others_are_not_noted() -> None:
+    values = [*texts(DRAW.integers(1, 13, (ROWS, 1)), "{0[0]}-10-12"), *["13.45.99"] * 20]
+
+    assert not take("version", values).column.notes
+
+
+def test_different_dates_among_which_are_other_texts_are_no_identifiers() -> None:
+    days = [str(dt.date(2000, 1, 1) + dt.timedelta(days=day)) for day in range(ROWS)]
+
+    taken = take("when", [*days, "soon", "later", "never"])
+
+    assert taken.kind == "category"
+    assert any("--types when=date" in note for note in taken.column.notes)
+
+
+def test_values_that_could_be_times_are_noted_unless_their_name_says_what_they_are() -> None:
+    assert any("--types song=time" in note for note in take("song", CATEGORIES["song"]).column.notes)
+    for name in ("ratio", "score", "elapsed", "shift"):
+        assert not take(name, CATEGORIES[name]).column.notes
 
 
 # --- files ---
@@ -490,6 +583,20 @@ def test_codes_that_only_look_like_dates_are_not_left_out(tmp_path: Path, values
     values = [*values[:-1], "13.45.99"]
 
     assert "version" in load(tmp_path, x=NUMBERS["plain"], version=values, y=CLASSES).names
+
+
+def test_an_unreadable_date_is_noted_although_the_column_is_left_out(tmp_path: Path) -> None:
+    since = [*DATES["iso"][:-1], "soon"]
+
+    dataset = load(tmp_path, x=NUMBERS["plain"], since=since, y=CLASSES)
+
+    (profile,) = [column for column in dataset.profile if column.name == "since"]
+    assert dataset.names == ["x"]
+    assert (profile.kind, profile.missing) == ("date", 1)
+    assert profile.share == pytest.approx(119 / 120)
+    assert any("column 'since': 'soon' (1 row)" in note for note in dataset.notes)
+    kept = load(tmp_path, DataRules(types={"since": "category"}), x=NUMBERS["plain"], since=since, y=CLASSES)
+    assert kept.kinds["since"] == "category"
 
 
 def test_rows_without_a_target_are_left_out_with_their_number(tmp_path: Path) -> None:

@@ -407,6 +407,20 @@ def test_importances_are_ranked() -> None:
         assert analysis == analyse(leaky, parts, model, 7)
 
 
+def test_the_order_of_the_rows_does_not_decide_what_is_explained() -> None:
+    target = np.repeat([0, 1], 2000)
+    size = np.where(target, np.random.default_rng(0).normal(2, 1, 4000), 0.0)
+    by_target = Dataset("d", size[:, None], ["size"], target, "y", "classification")
+    parts = split(by_target, 7)
+    (candidate,) = candidates_for(by_target, ("linear",), 7)
+    model = candidate.build().fit(*by_target.take(parts["train"]))
+
+    (importance,) = analyse(by_target, parts, model, 7).importances
+
+    assert importance.shap is not None
+    assert importance.shap > 0.1
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

@@ -300,6 +300,18 @@ def test_dates_are_read_as_text_and_groups_as_they_are(tmp_path: Path) -> None:
     assert dataset.groups[0] == "00"
 
 
+def test_rows_whose_date_cannot_be_read_are_left_out_and_named(tmp_path: Path) -> None:
+    days = [f"{day}.1.2024" for day in range(1, 31)] * 4
+    rows = [f"{row},{row % 2},{day}" for row, day in enumerate(days)]
+
+    dataset = load(write(tmp_path / "rows.csv", "x,y,at", *rows, "7.5,0,31.2.2024"), date="at")
+
+    assert len(dataset) == len(rows)
+    assert any("column 'at'" in note and "'31.2.2024' (1 row)" in note for note in dataset.notes)
+    with pytest.raises(DatasetError, match=r"'soon' \(10 rows\)"):
+        load(write(tmp_path / "rows.csv", "x,y,at", *rows, *["7,0,soon"] * 10), date="at")
+
+
 def test_numbers_of_32_bits_stay_what_requests_are_rounded_to(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": np.array([0.1, 0.2] * 20, "float32"), "z": range(40), "y": [0, 1] * 20})
     frame.to_parquet(tmp_path / "rows.parquet")

@@ -84,8 +84,8 @@ class Settings:
     )
     types: Mapping[str, str] = _setting(
         "", parsers.parse_types, "COLUMN=KIND[,…]", DATA, "run",
-        "What columns of a file contain, in place of what was inferred: number, category, boolean, date, "
-        "text or id",
+        "What columns of a file contain, in place of what was inferred: number, category, misspelled, "
+        "boolean, date, time, text or id",
     )
     separator: str | None = _setting(
         "", parsers.parse_text, "CHARACTER", DATA, "run",

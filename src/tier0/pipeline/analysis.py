@@ -187,8 +187,9 @@ def _shap_values(model: Any, features: Any, names: list[str]) -> dict[str, float
     """Return the mean absolute SHAP value of each feature; empty if nothing computes them for the model."""
     steps, estimator = (model[:-1], model[-1]) if hasattr(model, "steps") else (None, model)
     estimator = estimator.estimator if isinstance(estimator, LabelledClassifier) else estimator
+    explained = features[:: -(-len(features) // EXPLAINED_ROWS)]  # files may be sorted by the target
     try:
-        matrix = steps.transform(features[:EXPLAINED_ROWS]) if steps else features[:EXPLAINED_ROWS]
+        matrix = steps.transform(explained) if steps else explained
         matrix = np.asarray(matrix.todense() if hasattr(matrix, "todense") else matrix, dtype=float)
         values = np.abs(_values_of_columns(estimator, matrix))
         columns = [str(name) for name in steps.get_feature_names_out(names)] if steps else names

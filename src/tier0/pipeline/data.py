@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tier0.pipeline.study import DataRules, Study
 
 Task = Literal["classification", "regression"]
-FeatureKind = Literal["number", "category", "boolean", "date", "text"]
+FeatureKind = Literal["number", "category", "misspelled", "boolean", "date", "time", "text"]
 FOLDS = 20
 PARTS = {
     "train": (0, 1, 3, 5, 6, 8, 9, 11, 13, 14, 16, 18),
@@ -86,7 +86,7 @@ class Dataset:
         missing_texts: name of a column of text to the texts that were read as missing, and that a model must
             take for missing, too.
         digest: SHA-256 of the file; empty if the data is not from a file.
-        kinds: name of a feature to its kind: number, category, boolean, date or text.
+        kinds: name of a feature to its kind, as `tier0.pipeline.profile.DECLARED_KINDS`, without identifiers.
         profile: what each column of a file was taken for, also of those that are not features.
     """
 

@@ -14,7 +14,7 @@ from tier0.core.errors import DatasetError
 from tier0.core.near_names import did_you_mean
 from tier0.pipeline.columns import count_rows, note_of_padding
 from tier0.pipeline.data import FOLDS, MAX_CLASSES, MIN_OF_CLASS, Dataset, FeatureKind, Task, kind_of_dtype
-from tier0.pipeline.inference import Taken, Wishes, take_column, take_target
+from tier0.pipeline.inference import NEARLY_ALL, Taken, Wishes, take_column, take_target
 from tier0.pipeline.leaks import DUPLICATES
 from tier0.pipeline.profile import LEFT_OUT, ColumnProfile, Kind, option_for
 from tier0.pipeline.study import DataRules
@@ -32,10 +32,19 @@ DONE = {
     "number": "a feature",
     "boolean": "a feature",
     "category": "a feature, by categories",
+    "misspelled": "a feature, by categories and parts of words",
     "text": "a feature, by words",
+    "time": "a feature, by the hour",
     "date": "a feature, by parts of the date",
 }
-ANOTHER_KIND = {"number": "category", "boolean": "category", "category": "text", "text": "category"}
+ANOTHER_KIND = {
+    "number": "category",
+    "boolean": "category",
+    "category": "text",
+    "misspelled": "category",
+    "time": "category",
+    "text": "category",
+}
 """The kind that the profile names as an override."""
 SPOKEN_KINDS = {
     "id": "identifiers",
@@ -108,7 +117,7 @@ def load_file(settings: Settings, rules: DataRules | None, stated: Task | None) 
             f"{path} has no feature columns: every column is the target, the group, the date, or left out"
             f"{f' ({left}); --keep COLUMN uses one' if left else ''}"
         )
-    dates, groups = _dates(table, settings.date, rules), _groups(table, settings.group)
+    (dates, date_notes), groups = _dates(table, settings.date, rules), _groups(table, settings.group)
     values, notes = _values_of(target, target_name)
     rows = values.notna().to_numpy() & (True if dates is None else ~np.isnat(dates))
     notes += _notes_of_rows(values, settings.date, dates)
@@ -132,8 +141,9 @@ def load_file(settings: Settings, rules: DataRules | None, stated: Task | None) 
         notes=(
             *table.notes,
             *_notes_of_columns(
-                {name: taken[name] for name in taken if name in used or taken[name].has_mixed_dates}
+                {name: taken[name] for name in taken if name in used or taken[name].kind == "date"}
             ),
+            *(f"column {settings.date!r}: {note}" for note in date_notes),
             *(f"column {target_name!r}: {note}" for note in (*notes, *told)),
             *_notes_of_left_out(taken, used),
             *_proposals(settings, taken),
@@ -202,7 +212,7 @@ def _wishes(name: str, rules: DataRules, decimal: str | None) -> Wishes:
 
 
 def _kind_of_feature(taken: Taken) -> FeatureKind:
-    if taken.kind in {"category", "date", "text"}:
+    if taken.kind in {"category", "misspelled", "date", "time", "text"}:
         return taken.kind
     kind = kind_of_dtype(taken.column.series.dtype)
     return "boolean" if taken.kind == "boolean" and kind == "category" else kind
@@ -374,10 +384,16 @@ def _groups(table: Table, name: str | None) -> np.ndarray[Any, Any] | None:
     return groups.astype(str)
 
 
-def _dates(table: Table, name: str | None, rules: DataRules) -> np.ndarray[Any, Any] | None:
-    """Return the date of each row; NaT where there is none."""
+def _dates(
+    table: Table, name: str | None, rules: DataRules
+) -> tuple[np.ndarray[Any, Any] | None, tuple[str, ...]]:
+    """Return the date of each row, NaT where there is none, and notes about the column.
+
+    Raises:
+        DatasetError: the column contains other values than dates, apart from a few.
+    """
     if name is None:
-        return None
+        return None, ()
     try:
         taken = take_column(name, table.columns[name], replace(_wishes(name, rules, None), kind="date"))
     except (DatasetError, TypeError) as problem:
@@ -386,12 +402,12 @@ def _dates(table: Table, name: str | None, rules: DataRules) -> np.ndarray[Any, 
         raise DatasetError(f"--date {name}: {taken.column.notes[0]}")
     if not taken.spelling:
         raise DatasetError(f"--date {name}: the column has no date in any row")
-    dates = read_dates(taken.column.series, taken.spelling)
-    invalid = np.isnat(dates) & taken.column.series.notna().to_numpy()
-    if invalid.any():
-        value = taken.column.series[invalid].iloc[0]
-        raise DatasetError(f"--date {name}: {value!r} is not a date. Use a format such as 2026-03-31")
-    return dates
+    if taken.share < NEARLY_ALL:
+        raise DatasetError(
+            f"--date {name}: only {taken.share:.0%} of its values are dates: {taken.column.notes[0]}. Use a "
+            "format such as 2026-03-31"
+        )
+    return read_dates(taken.column.series, taken.spelling), taken.column.notes
 
 
 # --- sentences ---

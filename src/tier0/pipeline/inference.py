@@ -20,6 +20,7 @@ from tier0.pipeline.columns import (
     plain_column,
     text_column,
 )
+from tier0.pipeline.misspellings import CLEAR_SHARE, share_of_misspelled
 from tier0.pipeline.profile import (
     REPEATED_TEXT,
     Kind,
@@ -36,12 +37,17 @@ from tier0.pipeline.profile import (
 from tier0.pipeline.written_dates import (
     COMPACT,
     NO_DATES,
+    DateSpelling,
+    are_not_in_the_calendar,
+    are_spelled,
     epoch_of,
     read_dates,
     spelling_of,
+    spelling_of_most,
     two_spellings_of,
 )
 from tier0.pipeline.written_numbers import read_numbers
+from tier0.pipeline.written_times import are_times, is_named_as_no_time, seem_times_of_day
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +90,16 @@ MARKERS = (
 LEADING_ZERO = r"^0[0-9]+$"
 MOSTLY = 0.5
 """Share of numbers or dates from which those that are not are worth a note."""
+NEARLY_ALL = 0.99
+"""Share of dates or times of the day from which the others are taken for missing."""
+FEW = 100
+"""Number of different texts that show that a column contains no dates or times of the day."""
+CODES = (
+    "year and month without separators",
+    "day first, two digits of the year",
+    "month first, two digits of the year",
+)
+"""Spellings of dates that codes and versions may have, too, so that all values have to be dates."""
 FEWEST_COMPACT = 6
 """Number of different whole numbers that cannot all be years with months by accident."""
 SAMPLE = 1000
@@ -91,6 +107,8 @@ ROWS_OF_TEXTS = 50_000
 """Number of rows that show that a column contains texts of several words."""
 ROWS_OF_GROUPS = 100_000
 """Number of rows in which groups are searched."""
+KINDS_OF_TEXTS: tuple[Kind, ...] = ("category", "misspelled", "text")
+"""Kinds of which any texts may be."""
 KINDS_OF_NUMBERS = ("number", "id", "date")
 """Kinds that a person may say of a column of numbers."""
 MAX_NAMED = 3
@@ -166,7 +184,7 @@ def take_column(name: str, cells: pa.ChunkedArray, wishes: Wishes) -> Taken:
     else:
         taken = _take_typed(name, cells, wishes)
     examples = () if taken.kind in {"id", "empty"} else _examples(cells)
-    is_group = taken.kind in {"category", "number", "id"} and _is_group(name, taken)
+    is_group = taken.kind in {"category", "misspelled", "number", "id"} and _is_group(name, taken)
     missing = int(pc.sum(pc.is_null(cells)).as_py() or 0) if taken.kind == "date" else 0
     return replace(taken, examples=examples, is_group=is_group, missing=max(missing, taken.missing))
 
@@ -341,9 +359,10 @@ def _take_text(name: str, cells: pa.ChunkedArray, wishes: Wishes) -> Taken:
     present = len(cells) - cells.null_count - different.rows(different.is_blank)
     if not present:
         return Taken(_nothing(len(cells)), "empty", "no values", missing=len(cells))
-    if wishes.kind in {"category", "text"}:
-        return _texts(name, different, wishes, wishes.kind)
-    for take in (partial(_written_numbers, name), _booleans, _dates):
+    said = next((kind for kind in KINDS_OF_TEXTS if kind == wishes.kind), None)
+    if said is not None:
+        return _texts(name, different, wishes, said)
+    for take in (partial(_written_numbers, name), _booleans, partial(_times, name), partial(_dates, name)):
         if (taken := take(different, wishes)) is not None:
             return taken
     if wishes.kind not in {None, "id"}:
@@ -520,24 +539,38 @@ def _booleans(different: _Different, wishes: Wishes) -> Taken | None:
     return Taken(column, "boolean", f"{pair[0]} and {pair[1]}", missing=rows_missing)
 
 
-def _dates(different: _Different, wishes: Wishes) -> Taken | None:
-    """Return a column of which all values are dates or missing; without a spelling if they have several."""
+def _dates(name: str, different: _Different, wishes: Wishes) -> Taken | None:
+    """Return a column of which nearly all values are dates or missing; without a spelling if of several.
+
+    All others are missing, too, if a person says that it contains dates.
+    """
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
     if wishes.kind not in {None, "date"}:
         return None
-    missing = pc.or_(
-        pc.or_(different.is_blank, different.is_marker), pc.is_in(different.trimmed, pa.array(NO_DATES))
+    missing = _mask(
+        pc.or_(
+            pc.or_(different.is_blank, different.is_marker), pc.is_in(different.trimmed, pa.array(NO_DATES))
+        )
     )
-    present = different.trimmed.filter(pc.invert(missing))
+    present = different.trimmed.filter(pa.array(~missing))
     found = spelling_of(present) if len(present) else None
     mixed = two_spellings_of(present) if found is None else None
     if found is None and mixed is None:
+        found = _spelling_of_nearly_all(different, missing, wishes)
+    if found is None and mixed is None:
         return None
-    texts = pc.if_else(missing, pa.scalar(None, pa.string()), different.texts)
+    others = impossible = np.zeros(len(missing), dtype=bool)
+    if found is not None:
+        others = ~are_spelled(different.trimmed, found.name) & ~missing
+        impossible = are_not_in_the_calendar(different.trimmed, found.name)
+    gone = pa.array(missing | others | impossible)
+    texts = pc.if_else(gone, pa.scalar(None, pa.string()), different.texts)
     column = plain_column(different.spread(texts) if texts.null_count else different.cells)
-    notes = []
+    notes = _notes_of_unreadable(name, different, missing, others, "dates", is_said=wishes.kind == "date")
+    if impossible.any():
+        notes.append(f"{different.named(pa.array(impossible))} read as missing, since there is no such day")
     if mixed is not None:
         notes.append(
             f"dates are written in several ways, such as {mixed[0]!r} and {mixed[1]!r}: to use them, write "
@@ -545,18 +578,114 @@ def _dates(different: _Different, wishes: Wishes) -> Taken | None:
         )
     if found is not None and found.is_ambiguous:
         notes.append("day and month could be exchanged in all values: the day is taken to be first")
-    gone = texts.filter(missing).to_pylist() and different.texts.filter(missing).to_pylist()
-    texts_read_as_missing = ("", *(text for text in gone if text)) if gone else ()
     return Taken(
-        Column(column.series, tuple(notes), texts_read_as_missing),
+        Column(column.series, tuple(notes), _read_as_missing(different, missing)),
         "date",
         _dates_such_as(found.name) if found is not None else "dates, written in several ways",
+        share=_share(different, ~(missing | others | impossible), others | impossible),
         missing=int(column.series.isna().sum()),
         spelling=found.name if found is not None else "",
     )
 
 
-def _texts(name: str, different: _Different, wishes: Wishes, said: str | None) -> Taken:
+def _spelling_of_nearly_all(
+    different: _Different, missing: np.ndarray[Any, Any], wishes: Wishes
+) -> DateSpelling | None:
+    """Return the spelling that nearly all rows with a value have, or most if they are said to be dates."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    values, counts = different.trimmed.filter(pa.array(~missing)), different.counts[~missing]
+    is_said = wishes.kind == "date"
+    some = values[:FEW]
+    if not is_said and spelling_of_most(some, np.ones(len(some))) is None:
+        return None
+    found = spelling_of_most(values, counts)
+    if found is None or (found.name in CODES and not is_said):
+        return None
+    rows = counts[are_spelled(values, found.name)].sum()
+    return found if is_said or rows >= NEARLY_ALL * counts.sum() else None
+
+
+def _times(name: str, different: _Different, wishes: Wishes) -> Taken | None:
+    """Return a column of which nearly all values are times of the day or missing; None if it is not.
+
+    All others are missing, too, if a person says that it contains times.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    is_said = wishes.kind == "time"
+    if not (is_said or (wishes.kind is None and are_times(different.sample[:FEW]).any())):
+        return None
+    missing = _mask(pc.or_(different.is_blank, different.is_marker))
+    found = are_times(different.trimmed) & ~missing
+    others = ~found & ~missing
+    share = _share(different, found, others)
+    if not found.any() or not (is_said or share >= NEARLY_ALL):
+        return None
+    if not (is_said or seem_times_of_day(name, different.trimmed.filter(pa.array(~missing)))):
+        return None
+    texts = pc.if_else(pa.array(found), different.texts, pa.scalar(None, pa.string()))
+    column = plain_column(different.spread(texts) if texts.null_count else different.cells)
+    notes = _notes_of_unreadable(name, different, missing, others, "times of the day", is_said=is_said)
+    return Taken(
+        Column(column.series, tuple(notes), _read_as_missing(different, missing)),
+        "time",
+        "times of the day",
+        share=share,
+        missing=int(column.series.isna().sum()),
+    )
+
+
+def _mask(which: pa.Array) -> np.ndarray[Any, Any]:
+    mask: np.ndarray[Any, Any] = which.to_numpy(zero_copy_only=False).astype(bool)
+    return mask
+
+
+def _share(different: _Different, found: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> float:
+    """Return the share of the rows with *found* texts among those with these or *others*."""
+    rows = int(different.counts[found].sum())
+    return rows / max(rows + int(different.counts[others].sum()), 1)
+
+
+def _read_as_missing(different: _Different, missing: np.ndarray[Any, Any]) -> tuple[str, ...]:
+    """Return the texts that were read as missing, which a model has to take for missing, too."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    gone = different.texts.filter(pa.array(missing)).to_pylist()
+    return ("", *filter(None, gone)) if gone else ()
+
+
+def _notes_of_unreadable(
+    name: str,
+    different: _Different,
+    missing: np.ndarray[Any, Any],
+    others: np.ndarray[Any, Any],
+    what: str,
+    *,
+    is_said: bool,
+) -> list[str]:
+    """Return notes of markers, and of *others*, that were read as missing among dates or times of the day."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    notes = []
+    markers = missing & ~_mask(different.is_blank)
+    if markers.any():
+        notes.append(
+            f"{different.named(pa.array(markers))} read as missing, since all other values are {what}"
+        )
+    if others.any():
+        rows = int(different.counts[~missing].sum())
+        because = f"since it is said to contain {what}"
+        if not is_said:
+            because = (
+                f"since all others are {what}; {option_for('types', [name], 'category')} keeps the texts"
+            )
+        notes.append(f"{different.named(pa.array(others))} of {rows} values read as missing, {because}")
+    return notes
+
+
+def _texts(name: str, different: _Different, wishes: Wishes, said: Kind | None) -> Taken:
     """Return a column of text, in which only empty texts and declared ones are missing."""
     import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -566,17 +695,65 @@ def _texts(name: str, different: _Different, wishes: Wishes, said: str | None) -
     rows = len(different.cells)
     count = rows - different.cells.null_count - different.rows(different.is_blank)
     kind, read = kind_of_texts(name, present, count, rows)
+    note = ""
     if said is not None:
-        kind, read = ("category" if said == "category" else "text"), f"{len(present)} different texts"
+        kind, read = said, f"{len(present)} different texts"
     elif wishes.kind == "id":
         kind = "id"
-    column = text_column(name, different.cells, declared, _note_of_mixed(name, different, wishes, kind))
+    elif kind in {"category", "id", "text"} and (note := _note_of_dates_or_times(name, different)):
+        kind, read = "category", f"{len(present)} different texts"
+    elif kind == "category":
+        kind, read = _kind_of_categories(different, read)
+    note = note or _note_of_mixed(name, different, wishes, kind)
+    column = text_column(name, different.cells, declared, note)
     if different.cells.null_count and not declared and not pc.any(different.is_blank).as_py():
         column = replace(column, missing_texts=())
     if kind == "category" and are_nearly_unique(len(present), count):
         note = f"almost every value is different; if it identifies rows, say {option_for('drop', [name])}"
         column = replace(column, notes=(*column.notes, note))
     return Taken(column, kind, read, missing=rows - count)
+
+
+def _kind_of_categories(different: _Different, read: str) -> tuple[Kind, str]:
+    """Return whether categories are misspelled, and how they are described."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    present = ~_mask(different.is_blank)
+    texts = different.texts.filter(pa.array(present)).to_pylist()
+    share = share_of_misspelled(texts, different.counts[present])
+    if share < CLEAR_SHARE:
+        return "category", read
+    return "misspelled", f"{read}, {share:.0%} nearly as a more frequent one"
+
+
+def _note_of_dates_or_times(name: str, different: _Different) -> str:
+    """Return why a column in which most values are dates or times is none of these; empty if they are not."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    some = different.sample[:FEW]
+    missing = _mask(pc.or_(different.is_blank, different.is_marker))
+    found, kind, what = np.zeros(len(missing), dtype=bool), "date", "dates"
+    if are_times(some).any():
+        kind, what = "time", "times of the day"
+        found = are_times(different.trimmed) & ~missing
+        if not seem_times_of_day(name, different.trimmed.filter(pa.array(~missing))):
+            if not (found | missing).all() or is_named_as_no_time(name):
+                return ""
+            return (
+                f"values could be times of the day; {option_for('types', [name], 'time')} takes them for such"
+            )
+    elif spelling_of_most(some, np.ones(len(some))) is not None:
+        spelling = spelling_of_most(different.trimmed, different.counts * ~missing)
+        if spelling is not None and spelling.name not in CODES:
+            found = are_spelled(different.trimmed, spelling.name) & ~missing
+    others = ~found & ~missing
+    if not (found.any() and others.any()) or _share(different, found, others) < MOSTLY:
+        return ""
+    return (
+        f"read as text, since {different.named(pa.array(others))} of {int(different.counts[~missing].sum())} "
+        f"values are not {what}; {option_for('types', [name], kind)} reads these as missing"
+    )
 
 
 def _note_of_mixed(name: str, different: _Different, wishes: Wishes, kind: Kind) -> str:
@@ -652,7 +829,10 @@ def _take_categories(name: str, cells: pa.ChunkedArray, wishes: Wishes) -> Taken
     if not used:
         return Taken(_nothing(len(cells)), "empty", "no values", missing=len(cells))
     kind: Kind = "constant" if used == 1 and not missing else "category"
-    return Taken(replace(column, series=series), kind, f"{used} categories", missing=missing)
+    read = f"{used} categories"
+    if kind == "category" and wishes.kind is None:
+        kind, read = _kind_of_categories(_Different(cells.cast(pa.string()), wishes.missing_texts), read)
+    return Taken(replace(column, series=series), kind, read, missing=missing)
 
 
 def _take_typed(  # noqa: PLR0911 - one return for each kind

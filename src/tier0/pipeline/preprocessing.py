@@ -30,6 +30,7 @@ from sklearn.preprocessing import (
 
 from tier0.pipeline.columns import texts_to_missing
 from tier0.pipeline.written_dates import EPOCHS, SPELLINGS, epoch_of, read_dates, spelling_of
+from tier0.pipeline.written_times import read_hours
 
 if TYPE_CHECKING:
     from tier0.pipeline.data import Dataset
@@ -45,6 +46,9 @@ MAX_WORDS = 5000
 """Limit of the vocabulary of one column of text."""
 TEXT_DIMENSIONS = 50
 """Numbers that stand for one column of text in a model that needs dense features."""
+PARTS_DIMENSIONS = 30
+"""Numbers that stand for the parts of words of one column of misspelled categories."""
+TIME_PARTS = ("hour", "sine", "cosine")
 DATE_PARTS = ("year", "month", "day", "weekday", "hour", "elapsed_days")
 MAX_SECONDS = 1e11
 """Limit of the seconds since 1970 of a date."""
@@ -77,8 +81,10 @@ class Columns:
     booleans: tuple[str, ...]
     categories: tuple[str, ...]
     many_categories: tuple[str, ...]
+    misspelled: tuple[str, ...]
     texts: tuple[str, ...]
     dates: tuple[str, ...]
+    times: tuple[str, ...]
 
 
 def columns_of(dataset: Dataset, most_categories: int = MAX_CATEGORIES) -> Columns:
@@ -91,9 +97,12 @@ def columns_of(dataset: Dataset, most_categories: int = MAX_CATEGORIES) -> Colum
     found: dict[str, list[str]] = {name: [] for name in Columns.__dataclass_fields__}
     for name, column in dataset.features.items():
         kind, storage = dataset.kinds.get(name), getattr(column.dtype, "kind", "O")
-        if kind in {"text", "date"}:
+        if kind in {"text", "date", "time"}:
             found[f"{kind}s"].append(name)
-        elif storage in "fiu" and kind != "category":
+            continue
+        if kind == "misspelled":
+            found["misspelled"].append(name)
+        if storage in "fiu" and kind != "category":
             found["numbers"].append(name)
         elif storage == "b" or _has_only_booleans(column):
             found["booleans"].append(name)
@@ -131,15 +140,17 @@ def pipeline_of(dataset: Dataset, estimator: Any, needs: Needs, seed: int) -> An
         "booleans": _then(FunctionTransformer(to_floats, feature_names_out="one-to-one"), needs),
         "many_categories": _then(_target_encoder(dataset, seed), needs),
         "dates": _then(DateFeatures(), needs),
+        "times": _then(TimeFeatures(), needs),
     }
     chosen = [
         (group, _with_missing(dataset, names, step), list(names))
         for group, step in steps.items()
         if (names := getattr(columns, group))
     ]
-    for number, name in enumerate(columns.texts):
-        words = TextFeatures(dense=needs.dense, seed=seed)
-        chosen.append((f"text_{number}", _with_missing(dataset, (name,), words), [name]))
+    for group, parts_of_words in (("texts", False), ("misspelled", True)):
+        for number, name in enumerate(getattr(columns, group)):
+            words = TextFeatures(dense=needs.dense, parts_of_words=parts_of_words, seed=seed)
+            chosen.append((f"{group}_{number}", _with_missing(dataset, (name,), words), [name]))
     return Pipeline([("columns", ColumnTransformer(chosen)), ("model", estimator)])
 
 
@@ -218,12 +229,16 @@ class TextFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Words of one column of text, weighted by tf-idf; a missing value is a text without words.
 
     Args:
-        dense: whether a truncated singular value decomposition makes `TEXT_DIMENSIONS` numbers of them.
+        dense: whether a truncated singular value decomposition makes `TEXT_DIMENSIONS` numbers of them, or
+            `PARTS_DIMENSIONS` of parts of words.
+        parts_of_words: whether the features are three or four letters in a row, by which misspelled texts are
+            near to the right ones, instead of words.
         seed: seed of that decomposition.
     """
 
-    def __init__(self, *, dense: bool = False, seed: int = 7) -> None:
+    def __init__(self, *, dense: bool = False, parts_of_words: bool = False, seed: int = 7) -> None:
         self.dense = dense
+        self.parts_of_words = parts_of_words
         self.seed = seed
 
     def fit(self, X: Any, y: Any = None) -> TextFeatures:  # noqa: N803 - scikit-learn's names
@@ -236,12 +251,10 @@ class TextFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         texts = _texts(X)
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         self.n_features_in_ = 1
-        for analyzer in ("word", "char_wb"):
+        lengths = [("char_wb", (3, 4))] if self.parts_of_words else [("word", (1, 1)), ("char_wb", (1, 3))]
+        for analyzer, length in lengths:
             self.words_ = TfidfVectorizer(
-                analyzer=analyzer,
-                ngram_range=(1, 1) if analyzer == "word" else (1, 3),
-                max_features=MAX_WORDS,
-                sublinear_tf=True,
+                analyzer=analyzer, ngram_range=length, max_features=MAX_WORDS, sublinear_tf=True
             )
             try:
                 weights = self.words_.fit_transform(texts)
@@ -252,10 +265,11 @@ class TextFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.words_ = TfidfVectorizer(vocabulary=["no text"])
             weights = self.words_.fit_transform(texts)
         self.decomposition_ = None
-        size = min(TEXT_DIMENSIONS, weights.shape[1] - 1, weights.shape[0] - 1)
+        dimensions = PARTS_DIMENSIONS if self.parts_of_words else TEXT_DIMENSIONS
+        size = min(dimensions, weights.shape[1] - 1, weights.shape[0] - 1)
         if not self.dense:
             return weights
-        if weights.shape[1] <= TEXT_DIMENSIONS or size < 1:
+        if weights.shape[1] <= dimensions or size < 1:
             return weights.toarray()
         self.decomposition_ = TruncatedSVD(size, random_state=self.seed)
         return self.decomposition_.fit_transform(weights)
@@ -325,6 +339,31 @@ class DateFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             "elapsed_days": days,
         }
         return [values[part].to_numpy(dtype=float, na_value=np.nan) for part in self.parts_[name]]
+
+
+class TimeFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Hours since midnight, with minutes and seconds as fractions, and their sine and cosine in a day.
+
+    By the latter, 23:59 is near to 00:00. A missing or unreadable time is missing.
+    """
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> TimeFeatures:  # noqa: ARG002, N803
+        """Learn the names of the columns."""
+        self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X: pd.DataFrame) -> np.ndarray[Any, Any]:  # noqa: N803
+        """Return the parts of the times, shape (rows, 3 for each column)."""
+        hours = [read_hours(X[name]) for name in self.feature_names_in_]
+        angles = [2 * np.pi * one / 24 for one in hours]
+        parts = ((one, np.sin(angle), np.cos(angle)) for one, angle in zip(hours, angles, strict=True))
+        return np.column_stack([part for column in parts for part in column])
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray[Any, Any]:  # noqa: ARG002
+        """Return the column's name with the part's."""
+        names = [f"{name}_{part}" for name in self.feature_names_in_ for part in TIME_PARTS]
+        return np.asarray(names, dtype=object)
 
 
 def _spelling_of(column: pd.Series[Any]) -> str:

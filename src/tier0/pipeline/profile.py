@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-Kind = Literal["number", "category", "boolean", "date", "text", "id", "index", "constant", "empty"]
-DECLARED_KINDS = ("number", "category", "boolean", "date", "text", "id")
+Kind = Literal[
+    "number", "category", "misspelled", "boolean", "date", "time", "text", "id", "index", "constant", "empty"
+]
+DECLARED_KINDS = ("number", "category", "misspelled", "boolean", "date", "time", "text", "id")
 """Kinds that a person may declare; the others follow from the values."""
 LEFT_OUT: frozenset[Kind] = frozenset({"date", "id", "index", "constant", "empty"})
 """Kinds of columns that are left out, unless a person keeps them."""

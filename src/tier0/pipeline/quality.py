@@ -119,7 +119,9 @@ def assess(dataset: Dataset, rules: DataRules) -> Quality:
             )
     if rules.pandera is not None:
         problems += _pandera_problems(frame, rules.pandera)
-    described = {column.name for column in dataset.profile if column.kind in {"text", "category"}}
+    described = {
+        column.name for column in dataset.profile if column.kind in {"text", "category", "misspelled", "time"}
+    }
     notes = [
         *dataset.notes,
         *_notes_without_rules(len(frame), columns, duplicates, rules),

@@ -46,7 +46,8 @@ SPELLINGS: dict[str, str] = {
     "quarter and year": rf"Q(?P<quarter>[1-4])[- /]?{YEAR}",
     "year, month and day without separators": (
         r"(?P<year>(?:19|20)[0-9]{2})(?P<month>0[1-9]|1[0-2])(?P<day>0[1-9]|[12][0-9]|3[01])"
-        r"(?:[T ]?(?P<hour>[01][0-9]|2[0-3])(?P<minute>[0-5][0-9])(?P<second>[0-5][0-9])?)?"
+        r"(?:[T ]?(?P<hour>[01][0-9]|2[0-3])(?P<minute>[0-5][0-9])"
+        rf"(?:(?P<second>[0-5][0-9])(?:[.,][0-9]{{1,9}})?)?{ZONE})?"
     ),
     "year and month without separators": r"(?P<year>(?:19|20)[0-9]{2})(?P<month>0[1-9]|1[0-2])",
 }
@@ -62,6 +63,10 @@ FIRST_EPOCH, LAST_EPOCH = 631_152_000, 2_208_988_800
 """Seconds since 1970 of the years 1990 and 2040."""
 NO_DATES = ("0000-00-00", "0000-00-00 00:00:00", "00/00/0000", "00.00.0000", "0000/00/00")
 """Texts that databases write for a missing date."""
+
+
+LAST_DAYS = ("29", "30", "31")
+"""Days that not every month has."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,46 @@ def spelling_of(values: pa.Array, among: tuple[str, ...] = tuple(SPELLINGS)) -> 
     other = AMBIGUOUS.get(found)
     has_points = pc.all(pc.match_substring(values, ".")).as_py()
     return DateSpelling(found, is_ambiguous=other is not None and not has_points and have_all(other))
+
+
+def spelling_of_most(values: pa.Array, counts: np.ndarray[Any, Any]) -> DateSpelling | None:
+    """Return the spelling that most rows have; None if no row has one.
+
+    Args:
+        values: different texts without spaces around them.
+        counts: number of rows of each, shape (values,).
+    """
+    rows = {spelling: int(counts[are_spelled(values, spelling)].sum()) for spelling in SPELLINGS}
+    found = max(rows, key=lambda spelling: rows[spelling])
+    other = AMBIGUOUS.get(found)
+    return DateSpelling(found, other is not None and rows[other] == rows[found]) if rows[found] else None
+
+
+def are_spelled(values: pa.Array, spelling: str) -> np.ndarray[Any, Any]:
+    """Return whether each text has a spelling of `SPELLINGS`, shape (values,)."""
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    found: np.ndarray[Any, Any] = pc.match_substring_regex(values, f"^(?:{SPELLINGS[spelling]})$").to_numpy(
+        zero_copy_only=False
+    )
+    return found.astype(bool)
+
+
+def are_not_in_the_calendar(values: pa.Array, spelling: str) -> np.ndarray[Any, Any]:
+    """Return whether each text has this spelling, but the day does not exist, shape (values,)."""
+    import pandas as pd  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    wrong = np.zeros(len(values), dtype=bool)
+    if "(?P<day>" not in SPELLINGS[spelling]:
+        return wrong
+    parts = pc.extract_regex(values, f"^(?:{SPELLINGS[spelling]})$")
+    is_late = pc.is_in(pc.struct_field(parts, "day"), pa.array(LAST_DAYS)).to_numpy(zero_copy_only=False)
+    places = np.flatnonzero(is_late)
+    texts = pd.Series(values.take(places).to_pylist(), dtype=object)
+    wrong[places] = np.isnat(read_dates(texts, spelling))
+    return wrong
 
 
 def two_spellings_of(values: pa.Array) -> tuple[str, str] | None:
