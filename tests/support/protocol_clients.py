@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -53,7 +54,7 @@ class ProtocolClient:
     async def predict(self, rows: list[Any], model: str = "m") -> list[Any]:
         """Return the predictions for rows."""
         route, body = self.request(rows, model)
-        response = await self.http.post(route, json=body)
+        response = await self.post(route, json=body)
         if response.is_success:
             predictions = self.read(response.json())
             if len(predictions) != len(rows):
@@ -62,6 +63,11 @@ class ProtocolClient:
         if response.is_client_error:
             raise RefusedError(self.message(response.json()))
         raise RefusedError(f"status {response.status_code}")
+
+    async def post(self, route: str, **content: Any) -> httpx.Response:
+        """Return the whole response to a request, or raise TimeoutError after the declared timeout."""
+        async with asyncio.timeout(self.timeout):  # that of httpx limits each read, and not the call
+            return await self.http.post(route, **content)
 
     async def predict_batch(self, rows: list[Any]) -> list[Any]:
         """Return the predictions for rows."""
@@ -144,7 +150,7 @@ class SageMaker(ProtocolClient):
     async def predict(self, rows: list[Any], model: str = "m") -> list[Any]:
         lines = "\n".join(",".join(map(repr, row)) for row in rows)
         headers = {"Content-Type": "text/csv", "X-Model": model}
-        response = await self.http.post(self.route, content=lines, headers=headers)
+        response = await self.post(self.route, content=lines, headers=headers)
         if not response.is_success or not response.headers["content-type"].startswith("text/csv"):
             raise RefusedError(response.text)
         values = [float(line) for line in response.text.splitlines()]
