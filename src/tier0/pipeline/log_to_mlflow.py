@@ -258,10 +258,9 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
 
     def stop(*_: object) -> None:
         nonlocal is_stopped
-        _react_to_stops(signal.SIG_IGN)
         is_stopped = True
         if is_active:  # MLflow could not end a run that is not active yet
-            raise SystemExit
+            raise SystemExit  # Python ignores it in a destructor: the next signal raises it again
 
     _react_to_stops(stop)
     try:
@@ -290,6 +289,7 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
             mlflow.end_run("FAILED")
         raise
     if is_stopped:
+        _react_to_stops(signal.SIG_IGN)
         gc.collect()  # an interrupted transaction, which would keep the database locked, ends with its frames
         with contextlib.suppress(Exception):
             mlflow.end_run("KILLED")
