@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import socket
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import httpx
@@ -270,6 +273,31 @@ def test_a_server_that_is_down_refuses_connections_until_the_block_ends(
 
     assert http.get(server.url).status_code == 200
     assert len(server.arrivals) == 2
+
+
+def test_a_connection_that_is_accepted_while_the_server_goes_down_is_closed(server: FaultServer) -> None:
+    ended = threading.Event()
+
+    def connect(port: int) -> None:
+        while not ended.is_set():
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                pass
+
+    with warnings.catch_warnings(record=True) as unclosed:
+        warnings.simplefilter("always", ResourceWarning)
+        with FaultProxy(server.url) as proxy:
+            callers = [threading.Thread(target=connect, args=[proxy.port]) for _ in range(3)]
+            for caller in callers:
+                caller.start()
+            for _ in range(500):
+                with proxy.down():
+                    pass
+            ended.set()
+            for caller in callers:
+                caller.join()
+        gc.collect()
+
+    assert [str(warning.message) for warning in unclosed] == []
 
 
 def test_a_request_whose_length_is_a_lie_is_recorded(server: FaultServer) -> None:

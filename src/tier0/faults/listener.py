@@ -56,6 +56,11 @@ class Listener(ABC):
         self.close()
 
     async def _stop_listening(self) -> None:
+        loop = asyncio.get_running_loop()
+        for listening in self._server.sockets:
+            loop.remove_reader(listening.fileno())
+        # A connection that was accepted, but has no transport yet, would be left open by a closed server.
+        await asyncio.sleep(0)
         self._server.close()
         self._reset_connections()
 

@@ -207,6 +207,9 @@ class FaultProxy(Listener):
             self.log.note("closed", number, why=f"cannot reach the server: {problem}")
             reset(writer)
             return
+        except asyncio.CancelledError:
+            reset(writer)
+            raise
         link = _Link(number, writer, server_writer)
         self._links.add(link)
         directions = (
