@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import resource
@@ -21,8 +22,8 @@ import tier0
 from tests.support.hostile_server import MIB, HostileServer, compress, hostile_server
 from tier0.checks.serving.harness import sender
 from tier0.checks.serving.harness.sender import UnansweredError
-from tier0.client import BentoMLClient
-from tier0.client.errors import InvalidAnswerError, TransportError
+from tier0.client import BentoMLClient, bentoml_client
+from tier0.client.errors import InvalidAnswerError, TimedOutError, TransportError
 from tier0.client.transport import RESPONSE_BYTES, BoundedTransport, ResponseTooLargeError
 from tier0.contract.contract import ContractError
 from tier0.core.address import AddressError
@@ -369,3 +370,45 @@ async def test_a_long_text_in_any_script_is_read(server: HostileServer, text: st
             answer = await client.predict({"features": [[1.0, 2.0]]})
 
     assert answer["predictions"] == [0]
+
+
+@pytest.mark.asyncio
+async def test_all_descriptions_together_are_given_up_in_time(
+    server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bentoml_client, "SCHEMA_TIMEOUT", 1.0)
+    server.body("/schema.json", b"not a description")
+    for path in ("/openapi.json", "/docs.json", "/v2", "/v2/health/ready", "/ping", "/version"):
+        server.drip(path)
+    start = time.monotonic()
+
+    with pytest.raises(TimedOutError, match="no description within 1 s"):
+        await BentoMLClient.for_service(server.url)
+
+    assert time.monotonic() - start < 1.8
+
+
+@pytest.mark.asyncio
+async def test_large_descriptions_are_not_in_memory_together(server: HostileServer) -> None:
+    blanks = b" " * (30 * MIB)
+    for path in ("/schema.json", "/openapi.json", "/v2", "/v1/models", "/ping", "/version"):
+        server.body(path, blanks)
+
+    with bounded_memory(), pytest.raises((InvalidAnswerError, ContractError)):
+        await BentoMLClient.for_service(server.url)
+
+
+@pytest.mark.asyncio
+async def test_a_response_is_freed_when_its_call_ends(server: HostileServer) -> None:
+    def responses() -> int:
+        return sum(isinstance(found, httpx.Response) for found in gc.get_objects())
+
+    async with BentoMLClient(server.url) as client:
+        gc.collect()
+        gc.disable()
+        try:
+            before = responses()
+            await client.predict({"features": [[1.0, 2.0], [3.0, 4.0]]})
+            assert responses() == before
+        finally:
+            gc.enable()

@@ -21,6 +21,7 @@ from tier0.client.errors import (
     ClientUsageError,
     InvalidAnswerError,
     InvalidDataError,
+    TimedOutError,
 )
 from tier0.client.events import Reporter
 from tier0.client.health import check_health
@@ -148,24 +149,41 @@ class BentoMLClient:
             ClientError: no description can be read.
         """
         from tier0.contract.contract import check_declared  # noqa: PLC0415 - only needed by this method
-        from tier0.contract.protocols import Server, find_protocol  # noqa: PLC0415 - only needed by this method
-        from tier0.contract.service_schema import contract_of, describe, needs_description  # noqa: PLC0415 - as above
+        from tier0.contract.service_schema import contract_of  # noqa: PLC0415 - as above
 
         declared = check_declared(declared or {})
-        wanted, is_bentoml = declared.pop("protocol", None), True
+        wanted = declared.pop("protocol", None)
         async with cls(base_url, **{**options, "tracer": None}) as client:
             try:
-                if wanted not in {None, "bentoml"}:
-                    described = await find_protocol(Server(client._fetch, declared), wanted)
-                else:
-                    schema = await client._call("GET", "schema.json", decode_mapping, timeout=SCHEMA_TIMEOUT)
-                    described = describe(schema, declared)
-            except (CallerError, InvalidAnswerError):  # such as 404: the service is not BentoML's
-                described = None if wanted else await find_protocol(Server(client._fetch, declared))
-                if described is None and needs_description(declared):
-                    raise
-                is_bentoml = False
+                async with asyncio.timeout(SCHEMA_TIMEOUT):
+                    described, is_bentoml = await client._describe(declared, wanted)
+            except TimeoutError:
+                raise TimedOutError(
+                    f"{client._endpoints.url(None, '')}: no description within {SCHEMA_TIMEOUT:g} s"
+                ) from None
         return cls(base_url, contract=contract_of(described, declared, is_bentoml=is_bentoml), **options)
+
+    async def _describe(self, declared: Mapping[str, Any], wanted: str | None) -> tuple[Any, bool]:
+        """Return the description of the service, or None, and whether the service is BentoML's.
+
+        Raises:
+            ContractError: description and declaration are not sufficient.
+            ClientError: no description can be read.
+        """
+        from tier0.contract.protocols import Server, find_protocol  # noqa: PLC0415 - only needed by `for_service`
+        from tier0.contract.service_schema import describe, needs_description  # noqa: PLC0415 - as above
+
+        try:
+            if wanted not in {None, "bentoml"}:
+                return await find_protocol(Server(self._fetch, declared), wanted), True
+            schema = await self._call("GET", "schema.json", decode_mapping, timeout=SCHEMA_TIMEOUT)
+            return describe(schema, declared), True
+        except (CallerError, InvalidAnswerError) as problem:  # such as 404: the service is not BentoML's
+            failure = problem.with_traceback(None)  # which would keep the response in memory
+        described = None if wanted else await find_protocol(Server(self._fetch, declared))
+        if described is None and needs_description(declared):
+            raise failure
+        return described, False
 
     async def _fetch(self, method: str, route: str) -> Page:
         """Request a description of the service; an error is a page without content."""

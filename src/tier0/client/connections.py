@@ -144,7 +144,11 @@ class _HttpClient(httpx.AsyncClient):
         if request.url.userinfo:
             options["auth"] = httpx.BasicAuth(request.url.username, request.url.password)
             request.url = request.url.copy_with(userinfo=b"")
-        return await super().send(request, **options)
+        response = await super().send(request, **options)
+        if response.is_closed:
+            # The stream refers to the response: both would stay in memory until the garbage collector runs.
+            response.stream = NOTHING
+        return response
 
     @property  # type: ignore[misc]  # read-only here
     def cookies(self) -> httpx.Cookies:
@@ -157,4 +161,6 @@ async def _remove_location(response: httpx.Response) -> None:
     response.headers.pop("Location", None)
 
 
+NOTHING = httpx.ByteStream(b"")
+"""Stream of a response that was read."""
 _parse_url = lru_cache(maxsize=256)(httpx.URL)

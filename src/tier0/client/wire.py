@@ -302,11 +302,11 @@ def decode_mapping(content: bytes) -> dict[str, Any]:
 
 
 def decode_page(content: bytes) -> Any:
-    """Return the JSON in the body of a 2xx response, or its text if it is not JSON."""
+    """Return the JSON in the body of a 2xx response, or the first 1000 bytes as text if it is not JSON."""
     try:
         return decode_json(content)
     except InvalidAnswerError:
-        return content.decode(errors="replace")
+        return content[:MAX_TEXT].decode(errors="replace")
 
 
 def decode_json(content: bytes) -> Any:
@@ -316,14 +316,20 @@ def decode_json(content: bytes) -> Any:
         InvalidAnswerError: the body is not valid JSON.
     """
     try:
-        check_memory_of_json(content)
-        text = content.decode(json.detect_encoding(content))
-        answer = JSON.decode(text)
-        if "\\ud" in text or "\\uD" in text:
-            # Encoding fails for half of a surrogate pair, which is not valid text.
-            json.dumps(answer, ensure_ascii=False).encode()
+        return _parse_json(content)
     except (ValueError, RecursionError) as problem:
-        raise InvalidAnswerError(f"the response is not JSON ({problem}): {_excerpt(content)}") from problem
+        reason = str(problem)
+    # Not raised in the block above: the error would keep the text of the whole response in memory.
+    raise InvalidAnswerError(f"the response is not JSON ({reason}): {_excerpt(content)}")
+
+
+def _parse_json(content: bytes) -> Any:
+    check_memory_of_json(content)
+    text = content.decode(json.detect_encoding(content))
+    answer = JSON.decode(text)
+    if "\\ud" in text or "\\uD" in text:
+        # Encoding fails for half of a surrogate pair, which is not valid text.
+        json.dumps(answer, ensure_ascii=False).encode()
     return answer
 
 
