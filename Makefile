@@ -7,10 +7,10 @@ REPORT := reports/tier0.html
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
-# Two processes: while one waits, for example for a server to start, the other works. The folders with the
-# longest tests come first in the alphabet, so that neither process is left with one of these at the end.
+# Three processes on two cores: while one waits, for example for a server to start, the others work. The folders
+# with the longest tests come first in the alphabet, so that no process is left with one of these at the end.
 # A file is run by one process, together with those that share an expensive fixture (tests/conftest.py).
-BY_TWO := -n 2 --dist loadfile --no-loadscope-reorder
+AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
 # Two targets at a time, and the output of each in one piece where this make can do that.
 TWO_JOBS := $(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
@@ -68,17 +68,17 @@ unit: $(READY)
 
 test: prepared ## the test command: lint, the site, and every test that takes less than a minute
 	@$(TWO_JOBS) types site ruff layers security
-	$(PYTEST) $(BY_TWO) -m "not alone and not slow and not torture" $(ARGS)
+	$(PYTEST) $(AT_ONCE) -m "not alone and not slow and not torture" $(ARGS)
 	$(PYTEST) -m "alone and not slow and not torture" $(ARGS)
 
 test-all: prepared lint site ## the same, the tests that take longer than a minute, and models of every kind
-	$(PYTEST) $(BY_TWO) --hypothesis-profile=new-examples -m "not alone and not torture" $(ARGS)
+	$(PYTEST) $(AT_ONCE) --hypothesis-profile=new-examples -m "not alone and not torture" $(ARGS)
 	$(PYTEST) -m "alone and not torture" $(ARGS)
 	@$(MAKE) --no-print-directory models
 
 coverage: prepared ## lines that the tests reach, in every process; fails under 92 %
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest $(BY_TWO) -m "not alone and not slow and not torture" $(ARGS); first=$$?; \
+	@$(BIN)/coverage run -m pytest $(AT_ONCE) -m "not alone and not slow and not torture" $(ARGS); first=$$?; \
 	$(BIN)/coverage run -m pytest -m "alone and not slow and not torture" $(ARGS); second=$$?; \
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$((first | second))
 

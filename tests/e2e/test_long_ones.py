@@ -38,8 +38,11 @@ pytestmark = [
     pytest.mark.server,
     pytest.mark.timeout(1800 + SECONDS),
 ]
+PART = 600.0
+"""Seconds of one part of the soak."""
+SOAK = ROOT / "reports" / "soak.json"
 WARM_UP = 0.4
-"""The share of that time in which a worker's memory still grows, by some 65 MB, as its connections open."""
+"""The share of a part in which a worker's memory still grows, by some 65 MB, as its connections open."""
 CALLERS = 8
 PAUSE = 0.01
 MAX_GROWN = 30e6
@@ -65,10 +68,30 @@ FAULTS: tuple[Callable[[FaultProxy], AbstractContextManager[None]], ...] = (
 async def test_steady_load_with_faults_loses_nothing_and_holds_nothing(
     tier0_deployment: OwnDeployment, tier0_faults: Faults
 ) -> None:
+    """Its parts are in one file, so that it goes on where an earlier run was interrupted."""
     proxy, draw = tier0_faults.proxy(tier0_deployment.url), random.Random(7)
-    golden, seen, asked = tier0_deployment.model.golden.examples, Counter[str](), 0
-    end = time.monotonic() + SECONDS
-    processes = [psutil.Process(), *map(psutil.Process, tier0_deployment.server.worker_pids)]
+    done: list[dict[str, Any]] = json.loads(SOAK.read_text(encoding="utf-8")) if SOAK.exists() else []
+    while (left := SECONDS - sum(part["seconds"] for part in done)) > 0:
+        done.append(await soak(tier0_deployment, proxy, draw, min(left, PART)))
+        SOAK.parent.mkdir(exist_ok=True)
+        SOAK.write_text(json.dumps(done, indent=1), encoding="utf-8")
+
+    for part in done:
+        seen = part["seen"]
+        assert sum(seen.values()) == part["asked"], part
+        assert seen.get("wrong", 0) == 0, part
+        assert seen["right"] > part["asked"] / 4, part
+        assert max(part["memory_grown"]) < MAX_GROWN, part
+        assert max(part["descriptors_grown"]) <= 2 * CALLERS, part
+
+
+async def soak(
+    deployment: OwnDeployment, proxy: FaultProxy, draw: random.Random, seconds: float
+) -> dict[str, Any]:
+    """Call the service under load and faults, and return the outcomes and how far both processes grew."""
+    golden, seen, asked = deployment.model.golden.examples, Counter[str](), 0
+    end = time.monotonic() + seconds
+    processes = [psutil.Process(), *map(psutil.Process, deployment.server.worker_pids)]
 
     async def call_on(client: BentoMLClient) -> None:
         nonlocal asked
@@ -93,20 +116,20 @@ async def test_steady_load_with_faults_loses_nothing_and_holds_nothing(
         return [(process.memory_info().rss, process.num_fds()) for process in processes]
 
     async with BentoMLClient(proxy.url, timeout=1.0, reset_timeout=0.5) as client:
-        measured = asyncio.gather(held(SECONDS * WARM_UP), held(SECONDS * 0.98))
+        measured = asyncio.gather(held(seconds * WARM_UP), held(seconds * 0.98))
         await asyncio.gather(disturb(), *(call_on(client) for _ in range(CALLERS)))
         before, after = await measured
         deadline = time.monotonic() + 5
         while client.circuit_state() != "closed" and time.monotonic() < deadline:
             await asyncio.gather(client.predict(golden.body()), return_exceptions=True)
-        await tier0.verify_bentoml_predictions(client, tier0_deployment)
-
-    assert seen.total() == asked, (asked, seen)
-    assert seen["wrong"] == 0, seen
-    assert seen["right"] > asked / 4, seen
-    for (memory, files), (memory_after, files_after) in zip(before, after, strict=True):
-        assert memory_after - memory < MAX_GROWN, (before, after)
-        assert files_after - files <= 2 * CALLERS, (before, after)
+        await tier0.verify_bentoml_predictions(client, deployment)
+    return {
+        "seconds": seconds,
+        "asked": asked,
+        "seen": dict(seen),
+        "memory_grown": [late[0] - early[0] for early, late in zip(before, after, strict=True)],
+        "descriptors_grown": [late[1] - early[1] for early, late in zip(before, after, strict=True)],
+    }
 
 
 JSON = st.recursive(
