@@ -103,7 +103,7 @@ def test_command_line_without_golden_rows_judges_what_it_can(tier0_deployment: O
             "invalid value 'nowhere.toml' for --waivers: file not found",
         ),
         (["verify", "http://127.0.0.1:9", "--client", "nowhere"], "expected module:name"),
-        (["verify", "http://127.0.0.1:9", "--client", "nowhere:make"], "there is no module 'nowhere'"),
+        (["verify", "http://127.0.0.1:9", "--client", "nowhere:make"], "module 'nowhere' was not found"),
         (
             ["verify", "http://127.0.0.1:9", "--json", "/nowhere/verdict.json"],
             "directory not found: /nowhere",

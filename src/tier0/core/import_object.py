@@ -30,7 +30,7 @@ def import_named(setting: str, named: str, what: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as problem:
         is_missing = isinstance(problem, ModuleNotFoundError) and problem.name
-        what = f"there is no module {problem.name!r}" if is_missing else str(problem)
+        what = f"module {problem.name!r} was not found" if is_missing else str(problem)
         raise Tier0Error(
             f"{setting} = {named!r} cannot be imported: {what}. Check its spelling, and that the module's "
             "directory is on PYTHONPATH"

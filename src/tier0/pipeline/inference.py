@@ -570,7 +570,7 @@ def _dates(name: str, different: _Different, wishes: Wishes) -> Taken | None:
     column = plain_column(different.spread(texts) if texts.null_count else different.cells)
     notes = _notes_of_unreadable(name, different, missing, others, "dates", is_said=wishes.kind == "date")
     if impossible.any():
-        notes.append(f"{different.named(pa.array(impossible))} read as missing, since there is no such day")
+        notes.append(f"{different.named(pa.array(impossible))} read as missing: no such day exists")
     if mixed is not None:
         notes.append(
             f"dates are written in several ways, such as {mixed[0]!r} and {mixed[1]!r}: to use them, write "

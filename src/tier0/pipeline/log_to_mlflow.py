@@ -291,7 +291,7 @@ def log(experiment: str, order: dict[str, Any]) -> dict[str, str]:
     if is_stopped:
         _react_to_stops(signal.SIG_IGN)
         gc.collect()  # an interrupted transaction, which would keep the database locked, ends with its frames
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # MLflow cannot be reached either: the run stays as it is
             mlflow.end_run("KILLED")
         os._exit(1)  # the reader of standard input would block the interpreter's shutdown
     mlflow.end_run()
