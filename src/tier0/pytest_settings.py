@@ -120,7 +120,7 @@ def require_settings(session: pytest.Session, settings: RunSettings) -> None:
 
 
 def _missing_service(settings: Settings) -> SettingsError | None:
-    """Return why there is no such service to start; None if there is one, or none is to be started.
+    """Return why the service of the settings was not found; None if it was, or the settings have none.
 
     It is a file, a module or a folder, which is looked for once a test needs it.
     """

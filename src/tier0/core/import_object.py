@@ -30,9 +30,9 @@ def import_named(setting: str, named: str, what: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as problem:
         is_missing = isinstance(problem, ModuleNotFoundError) and problem.name
-        what = f"module {problem.name!r} was not found" if is_missing else str(problem)
+        reason = f"module {problem.name!r} was not found" if is_missing else str(problem)
         raise Tier0Error(
-            f"{setting} = {named!r} cannot be imported: {what}. Check its spelling, and that the module's "
+            f"{setting} = {named!r} cannot be imported: {reason}. Check its spelling, and that the module's "
             "directory is on PYTHONPATH"
         ) from problem
     except (Exception, SystemExit) as problem:

@@ -101,7 +101,7 @@ def seem_times_of_day(name: str, values: pa.Array) -> bool:
 
 
 def read_hours(texts: pd.Series[Any]) -> np.ndarray[Any, Any]:
-    """Return the hours since midnight, from 0 to 24, of texts; NaN where there is no time.
+    """Return the hours since midnight, from 0 to 24, of texts; NaN for a text that is not a time.
 
     Args:
         texts: texts, which may be missing.

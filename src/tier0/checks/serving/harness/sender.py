@@ -190,9 +190,8 @@ def _without_tls(url: str) -> str:
 def _with_text(response: httpx.Response) -> httpx.Response:
     """Return a response whose text can be read, as UTF-8 if its charset is not that of its body."""
     charset = response.charset_encoding
-    if (
-        charset is None or codecs.lookup(charset).name == "utf-8"
-    ):  # which can be read, but not yet stored twice
+    # UTF-8 can always be read; its text, which would be in memory beside the body, is not made yet.
+    if charset is None or codecs.lookup(charset).name == "utf-8":
         return response
     try:
         _ = response.text
