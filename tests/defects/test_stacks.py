@@ -95,7 +95,7 @@ STACKS = {
     "httpx-retries with total_timeout": Stack(
         "httpx_retries_client",
         ("httpx-retries", "httpx"),
-        READS | {"retry.broken_connections"},
+        READS | {"retry.broken_connections", "deadline.own_queue"},
         declaration="httpx_retries_total",
     ),
     "stamina with httpx": Stack("stamina_httpx", ("stamina", "httpx"), READS | PROXY),
