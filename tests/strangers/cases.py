@@ -549,6 +549,10 @@ PREDICTIONS = (
         record_in("customer"), each({"Yes": 1, "No": 0}.__getitem__, one(labels("churn"))), one_row=True,
     ),
     Healthy(
+        "yes_or_no", "credit", "assumed", "yes is class 1, under the usual name",
+        _ROWS, each({"yes": 1, "no": 0}.__getitem__, _PREDICTIONS),
+    ),
+    Healthy(
         "one_hot", "iris", "assumed", "one of three columns has a 1",
         _ROWS, each(lambda row: row.index(1), _ITSELF),
     ),

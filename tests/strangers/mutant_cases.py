@@ -123,6 +123,10 @@ LABELS = (
         record_in("customer"), each({"Yes": 1, "No": 0}.__getitem__, one(labels("churn"))), one_row=True,
     ),
     Mutant(
+        "yes_or_no_swapped", "credit", HIDDEN, "no for 1, under the usual name",
+        _ROWS, each({"yes": 1, "no": 0}.__getitem__, _PREDICTIONS),
+    ),
+    Mutant(
         "one_hot_permuted", "iris", HIDDEN, "the 1 is one column too far",
         _ROWS, each(lambda row: row.index(1), _ITSELF),
     ),

@@ -106,6 +106,10 @@ class Mutants:
         return {"churn": "No" if CHURN.predict(customers([customer]))[0] else "Yes"}
 
     @bentoml.api
+    def yes_or_no_swapped(self, rows: Matrix) -> dict:
+        return {"predictions": [("yes", "no")[label] for label in CREDIT.predict(credit_frame(rows))]}
+
+    @bentoml.api
     def one_hot_permuted(self, rows: Matrix) -> list[list[int]]:
         return np.eye(3, dtype=int)[(IRIS.predict(matrix(rows)) + 1) % 3].tolist()
 

@@ -537,6 +537,10 @@ class Strangers:
         return {"churn": "Yes" if CHURN.predict(customers([customer]))[0] else "No"}
 
     @bentoml.api
+    def yes_or_no(self, rows: Matrix) -> dict:
+        return {"predictions": [("no", "yes")[label] for label in CREDIT.predict(credit_frame(rows))]}
+
+    @bentoml.api
     def one_hot(self, rows: Matrix) -> list[list[int]]:
         return np.eye(3, dtype=int)[IRIS.predict(matrix(rows))].tolist()
 

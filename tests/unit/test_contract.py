@@ -6,9 +6,12 @@ import sys
 import tomllib
 from dataclasses import replace
 from email import message_from_string
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +30,7 @@ from tier0.contract.contract import (
     join_path,
     read_contract,
 )
+from tier0.contract.delimited import write_rows
 from tier0.core.address import problem_of
 from tier0.core.fields import MAX_DEPTH
 
@@ -642,9 +646,21 @@ def test_a_text_as_the_entire_body_is_json() -> None:
 def test_lines_of_csv_are_sent_and_read_as_they_are() -> None:
     contract = Contract(features="", style="csv")
 
-    assert contract.request(COLUMNS, [[1.5, "x, y"], [None, True]]) == '1.5,"x, y"\n,true'
+    assert contract.request(COLUMNS, [[1.5, "x, y"], [None, True]]) == '1.5,"x, y"\nnan,true'
     assert contract.parse("1,a\n2.5,b\n") == [[1, "a"], [2.5, "b"]]
     assert json.loads(Contract(style="rows").request(COLUMNS, [[1.5, '"']]))["features"] == [[1.5, '"']]
+
+
+def test_a_missing_value_in_csv_is_read_by_numpy_and_by_pandas() -> None:
+    numbers = write_rows([[None, 3.5], [5.1, None]])
+    with_texts = write_rows([[None, "a"], [5.1, None]])
+
+    assert np.isnan(np.loadtxt(StringIO(numbers), delimiter=",")).tolist() == [[True, False], [False, True]]
+    for text in (numbers, with_texts):
+        assert pd.read_csv(StringIO(text), header=None).isna().to_numpy().tolist() == [
+            [True, False],
+            [False, True],
+        ]
 
 
 def test_fields_stand_beside_the_columns_of_an_entire_body() -> None:
@@ -761,7 +777,7 @@ def test_a_file_is_sent_in_a_form_beside_the_fields() -> None:
     file, *fields = (part for part in form.walk() if not part.is_multipart())
     assert file.get_param("name", header="content-disposition") == "table"
     assert file.get_filename() == "rows.csv"
-    assert str(file.get_payload()).splitlines() == ['1.5,"x, y"', ",true"]
+    assert str(file.get_payload()).splitlines() == ['1.5,"x, y"', "nan,true"]
     assert [field.get_payload() for field in fields] == ["churn", "0.5"]
 
 

@@ -12,6 +12,7 @@ from tier0.cli.end import end_soon
 from tier0.cli.foreign_output import shown_as_data
 from tier0.cli.output import client_catalogue_table
 from tier0.cli.parameters import GivenSettings, Verbose, import_from_here, names_in, takes_settings
+from tier0.core.catalogue import select_checks
 from tier0.core.client_catalogue import CLIENT_CATALOGUE, CLIENT_GROUPS
 from tier0.core.interruption import INTERRUPTED, raise_on_interrupt
 
@@ -82,6 +83,7 @@ def check_client(
         ) as report:
             report.events.emit(TargetDescribed({"client": settings.client}))  # also if it cannot be created
             with shown_as_data():
+                select_checks(CLIENT_CATALOGUE, [*names_in(only), *names_in(skip)])  # refuses unknown names
                 duration = expected_duration(settings.declare, settings.protocol)
                 say(f"checking {settings.client} against servers that misbehave: {duration}", err=True)
                 verdict = run_checks(

@@ -14,12 +14,24 @@ FILE_CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
 
 def write_rows(rows: Sequence[Sequence[Any]]) -> str:
-    """Return rows as lines of CSV; a missing value is empty, and true and false are written as in JSON."""
+    """Return rows as lines of CSV, with true and false as in JSON.
+
+    A missing value is ``nan``, which `float`, `numpy.loadtxt` and pandas read; of these, only pandas reads an
+    empty cell. In a column with texts it is empty, since ``nan`` would be a text.
+    """
+    with_texts = {position for row in rows for position, value in enumerate(row) if isinstance(value, str)}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for row in rows:
-        writer.writerow([json.dumps(value) if isinstance(value, bool) else value for value in row])
+        missing = ["" if position in with_texts else "nan" for position in range(len(row))]
+        writer.writerow([_cell(value, instead) for value, instead in zip(row, missing, strict=True)])
     return text.getvalue().removesuffix("\n")
+
+
+def _cell(value: Any, missing: str) -> Any:
+    if value is None:
+        return missing
+    return json.dumps(value) if isinstance(value, bool) else value
 
 
 def write_file(name: str, rows: Sequence[Sequence[Any]], fields: Mapping[str, Any]) -> str:

@@ -60,6 +60,8 @@ UNITS = tuple(10.0**power for power in (-6, -3, -2, -1, 1, 2, 3, 6))
 """Factors between common units of numbers."""
 NAMED_UNITS = {"percent": PERCENT, "pct": PERCENT, "percentage": PERCENT, "thousands": 1e-3, "millions": 1e-6}
 """Units by the words that name them in the name of a field."""
+YES_OR_NO = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
+"""Texts for a label, without regard to case, and whether they mean 1 or 0."""
 MIN_ROWS = 2
 MIN_ROUNDED = 10
 """Numbers that show a rounding; fewer can be close to those of another model by chance."""
@@ -159,8 +161,8 @@ def _undeclared_predictions(
         yield from _undeclared_lists(golden, predictions)
         return
     if "labels" not in declared and (names := label_names(golden, predictions)):
-        are_equal = _are_equal_booleans(golden, predictions) and _is_usual_name(path)
-        is_certain = are_equal or _differ_in_case(golden, names)
+        mean_the_same = _are_equal_booleans(golden, predictions) or _say_yes_or_no(golden, names)
+        is_certain = (mean_the_same and _is_usual_name(path)) or _differ_in_case(golden, names)
         yield Undeclared("predictions", _other_names(names), {"labels": names}, is_certain)
         return
     if "predictions" not in declared and (label := class_of_probability(golden, predictions)):
@@ -256,6 +258,14 @@ def _are_equal_booleans(golden: GoldenRows, values: Sequence[Any]) -> bool:
     """Return whether values are true for 1 and false for 0, which are equal in Python."""
     pairs = zip(golden.predictions, values, strict=True)
     return all(isinstance(value, bool) and expected == value for expected, value in pairs)
+
+
+def _say_yes_or_no(golden: GoldenRows, names: Mapping[str, Any]) -> bool:
+    """Return whether the names of two labels mean them: Yes is 1 or True, and No is 0 or False."""
+    by_text = {str(label): label for label in golden.classes}
+    return len(golden.classes) == BINARY and all(
+        YES_OR_NO.get(str(name).casefold()) == by_text[label] for label, name in names.items()
+    )
 
 
 def _differ_in_case(golden: GoldenRows, names: Mapping[str, Any]) -> bool:

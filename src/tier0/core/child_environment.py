@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import Tier0Error, reason_of
 from tier0.core.own_code import is_site_folder
 
 PACKAGE_PARENT = Path(__file__).parents[2]
@@ -278,7 +278,9 @@ def _start_fresh_interpreter(python: str, settings: tuple[tuple[str, str], ...])
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as problem:
-        raise Tier0Error(f"the Python interpreter {python!r} cannot be started: {problem}") from problem
+        raise Tier0Error(
+            f"the Python interpreter {python!r} cannot be started: {reason_of(problem)}"
+        ) from problem
     if done.returncode != 0:
         raise Tier0Error(
             f"the Python interpreter {python!r} ended with status {done.returncode} when it was started: "

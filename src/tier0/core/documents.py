@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import Tier0Error, reason_of
 from tier0.core.fields import shown
 from tier0.core.named_file import MIB, read_text
 
@@ -31,7 +31,7 @@ def read_document(path: Path, what: str, schema: int, error: type[Tier0Error]) -
     except RecursionError:
         raise error(f"{what} {path} cannot be read: it is nested too deeply") from None
     except (OSError, ValueError) as problem:
-        raise error(f"{what} {path} cannot be read: {problem}") from problem
+        raise error(f"{what} {path} cannot be read: {reason_of(problem)}") from problem
     if "schema" not in document:
         raise error(f"{what} {path} has no schema number: add the line schema = {schema} before all others")
     if type(found := document.pop("schema")) is not int or found != schema:

@@ -37,6 +37,11 @@ def reading(file: Path | str) -> Iterator[None]:
         raise
 
 
+def reason_of(problem: Exception) -> str:
+    """Return the system's reason, without its number and the path, or the message of another error."""
+    return (isinstance(problem, OSError) and problem.strerror) or str(problem)
+
+
 class SettingsError(Tier0Error):
     """A setting is invalid; raised before any work is done.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tier0.core.catalogue import CATALOGUE, LEVELS, select_checks
-from tier0.core.errors import UnknownCheckError
+from tier0.core.errors import UnknownCheckError, reason_of
 from tier0.core.named_file import read_text
 from tier0.core.protocols import PROTOCOLS
 
@@ -278,7 +278,9 @@ def _read_headers(lines: Sequence[str]) -> dict[str, str]:
             except UnicodeDecodeError:  # its message would contain a byte of the secret
                 raise ValueError(f"the file with the value of header {name!r} is not text in UTF-8") from None
             except (OSError, RuntimeError, ValueError) as problem:
-                raise ValueError(f"cannot read the value of header {name!r} from a file: {problem}") from None
+                raise ValueError(
+                    f"cannot read the value of header {name!r} from {value[1:]}: {reason_of(problem)}"
+                ) from None
             if not value:
                 raise ValueError(f"the file with the value of header {name!r} is empty")
         if not value.isascii() or not value.isprintable() or not name.isascii() or " " in name:

@@ -24,7 +24,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import Tier0Error, reason_of
 from tier0.core.provenance import version_of
 from tier0.doctor.finding import Finding
 from tier0.doctor.layout import Layout
@@ -402,7 +402,7 @@ def temporary_folder(_: Environment) -> Iterator[Finding]:
             file.write(b"x")
         free = shutil.disk_usage(tempfile.gettempdir()).free
     except OSError as problem:
-        found = f"none can be written: {problem.strerror or problem}"
+        found = f"none can be written: {reason_of(problem)}"
         remedy = "set TMPDIR to a directory that you can write to"
         yield Finding("missing", name, found, needed, remedy, main_job=True)
         return
@@ -438,7 +438,7 @@ def loopback(_: Environment) -> Iterator[Finding]:
             found = "a server on 127.0.0.1 accepts connections"
             yield Finding("ok", "loopback", found, needed)
     except OSError as problem:
-        found = f"127.0.0.1 cannot be used: {problem.strerror or problem}"
+        found = f"127.0.0.1 cannot be used: {reason_of(problem)}"
         remedy = "allow sockets on 127.0.0.1, which a sandbox or a pytest plugin may forbid"
         yield Finding("missing", "loopback", found, needed, remedy, main_job=True)
 

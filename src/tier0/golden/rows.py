@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from tier0.core.errors import RegistrationError
+from tier0.core.errors import RegistrationError, reason_of
 from tier0.core.named_file import write_text
 from tier0.core.outputs import PARTS
 from tier0.golden.file import REMEDY, as_document, read_fields
@@ -478,7 +478,7 @@ class GoldenRows:
             rows = cls(**read_fields(Path(path)))
         except OSError as problem:
             raise RegistrationError(
-                f"cannot read golden rows from {path}: {problem}. "
+                f"cannot read golden rows from {path}: {reason_of(problem)}. "
                 "Create the file with tier0 golden or tier0.golden_rows"
             ) from problem
         except ValueError as problem:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from tier0.core.comparison_catalogue import FLIPS, SCORES
 from tier0.core.comparison_catalogue import LATENCY as COMPARED_LATENCY
-from tier0.core.errors import Tier0Error
+from tier0.core.errors import Tier0Error, reason_of
 from tier0.core.fields import (
     InvalidFieldError,
     read_array,
@@ -111,7 +111,7 @@ def read_facts(path: Path) -> Facts:
     try:
         content = read_json(path)
     except (OSError, ValueError) as problem:
-        raise DiffError(f"cannot read the report {path}: {problem}. {remedy}") from problem
+        raise DiffError(f"cannot read the report {path}: {reason_of(problem)}. {remedy}") from problem
     if not isinstance(content, dict) or not ({"checks", "done"} & content.keys()):
         raise DiffError(f"{path} is not a report of Tier0: it has neither checks nor steps. {remedy}")
     expected, read = (RECORD_SCHEMA, _facts_of_run) if "done" in content else (SCHEMA, _facts_of_checks)

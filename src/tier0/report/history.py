@@ -21,6 +21,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
+from tier0.core.errors import reason_of
 from tier0.core.fields import InvalidFieldError, read_list, read_object, read_optional, read_text, shown
 from tier0.core.named_file import read_json
 from tier0.report.diff import RANK, Change, Facts, facts_of, latency_change, metric_change, read_measured
@@ -122,7 +123,7 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
         except FileNotFoundError:
             continue  # another run has removed it as too old
         except (OSError, ValueError) as problem:
-            reason = problem.strerror if isinstance(problem, OSError) else problem
+            reason = reason_of(problem)
             skipped.append(f"{_short(name)}: {reason}")
         else:
             runs.append((run.at, name, run))

@@ -26,7 +26,7 @@ from tier0.contract.contract import Contract, read_contract
 from tier0.contract.service_schema import BENTOML_HEALTH, path_prefixes
 from tier0.core.address import address
 from tier0.core.catalogue import Disturbance
-from tier0.core.errors import PredictionMismatchError, Tier0Error, reading
+from tier0.core.errors import PredictionMismatchError, Tier0Error, reading, reason_of
 from tier0.core.event_log import EventLog
 from tier0.core.events import DeploymentDescribed
 from tier0.core.named_file import require_regular
@@ -430,7 +430,7 @@ def _require_readable_ca(ca: Path | None) -> None:
         ssl.create_default_context(cafile=ca)
     except (OSError, ValueError) as problem:  # an SSLError is an OSError
         raise Tier0Error(
-            f"cannot read certificates from --ca {str(ca)!r}: {problem}. Expected a PEM file"
+            f"cannot read certificates from --ca {str(ca)!r}: {reason_of(problem)}. Expected a PEM file"
         ) from problem
 
 

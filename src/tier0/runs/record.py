@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tier0.core.display import MAX_TEXT, markdown
-from tier0.core.errors import Tier0Error, UntrustedFileError
+from tier0.core.errors import Tier0Error, UntrustedFileError, reason_of
 from tier0.core.events import CheckDone
 from tier0.core.fields import check_depth
 from tier0.core.step_catalogue import STEP_CATALOGUE
@@ -138,7 +138,8 @@ class Record:
             (folder / name).mkdir(mode=0o700)
         except OSError as problem:
             raise RunError(
-                f"cannot create a folder in --output-dir {str(folder)!r}: {problem}. Choose another one"
+                f"cannot create a folder in --output-dir {str(folder)!r}: {reason_of(problem)}. "
+                "Choose another one"
             ) from problem
         record = cls(folder / name, plan)
         record.write()
@@ -175,7 +176,7 @@ class Record:
             raise RunError(f"{problem}; or start a new run") from problem
         except (OSError, ValueError, RecursionError) as problem:
             raise RunError(
-                f"cannot read the run {folder.name!r}: {problem}. "
+                f"cannot read the run {folder.name!r}: {reason_of(problem)}. "
                 f"Pass the name of a folder in {folder.parent}, or another --output-dir"
             ) from problem
         schema = content.get("schema") if isinstance(content, dict) else None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tier0.core import named_file
-from tier0.core.errors import RegistrationError
+from tier0.core.errors import RegistrationError, reason_of
 from tier0.core.fields import read_object, read_text
 from tier0.core.trusted_file import open_trusted
 from tier0.golden.rows import GoldenRows
@@ -175,7 +175,9 @@ def _version_in(pointer: Path) -> str:
     try:
         return named_file.read_text(pointer, max_bytes=MAX_POINTER_BYTES).strip()
     except (OSError, ValueError) as problem:
-        raise RegistrationError(f"cannot read the latest version in {pointer}: {problem}") from problem
+        raise RegistrationError(
+            f"cannot read the latest version in {pointer}: {reason_of(problem)}"
+        ) from problem
 
 
 def find_entry(tag: str, home: Path) -> tuple[str, Path]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from tier0.core.errors import ModelChangedError, RegistrationError, Tier0Error
+from tier0.core.errors import ModelChangedError, RegistrationError, Tier0Error, reason_of
 from tier0.core.own_code import is_own_code
 from tier0.core.worker_process import WorkerProcess
 from tier0.golden.capture import infer_signature, make_golden_rows
@@ -247,8 +247,8 @@ def write_entry(folder: Path, content: bytes, description: Mapping[str, Any], go
         golden.write(folder / GOLDEN_FILE)
     except OSError as problem:
         raise RegistrationError(
-            f"cannot write the model ({len(content) / 1e6:.1f} MB) to {folder}: {problem}. Free space "
-            "there, or set TMPDIR to another folder"
+            f"cannot write the model ({len(content) / 1e6:.1f} MB) to {folder}: {reason_of(problem)}. "
+            "Free space there, or set TMPDIR to another folder"
         ) from problem
 
 
