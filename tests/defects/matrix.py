@@ -25,6 +25,7 @@ class Finding:
         name: id of the defect, or name of another mutant or of a healthy deployment.
         expected: checks of which one must fail; none for a healthy deployment.
         failed: failed checks, with their messages.
+        causes: the first likely cause that each failed check names.
         peers: whether each of the other tools fails.
         route: route in the zoo's server; None for any other deployment.
     """
@@ -34,6 +35,7 @@ class Finding:
     failed: dict[str, str]
     peers: dict[str, bool] = field(default_factory=dict)
     route: str | None = None
+    causes: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_outcome(
@@ -48,7 +50,9 @@ class Finding:
         if isinstance(outcome, str):
             return cls(name, expected, {"never ready": outcome}, peers, route)
         wrong = [*outcome.with_status("fail"), *outcome.with_status("error")]
-        return cls(name, expected, {result.id: result.message for result in wrong}, peers, route)
+        messages = {result.id: result.message for result in wrong}
+        causes = {result.id: result.causes[0] for result in wrong if result.causes}
+        return cls(name, expected, messages, peers, route, causes)
 
     @property
     def by(self) -> str:
@@ -67,6 +71,7 @@ def as_text(found: list[Finding]) -> list[str]:
         by = f"detected by {one.by}" if one.by else "MISSED"
         lines.append(f"{one.name:18} {by}, {len(one.failed)} checks fail: {', '.join(one.failed)}")
         lines.append(f"{'':18} {one.failed.get(one.by, '')[:300]}")
+        lines.append(f"{'':18} first likely cause: {one.causes.get(one.by, '')}")
     return lines
 
 
@@ -106,15 +111,17 @@ route, such as 500 for a multipart body without a boundary.
         introduction,
         *(_tally(peer, found) for peer in PEERS),
         "",
-        "| defect | kind | what goes wrong | detected by | message | " + " | ".join(PEERS) + " |",
-        "|---|---|---|---|---|" + "---|" * len(PEERS),
+        "| defect | kind | what goes wrong | detected by | message | first likely cause | "
+        + " | ".join(PEERS)
+        + " |",
+        "|---|---|---|---|---|---|" + "---|" * len(PEERS),
         *(_row(defect.id, defect.kind, defect.what, by_id.get(defect.id)) for defect in mutants),
         "",
         "Further defects, which are not in the list:",
         "",
-        "| defect | detected by | message | " + " | ".join(PEERS) + " |",
-        "|---|---|---|" + "---|" * len(PEERS),
-        *(f"| {one.name} | {_by(one)} | {_message(one)} | {_peers(one)} |" for one in own),
+        "| defect | detected by | message | first likely cause | " + " | ".join(PEERS) + " |",
+        "|---|---|---|---|" + "---|" * len(PEERS),
+        *(f"| {one.name} | {_by(one)} | {_message(one)} | {_cause(one)} | {_peers(one)} |" for one in own),
         "",
         "Healthy deployments, most of them checked three times:",
         "",
@@ -151,8 +158,10 @@ def _count(sort: str) -> int:
 
 def _row(id_: str, kind: str, what: str, found: Finding | None) -> str:
     if found is None:
-        return f"| {id_} | {kind} | {what} | not run | | {' | '.join('' for _ in PEERS)} |"
-    return f"| {id_} | {kind} | {what} | {_by(found)} | {_message(found)} | {_peers(found)} |"
+        return f"| {id_} | {kind} | {what} | not run | | | {' | '.join('' for _ in PEERS)} |"
+    return (
+        f"| {id_} | {kind} | {what} | {_by(found)} | {_message(found)} | {_cause(found)} | {_peers(found)} |"
+    )
 
 
 def _by(found: Finding) -> str:
@@ -164,8 +173,16 @@ def _by(found: Finding) -> str:
 
 def _message(found: Finding) -> str:
     """Return the first line of the message, without ports and ids, so that the page stays the same."""
-    text = " ".join(found.failed.get(found.by, "").partition("\n")[0].split()).replace("|", "\\|")
-    text = VARIABLE.sub("…", text.partition(" The end of its log")[0])
+    line = found.failed.get(found.by, "").partition("\n")[0]
+    return _cell(line.partition(". Likely cause: ")[0].partition(" The end of its log")[0])
+
+
+def _cause(found: Finding) -> str:
+    return _cell(found.causes.get(found.by, ""))
+
+
+def _cell(text: str) -> str:
+    text = VARIABLE.sub("…", " ".join(text.split()).replace("|", "\\|"))
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 

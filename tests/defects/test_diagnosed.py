@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import tier0
 from tests.support.in_process import CONTRACT, App, running
 from tier0.contract.service_schema import find_contract
-from tier0.core.verdict import CheckResult
+from tier0.core.verdict import CheckResult, Verdict
 from tier0.golden.capture import golden_rows
 from tier0.golden.rows import GoldenRows
 from tier0.runs.deployment import Deployment
@@ -102,20 +102,25 @@ DEFECTS: dict[type[Service], tuple[str, str, str]] = {
 }
 
 
-def results(app: Service, *groups: str, **more: Any) -> dict[str, CheckResult]:
+def judge(app: Service, *groups: str, **more: Any) -> Verdict:
     contract = find_contract({}, {**CONTRACT, "style": "rows"})
     with running(app) as url:
         deployment = Deployment(url, trained()[1], "small:1", contract, **more)
-        verdict = tier0.check_serving(deployment, groups=list(groups), on_fail="return")
-    return {result.id: result for result in verdict.checks}
+        return tier0.check_serving(deployment, groups=list(groups), on_fail="return")
+
+
+def results(app: Service, *groups: str, **more: Any) -> dict[str, CheckResult]:
+    return {result.id: result for result in judge(app, *groups, **more).checks}
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_the_first_cause_is_the_defect(defect: type[Service], record: Callable[..., None]) -> None:
     check, pattern, cause = DEFECTS[defect]
 
-    result = results(defect(), check)[check]
+    verdict = judge(defect(), check)
 
+    record(defect.__name__, (check,), verdict)
+    result = next(result for result in verdict.checks if result.id == check)
     assert result.status == "fail"
     assert result.evidence["pattern"] == pattern, result.message
     assert result.causes[0].startswith(cause)
