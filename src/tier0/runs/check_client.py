@@ -289,10 +289,9 @@ class _Run:
         if subject.blocks or not self.failed_check(FREE_LOOP):
             beside = [check for check in self.undecided if not _runs_alone(check, subject)]
             waiting = [check for check in self.undecided if check.waits]
-            # The longest, which wait for resets, come first.
             await self._at_once(
-                subject, made, sorted(beside, key=lambda check: "reset" not in check.declared)
-            )
+                subject, made, sorted(beside, key=_is_long, reverse=True)
+            )  # the long ones first
             await self._at_once(subject, made, waiting)
         await self._one_at_a_time(subject, made, self.undecided)
 
@@ -316,6 +315,11 @@ class _Run:
             if _may_be_disturbed(result) and check not in self._disturbed:
                 result = await _run_check(subject, check, made, self._command_for)
             self.add(result)
+
+
+def _is_long(check: ClientCheck) -> bool:
+    """Return whether a check waits for resets, or for timeouts of attempts or health checks."""
+    return bool({"reset", "attempt_timeout"} & set(check.declared)) or check.group == "health"
 
 
 async def _run_in_time(run: _Run, subject: Subject) -> None:

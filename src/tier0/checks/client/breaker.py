@@ -6,7 +6,7 @@ import asyncio
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -184,29 +184,57 @@ async def failing_probe(subject: Subject) -> None:
 
 async def lost_probe(subject: Subject) -> None:
     """Fail if a cancelled or hanging probe leaves the circuit open for ever, or closes it."""
+    await gather_all(
+        _check_recovers(subject, _cancel_probe, "cancelled"),
+        _check_recovers(subject, _hang_probe, "hanging"),
+        _check_stays_open(subject),
+    )
+
+
+async def _cancel_probe(caller: Caller) -> None:
+    """Cancel a call while its request, the probe, has no response."""
+    before = len(caller.log.arrivals)
+    probe = asyncio.ensure_future(caller.predict())
+    await wait_until(lambda: len(caller.log.arrivals) > before or probe.done())
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)
+
+
+async def _hang_probe(caller: Caller) -> None:
+    """Wait for the end of a call whose request, the probe, gets no response."""
+    await caller.predict()
+
+
+async def _check_recovers(subject: Subject, lose: Callable[[Caller], Awaitable[None]], how: str) -> None:
+    """Fail if the circuit stays open after its probe was lost, although the service responds again."""
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
         caller.server.script = Reply.hang()
-        before = len(caller.log.arrivals)
         await caller.until_reset()
-        probe = asyncio.ensure_future(caller.predict())
-        await wait_until(lambda: len(caller.log.arrivals) > before or probe.done())
-        probe.cancel()
-        await asyncio.gather(probe, return_exceptions=True)
-        await caller.until_reset()
-        hanging = await caller.predict()  # ends at the client's own timeout, and so fails
-        following = await caller.predict(give_up=PROBE)
-        _require_open_after(hanging, following, caller)
+        await lose(caller)
         caller.server.script = subject.ok
         deadline = time.monotonic() + 3 * (subject.declared.reset or 0.0) + 1.0
         while (call := await caller.predict()).error is not None:
             if time.monotonic() > deadline:
                 raise caller.fail(
-                    "the circuit stayed open after a cancelled probe although the service had recovered: "
+                    f"the circuit stayed open after a {how} probe although the service had recovered: "
                     f"{call.outcome}",
-                    "a probe releases its place only when it succeeds or fails, not when it is cancelled",
+                    "a probe that is cancelled, or gets no response, does not release its place",
                 )
             await asyncio.sleep(0.02)
+
+
+async def _check_stays_open(subject: Subject) -> None:
+    """Fail if a cancelled probe closes the circuit of a service that does not respond."""
+    async with subject.against(subject.ok) as caller:
+        await caller.open_circuit()
+        caller.server.script = Reply.hang()
+        await caller.until_reset()
+        await _cancel_probe(caller)
+        await caller.until_reset()
+        hanging = await caller.predict()  # ends at the client's own timeout, and so fails
+        following = await caller.predict(give_up=PROBE)
+        _require_open_after(hanging, following, caller)
 
 
 def _require_open_after(hanging: Call, following: Call, caller: Caller) -> None:
