@@ -216,6 +216,16 @@ def test_a_closed_proxy_refuses_connections(server: FaultServer) -> None:
         httpx.get(proxy.url, trust_env=False)
 
 
+@pytest.mark.parametrize("made", [lambda: FaultServer(OK), lambda: FaultProxy("http://127.0.0.1:9")])
+def test_what_is_closed_can_be_closed_again(made: Callable[[], FaultServer | FaultProxy]) -> None:
+    with made() as fault:
+        fault.close()
+
+    fault.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", fault.port), timeout=1)
+
+
 def test_the_fixture_creates_and_closes_servers_and_proxies(tier0_faults: Faults) -> None:
     proxy = tier0_faults.proxy(tier0_faults.server(OK).url)
 

@@ -43,9 +43,11 @@ class Listener(ABC):
             self._listen(self.port)
             self.log.note("reset", kind="down")
 
-    @abstractmethod
     def close(self) -> None:
-        """Close all connections and the port, and end the thread."""
+        """Close all connections and the port, and end the thread; it may be closed already."""
+        if not self._background.loop.is_closed():
+            self._close_port()
+            self._background.close()
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +65,10 @@ class Listener(ABC):
         await asyncio.sleep(0)
         self._server.close()
         self._reset_connections()
+
+    @abstractmethod
+    def _close_port(self) -> None:
+        """Close the port, before all tasks are cancelled and the thread ends."""
 
     @abstractmethod
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

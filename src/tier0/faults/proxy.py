@@ -144,10 +144,8 @@ class FaultProxy(Listener):
         with self._inject(kind="limit_data", stream=stream, toxicity=toxicity, limit=size):
             yield
 
-    def close(self) -> None:
-        """Reset all connections, and end the thread."""
+    def _close_port(self) -> None:
         self._background.run(self._stop_listening())
-        self._background.close()
 
     @contextmanager
     def _inject(self, *, kind: str, stream: Stream, toxicity: float, **amounts: float) -> Iterator[None]:

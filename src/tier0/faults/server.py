@@ -140,10 +140,8 @@ class FaultServer(Listener):
         for writer in list(self._writers):
             reset(writer)
 
-    def close(self) -> None:
-        """Close all connections and the port, and end the thread."""
+    def _close_port(self) -> None:
         self._background.loop.call_soon_threadsafe(self._server.close)
-        self._background.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
