@@ -11,12 +11,14 @@ from xml.etree import ElementTree as ET
 
 import httpx
 
+from tier0.contract.answers import find_parts
 from tier0.contract.contract import Contract
 from tier0.contract.service_schema import OpenAnswerError, find_contract
 
 if TYPE_CHECKING:
     from tests.defects.mutants import Case
     from tests.support.zoo_server import Trained
+    from tier0.golden.rows import GoldenRows
     from tier0.runs.deployment import Deployment
 
 TIMEOUT = 15.0
@@ -26,7 +28,7 @@ def ask_peers(deployment: Deployment, zoo: Trained, case: Case) -> dict[str, boo
     """Run the tests of the other tools for one deployment of the zoo."""
     golden = zoo.golden(case.golden)
     schema = httpx.get(f"{deployment.url}/schema.json").json()
-    contract = _contract(schema, case, None)
+    contract = _contract(schema, case, golden)
     described = next(route for route in schema["routes"] if route["route"] == contract.route)
     body = contract.body(golden.columns, golden.rows[:1] if contract.one_row else golden.rows)
     return {
@@ -34,13 +36,14 @@ def ask_peers(deployment: Deployment, zoo: Trained, case: Case) -> dict[str, boo
         "bentoml": _fails(
             bentoml_documented, deployment.url, described, body, 1 if contract.one_row else len(golden)
         ),
-        "mlflow": _fails(mlflow_style, deployment.url, schema, case, body, golden),
+        "mlflow": _fails(mlflow_style, deployment.url, contract, case, body, golden),
     }
 
 
-def _contract(schema: Any, case: Case, answered: Any) -> Contract:
+def _contract(schema: Any, case: Case, golden: GoldenRows) -> Contract:
+    """Return the contract; without the paths of the response if the schema does not show them."""
     try:
-        return find_contract(schema, case.declared, answered)
+        return find_contract(schema, case.declared, golden.columns)
     except OpenAnswerError as problem:
         return problem.contract
 
@@ -72,13 +75,14 @@ def bentoml_documented(url: str, route: dict[str, Any], body: Any, rows: int) ->
         assert len(result) == rows
 
 
-def mlflow_style(url: str, schema: Any, case: Case, body: Any, golden: Any) -> None:
+def mlflow_style(url: str, contract: Contract, case: Case, body: Any, golden: GoldenRows) -> None:
     """Test input example and inferred signature, as `mlflow.models.validate_serving_input` does."""
     from mlflow.models import infer_signature
 
     answer = httpx.post(f"{url}{case.declared['route']}", json=body, timeout=TIMEOUT)
     answer.raise_for_status()
-    contract = _contract(schema, case, answer.json())
+    sent = golden.take([0]) if contract.one_row else golden
+    contract = contract.with_paths(find_parts([answer.json()], sent, contract, case.declared).paths)
     part = contract.parts[0]
     predictions, expected = contract.read(answer.json())[part], getattr(golden, part)
     if contract.probability_of is not None and part == "probabilities":
