@@ -27,6 +27,7 @@ neither shows, or overrides it::
     scale = 100               # factor by which numbers are multiplied: 100 for percentages
     protocol = "v2"           # bentoml, openapi, mlflow, v1, v2 or sagemaker: how the service is described
     tensor = "input-0"        # name of the tensor, for style = "tensor"
+    missing = ""              # text of a missing number, for the styles csv and file; by default nan
     adapter = "wire:Rows"     # class that writes requests and reads responses (see `tier0.contract.adapter`)
 
     [headers]                 # headers of requests for predictions
@@ -63,7 +64,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote
 
 from tier0.contract.adapter import adapter_of
-from tier0.contract.delimited import CONTENT_TYPE, FILE_CONTENT_TYPE, read_rows, write_file, write_rows
+from tier0.contract.delimited import (
+    CONTENT_TYPE,
+    FILE_CONTENT_TYPE,
+    MISSING,
+    read_rows,
+    write_file,
+    write_rows,
+)
 from tier0.contract.tensors import DATATYPES, DEFAULT_NAME, column_tensors, matrix, without_tensors
 from tier0.core.address import problem_of
 from tier0.core.display import toml, toml_key
@@ -151,6 +159,7 @@ class Contract:
         tensor: name of the tensor that contains all rows, for the style ``tensor``.
         datatypes: datatypes of tensors, by their names; by default those that have all values.
         flat_tensors: names of the tensors that have one dimension by the metadata of the model.
+        missing: text of a missing number in lines of CSV.
         adapter: ``module:Class`` that writes requests and reads responses; None without one.
         may_ignore_names: whether the server may ignore the names of columns, as MLflow's does for a model
             without a signature.
@@ -186,6 +195,7 @@ class Contract:
     tensor: str = DEFAULT_NAME
     datatypes: Mapping[str, str] = field(default_factory=dict)
     flat_tensors: tuple[str, ...] = ()
+    missing: str = MISSING
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
     statuses: tuple[int, ...] = ()
@@ -272,7 +282,7 @@ class Contract:
         if self.adapter is not None:
             return adapter_of(self.adapter).body(columns, rows)
         if self.style == "file":
-            return write_file(self.features, rows, self.fields)
+            return write_file(self.features, rows, self.fields, self.missing)
         names = [self.names.get(name, name) for name in columns]
         content = self._formatted(names, rows)
         if not self.features:
@@ -304,7 +314,7 @@ class Contract:
             "value": lambda: rows[0][0],
             "tensor": lambda: matrix(self.tensor, self.datatypes, self.flat_tensors, rows),
             "tensors": lambda: column_tensors(names, self.datatypes, self.flat_tensors, rows),
-            "csv": lambda: write_rows(rows),
+            "csv": lambda: write_rows(rows, self.missing),
         }
         return writers[self.style]()
 
@@ -511,6 +521,11 @@ def _names(value: Any) -> dict[str, str]:
     return _distinct(value)
 
 
+def _cell(value: Any) -> str:
+    _require(isinstance(value, str) and (not value or value.isprintable()), "expected printable text")
+    return str(value)
+
+
 def _datatypes(value: Any) -> dict[str, str]:
     is_table = isinstance(value, Mapping) and all(name in DATATYPES for name in value.values())
     _require(is_table, f"expected a table of tensors with their datatypes: {', '.join(DATATYPES)}")
@@ -556,6 +571,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "adapter": _adapter,
     "protocol": _protocol,
     "tensor": _text,
+    "missing": _cell,
     "datatypes": _datatypes,
     "max_rows": _count,
     "decimals": _decimals,

@@ -9,22 +9,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 CONTENT_TYPE = "text/csv"
+MISSING = "nan"
+"""A missing number, as `float`, `numpy.loadtxt` and pandas read it; only pandas reads an empty cell."""
 BOUNDARY = "tier0-rows-of-a-form"
 FILE_CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
 
-def write_rows(rows: Sequence[Sequence[Any]]) -> str:
+def write_rows(rows: Sequence[Sequence[Any]], missing: str = MISSING) -> str:
     """Return rows as lines of CSV, with true and false as in JSON.
 
-    A missing value is ``nan``, which `float`, `numpy.loadtxt` and pandas read; of these, only pandas reads an
-    empty cell. In a column with texts it is empty, since ``nan`` would be a text.
+    Args:
+        rows: rows as lists of values.
+        missing: text of a missing number. A missing text is always an empty cell.
     """
     with_texts = {position for row in rows for position, value in enumerate(row) if isinstance(value, str)}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for row in rows:
-        missing = ["" if position in with_texts else "nan" for position in range(len(row))]
-        writer.writerow([_cell(value, instead) for value, instead in zip(row, missing, strict=True)])
+        writer.writerow(
+            [_cell(value, "" if position in with_texts else missing) for position, value in enumerate(row)]
+        )
     return text.getvalue().removesuffix("\n")
 
 
@@ -34,19 +38,25 @@ def _cell(value: Any, missing: str) -> Any:
     return json.dumps(value) if isinstance(value, bool) else value
 
 
-def write_file(name: str, rows: Sequence[Sequence[Any]], fields: Mapping[str, Any]) -> str:
+def write_file(
+    name: str, rows: Sequence[Sequence[Any]], fields: Mapping[str, Any], missing: str = MISSING
+) -> str:
     """Return a form in which a file has the rows as lines of CSV.
 
     Args:
         name: name of the field with the file.
         rows: rows as lists of values.
         fields: further fields, with their values.
+        missing: text of a missing number.
     """
     file = f'; filename="rows.csv"\r\nContent-Type: {CONTENT_TYPE}'
     values = {
         field: value if isinstance(value, str) else json.dumps(value) for field, value in fields.items()
     }
-    parts = [(name, file, write_rows(rows)), *((field, "", value) for field, value in values.items())]
+    parts = [
+        (name, file, write_rows(rows, missing)),
+        *((field, "", value) for field, value in values.items()),
+    ]
     written = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"{more}\r\n\r\n{text}\r\n'
         for field, more, text in parts

@@ -22,7 +22,7 @@ from tier0.checks.serving.harness.target import NoPredictionError, RefusedError,
 from tier0.checks.serving.health import READINESS, remember_readiness
 from tier0.contract.answers import find_parts
 from tier0.contract.assumptions import Assumption, assumed_request
-from tier0.contract.contract import Contract, ContractError, check_declared, how_to_declare
+from tier0.contract.contract import CSV_STYLES, Contract, ContractError, check_declared, how_to_declare
 from tier0.contract.delimited import CONTENT_TYPE
 from tier0.contract.openapi import is_openapi, routes_for
 from tier0.contract.protocols import Page, Server, find_protocol
@@ -280,7 +280,7 @@ async def _discover_form(
     target: Target, described: Described | None, declared: Mapping[str, Any], routes: Sequence[str]
 ) -> Target:
     """Return the target with the first form whose predictions match the model's, or else can be read."""
-    forms = [None] if described is None else _forms_of(described, target.golden)
+    forms = _forms_of(target, described, declared)
     readable: Target | None = None
     failure: CheckFailedError | UnansweredError | None = None
     for form in forms:
@@ -301,12 +301,21 @@ async def _discover_form(
     return _without_answer(target, failure, declared, routes)
 
 
-def _forms_of(described: Described, golden: GoldenRows) -> list[Form]:
-    """Return the forms to try; a list in the schema can also be a single row that is an array."""
-    forms = list(described.forms)
-    if golden.form == "table":
-        return forms
-    return [*forms, *(form._replace(style="value") for form in forms if form.style == "rows")]
+def _forms_of(target: Target, described: Described | None, declared: Mapping[str, Any]) -> list[Form]:
+    """Return the forms to try: those of the schema, or the contract's.
+
+    A list in the schema can also be a single row that is an array, and a missing number in CSV an empty cell.
+    """
+    contract = target.contract
+    forms = [Form(contract.features, contract.style, contract.max_rows)]
+    if described is not None:
+        forms = list(described.forms)
+        if target.golden.form != "table":
+            forms += [form._replace(style="value") for form in forms if form.style == "rows"]
+    if "missing" not in declared and any(None in row for row in target.golden.rows):
+        with_lines = [form for form in forms if form.style in CSV_STYLES]
+        forms += [form._replace(others={**form.others, "missing": ""}) for form in with_lines]
+    return forms
 
 
 def _fitting(contract: Contract, golden: GoldenRows | None) -> Contract:
@@ -325,17 +334,15 @@ def _fitting(contract: Contract, golden: GoldenRows | None) -> Contract:
     return contract.of_values(are_objects=golden.form == "json")
 
 
-async def _send_golden_rows(target: Target, form: Form | None, declared: Mapping[str, Any]) -> Target:
+async def _send_golden_rows(target: Target, form: Form, declared: Mapping[str, Any]) -> Target:
     """Return the target with the response to the golden rows in its memo.
 
     The rows are sent in one form, together, or one by one if the service accepts a single row only.
     """
-    contract = target.contract
-    if form is not None:
-        max_rows = declared.get("max_rows", form.max_rows)
-        others = {name: value for name, value in form.others.items() if name not in declared}
-        contract = replace(contract, features=form.features, style=form.style, max_rows=max_rows, **others)
-    contract = _fitting(contract, target.rows)
+    max_rows = declared.get("max_rows", form.max_rows)
+    others = {name: value for name, value in form.others.items() if name not in declared}
+    stated = {"features": form.features, "style": form.style, "max_rows": max_rows, **others}
+    contract = _fitting(replace(target.contract, **stated), target.rows)
     together = replace(target, contract=contract, memo=_before_rows(target))
     await _remember(together)
     is_refused = isinstance(together.memo["golden"], RefusedError)

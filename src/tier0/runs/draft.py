@@ -8,7 +8,8 @@ from typing import Any
 
 from tier0.checks.serving.harness.target import Target
 from tier0.contract.assumptions import assumed_request
-from tier0.contract.contract import SCHEMA, ContractError, as_toml, check_declared
+from tier0.contract.contract import CSV_STYLES, SCHEMA, ContractError, as_toml, check_declared
+from tier0.contract.delimited import MISSING
 from tier0.contract.service_schema import Described
 from tier0.core import display
 from tier0.core.outputs import PARTS
@@ -159,6 +160,8 @@ def _note_what_was_found(drafted: Draft, found: Target) -> None:
     names = ["protocol", "route", "features", "style", "max_rows", "columns", *PARTS]
     if contract.style in {"tensor", "tensors"}:
         names.append("tensor" if contract.style == "tensor" else "datatypes")
+    if contract.style in CSV_STYLES and contract.missing != MISSING:
+        names.append("missing")
     known = {name: getattr(contract, name) for name in names if getattr(contract, name) is not None}
     routes = {name: route for name in ROUTES if (route := getattr(contract, name)) is not None}
     if contract.names and "names" not in drafted.assumed:
