@@ -271,6 +271,40 @@ def test_a_huge_output_does_not_hide_differences_in_others() -> None:
     assert golden.compare({"predictions": off}, tolerance=tolerances) is not None
 
 
+def test_a_decision_is_found_where_other_columns_keep_the_label() -> None:
+    drawn = np.random.default_rng(3)
+    frame = pd.DataFrame({"x": drawn.normal(size=200), "member": drawn.random(200) < 0.5})
+    is_yes = frame["x"] + 6 * frame["member"] > 1
+    golden = golden_rows(LogisticRegression(max_iter=1000).fit(frame, is_yes), frame[:30])
+
+    near = golden.with_origin("decision")
+    assert set(near.predictions) == {True, False}
+    assert all(abs(second - 0.5) < 1e-6 for _, second in near.probabilities or ())
+
+
+def test_each_column_has_a_value_outside_the_range_that_changes_the_output() -> None:
+    golden = golden_rows(REGRESSOR, ARRAY[:20])
+
+    outside = golden.with_origin("outside")
+    assert {origin.column for origin in outside.origins} == set(golden.columns)
+
+
+def test_a_column_that_may_lack_values_has_a_row_with_0() -> None:
+    drawn = np.random.default_rng(3)
+    frame = pd.DataFrame({"age": drawn.uniform(20, 80, 200), "income": drawn.uniform(1, 9, 200)})
+    frame.loc[::7, "age"] = np.nan
+    model = make_pipeline(SimpleImputer(), LinearRegression())
+    golden = golden_rows(model.fit(frame, frame["age"].fillna(50) + frame["income"]), frame[:30])
+
+    with_zero = [
+        simulation
+        for simulation in golden.simulations
+        if simulation.sentence == "0 in column 'age' were missing"
+    ]
+    assert [simulation.is_distinguished for simulation in with_zero] == [True]
+    assert 0.0 in [row[0] for row in golden.edge_cases.rows]
+
+
 def test_the_rows_and_the_defects_are_limited() -> None:
     wide = np.random.default_rng(0).normal(size=(100, 40))
     golden = golden_rows(LogisticRegression().fit(wide, wide.sum(axis=1) > 0), wide)

@@ -267,6 +267,8 @@ def _of_column(feature: Feature, place: int, values: list[Any]) -> Iterator[Defe
     if feature.accepts_missing:
         missing = partial(_filled_always, place, None)
         yield Defect("defaulted_column", f"column {name!r} were missing", name, missing)
+        if feature.kind in {"number", "integer"}:
+            yield defect("zero_as_missing", f"0 in column {name!r} were missing", lambda value: value or None)
 
 
 def _of_categories(feature: Feature, place: int, present: list[Any]) -> Iterator[Defect]:

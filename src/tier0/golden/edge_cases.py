@@ -33,6 +33,7 @@ precision of a float32."""
 JUMP = 1e-6
 UNSEEN = "tier0-unseen"
 PAIRS_TRIED = 2
+STARTS_TRIED = 5
 MAX_VALUES = 30
 
 Row = list[Any]
@@ -270,27 +271,44 @@ def _lines_through_columns(signature: Signature, base: Row, rows: list[Row]) -> 
 def _lines_between_classes(
     predict: Predict, signature: Signature, rows: list[Row], margin: float
 ) -> Iterator[_Line]:
-    """Yield lines between examples of two classes, on which the decision changes somewhere."""
+    """Yield lines between rows with different labels, on which the decision changes somewhere."""
     moving = numeric_columns(signature)
     complete = [row for row in rows if None not in row]
     if signature.task != "classification" or not moving or len(complete) <= 1:
         return
-    labels = predict(complete).predictions
-    start = complete[0]
-    others = [row for row, label in zip(complete, labels, strict=True) if label != labels[0]]
-    for end in others[:PAIRS_TRIED]:
 
-        def row_at(fraction: float, end: Row = end) -> Row:
-            row = list(start)
-            for index in moving:
-                value = start[index] + fraction * (end[index] - start[index])
-                row[index] = as_kind(signature.features[index], value)
-            return row
+    def row_between(start: Row, end: Row, fraction: float) -> Row:
+        row = list(start)
+        for index in moving:
+            value = start[index] + fraction * (end[index] - start[index])
+            row[index] = as_kind(signature.features[index], value)
+        return row
 
-        before, after = Origin("decision", side="before"), Origin("decision", side="after")
-        yield _Line(
-            row_at, 0.0, 1.0, float, can_step=True, by_label=True, below=before, above=after, margin=margin
-        )
+    for start in complete[:STARTS_TRIED]:
+        ends = _ends_with_another_label(predict, start, [row_between(start, row, 1.0) for row in complete])
+        for end in ends[:PAIRS_TRIED]:
+            yield _Line(
+                partial(row_between, start, end),
+                0.0,
+                1.0,
+                float,
+                can_step=True,
+                by_label=True,
+                below=Origin("decision", side="before"),
+                above=Origin("decision", side="after"),
+                margin=margin,
+            )
+        if ends:
+            return
+
+
+def _ends_with_another_label(predict: Predict, start: Row, ends: list[Row]) -> list[Row]:
+    """Return those of *ends* whose label is not that of *start*, first one for each label."""
+    accepted = [row for row, _ in predictable(predict, [(row, Origin("decision")) for row in ends])]
+    label, *labels = predict([start, *accepted]).predictions
+    others = [(row, other) for row, other in zip(accepted, labels, strict=True) if other != label]
+    first_of_each = {str(other): row for row, other in reversed(others)}.values()
+    return [*first_of_each, *(row for row, _ in others if row not in first_of_each)]
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:

@@ -60,16 +60,15 @@ def choose_rows(
 
 
 def _one_for_each_column(golden: GoldenRows, base: int, required: int) -> list[int]:
-    """Return, for each column, a row that differs from the one at *base* in it only, and by its output."""
-    chosen: dict[str | None, int] = {}
+    """Return rows that differ from the one at *base* in one column only, and by their output.
+
+    They are, for each column, one with a value within the range of the examples and one with a value outside.
+    """
+    chosen: dict[tuple[str, str | None], int] = {}
     for index in range(required, len(golden)):
-        origin = golden.origins[index]
-        if (
-            origin.kind == "inside"
-            and origin.column not in chosen
-            and not _is_same_output(golden, base, index)
-        ):
-            chosen[origin.column] = index
+        if not _is_same_output(golden, base, index):
+            origin = golden.origins[index]
+            chosen.setdefault((origin.kind, origin.column), index)
     return list(chosen.values())
 
 

@@ -23,6 +23,7 @@ SimulationKind = Literal[
     "unknown_category",
     "changed_text",
     "filled_missing",
+    "zero_as_missing",
     "dropped_step",
     "refitted_step",
     "dropped_target_transform",

@@ -34,7 +34,8 @@ UNUSUAL_TEXTS = (
 def varied_rows(signature: Signature, base: Row, rows: list[Row]) -> list[tuple[Row, Origin]]:
     """Return *base* with another value in one column: within its range in *rows*, and outside of it.
 
-    A value outside has the sign of those in *rows*, since services refuse negative amounts, and rightly.
+    A value outside has the sign of those in *rows*, since services refuse negative amounts, and rightly. In a
+    column that may lack values it is 0, which a service may take for a missing one.
     """
     found: list[tuple[Row, Origin]] = []
     numeric = set(numeric_columns(signature))
@@ -86,11 +87,13 @@ def _of_numbers(feature: Feature, values: list[Any]) -> Iterator[tuple[Any, Orig
         return  # identifiers, which have no range
     for place in PLACES_WITHIN:
         yield as_kind(feature, low + place * (high - low)), Origin("inside", feature.name)
+    if feature.accepts_missing and low <= 0 <= high:  # a service may take 0 for a missing value
+        yield as_kind(feature, 0), Origin("inside", feature.name)
     distance = (high - low) or abs(high) or 1
     yield as_kind(feature, high + distance), Origin("outside", feature.name, "above")
     below = low - distance
     if low >= 0:
-        below = max(below, low / 2)
+        below = 0 if feature.accepts_missing else max(below, low / 2)
     if below < low:
         yield as_kind(feature, below), Origin("outside", feature.name, "below")
 

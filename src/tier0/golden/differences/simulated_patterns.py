@@ -41,6 +41,10 @@ CAUSES: Mapping[str, tuple[str, str]] = {
         "missing values are replaced before they reach the model",
         "pass missing values to the model as they are",
     ),
+    "zero_as_missing": (
+        "0 is taken for a missing value",
+        "tell 0 from a missing value in the service, and in the key of a cache",
+    ),
     "dropped_step": (
         "a step of the pipeline is not deployed, or is skipped",
         "serve the entire pipeline, not some of its steps",
