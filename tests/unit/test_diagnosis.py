@@ -347,6 +347,12 @@ CASES: dict[str, tuple[Callable[[], Trained], Callable[[Trained], Outputs], set[
     "regression: standardized": (regression, changed(predictions=lambda y: (y - 12.5) / 4.2), {"affine"}),
     "regression: in thousands": (regression, changed(predictions=lambda y: y / 1000), {"affine"}),
     "regression: limited": (regression, changed(predictions=lambda y: min(y, 15.0)), {"limited"}),
+    "binary: probabilities limited on both sides": (
+        binary,
+        changed(probabilities=lambda row: [min(max(number, 0.2), 0.8) for number in row]),
+        {"limited"},
+    ),
+    "regression: rounded up": (regression, changed(predictions=lambda y: float(math.ceil(y))), {"rounded"}),
     "regression: whole numbers": (regression, changed(predictions=lambda y: float(int(y))), {"truncated"}),
     "outputs: in reverse order": (
         several_outputs,
@@ -473,6 +479,67 @@ def test_the_first_sentence_is_short_and_says_how_many_rows_differ(name: str) ->
         f"served predictions: {diagnosis.differing} of {len(trained.golden)} rows differ"
     )
     assert len(sentence) <= 160
+
+
+@pytest.mark.parametrize(
+    ("make", "defect", "cause"),
+    [
+        (mixed, changed_column("age", lambda value: 0.0 if value is None else value), "missing values are"),
+        (
+            binary,
+            where(lambda record: record["visits"] == 2, changed_column("visits", lambda _: 9.0)),
+            "this value is changed",
+        ),
+        (
+            regression,
+            where(lambda record: record["score"] < 0, changed_column("score", lambda _: 0.0)),
+            "values in this range are converted",
+        ),
+        (
+            regression,
+            where(lambda record: record["score"] < 0, changed(predictions=lambda y: 3 * y + 1)),
+            "a scaling of the target",
+        ),
+        (regression, in_order(lambda n: [*range(n - 4), *([0] * 4)]), "rows share an answer"),
+    ],
+    ids=["missing", "one value", "a range", "outputs of a range", "the answer to another row"],
+)
+def test_what_some_rows_have_in_common_is_their_cause(
+    make: Callable[[], Trained], defect: Callable[[Trained], Outputs], cause: str
+) -> None:
+    trained = make()
+
+    diagnosis = diagnosis_of(trained, defect(trained))
+
+    assert diagnosis.differing < diagnosis.rows
+    assert diagnosis.cause.startswith(cause), diagnosis
+
+
+def test_labels_alone_do_not_have_a_defect_that_changes_probabilities() -> None:
+    trained = binary()
+    outputs = trained.serve(trained.golden.rows)
+    swapped = {"yes": "no", "no": "yes"}
+    labels = [swapped[label] if row < 2 else label for row, label in enumerate(outputs["predictions"])]
+
+    diagnosis = diagnosis_of(trained, {**outputs, "predictions": labels})
+
+    assert "left out" not in diagnosis.pattern
+    assert not {finding.kind for finding in diagnosis.findings} & {"dropped_step", "defaulted_column"}
+
+
+def test_a_possible_pattern_comes_after_the_causes_of_the_check_if_other_rows_were_right() -> None:
+    trained = binary()
+    labels = list(trained.golden.predictions)
+    labels[4] = {"yes": "no", "no": "yes"}[labels[4]]
+    outputs = {"predictions": labels, "probabilities": trained.golden.probabilities}
+    how: Any = {"tolerance": trained.golden.tolerances(same_arithmetic=False, same_batch=False)}
+
+    alone = diagnose(trained.golden, outputs, **how)
+    partly = diagnose(trained.golden, outputs, **how, is_partial=True)
+
+    assert alone.first is not None
+    assert not alone.first.is_certain
+    assert alone.causes(["of the check"])[-1] == partly.causes(["of the check"])[0] == "of the check"
 
 
 def test_equal_outputs_have_no_diagnosis() -> None:

@@ -31,7 +31,7 @@ MAX_SHARE = 0.3
 """Share of all rows up to which a slice is called the kind of a difference."""
 EXACT = 1e-9
 TRUSTED = {
-    "affine", "constant", "limit", "label_type", "label_names", "label_numbers", "label_spelling",
+    "affine", "constant", "limited", "label_type", "label_names", "label_numbers", "label_spelling",
     "merged_labels", "swapped_labels", "permuted_labels", "swapped_classes", "complement", "log_odds_line",
     "precision", "negated_bounds", "swapped_bounds", "other_rows",
 }  # fmt: skip

@@ -54,6 +54,7 @@ class Finding(NamedTuple):
         remedy: what to do about the cause.
         share: share of the rows that differ that it explains.
         is_certain: whether it explains all of them, and hardly by chance.
+        is_of_outputs: whether outputs are changed, and not the values of rows.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class Finding(NamedTuple):
     remedy: str
     share: float
     is_certain: bool
+    is_of_outputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,14 @@ class Diagnosis:
         differing: number of rows that differ.
         rows: number of compared rows.
         largest: largest difference between two numbers, as text; empty if no numbers differ.
+        is_partial: whether other rows got the right outputs, so that a possible pattern says little.
     """
 
     findings: tuple[Finding, ...]
     differing: int
     rows: int
     largest: str = ""
+    is_partial: bool = False
 
     @property
     def first(self) -> Finding | None:
@@ -143,7 +147,9 @@ class Diagnosis:
         is_certain = self.first is not None and self.first.is_certain
         chosen = [*self.findings[:1], *self._ties] if is_certain else self.findings
         found = [f"{finding.cause}: {finding.remedy}" for finding in chosen[:MAX_CAUSES]]
-        return list(dict.fromkeys(found if is_certain else [*found, *others]))
+        if is_certain:
+            return list(dict.fromkeys(found))
+        return list(dict.fromkeys([*others, *found] if self.is_partial else [*found, *others]))
 
 
 def diagnose(
@@ -154,6 +160,7 @@ def diagnose(
     parts: Sequence[str] = PARTS,
     others: GoldenRows | None = None,
     are_alone: bool = False,
+    is_partial: bool = False,
     show: Show = str,
 ) -> Diagnosis:
     """Return how served outputs differ from the trained model's.
@@ -165,6 +172,7 @@ def diagnose(
         parts: parts to compare.
         others: golden rows that were sent in other requests.
         are_alone: whether each row was sent in a request of its own.
+        is_partial: whether other rows got the right outputs, so that a pattern that fits roughly says little.
         show: returns a value of a row or an output, as text, in the form in which a user may see it.
     """
     pair = SideBySide.of(golden, outputs, tolerance, parts)
@@ -185,15 +193,16 @@ def diagnose(
         constants.patterns if constants.can_be_model else (),
         function_patterns(pair, show),
         precision_patterns(pair),
-        order_patterns(pair),
+        () if is_partial else order_patterns(pair),
     )
     found = [finding for pattern in patterns if (finding := _judged(pair, pattern)) is not None]
     chosen = list(_selected(pair, selections(pair, show)))
     findings = _ranked([*_combined(found, chosen), *chosen])
-    if not any(finding.is_certain for finding in findings):
+    if not is_partial and not any(finding.is_certain for finding in findings):
         nearest = (_judged(pair, pattern) for pattern in nearest_simulation(pair, show))
         findings = [*(finding for finding in nearest if finding is not None), *findings]
-    return Diagnosis(tuple(findings), len(pair.differing), len(golden), pair.largest_difference())
+    largest = pair.largest_difference()
+    return Diagnosis(tuple(findings), len(pair.differing), len(golden), largest, is_partial)
 
 
 def _judged(pair: SideBySide, pattern: Pattern) -> Finding | None:
@@ -210,17 +219,19 @@ def _judged(pair: SideBySide, pattern: Pattern) -> Finding | None:
             return None
         is_certain = is_certain and not pair.are_labels_only
         sentence = f"{LOCALLY}{sentence}"
-    return Finding(pattern.kind, sentence, pattern.cause, pattern.remedy, share, is_certain)
+    return Finding(
+        pattern.kind, sentence, pattern.cause, pattern.remedy, share, is_certain, pattern.is_of_outputs
+    )
 
 
 def _explains(pair: SideBySide, pattern: Pattern, index: int) -> bool:
-    """Return whether the served outputs of a row are those of the pattern, in all parts that differ."""
-    for part in pair.wrong_parts:
-        if index not in pair.wrong[part]:
-            continue
+    """Return whether the served outputs of a row are those of the pattern, in all parts."""
+    for part in pair.parts:
         if part in pattern.outputs and len(pattern.outputs[part]) == len(pair):
             if not pair.matches(part, index, pattern.outputs[part][index]):
                 return False
+        elif index not in pair.wrong[part]:
+            continue
         elif part == "predictions" and "probabilities" in pattern.outputs:
             if not pair.follows_probabilities(index):
                 return False
@@ -271,14 +282,18 @@ def _selected(pair: SideBySide, candidates: Iterator[Selection]) -> Iterator[Fin
 
 
 def _combined(found: Sequence[Finding], chosen: Sequence[Finding]) -> Iterator[Finding]:
-    """Yield the findings; one that is limited to the rows that differ names these rows, if they are known."""
+    """Yield the findings; one that is limited to the rows that differ names these rows, if they are known.
+
+    Such a defect would change other rows, too, so that what these rows have in common is the likely cause.
+    """
     rows = next((finding for finding in chosen if finding.is_certain), None)
     for finding in found:
         limited = finding.sentence.removeprefix(LOCALLY)
-        if rows is not None and limited != finding.sentence:
-            yield finding._replace(sentence=f"{rows.sentence}, {limited}")
-        else:
+        if rows is None or limited == finding.sentence:
             yield finding
+            continue
+        named = finding._replace(sentence=f"{rows.sentence}, {limited}")
+        yield named if finding.is_of_outputs else named._replace(cause=rows.cause, remedy=rows.remedy)
 
 
 def _is_alike(first: Finding, other: Finding) -> bool:

@@ -7,6 +7,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ MIN_ORDERED = 6
 """Rows whose order is more than chance."""
 FALLBACK = "a fallback or a default is returned, or the model gets the same input for each row"
 NO_FALLBACK = "let the request fail where the model was not used"
+SHARED = "rows share an answer: a cache, or a join, uses only a part of the row as its key"
+WHOLE_KEY = "compute the key of the cache or join from all values of the row"
 NOT_A_NUMBER = "an error, or a value that is not finite, becomes null"
 PRECISION = "numbers are rounded, or converted to another type, after the model"
 KEEP_DIGITS = "return the model's numbers, or declare decimals in the contract"
@@ -65,10 +68,12 @@ def _constants(pair: SideBySide, show: Show) -> Iterator[Pattern]:
     count = len(served)
     which = f"all {count} rows that differ" if count < len(pair) else f"all {count} rows"
     which = which if count > 1 else "the row"
-    what = "null" if are_missing else f"{show(brief(first))}{_named(pair, part, first)}"
-    cause, remedy = (
-        (NOT_A_NUMBER, "return an error in place of null") if are_missing else (FALLBACK, NO_FALLBACK)
-    )
+    of_row = None if are_missing or pair.are_labels_only else _row_with(pair, part, first)
+    named = _named(pair, part, first) if of_row is None else f", the output of row {of_row}"
+    what = "null" if are_missing else f"{show(brief(first))}{named}"
+    cause, remedy = (FALLBACK, NO_FALLBACK) if of_row is None else (SHARED, WHOLE_KEY)
+    if are_missing:
+        cause, remedy = NOT_A_NUMBER, "return an error in place of null"
     outputs = {name: pair.outputs[name] for name in pair.wrong_parts}
     is_weak = count < 3 and not are_missing
     yield Pattern(
@@ -92,8 +97,13 @@ def _named(pair: SideBySide, part: str, constant: Any) -> str:
     if part == "predictions" and pair.golden.classes:
         most = Counter(map(str, expected)).most_common(1)[0][0]
         return ", the most frequent label" if str(constant) == most else ""
-    same = [index for index, output in enumerate(expected) if pair.equals(output, constant)]
-    return f", the output of row {same[0]}" if len(same) == 1 else ""
+    return ""
+
+
+def _row_with(pair: SideBySide, part: str, constant: Any) -> int | None:
+    """Return the number of a row that has a constant rightly; None without one."""
+    rows = (index for index in range(len(pair)) if index not in pair.differing)
+    return next((index for index in rows if pair.equals(pair.expected(part)[index], constant)), None)
 
 
 class _Change(NamedTuple):
@@ -131,6 +141,11 @@ def _roundings() -> Iterator[_Change]:
             KEEP_DIGITS,
             lambda number, factor=factor: math.trunc(number * factor) / factor,  # type: ignore[misc]
         )
+    whole: dict[str, Callable[[float], float]] = {"down": math.floor, "up": math.ceil}
+    for name, function in whole.items():
+        yield _Change(
+            "rounded", f"the numbers are rounded {name} to whole numbers", PRECISION, KEEP_DIGITS, function
+        )
     casts: dict[str, Callable[[float], float]] = {
         "float32": lambda number: _cast(number, "f"),
         "float16": lambda number: _cast(number, "e"),
@@ -148,20 +163,34 @@ def _cast(number: float, code: str) -> float:
 
 
 def limit_patterns(pair: SideBySide, show: Show) -> Iterator[Pattern]:
-    """Yield the pattern in which numbers beyond a limit are replaced by the limit."""
+    """Yield the patterns in which numbers beyond a limit, or beyond one of two, are replaced by the limit."""
+    if len(pair.differing) == len(pair):
+        return
     for part, expected, served in _numeric_parts(pair):
         flat = [number for channel in served for number in channel]
-        for limit, choose, name in ((max(flat), min, "above"), (min(flat), max, "below")):
-            if flat.count(limit) < 2 or len(pair.differing) == len(pair):
+        low, high = (limit if flat.count(limit) > 1 else None for limit in (min(flat), max(flat)))
+        for lower, upper in ((None, high), (low, None), (low, high)):
+            limits = (("below", lower), ("above", upper))
+            named = [
+                f"numbers {side} {show(rounded(limit))} became {show(rounded(limit))}"
+                for side, limit in limits
+                if limit is not None
+            ]
+            if not named:
                 continue
             change = _Change(
                 "limited",
-                f"numbers {name} {show(rounded(limit))} became {show(rounded(limit))}",
+                " and ".join(named),
                 "outputs are limited to a range",
                 "return the model's numbers",
-                lambda number, limit=limit, choose=choose: choose(number, limit),  # type: ignore[misc]
+                partial(_limited, lower, upper),
             )
             yield from _applied(pair, part, expected, change)
+
+
+def _limited(lower: float | None, upper: float | None, number: float) -> float:
+    at_least = number if lower is None else max(number, lower)
+    return at_least if upper is None else min(at_least, upper)
 
 
 def function_patterns(pair: SideBySide, show: Show) -> Iterator[Pattern]:
@@ -206,7 +235,15 @@ def _applied(pair: SideBySide, part: str, expected: Sequence[Channel], change: _
     with suppress(ValueError, OverflowError, ZeroDivisionError):
         changed = [[change.function(number) for number in channel] for channel in expected]
         outputs = {part: rows_of(changed, pair.expected(part))}
-        yield Pattern(change.kind, change.sentence, change.cause, change.remedy, outputs, is_local=True)
+        yield Pattern(
+            change.kind,
+            change.sentence,
+            change.cause,
+            change.remedy,
+            outputs,
+            is_local=True,
+            is_of_outputs=True,
+        )
 
 
 class _Line(NamedTuple):
@@ -275,6 +312,7 @@ def _straight_lines(
         {part: rows_of(fitted, pair.expected(part))},
         is_local=True,
         is_fitted=True,
+        is_of_outputs=not all(math.isclose(line.slope, 1.0, rel_tol=1e-9) for line in found),
     )
 
 

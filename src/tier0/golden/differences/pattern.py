@@ -26,6 +26,7 @@ class Pattern(NamedTuple):
         is_weak: whether it fits so few numbers that it may be chance.
         is_local: whether it may be limited to the rows that differ.
         is_fitted: whether its parameters were fitted to the served numbers, so that it has to explain all.
+        is_of_outputs: whether outputs are changed, which changed values in a row could not imitate.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Pattern(NamedTuple):
     is_weak: bool = False
     is_local: bool = False
     is_fitted: bool = False
+    is_of_outputs: bool = False
 
 
 class Selection(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tier0.golden.differences.number_patterns import SHARED, WHOLE_KEY
 from tier0.golden.differences.pattern import MAX_LISTED, Pattern
 from tier0.golden.differences.side_by_side import SideBySide, leaves
 from tier0.golden.rows import GoldenRows
@@ -25,7 +26,7 @@ NO_STATE = (
 def row_patterns(pair: SideBySide) -> Iterator[Pattern]:
     """Yield patterns in which the answers to a request belong to other rows of it."""
     count = len(pair)
-    if count < FEW or len(pair.differing) < 2:
+    if len(pair.differing) < 2:
         return
     are_few = len({str(_joint(pair, index)) for index in range(count)}) <= FEW
     for kind, sentence, sources in _orders(count):
@@ -105,8 +106,8 @@ def _any_order(pair: SideBySide) -> Iterator[Pattern]:
         yield Pattern(
             "other_rows",
             f"answers are those of other rows: {listed}",
-            "rows share an answer: a cache, or a join, uses only a part of the row as its key",
-            "compute the key of the cache or join from all values of the row",
+            SHARED,
+            WHOLE_KEY,
             _only_found(pair, sources),
         )
 

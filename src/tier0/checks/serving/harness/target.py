@@ -634,6 +634,7 @@ class Target:
                 parts=compared,
                 others=None if self.rows is None else as_served(self.rows, self.contract),
                 are_alone=bool(numbers) or len(golden) == 1,
+                is_partial=self._was_right(),
                 show=self.excerpt,
             )
             number = numbers[mismatch.row] if numbers else mismatch.row
@@ -646,6 +647,14 @@ class Target:
             elif mismatch.counts is not None and not parts and not is_cause_known:
                 self._name_count(mismatch.counts, golden, failure, are_alone=bool(numbers))
             raise failure
+
+    def _was_right(self) -> bool:
+        """Return whether the golden rows got the trained model's outputs when they were sent first."""
+        answers, golden = self.memo.get("golden"), self.golden
+        if not isinstance(answers, list) or self.undeclared:
+            return False
+        outputs = {**self.parts_of(answers, golden), "classes": None}
+        return golden.compare(outputs, tolerance=self.tolerances(same_batch=True), parts=self.parts) is None
 
     def _name_missing(self, part: str, path: str, what: str, failure: CheckFailedError) -> None:
         """Say in *failure* where the response should have a part: the contract may be what is wrong."""
