@@ -38,6 +38,12 @@ WITH_EDGES = replace(
     predictions=[*GOLDEN.predictions, -4.0, 2.0],
     origins=[*[Origin("example")] * len(GOLDEN), Origin("missing", "a"), Origin("missing", "b")],
 )
+WITH_OPTIONAL = replace(
+    WITH_EDGES,
+    rows=[[None, 4.0], *WITH_EDGES.rows],
+    predictions=[-4.0, *WITH_EDGES.predictions],
+    origins=[Origin("example"), *WITH_EDGES.origins],
+)
 CLASSES = GoldenRows(
     ["a"],
     [[1.0], [2.0], [3.0], [4.0]],
@@ -200,6 +206,31 @@ class Chunks(Rows):
         return super().answer([row for chunk in reversed(chunks) for row in chunk])
 
 
+class Transposes(Rows):
+    """Takes a matrix with as many rows as columns for one that is stored by column."""
+
+    def answer(self, rows: list[list[float]]) -> dict[str, Any]:
+        is_square = len(rows) == len(rows[0])
+        return super().answer([list(row) for row in zip(*rows, strict=True)] if is_square else rows)
+
+
+class RequiresOne(Rows):
+    """Requires its second column, and takes 0 for a missing value of the first."""
+
+    default = 9.0
+
+    async def answer_to(self, request: Request, text: str, rows: list[list[Any]]) -> Response:
+        del request, text
+        if any(row[1] is None for row in rows):
+            return PlainTextResponse("b is required", 422)
+        filled = [[self.default if row[0] is None else row[0], row[1]] for row in rows]
+        return JSONResponse(self.answer(filled))
+
+
+class RequiresOneRightly(RequiresOne):
+    default = 0.0
+
+
 class FewRows(Rows):
     async def answer_to(self, request: Request, text: str, rows: list[list[Any]]) -> Response:
         if len(rows) > 300:
@@ -322,11 +353,13 @@ CASES = [
     Case(ByTenant, Rows, "identity.always_the_same", contract=TENANTS),
     Case(ReadyAfterPrediction, ReadySoon, "health.ready"),
     Case(WrongUnderLoad, BusyUnderLoad, "performance.many_callers", "load"),
+    Case(Transposes, Rows, "parity.small_batches"),
     Case(Chunks, FewRows, "parity.large_batches", "load"),
     Case(HealthUnderLoad, HealthyUnderLoad, "concurrency.alive_under_load", "load"),
     Case(ReadsText, Rows, "parity.other_spelling"),
     Case(InfersTypes, Rows, "parity.other_spelling"),
     Case(InfersMissing, Rows, "parity.mixed_rows", golden=WITH_EDGES),
+    Case(RequiresOne, RequiresOneRightly, "parity.missing_values", golden=WITH_OPTIONAL),
     Case(OwnBatches, OwnBatchesApart, "concurrency.strangers_mistakes", "malformed"),
 ]
 

@@ -312,6 +312,20 @@ CATALOGUE: tuple[Check, ...] = (
         ),
     ),
     Check(
+        "parity.small_batches",
+        "Do a few rows get the trained model's outputs, also if they are as many as the columns?",
+        GOLDEN,
+        title="Small batches predicted differently",
+        remedy="read rows and columns by the form of the request, not by their number",
+        severity="critical",
+        explained_by=(
+            "health.can_predict",
+            "parity.golden_rows",
+            "parity.rows_alone",
+            "parity.shuffled",
+        ),
+    ),
+    Check(
         "parity.repeated",
         "Does a row get the trained model's output if the request also contains copies of it?",
         GOLDEN,

@@ -20,7 +20,10 @@ WHOLE = {"step": "tier0 run", "compare": "tier0 compare"}
 """Beginning of the command that is repeated as a whole, by the group of its checks."""
 COMMANDS = ("tier0 ", "pytest ")
 """Beginnings of the commands whose exit status is the verdict."""
-OF_A_BATCH = (PARITY, "parity.shuffled", "parity.repeated", "parity.mixed_rows", "parity.large_batches")
+OF_A_BATCH = (
+    PARITY, "parity.shuffled", "parity.small_batches", "parity.repeated", "parity.mixed_rows",
+    "parity.large_batches",
+)  # fmt: skip
 """Checks whose rows are sent together: a difference may need the other rows of the request."""
 MALFORMED = ("contract.refuses_", "contract.empty_")
 """Beginnings of the checks whose requests must be refused."""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
+from tier0.checks.serving.harness.sender import UnansweredError
 from tier0.checks.serving.harness.target import NoPredictionError, Target
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.golden.rows import GoldenRows
@@ -26,7 +27,7 @@ OTHER_CALLERS = (
         "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
         "Accept-Language": "de-DE,de;q=0.9",
     },
-    {"User-Agent": "okhttp/4.12.0", "Accept-Language": "tr-TR,tr;q=0.8"},
+    {"User-Agent": "okhttp/4.12.0", "Accept-Language": "tr-TR,tr;q=0.8", "Accept-Encoding": "identity"},
     {"User-Agent": "python-requests/2.32.3", "Accept-Language": "ja,en;q=0.5"},
     {"User-Agent": "Go-http-client/1.1", "Accept-Language": "fr-FR"},
 )
@@ -116,8 +117,8 @@ async def always_the_same(target: Target) -> dict[str, Any]:
         return {"responses": len(responses), **({"refused": refused} if refused else {})}
     answers = []
     for kind in kinds:
-        outputs = golden.with_outputs(kind[0].answer)
-        right = golden.compare(vars(outputs), tolerance=target.tolerances(), parts=target.parts) is None
+        outputs = {**kind[0].answer, "classes": None}
+        right = golden.compare(outputs, tolerance=target.tolerances(), parts=target.parts) is None
         answers.append(
             {
                 "model_tag": kind[0].answer["model_tag"],
@@ -127,20 +128,15 @@ async def always_the_same(target: Target) -> dict[str, Any]:
                 "headers": [response.headers for response in kind if response.headers],
             }
         )
-    each = [
-        f"{answer['answers']} from {answer['model_tag'] or 'an unnamed model'}"
-        + (" as the trained model" if answer["gives_the_golden_rows"] else "")
-        for answer in answers[:MAX_SHOWN]
-    ]
     message = (
         f"the same {len(golden)} rows, sent {len(responses)} times, got {len(kinds)} different responses: "
-        f"{', '.join(each)}{', …' if len(answers) > MAX_SHOWN else ''}"
+        f"{', '.join(map(_in_words, answers[:MAX_SHOWN]))}{', …' if len(answers) > MAX_SHOWN else ''}"
     )
     raise CheckFailedError(
         message,
         evidence={"answers": answers},
         causes=[
-            *_likely_causes(kinds),
+            *await _likely_causes(target, golden, kinds),
             "a canary or an unfinished roll-out handles some requests",
             "the workers or replicas behind the port serve different models",
             "the model uses random numbers",
@@ -148,6 +144,13 @@ async def always_the_same(target: Target) -> dict[str, Any]:
         ],
         reproduce=_each_on_a_connection(target.curl(target.body(golden.take([0]))), len(responses)),
     )
+
+
+def _in_words(answer: Mapping[str, Any]) -> str:
+    """Return how many responses were the same, of which model, and whether they were right."""
+    tag = f" from {answer['model_tag']}" if answer["model_tag"] else ""
+    outputs = "the trained model's outputs" if answer["gives_the_golden_rows"] else "other outputs"
+    return f"{answer['answers']}{tag} with {outputs}"
 
 
 def _each_on_a_connection(request: str, times: int) -> str:
@@ -212,14 +215,31 @@ def _kinds(target: Target, golden: GoldenRows, responses: Sequence[_Response]) -
     return kinds
 
 
-def _likely_causes(kinds: Sequence[Sequence[_Response]]) -> list[str]:
+async def _likely_causes(
+    target: Target, golden: GoldenRows, kinds: Sequence[Sequence[_Response]]
+) -> list[str]:
     """Return the causes that explain which of the responses differ."""
     if len(kinds) == 2 and kinds[0][0].is_first and len(kinds[0]) == 1:
         return [
             "a fallback responds until the model is loaded, or the first request is handled in another way"
         ]
     plain = [kind for kind in kinds if any(not response.headers for response in kind)]
-    if len(plain) == 1:
-        names = sorted({name for kind in kinds if kind not in plain for one in kind for name in one.headers})
-        return [f"the response depends on {', '.join(names)}: if it may, pass that header with --header"]
-    return []
+    others = [response for kind in kinds if kind not in plain for response in kind]
+    if len(plain) != 1 or not await _are_repeated(
+        target, golden, [plain[0][0]._replace(headers={}), *others]
+    ):
+        return []
+    names = sorted({name for response in others for name in response.headers})
+    return [f"the response depends on {', '.join(names)}: if it may, pass that header with --header"]
+
+
+async def _are_repeated(target: Target, golden: GoldenRows, responses: Sequence[_Response]) -> bool:
+    """Return whether requests with the same headers get the same responses again."""
+    for response in responses:
+        try:
+            answer = await target.from_another_caller(response.headers).ask(golden)
+        except (CheckFailedError, UnansweredError):
+            return False
+        if len(_kinds(target, golden, [response, _Response(answer, response.headers)])) > 1:
+            return False
+    return True

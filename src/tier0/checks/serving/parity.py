@@ -10,7 +10,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -44,6 +44,7 @@ MAX_WHOLE = 10**15
 MAX_MIXED = 40
 NOT_MIXED = {"large_integer"}
 """Kinds of edge cases that pandas itself changes beside others: large integers beside missing values."""
+SIDES = ("above", "below")
 SEED = 7
 PREPROCESSING = [
     "another model is served: an older one, one that was trained again, or a part of it",
@@ -148,6 +149,23 @@ async def shuffled(target: Target) -> None:
     golden = _several(target)
     order = random.Random(SEED).sample(range(len(golden)), len(golden))  # noqa: S311 - an order, not a secret
     await target.expect(golden.take(order), "golden rows in another order", BATCH)
+
+
+async def small_batches(target: Target) -> dict[str, Any]:
+    """Fail if rows get other outputs in a request with as many rows as a row, or an output, has values.
+
+    A matrix with as many rows as columns does not show which are which.
+    """
+    golden = _several(target)
+    largest = min(len(golden), target.contract.max_rows or len(golden))
+    sizes = sorted({size for size in (2, len(golden.columns), len(golden.classes)) if 1 < size < largest})
+    if not sizes:
+        raise NotJudgedError("the golden rows are too few for several requests", code="not_offered")
+    causes = ["rows and columns are exchanged if there are as many of each", *BATCH]
+    for size in sizes:
+        rows = golden.take(range(len(golden) - size, len(golden)))
+        await target.expect(rows, f"{size} golden rows in a request of their own", causes)
+    return {"rows": sizes}
 
 
 async def repeated(target: Target) -> None:
@@ -395,12 +413,27 @@ async def large_batches(target: Target) -> dict[str, Any]:
 
 
 async def missing_values(target: Target) -> None:
-    """Fail if rows with missing values get other outputs."""
+    """Fail if rows with missing values get other outputs.
+
+    If the service refuses them together, it may require some of the columns: then those rows are compared
+    that lack only what an example lacks as well.
+    """
     causes = [
         "missing values are replaced by zero before they reach the model",
         "null is converted to text or a number",
     ]
-    await target.expect_edge_case(target.golden_with("missing"), "missing values", causes)
+    missing, what = target.golden_with("missing"), "missing values"
+    try:
+        await target.expect(missing, what, causes)
+    except RefusedError:
+        optional = _lacking(target.golden.rows)
+        chosen = [index for index, row in enumerate(missing.rows) if _lacking([row]) <= optional]
+        await target.expect_edge_case(missing.take(chosen) if chosen else missing, what, causes)
+
+
+def _lacking(rows: Sequence[Sequence[Any]]) -> set[int]:
+    """Return the positions of the columns in which a row has no value."""
+    return {position for row in rows for position, value in enumerate(row) if value is None}
 
 
 async def unseen_categories(target: Target) -> None:
@@ -443,11 +476,8 @@ async def large_integers(target: Target) -> None:
 
 async def other_values(target: Target) -> dict[str, Any]:
     """Fail if rows that differ from an example in one column only get other outputs."""
-    causes = [
-        "the key of a cache lacks a column",
-        "values are limited to a range, or converted to another unit, before they reach the model",
-        *PREPROCESSING,
-    ]
+    cache = "the key of a cache lacks a column"
+    conversion = "values are limited to a range, or converted to another unit, before they reach the model"
     rows = _known_rows(target)
     inside = [index for index, origin in enumerate(rows.origins) if origin.kind == "inside"]
     example = next(
@@ -458,14 +488,20 @@ async def other_values(target: Target) -> dict[str, Any]:
         ),
         0,
     )
-    asked = [
-        (
-            rows.take([example, *inside] if inside else []),
-            "an example, and it with another value in one column",
-        ),
-        (rows.with_origin("outside"), "an example with a value outside the range in one column"),
-    ]
-    return await _expect_accepted(target, asked, causes)
+    outside = rows.with_origin("outside")
+    sides = [[index for index, origin in enumerate(outside.origins) if origin.side == side] for side in SIDES]
+    what = "an example with a value outside the range in one column"
+    return await _expect_accepted(
+        target,
+        [
+            (
+                rows.take([example, *inside] if inside else []),
+                "an example, and it with another value in one column",
+                [cache, conversion, *PREPROCESSING],
+            ),
+            *((outside.take(side), what, [conversion, cache, *PREPROCESSING]) for side in sides),
+        ],
+    )
 
 
 async def unusual_texts(target: Target) -> dict[str, Any]:
@@ -475,25 +511,27 @@ async def unusual_texts(target: Target) -> dict[str, Any]:
         "texts pass through CSV, a header or a URL",
     ]
     rows = _known_rows(target).with_origin("text")
-    return await _expect_accepted(target, [(rows, "rows with unusual texts")], causes)
+    return await _expect_accepted(target, [(rows, "rows with unusual texts", causes)])
 
 
 def _known_rows(target: Target) -> GoldenRows:
     return target.golden if target.rows is None else as_served(target.rows, target.contract)
 
 
-async def _expect_accepted(
-    target: Target, asked: list[tuple[GoldenRows, str]], causes: list[str]
-) -> dict[str, Any]:
+async def _expect_accepted(target: Target, asked: list[tuple[GoldenRows, str, list[str]]]) -> dict[str, Any]:
     """Compare the outputs for rows that the service accepts; a service may be stricter than its model.
 
-    If it refuses them together, some are sent alone.
+    If it refuses rows together, some of them are sent alone.
+
+    Args:
+        target: service.
+        asked: rows for one request, what they are, and the likely causes of a difference.
 
     Raises:
         NotJudgedError: it refuses all of them, or there are none.
     """
     count = refused = 0
-    for golden, what in asked:
+    for golden, what, causes in asked:
         if target.contract.one_row:
             batches = [golden.take([index]) for index in range(min(len(golden), SINGLE_ROWS))]
         else:
