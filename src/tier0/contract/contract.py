@@ -64,6 +64,7 @@ from urllib.parse import quote
 
 from tier0.contract.adapter import adapter_of
 from tier0.contract.delimited import CONTENT_TYPE, FILE_CONTENT_TYPE, read_rows, write_file, write_rows
+from tier0.contract.route_names import PLACEHOLDER
 from tier0.contract.tensors import DATATYPES, DEFAULT_NAME, column_tensors, matrix, without_tensors
 from tier0.core.address import problem_of
 from tier0.core.display import toml, toml_key
@@ -86,7 +87,6 @@ ONE_ROW_STYLES = {"row", "record", "value"}
 METHODS = ("POST", "PUT", "PATCH")
 SUCCESS = range(200, 300)
 """Statuses of a response that may have predictions, unless others are declared."""
-PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
 SELECTOR = re.compile(r"\[([^=\[\]]+)=([^\[\]]*)\]")
 """Part of a path that selects the object of a list whose field has a value."""
 ITEMS = ".*."

@@ -6,20 +6,29 @@ Recognising one takes a few GET requests, the most specific routes first:
   ``POST /v2/repository/index``, which changes nothing
 - MLflow's scoring server: ``/version`` and ``/ping``
 - version 1 of KServe's protocol, as TensorFlow Serving has it: ``/v1/models``
-- OpenAPI (FastAPI and others): ``/openapi.json``
+- OpenAPI (FastAPI and others): ``/openapi.json``, or another usual place
 - containers for SageMaker: ``/ping``, if nothing else is known
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from tier0.contract.contract import Contract, ContractError, how_to_declare
-from tier0.contract.openapi import as_schema, health_routes, is_openapi
+from tier0.contract.openapi import (
+    OTHER_PLACES,
+    PAGE,
+    PLACE,
+    as_schema,
+    health_routes,
+    is_openapi,
+    place_in,
+    seen_from,
+)
 from tier0.contract.service_schema import (
     Described,
     Form,
@@ -29,10 +38,12 @@ from tier0.contract.service_schema import (
     spelled_names,
 )
 from tier0.contract.tensors import DATATYPES, DEFAULT_NAME
+from tier0.core.address import problem_of
 from tier0.core.outputs import PARTS
 from tier0.core.protocols import PROTOCOLS
 
 VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
+MODEL_IN_PATH = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?(/infer)?$|/v1/models/[^/:]+(:predict)?$")
 NO_PARTS = dict.fromkeys(PARTS)
 OK = 200
 
@@ -54,21 +65,28 @@ class Page(NamedTuple):
         return self.content if self.status == OK and isinstance(self.content, Mapping) else None
 
 
+Fetch = Callable[[str, str], Awaitable[Page]]
+"""Sends a request of a method to a route, with an empty JSON object if it is POST, and returns the page."""
+
+
 class Server(NamedTuple):
     """A server whose protocol is to be found, and what is known about it.
 
     Attributes:
-        fetch: sends a request of a method to a route, with an empty JSON object if it is POST, and returns
-            the response.
+        fetch: requests a page below the URL.
         declared: declared part of the contract.
         columns: the model's columns; empty if they are not known.
         model: name of the model; empty if it is not known.
+        path: path of the server's URL; empty for none.
+        fetch_from_host: as *fetch*, without the path of the URL.
     """
 
-    fetch: Callable[[str, str], Awaitable[Page]]
+    fetch: Fetch
     declared: Mapping[str, Any]
     columns: Sequence[str] = ()
     model: str = ""
+    path: str = ""
+    fetch_from_host: Fetch | None = None
 
 
 async def find_protocol(server: Server, wanted: str | None = None) -> Described | None:
@@ -81,16 +99,37 @@ async def find_protocol(server: Server, wanted: str | None = None) -> Described 
     Raises:
         ContractError: a protocol was found, but not how predictions are requested; or *wanted* was not found.
     """
+    unusable: Described | None = None
     for name, find in _FINDERS.items():
         if wanted in {None, name} and (found := await find(server)) is not None:
+            if found.is_unusable:  # its server may also have another protocol
+                unusable = found
+                continue
             found = _as_declared(found, server.declared)
             return found._replace(contract=replace(found.contract, protocol=name))
+    if unusable is not None:
+        return unusable
     if wanted is not None:
         raise ContractError(
             f"no sign of the protocol {wanted!r} was found ({_SIGNS[wanted]}). Correct --protocol or the "
             f"contract's protocol (one of {', '.join(PROTOCOLS)}), or leave it out"
         )
     return None
+
+
+def split_route(path: str) -> tuple[str, str | None]:
+    """Return the path of a server and the route, of the path of a URL that ends with a route.
+
+    A model of the protocols V1 and V2 stands for the route of its predictions, and ``/v2`` for none.
+    """
+    if named := MODEL_IN_PATH.search(path):
+        place, model = path[: named.start()], named.group()
+        ending = "/infer" if model.startswith("/v2") else ":predict"
+        return place, model if model.endswith(ending) else model + ending
+    if path.endswith("/v2"):
+        return path.removesuffix("/v2"), None
+    place, _, last = path.rpartition("/")
+    return place, f"/{last}"
 
 
 def _as_declared(found: Described, declared: Mapping[str, Any]) -> Described:
@@ -230,14 +269,47 @@ async def _find_v1(server: Server) -> Described | None:
 
 
 async def _find_openapi(server: Server) -> Described | None:
-    document = (await server.fetch("GET", "/openapi.json")).document
-    if not is_openapi(document):
-        return None
-    described = describe(as_schema(document or {}), server.declared, server.columns)
-    if described is None:
-        return None
-    routes: dict[str, Any] = {"ready": None, "live": None, **health_routes(document or {})}
-    return described._replace(contract=replace(described.contract, is_bentoml=False, **routes))
+    """Return the first description in OpenAPI with a route to which rows can be sent, or else the first."""
+    unusable: Described | None = None
+    async for document in _openapi_documents(server):
+        described = describe(as_schema(document), server.declared, server.columns)
+        if described is None:
+            continue
+        routes: dict[str, Any] = {"ready": None, "live": None, **health_routes(document)}
+        described = described._replace(contract=replace(described.contract, is_bentoml=False, **routes))
+        if not described.is_unusable:
+            return described
+        unusable = unusable or described
+    return unusable
+
+
+async def _openapi_documents(server: Server) -> AsyncIterator[Mapping[str, Any]]:
+    """Yield the descriptions in OpenAPI at the usual places, with paths below the URL of the server."""
+    async for place, document in _described_at(server.fetch, OTHER_PLACES, server.path):
+        yield seen_from(document, server.path, server.path + place)
+    if not server.path or server.fetch_from_host is None:
+        return
+    async for place, document in _described_at(server.fetch_from_host):
+        paths = document["paths"].items()
+        below = {path: part for path, part in paths if path.startswith(f"{server.path}/")}
+        yield seen_from({**document, "paths": below}, server.path, place)
+
+
+async def _described_at(
+    fetch: Fetch, others: Sequence[str] = (), base: str = ""
+) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+    """Yield descriptions with their places: the usual one, the one that the documentation names, others."""
+
+    async def read(place: str) -> Mapping[str, Any] | None:
+        document = (await fetch("GET", place)).document
+        return document if is_openapi(document) else None
+
+    if (document := await read(PLACE)) is not None:
+        yield PLACE, document
+    named = (place_in((await fetch("GET", PAGE)).content) or PLACE).removeprefix(base)
+    for place in dict.fromkeys((named, *others)):
+        if place != PLACE and not problem_of(place) and (document := await read(place)) is not None:
+            yield place, document
 
 
 async def _find_sagemaker(server: Server) -> Described | None:
