@@ -3,7 +3,7 @@
 Recognising one takes a few GET requests, the most specific routes first:
 
 - version 2 of the Open Inference Protocol (MLServer, Triton, KServe): ``/v2``; its models are listed by
-  ``POST /v2/repository/index``, which changes nothing
+  ``POST /v2/repository/index``, which changes nothing, or by ``GET /v2/models``
 - MLflow's scoring server: ``/version`` and ``/ping``
 - version 1 of KServe's protocol, as TensorFlow Serving has it: ``/v1/models``
 - OpenAPI (FastAPI and others): ``/openapi.json``, or another usual place
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from tier0.contract.contract import Contract, ContractError, how_to_declare
+from tier0.contract.description import Schema
 from tier0.contract.openapi import (
     OTHER_PLACES,
     PAGE,
@@ -36,6 +37,7 @@ from tier0.contract.service_schema import (
     listed_names,
     parts_by_name,
     spelled_names,
+    why_columns_differ,
 )
 from tier0.contract.tensors import DATATYPES, DEFAULT_NAME
 from tier0.core.address import problem_of
@@ -44,6 +46,7 @@ from tier0.core.protocols import PROTOCOLS
 
 VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 MODEL_IN_PATH = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?(/infer)?$|/v1/models/[^/:]+(:predict)?$")
+V2_MODELS = "/v2/models/"
 NO_PARTS = dict.fromkeys(PARTS)
 OK = 200
 
@@ -142,44 +145,86 @@ def _as_declared(found: Described, declared: Mapping[str, Any]) -> Described:
         first = found.forms[0]
         forms = (Form(first.features if features is None else features, style or first.style),)
     first = forms[0]
+    if declared.keys() & NO_PARTS.keys():  # which declares the others to be absent
+        found = found._replace(contract=found.contract.with_paths(NO_PARTS))
     stated = {"features": first.features, "style": first.style, **first.others, **declared}
     return found._replace(forms=forms, contract=replace(found.contract, **stated))
 
 
 async def _find_v2(server: Server) -> Described | None:
     described = (await server.fetch("GET", "/v2")).document
-    if described is None or not {"name", "version"} & described.keys():
+    is_v2 = described is not None and bool({"name", "version"} & described.keys())
+    declared = server.declared.get("route", "")
+    if not is_v2 and not declared.startswith(V2_MODELS):
         return None
-    route = server.declared.get("route") or await _infer_route(server)
-    place = route.removesuffix("/infer")
-    metadata = (await server.fetch("GET", place)).document or {}
+    route, metadata = await _model_of_v2(server)
+    if not is_v2 and "inputs" not in metadata:
+        return None
     inputs = [part for part in metadata.get("inputs") or [] if isinstance(part, Mapping)]
+    place = route.removesuffix("/infer")
     health = {"health": "/v2/health/ready", "ready": f"{place}/ready", "live": "/v2/health/live"}
     contract = _contract(route, "inputs", health, names=_spelled(inputs, server.columns))
     outputs = [str(part.get("name")) for part in metadata.get("outputs") or [] if isinstance(part, Mapping)]
     paths = parts_by_name("outputs.", outputs)
     if len(outputs) == 1:
         paths = {**NO_PARTS, "predictions": f"outputs.{outputs[0]}"}
-    contract = contract.with_paths(paths)
-    return Described(_tensor_forms(inputs, server.columns), contract, {}, {}, {})
+    forms = _tensor_forms(inputs, server.columns)
+    tensors: Schema = {"properties": {str(part.get("name")): {} for part in inputs}}
+    if inputs and forms[0].style == "tensors":
+        names = {**contract.names, **(server.declared.get("names") or {})}
+        why_not = why_columns_differ(
+            route, tensors["properties"], [str(names.get(column, column)) for column in server.columns]
+        )
+        contract = replace(contract, why_not_asked=why_not)
+    return Described(forms, contract.with_paths(paths), {}, {"properties": {"inputs": tensors}}, {})
 
 
-async def _infer_route(server: Server) -> str:
-    model, page = server.model, await server.fetch("POST", "/v2/repository/index")
-    listed = page.content if isinstance(page.content, list) else []
-    ready = [
-        part for part in listed if isinstance(part, Mapping) and part.get("state", "READY") in {"READY", ""}
-    ]
-    names = list(dict.fromkeys(str(part.get("name")) for part in ready if part.get("name")))
-    chosen = model if model in names or not names else names[0] if len(names) == 1 else ""
+async def _model_of_v2(server: Server) -> tuple[str, Mapping[str, Any]]:
+    """Return the route of a model's predictions, and its metadata; empty if there are none.
+
+    The route is the declared one, or that of the only model, in its only version if it has to be named.
+    """
+    if declared := server.declared.get("route"):
+        return declared, (await server.fetch("GET", declared.removesuffix("/infer"))).document or {}
+    listed = await _models_of_v2(server)
+    names = list(dict.fromkeys(name for name, _ in listed))
+    chosen = _chosen_model(server.model, names)
     if not chosen:
-        example = names[0] if names else "name"
+        example = quote(names[0] if names else "name", safe="")
         known = f"its models are {listed_names(names)}" if names else "it does not list its models"
         raise ContractError(
             f"it is not clear which model of this server to ask: {known}. "
-            + how_to_declare({"protocol": "v2", "route": f"/v2/models/{quote(example, safe='')}/infer"})
+            + how_to_declare({"protocol": "v2", "route": f"{V2_MODELS}{example}/infer"})
         )
-    return f"/v2/models/{quote(chosen, safe='')}/infer"
+    place = f"{V2_MODELS}{quote(chosen, safe='')}"
+    metadata = (await server.fetch("GET", place)).document
+    versions = [version for name, version in listed if name == chosen and version]
+    if metadata is None and len(versions) == 1:
+        in_version = f"{place}/versions/{quote(versions[0], safe='')}"
+        if (metadata := (await server.fetch("GET", in_version)).document) is not None:
+            place = in_version
+    return f"{place}/infer", metadata or {}
+
+
+async def _models_of_v2(server: Server) -> list[tuple[str, str]]:
+    """Return the names and versions of the models that are ready; versions are empty where none is listed."""
+    listed = (await server.fetch("POST", "/v2/repository/index")).content
+    if not isinstance(listed, list):  # KServe lists names only, elsewhere
+        page = (await server.fetch("GET", V2_MODELS.rstrip("/"))).document or {}
+        names = page.get("models")
+        listed = [{"name": name} for name in names] if isinstance(names, list) else []
+    return [
+        (str(part["name"]), str(part.get("version") or ""))
+        for part in listed
+        if isinstance(part, Mapping) and part.get("name") and part.get("state", "READY") in {"READY", ""}
+    ]
+
+
+def _chosen_model(wanted: str, names: Sequence[str]) -> str:
+    """Return the name of the model to ask: the wanted one, or the only one; empty if that is not clear."""
+    if wanted in names or not names:
+        return wanted
+    return names[0] if len(names) == 1 else ""
 
 
 def _tensor_forms(inputs: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> tuple[Form, ...]:
@@ -255,7 +300,7 @@ async def _find_v1(server: Server) -> Described | None:
     if not names:
         return None
     if route is None:
-        chosen = model if model in names else names[0] if len(names) == 1 else ""
+        chosen = _chosen_model(model, names)
         if not chosen:
             raise ContractError(
                 f"it is not clear which model of this server to ask: its models are {listed_names(names)}. "

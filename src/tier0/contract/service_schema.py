@@ -347,7 +347,7 @@ def _described(route: Route, declared: Mapping[str, Any], columns: Sequence[str]
     known = {names, *declared["fields"]}
     required = {name: part for name, part in required.items() if name not in known}
     if not why_not and first.style != "tensor":
-        why_not = _why_columns_differ(path, row_properties(input_, first.features), service_names)
+        why_not = why_columns_differ(path, row_properties(input_, first.features), service_names)
         contract = replace(contract, why_not_asked=why_not)
     stated = {**first.others, **declared}
     return Described(forms, replace(contract, **stated), required, input_, output, route.open_headers)
@@ -642,7 +642,7 @@ def _only_value(part: Schema) -> Any:
     return choices[0] if len(choices) == 1 else None
 
 
-def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> str:
+def why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> str:
     """Return why rows with the model's column names cannot be sent; empty if they can."""
     if not properties or not names or set(names) <= set(properties):
         return ""

@@ -25,7 +25,7 @@ from tier0.contract.assumptions import Assumption, assumed_request
 from tier0.contract.contract import Contract, ContractError, check_declared, how_to_declare
 from tier0.contract.delimited import CONTENT_TYPE
 from tier0.contract.openapi import is_openapi, routes_for
-from tier0.contract.protocols import Page, Server, find_protocol, split_route
+from tier0.contract.protocols import V2_MODELS, Page, Server, find_protocol, split_route
 from tier0.contract.route_names import describes
 from tier0.contract.service_schema import (
     BENTOML_HEALTH,
@@ -125,21 +125,24 @@ async def without_route_in_url(
     path, route = urlsplit(target.url).path, declared.get("route")
     if not path:
         return target, declared
+    place, named = split_route(path)
+    elsewhere = _at(target, target.url.removesuffix(path) + place)
+    if route is not None and path.endswith(route):
+        return _at(target, target.url.removesuffix(route)), declared
     if route is not None:
-        return (_at(target, target.url.removesuffix(route)) if path.endswith(route) else target), declared
+        is_elsewhere = named == route or (named is None and route.startswith(V2_MODELS))
+        return (elsewhere if is_elsewhere else target), declared
     checked = check_declared(declared)
     wanted = checked.pop("protocol", None)
     columns = target.rows.columns if target.rows is not None else ()
     try:
         await description(target, wanted, checked, columns)
     except UndescribedError:
-        place, route = split_route(path)
-        elsewhere = _at(target, target.url.removesuffix(path) + place)
-        more = {} if route is None else {"route": route}
+        more = {} if named is None else {"route": named}
         with suppress(ContractError):
             schema, described = await description(elsewhere, wanted, {**checked, **more}, columns)
             protocol = None if described is None else described.contract.protocol
-            if described is not None and (schema is not None or protocol in {*ROUTED, *_guessed_at(route)}):
+            if described is not None and (schema is not None or protocol in {*ROUTED, *_guessed_at(named)}):
                 return elsewhere, {**declared, **more}
     except ContractError:  # which is raised where the contract is derived
         pass
