@@ -366,12 +366,12 @@ async def _discover_form(
     """Return the target with the first form whose predictions match the model's, or else can be read."""
     forms = [None] if described is None else _forms_of(described, target.golden)
     readable: Target | None = None
-    failure: CheckFailedError | UnansweredError | None = None
+    failures: list[CheckFailedError | UnansweredError] = []
     for form in forms:
         candidate = await _send_golden_rows(target, form, declared)
         answer = candidate.memo["golden"]
         if isinstance(answer, (CheckFailedError, UnansweredError)):
-            failure = failure or answer
+            failures.append(answer)
             continue
         found = _with_meanings(_read(candidate, described, declared), described, declared)
         if found.contract.parts and (len(forms) == 1 or _agrees(found)):
@@ -380,9 +380,31 @@ async def _discover_form(
     if readable is not None:
         _require_parts(readable)
         return readable
+    failure = next(iter(failures), None)
     if isinstance(failure, CheckFailedError) and failure.evidence.get("status") in NO_ROUTE:
         routes = routes or await _openapi_routes(target, target.contract.method)
-    return _without_answer(target, failure, described, declared, routes)
+    found = _without_answer(target, failure, described, declared, routes)
+    _require_described_form(target.contract, [form for form in forms if form is not None], failures)
+    return found
+
+
+def _require_described_form(
+    contract: Contract, forms: Sequence[Form], failures: Sequence[CheckFailedError | UnansweredError]
+) -> None:
+    """Check that requests which the service refused had the form that it describes, and not only a usual one.
+
+    Raises:
+        ContractError: it may take rows in another form.
+    """
+    is_refused = any(isinstance(failure, RefusedError) for failure in failures)
+    if len(forms) == 1 or contract.is_bentoml or not (is_refused or contract.protocol == "sagemaker"):
+        return
+    places = dict.fromkeys(form.features or "the entire body" for form in forms)
+    raise ContractError(
+        f"{contract.route} does not describe the form of its requests, and got no usual one right (rows as "
+        f"{listed_names(list(places))}): {failures[0]}. "
+        + how_to_declare({"route": contract.route, "features": "path.of.the.rows", "style": "rows"})
+    )
 
 
 def _forms_of(described: Described, golden: GoldenRows) -> list[Form]:
