@@ -8,17 +8,22 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.support.in_process import serving
 from tests.support.model_servers import DEFECTS, GOLDEN, healthy
-from tests.support.wrong_models import COLUMNS, UNDECLARED, Answers
+from tests.support.wrong_models import COLUMNS, UNDECLARED, Answers, answers
 from tier0 import Deployment, check_serving
 from tier0.core.verdict import Verdict
+from tier0.golden.capture import golden_rows
 from tier0.runs.examination import Examination
 
 Predict = Callable[[pd.DataFrame], Answers]
@@ -62,11 +67,11 @@ class InferenceServer:
             except (ValueError, TypeError, KeyError) as problem:
                 return JSONResponse({"error": str(problem)}, 400)
             labels, probabilities = predict(frame)
-            answers = [
+            tensors = [
                 {**outputs[0], "shape": [len(labels)], "data": labels},
                 {**outputs[1], "shape": [len(labels), 3], "data": [*chain(*probabilities)]},
             ]
-            return JSONResponse({"model_name": "churn", "model_version": "3", "outputs": answers})
+            return JSONResponse({"model_name": "churn", "model_version": "3", "outputs": tensors})
 
         metadata = {
             "name": "churn",
@@ -190,3 +195,43 @@ def test_inputs_that_are_not_the_columns_are_not_a_failure() -> None:
         verdict = verdict_of(url)
 
     assert verdict.exit_status == 2
+
+
+SMALL = pd.DataFrame(np.random.default_rng(7).normal(size=(200, 3)), columns=COLUMNS)
+SMALL_MODEL = make_pipeline(StandardScaler(), LogisticRegression()).fit(
+    SMALL, np.digitize(SMALL["age"] + SMALL["income"] - SMALL["seen"], [-0.5, 0.7])
+)
+SMALL_GOLDEN = golden_rows(SMALL_MODEL, SMALL.head(40))
+SINGLE = [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]
+
+
+def small(frame: pd.DataFrame) -> Answers:
+    """Predict as a server with tensors of 32 bits does."""
+    return answers(SMALL_MODEL, frame.astype(np.float32).astype(float))
+
+
+@pytest.mark.parametrize(
+    ("defect", "expected"),
+    [
+        (None, 0),
+        (lambda frame: small(frame.set_axis([COLUMNS[1], COLUMNS[0], COLUMNS[2]], axis=1)[COLUMNS]), 1),
+        (lambda frame: ([2 - label for label in small(frame)[0]], small(frame)[1]), 1),
+        (lambda frame: (small(frame)[0], [row[::-1] for row in small(frame)[1]]), 1),
+        (lambda frame: small(frame.round(2)), 1),
+    ],
+    ids=["healthy", "columns permuted", "labels swapped", "classes exchanged", "rounded"],
+)
+def test_tensors_of_32_bits_are_compared_with_their_precision(defect: Predict | None, expected: int) -> None:
+    with serving(InferenceServer(SINGLE).routes(defect or small)) as url:
+        deployment = Deployment.from_url(url, golden=SMALL_GOLDEN, retries=0)
+        verdict = check_serving(deployment, groups=("parity",), on_fail="return")
+
+    assert verdict.exit_status == expected
+
+
+def test_tensors_of_32_bits_that_cannot_hold_the_rows_are_a_failure() -> None:
+    def cast(frame: pd.DataFrame) -> Answers:
+        return healthy(frame.astype(np.float32).astype(float))
+
+    with serving(InferenceServer(SINGLE).routes(cast)) as url:
+        assert verdict_of(url).exit_status == 1

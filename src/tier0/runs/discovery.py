@@ -42,12 +42,13 @@ from tier0.contract.service_schema import (
     undescribed,
     why_fields_are_open,
 )
-from tier0.contract.tensors import shape_of
+from tier0.contract.tensors import ROUNDING, holds, shape_of
 from tier0.core.fields import InvalidFieldError, read_object, shown
 from tier0.core.outputs import PARTS
 from tier0.core.protocols import PROTOCOLS
 from tier0.core.verdict import CheckFailedError
 from tier0.golden.rows import GoldenRows
+from tier0.golden.tolerance import largest_magnitude
 
 NO_ROUTE = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 FORM = {"features", "style", "columns", "max_rows", "names", "fields"}
@@ -104,6 +105,7 @@ async def discover(target: Target, contract: Contract | Mapping[str, Any] | None
         unasked = replace(found.contract, why_not_asked=reason)
         found = replace(found, contract=_with_draft_command(unasked, target))
     if not found.contract.why_not_asked:
+        found = _in_precision_of_tensors(found)
         return await _discover_form(found, described, declared, routes_in(schema))
     missing = None if described is None else assumed_request(described, declared, columns)
     confirmed = None if missing is None else await _confirmed_request(target, contract, missing)
@@ -147,6 +149,34 @@ async def without_route_in_url(
     except ContractError:  # which is raised where the contract is derived
         pass
     return target, declared
+
+
+def _in_precision_of_tensors(target: Target) -> Target:
+    """Return the target for tensors that round the golden rows, as the metadata of the model state.
+
+    Numbers may differ accordingly, and edge cases that would be rounded are left out: they can get to the
+    other side of a threshold.
+    """
+    contract, rows = target.contract, target.rows
+    if rows is None or rows.form != "table" or contract.style not in {"tensor", "tensors"}:
+        return target
+    names = [
+        contract.tensor if contract.style == "tensor" else contract.names.get(column, column)
+        for column in rows.columns
+    ]
+    datatypes = [contract.datatypes.get(name) for name in names]
+    are_held = [all(map(holds, datatypes, row)) for row in rows.rows]
+    if all(are_held):
+        return target
+    kept = [
+        place
+        for place, is_held in enumerate(are_held)
+        if is_held or not rows.origins or not rows.origins[place].is_edge_case
+    ]
+    largest = largest_magnitude(rows.probabilities or rows.predictions)
+    rounding = max(ROUNDING.get(datatype or "", 0.0) for datatype in datatypes) * largest
+    contract = replace(contract, absolute=max(contract.absolute, rounding))
+    return replace(target, contract=contract, rows=rows.take(kept))
 
 
 def _guessed_at(route: str | None) -> tuple[str, ...]:
