@@ -90,9 +90,11 @@ def _assumed_fields(described: Described, declared: Mapping[str, Any]) -> Assump
     if not required:
         return None
     are_about_request = all(_is_about_request(path.rpartition(".")[2]) for path in required)
-    are_texts = all(part.get("type") == "string" and not part.get("enum") for part in required.values())
+    are_open = all(
+        part.get("type") in {"string", "integer"} and not part.get("enum") for part in required.values()
+    )
     why = "required in addition to the rows; set it to what the application sends"
-    return Assumption({"fields": example_for(required)}, why, is_certain=are_about_request and are_texts)
+    return Assumption({"fields": example_for(required)}, why, is_certain=are_about_request and are_open)
 
 
 def _is_about_request(name: str) -> bool:

@@ -39,6 +39,13 @@ TENSOR_FIELDS = {"name", "shape", "datatype", "data"}
 """Fields of a tensor in version 2 of the Open Inference Protocol."""
 MAX_LISTED = 20
 """Names in a message."""
+EXAMPLES = {
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "date-time": "2024-01-01T00:00:00Z",
+    "date": "2024-01-01",
+    "time": "00:00:00Z",
+}
+"""A text of each format that a field may have."""
 EXAMPLE = {
     "route": "/prediction-route",
     "features": "path.of.the.rows",
@@ -426,6 +433,8 @@ def _required_fields(
     for name in features.split(".") if features else []:
         add([name])
         path, part = join_path(path, name), _inner(part, name)
+    if "items" in part:
+        path, part = join_path(path, "*"), part["items"]
     if set(columns) & set(_properties(part)):
         add(columns)
     return found, unnamed
@@ -444,6 +453,7 @@ def _find_input(
         for form in _forms(input_, "", columns)
         if wanted in {None, form.features} and style in {None, form.style}
     ]
+    found = _narrowed(found, input_, columns)
     if not found and style is not None:
         found = [
             Form(leaf, style)
@@ -470,6 +480,19 @@ def _find_input(
     raise ContractError(
         f"it is not clear which input of {path} takes the rows ({listed}). {how_to_declare(example)}"
     )
+
+
+def _narrowed(found: list[Form], input_: Schema, columns: Sequence[str]) -> list[Form]:
+    """Return the forms of the inputs that have the model's columns, or else of the required ones, if any."""
+    if len({form.features for form in found}) <= 1:
+        return found
+    with_columns = [
+        form
+        for form in found
+        if columns and spelled_names(columns, list(row_properties(input_, form.features))) is not None
+    ]
+    required = input_.get("required", [])
+    return with_columns or [form for form in found if form.features.partition(".")[0] in required] or found
 
 
 def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
@@ -675,6 +698,8 @@ def _example(part: Schema) -> Any:
         return _example(choice)
     if part.get("type") == "object":
         return {name: _example(_properties(part).get(name, {})) for name in part.get("required", [])}
+    if (text := EXAMPLES.get(str(part.get("format")))) is not None:
+        return text
     by_type = {"string": "tier0", "integer": 1, "number": 1.0, "boolean": False, "array": []}
     return by_type.get(str(part.get("type")), "tier0")
 
