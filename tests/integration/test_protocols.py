@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
 
 from tests.support.in_process import serving
 from tests.support.model_servers import DEFECTS, GOLDEN, PROTOCOLS, ModelServer, healthy
@@ -173,3 +176,32 @@ def test_rows_that_no_tensor_can_have_are_refused_with_the_remedy() -> None:
         pytest.raises(ContractError, match="no tensor can have"),
     ):
         check_serving(Deployment.from_url(url, golden=golden), groups=("parity",))
+
+
+def takes_another_form(status: int, pages: dict[str, str]) -> list[Route]:
+    """Return a server whose model takes the rows as ``{"inputs": {"x": …}}``, which nothing describes."""
+
+    async def respond(request: Request) -> JSONResponse:
+        try:
+            rows = (await request.json())["inputs"]["x"]
+            labels, _ = healthy(pd.DataFrame(rows, columns=COLUMNS).astype(float))
+        except (ValueError, TypeError, KeyError) as problem:
+            return JSONResponse({"error_code": "BAD_REQUEST", "message": repr(problem)}, status)
+        return JSONResponse({"predictions": labels})
+
+    routes = [Route(path, lambda _, text=text: PlainTextResponse(text)) for path, text in pages.items()]
+    return [*routes, Route("/invocations", respond, methods=["POST"])]
+
+
+@pytest.mark.parametrize(
+    ("status", "pages"), [(400, {"/ping": "\n", "/version": "3.17.2"}), (500, {"/ping": ""})]
+)
+def test_a_form_that_nothing_describes_is_asked_for(status: int, pages: dict[str, str]) -> None:
+    with serving(takes_another_form(status, pages)) as url:
+        with pytest.raises(ContractError, match="does not describe the form of its requests"):
+            check_serving(Deployment.from_url(url, golden=GOLDEN), groups=("parity",))
+        declared = {"route": "/invocations", "features": "inputs.x", "style": "rows"}
+        deployment = Deployment.from_url(url, golden=GOLDEN, contract=declared)
+        verdict = check_serving(deployment, groups=("parity.golden_rows",), on_fail="return")
+
+    assert verdict.exit_status == 0

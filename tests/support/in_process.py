@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from tier0.golden.rows import GoldenRows
 
@@ -98,7 +98,7 @@ def running(app: App) -> Iterator[str]:
 
 
 @contextmanager
-def serving(routes: Sequence[Route]) -> Iterator[str]:
+def serving(routes: Sequence[BaseRoute]) -> Iterator[str]:
     """Serve *routes* in a thread, and yield the URL."""
     # asyncio turns Nagle's algorithm off, which costs 40 ms a request, only for sockets of this protocol
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -341,6 +341,37 @@ def test_a_defect_is_compared_and_differs(form: str) -> None:
     assert golden.compare({**parts, "classes": None}, parts=compared) is not None
 
 
+FROM_ONE = replace(FLOWERS, predictions=[label + 1 for label in LABELS], classes=[1, 2, 3])
+
+
+def test_positions_in_place_of_labels_are_asked_about() -> None:
+    found, _ = look({"predictions": LABELS}, FROM_ONE)
+
+    (undeclared,) = found.undeclared
+    assert undeclared.declare == {"labels": {"1": 0, "2": 1, "3": 2}}
+    assert not undeclared.is_certain
+
+
+@pytest.mark.parametrize(
+    ("served", "expected"), [(LABELS, True), ([2, 1, 0, 2, 1], False), ([0, 2, 1, 0, 2], False)]
+)
+def test_declared_positions_are_compared(served: list[int], *, expected: bool) -> None:
+    contract = replace(OPEN, labels={"1": 0, "2": 1, "3": 2})
+
+    assert is_same({"predictions": served}, FROM_ONE, contract, labels=contract.labels) == expected
+
+
+@pytest.mark.parametrize(
+    ("golden", "served"),
+    [(FROM_ONE, [0, 2, 1, 0, 2]), (FROM_ONE, [3, 2, 1, 3, 2]), (FLOWERS, [1, 2, 3, 1, 2])],
+)
+def test_other_numbers_than_positions_are_a_difference(golden: GoldenRows, served: list[int]) -> None:
+    found, parts = look({"predictions": served}, golden)
+
+    assert not found.undeclared
+    assert golden.compare({**parts, "classes": None}, parts=("predictions",)) is not None
+
+
 def test_declared_names_beside_the_labels_themselves_are_a_difference() -> None:
     contract = Contract(**{**vars(OPEN), "predictions": "p", "labels": {"no": "A", "yes": "B"}})
 

@@ -8,10 +8,10 @@ swapped labels would suggest that they are swapped.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tier0.contract.route_names import words_in
 from tier0.contract.service_schema import Described, example_for, is_file, row_properties
 
 ABOUT_REQUEST = {"request", "correlation", "trace", "batch", "message", "id", "uuid", "timestamp", "time"}
@@ -90,12 +90,14 @@ def _assumed_fields(described: Described, declared: Mapping[str, Any]) -> Assump
     if not required:
         return None
     are_about_request = all(_is_about_request(path.rpartition(".")[2]) for path in required)
-    are_texts = all(part.get("type") == "string" and not part.get("enum") for part in required.values())
+    are_open = all(
+        part.get("type") in {"string", "integer"} and not part.get("enum") for part in required.values()
+    )
     why = "required in addition to the rows; set it to what the application sends"
-    return Assumption({"fields": example_for(required)}, why, is_certain=are_about_request and are_texts)
+    return Assumption({"fields": example_for(required)}, why, is_certain=are_about_request and are_open)
 
 
 def _is_about_request(name: str) -> bool:
     """Return whether all words of a name, such as ``requestId`` or ``batch_id``, are about the request."""
-    words = {word.casefold() for word in re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])", name)}
+    words = words_in(name)
     return bool(words) and words <= ABOUT_REQUEST

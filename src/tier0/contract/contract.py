@@ -72,6 +72,7 @@ from tier0.contract.delimited import (
     write_file,
     write_rows,
 )
+from tier0.contract.route_names import PLACEHOLDER
 from tier0.contract.tensors import DATATYPES, DEFAULT_NAME, column_tensors, matrix, without_tensors
 from tier0.core.address import problem_of
 from tier0.core.display import toml, toml_key
@@ -94,11 +95,12 @@ ONE_ROW_STYLES = {"row", "record", "value"}
 METHODS = ("POST", "PUT", "PATCH")
 SUCCESS = range(200, 300)
 """Statuses of a response that may have predictions, unless others are declared."""
-PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
 SELECTOR = re.compile(r"\[([^=\[\]]+)=([^\[\]]*)\]")
 """Part of a path that selects the object of a list whose field has a value."""
 ITEMS = ".*."
 """Part of a path into a request that goes through the items of a list, one for each row."""
+EACH_ITEM = "*."
+"""Start of a path into the items of a list that is the entire body."""
 PREDICTED = "@predicted"
 """In place of a class: the probability of the predicted class."""
 HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
@@ -286,7 +288,7 @@ class Contract:
         names = [self.names.get(name, name) for name in columns]
         content = self._formatted(names, rows)
         if not self.features:
-            return {**content, **self.fields} if isinstance(content, dict) and self.fields else content
+            return self._with_fields(content)
         body: dict[str, Any] = {}
         place, in_items, inner = self.features.partition(ITEMS)
         _put(body, place, [{} for _ in content] if in_items else content)
@@ -301,6 +303,16 @@ class Contract:
             if not in_items:
                 _put(body, path, value)
         return body
+
+    def _with_fields(self, content: Any) -> Any:
+        """Return rows that are the entire body, with the constant fields: of the body, or of each record."""
+        if isinstance(content, dict):
+            return {**content, **self.fields}
+        for path, value in self.fields.items() if isinstance(content, list) else ():
+            for item in content:
+                if isinstance(item, dict) and path.startswith(EACH_ITEM):
+                    _put(item, path.removeprefix(EACH_ITEM), value)
+        return content
 
     def _formatted(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
         """Return the rows in the contract's style, or the first row in a style for one row."""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from tier0.contract.route_names import changes
 from tier0.core.fields import (
     MAX_DEPTH,
     InvalidFieldError,
@@ -37,6 +38,12 @@ class Route(NamedTuple):
         output: schema of the response body.
         is_batchable: whether the service waits for rows of other callers, to predict them together.
         is_task: whether it is a task of BentoML, which runs later and whose result is fetched separately.
+        changes: whether its name or description shows that it changes something, as training does.
+        is_deprecated: whether it is described as deprecated.
+        method: HTTP method of a request.
+        headers: headers that a request needs, with their only values.
+        open_headers: names of the headers that a request needs, and whose values are not known.
+        why_not: reason why no request can be made to it; empty if one can be made.
         problems_of_input: what is malformed in the schema of the request body.
         problems_of_output: what is malformed in the schema of the response body.
     """
@@ -46,6 +53,12 @@ class Route(NamedTuple):
     output: Schema
     is_batchable: bool
     is_task: bool
+    changes: bool
+    is_deprecated: bool
+    method: str
+    headers: Mapping[str, str]
+    open_headers: tuple[str, ...]
+    why_not: str
     problems_of_input: tuple[str, ...]
     problems_of_output: tuple[str, ...]
 
@@ -100,6 +113,12 @@ def _route(value: Any, place: str, problems: list[str]) -> Route | None:
         _schema(content.get("output"), f"{place}.output", of_output),
         bool(_kept(content.get("batchable"), f"{place}.batchable", _boolean, of_input)),
         bool(_kept(content.get("is_task"), f"{place}.is_task", _boolean, of_input)),
+        content.get("changes") is True or changes(path),
+        content.get("is_deprecated") is True,
+        _kept(content.get("method"), f"{place}.method", _text, of_input) or "POST",
+        _kept(content.get("headers"), f"{place}.headers", _object, of_input) or {},
+        tuple(_kept(content.get("open_headers"), f"{place}.open_headers", _texts, of_input) or ()),
+        _kept(content.get("why_not"), f"{place}.why_not", _text, of_input) or "",
         tuple(of_input),
         tuple(of_output),
     )

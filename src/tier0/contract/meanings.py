@@ -284,9 +284,12 @@ def label_names(golden: GoldenRows, values: Sequence[Any]) -> dict[str, Any]:
     """Return the service's name for each label of the model.
 
     The result is empty unless every label has exactly one name, which is not one of the model's labels. A
-    number for a label that is text with the same digits is a name, but not for another label.
+    number for a label that is text with the same digits is a name, but not for another label, unless all are
+    the positions of their labels, such as 0, 1 and 2 for 1, 2 and 3.
     """
     known = {str(label) for label in golden.classes}
+    if _are_positions(golden, values):
+        return {str(label): value for label, value in zip(golden.predictions, values, strict=True)}
     names: dict[str, Any] = {}
     for expected, value in zip(golden.predictions, values, strict=True):
         if not isinstance(value, (str, int)):
@@ -298,6 +301,14 @@ def label_names(golden: GoldenRows, values: Sequence[Any]) -> dict[str, Any]:
             return {}
     is_one_to_one = len({(type(name).__name__, name) for name in names.values()}) == len(names)
     return names if is_one_to_one else {}
+
+
+def _are_positions(golden: GoldenRows, values: Sequence[Any]) -> bool:
+    """Return whether values are the positions of the labels among the classes, of which none is called 0."""
+    positions = {str(label): position for position, label in enumerate(golden.classes)}
+    pairs = zip(golden.predictions, values, strict=True)
+    are_positions = all(type(value) is int and positions.get(str(label)) == value for label, value in pairs)
+    return are_positions and 0 in values and "0" not in positions
 
 
 def class_of_probability(golden: GoldenRows, values: Sequence[Any]) -> str | None:

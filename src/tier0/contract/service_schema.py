@@ -19,6 +19,7 @@ from tier0.contract.contract import (
     join_path,
 )
 from tier0.contract.description import Description, Route, Schema, in_words, read_description
+from tier0.contract.route_names import PREDICT, describes, predicts
 from tier0.contract.tensors import DATATYPES, DEFAULT_NAME
 from tier0.core.address import problem_of
 from tier0.core.fields import shown
@@ -38,6 +39,13 @@ TENSOR_FIELDS = {"name", "shape", "datatype", "data"}
 """Fields of a tensor in version 2 of the Open Inference Protocol."""
 MAX_LISTED = 20
 """Names in a message."""
+EXAMPLES = {
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "date-time": "2024-01-01T00:00:00Z",
+    "date": "2024-01-01",
+    "time": "00:00:00Z",
+}
+"""A text of each format that a field may have."""
 EXAMPLE = {
     "route": "/prediction-route",
     "features": "path.of.the.rows",
@@ -88,6 +96,7 @@ class Described(NamedTuple):
         required: required fields of the body in addition to the rows, each with its schema.
         input: schema of the request body.
         output: schema of the response body.
+        open_headers: names of headers that a request needs, and whose values are not known.
     """
 
     forms: tuple[Form, ...]
@@ -95,6 +104,12 @@ class Described(NamedTuple):
     required: Mapping[str, Schema]
     input: Schema
     output: Schema
+    open_headers: tuple[str, ...] = ()
+
+    @property
+    def is_unusable(self) -> bool:
+        """Whether it describes a route to which no rows can be sent as they are declared."""
+        return bool(self.contract.why_not_asked) and not self.input
 
 
 def find_contract(schema: Any, declared: Mapping[str, Any], columns: Sequence[str] = ()) -> Contract:
@@ -126,6 +141,8 @@ def contract_of(described: Described | None, declared: Mapping[str, Any], *, is_
     if described is None:
         return undescribed(declared, is_bentoml=is_bentoml)
     contract = described.contract
+    if described.is_unusable:
+        raise ContractError(contract.why_not_asked)
     if not contract.parts and not contract.why_not_asked:
         names = list(described.output.get("properties") or ())
         listed = f" (its fields: {listed_names(names)})" if names else ""
@@ -197,26 +214,64 @@ def malformed(problems: tuple[str, ...]) -> ContractError:
 
 
 def _choose_route(description: Description, wanted: str | None, columns: Sequence[str]) -> Route | None:
-    """Return the prediction route: declared, ``/predict``, or the only one that takes rows."""
-    routes, mounted = description.routes, description.paths
+    """Return the prediction route: declared, ``predict``, or the only one that takes rows.
+
+    What shows that it changes something is never chosen.
+    """
     if wanted is not None:
-        return next((route for route in routes if route.path == wanted), None)
-    routes = tuple(route for route in routes if not route.is_task) or routes
-    if not routes and (not mounted or "/predict" in mounted):
+        fitting = [route for route in description.routes if describes(route.path, wanted)]
+        return next((route for route in fitting if route.path == wanted), next(iter(fitting), None))
+    mounted = description.paths
+    if not description.routes and (not mounted or "/predict" in mounted):
         return None
-    exact = [route for route in routes if route.path == "/predict"]
-    named = [route for route in routes if "predict" in route.path]
-    likely = exact or named or routes
-    if len(likely) > 1:
-        likely = [route for route in likely if _takes_rows(route, columns)] or likely
+    likely = _likely_routes(description.routes, columns)
     if len(likely) == 1:
         return likely[0]
-    example = (likely or routes)[0].path if routes else EXAMPLE["route"]
+    routes = description.routes
+    example = (likely or routes)[0].path if likely else EXAMPLE["route"]
     more = f". Malformed in /schema.json: {in_words(description.problems)}" if description.problems else ""
     raise ContractError(
         f"it is not clear which route predicts ({listed_names([route.path for route in routes])}){more}. "
         + how_to_declare({"route": example})
     )
+
+
+def _likely_routes(routes: Sequence[Route], columns: Sequence[str]) -> Sequence[Route]:
+    """Return the routes that predict by their names, or else all; of several, those that take (many) rows."""
+    routes = [route for route in routes if not route.changes]
+    for is_worse in (_is_task, _is_deprecated):
+        routes = [route for route in routes if not is_worse(route)] or routes
+    usable = [route for route in routes if not route.why_not]
+    likely = next(
+        filter(
+            None,
+            (
+                [route for route in usable if route.path == "/predict"],
+                [route for route in usable if _last_part(route) == PREDICT],
+                [route for route in usable if PREDICT in route.path],
+                [route for route in routes if PREDICT in route.path],
+                [route for route in usable if predicts(route.path)],
+                usable,
+            ),
+        ),
+        routes,
+    )
+    for fits in (_takes_rows, _takes_many_rows):
+        if len(likely) > 1:
+            likely = [route for route in likely if fits(route, columns)] or likely
+    return likely
+
+
+def _is_task(route: Route) -> bool:
+    return route.is_task
+
+
+def _is_deprecated(route: Route) -> bool:
+    return route.is_deprecated
+
+
+def _last_part(route: Route) -> str:
+    return route.path.rstrip("/").rpartition("/")[2]
 
 
 def listed_names(names: Sequence[str]) -> str:
@@ -233,6 +288,10 @@ def _takes_rows(route: Route, columns: Sequence[str]) -> bool:
     return not described.contract.why_not_asked and not described.required
 
 
+def _takes_many_rows(route: Route, columns: Sequence[str]) -> bool:
+    return _takes_rows(route, columns) and _described(route, {}, columns).forms[0].style in MANY_ROWS
+
+
 def _described(route: Route, declared: Mapping[str, Any], columns: Sequence[str]) -> Described:
     path = route.path
     if problem := problem_of(path):
@@ -240,6 +299,10 @@ def _described(route: Route, declared: Mapping[str, Any], columns: Sequence[str]
             f"invalid route {shown(path)} in the service's /schema.json: {problem}. "
             "Declare the prediction route as route in the contract"
         )
+    if route.why_not and not ("route" in declared and route.input):
+        first = Form(declared.get("features", ""), declared.get("style", "rows"))
+        contract = Contract(path, first.features, first.style, why_not_asked=route.why_not)
+        return Described((first,), replace(contract, **declared), {}, {}, {})
     are_parts_declared = bool(set(PARTS) & declared.keys())
     problems = route.problems_of_input + (() if are_parts_declared else route.problems_of_output)
     if problems and needs_description(declared):
@@ -274,6 +337,8 @@ def _described(route: Route, declared: Mapping[str, Any], columns: Sequence[str]
         optional=tuple(name for name in properties if name not in needed),
         is_array=properties.get(first.features, input_).get("type") == "tensor",
         is_batchable=route.is_batchable,
+        method=route.method,
+        headers=route.headers,
         max_rows=first.max_rows,
         why_not_asked=why_not,
     ).with_paths(paths)
@@ -289,10 +354,10 @@ def _described(route: Route, declared: Mapping[str, Any], columns: Sequence[str]
     known = {names, *declared["fields"]}
     required = {name: part for name, part in required.items() if name not in known}
     if not why_not and first.style != "tensor":
-        why_not = _why_columns_differ(path, row_properties(input_, first.features), service_names)
+        why_not = why_columns_differ(path, row_properties(input_, first.features), service_names)
         contract = replace(contract, why_not_asked=why_not)
     stated = {**first.others, **declared}
-    return Described(forms, replace(contract, **stated), required, input_, output)
+    return Described(forms, replace(contract, **stated), required, input_, output, route.open_headers)
 
 
 def _properties(part: Schema) -> Mapping[str, Schema]:
@@ -368,6 +433,8 @@ def _required_fields(
     for name in features.split(".") if features else []:
         add([name])
         path, part = join_path(path, name), _inner(part, name)
+    if "items" in part:
+        path, part = join_path(path, "*"), part["items"]
     if set(columns) & set(_properties(part)):
         add(columns)
     return found, unnamed
@@ -386,6 +453,7 @@ def _find_input(
         for form in _forms(input_, "", columns)
         if wanted in {None, form.features} and style in {None, form.style}
     ]
+    found = _narrowed(found, input_, columns)
     if not found and style is not None:
         found = [
             Form(leaf, style)
@@ -412,6 +480,19 @@ def _find_input(
     raise ContractError(
         f"it is not clear which input of {path} takes the rows ({listed}). {how_to_declare(example)}"
     )
+
+
+def _narrowed(found: list[Form], input_: Schema, columns: Sequence[str]) -> list[Form]:
+    """Return the forms of the inputs that have the model's columns, or else of the required ones, if any."""
+    if len({form.features for form in found}) <= 1:
+        return found
+    with_columns = [
+        form
+        for form in found
+        if columns and spelled_names(columns, list(row_properties(input_, form.features))) is not None
+    ]
+    required = input_.get("required", [])
+    return with_columns or [form for form in found if form.features.partition(".")[0] in required] or found
 
 
 def _forms(part: Schema, path: str, columns: Sequence[str]) -> list[Form]:
@@ -533,7 +614,11 @@ def _only_tensor(properties: Schema) -> dict[str, Any]:
 
 def is_file(part: Schema) -> bool:
     """Return whether a field takes a file."""
-    return part.get("type") in FILES or part.get("format") in {"binary", "image"} or "contentEncoding" in part
+    return (
+        part.get("type") in FILES
+        or part.get("format") in {"binary", "image"}
+        or bool(part.keys() & {"contentEncoding", "contentMediaType"})
+    )
 
 
 def _leaves(part: Schema, path: str) -> Iterator[tuple[str, Schema]]:
@@ -580,7 +665,7 @@ def _only_value(part: Schema) -> Any:
     return choices[0] if len(choices) == 1 else None
 
 
-def _why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> str:
+def why_columns_differ(path: str, properties: Schema, names: Sequence[str]) -> str:
     """Return why rows with the model's column names cannot be sent; empty if they can."""
     if not properties or not names or set(names) <= set(properties):
         return ""
@@ -613,6 +698,8 @@ def _example(part: Schema) -> Any:
         return _example(choice)
     if part.get("type") == "object":
         return {name: _example(_properties(part).get(name, {})) for name in part.get("required", [])}
+    if (text := EXAMPLES.get(str(part.get("format")))) is not None:
+        return text
     by_type = {"string": "tier0", "integer": 1, "number": 1.0, "boolean": False, "array": []}
     return by_type.get(str(part.get("type")), "tier0")
 

@@ -7,6 +7,7 @@ See https://github.com/kserve/open-inference-protocol, "Inference Request JSON O
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,10 @@ DATATYPES = (
     TEXT,
 )  # fmt: skip
 MAX_DIMENSIONS = 8
+FORMATS = {"FP32": "f", "FP16": "e"}
+"""Datatypes that hold fewer digits than a number in JSON, with their formats for `struct`."""
+ROUNDING = {"FP32": 1e-5, "FP16": 1e-2}
+"""How far outputs may change, relative to the largest, if inputs are rounded to a datatype."""
 
 
 def matrix(
@@ -58,6 +63,19 @@ def column_tensors(
             shape = [*shape, 1]
         tensors.append(_tensor(name, datatypes.get(name), shape, values))
     return tensors
+
+
+def holds(datatype: str | None, value: Any) -> bool:
+    """Return whether a datatype holds a value without rounding it, as it does if it is not a number."""
+    if datatype not in FORMATS or not isinstance(value, (int, float)):
+        return True
+    try:
+        if not math.isfinite(value):
+            return True
+        (rounded,) = struct.unpack(FORMATS[datatype], struct.pack(FORMATS[datatype], value))
+    except (OverflowError, struct.error):
+        return False
+    return bool(rounded == value)
 
 
 def shape_of(values: Sequence[Any]) -> list[int] | None:

@@ -25,7 +25,8 @@ from tier0.contract.assumptions import Assumption, assumed_request
 from tier0.contract.contract import CSV_STYLES, Contract, ContractError, check_declared, how_to_declare
 from tier0.contract.delimited import CONTENT_TYPE
 from tier0.contract.openapi import is_openapi, routes_for
-from tier0.contract.protocols import Page, Server, find_protocol
+from tier0.contract.protocols import V2_MODELS, Page, Server, find_protocol, split_route
+from tier0.contract.route_names import describes
 from tier0.contract.service_schema import (
     BENTOML_HEALTH,
     DRAFT,
@@ -41,17 +42,22 @@ from tier0.contract.service_schema import (
     undescribed,
     why_fields_are_open,
 )
-from tier0.contract.tensors import shape_of
+from tier0.contract.tensors import ROUNDING, holds, shape_of
 from tier0.core.fields import InvalidFieldError, read_object, shown
 from tier0.core.outputs import PARTS
 from tier0.core.protocols import PROTOCOLS
 from tier0.core.verdict import CheckFailedError
 from tier0.golden.rows import GoldenRows
+from tier0.golden.tolerance import largest_magnitude
 
 NO_ROUTE = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED}
 FORM = {"features", "style", "columns", "max_rows", "names", "fields"}
 """Keys of a contract that declare the body of a request."""
 BENTOML = "bentoml"
+PAGES = "pages"
+"""Key of the memo of a target for the pages that describe the service."""
+ROUTED = {"openapi", "v1", "v2"}
+"""Protocols whose servers describe their routes, or name them by a rule."""
 MAX_ROUNDS = 4
 """Rounds of declaring what was recognised in the response, and discovering the rest with it."""
 SCHEMA_KEYS = {"routes", "paths"}
@@ -80,7 +86,8 @@ async def discover(target: Target, contract: Contract | Mapping[str, Any] | None
         found = replace(target, contract=contract)
         await remember_readiness(found)
         return found
-    declared = check_declared(contract or {})
+    target, contract = await without_route_in_url(target, contract or {})
+    declared = check_declared(contract)
     wanted = declared.pop("protocol", None)
     columns = target.rows.columns if target.rows is not None else ()
     schema, described = await description(target, wanted, declared, columns)
@@ -98,10 +105,87 @@ async def discover(target: Target, contract: Contract | Mapping[str, Any] | None
         unasked = replace(found.contract, why_not_asked=reason)
         found = replace(found, contract=_with_draft_command(unasked, target))
     if not found.contract.why_not_asked:
+        found = _in_precision_of_tensors(found)
         return await _discover_form(found, described, declared, routes_in(schema))
     missing = None if described is None else assumed_request(described, declared, columns)
-    confirmed = None if missing is None else await _confirmed_request(target, contract or {}, missing)
+    confirmed = None if missing is None else await _confirmed_request(target, contract, missing)
     return confirmed or found
+
+
+async def without_route_in_url(
+    target: Target, declared: Mapping[str, Any]
+) -> tuple[Target, Mapping[str, Any]]:
+    """Return the target and the declared part of its contract, with the route that its URL ends with.
+
+    That is the declared route, or one that is described below the rest of the URL, while nothing is below all
+    of it.
+
+    Raises:
+        UnansweredError: the service does not respond.
+        ContractError: a declared key or value is invalid.
+    """
+    path, route = urlsplit(target.url).path, declared.get("route")
+    if not path:
+        return target, declared
+    place, named = split_route(path)
+    elsewhere = _at(target, target.url.removesuffix(path) + place)
+    if route is not None and path.endswith(route):
+        return _at(target, target.url.removesuffix(route)), declared
+    if route is not None:
+        is_elsewhere = named == route or (named is None and route.startswith(V2_MODELS))
+        return (elsewhere if is_elsewhere else target), declared
+    checked = check_declared(declared)
+    wanted = checked.pop("protocol", None)
+    columns = target.rows.columns if target.rows is not None else ()
+    try:
+        await description(target, wanted, checked, columns)
+    except UndescribedError:
+        more = {} if named is None else {"route": named}
+        with suppress(ContractError):
+            schema, described = await description(elsewhere, wanted, {**checked, **more}, columns)
+            protocol = None if described is None else described.contract.protocol
+            if described is not None and (schema is not None or protocol in {*ROUTED, *_guessed_at(named)}):
+                return elsewhere, {**declared, **more}
+    except ContractError:  # which is raised where the contract is derived
+        pass
+    return target, declared
+
+
+def _in_precision_of_tensors(target: Target) -> Target:
+    """Return the target for tensors that round the golden rows, as the metadata of the model state.
+
+    Numbers may differ accordingly, and edge cases that would be rounded are left out: they can get to the
+    other side of a threshold.
+    """
+    contract, rows = target.contract, target.rows
+    if rows is None or rows.form != "table" or contract.style not in {"tensor", "tensors"}:
+        return target
+    names = [
+        contract.tensor if contract.style == "tensor" else contract.names.get(column, column)
+        for column in rows.columns
+    ]
+    datatypes = [contract.datatypes.get(name) for name in names]
+    are_held = [all(map(holds, datatypes, row)) for row in rows.rows]
+    if all(are_held):
+        return target
+    kept = [
+        place
+        for place, is_held in enumerate(are_held)
+        if is_held or not rows.origins or not rows.origins[place].is_edge_case
+    ]
+    largest = largest_magnitude(rows.probabilities or rows.predictions)
+    rounding = max(ROUNDING.get(datatype or "", 0.0) for datatype in datatypes) * largest
+    contract = replace(contract, absolute=max(contract.absolute, rounding))
+    return replace(target, contract=contract, rows=rows.take(kept))
+
+
+def _guessed_at(route: str | None) -> tuple[str, ...]:
+    """Return the protocols that do not describe their routes, and have a usual one."""
+    return ("mlflow", "sagemaker") if route == "/invocations" else ()
+
+
+def _at(target: Target, url: str) -> Target:
+    return replace(target, sender=replace(target.sender, url=url))
 
 
 def _with_draft_command(contract: Contract, target: Target) -> Contract:
@@ -150,11 +234,19 @@ async def description(
             return schema, describe(schema, declared, columns)
         if problem is None and not needs_description(declared):
             return None, None
-    server = Server(partial(_fetch, target), declared, columns, model=(target.tag or "").partition(":")[0])
+    path = urlsplit(target.url).path
+    server = Server(
+        partial(_fetch, target),
+        declared,
+        columns,
+        model=(target.tag or "").partition(":")[0],
+        path=path,
+        fetch_from_host=partial(_fetch, _at(target, target.url.removesuffix(path))),
+    )
     try:
         described = await find_protocol(server, wanted)
         if described is None and problem is not None:
-            raise problem
+            raise await _without_usable_route(target, problem)
     except ContractError:
         await _require_described_route(target, declared)
         raise
@@ -169,12 +261,24 @@ async def _require_described_route(target: Target, declared: Mapping[str, Any]) 
     """
     route = declared.get("route")
     routes = [] if route is None else await _openapi_routes(target, declared.get("method", "POST"))
-    if routes and route not in routes:
+    if route is not None and routes and not any(describes(path, route) for path in routes):
         raise ContractError(
             f"the route that the contract declares, {shown(route)}, is not in {target.url}/openapi.json, "
             f"which describes {listed_names(routes)}. Correct the route, or do without the description. "
             f"{how_to_declare({**EXAMPLE, 'route': route})}"
         )
+
+
+async def _without_usable_route(target: Target, problem: ContractError) -> ContractError:
+    """Return the problem of a service without a protocol, with the routes that it describes, if it does."""
+    routes = await _openapi_routes(target, "POST")
+    if not routes:
+        return problem
+    return UndescribedError(
+        f"{target.url}/openapi.json describes {listed_names(routes)}, of which none takes rows. If an "
+        "application that does is mounted below a path, pass the URL with that path. Or declare the route: "
+        f"{how_to_declare(EXAMPLE)}"
+    )
 
 
 async def _openapi_routes(target: Target, method: str) -> list[str]:
@@ -184,6 +288,16 @@ async def _openapi_routes(target: Target, method: str) -> list[str]:
 
 
 async def _fetch(target: Target, method: str, route: str) -> Page:
+    """Return a page of the service, which is requested once."""
+    pages = target.memo.setdefault(PAGES, {})
+    key = (target.url, method, route)
+    if key not in pages:
+        pages[key] = await _fetched(target, method, route)
+    page: Page = pages[key]
+    return page
+
+
+async def _fetched(target: Target, method: str, route: str) -> Page:
     body, headers = (b"{}", {"Content-Type": "application/json"}) if method == "POST" else (None, None)
     try:
         response = await target.sender.send(method, route, body, headers)
@@ -282,12 +396,12 @@ async def _discover_form(
     """Return the target with the first form whose predictions match the model's, or else can be read."""
     forms = _forms_of(target, described, declared)
     readable: Target | None = None
-    failure: CheckFailedError | UnansweredError | None = None
+    failures: list[CheckFailedError | UnansweredError] = []
     for form in forms:
         candidate = await _send_golden_rows(target, form, declared)
         answer = candidate.memo["golden"]
         if isinstance(answer, (CheckFailedError, UnansweredError)):
-            failure = failure or answer
+            failures.append(answer)
             continue
         found = _with_meanings(_read(candidate, described, declared), described, declared)
         if found.contract.parts and (len(forms) == 1 or _agrees(found)):
@@ -296,9 +410,31 @@ async def _discover_form(
     if readable is not None:
         _require_parts(readable)
         return readable
+    failure = next(iter(failures), None)
     if isinstance(failure, CheckFailedError) and failure.evidence.get("status") in NO_ROUTE:
         routes = routes or await _openapi_routes(target, target.contract.method)
-    return _without_answer(target, failure, declared, routes)
+    found = _without_answer(target, failure, described, declared, routes)
+    _require_described_form(target.contract, [form for form in forms if form is not None], failures)
+    return found
+
+
+def _require_described_form(
+    contract: Contract, forms: Sequence[Form], failures: Sequence[CheckFailedError | UnansweredError]
+) -> None:
+    """Check that requests which the service refused had the form that it describes, and not only a usual one.
+
+    Raises:
+        ContractError: it may take rows in another form.
+    """
+    is_refused = any(isinstance(failure, RefusedError) for failure in failures)
+    if len(forms) == 1 or contract.is_bentoml or not (is_refused or contract.protocol == "sagemaker"):
+        return
+    places = dict.fromkeys(form.features or "the entire body" for form in forms)
+    raise ContractError(
+        f"{contract.route} does not describe the form of its requests, and got no usual one right (rows as "
+        f"{listed_names(list(places))}): {failures[0]}. "
+        + how_to_declare({"route": contract.route, "features": "path.of.the.rows", "style": "rows"})
+    )
 
 
 def _forms_of(target: Target, described: Described | None, declared: Mapping[str, Any]) -> list[Form]:
@@ -436,6 +572,7 @@ def _require_parts(target: Target) -> None:
 def _without_answer(
     target: Target,
     failure: CheckFailedError | UnansweredError | None,
+    described: Described | None,
     declared: Mapping[str, Any],
     routes: Sequence[str],
 ) -> Target:
@@ -447,6 +584,12 @@ def _without_answer(
     """
     if isinstance(failure, CheckFailedError):
         _require_usable_route(target.contract, failure.evidence, declared, routes)
+    if isinstance(failure, RefusedError) and described is not None and described.open_headers:
+        headers = dict.fromkeys(described.open_headers, "value")
+        raise ContractError(
+            f"{failure.message}. {target.contract.route} needs a header ({', '.join(headers)}): pass it with "
+            f"--header. {how_to_declare({'headers': headers})}"
+        )
     if isinstance(failure, RefusedError) and FORM & declared.keys():
         keys = ", ".join(sorted(FORM & declared.keys()))
         raise ContractError(

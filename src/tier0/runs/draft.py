@@ -15,7 +15,7 @@ from tier0.core import display
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError
 from tier0.report.terminal import LIKELY
-from tier0.runs.discovery import MAX_ROUNDS, description, discover
+from tier0.runs.discovery import MAX_ROUNDS, description, discover, without_route_in_url
 
 ROUTES = ("health", "ready", "live")
 """Keys of routes other than the one for predictions."""
@@ -90,6 +90,7 @@ async def draft(target: Target, declared: Mapping[str, Any]) -> Draft:
         UnansweredError: the service does not respond.
         ContractError: the service does not accept rows, or does not show enough.
     """
+    target, declared = await without_route_in_url(target, declared)
     drafted = Draft(found=check_declared(declared))
     described = await _describe(target, drafted)
     while described is not None and _assume_request(drafted, described, target):
