@@ -196,6 +196,7 @@ def test_a_server_that_ends_because_its_guard_was_killed_says_so(run: Killed) ->
 def test_a_server_without_guards_is_stopped_and_reported(run: Killed) -> None:
     run.start_server()
 
+    run.kill(TWIN, how=signal.SIGSTOP)  # else it may end the server between the two kills
     run.kill(GUARDED, TWIN)
     status, output = run.end()
 
