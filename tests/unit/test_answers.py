@@ -341,6 +341,27 @@ def test_a_defect_is_compared_and_differs(form: str) -> None:
     assert golden.compare({**parts, "classes": None}, parts=compared) is not None
 
 
+@pytest.mark.parametrize(("exchanged", "expected"), [(("no", "yes"), True), (("yes", "no"), False)])
+def test_a_label_beside_a_field_for_each_class_is_compared(
+    exchanged: tuple[str, str], *, expected: bool
+) -> None:
+    rows = [
+        {"label": label, "model": "v1", **dict(zip(exchanged, row, strict=True))}
+        for label, row in zip(YES.predictions, Q, strict=True)
+    ]
+    found, _ = look(rows, YES)
+
+    assert found.paths["predictions"] == "*.label"
+    assert found.paths["probabilities"] == ""
+    assert is_same(rows, YES) == expected
+
+
+def test_fields_that_are_only_called_like_classes_are_no_probabilities() -> None:
+    rows = [{"label": label, "no": 3, "yes": 5} for label in YES.predictions]
+
+    assert look(rows, YES)[0].paths["probabilities"] is None
+
+
 FROM_ONE = replace(FLOWERS, predictions=[label + 1 for label in LABELS], classes=[1, 2, 3])
 
 

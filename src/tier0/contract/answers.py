@@ -30,6 +30,7 @@ from tier0.contract.response import (
     last_name,
     named_values,
     objects_in,
+    scores_of,
     unwrapped,
     words_of,
 )
@@ -297,8 +298,11 @@ def _is_worded_probability(path: str, values: Sequence[Any]) -> bool:
 
 
 def _has_score_of_each_class(value: Any, golden: GoldenRows) -> bool:
-    scores = keyed_scores(value)
-    return scores is not None and len(golden.classes) > 1 and scores.keys() == set(map(str, golden.classes))
+    """Return whether a row has a score of each class, which add up to 1 if it has other fields as well."""
+    if len(golden.classes) <= 1:
+        return False
+    scores = scores_of(value, list(map(str, golden.classes)))
+    return scores is not None and (keyed_scores(value) is not None or adds_up(scores))
 
 
 def _is_keyed_by_class(value: Mapping[str, Any], golden: GoldenRows) -> bool:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from tier0.contract.contract import PREDICTED, Contract
-from tier0.contract.response import is_number, is_plain, keyed_scores
+from tier0.contract.response import is_number, is_plain, scores_of
 from tier0.core.outputs import PARTS
 from tier0.golden.rows import GoldenRows, Simulation
 
@@ -195,5 +195,5 @@ def _in_order(row: Any, names: Sequence[str]) -> Any:
         return as_number(row)
     if isinstance(row, list) and row and all(isinstance(value, str) for value in row):
         return [as_number(value) for value in row]
-    keyed = keyed_scores(row)
-    return [keyed[name] for name in names] if keyed is not None and keyed.keys() == set(names) else row
+    keyed = scores_of(row, names)
+    return row if keyed is None else [keyed[name] for name in names]

@@ -213,6 +213,17 @@ def objects_in(value: Any, path: str, depth: int) -> Iterator[tuple[str, Mapping
                 yield from objects_in(inner, join_path(path, name), depth - 1)
 
 
+def scores_of(value: Any, names: Sequence[str]) -> dict[str, Any] | None:
+    """Return the scores with *names* in a row: all that it has, or fields of an object with other ones."""
+    keyed = keyed_scores(value)
+    if keyed is not None and keyed.keys() == set(names):
+        return keyed
+    if not isinstance(value, Mapping) or not value.keys() >= set(names):
+        return None
+    found = {name: value[name] for name in names}
+    return found if all(map(is_number, found.values())) else None
+
+
 def keyed_scores(value: Any) -> dict[str, Any] | None:
     """Return scores keyed by class, from an object or from a list of objects with a name and a score."""
     if isinstance(value, Mapping):
