@@ -393,6 +393,15 @@ def test_the_drafted_contract_fits_the_same_url(path: str) -> None:
     assert verdict.exit_status == 0
 
 
+def test_a_draft_has_no_health_route_that_was_not_found() -> None:
+    with running(Found(put), healthy) as (without, _), running(Found(mounted), healthy) as (with_health, _):
+        drafts = [
+            Examination(Deployment.from_url(url, golden=GOLDEN)).draft() for url in (without, with_health)
+        ]
+
+    assert ["health" in draft.declared for draft in drafts] == [False, True]
+
+
 def in_the_url(predict: Predict) -> FastAPI:
     app = FastAPI()
 

@@ -10,7 +10,7 @@ from tier0.checks.serving.harness.target import Target
 from tier0.contract.assumptions import assumed_request
 from tier0.contract.contract import CSV_STYLES, SCHEMA, ContractError, as_toml, check_declared
 from tier0.contract.delimited import MISSING
-from tier0.contract.service_schema import Described
+from tier0.contract.service_schema import BENTOML_HEALTH, Described
 from tier0.core import display
 from tier0.core.outputs import PARTS
 from tier0.core.verdict import CheckFailedError
@@ -164,7 +164,12 @@ def _note_what_was_found(drafted: Draft, found: Target) -> None:
     if contract.style in CSV_STYLES and contract.missing != MISSING:
         names.append("missing")
     known = {name: getattr(contract, name) for name in names if getattr(contract, name) is not None}
-    routes = {name: route for name in ROUTES if (route := getattr(contract, name)) is not None}
+    is_described = contract.is_bentoml or contract.health != BENTOML_HEALTH
+    routes = {
+        name: route
+        for name in ROUTES
+        if (route := getattr(contract, name)) is not None and (name != "health" or is_described)
+    }
     if contract.names and "names" not in drafted.assumed:
         routes["names"] = dict(contract.names)
     has_one_output = not found.golden.has_several_outputs
