@@ -77,6 +77,18 @@ class OnBatches(Service):
         return [number + (len(rows) > 1) * np.sin(number) for number in predictions]
 
 
+class FittedOnRequests(Service):
+    """Fits its scaler on each request, which the golden rows together do not show."""
+
+    def predicted(self, rows: Rows) -> list[float]:
+        if len(rows) == len(trained()[1].examples):
+            return super().predicted(rows)
+        means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+        return super().predicted(
+            [[value - mean for value, mean in zip(row, means, strict=True)] for row in rows]
+        )
+
+
 class Stale(Service):
     """Returns the answer to the request before, of requests with one row."""
 
@@ -99,6 +111,7 @@ DEFECTS: dict[type[Service], tuple[str, str, str]] = {
     ColumnsSwapped: ("parity.golden_rows", "swapped_columns", "the columns reach the model in another order"),
     Scaled: ("parity.golden_rows", "affine", "a scaling of the target"),
     Stale: ("parity.rows_alone", "other_requests", "the answer to another request is returned"),
+    FittedOnRequests: ("parity.rows_alone", "constant", "predictions depend on the other rows"),
 }
 
 
@@ -117,7 +130,7 @@ def results(app: Service, *groups: str, **more: Any) -> dict[str, CheckResult]:
 def test_the_first_cause_is_the_defect(defect: type[Service], record: Callable[..., None]) -> None:
     check, pattern, cause = DEFECTS[defect]
 
-    verdict = judge(defect(), check)
+    verdict = judge(defect(), *dict.fromkeys(["parity.golden_rows", check]))
 
     record(defect.__name__, (check,), verdict)
     result = next(result for result in verdict.checks if result.id == check)

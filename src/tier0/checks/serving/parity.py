@@ -21,6 +21,7 @@ from tier0.checks.serving.harness.sender import OversizedError, UnansweredError
 from tier0.checks.serving.harness.target import (
     MASK,
     NO_SUCH_ROWS,
+    RIGHT,
     NoPredictionError,
     OverloadedError,
     RefusedError,
@@ -88,6 +89,7 @@ async def golden_rows(target: Target) -> dict[str, Any]:
         raise
     if target.undeclared:
         raise NotJudgedError(target.what_is_undeclared, code="undeclared")
+    target.memo[RIGHT] = True
     return compared
 
 
@@ -438,9 +440,11 @@ def _lacking(rows: Sequence[Sequence[Any]]) -> set[int]:
 
 async def unseen_categories(target: Target) -> None:
     """Fail if rows with unseen categories get other outputs."""
-    await target.expect_edge_case(
-        target.golden_with("unseen"), "unseen categories", ["categories are inferred from the request"]
-    )
+    causes = [
+        "an unseen category is replaced by a known one before it reaches the model",
+        "categories are inferred from the request",
+    ]
+    await target.expect_edge_case(target.golden_with("unseen"), "unseen categories", causes)
 
 
 async def boundaries(target: Target) -> None:

@@ -54,6 +54,8 @@ MASK = "…"
 REFUSED = range(400, 500)
 SLOWEST = "slowest"
 """Key of the memo of a target for the seconds of the slowest request that got a prediction."""
+RIGHT = "right"
+"""Key of the memo of a target that is there once the golden rows together got the right outputs."""
 FIELDS = "fields"
 """Key of the memo of a target for the names of the fields of the last response with a prediction."""
 ANY_ROWS = "--golden FILE"
@@ -627,6 +629,7 @@ class Target:
         outputs, compared = {**answer, "classes": None}, parts or self.parts
         mismatch = golden.compare(outputs, tolerance=allowed, parts=compared)
         if mismatch is not None:
+            was_right = self._was_right()
             diagnosis = diagnose(
                 golden,
                 outputs,
@@ -634,9 +637,11 @@ class Target:
                 parts=compared,
                 others=None if self.rows is None else as_served(self.rows, self.contract),
                 are_alone=bool(numbers) or len(golden) == 1,
-                is_partial=self._was_right(),
+                is_partial=was_right,
                 show=self.excerpt,
             )
+            if numbers and was_right and diagnosis.evidence.get("pattern") == "constant":
+                is_cause_known = True  # statistics of a single row are the same for each row
             number = numbers[mismatch.row] if numbers else mismatch.row
             known = causes[0] if is_cause_known else ""
             causes = causes if is_cause_known else diagnosis.causes(causes)
@@ -649,7 +654,9 @@ class Target:
             raise failure
 
     def _was_right(self) -> bool:
-        """Return whether the golden rows got the trained model's outputs when they were sent first."""
+        """Return whether the golden rows together got the trained model's outputs."""
+        if RIGHT in self.memo:
+            return True
         answers, golden = self.memo.get("golden"), self.golden
         if not isinstance(answers, list) or self.undeclared:
             return False
