@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from tier0.golden.capture import golden_rows
 from tier0.golden.differences.diagnosis import NO_PATTERN, Diagnosis, diagnose
+from tier0.golden.origins import Origin
 from tier0.golden.rows import GoldenRows
 
 Rows = list[list[Any]]
@@ -525,6 +526,21 @@ def test_labels_alone_do_not_have_a_defect_that_changes_probabilities() -> None:
 
     assert "left out" not in diagnosis.pattern
     assert not {finding.kind for finding in diagnosis.findings} & {"dropped_step", "defaulted_column"}
+
+
+def test_rows_beside_a_boundary_do_not_get_the_answers_of_other_rows() -> None:
+    trained = regression()
+    golden = trained.golden.take(range(12))
+    near = [Origin("boundary", "age", side) for side in ("below", "above")] * 6
+    outputs = {"predictions": [golden.predictions[row + (-1) ** row] for row in range(12)]}
+    tolerance = golden.tolerances(same_arithmetic=False, same_batch=False)
+
+    found = [
+        diagnose(replace(golden, origins=origins), outputs, tolerance=tolerance, parts=("predictions",))
+        for origins in (near, [])
+    ]
+
+    assert [first_kind(diagnosis) for diagnosis in found] == ["", "permuted_rows"]
 
 
 def test_a_possible_pattern_comes_after_the_causes_of_the_check_if_other_rows_were_right() -> None:

@@ -260,6 +260,16 @@ def test_rows_of_unusual_texts_are_those_that_the_model_accepts() -> None:
     assert not golden_rows(strict, texts[:8]).with_origin("text")
 
 
+def test_a_text_that_ends_at_a_line_break_or_is_too_long_changes_the_output() -> None:
+    texts = ["good fast", "bad slow", "good item", "bad late"] * 10
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [1, 0, 1, 0] * 10)
+    unusual = golden_rows(model, texts[:8]).with_origin("text")
+
+    sent: list[str] = [row[0] for row in unusual.rows]
+    for cut in ([text.split("\n")[0] for text in sent], [text[:512] for text in sent]):
+        assert model.predict_proba(cut).tolist() != unusual.probabilities
+
+
 def test_a_huge_output_does_not_hide_differences_in_others() -> None:
     frame = pd.DataFrame({"id": np.arange(30), "x": np.linspace(0.0, 1.0, 30)})
     golden = golden_rows(LinearRegression().fit(frame, frame["x"] + frame["id"]), frame)

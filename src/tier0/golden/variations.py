@@ -20,7 +20,6 @@ PLACES_WITHIN = (0.618033988749895, 0.0, 1.0)
 MAX_CATEGORIES = 3
 TO_FULL_WIDTH = 0xFEE0
 UNUSUAL_TEXTS = (
-    "",
     "cafe\u0301 \u212b",  # an accent of its own, and a sign that Unicode's forms replace
     "a \"quoted\", comma; and 'more'",
     "two\nlines\r\nand\ta tab",
@@ -62,13 +61,21 @@ def text_rows(signature: Signature, base: Row, rows: list[Row]) -> list[tuple[Ro
     return [
         (changed(base, position, text), Origin("text", signature.features[position].name))
         for position in places[:MAX_TEXT_COLUMNS]
-        for text in (*UNUSUAL_TEXTS, *_in_other_forms([row[position] for row in rows]))
+        for text in _unusual([row[position] for row in rows])
     ]
 
 
-def _in_other_forms(texts: list[str | None]) -> Iterator[str]:
+def _unusual(texts: list[str | None]) -> Iterator[str]:
+    """Yield unusual texts, each but the empty one before a known text, whose loss the output shows."""
+    known = [text for text in dict.fromkeys(texts) if text] or [""]
+    yield ""
+    for number, text in enumerate(UNUSUAL_TEXTS):
+        yield f"{text} {known[number % len(known)]}"
+    yield from _in_other_forms(known)
+
+
+def _in_other_forms(known: list[str]) -> Iterator[str]:
     """Yield known texts that another form of Unicode makes equal to what the model was trained on."""
-    known = [text for text in dict.fromkeys(texts) if text]
     decomposed = (unicodedata.normalize("NFD", text) for text in known)
     yield from [text for text in decomposed if text not in known][:1]
     yield from [wide for text in known if (wide := _as_wide(text)) not in known][:1]

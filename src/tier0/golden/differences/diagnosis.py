@@ -28,6 +28,7 @@ from tier0.golden.differences.row_patterns import answers_of_others, row_pattern
 from tier0.golden.differences.selections import chance_of, selections
 from tier0.golden.differences.side_by_side import SideBySide
 from tier0.golden.differences.simulated_patterns import nearest_simulation, simulated_patterns
+from tier0.golden.origins import EXAMPLE
 from tier0.golden.rows import GoldenRows
 from tier0.golden.tolerance import Tolerance
 
@@ -39,6 +40,8 @@ MIN_SHARE = 0.75
 MAX_CAUSES = 3
 MAX_BOTH = 105
 """Characters of two patterns in one sentence."""
+IN_PAIRS = {"boundary", "decision"}
+"""Kinds of rows that are next to each other: one that moves a little gets the output of the other."""
 NO_PATTERN = "the differences follow no known pattern"
 AS_IF = "as if "
 LOCALLY = "in the rows that differ, "
@@ -179,11 +182,13 @@ def diagnose(
     if not pair.differing:
         return Diagnosis((), 0, len(golden))
     constants = constant_patterns(pair, show)
+    origins = golden.origins or [EXAMPLE] * len(golden)
+    have_pairs = all(origins[index].kind in IN_PAIRS for index in pair.differing)
     patterns = chain(
         limit_patterns(pair, show),
         () if constants.can_be_model else constants.patterns,
-        () if are_alone else row_patterns(pair),
-        () if others is None else answers_of_others(pair, others),
+        () if are_alone or have_pairs else row_patterns(pair),
+        () if others is None or have_pairs else answers_of_others(pair, others),
         label_patterns(pair, show),
         class_patterns(pair, show),
         exchanged_parts(pair, show),
@@ -289,8 +294,11 @@ def _combined(found: Sequence[Finding], chosen: Sequence[Finding]) -> Iterator[F
     rows = next((finding for finding in chosen if finding.is_certain), None)
     for finding in found:
         limited = finding.sentence.removeprefix(LOCALLY)
-        if rows is None or limited == finding.sentence:
+        if limited == finding.sentence:
             yield finding
+            continue
+        if rows is None:
+            yield finding._replace(is_certain=finding.is_certain and finding.is_of_outputs)
             continue
         named = finding._replace(sentence=f"{rows.sentence}, {limited}")
         yield named if finding.is_of_outputs else named._replace(cause=rows.cause, remedy=rows.remedy)

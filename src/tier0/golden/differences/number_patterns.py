@@ -383,7 +383,9 @@ def order_patterns(pair: SideBySide) -> Iterator[Pattern]:
 
 
 def precision_patterns(pair: SideBySide) -> Iterator[Pattern]:
-    """Yield the pattern in which all numbers agree to several digits."""
+    """Yield the pattern in which all numbers agree to several digits; it is that of most rows, or of none."""
+    if 2 * len(pair.differing) < len(pair):
+        return
     for part, expected, served in _numeric_parts(pair):
         pairs = [
             two
