@@ -159,8 +159,8 @@ async def small_batches(target: Target) -> dict[str, Any]:
     A matrix with as many rows as columns does not show which are which.
     """
     golden = _several(target)
-    largest = min(len(golden), target.contract.max_rows or len(golden))
-    sizes = sorted({size for size in (2, len(golden.columns), len(golden.classes)) if 1 < size < largest})
+    largest = min(len(golden) - 1, target.contract.max_rows or len(golden))
+    sizes = sorted({size for size in (2, len(golden.columns), len(golden.classes)) if 1 < size <= largest})
     if not sizes:
         raise NotJudgedError("the golden rows are too few for several requests", code="not_offered")
     causes = ["rows and columns are exchanged if there are as many of each", *BATCH]
