@@ -101,7 +101,9 @@ def _named(pair: SideBySide, part: str, constant: Any) -> str:
 
 
 def _row_with(pair: SideBySide, part: str, constant: Any) -> int | None:
-    """Return the number of a row that has a constant rightly; None without one."""
+    """Return the number of a row that has a constant rightly; None if many rows may have it, or none has."""
+    if all(number in {0, 1} for number in leaves(constant)):
+        return None
     rows = (index for index in range(len(pair)) if index not in pair.differing)
     return next((index for index in rows if pair.equals(pair.expected(part)[index], constant)), None)
 
@@ -168,7 +170,8 @@ def limit_patterns(pair: SideBySide, show: Show) -> Iterator[Pattern]:
         return
     for part, expected, served in _numeric_parts(pair):
         flat = [number for channel in served for number in channel]
-        low, high = (limit if flat.count(limit) > 1 else None for limit in (min(flat), max(flat)))
+        changed = [channel[index] for channel in served for index in pair.differing]
+        low, high = (limit if changed.count(limit) > 1 else None for limit in (min(flat), max(flat)))
         for lower, upper in ((None, high), (low, None), (low, high)):
             limits = (("below", lower), ("above", upper))
             named = [
