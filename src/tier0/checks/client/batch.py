@@ -15,7 +15,7 @@ from tier0.checks.client.wire import require_validation
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 
-CLIENT_ERRORS = (400, 404, 422)
+CLIENT_ERRORS = (400, 403, 404, 422)
 TRIES = 3
 PER_CALL = "predict_batch does not go through the code that limits the calls of predict"
 
