@@ -1000,7 +1000,7 @@ FLAWS: dict[type[Whole], tuple[str, ...]] = {
     ResetFromLastRejection: ("breaker.sequences",),
     ResetFromFirstFailure: ("breaker.sequences",),
     ResetGrows: ("breaker.recovers",),
-    ResetShrinks: ("breaker.sequences",),
+    ResetShrinks: ("breaker.recovers",),
     TwoSuccessesClose: ("breaker.closes",),
     CancelledProbeIsLost: ("breaker.lost_probe",),
     TimedOutProbeIsLost: ("breaker.lost_probe",),
