@@ -582,6 +582,9 @@ class ModelClient:
             or answer != answer  # noqa: PLR0124 - NaN
         ):
             raise FailedError("no prediction")
+        predictions = answer["predictions"] if isinstance(answer, dict) else answer
+        if isinstance(predictions, list) and len(predictions) != len(data["features"]):
+            raise FailedError("no prediction for each row")
         if isinstance(answer, list) and "no_bare_answers" in self.flaws:
             raise FailedError("a list")
         return answer

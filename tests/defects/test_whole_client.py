@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import tier0
-from tests.defects.whole_client import DECLARED, FLAWS, Whole
+from tests.defects.whole_client import DECLARED, FLAWS, BatchByRows, Whole
+from tier0.core.client_catalogue import CLIENT_CATALOGUE
 from tier0.core.verdict import Verdict
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.alone, pytest.mark.slow]
@@ -29,3 +30,10 @@ def test_the_client_without_a_defect_passes() -> None:
     verdict = judged(Whole)
 
     assert [result.message for result in (*verdict.with_status("fail"), *verdict.with_status("error"))] == []
+
+
+def test_a_batch_may_be_a_request_for_each_row() -> None:
+    verdict = judged(BatchByRows, *(check.id for check in CLIENT_CATALOGUE if check.group == "batch"))
+
+    assert verdict.verdict == "pass", verdict
+    assert [result.id for result in verdict.with_status("not_judged")] == ["batch.counts_failures"]
