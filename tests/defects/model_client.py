@@ -99,6 +99,7 @@ FLAWS: dict[str, tuple[str, ...]] = {
         "breaker.failing_probe",
         "breaker.lost_probe",
         "breaker.counts_failures",
+        "breaker.recovers",
         "breaker.sequences",
         "breaker.late_results",
     ),
@@ -107,7 +108,13 @@ FLAWS: dict[str, tuple[str, ...]] = {
     "client_errors_are_failures": ("breaker.closes", "breaker.sequences"),
     "success_closes": ("breaker.stragglers", "breaker.late_results"),
     "requests_after_opening": ("breaker.burst",),
-    "batch_unguarded": ("breaker.no_way_round", "retry.batch", "batch.counts_failures", "retry.rate_limited"),
+    "batch_unguarded": (
+        "breaker.no_way_round",
+        "breaker.one_probe",
+        "retry.batch",
+        "batch.counts_failures",
+        "retry.rate_limited",
+    ),
     "wall_clock": ("breaker.clock_steps",),
     "slow_rejection": ("breaker.price_of_a_rejection", "breaker.burst"),
     "one_breaker": ("breaker.other_models",),
@@ -575,6 +582,9 @@ class ModelClient:
             or answer != answer  # noqa: PLR0124 - NaN
         ):
             raise FailedError("no prediction")
+        predictions = answer["predictions"] if isinstance(answer, dict) else answer
+        if isinstance(predictions, list) and len(predictions) != len(data["features"]):
+            raise FailedError("no prediction for each row")
         if isinstance(answer, list) and "no_bare_answers" in self.flaws:
             raise FailedError("a list")
         return answer

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tier0.checks.client.harness.markers import mark_response, marks_in_answer
+from tier0.checks.client.harness.markers import mark_response, marks_in_answer, order_in_answer, shows_missing
 from tier0.checks.client.harness.protocols import problem_of_request, rows_in
-from tier0.checks.client.harness.subject import batch_answer_of, batch_of
+from tier0.checks.client.harness.subject import batch_answer_of, batch_of, joined_answers
 from tier0.core.declaration import DeclarationError, read_declaration
 from tier0.core.protocols import PROTOCOLS
 from tier0.faults import Arrival
@@ -125,6 +125,17 @@ def test_each_tensor_of_a_batch_has_its_rows_twice() -> None:
 
     assert (output["shape"], output["data"]) == ([2, 1], [1, 1])
     assert batch_answer_of({"instances": [[1.0]]}, {"predictions": [1]}) == {"predictions": [1, 1]}
+
+
+def test_the_order_of_marks_is_that_of_the_rows_and_a_missing_one_is_seen() -> None:
+    answers = [mark_response({"predictions": [1], "model": "m"}, number) for number in (3, 1, 1)]
+    joined = joined_answers({"features": [[1.0]]}, answers)
+
+    assert order_in_answer(joined) == [3, 1, 1]
+    assert joined["model"] == "m"
+    assert not shows_missing(joined)
+    assert shows_missing([1.0, float("nan")])
+    assert shows_missing({"predictions": [None]})
 
 
 def test_rows_are_found_in_bodies_and_nowhere_else() -> None:

@@ -385,6 +385,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         explained_by=(
             "wire.one_request",
             "breaker.opens",
+            "breaker.no_way_round",
         ),
     ),
     ClientCheck(
@@ -402,10 +403,10 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ),
     ClientCheck(
         "breaker.lost_probe",
-        "After a cancelled or hanging half-open probe, does the circuit allow another one, and nothing else?",
+        "After a half-open probe that was cancelled or failed, does the circuit allow another one?",
         BREAKER,
         title="Lost probe blocks the circuit",
-        remedy="release the place of a probe that was cancelled or hangs",
+        remedy="release the place of a probe however it ends",
         explained_by=(
             "wire.one_request",
             "breaker.opens",
@@ -415,7 +416,7 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ),
     ClientCheck(
         "breaker.closes",
-        "Does a half-open probe that gets a response, even status 400, close the circuit?",
+        "Does a half-open probe that gets a response, even a 4xx one, close the circuit?",
         BREAKER,
         title="Circuit does not close",
         remedy="close the circuit when a probe gets a response",
@@ -540,11 +541,11 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ),
     ClientCheck(
         "breaker.recovers",
-        "Does a circuit that has closed again tolerate as many failures as before?",
+        "Does a circuit that opens or closes again wait as long, and tolerate as many failures, as before?",
         BREAKER,
         judges=("threshold", "reset"),
         title="Circuit does not recover",
-        remedy="set the number of failures back to 0 when the circuit closes",
+        remedy="start from 0 failures when the circuit closes, and keep the reset time after a failed probe",
         explained_by=(
             "wire.one_request",
             "breaker.opens",
@@ -739,12 +740,22 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         ),
     ),
     ClientCheck(
+        "batch.own_rows",
+        "Does predict_batch return one prediction for each row, in the order of the rows?",
+        (),
+        ("predict_batch",),
+        title="Predictions of other rows",
+        remedy="return the predictions in the order of the rows, also for equal rows",
+        severity="critical",
+        explained_by=("wire.one_request",),
+    ),
+    ClientCheck(
         "batch.no_prediction",
-        "Does predict_batch raise an error for a response with status 200 that contains no prediction?",
+        "Does predict_batch raise an error for a response with status 200 that lacks predictions?",
         (),
         ("predict_batch",),
         title="predict_batch takes an error for a prediction",
-        remedy="raise an error when a 200 response has no prediction",
+        remedy="raise an error when a 200 response has no prediction for each row",
         severity="critical",
         explained_by=(
             "wire.one_request",

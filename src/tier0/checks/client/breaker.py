@@ -29,6 +29,7 @@ from tier0.checks.client.harness.in_flight import not_in_flight
 from tier0.checks.client.harness.own_process import in_own_process, is_importable
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all, wait_until
 from tier0.checks.client.pool import MAX_WAIT
+from tier0.checks.client.retry import CLIENT_ERRORS
 from tier0.checks.stalls import require_free_loop, watched_loop
 from tier0.core.verdict import NotJudgedError, TooBusyError
 from tier0.faults import Arrival, Reply
@@ -48,6 +49,8 @@ REJECTIONS = 200
 MAX_REJECTION_SECONDS = 0.005
 """Seconds for a rejection: a slower one does not protect the caller."""
 HOUR = 3600.0
+LOST_PROBES = ("a reset connection", "a closed connection", "a truncated response", "200 with an HTML page")
+"""Names of `KINDS` that end a probe without a usable response."""
 GIVE_UP_SHARE = 0.9
 """Share of the attempt's timeout after which callers give up."""
 RESET_SHARE = 0.9
@@ -137,16 +140,35 @@ async def counts_bodies(subject: Subject) -> None:
 
 
 async def one_probe(subject: Subject) -> dict[str, Any]:
-    """Fail if more callers than declared may send a probe at the same time after the reset."""
+    """Fail if more callers than declared may send a probe at the same time after the reset.
+
+    If there is a `predict_batch`, every second call of another client is one of it.
+    """
+    by_one, by_both = await gather_all(
+        _check_probes(subject, ("predict", "predict")), _check_probes(subject, ("predict", "predict_batch"))
+    )
+    return {"at_once": by_one, "at_once_with_batches": by_both}
+
+
+async def _check_probes(subject: Subject, methods: tuple[str, str]) -> int:
+    """Make concurrent calls of two methods after the reset, and return how many requests were pending.
+
+    Raises:
+        CheckFailedError: these are more than declared, or there was none.
+    """
     probes = subject.declared.probes or 1
     async with subject.against(subject.ok) as caller:
+        if any(subject.lacks(caller.made, method) for method in methods):
+            return 0
         await caller.open_circuit()
         caller.server.script = Reply(FAILING, delay=PROBE)
         before = len(caller.log.arrivals)
         await caller.until_reset()
-        await caller.together(AT_ONCE)
+        async with watched_loop() as stalls:
+            await asyncio.gather(*(caller.predict_by(method) for method in methods * (AT_ONCE // 2)))
         sent = caller.log.arrivals[before:]
         if not sent:
+            require_free_loop(stalls.total, subject.declared.longest_attempt * MAX_WAIT)
             raise caller.fail(
                 f"no probe was sent by {AT_ONCE} calls after the reset: the circuit stays open for ever"
             )
@@ -156,8 +178,9 @@ async def one_probe(subject: Subject) -> dict[str, Any]:
                 f"{most} concurrent requests were sent to a failing service after the reset "
                 f"(declared probes: {probes})",
                 "the half-open state does not limit requests",
+                *(["only the probes of predict are limited"] if len(set(methods)) > 1 else []),
             )
-        return {"at_once": most}
+        return most
 
 
 async def failing_probe(subject: Subject) -> None:
@@ -183,10 +206,14 @@ async def failing_probe(subject: Subject) -> None:
 
 
 async def lost_probe(subject: Subject) -> None:
-    """Fail if a cancelled or hanging probe leaves the circuit open for ever, or closes it."""
+    """Fail if a cancelled or failed probe leaves the circuit open for ever, or a cancelled one closes it."""
     await gather_all(
-        _check_recovers(subject, _cancel_probe, "cancelled"),
-        _check_recovers(subject, _hang_probe, "hanging"),
+        _check_recovers(subject, _cancel_probe, Reply.hang(), "that was cancelled"),
+        _check_recovers(subject, _end_probe, Reply.hang(), "without a response"),
+        *(
+            _check_recovers(subject, _end_probe, KINDS[kind].reply(subject), f"that got {kind}")
+            for kind in LOST_PROBES
+        ),
         _check_stays_open(subject),
     )
 
@@ -200,16 +227,18 @@ async def _cancel_probe(caller: Caller) -> None:
     await asyncio.gather(probe, return_exceptions=True)
 
 
-async def _hang_probe(caller: Caller) -> None:
-    """Wait for the end of a call whose request, the probe, gets no response."""
+async def _end_probe(caller: Caller) -> None:
+    """Wait for the end of a call whose request, the probe, fails."""
     await caller.predict()
 
 
-async def _check_recovers(subject: Subject, lose: Callable[[Caller], Awaitable[None]], how: str) -> None:
+async def _check_recovers(
+    subject: Subject, lose: Callable[[Caller], Awaitable[None]], reply: Reply, how: str
+) -> None:
     """Fail if the circuit stays open after its probe was lost, although the service responds again."""
     async with subject.against(subject.ok) as caller:
         await caller.open_circuit()
-        caller.server.script = Reply.hang()
+        caller.server.script = reply
         await caller.until_reset()
         await lose(caller)
         caller.server.script = subject.ok
@@ -217,9 +246,9 @@ async def _check_recovers(subject: Subject, lose: Callable[[Caller], Awaitable[N
         while (call := await caller.predict()).error is not None:
             if time.monotonic() > deadline:
                 raise caller.fail(
-                    f"the circuit stayed open after a {how} probe although the service had recovered: "
+                    f"the circuit stayed open after a probe {how} although the service had recovered: "
                     f"{call.outcome}",
-                    "a probe that is cancelled, or gets no response, does not release its place",
+                    "a probe that ends in this way does not release its place",
                 )
             await asyncio.sleep(0.02)
 
@@ -258,8 +287,8 @@ def _require_open_after(hanging: Call, following: Call, caller: Caller) -> None:
 
 
 async def closes(subject: Subject) -> None:
-    """Fail if calls are still rejected after a probe got a response, with status 200 or 400."""
-    replies = (subject.ok, Reply(400, {"error": "wrong"}))
+    """Fail if calls are still rejected after a probe got a response, with status 200 or 4xx."""
+    replies = (subject.ok, *(Reply(status, {"error": "wrong"}) for status in CLIENT_ERRORS))
     await gather_all(*(_check_closes(subject, reply) for reply in replies))
 
 
@@ -521,13 +550,17 @@ async def forgives(subject: Subject) -> None:
 
 
 async def recovers(subject: Subject) -> None:
-    """Fail if a circuit that has closed again opens after fewer or more failures than before."""
+    """Fail if a circuit that opened again, or closed again, waits or tolerates more or less than at first."""
     failures = [str(FAILING)] * (subject.declared.threshold or 1)
     await require_opening(subject)
     await play_all(
         subject,
-        [[*failures, "200", *failures[1:], "200", *failures]],
+        [
+            [*failures, "200", *failures[1:], "200", *failures],
+            [*failures, str(FAILING), "200", *failures],
+        ],
         "the number of failures, or the state of the probe, is not reset when the circuit closes",
+        "the reset time is another one after a failed probe",
     )
 
 

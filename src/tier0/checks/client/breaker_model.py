@@ -49,6 +49,7 @@ MAX_OPENINGS = 2
 SHRINKING_SECONDS = 6.0
 SHRUNK_AT_ONCE = 8
 STRAGGLER_SHARE = 0.8
+OVERLOAD = "503 with Retry-After"
 Effect = Literal["failure", "success", "mistake", "limited", "unknown"]
 
 
@@ -70,6 +71,12 @@ def _status(status: int) -> Callable[[Subject], Reply]:
     return lambda _: Reply(status, {"error": "scripted"})
 
 
+def _overload(subject: Subject) -> Reply:
+    # A reset time that is shorter than the named one would be extended by some breakers.
+    after = "1" if (subject.declared.reset or 0.0) >= 1 else "0"
+    return Reply(503, {"error": "scripted"}, headers={"Retry-After": after})
+
+
 PAGE = Reply(body=b"<html><body>Bad gateway</body></html>", headers={"Content-Type": "text/html"})
 KINDS: dict[str, Kind] = {
     "200": Kind("success", lambda subject: subject.ok),
@@ -77,6 +84,7 @@ KINDS: dict[str, Kind] = {
     "404": Kind("mistake", _status(404)),
     "429": Kind("limited", _status(429)),
     **{str(status): Kind("failure", _status(status)) for status in (500, 502, 503, 504)},
+    OVERLOAD: Kind("failure", _overload),
     "a reset connection": Kind("failure", lambda _: Reply.broken("reset")),
     "a closed connection": Kind("failure", lambda _: Reply.broken()),
     "a truncated response": Kind(
@@ -89,6 +97,8 @@ KINDS: dict[str, Kind] = {
 }
 """Kinds of responses by their names in messages."""
 FAILURES = tuple(name for name, kind in KINDS.items() if kind.effect == "failure")
+QUICK_FAILURES = tuple(name for name in FAILURES if name != OVERLOAD)
+"""Failures whose responses do not ask the client to wait."""
 NO_FAILURES = ("200", "200", "400", "429")
 
 
@@ -444,7 +454,7 @@ def generated(threshold: int, seed: int = SEED) -> list[list[str]]:
         is_probing = False
         while len(kinds) < min(LENGTH * threshold, MAX_LENGTH) and openings < MAX_OPENINGS:
             is_failure = draw.random() < FAILURE_SHARE
-            kind = draw.choice(FAILURES if is_failure else NO_FAILURES)
+            kind = draw.choice(QUICK_FAILURES if is_failure else NO_FAILURES)
             kinds.append(kind)
             if kind == "429":  # neither a failure nor a success
                 continue

@@ -35,7 +35,8 @@ SAMPLES = 3
 FREE_RETRIES = 10
 BUDGET_CALLS = 60
 BUDGET_CALLERS = 6
-CLIENT_ERRORS = (400, 401, 404, 413, 422)
+BATCH_CALLS = 30
+CLIENT_ERRORS = (400, 401, 403, 404, 405, 413, 415, 422)
 CLIENTS = 24
 STAGGER = 0.04
 """Seconds between the calls of two clients, so that their retries do not wait for each other."""
@@ -51,6 +52,10 @@ MIN_WAIT = 0.02
 AT_ONCE = 0.005
 """Seconds: a retry that follows sooner, or sooner than the first request followed the call, did not wait."""
 RETRY_AFTER = 1.0
+LATE = 0.15
+"""Seconds after which the request of a call that is cancelled before would get its response."""
+AFTERWARDS = 0.4
+"""Seconds after that in which a retry would arrive."""
 MAX_EXCUSED = 0.4
 """Seconds of a blocked event loop that are subtracted from the duration of a call."""
 NOT_RETRIED = "the client did not retry: see retry.at_most_attempts"
@@ -58,6 +63,39 @@ NOT_RETRIED = "the client did not retry: see retry.at_most_attempts"
 
 async def at_most_attempts(subject: Subject) -> dict[str, Any]:
     """Fail if a call to a failing service sends more requests than declared, or does not retry at all."""
+    sent, *_ = await gather_all(
+        _check_status_503(subject),
+        *(_check_attempts(subject, what, reply) for what, reply in _failures(subject).items()),
+    )
+    return {"requests": sent}
+
+
+def _failures(subject: Subject) -> dict[str, Reply]:
+    """Return replies after which a client may send its request again, with a description of the service."""
+    return {
+        "resets the connection": Reply.broken("reset"),
+        "closes the connection": Reply.broken(),
+        "returns truncated responses": Reply(body=subject.declared.answer, cut=5, ending="close"),
+        "returns pages of HTML with status 200": Reply(body=b"<html>"),
+        "returns 429": Reply(429),
+        "returns 500": Reply(500),
+    }
+
+
+async def _check_attempts(subject: Subject, what: str, reply: Reply) -> None:
+    """Fail if a call to a service that fails in another way than with status 503 sends too many requests."""
+    attempts = subject.declared.attempts or 1
+    async with subject.against(reply) as caller:
+        call = await caller.predict()
+        if len(call.requests) > attempts:
+            raise caller.fail(
+                f"one call to a service that {what} sent {len(call.requests)} requests "
+                f"(declared: at most {attempts})",
+                "the attempts are counted for some kinds of failures only",
+            )
+
+
+async def _check_status_503(subject: Subject) -> int:
     attempts = subject.declared.attempts or 1
     async with subject.against(Reply(503)) as caller:
         call = await caller.predict()
@@ -79,7 +117,7 @@ async def at_most_attempts(subject: Subject) -> dict[str, Any]:
             raise caller.fail(
                 "a response with status 503 was accepted as a prediction", "the status is not checked"
             )
-        return {"requests": sent}
+        return sent
 
 
 async def no_sleep_at_the_end(subject: Subject) -> dict[str, Any]:
@@ -119,6 +157,9 @@ async def retry_after(subject: Subject) -> None:
         "": 0.0,
     }
     statuses = [503, *([429] if subject.declared.retries_429 else [])]
+    if (longest := subject.declared.longest_call) is not None:
+        beyond = math.ceil(longest) + 1
+        values[str(beyond)] = float(beyond)
     async with subject.against(Reply(503)) as caller:
         usual = type((await caller.predict()).error)
     await gather_all(
@@ -247,29 +288,55 @@ async def broken_connections(subject: Subject) -> None:
 
 
 async def budget(subject: Subject) -> dict[str, Any]:
-    """Fail if the retries exceed the declared budget when every second request fails."""
+    """Fail if the retries exceed the declared budget when every second request fails, in one way or another.
+
+    Batch calls may have a budget of their own.
+    """
     _require_retries(subject)
-    promised = subject.declared.budget or 0.0
+    return {
+        "retries": await _check_budget(subject, "predict", BUDGET_CALLS),
+        "calls": BUDGET_CALLS,
+        "retries_of_batches": await _check_budget(subject, "predict_batch", BATCH_CALLS),
+    }
+
+
+async def _check_budget(subject: Subject, method: str, calls: int) -> int:
+    """Make *calls* calls of a method, of whose requests every second one fails, and return the retries.
+
+    Raises:
+        CheckFailedError: there are more retries than declared.
+    """
+    ok = subject.ok_batch if method == "predict_batch" else subject.ok
+    failures = [Reply(503), Reply.broken("reset"), *([Reply(429)] if subject.declared.retries_429 else [])]
 
     def respond(arrival: Arrival) -> Reply:
-        return Reply(503) if arrival.number % 2 == 0 else subject.ok
+        number = arrival.number - usual
+        return ok if number % 2 else failures[number // 2 % len(failures)]
 
-    async with subject.against(respond) as caller:
-        callers = (_predict_repeatedly(caller, BUDGET_CALLS // BUDGET_CALLERS) for _ in range(BUDGET_CALLERS))
+    async with subject.against(ok) as caller:
+        if subject.lacks(caller.made, method):
+            return 0
+        usual = len((await caller.predict_by(method)).requests)
+        if usual != 1:  # a request for each row, of which it cannot be told how many are retries
+            return 0
+        caller.server.script = respond
+        callers = (_call_repeatedly(caller, method, calls // BUDGET_CALLERS) for _ in range(BUDGET_CALLERS))
         await asyncio.gather(*callers)
-        retries = len(caller.log.arrivals) - BUDGET_CALLS
-        most = FREE_RETRIES + promised * BUDGET_CALLS + 1
+        retries = len(caller.log.arrivals) - usual - calls
+        most = FREE_RETRIES + (subject.declared.budget or 0.0) * (calls + usual) + 1
         if retries > most:
+            of = "" if method == "predict" else f" of {method}"
             raise caller.fail(
-                f"{BUDGET_CALLS} calls led to {retries} retries (declared budget: at most {most:.0f})",
+                f"{calls} calls{of} led to {retries} retries (declared budget: at most {most:.0f})",
                 "retries are limited per call only",
+                "retries after some kinds of failures are not counted",
             )
-        return {"retries": retries, "calls": BUDGET_CALLS}
+        return retries
 
 
-async def _predict_repeatedly(caller: Caller, times: int) -> None:
+async def _call_repeatedly(caller: Caller, method: str, times: int) -> None:
     for _ in range(times):
-        await caller.predict()
+        await caller.predict_by(method)
 
 
 async def spread(subject: Subject) -> dict[str, Any]:
@@ -365,17 +432,21 @@ def _range_of(waits: Sequence[float]) -> str:
 
 async def ends_with_its_caller(subject: Subject) -> None:
     """Fail if a cancelled call sends further requests."""
-    async with subject.against(Reply(503)) as caller:
+    late = min(LATE, subject.declared.longest_attempt / 2)
+    async with subject.against(Reply(503, delay=late)) as caller:
         call = asyncio.ensure_future(caller.predict())
         await wait_until(lambda: bool(caller.log.arrivals) or call.done())
         call.cancel()
+        cancelled = time.monotonic()
         await asyncio.gather(call, return_exceptions=True)
-        sent = len(caller.log.arrivals)
-        await asyncio.sleep(0.4)
-        more = len(caller.log.arrivals) - sent
-        if more > 1:  # one may have been on its way
+        first = caller.log.arrivals[:1]
+        await asyncio.sleep(late + AFTERWARDS)
+        more = len(caller.log.arrivals) - len(first)
+        is_unanswered = all(arrival.at + late > cancelled for arrival in first)
+        # After a response, the next request may have been on its way already.
+        if more > (0 if is_unanswered else 1):
             raise caller.fail(
-                f"a cancelled call sent {more} more requests",
+                f"a cancelled call sent another request {more} times",
                 "the retries run in a separate task or thread, which is not cancelled with the call",
             )
 
@@ -389,6 +460,7 @@ async def asked_once(subject: Subject) -> None:
         "the connection was closed in the middle of the body": truncated,
         "there was no response in time": Reply.hang(),
         "it got a body that is not a prediction": Reply(body=b"<html>"),
+        "it got an error with status 200": Reply(body={"error": "the model is not loaded"}),
         **{f"it got status {status}": Reply(status) for status in (500, 502, 504)},
     }
     await gather_all(*(_check_asked_once(subject, what, reply) for what, reply in faults.items()))

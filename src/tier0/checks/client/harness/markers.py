@@ -20,6 +20,8 @@ SHAPE = "shape"
 """Key of a tensor whose numbers are lengths."""
 MARKER = re.compile(r"(?<![\d.])(731|842)(\d{3})(?:\.0*)?(?![\d.])")
 
+MISSING = re.compile(r"nan|nat\b|null|none|<na>|masked", re.IGNORECASE)
+
 
 def mark_request(data: Any, number: int) -> Any:
     """Return the argument of ``predict`` with the marker of call *number*.
@@ -40,16 +42,34 @@ def mark_response(answer: Any, number: int) -> Any:
 
 def marks_of_requests(body: bytes) -> set[int]:
     """Return the numbers of the calls whose markers are in a request body."""
-    return {int(mark) for kind, mark in MARKER.findall(body.decode("utf-8", "replace")) if kind == "731"}
+    return set(order_of_requests(body))
+
+
+def order_of_requests(body: bytes) -> list[int]:
+    """Return the numbers whose markers are in a request body, in their order there."""
+    return [int(mark) for kind, mark in MARKER.findall(body.decode("utf-8", "replace")) if kind == "731"]
 
 
 def marks_in_answer(answer: Any) -> set[int]:
     """Return the numbers of the calls whose responses a returned value contains."""
+    return set(order_in_answer(answer))
+
+
+def order_in_answer(answer: Any) -> list[int]:
+    """Return the numbers whose markers are in a returned value, in their order there."""
+    return [int(mark) for kind, mark in MARKER.findall(_written(answer)) if kind == "842"]
+
+
+def shows_missing(answer: Any) -> bool:
+    """Return whether a returned value contains NaN, null or another sign of a missing value."""
+    return MISSING.search(_written(answer)) is not None
+
+
+def _written(answer: Any) -> str:
     try:
-        text = json.dumps(answer, default=_plain)
+        return json.dumps(answer, default=_plain)
     except Exception:  # noqa: BLE001 - the answer's own code may raise anything
-        text = text_of(answer, repr)
-    return {int(mark) for kind, mark in MARKER.findall(text) if kind == "842"}
+        return text_of(answer, repr)
 
 
 def _plain(value: Any) -> Any:

@@ -138,15 +138,20 @@ def _are_rows(value: Any) -> bool:
     return isinstance(value, list) and value != [] and all(isinstance(row, (list, Mapping)) for row in value)
 
 
-def with_tensors_twice(answer: Any) -> dict[str, Any] | None:
-    """Return a response of version 2 with the rows of each tensor twice; None for any other response."""
-    if without_tensors(answer) is answer:
+def joined_tensors(answers: Sequence[Any]) -> dict[str, Any] | None:
+    """Return a response of version 2 with the rows of several, one after the other; None for other responses.
+
+    The responses differ in nothing but the numbers of their tensors.
+    """
+    first = answers[0]
+    if without_tensors(first) is first:
         return None
-    outputs = [
-        {**tensor, "shape": [tensor["shape"][0] * 2, *tensor["shape"][1:]], "data": tensor["data"] * 2}
-        for tensor in answer["outputs"]
-    ]
-    return {**answer, "outputs": outputs}
+    outputs = []
+    for tensors in zip(*(answer["outputs"] for answer in answers), strict=True):
+        rows, *others = tensors[0]["shape"]
+        data = [value for tensor in tensors for value in tensor["data"]]
+        outputs.append({**tensors[0], "shape": [rows * len(answers), *others], "data": data})
+    return {**first, "outputs": outputs}
 
 
 def is_health(path: str) -> bool:

@@ -20,7 +20,7 @@ from tier0.checks.client.harness.call import (
     outcome_of,
 )
 from tier0.checks.client.harness.creation import created
-from tier0.checks.client.harness.protocols import WIRES, ProtocolServer, rows_in, with_tensors_twice
+from tier0.checks.client.harness.protocols import WIRES, ProtocolServer, joined_tensors, rows_in
 from tier0.checks.client.harness.threads import Threads
 from tier0.checks.client.harness.timeline import spans, timeline
 from tier0.core.declaration import MAX_RESET, Declaration
@@ -93,10 +93,16 @@ class Caller:
         data = self.declared.data if data is None else data
         return await self._call("predict", data, give_up=give_up, **arguments)
 
-    async def predict_batch(self, *, give_up: float | None = None, data: Any = None) -> Call:
-        """Call ``predict_batch``, cancel it after *give_up* seconds if given, and return the call."""
-        data = self.declared.data if data is None else data
-        return await self._call("predict_batch", batch_of(data, self.declared.protocol), give_up=give_up)
+    async def predict_batch(
+        self, *, give_up: float | None = None, data: Any = None, rows: Any = None
+    ) -> Call:
+        """Call ``predict_batch`` with *rows*, or those in *data* twice, and return the call.
+
+        It is cancelled after *give_up* seconds, if given.
+        """
+        if rows is None:
+            rows = batch_of(self.declared.data if data is None else data, self.declared.protocol)
+        return await self._call("predict_batch", rows, give_up=give_up)
 
     async def predict_by(self, method: str, *, data: Any = None) -> Call:
         """Call ``predict`` or ``predict_batch``, whichever *method* names, and return the call."""
@@ -337,17 +343,28 @@ def batch_of(data: Any, protocol: str | None = None) -> Any:
 
 def batch_answer_of(data: Any, answer: Any) -> Any:
     """Return the response to a batch call: each list in *answer* that has an item for each row, twice."""
-    if (tensors := with_tensors_twice(answer)) is not None:
+    return joined_answers(data, [answer, answer])
+
+
+def joined_answers(data: Any, answers: Sequence[Any]) -> Any:
+    """Return one response for several, which differ in numbers only.
+
+    Args:
+        data: declared argument of ``predict``.
+        answers: responses; their lists that have an item for each row in *data* follow one another.
+    """
+    if (tensors := joined_tensors(answers)) is not None:
         return tensors
     features = data.get("features") if isinstance(data, dict) else None
     rows = len(features) if isinstance(features, list) else 1
 
-    def twice(value: Any) -> Any:
-        return value * 2 if isinstance(value, list) and len(value) == rows else value
+    def joined(values: list[Any]) -> Any:
+        are_rows = isinstance(values[0], list) and len(values[0]) == rows
+        return [item for value in values for item in value] if are_rows else values[0]
 
-    return (
-        {name: twice(value) for name, value in answer.items()} if isinstance(answer, dict) else twice(answer)
-    )
+    if isinstance(answers[0], dict):
+        return {name: joined([answer[name] for answer in answers]) for name in answers[0]}
+    return joined(list(answers))
 
 
 async def wait_until(condition: Callable[[], bool], timeout: float = 1.5) -> bool:
