@@ -394,14 +394,6 @@ class BatchHasNoBudget(Whole):
         return await super().predict_batch(rows)
 
 
-class OnePlace(Whole):
-    """All calls share one connection, one after the other."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(url, **options)
-        self.places = asyncio.Semaphore(1)
-
-
 # The breaker's states
 
 
@@ -653,13 +645,6 @@ class CredentialsLostOnRetry(Whole):
         return headers
 
 
-class ModelLostOnRetry(Whole):
-    """A retry asks the default model."""
-
-    async def exchange(self, data: Any, model: str | None, id_: str, number: int) -> httpx.Response:
-        return await super().exchange(data, model if number == 1 else None, id_, number)
-
-
 class ContextLostOnRetry(Whole):
     def headers(self, id_: str, number: int) -> dict[str, str]:
         headers = super().headers(id_, number)
@@ -848,20 +833,6 @@ class BatchDefaultWhenOpen(Whole):
             return {"predictions": [0] * len(rows)}
 
 
-class ModelOfOthers(Whole):
-    """Concurrent calls ask the model of the call that began last."""
-
-    model: str | None = None
-
-    async def predict(self, data: Any, model: str | None = None) -> Any:
-        self.model = model
-        return await super().predict(data, model)
-
-    async def exchange(self, data: Any, model: str | None, id_: str, number: int) -> httpx.Response:
-        await asyncio.sleep(0)
-        return await super().exchange(data, self.model if model is not None else None, id_, number)
-
-
 class CoalescesCalls(Whole):
     """Calls with equal data share a request, and its end: also that of a call that was cancelled."""
 
@@ -890,12 +861,6 @@ class BatchFollowsRedirects(Whole):
                 response.headers["Location"], content=self.body(data), headers=self.headers(id_, number)
             )
         return response
-
-
-class BatchLengthOfCharacters(Whole):
-    def body(self, data: Any) -> bytes:
-        body = super().body(data)
-        return body[: len(body.decode())] if rows_of(data) > 1 else body
 
 
 class BatchWithoutContext(Whole):
@@ -985,28 +950,12 @@ class QueueSwallowsCancellation(Whole):
             self.places.release()
 
 
-class LogsCredentials(Whole):
-    def failure(self, response: httpx.Response) -> FailedError:
-        log.warning("request failed: %s %s", response.status_code, dict(response.request.headers))
-        return super().failure(response)
-
-
-class TellsCredentials(Whole):
-    """Its errors, which applications log, have the headers of the request."""
-
-    def failure(self, response: httpx.Response) -> FailedError:
-        failure = super().failure(response)
-        failure.args = (f"{failure}, sent {dict(response.request.headers)}",)
-        return failure
-
-
 FLAWS: dict[type[Whole], tuple[str, ...]] = {
     MoreAttemptsAfterBrokenConnections: ("retry.at_most_attempts",),
     MoreAttemptsAfter429: ("retry.at_most_attempts",),
     Ignores429InBudget: ("retry.budget",),
     IgnoresConnectionsInBudget: ("retry.budget",),
     BatchHasNoBudget: ("retry.budget",),
-    OnePlace: ("pool.parallel",),
     ResetFromLastRejection: ("breaker.sequences",),
     ResetFromFirstFailure: ("breaker.sequences",),
     ResetGrows: ("breaker.recovers",),
@@ -1030,7 +979,6 @@ FLAWS: dict[type[Whole], tuple[str, ...]] = {
     WaitsBeyondDeadline: ("retry.retry_after",),
     OneMoreAfterCancellation: ("retry.ends_with_its_caller",),
     CredentialsLostOnRetry: ("wire.same_request",),
-    ModelLostOnRetry: ("wire.same_request",),
     ContextLostOnRetry: ("wire.own_context",),
     RepeatsErrorObjects: ("retry.asked_once",),
     DeadlineOfTheSystemClock: ("breaker.clock_steps",),
@@ -1044,10 +992,8 @@ FLAWS: dict[type[Whole], tuple[str, ...]] = {
     DefaultOnTimeout: ("wire.no_stand_in",),
     LastAnswerOnBrokenConnection: ("wire.no_stand_in",),
     BatchDefaultWhenOpen: ("wire.no_stand_in",),
-    ModelOfOthers: ("wire.own_model",),
     CoalescesCalls: ("pool.crowd",),
     BatchFollowsRedirects: ("wire.redirects",),
-    BatchLengthOfCharacters: ("wire.whole_body",),
     BatchWithoutContext: ("wire.own_context",),
     BatchIdIsConstant: ("wire.own_id",),
     IdIsCounted: ("wire.own_id",),
@@ -1056,8 +1002,6 @@ FLAWS: dict[type[Whole], tuple[str, ...]] = {
     HealthTrustsEnvironment: ("hygiene.proxy_environment",),
     CloseLeavesHealth: ("hygiene.closed",),
     BatchSwallowsCancellation: ("hygiene.cancelled_at_once",),
-    QueueSwallowsCancellation: ("hygiene.cancelled_at_once",),
-    LogsCredentials: ("hygiene.keeps_secrets",),
-    TellsCredentials: ("hygiene.keeps_secrets",),
+    QueueSwallowsCancellation: ("pool.cancelled_calls",),
 }
 """Defects, each with the checks of which one must detect it."""

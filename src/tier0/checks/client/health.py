@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from tier0.checks.client.harness.call import MAX_SHOWN, excerpt
+from tier0.checks.client.harness.call import MAX_SHOWN, Call, excerpt
 from tier0.checks.client.harness.subject import PATIENCE, Subject, gather_all, wait_until
 from tier0.core.display import text_of
 from tier0.core.verdict import NotJudgedError
@@ -82,7 +82,7 @@ async def while_saturated(subject: Subject) -> dict[str, Any]:
 
 
 async def tells(subject: Subject) -> dict[str, Any]:
-    """Fail if a health check reports the same for a service that fails as for a healthy one."""
+    """Fail if a health check reports the same for a service that fails, also later, as for a healthy one."""
     healthy = [await _reported(subject, HEALTHY) for _ in range(2)]
     usual = healthy[0]
     if failed := [report for report in healthy if report is not None and report.startswith(AN_ERROR)]:
@@ -91,6 +91,14 @@ async def tells(subject: Subject) -> dict[str, Any]:
         raise NotJudgedError("the result of a health check is neither true or false nor names a status")
     unhealthy = {when: REPLIES[when] for when in UNHEALTHY}
     reported = await gather_all(*(_reported(subject, reply) for reply in unhealthy.values()))
+    async with subject.against(HEALTHY) as caller:
+        before = reported_in(await caller.health())
+        caller.server.script = REPLIES["for status 503"]
+        if before == usual == reported_in(await caller.health()):
+            raise caller.fail(
+                f"after the service had been healthy, a health check reported {usual} for status 503 as well",
+                "the first result, or the last one, is kept instead of asking the service again",
+            )
     for (when, reply), report in zip(unhealthy.items(), reported, strict=True):
         if report == usual:
             async with subject.against(reply) as caller:
@@ -104,9 +112,13 @@ async def tells(subject: Subject) -> dict[str, Any]:
 
 
 async def _reported(subject: Subject, reply: Reply) -> str | None:
-    """Return what a health check reports, without further details; None if that cannot be read."""
+    """Return what a health check of a service with one response reports."""
     async with subject.against(reply) as caller:
-        call = await caller.health()
+        return reported_in(await caller.health())
+
+
+def reported_in(call: Call) -> str | None:
+    """Return what a health check reports, without further details; None if that cannot be read."""
     if call.error is not None:
         return f"{AN_ERROR} ({type(call.error).__name__})"
     answer = call.answer

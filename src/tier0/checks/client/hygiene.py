@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import math
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from itertools import chain
 from typing import Any
@@ -17,7 +18,7 @@ from urllib.parse import parse_qsl, unquote
 from tier0.checks.client.harness.call import MAX_SHOWN, Call, GivenUpError, StillWaitingError, excerpt
 from tier0.checks.client.harness.environment import environment
 from tier0.checks.client.harness.planted import PLANTED, leaks_in, planted_for_other_systems
-from tier0.checks.client.harness.subject import Caller, Subject, wait_until
+from tier0.checks.client.harness.subject import Caller, Subject, batch_of, method_of, wait_until
 from tier0.checks.stalls import watched_loop
 from tier0.core.verdict import CheckFailedError, NotJudgedError
 from tier0.faults import Reply
@@ -79,7 +80,7 @@ async def one_slash(subject: Subject) -> None:
 
 
 async def proxy_environment(subject: Subject) -> None:
-    """Fail if predictions, and the data in them, are sent to a proxy from the environment."""
+    """Fail if predictions, and the data in them, or health checks go to a proxy of the environment."""
     if subject.declared.expects_proxy:
         raise NotJudgedError("the declaration has expects_proxy = true")
     variables = {
@@ -89,6 +90,8 @@ async def proxy_environment(subject: Subject) -> None:
         "no_proxy": "",
     }
     causes = ("the HTTP library reads the environment (trust_env)",)
+    async with subject.against() as caller:
+        has_health = not subject.lacks(caller.made, "health") and bool((await caller.health()).requests)
     with environment(variables):
         async with AsyncExitStack() as stack:
             try:
@@ -105,6 +108,8 @@ async def proxy_environment(subject: Subject) -> None:
                 raise caller.fail(
                     f"with HTTP_PROXY set, the request did not reach the service: {call.outcome}", *causes
                 )
+            if has_health and not (await caller.health()).requests:
+                raise caller.fail("with HTTP_PROXY set, a health check did not reach the service", *causes)
 
 
 async def keeps_secrets(subject: Subject) -> dict[str, Any]:
@@ -153,6 +158,8 @@ async def closed(subject: Subject) -> None:
     """Fail if a closed client sends requests, leaves connections open, or raises an internal error."""
     async with subject.against() as caller:
         await caller.together(5)
+        if not subject.lacks(caller.made, "health"):
+            await caller.health()
         closing = await caller.closing()
         if closing.error is not None:
             problem = (
@@ -255,42 +262,62 @@ async def _traced_after_calls(caller: Caller) -> int:
 
 
 async def free_loop(subject: Subject) -> dict[str, Any]:
-    """Fail if a call blocks the event loop while it sleeps or waits."""
+    """Fail if a call, or a health check, blocks the event loop while it sleeps or waits."""
     busy = min(BUSY, subject.declared.longest_attempt * 0.7)
     script = [Reply(503, delay=busy), Reply(body=subject.declared.answer, delay=busy)]
+    longest = await _check_stalls(subject, "predict", script)
+    health = [Reply(body={"status": "healthy"}, delay=busy)]
+    return {"longest_stall_ms": max(longest, await _check_stalls(subject, "health", health)) * 1000}
+
+
+async def _check_stalls(subject: Subject, method: str, script: Sequence[Reply]) -> float:
+    """Return for how many seconds a call blocked the event loop; 0 for a health check that is no coroutine.
+
+    Raises:
+        CheckFailedError: each call blocked it for too long.
+    """
     longest = math.inf
     for _ in range(STALLED_CALLS):  # a busy machine stalls some calls, and a client that blocks all of them
         async with subject.against(script) as caller:
+            if method == "health" and not inspect.iscoroutinefunction(method_of(caller.made, method)):
+                return 0.0
             caller.blocks = False  # run the coroutine in this loop, even if it blocks
             async with watched_loop() as stalls:
-                await caller.predict()
+                await (caller.health() if method == "health" else caller.predict())
             longest = min(longest, stalls.longest)
             if longest <= MAX_STALL:
-                return {"longest_stall_ms": longest * 1000}
+                return longest
     raise caller.fail(
-        f"each of {STALLED_CALLS} calls blocked the event loop for at least {longest * 1000:.0f} ms (limit: "
-        f"{MAX_STALL * 1000:.0f} ms)",
+        f"each of {STALLED_CALLS} calls of {method} blocked the event loop for at least "
+        f"{longest * 1000:.0f} ms (limit: {MAX_STALL * 1000:.0f} ms)",
         "a coroutine calls time.sleep or a synchronous HTTP client",
     )
 
 
 async def cancelled_at_once(subject: Subject) -> dict[str, Any]:
     """Fail if a cancelled call goes on until its response, its timeout or its next attempt."""
-    replies = {
-        "while it waited for a response": Reply.hang(),
-        "after a failed attempt": Reply(503, headers={"Retry-After": "1"}),
-    }
-    return {"ms": max([await _cancel(subject, *item) for item in replies.items()]) * 1000}
+    waiting, failed = Reply.hang(), Reply(503, headers={"Retry-After": "1"})
+    seconds = [
+        await _cancel(subject, "predict", "while it waited for a response", waiting),
+        await _cancel(subject, "predict", "after a failed attempt", failed),
+        await _cancel(subject, "predict_batch", "while it waited for a response", waiting),
+    ]
+    return {"ms": max(seconds) * 1000}
 
 
-async def _cancel(subject: Subject, when: str, reply: Reply) -> float:
+async def _cancel(subject: Subject, method: str, when: str, reply: Reply) -> float:
     """Cancel a call after its first request, and return the seconds until it has ended.
 
     Raises:
         CheckFailedError: it takes too long.
     """
     async with subject.against(reply) as caller:
-        running = asyncio.ensure_future(caller.run("predict", subject.declared.data))
+        if subject.lacks(caller.made, method):
+            return 0.0
+        data = subject.declared.data
+        if method == "predict_batch":
+            data = batch_of(data, subject.declared.protocol)
+        running = asyncio.ensure_future(caller.run(method, data))
         await wait_until(lambda: bool(caller.log.arrivals) or running.done())
         await asyncio.sleep(BEFORE_CANCELLATION)
         async with watched_loop() as stalls:
@@ -302,7 +329,7 @@ async def _cancel(subject: Subject, when: str, reply: Reply) -> float:
             await asyncio.gather(running, return_exceptions=True)
         if seconds - stalls.total > MAX_ENDING:
             raise caller.fail(
-                f"a call that was cancelled {when} was still running after {seconds:.2f} s "
+                f"a call of {method} that was cancelled {when} was still running after {seconds:.2f} s "
                 f"(limit: {MAX_ENDING:g} s)",
                 "the cancellation is treated as an error of the request, and is retried or suppressed",
                 "the call waits for a task or a thread that is not cancelled with it",

@@ -28,6 +28,7 @@ CONNECTIONS = 30
 MAX_CONNECTIONS = 60
 MORE = 3
 """Failed calls beyond the number of connections."""
+KEEPS_PLACE = "a failed call does not release its place in the pool"
 AT_ONCE = 0.1
 TRIES = 3
 MAX_FAILING = 4.0
@@ -46,13 +47,19 @@ USUAL_ATTEMPTS = 3
 
 
 async def cancelled_calls(subject: Subject) -> None:
-    """Fail if cancelled calls leave connections open, or places in the pool occupied."""
+    """Fail if cancelled calls leave connections open, or places in the pool occupied.
+
+    More calls are made at once than there are connections: some are cancelled while they wait for one.
+    """
+    connections = min(subject.declared.connections or 0, MAX_CONNECTIONS)
+    at_once = max(CANCELLED // ROUNDS, connections + MORE if connections else 0)
+    cancelled = at_once * ROUNDS
     async with subject.against(Reply.hang()) as caller:
         waited = 0.0
         async with watched_loop() as stalls:
             for _ in range(ROUNDS):
                 started = time.monotonic()
-                calls = [asyncio.ensure_future(caller.predict()) for _ in range(CANCELLED // ROUNDS)]
+                calls = [asyncio.ensure_future(caller.predict()) for _ in range(at_once)]
                 await wait_until(lambda: len(caller.log.arrivals) > 0, 0.3)
                 await asyncio.sleep(IN_FLIGHT)
                 for call in calls:
@@ -66,7 +73,7 @@ async def cancelled_calls(subject: Subject) -> None:
 
         if not await wait_until(lambda: pending() == 0, ENDED_WITHIN):
             raise caller.fail(
-                f"{pending()} of {CANCELLED} cancelled calls still occupy a connection after "
+                f"{pending()} of {cancelled} cancelled calls still occupy a connection after "
                 f"{ENDED_WITHIN:g} s",
                 "the request continues in a thread or task that is not cancelled with the call",
             )
@@ -83,7 +90,7 @@ async def cancelled_calls(subject: Subject) -> None:
                     f"calls were cancelled only after {waited:.2f} s, so that they may count as failures"
                 )
             raise caller.fail(
-                f"after {CANCELLED} cancelled calls, {len(failed)} of {AFTERWARDS} further calls failed: "
+                f"after {cancelled} cancelled calls, {len(failed)} of {AFTERWARDS} further calls failed: "
                 f"{failed[0].outcome}",
                 "a cancelled call does not release its place in the pool",
                 "cancelled calls count as failures of the service",
@@ -245,9 +252,35 @@ async def failed_calls(subject: Subject) -> dict[str, Any]:
         "status 400": Reply(400, {"error": "wrong"}),
         "status 503": Reply(503),
         "a truncated response": Reply(body=subject.declared.answer, cut=5, ending="close"),
+        "a body without a prediction": Reply(body=b"<html>"),
     }
-    await gather_all(*(_check_failed_calls(subject, what, reply, number) for what, reply in replies.items()))
+    await gather_all(
+        *(_check_failed_calls(subject, what, reply, number) for what, reply in replies.items()),
+        _check_timeouts(subject, number),
+    )
     return {"failures": number}
+
+
+async def _check_timeouts(subject: Subject, number: int) -> None:
+    """Make *number* calls at once that get no response in time, and one more when a circuit is closed again.
+
+    Raises:
+        CheckFailedError: that one waits for a connection in vain.
+    """
+    if subject.declared.timeout is None:
+        return
+    async with subject.against(Reply.hang()) as caller:
+        caller.require_feasible(number)
+        await caller.together(number)
+        caller.server.script = subject.ok
+        await asyncio.sleep(subject.declared.reset or 0.0)
+        afterwards = await caller.predict()
+        if afterwards.rejected and afterwards.seconds > AT_ONCE:
+            raise caller.fail(
+                f"after {number} concurrent calls without a response in time, a further call failed: "
+                f"{afterwards.outcome}",
+                KEEPS_PLACE,
+            )
 
 
 async def _check_failed_calls(subject: Subject, what: str, reply: Reply, number: int) -> None:
@@ -267,5 +300,5 @@ async def _check_failed_calls(subject: Subject, what: str, reply: Reply, number:
             raise caller.fail(
                 f"after {failures} requests that got {what}, each followed by one that succeeded, a further "
                 f"call failed: {afterwards.outcome}",
-                "a failed call does not release its place in the pool",
+                KEEPS_PLACE,
             )

@@ -306,7 +306,7 @@ async def _check_budget(subject: Subject, method: str, calls: int) -> int:
     Raises:
         CheckFailedError: there are more retries than declared.
     """
-    ok = subject.ok_batch if method == "predict_batch" else subject.ok
+    ok = subject.ok_of(method)
     failures = [Reply(503), Reply.broken("reset"), *([Reply(429)] if subject.declared.retries_429 else [])]
 
     def respond(arrival: Arrival) -> Reply:
@@ -471,7 +471,7 @@ async def _check_asked_once(subject: Subject, what: str, reply: Reply) -> None:
         for method in ("predict", "predict_batch"):
             if subject.lacks(caller.made, method):
                 continue
-            caller.server.script = subject.ok_batch if method == "predict_batch" else subject.ok
+            caller.server.script = subject.ok_of(method)
             usual = len((await caller.predict_by(method)).requests)
             caller.server.script = [reply, subject.ok]
             call = await caller.predict_by(method)

@@ -42,6 +42,7 @@ NO_PREDICTIONS = {
         )
     },
 }
+METHODS = ("predict", "predict_batch")
 MAX_SHOWN = 60
 """Maximum number of characters of a body or of a value that the client returned, in a message."""
 IDS = ("x-request-id", "traceparent", "x-correlation-id", "request-id")
@@ -152,18 +153,29 @@ def _trace_of(name: str, value: str | None) -> str | None:
 
 
 async def own_context(subject: Subject) -> None:
-    """Fail if the service does not receive the caller's OpenTelemetry trace."""
-    async with subject.against() as caller:
+    """Fail if the service does not receive the caller's OpenTelemetry trace, with each request of a call."""
+    await gather_all(*(_check_context(subject, method) for method in METHODS))
+
+
+async def _check_context(subject: Subject, method: str) -> None:
+    ok = subject.ok_of(method)
+    async with subject.against([Reply(503), ok]) as caller:
+        if subject.lacks(caller.made, method):
+            return
         with _trace(TRACE_ID):
-            call = await caller.predict()
-        sent = call.requests[0].headers.get("traceparent", "") if call.requests else ""
-        if f"{TRACE_ID:032x}" in sent and TRACEPARENT.fullmatch(sent) is None:
-            raise caller.fail(f"traceparent is not in the format of W3C: {excerpt(sent, MAX_SHOWN)}")
-        if f"{TRACE_ID:032x}" not in sent:
-            raise caller.fail(
-                f"the service did not receive the caller's trace {TRACE_ID:032x}: traceparent is "
-                f"{sent or 'missing'}"
-            )
+            call = await caller.predict_by(method)
+        if not call.requests and method != "predict":
+            return
+        sent = [request.headers.get("traceparent", "") for request in call.requests] or [""]
+        for number, context in enumerate(sent, 1):
+            which = f" with request {number} of a call of {method}" if len(sent) > 1 else f" from {method}"
+            if f"{TRACE_ID:032x}" in context and TRACEPARENT.fullmatch(context) is None:
+                raise caller.fail(f"traceparent is not in the format of W3C: {excerpt(context, MAX_SHOWN)}")
+            if f"{TRACE_ID:032x}" not in context:
+                raise caller.fail(
+                    f"the service did not receive the caller's trace {TRACE_ID:032x}{which}: traceparent is "
+                    f"{context or 'missing'}"
+                )
 
 
 async def own_answers(subject: Subject) -> dict[str, Any]:
@@ -244,18 +256,28 @@ async def _check_own_answers(subject: Subject, method: str, order: str) -> None:
 
 async def redirects(subject: Subject) -> None:
     """Fail if a redirect to another host is followed, or one on the same host becomes a GET request."""
+    async with subject.against() as caller:
+        methods = [method for method in METHODS if not subject.lacks(caller.made, method)]
     for status in REDIRECTS:
-        await gather_all(_check_redirect(subject, status), _check_redirect_on_the_same_host(subject, status))
+        await gather_all(
+            *(
+                check(subject, method, status)
+                for method in methods
+                for check in (_check_redirect, _check_redirect_on_the_same_host)
+            )
+        )
 
 
-async def _check_redirect_on_the_same_host(subject: Subject, status: int) -> None:
+async def _check_redirect_on_the_same_host(subject: Subject, method: str, status: int) -> None:
+    ok = subject.ok_of(method)
+
     def script(arrival: Arrival) -> Reply:
         if arrival.path == ELSEWHERE and arrival.method == "GET":
-            return subject.ok
+            return ok
         return Reply(status, b"", headers={"Location": ELSEWHERE})
 
     async with subject.against(script) as caller:
-        call = await caller.predict()
+        call = await caller.predict_by(method)
         if any(arrival.method == "GET" and arrival.path == ELSEWHERE for arrival in call.requests):
             raise caller.fail(
                 f"a redirect (status {status}) on the same host was followed with GET, without the data of "
@@ -270,19 +292,43 @@ async def _check_redirect_on_the_same_host(subject: Subject, status: int) -> Non
 
 async def no_stand_in(subject: Subject) -> None:
     """Fail if a call that got no prediction returns one: that of an earlier call, or a default."""
+    work = [
+        _check_stand_in(subject, "predict", Reply(503), "status 503"),
+        _check_stand_in(subject, "predict", Reply.broken("reset"), "connections that were reset"),
+        _check_stand_in(subject, "predict_batch", Reply(503), "status 503"),
+    ]
+    if subject.declared.timeout is not None:
+        work.append(_check_stand_in(subject, "predict", Reply.hang(), "no response in time", most=1))
+    await gather_all(*work)
+
+
+async def _check_stand_in(
+    subject: Subject, method: str, failure: Reply, got: str, *, most: int | None = None
+) -> None:
+    """Check that calls of a method fail after one that was successful, at *most* so many of them.
+
+    Raises:
+        CheckFailedError: one returns a prediction.
+        NotJudgedError: the client does not accept a prediction.
+    """
     threshold = subject.declared.threshold or 1
-    async with subject.against() as caller:
-        first = await caller.predict()
+    async with subject.against(subject.ok_of(method)) as caller:
+        if subject.lacks(caller.made, method):
+            return
+        first = await caller.predict_by(method)
         if first.error is not None:
+            if method != "predict":
+                return
             raise NotJudgedError("the client does not accept the declared response: see wire.one_request")
-        caller.server.script = Reply(503)
+        caller.server.script = failure
         rejected = 0
-        for _ in range(threshold * 2 + UNTIL_OPEN):
-            call = await caller.predict()
+        for _ in range(most or threshold * 2 + UNTIL_OPEN):
+            call = await caller.predict_by(method)
             if call.error is None:
-                why = "sent no request" if not call.requests else "got only status 503"
+                why = "sent no request" if not call.requests else f"got only {got}"
+                returned = excerpt(text_of(call.answer, repr), MAX_SHOWN)
                 raise caller.fail(
-                    f"a call that {why} returned {excerpt(text_of(call.answer, repr), MAX_SHOWN)}",
+                    f"a call of {method} that {why} returned {returned}",
                     "the last or a default prediction is returned while the service fails: declare fallback "
                     "if callers can tell it from a prediction",
                 )
@@ -291,11 +337,11 @@ async def no_stand_in(subject: Subject) -> None:
                 return
 
 
-async def _check_redirect(subject: Subject, status: int) -> None:
-    with FaultServer(subject.ok) as other:
+async def _check_redirect(subject: Subject, method: str, status: int) -> None:
+    with FaultServer(subject.ok_of(method)) as other:
         there = Reply(status, b"", headers={"Location": f"http://localhost:{other.port}/elsewhere"})
         async with subject.against(there) as caller:
-            await caller.predict()
+            await caller.predict_by(method)
             if not other.arrivals:
                 return
             arrival = other.arrivals[0]
@@ -309,7 +355,7 @@ async def _check_redirect(subject: Subject, status: int) -> None:
 
 
 async def same_request(subject: Subject) -> dict[str, Any]:
-    """Fail if a repeated request differs from the first in its method, its path or its body."""
+    """Fail if a repeated request differs from the first in method, path or body, or lacks its credentials."""
     for reply in (Reply(503), Reply.broken()):
         async with subject.against([reply, subject.ok]) as caller:
             call = await caller.predict()
@@ -324,6 +370,12 @@ async def same_request(subject: Subject) -> dict[str, Any]:
             for name in ("method", "path", "body")
             if _comparable(getattr(request, name)) != _comparable(getattr(first, name))
         ]
+        lost = [name for name in CREDENTIALS if name in first.headers and name not in request.headers]
+        if lost:  # a signature may differ, since it can depend on the time
+            raise caller.fail(
+                f"request {number} of a call lacks {' and '.join(lost)}, which the first has",
+                "the headers of a repeated request are made in another place than those of the first",
+            )
         if different:
             raise caller.fail(
                 f"request {number} of a call has another {' and another '.join(different)} than the first "
@@ -385,17 +437,25 @@ def _with_text(data: Any) -> Any:
 
 
 async def own_id(subject: Subject) -> dict[str, Any]:
-    """Fail if different calls carry the same request id."""
-    async with subject.against() as caller:
+    """Fail if different calls, of one client or of two, carry the same request id."""
+    async with subject.against() as caller, subject.against() as another:
         calls = [await caller.predict() for _ in range(2)]
-        calls += await caller.together(3)
-        ids = [request.headers.get(REQUEST_ID) for request in caller.log.arrivals]
-        if len(ids) < len(calls) or None in ids:
+        calls += [*await caller.together(3), await another.predict()]
+        requests = [*caller.log.arrivals, *another.log.arrivals]
+        if len(requests) < len(calls):
+            raise NotJudgedError(f"the client's requests have no {REQUEST_ID}")
+        if not subject.lacks(caller.made, "predict_batch"):
+            caller.server.script = subject.ok_batch
+            batches = [await caller.predict_batch() for _ in range(2)]
+            requests += [call.requests[0] for call in batches if call.requests]
+        ids = [request.headers.get(REQUEST_ID) for request in requests]
+        if None in ids:
             raise NotJudgedError(f"the client's requests have no {REQUEST_ID}")
         if len(set(ids)) < len(ids):
             raise caller.fail(
-                f"{len(ids)} calls carry only {len(set(ids))} different values of {REQUEST_ID}",
-                "the id is generated once for the client, and not for each call",
+                f"{len(ids)} calls of two clients carry only {len(set(ids))} different values of "
+                f"{REQUEST_ID}",
+                "the id is generated once for a client, or counted, and not generated for each call",
                 ids=ids,
             )
         return {"ids": len(ids)}

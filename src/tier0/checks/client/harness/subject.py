@@ -292,6 +292,10 @@ class Subject:
         """A response with predictions for a batch call."""
         return Reply(body=batch_answer_of(self.declared.data, self.declared.answer))
 
+    def ok_of(self, method: str) -> Reply:
+        """Return a response with the predictions that ``predict`` or ``predict_batch`` expects."""
+        return self.ok_batch if method == "predict_batch" else self.ok
+
     @property
     def retried(self) -> Reply:
         """A response after which the client sends its request again, as declared.
