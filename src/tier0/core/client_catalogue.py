@@ -347,7 +347,10 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
         judges=("threshold",),
         title="Circuit does not open",
         remedy="count consecutive failures, and open the circuit at the declared number",
-        explained_by=("wire.one_request",),
+        explained_by=(
+            "wire.one_request",
+            "breaker.other_services",
+        ),
     ),
     ClientCheck(
         "breaker.counts_bodies",
@@ -464,11 +467,11 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
     ),
     ClientCheck(
         "breaker.clock_steps",
-        "Is the circuit unaffected by changes of the system clock?",
+        "Are the circuit and the deadline of a call unaffected by changes of the system clock?",
         BREAKER,
         alone=True,
         own_process=True,
-        title="System clock moves the circuit",
+        title="System clock moves circuit or deadline",
         remedy="measure with a monotonic clock",
         explained_by=(
             "wire.one_request",
@@ -512,6 +515,15 @@ CLIENT_CATALOGUE: tuple[ClientCheck, ...] = (
             "wire.one_request",
             "breaker.opens",
         ),
+    ),
+    ClientCheck(
+        "breaker.other_services",
+        "Can other services still be called while the circuit of a failing service is open?",
+        ("threshold",),
+        alone=True,
+        title="Failing service blocks other services",
+        remedy="keep a circuit in each client, or one per service",
+        explained_by=("wire.one_request",),
     ),
     ClientCheck(
         "breaker.counts_failures",

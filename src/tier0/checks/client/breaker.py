@@ -23,6 +23,7 @@ from tier0.checks.client.breaker_model import (
     require_refusals_counted,
     straggler_delay,
 )
+from tier0.checks.client.deadline import allowed
 from tier0.checks.client.harness import wall_clock
 from tier0.checks.client.harness.call import Call, StillWaitingError
 from tier0.checks.client.harness.in_flight import not_in_flight
@@ -31,6 +32,7 @@ from tier0.checks.client.harness.subject import Caller, Subject, gather_all, wai
 from tier0.checks.client.pool import MAX_WAIT
 from tier0.checks.client.retry import CLIENT_ERRORS
 from tier0.checks.stalls import require_free_loop, watched_loop
+from tier0.core.declaration import MAX_RESET
 from tier0.core.verdict import NotJudgedError, TooBusyError
 from tier0.faults import Arrival, Reply
 
@@ -49,6 +51,9 @@ REJECTIONS = 200
 MAX_REJECTION_SECONDS = 0.005
 """Seconds for a rejection: a slower one does not protect the caller."""
 HOUR = 3600.0
+MAX_SLOW = 0.3
+"""Seconds until the response to a call during which the system clock is set."""
+BY_SYSTEM_CLOCK = "the deadline is a time of the system clock, instead of time.monotonic"
 LOST_PROBES = ("a reset connection", "a closed connection", "a truncated response", "200 with an HTML page")
 """Names of `KINDS` that end a probe without a usable response."""
 GIVE_UP_SHARE = 0.9
@@ -423,7 +428,7 @@ async def no_way_round(subject: Subject) -> None:
 
 
 async def clock_steps(subject: Subject) -> None:
-    """Fail if setting the system clock forward or back by an hour changes the time of the first probe.
+    """Fail if the first probe, or the end of a call, moves with the system clock, by an hour forward or back.
 
     The clock is replaced in a process of its own, before the client's module is imported. A client that
     another process cannot import may have stored a function of the clock where it cannot be replaced: such a
@@ -441,28 +446,84 @@ async def clock_steps(subject: Subject) -> None:
 
 
 async def calls_on_a_stepped_clock(subject: Subject) -> None:
-    """Fail if a call is sent while the circuit is open, or rejected after the reset; see `clock_steps`."""
+    """Fail if an open circuit, or a call that waits for a response, follows the clock; see `clock_steps`."""
     cause = (
         "the breaker uses time.time or datetime.now, which follow the system clock, instead of time.monotonic"
     )
-    async with subject.against(subject.ok) as caller:
+    async with subject.against(subject.ok) as caller, subject.against() as other:
         await caller.open_circuit()
         opened = max(_failure_times(caller.log.arrivals), default=0.0)
+        seconds = min(subject.declared.longest_attempt * 0.5, MAX_SLOW)
+        slow = await _pending_call(other, Reply(body=subject.declared.answer, delay=seconds))
         with wall_clock.stepped(HOUR):
             call = await caller.predict()
+            slow_call = await slow
         if call.requests and call.requests[0].at < opened + (subject.declared.reset or 0.0) * RESET_SHARE:
             raise caller.fail(
                 "a request was sent before the reset when the system clock was set forward by an hour", cause
             )
+        _require_waited(other, slow_call, seconds)
+        hanging = await _pending_call(other, Reply.hang())
         with wall_clock.stepped(-HOUR):
             await caller.until_reset()
             call = await caller.predict()
+            hanging_call = await hanging
         if call.rejected:
             raise caller.fail(
                 "the circuit stayed open after the reset when the system clock was set back by an hour: "
                 f"{call.outcome}",
                 cause,
             )
+        _require_ended(other, hanging_call)
+
+
+async def _pending_call(caller: Caller, reply: Reply) -> asyncio.Future[Call]:
+    """Begin a call, which is given up well after its deadline, and return it when its request has arrived."""
+    caller.server.script = reply
+    before = len(caller.log.arrivals)
+    call = asyncio.ensure_future(caller.predict(give_up=_deadline(caller) * 1.5 + 1))
+    await wait_until(lambda: len(caller.log.arrivals) > before or call.done())
+    return call
+
+
+def _require_waited(caller: Caller, call: Call, seconds: float) -> None:
+    """Check that a call did not end, nor give up its first request, before its response after *seconds*.
+
+    Raises:
+        CheckFailedError: it did.
+    """
+    if not call.requests:
+        return
+    first = call.requests[0]
+    gave_up = first.ended_at if first.ended == "given up" else None
+    ended = min([call.ended if call.error is not None else math.inf, gave_up or math.inf])
+    if ended < first.at + seconds:
+        raise caller.fail(
+            f"when the system clock was set forward by an hour, a call did not wait {seconds:.2f} s for its "
+            f"response: {call.outcome}",
+            BY_SYSTEM_CLOCK,
+        )
+
+
+def _require_ended(caller: Caller, call: Call) -> None:
+    """Check that a call to a service that never responds ended within the declared timeout of calls.
+
+    Raises:
+        CheckFailedError: it did not.
+    """
+    longest = _deadline(caller)
+    if longest and call.seconds > allowed(longest):
+        raise caller.fail(
+            f"when the system clock was set back by an hour, a call to a service that never responds took at "
+            f"least {call.seconds:.2f} s (declared: at most {longest:g} s)",
+            BY_SYSTEM_CLOCK,
+        )
+
+
+def _deadline(caller: Caller) -> float:
+    """Return the declared timeout of calls in seconds; 0 if there is none, or it is too long."""
+    longest = caller.declared.longest_call or 0.0
+    return longest if longest <= MAX_RESET else 0.0
 
 
 async def price_of_a_rejection(subject: Subject) -> dict[str, Any]:
@@ -516,6 +577,18 @@ async def other_models(subject: Subject) -> None:
                 "after failures of one model, a call to another model on the same host failed: "
                 f"{call.outcome}",
                 "all models of a host share one breaker",
+            )
+
+
+async def other_services(subject: Subject) -> None:
+    """Fail if calls to a healthy service fail because another service fails."""
+    async with subject.against(subject.ok) as failing, subject.against(subject.ok) as healthy:
+        await failing.open_circuit()
+        call = await healthy.predict()
+        if call.rejected:
+            raise healthy.fail(
+                f"after failures of one service, a client of another service rejected a call: {call.outcome}",
+                "all clients of a process share one breaker, such as one in a module or a class",
             )
 
 
