@@ -266,7 +266,7 @@ async def free_loop(subject: Subject) -> dict[str, Any]:
     busy = min(BUSY, subject.declared.longest_attempt * 0.7)
     script = [Reply(503, delay=busy), Reply(body=subject.declared.answer, delay=busy)]
     longest = await _check_stalls(subject, "predict", script)
-    health = [Reply(body={"status": "healthy"}, delay=busy)]
+    health = [Reply(body={"status": "healthy"}, delay=2 * MAX_STALL)]
     return {"longest_stall_ms": max(longest, await _check_stalls(subject, "health", health)) * 1000}
 
 
