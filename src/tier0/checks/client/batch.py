@@ -23,11 +23,11 @@ from tier0.checks.client.harness.markers import (
     shows_missing,
 )
 from tier0.checks.client.harness.subject import Caller, Subject, batch_of, gather_all, joined_answers
+from tier0.checks.client.retry import FREQUENT_CLIENT_ERRORS
 from tier0.checks.client.wire import require_validation
 from tier0.core.verdict import NotJudgedError, TooBusyError
 from tier0.faults import Arrival, Reply
 
-CLIENT_ERRORS = (400, 403, 404, 422)
 TRIES = 3
 DIFFERENT, ROWS = (1, 2, 3, 4), (3, 1, 1, 2)
 """Marks of the rows of two batch calls."""
@@ -118,7 +118,7 @@ async def callers_mistakes(subject: Subject) -> None:
                     "the status is not checked",
                 )
 
-    await gather_all(*(check(status) for status in CLIENT_ERRORS))
+    await gather_all(*(check(status) for status in FREQUENT_CLIENT_ERRORS))
 
 
 async def counts_failures(subject: Subject) -> None:

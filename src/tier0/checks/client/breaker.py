@@ -17,6 +17,7 @@ from tier0.checks.client.breaker_model import (
     generated,
     play_all,
     play_each,
+    play_if_it_opens,
     play_with_straggler,
     require_hangs_counted,
     require_opening,
@@ -30,7 +31,7 @@ from tier0.checks.client.harness.in_flight import not_in_flight
 from tier0.checks.client.harness.own_process import in_own_process, is_importable
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all, wait_until
 from tier0.checks.client.pool import MAX_WAIT
-from tier0.checks.client.retry import CLIENT_ERRORS
+from tier0.checks.client.retry import FREQUENT_CLIENT_ERRORS
 from tier0.checks.stalls import require_free_loop, watched_loop
 from tier0.core.declaration import MAX_RESET
 from tier0.core.verdict import NotJudgedError, TooBusyError
@@ -54,7 +55,9 @@ HOUR = 3600.0
 MAX_SLOW = 0.3
 """Seconds until the response to a call during which the system clock is set."""
 BY_SYSTEM_CLOCK = "the deadline is a time of the system clock, instead of time.monotonic"
-LOST_PROBES = ("a reset connection", "a closed connection", "a truncated response", "200 with an HTML page")
+ASKED_EVERY = 0.05
+"""Seconds between two calls while the circuit is open."""
+LOST_PROBES = ("a reset connection", "a truncated response", "200 with an HTML page")
 """Names of `KINDS` that end a probe without a usable response."""
 GIVE_UP_SHARE = 0.9
 """Share of the attempt's timeout after which callers give up."""
@@ -255,7 +258,7 @@ async def _check_recovers(
                     f"{call.outcome}",
                     "a probe that ends in this way does not release its place",
                 )
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(ASKED_EVERY)
 
 
 async def _check_stays_open(subject: Subject) -> None:
@@ -293,7 +296,7 @@ def _require_open_after(hanging: Call, following: Call, caller: Caller) -> None:
 
 async def closes(subject: Subject) -> None:
     """Fail if calls are still rejected after a probe got a response, with status 200 or 4xx."""
-    replies = (subject.ok, *(Reply(status, {"error": "wrong"}) for status in CLIENT_ERRORS))
+    replies = (subject.ok, *(Reply(status, {"error": "wrong"}) for status in FREQUENT_CLIENT_ERRORS))
     await gather_all(*(_check_closes(subject, reply) for reply in replies))
 
 
@@ -613,9 +616,8 @@ async def forgives(subject: Subject) -> None:
     threshold = subject.declared.threshold or 1
     if threshold == 1:
         raise NotJudgedError("with a threshold of 1, every failure opens the circuit")
-    await require_opening(subject)
     rounds = [*[str(FAILING)] * (threshold - 1), "200"] * (1 if threshold > MAX_LONG else ROUNDS)
-    await play_all(
+    await play_if_it_opens(
         subject,
         [[*rounds, *[str(FAILING)] * threshold]],
         "a success does not set the number of failures back to 0",
@@ -625,8 +627,7 @@ async def forgives(subject: Subject) -> None:
 async def recovers(subject: Subject) -> None:
     """Fail if a circuit that opened again, or closed again, waits or tolerates more or less than at first."""
     failures = [str(FAILING)] * (subject.declared.threshold or 1)
-    await require_opening(subject)
-    await play_all(
+    await play_if_it_opens(
         subject,
         [
             [*failures, "200", *failures[1:], "200", *failures],
@@ -667,9 +668,8 @@ async def late_results(subject: Subject) -> None:
 
 async def sequences(subject: Subject) -> dict[str, Any]:
     """Fail if a sequence of responses leads to other requests than the declared breaker permits."""
-    await require_opening(subject)
     opening = [str(FAILING)] * (subject.declared.threshold or 1)
     # A probe that is rate limited gives its place back.
     played = [[*opening, "429", "200", *opening], *generated(subject.declared.threshold or 1)]
-    await play_all(subject, played)
+    await play_if_it_opens(subject, played)
     return {"responses": sum(map(len, played))}

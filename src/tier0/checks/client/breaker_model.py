@@ -387,7 +387,15 @@ async def require_opening(subject: Subject) -> None:
     Raises:
         NotJudgedError: status 503 does not open it.
     """
-    (outcome,) = await play_each(subject, [["503"] * (subject.declared.threshold or 1)])
+    (outcome,) = await play_each(subject, [_opening(subject)])
+    _require_opened(outcome)
+
+
+def _opening(subject: Subject) -> list[str]:
+    return ["503"] * (subject.declared.threshold or 1)
+
+
+def _require_opened(outcome: Deviation | NotJudgedError | None) -> None:
     if isinstance(outcome, NotJudgedError):
         raise outcome
     if outcome is not None:
@@ -403,7 +411,27 @@ async def play_all(
         CheckFailedError: the client deviates from the model; the shortest sequence is shown.
         NotJudgedError: no sequence could be played.
     """
-    outcomes = await play_each(subject, sequences, method)
+    await _require_no_deviation(subject, await play_each(subject, sequences, method), causes, method)
+
+
+async def play_if_it_opens(subject: Subject, sequences: Sequence[Sequence[str]], *causes: str) -> None:
+    """Play several sequences concurrently, and with them one that only opens the circuit.
+
+    Raises:
+        CheckFailedError: the client deviates from the model; the shortest sequence is shown.
+        NotJudgedError: status 503 does not open the circuit, or no sequence could be played.
+    """
+    opening, *outcomes = await play_each(subject, [_opening(subject), *sequences])
+    _require_opened(opening)
+    await _require_no_deviation(subject, outcomes, causes, "predict")
+
+
+async def _require_no_deviation(
+    subject: Subject,
+    outcomes: Sequence[Deviation | NotJudgedError | None],
+    causes: Sequence[str],
+    method: str,
+) -> None:
     deviations = [outcome for outcome in outcomes if isinstance(outcome, Deviation)]
     if deviations:
         shortest = await _shrink(subject, min(deviations, key=lambda found: len(found.kinds)), method)

@@ -37,6 +37,7 @@ BUDGET_CALLS = 60
 BUDGET_CALLERS = 6
 BATCH_CALLS = 30
 CLIENT_ERRORS = (400, 401, 403, 404, 405, 413, 415, 422)
+FREQUENT_CLIENT_ERRORS = (400, 403, 404, 422)
 CLIENTS = 24
 STAGGER = 0.04
 """Seconds between the calls of two clients, so that their retries do not wait for each other."""
