@@ -271,7 +271,7 @@ async def free_loop(subject: Subject) -> dict[str, Any]:
 
 
 async def _check_stalls(subject: Subject, method: str, script: Sequence[Reply]) -> float:
-    """Return for how many seconds a call blocked the event loop; 0 for a health check that is no coroutine.
+    """Return for how many seconds a call blocked the event loop; 0 for a health check that is not a coroutine.
 
     Raises:
         CheckFailedError: each call blocked it for too long.
