@@ -10,7 +10,7 @@ from typing import Any
 from tier0.checks.client.harness.call import Call, GivenUpError
 from tier0.checks.client.harness.subject import Caller, Subject, gather_all
 from tier0.checks.client.harness.threads import MAX_THREADS
-from tier0.checks.stalls import watched_loop
+from tier0.checks.stalls import require_free_loop, watched_loop
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Reply
 
@@ -24,7 +24,7 @@ BUSY_SHARE = 0.45
 LATE_SHARE = 0.6
 """Share of an attempt's time that is left when the last attempt begins, without the waits."""
 BEFORE_TIMEOUT = 0.9
-LAST_ATTEMPTS = 3
+LAST_ATTEMPTS = 4
 QUEUE = 1.8
 """Multiple of the timeout for which the last call would wait for a connection."""
 
@@ -62,8 +62,10 @@ async def dripping_body(subject: Subject) -> dict[str, Any]:
 
 async def _call_in_time(caller: Caller, service: str, *causes: str) -> dict[str, Any]:
     promised = caller.declared.longest_call or 0.0
-    call = await caller.predict(give_up=promised * 1.5 + 1)
+    async with watched_loop() as stalls:
+        call = await caller.predict(give_up=promised * 1.5 + 1)
     if call.seconds > allowed(promised):
+        require_free_loop(stalls.total, call.seconds - allowed(promised))
         raise caller.fail(
             f"a call to {service} took at least {call.seconds:.2f} s (declared: at most {promised:g} s)",
             *causes,
@@ -141,19 +143,26 @@ async def own_queue(subject: Subject) -> dict[str, Any]:
         raise NotJudgedError("the timeout is declared for attempts, not for calls")
     busy = declared.longest_attempt * BUSY_SHARE
     number = connections * math.ceil(QUEUE * promised / busy)
-    async with subject.against(Reply(body=declared.answer, delay=busy)) as caller:
+    async with subject.against() as caller:
         caller.require_feasible(number)
         if subject.lacks(caller.made, "asynchronous"):
             number = min(number, MAX_THREADS)  # further calls would wait for a thread
+        methods = ["predict", *([] if subject.lacks(caller.made, "predict_batch") else ["predict_batch"])]
+        succeed = await caller.answers_by_method()
+        caller.server.script = succeed
+        if len(methods) > 1 and len((await caller.predict_batch()).requests) != 1:
+            methods = ["predict"]  # a batch of several requests may take as many times as long
+        caller.server.script = lambda arrival: replace(succeed(arrival), delay=busy)
+        called = [methods[n % len(methods)] for n in range(number)]
         async with watched_loop() as stalls:
             calls = await asyncio.gather(
-                *(caller.predict(give_up=promised * QUEUE + 1) for _ in range(number))
+                *(caller.predict_by(method, give_up=promised * QUEUE + 1) for method in called)
             )
-        longest = max(call.seconds for call in calls)
+        longest, method = max((call.seconds, method) for call, method in zip(calls, called, strict=True))
         if longest - stalls.total > allowed(promised):
             raise caller.fail(
-                f"of {number} concurrent calls, which wait for {connections} connections, one took "
-                f"{longest:.2f} s (declared: at most {promised:g} s)",
+                f"of {number} concurrent calls, which wait for {connections} connections, one of {method} "
+                f"took {longest:.2f} s (declared: at most {promised:g} s)",
                 "the timeout begins when a connection is free, not when the call begins",
             )
         return {"calls": number, "seconds": longest}
@@ -171,17 +180,20 @@ async def last_attempt(subject: Subject) -> dict[str, Any]:
         late.append(Reply(503, delay=min(left, longest * BEFORE_TIMEOUT)))
         left -= late[-1].delay
 
-    async def measure() -> float:
-        async with subject.against([*late, Reply.hang()]) as caller:
+    async def measure(status: int) -> float:
+        before = [replace(reply, status=status) for reply in late]
+        async with subject.against([*before, Reply.hang()]) as caller:
             async with watched_loop() as stalls:
                 call = await caller.predict(give_up=total * 2 + 1)
             if call.seconds - stalls.total > allowed(total):
                 raise caller.fail(
-                    f"a call whose last attempt began late took {call.seconds:.2f} s "
+                    f"a call whose last attempt began late, after status {status}, took {call.seconds:.2f} s "
                     f"(declared: at most {total:g} s)",
                     "the time of an attempt is not limited to what is left of the call's time",
                 )
             return call.seconds
 
     # The waits between attempts are random: the last attempt may begin too late, or not at all.
-    return {"seconds": max(await gather_all(*(measure() for _ in range(LAST_ATTEMPTS))))}
+    statuses = [503, 429] if declared.retries_429 else [503]
+    numbers = range(LAST_ATTEMPTS)
+    return {"seconds": max(await gather_all(*(measure(statuses[n % len(statuses)]) for n in numbers)))}

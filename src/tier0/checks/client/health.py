@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from tier0.checks.client.harness.call import MAX_SHOWN, Call, excerpt
 from tier0.checks.client.harness.subject import PATIENCE, Subject, gather_all, wait_until
+from tier0.core.declaration import MAX_RESET
 from tier0.core.display import text_of
 from tier0.core.verdict import NotJudgedError
 from tier0.faults import Arrival, Reply
@@ -30,6 +32,12 @@ UNHEALTHY = (
 )
 STATUS_FIELDS = ("status", "healthy", "is_healthy", "ok", "ready", "is_ready")
 """Fields of a result in which clients report whether a service is healthy."""
+DRIP = 0.05
+"""Seconds between two bytes of a response."""
+PAUSE = 0.1
+"""Seconds between two health checks."""
+REPORTS_WITHIN = 5.0
+"""Seconds for which a health check may report what it has found out before."""
 AN_ERROR = "an error"
 MAX_SECONDS = 0.5
 QUEUED = 4
@@ -38,7 +46,10 @@ QUEUED = 4
 
 async def never_raises(subject: Subject) -> None:
     """Fail if a health check raises an exception, or does not end in time."""
-    await gather_all(*(_check_health(subject, when, reply) for when, reply in REPLIES.items()))
+    replies = dict(REPLIES)
+    if subject.declared.health_timeout is not None:
+        replies["when the body arrives byte by byte"] = Reply(body=HEALTHY.content.ljust(1000), drip=DRIP)
+    await gather_all(*(_check_health(subject, when, reply) for when, reply in replies.items()))
 
 
 async def _check_health(subject: Subject, when: str, reply: Reply) -> None:
@@ -82,7 +93,7 @@ async def while_saturated(subject: Subject) -> dict[str, Any]:
 
 
 async def tells(subject: Subject) -> dict[str, Any]:
-    """Fail if a health check reports the same for a service that fails, also later, as for a healthy one."""
+    """Fail if a health check reports the same for a service that fails as for a healthy one."""
     healthy = [await _reported(subject, HEALTHY) for _ in range(2)]
     usual = healthy[0]
     if failed := [report for report in healthy if report is not None and report.startswith(AN_ERROR)]:
@@ -91,14 +102,6 @@ async def tells(subject: Subject) -> dict[str, Any]:
         raise NotJudgedError("the result of a health check is neither true or false nor names a status")
     unhealthy = {when: REPLIES[when] for when in UNHEALTHY}
     reported = await gather_all(*(_reported(subject, reply) for reply in unhealthy.values()))
-    async with subject.against(HEALTHY) as caller:
-        before = reported_in(await caller.health())
-        caller.server.script = REPLIES["for status 503"]
-        if before == usual == reported_in(await caller.health()):
-            raise caller.fail(
-                f"after the service had been healthy, a health check reported {usual} for status 503 as well",
-                "the first result, or the last one, is kept instead of asking the service again",
-            )
     for (when, reply), report in zip(unhealthy.items(), reported, strict=True):
         if report == usual:
             async with subject.against(reply) as caller:
@@ -108,17 +111,41 @@ async def tells(subject: Subject) -> dict[str, Any]:
                     "every response, or every exception, counts as healthy",
                     returned=excerpt(text_of(call.answer, repr), MAX_SHOWN),
                 )
+    await _check_changes(subject, usual)
     return {"healthy": usual}
 
 
+async def _check_changes(subject: Subject, usual: str) -> None:
+    """Fail if the health check of one client still reports the past when the service fails, or is well again.
+
+    It may do so for `REPORTS_WITHIN` seconds, or until a circuit lets a request through.
+    """
+    failing = Reply(503, {"status": "unhealthy"})
+    longest = max(REPORTS_WITHIN, 2 * min(subject.declared.reset or 0.0, MAX_RESET) + 1)
+    async with subject.against(HEALTHY) as caller:
+        await caller.health()
+        for reply, now in ((failing, "fails"), (HEALTHY, "is healthy again")):
+            caller.server.script = reply
+            deadline = time.monotonic() + longest
+            while (_report_of(call := await caller.health()) == usual) is (reply is failing):
+                if time.monotonic() > deadline:
+                    raise caller.fail(
+                        f"a health check still reported {_report_of(call)} after {longest:g} s, although the "
+                        f"service {now}",
+                        "the result of an earlier health check is kept",
+                        returned=excerpt(text_of(call.answer, repr), MAX_SHOWN),
+                    )
+                await asyncio.sleep(PAUSE)
+
+
 async def _reported(subject: Subject, reply: Reply) -> str | None:
-    """Return what a health check of a service with one response reports."""
-    async with subject.against(reply) as caller:
-        return reported_in(await caller.health())
-
-
-def reported_in(call: Call) -> str | None:
     """Return what a health check reports, without further details; None if that cannot be read."""
+    async with subject.against(reply) as caller:
+        return _report_of(await caller.health())
+
+
+def _report_of(call: Call) -> str | None:
+    """Return what a health check reported; see `_reported`."""
     if call.error is not None:
         return f"{AN_ERROR} ({type(call.error).__name__})"
     answer = call.answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 import math
 import threading
 import time
@@ -18,10 +17,20 @@ from urllib.parse import parse_qsl, unquote
 from tier0.checks.client.harness.call import MAX_SHOWN, Call, GivenUpError, StillWaitingError, excerpt
 from tier0.checks.client.harness.environment import environment
 from tier0.checks.client.harness.planted import PLANTED, leaks_in, planted_for_other_systems
-from tier0.checks.client.harness.subject import Caller, Subject, batch_of, method_of, wait_until
+from tier0.checks.client.harness.printed import logged
+from tier0.checks.client.harness.subject import (
+    CREDENTIALS,
+    Caller,
+    Subject,
+    gather_all,
+    is_coroutine_function,
+    wait_until,
+)
 from tier0.checks.stalls import watched_loop
+from tier0.core.display import text_of
+from tier0.core.secrets import Secrets
 from tier0.core.verdict import CheckFailedError, NotJudgedError
-from tier0.faults import Reply
+from tier0.faults import Arrival, Reply
 
 PLAIN_NAME = "plainmodel"
 ODD_NAMES = ("../../x#", "a?b=1#", "a/b")
@@ -39,6 +48,8 @@ MAX_ENDING = 0.25
 MAX_STALL = 0.1
 """Seconds for which the event loop may be blocked."""
 STALLED_CALLS = 3
+MIN_CREDENTIAL = 8
+"""Characters: a shorter text may be in a log for another reason."""
 
 
 async def quoted_models(subject: Subject) -> None:
@@ -80,7 +91,7 @@ async def one_slash(subject: Subject) -> None:
 
 
 async def proxy_environment(subject: Subject) -> None:
-    """Fail if predictions, and the data in them, or health checks go to a proxy of the environment."""
+    """Fail if predictions, and the data in them, are sent to a proxy from the environment."""
     if subject.declared.expects_proxy:
         raise NotJudgedError("the declaration has expects_proxy = true")
     variables = {
@@ -90,8 +101,7 @@ async def proxy_environment(subject: Subject) -> None:
         "no_proxy": "",
     }
     causes = ("the HTTP library reads the environment (trust_env)",)
-    async with subject.against() as caller:
-        has_health = not subject.lacks(caller.made, "health") and bool((await caller.health()).requests)
+    usual = await _methods_that_send(subject)
     with environment(variables):
         async with AsyncExitStack() as stack:
             try:
@@ -103,17 +113,27 @@ async def proxy_environment(subject: Subject) -> None:
                     evidence={"timeline": []},
                     causes=causes,
                 ) from problem
-            call = await caller.predict()
-            if not call.requests:
-                raise caller.fail(
-                    f"with HTTP_PROXY set, the request did not reach the service: {call.outcome}", *causes
-                )
-            if has_health and not (await caller.health()).requests:
-                raise caller.fail("with HTTP_PROXY set, a health check did not reach the service", *causes)
+            for method in ("predict", *usual):
+                call = await caller.call_by(method)
+                if not call.requests:
+                    raise caller.fail(
+                        f"with HTTP_PROXY set, the request of {method} did not reach the service: "
+                        f"{call.outcome}",
+                        *causes,
+                    )
+
+
+async def _methods_that_send(subject: Subject) -> list[str]:
+    """Return which of ``predict_batch`` and ``health`` send a request to a healthy service."""
+    async with subject.against() as caller:
+        offered = [name for name in ("predict_batch", "health") if not subject.lacks(caller.made, name)]
+        return [name for name in offered if (await caller.call_by(name)).requests]
 
 
 async def keeps_secrets(subject: Subject) -> dict[str, Any]:
-    """Fail if a request carries the value of a planted variable of the environment, also encoded.
+    """Fail if a request, a log or an error has the value of a planted variable of the environment.
+
+    The value may be encoded. A log must not have the credentials that the client sends, either.
 
     No client of a service has a reason to read these variables. A variable that the client reads for its own
     credentials has another name, so that its value may be sent.
@@ -138,9 +158,12 @@ async def _require_kept(subject: Subject, planted: Mapping[str, str]) -> int:
         CheckFailedError: a request has a planted value.
     """
     async with subject.against() as caller:
-        for method in ("predict", "predict_batch", "health"):
-            if not subject.lacks(caller.made, method):
-                await (caller.health() if method == "health" else caller.predict_by(method))
+        with logged() as lines:
+            for script in (subject.ok, Reply(503), Reply(400, {"error": "wrong"})):
+                caller.server.script = script
+                for method in ("predict", "predict_batch", "health"):
+                    if not subject.lacks(caller.made, method):
+                        lines.append(text_of((await caller.call_by(method)).error))
         for arrival in caller.log.arrivals:
             for name, place in leaks_in(arrival, planted):
                 raise caller.fail(
@@ -151,15 +174,34 @@ async def _require_kept(subject: Subject, planted: Mapping[str, str]) -> int:
                     variable=name,
                     place=place,
                 )
+        secrets = {**planted, **_credentials(caller.log.arrivals)}
+        for name, value in secrets.items():
+            if Secrets({name: value}).hide(text := "\n".join(lines)) != text:
+                what = "the value of the environment variable" if name in planted else "the header"
+                raise caller.fail(
+                    f"the client logged {what} {name}, or raised an error with it",
+                    "the environment, or the headers of a request, are logged as a whole",
+                    variable=name,
+                )
         return len(caller.log.arrivals)
+
+
+def _credentials(arrivals: Sequence[Arrival]) -> dict[str, str]:
+    """Return the credentials in the headers of requests, which must not be in a log."""
+    found = {
+        name: arrival.headers[name].rpartition(" ")[2]
+        for arrival in arrivals
+        for name in CREDENTIALS
+        if name in arrival.headers
+    }
+    return {name: value for name, value in found.items() if len(value) >= MIN_CREDENTIAL}
 
 
 async def closed(subject: Subject) -> None:
     """Fail if a closed client sends requests, leaves connections open, or raises an internal error."""
     async with subject.against() as caller:
-        await caller.together(5)
-        if not subject.lacks(caller.made, "health"):
-            await caller.health()
+        methods = [name for name in ("predict_batch", "health") if not subject.lacks(caller.made, name)]
+        await gather_all(caller.together(5), *map(caller.call_by, methods))
         closing = await caller.closing()
         if closing.error is not None:
             problem = (
@@ -174,6 +216,8 @@ async def closed(subject: Subject) -> None:
             )
         before = len(caller.log.arrivals)
         call = await caller.predict()
+        if "predict_batch" in methods and len(caller.log.arrivals) == before:
+            await caller.predict_batch()
         if len(caller.log.arrivals) > before:
             raise caller.fail("a request was sent after the client was closed")
         if call.error is None:
@@ -262,33 +306,47 @@ async def _traced_after_calls(caller: Caller) -> int:
 
 
 async def free_loop(subject: Subject) -> dict[str, Any]:
-    """Fail if a call, or a health check, blocks the event loop while it sleeps or waits."""
-    busy = min(BUSY, subject.declared.longest_attempt * 0.7)
-    script = [Reply(503, delay=busy), Reply(body=subject.declared.answer, delay=busy)]
-    longest = await _check_stalls(subject, "predict", script)
-    health = [Reply(body={"status": "healthy"}, delay=2 * MAX_STALL)]
-    return {"longest_stall_ms": max(longest, await _check_stalls(subject, "health", health)) * 1000}
+    """Fail if a call of a method blocks the event loop while it sleeps or waits."""
+    try:
+        return {
+            "longest_stall_ms": await _longest_stall(subject, "predict", "predict_batch", "health") * 1000
+        }
+    except CheckFailedError:
+        for method in ("predict", "predict_batch", "health"):  # which of them is it?
+            await _longest_stall(subject, method)
+        raise
 
 
-async def _check_stalls(subject: Subject, method: str, script: Sequence[Reply]) -> float:
-    """Return for how many seconds a call blocked the event loop; 0 for a health check that is not a coroutine.
+async def _longest_stall(subject: Subject, *methods: str) -> float:
+    """Call coroutine functions of the client at the same time, and return the longest stall in seconds.
 
     Raises:
-        CheckFailedError: each call blocked it for too long.
+        CheckFailedError: each of several times, the event loop was blocked for too long.
     """
+    busy = min(BUSY, subject.declared.longest_attempt * 0.7)
     longest = math.inf
     for _ in range(STALLED_CALLS):  # a busy machine stalls some calls, and a client that blocks all of them
-        async with subject.against(script) as caller:
-            if method == "health" and not inspect.iscoroutinefunction(method_of(caller.made, method)):
-                return 0.0
+        first: set[str] = set()
+
+        def respond(arrival: Arrival) -> Reply:
+            body = arrival.method + arrival.body.decode("latin-1")
+            is_first = arrival.method == "POST" and body not in first  # noqa: B023 - used in this round
+            first.add(body)  # noqa: B023
+            return Reply(503, delay=busy) if is_first else Reply(body=subject.declared.answer, delay=busy)
+
+        async with subject.against(respond) as caller:
             caller.blocks = False  # run the coroutine in this loop, even if it blocks
+            called = [
+                name for name in methods if name == "predict" or is_coroutine_function(caller.made, name)
+            ]
             async with watched_loop() as stalls:
-                await (caller.health() if method == "health" else caller.predict())
+                await gather_all(*map(caller.call_by, called))
             longest = min(longest, stalls.longest)
             if longest <= MAX_STALL:
                 return longest
+    calls = " and ".join(called)
     raise caller.fail(
-        f"each of {STALLED_CALLS} calls of {method} blocked the event loop for at least "
+        f"each of {STALLED_CALLS} calls of {calls} blocked the event loop for at least "
         f"{longest * 1000:.0f} ms (limit: {MAX_STALL * 1000:.0f} ms)",
         "a coroutine calls time.sleep or a synchronous HTTP client",
     )
@@ -296,42 +354,55 @@ async def _check_stalls(subject: Subject, method: str, script: Sequence[Reply]) 
 
 async def cancelled_at_once(subject: Subject) -> dict[str, Any]:
     """Fail if a cancelled call goes on until its response, its timeout or its next attempt."""
-    waiting, failed = Reply.hang(), Reply(503, headers={"Retry-After": "1"})
-    seconds = [
-        await _cancel(subject, "predict", "while it waited for a response", waiting),
-        await _cancel(subject, "predict", "after a failed attempt", failed),
-        await _cancel(subject, "predict_batch", "while it waited for a response", waiting),
-    ]
-    return {"ms": max(seconds) * 1000}
+    replies = {
+        "while it waited for a response": Reply.hang(),
+        "after a failed attempt": Reply(503, headers={"Retry-After": "1"}),
+    }
+    return {"ms": max([await _cancel(subject, *item) for item in replies.items()]) * 1000}
 
 
-async def _cancel(subject: Subject, method: str, when: str, reply: Reply) -> float:
+async def _cancel(subject: Subject, when: str, reply: Reply) -> float:
     """Cancel a call after its first request, and return the seconds until it has ended.
 
     Raises:
         CheckFailedError: it takes too long.
     """
     async with subject.against(reply) as caller:
-        if subject.lacks(caller.made, method):
-            return 0.0
-        data = subject.declared.data
-        if method == "predict_batch":
-            data = batch_of(data, subject.declared.protocol)
-        running = asyncio.ensure_future(caller.run(method, data))
+        running = asyncio.ensure_future(caller.run("predict", subject.declared.data))
         await wait_until(lambda: bool(caller.log.arrivals) or running.done())
         await asyncio.sleep(BEFORE_CANCELLATION)
+        was_running = not running.done()
         async with watched_loop() as stalls:
             started = time.monotonic()
             running.cancel()
             await asyncio.wait({running}, timeout=MAX_ENDING * 4)
             seconds = time.monotonic() - started
         if running.done():
-            await asyncio.gather(running, return_exceptions=True)
+            outcomes = await asyncio.gather(running, return_exceptions=True)
+            if was_running and (hidden := _hides_cancellation(outcomes[0])):
+                raise caller.fail(
+                    f"a call that was cancelled {when} {hidden}: its caller goes on as if it were not "
+                    "cancelled",
+                    "asyncio.CancelledError is caught, and not raised again",
+                )
         if seconds - stalls.total > MAX_ENDING:
             raise caller.fail(
-                f"a call of {method} that was cancelled {when} was still running after {seconds:.2f} s "
+                f"a call that was cancelled {when} was still running after {seconds:.2f} s "
                 f"(limit: {MAX_ENDING:g} s)",
                 "the cancellation is treated as an error of the request, and is retried or suppressed",
                 "the call waits for a task or a thread that is not cancelled with it",
             )
         return seconds
+
+
+def _hides_cancellation(outcome: Any) -> str:
+    """Return what a cancelled call did in place of raising `asyncio.CancelledError`; empty if it raised it.
+
+    An error that is not caused by the cancellation may have come in the same moment.
+    """
+    if isinstance(outcome, asyncio.CancelledError):
+        return ""
+    if not isinstance(outcome, BaseException):
+        return f"returned {excerpt(text_of(outcome, repr), MAX_SHOWN)}"
+    cause = outcome.__cause__ or outcome.__context__
+    return f"raised {type(outcome).__name__}" if isinstance(cause, asyncio.CancelledError) else ""

@@ -8,9 +8,10 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tier0.checks.client.harness.subject import Subject, gather_all, wait_until
-from tier0.checks.stalls import watched_loop
-from tier0.core.declaration import Declaration
+from tier0.checks.client.harness.call import Call
+from tier0.checks.client.harness.subject import Caller, Subject, ends_soon, gather_all, wait_until
+from tier0.checks.stalls import require_free_loop, watched_loop
+from tier0.core.declaration import MAX_RESET, Declaration
 from tier0.core.verdict import NotJudgedError, TooBusyError
 from tier0.faults import Arrival, Reply
 
@@ -26,9 +27,13 @@ MAX_WAIT = 0.5
 """Share of an attempt's timeout: a call that was cancelled later than that may rightly count as a failure."""
 CONNECTIONS = 30
 MAX_CONNECTIONS = 60
-MORE = 3
-"""Failed calls beyond the number of connections."""
-KEEPS_PLACE = "a failed call does not release its place in the pool"
+FAILED_SHARE = 0.4
+"""Failed calls, as a share of the connections, whose places would be missed."""
+LEFT_SHARE = 0.75
+"""Share of the places of which fewer are left when those of the failed calls are lost."""
+MAX_STALL = 0.05
+"""Seconds of a blocked event loop after which fewer calls may run at the same time."""
+LOST_PLACES = ("a call that fails, times out or is rejected does not release its place in the pool",)
 AT_ONCE = 0.1
 TRIES = 3
 MAX_FAILING = 4.0
@@ -47,19 +52,13 @@ USUAL_ATTEMPTS = 3
 
 
 async def cancelled_calls(subject: Subject) -> None:
-    """Fail if cancelled calls leave connections open, or places in the pool occupied.
-
-    More calls are made at once than there are connections: some are cancelled while they wait for one.
-    """
-    connections = min(subject.declared.connections or 0, MAX_CONNECTIONS)
-    at_once = max(CANCELLED // ROUNDS, connections + MORE if connections else 0)
-    cancelled = at_once * ROUNDS
+    """Fail if cancelled calls leave connections open, or places in the pool occupied."""
     async with subject.against(Reply.hang()) as caller:
         waited = 0.0
         async with watched_loop() as stalls:
             for _ in range(ROUNDS):
                 started = time.monotonic()
-                calls = [asyncio.ensure_future(caller.predict()) for _ in range(at_once)]
+                calls = [asyncio.ensure_future(caller.predict()) for _ in range(CANCELLED // ROUNDS)]
                 await wait_until(lambda: len(caller.log.arrivals) > 0, 0.3)
                 await asyncio.sleep(IN_FLIGHT)
                 for call in calls:
@@ -73,7 +72,7 @@ async def cancelled_calls(subject: Subject) -> None:
 
         if not await wait_until(lambda: pending() == 0, ENDED_WITHIN):
             raise caller.fail(
-                f"{pending()} of {cancelled} cancelled calls still occupy a connection after "
+                f"{pending()} of {CANCELLED} cancelled calls still occupy a connection after "
                 f"{ENDED_WITHIN:g} s",
                 "the request continues in a thread or task that is not cancelled with the call",
             )
@@ -90,7 +89,7 @@ async def cancelled_calls(subject: Subject) -> None:
                     f"calls were cancelled only after {waited:.2f} s, so that they may count as failures"
                 )
             raise caller.fail(
-                f"after {cancelled} cancelled calls, {len(failed)} of {AFTERWARDS} further calls failed: "
+                f"after {CANCELLED} cancelled calls, {len(failed)} of {AFTERWARDS} further calls failed: "
                 f"{failed[0].outcome}",
                 "a cancelled call does not release its place in the pool",
                 "cancelled calls count as failures of the service",
@@ -227,8 +226,23 @@ async def _check_crowd(subject: Subject, size: int) -> float | None:
 
 async def reused(subject: Subject) -> dict[str, Any]:
     """Fail if consecutive calls open a new connection for each request."""
-    async with subject.against() as caller:
-        calls = [await caller.predict() for _ in range(CONSECUTIVE)]
+    found = await _check_reused(subject, "predict")
+    with suppress(NotJudgedError):  # a batch need not be like the declared data and response
+        await _check_reused(subject, "predict_batch")
+    return found
+
+
+async def _check_reused(subject: Subject, method: str) -> dict[str, Any]:
+    """Make consecutive calls of *method*, and return the number of their requests and connections.
+
+    Raises:
+        CheckFailedError: most of the requests opened a connection.
+        NotJudgedError: not all calls succeeded with a request.
+    """
+    async with subject.against(subject.ok_batch if method == "predict_batch" else subject.ok) as caller:
+        if subject.lacks(caller.made, method):
+            raise NotJudgedError(f"the client has no {method}")
+        calls = [await caller.predict_by(method) for _ in range(CONSECUTIVE)]
         requests = caller.log.arrivals
         if any(call.error is not None for call in calls):
             raise TooBusyError(f"not all of {CONSECUTIVE} consecutive calls succeeded")
@@ -237,7 +251,7 @@ async def reused(subject: Subject) -> dict[str, Any]:
         opened = len({request.connection for request in requests})
         if opened > len(requests) * MAX_OPENED:
             raise caller.fail(
-                f"{len(requests)} consecutive requests opened {opened} connections "
+                f"{len(requests)} consecutive requests of {method} opened {opened} connections "
                 "(declared: a pool of connections)",
                 "a new HTTP client, or session, is created for each call",
                 "the header Connection: close is sent",
@@ -246,44 +260,63 @@ async def reused(subject: Subject) -> dict[str, Any]:
 
 
 async def failed_calls(subject: Subject) -> dict[str, Any]:
-    """Fail if calls no longer succeed after many that failed, each followed by one that succeeded."""
-    number = min(subject.declared.connections or CONNECTIONS, MAX_CONNECTIONS) + MORE
+    """Fail if calls no longer succeed after many that failed, or if fewer of them run at the same time."""
+    places = min(subject.declared.connections or CONNECTIONS, MAX_CONNECTIONS)
+    failures = math.ceil(places * FAILED_SHARE)
     replies = {
         "status 400": Reply(400, {"error": "wrong"}),
         "status 503": Reply(503),
         "a truncated response": Reply(body=subject.declared.answer, cut=5, ending="close"),
-        "a body without a prediction": Reply(body=b"<html>"),
+        "status 200 and an HTML page": Reply(body=b"<html>"),
     }
+    usual = await _most_at_once(subject, places)
     await gather_all(
-        *(_check_failed_calls(subject, what, reply, number) for what, reply in replies.items()),
-        _check_timeouts(subject, number),
+        *(_check_failed_calls(subject, what, reply, failures, usual) for what, reply in replies.items()),
+        _check_timed_out_calls(subject, places, usual),
     )
-    return {"failures": number}
+    return {"failures": failures, "at_once": usual}
 
 
-async def _check_timeouts(subject: Subject, number: int) -> None:
-    """Make *number* calls at once that get no response in time, and one more when a circuit is closed again.
+async def _most_at_once(subject: Subject, calls: int) -> int:
+    """Return how many requests of concurrent calls of a new client are pending at the same time."""
+    async with subject.against() as caller:
+        return await _pending_of(caller, calls)
+
+
+async def _pending_of(caller: Caller, calls: int) -> int:
+    delay = min(BUSY, caller.declared.longest_attempt * HEALTHY_SHARE)
+    caller.server.script = Reply(body=caller.declared.answer, delay=delay)
+    before = len(caller.log.arrivals)
+    await caller.together(calls)
+    sent = caller.log.arrivals[before:]
+    return max((sum(other.was_open_at(arrival.at) for other in sent) for arrival in sent), default=0)
+
+
+async def _require_places(caller: Caller, calls: int, usual: int, after: str) -> None:
+    """Check that about as many calls run at the same time as before calls failed.
 
     Raises:
-        CheckFailedError: that one waits for a connection in vain.
+        CheckFailedError: each of several times, there were fewer.
+        TooBusyError: the machine is too busy for so many calls at the same time.
     """
-    if subject.declared.timeout is None:
-        return
-    async with subject.against(Reply.hang()) as caller:
-        caller.require_feasible(number)
-        await caller.together(number)
-        caller.server.script = subject.ok
-        await asyncio.sleep(subject.declared.reset or 0.0)
-        afterwards = await caller.predict()
-        if afterwards.rejected and afterwards.seconds > AT_ONCE:
-            raise caller.fail(
-                f"after {number} concurrent calls without a response in time, a further call failed: "
-                f"{afterwards.outcome}",
-                KEEPS_PLACE,
-            )
+    most, shortest_stall = 0, math.inf
+    for _ in range(TRIES):  # on a busy machine, requests arrive when others have their responses
+        async with watched_loop() as stalls:
+            most = max(most, await _pending_of(caller, calls))
+        if most > usual * LEFT_SHARE:
+            return
+        shortest_stall = min(shortest_stall, stalls.longest)
+    require_free_loop(shortest_stall, MAX_STALL)
+    raise caller.fail(
+        f"after {after}, only {most} of {calls} concurrent calls sent their requests at the same time "
+        f"(before: {usual})",
+        *LOST_PLACES,
+    )
 
 
-async def _check_failed_calls(subject: Subject, what: str, reply: Reply, number: int) -> None:
+async def _check_failed_calls(subject: Subject, what: str, reply: Reply, number: int, usual: int) -> None:
+    """Make *number* calls that fail, each followed by one that succeeds, and then concurrent ones."""
+
     def respond(arrival: Arrival) -> Reply:
         return subject.ok if arrival.number % 2 else reply
 
@@ -293,12 +326,42 @@ async def _check_failed_calls(subject: Subject, what: str, reply: Reply, number:
             if not (await caller.predict()).requests:
                 break
         failures = len(caller.log.arrivals) // 2
+        after = f"{failures} requests that got {what}, each followed by one that succeeded"
         caller.server.script = subject.ok
-        afterwards = await caller.predict()
-        # An open circuit, which is not the question here, rejects a call at once.
-        if afterwards.rejected and afterwards.seconds > AT_ONCE:
-            raise caller.fail(
-                f"after {failures} requests that got {what}, each followed by one that succeeded, a further "
-                f"call failed: {afterwards.outcome}",
-                KEEPS_PLACE,
-            )
+        _require_success(caller, await caller.predict(), after)
+        if failures >= number:
+            await _require_places(caller, usual, usual, after)
+
+
+async def _check_timed_out_calls(subject: Subject, number: int, usual: int) -> None:
+    """Make *number* calls that time out, as many that an open circuit rejects, and then concurrent ones."""
+    declared = subject.declared
+    if not ends_soon(declared) or (declared.reset or 0.0) > MAX_RESET:
+        return
+    rounds = 1 if declared.threshold is None else 2
+    async with subject.against(Reply.hang()) as caller:
+        for _ in range(rounds):
+            await caller.together(number)
+        caller.server.script = subject.ok
+        after = f"{number} calls that timed out" + " and as many that the circuit rejected" * (rounds - 1)
+        deadline = time.monotonic() + 2 * (declared.reset or 0.0) + (declared.expected_call or 0.0)
+        while (call := await caller.predict()).error is not None:
+            if time.monotonic() > deadline:
+                _require_success(caller, call, after)
+                return
+            await asyncio.sleep(AT_ONCE)
+        await _require_places(caller, usual, usual, after)
+
+
+def _require_success(caller: Caller, call: Call, after: str) -> None:
+    """Check that a call did not fail because it waited in vain for a place.
+
+    An open circuit, which is not the question here, rejects a call at once.
+
+    Raises:
+        CheckFailedError: it sent no request although it waited.
+    """
+    if call.rejected and call.seconds > AT_ONCE:
+        raise caller.fail(
+            f"after {after}, a further call to a healthy service failed: {call.outcome}", *LOST_PLACES
+        )

@@ -57,6 +57,25 @@ def redirected() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """Collect what the current check's client logs in this block, at the levels of its loggers."""
+    current = _CURRENT.get()
+    lines: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if _CURRENT.get() is current:
+                lines.append(self.format(record))
+
+    collector = Collector()
+    logging.getLogger().addHandler(collector)
+    try:
+        yield lines
+    finally:
+        logging.getLogger().removeHandler(collector)
+
+
 class _ByContext:
     """A stream whose text goes to the current check, or else to the stream that it replaces."""
 

@@ -25,7 +25,7 @@ from tier0.checks.client.harness.threads import Threads
 from tier0.checks.client.harness.timeline import spans, timeline
 from tier0.core.declaration import MAX_RESET, Declaration
 from tier0.core.verdict import CheckFailedError, NotJudgedError
-from tier0.faults import FaultLog, FaultServer, Reply
+from tier0.faults import Arrival, FaultLog, FaultServer, Reply
 from tier0.faults.server import Script
 
 PATIENCE = 5.0
@@ -34,6 +34,10 @@ MARGIN = 0.05
 ENDS_WITHIN = 1.0
 """Seconds to wait for a cancelled call."""
 MAX_AT_ONCE = 3000
+MAX_HANG = 15.0
+"""Seconds for a call to a service that does not respond, for which a part of a check waits."""
+CREDENTIALS = ("authorization", "cookie", "x-api-key")
+"""Headers with credentials, in lower case."""
 NO_RETRIES = "the client declares a single attempt per call"
 NOT_REPEATED = "the client declares that it never repeats a request that the service may have received"
 NAMES = {
@@ -104,11 +108,15 @@ class Caller:
             rows = batch_of(self.declared.data if data is None else data, self.declared.protocol)
         return await self._call("predict_batch", rows, give_up=give_up)
 
-    async def predict_by(self, method: str, *, data: Any = None) -> Call:
+    async def predict_by(self, method: str, *, give_up: float | None = None, data: Any = None) -> Call:
         """Call ``predict`` or ``predict_batch``, whichever *method* names, and return the call."""
         if method == "predict_batch":
-            return await self.predict_batch(data=data)
-        return await self.predict(data=data)
+            return await self.predict_batch(give_up=give_up, data=data)
+        return await self.predict(give_up=give_up, data=data)
+
+    async def call_by(self, method: str) -> Call:
+        """Call the *method* ``predict``, ``predict_batch`` or ``health``, and return the call."""
+        return await (self.health() if method == "health" else self.predict_by(method))
 
     async def health(self) -> Call:
         """Call ``health`` and return the call."""
@@ -194,6 +202,17 @@ class Caller:
     async def together(self, number: int, **arguments: Any) -> list[Call]:
         """Make *number* concurrent calls."""
         return list(await asyncio.gather(*(self.predict(**arguments) for _ in range(number))))
+
+    async def answers_by_method(self) -> Callable[[Arrival], Reply]:
+        """Make a call, and return a script that sends predictions for the rows of predict and of a batch.
+
+        A request with the same body as that of the call is one of ``predict``.
+        """
+        call = await self.predict()
+        bodies = {request.body for request in call.requests}
+        one = Reply(body=self.declared.answer)
+        several = Reply(body=batch_answer_of(self.declared.data, self.declared.answer))
+        return lambda arrival: one if arrival.body in bodies or not bodies else several
 
     async def open_circuit(self) -> None:
         """Make calls to a failing service until one is rejected.
@@ -332,9 +351,19 @@ def method_of(made: Any, name: str) -> Callable[..., Any] | None:
     )
 
 
+def is_coroutine_function(made: Any, name: str) -> bool:
+    """Return whether the client has a method *name* that is a coroutine function."""
+    return inspect.iscoroutinefunction(method_of(made, name))
+
+
 def _finished(result: Any, *, is_blocking: bool) -> Any:
     """Return the result of a blocking coroutine, run in this thread; any other value unchanged."""
     return asyncio.run(result) if is_blocking and inspect.iscoroutine(result) else result
+
+
+def ends_soon(declared: Declaration) -> bool:
+    """Return whether a call to a service that does not respond ends soon enough for a part of a check."""
+    return declared.expected_call is not None and declared.expected_call <= MAX_HANG
 
 
 def batch_of(data: Any, protocol: str | None = None) -> Any:
