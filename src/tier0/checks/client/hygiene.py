@@ -22,6 +22,7 @@ from tier0.checks.client.harness.subject import (
     CREDENTIALS,
     Caller,
     Subject,
+    batch_of,
     gather_all,
     is_coroutine_function,
     wait_until,
@@ -354,21 +355,28 @@ async def _longest_stall(subject: Subject, *methods: str) -> float:
 
 async def cancelled_at_once(subject: Subject) -> dict[str, Any]:
     """Fail if a cancelled call goes on until its response, its timeout or its next attempt."""
-    replies = {
-        "while it waited for a response": Reply.hang(),
-        "after a failed attempt": Reply(503, headers={"Retry-After": "1"}),
-    }
-    return {"ms": max([await _cancel(subject, *item) for item in replies.items()]) * 1000}
+    waiting, failed = Reply.hang(), Reply(503, headers={"Retry-After": "1"})
+    seconds = [
+        await _cancel(subject, "predict", "while it waited for a response", waiting),
+        await _cancel(subject, "predict", "after a failed attempt", failed),
+        await _cancel(subject, "predict_batch", "while it waited for a response", waiting),
+    ]
+    return {"ms": max(seconds) * 1000}
 
 
-async def _cancel(subject: Subject, when: str, reply: Reply) -> float:
+async def _cancel(subject: Subject, method: str, when: str, reply: Reply) -> float:
     """Cancel a call after its first request, and return the seconds until it has ended.
 
     Raises:
         CheckFailedError: it takes too long.
     """
     async with subject.against(reply) as caller:
-        running = asyncio.ensure_future(caller.run("predict", subject.declared.data))
+        if subject.lacks(caller.made, method):
+            return 0.0
+        data = subject.declared.data
+        if method == "predict_batch":
+            data = batch_of(data, subject.declared.protocol)
+        running = asyncio.ensure_future(caller.run(method, data))
         await wait_until(lambda: bool(caller.log.arrivals) or running.done())
         await asyncio.sleep(BEFORE_CANCELLATION)
         was_running = not running.done()
@@ -381,13 +389,13 @@ async def _cancel(subject: Subject, when: str, reply: Reply) -> float:
             outcomes = await asyncio.gather(running, return_exceptions=True)
             if was_running and (hidden := _hides_cancellation(outcomes[0])):
                 raise caller.fail(
-                    f"a call that was cancelled {when} {hidden}: its caller goes on as if it were not "
-                    "cancelled",
+                    f"a call of {method} that was cancelled {when} {hidden}: its caller goes on as if it "
+                    "were not cancelled",
                     "asyncio.CancelledError is caught, and not raised again",
                 )
         if seconds - stalls.total > MAX_ENDING:
             raise caller.fail(
-                f"a call that was cancelled {when} was still running after {seconds:.2f} s "
+                f"a call of {method} that was cancelled {when} was still running after {seconds:.2f} s "
                 f"(limit: {MAX_ENDING:g} s)",
                 "the cancellation is treated as an error of the request, and is retried or suppressed",
                 "the call waits for a task or a thread that is not cancelled with it",

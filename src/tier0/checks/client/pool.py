@@ -27,6 +27,8 @@ MAX_WAIT = 0.5
 """Share of an attempt's timeout: a call that was cancelled later than that may rightly count as a failure."""
 CONNECTIONS = 30
 MAX_CONNECTIONS = 60
+MORE = 3
+"""Cancelled calls beyond the number of connections."""
 FAILED_SHARE = 0.4
 """Failed calls, as a share of the connections, whose places would be missed."""
 LEFT_SHARE = 0.75
@@ -52,13 +54,19 @@ USUAL_ATTEMPTS = 3
 
 
 async def cancelled_calls(subject: Subject) -> None:
-    """Fail if cancelled calls leave connections open, or places in the pool occupied."""
+    """Fail if cancelled calls leave connections open, or places in the pool occupied.
+
+    More calls are made at once than there are connections: some are cancelled while they wait for one.
+    """
+    connections = min(subject.declared.connections or 0, MAX_CONNECTIONS)
+    at_once = max(CANCELLED // ROUNDS, connections + MORE if connections else 0)
+    cancelled = at_once * ROUNDS
     async with subject.against(Reply.hang()) as caller:
         waited = 0.0
         async with watched_loop() as stalls:
             for _ in range(ROUNDS):
                 started = time.monotonic()
-                calls = [asyncio.ensure_future(caller.predict()) for _ in range(CANCELLED // ROUNDS)]
+                calls = [asyncio.ensure_future(caller.predict()) for _ in range(at_once)]
                 await wait_until(lambda: len(caller.log.arrivals) > 0, 0.3)
                 await asyncio.sleep(IN_FLIGHT)
                 for call in calls:
@@ -72,7 +80,7 @@ async def cancelled_calls(subject: Subject) -> None:
 
         if not await wait_until(lambda: pending() == 0, ENDED_WITHIN):
             raise caller.fail(
-                f"{pending()} of {CANCELLED} cancelled calls still occupy a connection after "
+                f"{pending()} of {cancelled} cancelled calls still occupy a connection after "
                 f"{ENDED_WITHIN:g} s",
                 "the request continues in a thread or task that is not cancelled with the call",
             )
@@ -89,7 +97,7 @@ async def cancelled_calls(subject: Subject) -> None:
                     f"calls were cancelled only after {waited:.2f} s, so that they may count as failures"
                 )
             raise caller.fail(
-                f"after {CANCELLED} cancelled calls, {len(failed)} of {AFTERWARDS} further calls failed: "
+                f"after {cancelled} cancelled calls, {len(failed)} of {AFTERWARDS} further calls failed: "
                 f"{failed[0].outcome}",
                 "a cancelled call does not release its place in the pool",
                 "cancelled calls count as failures of the service",

@@ -191,22 +191,26 @@ def _trace_of(name: str, value: str | None) -> str | None:
 
 
 async def own_context(subject: Subject) -> None:
-    """Fail if the service does not receive the caller's OpenTelemetry trace."""
-    async with subject.against() as caller:
-        for method in METHODS:
-            if subject.lacks(caller.made, method):
-                continue
-            with _trace(TRACE_ID):
-                call = await caller.predict_by(method)
-            if method == "predict_batch" and not call.requests:
-                continue
-            sent = call.requests[0].headers.get("traceparent", "") if call.requests else ""
+    """Fail if the service does not receive the caller's OpenTelemetry trace with each request of a call."""
+    await gather_all(*(_check_context(subject, method) for method in METHODS))
+
+
+async def _check_context(subject: Subject, method: str) -> None:
+    async with subject.against([Reply(503), subject.ok_of(method)]) as caller:
+        if subject.lacks(caller.made, method):
+            return
+        with _trace(TRACE_ID):
+            call = await caller.predict_by(method)
+        if method == "predict_batch" and not call.requests:
+            return
+        contexts = [request.headers.get("traceparent", "") for request in call.requests] or [""]
+        for number, sent in enumerate(contexts, 1):
             if f"{TRACE_ID:032x}" in sent and TRACEPARENT.fullmatch(sent) is None:
                 raise caller.fail(f"traceparent is not in the format of W3C: {excerpt(sent, MAX_SHOWN)}")
             if f"{TRACE_ID:032x}" not in sent:
                 raise caller.fail(
-                    f"the service did not receive the trace {TRACE_ID:032x} of the caller of {method}: "
-                    f"traceparent is {sent or 'missing'}"
+                    f"the service did not receive the trace {TRACE_ID:032x} of the caller of {method} with "
+                    f"request {number} of the call: traceparent is {sent or 'missing'}"
                 )
 
 
@@ -414,7 +418,7 @@ async def _check_redirect(subject: Subject, status: int, method: str = "predict"
 
 
 async def same_request(subject: Subject) -> dict[str, Any]:
-    """Fail if a repeated request differs from the first in its method, its path or its body."""
+    """Fail if a repeated request differs from the first in method, path or body, or lacks its credentials."""
     for reply in (Reply(503), Reply.broken()):
         async with subject.against([reply, subject.ok]) as caller:
             call = await caller.predict()
@@ -429,6 +433,12 @@ async def same_request(subject: Subject) -> dict[str, Any]:
             for name in ("method", "path", "body")
             if _comparable(getattr(request, name)) != _comparable(getattr(first, name))
         ]
+        lost = [name for name in CREDENTIALS if name in first.headers and name not in request.headers]
+        if lost:  # a signature may differ, since it can depend on the time
+            raise caller.fail(
+                f"request {number} of a call lacks {' and '.join(lost)}, which the first has",
+                "the headers of a repeated request are made in another place than those of the first",
+            )
         if different:
             raise caller.fail(
                 f"request {number} of a call has another {' and another '.join(different)} than the first "
@@ -509,20 +519,22 @@ def _with_text(data: Any) -> Any:
 
 
 async def own_id(subject: Subject) -> dict[str, Any]:
-    """Fail if different calls carry the same request id."""
-    async with subject.against() as caller:
+    """Fail if different calls, of one client or of two, carry the same request id."""
+    async with subject.against() as caller, subject.against() as another:
         calls = [await caller.predict() for _ in range(2)]
         calls += await caller.together(3)
         if not subject.lacks(caller.made, "predict_batch"):
             calls += await _batches_of_one_request(caller)
-        ids = [request.headers.get(REQUEST_ID) for request in caller.log.arrivals]
+        calls.append(await another.predict())
+        arrivals = (*caller.log.arrivals, *another.log.arrivals)
+        ids = [request.headers.get(REQUEST_ID) for request in arrivals]
         if len(ids) < len(calls) or None in ids:
             raise NotJudgedError(f"the client's requests have no {REQUEST_ID}")
         if len(set(ids)) < len({id(call) for call in calls}):
             raise caller.fail(
                 f"{len({id(call) for call in calls})} calls carry only {len(set(ids))} different values of "
                 f"{REQUEST_ID}",
-                "the id is generated once for the client, and not for each call",
+                "the id is generated once for a client, or counted, and not generated for each call",
                 ids=ids,
             )
         return {"ids": len(ids)}
